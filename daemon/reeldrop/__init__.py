@@ -1,0 +1,1 @@
+"""Drop a prompt file into a folder; get the video back in a folder."""

@@ -1,0 +1,5 @@
+"""`python -m reeldrop` is `reeldrop`."""
+
+from reeldrop.cli import main
+
+main()

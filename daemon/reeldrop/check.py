@@ -1,0 +1,107 @@
+"""Will it work here? One row for each thing that the daemon needs."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop import durable
+from reeldrop.errors import FileError, Mistake, Unavailable
+
+if TYPE_CHECKING:
+    from reeldrop.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was checked; `detail` says what was found, or what to do about it."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def folders(config: Config) -> Iterator[Row]:
+    """Try in each folder what the daemon will do there; make those that are its own.
+
+    The inbox is not made: where it is missing, a share is probably not mounted.
+    """
+    yield _row("inbox", lambda: _exercise(config.inbox))
+    own = {"results": config.results, "failed": config.failed, "spool": config.spool}
+    for name, folder in own.items():
+        yield _row(name, functools.partial(_exercise_own, folder))
+    yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
+
+
+def require_folders(config: Config) -> None:
+    """Check the folders.
+
+    Raises:
+        Unavailable: names each that can't be used, which may be for now.
+    """
+    bad = [row for row in folders(config) if not row.ok]
+    if bad:
+        raise Unavailable(*(Mistake(row.detail, key=row.what) for row in bad))
+
+
+def machine(config: Config) -> Iterator[Row]:
+    """Say which device there is, and load the model onto it."""
+    from reeldrop import pipeline, profiles  # they take seconds to import
+
+    cuda = pipeline.cuda_is_available()
+    yield Row("device", True, pipeline.device_name())
+    try:
+        model = config.selected_model(cuda=cuda)
+        loaded = pipeline.load(profiles.source(model, config))
+        profiles.model_rules(model, config, loaded.capabilities)
+    except FileError as error:
+        yield Row("model", False, str(error))
+    else:
+        detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
+        yield Row("model", True, detail)
+
+
+def _row(what: str, attempt: Callable[[], str]) -> Row:
+    try:
+        return Row(what, True, attempt())
+    except OSError as error:
+        return Row(what, False, f"{error.strerror}: {error.filename}")
+
+
+def _exercise_own(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return _exercise(folder)
+
+
+def _exercise(folder: Path) -> str:
+    """Create, rename and delete a file."""
+    if not folder.is_dir():
+        raise NotADirectoryError(0, "there is no such folder; is the share mounted?", str(folder))
+    canary, renamed = _canary(folder, "check-1"), _canary(folder, "check-2")
+    canary.write_bytes(b"")
+    os.rename(canary, renamed)
+    renamed.unlink()
+    return str(folder)
+
+
+def _canary(folder: Path, name: str) -> Path:
+    """Return the same name each time, so that what a kill has left goes with the next check."""
+    return durable.temporary(folder / name, name)
+
+
+def _rename_between(inbox: Path, spool: Path) -> str:
+    """Do what a claim does."""
+    canary, renamed = _canary(inbox, "check-1"), _canary(spool, "check-1")
+    canary.write_bytes(b"")
+    try:
+        os.rename(canary, renamed)
+    except OSError as error:
+        canary.unlink()
+        error.strerror = "they must be on one file system (taking a prompt file is one rename)"
+        raise
+    renamed.unlink()
+    return "on one file system"

@@ -1,0 +1,206 @@
+"""What the commands do with the folders while a daemon may be at work on them.
+
+The folders are the whole interface: nothing here talks to the daemon's process.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from reeldrop import durable, history, spool, strict_yaml
+from reeldrop import status as daemon_status
+from reeldrop.config import Config
+from reeldrop.errors import ConfigError, Mistake, NoSuchPromptFile, RenderCancelled
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, folder_name, video_name
+from reeldrop.results import Results
+from reeldrop.spool import Spool
+from reeldrop.status import Status, Waiting
+
+POLL_SECONDS = 0.2
+
+_OWNER = f"command-{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A prompt file that was put into the inbox, and where its first video will be."""
+
+    source: PurePosixPath
+    prompt_file: Path
+    video: Path
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What became of an order."""
+
+    videos: tuple[Path, ...]
+    error: str
+
+
+def _spool(config: Config) -> Spool:
+    return Spool(config.spool, config.inbox, config.failed)
+
+
+def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order:
+    """Write a prompt file into the inbox, whole at once, under a name that nothing has yet.
+
+    Raises:
+        ConfigError: there is no inbox.
+    """
+    if not config.inbox.is_dir():
+        raise ConfigError(Mistake(f"there is no folder {config.inbox}", key="inbox"))
+    text = strict_yaml.dump({"prompt": prompt, **settings})
+    tree = Results(config.results)
+    in_hand = {job.source for job in _spool(config).unfinished()}
+    for name in durable.free_names(folder_name(video_name(prompt)), ".yaml"):
+        source = PurePosixPath(name)
+        folder = tree.folder_for(source)
+        if source in in_hand or folder.exists() or (config.failed / name).exists():
+            continue
+        try:
+            durable.write_new(config.inbox / name, text.encode(), _OWNER)
+        except FileExistsError:
+            continue
+        formats = settings.get("format", "mp4")
+        suffix = formats[0] if isinstance(formats, list) and formats else formats
+        video = folder / f"{video_name(prompt)}.{suffix}"
+        return Order(source, config.inbox / name, video)
+    raise AssertionError("free_names never ends")
+
+
+def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End:
+    """Follow an order until it has ended; `observe` is told the daemon's status meanwhile."""
+    while not _has_ended(config, order):
+        observe(status(config))
+        time.sleep(POLL_SECONDS)
+    report = config.failed / f"{order.source}{ERROR_SUFFIX}"
+    folder = Results(config.results).folder_for(order.source)
+    videos = [video.file for video in history.videos(folder, config.failed, limit=1000)]
+    error = report.read_text(errors="replace") if report.exists() else ""
+    if not videos and not error:
+        error = f"{order.source} went away before it was rendered"
+    return End(tuple(sorted(videos)), error)
+
+
+def _has_ended(config: Config, order: Order) -> bool:
+    """Tell whether a prompt file has left first the inbox and then the spool."""
+    if order.prompt_file.exists():
+        return False
+    return all(job.source != order.source for job in _spool(config).unfinished())
+
+
+def status(config: Config) -> Status:
+    """Return what the daemon is doing; what waits is looked up here if there is none."""
+    found = daemon_status.read(config.spool / daemon_status.FILE_NAME)
+    if found is not None and _spool(config).is_locked():
+        return found
+    waiting = _waiting_without_daemon(config)
+    return Status(
+        pid=0,
+        state="not running",
+        model=config.model,
+        updated=datetime.now(UTC).isoformat(timespec="seconds"),
+        waiting=tuple(waiting[: daemon_status.MAX_WAITING]),
+        waiting_count=len(waiting),
+    )
+
+
+def _waiting_without_daemon(config: Config) -> list[Waiting]:
+    unfinished = [str(job.source) for job in _spool(config).unfinished()]
+    names = [str(name) for name in _prompt_files(config.inbox)]
+    return [
+        *(Waiting(name, "begun, goes on when the daemon runs") for name in unfinished),
+        *(Waiting(name, "the daemon is not running") for name in names),
+    ]
+
+
+def _prompt_files(inbox: Path) -> list[PurePosixPath]:
+    from reeldrop import prompts
+    from reeldrop.inbox import Inbox
+
+    folder = Inbox(inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False)
+    try:
+        folder.scan(0.0)
+    except OSError:
+        return []
+    return [candidate.path for candidate in folder.settled(0.0)]
+
+
+def retry(config: Config, names: Iterable[str] | None) -> dict[PurePosixPath, str]:
+    """Move prompt files from `_failed/` back into the inbox; all of them for None.
+
+    Returns what was done, by name.
+
+    Raises:
+        NoSuchPromptFile: there is none of that name.
+    """
+    known = [failure.name for failure in history.failures(config.failed)]
+    chosen = known if names is None else [_named(name, known) for name in names]
+    moved = {}
+    for name in map(PurePosixPath, chosen):
+        source = config.failed / name
+        report = source.with_name(source.name + ERROR_SUFFIX)
+        folder = config.inbox / name.parent
+        if os.path.lexists(source):
+            at = durable.move_to_free_name(source, folder, name.name, _OWNER)
+            moved[name] = f"is {at}"
+            report.unlink(missing_ok=True)
+            source.with_name(source.name + LOG_SUFFIX).unlink(missing_ok=True)
+        else:
+            moved[name] = f"is not there any more, see {report}"
+    return moved
+
+
+def cancel(config: Config, names: Iterable[str]) -> dict[PurePosixPath, str]:
+    """Cancel prompt files by their path in the inbox, whether they wait or are being rendered.
+
+    Returns what was done, by name.
+
+    Raises:
+        NoSuchPromptFile: there is none of that name.
+    """
+    jobs = {str(job.source): job for job in _spool(config).unfinished()}
+    waiting = [str(path) for path in _prompt_files(config.inbox)]
+    done = {}
+    for name in names:
+        known = _named(name, [*jobs, *waiting])
+        source = PurePosixPath(known)
+        if known in jobs:
+            _spool(config).ask_to_cancel(jobs[known])
+            done[source] = "stops after this step"
+        else:
+            done[source] = f"is {_withdraw(config, source)}"
+    return done
+
+
+def _withdraw(config: Config, source: PurePosixPath) -> Path:
+    """Set a prompt file aside that no daemon has claimed yet."""
+    target = durable.move_to_free_name(
+        config.inbox / source, config.failed / source.parent, source.name, _OWNER
+    )
+    then = "Run `reeldrop retry` to render it after all."
+    text = spool.error_text(source, "none", RenderCancelled("it was cancelled on request"), then)
+    report = target.with_name(target.name + ERROR_SUFFIX)
+    durable.write(report, text.encode("utf-8", "backslashreplace"), _OWNER)
+    return target
+
+
+def _named(name: str, known: list[str]) -> str:
+    """Return the prompt file that is meant: its path, or its name if there is one such."""
+    if name in known:
+        return name
+    same_name = [path for path in known if PurePosixPath(path).name == name]
+    same_stem = [path for path in known if PurePosixPath(path).stem == name]
+    for found in (same_name, same_stem):
+        if len(found) == 1:
+            return found[0]
+    near = same_name or same_stem or difflib.get_close_matches(name, known) or known[:5]
+    remedy = "there is " + ", ".join(near) if near else "there is none at all"
+    raise NoSuchPromptFile(f"no prompt file is called {name}; {remedy}")

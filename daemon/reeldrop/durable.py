@@ -1,0 +1,217 @@
+"""Files that are whole and on the disk, or not there at all.
+
+Every change here is one rename or link after an fsync of the file, followed by an fsync of the
+folder, so that neither a kill nor a power cut leaves something half done. Nothing is ever
+overwritten, except by `write` and `replace` where the caller owns the name. A temporary name has
+its owner in it, a job or a process, so that who takes over after a kill can clear it away.
+Knows nothing of jobs or videos.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import filecmp
+import itertools
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+_TEMPORARY = (".syncthing.reeldrop-", ".tmp")
+"""Prefix and suffix of temporary names. Syncthing skips what begins with `.syncthing.`, other sync
+tools skip what ends with `.tmp`, and people do not see names that begin with a dot."""
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+
+
+def temporary(path: Path, owner: str) -> Path:
+    """Return a temporary name beside `path`; the same owner gets the same name again."""
+    prefix, suffix = _TEMPORARY
+    return path.with_name(f"{prefix}{owner}{suffix}")
+
+
+def remove_temporaries(folder: Path, owner: str) -> None:
+    """Remove what is left in a folder under the temporary names that begin with `owner`."""
+    missing = (FileNotFoundError, NotADirectoryError)
+    with contextlib.suppress(*missing), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_temporary(entry.name) and entry.name.startswith(_TEMPORARY[0] + owner):
+                os.unlink(entry.path)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one that `temporary` gives."""
+    prefix, suffix = _TEMPORARY
+    return name.startswith(prefix) and name.endswith(suffix)
+
+
+def fsync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares can't
+            raise
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably. One that is there already is fine."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        fsync_folder(folder.parent)
+
+
+def write(path: Path, data: bytes, owner: str) -> None:
+    """Write a file of the caller's own, replacing what it wrote there before."""
+    unfinished = temporary(path, f"{owner}-write")
+    _write_out(unfinished, data)
+    replace(unfinished, path)
+
+
+def write_new(path: Path, data: bytes, owner: str) -> None:
+    """Write a file under a name that must be free.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    unfinished = temporary(path, f"{owner}-write")
+    try:
+        _write_out(unfinished, data)
+        rename_new(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _write_out(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename within one file system, replacing the target, and wait for the disk."""
+    os.replace(source, target)
+    fsync_folder(target.parent)
+    if source.parent != target.parent:
+        fsync_folder(source.parent)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename within one file system to a name that must be free, and wait for the disk.
+
+    Raises:
+        FileExistsError: the target's name is taken.
+        OSError: EXDEV, the two are not on one file system.
+    """
+    if stat.S_ISREG(source.lstat().st_mode):
+        try:
+            # A link fails where the name is taken; a rename would silently replace it.
+            os.link(source, target, follow_symlinks=False)
+        except FileExistsError:
+            # Both names for one file: an earlier call was killed before it could unlink.
+            if not os.path.samestat(source.lstat(), target.lstat()):
+                raise
+            os.unlink(source)
+            _fsync_both(source, target)
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            os.unlink(source)
+            _fsync_both(source, target)
+            return
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "the name is taken", str(target))
+    os.rename(source, target)
+    _fsync_both(source, target)
+
+
+def _fsync_both(source: Path, target: Path) -> None:
+    fsync_folder(target.parent)
+    if source.parent != target.parent:
+        fsync_folder(source.parent)
+
+
+def move(source: Path, target: Path, owner: str) -> None:
+    """Move a regular file to a name that must be free, on whatever file system that is.
+
+    Across file systems the copy appears whole under the target's name before the source goes.
+
+    Raises:
+        FileExistsError: the target's name is taken.
+    """
+    try:
+        rename_new(source, target)
+    except FileExistsError:  # which Linux says before it says EXDEV
+        if not _is_copy(source, target):
+            raise
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(source, target, owner)
+    else:
+        return
+    source.unlink()
+    fsync_folder(source.parent)
+
+
+def _copy(source: Path, target: Path, owner: str) -> None:
+    unfinished = temporary(target, f"{owner}-copy")
+    try:
+        shutil.copy2(source, unfinished, follow_symlinks=False)
+        fsync_file(unfinished)
+        rename_new(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_copy(source: Path, target: Path) -> bool:
+    """Tell whether an earlier `move` was killed between copying and removing the source."""
+    ours, theirs = source.lstat(), target.lstat()
+    if ours.st_dev == theirs.st_dev or not stat.S_ISREG(theirs.st_mode):
+        return False
+    same = (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+    return same and filecmp.cmp(source, target, shallow=False)
+
+
+def free_names(stem: str, suffix: str) -> Iterator[str]:
+    """Yield stem and suffix, then with -2, -3, ... between them."""
+    yield f"{stem}{suffix}"
+    for number in itertools.count(2):
+        yield f"{stem}-{number}{suffix}"
+
+
+def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path:
+    """Move a file into a folder under the first free name, and return where it is."""
+    make_folder(folder)
+    for candidate in free_names(*split_name(name)):
+        with contextlib.suppress(FileExistsError):
+            move(source, folder / candidate, owner)
+            return folder / candidate
+    raise AssertionError("free_names never ends")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return a file name's stem and suffix."""
+    path = PurePath(name)
+    return path.stem, path.suffix

@@ -1,0 +1,142 @@
+"""Frames to video files, and the settings that a video file carries with it.
+
+Does not know names or folders: it writes to the path that it is given.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import av
+import mutagen
+import mutagen.mp4
+import numpy as np
+from PIL import Image
+
+from reeldrop.errors import Mistake, PromptError
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+    from reeldrop.job import Frames
+
+_SETTINGS_TAG = "\xa9cmt"
+_MAX_INDEX_BYTES = 1 << 21
+_MAX_BOXES = 64
+
+_X264 = {"crf": "17", "preset": "medium"}
+"""Visually lossless for material that was never compressed before."""
+
+_VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+
+
+def encode(frames: Frames, path: Path, format: str, fps: float, settings: str) -> None:
+    """Write frames, (frames, height, width, 3) uint8, as one file.
+
+    `format` is mp4 (H.264, plays in every browser, starts before it is loaded whole), webm
+    (VP9), gif, or jpg: a poster, the frame in the middle. mp4 and webm carry `settings`.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    match format:
+        case "mp4":
+            options = {"movflags": "+faststart"}
+            _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings)
+        case "webm":
+            _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings)
+        case "gif":
+            images = [Image.fromarray(frame) for frame in frames]
+            milliseconds = round(1000 / fps)
+            images[0].save(
+                path, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+            )
+        case "jpg":
+            Image.fromarray(frames[len(frames) // 2]).save(path, "JPEG", quality=90)
+        case _:
+            raise ValueError(f"unknown format {format}")
+
+
+def _write_video(
+    frames: Frames,
+    path: Path,
+    container_format: str,
+    codec: str,
+    codec_options: dict[str, str],
+    container_options: dict[str, str],
+    fps: float,
+    settings: str,
+) -> None:
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(str(path), "w", format=container_format, options=container_options) as container:
+        container.metadata["comment"] = settings
+        stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=codec_options))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        _tag_colours(stream.codec_context)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+            picture.pts, picture.time_base = number, 1 / rate
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def _tag_colours(context: av.VideoCodecContext) -> None:
+    """Say which colour matrix the file has: players guess by the size otherwise, and differ."""
+    context.color_range = 1  # limited
+    context.colorspace = 1  # BT.709
+    context.color_primaries = 1
+    context.color_trc = 1
+
+
+def embedded_settings(path: Path) -> bytes:
+    """Return the settings that a dropped mp4 carries. Its pictures are never decoded.
+
+    Raises:
+        PromptError: it carries none, or is no mp4.
+        OSError: it can't be read.
+    """
+    remedy = "only an mp4 that reeldrop made can be dropped to be rendered again"
+    try:
+        tags: Any = mutagen.mp4.MP4(io.BytesIO(_index_of(path))).tags or {}
+    except (mutagen.MutagenError, ValueError) as error:
+        raise PromptError(Mistake(f"this is no readable mp4: {error}", remedy)) from None
+    texts = tags.get(_SETTINGS_TAG) or []
+    if not texts or not isinstance(texts[0], str):
+        raise PromptError(Mistake("this mp4 carries no settings", remedy))
+    return texts[0].encode()
+
+
+def _index_of(path: Path) -> bytes:
+    """Return an mp4 without its pictures: only the boxes that say what is in it (ISO 14496-12).
+
+    Raises:
+        ValueError: it has too many or too large ones, or does not begin as an mp4 does.
+    """
+    boxes: list[bytes] = []
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        for _ in range(_MAX_BOXES):
+            header = file.read(8)
+            if len(header) < 8:
+                return b"".join(boxes)
+            size, kind = struct.unpack(">I4s", header)
+            if size == 1:  # the size is a long one, and follows
+                header += file.read(8)
+                size = int.from_bytes(header[8:], "big")
+            rest = size - len(header)
+            if rest < 0:
+                raise ValueError("a box is smaller than its own header")
+            if kind not in (b"ftyp", b"moov"):
+                file.seek(rest, os.SEEK_CUR)
+            elif rest > _MAX_INDEX_BYTES:
+                raise ValueError("its index is too large to be one of reeldrop's")
+            else:
+                boxes.append(header + file.read(rest))
+    raise ValueError("it has too many boxes to be one of reeldrop's")

@@ -1,0 +1,105 @@
+"""Read the results back: which videos there are, what failed and why.
+
+Derived from the files alone, newest first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reeldrop import strict_yaml
+from reeldrop.errors import YamlError
+from reeldrop.names import ERROR_SUFFIX, SIDECAR_SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class PastVideo:
+    """A video in the results. `seconds` is the wall time of its render."""
+
+    file: Path
+    prompt: str
+    prompt_file: str
+    job_id: str
+    model: str
+    seed: int
+    seconds: float
+    finished: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A prompt file in `_failed/`; `name` is what `reeldrop retry` takes."""
+
+    name: str
+    reason: str
+    failed: float
+
+
+def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
+    """Return the newest videos, at most `limit`."""
+    newest_first = sorted(_files(results, SIDECAR_SUFFIX, skip=failed), reverse=True)
+    found = (video for _, path in newest_first if (video := _video(path)) is not None)
+    return list(itertools.islice(found, limit))
+
+
+def _files(folder: Path, suffix: str, skip: Path | None = None) -> Iterator[tuple[float, Path]]:
+    """Yield the files below a folder that end so, each with its mtime in seconds."""
+    try:
+        entries = os.scandir(folder)
+    except OSError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if Path(entry.path) != skip:
+                    yield from _files(Path(entry.path), suffix, skip)
+            elif entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(FileNotFoundError):  # it went away meanwhile
+                    yield entry.stat().st_mtime, Path(entry.path)
+
+
+def _video(sidecar: Path) -> PastVideo | None:
+    """Return the video of a sidecar; None for a YAML file that is none, or has lost its video."""
+    try:
+        settings: Any = strict_yaml.plain(strict_yaml.load_all(sidecar.read_bytes().decode())[0])
+        rendered, formats = settings["rendered"], settings["format"]
+        file = sidecar.with_suffix(f".{formats if isinstance(formats, str) else formats[0]}")
+        if not file.exists():
+            return None
+        return PastVideo(
+            file=file,
+            prompt=settings["prompt"],
+            prompt_file=rendered["prompt_file"],
+            job_id=rendered["job"],
+            model=settings["model"],
+            seed=settings["seed"],
+            seconds=rendered["seconds"],
+            finished=rendered["finished"],
+        )
+    except (OSError, YamlError, ValueError, LookupError, TypeError):
+        return None
+
+
+def failures(failed: Path) -> list[Failure]:
+    """Return what stands in `_failed/`, newest first."""
+    newest_first = sorted(_files(failed, ERROR_SUFFIX), reverse=True)
+    return [
+        Failure(str(path.relative_to(failed)).removesuffix(ERROR_SUFFIX), _reason(path), mtime)
+        for mtime, path in newest_first
+    ]
+
+
+def _reason(report: Path) -> str:
+    """Return the first mistake of an error text, in a line."""
+    try:
+        lines = report.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("What is wrong:")]
+    return stated[0] if stated else next((line for line in lines if line), "")

@@ -1,0 +1,277 @@
+"""Which prompt files of the inbox are settled, in which order, and why the others wait.
+
+The scan decides; file system events only say when to look. Reads no prompt file and follows no
+link. Time is the caller's: seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import logging
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from reeldrop.errors import Mistake, PromptError
+from reeldrop.job import DefaultsFile
+
+MAX_DEPTH = 32
+EMPTY_SECONDS = 60.0
+"""How long a file without a byte may stay: some programs make the name first."""
+
+IGNORED_NAMES = (
+    ".*", "~*", "*~", "#*#", "*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload",
+    "*.error.txt", "*.download", "*.!sync", "*.seaftmp", "desktop.ini", "thumbs.db", "@eadir",
+    "__macosx",
+)  # fmt: skip
+"""Hidden files, reports of ours that came back, and names under which programs keep what they
+have not finished; in lower case."""
+
+_Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A file in the inbox that asks to be rendered.
+
+    `since` is when its present state was first seen; `mode` its type and permissions as lstat
+    gives them. The rest is the caller's to set: whether it has been `examined`, its `priority`,
+    and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
+    """
+
+    path: PurePosixPath
+    mode: int
+    fingerprint: _Fingerprint
+    since: float
+    first_seen: float
+    examined: bool = False
+    priority: int = 0
+    blocked: str = ""
+    blocked_until: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return self.fingerprint[0]
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The folder that people drop prompt files into.
+
+    `suffixes` are the endings of prompt files, in lower case; `settle_seconds` is how long a
+    file has to stay as it is. Where `patient` is false, empty files settle as quickly as others.
+    """
+
+    folder: Path
+    suffixes: frozenset[str]
+    settle_seconds: float
+    defaults_name: str
+    patient: bool = True
+    _candidates: dict[PurePosixPath, Candidate] = field(default_factory=dict)
+    _defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = field(default_factory=dict)
+
+    def scan(self, now: float) -> None:
+        """Look at every file.
+
+        Raises:
+            OSError: the inbox itself can't be read.
+        """
+        found: dict[PurePosixPath, Candidate] = {}
+        defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = {}
+        for path, status in self._walk(PurePosixPath(), MAX_DEPTH):
+            fingerprint = _fingerprint(status)
+            if path.name == self.defaults_name:
+                before = self._defaults.get(path.parent, (None, 0.0))
+                since = before[1] if before[0] == fingerprint else now
+                defaults[path.parent] = (fingerprint, since)
+                continue
+            known = self._candidates.get(path)
+            if known is not None and known.fingerprint == fingerprint:
+                found[path] = known
+            else:
+                first_seen = known.first_seen if known is not None else now
+                found[path] = Candidate(path, status.st_mode, fingerprint, now, first_seen)
+        self._candidates, self._defaults = found, defaults
+
+    def _walk(
+        self, folder: PurePosixPath, depth: int
+    ) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
+        try:
+            with os.scandir(self.folder / folder) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            if folder == PurePosixPath():
+                raise
+            return  # it went away, or is closed to us: the others go on
+        for entry in ordered:
+            if is_ignored(entry.name):
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            path = folder / entry.name
+            if path.suffix.lower() in self.suffixes:
+                yield path, status
+            elif stat.S_ISDIR(status.st_mode) and depth > 1:
+                yield from self._walk(path, depth - 1)
+
+    def settled(self, now: float) -> list[Candidate]:
+        """Return the files that are settled: by priority, then first seen, then name."""
+        ready = [c for c in self._candidates.values() if self._remaining(c, now) <= 0]
+        return sorted(ready, key=lambda c: (-c.priority, c.first_seen, str(c.path)))
+
+    def waiting(self, now: float) -> list[tuple[Candidate, str]]:
+        """Return the files that are not settled, or blocked, each with the reason."""
+        return [
+            (c, c.blocked if c.blocked_until > now else self._unsettled(c, now))
+            for c in self._candidates.values()
+            if self._remaining(c, now) > 0
+        ]
+
+    def _unsettled(self, candidate: Candidate, now: float) -> str:
+        seconds = self._remaining(candidate, now)
+        return f"settles in {math.ceil(seconds)} s" if candidate.size else "empty so far"
+
+    def blocked(self, now: float) -> int:
+        """Return how many files could not be claimed, and are not to be tried again yet."""
+        return sum(c.blocked_until > now for c in self._candidates.values())
+
+    def seconds_to_settle(self, now: float) -> float | None:
+        """Return when the next file settles, None if nothing waits."""
+        times = (self._remaining(c, now) for c in self._candidates.values())
+        return min((t for t in times if t > 0), default=None)
+
+    def is_unchanged(self, candidate: Candidate) -> bool:
+        """Tell whether a file still is as the last scan saw it."""
+        try:
+            return _fingerprint((self.folder / candidate.path).lstat()) == candidate.fingerprint
+        except OSError:
+            return False
+
+    def forget(self, candidate: Candidate) -> None:
+        """Drop a file that has been claimed; the next scan finds it again if it is there."""
+        self._candidates.pop(candidate.path, None)
+
+    def __len__(self) -> int:
+        return len(self._candidates)
+
+    def _remaining(self, candidate: Candidate, now: float) -> float:
+        """Return how long to wait for a file: it, and the defaults above it, have to settle."""
+        empty = candidate.size == 0 and stat.S_ISREG(candidate.mode)
+        patience = EMPTY_SECONDS if empty and self.patient else self.settle_seconds
+        settled = candidate.since + patience
+        for folder in candidate.path.parents:
+            if folder in self._defaults:
+                settled = max(settled, self._defaults[folder][1] + self.settle_seconds)
+        return max(settled, candidate.blocked_until) - now
+
+    def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:
+        """Return the `_defaults.yaml` files above a prompt file, the farthest first.
+
+        Raises:
+            PromptError: one of them is no plain file, or too large.
+        """
+        files = []
+        for folder in reversed(path.parents):
+            name = folder / self.defaults_name
+            if os.path.lexists(self.folder / name):
+                files.append(DefaultsFile(str(name), self._read_defaults(name, max_bytes)))
+        return tuple(files)
+
+    def _read_defaults(self, name: PurePosixPath, max_bytes: int) -> bytes:
+        try:
+            return read_plain(self.folder / name, max_bytes)
+        except PromptError as error:
+            named = (dataclasses.replace(m, file=str(name)) for m in error.mistakes)
+            raise PromptError(*named) from None
+
+
+def _fingerprint(status: os.stat_result) -> _Fingerprint:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def is_ignored(name: str) -> bool:
+    """Tell whether a name says that the file is hidden, or not finished by whoever writes it."""
+    return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in IGNORED_NAMES)
+
+
+def refusal(path: PurePosixPath, mode: int) -> PromptError | None:
+    """Return why a file can't be a prompt file whatever is in it; None if it can."""
+    kinds: Sequence[tuple[Callable[[int], bool], str]] = (
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    for is_kind, kind in kinds:
+        if is_kind(mode):
+            problem = f"this is {kind}, not a file; it has not been opened"
+            return PromptError(Mistake(problem, "put the file itself into the inbox"))
+    for part in path.parts:
+        if part.startswith("_"):
+            problem = f"names that begin with an underscore are reeldrop's own, and '{part}' does"
+            return PromptError(Mistake(problem, "give it another name"))
+    return None
+
+
+def read_plain(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a plain file, without following a link or waiting for a pipe.
+
+    Raises:
+        PromptError: it is something else, or larger than `max_bytes`.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        remedy = "put a plain, readable file there"
+        raise PromptError(Mistake(f"can't read it: {error.strerror}", remedy)) from None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise PromptError(Mistake("this is not a plain file", "put a plain file there"))
+        if status.st_size > max_bytes:
+            problem = f"this file has {status.st_size:,} bytes, more than {max_bytes:,}"
+            raise PromptError(Mistake(problem, "split it into several files"))
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(max_bytes)
+    finally:
+        os.close(fd)
+
+
+class Watch:
+    """Calls back when something happens in a folder, if the file system says so.
+
+    Raises:
+        OSError: the folder can't be watched.
+    """
+
+    def __init__(self, folder: Path, wake: Callable[[], None]) -> None:
+        # Here, and not above, because commands that only look at the inbox should start at once.
+        from watchdog.events import FileSystemEvent, FileSystemEventHandler
+        from watchdog.observers import Observer
+
+        class Waker(FileSystemEventHandler):
+            def on_any_event(self, event: FileSystemEvent) -> None:
+                if event.event_type not in ("opened", "closed_no_write"):  # our own reading
+                    wake()
+
+        # It warns of each thread that it ends; the scan notices a watch that died.
+        logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+        self._observer = Observer()
+        self._observer.schedule(Waker(), str(folder), recursive=True)
+        self._observer.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether events can still come."""
+        return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
+
+    def close(self) -> None:
+        self._observer.stop()
+        self._observer.join()

@@ -1,0 +1,222 @@
+"""From the inbox into the spool: when to look, what settled files ask for, which is next.
+
+The service's right hand: ties `inbox`, `prompts` and `spool` together and keeps the watch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import structlog
+
+from reeldrop import encoder, inbox, prompts, status
+from reeldrop.errors import Mistake, PromptError
+from reeldrop.inbox import Candidate, Inbox, Watch
+from reeldrop.job import DefaultsFile, Job, shown
+from reeldrop.prompts import NotDescribed, PromptFile
+from reeldrop.rules import ModelRules
+from reeldrop.spool import Spool
+from reeldrop.status import Waiting
+
+EXAMINE_SECONDS = 0.1
+"""So long new files are read at a time, before the renderer is looked after again."""
+
+RETRY_SECONDS = 30.0
+SCAN_PAUSE_SECONDS = 0.1
+SCAN_SHARE = 20
+"""After a scan, pause for this many times what it took: it costs at most 5 % of a core."""
+
+_log = structlog.get_logger()
+
+
+class Intake:
+    """What waits in the inbox. `rules` and `model` are what `prompts.parse` takes.
+
+    `wake` is called from another thread when the inbox may have changed. Time, where a method
+    asks for it, is `time.monotonic()`.
+    """
+
+    def __init__(
+        self,
+        folder: Inbox,
+        spool: Spool,
+        rules: Mapping[str, ModelRules | None],
+        model: str,
+        scan_seconds: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._inbox = folder
+        self._spool = spool
+        self._rules = rules
+        self._model = model
+        self._scan_seconds = scan_seconds
+        self._wake = wake
+        self._woken = True
+        self._next_scan = 0.0
+        self._earliest_scan = 0.0
+        self._unexamined: list[Candidate] = []
+        self._watch = self._make_watch()
+        self._listed: tuple[tuple[Waiting, ...], int] | None = None
+        self.problem = ""
+        self.scanned = False
+
+    def _make_watch(self) -> Watch | None:
+        try:
+            return Watch(self._inbox.folder, self._on_event)
+        except OSError as error:
+            _log.warning("no_events", reason=str(error), remedy="the inbox is scanned by the clock")
+            return None
+
+    def _on_event(self) -> None:
+        if not self._woken:  # one wake for however many events
+            self._woken = True
+            self._wake()
+
+    def close(self) -> None:
+        """End the watch."""
+        if self._watch is not None:
+            self._watch.close()
+
+    def due(self) -> float:
+        """Return when to look again at the latest."""
+        if self._unexamined:
+            return 0.0
+        return self._earliest_scan if self._woken else self._next_scan
+
+    def is_empty(self) -> bool:
+        """Tell whether the inbox has been looked through, and nothing is in it to be claimed."""
+        left = len(self._inbox) - self.blocked()
+        return self.scanned and not self._woken and left == 0
+
+    def blocked(self) -> int:
+        """Return how many files of the inbox can't be claimed."""
+        return self._inbox.blocked(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Scan the inbox if something may have changed, or it is time."""
+        if now < (self._earliest_scan if self._woken else self._next_scan):
+            return
+        self._woken = False
+        try:
+            self._inbox.scan(now)
+            self.scanned = True
+            self._note("")
+        except OSError as error:
+            self._note(f"the inbox can't be read: {error.strerror}")
+        took = time.monotonic() - now
+        self._earliest_scan = now + took + max(SCAN_PAUSE_SECONDS, took * SCAN_SHARE)
+        settles = self._inbox.seconds_to_settle(now)
+        pause = min(self._scan_seconds, self._scan_seconds if settles is None else settles)
+        self._next_scan = max(self._earliest_scan, now + pause)
+        self._listed = None
+        self._unexamined = [c for c in self._inbox.settled(now) if not c.examined]
+        if self._watch is not None and not self._watch.is_alive():
+            _log.warning("events_ended", remedy="the inbox is scanned by the clock")
+            self._watch = None
+
+    def _note(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            _log.error("inbox_gone", reason=problem, remedy="work goes on when it is back")
+        elif self.problem and not problem:
+            _log.info("inbox_back")
+        self.problem = problem
+
+    def refused(self) -> Iterator[tuple[Job, PromptError]]:
+        """Read newly settled files, and yield those that can't be rendered, already claimed.
+
+        So their authors hear of it at once, whatever is being rendered. The others are noted
+        with their priority.
+        """
+        end = time.monotonic() + EXAMINE_SECONDS
+        while self._unexamined and time.monotonic() < end:
+            candidate = self._unexamined.pop()
+            candidate.examined = True
+            defaults: tuple[DefaultsFile, ...] = ()
+            try:
+                defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
+                file = self._inbox.folder / candidate.path
+                candidate.priority = self._parse(candidate.path, file, defaults).priority
+            except NotDescribed as unknown:
+                candidate.priority = unknown.priority
+            except OSError:
+                candidate.examined = False  # it is changing; the next scan decides
+            except PromptError as error:
+                if self._inbox.is_unchanged(candidate):
+                    job = self._claim(candidate, defaults)
+                    if job is not None:
+                        yield job, error
+
+    def take(self, now: float) -> Job | None:
+        """Claim the file that is next; None if there is none."""
+        for candidate in self._inbox.settled(now):
+            if candidate.examined and self._inbox.is_unchanged(candidate):
+                try:
+                    defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
+                except (PromptError, OSError):  # since it was examined, so it is examined again
+                    candidate.examined = False
+                    continue
+                return self._claim(candidate, defaults)
+        return None
+
+    def _claim(self, candidate: Candidate, defaults: tuple[DefaultsFile, ...]) -> Job | None:
+        self._listed = None
+        try:
+            job = self._spool.claim(candidate.path, defaults)
+        except OSError as error:
+            candidate.blocked = f"can't be taken: {error.strerror}"
+            candidate.blocked_until = time.monotonic() + RETRY_SECONDS
+            _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
+            return None
+        self._inbox.forget(candidate)
+        return job
+
+    def read(self, job: Job) -> PromptFile:
+        """Return the prompts of a claimed file.
+
+        Raises:
+            PromptError: it can't be rendered; so does a file that we stumble over ourselves.
+            NotDescribed: it has to be read again when a model has been loaded.
+            OSError: it can't be read.
+        """
+        return self._parse(job.source, job.prompt_file, job.defaults, job.drawn_seed)
+
+    def _parse(
+        self,
+        source: PurePosixPath,
+        file: Path,
+        defaults: tuple[DefaultsFile, ...],
+        draw_seed: Callable[[int], int] = lambda number: number,
+    ) -> PromptFile:
+        refusal = inbox.refusal(source, file.lstat().st_mode)
+        if refusal is not None:
+            raise refusal
+        try:
+            if source.suffix.lower() == ".mp4":
+                data = encoder.embedded_settings(file)
+            else:
+                data = inbox.read_plain(file, prompts.MAX_BYTES)
+            return prompts.parse(source.name, data, defaults, self._rules, self._model, draw_seed)
+        except (PromptError, NotDescribed, OSError):
+            raise
+        except Exception as error:
+            _log.exception("unexpected_error", prompt_file=str(source))
+            problem = f"reeldrop stumbled over this file: {type(error).__name__}: {error}"
+            raise PromptError(Mistake(problem, "please report this")) from error
+
+    def waiting(self, now: float) -> tuple[tuple[Waiting, ...], int]:
+        """Return the first files that are not claimed yet, with the reasons, and their number."""
+        if self._listed is None:
+            self._listed = self._list(now)
+        return self._listed
+
+    def _list(self, now: float) -> tuple[tuple[Waiting, ...], int]:
+        settled = self._inbox.settled(now)
+        listed = [
+            Waiting(shown(c.path), "waits for its turn") for c in settled[: status.MAX_WAITING]
+        ]
+        others = self._inbox.waiting(now)
+        room = status.MAX_WAITING - len(listed)
+        listed += [Waiting(shown(c.path), reason) for c, reason in others[:room]]
+        return tuple(listed), len(settled) + len(others)

@@ -1,0 +1,41 @@
+"""What a profile of config.yaml means to the stages, which do not know config.yaml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reeldrop import pipeline, rules
+from reeldrop.job import Capabilities
+from reeldrop.pipeline import ModelSource
+from reeldrop.rules import ModelRules
+
+if TYPE_CHECKING:
+    from reeldrop.config import Config
+
+
+def source(name: str, config: Config) -> ModelSource:
+    """Return where a profile's pipeline comes from and how it is set up."""
+    profile = config.models[name]
+    return ModelSource(
+        name=name,
+        location=str(profile.path or profile.repository or pipeline.bundled()),
+        revision=profile.revision,
+        variant=profile.variant,
+        dtype=profile.dtype,
+        scheduler=profile.scheduler.name if profile.scheduler else None,
+        scheduler_settings=profile.scheduler.settings if profile.scheduler else {},
+        placement=profile.placement,
+    )
+
+
+def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelRules:
+    """Return what prompt files may ask of a profile.
+
+    Raises:
+        ConfigError: its defaults or limits are for settings that the pipeline doesn't have, or
+            the defaults are beyond its limits.
+    """
+    profile = config.models[name]
+    found = ModelRules(name, capabilities, profile.defaults, profile.limits)
+    rules.check(found)
+    return found

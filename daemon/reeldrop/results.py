@@ -1,0 +1,154 @@
+"""Names, sidecars, publishing: how a video gets into the results, whole and once.
+
+A video is a file for each format, a poster and a sidecar, all with one stem. The sidecar comes
+first: it holds the job's id and the video's number, and so reserves the stem. A video counts as
+published when all its files are there. Does not know how frames are made or encoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import unicodedata
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from reeldrop import durable, strict_yaml
+from reeldrop.errors import RenderError, YamlError
+from reeldrop.job import Job, Prompt, Rendered, Video, shown
+from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, video_name
+
+
+class Results:
+    """The results tree: for each prompt file of the inbox a folder, in the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def folder_for(self, source: PurePosixPath) -> Path:
+        """Return the folder in which a prompt file's videos are published."""
+        parts = [folder_name(part) for part in source.parent.parts]
+        return self.folder.joinpath(*parts, folder_name(source.stem))
+
+    def begun(self, job: Job) -> dict[int, Video]:
+        """Return the videos that a job has begun to publish, by their number.
+
+        They have a sidecar; whether the rest is there, too, `is_published` tells.
+        """
+        videos = {}
+        for sidecar in sorted(self.folder_for(job.source).glob(f"*{SIDECAR_SUFFIX}")):
+            begun = _read_sidecar(sidecar, job)
+            if begun is not None:
+                number, formats = begun
+                videos[number] = self._video(job, sidecar, number, formats)
+        return videos
+
+    def _video(self, job: Job, sidecar: Path, number: int, formats: list[str]) -> Video:
+        files = tuple(sidecar.with_suffix(f".{suffix}") for suffix in formats)
+        return Video(job.id, number, files, sidecar, sidecar.with_suffix(POSTER_SUFFIX))
+
+    def publish(
+        self,
+        job: Job,
+        prompt: Prompt,
+        rendered: Rendered,
+        encode: Callable[[Path, str, str], None],
+        earlier: Video | None = None,
+    ) -> Video:
+        """Publish one video, and return where it is.
+
+        `earlier` is the same video, begun before; its names are used again.
+        `encode(path, format, settings)` writes the video to the path: in one of the prompt's
+        formats, or as a poster where the format is "jpg"; `settings` is the sidecar's text.
+        """
+        settings = sidecar_text(job, prompt, rendered)
+        sidecar = self._reserve(job, prompt, settings, earlier)
+        video = self._video(job, sidecar, prompt.number, list(prompt.formats))
+        for path in (video.poster, *video.files):
+            unfinished = durable.temporary(path, f"{job.id}-{prompt.number}{path.suffix}")
+            try:
+                encode(unfinished, path.suffix[1:], settings)
+                durable.fsync_file(unfinished)
+                durable.replace(unfinished, path)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
+        return video
+
+    def _reserve(self, job: Job, prompt: Prompt, settings: str, earlier: Video | None) -> Path:
+        """Write the sidecar under a stem that nothing else has, or that this video had before."""
+        if earlier is not None:
+            durable.write(earlier.sidecar, settings.encode(), job.id)
+            return earlier.sidecar
+        folder = self.folder_for(job.source)
+        if folder.exists() and not folder.is_dir():
+            problem = f"the videos belong into the folder {folder}, but that is a file"
+            raise RenderError(f"{problem}; move it away")
+        durable.make_folder(folder)
+        taken = {_folded(entry) for entry in os.listdir(folder)}
+        for name in durable.free_names(video_name(prompt.prompt), SIDECAR_SUFFIX):
+            if _folded(name) not in taken:
+                with contextlib.suppress(FileExistsError):
+                    durable.write_new(folder / name, settings.encode(), job.id)
+                    return folder / name
+        raise AssertionError("free_names never ends")
+
+    def clean(self, job: Job) -> None:
+        """Remove what is not a whole video, when nothing of the job will be rendered any more."""
+        for video in self.begun(job).values():
+            if not is_published(video):
+                for path in (*video.files, video.poster, video.sidecar):
+                    path.unlink(missing_ok=True)
+        durable.remove_temporaries(self.folder_for(job.source), job.id)
+
+
+def is_published(video: Video) -> bool:
+    """Tell whether every file of a video is there."""
+    return all(path.exists() for path in (*video.files, video.poster))
+
+
+def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
+    """Return number and formats of a video of this job; None for anybody else's YAML file."""
+    with contextlib.suppress(OSError, YamlError, UnicodeDecodeError, LookupError, TypeError):
+        data = path.read_bytes()
+        if job.id.encode() in data:
+            settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
+            if settings["rendered"]["job"] == job.id:
+                formats = settings["format"]
+                formats = [formats] if isinstance(formats, str) else formats
+                return settings["rendered"]["number"], formats
+    return None
+
+
+def _folded(name: str) -> str:
+    """Return the stem as file systems see it that don't tell upper from lower case."""
+    return unicodedata.normalize("NFC", name.rpartition(".")[0] or name).casefold()
+
+
+def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
+    """Return the prompt file that renders this video again, with how it was rendered."""
+    block = {
+        "job": job.id,
+        "prompt_file": shown(job.source),
+        "number": prompt.number,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": rendered.model,
+        "revision": rendered.revision,
+        "pipeline": rendered.pipeline,
+        "scheduler": rendered.scheduler,
+        "device": rendered.device,
+        "dtype": rendered.dtype,
+        "versions": dict(rendered.versions),
+        "seconds": round(rendered.seconds, 3),
+        "peak_memory_mib": rendered.peak_memory_mib,
+        "batch_size": rendered.batch_size,
+    }
+    if rendered.ignored_text:
+        block["ignored_text"] = rendered.ignored_text
+    return strict_yaml.dump({**prompt.as_settings(), "rendered": block})
+
+
+def remainder_text(prompts: list[Prompt]) -> str:
+    """Return a prompt file with just these prompts, ready to be dropped again."""
+    return "---\n".join(strict_yaml.dump(prompt.as_settings()) for prompt in prompts)

@@ -1,0 +1,424 @@
+"""The daemon's loop: one prompt file through all stages. Read this first.
+
+The main thread reads one queue of events and never waits for anything else. Nothing here
+remembers what the files do not say: the next job is the oldest one in the spool, else the first
+settled file of the inbox, and that is the whole of starting, going on and starting again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop import encoder, profiles, prompts, status
+from reeldrop.errors import ConfigError, FileError, PromptError, RenderError
+from reeldrop.inbox import Inbox
+from reeldrop.intake import Intake
+from reeldrop.job import (
+    Batch,
+    BatchFailed,
+    BatchRendered,
+    Event,
+    Job,
+    ModelFailed,
+    ModelLoaded,
+    Prompt,
+    Rendered,
+    RendererEnded,
+    StepDone,
+    Stop,
+    Video,
+    VideoFailed,
+    VideoPublished,
+    Wake,
+    shown,
+)
+from reeldrop.jobs import OpenJobs, Outcome
+from reeldrop.notify import Notifier
+from reeldrop.prompts import NotDescribed
+from reeldrop.results import Results
+from reeldrop.rules import ModelRules
+from reeldrop.spool import Spool
+from reeldrop.status import Rendering, Status
+
+if TYPE_CHECKING:
+    from reeldrop.config import Config
+    from reeldrop.job import Frames
+    from reeldrop.renderer import Renderer
+
+BYTES_TO_ENCODE = 1 << 30
+"""The renderer pauses while more frames than this wait to be encoded."""
+
+STATUS_SECONDS = 0.5
+"""How often the status is written, and a wish to cancel is looked for, while there is work."""
+
+_log = structlog.get_logger()
+
+
+class Service:
+    """One daemon on one inbox.
+
+    `model` is the profile for prompts that name none. `make_renderer` is given the function that
+    takes the renderer's events. With `drain`, the run ends when nothing is left to do. `observe`
+    is told every new status.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: str,
+        make_renderer: Callable[[Callable[[Event], None]], Renderer],
+        *,
+        drain: bool = False,
+        observe: Callable[[Status], None] = lambda _status: None,
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._make_renderer = make_renderer
+        self._drain = drain
+        self._observe = observe
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._spool = Spool(config.spool, config.inbox, config.failed)
+        self._results = Results(config.results)
+        self._notifier = Notifier.from_environment()
+        self._rules: dict[str, ModelRules | None] = dict.fromkeys(config.models)
+        batch_sizes = {name: profile.max_batch_size for name, profile in config.models.items()}
+        self._jobs = OpenJobs(self._spool, self._results, batch_sizes)
+        self._rendering: Batch | None = None
+        self._loading: str | None = None
+        self._loading_for: Job | None = None
+        self._encoding = 0
+        self._bytes_to_encode = 0
+        self._stopping = False
+        self._is_ready = False
+        self._step = 0
+        self._batch_began = 0.0
+        self._status_written = 0.0
+
+    # The lifecycle
+
+    def run(self) -> Outcome:
+        """Work until somebody asks to stop, or nothing is left of what is to be drained.
+
+        Raises:
+            ConfigError: a folder or the model can't be used.
+            SpoolLocked: another daemon works on this spool.
+        """
+        with self._spool.lock():
+            self._spool.prepare()
+            self._start()
+            try:
+                while not self._is_over():
+                    self._handle_events()
+                    self._advance(time.monotonic())
+            finally:
+                self._end()
+        return self._jobs.outcome
+
+    def _start(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        _log.info("starting", pid=os.getpid(), model=self._model)
+        inbox = Inbox(
+            self._config.inbox,
+            prompts.SUFFIXES,
+            self._config.settle_seconds,
+            prompts.DEFAULTS_NAME,
+            patient=not self._drain,
+        )
+        self._intake = Intake(
+            inbox,
+            self._spool,
+            self._rules,
+            self._model,
+            self._config.scan_seconds,
+            lambda: self._events.put(Wake()),
+        )
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._renderer = self._make_renderer(self._events.put)
+        self._load(self._model)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        # Only this: the queue's put is the one thing that is safe in the middle of anything.
+        self._events.put(Stop(signal.Signals(number).name))
+        signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
+
+    def _is_over(self) -> bool:
+        if self._rendering:
+            return False
+        if self._stopping:
+            return True
+        busy = self._encoding or self._loading
+        return self._drain and not busy and not self._is_anything_left()
+
+    def _is_anything_left(self) -> bool:
+        if self._jobs.is_held_up():
+            return False
+        in_spool = self._jobs.unfinished(time.monotonic())
+        return len(self._jobs) > 0 or not self._intake.is_empty() or in_spool is not None
+
+    def _end(self) -> None:
+        self._notifier.stopping()
+        self._encoder.shutdown(cancel_futures=True)  # what is not encoded is rendered again
+        if not self._loading and not self._rendering:
+            self._renderer.close()
+        self._intake.close()
+        if self._stopping:
+            self._handle_all_that_came()
+            self._jobs.put_down()
+        outcome = self._jobs.outcome
+        outcome.failed_jobs += self._intake.blocked() + self._jobs.postponed()
+        self._report(time.monotonic(), state="stopped")
+        _log.info("stopped", videos=outcome.videos, failed_jobs=outcome.failed_jobs)
+
+    # Events
+
+    def _handle_events(self) -> None:
+        """Wait for an event or until something is due, and handle all that have come."""
+        with contextlib.suppress(queue.Empty):
+            self._handle(self._events.get(timeout=self._seconds_to_wait()))
+        self._handle_all_that_came()
+
+    def _handle_all_that_came(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._handle(self._events.get_nowait())
+
+    def _seconds_to_wait(self) -> float:
+        now = time.monotonic()
+        due = [now + self._config.scan_seconds]
+        if self._is_ready and not self._stopping:
+            due.append(self._intake.due())
+        if self._is_renderer_free():
+            due += self._jobs.due()
+        if len(self._jobs) or not self._is_ready:
+            due.append(now + STATUS_SECONDS)
+        return max(0.0, min(due) - now)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Wake():
+                pass  # to have come back here is all that it is for
+            case Stop():
+                self._stop(event)
+            case ModelLoaded():
+                self._model_loaded(event)
+            case ModelFailed():
+                self._model_failed(event.model, event.error)
+            case StepDone():
+                self._step = event.step
+                self._notifier.progress()
+            case BatchRendered():
+                self._batch_rendered(event)
+            case BatchFailed():
+                self._batch_failed(event)
+            case RendererEnded():
+                raise event.error
+            case VideoPublished():
+                self._encoded(event.bytes)
+                self._jobs.published(event.video)
+            case VideoFailed():
+                self._encoded(event.bytes)
+                self._jobs.failed(event.job_id, event.prompt, event.error)
+
+    def _stop(self, event: Stop) -> None:
+        _log.info("stopping", signal=event.signal_name)
+        self._notifier.stopping()
+        self._stopping = True
+        self._renderer.cancel()
+
+    def _load(self, model: str, job: Job | None = None) -> None:
+        self._loading, self._loading_for = model, job
+        self._renderer.load(model)
+
+    def _model_loaded(self, event: ModelLoaded) -> None:
+        self._loading = None
+        try:
+            self._rules[event.model] = profiles.model_rules(
+                event.model, self._config, event.capabilities
+            )
+        except ConfigError as error:
+            self._model_failed(event.model, error)
+            return
+        _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
+        if not self._is_ready:
+            self._is_ready = True
+            self._notifier.ready()
+            _log.info("ready", inbox=str(self._config.inbox))
+
+    def _model_failed(self, model: str, error: Exception) -> None:
+        """End the process if this is its own model; else fail the job that asked for it."""
+        self._loading = None
+        if self._loading_for is None:
+            raise error
+        _log.error("model_failed", model=model, reason=str(error))
+        self._jobs.fail(self._loading_for, error)
+
+    def _batch_rendered(self, event: BatchRendered) -> None:
+        self._rendering = None
+        answers = zip(event.batch.prompts, event.frames, event.rendered, strict=True)
+        for prompt, frames, rendered in answers:
+            self._jobs.rendered(event.batch.job_id, rendered)
+            self._publish(event.batch.job_id, prompt, frames, rendered)
+
+    def _publish(self, job_id: str, prompt: Prompt, frames: Frames, rendered: Rendered) -> None:
+        """Let the encoder's thread make the video, and tell when it is in the results."""
+
+        def encode(path: Path, format: str, settings: str) -> None:
+            encoder.encode(frames, path, format, prompt.fps, settings)
+
+        def tell(publication: Future[Video]) -> None:
+            if publication.cancelled():
+                return
+            error = publication.exception()
+            if isinstance(error, Exception):
+                self._events.put(VideoFailed(job_id, prompt, error, frames.nbytes))
+            else:
+                self._events.put(VideoPublished(publication.result(), frames.nbytes))
+
+        self._encoding += 1
+        self._bytes_to_encode += frames.nbytes
+        opened = self._jobs[job_id]
+        earlier = opened.begun.get(prompt.number)
+        publication = self._encoder.submit(
+            self._results.publish, opened.job, prompt, rendered, encode, earlier
+        )
+        publication.add_done_callback(tell)
+
+    def _encoded(self, size: int) -> None:
+        self._encoding -= 1
+        self._bytes_to_encode -= size
+
+    def _batch_failed(self, event: BatchFailed) -> None:
+        self._rendering = None
+        if isinstance(event.error, FileError) and event.batch.model == self._model:
+            raise event.error  # its own model can't be loaded any more
+        if self._stopping:
+            return  # the job stays in the spool, and is the first of the next start
+        if isinstance(event.error, RenderError) and len(event.batch.prompts) > 1:
+            self._jobs.render_alone(event.batch)  # to find the one that is to blame
+            return
+        for prompt in event.batch.prompts:
+            self._jobs.failed(event.batch.job_id, prompt, event.error)
+
+    # The road of one prompt file
+
+    def _advance(self, now: float) -> None:
+        """Do all that can be done now without waiting."""
+        if not self._stopping:
+            self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
+            self._intake.look(now)
+            if self._is_ready:
+                for job, error in self._intake.refused():
+                    self._jobs.fail(job, error)
+                self._heed_cancellations()
+            self._keep_rendering(now)
+        self._report(now)
+
+    def _keep_rendering(self, now: float) -> None:
+        while self._is_renderer_free() and self._render_next(now):
+            pass
+
+    def _heed_cancellations(self) -> None:
+        cancelled = self._jobs.cancel_asked()
+        if self._rendering is not None and self._rendering.job_id in cancelled:
+            self._renderer.cancel()
+
+    def _is_renderer_free(self) -> bool:
+        busy = self._rendering or self._loading or not self._is_ready
+        return not busy and self._bytes_to_encode < BYTES_TO_ENCODE
+
+    def _render_next(self, now: float) -> bool:
+        """Give the renderer its next batch, or open a job; tell whether there was anything."""
+        batch = self._jobs.next_batch()
+        if batch is not None:
+            self._rendering, self._step, self._batch_began = batch, 0, now
+            self._renderer.render(batch)
+            return True
+        job = self._next_job(now)
+        if job is not None:
+            self._open(job)
+        return job is not None
+
+    def _next_job(self, now: float) -> Job | None:
+        """Return the job to open: the oldest of the spool, else the next of the inbox.
+
+        What was in hand when a process ended may be what ended it, and has to be alone; where
+        the disk makes trouble, nothing new is begun.
+        """
+        job = self._jobs.unfinished(now)
+        if len(self._jobs) and (self._jobs.has_suspect() or (job and job.attempts)):
+            return None
+        return job if job or self._jobs.is_held_up() else self._intake.take(now)
+
+    def _open(self, job: Job) -> None:
+        """Read a claimed file, so that its prompts wait for the renderer."""
+        try:
+            found = self._intake.read(job)
+        except NotDescribed as unknown:
+            self._load(unknown.model, job)  # the job stays first in the spool until then
+        except PromptError as error:
+            self._jobs.fail(job, error)
+        except OSError as error:
+            self._jobs.postpone(job, error)
+        else:
+            self._jobs.open(job, found.prompts, self._config.max_attempts)
+
+    # What others are told
+
+    def _report(self, now: float, state: str = "") -> None:
+        if not state and now - self._status_written < STATUS_SECONDS:
+            return
+        self._status_written = now
+        waiting, count = self._intake.waiting(now)
+        current = Status(
+            pid=os.getpid(),
+            state=state or self._state(),
+            model=self._model,
+            updated=datetime.now(UTC).isoformat(timespec="seconds"),
+            rendering=self._progress(self._rendering, now) if self._rendering else None,
+            waiting=waiting,
+            waiting_count=count,
+        )
+        if self._rendering is None and not self._loading:
+            self._notifier.progress()
+        with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
+            status.write(self._config.spool / status.FILE_NAME, current)
+        self._notifier.status(current.line())
+        self._observe(current)
+
+    def _state(self) -> str:
+        if self._stopping:
+            return "stopping"
+        if self._loading:
+            return f"loading {self._loading}"
+        return self._intake.problem or ("rendering" if self._rendering else "idle")
+
+    def _progress(self, batch: Batch, now: float) -> Rendering:
+        opened = self._jobs[batch.job_id]
+        steps = max(1, batch.steps)
+        eta = None
+        if self._step:
+            seconds_per_step = (now - self._batch_began) / self._step
+            steps_left = steps - self._step + sum(waiting.steps for waiting in opened.waiting)
+            eta = round(seconds_per_step * steps_left, 1)
+        return Rendering(
+            job_id=batch.job_id,
+            prompt_file=shown(opened.job.source),
+            prompt=batch.prompts[0].prompt,
+            number=batch.prompts[0].number,
+            count=opened.count,
+            step=self._step,
+            steps=steps,
+            eta_seconds=eta,
+        )

@@ -1,0 +1,296 @@
+"""Jobs in hand: claim a prompt file, count attempts, finish or fail it.
+
+A job is a directory `active/<job_id>/` with the claimed prompt file in it; a job that has no such
+directory is not in hand. What happened to it is read from the files, never remembered.
+Does not know what a prompt file says or how videos are made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from reeldrop import durable
+from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
+from reeldrop.job import DefaultsFile, Job, shown
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, shortened
+
+_RECORD = "job.json"
+_ATTEMPTS = "attempts"
+_LOG = "job.log"
+_CANCEL = "cancel"
+
+_LOCK_TRIES = 20
+_LOCK_PAUSE_SECONDS = 0.05
+
+
+class Spool:
+    """The jobs in hand of one daemon.
+
+    `folder` is on the inbox's file system and is never synced; `failed` is where prompt files
+    are set aside for a person, in the place that they had in the inbox.
+    """
+
+    def __init__(self, folder: Path, inbox: Path, failed: Path) -> None:
+        self.folder = folder
+        self.active = folder / "active"
+        self._inbox = inbox
+        self._failed = failed
+
+    def prepare(self) -> None:
+        """Make the folders, and clear away directories of jobs that never began or have ended.
+
+        Only for the process that holds the lock.
+
+        Raises:
+            ConfigError: a claim could not be a rename, because inbox and spool are on different
+                file systems.
+        """
+        durable.make_folder(self.active)
+        if self.active.stat().st_dev != self._inbox.stat().st_dev:
+            problem = f"{self.folder} and {self._inbox} are not on the same file system"
+            remedy = "move the spool: taking a prompt file has to be one rename"
+            raise ConfigError(Mistake(problem, remedy, key="spool"))
+        for folder in self._folders():
+            if self._job(folder) is None and not _has_prompt_file(folder):
+                shutil.rmtree(folder)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the spool for this process alone.
+
+        Raises:
+            SpoolLocked: another process holds it.
+        """
+        with open(self.folder / "lock", "a+") as file:
+            if not _locked_within_a_second(file.fileno()):
+                file.seek(0)
+                pid = file.read().strip() or "unknown"
+                raise SpoolLocked(f"process {pid} works on {self.folder} already")
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def is_locked(self) -> bool:
+        """Tell whether a daemon is at work on this spool."""
+        try:
+            with open(self.folder / "lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def claim(self, source: PurePosixPath, defaults: Iterable[DefaultsFile]) -> Job | None:
+        """Take a file of the inbox in hand; None if it is gone by now.
+
+        The job's record is on the disk before the one rename that makes it a job.
+
+        Raises:
+            OSError: it can't be moved; it is where it was.
+        """
+        now = datetime.now(UTC)
+        job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
+        folder = self.active / job_id
+        record = {
+            "source": str(source),
+            "defaults": [[file.name, file.data.decode("latin-1")] for file in defaults],
+        }
+        folder.mkdir()
+        try:
+            durable.write(folder / _RECORD, json.dumps(record).encode(), job_id)
+            os.rename(self._inbox / source, folder / source.name)
+        except OSError as error:
+            shutil.rmtree(folder)
+            if isinstance(error, FileNotFoundError):
+                return None
+            raise
+        durable.fsync_folder(folder)
+        durable.fsync_folder(self.active)
+        durable.fsync_folder((self._inbox / source).parent)
+        return self._job(folder)
+
+    def unfinished(self) -> Iterator[Job]:
+        """Yield the jobs in hand, the oldest first."""
+        return (job for folder in self._folders() if (job := self._job(folder)) is not None)
+
+    def _folders(self) -> list[Path]:
+        try:
+            with os.scandir(self.active) as entries:
+                return sorted(Path(e.path) for e in entries if e.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
+    def _job(self, folder: Path) -> Job | None:
+        """Return a folder's job. One without its prompt file never became a job, or has ended."""
+        try:
+            record = json.loads((folder / _RECORD).read_bytes())
+        except FileNotFoundError:
+            return None
+        source = PurePosixPath(record["source"])
+        if not os.path.lexists(folder / source.name):
+            return None
+        defaults = (DefaultsFile(name, data.encode("latin-1")) for name, data in record["defaults"])
+        return Job(folder.name, source, folder, tuple(defaults), len(self._attempts(folder)))
+
+    def begin_attempt(self, job: Job) -> int:
+        """Record that rendering is about to begin, and return which attempt this is."""
+        attempts = [*self._attempts(job.folder), datetime.now(UTC).isoformat(timespec="seconds")]
+        self._write_attempts(job, attempts)
+        return len(attempts)
+
+    def take_back_attempt(self, job: Job) -> None:
+        """Forget the last attempt: it was ended on request, and says nothing about the job."""
+        self._write_attempts(job, self._attempts(job.folder)[:-1])
+
+    def _attempts(self, folder: Path) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return (folder / _ATTEMPTS).read_text().split()
+        return []
+
+    def _write_attempts(self, job: Job, attempts: list[str]) -> None:
+        durable.write(
+            job.folder / _ATTEMPTS, "".join(f"{at}\n" for at in attempts).encode(), job.id
+        )
+
+    def log_file(self, job: Job) -> Path:
+        """Return where the job's own log is written while it is in hand."""
+        return job.folder / _LOG
+
+    def ask_to_cancel(self, job: Job) -> None:
+        """Leave word for the daemon that the job shall be cancelled."""
+        durable.write(job.folder / _CANCEL, b"", job.id)
+
+    def is_cancelled(self, job: Job) -> bool:
+        """Tell whether somebody asked to cancel the job."""
+        return (job.folder / _CANCEL).exists()
+
+    def finish(self, job: Job, folder: Path) -> Path:
+        """Move the job's log and, as the last act, its prompt file into the results folder."""
+        if self.log_file(job).exists():
+            durable.move_to_free_name(self.log_file(job), folder, _LOG, job.id)
+        name = shortened(job.source.name)
+        at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
+        self._forget(job)
+        return at
+
+    def set_aside(self, job: Job, name: str, data: bytes, report: str) -> Path:
+        """Put a prompt file with what is left of a job, and why, into `_failed/`.
+
+        Doing it again for the same job replaces what it left there.
+        """
+        target = self._place(job, name)
+        self._report(target, report, job)
+        durable.write(target, data, job.id)
+        return target
+
+    def take_back_aside(self, job: Job, name: str) -> None:
+        """Remove what an earlier attempt at this job has `set_aside`, if it did."""
+        target = self._place(job, name)
+        report = target.with_name(target.name + ERROR_SUFFIX)
+        if self._reports_on(report, job):
+            target.unlink(missing_ok=True)
+            report.unlink()
+
+    def fail(self, job: Job, report: str) -> Path:
+        """Move the job's prompt file into `_failed/`, beside a text that says why."""
+        target = self._place(job, job.source.name)
+        self._report(target, report, job)
+        if self.log_file(job).exists():
+            durable.move_to_free_name(
+                self.log_file(job), target.parent, target.name + LOG_SUFFIX, job.id
+            )
+        try:
+            if stat.S_ISREG(job.prompt_file.lstat().st_mode):
+                durable.move(job.prompt_file, target, job.id)
+            else:
+                durable.rename_new(job.prompt_file, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._keep(job, target, report)
+        self._forget(job)
+        return target
+
+    def _keep(self, job: Job, target: Path, report: str) -> None:
+        """Keep in the spool what can't be copied to another file system without opening it."""
+        refused = self.folder / "refused" / job.id
+        durable.make_folder(refused)
+        self._report(target, f"{report}It is in {refused}.\n", job)
+        os.rename(job.prompt_file, refused / job.source.name)
+
+    def _place(self, job: Job, name: str) -> Path:
+        """Return the first free place in `_failed/`; a place of this very job counts as free."""
+        folder = self._failed / job.source.parent
+        durable.make_folder(folder)
+        durable.remove_temporaries(folder, job.id)  # of an earlier try that was killed
+        for candidate in durable.free_names(*durable.split_name(shortened(name))):
+            target = folder / candidate
+            report = target.with_name(target.name + ERROR_SUFFIX)
+            if self._reports_on(report, job) or not (
+                os.path.lexists(target) or os.path.lexists(report)
+            ):
+                return target
+        raise AssertionError("free_names never ends")
+
+    def _reports_on(self, report: Path, job: Job) -> bool:
+        with contextlib.suppress(OSError):
+            return f"Job {job.id}".encode() in report.read_bytes()
+        return False
+
+    def _report(self, target: Path, report: str, job: Job) -> None:
+        durable.write(
+            target.with_name(target.name + ERROR_SUFFIX),
+            report.encode("utf-8", "backslashreplace"),
+            job.id,
+        )
+
+    def _forget(self, job: Job) -> None:
+        shutil.rmtree(job.folder)
+        durable.fsync_folder(self.active)
+
+
+def _has_prompt_file(folder: Path) -> bool:
+    """Tell whether there is a file in a job's folder that is not one of reeldrop's own."""
+    own = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
+    with os.scandir(folder) as entries:
+        return any(e.name not in own and not durable.is_temporary(e.name) for e in entries)
+
+
+def _locked_within_a_second(fd: int) -> bool:
+    """Lock a file. `is_locked` of another process may hold it for an instant, so try for long."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
+
+
+def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:
+    """Return the text of an `.error.txt`: what is wrong, where, what would be right, what next."""
+    mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
+    lines = [f"reeldrop could not render {shown(source)}", ""]
+    for mistake in mistakes[:20]:
+        lines.append(f"What is wrong:  {mistake.problem}")
+        lines += [f"Where:          {mistake.place}"] if mistake.place else []
+        lines += [f"What is right:  {mistake.remedy}"] if mistake.remedy else []
+        lines.append("")
+    if len(mistakes) > 20:
+        lines += [f"and {len(mistakes) - 20} more mistakes of this kind", ""]
+    now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    return "\n".join([*lines, then, "", f"Job {job_id}, {now}", ""])

@@ -1,0 +1,83 @@
+"""What the daemon is doing right now, for people who ask another process.
+
+The daemon writes it to a file in the spool; it is only a report, nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydantic
+
+FILE_NAME = "status.json"
+MAX_WAITING = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A prompt file that is not rendered yet, and why."""
+
+    prompt_file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What is being rendered: video `number` of `count` of a prompt file.
+
+    `eta_seconds` is for the whole prompt file, None before the first step.
+    """
+
+    job_id: str
+    prompt_file: str
+    prompt: str
+    number: int
+    count: int
+    step: int
+    steps: int
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One moment of the daemon.
+
+    `state` is loading, idle, rendering, stopping, stopped, or what keeps it from working;
+    `waiting` names the first MAX_WAITING of `waiting_count` prompt files.
+    """
+
+    pid: int
+    state: str
+    model: str
+    updated: str
+    rendering: Rendering | None = None
+    waiting: tuple[Waiting, ...] = ()
+    waiting_count: int = 0
+
+    def line(self) -> str:
+        """Return the status as one line for systemctl and process lists."""
+        text = self.state
+        if self.rendering is not None:
+            r = self.rendering
+            text = f"rendering {r.prompt_file} {r.number}/{r.count}, step {r.step}/{r.steps}"
+        return f"{text}, {self.waiting_count} waiting" if self.waiting_count else text
+
+
+_ADAPTER = pydantic.TypeAdapter(Status)
+
+
+def write(path: Path, status: Status) -> None:
+    """Replace the report. It is not waited for: after a power cut nobody needs it."""
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_bytes(_ADAPTER.dump_json(status))
+    os.replace(unfinished, path)
+
+
+def read(path: Path) -> Status | None:
+    """Return the last report, None if there is none that can be read."""
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except (OSError, pydantic.ValidationError):
+        return None

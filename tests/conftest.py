@@ -1,0 +1,165 @@
+"""What the tests share: a tiny pipeline on disk, a set of folders, a daemon as a real process."""
+
+from __future__ import annotations
+
+import os
+
+# One thread is quickest for pipelines this small; it has to be set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE_SECONDS = 120.0
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real text-to-video pipeline that renders in a fraction of a second."""
+    from fakes import save_tiny_pipeline
+
+    return save_tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The folders of one daemon, and its commands."""
+
+    folder: Path
+
+    @property
+    def inbox(self) -> Path:
+        return self.folder / "inbox"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def failed(self) -> Path:
+        return self.results / "_failed"
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    def drop(self, name: str, content: str | bytes) -> Path:
+        """Put a prompt file into the inbox."""
+        path = self.inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def command(self, *arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        """Run a reeldrop command to its end."""
+        return subprocess.run(
+            [*REELDROP, *arguments, "--config", str(self.folder / "config.yaml")],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+            **kwargs,
+        )
+
+    def drain(self) -> subprocess.CompletedProcess[str]:
+        """Render all that is in the inbox."""
+        return self.command("run", "--drain")
+
+
+REELDROP = (sys.executable, "-m", "reeldrop")
+
+CONFIG = """\
+settle_seconds: 0.1
+scan_seconds: 0.2
+model: tiny
+models:
+  tiny:
+    path: {pipeline}
+    variant: fp16
+    scheduler: DPMSolverMultistepScheduler
+    max_batch_size: 2
+    defaults: {{num_inference_steps: 3, num_frames: 4, height: 32, width: 32}}
+    limits: {{num_frames: 32, height: 128, width: 128, num_inference_steps: 1000}}
+"""
+
+
+def make_site(folder: Path, pipeline: Path) -> Site:
+    """Return an empty inbox in a new folder, and a config.yaml with the pipeline."""
+    made = Site(folder)
+    made.inbox.mkdir(parents=True)
+    (made.folder / "config.yaml").write_text(CONFIG.format(pipeline=pipeline))
+    return made
+
+
+@pytest.fixture
+def site(tmp_path: Path, tiny_pipeline: Path) -> Site:
+    """An empty inbox, and a config.yaml with the tiny pipeline."""
+    return make_site(tmp_path / "site", tiny_pipeline)
+
+
+class Daemon:
+    """A daemon as a process of its own, with its log as a list of events."""
+
+    def __init__(self, site: Site, **environment: str) -> None:
+        self.site = site
+        self._log = site.folder / "daemon.log"
+        with self._log.open("a") as log:
+            self._from = log.tell()
+            self.process = subprocess.Popen(
+                [*REELDROP, "run", "--config", str(site.folder / "config.yaml")],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+            )
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """Return what it has logged so far, or only the events of one name."""
+        with self._log.open() as log:
+            log.seek(self._from)
+            events = [json.loads(line) for line in log if line.endswith("\n")]
+        return [event for event in events if not name or event["event"] == name]
+
+    def wait_for(self, name: str, count: int = 1) -> dict[str, Any]:
+        """Wait until it has logged an event that many times, and return the last of them."""
+        await_that(lambda: len(self.events(name)) >= count or self._ended(), f"the event {name}")
+        return self.events(name)[count - 1]
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def daemon(site: Site) -> Iterator[Callable[..., Daemon]]:
+    """Start daemons on the site; the keyword arguments are environment variables."""
+    started: list[Daemon] = []
+
+    def start(**environment: str) -> Daemon:
+        started.append(Daemon(site, **environment))
+        return started[-1]
+
+    yield start
+    for daemon in started:
+        daemon.process.kill()
+        daemon.process.wait()
+
+
+def await_that(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds, and fail if it never does."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)

@@ -1,0 +1,132 @@
+"""Small real things that tests stand on: a tiny pipeline of diffusers' real classes, on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLWan,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    TextToVideoSDPipeline,
+    UNet3DConditionModel,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, UMT5Config, UMT5EncoderModel
+
+MAX_TOKENS = 24
+
+FAULTY_WORD = "gryphon"
+"""A pipeline saved with `faulty=True` has a token for this word, but no embedding of the token."""
+
+
+def save_tiny_pipeline(folder: Path, seed: int = 0, *, faulty: bool = False) -> Path:
+    """Save a `TextToVideoSDPipeline` at random initialisation, with its fp16 variant.
+
+    A faulty one can't render a prompt with FAULTY_WORD in it: somebody has added the word to the
+    tokenizer and left the text encoder as it was.
+    """
+    torch.manual_seed(seed)
+    tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
+    vocabulary_size = len(tokenizer)
+    if faulty:
+        tokenizer.add_tokens([FAULTY_WORD])
+    pipe = TextToVideoSDPipeline(
+        vae=AutoencoderKL(
+            block_out_channels=(8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            layers_per_block=1,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=32,
+        ),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=vocabulary_size,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=MAX_TOKENS,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        ),
+        tokenizer=tokenizer,
+        unet=UNet3DConditionModel(
+            sample_size=16,
+            block_out_channels=(8, 16),
+            down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            attention_head_dim=4,
+            norm_num_groups=4,
+        ),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ),
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+    pipe.to(dtype=torch.float16)
+    pipe.save_pretrained(folder, safe_serialization=True, variant="fp16")
+    return folder
+
+
+def save_tiny_wan(folder: Path) -> Path:
+    """Save a `WanPipeline` at random initialisation: a pipeline of the newer kind."""
+    torch.manual_seed(0)
+    tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
+    pipe = WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=UMT5EncoderModel(
+            UMT5Config(
+                vocab_size=len(tokenizer), d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2
+            )
+        ),
+        vae=AutoencoderKLWan(
+            base_dim=4,
+            z_dim=16,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=1,
+            temperal_downsample=[False, True, True],
+        ),
+        transformer=WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=16,
+            out_channels=16,
+            text_dim=16,
+            freq_dim=32,
+            ffn_dim=16,
+            num_layers=1,
+            rope_max_seq_len=32,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    """Make a tokenizer that knows the letters of ASCII, each within and at the end of a word."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(code) for code in range(33, 127)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer.model_max_length = MAX_TOKENS
+    return tokenizer

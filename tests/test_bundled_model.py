@@ -1,0 +1,122 @@
+"""The shipped model: complete, small, loads as any other, and films what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundled_model import artefact, judge, world
+
+MODEL = Path(__file__).parents[1] / "daemon" / "reeldrop" / "bundled_model"
+ORIGINAL_PROMPTS = [
+    "Spiderman is surfing",
+    "An astronaut riding a horse",
+    "Darth vader surfing in waves",
+    "Big bird rises with the same wind in one day",
+    "Two orioles singing green willows",
+    "I want to cross the Yellow River which is blocked by ice",
+    "大鹏一日同风起",
+    "两只黄鹂鸣翠柳",
+    "欲渡黄河冰塞川",
+]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> artefact.TextToVideoSDPipeline:
+    """Return the shipped model, loaded once."""
+    return artefact.load_artefact(MODEL)
+
+
+def test_it_is_at_most_sixteen_megabytes() -> None:
+    """The repository carries it, so it stays small."""
+    assert sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file()) <= 16e6
+
+
+def test_it_is_complete() -> None:
+    """Each part is there in float16 safetensors, the card too."""
+    names = {str(file.relative_to(MODEL)) for file in MODEL.rglob("*") if file.is_file()}
+    weights = {
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/model.fp16.safetensors",
+    }
+    assert weights == {name for name in names if name.endswith(".safetensors")}
+    assert {"README.md", "model_index.json", "scheduler/scheduler_config.json"} <= names
+
+
+def test_it_is_an_ordinary_pipeline(pipeline: artefact.TextToVideoSDPipeline) -> None:
+    """The classes are diffusers' and transformers' own."""
+    parts = {name: type(part).__name__ for name, part in pipeline.components.items()}
+    assert parts == {
+        "vae": "AutoencoderKL",
+        "text_encoder": "CLIPTextModel",
+        "tokenizer": "CLIPTokenizer",
+        "unet": "UNet3DConditionModel",
+        "scheduler": "DPMSolverMultistepScheduler",
+    }
+    assert pipeline.tokenizer.model_max_length == 40
+
+
+@pytest.mark.parametrize(
+    ("prompt", "scene", "colour"),
+    [
+        ("a red balloon rising over the sea", "sea", "red"),
+        ("a big blue ball bouncing on grass", "meadow", "blue"),
+        ("a white boat sailing to the right at night", "night", "white"),
+    ],
+)
+def test_it_films_the_scene_and_the_colour(
+    pipeline: artefact.TextToVideoSDPipeline, prompt: str, scene: str, colour: str
+) -> None:
+    """At the default settings, with a fixed seed, the judge sees what was asked for."""
+    frames = artefact.film(pipeline, [prompt], [11])[0]
+    assert frames.shape == (16, 128, 128, 3)
+    verdict = judge.judge(frames)
+    assert (scene, colour) == (verdict.scene, verdict.colour)
+
+
+def test_prompts_that_it_cannot_film_give_a_calm_picture(
+    pipeline: artefact.TextToVideoSDPipeline,
+) -> None:
+    """A clean scene with little else, and no flicker between neighbouring frames."""
+    for prompt in ORIGINAL_PROMPTS:
+        frames = artefact.film(pipeline, [prompt], [3])[0]
+        assert judge.judge(frames).strangeness < 0.06, prompt
+        change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((1, 2, 3)) / 255
+        assert change.max() < 0.08, prompt
+
+
+def test_the_same_seed_films_the_same(pipeline: artefact.TextToVideoSDPipeline) -> None:
+    """A video can be made again from its prompt and seed."""
+    one, other = (artefact.film(pipeline, ["a red ball"], [5], num_frames=8) for _ in range(2))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("num_frames", [8, 32])
+def test_shorter_and_longer_videos(
+    pipeline: artefact.TextToVideoSDPipeline, num_frames: int
+) -> None:
+    """Eight to thirty-two frames still show the scene and the colour."""
+    prompt = "an orange star falling in the desert"
+    verdict = judge.judge(artefact.film(pipeline, [prompt], [2], num_frames=num_frames)[0])
+    assert (verdict.scene, verdict.colour) == ("desert", "orange")
+
+
+def test_guidance_and_a_negative_prompt_work(pipeline: artefact.TextToVideoSDPipeline) -> None:
+    """The empty prompt was trained, so guidance has something to move away from."""
+    output = pipeline(
+        "a green heart in a dark forest",
+        negative_prompt="red",
+        num_frames=8,
+        num_inference_steps=4,
+        guidance_scale=2.0,
+        output_type="np",
+    ).frames[0]
+    assert judge.judge(np.rint(output * 255).astype(np.uint8)).scene == "forest"
+
+
+def test_world_and_model_agree_on_the_size(pipeline: artefact.TextToVideoSDPipeline) -> None:
+    """The default height and width follow from the configuration."""
+    scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+    assert pipeline.unet.config.sample_size * scale == world.FRAME_SIZE

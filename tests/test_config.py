@@ -1,0 +1,272 @@
+"""config: every mistake of the operator is named with its line, its key and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reeldrop import config
+from reeldrop.config import Config
+from reeldrop.errors import ConfigError, Mistake
+
+REPOSITORY = Path(__file__).parents[1]
+MODELS = "models:\n  m: {path: x}\n"
+
+
+def load(folder: Path, text: str | bytes) -> Config:
+    """Write a config.yaml and load it."""
+    path = folder / "config.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return config.load(path)
+
+
+def mistakes(folder: Path, text: str | bytes) -> tuple[Mistake, ...]:
+    """Return what is wrong with a config.yaml; every mistake names the file."""
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    found = tuple(caught.value.mistakes)
+    assert {str(folder / "config.yaml")} == {mistake.file for mistake in found}
+    return found
+
+
+def mistake(folder: Path, text: str | bytes) -> Mistake:
+    """Return the one thing that is wrong with a config.yaml."""
+    (found,) = mistakes(folder, text)
+    return found
+
+
+def test_the_shipped_config_loads() -> None:
+    """What people begin with is right, and its folders are beside it."""
+    loaded = config.load(REPOSITORY / "config.yaml")
+    assert REPOSITORY / "inbox" == loaded.inbox
+    assert REPOSITORY / "results" / "_failed" == loaded.failed
+    assert {"ms-1.7b", "bundled"} == set(loaded.models)
+
+
+def test_the_shipped_config_is_the_packages() -> None:
+    """`reeldrop init` writes the very file that stands in the repository."""
+    packaged = (REPOSITORY / "daemon" / "reeldrop" / "config.yaml").read_bytes()
+    assert (REPOSITORY / "config.yaml").read_bytes() == packaged
+    assert packaged.decode() == config.template()
+
+
+def test_the_shipped_config_shows_the_defaults(tmp_path: Path) -> None:
+    """Every value that it shows is the one that holds where the line is left out."""
+    shipped = load(tmp_path, config.template())
+    alone = load(tmp_path, MODELS)
+    shown = set(Config.model_fields) - {"models"}
+    assert {k: getattr(shipped, k) for k in shown} == {k: getattr(alone, k) for k in shown}
+    assert shipped.model_fields_set == set(Config.model_fields)
+
+
+def test_folders_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process was started does not matter."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.chdir("/")
+    (tmp_path / "x").mkdir()
+    text = "inbox: ../in\nresults: /srv/out\nspool: ~/spool\nmodels:\n  m: {path: weights/a}\n"
+    loaded = load(tmp_path / "x", text)
+    assert tmp_path / "in" == loaded.inbox
+    assert Path("/srv/out") == loaded.results
+    assert Path("/home/somebody/spool") == loaded.spool
+    assert tmp_path / "x" / "weights" / "a" == loaded.models["m"].path
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("", "results/_failed"),
+        ("results: out\n", "out/_failed"),
+        ("results: out\nfailed: bad\n", "bad"),
+        ("failed: results/x/y\n", "results/x/y"),
+    ],
+)
+def test_failed_is_in_the_results(tmp_path: Path, lines: str, expected: str) -> None:
+    """People look into the results, so that is where a failure is, unless it is said otherwise."""
+    assert tmp_path / expected == load(tmp_path, lines + MODELS).failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("inbox: results/x\n", "inbox"),
+        ("results: inbox/out\n", "results"),
+        ("spool: inbox/.spool\n", "spool"),
+        ("spool: results\n", "results"),
+        ("inbox: .\n", "results"),
+        ("failed: results\n", "failed"),
+        ("failed: inbox/bad\n", "failed"),
+        ("failed: spool/active\n", "failed"),
+        ("failed: .\n", "failed"),
+    ],
+)
+def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
+    """A result that is published must not be a prompt file that is dropped, and so on."""
+    found = mistake(tmp_path, lines + MODELS)
+    assert key == found.key
+    assert str(tmp_path) in found.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "problem", "remedy"),
+    [
+        ("settle: 3\n" + MODELS, 1, "settle", "unknown key", "did you mean 'settle_seconds'?"),
+        (MODELS + "qqqq: 3", 3, "qqqq", "unknown key 'qqqq'", "known are inbox, results"),
+        ("settle_seconds: x\n" + MODELS, 1, "settle_seconds", "a valid number, not 'x'", ""),
+        ("settle_seconds: -1\n" + MODELS, 1, "settle_seconds", "than or equal to 0, not -1", ""),
+        ("scan_seconds: 0\n" + MODELS, 1, "scan_seconds", "greater than 0, not 0", ""),
+        ("scan_seconds: .inf\n" + MODELS, 1, "scan_seconds", "3600", ""),
+        ("scan_seconds: .nan\n" + MODELS, 1, "scan_seconds", "not nan", ""),
+        ("max_attempts: 2.5\n" + MODELS, 1, "max_attempts", "integer, not 2.5", ""),
+        ("max_attempts: '2'\n" + MODELS, 1, "max_attempts", "integer, not '2'", ""),
+        ("model: n\n" + MODELS, 1, "model", "no profile 'n' under models", ""),
+        ("model: 5\n" + MODELS, 1, "model", "string, not 5", ""),
+        ("inbox: 5\n" + MODELS, 1, "inbox", "the path of a folder", ""),
+        ("inbox: ''\n" + MODELS, 1, "inbox", "the path of a folder", ""),
+        ("results:\n" + MODELS, 1, "results", "the path of a folder", ""),
+        ('spool: "a\\0b"\n' + MODELS, 1, "spool", "the path of a folder", ""),
+        ("spool: ~nobody-of-this-name/x\n" + MODELS, 1, "spool", "~nobody-of-this-name", ""),
+        ("inbox: x\n", None, "models", "'models' is missing", "reeldrop init"),
+        ("models: {}", 1, "models", "at least one", "reeldrop init"),
+        ("models: [m]", 1, "models", "dictionary", ""),
+        ("models:\n  m: 5", 2, "models.m", "dictionary", ""),
+        ("models:\n  m: {}", 2, "models.m", "exactly one of repository, path and bundled", ""),
+        ("models:\n  m: {path: x, bundled: true}", 2, "models.m", "exactly one of", ""),
+        ("models:\n  m:\n    path: 5", 3, "models.m.path", "the path of a folder", ""),
+        ("models:\n  m:\n    path: x\n    dtyp: auto", 4, "models.m.dtyp", "unknown", "'dtype'?"),
+        ("models:\n  m:\n    path: x\n    dtype: int8", 4, "models.m.dtype", "int8", "'float16'"),
+        ("models:\n  m:\n    path: x\n    placement: gpu", 4, "models.m.placement", "", "'cuda'"),
+        ("models:\n  m: {path: x, max_batch_size: 0}", 2, "models.m.max_batch_size", "not 0", ""),
+        ("models:\n  m: {path: x, scheduler: 5}", 2, "models.m.scheduler", "not 5", ""),
+        (
+            "models:\n  m:\n    path: x\n    scheduler:\n      name: D\n      setting: {}",
+            6,
+            "models.m.scheduler.setting",
+            "unknown key 'setting'",
+            "did you mean 'settings'?",
+        ),
+        ("models:\n  m: {path: x, limits: 5}", 2, "models.m.limits", "dictionary", ""),
+        *(
+            (
+                f"models:\n  m:\n    path: x\n    limits:\n      height: {limit}",
+                5,
+                "models.m.limits.height",
+                "must be the largest value, or [smallest, largest]",
+                "",
+            )
+            for limit in ("[64]", "[1, 2, 3]", "[640, 64]", "big", "[a, b]", "true", "", "{}")
+        ),
+        *(
+            (
+                f"models:\n  m:\n    path: x\n    defaults:\n      height: {value}",
+                5,
+                "models.m.defaults.height",
+                "must be a text, a number, or true or false",
+                "",
+            )
+            for value in ("", "[1]", "{a: 1}")
+        ),
+        ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
+        ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),
+        ("inbox: !!str x\n" + MODELS, 1, "", "tag", "remove it"),
+        ("", None, "", "`key: value` lines", "reeldrop init"),
+        ("just text", None, "", "`key: value` lines", "reeldrop init"),
+        ("- a", None, "", "`key: value` lines", "reeldrop init"),
+        (MODELS + "---\na: 1", None, "", "`key: value` lines", "reeldrop init"),
+        (b"\xff\xfe", None, "", "can't be read", ""),
+    ],
+)
+def test_mistakes(
+    tmp_path: Path, text: str | bytes, line: int | None, key: str, problem: str, remedy: str
+) -> None:
+    """Each mistake has the file, its line and key, what is wrong and what would be right."""
+    found = mistake(tmp_path, text)
+    assert (line, key) == (found.line, found.key)
+    assert problem in found.problem
+    assert remedy in found.remedy
+
+
+def test_every_mistake_is_found_at_once(tmp_path: Path) -> None:
+    """An operator corrects the file once."""
+    text = "settle: 1\nmax_attempts: 0\nmodels:\n  m: {path: x, dtype: x}\n  n: {path: y, a: 1}\n"
+    keys = {"settle", "max_attempts", "models.m.dtype", "models.n.a"}
+    assert keys == {found.key for found in mistakes(tmp_path, text)}
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """It is named."""
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*can't be read"):
+        config.load(tmp_path / "nowhere.yaml")
+
+
+def test_profiles(tmp_path: Path) -> None:
+    """A scheduler may be just a name, a limit just the largest value."""
+    text = (
+        "models:\n  m:\n    repository: a/b\n    scheduler: DDIMScheduler\n"
+        "    defaults: {height: 64, fps: 12.5, negative_prompt: no, clean_caption: true}\n"
+        "    limits: {num_frames: 200, height: [64, 128], guidance_scale: 0.5}\n"
+        "  n:\n    path: x\n    scheduler: {name: D, settings: {shift: 3.0}}\n"
+    )
+    loaded = load(tmp_path, text)
+    first, second = loaded.models["m"], loaded.models["n"]
+    assert first.scheduler is not None
+    assert second.scheduler is not None
+    assert ("DDIMScheduler", {}) == (first.scheduler.name, first.scheduler.settings)
+    assert ("D", {"shift": 3.0}) == (second.scheduler.name, second.scheduler.settings)
+    assert {
+        "height": 64,
+        "fps": 12.5,
+        "negative_prompt": "no",
+        "clean_caption": True,
+    } == first.defaults
+    assert {
+        "num_frames": (None, 200),
+        "height": (64, 128),
+        "guidance_scale": (None, 0.5),
+    } == first.limits
+
+
+@pytest.mark.parametrize(
+    ("lines", "cuda", "expected"),
+    [
+        ("", True, "ms-1.7b"),
+        ("", False, "bundled"),
+        ("model: auto\n", False, "bundled"),
+        ("model: other\n", True, "other"),
+        ("model: other\n", False, "other"),
+    ],
+)
+def test_selected_model(tmp_path: Path, lines: str, cuda: bool, expected: str) -> None:
+    """auto goes by the machine; a name is that profile anywhere."""
+    models = "models:\n  ms-1.7b: {path: a}\n  bundled: {bundled: true}\n  other: {path: b}\n"
+    assert expected == load(tmp_path, lines + models).selected_model(cuda=cuda)
+
+
+@pytest.mark.parametrize(("cuda", "missing"), [(True, "ms-1.7b"), (False, "bundled")])
+def test_auto_without_its_profile(tmp_path: Path, cuda: bool, missing: str) -> None:
+    """Where auto stands for nothing, the operator is told what it stands for, and what there is."""
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, MODELS).selected_model(cuda=cuda)
+    (found,) = caught.value.mistakes
+    assert "model" == found.key
+    assert f"'{missing}'" in found.problem
+    assert "one of m" in found.remedy
+
+
+def test_find_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is named, then the environment's, the working folder's, the system's."""
+    system = tmp_path / "etc" / "config.yaml"
+    monkeypatch.setattr(config, "SYSTEM_WIDE", system)
+    monkeypatch.delenv(config.ENVIRONMENT, raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="reeldrop init"):
+        config.find(None)
+    system.parent.mkdir()
+    system.touch()
+    assert system == config.find(None)
+    (tmp_path / "here" / "config.yaml").touch()
+    assert tmp_path / "here" / "config.yaml" == config.find(None)
+    monkeypatch.setenv(config.ENVIRONMENT, "/environment.yaml")
+    assert Path("/environment.yaml") == config.find(None)
+    assert Path("/given.yaml") == config.find(Path("/given.yaml"))

@@ -1,0 +1,55 @@
+"""Kills at every change to the disk and at random moments: `benchmarks/crash.py` at small size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import crash
+import pytest
+from zygote import Zygote
+
+STRIDE = 4
+"""Of the calls before which a daemon can be killed, every fourth; the benchmark tries them all."""
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    """A process that starts daemons at once."""
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
+def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(
+    tmp_path: Path, tiny_pipeline: Path, zygote: Zygote
+) -> None:
+    """Whatever call a kill precedes, the next start brings everything to its end."""
+    count = crash.kill_before_each_change(
+        tmp_path / "sites", tmp_path / "results", tiny_pipeline, zygote, STRIDE
+    )
+    assert count.kills > 15
+    assert crash.Count(count.kills, count.jobs, count.jobs) == count
+
+
+def test_kills_at_random_moments_lose_and_double_nothing(
+    tmp_path: Path, tiny_pipeline: Path, zygote: Zygote
+) -> None:
+    """A stream of prompt files of every kind comes out complete, however often the daemon dies.
+
+    The counting is checked, too: damage that is done on purpose is found.
+    """
+    site = crash.Site.make(tmp_path / "site", tmp_path / "results", tiny_pipeline, zygote)
+    count, orders = crash.kill_at_random(site, kills=12, seed=1, longest=0.6)
+    assert count.is_clean
+    assert count.jobs == len(orders)
+
+    videos = sorted(site.results.rglob("*.mp4"))
+    videos[0].write_bytes(videos[0].read_bytes()[:300])
+    videos[1].unlink()
+    videos[2].with_name("again.mp4").write_bytes(videos[2].read_bytes())
+    next(path for path in site.results.rglob("*.txt") if "_failed" not in path.parts).unlink()
+    (site.results / ".syncthing.reeldrop-x.tmp").touch()
+    damaged = crash.check(site, orders)
+    assert (damaged.lost, damaged.doubled, damaged.leftover) == (2, 1, 1)
+    assert damaged.half_visible >= 1

@@ -1,0 +1,285 @@
+"""durable: files are whole or not there, nothing is overwritten, a kill is finished later."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reeldrop import durable
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on another file system than `tmp_path`: a real one, or one that acts like it."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
+        with tempfile.TemporaryDirectory(dir=memory) as folder:
+            yield Path(folder)
+        return
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+
+    def across(real: Any) -> Any:
+        def call(source: Path, target: Path, **options: Any) -> None:
+            if folder in (Path(source).parent, Path(target).parent) and (
+                Path(source).parent != Path(target).parent
+            ):
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            real(source, target, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "link", across(os.link))
+    monkeypatch.setattr(os, "rename", across(os.rename))
+    yield folder
+
+
+def names(folder: Path) -> list[str]:
+    """Return what is in a folder."""
+    return sorted(os.listdir(folder))
+
+
+def file(path: Path, content: str) -> Path:
+    """Make a file."""
+    path.write_text(content)
+    return path
+
+
+def test_temporary_names_are_left_alone_by_sync_tools() -> None:
+    """They are hidden, Syncthing's own, and end as every tool's unfinished files do."""
+    name = durable.temporary(Path("/x/video.mp4"), "job-1")
+    assert Path("/x") == name.parent
+    assert name.name.startswith(".syncthing.")
+    assert name.name.endswith(".tmp")
+    assert "job-1" in name.name
+    assert name == durable.temporary(Path("/x/other.mp4"), "job-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (durable.temporary(Path("a"), "b").name, True),
+        ("video.mp4", False),
+        ("video.tmp", False),
+        (".syncthing.other.tmp", False),
+    ],
+)
+def test_is_temporary(name: str, expected: bool) -> None:
+    """Only names that `temporary` gives are ours to clear away."""
+    assert expected is durable.is_temporary(name)
+
+
+def test_remove_temporaries_of_one_owner(tmp_path: Path) -> None:
+    """Only what the owner left goes; another job's, and everybody's files, stay."""
+    durable.temporary(tmp_path / "x", "job-1-write").touch()
+    durable.temporary(tmp_path / "x", "job-1").touch()
+    other = durable.temporary(tmp_path / "x", "job-2")
+    other.touch()
+    file(tmp_path / "job-1.tmp", "")
+    durable.remove_temporaries(tmp_path, "job-1")
+    assert sorted([other.name, "job-1.tmp"]) == names(tmp_path)
+    durable.remove_temporaries(tmp_path / "missing", "job-1")
+
+
+def test_make_folder(tmp_path: Path) -> None:
+    """All that is missing above is made; doing it again is fine; a file in the way is not."""
+    durable.make_folder(tmp_path / "a" / "b" / "c")
+    durable.make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    file(tmp_path / "f", "")
+    with pytest.raises(NotADirectoryError):
+        durable.make_folder(tmp_path / "f" / "g")
+
+
+def test_write_replaces_its_own(tmp_path: Path) -> None:
+    """`write` is for names that the caller owns; nothing temporary stays."""
+    durable.write(tmp_path / "a", b"one", "me")
+    durable.write(tmp_path / "a", b"two", "me")
+    assert b"two" == (tmp_path / "a").read_bytes()
+    assert ["a"] == names(tmp_path)
+
+
+def test_write_replaces_what_a_kill_left(tmp_path: Path) -> None:
+    """A temporary file of an earlier try does not disturb the next, however long it was."""
+    durable.temporary(tmp_path / "a", "me-write").write_bytes(b"x" * 1000)
+    durable.write(tmp_path / "a", b"one", "me")
+    assert b"one" == (tmp_path / "a").read_bytes()
+    assert ["a"] == names(tmp_path)
+
+
+def test_write_new_never_overwrites(tmp_path: Path) -> None:
+    """A taken name is an error, its file stays as it was, and nothing temporary is left."""
+    durable.write_new(tmp_path / "a", b"one", "me")
+    with pytest.raises(FileExistsError):
+        durable.write_new(tmp_path / "a", b"two", "me")
+    assert b"one" == (tmp_path / "a").read_bytes()
+    assert ["a"] == names(tmp_path)
+
+
+def test_replace_across_folders(tmp_path: Path) -> None:
+    """A whole file takes the target's name."""
+    (tmp_path / "x").mkdir()
+    durable.replace(file(tmp_path / "a", "new"), file(tmp_path / "x" / "b", "old"))
+    assert "new" == (tmp_path / "x" / "b").read_text()
+    assert ["x"] == names(tmp_path)
+
+
+@pytest.mark.parametrize("number", [None, errno.EPERM, errno.EOPNOTSUPP])
+def test_settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
+    """A file gets a free name and never a taken one, with or without hard links."""
+    if number is not None:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "x").mkdir()
+    source, taken = file(tmp_path / "a", "new"), file(tmp_path / "x" / "taken", "old")
+    with pytest.raises(FileExistsError):
+        durable.rename_new(source, taken)
+    assert ("new", "old") == (source.read_text(), taken.read_text())
+    durable.rename_new(source, tmp_path / "x" / "free")
+    assert "new" == (tmp_path / "x" / "free").read_text()
+    assert ["x"] == names(tmp_path)
+    assert 1 == (tmp_path / "x" / "free").stat().st_nlink
+
+
+def test_settle_finishes_after_a_kill(tmp_path: Path) -> None:
+    """Killed between link and unlink both names are one file; the next call ends with one name."""
+    source = file(tmp_path / "a", "content")
+    os.link(source, tmp_path / "b")
+    durable.rename_new(source, tmp_path / "b")
+    assert ["b"] == names(tmp_path)
+    assert "content" == (tmp_path / "b").read_text()
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "link", "dangling"])
+def test_settle_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    """Directories, pipes and links move as they are, and never over something."""
+    source = tmp_path / "a"
+    match kind:
+        case "directory":
+            source.mkdir()
+        case "pipe":
+            os.mkfifo(source)
+        case "link":
+            source.symlink_to(file(tmp_path / "pointed", "to"))
+        case _:
+            source.symlink_to("nowhere")
+    taken = file(tmp_path / "taken", "old")
+    mode = source.lstat().st_mode
+    with pytest.raises(FileExistsError):
+        durable.rename_new(source, taken)
+    durable.rename_new(source, tmp_path / "free")
+    assert mode == (tmp_path / "free").lstat().st_mode
+    assert not os.path.lexists(source)
+    assert "old" == taken.read_text()
+
+
+def test_a_dangling_link_takes_a_name(tmp_path: Path) -> None:
+    """A name is taken even where nothing can be opened under it."""
+    (tmp_path / "taken").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for source in (file(tmp_path / "a", ""), tmp_path / "pipe"):
+        with pytest.raises(FileExistsError):
+            durable.rename_new(source, tmp_path / "taken")
+
+
+def test_settle_does_not_cross_file_systems(tmp_path: Path, elsewhere: Path) -> None:
+    """Another file system is said, not copied to; both sides stay as they were."""
+    source = file(tmp_path / "a", "x")
+    with pytest.raises(OSError, match="cross-device") as caught:
+        durable.rename_new(source, elsewhere / "a")
+    assert errno.EXDEV == caught.value.errno
+    assert source.exists()
+    assert [] == names(elsewhere)
+
+
+def test_move_across_file_systems(tmp_path: Path, elsewhere: Path) -> None:
+    """The file is there whole, with its time, and gone here; nothing temporary stays."""
+    source = file(tmp_path / "a", "content")
+    os.utime(source, ns=(10**18, 10**18 + 7))
+    durable.move(source, elsewhere / "a", "me")
+    assert "content" == (elsewhere / "a").read_text()
+    assert 10**18 + 7 == (elsewhere / "a").stat().st_mtime_ns
+    assert not source.exists()
+    assert ["a"] == names(elsewhere)
+
+
+@pytest.mark.parametrize("change", ["content", "size", "time"])
+def test_move_across_file_systems_never_overwrites(
+    tmp_path: Path, elsewhere: Path, change: str
+) -> None:
+    """What is under the target's name is somebody else's unless it is a copy in every respect."""
+    source, taken = file(tmp_path / "a", "content"), elsewhere / "a"
+    taken.write_text({"content": "contenT", "size": "content!", "time": "content"}[change])
+    os.utime(source, ns=(5, 5))
+    os.utime(taken, ns=(6, 6) if change == "time" else (5, 5))
+    before = taken.read_text()
+    with pytest.raises(FileExistsError):
+        durable.move(source, taken, "me")
+    assert ("content", before) == (source.read_text(), taken.read_text())
+    assert ["a"] == names(elsewhere)
+
+
+def test_move_finishes_after_a_kill_between_copy_and_unlink(
+    tmp_path: Path, elsewhere: Path
+) -> None:
+    """An own copy under the target's name is the move's result; only the source has to go."""
+    if tmp_path.stat().st_dev == elsewhere.stat().st_dev:
+        pytest.skip("there is no second file system")
+    source = file(tmp_path / "a", "content")
+    copied = elsewhere / "a"
+    copied.write_text("content")
+    os.utime(source, ns=(5, 5))
+    os.utime(copied, ns=(5, 5))
+    durable.move(source, copied, "me")
+    assert not source.exists()
+    assert ["a"] == names(elsewhere)
+
+
+def test_a_twin_on_the_same_file_system_is_no_copy(tmp_path: Path) -> None:
+    """Where no copy is ever made, an equal file under the name is somebody else's."""
+    source, taken = file(tmp_path / "a", "content"), file(tmp_path / "b", "content")
+    os.utime(source, ns=(5, 5))
+    os.utime(taken, ns=(5, 5))
+    with pytest.raises(FileExistsError):
+        durable.move(source, taken, "me")
+    assert ["a", "b"] == names(tmp_path)
+
+
+def test_a_copy_that_fails_leaves_the_source(tmp_path: Path, elsewhere: Path) -> None:
+    """A move that can't be done is an error, and changes nothing."""
+    source = file(tmp_path / "a", "content")
+    with pytest.raises(FileNotFoundError):
+        durable.move(source, elsewhere / "missing" / "a", "me")
+    assert "content" == source.read_text()
+    assert [] == names(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("stem", "suffix", "expected"),
+    [("a", ".txt", ["a.txt", "a-2.txt", "a-3.txt"]), ("job", "", ["job", "job-2", "job-3"])],
+)
+def test_free_names(stem: str, suffix: str, expected: list[str]) -> None:
+    """The name itself comes first, then -2, -3 before the suffix."""
+    assert expected == list(islice(durable.free_names(stem, suffix), 3))
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
+    """The folder is made, each file gets the first free name, here or on another file system."""
+    folder = (elsewhere if far else tmp_path) / "made" / "too"
+    placed = [
+        durable.move_to_free_name(file(tmp_path / "a.txt", text), folder, "b.txt", "me")
+        for text in ("one", "two", "three")
+    ]
+    assert [folder / "b.txt", folder / "b-2.txt", folder / "b-3.txt"] == placed
+    assert ["one", "two", "three"] == [path.read_text() for path in placed]
+    assert not (tmp_path / "a.txt").exists()

@@ -1,0 +1,468 @@
+"""inbox: which files are settled by our own clock, in which order, and which are refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+from reeldrop import inbox
+from reeldrop.errors import PromptError
+from reeldrop.inbox import EMPTY_SECONDS, Inbox, Watch
+from reeldrop.job import DefaultsFile
+
+SETTLE = 2.0
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Inbox:
+    """Return an empty inbox."""
+    return made(tmp_path)
+
+
+def made(folder: Path, *, patient: bool = True) -> Inbox:
+    """Return the inbox of a folder."""
+    suffixes = frozenset({".txt", ".yaml"})
+    return Inbox(folder, suffixes, SETTLE, "_defaults.yaml", patient=patient)
+
+
+def drop(box: Inbox, name: str, content: str = "a prompt") -> Path:
+    """Put a file into the inbox."""
+    path = box.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def found(box: Inbox) -> list[str]:
+    """Return every candidate, whatever its state."""
+    box.scan(0.0)
+    return [str(candidate.path) for candidate in box.settled(1e9)]
+
+
+def settled(box: Inbox, now: float) -> list[str]:
+    """Return the names of what is settled."""
+    return [str(candidate.path) for candidate in box.settled(now)]
+
+
+# Settling
+
+
+def test_a_file_settles_by_our_own_clock(box: Inbox) -> None:
+    """It counts how long we have seen it unchanged, not what its times say."""
+    os.utime(drop(box, "a.txt"), (0, 0))
+    box.scan(100.0)
+    assert [] == settled(box, 100.0 + SETTLE - 0.01)
+    assert ["a.txt"] == settled(box, 100.0 + SETTLE)
+
+
+def test_a_file_from_the_future_settles(box: Inbox) -> None:
+    """Another machine's clock does not matter."""
+    os.utime(drop(box, "a.txt"), (2**33, 2**33))
+    box.scan(100.0)
+    assert ["a.txt"] == settled(box, 100.0 + SETTLE)
+
+
+def replaced(path: Path) -> None:
+    """Put a file in the place of another that differs in nothing but the inode."""
+    other = path.with_name("other.tmp")
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    os.replace(other, path)
+
+
+CHANGES = {
+    "size": lambda path: path.write_text("longer than before"),
+    "time": lambda path: os.utime(path, ns=(1, 1)),
+    "content": lambda path: path.write_text("A PROMPT"),
+    "mode": lambda path: path.chmod(0o600),
+    "inode": replaced,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_begins_the_wait_anew(box: Inbox, change: str) -> None:
+    """Size, times and inode all say that somebody is still at it."""
+    path = drop(box, "a.txt")
+    os.utime(path, ns=(10**18, 10**18))
+    box.scan(100.0)
+    (candidate,) = box.settled(1e9)
+    CHANGES[change](path)
+    assert not box.is_unchanged(candidate)
+    box.scan(101.5)
+    assert [] == settled(box, 101.5 + SETTLE - 0.01)
+    assert ["a.txt"] == settled(box, 101.5 + SETTLE)
+
+
+def test_scans_without_a_change_do_not_begin_the_wait_anew(box: Inbox) -> None:
+    """However often we look, an unchanged file settles on time, and is the same candidate."""
+    drop(box, "a.txt")
+    for now in (100.0, 101.0, 101.9):
+        box.scan(now)
+    (candidate,) = box.settled(100.0 + SETTLE)
+    assert (100.0, 100.0) == (candidate.since, candidate.first_seen)
+    assert box.is_unchanged(candidate)
+
+
+def test_a_file_that_goes_away_is_forgotten(box: Inbox) -> None:
+    """Its owner took it back; when it returns its wait begins anew."""
+    path = drop(box, "a.txt")
+    box.scan(100.0)
+    (candidate,) = box.settled(1e9)
+    path.unlink()
+    assert not box.is_unchanged(candidate)
+    box.scan(101.0)
+    assert ([], 0) == (box.settled(1e9), len(box))
+    drop(box, "a.txt")
+    box.scan(103.0)
+    assert [] == settled(box, 104.9)
+
+
+def test_a_claimed_file_is_forgotten_until_seen_again(box: Inbox) -> None:
+    """`forget` saves a scan after a claim; it hides nothing that is there."""
+    drop(box, "a.txt")
+    box.scan(0.0)
+    box.forget(box.settled(1e9)[0])
+    assert [] == settled(box, 1e9)
+    assert ["a.txt"] == found(box)
+
+
+def test_empty_files_are_given_time(box: Inbox) -> None:
+    """Some programs make the name first: a file without a byte waits longer, and says so."""
+    drop(box, "empty.txt", "")
+    drop(box, "full.txt")
+    box.scan(0.0)
+    assert ["full.txt"] == settled(box, EMPTY_SECONDS - 0.01)
+    assert [("empty.txt", "empty so far")] == [
+        (str(c.path), why) for c, why in box.waiting(EMPTY_SECONDS - 0.01)
+    ]
+    assert ["empty.txt", "full.txt"] == settled(box, EMPTY_SECONDS)
+
+
+def test_an_impatient_inbox_takes_empty_files_at_once(tmp_path: Path) -> None:
+    """Where the inbox is drained and left, nobody comes back to fill a file."""
+    box = made(tmp_path, patient=False)
+    drop(box, "empty.txt", "")
+    box.scan(0.0)
+    assert ["empty.txt"] == settled(box, SETTLE)
+
+
+def test_why_files_wait_and_for_how_long(box: Inbox) -> None:
+    """Who asks hears when a file settles; the loop hears when to look next."""
+    assert box.seconds_to_settle(0.0) is None
+    drop(box, "a.txt")
+    box.scan(0.0)
+    drop(box, "b.txt")
+    box.scan(1.0)
+    assert [("a.txt", "settles in 1 s"), ("b.txt", "settles in 2 s")] == [
+        (str(c.path), why) for c, why in box.waiting(1.0)
+    ]
+    assert 1.0 == box.seconds_to_settle(1.0)
+    assert 0.5 == box.seconds_to_settle(2.5)
+    assert box.seconds_to_settle(3.0) is None
+
+
+def test_a_blocked_file_waits_for_its_time_or_a_change(box: Inbox) -> None:
+    """What can't be claimed is not offered again for a while, and says what keeps it."""
+    path = drop(box, "a.txt")
+    box.scan(0.0)
+    (candidate,) = box.settled(1e9)
+    candidate.blocked, candidate.blocked_until = "Permission denied", 30.0
+    box.scan(10.0)
+    assert [] == settled(box, 29.0)
+    assert ["Permission denied"] == [why for _, why in box.waiting(29.0)]
+    assert 1 == box.blocked(29.0)
+    assert ["a.txt"] == settled(box, 30.0)
+    path.write_text("changed")
+    box.scan(20.0)
+    assert ["a.txt"] == settled(box, 20.0 + SETTLE)
+    assert 0 == box.blocked(20.0)
+
+
+def test_files_wait_for_the_defaults_above_them(box: Inbox) -> None:
+    """A `_defaults.yaml` that is still being written holds up what it is for, and only that."""
+    drop(box, "poems/a.txt")
+    drop(box, "b.txt")
+    box.scan(0.0)
+    defaults = drop(box, "poems/_defaults.yaml")
+    box.scan(5.0)
+    assert ["b.txt"] == settled(box, 5.0 + SETTLE / 2)
+    defaults.write_text("fps: 4\nnum_frames: 4\n")
+    box.scan(6.0)
+    assert ["b.txt"] == settled(box, 6.0 + SETTLE / 2)
+    assert ["b.txt", "poems/a.txt"] == settled(box, 6.0 + SETTLE)
+
+
+# Order
+
+
+def test_order(box: Inbox) -> None:
+    """Higher priority first, then who was seen first, then by name."""
+    for now, name in ((0.0, "d.txt"), (1.0, "c.txt"), (1.0, "a.txt"), (2.0, "b.txt")):
+        drop(box, name)
+        if name != "c.txt":
+            box.scan(now)
+    assert ["d.txt", "a.txt", "c.txt", "b.txt"] == settled(box, 10.0)
+    for candidate in box.settled(10.0):
+        candidate.priority = {"b.txt": 5, "d.txt": -1}.get(candidate.path.name, 0)
+    assert ["b.txt", "a.txt", "c.txt", "d.txt"] == settled(box, 10.0)
+
+
+def test_an_edit_does_not_lose_the_place_in_the_queue(box: Inbox) -> None:
+    """Order goes by when a file was first seen, not by when it was last corrected."""
+    first = drop(box, "b.txt")
+    box.scan(0.0)
+    drop(box, "a.txt")
+    box.scan(1.0)
+    first.write_text("corrected, and longer")
+    box.scan(2.0)
+    assert ["b.txt", "a.txt"] == settled(box, 10.0)
+
+
+# Names and kinds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden.txt",
+        ".syncthing.a.txt.tmp",
+        "~$letter.txt",
+        "a.txt~",
+        "#a.txt#",
+        "a.txt.tmp",
+        "a.txt.part",
+        "a.txt.partial",
+        "a.txt.filepart",
+        "a.txt.crdownload",
+        "a.txt.download",
+        "a.!sync",
+        "a.txt.SeafTmp",
+        "Desktop.ini",
+        "Thumbs.db",
+        ".stversions/a.txt",
+        "@eaDir/a.txt",
+        "__MACOSX/a.txt",
+        "x/.git/a.txt",
+        "_defaults.yaml",
+        "x/_defaults.yaml",
+        "README.md",
+        "a",
+        "txt",
+        "a.txt.bak",
+    ],
+)
+def test_names_that_are_no_prompt_files(box: Inbox, name: str) -> None:
+    """Hidden, unfinished and foreign files are left alone, in every folder."""
+    drop(box, name)
+    assert [] == found(box)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "A.TXT", "x/y/b.Yaml", "a b.txt", "a~b/c.txt"])
+def test_names_that_are_prompt_files(box: Inbox, name: str) -> None:
+    """The suffix counts, in any case and in any folder."""
+    drop(box, name)
+    assert [name] == found(box)
+
+
+def test_names_that_are_no_utf_8(box: Inbox) -> None:
+    """Bytes that are no text are a name like any other."""
+    (box.folder / os.fsdecode(b"\xff.txt")).touch()
+    assert ["\udcff.txt"] == found(box)
+
+
+def test_linked_folders_are_not_followed(
+    box: Inbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Neither a folder elsewhere nor a loop is walked."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "secret.txt").touch()
+    (box.folder / "link").symlink_to(elsewhere)
+    (box.folder / "loop").symlink_to(box.folder)
+    drop(box, "a.txt")
+    assert ["a.txt"] == found(box)
+
+
+def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
+    """The walk is bounded, so that no tree can exhaust the stack."""
+    drop(box, "/".join(["d"] * (inbox.MAX_DEPTH - 1)) + "/in.txt")
+    drop(box, "/".join(["d"] * inbox.MAX_DEPTH) + "/out.txt")
+    assert ["in.txt"] == [Path(name).name for name in found(box)]
+
+
+def test_an_inbox_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    """An unreadable inbox is not an empty one: its files are not forgotten."""
+    box = made(tmp_path / "inbox")
+    drop(box, "a.txt")
+    box.scan(0.0)
+    (tmp_path / "inbox").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        box.scan(1.0)
+    assert 1 == len(box)
+
+
+def pipe(path: Path) -> None:
+    """Make a pipe, which hangs whoever opens it."""
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    """Make a link to a file."""
+    path.with_name("target").write_text("secret")
+    path.symlink_to("target")
+
+
+def unix_socket(path: Path) -> None:
+    """Make a socket's file."""
+    folder = os.open(path.parent, os.O_RDONLY)  # the path may be too long for a socket
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(f"/proc/self/fd/{folder}/{path.name}")
+    os.close(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(pipe, "a pipe"), (link, "a link"), (Path.mkdir, "a directory"), (unix_socket, "a socket")],
+)
+def test_kinds_that_are_refused(box: Inbox, make: Callable[[Path], None], kind: str) -> None:
+    """What is named like a prompt file and is none is offered with its kind, and never opened."""
+    make(box.folder / "a.txt")
+    box.scan(0.0)
+    (candidate,) = box.settled(SETTLE)
+    error = inbox.refusal(candidate.path, candidate.mode)
+    assert error is not None
+    (found,) = error.mistakes
+    assert f"this is {kind}, not a file" in found.problem
+    assert "put the file itself into the inbox" == found.remedy
+
+
+@pytest.mark.parametrize("mode", [stat.S_IFCHR, stat.S_IFBLK])
+def test_devices_are_refused(mode: int) -> None:
+    """A device in the inbox is refused by its kind."""
+    error = inbox.refusal(PurePosixPath("a.txt"), mode | 0o644)
+    assert "a device" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "part"), [("_a.txt", "_a.txt"), ("_x/a.txt", "_x"), ("x/_failed/y/a.txt", "_failed")]
+)
+def test_underscore_names_are_refused(path: str, part: str) -> None:
+    """Names that begin with an underscore are ours, files and folders alike."""
+    error = inbox.refusal(PurePosixPath(path), stat.S_IFREG)
+    assert error is not None
+    assert f"'{part}'" in error.mistakes[0].problem
+    assert "another name" in error.mistakes[0].remedy
+
+
+def test_plain_files_are_not_refused() -> None:
+    """Underscores elsewhere in a name are everybody's."""
+    assert inbox.refusal(PurePosixPath("a_b/c_.txt"), stat.S_IFREG | 0o600) is None
+
+
+# Reading
+
+
+def test_read_plain(tmp_path: Path) -> None:
+    """A file of up to the limit is read whole."""
+    (tmp_path / "a").write_bytes(b"12345")
+    assert b"12345" == inbox.read_plain(tmp_path / "a", 5)
+    with pytest.raises(PromptError, match=r"has 5 bytes, more than 4.*split it"):
+        inbox.read_plain(tmp_path / "a", 4)
+
+
+@pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
+def test_read_plain_opens_nothing_else(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """No pipe is waited for and no link followed; what is missing is a mistake, too."""
+    make(tmp_path / "a.txt")
+    with pytest.raises(PromptError, match=r"put a plain"):
+        inbox.read_plain(tmp_path / "a.txt", 100)
+
+
+def test_defaults_for_the_farthest_first(box: Inbox) -> None:
+    """Every folder above a prompt file may have defaults; files beside and below do not count."""
+    for folder in ("", "x/", "x/y/", "z/"):
+        drop(box, f"{folder}_defaults.yaml", f"seed: {len(folder)}")
+    path = PurePosixPath("x/w/a.txt")
+    assert (
+        DefaultsFile("_defaults.yaml", b"seed: 0"),
+        DefaultsFile("x/_defaults.yaml", b"seed: 2"),
+    ) == box.defaults_for(path, 100)
+    assert () == made(box.folder / "z" / "nothing").defaults_for(PurePosixPath("a.txt"), 100)
+
+
+@pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket])
+def test_defaults_that_are_no_plain_file(box: Inbox, make: Callable[[Path], None]) -> None:
+    """Defaults are as untrusted as prompt files: refused, and not silently left out."""
+    make(box.folder / "_defaults.yaml")
+    with pytest.raises(PromptError, match="plain"):
+        box.defaults_for(PurePosixPath("x/a.txt"), 100)
+
+
+def test_defaults_that_are_too_large(box: Inbox) -> None:
+    """The limit holds for them as well."""
+    drop(box, "_defaults.yaml", "x" * 101)
+    with pytest.raises(PromptError, match="more than 100"):
+        box.defaults_for(PurePosixPath("a.txt"), 100)
+
+
+# Watch
+
+
+@pytest.mark.parametrize("happens", ["create", "move in", "write", "delete", "deep"])
+def test_watch_wakes(tmp_path: Path, happens: str) -> None:
+    """What may change the answer of the next scan wakes; a folder deep below, too."""
+    folder = tmp_path / "inbox"
+    (folder / "x" / "y").mkdir(parents=True)
+    (folder / "there.txt").write_text("a")
+    (tmp_path / "outside.txt").write_text("a")
+    woken = threading.Event()
+    watch = Watch(folder, woken.set)
+    try:
+        assert watch.is_alive()
+        match happens:
+            case "create":
+                (folder / "a.txt").touch()
+            case "move in":
+                (tmp_path / "outside.txt").rename(folder / "a.txt")
+            case "write":
+                with (folder / "there.txt").open("a") as file:
+                    file.write("more")
+            case "delete":
+                (folder / "there.txt").unlink()
+            case _:
+                (folder / "x" / "y" / "a.txt").touch()
+        assert woken.wait(20)
+    finally:
+        watch.close()
+    assert not watch.is_alive()
+
+
+def test_watch_does_not_wake_itself(tmp_path: Path) -> None:
+    """Our own reading is no event: looking would lead to looking, for ever."""
+    (tmp_path / "a.txt").write_text("a")
+    woken = threading.Event()
+    seen = []
+
+    def wake() -> None:
+        seen.append((tmp_path / "b.txt").exists())
+        woken.set()
+
+    watch = Watch(tmp_path, wake)
+    try:
+        inbox.read_plain(tmp_path / "a.txt", 10)
+        made(tmp_path).scan(0.0)
+        (tmp_path / "b.txt").touch()
+        assert woken.wait(20)
+    finally:
+        watch.close()
+    assert seen[0]
+
+
+def test_watch_of_what_is_not_there(tmp_path: Path) -> None:
+    """A folder that can't be watched is said at once."""
+    with pytest.raises(FileNotFoundError):
+        Watch(tmp_path / "nowhere", lambda: None)

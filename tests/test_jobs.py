@@ -1,0 +1,238 @@
+"""Open jobs: what goes out to be rendered, what comes back, and how each ends. Real folders."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pytest
+from reeldrop import jobs
+from reeldrop.errors import RenderCancelled, RenderError
+from reeldrop.job import Batch, Job, Prompt, Rendered
+from reeldrop.jobs import RETRY_SECONDS, OpenJobs
+from reeldrop.results import Results
+from reeldrop.spool import Spool
+
+RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
+
+
+@dataclass
+class Place:
+    """Folders of a daemon, with the jobs that are open in it."""
+
+    root: Path
+    spool: Spool
+    results: Results
+    open: OpenJobs
+    processes: list[OpenJobs]
+
+    def claim(self, name: str) -> Job:
+        """Drop a prompt file and claim it."""
+        (self.root / "inbox" / name).write_text("anything\n")
+        job = self.spool.claim(PurePosixPath(name), ())
+        assert job is not None
+        return job
+
+    def publish(self, batch: Batch, number: int = 0) -> None:
+        """Let one video of a batch be published."""
+        job, prompt = self.open[batch.job_id].job, batch.prompts[number]
+        video = self.results.publish(
+            job, prompt, RENDERED, lambda path, _format, _settings: path.write_bytes(b"x") and None
+        )
+        self.open.published(video)
+
+    def again(self) -> OpenJobs:
+        """Return the open jobs of the next process on the same folders."""
+        self.processes.append(OpenJobs(self.spool, self.results, {"m": 2}))
+        return self.processes[-1]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Empty folders."""
+    (tmp_path / "inbox").mkdir()
+    spool = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "results/_failed")
+    spool.prepare()
+    results = Results(tmp_path / "results")
+    first = OpenJobs(spool, results, {"m": 2})
+    made = Place(tmp_path, spool, results, first, [first])
+    yield made
+    for process in made.processes:
+        process.put_down()
+
+
+def prompts(count: int) -> tuple[Prompt, ...]:
+    """Return prompts with equal settings."""
+    frames = (("num_frames", 4), ("num_inference_steps", 2))
+    return tuple(Prompt(n, f"p{n}", "m", frames, n, 8, ("mp4",)) for n in range(1, count + 1))
+
+
+def attempts(job: Job) -> int:
+    """Return how many attempts at a job are recorded."""
+    path = job.folder / "attempts"
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+def test_an_attempt_is_recorded_when_rendering_begins(place: Place) -> None:
+    """Not before: a job that waits behind another has not been tried."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(3), max_attempts=3)
+    assert 0 == attempts(job)
+    first = place.open.next_batch()
+    assert first is not None
+    assert [1, 2] == [prompt.number for prompt in first.prompts]
+    assert 1 == attempts(job)
+    assert place.open.next_batch() is not None
+    assert 1 == attempts(job)
+
+
+def test_a_job_ends_with_its_last_video(place: Place) -> None:
+    """Its prompt file moves beside the videos, and nothing is left in the spool."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    place.publish(batch, 0)
+    assert 1 == len(place.open)
+    place.publish(batch, 1)
+    assert 0 == len(place.open)
+    names = sorted(path.name for path in (place.root / "results/a").iterdir())
+    videos = [f"p{n}.{suffix}" for n in (1, 2) for suffix in ("jpg", "mp4", "yaml")]
+    assert ["a.txt", "job.log", *videos] == names
+    assert [] == list(place.spool.active.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: int) -> None:
+    """The job goes back into the spool for a while, and nothing new is begun meanwhile."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(3), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    place.open.failed(job.id, batch.prompts[0], OSError(number, "trouble"))
+    assert 1 == len(place.open), "the other prompt of the batch is still being encoded"
+    place.publish(batch, 1)
+    assert (0, 1, True) == (len(place.open), place.open.postponed(), place.open.is_held_up())
+    assert 0 == attempts(job)
+    assert job.prompt_file.exists()
+    (due,) = place.open.due()
+    assert place.open.unfinished(due - RETRY_SECONDS / 2) is None
+    again = place.open.unfinished(due)
+    assert again == job
+    place.open.open(again, prompts(3), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    assert [1, 3] == [prompt.number for prompt in batch.prompts], "what is published is not redone"
+
+
+def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
+    """A name that one video can't have says nothing about the disk: only that prompt fails."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(1), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    place.open.failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
+    assert (0, 0, False) == (len(place.open), place.open.postponed(), place.open.is_held_up())
+    assert "too long" in (place.root / "results/_failed/a.txt.error.txt").read_text()
+
+
+def test_after_max_attempts_only_the_missing_videos_fail(place: Place) -> None:
+    """What earlier attempts have published stays; `_failed/` has the prompts that are left."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(3), max_attempts=1)
+    batch = place.open.next_batch()
+    assert batch is not None
+    place.publish(batch, 0)
+
+    (unfinished,) = place.spool.unfinished()
+    assert 1 == unfinished.attempts
+    again = place.again()
+    again.open(unfinished, prompts(3), max_attempts=1)
+    assert 0 == len(again)
+    assert 1 == again.outcome.failed_jobs
+    left = (place.root / "results/_failed/a.yaml").read_text()
+    assert ["prompt: p2", "prompt: p3"] == [x for x in left.splitlines() if x.startswith("prompt")]
+    report = (place.root / "results/_failed/a.yaml.error.txt").read_text()
+    assert "the process ended in the middle of it 1 times" in report
+    assert (place.root / "results/a/a.txt").exists()
+
+
+def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
+    """Until it has ended it has to be alone, and a clean stop makes nobody suspect."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(1), max_attempts=3)
+    place.open.next_batch()
+    assert not place.open.has_suspect()
+
+    again = place.again()
+    (unfinished,) = place.spool.unfinished()
+    again.open(unfinished, prompts(1), max_attempts=3)
+    assert again.has_suspect()
+
+    place.spool.take_back_attempt(unfinished)
+    (unfinished,) = place.spool.unfinished()
+    innocent = place.again()
+    innocent.open(unfinished, prompts(1), max_attempts=3)
+    innocent.next_batch()
+    innocent.put_down()
+    assert [0] == [job.attempts for job in place.spool.unfinished()]
+
+
+def test_a_stale_remainder_goes_when_a_later_attempt_succeeds(place: Place) -> None:
+    """A prompt is either in the results or left in `_failed/`, not both."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    place.spool.set_aside(job, "a.yaml", b"prompt: p2\n", f"why\n\nJob {job.id}, now\n")
+
+    again = place.again()  # the process was killed before it could move the prompt file
+    (unfinished,) = place.spool.unfinished()
+    again.open(unfinished, prompts(2), max_attempts=3)
+    place.open = again
+    batch = again.next_batch()
+    assert batch is not None
+    place.publish(batch, 0)
+    place.publish(batch, 1)
+    assert [] == list((place.root / "results/_failed").iterdir())
+
+
+def test_cancelling_fails_what_waits(place: Place) -> None:
+    """What is in the renderer is the caller's to cancel; what waits is not rendered any more."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(4), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    assert set() == place.open.cancel_asked()
+    place.spool.ask_to_cancel(job)
+    assert {job.id} == place.open.cancel_asked()
+    assert place.open.next_batch() is None
+    for prompt in batch.prompts:
+        place.open.failed(job.id, prompt, RenderCancelled("cancelled"))
+    assert 0 == len(place.open)
+    assert (place.root / "results/_failed/a.txt").exists()
+
+
+def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
+    """So that only the prompt that is to blame has no video."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(3), max_attempts=3)
+    batch = place.open.next_batch()
+    assert batch is not None
+    place.open.render_alone(batch)
+    order = []
+    while (one := place.open.next_batch()) is not None:
+        order.append([prompt.number for prompt in one.prompts])
+    assert [[1], [2], [3]] == order
+
+
+def test_a_report_names_the_first_mistake(place: Place) -> None:
+    """A job that fails as a whole is set aside with its own reason."""
+    job = place.claim("a.txt")
+    place.open.fail(job, RenderError("the model returned nothing"))
+    assert (
+        "the model returned nothing" in (place.root / "results/_failed/a.txt.error.txt").read_text()
+    )
+    assert jobs.Outcome(videos=0, failed_jobs=1) == place.open.outcome

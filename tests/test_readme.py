@@ -1,0 +1,80 @@
+"""What the README shows is what happens."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Daemon, Site, await_that
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks() -> list[str]:
+    """Return the README's indented blocks, unindented."""
+    text = (ROOT / "README.md").read_text()
+    found = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE)
+    return ["\n".join(line[4:] for line in block.strip("\n").splitlines()) for block in found]
+
+
+def block_with(text: str) -> str:
+    """Return the one block that has a text in it."""
+    found = [block for block in blocks() if text in block]
+    assert len(found) == 1, f"{text!r} is in {len(found)} blocks of the README"
+    return found[0]
+
+
+def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:
+    """Under 120 lines, and `make run` and `make test` are the first thing to be copied."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) < 120
+    commands = [line.split("#")[0].strip() for line in blocks()[0].splitlines()]
+    assert commands == ["make run", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{command.split()[1]}:" in makefile for command in commands)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every file that the README and the docs link to or show is there."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), (page.name, link)
+
+
+def test_the_examples_come_out_as_shown(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """The prompt files, the results, the error text and the commands are those of the README."""
+    dropped = [block for block in blocks() if block.startswith("# inbox/")]
+    assert len(dropped) == 2
+    for block in dropped:
+        site.drop(block.splitlines()[0].removeprefix("# inbox/"), block + "\n")
+    site.drop("wrong.yaml", "prompt: a cat\nnum_frame: 24\n")
+    daemon()
+    for line in block_with("results/surfing/").splitlines():
+        await_that((site.folder / line.split()[0]).exists, line)
+    poems = site.results / "poems" / "li_bai"
+    await_that((poems / "li_bai.yaml").exists, "the other prompt file")
+    assert 6 == len(list(poems.glob("*.mp4"))) == len(list(poems.glob("*.gif")))
+
+    await_that((site.failed / "wrong.yaml").exists, "the wrong prompt file to be set aside")
+    report = (site.failed / "wrong.yaml.error.txt").read_text()
+    for line in block_with("What is wrong:").splitlines():
+        assert line.removesuffix(" ...") in report
+
+    for line in block_with("reeldrop submit").splitlines():
+        command = shlex.split(line)
+        assert command[0] == "reeldrop"
+        assert 0 == site.command(*command[1:]).returncode, line
+    assert (site.results / "A_red_balloon_over_the_sea").is_dir()
+    await_that(lambda: (site.failed / "wrong.yaml").exists(), "the retried file to fail again")
+
+
+@pytest.mark.parametrize("line", block_with("reeldrop init").splitlines())
+def test_the_commands_of_an_own_folder_exist(site: Site, line: str) -> None:
+    """Each command for a folder of one's own has the options that it is shown with."""
+    command = shlex.split(line, comments=True)
+    if command[0] == "reeldrop":
+        described = site.command(command[1], "--help").stdout
+        assert all(option in described for option in command[2:] if option.startswith("-"))

@@ -1,0 +1,328 @@
+"""Prompts to frames, with real pipelines at tiny size."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
+from reeldrop import pipeline, renderer
+from reeldrop.errors import ConfigError, RenderCancelled, RenderError
+from reeldrop.job import (
+    Batch,
+    BatchFailed,
+    BatchRendered,
+    Event,
+    ModelFailed,
+    ModelLoaded,
+    Prompt,
+    Scalar,
+    StepDone,
+)
+from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.renderer import InProcessRenderer
+
+SETTINGS: dict[str, Scalar] = {
+    "num_frames": 5,
+    "height": 32,
+    "width": 48,
+    "num_inference_steps": 2,
+    "guidance_scale": 5.0,
+}
+
+
+def prompt(
+    text: str = "a horse", *, seed: int = 1, model: str = "tiny", **changed: Scalar
+) -> Prompt:
+    """Return a prompt with few and small frames."""
+    arguments = tuple({**SETTINGS, **changed}.items())
+    return Prompt(1, text, model, arguments, seed, 8, ("mp4",))
+
+
+@pytest.fixture(scope="module")
+def sources(
+    tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, ModelSource]:
+    """Four profiles: one of each kind of pipeline, one that fails, one that can't be loaded."""
+    folder = tmp_path_factory.mktemp("model")
+    scheduler = "DPMSolverMultistepScheduler"
+    return {
+        "tiny": ModelSource("tiny", str(tiny_pipeline), variant="fp16", scheduler=scheduler),
+        "wan": ModelSource("wan", str(save_tiny_wan(folder / "wan"))),
+        "faulty": ModelSource("faulty", str(save_tiny_pipeline(folder / "faulty", faulty=True))),
+        "missing": ModelSource("missing", str(folder / "nowhere")),
+    }
+
+
+@pytest.fixture(scope="module", params=["tiny", "wan"])
+def loaded(request: pytest.FixtureRequest, sources: dict[str, ModelSource]) -> LoadedPipeline:
+    """A pipeline with the older callback, and one with the newer."""
+    return pipeline.load(sources[request.param])
+
+
+def ignore(_step: int) -> None:
+    """Take a step's number."""
+
+
+def render(loaded: LoadedPipeline, *prompts: Prompt) -> list[np.ndarray]:
+    """Return the frames of the prompts, rendered as one batch."""
+    return list(renderer.render(loaded, prompts, ignore))
+
+
+def test_frames_are_what_was_asked_for(loaded: LoadedPipeline) -> None:
+    """Every prompt of a batch gets its frames, (frames, height, width, 3) uint8."""
+    frames = render(loaded, prompt("a horse", seed=1), prompt("a cow", seed=2))
+    assert [((5, 32, 48, 3), np.uint8)] * 2 == [(video.shape, video.dtype) for video in frames]
+    assert len({video.tobytes() for video in frames}) == 2
+
+
+def test_every_step_is_reported_in_order(loaded: LoadedPipeline) -> None:
+    """Progress counts from 1 to the number of steps."""
+    steps: list[int] = []
+    renderer.render(loaded, (prompt(num_inference_steps=4),), steps.append)
+    assert [1, 2, 3, 4] == steps
+
+
+def test_the_same_seed_gives_the_same_frames(loaded: LoadedPipeline) -> None:
+    """A render is a function of its settings, whatever was rendered before."""
+    first = render(loaded, prompt(seed=7))
+    render(loaded, prompt("something else", seed=8, num_frames=9))
+    assert np.array_equal(first, render(loaded, prompt(seed=7)))
+
+
+def test_another_seed_gives_other_frames(loaded: LoadedPipeline) -> None:
+    """The seed decides the noise that a video begins with."""
+    assert not np.array_equal(render(loaded, prompt(seed=7)), render(loaded, prompt(seed=8)))
+
+
+def test_a_batch_gives_each_prompt_what_it_gets_alone(loaded: LoadedPipeline) -> None:
+    """Batches differ by rounding only: by one grey level at most."""
+    prompts = [
+        prompt("a horse", seed=3),
+        prompt("a cow", seed=4, negative_prompt="grass"),
+        prompt("a bird", seed=5),
+    ]
+    together = np.stack(render(loaded, *prompts)).astype(int)
+    alone = np.concatenate([render(loaded, one) for one in prompts]).astype(int)
+    assert abs(together - alone).max() <= 1
+
+
+def test_the_negative_prompt_counts(loaded: LoadedPipeline) -> None:
+    """What shall not be in the picture changes it; an empty one is as good as none."""
+    plain = render(loaded, prompt())
+    assert np.array_equal(plain, render(loaded, prompt(negative_prompt="")))
+    assert not np.array_equal(plain, render(loaded, prompt(negative_prompt="a cow, some grass")))
+
+
+def test_what_the_step_callback_raises_ends_the_render(loaded: LoadedPipeline) -> None:
+    """A render can be left at every step, and the pipeline is good for the next one."""
+    expected = render(loaded, prompt())
+    seen: list[int] = []
+
+    def leave(step: int) -> None:
+        seen.append(step)
+        if step == 2:
+            raise RenderCancelled("enough")
+
+    with pytest.raises(RenderCancelled):
+        renderer.render(loaded, (prompt(num_inference_steps=5),), leave)
+    assert [1, 2] == seen
+    assert np.array_equal(expected, render(loaded, prompt()))
+
+
+def test_long_videos_are_decoded_frame_by_frame(sources: dict[str, ModelSource]) -> None:
+    """The decoder's memory does not grow with the video; a short one is decoded at once again."""
+    tiny = pipeline.load(sources["tiny"])
+    at_once = renderer.FRAMES_DECODED_AT_ONCE
+    sliced = []
+    for num_frames in (at_once + 1, at_once):
+        frames = render(tiny, prompt(num_frames=num_frames, num_inference_steps=1))
+        sliced.append((len(frames[0]), tiny.pipe.vae.use_slicing))
+    assert [(at_once + 1, True), (at_once, False)] == sliced
+
+
+@pytest.mark.parametrize(
+    ("value", "grey"),
+    [
+        (0.0, 0),
+        (1.0, 255),
+        (0.999, 255),
+        (0.501, 128),
+        (0.001, 0),
+        (0.0021, 1),
+        (1.5, 255),
+        (-1, 0),
+    ],
+)
+def test_frames_are_rounded_to_the_nearest_grey(value: float, grey: int) -> None:
+    """Truncating, as export_to_video does, would make every video half a level darker."""
+    frames = renderer.to_uint8(torch.full((2, 3, 4, 6), value))
+    assert ((2, 4, 6, 3), {grey}) == (frames.shape, set(frames.ravel().tolist()))
+
+
+def test_channels_go_last() -> None:
+    """Red stays red, and rows stay rows."""
+    video = torch.zeros(1, 3, 2, 2)
+    video[0, 0, 1, 0] = 1.0  # red, lower left
+    assert [[[0, 0, 0], [0, 0, 0]], [[255, 0, 0], [0, 0, 0]]] == renderer.to_uint8(video)[
+        0
+    ].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "ignored"),
+    [
+        ("a horse", ""),
+        ("abcdefghijklmnopqrstuv", ""),
+        ("abcdefghijklmnopqrstuvw", "w"),
+        ("abcdefghijklmnopqrstuv in the snow", "in the snow"),
+    ],
+)
+def test_text_that_the_model_does_not_read_is_named(
+    text: str, ignored: str, loaded: LoadedPipeline
+) -> None:
+    """The tokenizer reads 24 tokens, two of them marks; what comes after is reported."""
+    assert ignored == renderer.ignored_text(loaded.pipe, text)
+
+
+class Answers:
+    """A renderer, and what it tells."""
+
+    def __init__(self, sources: dict[str, ModelSource]) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.renderer = InProcessRenderer(sources, self._take)
+        self.steps: list[int] = []
+        self.cancel_at = 0
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, StepDone):
+            self.steps.append(event.step)
+            if event.step == self.cancel_at:
+                self.renderer.cancel()
+        else:
+            self.events.put(event)
+
+    def next(self) -> Event:
+        """Return the next event that is no step."""
+        return self.events.get(timeout=60)
+
+    def render(self, *prompts: Prompt) -> BatchRendered | BatchFailed:
+        """Order a batch and return its end."""
+        self.steps.clear()
+        self.renderer.render(Batch("job", prompts))
+        event = self.next()
+        assert isinstance(event, BatchRendered | BatchFailed)
+        return event
+
+
+@pytest.fixture
+def answers(sources: dict[str, ModelSource]) -> Iterator[Answers]:
+    """A renderer with the four profiles, none loaded yet."""
+    made = Answers(sources)
+    yield made
+    made.renderer.close()
+
+
+def test_a_loaded_model_is_described(answers: Answers) -> None:
+    """`load` is answered with what prompt files may ask of the model."""
+    answers.renderer.load("wan")
+    event = answers.next()
+    assert isinstance(event, ModelLoaded)
+    assert ("wan", 4, 16) == (
+        event.model,
+        event.capabilities.frames_multiple,
+        event.capabilities.size_multiple,
+    )
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_and_others_still_load(answers: Answers) -> None:
+    """A bad profile is an answer, not the end of the renderer."""
+    answers.renderer.load("missing")
+    failed = answers.next()
+    answers.renderer.load("tiny")
+    assert isinstance(failed, ModelFailed)
+    assert ("missing", ConfigError) == (failed.model, type(failed.error))
+    assert isinstance(answers.next(), ModelLoaded)
+
+
+def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, ModelSource]) -> None:
+    """Each prompt of a batch has its frames, in order, and the record for its sidecar."""
+    prompts = (prompt("a horse"), prompt("abcdefghijklmnopqrstuv and more", seed=2))
+    end = answers.render(*prompts)
+    assert isinstance(end, BatchRendered)
+    expected = renderer.render(pipeline.load(sources["tiny"]), prompts, ignore)
+    assert np.array_equal(expected, end.frames)
+    record = end.rendered[0]
+    assert (
+        sources["tiny"].location,
+        "TextToVideoSDPipeline",
+        "DPMSolverMultistepScheduler",
+        "cpu",
+        "float32",
+        2,
+        pipeline.versions(),
+    ) == (
+        record.model,
+        record.pipeline,
+        record.scheduler,
+        record.device,
+        record.dtype,
+        record.batch_size,
+        record.versions,
+    )
+    assert ["", "and more"] == [rendered.ignored_text for rendered in end.rendered]
+    assert record.seconds > 0
+    assert record.peak_memory_mib > 0
+
+
+@pytest.mark.parametrize("model", ["tiny", "wan"])
+def test_cancel_ends_a_render_at_its_next_step(model: str, answers: Answers) -> None:
+    """No frames come of a cancelled render, and the next batch is not cancelled with it."""
+    answers.cancel_at = 2
+    end = answers.render(prompt(model=model, num_inference_steps=50))
+    assert isinstance(end, BatchFailed)
+    assert (RenderCancelled, [1, 2]) == (type(end.error), answers.steps)
+    answers.cancel_at = 0
+    assert isinstance(answers.render(prompt(model=model)), BatchRendered)
+
+
+def test_cancel_with_nothing_in_hand_does_nothing(answers: Answers) -> None:
+    """A cancellation is for the batch in hand, not for one that comes later."""
+    answers.renderer.cancel()
+    assert isinstance(answers.render(prompt()), BatchRendered)
+
+
+def test_an_error_of_the_pipeline_is_an_answer(answers: Answers) -> None:
+    """It is told as a text, without the traceback that would keep tensors alive."""
+    failed = answers.render(prompt(f"a {FAULTY_WORD}", model="faulty"))
+    assert isinstance(failed, BatchFailed)
+    assert RenderError is type(failed.error)
+    assert "IndexError: index out of range" in str(failed.error)
+    assert failed.error.__traceback__ is None
+    assert isinstance(answers.render(prompt("a horse", model="faulty")), BatchRendered)
+
+
+def test_an_unexpected_error_of_the_pipeline_is_an_answer(answers: Answers) -> None:
+    """Whatever a pipeline raises, the renderer's thread goes on: nobody else would answer."""
+    failed = answers.render(prompt(no_such_argument=1, num_frames="many"))
+    assert isinstance(failed, BatchFailed)
+    assert isinstance(answers.render(prompt()), BatchRendered)
+
+
+def test_rendering_with_another_model_loads_it(answers: Answers) -> None:
+    """One pipeline is resident; a batch of another profile takes its place."""
+    ends = [answers.render(prompt(model=model)) for model in ("tiny", "wan", "tiny")]
+    assert [BatchRendered] * 3 == [type(end) for end in ends]
+    names = [end.rendered[0].pipeline for end in ends if isinstance(end, BatchRendered)]
+    assert ["TextToVideoSDPipeline", "WanPipeline", "TextToVideoSDPipeline"] == names
+
+
+def test_a_batch_of_a_model_that_cannot_be_loaded_fails(answers: Answers) -> None:
+    """The files may go away after the model was described."""
+    end = answers.render(prompt(model="missing"))
+    assert isinstance(end, BatchFailed)
+    assert ConfigError is type(end.error)

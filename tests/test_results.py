@@ -1,0 +1,423 @@
+"""results: names that every file system takes, and videos that are published whole and once."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from reeldrop import durable, results, strict_yaml
+from reeldrop.job import Job, Prompt, Rendered, Video
+from reeldrop.names import safe_name, video_name
+from reeldrop.results import Results
+
+RENDERED = Rendered(
+    model="somebody/model",
+    revision="abc",
+    pipeline="TextToVideoSDPipeline",
+    scheduler="DDIMScheduler",
+    device="cpu",
+    dtype="float32",
+    versions=(("diffusers", "0.42"), ("torch", "2.13")),
+    seconds=1.23456,
+    peak_memory_mib=321,
+    batch_size=2,
+)
+
+
+def a_job(id: str = "20261124-1", source: str = "poems/li_bai.yaml") -> Job:
+    """Return a job in hand."""
+    return Job(id, PurePosixPath(source), Path("/nowhere"), (), 1)
+
+
+def a_prompt(text: str = "大 bird", number: int = 1, formats: tuple[str, ...] = ("mp4",)) -> Prompt:
+    """Return a resolved prompt."""
+    return Prompt(number, text, "tiny", (("height", 64),), 7, 8.0, formats)
+
+
+def encode(path: Path, format: str, settings: str) -> None:
+    """Write what is needed to see which file this is."""
+    path.write_text(f"{format} {len(settings) > 0}")
+
+
+def publish(
+    place: Results,
+    job: Job,
+    prompt: Prompt,
+    earlier: Video | None = None,
+    encode: Callable[[Path, str, str], None] = encode,
+) -> Video:
+    """Publish one video."""
+    return place.publish(job, prompt, RENDERED, encode, earlier)
+
+
+def listed(folder: Path) -> list[str]:
+    """Return what is in a folder, in order."""
+    return sorted(os.listdir(folder))
+
+
+# Names
+
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?", re.I)
+
+
+def assert_safe(name: str, max_bytes: int) -> None:
+    """Hold a name to all that file systems and sync tools ask."""
+    assert name
+    assert len(name.encode()) <= max_bytes
+    assert unicodedata.normalize("NFC", name) == name
+    assert not set(name) & set('<>:"/\\|?*')
+    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+    assert not name.startswith((".", " ", "~"))
+    assert not name.endswith((".", " ", "~", ".tmp", ".part"))
+    assert not RESERVED.fullmatch(name)
+
+
+NASTY = st.lists(
+    st.sampled_from(
+        [
+            "con",
+            "CON",
+            "nul",
+            "aux",
+            "com1",
+            "LPT²",
+            "clock$",
+            "CONIN$",
+            ".",
+            "..",
+            " ",
+            "~",
+            "/",
+            "\\",
+            ":",
+            "*",
+            "?",
+            "<",
+            "|",
+            '"',
+            "\x00",
+            "\n",
+            "\t",
+            "\x7f",
+            "\x85",
+            "\u200d",
+            "️",
+            "é",
+            "́",
+            "é",
+            "大",
+            "鸟",
+            "👩\u200d🚀",
+            "👍🏽",
+            "🇨🇳",
+            "\u202e",
+            "\u200e",
+            "한",
+            ".tmp",
+            ".part",
+            ".txt",
+            ".yaml",
+            "_",
+            "-2",
+            "a",
+            "x" * 60,
+            "大" * 40,
+            "�",
+            "\u3000",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(st.text() | NASTY | st.text(min_size=150))
+@example("con.txt")
+@example("con .txt")
+@example("e\x01\u0301")
+@example("con." + "x" * 196)
+@example("a.tmp~")
+@example("x" * 199 + "大")
+def test_any_text_gives_a_safe_name(text: str) -> None:
+    """Names are accepted by Linux, macOS, Windows, SMB and sync tools, and stay as they are."""
+    name = safe_name(text)
+    assert_safe(name, 200)
+    assert name == safe_name(name)
+    stem = video_name(text)
+    assert_safe(stem, 200 - len("-9999.yaml"))
+    assert not re.search(r"\s", stem)
+    for suffix in (".mp4", ".webm", "-1000.yaml"):
+        assert_safe(stem + suffix, 200)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("Big bird rises", "Big_bird_rises"),
+        ("a  b", "a__b"),
+        ("two\nlines\tand tabs", "two_lines_and_tabs"),
+        ("大鹏一日同风起", "大鹏一日同风起"),
+        ("Zwölf Boxkämpfer, 100 %!", "Zwölf_Boxkämpfer,_100_%!"),
+        ("e\u0301te\u0301", "été"),
+        ("a/b\\c:d", "a_b_c_d"),
+        ('what? "this" <that> | *', "what___this___that_____"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("...", "video"),
+        ("", "video"),
+        ("\u202egnp.exe", "gnp.exe"),
+        ("con", "con_"),
+        ("Con.txt", "Con_.txt"),
+        ("nul.tar.gz", "nul_.tar.gz"),
+        ("lpt¹", "lpt¹_"),
+        ("conin$", "conin$_"),
+        ("contact", "contact"),
+        ("com10", "com10"),
+        ("the end.", "the_end"),
+        ("x.tmp", "x_tmp"),
+        ("x.mp4.part", "x.mp4_part"),
+        ("backup~", "backup_"),
+        ("👩\u200d🚀 flies", "👩\u200d🚀_flies"),
+    ],
+)
+def test_video_names(prompt: str, expected: str) -> None:
+    """Spaces become underscores as in the original script; all that is safe stays as it is."""
+    assert expected == video_name(prompt)
+
+
+@pytest.mark.parametrize(
+    "character",
+    ["👩\u200d👩\u200d👧\u200d👦", "👍🏽", "❤\ufe0f", "q\u0323\u0307", "한", "नि", "x"],
+)
+def test_long_names_are_cut_between_characters(character: str) -> None:
+    """What a reader sees as one character is there or not; a hash stands for the rest."""
+    composed = unicodedata.normalize("NFC", character)
+    for shift in range(len(composed.encode()) + 1):
+        name = video_name("y" * shift + character * 200)
+        kept, hashed = name[:-9], name[-9:]
+        assert re.fullmatch("-[0-9a-f]{8}", hashed)
+        whole, rest = divmod(len(kept) - shift, len(composed))
+        assert (0, "y" * shift + composed * whole) == (rest, kept)
+        assert len((name + composed).encode()) > 190
+
+
+def test_long_names_that_begin_alike_differ() -> None:
+    """The hash is of the whole text."""
+    first, second = video_name("大" * 100 + "a"), video_name("大" * 100 + "b")
+    assert first[:-9] == second[:-9]
+    assert first != second
+
+
+def test_folder_for_mirrors_the_inbox(tmp_path: Path) -> None:
+    """Each prompt file has a folder in the place where it was dropped, with safe names."""
+    place = Results(tmp_path)
+    assert tmp_path / "poems" / "li_bai" == place.folder_for(PurePosixPath("poems/li_bai.yaml"))
+    assert tmp_path / "con_" / "a_b" == place.folder_for(PurePosixPath("con/a:b.txt"))
+    assert tmp_path / "x" / "a.b" == place.folder_for(PurePosixPath("x/a.b.txt"))
+    undecodable = place.folder_for(PurePosixPath("\udcff\udcfe.txt"))
+    assert tmp_path / "video" == undecodable
+
+
+# Publishing
+
+
+def test_publish(tmp_path: Path) -> None:
+    """A video is its files, a poster and a sidecar, all with one stem and nothing else."""
+    video = publish(Results(tmp_path), a_job(), a_prompt(formats=("mp4", "gif", "webm")))
+    folder = tmp_path / "poems" / "li_bai"
+    assert (
+        Video(
+            "20261124-1",
+            1,
+            (folder / "大_bird.mp4", folder / "大_bird.gif", folder / "大_bird.webm"),
+            folder / "大_bird.yaml",
+            folder / "大_bird.jpg",
+        )
+        == video
+    )
+    assert sorted(f"大_bird.{s}" for s in ("gif", "jpg", "mp4", "webm", "yaml")) == listed(folder)
+    assert "webm True" == video.files[2].read_text()
+    assert "jpg True" == video.poster.read_text()
+    assert results.is_published(video)
+
+
+def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
+    """It holds every setting as a prompt file does, and what happened below `rendered`."""
+    prompt = a_prompt(number=3)
+    video = publish(Results(tmp_path), a_job(), prompt)
+    (document,) = strict_yaml.load_all(video.sidecar.read_text(encoding="utf-8"))
+    settings = strict_yaml.plain(document)
+    rendered = settings.pop("rendered")
+    assert prompt.as_settings() == settings
+    assert {"prompt": "大 bird", "height": 64, "seed": 7, "fps": 8, "format": "mp4"} == {
+        key: value for key, value in settings.items() if key != "model"
+    }
+    del rendered["finished"]
+    assert {
+        "job": "20261124-1",
+        "prompt_file": "poems/li_bai.yaml",
+        "number": 3,
+        "model": "somebody/model",
+        "revision": "abc",
+        "pipeline": "TextToVideoSDPipeline",
+        "scheduler": "DDIMScheduler",
+        "device": "cpu",
+        "dtype": "float32",
+        "versions": {"diffusers": "0.42", "torch": "2.13"},
+        "seconds": 1.235,
+        "peak_memory_mib": 321,
+        "batch_size": 2,
+    } == rendered
+
+
+def test_the_encoder_is_given_the_sidecars_text(tmp_path: Path) -> None:
+    """What a video carries with it is what stands beside it."""
+    given: list[str] = []
+
+    def keep(path: Path, format: str, settings: str) -> None:
+        encode(path, format, settings)
+        given.append(settings)
+
+    video = publish(Results(tmp_path), a_job(), a_prompt(), encode=keep)
+    assert [video.sidecar.read_text(encoding="utf-8")] * 2 == given
+
+
+def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> None:
+    """While a file is encoded its name is not there yet, and sync tools skip the temporary one."""
+    seen: list[tuple[str, list[str]]] = []
+    place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
+
+    def look(path: Path, format: str, settings: str) -> None:
+        encode(path, format, settings)
+        assert durable.is_temporary(path.name)
+        seen.append((format, [n for n in listed(path.parent) if not durable.is_temporary(n)]))
+        (begun,) = place.begun(a_job()).values()
+        assert not results.is_published(begun)
+
+    publish(place, a_job(), prompt, encode=look)
+    assert [
+        ("jpg", ["大_bird.yaml"]),
+        ("mp4", ["大_bird.jpg", "大_bird.yaml"]),
+        ("gif", ["大_bird.jpg", "大_bird.mp4", "大_bird.yaml"]),
+    ] == seen
+
+
+def test_taken_names_get_a_number(tmp_path: Path) -> None:
+    """Whatever has the stem keeps it, also where upper and lower case are the same."""
+    folder = tmp_path / "poems" / "li_bai"
+    folder.mkdir(parents=True)
+    (folder / "A_BIRD.txt").write_text("somebody's")
+    place = Results(tmp_path)
+    texts = ("a bird", "A Bird", "a bird!", "a bird")
+    videos = [publish(place, a_job(), a_prompt(text, n)) for n, text in enumerate(texts, start=1)]
+    names = ["a_bird-2.mp4", "A_Bird-3.mp4", "a_bird!.mp4", "a_bird-4.mp4"]
+    assert names == [video.files[0].name for video in videos]
+    assert "somebody's" == (folder / "A_BIRD.txt").read_text()
+
+
+@pytest.mark.parametrize("composed", [True, False])
+def test_names_are_compared_without_their_normal_form(tmp_path: Path, composed: bool) -> None:
+    """macOS may have stored the same name in the other form."""
+    folder = tmp_path / "poems" / "li_bai"
+    folder.mkdir(parents=True)
+    (folder / unicodedata.normalize("NFC" if composed else "NFD", "Été.mp4")).touch()
+    video = publish(Results(tmp_path), a_job(), a_prompt("été"))
+    assert "été-2.mp4" == video.files[0].name
+
+
+def test_a_long_name_has_room_for_its_number(tmp_path: Path) -> None:
+    """However often a long prompt is rendered, its files have names that can be synced."""
+    place, prompt = Results(tmp_path), a_prompt("大" * 200)
+    publish(place, a_job(), prompt)
+    second = publish(place, a_job(), a_prompt("大" * 200, 2))
+    assert second.sidecar.stem.endswith("-2")
+    assert len(second.sidecar.name.encode()) <= 200
+
+
+class EncodeError(Exception):
+    """What an encoder that fails raises here."""
+
+
+def failing_at(format: str) -> Callable[[Path, str, str], None]:
+    """Return an encoder that fails at a format, after it has written something."""
+
+    def fail(path: Path, this: str, settings: str) -> None:
+        encode(path, this, settings)
+        if this == format:
+            raise EncodeError
+
+    return fail
+
+
+@pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
+def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, at: str) -> None:
+    """An error leaves no temporary file and no half video; trying again takes no new name."""
+    place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
+    with pytest.raises(EncodeError):
+        publish(place, a_job(), prompt, encode=failing_at(at))
+    folder = place.folder_for(a_job().source)
+    assert not any(durable.is_temporary(name) for name in listed(folder))
+    begun = place.begun(a_job())
+    assert [1] == list(begun)
+    assert not results.is_published(begun[1])
+    video = publish(place, a_job(), prompt, earlier=begun[1])
+    assert begun[1] == video
+    assert results.is_published(video)
+    assert sorted(f"大_bird.{s}" for s in ("gif", "jpg", "mp4", "yaml")) == listed(folder)
+
+
+@pytest.mark.parametrize("missing", ["mp4", "gif", "jpg"])
+def test_a_video_is_published_when_all_its_files_are_there(tmp_path: Path, missing: str) -> None:
+    """A sidecar alone, or a video without its poster, is not published."""
+    video = publish(Results(tmp_path), a_job(), a_prompt(formats=("mp4", "gif")))
+    assert results.is_published(video)
+    video.sidecar.with_suffix(f".{missing}").unlink()
+    assert not results.is_published(video)
+
+
+def test_begun_finds_the_videos_of_one_job(tmp_path: Path) -> None:
+    """Only sidecars of this very job count; prompt files and strangers' YAML are passed over."""
+    place, job = Results(tmp_path), a_job()
+    assert {} == place.begun(job)
+    first = publish(place, job, a_prompt("one", 1, ("webm",)))
+    third = publish(place, job, a_prompt("three", 3, ("mp4", "gif")))
+    publish(place, a_job("20261124-2"), a_prompt("other", 2))
+    folder = place.folder_for(job.source)
+    (folder / "li_bai.yaml").write_text("prompt: 20261124-1")
+    (folder / "half.yaml").write_text("rendered: {job: 20261124-1}")
+    (folder / "list.yaml").write_text("- 20261124-1")
+    (folder / "broken.yaml").write_text("a: [ 20261124-1")
+    (folder / "empty.yaml").write_text("# 20261124-1")
+    (folder / "bytes.yaml").write_bytes(b"20261124-1 \xff")
+    (folder / "dir.yaml").mkdir()
+    (folder / "dangling.yaml").symlink_to("20261124-1")
+    assert {1: first, 3: third} == place.begun(job)
+
+
+def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
+    """Temporary files of this job go; another job's, which may be at work, stay."""
+    place, job = Results(tmp_path), a_job()
+    place.clean(job)
+    video = publish(place, job, a_prompt())
+    ours = durable.temporary(video.files[0], f"{job.id}-1.mp4")
+    others = durable.temporary(video.files[0], "20261124-2-1.mp4")
+    ours.touch()
+    others.touch()
+    place.clean(job)
+    assert not ours.exists()
+    assert others.exists()
+    assert results.is_published(video)
+
+
+def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
+    """The umask decides who may read the results, not a temporary file's mode."""
+    before = os.umask(0o022)
+    try:
+        video = publish(Results(tmp_path), a_job(), a_prompt())
+    finally:
+        os.umask(before)
+    assert 0o644 == video.sidecar.stat().st_mode & 0o777

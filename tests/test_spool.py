@@ -1,0 +1,499 @@
+"""spool: what is in hand is read from the files, and every ending can be done again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pytest
+from reeldrop import durable, spool
+from reeldrop.errors import ConfigError, Mistake, PromptError, SpoolLocked
+from reeldrop.job import DefaultsFile, Job
+from reeldrop.spool import Spool
+
+
+@dataclass(frozen=True)
+class Folders:
+    """An inbox, a spool and a place for what fails."""
+
+    inbox: Path
+    spool: Path
+    failed: Path
+
+    def open(self) -> Spool:
+        """Return the spool as a process that has just started sees it."""
+        return Spool(self.spool, self.inbox, self.failed)
+
+    def claimed(self, name: str, content: str = "a prompt", defaults: str = "") -> Job:
+        path = self.inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        given = [DefaultsFile("_defaults.yaml", defaults.encode())] if defaults else []
+        job = self.open().claim(PurePosixPath(name), given)
+        assert job is not None
+        return job
+
+    def jobs(self) -> list[str]:
+        return sorted(os.listdir(self.spool / "active"))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    """Return the empty folders of a daemon."""
+    made = Folders(tmp_path / "inbox", tmp_path / "spool", tmp_path / "results" / "_failed")
+    made.inbox.mkdir()
+    made.open().prepare()
+    return made
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a real second file system."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Return every file below a folder with its content."""
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# Claim, attempts
+
+
+def test_claim_is_read_back_from_the_files(folders: Folders) -> None:
+    """A process that has just started finds the very job that another one claimed."""
+    job = folders.claimed("poems/li_bai.yaml", "prompt: a", "seed: 1")
+    assert [job] == list(folders.open().unfinished())
+    assert PurePosixPath("poems/li_bai.yaml") == job.source
+    assert folders.spool / "active" / job.id == job.folder
+    assert "prompt: a" == job.prompt_file.read_text()
+    assert 0 == job.attempts
+    assert [] == list((folders.inbox / "poems").iterdir())
+
+
+def test_claim_keeps_the_defaults_as_bytes(folders: Folders) -> None:
+    """The defaults of the moment of the claim are the job's, whatever bytes they are."""
+    (folders.inbox / "a.txt").touch()
+    defaults = (
+        DefaultsFile("_defaults.yaml", bytes(range(256))),
+        DefaultsFile("x/_defaults.yaml", b"\xff\xfe"),
+    )
+    job = folders.open().claim(PurePosixPath("a.txt"), iter(defaults))
+    assert job is not None
+    assert defaults == job.defaults
+    assert [defaults] == [found.defaults for found in folders.open().unfinished()]
+
+
+def test_claim_is_one_rename(folders: Folders) -> None:
+    """The file in the job is the file of the inbox itself, not a copy."""
+    path = folders.inbox / "a.txt"
+    path.touch()
+    inode = path.stat().st_ino
+    assert inode == folders.claimed("a.txt").prompt_file.stat().st_ino
+
+
+def test_claim_of_a_file_that_is_gone(folders: Folders) -> None:
+    """Its owner took it back: there is no job, and nothing is left of the try."""
+    assert folders.open().claim(PurePosixPath("a.txt"), []) is None
+    assert folders.open().claim(PurePosixPath("gone/a.txt"), []) is None
+    assert [] == folders.jobs()
+
+
+def test_claim_of_a_name_that_is_no_utf_8(folders: Folders) -> None:
+    """Bytes that are no text are a name like any other."""
+    name = os.fsdecode(b"\xff\xfe.txt")
+    (folders.inbox / name).touch()
+    job = folders.open().claim(PurePosixPath(name), [])
+    assert job is not None
+    assert [job] == list(folders.open().unfinished())
+    folders.open().fail(job, "no")
+    assert sorted([name, name + ".error.txt"]) == sorted(os.listdir(folders.failed))
+
+
+def test_unfinished_is_oldest_first(folders: Folders) -> None:
+    """Jobs are taken up in the order in which they were claimed."""
+    claimed = [folders.claimed(f"{name}.txt") for name in "cab"]
+    assert claimed == list(folders.open().unfinished())
+
+
+def test_unfinished_without_a_spool(tmp_path: Path) -> None:
+    """Where nothing was ever claimed, nothing is unfinished."""
+    assert [] == list(Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").unfinished())
+
+
+def test_attempts_are_counted_on_disk(folders: Folders) -> None:
+    """An attempt counts before it begins, survives the process, and can be taken back."""
+    job = folders.claimed("a.txt")
+    assert [1, 2] == [folders.open().begin_attempt(job), folders.open().begin_attempt(job)]
+    assert [2] == [found.attempts for found in folders.open().unfinished()]
+    folders.open().take_back_attempt(job)
+    assert [1] == [found.attempts for found in folders.open().unfinished()]
+    assert 2 == folders.open().begin_attempt(job)
+
+
+def test_cancelling_is_a_file(folders: Folders) -> None:
+    """Another process may ask to cancel one job, and only that."""
+    job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
+    folders.open().ask_to_cancel(job)
+    assert folders.open().is_cancelled(job)
+    assert not folders.open().is_cancelled(other)
+
+
+# Finish
+
+
+def test_finish(folders: Folders, tmp_path: Path) -> None:
+    """The log and the prompt file go to the videos; nothing is left in hand."""
+    job = folders.claimed("x/a.txt", "text")
+    folders.open().log_file(job).write_text("log")
+    folders.open().begin_attempt(job)
+    at = folders.open().finish(job, tmp_path / "results" / "x" / "a")
+    assert tmp_path / "results" / "x" / "a" / "a.txt" == at
+    assert {"a.txt": "text", "job.log": "log"} == files(at.parent)
+    assert [] == folders.jobs()
+
+
+def test_finish_beside_earlier_ones(folders: Folders, tmp_path: Path) -> None:
+    """A prompt file that is dropped again stands beside the first, with its own log."""
+    for text in ("one", "two", "three"):
+        job = folders.claimed("a.txt", text)
+        folders.open().log_file(job).write_text(f"log of {text}")
+        folders.open().finish(job, tmp_path / "done")
+    assert {
+        "a.txt": "one",
+        "a-2.txt": "two",
+        "a-3.txt": "three",
+        "job.log": "log of one",
+        "job-2.log": "log of two",
+        "job-3.log": "log of three",
+    } == files(tmp_path / "done")
+
+
+def test_finish_after_a_kill_in_the_middle(folders: Folders, tmp_path: Path) -> None:
+    """Killed before its last act, a job is finished by doing it again, and once."""
+    done = tmp_path / "done"
+    done.mkdir()
+    job = folders.claimed("a.txt", "text")
+    folders.open().log_file(job).write_text("log")
+    os.rename(folders.open().log_file(job), done / "job.log")
+    os.link(job.prompt_file, done / "a.txt")
+    (again,) = folders.open().unfinished()
+    folders.open().finish(again, done)
+    assert {"a.txt": "text", "job.log": "log"} == files(done)
+    assert [] == folders.jobs()
+
+
+def test_a_job_whose_prompt_file_has_left_is_no_job(folders: Folders) -> None:
+    """Killed after the last act, only a directory is left; it is cleared away at the next start."""
+    job = folders.claimed("a.txt")
+    os.rename(job.prompt_file, folders.inbox / "elsewhere.txt")
+    assert [] == list(folders.open().unfinished())
+    folders.open().prepare()
+    assert [] == folders.jobs()
+
+
+def test_finish_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
+    """Results may be on a disk of their own."""
+    job = folders.claimed("a.txt", "text")
+    folders.open().log_file(job).write_text("log")
+    folders.open().finish(job, elsewhere / "a")
+    assert {"a.txt": "text", "job.log": "log"} == files(elsewhere / "a")
+    assert [] == folders.jobs()
+
+
+# Fail
+
+
+def test_fail(folders: Folders) -> None:
+    """The file has the place in `_failed` that it had in the inbox, with report and log beside."""
+    job = folders.claimed("poems/li_bai.yaml", "text")
+    folders.open().log_file(job).write_text("log")
+    at = folders.open().fail(job, "why \udcff")
+    assert folders.failed / "poems" / "li_bai.yaml" == at
+    assert {
+        "poems/li_bai.yaml": "text",
+        "poems/li_bai.yaml.error.txt": "why \\udcff",
+        "poems/li_bai.yaml.job.log": "log",
+    } == files(folders.failed)
+    assert [] == folders.jobs()
+
+
+def test_fail_beside_earlier_ones(folders: Folders) -> None:
+    """Each failure keeps its own file and report; a report alone takes the name, too."""
+    for text in ("one", "two"):
+        folders.open().fail(folders.claimed("a.txt", text), f"why {text}")
+    os.unlink(folders.failed / "a-2.txt")
+    folders.open().fail(folders.claimed("a.txt", "three"), "why three")
+    assert {
+        "a.txt": "one",
+        "a.txt.error.txt": "why one",
+        "a-2.txt.error.txt": "why two",
+        "a-3.txt": "three",
+        "a-3.txt.error.txt": "why three",
+    } == files(folders.failed)
+
+
+def test_a_report_that_is_no_text_is_somebody_elses(folders: Folders) -> None:
+    """Whatever bytes stand under the report's name, the next name is taken."""
+    folders.failed.mkdir(parents=True)
+    (folders.failed / "a.txt.error.txt").write_bytes(b"\xff\xfe\x00")
+    at = folders.open().fail(folders.claimed("a.txt"), "why")
+    assert folders.failed / "a-2.txt" == at
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_fail_after_a_kill_in_the_middle(folders: Folders, moved: bool) -> None:
+    """Done again, a failure ends in the same place, and leaves nothing twice."""
+    folders.open().fail(folders.claimed("a.txt", "one"), "Job other\n")
+    job = folders.claimed("a.txt", "two")
+    report = f"first\nJob {job.id}, now\n"
+    (folders.failed / "a-2.txt.error.txt").write_text(report)
+    if moved:
+        os.link(job.prompt_file, folders.failed / "a-2.txt")
+    (again,) = folders.open().unfinished()
+    at = folders.open().fail(again, report.replace("first", "second"))
+    assert folders.failed / "a-2.txt" == at
+    assert {
+        "a.txt": "one",
+        "a.txt.error.txt": "Job other\n",
+        "a-2.txt": "two",
+        "a-2.txt.error.txt": report.replace("first", "second"),
+    } == files(folders.failed)
+    assert [] == folders.jobs()
+
+
+def test_fail_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
+    """`_failed` may be on a disk of its own, and a kill in the middle is finished there, too."""
+    apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
+    job = apart.claimed("x/a.txt", "text")
+    apart.open().log_file(job).write_text("log")
+    apart.open().fail(job, "why")
+    expected = {"x/a.txt": "text", "x/a.txt.error.txt": "why", "x/a.txt.job.log": "log"}
+    assert expected == files(apart.failed)
+
+    job = apart.claimed("x/b.txt", "other")
+    report = f"Job {job.id}"
+    (apart.failed / "x" / "b.txt.error.txt").write_text(report)
+    (apart.failed / "x" / "b.txt").write_text("other")
+    status = job.prompt_file.stat()
+    os.utime(apart.failed / "x" / "b.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
+    apart.open().fail(job, report)
+    assert {**expected, "x/b.txt": "other", "x/b.txt.error.txt": report} == files(apart.failed)
+    assert [] == apart.jobs()
+
+
+def test_set_aside_what_is_left(folders: Folders) -> None:
+    """The rest of a job stands in `_failed` under its own name while the job goes on."""
+    job = folders.claimed("x/a.txt", "text")
+    report = f"why\nJob {job.id}, now\n"
+    at = folders.open().set_aside(job, "a.yaml", b"prompt: rest", report)
+    assert folders.failed / "x" / "a.yaml" == at
+    assert {"x/a.yaml": "prompt: rest", "x/a.yaml.error.txt": report} == files(folders.failed)
+    assert [job] == list(folders.open().unfinished())
+
+
+def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
+    """Repeated for the same job there is one file, for another job there are two."""
+    first, second = folders.claimed("a.txt"), folders.claimed("a.txt")
+    for job, data in ((first, b"old"), (first, b"new"), (second, b"other")):
+        folders.open().set_aside(job, "a.yaml", data, f"Job {job.id}")
+    assert {
+        "a.yaml": "new",
+        "a.yaml.error.txt": f"Job {first.id}",
+        "a-2.yaml": "other",
+        "a-2.yaml.error.txt": f"Job {second.id}",
+    } == files(folders.failed)
+
+
+def special(path: Path, kind: str) -> None:
+    """Make something that is no plain file; a reader of it would hang, fail or be led astray."""
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to("/etc/hostname")
+        case "dangling":
+            path.symlink_to("nowhere")
+        case "directory":
+            (path / "inside").mkdir(parents=True)
+        case "socket":
+            folder = os.open(path.parent, os.O_RDONLY)  # the path may be too long for a socket
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(f"/proc/self/fd/{folder}/{path.name}")
+            os.close(folder)
+
+
+KINDS = ("pipe", "link", "dangling", "directory", "socket")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_fails_unopened(folders: Folders, kind: str) -> None:
+    """It is moved as it is: a link stays a link, a pipe is never waited for."""
+    special(folders.inbox / "a.txt", kind)
+    before = (folders.inbox / "a.txt").lstat()
+    job = folders.open().claim(PurePosixPath("a.txt"), [])
+    assert job is not None
+    at = folders.open().fail(job, "why")
+    assert (before.st_ino, before.st_mode) == (at.lstat().st_ino, at.lstat().st_mode)
+    assert "why" == (folders.failed / "a.txt.error.txt").read_text()
+    assert [] == folders.jobs()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_with_failed_on_another_file_system(
+    folders: Folders, elsewhere: Path, kind: str
+) -> None:
+    """It can't be copied without being opened, so it stays in the spool; the report goes out."""
+    apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
+    special(folders.inbox / "a.txt", kind)
+    before = (folders.inbox / "a.txt").lstat()
+    job = apart.open().claim(PurePosixPath("a.txt"), [])
+    assert job is not None
+    apart.open().fail(job, "why")
+    where = folders.spool / "refused" / job.id
+    assert {"a.txt.error.txt": f"whyIt is in {where}.\n"} == files(apart.failed)
+    kept = folders.spool / "refused" / job.id / "a.txt"
+    assert (before.st_ino, before.st_mode) == (kept.lstat().st_ino, kept.lstat().st_mode)
+    assert [] == folders.jobs()
+
+
+# Prepare, lock
+
+
+def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
+    """Directories with only our own files are leftovers; a job and a stranger's file stay."""
+    job = folders.claimed("a.txt")
+    active = folders.spool / "active"
+    (active / "empty").mkdir()
+    (active / "claiming").mkdir()
+    durable.temporary(active / "claiming" / "x", "y").touch()
+    for name in ("job.json", "attempts", "job.log", "cancel"):
+        (active / "claiming" / name).write_text('{"source": "b.txt", "defaults": []}')
+    (active / "unknown").mkdir()
+    (active / "unknown" / "somebody's.txt").write_text("kept")
+    folders.open().prepare()
+    assert sorted([job.id, "unknown"]) == folders.jobs()
+    assert [job] == list(folders.open().unfinished())
+    assert "kept" == (active / "unknown" / "somebody's.txt").read_text()
+
+
+def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Path) -> None:
+    """A claim has to be one rename, so the operator hears it at the start."""
+    with pytest.raises(ConfigError) as caught:
+        Spool(elsewhere / "spool", folders.inbox, folders.failed).prepare()
+    (found,) = caught.value.mistakes
+    assert "spool" == found.key
+    assert "not on the same file system" in found.problem
+    assert "move the spool" in found.remedy
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from reeldrop.spool import Spool
+spool = Spool(*map(Path, sys.argv[1:]))
+with spool.lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_lock_holds_against_another_process(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second daemon is refused by the first one's pid; a killed one holds nothing."""
+    monkeypatch.setattr(spool, "_LOCK_TRIES", 1)
+    monkeypatch.setattr(spool, "_LOCK_PAUSE_SECONDS", 0)
+    arguments = [str(folders.spool), str(folders.inbox), str(folders.failed)]
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout is not None
+        assert "held\n" == other.stdout.readline()
+        assert folders.open().is_locked()
+        with pytest.raises(SpoolLocked, match=f"process {other.pid} "), folders.open().lock():
+            pass
+        other.send_signal(signal.SIGKILL)
+    assert not folders.open().is_locked()
+    with folders.open().lock():
+        assert folders.open().is_locked()
+        assert f"{os.getpid()}\n" == (folders.spool / "lock").read_text()
+    assert not folders.open().is_locked()
+
+
+def test_is_locked_without_a_spool(tmp_path: Path) -> None:
+    """Where no daemon ever ran, none runs; looking makes nothing."""
+    assert not Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").is_locked()
+    assert [] == os.listdir(tmp_path)
+
+
+# The report
+
+
+def test_report_says_what_where_and_what_is_right() -> None:
+    """Every mistake has its problem, place and remedy, then what happens next, then the job."""
+    error = PromptError(
+        Mistake("unknown key 'sed'", "did you mean 'seed'?", 3, 1, "sed"), Mistake("and this")
+    )
+    text = spool.error_text(PurePosixPath("x/a.yaml"), "20261124-1", error, "Drop it again.")
+    *lines, last, end = text.split("\n")
+    assert [
+        "reeldrop could not render x/a.yaml",
+        "",
+        "What is wrong:  unknown key 'sed'",
+        "Where:          line 3, column 1, key 'sed'",
+        "What is right:  did you mean 'seed'?",
+        "",
+        "What is wrong:  and this",
+        "",
+        "Drop it again.",
+        "",
+    ] == lines
+    assert last.startswith("Job 20261124-1, ")
+    assert "" == end
+
+
+def test_report_of_any_error() -> None:
+    """An error without mistakes is told in its own words."""
+    text = spool.error_text(PurePosixPath("a.txt"), "1", ValueError("out of memory"), "next")
+    assert "What is wrong:  out of memory\n" in text
+    assert "Where:" not in text
+
+
+def test_report_of_very_many_mistakes() -> None:
+    """A file that is wrong everywhere does not make a report that nobody reads."""
+    error = PromptError(*(Mistake(f"mistake {n}") for n in range(25)))
+    text = spool.error_text(PurePosixPath("a.txt"), "1", error, "next")
+    assert 20 == text.count("What is wrong:")
+    assert "and 5 more mistakes" in text
+
+
+def test_job_ids_are_unique_and_sort_by_time(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs of one moment differ by chance alone."""
+    drawn = iter(["aaaaaa", "bbbbbb"])
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(drawn))
+    first, second = folders.claimed("a.txt"), folders.claimed("b.txt")
+    assert first.id < second.id
+    assert ("aaaaaa", "bbbbbb") == (first.id[-6:], second.id[-6:])

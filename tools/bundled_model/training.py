@@ -1,0 +1,191 @@
+"""What the stages share: processes, mixed-precision optimisation, checkpoints, the progress bar.
+
+Weights and activations are bfloat16, the optimiser's copy is float32. On CPUs one process with
+one thread per core is faster than one process with all cores; on a GPU there is a single process.
+Knows nothing of the models.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of the processes that train together."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def average(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its mean over the processes."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+            tensor /= self.count
+
+
+def run_workers(train: Callable[..., None], *args: object) -> None:
+    """Call `train(worker, *args)` in a process per CPU core, or once if there is a CUDA device."""
+    if torch.cuda.is_available():
+        train(Worker(0, 1, torch.device("cuda")), *args)
+        return
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    count = min(count, 8)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if count == 1:
+        train(Worker(0, 1, torch.device("cpu")), *args)
+    else:
+        mp.spawn(_start_worker, (count, port, train, args), nprocs=count)
+
+
+def _start_worker(
+    rank: int, count: int, port: int, train: Callable[..., None], args: tuple[object, ...]
+) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+    train(Worker(rank, count, torch.device("cpu")), *args)
+    dist.destroy_process_group()
+
+
+class Optimiser:
+    """AdamW over float32 masters of bfloat16 parameters, with clipping and a running average."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], ema_decay: float, weight_decay: float
+    ) -> None:
+        self.live = list(parameters)
+        self.masters = [p.detach().float().clone() for p in self.live]
+        self.averages = [m.clone() for m in self.masters]
+        self.ema_decay = ema_decay
+        groups = [
+            {"params": [m for m in self.masters if m.dim() > 1], "weight_decay": weight_decay},
+            {"params": [m for m in self.masters if m.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW(groups, betas=(0.9, 0.98), foreach=True)
+
+    @torch.no_grad()
+    def step(self, worker: Worker, lr: float, step: int) -> None:
+        """Average the gradients over the processes, clip their norm to 1, move, and forget them."""
+        flat = torch.cat([_gradient(p).reshape(-1).float() for p in self.live])
+        worker.average(flat)
+        flat *= torch.clamp(1.0 / (flat.norm() + 1e-6), max=1.0)
+        pieces = flat.split([m.numel() for m in self.masters])
+        for master, piece in zip(self.masters, pieces, strict=True):
+            master.grad = piece.view_as(master)
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
+        self._adamw.step()
+        torch._foreach_copy_(self.live, self.masters)
+        decay = min(self.ema_decay, 1 - 1 / (1 + step / 8))
+        torch._foreach_lerp_(self.averages, self.masters, 1 - decay)
+        for parameter in self.live:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def load_averages(self) -> None:
+        """Put the running averages in the model's place; the training cannot go on after that."""
+        for parameter, average in zip(self.live, self.averages, strict=True):
+            parameter.data = average.clone()
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "masters": self.masters,
+            "averages": self.averages,
+            "adamw": self._adamw.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        masters, averages = state["masters"], state["averages"]
+        torch._foreach_copy_(self.masters, masters)
+        torch._foreach_copy_(self.averages, averages)
+        torch._foreach_copy_(self.live, self.masters)
+        self._adamw.load_state_dict(state["adamw"])  # type: ignore[arg-type]
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
+    """Rise linearly to `peak`, then fall along a cosine to a hundredth of it."""
+    fall = 0.505 + 0.495 * math.cos(math.pi * min(1.0, step / steps))
+    return peak * min(1.0, (step + 1) / warmup) * fall
+
+
+def use_channels_last(model: nn.Module) -> None:
+    """Lay the weights of 2D convolutions out the way that CPUs and GPUs run fastest."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
+def save_checkpoint(path: Path, step: int, *parts: Optimiser) -> None:
+    """Write the training's whole state, atomically."""
+    partial = path.with_suffix(".partial")
+    torch.save({"step": step, "parts": [part.state_dict() for part in parts]}, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path, *parts: Optimiser) -> int:
+    """Go back to the state in `path` and return its step; 0 where there is no such file."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    for part, saved in zip(parts, state["parts"], strict=True):
+        part.load_state_dict(saved)
+    return int(state["step"])
+
+
+def steps_with_progress(
+    worker: Worker, stage: str, start: int, steps: int, report: Callable[[], str]
+) -> Iterator[int]:
+    """Yield the remaining steps; the leading process shows a bar with `report()` beside it."""
+    if not worker.leads:
+        yield from range(start, steps)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[report]}"),
+    )  # fmt: skip
+    with Progress(*columns) as progress:
+        task = progress.add_task(stage, total=steps, completed=start, report="")
+        for step in range(start, steps):
+            yield step
+            progress.update(task, completed=step + 1, report=report())
+            if (step + 1) % 100 == 0 and not progress.console.is_terminal:
+                progress.console.print(f"{stage} {step + 1}/{steps} {report()}", highlight=False)
+
+
+class RunningMeans:
+    """Averages of the last few hundred values of each name."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, float] = {}
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self._values[name] = 0.99 * self._values.get(name, value) + 0.01 * value
+
+    def __str__(self) -> str:
+        return " ".join(f"{name} {value:.4f}" for name, value in self._values.items())

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from reeldrop import encoder
+from reeldrop import encoder, pipeline, renderer
 from reeldrop.errors import PromptError
+from reeldrop.job import Prompt
+from reeldrop.pipeline import ModelSource
 
 SETTINGS = "prompt: 大 bird\nseed: 7\n" + "rendered: 'x'\n" * 20
 
@@ -63,6 +65,20 @@ def test_mp4_is_what_every_browser_plays(mp4: Path, frames: NDArray[np.uint8]) -
         assert len(frames) == stream.frames
         assert 7 / 12.5 == pytest.approx(float(stream.duration * stream.time_base))
         assert len(frames) == sum(1 for _ in container.decode(video=0))
+
+
+def test_the_same_frames_give_the_same_file(tiny_pipeline: Path, tmp_path: Path) -> None:
+    """Byte for byte, whatever the process does in between: a video can be made again."""
+    loaded = pipeline.load(ModelSource("tiny", str(tiny_pipeline), variant="fp16"))
+    arguments = (("num_frames", 5), ("height", 48), ("width", 32), ("num_inference_steps", 3))
+    prompts = [Prompt(1, "a", "tiny", arguments, seed, 8, ("mp4",)) for seed in range(20)]
+    [frames] = renderer.render(loaded, (prompts[0],), lambda _step: None)
+    files = set()
+    for prompt in prompts:
+        renderer.render(loaded, (prompt,), lambda _step: None)
+        encoder.encode(frames, tmp_path / "a.mp4", "mp4", 12, SETTINGS)
+        files.add((tmp_path / "a.mp4").read_bytes())
+    assert 1 == len(files)
 
 
 @pytest.mark.parametrize("format", ["mp4", "webm"])

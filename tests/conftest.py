@@ -80,6 +80,8 @@ REELDROP = (sys.executable, "-m", "reeldrop")
 CONFIG = """\
 settle_seconds: 0.1
 scan_seconds: 0.2
+retry_seconds: 0.1
+min_free_gib: 0
 model: tiny
 models:
   tiny:

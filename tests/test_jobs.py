@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
 from reeldrop import jobs
-from reeldrop.errors import RenderCancelled, RenderError
+from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import Batch, Job, Prompt, Rendered
-from reeldrop.jobs import RETRY_SECONDS, OpenJobs
+from reeldrop.jobs import OpenJobs
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 
+NOW = 0.0
+RETRY_SECONDS = 20.0
+ENDING = "Segmentation fault"
 RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
 
 
@@ -45,8 +49,14 @@ class Place:
 
     def again(self) -> OpenJobs:
         """Return the open jobs of the next process on the same folders."""
-        self.processes.append(OpenJobs(self.spool, self.results, {"m": 2}))
+        self.spool.note_ending(ENDING)
+        self.processes.append(open_jobs(self.spool, self.results))
         return self.processes[-1]
+
+
+def open_jobs(spool: Spool, results: Results) -> OpenJobs:
+    """Return the open jobs of a process, with at most two attempts at everything."""
+    return OpenJobs(spool, results, {"m": 2}, 2, RETRY_SECONDS)
 
 
 @pytest.fixture
@@ -56,7 +66,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     spool = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "results/_failed")
     spool.prepare()
     results = Results(tmp_path / "results")
-    first = OpenJobs(spool, results, {"m": 2})
+    first = open_jobs(spool, results)
     made = Place(tmp_path, spool, results, first, [first])
     yield made
     for process in made.processes:
@@ -69,30 +79,31 @@ def prompts(count: int) -> tuple[Prompt, ...]:
     return tuple(Prompt(n, f"p{n}", "m", frames, n, 8, ("mp4",)) for n in range(1, count + 1))
 
 
-def attempts(job: Job) -> int:
-    """Return how many attempts at a job are recorded."""
-    path = job.folder / "attempts"
-    return len(path.read_text().split()) if path.exists() else 0
+def attempts(job: Job) -> list[list[int]]:
+    """Return the numbers of the prompts in hand at each attempt at a job that is recorded."""
+    path = job.folder / "attempts.json"
+    return [found["numbers"] for found in json.loads(path.read_text())] if path.exists() else []
 
 
 def test_an_attempt_is_recorded_when_rendering_begins(place: Place) -> None:
     """Not before: a job that waits behind another has not been tried."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3), max_attempts=3)
-    assert 0 == attempts(job)
-    first = place.open.next_batch()
+    place.open.open(job, prompts(3))
+    assert [] == attempts(job)
+    first = place.open.next_batch(NOW)
     assert first is not None
     assert [1, 2] == [prompt.number for prompt in first.prompts]
-    assert 1 == attempts(job)
-    assert place.open.next_batch() is not None
-    assert 1 == attempts(job)
+    assert [[1, 2]] == attempts(job)
+    place.publish(first, 0)
+    assert place.open.next_batch(NOW) is not None
+    assert [[2, 3]] == attempts(job), "one is published, one is encoded, one is rendered"
 
 
 def test_a_job_ends_with_its_last_video(place: Place) -> None:
     """Its prompt file moves beside the videos, and nothing is left in the spool."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     place.publish(batch, 0)
     assert 1 == len(place.open)
@@ -108,21 +119,21 @@ def test_a_job_ends_with_its_last_video(place: Place) -> None:
 def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: int) -> None:
     """The job goes back into the spool for a while, and nothing new is begun meanwhile."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(job, prompts(3))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     place.open.failed(job.id, batch.prompts[0], OSError(number, "trouble"))
     assert 1 == len(place.open), "the other prompt of the batch is still being encoded"
     place.publish(batch, 1)
     assert (0, 1, True) == (len(place.open), place.open.postponed(), place.open.is_held_up())
-    assert 0 == attempts(job)
+    assert [] == attempts(job)
     assert job.prompt_file.exists()
     (due,) = place.open.due()
     assert place.open.unfinished(due - RETRY_SECONDS / 2) is None
     again = place.open.unfinished(due)
     assert again == job
-    place.open.open(again, prompts(3), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(again, prompts(3))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     assert [1, 3] == [prompt.number for prompt in batch.prompts], "what is published is not redone"
 
@@ -130,85 +141,147 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
 def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
     """A name that one video can't have says nothing about the disk: only that prompt fails."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(1), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(job, prompts(1))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     place.open.failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
     assert (0, 0, False) == (len(place.open), place.open.postponed(), place.open.is_held_up())
     assert "too long" in (place.root / "results/_failed/a.txt.error.txt").read_text()
 
 
-def test_after_max_attempts_only_the_missing_videos_fail(place: Place) -> None:
-    """What earlier attempts have published stays; `_failed/` has the prompts that are left."""
+def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
+    """What is published stays, the innocent are rendered; `_failed/` has the prompt to blame."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3), max_attempts=1)
-    batch = place.open.next_batch()
-    assert batch is not None
-    place.publish(batch, 0)
+    place.open.open(job, prompts(4))
+    assert place.open.next_batch(NOW) is not None  # the process ends with 1 and 2 in hand
 
+    second = place.again()
     (unfinished,) = place.spool.unfinished()
-    assert 1 == unfinished.attempts
-    again = place.again()
-    again.open(unfinished, prompts(3), max_attempts=1)
-    assert 0 == len(again)
-    assert 1 == again.outcome.failed_jobs
+    second.open(unfinished, prompts(4))
+    place.open = second
+    one = second.next_batch(NOW)
+    assert one is not None
+    assert [1] == [prompt.number for prompt in one.prompts]
+    assert second.next_batch(NOW) is None, "the next one waits until this one is published"
+    place.publish(one)
+    assert second.next_batch(NOW) is not None  # the process ends with 2 in hand
+
+    third = place.again()
+    (unfinished,) = place.spool.unfinished()
+    third.open(unfinished, prompts(4))
+    place.open = third
+    for number in (3, 4):
+        one = third.next_batch(NOW)
+        assert one is not None
+        assert [number] == [prompt.number for prompt in one.prompts]
+        place.publish(one)
+    assert (0, 1) == (len(third), third.outcome.failed_jobs)
     left = (place.root / "results/_failed/a.yaml").read_text()
-    assert ["prompt: p2", "prompt: p3"] == [x for x in left.splitlines() if x.startswith("prompt")]
+    assert ["prompt: p2"] == [x for x in left.splitlines() if x.startswith("prompt")]
     report = (place.root / "results/_failed/a.yaml.error.txt").read_text()
-    assert "the process ended in the middle of it 1 times" in report
+    assert "the process ended in the middle of it 2 times" in report
+    assert 2 == report.count(ENDING)
     assert (place.root / "results/a/a.txt").exists()
+
+
+def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
+    """Loading a model is an attempt, too; without a limit it would end every next process."""
+    job = place.claim("a.txt")
+    for process in (place.open, place.again()):
+        assert process.begin_loading(job)
+        place.spool.note_ending(ENDING)
+        (job,) = place.spool.unfinished()
+    assert not place.again().begin_loading(job)
+    report = (place.root / "results/_failed/a.txt.error.txt").read_text()
+    assert "in the middle of loading its model 2 times" in report
+
+
+def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
+    """The record goes when the model is there."""
+    job = place.claim("a.txt")
+    assert place.open.begin_loading(job)
+    assert [[]] == attempts(job)
+    place.open.end_loading(job)
+    assert [] == attempts(job)
+
+
+def test_a_failed_render_is_tried_again_after_a_pause(place: Place) -> None:
+    """Meanwhile others are rendered; after `max_attempts` it has failed."""
+    job, other = place.claim("a.txt"), place.claim("b.txt")
+    place.open.open(job, prompts(1))
+    place.open.open(other, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.open.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    after = place.open.next_batch(NOW)
+    assert after is not None
+    assert other.id == after.job_id
+    (due,) = place.open.due()
+    assert place.open.next_batch(due - 1) is None
+    assert batch == place.open.next_batch(due)
+    place.open.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    assert "a hiccup" in (place.root / "results/_failed/a.txt.error.txt").read_text()
+    assert [] == place.open.due()
+
+
+def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
+    """Trying it again would only take the time of others."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.open.failed(job.id, batch.prompts[0], Unrenderable("too large"))
+    assert (0, 1) == (len(place.open), place.open.outcome.failed_jobs)
 
 
 def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
     """Until it has ended it has to be alone, and a clean stop makes nobody suspect."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(1), max_attempts=3)
-    place.open.next_batch()
+    place.open.open(job, prompts(1))
+    place.open.next_batch(NOW)
     assert not place.open.has_suspect()
-
-    again = place.again()
-    (unfinished,) = place.spool.unfinished()
-    again.open(unfinished, prompts(1), max_attempts=3)
-    assert again.has_suspect()
-
-    place.spool.take_back_attempt(unfinished)
+    place.open.put_down()
     (unfinished,) = place.spool.unfinished()
     innocent = place.again()
-    innocent.open(unfinished, prompts(1), max_attempts=3)
-    innocent.next_batch()
-    innocent.put_down()
-    assert [0] == [job.attempts for job in place.spool.unfinished()]
+    innocent.open(unfinished, prompts(1))
+    innocent.next_batch(NOW)
+    assert not innocent.has_suspect()
+
+    again = place.again()  # without having been put down
+    (unfinished,) = place.spool.unfinished()
+    again.open(unfinished, prompts(1))
+    assert again.has_suspect()
 
 
 def test_a_stale_remainder_goes_when_a_later_attempt_succeeds(place: Place) -> None:
     """A prompt is either in the results or left in `_failed/`, not both."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     place.spool.set_aside(job, "a.yaml", b"prompt: p2\n", f"why\n\nJob {job.id}, now\n")
 
     again = place.again()  # the process was killed before it could move the prompt file
     (unfinished,) = place.spool.unfinished()
-    again.open(unfinished, prompts(2), max_attempts=3)
+    again.open(unfinished, prompts(2))
     place.open = again
-    batch = again.next_batch()
-    assert batch is not None
-    place.publish(batch, 0)
-    place.publish(batch, 1)
+    for _ in range(2):
+        batch = again.next_batch(NOW)
+        assert batch is not None
+        place.publish(batch)
     assert [] == list((place.root / "results/_failed").iterdir())
 
 
 def test_cancelling_fails_what_waits(place: Place) -> None:
     """What is in the renderer is the caller's to cancel; what waits is not rendered any more."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(4), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(job, prompts(4))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     assert set() == place.open.cancel_asked()
     place.spool.ask_to_cancel(job)
     assert {job.id} == place.open.cancel_asked()
-    assert place.open.next_batch() is None
+    assert place.open.next_batch(NOW) is None
     for prompt in batch.prompts:
         place.open.failed(job.id, prompt, RenderCancelled("cancelled"))
     assert 0 == len(place.open)
@@ -218,12 +291,12 @@ def test_cancelling_fails_what_waits(place: Place) -> None:
 def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
     """So that only the prompt that is to blame has no video."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3), max_attempts=3)
-    batch = place.open.next_batch()
+    place.open.open(job, prompts(3))
+    batch = place.open.next_batch(NOW)
     assert batch is not None
     place.open.render_alone(batch)
     order = []
-    while (one := place.open.next_batch()) is not None:
+    while (one := place.open.next_batch(NOW)) is not None:
         order.append([prompt.number for prompt in one.prompts])
     assert [[1], [2], [3]] == order
 

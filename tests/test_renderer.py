@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
 from reeldrop import pipeline, renderer
-from reeldrop.errors import ConfigError, RenderCancelled, RenderError
+from reeldrop.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import (
     Batch,
     BatchFailed,
@@ -326,3 +327,106 @@ def test_a_batch_of_a_model_that_cannot_be_loaded_fails(answers: Answers) -> Non
     end = answers.render(prompt(model="missing"))
     assert isinstance(end, BatchFailed)
     assert ConfigError is type(end.error)
+
+
+class Device:
+    """A device that is too small: the UNet runs out of memory above so many samples at once.
+
+    The error is torch's own, raised at the pipeline's edge; all else is real.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self.asked: list[int] = []
+        self.tensors: list[weakref.ref[torch.Tensor]] = []
+
+    def under(self, loaded: LoadedPipeline) -> LoadedPipeline:
+        """Put the pipeline on the device."""
+        loaded.pipe.unet.register_forward_pre_hook(self._take)
+        return loaded
+
+    def _take(self, _module: object, arguments: tuple[torch.Tensor, ...]) -> None:
+        found = len(arguments[0]) // 2  # half of them are for the negative prompt
+        self.asked += [found] if self.asked[-1:] != [found] else []
+        if found > self._samples:
+            self.tensors.append(weakref.ref(arguments[0]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.fixture
+def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Device]:
+    """Let every pipeline that is loaded from now on be on a small device."""
+
+    def make(samples: int) -> Device:
+        device, load = Device(samples), pipeline.load
+        monkeypatch.setattr(pipeline, "load", lambda source: device.under(load(source)))
+        return device
+
+    return make
+
+
+FOUR = tuple(prompt(f"p{seed}", seed=seed) for seed in range(4))
+
+
+def test_out_of_memory_is_answered_with_smaller_batches(
+    answers: Answers, sources: dict[str, ModelSource], on_device: Callable[[int], Device]
+) -> None:
+    """Never the same try again; the frames are those of the batch, and what fits is remembered."""
+    expected = renderer.render(pipeline.load(sources["tiny"]), FOUR, ignore)
+    device = on_device(2)
+    end = answers.render(*FOUR)
+    assert isinstance(end, BatchRendered)
+    assert [4, 2] == device.asked
+    assert [2] * 4 == [rendered.batch_size for rendered in end.rendered]
+    assert abs(np.stack(expected).astype(int) - np.stack(end.frames)).max() <= 1
+    device.asked.clear()
+    assert isinstance(answers.render(*FOUR), BatchRendered)
+    assert [2] == device.asked
+
+
+def test_a_render_that_never_fits_fails_with_what_it_needed(
+    answers: Answers, on_device: Callable[[int], Device]
+) -> None:
+    """Every way is tried once, and what is smaller is still rendered afterwards."""
+    device = on_device(0)
+    end = answers.render(*FOUR)
+    assert isinstance(end, BatchFailed)
+    assert Unrenderable is type(end.error)
+    assert "even for 1 prompt at once, decoding frame by frame, placement cpu" in str(end.error)
+    assert "Tried to allocate 2.00 GiB" in str(end.error)
+    assert [4, 2, 1] == device.asked
+
+
+def test_memory_is_given_back_after_a_failure(
+    answers: Answers, on_device: Callable[[int], Device]
+) -> None:
+    """No tensor of the failed render is alive when its end is told: the device needs the room."""
+    device = on_device(0)
+    end = answers.render(*FOUR)
+    assert isinstance(end, BatchFailed)
+    assert [None] * 4 == [tensor() for tensor in device.tensors]
+
+
+@pytest.mark.parametrize(
+    ("bias", "reason"),
+    [
+        (float("nan"), "not numbers"),
+        (-10.0, "black frames"),
+        (0.0, "the same frame 5 times"),
+    ],
+)
+def test_frames_of_nothing_are_an_error(
+    bias: float, reason: str, sources: dict[str, ModelSource]
+) -> None:
+    """A decoder that has gone wrong gives no video: nobody wants it published."""
+    loaded = pipeline.load(sources["tiny"])
+    torch.nn.init.zeros_(loaded.pipe.vae.decoder.conv_out.weight)
+    torch.nn.init.constant_(loaded.pipe.vae.decoder.conv_out.bias, bias)
+    with pytest.raises(RenderError, match=reason):
+        render(loaded, prompt())
+
+
+def test_one_frame_alone_may_be_what_it_is(loaded: LoadedPipeline) -> None:
+    """A video of one frame repeats nothing."""
+    [frames] = render(loaded, prompt(num_frames=1))
+    assert 1 == len(frames)

@@ -519,8 +519,8 @@ class Run:
         self.exit_code, self.events = exit_code, events
         jobs = sorted((site.spool / "active").iterdir())
         self.in_spool = [json.loads((job / "job.json").read_text())["source"] for job in jobs]
-        found = [(job / "attempts") for job in jobs]
-        self.attempts = sum(len(path.read_text().split()) for path in found if path.exists())
+        found = [(job / "attempts.json") for job in jobs]
+        self.attempts = sum(len(json.loads(path.read_text())) for path in found if path.exists())
         status = (site.results / "long/first.mp4").stat()
         self.first = (status.st_ino, status.st_mtime_ns)
 

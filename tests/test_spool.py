@@ -83,7 +83,7 @@ def test_claim_is_read_back_from_the_files(folders: Folders) -> None:
     assert PurePosixPath("poems/li_bai.yaml") == job.source
     assert folders.spool / "active" / job.id == job.folder
     assert "prompt: a" == job.prompt_file.read_text()
-    assert 0 == job.attempts
+    assert () == job.attempts
     assert [] == list((folders.inbox / "poems").iterdir())
 
 
@@ -137,14 +137,28 @@ def test_unfinished_without_a_spool(tmp_path: Path) -> None:
     assert [] == list(Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").unfinished())
 
 
-def test_attempts_are_counted_on_disk(folders: Folders) -> None:
-    """An attempt counts before it begins, survives the process, and can be taken back."""
+def test_an_attempt_counts_once_the_process_has_ended(folders: Folders) -> None:
+    """What was in hand is on the disk before it is rendered; how it ended comes to it later."""
     job = folders.claimed("a.txt")
-    assert [1, 2] == [folders.open().begin_attempt(job), folders.open().begin_attempt(job)]
-    assert [2] == [found.attempts for found in folders.open().unfinished()]
+    folders.open().begin_attempt(job, [1, 2])
+    folders.open().begin_attempt(job, [2, 3])
+    assert [()] == [found.attempts for found in folders.open().unfinished()]
+    folders.open().note_ending("Bus error")
+    (job,) = folders.open().unfinished()
+    assert [((2, 3), "Bus error")] == [(a.numbers, a.ending) for a in job.attempts]
+    folders.open().begin_attempt(job, [3])
+    folders.open().note_ending("Killed")
+    (job,) = folders.open().unfinished()
+    assert ["Bus error", "Killed"] == [attempt.ending for attempt in job.attempts]
+
+
+def test_an_attempt_that_was_taken_back_never_counts(folders: Folders) -> None:
+    """A process that ended on request says nothing about the job."""
+    job = folders.claimed("a.txt")
+    folders.open().begin_attempt(job, [1])
     folders.open().take_back_attempt(job)
-    assert [1] == [found.attempts for found in folders.open().unfinished()]
-    assert 2 == folders.open().begin_attempt(job)
+    folders.open().note_ending("Killed")
+    assert [()] == [found.attempts for found in folders.open().unfinished()]
 
 
 def test_cancelling_is_a_file(folders: Folders) -> None:
@@ -162,7 +176,7 @@ def test_finish(folders: Folders, tmp_path: Path) -> None:
     """The log and the prompt file go to the videos; nothing is left in hand."""
     job = folders.claimed("x/a.txt", "text")
     folders.open().log_file(job).write_text("log")
-    folders.open().begin_attempt(job)
+    folders.open().begin_attempt(job, [1])
     at = folders.open().finish(job, tmp_path / "results" / "x" / "a")
     assert tmp_path / "results" / "x" / "a" / "a.txt" == at
     assert {"a.txt": "text", "job.log": "log"} == files(at.parent)
@@ -383,7 +397,7 @@ def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
     (active / "empty").mkdir()
     (active / "claiming").mkdir()
     durable.temporary(active / "claiming" / "x", "y").touch()
-    for name in ("job.json", "attempts", "job.log", "cancel"):
+    for name in ("job.json", "attempts.json", "job.log", "cancel"):
         (active / "claiming" / name).write_text('{"source": "b.txt", "defaults": []}')
     (active / "unknown").mkdir()
     (active / "unknown" / "somebody's.txt").write_text("kept")

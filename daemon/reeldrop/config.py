@@ -115,6 +115,9 @@ class Config(BaseModel):
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    stall_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
+    min_free_gib: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]
 

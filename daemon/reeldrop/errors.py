@@ -63,7 +63,11 @@ class ConfigError(FileError):
 
 
 class RenderError(ReeldropError):
-    """The pipeline could not make a video of a prompt."""
+    """The pipeline could not make a video of a prompt; it may when it is tried again."""
+
+
+class Unrenderable(RenderError):
+    """A video that can't be made would fail again in the same way; never retried."""
 
 
 class RenderCancelled(ReeldropError):

@@ -7,6 +7,7 @@ link. Time is the caller's: seconds of a monotonic clock.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fnmatch
 import logging
 import math
@@ -64,6 +65,7 @@ class Inbox:
 
     `suffixes` are the endings of prompt files, in lower case; `settle_seconds` is how long a
     file has to stay as it is. Where `patient` is false, empty files settle as quickly as others.
+    `beside` is a folder on the same file system, which tells a remounted inbox from another one.
     """
 
     folder: Path
@@ -71,6 +73,8 @@ class Inbox:
     settle_seconds: float
     defaults_name: str
     patient: bool = True
+    beside: Path | None = None
+    _identity: tuple[int, int] | None = None
     _candidates: dict[PurePosixPath, Candidate] = field(default_factory=dict)
     _defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = field(default_factory=dict)
 
@@ -78,8 +82,9 @@ class Inbox:
         """Look at every file.
 
         Raises:
-            OSError: the inbox itself can't be read.
+            OSError: the inbox itself can't be read, or another folder stands in its place.
         """
+        self._check_identity()
         found: dict[PurePosixPath, Candidate] = {}
         defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = {}
         for path, status in self._walk(PurePosixPath(), MAX_DEPTH):
@@ -96,6 +101,25 @@ class Inbox:
                 first_seen = known.first_seen if known is not None else now
                 found[path] = Candidate(path, status.st_mode, fingerprint, now, first_seen)
         self._candidates, self._defaults = found, defaults
+
+    def _check_identity(self) -> None:
+        """Refuse what is not the folder of the first scan: an empty mount point looks like it.
+
+        A share may have another device number after it was mounted again; then it has the one
+        of the folder beside it.
+        """
+        found = self.folder.stat()
+        identity = (found.st_dev, found.st_ino)
+        if self._identity is not None and identity != self._identity:
+            moved_along = (
+                self.beside is not None
+                and found.st_ino == self._identity[1]
+                and found.st_dev == self.beside.stat().st_dev
+            )
+            if not moved_along:
+                reason = "another folder is in its place; put the old one back, or start again"
+                raise OSError(errno.ESTALE, reason, str(self.folder))
+        self._identity = identity
 
     def _walk(
         self, folder: PurePosixPath, depth: int

@@ -23,7 +23,6 @@ from reeldrop.status import Waiting
 EXAMINE_SECONDS = 0.1
 """So long new files are read at a time, before the renderer is looked after again."""
 
-RETRY_SECONDS = 30.0
 SCAN_PAUSE_SECONDS = 0.1
 SCAN_SHARE = 20
 """After a scan, pause for this many times what it took: it costs at most 5 % of a core."""
@@ -45,6 +44,7 @@ class Intake:
         rules: Mapping[str, ModelRules | None],
         model: str,
         scan_seconds: float,
+        retry_seconds: float,
         wake: Callable[[], None],
     ) -> None:
         self._inbox = folder
@@ -52,6 +52,7 @@ class Intake:
         self._rules = rules
         self._model = model
         self._scan_seconds = scan_seconds
+        self._retry_seconds = retry_seconds
         self._wake = wake
         self._woken = True
         self._next_scan = 0.0
@@ -121,6 +122,8 @@ class Intake:
             _log.error("inbox_gone", reason=problem, remedy="work goes on when it is back")
         elif self.problem and not problem:
             _log.info("inbox_back")
+            self.close()  # it watched a folder that went away, and never heard of the new one
+            self._watch = self._make_watch()
         self.problem = problem
 
     def refused(self) -> Iterator[tuple[Job, PromptError]]:
@@ -166,7 +169,7 @@ class Intake:
             job = self._spool.claim(candidate.path, defaults)
         except OSError as error:
             candidate.blocked = f"can't be taken: {error.strerror}"
-            candidate.blocked_until = time.monotonic() + RETRY_SECONDS
+            candidate.blocked_until = time.monotonic() + self._retry_seconds
             _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
             return None
         self._inbox.forget(candidate)

@@ -80,17 +80,31 @@ class DefaultsFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What of a job was in hand at one time: the `numbers` of its prompts; none while loading.
+
+    `began` is a time by ISO 8601; `ending` says how the process ended meanwhile, and is empty for
+    as long as it has not.
+    """
+
+    began: str
+    numbers: tuple[int, ...]
+    ending: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One prompt file in hand.
 
-    `source` is the prompt file's path in the inbox, `folder` the job's own folder in the spool.
+    `source` is the prompt file's path in the inbox, `folder` the job's own folder in the spool;
+    `attempts` are those in whose middle a process has ended.
     """
 
     id: str
     source: PurePosixPath
     folder: Path
     defaults: tuple[DefaultsFile, ...]
-    attempts: int
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def prompt_file(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,13 +16,11 @@ from itertools import groupby
 import structlog
 
 from reeldrop import log, results, spool
-from reeldrop.errors import RenderCancelled, RenderError
+from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
 from reeldrop.names import SIDECAR_SUFFIX
 from reeldrop.results import Results
 from reeldrop.spool import Spool
-
-RETRY_SECONDS = 30.0
 
 DISK_ERRORS = frozenset(
     {
@@ -50,11 +48,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class OpenJob:
-    """A job whose prompts are being rendered; `in_hand` counts those in renderer or encoder.
+    """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
 
     `count` is how many videos were asked for, `begun` those that an earlier attempt has reserved
-    names for, `attempt` the number of this one, 0 before anything is rendered. `trouble` keeps
-    the job from being ended now.
+    names for. `resting` are batches that failed, with the time at which to try them again, and
+    `tries` says how often each prompt has failed. `trouble` keeps the job from being ended now.
     """
 
     job: Job
@@ -63,8 +61,10 @@ class OpenJob:
     begun: Mapping[int, Video]
     began: float
     videos: int
-    attempt: int = 0
-    in_hand: int = 0
+    is_recorded: bool = False
+    in_hand: set[int] = field(default_factory=set)
+    resting: list[tuple[float, Batch]] = field(default_factory=list)
+    tries: Counter[int] = field(default_factory=Counter)
     trouble: OSError | None = None
     failures: dict[int, tuple[Prompt, Exception]] = field(default_factory=dict)
     peak_memory_mib: int = 0
@@ -73,15 +73,26 @@ class OpenJob:
 class OpenJobs:
     """The jobs in hand whose prompts are known.
 
-    `batch_sizes` says for each profile how many prompts may be rendered together.
+    `batch_sizes` says for each profile how many prompts may be rendered together. What failed is
+    tried again after `retry_seconds`, a prompt `max_attempts` times in all.
     """
 
-    def __init__(self, place: Spool, tree: Results, batch_sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        place: Spool,
+        tree: Results,
+        batch_sizes: Mapping[str, int],
+        max_attempts: int,
+        retry_seconds: float,
+    ) -> None:
         self._spool = place
         self._results = tree
         self._batch_sizes = batch_sizes
+        self._max_attempts = max_attempts
+        self._retry_seconds = retry_seconds
         self._open: dict[str, OpenJob] = {}
         self._retry_at: dict[str, float] = {}
+        self._told: dict[str, str] = {}
         self._disk_trouble = False
         self.outcome = Outcome()
 
@@ -99,13 +110,15 @@ class OpenJobs:
         return next((job for job in self._spool.unfinished() if job.id not in in_hand), None)
 
     def due(self) -> list[float]:
-        """Return when postponed jobs are to be tried again."""
-        return list(self._retry_at.values())
+        """Return when what failed is to be tried again: postponed jobs, and single prompts."""
+        resting = [at for opened in self._open.values() for at, _ in opened.resting]
+        return [*self._retry_at.values(), *resting]
 
-    def open(self, job: Job, prompts: tuple[Prompt, ...], max_attempts: int) -> None:
+    def open(self, job: Job, prompts: tuple[Prompt, ...]) -> None:
         """Make those prompts of a job wait for the renderer that have no video yet.
 
-        After `max_attempts` that ended with the process, they fail instead.
+        A prompt that was in hand at `max_attempts` ends of a process fails instead. After the
+        first one, the others are rendered one at a time, to find the one that is to blame.
         """
         try:
             begun = self._results.begun(job)
@@ -117,47 +130,73 @@ class OpenJobs:
         left = [prompt for prompt in prompts if prompt.number not in published]
         opened = OpenJob(job, len(prompts), deque(), begun, time.monotonic(), len(published))
         self._open[job.id] = opened
-        if job.attempts < max_attempts:
-            opened.waiting.extend(_batches(job.id, left, self._batch_sizes))
-        else:
-            problem = f"the process ended in the middle of it {job.attempts} times"
-            opened.failures = {p.number: (p, RenderError(problem)) for p in left}
+        crashes = Counter(number for attempt in job.attempts for number in attempt.numbers)
+        for prompt in left:
+            if crashes[prompt.number] >= self._max_attempts:
+                opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
+        left = [prompt for prompt in left if prompt.number not in opened.failures]
+        sizes = dict.fromkeys(self._batch_sizes, 1) if job.attempts else self._batch_sizes
+        opened.waiting.extend(_batches(job.id, left, sizes))
         _log.info(
             "job_started",
             job_id=job.id,
             prompt_file=shown(job.source),
-            attempt=job.attempts + 1,
+            attempt=len(job.attempts) + 1,
             videos=len(prompts),
             already_published=len(published),
         )
         self._close_if_through(opened)
 
+    def begin_loading(self, job: Job) -> bool:
+        """Record that a model is loaded for a job, which may end the process, too.
+
+        Return false where the job has ended meanwhile, because that has happened too often.
+        """
+        if sum(not attempt.numbers for attempt in job.attempts) >= self._max_attempts:
+            self.fail(job, _ended_with(job, None))
+            return False
+        try:
+            self._spool.begin_attempt(job, ())
+        except OSError as error:
+            self.postpone(job, error)
+            return False
+        return True
+
+    def end_loading(self, job: Job) -> None:
+        """Record that the model is there, or can't be loaded."""
+        with contextlib.suppress(OSError):  # the next attempt replaces it
+            self._spool.take_back_attempt(job)
+
     def has_suspect(self) -> bool:
         """Tell whether an open job was in hand when a process ended: it has to be alone then."""
         return any(opened.job.attempts for opened in self._open.values())
 
-    def next_batch(self) -> Batch | None:
+    def next_batch(self, now: float) -> Batch | None:
         """Return what is to be rendered next, of the job that was opened first."""
         for opened in list(self._open.values()):
+            _wake(opened, now)
+            if opened.job.attempts and opened.in_hand:
+                continue  # what is being encoded must not be blamed for the next render
             if opened.waiting and self._attempt(opened):
-                batch = opened.waiting.popleft()
-                opened.in_hand += len(batch.prompts)
-                return batch
+                return opened.waiting.popleft()
         return None
 
     def _attempt(self, opened: OpenJob) -> bool:
-        """Record, before the first of a job is rendered, that it is; tell whether it could be."""
-        if not opened.attempt:
-            try:
-                opened.attempt = self._spool.begin_attempt(opened.job)
-            except OSError as error:
-                self._put_back(opened, error)
-        return opened.attempt > 0
+        """Record that the first batch that waits is in hand, too; tell whether it could be."""
+        in_hand = opened.in_hand | {prompt.number for prompt in opened.waiting[0].prompts}
+        try:
+            self._spool.begin_attempt(opened.job, sorted(in_hand))
+        except OSError as error:
+            self._in_trouble(opened, error)
+            return False
+        opened.is_recorded = True
+        opened.in_hand = in_hand
+        return True
 
     def render_alone(self, batch: Batch) -> None:
         """Make the prompts of a batch wait again, each in a batch of its own."""
         opened = self._open[batch.job_id]
-        opened.in_hand -= len(batch.prompts)
+        opened.in_hand -= {prompt.number for prompt in batch.prompts}
         alone = [Batch(batch.job_id, (prompt,)) for prompt in batch.prompts]
         opened.waiting.extendleft(reversed(alone))
 
@@ -171,7 +210,7 @@ class OpenJobs:
     def published(self, video: Video) -> None:
         """Note a video; end its job if it was the last."""
         opened = self._open[video.job_id]
-        opened.in_hand -= 1
+        opened.in_hand.discard(video.number)
         opened.videos += 1
         self.outcome.videos += 1
         self._disk_trouble = False
@@ -180,27 +219,47 @@ class OpenJobs:
         self._close_if_through(opened)
 
     def failed(self, job_id: str, prompt: Prompt, error: Exception) -> None:
-        """Note that a prompt has no video; end its job if it was the last."""
+        """Note that a prompt has no video; try it again, or end its job if it was the last."""
         opened = self._open[job_id]
-        opened.in_hand -= 1
-        _log.error("video_failed", job_id=job_id, number=prompt.number, reason=str(error))
+        opened.in_hand.discard(prompt.number)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # the prompt is not to blame
-            opened.trouble = error
-            opened.waiting.clear()
+            self._in_trouble(opened, error)
+            return
+        opened.tries[prompt.number] += 1
+        what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
+        if self._is_worth_a_try(opened, prompt, error):
+            _log.warning("video_delayed", **what, seconds=self._retry_seconds)
+            at = time.monotonic() + self._retry_seconds
+            opened.resting.append((at, Batch(job_id, (prompt,))))
         else:
+            _log.error("video_failed", **what)
             opened.failures[prompt.number] = (prompt, error)
+        self._close_if_through(opened)
+
+    def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
+        may_pass = isinstance(error, RenderError) and not isinstance(error, Unrenderable)
+        few = opened.tries[prompt.number] < self._max_attempts
+        return may_pass and few and opened.trouble is None
+
+    def _in_trouble(self, opened: OpenJob, error: OSError) -> None:
+        """Give a job back to the spool once nothing of it is in hand any more."""
+        opened.trouble = error
+        opened.waiting.clear()
+        opened.resting.clear()
         self._close_if_through(opened)
 
     def cancel_asked(self) -> set[str]:
         """Fail what waits of the jobs that somebody asked to cancel, and return their ids."""
         asked = [opened for opened in self._open.values() if self._spool.is_cancelled(opened.job)]
         for opened in asked:
-            while opened.waiting:
-                batch = opened.waiting.popleft()
-                opened.in_hand += len(batch.prompts)
-                for prompt in batch.prompts:
-                    error = RenderCancelled("it was cancelled on request")
-                    self.failed(opened.job.id, prompt, error)
+            left = [*opened.waiting, *(batch for _, batch in opened.resting)]
+            opened.waiting.clear()
+            opened.resting.clear()
+            for prompt in (prompt for batch in left for prompt in batch.prompts):
+                opened.in_hand.add(prompt.number)
+            for prompt in (prompt for batch in left for prompt in batch.prompts):
+                error = RenderCancelled("it was cancelled on request")
+                self.failed(opened.job.id, prompt, error)
         return {opened.job.id for opened in asked}
 
     def put_down(self) -> None:
@@ -210,7 +269,7 @@ class OpenJobs:
             self._take_back_attempt(opened)
 
     def _take_back_attempt(self, opened: OpenJob) -> None:
-        if opened.attempt:
+        if opened.is_recorded:
             with contextlib.suppress(OSError):  # then it counts
                 self._spool.take_back_attempt(opened.job)
 
@@ -226,7 +285,7 @@ class OpenJobs:
         return len(self._retry_at)
 
     def is_held_up(self) -> bool:
-        """Tell whether nothing new should be begun, because the disk or the share is in trouble."""
+        """Tell whether nothing new should be begun, because a disk or a share is in trouble."""
         return self._disk_trouble and bool(self._retry_at)
 
     def fail(self, job: Job, error: Exception) -> None:
@@ -249,7 +308,7 @@ class OpenJobs:
     def _close_if_through(self, opened: OpenJob) -> None:
         """End a job whose prompts all have their video or their failure."""
         job = opened.job
-        if opened.waiting or opened.in_hand:
+        if opened.waiting or opened.resting or opened.in_hand:
             return
         if opened.trouble is not None:
             self._put_back(opened, opened.trouble)
@@ -261,7 +320,7 @@ class OpenJobs:
             videos=opened.videos,
             failed=len(opened.failures),
             outcome=_outcome(opened),
-            attempts=opened.attempt,
+            attempts=len(job.attempts) + opened.is_recorded,
             seconds=round(time.monotonic() - opened.began, 3),
             peak_memory_mib=opened.peak_memory_mib,
         )
@@ -272,6 +331,8 @@ class OpenJobs:
             self._file_away(opened)
         except OSError as error:
             self.postpone(job, error)
+        else:
+            self._told.pop(job.id, None)
 
     def _file_away(self, opened: OpenJob) -> None:
         """Move the prompt file beside its videos, or, where there are none, into `_failed/`."""
@@ -282,10 +343,10 @@ class OpenJobs:
         folder = self._results.folder_for(job.source)
         if failures:
             self._set_aside_remainder(opened, failures)
-            self.outcome.failed_jobs += 1
-        elif job.attempts:
+        elif job.attempts or job.id in self._told:
             self._spool.take_back_aside(job, self._remainder_name(job))
         self._spool.finish(job, folder)
+        self.outcome.failed_jobs += bool(failures)
 
     def _set_aside_remainder(
         self, opened: OpenJob, failures: list[tuple[Prompt, Exception]]
@@ -304,15 +365,38 @@ class OpenJobs:
 
     def postpone(self, job: Job, error: OSError) -> None:
         """Leave a job in the spool for now: the disk may be full."""
-        self._retry_at[job.id] = time.monotonic() + RETRY_SECONDS
+        self._retry_at[job.id] = time.monotonic() + self._retry_seconds
         self._disk_trouble = error.errno in DISK_ERRORS
+        if self._told.get(job.id) == str(error):
+            return  # saying it at each try would fill the log, which may be what fills the disk
+        self._told[job.id] = str(error)
         _log.error(
             "job_postponed",
             job_id=job.id,
             prompt_file=shown(job.source),
             reason=str(error),
-            seconds=RETRY_SECONDS,
+            seconds=self._retry_seconds,
         )
+
+
+def _wake(opened: OpenJob, now: float) -> None:
+    """Let the batches wait for the renderer that have rested for long enough."""
+    due = [batch for at, batch in opened.resting if at <= now]
+    opened.resting = [(at, batch) for at, batch in opened.resting if at > now]
+    opened.waiting.extend(due)
+
+
+def _ended_with(job: Job, number: int | None) -> Unrenderable:
+    """Return why a prompt fails that was in hand, or a model that was being loaded, too often."""
+    ends = [
+        f"at {attempt.began}: {attempt.ending}"
+        for attempt in job.attempts
+        if (number in attempt.numbers if number else not attempt.numbers)
+    ]
+    what = "it" if number else "loading its model"
+    return Unrenderable(
+        f"the process ended in the middle of {what} {len(ends)} times ({'; '.join(ends)})"
+    )
 
 
 def _outcome(opened: OpenJob) -> str:

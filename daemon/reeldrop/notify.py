@@ -23,6 +23,11 @@ class Notifier:
     def from_environment(cls) -> Notifier:
         return cls(os.environ.get("NOTIFY_SOCKET"))
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether systemd, or somebody like it, has started this process."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """The service can do its work."""
         self._send("READY=1", wait=True)
@@ -30,6 +35,10 @@ class Notifier:
     def stopping(self) -> None:
         """The service has begun to end."""
         self._send("STOPPING=1", wait=True)
+
+    def still_starting(self, seconds: float) -> None:
+        """The start takes longer: be patient for so long from now on."""
+        self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000:.0f}")
 
     def progress(self) -> None:
         """Work goes on: the watchdog may start anew."""

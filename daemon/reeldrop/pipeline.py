@@ -6,6 +6,7 @@ Only safetensors is loaded and no code but diffusers' own is run. Does not rende
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import inspect
@@ -70,6 +71,7 @@ class LoadedPipeline:
     device: str
     dtype: str
     revision: str | None
+    placement: str
 
 
 def bundled() -> Path:
@@ -115,8 +117,14 @@ def load(source: ModelSource) -> LoadedPipeline:
     device = _place(pipe, placement)
     revision = source.revision or _commit(pipe)
     return LoadedPipeline(
-        source, pipe, capabilities, device, str(dtype).removeprefix("torch."), revision
+        source, pipe, capabilities, device, str(dtype).removeprefix("torch."), revision, placement
     )
+
+
+def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
+    """Move a pipeline to where it takes less of the GPU's memory; see `ModelSource`."""
+    device = _place(loaded.pipe, placement)
+    return dataclasses.replace(loaded, device=device, placement=placement)
 
 
 def _be_quiet() -> None:

@@ -6,18 +6,20 @@ what becomes of the frames.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import queue
 import resource
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
 import torch
 
-from reeldrop import pipeline
+from reeldrop import memory, pipeline
 from reeldrop.errors import (
     FileError,
     Mistake,
@@ -26,6 +28,7 @@ from reeldrop.errors import (
     RendererDied,
     RenderError,
     Unavailable,
+    Unrenderable,
 )
 from reeldrop.job import (
     Batch,
@@ -39,6 +42,7 @@ from reeldrop.job import (
     RendererEnded,
     StepDone,
 )
+from reeldrop.memory import Fit
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
 
 FRAMES_DECODED_AT_ONCE = 32
 """Above this number the VAE decodes frame by frame: 200 at once would need tens of gigabytes."""
+
+_log = structlog.get_logger()
 
 
 class Renderer(Protocol):
@@ -78,6 +84,8 @@ class InProcessRenderer:
         self._orders: queue.SimpleQueue[str | Batch | None] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._loaded: LoadedPipeline | None = None
+        self._fits: dict[tuple[object, ...], Fit] = {}
+        self._shortage = ""
         # A daemon thread: a render that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="renderer", daemon=True)
         self._thread.start()
@@ -110,10 +118,11 @@ class InProcessRenderer:
             began = time.monotonic()
             capabilities = self._resident(order).capabilities
             return ModelLoaded(order, capabilities, time.monotonic() - began)
-        except (RenderCancelled, FileError) as error:
-            failure: ReeldropError = error
+        except (RenderCancelled, FileError, RenderError) as error:
+            # Without the traceback, which would keep the tensors of the failed render alive.
+            failure: ReeldropError = error.with_traceback(None)
+            failure.__cause__ = failure.__context__ = None
         except Exception as error:
-            # The text only: a traceback would keep the tensors of the failed render alive.
             text = "".join(traceback.format_exception_only(error)).strip()
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
@@ -133,26 +142,56 @@ class InProcessRenderer:
         return self._loaded
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
-        began = time.monotonic()
+        """Render a batch as a whole, or in parts where the device has no room for the whole."""
+        frames: list[Frames] = []
+        rendered: list[Rendered] = []
+        fit = self._fits.get(_shape(batch)) or Fit(len(batch.prompts), loaded.placement)
+        fit = dataclasses.replace(fit, placement=loaded.placement)
+        while left := batch.prompts[len(frames) :]:
+            if fit.placement != loaded.placement:
+                self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
+            part = left[: fit.batch_size]
+            began = time.monotonic()
+            done = self._try(loaded, batch, part, fit)
+            if done is None:
+                fit = self._fits[_shape(batch)] = self._more_frugal(fit)
+                continue
+            frames += done
+            rendered += _rendered(loaded, part, time.monotonic() - began)
+        return BatchRendered(batch, tuple(frames), tuple(rendered))
+
+    def _try(
+        self, loaded: LoadedPipeline, batch: Batch, part: tuple[Prompt, ...], fit: Fit
+    ) -> tuple[Frames, ...] | None:
+        """Return the frames of a part of a batch; None where memory ran out."""
         _reset_peak_memory()
-        frames = render(loaded, batch.prompts, lambda step: self._step_done(batch, step))
-        rendered = tuple(
-            Rendered(
-                model=loaded.source.location,
-                revision=loaded.revision,
-                pipeline=type(loaded.pipe).__name__,
-                scheduler=type(loaded.pipe.scheduler).__name__,
-                device=loaded.device,
-                dtype=loaded.dtype,
-                versions=pipeline.versions(),
-                seconds=time.monotonic() - began,
-                peak_memory_mib=_peak_memory_mib(),
-                batch_size=len(batch.prompts),
-                ignored_text=ignored_text(loaded.pipe, prompt.prompt),
+        try:
+            return render(
+                loaded,
+                part,
+                lambda step: self._step_done(batch, step),
+                decodes_by_frame=fit.decodes_by_frame,
             )
-            for prompt in batch.prompts
+        except RuntimeError as error:
+            if not memory.is_shortage(error):
+                raise
+            self._shortage = " ".join(str(error).split())
+        return None
+
+    def _more_frugal(self, fit: Fit) -> Fit:
+        """Return the next way to render after memory ran out; never the same again.
+
+        Raises:
+            Unrenderable: there is none.
+        """
+        _empty_cache()  # here, where no traceback holds the tensors any more
+        frugal = fit.more_frugal()
+        _log.warning(
+            "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
         )
-        return BatchRendered(batch, frames, rendered)
+        if frugal is None:
+            raise Unrenderable(f"the memory does not suffice even for {fit}: {self._shortage}")
+        return frugal
 
     def _step_done(self, batch: Batch, step: int) -> None:
         if self._cancelled.is_set():
@@ -160,14 +199,48 @@ class InProcessRenderer:
         self._tell(StepDone(batch, step))
 
 
+def _shape(batch: Batch) -> tuple[object, ...]:
+    """Return what decides how much memory a batch takes."""
+    first = batch.prompts[0]
+    sizes = (first.argument(name) for name in ("num_frames", "height", "width"))
+    return (batch.model, len(batch.prompts), *sizes)
+
+
+def _rendered(
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], seconds: float
+) -> Iterator[Rendered]:
+    """Yield how each of the prompts was rendered, which were rendered together."""
+    for prompt in prompts:
+        yield Rendered(
+            model=loaded.source.location,
+            revision=loaded.revision,
+            pipeline=type(loaded.pipe).__name__,
+            scheduler=type(loaded.pipe.scheduler).__name__,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            versions=pipeline.versions(),
+            seconds=seconds,
+            peak_memory_mib=_peak_memory_mib(),
+            batch_size=len(prompts),
+            ignored_text=ignored_text(loaded.pipe, prompt.prompt),
+        )
+
+
 @torch.inference_mode()
 def render(
-    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], on_step: Callable[[int], None]
+    loaded: LoadedPipeline,
+    prompts: tuple[Prompt, ...],
+    on_step: Callable[[int], None],
+    *,
+    decodes_by_frame: bool = False,
 ) -> tuple[Frames, ...]:
     """Return the frames, (frames, height, width, 3) uint8, of each prompt of one batch.
 
     `on_step` is called with the number of the step, from 1, when it is through; what it raises
-    ends the render.
+    ends the render. With `decodes_by_frame` the VAE takes less memory and more time.
+
+    Raises:
+        RenderError: the frames can't be a video of anything.
     """
     pipe = loaded.pipe
     arguments = dict(prompts[0].arguments)
@@ -175,7 +248,8 @@ def render(
         arguments["negative_prompt"] = [  # type: ignore[assignment]
             prompt.argument("negative_prompt") or "" for prompt in prompts
         ]
-    _slice_decoding(pipe, int(prompts[0].argument("num_frames") or 0))
+    long = int(prompts[0].argument("num_frames") or 0) > FRAMES_DECODED_AT_ONCE
+    _slice_decoding(pipe, slices=long or decodes_by_frame)
     try:
         output = pipe(
             prompt=[prompt.prompt for prompt in prompts],
@@ -187,7 +261,23 @@ def render(
         )
     finally:
         pipe.maybe_free_model_hooks()
-    return tuple(to_uint8(video) for video in output.frames)
+    return tuple(_sound_frames(video) for video in output.frames)
+
+
+def _sound_frames(video: torch.Tensor) -> Frames:
+    """Return the frames of one video.
+
+    Raises:
+        RenderError: they are not numbers, all black, or all the same.
+    """
+    if torch.isnan(video).any():
+        raise RenderError("the model returned frames that are not numbers (NaN)")
+    frames = to_uint8(video)
+    if not frames.any():
+        raise RenderError("the model returned black frames")
+    if len(frames) > 1 and (frames[1:] == frames[0]).all():
+        raise RenderError(f"the model returned the same frame {len(frames)} times")
+    return frames
 
 
 def to_uint8(video: torch.Tensor) -> Frames:
@@ -209,10 +299,10 @@ def _step_callback(pipe: Any, on_step: Callable[[int], None]) -> dict[str, Any]:
     return {"callback": lambda step, _t, _latents: on_step(step + 1), "callback_steps": 1}
 
 
-def _slice_decoding(pipe: Any, num_frames: int) -> None:
+def _slice_decoding(pipe: Any, *, slices: bool) -> None:
     vae: Any = getattr(pipe, "vae", None)
     if hasattr(vae, "enable_slicing"):
-        if num_frames > FRAMES_DECODED_AT_ONCE:
+        if slices:
             vae.enable_slicing()
         else:
             vae.disable_slicing()

@@ -20,8 +20,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from reeldrop import encoder, profiles, prompts, status
-from reeldrop.errors import ConfigError, FileError, PromptError, RenderError
+from reeldrop import disk, encoder, ending, profiles, prompts, status
+from reeldrop.ending import StallWatch
+from reeldrop.errors import (
+    ConfigError,
+    FileError,
+    Mistake,
+    PromptError,
+    RenderError,
+    Unavailable,
+    Unrenderable,
+)
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
 from reeldrop.job import (
@@ -62,6 +71,9 @@ BYTES_TO_ENCODE = 1 << 30
 STATUS_SECONDS = 0.5
 """How often the status is written, and a wish to cancel is looked for, while there is work."""
 
+WAITING_SECONDS = 60.0
+"""How long systemd is asked to be patient each time, while another daemon has the spool."""
+
 _log = structlog.get_logger()
 
 
@@ -93,7 +105,15 @@ class Service:
         self._notifier = Notifier.from_environment()
         self._rules: dict[str, ModelRules | None] = dict.fromkeys(config.models)
         batch_sizes = {name: profile.max_batch_size for name, profile in config.models.items()}
-        self._jobs = OpenJobs(self._spool, self._results, batch_sizes)
+        self._jobs = OpenJobs(
+            self._spool,
+            self._results,
+            batch_sizes,
+            config.max_attempts,
+            config.retry_seconds,
+        )
+        self._stall = StallWatch(config.stall_seconds)
+        self._shortage = ""
         self._rendering: Batch | None = None
         self._loading: str | None = None
         self._loading_for: Job | None = None
@@ -113,17 +133,39 @@ class Service:
         Raises:
             ConfigError: a folder or the model can't be used.
             SpoolLocked: another daemon works on this spool.
+            Unavailable: the disk is too full for what is to be drained.
         """
-        with self._spool.lock():
+        trace = self._config.spool / ending.FILE_NAME
+        with self._spool.lock(self._waits_for_the_spool):
             self._spool.prepare()
-            self._start()
-            try:
-                while not self._is_over():
-                    self._handle_events()
-                    self._advance(time.monotonic())
-            finally:
-                self._end()
+            self._look_back(ending.how_it_ended(trace))
+            with ending.traced(trace):
+                self._work()
+        if self._drain and self._shortage:
+            raise Unavailable(Mistake(self._shortage, "make room, or lower it", key="min_free_gib"))
         return self._jobs.outcome
+
+    def _waits_for_the_spool(self, problem: str) -> bool:
+        """Wait where systemd has started this daemon beside one that can't be ended."""
+        if self._notifier.is_heard:
+            self._notifier.status(f"{problem}; waiting until it ends")
+            self._notifier.still_starting(WAITING_SECONDS)
+        return self._notifier.is_heard
+
+    def _look_back(self, end: str) -> None:
+        """Blame the end of the process before this one on what it had in hand."""
+        if end:
+            _log.error("previous_process_ended", reason=end)
+            self._spool.note_ending(end)
+
+    def _work(self) -> None:
+        self._start()
+        try:
+            while not self._is_over():
+                self._handle_events()
+                self._advance(time.monotonic())
+        finally:
+            self._end()
 
     def _start(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,6 +177,7 @@ class Service:
             self._config.settle_seconds,
             prompts.DEFAULTS_NAME,
             patient=not self._drain,
+            beside=self._config.spool,
         )
         self._intake = Intake(
             inbox,
@@ -142,6 +185,7 @@ class Service:
             self._rules,
             self._model,
             self._config.scan_seconds,
+            self._config.retry_seconds,
             lambda: self._events.put(Wake()),
         )
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -218,6 +262,7 @@ class Service:
             case StepDone():
                 self._step = event.step
                 self._notifier.progress()
+                self._stall.progress()
             case BatchRendered():
                 self._batch_rendered(event)
             case BatchFailed():
@@ -241,8 +286,13 @@ class Service:
         self._loading, self._loading_for = model, job
         self._renderer.load(model)
 
-    def _model_loaded(self, event: ModelLoaded) -> None:
+    def _end_loading(self) -> None:
         self._loading = None
+        if self._loading_for is not None:
+            self._jobs.end_loading(self._loading_for)
+
+    def _model_loaded(self, event: ModelLoaded) -> None:
+        self._end_loading()
         try:
             self._rules[event.model] = profiles.model_rules(
                 event.model, self._config, event.capabilities
@@ -258,7 +308,7 @@ class Service:
 
     def _model_failed(self, model: str, error: Exception) -> None:
         """End the process if this is its own model; else fail the job that asked for it."""
-        self._loading = None
+        self._end_loading()
         if self._loading_for is None:
             raise error
         _log.error("model_failed", model=model, reason=str(error))
@@ -266,6 +316,7 @@ class Service:
 
     def _batch_rendered(self, event: BatchRendered) -> None:
         self._rendering = None
+        self._stall.progress()
         answers = zip(event.batch.prompts, event.frames, event.rendered, strict=True)
         for prompt, frames, rendered in answers:
             self._jobs.rendered(event.batch.job_id, rendered)
@@ -298,14 +349,17 @@ class Service:
     def _encoded(self, size: int) -> None:
         self._encoding -= 1
         self._bytes_to_encode -= size
+        self._stall.progress()
 
     def _batch_failed(self, event: BatchFailed) -> None:
         self._rendering = None
+        self._stall.progress()
         if isinstance(event.error, FileError) and event.batch.model == self._model:
             raise event.error  # its own model can't be loaded any more
         if self._stopping:
             return  # the job stays in the spool, and is the first of the next start
-        if isinstance(event.error, RenderError) and len(event.batch.prompts) > 1:
+        may_pass = not isinstance(event.error, Unrenderable)
+        if isinstance(event.error, RenderError) and may_pass and len(event.batch.prompts) > 1:
             self._jobs.render_alone(event.batch)  # to find the one that is to blame
             return
         for prompt in event.batch.prompts:
@@ -315,6 +369,8 @@ class Service:
 
     def _advance(self, now: float) -> None:
         """Do all that can be done now without waiting."""
+        self._look_after_the_renderer(now)
+        self._look_after_the_disk(now)
         if not self._stopping:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
             self._intake.look(now)
@@ -324,6 +380,28 @@ class Service:
                 self._heed_cancellations()
             self._keep_rendering(now)
         self._report(now)
+
+    def _look_after_the_renderer(self, now: float) -> None:
+        """End the process if a render or the encoding hangs: systemd starts another."""
+        busy = self._rendering is not None or self._encoding > 0
+        if self._stall.is_stalled(now, busy=busy):
+            what = f"rendering, in step {self._step}" if self._rendering else "encoding"
+            reason = f"stalled: nothing went on for {self._config.stall_seconds:g} s while {what}"
+            _log.critical("stalled", reason=reason)
+            ending.end_stalled(self._config.spool / ending.FILE_NAME, reason)
+
+    def _look_after_the_disk(self, now: float) -> None:
+        """Begin nothing new where the disk is too full, until it is not."""
+        if now - self._status_written < STATUS_SECONDS:
+            return
+        folders = (self._config.results, self._config.spool)
+        found = disk.shortage(folders, self._config.min_free_gib)
+        if found and not self._shortage:
+            _log.error("paused", reason=found, remedy="work goes on when there is room")
+        elif self._shortage and not found:
+            _log.info("resumed")
+        self._shortage = found
+        self._stopping = self._stopping or (self._drain and found != "")
 
     def _keep_rendering(self, now: float) -> None:
         while self._is_renderer_free() and self._render_next(now):
@@ -335,12 +413,12 @@ class Service:
             self._renderer.cancel()
 
     def _is_renderer_free(self) -> bool:
-        busy = self._rendering or self._loading or not self._is_ready
+        busy = self._rendering or self._loading or not self._is_ready or self._shortage
         return not busy and self._bytes_to_encode < BYTES_TO_ENCODE
 
     def _render_next(self, now: float) -> bool:
         """Give the renderer its next batch, or open a job; tell whether there was anything."""
-        batch = self._jobs.next_batch()
+        batch = self._jobs.next_batch(now)
         if batch is not None:
             self._rendering, self._step, self._batch_began = batch, 0, now
             self._renderer.render(batch)
@@ -366,13 +444,14 @@ class Service:
         try:
             found = self._intake.read(job)
         except NotDescribed as unknown:
-            self._load(unknown.model, job)  # the job stays first in the spool until then
+            if self._jobs.begin_loading(job):
+                self._load(unknown.model, job)  # the job stays first in the spool until then
         except PromptError as error:
             self._jobs.fail(job, error)
         except OSError as error:
             self._jobs.postpone(job, error)
         else:
-            self._jobs.open(job, found.prompts, self._config.max_attempts)
+            self._jobs.open(job, found.prompts)
 
     # What others are told
 
@@ -402,6 +481,8 @@ class Service:
             return "stopping"
         if self._loading:
             return f"loading {self._loading}"
+        if self._shortage:
+            return f"paused: {self._shortage}"
         return self._intake.problem or ("rendering" if self._rendering else "idle")
 
     def _progress(self, batch: Batch, now: float) -> Rendering:

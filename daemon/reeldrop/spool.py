@@ -8,6 +8,7 @@ Does not know what a prompt file says or how videos are made.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import json
@@ -16,17 +17,17 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from reeldrop import durable
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
-from reeldrop.job import DefaultsFile, Job, shown
+from reeldrop.job import Attempt, DefaultsFile, Job, shown
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, shortened
 
 _RECORD = "job.json"
-_ATTEMPTS = "attempts"
+_ATTEMPTS = "attempts.json"
 _LOG = "job.log"
 _CANCEL = "cancel"
 
@@ -66,17 +67,21 @@ class Spool:
                 shutil.rmtree(folder)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, is_patient: Callable[[str], bool] = lambda _problem: False) -> Iterator[None]:
         """Hold the spool for this process alone.
+
+        While another process holds it, `is_patient` is asked every second whether to wait on.
 
         Raises:
             SpoolLocked: another process holds it.
         """
         with open(self.folder / "lock", "a+") as file:
-            if not _locked_within_a_second(file.fileno()):
+            while not _locked_within_a_second(file.fileno()):
                 file.seek(0)
                 pid = file.read().strip() or "unknown"
-                raise SpoolLocked(f"process {pid} works on {self.folder} already")
+                problem = f"process {pid} works on {self.folder} already"
+                if not is_patient(problem):
+                    raise SpoolLocked(problem)
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
@@ -143,27 +148,35 @@ class Spool:
         if not os.path.lexists(folder / source.name):
             return None
         defaults = (DefaultsFile(name, data.encode("latin-1")) for name, data in record["defaults"])
-        return Job(folder.name, source, folder, tuple(defaults), len(self._attempts(folder)))
+        ended = tuple(attempt for attempt in self._attempts(folder) if attempt.ending)
+        return Job(folder.name, source, folder, tuple(defaults), ended)
 
-    def begin_attempt(self, job: Job) -> int:
-        """Record that rendering is about to begin, and return which attempt this is."""
-        attempts = [*self._attempts(job.folder), datetime.now(UTC).isoformat(timespec="seconds")]
-        self._write_attempts(job, attempts)
-        return len(attempts)
+    def begin_attempt(self, job: Job, numbers: Iterable[int]) -> None:
+        """Record which prompts of a job are in hand from now on, instead of those before."""
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write_attempts(job.folder, (*job.attempts, Attempt(began, tuple(numbers))))
 
     def take_back_attempt(self, job: Job) -> None:
-        """Forget the last attempt: it was ended on request, and says nothing about the job."""
-        self._write_attempts(job, self._attempts(job.folder)[:-1])
+        """Forget what was in hand: it was ended on request, and says nothing about the job."""
+        self._write_attempts(job.folder, job.attempts)
 
-    def _attempts(self, folder: Path) -> list[str]:
+    def note_ending(self, how: str) -> None:
+        """Record how the process ended that had prompts in hand. Not while one is at work."""
+        for folder in self._folders():
+            attempts = self._attempts(folder)
+            if any(not attempt.ending for attempt in attempts):
+                ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
+                self._write_attempts(folder, ended)
+
+    def _attempts(self, folder: Path) -> list[Attempt]:
         with contextlib.suppress(FileNotFoundError):
-            return (folder / _ATTEMPTS).read_text().split()
+            found = json.loads((folder / _ATTEMPTS).read_bytes())
+            return [Attempt(a["began"], tuple(a["numbers"]), a["ending"]) for a in found]
         return []
 
-    def _write_attempts(self, job: Job, attempts: list[str]) -> None:
-        durable.write(
-            job.folder / _ATTEMPTS, "".join(f"{at}\n" for at in attempts).encode(), job.id
-        )
+    def _write_attempts(self, folder: Path, attempts: Iterable[Attempt]) -> None:
+        records = [dataclasses.asdict(attempt) for attempt in attempts]
+        durable.write(folder / _ATTEMPTS, json.dumps(records, indent=1).encode(), folder.name)
 
     def log_file(self, job: Job) -> Path:
         """Return where the job's own log is written while it is in hand."""

@@ -1,0 +1,91 @@
+"""Ends that nobody asked for: notice a hang, leave a trace, tell the next process what happened.
+
+The trace is a file in the spool. It is there while a process works, empty until something ends
+it, and goes when the process ends as it should. Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from reeldrop.errors import FileError
+
+FILE_NAME = "ending"
+EXIT_STALLED = 70
+
+KILLED = "without a trace, as by SIGKILL, which the kernel sends when memory runs out"
+_FATAL = "Fatal Python error: "
+_LONGEST_LOOK_SECONDS = 10.0
+
+
+class StallWatch:
+    """Measures for how long work that should go on has not gone on.
+
+    A process that was itself stopped, or a machine that slept, has lost time that its work never
+    had: between two looks at most ten seconds count.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit = limit_seconds
+        self._idle = 0.0
+        self._last_look = 0.0
+
+    def progress(self) -> None:
+        """Work has gone on."""
+        self._idle = 0.0
+
+    def is_stalled(self, now: float, *, busy: bool) -> bool:
+        """Tell whether busy work has made no progress for too long. `now` is monotonic."""
+        passed = min(now - self._last_look, _LONGEST_LOOK_SECONDS) if self._last_look else 0.0
+        self._last_look = now
+        self._idle = self._idle + passed if busy else 0.0
+        return self._idle >= self._limit
+
+
+@contextlib.contextmanager
+def traced(path: Path) -> Iterator[None]:
+    """Leave a trace in the file if the process ends in the middle of the block, or by an error.
+
+    A FileError leaves none: an operator has to act, and no job is to blame.
+    """
+    with path.open("w") as trace:
+        faulthandler.enable(trace, all_threads=True)
+        try:
+            yield
+        except FileError:
+            path.unlink()
+            raise
+        except BaseException as error:
+            trace.write(f"{type(error).__name__}: {error}\n")
+            raise
+        finally:
+            faulthandler.disable()
+    path.unlink()
+
+
+def how_it_ended(path: Path) -> str:
+    """Return how the process ended that left the file; empty where it ended as it should."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    if not lines:
+        return KILLED
+    return lines[0].removeprefix(_FATAL)
+
+
+def end_stalled(path: Path, reason: str) -> NoReturn:
+    """End the process at once, with the stacks of all its threads on stderr.
+
+    Nothing is waited for: a thread that hangs in a driver never comes back.
+    """
+    path.write_text(f"{reason}\n")
+    print(f"reeldrop: {reason}", file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(sys.stderr, all_threads=True)
+    os._exit(EXIT_STALLED)

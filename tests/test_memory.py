@@ -1,0 +1,57 @@
+"""The ways to render, from the fastest to the most frugal."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from reeldrop import memory
+from reeldrop.memory import Fit
+
+
+def ways(fit: Fit) -> list[tuple[int, bool, str]]:
+    """Return every way that is tried, in order."""
+    found = []
+    current: Fit | None = fit
+    while current is not None:
+        found.append((current.batch_size, current.decodes_by_frame, current.placement))
+        current = current.more_frugal()
+    return found
+
+
+def test_every_way_is_more_frugal_than_the_one_before() -> None:
+    """First fewer prompts, which cost nothing; moving weights about is the last resort."""
+    expected = [
+        (5, False, "cuda"),
+        (2, False, "cuda"),
+        (1, False, "cuda"),
+        (1, True, "cuda"),
+        (1, True, "model_offload"),
+        (1, True, "sequential_offload"),
+    ]
+    assert expected == ways(Fit(5, "cuda"))
+
+
+def test_a_cpu_has_nowhere_to_move_weights_to() -> None:
+    """The placement stays what it is."""
+    assert [(1, False, "cpu"), (1, True, "cpu")] == ways(Fit(1, "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),
+        (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: 1"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), False),
+        (RuntimeError("expected scalar type Half but found Float"), False),
+    ],
+)
+def test_what_is_a_shortage(error: RuntimeError, expected: bool) -> None:
+    """Other errors of the device are not answered with another try."""
+    assert expected == memory.is_shortage(error)
+
+
+def test_an_allocation_that_no_host_can_make_is_a_shortage() -> None:
+    """What torch really says on a CPU."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert memory.is_shortage(caught.value)

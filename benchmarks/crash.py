@@ -35,6 +35,8 @@ results: {results}
 failed: {results}/_failed
 settle_seconds: 0.02
 scan_seconds: 0.1
+retry_seconds: 0.2
+min_free_gib: 0
 max_attempts: 100
 model: tiny
 models:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,19 @@ class Site:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def command(self, *arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    def configure(self, *lines: str) -> None:
+        """Set what stands in the lines, over what config.yaml has."""
+        config = self.folder / "config.yaml"
+        keys = tuple(line.partition(":")[0] + ":" for line in lines)
+        kept = [line for line in config.read_text().splitlines() if not line.startswith(keys)]
+        config.write_text("\n".join([*lines, *kept]) + "\n")
+
+    def command(
+        self, *arguments: str, program: Sequence[str] = (), **kwargs: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run a reeldrop command to its end."""
         return subprocess.run(
-            [*REELDROP, *arguments, "--config", str(self.folder / "config.yaml")],
+            [*(program or REELDROP), *arguments, "--config", str(self.folder / "config.yaml")],
             capture_output=True,
             text=True,
             timeout=DEADLINE_SECONDS,
@@ -70,9 +79,9 @@ class Site:
             **kwargs,
         )
 
-    def drain(self) -> subprocess.CompletedProcess[str]:
+    def drain(self, program: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Render all that is in the inbox."""
-        return self.command("run", "--drain")
+        return self.command("run", "--drain", program=program)
 
 
 REELDROP = (sys.executable, "-m", "reeldrop")

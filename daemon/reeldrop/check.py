@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reeldrop import durable
-from reeldrop.errors import FileError, Mistake, Unavailable
+from reeldrop.errors import ConfigError, FileError, Mistake, Unavailable
 
 if TYPE_CHECKING:
     from reeldrop.config import Config
@@ -42,10 +43,20 @@ def require_folders(config: Config) -> None:
 
     Raises:
         Unavailable: names each that can't be used, which may be for now.
+        ConfigError: one is inside another, which a path with a link in it does not show.
     """
     bad = [row for row in folders(config) if not row.ok]
     if bad:
         raise Unavailable(*(Mistake(row.detail, key=row.what) for row in bad))
+    _require_apart({"inbox": config.inbox, "results": config.results, "spool": config.spool})
+
+
+def _require_apart(named: dict[str, Path]) -> None:
+    for (name, folder), (other, above) in itertools.permutations(named.items(), 2):
+        resolved = folder.resolve()
+        if any(os.path.samefile(above, parent) for parent in (resolved, *resolved.parents)):
+            problem = f"{folder} is inside the {other} ({above})"
+            raise ConfigError(Mistake(problem, "give each a folder of its own", key=name))
 
 
 def machine(config: Config) -> Iterator[Row]:

@@ -1,0 +1,217 @@
+"""Pipelines, disks and folders that fail a daemon: what it does, and what the next one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Daemon, Site, await_that, make_site
+
+FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_daemon.py")))
+MIB = 1 << 20
+
+EIGHT = "num_inference_steps: 1\nprompts:\n" + "".join(
+    f"  - {{prompt: {name}, seed: {seed}}}\n"
+    for seed, name in enumerate(["a", "b", "c", "segfault", "e", "f", "g", "h"])
+)
+
+
+@dataclass
+class Restarted:
+    """A site whose daemon was started again, as systemd does, until it ended by itself."""
+
+    site: Site
+    exit_codes: list[int]
+    stderr: list[str]
+    events: list[dict[str, Any]]
+
+
+def restarted(site: Site) -> Restarted:
+    """Start daemons with a faulty pipeline, one after the other, until one ends by itself."""
+    made = Restarted(site, [], [], [])
+    while not made.exit_codes or made.exit_codes[-1] not in (0, 1):
+        assert len(made.exit_codes) < 6
+        run = site.drain(program=FAULTY)
+        made.exit_codes.append(run.returncode)
+        made.stderr.append(run.stderr)
+        made.events += [json.loads(line) for line in run.stdout.splitlines()]
+    return made
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Restarted:
+    """Eight prompts in batches of two, one of which ends every process that renders it."""
+    site = make_site(tmp_path_factory.mktemp("poisoned") / "site", tiny_pipeline)
+    site.configure("max_attempts: 2")
+    site.drop("eight.yaml", EIGHT)
+    site.drop("neighbour.txt", "a neighbour\n")
+    return restarted(site)
+
+
+def test_a_poison_prompt_takes_only_itself_down(poisoned: Restarted) -> None:
+    """Its seven neighbours in the file and the next file come out complete."""
+    assert [-11, -11, 1] == poisoned.exit_codes
+    videos = sorted(path.stem for path in (poisoned.site.results / "eight").glob("*.mp4"))
+    assert ["a", "b", "c", "e", "f", "g", "h"] == videos
+    assert (poisoned.site.results / "neighbour/a_neighbour.mp4").exists()
+    published = [e["file"] for e in poisoned.events if e["event"] == "video_published"]
+    assert len(set(published)) == len(published) == 8
+
+
+def test_a_poison_prompt_is_set_aside_with_what_is_known(poisoned: Restarted) -> None:
+    """`_failed/` has just that prompt, with how and when the process ended each time."""
+    left = (poisoned.site.failed / "eight.yaml").read_text()
+    assert ["prompt: segfault"] == [x for x in left.splitlines() if x.startswith("prompt")]
+    report = (poisoned.site.failed / "eight.yaml.error.txt").read_text()
+    assert "the process ended in the middle of it 2 times (at 20" in report
+    assert 2 == report.count(": Segmentation fault")
+
+
+def test_the_next_process_says_how_the_one_before_ended(poisoned: Restarted) -> None:
+    """In its log, at the start; the last one ended as it should and leaves no trace."""
+    ends = [e["reason"] for e in poisoned.events if e["event"] == "previous_process_ended"]
+    assert ["Segmentation fault"] * 2 == ends
+    assert not (poisoned.site.spool / "ending").exists()
+
+
+@pytest.fixture(scope="module")
+def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Restarted:
+    """A prompt on which the renderer hangs, and one behind it."""
+    site = make_site(tmp_path_factory.mktemp("hung") / "site", tiny_pipeline)
+    site.configure("max_attempts: 1", "stall_seconds: 1")
+    site.drop("a.txt", "hang\n")
+    site.drop("b.txt", "a horse\n")
+    return restarted(site)
+
+
+def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
+    """Only another process can help, and it has to know which thread hung where."""
+    assert [70, 1] == hung.exit_codes
+    assert "reeldrop: stalled: nothing went on for 1 s while rendering" in hung.stderr[0]
+    assert "faulty_daemon.py" in hung.stderr[0]
+    assert 2 <= hung.stderr[0].count("hread 0x")
+    assert "stalled" in {event["event"] for event in hung.events}
+
+
+def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
+    """The job behind it is rendered."""
+    report = (hung.site.failed / "a.txt.error.txt").read_text()
+    assert "stalled: nothing went on for 1 s while rendering, in step 0" in report
+    assert (hung.site.results / "b/a_horse.mp4").exists()
+
+
+@pytest.fixture
+def filler() -> Iterator[Path]:
+    """A file that takes 16 MiB of a small file system."""
+    path = Path(f"/dev/shm/reeldrop-test-{os.getpid()}")
+    path.mkdir()
+    with (path / "filler").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 16 * MIB)
+    yield path / "filler"
+    for left in sorted(path.rglob("*"), reverse=True):
+        left.rmdir() if left.is_dir() else left.unlink()
+    path.rmdir()
+
+
+@pytest.fixture
+def crowded(site: Site, filler: Path) -> Site:
+    """A site whose results are on a file system with too little room as long as the filler is."""
+    found = os.statvfs(filler)
+    needed = (found.f_bavail * found.f_frsize + 8 * MIB) / (1 << 30)
+    site.configure(f"results: {filler.parent}/results", f"min_free_gib: {needed}")
+    return site
+
+
+def test_a_full_disk_pauses_the_rendering(
+    crowded: Site, filler: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """The prompt file waits in the inbox, the status says why, and work goes on by itself."""
+    dropped = crowded.drop("a.txt", "a horse\n")
+    started = daemon()
+    started.wait_for("paused")
+
+    def state() -> str:
+        found: str = json.loads(crowded.command("status", "--json").stdout)["state"]
+        return found
+
+    await_that(lambda: "GiB free in" in state(), "the reason")
+    assert dropped.exists()
+    filler.unlink()
+    started.wait_for("job_ended")
+    assert ["paused", "resumed"] == [
+        event["event"] for event in started.events() if event["event"] in ("paused", "resumed")
+    ]
+    assert (filler.parent / "results/a/a_horse.mp4").exists()
+
+
+def test_a_drain_does_not_wait_for_room(crowded: Site) -> None:
+    """It ends with `not now` and leaves everything where it is."""
+    dropped = crowded.drop("a.txt", "a horse\n")
+    run = crowded.drain()
+    assert 75 == run.returncode
+    assert "GiB free in" in run.stderr
+    assert "min_free_gib" in run.stderr
+    assert dropped.exists()
+
+
+def test_a_second_daemon_under_systemd_waits_for_the_first(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """systemd starts one beside a process that can't be ended; it takes over when that is gone."""
+    first = daemon()
+    first.wait_for("ready")
+    address = site.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(60)
+        second = daemon(NOTIFY_SOCKET=str(address))
+        status = f"STATUS=process {first.process.pid} works on {site.spool} already; waiting"
+        assert systemd.recv(4096).decode().startswith(status)
+        assert "EXTEND_TIMEOUT_USEC=60000000" == systemd.recv(4096).decode()
+        dropped = site.drop("a.txt", "a horse\n")
+        first.wait_for("job_ended")
+        assert not dropped.exists()
+        first.process.kill()
+        messages = [""]
+        while messages[-1] != "READY=1":
+            messages.append(systemd.recv(4096).decode())
+    second.wait_for("ready")
+    site.drop("b.txt", "a cow\n")
+    second.wait_for("job_ended")
+
+
+def test_folders_inside_each_other_by_way_of_a_link_are_refused(site: Site, tmp_path: Path) -> None:
+    """The daemon would render its own sidecars for ever."""
+    (tmp_path / "link").symlink_to(site.inbox)
+    site.configure(f"results: {tmp_path}/link/results")
+    run = site.drain()
+    assert 78 == run.returncode
+    assert "results" in run.stderr
+    assert f"is inside the inbox ({site.inbox})" in run.stderr
+
+
+def test_a_replaced_inbox_freezes_the_daemon_until_the_old_one_is_back(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """An empty mount point looks like an inbox from which everything was deleted."""
+    started = daemon()
+    started.wait_for("ready")
+    away = site.inbox.with_name("away")
+    site.inbox.rename(away)
+    site.inbox.mkdir()
+    site.drop("stray.txt", "not here\n")
+    gone = started.wait_for("inbox_gone")
+    assert "another folder is in its place" in gone["reason"]
+    (away / "a.txt").write_text("a horse\n")
+    site.inbox.rename(site.folder / "impostor")
+    away.rename(site.inbox)
+    started.wait_for("inbox_back")
+    assert "a.txt" == started.wait_for("job_ended")["prompt_file"]
+    assert (site.folder / "impostor/stray.txt").exists()

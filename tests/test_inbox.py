@@ -305,6 +305,42 @@ def test_an_inbox_that_is_gone_is_an_error(tmp_path: Path) -> None:
     assert 1 == len(box)
 
 
+def test_another_folder_in_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
+    """An empty mount point is no empty inbox; the old folder is one again when it is back."""
+    box = made(tmp_path / "inbox")
+    drop(box, "a.txt")
+    box.scan(0.0)
+    (tmp_path / "inbox").rename(tmp_path / "away")
+    (tmp_path / "inbox").mkdir()
+    with pytest.raises(OSError, match="another folder is in its place"):
+        box.scan(1.0)
+    assert 1 == len(box)
+    (tmp_path / "inbox").rmdir()
+    (tmp_path / "away").rename(tmp_path / "inbox")
+    box.scan(2.0)
+    assert ["a.txt"] == settled(box, SETTLE)
+
+
+@pytest.mark.parametrize(
+    ("has_beside", "device", "inode", "is_same"),
+    [(True, 1, 0, True), (True, 0, 1, False), (True, 1, 1, False), (False, 1, 0, False)],
+)
+def test_a_share_may_have_another_device_number_when_it_is_back(
+    has_beside: bool, device: int, inode: int, is_same: bool, tmp_path: Path
+) -> None:
+    """It is the same folder if the spool has moved along with it, and the inode is the same."""
+    status = tmp_path.stat()
+    before = (status.st_dev + device, status.st_ino + inode)
+    beside = tmp_path if has_beside else None
+    box = Inbox(tmp_path, frozenset(), SETTLE, "_", beside=beside, _identity=before)
+    if is_same:
+        box.scan(0.0)
+        box.scan(1.0)
+    else:
+        with pytest.raises(OSError, match="another folder"):
+            box.scan(0.0)
+
+
 def pipe(path: Path) -> None:
     """Make a pipe, which hangs whoever opens it."""
     os.mkfifo(path)

@@ -1,0 +1,84 @@
+"""How processes end, and what the next one reads of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reeldrop import ending
+from reeldrop.ending import StallWatch
+
+LIMIT = 30.0
+
+WORK = """
+import ctypes, os, pathlib, signal, sys
+from reeldrop import ending
+from reeldrop.errors import ConfigError, Mistake
+path, way = pathlib.Path(sys.argv[1]), sys.argv[2]
+with ending.traced(path):
+    if way == "segfault":
+        ctypes.string_at(0)
+    if way == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "error":
+        raise MemoryError("none left")
+    if way == "mistake":
+        raise ConfigError(Mistake("a wrong key"))
+    if way == "stall":
+        ending.end_stalled(path, "stalled: nothing went on")
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "exit_code", "found"),
+    [
+        ("well", 0, ""),
+        ("segfault", -signal.SIGSEGV, "Segmentation fault"),
+        ("kill", -signal.SIGKILL, ending.KILLED),
+        ("error", 1, "MemoryError: none left"),
+        ("mistake", 1, ""),
+        ("stall", ending.EXIT_STALLED, "stalled: nothing went on"),
+    ],
+)
+def test_the_next_process_can_tell_how_one_ended(
+    way: str, exit_code: int, found: str, tmp_path: Path
+) -> None:
+    """Only what a job may be to blame for leaves a trace."""
+    path = tmp_path / "ending"
+    process = subprocess.run(
+        [sys.executable, "-c", WORK, str(path), way], capture_output=True, check=False
+    )
+    assert (exit_code, found) == (process.returncode, ending.how_it_ended(path))
+
+
+def test_work_that_goes_on_is_not_stalled() -> None:
+    """However long it takes in all."""
+    watch = StallWatch(LIMIT)
+    for second in range(1000):
+        assert not watch.is_stalled(float(second), busy=True)
+        if second % 29 == 0:
+            watch.progress()
+
+
+def test_busy_work_that_does_not_go_on_is_stalled() -> None:
+    """After the limit, not before it."""
+    watch = StallWatch(LIMIT)
+    found = [watch.is_stalled(float(second), busy=True) for second in range(100, 132)]
+    assert [False] * 30 + [True] * 2 == found
+
+
+def test_who_has_no_work_is_not_stalled() -> None:
+    """Time without work does not count, and none of it is counted later."""
+    watch = StallWatch(LIMIT)
+    assert not any(watch.is_stalled(float(second), busy=False) for second in range(100, 200))
+    assert not watch.is_stalled(201.0, busy=True)
+
+
+def test_a_process_that_was_stopped_itself_has_not_stalled() -> None:
+    """A day between two looks is the machine's sleep, not the work's."""
+    watch = StallWatch(LIMIT)
+    watch.is_stalled(100.0, busy=True)
+    assert not watch.is_stalled(100.0 + 86_400, busy=True)

@@ -81,8 +81,12 @@ def make_folder(folder: Path) -> None:
 def write(path: Path, data: bytes, owner: str) -> None:
     """Write a file of the caller's own, replacing what it wrote there before."""
     unfinished = temporary(path, f"{owner}-write")
-    _write_out(unfinished, data)
-    replace(unfinished, path)
+    try:
+        _write_out(unfinished, data)
+        replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_new(path: Path, data: bytes, owner: str) -> None:

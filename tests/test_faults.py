@@ -85,7 +85,7 @@ def test_the_next_process_says_how_the_one_before_ended(poisoned: Restarted) -> 
 def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Restarted:
     """A prompt on which the renderer hangs, and one behind it."""
     site = make_site(tmp_path_factory.mktemp("hung") / "site", tiny_pipeline)
-    site.configure("max_attempts: 1", "stall_seconds: 1")
+    site.configure("max_attempts: 1", "stall_seconds: 5")
     site.drop("a.txt", "hang\n")
     site.drop("b.txt", "a horse\n")
     return restarted(site)
@@ -94,7 +94,7 @@ def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Resta
 def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
     """Only another process can help, and it has to know which thread hung where."""
     assert [70, 1] == hung.exit_codes
-    assert "reeldrop: stalled: nothing went on for 1 s while rendering" in hung.stderr[0]
+    assert "reeldrop: stalled: nothing went on for 5 s while rendering" in hung.stderr[0]
     assert "faulty_daemon.py" in hung.stderr[0]
     assert 2 <= hung.stderr[0].count("hread 0x")
     assert "stalled" in {event["event"] for event in hung.events}
@@ -103,7 +103,7 @@ def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
 def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
     """The job behind it is rendered."""
     report = (hung.site.failed / "a.txt.error.txt").read_text()
-    assert "stalled: nothing went on for 1 s while rendering, in step 0" in report
+    assert "stalled: nothing went on for 5 s while rendering, in step 0" in report
     assert (hung.site.results / "b/a_horse.mp4").exists()
 
 

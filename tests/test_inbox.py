@@ -41,12 +41,12 @@ def drop(box: Inbox, name: str, content: str = "a prompt") -> Path:
 def found(box: Inbox) -> list[str]:
     """Return every candidate, whatever its state."""
     box.scan(0.0)
-    return [str(candidate.path) for candidate in box.settled(1e9)]
+    return settled(box, 1e9)
 
 
 def settled(box: Inbox, now: float) -> list[str]:
     """Return the names of what is settled."""
-    return [str(candidate.path) for candidate in box.settled(now)]
+    return [str(candidate.path) for candidate in sorted(box.settled(now), key=inbox.rank)]
 
 
 # Settling

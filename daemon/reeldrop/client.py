@@ -123,14 +123,14 @@ def _waiting_without_daemon(config: Config) -> list[Waiting]:
 
 def _prompt_files(inbox: Path) -> list[PurePosixPath]:
     from reeldrop import prompts
-    from reeldrop.inbox import Inbox
+    from reeldrop.inbox import Inbox, rank
 
     folder = Inbox(inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False)
     try:
         folder.scan(0.0)
     except OSError:
         return []
-    return [candidate.path for candidate in folder.settled(0.0)]
+    return [candidate.path for candidate in sorted(folder.settled(0.0), key=rank)]
 
 
 def retry(config: Config, names: Iterable[str] | None) -> dict[PurePosixPath, str]:

@@ -12,6 +12,7 @@ import fnmatch
 import logging
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ IGNORED_NAMES = (
 )  # fmt: skip
 """Hidden files, reports of ours that came back, and names under which programs keep what they
 have not finished; in lower case."""
+
+_IGNORED = re.compile("|".join(map(fnmatch.translate, IGNORED_NAMES)))
 
 _Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -77,6 +80,7 @@ class Inbox:
     _identity: tuple[int, int] | None = None
     _candidates: dict[PurePosixPath, Candidate] = field(default_factory=dict)
     _defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = field(default_factory=dict)
+    _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
 
     def scan(self, now: float) -> None:
         """Look at every file.
@@ -101,6 +105,7 @@ class Inbox:
                 first_seen = known.first_seen if known is not None else now
                 found[path] = Candidate(path, status.st_mode, fingerprint, now, first_seen)
         self._candidates, self._defaults = found, defaults
+        self._defaults_settle = {}
 
     def _check_identity(self) -> None:
         """Refuse what is not the folder of the first scan: an empty mount point looks like it.
@@ -145,17 +150,18 @@ class Inbox:
                 yield from self._walk(path, depth - 1)
 
     def settled(self, now: float) -> list[Candidate]:
-        """Return the files that are settled: by priority, then first seen, then name."""
-        ready = [c for c in self._candidates.values() if self._remaining(c, now) <= 0]
-        return sorted(ready, key=lambda c: (-c.priority, c.first_seen, str(c.path)))
+        """Return the files that are settled, in no order; `rank` gives them one."""
+        return [c for c in self._candidates.values() if self._remaining(c, now) <= 0]
 
-    def waiting(self, now: float) -> list[tuple[Candidate, str]]:
-        """Return the files that are not settled, or blocked, each with the reason."""
-        return [
-            (c, c.blocked if c.blocked_until > now else self._unsettled(c, now))
-            for c in self._candidates.values()
-            if self._remaining(c, now) > 0
-        ]
+    def waiting(self, now: float) -> Iterator[tuple[Candidate, str]]:
+        """Yield the files that are not settled, or blocked, each with the reason."""
+        for c in self._candidates.values():
+            if self._remaining(c, now) > 0:
+                yield c, c.blocked if c.blocked_until > now else self._unsettled(c, now)
+
+    def __contains__(self, candidate: Candidate) -> bool:
+        """Tell whether a file is still there as the last scan found it."""
+        return self._candidates.get(candidate.path) is candidate
 
     def _unsettled(self, candidate: Candidate, now: float) -> str:
         seconds = self._remaining(candidate, now)
@@ -189,10 +195,19 @@ class Inbox:
         empty = candidate.size == 0 and stat.S_ISREG(candidate.mode)
         patience = EMPTY_SECONDS if empty and self.patient else self.settle_seconds
         settled = candidate.since + patience
-        for folder in candidate.path.parents:
-            if folder in self._defaults:
-                settled = max(settled, self._defaults[folder][1] + self.settle_seconds)
+        if self._defaults:
+            settled = max(settled, self._defaults_settled(candidate.path.parent))
         return max(settled, candidate.blocked_until) - now
+
+    def _defaults_settled(self, folder: PurePosixPath) -> float:
+        """Return when the defaults for the files of a folder are settled, those above it, too."""
+        if folder not in self._defaults_settle:
+            own = self._defaults.get(folder)
+            settled = own[1] + self.settle_seconds if own else -math.inf
+            if folder.name:
+                settled = max(settled, self._defaults_settled(folder.parent))
+            self._defaults_settle[folder] = settled
+        return self._defaults_settle[folder]
 
     def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:
         """Return the `_defaults.yaml` files above a prompt file, the farthest first.
@@ -215,13 +230,18 @@ class Inbox:
             raise PromptError(*named) from None
 
 
+def rank(candidate: Candidate) -> tuple[int, float, str]:
+    """Return what settled files are ordered by: priority, then first seen, then name."""
+    return -candidate.priority, candidate.first_seen, str(candidate.path)
+
+
 def _fingerprint(status: os.stat_result) -> _Fingerprint:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def is_ignored(name: str) -> bool:
     """Tell whether a name says that the file is hidden, or not finished by whoever writes it."""
-    return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in IGNORED_NAMES)
+    return _IGNORED.match(name.lower()) is not None
 
 
 def refusal(path: PurePosixPath, mode: int) -> PromptError | None:

@@ -5,6 +5,8 @@ The service's right hand: ties `inbox`, `prompts` and `spool` together and keeps
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -23,9 +25,14 @@ from reeldrop.status import Waiting
 EXAMINE_SECONDS = 0.1
 """So long new files are read at a time, before the renderer is looked after again."""
 
+EXAMINE_FIRST_SECONDS = 1.0
+"""So long, where nothing is queued for it yet: the first is to be the one of highest priority."""
+
 SCAN_PAUSE_SECONDS = 0.1
 SCAN_SHARE = 20
 """After a scan, pause for this many times what it took: it costs at most 5 % of a core."""
+
+_Rank = tuple[int, float, str]
 
 _log = structlog.get_logger()
 
@@ -58,6 +65,7 @@ class Intake:
         self._next_scan = 0.0
         self._earliest_scan = 0.0
         self._unexamined: list[Candidate] = []
+        self._queue: list[tuple[_Rank, Candidate]] = []
         self._watch = self._make_watch()
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
         self.problem = ""
@@ -112,7 +120,12 @@ class Intake:
         pause = min(self._scan_seconds, self._scan_seconds if settles is None else settles)
         self._next_scan = max(self._earliest_scan, now + pause)
         self._listed = None
-        self._unexamined = [c for c in self._inbox.settled(now) if not c.examined]
+        settled = self._inbox.settled(now)
+        self._unexamined = sorted(
+            (c for c in settled if not c.examined), key=inbox.rank, reverse=True
+        )
+        self._queue = [(inbox.rank(c), c) for c in settled if c.examined]
+        heapq.heapify(self._queue)
         if self._watch is not None and not self._watch.is_alive():
             _log.warning("events_ended", remedy="the inbox is scanned by the clock")
             self._watch = None
@@ -132,7 +145,7 @@ class Intake:
         So their authors hear of it at once, whatever is being rendered. The others are noted
         with their priority.
         """
-        end = time.monotonic() + EXAMINE_SECONDS
+        end = time.monotonic() + (EXAMINE_SECONDS if self._queue else EXAMINE_FIRST_SECONDS)
         while self._unexamined and time.monotonic() < end:
             candidate = self._unexamined.pop()
             candidate.examined = True
@@ -140,9 +153,9 @@ class Intake:
             try:
                 defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
                 file = self._inbox.folder / candidate.path
-                candidate.priority = self._parse(candidate.path, file, defaults).priority
+                self._enqueue(candidate, self._parse(candidate.path, file, defaults).priority)
             except NotDescribed as unknown:
-                candidate.priority = unknown.priority
+                self._enqueue(candidate, unknown.priority)
             except OSError:
                 candidate.examined = False  # it is changing; the next scan decides
             except PromptError as error:
@@ -151,10 +164,15 @@ class Intake:
                     if job is not None:
                         yield job, error
 
-    def take(self, now: float) -> Job | None:
+    def _enqueue(self, candidate: Candidate, priority: int) -> None:
+        candidate.priority = priority
+        heapq.heappush(self._queue, (inbox.rank(candidate), candidate))
+
+    def take(self) -> Job | None:
         """Claim the file that is next; None if there is none."""
-        for candidate in self._inbox.settled(now):
-            if candidate.examined and self._inbox.is_unchanged(candidate):
+        while self._queue:
+            _, candidate = heapq.heappop(self._queue)
+            if candidate in self._inbox and self._inbox.is_unchanged(candidate):
                 try:
                     defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
                 except (PromptError, OSError):  # since it was examined, so it is examined again
@@ -215,11 +233,13 @@ class Intake:
         return self._listed
 
     def _list(self, now: float) -> tuple[tuple[Waiting, ...], int]:
-        settled = self._inbox.settled(now)
-        listed = [
-            Waiting(shown(c.path), "waits for its turn") for c in settled[: status.MAX_WAITING]
-        ]
-        others = self._inbox.waiting(now)
-        room = status.MAX_WAITING - len(listed)
-        listed += [Waiting(shown(c.path), reason) for c, reason in others[:room]]
-        return tuple(listed), len(settled) + len(others)
+        queued = (c for _, c in heapq.nsmallest(status.MAX_WAITING, self._queue))
+        unexamined = reversed(self._unexamined)
+        settled = (
+            (c, "waits for its turn")
+            for c in itertools.chain(queued, unexamined)
+            if c in self._inbox
+        )
+        found = itertools.chain(settled, self._inbox.waiting(now))
+        listed = itertools.islice(found, status.MAX_WAITING)
+        return tuple(Waiting(shown(c.path), reason) for c, reason in listed), len(self._inbox)

@@ -437,7 +437,7 @@ class Service:
         job = self._jobs.unfinished(now)
         if len(self._jobs) and (self._jobs.has_suspect() or (job and job.attempts)):
             return None
-        return job if job or self._jobs.is_held_up() else self._intake.take(now)
+        return job if job or self._jobs.is_held_up() else self._intake.take()
 
     def _open(self, job: Job) -> None:
         """Read a claimed file, so that its prompts wait for the renderer."""

@@ -68,7 +68,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
         ("max_attempts: many\n", ["'max_attempts'", "integer", "'many'"]),
         ("max_attempts: 0\n", ["'max_attempts'", "greater than or equal to 1"]),
         ("inbox: results/inbox\n", ["inbox", "must not be inside results"]),
-        ("model: tinny\n", ["'model' is there twice", "line 3"]),
+        ("model: tinny\n", ["'model' is there twice", "line 5"]),
         ("x: ]", ["not YAML"]),
     ],
 )

@@ -56,6 +56,20 @@ def fsync_file(path: Path) -> None:
         os.close(fd)
 
 
+def fsync_untrusted(path: Path) -> None:
+    """Wait until the content of a file that a stranger made is on the disk.
+
+    What is no plain file, or can't be read, is left alone.
+    """
+    if stat.S_ISREG(path.lstat().st_mode):
+        with contextlib.suppress(PermissionError):  # nobody will read it later on, either
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
 def fsync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -126,34 +140,36 @@ def rename_new(source: Path, target: Path) -> None:
         FileExistsError: the target's name is taken.
         OSError: EXDEV, the two are not on one file system.
     """
-    if stat.S_ISREG(source.lstat().st_mode):
-        try:
-            # A link fails where the name is taken; a rename would silently replace it.
-            os.link(source, target, follow_symlinks=False)
-        except FileExistsError:
-            # Both names for one file: an earlier call was killed before it could unlink.
-            if not os.path.samestat(source.lstat(), target.lstat()):
-                raise
-            os.unlink(source)
-            _fsync_both(source, target)
-            return
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-        else:
-            os.unlink(source)
-            _fsync_both(source, target)
-            return
+    if stat.S_ISREG(source.lstat().st_mode) and _link(source, target):
+        # The old name goes when the new one is on the disk: until then a retry finds both.
+        fsync_folder(target.parent)
+        os.unlink(source)
+        fsync_folder(source.parent)
+        return
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "the name is taken", str(target))
     os.rename(source, target)
-    _fsync_both(source, target)
-
-
-def _fsync_both(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
     if source.parent != target.parent:
         fsync_folder(source.parent)
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Give a file a second name; false where the file system has no links.
+
+    A link fails where the name is taken; a rename would silently replace what has it.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        # Both names for one file: an earlier call ended before it could unlink.
+        if not os.path.samestat(source.lstat(), target.lstat()):
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def move(source: Path, target: Path, owner: str) -> None:

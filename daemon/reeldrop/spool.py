@@ -47,6 +47,7 @@ class Spool:
         self.active = folder / "active"
         self._inbox = inbox
         self._failed = failed
+        self._is_untidy = False
 
     def prepare(self) -> None:
         """Make the folders, and clear away directories of jobs that never began or have ended.
@@ -62,9 +63,17 @@ class Spool:
             problem = f"{self.folder} and {self._inbox} are not on the same file system"
             remedy = "move the spool: taking a prompt file has to be one rename"
             raise ConfigError(Mistake(problem, remedy, key="spool"))
-        for folder in self._folders():
-            if self._job(folder) is None and not _has_prompt_file(folder):
-                shutil.rmtree(folder)
+        self._is_untidy = True
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Clear away what could not be cleared away before. Only for who holds the lock."""
+        if self._is_untidy:
+            for folder in self._folders():
+                if self._job(folder) is None and not _has_prompt_file(folder):
+                    shutil.rmtree(folder)
+            durable.fsync_folder(self.active)
+            self._is_untidy = False
 
     @contextlib.contextmanager
     def lock(self, is_patient: Callable[[str], bool] = lambda _problem: False) -> Iterator[None]:
@@ -116,9 +125,11 @@ class Spool:
         folder.mkdir()
         try:
             durable.write(folder / _RECORD, json.dumps(record).encode(), job_id)
+            durable.fsync_untrusted(self._inbox / source)  # whoever dropped it may not have
             os.rename(self._inbox / source, folder / source.name)
         except OSError as error:
-            shutil.rmtree(folder)
+            self._is_untidy = True
+            shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, FileNotFoundError):
                 return None
             raise
@@ -187,17 +198,22 @@ class Spool:
         durable.write(job.folder / _CANCEL, b"", job.id)
 
     def is_cancelled(self, job: Job) -> bool:
-        """Tell whether somebody asked to cancel the job."""
-        return (job.folder / _CANCEL).exists()
+        """Tell whether somebody asked to cancel the job; not where the disk does not answer."""
+        return os.path.exists(job.folder / _CANCEL)
 
     def finish(self, job: Job, folder: Path) -> Path:
         """Move the job's log and, as the last act, its prompt file into the results folder."""
-        if self.log_file(job).exists():
-            durable.move_to_free_name(self.log_file(job), folder, _LOG, job.id)
+        self._publish_log(job, folder, _LOG)
         name = shortened(job.source.name)
         at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
         self._forget(job)
         return at
+
+    def _publish_log(self, job: Job, folder: Path, name: str) -> None:
+        """Move the job's log, if there is one, to where people look for it."""
+        if self.log_file(job).exists():
+            durable.fsync_file(self.log_file(job))
+            durable.move_to_free_name(self.log_file(job), folder, name, job.id)
 
     def set_aside(self, job: Job, name: str, data: bytes, report: str) -> Path:
         """Put a prompt file with what is left of a job, and why, into `_failed/`.
@@ -221,10 +237,7 @@ class Spool:
         """Move the job's prompt file into `_failed/`, beside a text that says why."""
         target = self._place(job, job.source.name)
         self._report(target, report, job)
-        if self.log_file(job).exists():
-            durable.move_to_free_name(
-                self.log_file(job), target.parent, target.name + LOG_SUFFIX, job.id
-            )
+        self._publish_log(job, target.parent, target.name + LOG_SUFFIX)
         try:
             if stat.S_ISREG(job.prompt_file.lstat().st_mode):
                 durable.move(job.prompt_file, target, job.id)
@@ -271,8 +284,10 @@ class Spool:
         )
 
     def _forget(self, job: Job) -> None:
+        self._is_untidy = True
         shutil.rmtree(job.folder)
         durable.fsync_folder(self.active)
+        self._is_untidy = False
 
 
 def _has_prompt_file(folder: Path) -> bool:

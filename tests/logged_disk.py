@@ -1,0 +1,147 @@
+"""A disk that remembers every write and every flush, so that any power cut can be played again.
+
+Run as a program, it shows one file, `disk`, in a folder: a loop device on it is a block device
+whose writes arrive here in the order and with the flushes that a real disk would be given.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import errno
+import os
+import random
+import stat
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEADLINE_SECONDS = 30.0
+
+_HEAD = struct.Struct("<QqI")  # nanoseconds, offset, length; of a flush, _FLUSH
+_FLUSH = -1
+_SECTORS = 4096
+"""What a disk writes in one go; of longer writes a power cut may leave any part."""
+
+_ODDS = (0.0, 0.2, 0.5, 0.9, 1.0)
+"""How likely it is in a state that a write is kept that no flush came after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A write, or a flush where there is no `data`. `at` is by this machine's monotonic clock."""
+
+    at: int
+    offset: int
+    data: bytes
+
+    @property
+    def is_flush(self) -> bool:
+        return self.offset == _FLUSH
+
+
+@dataclass(frozen=True)
+class Changes:
+    """All that was written to a disk, in its order."""
+
+    changes: list[Change]
+
+    @classmethod
+    def read(cls, log: Path) -> Changes:
+        raw, changes, place = log.read_bytes(), [], 0
+        while place < len(raw):
+            at, offset, length = _HEAD.unpack_from(raw, place)
+            place += _HEAD.size
+            changes.append(Change(at, offset, raw[place : place + length]))
+            place += length
+        return cls(changes)
+
+    def count_until(self, at: int) -> int:
+        """Return how many changes there were up to a moment."""
+        return bisect.bisect_right(self.changes, at, key=lambda change: change.at)
+
+    def play(self, image: Path, count: int, dice: random.Random) -> None:
+        """Bring a copy of the first image into a state that a cut after so many could leave.
+
+        What was written before the last flush is there; of the rest is what the dice decide.
+        """
+        flushes = (n for n in range(count - 1, -1, -1) if self.changes[n].is_flush)
+        safe, odds = next(flushes, 0), dice.choice(_ODDS)
+        with open(image, "r+b", buffering=0) as disk:
+            for number, change in enumerate(self.changes[:count]):
+                for start in range(0, len(change.data), _SECTORS):
+                    if number < safe or dice.random() < odds:
+                        piece = change.data[start : start + _SECTORS]
+                        os.pwrite(disk.fileno(), piece, change.offset + start)
+
+
+@contextlib.contextmanager
+def logged_disk(image: Path, log: Path, folder: Path) -> Iterator[Path]:
+    """Show an image as a file whose changes are logged; the log is complete at the end."""
+    folder.mkdir(exist_ok=True)
+    process = subprocess.Popen([sys.executable, __file__, str(image), str(log), str(folder)])
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (folder / "disk").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the logged disk did not come up (exit code {process.poll()})")
+        time.sleep(0.01)
+    try:
+        yield folder / "disk"
+    finally:
+        # Lazily, because the loop device on it goes away a moment after its own unmount.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        process.wait(DEADLINE_SECONDS)
+
+
+class Disk:
+    """What mfusepy asks of a file system: a folder with one file, whose changes are logged."""
+
+    use_ns = True
+
+    def __init__(self, image: str, log: str) -> None:
+        self._image = os.open(image, os.O_RDWR)
+        self._log = open(log, "wb", buffering=1 << 20)  # noqa: SIM115 (destroy closes it)
+
+    def getattr(self, path: str, _handle: int | None = None) -> dict[str, int]:
+        if path == "/":
+            return {"st_mode": stat.S_IFDIR | 0o755, "st_nlink": 2}
+        if path == "/disk":
+            size = os.fstat(self._image).st_size
+            return {"st_mode": stat.S_IFREG | 0o600, "st_nlink": 1, "st_size": size}
+        raise FileNotFoundError(errno.ENOENT, "there is only the disk", path)
+
+    def readdir(self, _path: str, _handle: int) -> list[str]:
+        return [".", "..", "disk"]
+
+    def open(self, _path: str, _flags: int) -> int:
+        return 0
+
+    def read(self, _path: str, size: int, offset: int, _handle: int) -> bytes:
+        return os.pread(self._image, size, offset)
+
+    def write(self, _path: str, data: bytes, offset: int, _handle: int) -> int:
+        self._log.write(_HEAD.pack(time.monotonic_ns(), offset, len(data)) + data)
+        return os.pwrite(self._image, data, offset)
+
+    def fsync(self, _path: str, _data_only: int, _handle: int) -> int:
+        self._log.write(_HEAD.pack(time.monotonic_ns(), _FLUSH, 0))
+        return 0
+
+    def destroy(self, _path: str) -> None:
+        self._log.close()
+        os.close(self._image)
+
+
+def _serve(image: str, log: str, folder: str) -> None:
+    import mfusepy  # here, because it looks for its library at once
+
+    options = {"foreground": True, "nothreads": True, "big_writes": True, "max_write": 131072}
+    mfusepy.FUSE(Disk(image, log), folder, **options)
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

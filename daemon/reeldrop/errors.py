@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+DISK_ERRORS = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV,
+        errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EMFILE,
+        errno.ENFILE,
+    }
+)  # fmt: skip
+"""Errors of a disk or a share, which meet every job; others are of one file or folder."""
 
 
 class ReeldropError(Exception):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from reeldrop.errors import Mistake, PromptError
+from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.job import DefaultsFile
 
 MAX_DEPTH = 32
@@ -270,10 +270,13 @@ def read_plain(path: Path, max_bytes: int) -> bytes:
 
     Raises:
         PromptError: it is something else, or larger than `max_bytes`.
+        OSError: the disk is in trouble, and the file not to blame.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
         remedy = "put a plain, readable file there"
         raise PromptError(Mistake(f"can't read it: {error.strerror}", remedy)) from None
     try:

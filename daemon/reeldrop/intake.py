@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from reeldrop import encoder, inbox, prompts, status
-from reeldrop.errors import Mistake, PromptError
+from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.inbox import Candidate, Inbox, Watch
 from reeldrop.job import DefaultsFile, Job, shown
 from reeldrop.prompts import NotDescribed, PromptFile
@@ -66,6 +66,8 @@ class Intake:
         self._earliest_scan = 0.0
         self._unexamined: list[Candidate] = []
         self._queue: list[tuple[_Rank, Candidate]] = []
+        self._disk_trouble = ""
+        self._held_until = 0.0
         self._watch = self._make_watch()
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
         self.problem = ""
@@ -90,7 +92,7 @@ class Intake:
 
     def due(self) -> float:
         """Return when to look again at the latest."""
-        if self._unexamined:
+        if self._unexamined and not self._is_held():
             return 0.0
         return self._earliest_scan if self._woken else self._next_scan
 
@@ -146,7 +148,7 @@ class Intake:
         with their priority.
         """
         end = time.monotonic() + (EXAMINE_SECONDS if self._queue else EXAMINE_FIRST_SECONDS)
-        while self._unexamined and time.monotonic() < end:
+        while self._unexamined and time.monotonic() < end and not self._is_held():
             candidate = self._unexamined.pop()
             candidate.examined = True
             defaults: tuple[DefaultsFile, ...] = ()
@@ -164,13 +166,17 @@ class Intake:
                     if job is not None:
                         yield job, error
 
+    def _is_held(self) -> bool:
+        """Tell whether nothing can be claimed for now, because a disk is in trouble."""
+        return time.monotonic() < self._held_until
+
     def _enqueue(self, candidate: Candidate, priority: int) -> None:
         candidate.priority = priority
         heapq.heappush(self._queue, (inbox.rank(candidate), candidate))
 
     def take(self) -> Job | None:
         """Claim the file that is next; None if there is none."""
-        while self._queue:
+        while self._queue and not self._is_held():
             _, candidate = heapq.heappop(self._queue)
             if candidate in self._inbox and self._inbox.is_unchanged(candidate):
                 try:
@@ -186,12 +192,23 @@ class Intake:
         try:
             job = self._spool.claim(candidate.path, defaults)
         except OSError as error:
-            candidate.blocked = f"can't be taken: {error.strerror}"
-            candidate.blocked_until = time.monotonic() + self._retry_seconds
-            _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
+            self._claim_failed(candidate, error)
             return None
         self._inbox.forget(candidate)
+        self._disk_trouble = ""
         return job
+
+    def _claim_failed(self, candidate: Candidate, error: OSError) -> None:
+        """Leave a file where it is for now, and all others where the disk is in trouble."""
+        again = time.monotonic() + self._retry_seconds
+        reason = f"can't be taken: {error.strerror}"
+        is_new = candidate.blocked != reason
+        candidate.blocked, candidate.blocked_until = reason, again
+        if error.errno in DISK_ERRORS:
+            is_new = self._disk_trouble != reason
+            self._disk_trouble, self._held_until = reason, again
+        if is_new:
+            _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
 
     def read(self, job: Job) -> PromptFile:
         """Return the prompts of a claimed file.

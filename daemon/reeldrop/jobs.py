@@ -6,7 +6,6 @@ The service's left hand: ties `spool` and `results` together. Does not render or
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -16,19 +15,14 @@ from itertools import groupby
 import structlog
 
 from reeldrop import log, results, spool
-from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
+from reeldrop.errors import DISK_ERRORS, RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
 from reeldrop.names import SIDECAR_SUFFIX
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 
-DISK_ERRORS = frozenset(
-    {
-        errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV,
-        errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EMFILE,
-    }
-)  # fmt: skip
-"""Errors of a disk or a share, which meet every job; others are of one file or folder."""
+_SPOOL = ""
+"""Stands for the spool itself among the jobs that are to be tried again."""
 
 _THEN = (
     "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
@@ -107,7 +101,14 @@ class OpenJobs:
         for job_id in [job_id for job_id, at in self._retry_at.items() if at <= now]:
             del self._retry_at[job_id]
         in_hand = {*self._open, *self._retry_at}
-        return next((job for job in self._spool.unfinished() if job.id not in in_hand), None)
+        if _SPOOL in in_hand:
+            return None
+        try:
+            self._spool.tidy()
+            return next((job for job in self._spool.unfinished() if job.id not in in_hand), None)
+        except OSError as error:
+            self._try_later(_SPOOL, error, "spool_unreadable")
+            return None
 
     def due(self) -> list[float]:
         """Return when what failed is to be tried again: postponed jobs, and single prompts."""
@@ -122,11 +123,11 @@ class OpenJobs:
         """
         try:
             begun = self._results.begun(job)
+            published = {number for number, video in begun.items() if results.is_published(video)}
             log.open_job_file(job.id, self._spool.log_file(job))
         except OSError as error:
             self.postpone(job, error)
             return
-        published = {number for number, video in begun.items() if results.is_published(video)}
         left = [prompt for prompt in prompts if prompt.number not in published]
         opened = OpenJob(job, len(prompts), deque(), begun, time.monotonic(), len(published))
         self._open[job.id] = opened
@@ -365,18 +366,17 @@ class OpenJobs:
 
     def postpone(self, job: Job, error: OSError) -> None:
         """Leave a job in the spool for now: the disk may be full."""
-        self._retry_at[job.id] = time.monotonic() + self._retry_seconds
-        self._disk_trouble = error.errno in DISK_ERRORS
-        if self._told.get(job.id) == str(error):
-            return  # saying it at each try would fill the log, which may be what fills the disk
-        self._told[job.id] = str(error)
-        _log.error(
-            "job_postponed",
-            job_id=job.id,
-            prompt_file=shown(job.source),
-            reason=str(error),
-            seconds=self._retry_seconds,
+        self._try_later(
+            job.id, error, "job_postponed", job_id=job.id, prompt_file=shown(job.source)
         )
+
+    def _try_later(self, what: str, error: OSError, event: str, **details: str) -> None:
+        self._retry_at[what] = time.monotonic() + self._retry_seconds
+        self._disk_trouble = error.errno in DISK_ERRORS
+        if self._told.get(what) == str(error):
+            return  # saying it at each try would fill the log, which may be what fills the disk
+        self._told[what] = str(error)
+        _log.error(event, **details, reason=str(error), seconds=self._retry_seconds)
 
 
 def _wake(opened: OpenJob, now: float) -> None:

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -35,7 +35,7 @@ def configure(stream: TextIO, *, for_people: bool) -> None:
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Steadfast(stream))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -72,6 +72,21 @@ def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         if isinstance(value, str) and not value.isascii():
             event[key] = value.encode("utf-8", "backslashreplace").decode()
     return event
+
+
+class _Steadfast:
+    """A stream that may fail: what can't be written is lost, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class _FromLibraries(logging.Handler):

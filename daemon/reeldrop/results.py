@@ -109,8 +109,13 @@ def is_published(video: Video) -> bool:
 
 
 def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
-    """Return number and formats of a video of this job; None for anybody else's YAML file."""
-    with contextlib.suppress(OSError, YamlError, UnicodeDecodeError, LookupError, TypeError):
+    """Return number and formats of a video of this job; None for anybody else's YAML file.
+
+    Raises:
+        OSError: it can't be read, so nobody knows: the video might be rendered twice.
+    """
+    known = (FileNotFoundError, IsADirectoryError, YamlError, ValueError, LookupError, TypeError)
+    with contextlib.suppress(*known):
         data = path.read_bytes()
         if job.id.encode() in data:
             settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])

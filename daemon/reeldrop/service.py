@@ -23,6 +23,7 @@ import structlog
 from reeldrop import disk, encoder, ending, profiles, prompts, status
 from reeldrop.ending import StallWatch
 from reeldrop.errors import (
+    DISK_ERRORS,
     ConfigError,
     FileError,
     Mistake,
@@ -449,7 +450,10 @@ class Service:
         except PromptError as error:
             self._jobs.fail(job, error)
         except OSError as error:
-            self._jobs.postpone(job, error)
+            if error.errno in DISK_ERRORS:
+                self._jobs.postpone(job, error)
+            else:
+                self._jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
         else:
             self._jobs.open(job, found.prompts)
 

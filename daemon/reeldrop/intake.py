@@ -25,7 +25,7 @@ from reeldrop.status import Waiting
 EXAMINE_SECONDS = 0.1
 """So long new files are read at a time, before the renderer is looked after again."""
 
-EXAMINE_FIRST_SECONDS = 1.0
+EXAMINE_FIRST_SECONDS = 3.0
 """So long, where nothing is queued for it yet: the first is to be the one of highest priority."""
 
 SCAN_PAUSE_SECONDS = 0.1

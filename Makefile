@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # Programs, each with the Debian package that has it.
-TOOLS := mount:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
+TOOLS := mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs strace:strace
 NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
 .PHONY: run test check format clean tools packages
@@ -18,7 +18,7 @@ run: $(INSTALLED)
 	$(BIN)/reeldrop history --limit 100
 
 test: tools $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

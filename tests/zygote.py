@@ -7,15 +7,43 @@ answers each with the process id of a child that runs it.
 
 from __future__ import annotations
 
+import builtins
+import ctypes
+import dataclasses
+import errno
+import io
 import itertools
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error of the disk below some folders.
+
+    Calls are counted from the moment when the file `marker` is there. The `at`-th fails with
+    `number` (an errno); with `for_good` so do all after it, until the marker is gone. Counted are
+    the calls that change something, or, with `reads`, those that look or read. Each is told in the
+    file `journal`, one line of JSON.
+    """
+
+    number: int
+    at: int
+    folders: tuple[str, ...]
+    marker: str
+    journal: str
+    for_good: bool = False
+    reads: bool = False
 
 
 class Zygote:
@@ -29,21 +57,27 @@ class Zygote:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+        self._lock = threading.Lock()
         self._ask(None)
 
     def _ask(self, request: object) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        with self._lock:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return int(self._process.stdout.readline())
 
-    def start(self, arguments: list[str], log: Path, kill_at: int = 0) -> int:
+    def start(
+        self, arguments: list[str], log: Path, kill_at: int = 0, fault: Fault | None = None
+    ) -> int:
         """Start `reeldrop` with the arguments, its output appended to a file; return its pid.
 
-        With `kill_at`, it is killed right before that many-th change to a folder or fsync.
+        With `kill_at`, it is killed right before that many-th change to a folder or fsync. With
+        `fault`, its disk fails.
         """
-        return self._ask([arguments, str(log), kill_at])
+        described = dataclasses.asdict(fault) if fault is not None else None
+        return self._ask([arguments, str(log), kill_at, described])
 
     def wait(self, pid: int) -> int:
         """Wait for a child to end, and return its exit code, or minus the signal."""
@@ -75,17 +109,23 @@ def _serve() -> None:
         answers.flush()
 
 
-def _fork(arguments: list[str], log: str, kill_at: int) -> int:
+_PR_SET_PDEATHSIG = 1
+
+
+def _fork(arguments: list[str], log: str, kill_at: int, fault: dict[str, Any] | None) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(output, 1)
         os.dup2(output, 2)
         if kill_at:
             _kill_before(kill_at)
+        if fault is not None:
+            _FaultyDisk(Fault(**fault)).install()
         sys.argv = ["reeldrop", *arguments]
         from reeldrop import cli
 
@@ -113,6 +153,191 @@ def _kill_before(call: int) -> None:
 
     for name in ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir"):
         setattr(os, name, counted(getattr(os, name)))
+
+
+_CHANGES = (
+    "rename", "replace", "link", "symlink", "unlink", "remove", "rmdir", "mkdir", "fsync",
+    "fdatasync", "truncate", "ftruncate", "utime", "chmod", "sendfile",
+)  # fmt: skip
+_LOOKS = ("stat", "lstat", "scandir", "listdir")
+_NOT_COUNTED = ("status.json", "status.tmp", "lock", "ending")
+_DEVICES = {errno.ENOSPC: "/dev/full", errno.EIO: "/proc/self/mem"}
+"""What gives these errors to whoever writes there, even to C code."""
+
+
+class _FaultyDisk:
+    """Makes this process's calls fail as a `Fault` says.
+
+    It watches over one rule, too: after a failed fsync the kernel may have dropped what it could
+    not write, so the same file must be neither synced again nor published. Files of the inbox are
+    others', and can't be written again.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+        self._calls = itertools.count(1)
+        self._journal = os.open(fault.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._unsynced: set[tuple[int, int]] = set()
+        self._stat = os.stat
+
+    def install(self) -> None:
+        """Put this between the program and its calls."""
+        import av
+
+        for name in _CHANGES if not self._fault.reads else (*_CHANGES, *_LOOKS):
+            setattr(os, name, self._failing(name, getattr(os, name)))
+        os.open = self._failing_os_open(os.open)
+        builtins.open = io.open = self._failing_open(builtins.open)
+        av.open = self._failing_av_open(av.open)
+
+    def meets(self, call: str, *places: Any, is_change: bool = True, **keywords: Any) -> bool:
+        """Count a call, and tell whether it has to fail."""
+        paths = [_path(place, keywords.get("dir_fd")) for place in places]
+        concerned = next((path for path in paths if self._concerns(path)), None)
+        # os.access, because it is the one look that is never made to fail
+        if concerned is None or not os.access(self._fault.marker, os.F_OK):
+            return False
+        if is_change == self._fault.reads:
+            return False
+        number = next(self._calls)
+        fails = number == self._fault.at or (self._fault.for_good and number > self._fault.at)
+        self._tell(call=call, path=concerned, number=number, fails=fails)
+        return fails
+
+    def check(self, call: str, *places: Any, is_change: bool = True, **keywords: Any) -> None:
+        """Count a call, and raise the error if it has to fail."""
+        if self.meets(call, *places, is_change=is_change, **keywords):
+            raise OSError(self._fault.number, os.strerror(self._fault.number), str(places[0]))
+
+    def _concerns(self, path: str) -> bool:
+        inside = any(f"{path}/".startswith(f"{folder}/") for folder in self._fault.folders)
+        return inside and os.path.basename(path) not in _NOT_COUNTED
+
+    def _tell(self, **record: object) -> None:
+        os.write(self._journal, (json.dumps({**record, "time": time.monotonic()}) + "\n").encode())
+
+    def _failing(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        two_places = name in ("rename", "replace", "link")
+
+        def wrapper(*arguments: Any, **keywords: Any) -> Any:
+            places = arguments[: 2 if two_places else 1] or (".",)
+            self._hold_to_the_rule(name, places[0], keywords.get("dir_fd"))
+            try:
+                self.check(name, *places, is_change=name in _CHANGES, **keywords)
+            except OSError:
+                if name in ("fsync", "fdatasync") and "/inbox/" not in _path(places[0], None):
+                    self._unsynced |= self._identity(places[0], None)
+                raise
+            return function(*arguments, **keywords)
+
+        return wrapper
+
+    def _identity(self, place: Any, dir_fd: int | None) -> set[tuple[int, int]]:
+        """Return a set with what tells a file from all others; folders and no files have none."""
+        try:
+            found = self._stat(place, dir_fd=dir_fd, follow_symlinks=isinstance(place, int))
+        except (OSError, ValueError):
+            return set()
+        return set() if stat.S_ISDIR(found.st_mode) else {(found.st_dev, found.st_ino)}
+
+    def _hold_to_the_rule(self, name: str, place: Any, dir_fd: int | None) -> None:
+        if not self._unsynced or name not in _CHANGES:
+            return
+        touched = self._unsynced & self._identity(place, dir_fd)
+        if touched and name in ("fsync", "fdatasync", "rename", "replace", "link"):
+            self._tell(violation=name, path=_path(place, dir_fd))
+        elif touched and name in ("unlink", "remove", "truncate", "ftruncate"):
+            self._unsynced -= touched
+
+    def _failing_os_open(self, function: Callable[..., int]) -> Callable[..., int]:
+        changing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+        def wrapper(path: Any, flags: int, *arguments: Any, **keywords: Any) -> int:
+            self.check("open", path, is_change=bool(flags & changing), **keywords)
+            opened = function(path, flags, *arguments, **keywords)
+            if flags & os.O_TRUNC:
+                self._unsynced -= self._identity(opened, None)
+            return opened
+
+        return wrapper
+
+    def _failing_open(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(
+            file: Any, mode: str = "r", buffering: int = -1, *arguments: Any, **keywords: Any
+        ) -> Any:
+            changes = not mode.startswith("r") or "+" in mode
+            if isinstance(file, int) or not self._concerns(_path(file, None)):
+                return function(file, mode, buffering, *arguments, **keywords)
+            self.check("open", file, is_change=changes)
+            raw = _FaultyFile(self, file, mode.replace("b", "").replace("t", ""))
+            if mode.startswith("w"):
+                self._unsynced -= self._identity(raw.fileno(), None)
+            return _buffered(raw, mode, buffering, *arguments, **keywords)
+
+        return wrapper
+
+    def _failing_av_open(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Fail where FFmpeg opens a file, and, by way of a device, where its C code writes."""
+        from av.error import err_check
+
+        def wrapper(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
+            if mode == "w" and self.meets("av.open", file):
+                err_check(-self._fault.number, file)
+            if mode == "w" and self.meets("av.write", file):
+                if self._fault.number not in _DEVICES:
+                    err_check(-self._fault.number, file)
+                file = _DEVICES[self._fault.number]
+            return function(file, mode, *arguments, **keywords)
+
+        return wrapper
+
+
+class _FaultyFile(io.FileIO):
+    """A file whose reads and writes may fail."""
+
+    def __init__(self, disk: _FaultyDisk, path: Any, mode: str) -> None:
+        super().__init__(path, mode)
+        self._disk = disk
+
+    def write(self, data: Any) -> int:
+        self._disk.check("write", self.name)
+        return super().write(data)
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._disk.check("read", self.name, is_change=False)
+        return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        self._disk.check("read", self.name, is_change=False)
+        return super().readall()
+
+
+def _buffered(
+    raw: io.FileIO,
+    mode: str,
+    buffering: int,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> Any:
+    """Return what `open` returns for a raw file."""
+    if buffering == 0:
+        return raw
+    if "+" in mode:
+        binary: Any = io.BufferedRandom(raw)
+    else:
+        binary = io.BufferedReader(raw) if mode.startswith("r") else io.BufferedWriter(raw)
+    return binary if "b" in mode else io.TextIOWrapper(binary, encoding, errors, newline)
+
+
+def _path(place: Any, dir_fd: int | None) -> str:
+    """Return the absolute path of a path or a file descriptor."""
+    if isinstance(place, int):
+        return os.readlink(f"/proc/self/fd/{place}")
+    path = os.fsdecode(place)
+    if dir_fd is not None and not path.startswith("/"):
+        path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+    return os.path.abspath(path)
 
 
 if __name__ == "__main__":

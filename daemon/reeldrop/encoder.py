@@ -106,7 +106,7 @@ def embedded_settings(path: Path) -> bytes:
     remedy = "only an mp4 that reeldrop made can be dropped to be rendered again"
     try:
         tags: Any = mutagen.mp4.MP4(io.BytesIO(_index_of(path))).tags or {}
-    except (mutagen.MutagenError, ValueError) as error:
+    except (mutagen.MutagenError, ValueError, RecursionError) as error:
         raise PromptError(Mistake(f"this is no readable mp4: {error}", remedy)) from None
     texts = tags.get(_SETTINGS_TAG) or []
     if not texts or not isinstance(texts[0], str):
@@ -121,6 +121,7 @@ def _index_of(path: Path) -> bytes:
         ValueError: it has too many or too large ones, or does not begin as an mp4 does.
     """
     boxes: list[bytes] = []
+    room = _MAX_INDEX_BYTES
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as file:
         for _ in range(_MAX_BOXES):
@@ -136,8 +137,9 @@ def _index_of(path: Path) -> bytes:
                 raise ValueError("a box is smaller than its own header")
             if kind not in (b"ftyp", b"moov"):
                 file.seek(rest, os.SEEK_CUR)
-            elif rest > _MAX_INDEX_BYTES:
+            elif rest > room:
                 raise ValueError("its index is too large to be one of reeldrop's")
             else:
                 boxes.append(header + file.read(rest))
+                room -= rest
     raise ValueError("it has too many boxes to be one of reeldrop's")

@@ -78,7 +78,7 @@ class Inbox:
     patient: bool = True
     beside: Path | None = None
     _identity: tuple[int, int] | None = None
-    _candidates: dict[PurePosixPath, Candidate] = field(default_factory=dict)
+    _candidates: dict[str, Candidate] = field(default_factory=dict)
     _defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = field(default_factory=dict)
     _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
 
@@ -89,21 +89,23 @@ class Inbox:
             OSError: the inbox itself can't be read, or another folder stands in its place.
         """
         self._check_identity()
-        found: dict[PurePosixPath, Candidate] = {}
+        found: dict[str, Candidate] = {}
         defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = {}
-        for path, status in self._walk(PurePosixPath(), MAX_DEPTH):
+        for name, status in self._walk("", MAX_DEPTH):
             fingerprint = _fingerprint(status)
-            if path.name == self.defaults_name:
-                before = self._defaults.get(path.parent, (None, 0.0))
+            if os.path.basename(name) == self.defaults_name:
+                folder = PurePosixPath(name).parent
+                before = self._defaults.get(folder, (None, 0.0))
                 since = before[1] if before[0] == fingerprint else now
-                defaults[path.parent] = (fingerprint, since)
+                defaults[folder] = (fingerprint, since)
                 continue
-            known = self._candidates.get(path)
+            known = self._candidates.get(name)
             if known is not None and known.fingerprint == fingerprint:
-                found[path] = known
+                found[name] = known
             else:
                 first_seen = known.first_seen if known is not None else now
-                found[path] = Candidate(path, status.st_mode, fingerprint, now, first_seen)
+                path = PurePosixPath(name)
+                found[name] = Candidate(path, status.st_mode, fingerprint, now, first_seen)
         self._candidates, self._defaults = found, defaults
         self._defaults_settle = {}
 
@@ -126,14 +128,13 @@ class Inbox:
                 raise OSError(errno.ESTALE, reason, str(self.folder))
         self._identity = identity
 
-    def _walk(
-        self, folder: PurePosixPath, depth: int
-    ) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
+    def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield what may be a prompt file by its path in the inbox."""
         try:
             with os.scandir(self.folder / folder) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
         except OSError:
-            if folder == PurePosixPath():
+            if not folder:
                 raise
             return  # it went away, or is closed to us: the others go on
         for entry in ordered:
@@ -143,11 +144,11 @@ class Inbox:
                 status = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
-            path = folder / entry.name
-            if path.suffix.lower() in self.suffixes:
-                yield path, status
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if os.path.splitext(entry.name)[1].lower() in self.suffixes:
+                yield name, status
             elif stat.S_ISDIR(status.st_mode) and depth > 1:
-                yield from self._walk(path, depth - 1)
+                yield from self._walk(name, depth - 1)
 
     def settled(self, now: float) -> list[Candidate]:
         """Return the files that are settled, in no order; `rank` gives them one."""
@@ -161,7 +162,7 @@ class Inbox:
 
     def __contains__(self, candidate: Candidate) -> bool:
         """Tell whether a file is still there as the last scan found it."""
-        return self._candidates.get(candidate.path) is candidate
+        return self._candidates.get(str(candidate.path)) is candidate
 
     def _unsettled(self, candidate: Candidate, now: float) -> str:
         seconds = self._remaining(candidate, now)
@@ -185,7 +186,7 @@ class Inbox:
 
     def forget(self, candidate: Candidate) -> None:
         """Drop a file that has been claimed; the next scan finds it again if it is there."""
-        self._candidates.pop(candidate.path, None)
+        self._candidates.pop(str(candidate.path), None)
 
     def __len__(self) -> int:
         return len(self._candidates)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -29,8 +30,10 @@ EXAMINE_FIRST_SECONDS = 3.0
 """So long, where nothing is queued for it yet: the first is to be the one of highest priority."""
 
 SCAN_PAUSE_SECONDS = 0.1
+SETTLE_PAUSE_SECONDS = 2.0
 SCAN_SHARE = 20
-"""After a scan, pause for this many times what it took: it costs at most 5 % of a core."""
+"""After a scan, pause for this many times what it took: it costs at most 5 % of a core. What has
+settled meanwhile is looked for without one, after shorter pauses."""
 
 _Rank = tuple[int, float, str]
 
@@ -64,6 +67,7 @@ class Intake:
         self._woken = True
         self._next_scan = 0.0
         self._earliest_scan = 0.0
+        self._settles = math.inf
         self._unexamined: list[Candidate] = []
         self._queue: list[tuple[_Rank, Candidate]] = []
         self._disk_trouble = ""
@@ -94,7 +98,7 @@ class Intake:
         """Return when to look again at the latest."""
         if self._unexamined and not self._is_held():
             return 0.0
-        return self._earliest_scan if self._woken else self._next_scan
+        return min(self._settles, self._earliest_scan if self._woken else self._next_scan)
 
     def is_empty(self) -> bool:
         """Tell whether the inbox has been looked through, and nothing is in it to be claimed."""
@@ -107,20 +111,36 @@ class Intake:
 
     def look(self, now: float) -> None:
         """Scan the inbox if something may have changed, or it is time."""
-        if now < (self._earliest_scan if self._woken else self._next_scan):
+        is_due = now >= (self._earliest_scan if self._woken else self._next_scan)
+        if not is_due and now < self._settles:
             return
-        self._woken = False
-        try:
-            self._inbox.scan(now)
-            self.scanned = True
-            self._note("")
-        except OSError as error:
-            self._note(f"the inbox can't be read: {error.strerror}")
-        took = time.monotonic() - now
-        self._earliest_scan = now + took + max(SCAN_PAUSE_SECONDS, took * SCAN_SHARE)
+        began = time.thread_time()
+        if is_due:
+            self._woken = False
+            self._next_scan = now + self._scan_seconds
+            try:
+                self._inbox.scan(now)
+                self.scanned = True
+                self._note("")
+            except OSError as error:
+                self._note(f"the inbox can't be read: {error.strerror}")
+        self._sort(now)
         settles = self._inbox.seconds_to_settle(now)
-        pause = min(self._scan_seconds, self._scan_seconds if settles is None else settles)
-        self._next_scan = max(self._earliest_scan, now + pause)
+        took = time.thread_time() - began
+        pause = max(SCAN_PAUSE_SECONDS, took * SCAN_SHARE)
+        if settles is None:
+            self._settles = math.inf
+        else:
+            self._settles = now + max(settles, min(pause, SETTLE_PAUSE_SECONDS))
+        if is_due:
+            self._earliest_scan = time.monotonic() + pause
+            self._next_scan = max(self._next_scan, self._earliest_scan)
+        if self._watch is not None and not self._watch.is_alive():
+            _log.warning("events_ended", remedy="the inbox is scanned by the clock")
+            self._watch = None
+
+    def _sort(self, now: float) -> None:
+        """See what has settled. That needs no scan: a file is looked at again when it is taken."""
         self._listed = None
         settled = self._inbox.settled(now)
         self._unexamined = sorted(
@@ -128,9 +148,6 @@ class Intake:
         )
         self._queue = [(inbox.rank(c), c) for c in settled if c.examined]
         heapq.heapify(self._queue)
-        if self._watch is not None and not self._watch.is_alive():
-            _log.warning("events_ended", remedy="the inbox is scanned by the clock")
-            self._watch = None
 
     def _note(self, problem: str) -> None:
         if problem and problem != self.problem:

@@ -15,6 +15,8 @@ ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
 
 _ROOM = len("-9999.yaml")
+_LONGEST_READ = 1000
+"""No more of a text goes into its name. Normalising takes time that grows with the square."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *(\..*)?)$", re.IGNORECASE
@@ -31,7 +33,10 @@ def video_name(prompt: str) -> str:
 
 def folder_name(text: str) -> str:
     """Return a safe name for a folder of the results, where a leading underscore is reeldrop's."""
-    return safe_name(text).lstrip("_") or "video"
+    name = safe_name(text)
+    while name.startswith("_"):  # what comes to the front has to be safe there, too
+        name = safe_name(name.lstrip("_"))
+    return name
 
 
 def shortened(name: str) -> str:
@@ -48,22 +53,23 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES) -> str:
 
     In NFC, at most `max_bytes` of UTF-8; what is cut off is stood for by a short hash.
     """
-    name = "".join(c for c in text if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
+    beginning = text[:_LONGEST_READ]
+    name = "".join(c for c in beginning if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
     name = "".join(c for c in name if c not in _DIRECTION_MARKS)
     name = unicodedata.normalize("NFC", name)
     name = _FORBIDDEN.sub("_", name).lstrip(" .~").rstrip(" .")
     name = _TEMPORARY_ENDS.sub(lambda found: found[0].replace("~", "_").replace(".", "_"), name)
     name = _RESERVED.sub(r"\1_\2", name)
-    if len(name.encode()) > max_bytes:
+    if len(name.encode()) > max_bytes or len(text) > _LONGEST_READ:
         mark = "-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        name = _cut(name, max_bytes - len(mark)) + mark
+        name = (_cut(name, max_bytes - len(mark)) or "video") + mark
     return name or "video"
 
 
 def _cut(name: str, max_bytes: int) -> str:
     """Cut between characters, so that no accent, joiner or variation mark loses its base."""
     kept = name.encode()[:max_bytes].decode(errors="ignore")
-    while kept and (_is_mark(name[len(kept)]) or kept[-1] == "\u200d"):
+    while kept and len(kept) < len(name) and (_is_mark(name[len(kept)]) or kept[-1] == "\u200d"):
         kept = kept[:-1]
     return kept.rstrip(" .")
 

@@ -23,6 +23,7 @@ from reeldrop.rules import (
     ModelRules,
     SettingsRefused,
     did_you_mean,
+    short,
     shown,
 )
 
@@ -179,11 +180,14 @@ def _items(name: str, data: bytes) -> tuple[list[_Layer], int | None]:
 
 
 def _text_items(text: str) -> Iterator[_Layer]:
-    for number, line in enumerate(_lines(text), start=1):
-        prompt = line.strip()
-        if prompt and not prompt.startswith("#"):
-            column = line.index(prompt) + 1
-            yield {"prompt": _Setting(strict_yaml.Node(prompt, number, column))}
+    found = [
+        (prompt, number, line)
+        for number, line in enumerate(_lines(text), start=1)
+        if (prompt := line.strip()) and not prompt.startswith("#")
+    ]
+    _check_count(max(1, len(found)))  # before more is made of them
+    for prompt, number, line in found:
+        yield {"prompt": _Setting(strict_yaml.Node(prompt, number, line.index(prompt) + 1))}
 
 
 def _documents(text: str) -> list[strict_yaml.Node]:
@@ -331,7 +335,7 @@ class _Reader:
         name = layer["model"].node.value
         if isinstance(name, str) and name in self._rules:
             return name
-        named = f"'{name}'" if isinstance(name, str) else shown(name)
+        named = f"'{short(name)}'" if isinstance(name, str) else shown(name)
         problem = f"there is no model {named} in config.yaml"
         remedy = did_you_mean(str(name), self._rules)
         self._mistakes[layer["model"].mistake(problem, remedy, "model")] = None

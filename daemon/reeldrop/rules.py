@@ -19,6 +19,7 @@ from reeldrop.job import Capabilities, Scalar
 
 MAX_VIDEOS = 1000
 MAX_SEED = 2**63 - 1
+LONGEST_KEY = 100
 Format = Literal["mp4", "gif", "webm"]
 FORMATS: tuple[str, ...] = get_args(Format)
 FILE_KEYS = ("prompts", "priority", "rendered")
@@ -167,7 +168,9 @@ class ModelRules:
             case "extra_forbidden" if key in FILE_KEYS:
                 return f"'{key}' belongs to the whole file, not to one prompt", "move it to the top"
             case "extra_forbidden":
-                return f"unknown key '{key}'", did_you_mean(key, (*self.keys, *FILE_KEYS[:2]))
+                return f"unknown key '{short(key)}'", did_you_mean(
+                    key, (*self.keys, *FILE_KEYS[:2])
+                )
             case "missing":
                 return f"there is no {key} here", f"add `{key}: ...`"
             case "int_type" | "int_from_float" | "float_type" | "string_type" | "bool_type" as kind:
@@ -219,9 +222,15 @@ def check(rules: ModelRules) -> None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the nearest of the known words, if one is near, and all of them."""
     names = list(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    is_near = len(word) <= LONGEST_KEY  # a longer one is no slip, and takes long to compare
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5) if is_near else []
     listed = "known are " + ", ".join(names)
     return f"did you mean '{near[0]}'? {listed}" if near else listed
+
+
+def short(text: str) -> str:
+    """Return a text, or its beginning where it is too long for a message."""
+    return text if len(text) <= 40 else text[:39] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def shown(value: object) -> str:
@@ -232,8 +241,7 @@ def shown(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            text = value if len(value) <= 40 else value[:39] + "\N{HORIZONTAL ELLIPSIS}"
-            return f"the text '{text}'"
+            return f"the text '{short(value)}'"
         case list():
             return "a list"
         case dict():

@@ -211,9 +211,10 @@ class Spool:
 
     def _publish_log(self, job: Job, folder: Path, name: str) -> None:
         """Move the job's log, if there is one, to where people look for it."""
-        if self.log_file(job).exists():
-            durable.fsync_file(self.log_file(job))
-            durable.move_to_free_name(self.log_file(job), folder, name, job.id)
+        log = self.log_file(job)
+        if log.exists():
+            durable.write(log, log.read_bytes(), job.id)  # anew: an fsync of it may have failed
+            durable.move_to_free_name(log, folder, name, job.id)
 
     def set_aside(self, job: Job, name: str, data: bytes, report: str) -> Path:
         """Put a prompt file with what is left of a job, and why, into `_failed/`.

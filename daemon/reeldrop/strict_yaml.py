@@ -113,6 +113,7 @@ class _Events:
         self._text = text
         self._stream: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self.now: Any = None
+        self.nodes = 0
         self.advance()
 
     def at(self, kind: type) -> bool:
@@ -144,7 +145,6 @@ class _Builder:
         self._anchors: dict[str, Node] = {}
         self._sizes: dict[str, int] = {}
         self._open_anchors: set[str] = set()
-        self._nodes = 0
 
     def document(self) -> Node:
         self._events.advance()
@@ -159,7 +159,7 @@ class _Builder:
         if event.tag is not None:
             _fail(event.start_mark, f"the tag {event.tag} is not allowed", "remove it")
         self._check_depth(depth, event)
-        before = self._nodes
+        before = self._events.nodes
         self._count(1, event)
         if event.anchor:
             self._open_anchors.add(event.anchor)
@@ -167,7 +167,7 @@ class _Builder:
         if event.anchor:
             self._open_anchors.discard(event.anchor)
             self._anchors[event.anchor] = node
-            self._sizes[event.anchor] = self._nodes - before
+            self._sizes[event.anchor] = self._events.nodes - before
         return node
 
     def _built(self, event: Any, depth: int) -> Node:
@@ -223,11 +223,11 @@ class _Builder:
             _fail(event.start_mark, "this is nested too deeply", f"use at most {MAX_DEPTH} levels")
 
     def _count(self, nodes: int, event: Any) -> None:
-        self._nodes += nodes
-        if self._nodes > MAX_NODES:
+        self._events.nodes += nodes
+        if self._events.nodes > MAX_NODES:
             _fail(
                 event.start_mark,
-                f"this document unfolds to more than {MAX_NODES:,} values",
+                f"this file unfolds to more than {MAX_NODES:,} values",
                 "use fewer aliases, or split the file",
             )
 

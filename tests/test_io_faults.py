@@ -1,0 +1,139 @@
+"""Disks that fail at each call in turn, and really: `benchmarks/io_faults.py` at small size."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import io_faults
+import pytest
+from io_faults import Bench, Plan, Row
+from zygote import Zygote
+
+STRIDE = 37
+"""Of the calls that can fail, every so-manieth; the benchmark lets each fail."""
+
+ERRORS = {errno.EIO: 1, errno.ENOSPC: 13, errno.EROFS: 9}
+"""Errors, and the first call that fails with each, so that together they meet more calls."""
+
+REWRITES = """\
+import errno, json, os, sys
+from zygote import Fault, _FaultyDisk
+
+folder, marker = sys.argv[1:3]
+_FaultyDisk(Fault(errno.EIO, 3, (folder,), marker, f"{marker}.journal")).install()
+file = open(f"{folder}/a", "wb", buffering=0)
+file.write(b"x")
+try:
+    os.fsync(file.fileno())
+except OSError:
+    if sys.argv[3:]:
+        file = open(f"{folder}/a", "wb", buffering=0)
+        file.write(b"x")
+    os.fsync(file.fileno())
+os.rename(f"{folder}/a", f"{folder}/b")
+"""
+"""A program that syncs again after a failed fsync: as it should with a third argument, or not."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Bench]:
+    """A place for sites, and a process that starts daemons at once."""
+    zygote = Zygote()
+    yield Bench(tmp_path_factory.mktemp("faults"), tiny_pipeline, zygote, retry_seconds=0.5)
+    zygote.close()
+
+
+def harmless(row: Row) -> Row:
+    """Return what a row has to be: as many points, as long, and no harm."""
+    measured = (row.plan, row.points, row.most_errors_per_second, row.longest_seconds)
+    names = ("plan", "points", "most_errors_per_second", "longest_seconds")
+    return Row(**dict(zip(names, measured, strict=True)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
+def test_one_call_that_fails_costs_nothing_but_time(bench: Bench, number: int) -> None:
+    """Whatever call fails once: all comes to its end, and no job is blamed for it."""
+    plan = Plan(number)
+    calls = range(ERRORS[number], 1000, STRIDE)
+    row = io_faults.summary(plan, bench.sweep(plan, calls))
+    assert row.points >= 2
+    assert harmless(row) == row
+
+
+@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
+def test_a_disk_that_fails_for_good_is_waited_for(bench: Bench, number: int) -> None:
+    """From whatever call on all fail: it is told once, and work goes on when the disk is back."""
+    plan = Plan(number, for_good=True)
+    calls = range(ERRORS[number], 1000, STRIDE)
+    row = io_faults.summary(plan, bench.sweep(plan, calls))
+    assert row.points >= 2
+    assert harmless(row) == row
+
+
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+def test_what_cannot_be_read_is_read_later(bench: Bench, for_good: bool) -> None:
+    """A disk that fails to read ends no daemon and no job."""
+    plan = Plan(errno.EIO, for_good, reads=True)
+    row = io_faults.summary(plan, bench.sweep(plan, range(22, 110, STRIDE)))
+    assert row.points >= 2
+    assert harmless(row) == row
+
+
+@pytest.mark.parametrize(
+    ("what", "left", "spool"),
+    [("pages", 2, False), ("inodes", 5, False), ("pages", 0, True)],
+    ids=["results: in a video", "results: no inodes", "spool"],
+)
+def test_a_disk_that_is_really_full_is_waited_for(
+    bench: Bench, what: str, left: int, spool: bool
+) -> None:
+    """However little room is left: work goes on when there is."""
+    point = bench.full(what, left, spool=spool)
+    assert "No space left on device" in point.met
+    assert point.is_clean, point
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["remounted", "broken"])
+def test_a_disk_that_turns_read_only_is_waited_for(bench: Bench, broken: bool) -> None:
+    """Results that really are read-only for a while: nobody is blamed, and the videos come."""
+    (point,) = bench.read_only(broken=broken)
+    assert "Read-only file system" in point.met
+    assert point.is_clean, point
+
+
+def test_system_calls_that_fail_are_waited_for(bench: Bench) -> None:
+    """Every fsync of the whole process fails in the kernel: the same holds."""
+    (point,) = bench.traced("fsync", "EIO")
+    assert "Input/output error" in point.met
+    assert point.is_clean, point
+
+
+def test_a_disk_that_never_comes_back_would_be_noticed(bench: Bench) -> None:
+    """The counting can fail: without the fault's end, both prompt files count as lost."""
+    with io_faults.mounted(bench.base / "gone", "tmpfs", "-t", "tmpfs") as disk:
+        site = dataclasses.replace(bench.site("never", disk / "results"), patience=2.0)
+        fault = io_faults.ReadOnly(disk)
+        point = io_faults.endure_real(site, lambda _pid: fault.begin(), lambda: None)
+    assert (4, 2) == (point.count.lost, point.count.leftover)
+    assert not point.is_clean
+
+
+@pytest.mark.parametrize(("arguments", "breaches"), [([], ["fsync", "rename"]), (["new"], [])])
+def test_a_second_fsync_after_a_failed_one_would_be_noticed(
+    tmp_path: Path, arguments: list[str], breaches: list[str]
+) -> None:
+    """The rule that is watched: after a failed fsync the file is written again from scratch."""
+    folder, marker = tmp_path / "disk", tmp_path / "marker"
+    folder.mkdir()
+    marker.touch()
+    command = [sys.executable, "-c", REWRITES, str(folder), str(marker), *arguments]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent)
+    lines = Path(f"{marker}.journal").read_text().splitlines()
+    found = [call["violation"] for call in map(json.loads, lines) if "violation" in call]
+    assert breaches == found

@@ -1,0 +1,188 @@
+"""An inbox with very many files: what it costs grows no faster than their number.
+
+Counted are calls and bytes, which are the same on every machine; `benchmarks/intake.py` has the
+seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import intake as benchmark
+import pytest
+import soak
+from reeldrop import prompts
+from reeldrop.inbox import Inbox
+from reeldrop.intake import Intake
+from reeldrop.spool import Spool
+from soak import WatchedDaemon
+from test_prompts import RULES
+
+FEW, MANY = 500, 5000
+MOST_BYTES_PER_FILE = 3 * 1024
+"""100,000 files then take less than 300 MB."""
+
+
+def filled(folder: Path, files: int) -> Path:
+    """Return an inbox with that many files, a thousand to a folder."""
+    (folder / "inbox").mkdir(parents=True)
+    benchmark.fill_inbox(folder / "inbox", files)
+    return folder / "inbox"
+
+
+def an_inbox(folder: Path) -> Inbox:
+    """Return what the daemon makes of a folder, where files settle at once."""
+    return Inbox(folder, prompts.SUFFIXES, 0.0, prompts.DEFAULTS_NAME)
+
+
+class CountedEntry:
+    """An entry of a folder that counts how often it is asked for its state."""
+
+    def __init__(self, entry: os.DirEntry[str], counts: dict[str, int]) -> None:
+        self._entry, self._counts = entry, counts
+        self.name, self.path = entry.name, entry.path
+
+    def stat(self, **keywords: Any) -> os.stat_result:
+        self._counts["stat"] += 1
+        return self._entry.stat(**keywords)
+
+    def is_dir(self, **keywords: Any) -> bool:
+        return self._entry.is_dir(**keywords)
+
+
+class CountedFolder:
+    """The real os.scandir, whose entries are counted."""
+
+    def __init__(self, path: Path, counts: dict[str, int], scandir: Callable[..., Any]) -> None:
+        counts["scandir"] += 1
+        self._entries, self._counts = scandir(path), counts
+
+    def __enter__(self) -> Iterator[CountedEntry]:
+        return (CountedEntry(entry, self._counts) for entry in self._entries)
+
+    def __exit__(self, *_: object) -> None:
+        self._entries.close()
+
+
+@pytest.mark.parametrize("files", [FEW, MANY])
+def test_a_scan_asks_for_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """Each folder is listed once and each entry asked for once, in every scan."""
+    box = an_inbox(filled(tmp_path, files))
+    counts, scandir = {"scandir": 0, "stat": 0}, os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: CountedFolder(path, counts, scandir))
+    folders = -(-files // 1000)
+    for scans in (1, 2):
+        box.scan(float(scans))
+        assert {"scandir": scans * (folders + 1), "stat": scans * (folders + files)} == counts
+    assert files == len(box)
+
+
+def calls(function: Callable[[], object]) -> int:
+    """Return how many functions are called, of Python's or of C's, until one returns."""
+    count = 0
+
+    def counted(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.fixture
+def look_through(tmp_path: Path) -> Iterator[Callable[[int], Intake]]:
+    """Return an intake that has looked at an inbox with so many files, and has read them."""
+    made: list[Intake] = []
+
+    def look_through(files: int) -> Intake:
+        folder = filled(tmp_path / str(files), files)
+        place = Spool(tmp_path / str(files) / "spool", folder, tmp_path / str(files) / "failed")
+        place.prepare()
+        intake = Intake(an_inbox(folder), place, RULES, "tiny", 1.0, 1.0, lambda: None)
+        made.append(intake)
+        intake.look(time.monotonic())
+        while intake.due() == 0.0:
+            assert [] == list(intake.refused())
+        return intake
+
+    yield look_through
+    for intake in made:
+        intake.close()
+
+
+def test_a_scan_costs_in_proportion_to_the_files(tmp_path: Path) -> None:
+    """Ten times the files are ten times the work, also where nothing has changed."""
+    few, many = (an_inbox(filled(tmp_path / str(files), files)) for files in (FEW, MANY))
+    for now in (1.0, 2.0):
+        calls_for_few = calls(lambda now=now: few.scan(now))
+        assert calls(lambda now=now: many.scan(now)) < 1.2 * MANY / FEW * calls_for_few
+
+
+def test_claiming_a_file_does_not_cost_more_where_more_wait(
+    look_through: Callable[[int], Intake],
+) -> None:
+    """With ten times the files in the inbox, the next one is found with the same work."""
+
+    def cost(intake: Intake) -> int:
+        claimed = intake.take()
+        assert claimed is not None
+        return calls(lambda: intake.take())
+
+    assert cost(look_through(MANY)) < 2 * cost(look_through(FEW))
+
+
+def test_files_are_claimed_in_order_however_many_there_are(
+    look_through: Callable[[int], Intake],
+) -> None:
+    """None is passed over and none comes twice."""
+    intake = look_through(FEW)
+    taken = []
+    while (job := intake.take()) is not None:
+        taken.append(job.source.name)
+    assert [f"{number:06}.txt" for number in range(FEW)] == taken
+
+
+def test_memory_for_each_file(tmp_path: Path) -> None:
+    """A file that waits takes little memory, and scanning on takes no more of it."""
+    box = an_inbox(filled(tmp_path, MANY))
+    tracemalloc.start()
+    try:
+        box.scan(1.0)
+        box.scan(2.0)  # paths remember what they have been asked
+        before, peak = tracemalloc.get_traced_memory()
+        for now in range(3, 8):
+            box.scan(float(now))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / MANY < MOST_BYTES_PER_FILE
+    assert after < before * 1.01
+
+
+def test_a_daemon_with_many_files(tmp_path: Path, tiny_pipeline: Path) -> None:
+    """It counts them all, shows the first hundred, and takes little memory for each."""
+    site = soak.make_site(tmp_path / "site", tiny_pipeline, settle_seconds=3600.0)
+    daemon = WatchedDaemon(site)
+    try:
+        daemon.await_that(lambda: daemon.events("ready"), 120)
+        before = soak.memory(daemon.process.pid)["VmHWM"]
+        benchmark.fill_inbox(site / "inbox", MANY)
+        daemon.await_that(lambda: benchmark.waiting_count(site) == MANY, 120)
+        after = soak.memory(daemon.process.pid)["VmHWM"]
+    finally:
+        assert 0 == daemon.stop()
+    assert (after - before) * 1024 / MANY < MOST_BYTES_PER_FILE

@@ -1,0 +1,102 @@
+"""A daemon that works for long does not grow: `benchmarks/soak.py` at small size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soak
+from soak import Growth, Sample, WatchedDaemon
+
+JOBS = 150
+LEAKING_JOBS = 60
+EVERY = 0.02
+MAX_MEMORY_GROWTH = 0.10
+"""More than the benchmark allows: after so few jobs the allocator has not come to rest."""
+
+LEAK = """\
+import os, threading
+
+kept, link = [], os.link
+
+def leaking(*arguments, **keywords):
+    kept.append((os.open(os.devnull, os.O_RDONLY), bytearray(b"x" * (1 << 20))))
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return link(*arguments, **keywords)
+
+os.link = leaking
+"""
+"""Python runs a sitecustomize.py at its start: this one makes each link that is made a leak."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, tiny_pipeline: Path) -> Path:
+    """An empty inbox, and a config.yaml with the tiny pipeline."""
+    return soak.make_site(tmp_path / "site", tiny_pipeline)
+
+
+@pytest.fixture
+def daemon(site: Path) -> Iterator[WatchedDaemon]:
+    """A daemon as it is."""
+    daemon = WatchedDaemon(site)
+    yield daemon
+    assert 0 == daemon.stop()
+
+
+@pytest.fixture
+def leaking_daemon(site: Path, tmp_path: Path) -> Iterator[WatchedDaemon]:
+    """A daemon in which every link costs a megabyte, an open file and a thread."""
+    (tmp_path / "sitecustomize.py").write_text(LEAK)
+    daemon = WatchedDaemon(site, {"PYTHONPATH": str(tmp_path)})
+    yield daemon
+    assert 0 == daemon.stop()
+
+
+def test_a_busy_daemon_does_not_grow(daemon: WatchedDaemon, site: Path) -> None:
+    """Open files and threads are as few after many jobs as after few; memory hardly grows."""
+    samples = soak.soak(daemon, site / "inbox", JOBS, EVERY)
+    assert len(samples) >= 40
+    assert [] == Growth.of(samples).leaks(MAX_MEMORY_GROWTH)
+    assert JOBS == len(list((site / "results").glob("*/*.mp4")))
+
+
+def test_a_leak_in_the_daemon_is_found(leaking_daemon: WatchedDaemon, site: Path) -> None:
+    """A daemon that keeps something of each job is caught at each of the three measures."""
+    samples = soak.soak(leaking_daemon, site / "inbox", LEAKING_JOBS, EVERY)
+    assert ["memory", "fds", "threads"] == Growth.of(samples).leaks(MAX_MEMORY_GROWTH)
+
+
+STEADY = [Sample(jobs, 400_000 + jobs % 7 * 1000, 9 + jobs % 3, 9) for jobs in range(1000)]
+
+
+def grown(memory: int = 0, fds: int = 0, threads: int = 0) -> list[Sample]:
+    """Return a steady series that grows by so much from its beginning to its end."""
+    return [
+        Sample(
+            s.jobs,
+            s.rss + memory * s.jobs // 1000,
+            s.fds + fds * s.jobs // 1000,
+            s.threads + threads * s.jobs // 1000,
+        )
+        for s in STEADY
+    ]
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (STEADY, []),
+        (grown(memory=15_000), []),
+        (grown(memory=30_000), ["memory"]),
+        (grown(fds=2), ["fds"]),
+        (grown(threads=2), ["threads"]),
+        (grown(memory=-90_000, fds=-2, threads=-2), []),
+        (list(reversed(grown(memory=-90_000, fds=-2, threads=-2))), ["memory", "fds", "threads"]),
+    ],
+)
+def test_growth_is_told_from_what_comes_and_goes(
+    samples: list[Sample], expected: list[str]
+) -> None:
+    """Memory may grow by 5 %, open files and threads not by one; what is given back is no leak."""
+    assert expected == Growth.of(samples).leaks()

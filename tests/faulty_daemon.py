@@ -1,12 +1,16 @@
 """`reeldrop` with a pipeline that breaks where a prompt says so; everything else is real.
 
-A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back.
+A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back. With
+`--read-only-inbox` as the first argument, no text file can be moved.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
+import os
+import sys
 import threading
 from typing import Any
 
@@ -33,7 +37,19 @@ def _breaking(call: Any) -> Any:
     return wrapper
 
 
+def _stuck(rename: Any) -> Any:
+    def wrapper(source: Any, target: Any) -> None:
+        if str(source).endswith(".txt"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(source))
+        rename(source, target)
+
+    return wrapper
+
+
 PIPELINE.__call__ = _breaking(PIPELINE.__call__)
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--read-only-inbox":
+        del sys.argv[1]
+        os.rename = _stuck(os.rename)
     cli.main()

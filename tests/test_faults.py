@@ -215,3 +215,14 @@ def test_a_replaced_inbox_freezes_the_daemon_until_the_old_one_is_back(
     started.wait_for("inbox_back")
     assert "a.txt" == started.wait_for("job_ended")["prompt_file"]
     assert (site.folder / "impostor/stray.txt").exists()
+
+
+def test_a_drain_does_not_wait_for_an_inbox_that_is_read_only(site: Site) -> None:
+    """Nothing can be taken out of it: that is said once, and the exit code tells."""
+    for name in ("a.txt", "b.txt", "c.txt"):
+        site.drop(name, "a horse\n")
+    run = site.drain(program=(*FAULTY, "--read-only-inbox"))
+    failures = [e for e in map(json.loads, run.stdout.splitlines()) if e["event"] == "claim_failed"]
+    assert (1, 1) == (run.returncode, len(failures))
+    assert "Read-only file system" in failures[0]["reason"]
+    assert ["a.txt", "b.txt", "c.txt"] == sorted(path.name for path in site.inbox.iterdir())

@@ -15,7 +15,7 @@ import pytest
 from io_faults import Bench, Plan, Row
 from zygote import Zygote
 
-STRIDE = 37
+STRIDE = 12
 """Of the calls that can fail, every so-manieth; the benchmark lets each fail."""
 
 ERRORS = {errno.EIO: 1, errno.ENOSPC: 13, errno.EROFS: 9}

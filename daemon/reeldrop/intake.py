@@ -96,7 +96,7 @@ class Intake:
 
     def due(self) -> float:
         """Return when to look again at the latest."""
-        if self._unexamined and not self._is_held():
+        if self._unexamined and not self.is_held_up():
             return 0.0
         return min(self._settles, self._earliest_scan if self._woken else self._next_scan)
 
@@ -165,7 +165,7 @@ class Intake:
         with their priority.
         """
         end = time.monotonic() + (EXAMINE_SECONDS if self._queue else EXAMINE_FIRST_SECONDS)
-        while self._unexamined and time.monotonic() < end and not self._is_held():
+        while self._unexamined and time.monotonic() < end and not self.is_held_up():
             candidate = self._unexamined.pop()
             candidate.examined = True
             defaults: tuple[DefaultsFile, ...] = ()
@@ -183,7 +183,7 @@ class Intake:
                     if job is not None:
                         yield job, error
 
-    def _is_held(self) -> bool:
+    def is_held_up(self) -> bool:
         """Tell whether nothing can be claimed for now, because a disk is in trouble."""
         return time.monotonic() < self._held_until
 
@@ -193,7 +193,7 @@ class Intake:
 
     def take(self) -> Job | None:
         """Claim the file that is next; None if there is none."""
-        while self._queue and not self._is_held():
+        while self._queue and not self.is_held_up():
             _, candidate = heapq.heappop(self._queue)
             if candidate in self._inbox and self._inbox.is_unchanged(candidate):
                 try:

@@ -122,7 +122,7 @@ class OpenJobs:
         first one, the others are rendered one at a time, to find the one that is to blame.
         """
         try:
-            begun = self._results.begun(job)
+            begun = self._results.begun(job) if self._spool.is_begun(job) else {}
             published = {number for number, video in begun.items() if results.is_published(video)}
             log.open_job_file(job.id, self._spool.log_file(job))
         except OSError as error:
@@ -292,7 +292,8 @@ class OpenJobs:
     def fail(self, job: Job, error: Exception) -> None:
         """Set a job's prompt file aside, with what is wrong."""
         try:
-            self._results.clean(job)
+            if self._spool.is_begun(job):
+                self._results.clean(job)
             at = self._spool.fail(job, spool.error_text(job.source, job.id, error, _THEN))
         except OSError as problem:
             self.postpone(job, problem)
@@ -328,7 +329,8 @@ class OpenJobs:
         log.close_job_file(job.id)
         del self._open[job.id]
         try:
-            self._results.clean(job)
+            if opened.failures or opened.begun or job.attempts:
+                self._results.clean(job)
             self._file_away(opened)
         except OSError as error:
             self.postpone(job, error)

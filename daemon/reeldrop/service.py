@@ -207,7 +207,7 @@ class Service:
         return self._drain and not busy and not self._is_anything_left()
 
     def _is_anything_left(self) -> bool:
-        if self._jobs.is_held_up():
+        if self._jobs.is_held_up() or self._intake.is_held_up():
             return False
         in_spool = self._jobs.unfinished(time.monotonic())
         return len(self._jobs) > 0 or not self._intake.is_empty() or in_spool is not None

@@ -171,6 +171,14 @@ class Spool:
         """Forget what was in hand: it was ended on request, and says nothing about the job."""
         self._write_attempts(job.folder, job.attempts)
 
+    def is_begun(self, job: Job) -> bool:
+        """Tell whether anything of a job has ever been in hand; false spares many a look."""
+        try:
+            (job.folder / _ATTEMPTS).stat()
+        except FileNotFoundError:
+            return False
+        return True
+
     def note_ending(self, how: str) -> None:
         """Record how the process ended that had prompts in hand. Not while one is at work."""
         for folder in self._folders():

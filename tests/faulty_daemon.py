@@ -1,7 +1,8 @@
 """`reeldrop` with a pipeline that breaks where a prompt says so; everything else is real.
 
 A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back. With
-`--read-only-inbox` as the first argument, no text file can be moved.
+`--read-only-inbox` as the first argument, no text file can be moved; with `--clock=FILE` the wall
+clock is off by as many days as the file says.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import functools
 import os
 import sys
 import threading
+import time
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 
 import diffusers
-from reeldrop import cli
+from reeldrop import cli, results, service, spool
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 
@@ -46,10 +50,30 @@ def _stuck(rename: Any) -> Any:
     return wrapper
 
 
+class _Jumping(datetime):
+    """A wall clock that is off; what measures durations is the machine's own, as on a real one."""
+
+    file: Path
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(days=int(cls.file.read_text()))
+
+
+def _jump(file: Path) -> None:
+    _Jumping.file = file
+    for module in (results, service, spool):
+        module.datetime = _Jumping  # type: ignore[attr-defined]
+    real = time.time
+    time.time = lambda: real() + 86_400 * int(file.read_text())
+
+
 PIPELINE.__call__ = _breaking(PIPELINE.__call__)
 
 if __name__ == "__main__":
     if sys.argv[1] == "--read-only-inbox":
         del sys.argv[1]
         os.rename = _stuck(os.rename)
+    elif sys.argv[1].startswith("--clock="):
+        _jump(Path(sys.argv.pop(1).removeprefix("--clock=")))
     cli.main()

@@ -16,7 +16,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 _TEMPORARY = (".syncthing.reeldrop-", ".tmp")
@@ -94,13 +94,7 @@ def make_folder(folder: Path) -> None:
 
 def write(path: Path, data: bytes, owner: str) -> None:
     """Write a file of the caller's own, replacing what it wrote there before."""
-    unfinished = temporary(path, f"{owner}-write")
-    try:
-        _write_out(unfinished, data)
-        replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    _write_out(path, data, owner, replace)
 
 
 def write_new(path: Path, data: bytes, owner: str) -> None:
@@ -109,20 +103,22 @@ def write_new(path: Path, data: bytes, owner: str) -> None:
     Raises:
         FileExistsError: the name is taken.
     """
+    _write_out(path, data, owner, rename_new)
+
+
+def _write_out(
+    path: Path, data: bytes, owner: str, into_place: Callable[[Path, Path], None]
+) -> None:
     unfinished = temporary(path, f"{owner}-write")
     try:
-        _write_out(unfinished, data)
-        rename_new(unfinished, path)
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        into_place(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-
-
-def _write_out(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def replace(source: Path, target: Path) -> None:

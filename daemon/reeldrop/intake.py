@@ -32,8 +32,9 @@ EXAMINE_FIRST_SECONDS = 3.0
 SCAN_PAUSE_SECONDS = 0.1
 SETTLE_PAUSE_SECONDS = 2.0
 SCAN_SHARE = 20
-"""After a scan, pause for this many times what it took: it costs at most 5 % of a core. What has
-settled meanwhile is looked for without one, after shorter pauses."""
+"""After a scan, pause for this many times what it took of the processor: it costs at most 5 % of a
+core; and for as long as it took, on a slow share. What has settled meanwhile is looked for without
+a scan, after shorter pauses."""
 
 _Rank = tuple[int, float, str]
 
@@ -126,8 +127,8 @@ class Intake:
                 self._note(f"the inbox can't be read: {error.strerror}")
         self._sort(now)
         settles = self._inbox.seconds_to_settle(now)
-        took = time.thread_time() - began
-        pause = max(SCAN_PAUSE_SECONDS, took * SCAN_SHARE)
+        work, wait = time.thread_time() - began, time.monotonic() - now
+        pause = max(SCAN_PAUSE_SECONDS, work * SCAN_SHARE, wait)
         if settles is None:
             self._settles = math.inf
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,24 @@ def test_write_replaces_what_a_kill_left(tmp_path: Path) -> None:
     durable.write(tmp_path / "a", b"one", "me")
     assert b"one" == (tmp_path / "a").read_bytes()
     assert ["a"] == names(tmp_path)
+
+
+@pytest.mark.parametrize("write", [durable.write, durable.move])
+def test_what_has_its_final_name_is_not_written_to(
+    write: Callable[..., None], tmp_path: Path, elsewhere: Path
+) -> None:
+    """An end between link and unlink leaves a file with both names, and a reader may have it."""
+    final = file(tmp_path / "a", "before")
+    for kind in ("write", "copy"):
+        os.link(final, durable.temporary(final, f"me-{kind}"))
+    with final.open() as reader:
+        if write is durable.write:
+            durable.write(final, b"after", "me")
+        else:
+            final.unlink()
+            durable.move(file(elsewhere / "b", "after"), final, "me")
+        assert "before" == reader.read()
+    assert "after" == final.read_text()
 
 
 def test_write_new_never_overwrites(tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ def temporary(path: Path, owner: str) -> Path:
     return path.with_name(f"{prefix}{owner}{suffix}")
 
 
+def _fresh(unfinished: Path) -> Path:
+    """Free a temporary name that an earlier call has left.
+
+    To write into what has it could change a file under its final name: an end between link and
+    unlink leaves one file with both names.
+    """
+    unfinished.unlink(missing_ok=True)
+    return unfinished
+
+
 def remove_temporaries(folder: Path, owner: str) -> None:
     """Remove what is left in a folder under the temporary names that begin with `owner`."""
     missing = (FileNotFoundError, NotADirectoryError)
@@ -109,9 +119,9 @@ def write_new(path: Path, data: bytes, owner: str) -> None:
 def _write_out(
     path: Path, data: bytes, owner: str, into_place: Callable[[Path, Path], None]
 ) -> None:
-    unfinished = temporary(path, f"{owner}-write")
+    unfinished = _fresh(temporary(path, f"{owner}-write"))
     try:
-        with open(unfinished, "wb") as file:
+        with open(unfinished, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -192,7 +202,7 @@ def move(source: Path, target: Path, owner: str) -> None:
 
 
 def _copy(source: Path, target: Path, owner: str) -> None:
-    unfinished = temporary(target, f"{owner}-copy")
+    unfinished = _fresh(temporary(target, f"{owner}-copy"))
     try:
         shutil.copy2(source, unfinished, follow_symlinks=False)
         fsync_file(unfinished)

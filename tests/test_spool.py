@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import os
 import secrets
 import signal
@@ -405,6 +408,31 @@ def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
     assert sorted([job.id, "unknown"]) == folders.jobs()
     assert [job] == list(folders.open().unfinished())
     assert "kept" == (active / "unknown" / "somebody's.txt").read_text()
+
+
+@pytest.mark.parametrize("call", range(1, 12))
+def test_what_an_error_left_is_tidied_by_the_same_process(
+    call: int, folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever fsync of a job's end fails: the job is there to be ended again, or is no more."""
+    place = folders.open()
+    job = folders.claimed("a.txt", "text")
+    place.log_file(job).write_text("log")
+    calls, fsync = itertools.count(1), os.fsync
+
+    def failing(fd: int) -> None:
+        if next(calls) == call:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with contextlib.suppress(OSError):
+        place.finish(job, tmp_path / "results")
+    for left in place.unfinished():
+        place.finish(left, tmp_path / "results")
+    place.tidy()
+    assert [] == folders.jobs()
+    assert "text" == (tmp_path / "results/a.txt").read_text()
 
 
 def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Path) -> None:

@@ -211,6 +211,7 @@ class Spool:
 
     def finish(self, job: Job, folder: Path) -> Path:
         """Move the job's log and, as the last act, its prompt file into the results folder."""
+        self._is_untidy = True  # until all of it is done
         self._publish_log(job, folder, _LOG)
         name = shortened(job.source.name)
         at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
@@ -244,6 +245,7 @@ class Spool:
 
     def fail(self, job: Job, report: str) -> Path:
         """Move the job's prompt file into `_failed/`, beside a text that says why."""
+        self._is_untidy = True  # until all of it is done
         target = self._place(job, job.source.name)
         self._report(target, report, job)
         self._publish_log(job, target.parent, target.name + LOG_SUFFIX)
@@ -293,7 +295,6 @@ class Spool:
         )
 
     def _forget(self, job: Job) -> None:
-        self._is_untidy = True
         shutil.rmtree(job.folder)
         durable.fsync_folder(self.active)
         self._is_untidy = False

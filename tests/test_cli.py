@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,43 @@ def test_a_daemon_without_its_inbox_does_not_start(site: Site) -> None:
     site.inbox.rmdir()
     ended = site.command("run")
     assert (75, True) == (ended.returncode, str(site.inbox) in ended.stderr)
+
+
+@pytest.mark.parametrize("arguments", [("submit", "a horse"), ("retry", "--all")])
+def test_commands_do_not_make_an_inbox(arguments: tuple[str, ...], site: Site) -> None:
+    """What they put there would be hidden as soon as the share is mounted. Exit code 75."""
+    site.failed.mkdir(parents=True)
+    (site.failed / "a.txt").write_text("a horse\n")
+    (site.failed / "a.txt.error.txt").write_text("What is wrong: nothing\n")
+    site.inbox.rmdir()
+    ended = site.command(*arguments)
+    assert (75, True) == (ended.returncode, "is the share mounted?" in ended.stderr)
+    assert (False, True) == (site.inbox.exists(), (site.failed / "a.txt").exists())
+
+
+def test_cancel_does_all_or_nothing(site: Site) -> None:
+    """One wrong name among several cancels none; a name that is there twice counts once."""
+    site.drop("a.txt", "a horse\n")
+    site.drop("b.txt", "a cow\n")
+    wrong = site.command("cancel", "a.txt", "nope", "b.txt")
+    assert (2, 2) == (wrong.returncode, len(list(site.inbox.iterdir())))
+    right = site.command("cancel", "a.txt", "a.txt", "b.txt")
+    assert (0, 2) == (right.returncode, len(right.stdout.splitlines()))
+    assert "reeldrop retry a.txt" in (site.failed / "a.txt.error.txt").read_text()
+
+
+def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """It was begun and put down; the next start sets it aside without a step of it."""
+    site.drop("slow.yaml", "prompt: slow\nnum_inference_steps: 1000\n")
+    started = daemon()
+    started.wait_for("job_started")
+    assert 0 == started.stop()
+    cancelled = site.command("cancel", "slow.yaml")
+    assert "slow.yaml: is cancelled at the next start\n" == cancelled.stdout
+    events = [json.loads(line)["event"] for line in site.drain().stdout.splitlines()]
+    assert ("job_failed" in events, "job_started" in events) == (True, False)
 
 
 def test_submit_writes_a_prompt_file(site: Site) -> None:

@@ -301,6 +301,27 @@ def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
     assert [[1], [2], [3]] == order
 
 
+def test_a_report_says_what_to_do(place: Place) -> None:
+    """With the command to type, which is another one for what was only cancelled."""
+    job, other = place.claim("a b.txt"), place.claim("c.txt")
+    place.open.fail(job, RenderError("a hiccup"))
+    place.open.fail(other, RenderCancelled("it was cancelled on request"))
+    reports = [
+        (place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in ("a b", "c")
+    ]
+    assert "or, if nothing is wrong with it, run `reeldrop retry 'a b.txt'`." in reports[0]
+    assert "\nRun `reeldrop retry c.txt` to render it after all." in reports[1]
+
+
+def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
+    """A job that waits in the spool for the disk is in nobody's inbox: the status has to say."""
+    job = place.claim("a.txt")
+    place.open.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
+    expected = [("a.txt", "begun; [Errno 28] No space left on device")]
+    assert expected == [(w.prompt_file, w.reason) for w in place.open.begun()]
+    assert "No space left" in place.open.trouble()
+
+
 def test_a_report_names_the_first_mistake(place: Place) -> None:
     """A job that fails as a whole is set aside with its own reason."""
     job = place.claim("a.txt")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop import durable, history, spool, strict_yaml
 from reeldrop import status as daemon_status
 from reeldrop.config import Config
-from reeldrop.errors import ConfigError, Mistake, NoSuchPromptFile, RenderCancelled
+from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavailable
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, folder_name, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Spool
@@ -52,10 +53,9 @@ def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order
     """Write a prompt file into the inbox, whole at once, under a name that nothing has yet.
 
     Raises:
-        ConfigError: there is no inbox.
+        Unavailable: there is no inbox.
     """
-    if not config.inbox.is_dir():
-        raise ConfigError(Mistake(f"there is no folder {config.inbox}", key="inbox"))
+    _require_inbox(config)
     text = strict_yaml.dump({"prompt": prompt, **settings})
     tree = Results(config.results)
     in_hand = {job.source for job in _spool(config).unfinished()}
@@ -75,6 +75,13 @@ def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order
     raise AssertionError("free_names never ends")
 
 
+def _require_inbox(config: Config) -> None:
+    """Refuse to make an inbox: where it is missing, a share is probably not mounted."""
+    if not config.inbox.is_dir():
+        problem = f"there is no folder {config.inbox}; is the share mounted?"
+        raise Unavailable(Mistake(problem, key="inbox"))
+
+
 def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End:
     """Follow an order until it has ended; `observe` is told the daemon's status meanwhile."""
     while not _has_ended(config, order):
@@ -86,7 +93,7 @@ def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End
     error = report.read_text(errors="replace") if report.exists() else ""
     if not videos and not error:
         error = f"{order.source} went away before it was rendered"
-    return End(tuple(sorted(videos)), error)
+    return End(tuple(reversed(videos)), error)
 
 
 def _has_ended(config: Config, order: Order) -> bool:
@@ -140,7 +147,9 @@ def retry(config: Config, names: Iterable[str] | None) -> dict[PurePosixPath, st
 
     Raises:
         NoSuchPromptFile: there is none of that name.
+        Unavailable: there is no inbox.
     """
+    _require_inbox(config)
     known = [failure.name for failure in history.failures(config.failed)]
     chosen = known if names is None else [_named(name, known) for name in names]
     moved = {}
@@ -169,12 +178,12 @@ def cancel(config: Config, names: Iterable[str]) -> dict[PurePosixPath, str]:
     jobs = {str(job.source): job for job in _spool(config).unfinished()}
     waiting = [str(path) for path in _prompt_files(config.inbox)]
     done = {}
-    for name in names:
-        known = _named(name, [*jobs, *waiting])
+    for known in dict.fromkeys([_named(name, [*jobs, *waiting]) for name in names]):
         source = PurePosixPath(known)
         if known in jobs:
             _spool(config).ask_to_cancel(jobs[known])
-            done[source] = "stops after this step"
+            runs = _spool(config).is_locked()
+            done[source] = "stops after this step" if runs else "is cancelled at the next start"
         else:
             done[source] = f"is {_withdraw(config, source)}"
     return done
@@ -185,7 +194,7 @@ def _withdraw(config: Config, source: PurePosixPath) -> Path:
     target = durable.move_to_free_name(
         config.inbox / source, config.failed / source.parent, source.name, _OWNER
     )
-    then = "Run `reeldrop retry` to render it after all."
+    then = f"Run `reeldrop retry {shlex.quote(str(source))}` to render it after all."
     text = spool.error_text(source, "none", RenderCancelled("it was cancelled on request"), then)
     report = target.with_name(target.name + ERROR_SUFFIX)
     durable.write(report, text.encode("utf-8", "backslashreplace"), _OWNER)

@@ -31,10 +31,10 @@ EXAMINE_FIRST_SECONDS = 3.0
 
 SCAN_PAUSE_SECONDS = 0.1
 SETTLE_PAUSE_SECONDS = 2.0
-SCAN_SHARE = 20
-"""After a scan, pause for this many times what it took of the processor: it costs at most 5 % of a
-core; and for as long as it took, on a slow share. What has settled meanwhile is looked for without
-a scan, after shorter pauses."""
+SCAN_SHARE = 40
+"""After a scan, pause for this many times what it took of the processor, so that it costs at most
+2.5 % of a core; and at least for as long as it took, on a slow share. What has settled meanwhile is
+looked for without a scan, after shorter pauses."""
 
 _Rank = tuple[int, float, str]
 
@@ -183,6 +183,10 @@ class Intake:
                     job = self._claim(candidate, defaults)
                     if job is not None:
                         yield job, error
+
+    def trouble(self) -> str:
+        """Return why nothing can be claimed for now; empty if something can."""
+        return self._disk_trouble if self.is_held_up() else ""
 
     def is_held_up(self) -> bool:
         """Tell whether nothing can be claimed for now, because a disk is in trouble."""

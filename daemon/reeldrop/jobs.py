@@ -6,6 +6,7 @@ The service's left hand: ties `spool` and `results` together. Does not render or
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -20,14 +21,11 @@ from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
 from reeldrop.names import SIDECAR_SUFFIX
 from reeldrop.results import Results
 from reeldrop.spool import Spool
+from reeldrop.status import Waiting
 
 _SPOOL = ""
 """Stands for the spool itself among the jobs that are to be tried again."""
 
-_THEN = (
-    "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
-    "run `reeldrop retry`."
-)
 
 _log = structlog.get_logger()
 
@@ -87,7 +85,7 @@ class OpenJobs:
         self._open: dict[str, OpenJob] = {}
         self._retry_at: dict[str, float] = {}
         self._told: dict[str, str] = {}
-        self._disk_trouble = False
+        self._disk_trouble = ""
         self.outcome = Outcome()
 
     def __len__(self) -> int:
@@ -214,7 +212,7 @@ class OpenJobs:
         opened.in_hand.discard(video.number)
         opened.videos += 1
         self.outcome.videos += 1
-        self._disk_trouble = False
+        self._disk_trouble = ""
         file = str(video.files[0])
         _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
         self._close_if_through(opened)
@@ -287,14 +285,29 @@ class OpenJobs:
 
     def is_held_up(self) -> bool:
         """Tell whether nothing new should be begun, because a disk or a share is in trouble."""
-        return self._disk_trouble and bool(self._retry_at)
+        return self.trouble() != ""
+
+    def trouble(self) -> str:
+        """Return why nothing new should be begun; empty if something may."""
+        return self._disk_trouble if self._retry_at else ""
+
+    def begun(self) -> list[Waiting]:
+        """Return the jobs of the spool that are not open: they were begun, and go on later."""
+        with contextlib.suppress(OSError):
+            return [
+                Waiting(shown(job.source), f"begun; {self._told.get(job.id, 'goes on later')}")
+                for job in self._spool.unfinished()
+                if job.id not in self._open
+            ]
+        return []
 
     def fail(self, job: Job, error: Exception) -> None:
         """Set a job's prompt file aside, with what is wrong."""
         try:
             if self._spool.is_begun(job):
                 self._results.clean(job)
-            at = self._spool.fail(job, spool.error_text(job.source, job.id, error, _THEN))
+            then = _then(shown(job.source), error)
+            at = self._spool.fail(job, spool.error_text(job.source, job.id, error, then))
         except OSError as problem:
             self.postpone(job, problem)
             return
@@ -360,7 +373,10 @@ class OpenJobs:
         others = (
             f"The other videos ({opened.videos}) are in {self._results.folder_for(job.source)}."
         )
-        report = spool.error_text(job.source, job.id, failures[0][1], f"{others} {_THEN}")
+        error = failures[0][1]
+        name = shown(job.source.with_name(self._remainder_name(job)))
+        then = f"{others} {_then(name, error)}"
+        report = spool.error_text(job.source, job.id, error, then)
         self._spool.set_aside(job, self._remainder_name(job), left.encode(), report)
 
     def _remainder_name(self, job: Job) -> str:
@@ -374,11 +390,22 @@ class OpenJobs:
 
     def _try_later(self, what: str, error: OSError, event: str, **details: str) -> None:
         self._retry_at[what] = time.monotonic() + self._retry_seconds
-        self._disk_trouble = error.errno in DISK_ERRORS
+        self._disk_trouble = str(error) if error.errno in DISK_ERRORS else ""
         if self._told.get(what) == str(error):
             return  # saying it at each try would fill the log, which may be what fills the disk
         self._told[what] = str(error)
         _log.error(event, **details, reason=str(error), seconds=self._retry_seconds)
+
+
+def _then(name: str, error: Exception) -> str:
+    """Return what a person can do about a prompt file in `_failed/`."""
+    retry = f"`reeldrop retry {shlex.quote(name)}`"
+    if isinstance(error, RenderCancelled):
+        return f"Run {retry} to render it after all."
+    return (
+        "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
+        f"run {retry}."
+    )
 
 
 def _wake(opened: OpenJob, now: float) -> None:

@@ -184,15 +184,21 @@ class ModelRules:
                 return problem, f"use {_number(context['le'])} or less"
             case "multiple_of":
                 multiple = context["multiple_of"]
-                lower = max(multiple, value // multiple * multiple)
                 problem = f"{self.name} can't make a {key} of {value}, only multiples of {multiple}"
-                return problem, f"use {lower} or {lower + multiple}"
+                return problem, f"use {' or '.join(self._near(key, value, multiple))}"
             case "literal_error":
                 return f"there is no format '{value}'", "use " + ", ".join(FORMATS)
             case "too_short":
                 return f"{key} is an empty list", "name at least one, or remove the line"
             case _:
                 return f"{key}: {detail['msg']}", ""
+
+    def _near(self, key: str, value: int, multiple: int) -> list[str]:
+        """Return the multiples next to a number, those that the profile allows."""
+        lower = max(multiple, value // multiple * multiple)
+        both = (lower, lower + multiple)
+        low, high = self.limits.get(key, (None, max(both)))
+        return [str(near) for near in both if (low or 0) <= near <= high] or [str(n) for n in both]
 
 
 def check(rules: ModelRules) -> None:

@@ -28,6 +28,7 @@ from reeldrop.errors import (
     FileError,
     Mistake,
     PromptError,
+    RenderCancelled,
     RenderError,
     Unavailable,
     Unrenderable,
@@ -196,7 +197,8 @@ class Service:
     def _on_signal(self, number: int, _frame: object) -> None:
         # Only this: the queue's put is the one thing that is safe in the middle of anything.
         self._events.put(Stop(signal.Signals(number).name))
-        signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
+        for either in (signal.SIGTERM, signal.SIGINT):  # who asks twice does not want to wait
+            signal.signal(either, signal.SIG_DFL)
 
     def _is_over(self) -> bool:
         if self._rendering:
@@ -442,6 +444,9 @@ class Service:
 
     def _open(self, job: Job) -> None:
         """Read a claimed file, so that its prompts wait for the renderer."""
+        if self._spool.is_cancelled(job):  # meanwhile: it is not begun again for that
+            self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
+            return
         try:
             found = self._intake.read(job)
         except NotDescribed as unknown:
@@ -463,6 +468,7 @@ class Service:
         if not state and now - self._status_written < STATUS_SECONDS:
             return
         self._status_written = now
+        begun = self._jobs.begun()
         waiting, count = self._intake.waiting(now)
         current = Status(
             pid=os.getpid(),
@@ -470,8 +476,8 @@ class Service:
             model=self._model,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
             rendering=self._progress(self._rendering, now) if self._rendering else None,
-            waiting=waiting,
-            waiting_count=count,
+            waiting=(*begun, *waiting)[: status.MAX_WAITING],
+            waiting_count=len(begun) + count,
         )
         if self._rendering is None and not self._loading:
             self._notifier.progress()
@@ -487,6 +493,9 @@ class Service:
             return f"loading {self._loading}"
         if self._shortage:
             return f"paused: {self._shortage}"
+        trouble = self._jobs.trouble() or self._intake.trouble()
+        if trouble:
+            return f"held up: {trouble}; tried again every {self._config.retry_seconds:g} s"
         return self._intake.problem or ("rendering" if self._rendering else "idle")
 
     def _progress(self, batch: Batch, now: float) -> Rendering:

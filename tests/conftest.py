@@ -120,13 +120,19 @@ def site(tmp_path: Path, tiny_pipeline: Path) -> Site:
 class Daemon:
     """A daemon as a process of its own, with its log as a list of events."""
 
-    def __init__(self, site: Site, program: Sequence[str] = REELDROP, **environment: str) -> None:
+    def __init__(
+        self,
+        site: Site,
+        program: Sequence[str] = REELDROP,
+        options: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         self.site = site
         self._log = site.folder / "daemon.log"
         with self._log.open("a") as log:
             self._from = log.tell()
             self.process = subprocess.Popen(
-                [*program, "run", "--config", str(site.folder / "config.yaml")],
+                [*program, "run", *options, "--config", str(site.folder / "config.yaml")],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},

@@ -174,8 +174,24 @@ def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
     assert 0 == started.stop()
     cancelled = site.command("cancel", "slow.yaml")
     assert "slow.yaml: is cancelled at the next start\n" == cancelled.stdout
-    events = [json.loads(line)["event"] for line in site.drain().stdout.splitlines()]
-    assert ("job_failed" in events, "job_started" in events) == (True, False)
+    events = [json.loads(line) for line in site.drain().stdout.splitlines()]
+    ended = {event["event"]: event for event in events}
+    assert ("job_failed" in ended, 0) == (True, ended["job_ended"]["attempts"])
+
+
+def test_what_is_cancelled_after_its_first_video_keeps_that(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """`_failed/` has only what was not rendered, so that a retry doubles nothing."""
+    site.drop("two.yaml", "prompts: [quick, {prompt: slow, num_inference_steps: 1000}]\n")
+    started = daemon()
+    started.wait_for("video_published")
+    assert 0 == started.stop()
+    site.command("cancel", "two.yaml")
+    assert 1 == site.drain().returncode
+    left = (site.failed / "two.yaml").read_text()
+    assert ["prompt: slow"] == [line for line in left.splitlines() if line.startswith("prompt")]
+    assert (site.results / "two/two.yaml").exists()
 
 
 def test_submit_writes_a_prompt_file(site: Site) -> None:

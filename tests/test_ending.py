@@ -27,6 +27,8 @@ with ending.traced(path):
         raise MemoryError("none left")
     if way == "mistake":
         raise ConfigError(Mistake("a wrong key"))
+    if way == "stall on a dead disk":
+        ending.end_stalled(path / "gone", "stalled: nothing went on")
     if way == "stall":
         ending.end_stalled(path, "stalled: nothing went on")
 """
@@ -41,6 +43,7 @@ with ending.traced(path):
         ("error", 1, "MemoryError: none left"),
         ("mistake", 1, ""),
         ("stall", ending.EXIT_STALLED, "stalled: nothing went on"),
+        ("stall on a dead disk", ending.EXIT_STALLED, ending.KILLED),
     ],
 )
 def test_the_next_process_can_tell_how_one_ended(

@@ -245,3 +245,14 @@ def test_a_clock_that_jumps_by_days_loses_nothing(site: Site) -> None:
     assert days[2] < days[0] < days[1], "the clock has jumped"
     assert [] == started.events("stalled")
     assert 0 == started.stop()
+
+
+def test_a_drain_ends_where_its_inbox_vanishes(site: Site) -> None:
+    """It can't be drained now: exit code 75, and nothing is lost."""
+    site.configure("settle_seconds: 30")
+    site.drop("a.txt", "a horse\n")
+    drain = Daemon(site, options=["--drain"])
+    drain.wait_for("ready")
+    site.inbox.rename(site.folder / "away")
+    assert 75 == drain.process.wait(60)
+    assert (site.folder / "away/a.txt").exists()

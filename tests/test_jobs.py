@@ -224,6 +224,35 @@ def test_a_failed_render_is_tried_again_after_a_pause(place: Place) -> None:
     assert [] == place.open.due()
 
 
+def test_what_rests_is_not_in_hand(place: Place) -> None:
+    """A process that ends meanwhile was not ended by it."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.open.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    assert [[2]] == attempts(job)
+    place.open.failed(job.id, batch.prompts[1], RenderError("a hiccup"))
+    assert [] == attempts(job)
+
+
+def test_an_end_that_cannot_be_filed_is_no_attempt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is rendered; that the disk is full now is not the job's fault."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(place.spool, "finish", full)
+    place.publish(batch)
+    assert (0, 1, []) == (len(place.open), place.open.postponed(), attempts(job))
+
+
 def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
     """Trying it again would only take the time of others."""
     job = place.claim("a.txt")
@@ -253,22 +282,28 @@ def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
     assert again.has_suspect()
 
 
-def test_a_stale_remainder_goes_when_a_later_attempt_succeeds(place: Place) -> None:
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("name", ["a.yaml", "a.txt"])
+def test_a_stale_report_goes_when_a_later_attempt_succeeds(
+    name: str, killed: bool, place: Place
+) -> None:
     """A prompt is either in the results or left in `_failed/`, not both."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(2))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.spool.set_aside(job, "a.yaml", b"prompt: p2\n", f"why\n\nJob {job.id}, now\n")
+    place.spool.set_aside(job, name, b"prompt: p2\n", f"why\n\nJob {job.id}, now\n")
+    if not killed:
+        place.open.put_down()
 
-    again = place.again()  # the process was killed before it could move the prompt file
+    again = place.again()  # the process ended before it could move the prompt file
     (unfinished,) = place.spool.unfinished()
     again.open(unfinished, prompts(2))
     place.open = again
-    for _ in range(2):
-        batch = again.next_batch(NOW)
-        assert batch is not None
-        place.publish(batch)
+    while (batch := again.next_batch(NOW)) is not None:
+        for number in range(len(batch.prompts)):
+            place.publish(batch, number)
+    assert 2 == again.outcome.videos
     assert [] == list((place.root / "results/_failed").iterdir())
 
 

@@ -108,6 +108,10 @@ BAD_TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
         ["the key 'seed' is there twice", "line 3", "line 2"],
     ),
     "no_video.mp4": (b"\0\0\0\x18ftypisom no video", ["mp4", "only an mp4 that reeldrop made"]),
+    "hostile.mp4": (
+        b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1free" + b"\x7f" + b"\xff" * 7,
+        ["can't read it", "readable file"],
+    ),
     "_ours.txt": ("a horse\n", ["begin with an underscore", "'_ours.txt'", "another name"]),
     "below/_ours/a.txt": ("a horse\n", ["begin with an underscore", "'_ours'"]),
     "below/bad.yaml": ("prompt: a\nwidth: x\n", ["width must be a whole number", "line 2"]),

@@ -164,6 +164,50 @@ def test_an_attempt_that_was_taken_back_never_counts(folders: Folders) -> None:
     assert [()] == [found.attempts for found in folders.open().unfinished()]
 
 
+def test_what_ended_as_it_should_leaves_nothing_to_blame(folders: Folders) -> None:
+    """An attempt that was left open by an end without a trace of trouble is forgotten."""
+    job = folders.claimed("a.txt")
+    folders.open().begin_attempt(job, [1])
+    folders.open().note_ending("")
+    folders.open().note_ending("Killed")
+    assert [()] == [found.attempts for found in folders.open().unfinished()]
+
+
+def test_a_move_that_succeeds_and_says_that_it_failed(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that loses its answer costs no prompt file: it is where it was moved to."""
+    rename = os.rename
+
+    def forgetful(source: Path, target: Path) -> None:
+        rename(source, target)
+        raise OSError(errno.EIO, "Input/output error")
+
+    (folders.inbox / "a.txt").write_text("text")
+    monkeypatch.setattr(os, "rename", forgetful)
+    job = folders.open().claim(PurePosixPath("a.txt"), ())
+    assert job is not None
+    assert "text" == job.prompt_file.read_text()
+
+
+def test_cancelling_does_not_disturb_an_attempt_that_is_being_recorded(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two are written by two processes, at any time; neither may write over the other."""
+    job, fsync, calls = folders.claimed("a.txt"), os.fsync, itertools.count(1)
+
+    def interrupted(fd: int) -> None:
+        fsync(fd)
+        if next(calls) == 1:
+            folders.open().ask_to_cancel(job)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    folders.open().begin_attempt(job, [7])
+    folders.open().note_ending("Killed")
+    assert [(7,)] == [a.numbers for found in folders.open().unfinished() for a in found.attempts]
+    assert folders.open().is_cancelled(job)
+
+
 def test_cancelling_is_a_file(folders: Folders) -> None:
     """Another process may ask to cancel one job, and only that."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")

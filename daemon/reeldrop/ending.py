@@ -85,7 +85,8 @@ def end_stalled(path: Path, reason: str) -> NoReturn:
 
     Nothing is waited for: a thread that hangs in a driver never comes back.
     """
-    path.write_text(f"{reason}\n")
+    with contextlib.suppress(OSError):  # the disk may be what hangs; then it counts as killed
+        path.write_text(f"{reason}\n")
     print(f"reeldrop: {reason}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(sys.stderr, all_threads=True)
     os._exit(EXIT_STALLED)

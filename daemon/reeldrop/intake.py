@@ -5,6 +5,7 @@ The service's right hand: ties `inbox`, `prompts` and `spool` together and keeps
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import math
@@ -176,8 +177,10 @@ class Intake:
                 self._enqueue(candidate, self._parse(candidate.path, file, defaults).priority)
             except NotDescribed as unknown:
                 self._enqueue(candidate, unknown.priority)
-            except OSError:
-                candidate.examined = False  # it is changing; the next scan decides
+            except OSError as error:
+                candidate.examined = False
+                if self._inbox.is_unchanged(candidate):  # else the next scan decides
+                    self._block(candidate, f"can't be read: {error.strerror}", error)
             except PromptError as error:
                 if self._inbox.is_unchanged(candidate):
                     job = self._claim(candidate, defaults)
@@ -203,8 +206,12 @@ class Intake:
             if candidate in self._inbox and self._inbox.is_unchanged(candidate):
                 try:
                     defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
-                except (PromptError, OSError):  # since it was examined, so it is examined again
+                except PromptError:  # since it was examined, so it is examined again
                     candidate.examined = False
+                    continue
+                except OSError as error:
+                    candidate.examined = False
+                    self._block(candidate, f"can't be read: {error.strerror}", error)
                     continue
                 return self._claim(candidate, defaults)
         return None
@@ -222,15 +229,21 @@ class Intake:
 
     def _claim_failed(self, candidate: Candidate, error: OSError) -> None:
         """Leave a file where it is for now, and all others where the disk is in trouble."""
-        again = time.monotonic() + self._retry_seconds
-        reason = f"can't be taken: {error.strerror}"
-        is_new = candidate.blocked != reason
-        candidate.blocked, candidate.blocked_until = reason, again
+        self._block(candidate, f"can't be taken: {error.strerror}", error)
         if error.errno in DISK_ERRORS:
-            is_new = self._disk_trouble != reason
-            self._disk_trouble, self._held_until = reason, again
-        if is_new:
+            self._held_until = candidate.blocked_until
+
+    def _block(self, candidate: Candidate, reason: str, error: OSError) -> None:
+        """Leave a file where it is for now, and say why: once, where the disk is in trouble."""
+        again = time.monotonic() + self._retry_seconds
+        is_told = reason in (candidate.blocked, self._disk_trouble)
+        if error.errno in DISK_ERRORS:
+            self._disk_trouble = reason
+        if not is_told:
             _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
+        candidate.blocked, candidate.blocked_until = reason, again
+        self._settles = min(self._settles, again)
+        self._listed = None
 
     def read(self, job: Job) -> PromptFile:
         """Return the prompts of a claimed file.
@@ -258,8 +271,15 @@ class Intake:
             else:
                 data = inbox.read_plain(file, prompts.MAX_BYTES)
             return prompts.parse(source.name, data, defaults, self._rules, self._model, draw_seed)
-        except (PromptError, NotDescribed, OSError):
+        except (PromptError, NotDescribed):
             raise
+        except OSError as error:
+            if error.errno in DISK_ERRORS or error.errno == errno.ENOENT:
+                raise
+            mistake = Mistake(
+                f"can't read it: {error.strerror}", "put a plain, readable file there"
+            )
+            raise PromptError(mistake) from None
         except Exception as error:
             _log.exception("unexpected_error", prompt_file=str(source))
             problem = f"reeldrop stumbled over this file: {type(error).__name__}: {error}"

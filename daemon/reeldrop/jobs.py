@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 
 import structlog
 
@@ -21,7 +21,7 @@ from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
 from reeldrop.names import SIDECAR_SUFFIX
 from reeldrop.results import Results
 from reeldrop.spool import Spool
-from reeldrop.status import Waiting
+from reeldrop.status import MAX_WAITING, Waiting
 
 _SPOOL = ""
 """Stands for the spool itself among the jobs that are to be tried again."""
@@ -53,6 +53,7 @@ class OpenJob:
     begun: Mapping[int, Video]
     began: float
     videos: int
+    is_resumed: bool
     is_recorded: bool = False
     in_hand: set[int] = field(default_factory=set)
     resting: list[tuple[float, Batch]] = field(default_factory=list)
@@ -103,10 +104,12 @@ class OpenJobs:
             return None
         try:
             self._spool.tidy()
-            return next((job for job in self._spool.unfinished() if job.id not in in_hand), None)
+            found = next(self._spool.unfinished(in_hand), None)
         except OSError as error:
             self._try_later(_SPOOL, error, "spool_unreadable")
             return None
+        self._told.pop(_SPOOL, None)
+        return found
 
     def due(self) -> list[float]:
         """Return when what failed is to be tried again: postponed jobs, and single prompts."""
@@ -120,14 +123,17 @@ class OpenJobs:
         first one, the others are rendered one at a time, to find the one that is to blame.
         """
         try:
-            begun = self._results.begun(job) if self._spool.is_begun(job) else {}
+            is_resumed = self._spool.is_begun(job)
+            begun = self._results.begun(job) if is_resumed else {}
             published = {number for number, video in begun.items() if results.is_published(video)}
             log.open_job_file(job.id, self._spool.log_file(job))
         except OSError as error:
             self.postpone(job, error)
             return
         left = [prompt for prompt in prompts if prompt.number not in published]
-        opened = OpenJob(job, len(prompts), deque(), begun, time.monotonic(), len(published))
+        opened = OpenJob(
+            job, len(prompts), deque(), begun, time.monotonic(), len(published), is_resumed
+        )
         self._open[job.id] = opened
         crashes = Counter(number for attempt in job.attempts for number in attempt.numbers)
         for prompt in left:
@@ -196,6 +202,7 @@ class OpenJobs:
         """Make the prompts of a batch wait again, each in a batch of its own."""
         opened = self._open[batch.job_id]
         opened.in_hand -= {prompt.number for prompt in batch.prompts}
+        self._let_go(opened)
         alone = [Batch(batch.job_id, (prompt,)) for prompt in batch.prompts]
         opened.waiting.extendleft(reversed(alone))
 
@@ -230,6 +237,7 @@ class OpenJobs:
             _log.warning("video_delayed", **what, seconds=self._retry_seconds)
             at = time.monotonic() + self._retry_seconds
             opened.resting.append((at, Batch(job_id, (prompt,))))
+            self._let_go(opened)
         else:
             _log.error("video_failed", **what)
             opened.failures[prompt.number] = (prompt, error)
@@ -267,6 +275,14 @@ class OpenJobs:
             log.close_job_file(opened.job.id)
             self._take_back_attempt(opened)
 
+    def _let_go(self, opened: OpenJob) -> None:
+        """Record that less is in hand than before, while the job goes on."""
+        with contextlib.suppress(OSError):  # then it counts
+            if opened.in_hand:
+                self._spool.begin_attempt(opened.job, sorted(opened.in_hand))
+            else:
+                self._spool.take_back_attempt(opened.job)
+
     def _take_back_attempt(self, opened: OpenJob) -> None:
         if opened.is_recorded:
             with contextlib.suppress(OSError):  # then it counts
@@ -296,8 +312,7 @@ class OpenJobs:
         with contextlib.suppress(OSError):
             return [
                 Waiting(shown(job.source), f"begun; {self._told.get(job.id, 'goes on later')}")
-                for job in self._spool.unfinished()
-                if job.id not in self._open
+                for job in islice(self._spool.unfinished(self._open), MAX_WAITING)
             ]
         return []
 
@@ -306,11 +321,16 @@ class OpenJobs:
         try:
             if self._spool.is_begun(job):
                 self._results.clean(job)
-            then = _then(shown(job.source), error)
-            at = self._spool.fail(job, spool.error_text(job.source, job.id, error, then))
+            self._set_aside(job, error)
         except OSError as problem:
             self.postpone(job, problem)
-            return
+        else:
+            self._told.pop(job.id, None)
+
+    def _set_aside(self, job: Job, error: Exception) -> None:
+        """Move a job's prompt file into `_failed/`; raises OSError where that can't be done."""
+        then = _then(shown(job.source), error)
+        at = self._spool.fail(job, spool.error_text(job.source, job.id, error, then))
         self.outcome.failed_jobs += 1
         _log.error(
             "job_failed",
@@ -342,10 +362,11 @@ class OpenJobs:
         log.close_job_file(job.id)
         del self._open[job.id]
         try:
-            if opened.failures or opened.begun or job.attempts:
+            if opened.failures or opened.is_resumed:
                 self._results.clean(job)
             self._file_away(opened)
         except OSError as error:
+            self._take_back_attempt(opened)
             self.postpone(job, error)
         else:
             self._told.pop(job.id, None)
@@ -354,13 +375,14 @@ class OpenJobs:
         """Move the prompt file beside its videos, or, where there are none, into `_failed/`."""
         job, failures = opened.job, [opened.failures[n] for n in sorted(opened.failures)]
         if failures and not opened.videos:
-            self.fail(job, failures[0][1])
+            self._set_aside(job, failures[0][1])
             return
         folder = self._results.folder_for(job.source)
         if failures:
             self._set_aside_remainder(opened, failures)
-        elif job.attempts or job.id in self._told:
-            self._spool.take_back_aside(job, self._remainder_name(job))
+        elif opened.is_resumed:  # an earlier try may have got as far as to report a failure
+            for name in {self._remainder_name(job), job.source.name}:
+                self._spool.take_back_aside(job, name)
         self._spool.finish(job, folder)
         self.outcome.failed_jobs += bool(failures)
 

@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from reeldrop.job import Frames
     from reeldrop.renderer import Renderer
 
+MAX_OPEN_JOBS = 256
+"""No more jobs are begun while so many rest or wait to be encoded: each holds a file open."""
+
 BYTES_TO_ENCODE = 1 << 30
 """The renderer pauses while more frames than this wait to be encoded."""
 
@@ -145,6 +148,8 @@ class Service:
                 self._work()
         if self._drain and self._shortage:
             raise Unavailable(Mistake(self._shortage, "make room, or lower it", key="min_free_gib"))
+        if self._drain and self._intake.problem:
+            raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
         return self._jobs.outcome
 
     def _waits_for_the_spool(self, problem: str) -> bool:
@@ -158,7 +163,7 @@ class Service:
         """Blame the end of the process before this one on what it had in hand."""
         if end:
             _log.error("previous_process_ended", reason=end)
-            self._spool.note_ending(end)
+        self._spool.note_ending(end)
 
     def _work(self) -> None:
         self._start()
@@ -166,6 +171,7 @@ class Service:
             while not self._is_over():
                 self._handle_events()
                 self._advance(time.monotonic())
+            self._stopping = True  # also where a drain ends with jobs that are held up
         finally:
             self._end()
 
@@ -211,8 +217,9 @@ class Service:
     def _is_anything_left(self) -> bool:
         if self._jobs.is_held_up() or self._intake.is_held_up():
             return False
+        in_inbox = not (self._intake.problem or self._intake.is_empty())
         in_spool = self._jobs.unfinished(time.monotonic())
-        return len(self._jobs) > 0 or not self._intake.is_empty() or in_spool is not None
+        return len(self._jobs) > 0 or in_inbox or in_spool is not None
 
     def _end(self) -> None:
         self._notifier.stopping()
@@ -296,6 +303,8 @@ class Service:
 
     def _model_loaded(self, event: ModelLoaded) -> None:
         self._end_loading()
+        if self._stopping:
+            return
         try:
             self._rules[event.model] = profiles.model_rules(
                 event.model, self._config, event.capabilities
@@ -312,6 +321,8 @@ class Service:
     def _model_failed(self, model: str, error: Exception) -> None:
         """End the process if this is its own model; else fail the job that asked for it."""
         self._end_loading()
+        if self._stopping:
+            return
         if self._loading_for is None:
             raise error
         _log.error("model_failed", model=model, reason=str(error))
@@ -438,16 +449,18 @@ class Service:
         the disk makes trouble, nothing new is begun.
         """
         job = self._jobs.unfinished(now)
+        if len(self._jobs) >= MAX_OPEN_JOBS:
+            return None
         if len(self._jobs) and (self._jobs.has_suspect() or (job and job.attempts)):
             return None
         return job if job or self._jobs.is_held_up() else self._intake.take()
 
     def _open(self, job: Job) -> None:
         """Read a claimed file, so that its prompts wait for the renderer."""
-        if self._spool.is_cancelled(job):  # meanwhile: it is not begun again for that
-            self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
-            return
         try:
+            if self._spool.is_cancelled(job) and not self._spool.is_begun(job):
+                self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
+                return
             found = self._intake.read(job)
         except NotDescribed as unknown:
             if self._jobs.begin_loading(job):
@@ -461,6 +474,7 @@ class Service:
                 self._jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
         else:
             self._jobs.open(job, found.prompts)
+            self._heed_cancellations()  # before it is begun again
 
     # What others are told
 

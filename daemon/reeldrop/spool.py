@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -125,22 +125,25 @@ class Spool:
         folder.mkdir()
         try:
             durable.write(folder / _RECORD, json.dumps(record).encode(), job_id)
+            durable.fsync_folder(self.active)
             durable.fsync_untrusted(self._inbox / source)  # whoever dropped it may not have
             os.rename(self._inbox / source, folder / source.name)
         except OSError as error:
             self._is_untidy = True
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, FileNotFoundError):
-                return None
-            raise
+            # A share may have moved the file and lost its answer: then it is a job all the same.
+            if not os.path.lexists(folder / source.name):
+                shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(error, FileNotFoundError):
+                    return None
+                raise
         durable.fsync_folder(folder)
-        durable.fsync_folder(self.active)
         durable.fsync_folder((self._inbox / source).parent)
         return self._job(folder)
 
-    def unfinished(self) -> Iterator[Job]:
-        """Yield the jobs in hand, the oldest first."""
-        return (job for folder in self._folders() if (job := self._job(folder)) is not None)
+    def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
+        """Yield the jobs in hand, the oldest first; those `without` are not even read."""
+        folders = (folder for folder in self._folders() if folder.name not in without)
+        return (job for folder in folders if (job := self._job(folder)) is not None)
 
     def _folders(self) -> list[Path]:
         try:
@@ -180,12 +183,15 @@ class Spool:
         return True
 
     def note_ending(self, how: str) -> None:
-        """Record how the process ended that had prompts in hand. Not while one is at work."""
+        """Record how the process ended that had prompts in hand. Not while one is at work.
+
+        An empty `how` says that it ended as it should: what it has left open is forgotten.
+        """
         for folder in self._folders():
             attempts = self._attempts(folder)
             if any(not attempt.ending for attempt in attempts):
                 ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
-                self._write_attempts(folder, ended)
+                self._write_attempts(folder, (a for a in ended if a.ending))
 
     def _attempts(self, folder: Path) -> list[Attempt]:
         with contextlib.suppress(FileNotFoundError):
@@ -203,7 +209,8 @@ class Spool:
 
     def ask_to_cancel(self, job: Job) -> None:
         """Leave word for the daemon that the job shall be cancelled."""
-        durable.write(job.folder / _CANCEL, b"", job.id)
+        # Another process writes here at the same time, under the job's own temporary name.
+        durable.write(job.folder / _CANCEL, b"", f"{job.id}-cancel-{os.getpid()}")
 
     def is_cancelled(self, job: Job) -> bool:
         """Tell whether somebody asked to cancel the job; not where the disk does not answer."""
@@ -241,6 +248,7 @@ class Spool:
         report = target.with_name(target.name + ERROR_SUFFIX)
         if self._reports_on(report, job):
             target.unlink(missing_ok=True)
+            target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
             report.unlink()
 
     def fail(self, job: Job, report: str) -> Path:
@@ -255,7 +263,7 @@ class Spool:
             else:
                 durable.rename_new(job.prompt_file, target)
         except OSError as error:
-            if error.errno != errno.EXDEV:
+            if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
                 raise
             self._keep(job, target, report)
         self._forget(job)
@@ -266,7 +274,7 @@ class Spool:
         refused = self.folder / "refused" / job.id
         durable.make_folder(refused)
         self._report(target, f"{report}It is in {refused}.\n", job)
-        os.rename(job.prompt_file, refused / job.source.name)
+        durable.rename_new(job.prompt_file, refused / job.source.name)
 
     def _place(self, job: Job, name: str) -> Path:
         """Return the first free place in `_failed/`; a place of this very job counts as free."""

@@ -205,21 +205,22 @@ def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
     assert [] == attempts(job)
 
 
-def test_a_failed_render_is_tried_again_after_a_pause(place: Place) -> None:
+@pytest.mark.parametrize("hiccup", [RenderError("a hiccup"), MemoryError("a hiccup")])
+def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exception) -> None:
     """Meanwhile others are rendered; after `max_attempts` it has failed."""
     job, other = place.claim("a.txt"), place.claim("b.txt")
     place.open.open(job, prompts(1))
     place.open.open(other, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.open.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    place.open.failed(job.id, batch.prompts[0], hiccup)
     after = place.open.next_batch(NOW)
     assert after is not None
     assert other.id == after.job_id
     (due,) = place.open.due()
     assert place.open.next_batch(due - 1) is None
     assert batch == place.open.next_batch(due)
-    place.open.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    place.open.failed(job.id, batch.prompts[0], hiccup)
     assert "a hiccup" in (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert [] == place.open.due()
 
@@ -346,6 +347,20 @@ def test_a_report_says_what_to_do(place: Place) -> None:
     ]
     assert "or, if nothing is wrong with it, run `reeldrop retry 'a b.txt'`." in reports[0]
     assert "\nRun `reeldrop retry c.txt` to render it after all." in reports[1]
+
+
+def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place) -> None:
+    """Its prompts are not known any more, and who puts it back would get those videos twice."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.publish(batch, 1)
+    (unfinished,) = place.spool.unfinished()
+    place.again().fail(unfinished, RenderError("its model is gone"))
+    report = (place.root / "results/_failed/a.txt.error.txt").read_text()
+    assert f"these are in {place.root / 'results/a'} already: 2." in report
+    assert (place.root / "results/a/p2.mp4").exists()
 
 
 def test_what_is_begun_but_not_open_is_told(place: Place) -> None:

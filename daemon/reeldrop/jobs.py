@@ -1,12 +1,11 @@
 """The jobs that are open: their batches go out, their videos and failures come in, they end.
 
-The service's left hand: ties `spool` and `results` together. Does not render or encode.
+The service's left hand. Does not render or encode, nor know where files go at the end.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,10 @@ from itertools import groupby, islice
 
 import structlog
 
-from reeldrop import log, results, spool
+from reeldrop import log, results
 from reeldrop.errors import DISK_ERRORS, RenderCancelled, RenderError, Unrenderable
+from reeldrop.filing import Failure, Filing
 from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
-from reeldrop.names import SIDECAR_SUFFIX
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import MAX_WAITING, Waiting
@@ -59,7 +58,7 @@ class OpenJob:
     resting: list[tuple[float, Batch]] = field(default_factory=list)
     tries: Counter[int] = field(default_factory=Counter)
     trouble: OSError | None = None
-    failures: dict[int, tuple[Prompt, Exception]] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
     peak_memory_mib: int = 0
 
 
@@ -80,6 +79,7 @@ class OpenJobs:
     ) -> None:
         self._spool = place
         self._results = tree
+        self._filing = Filing(place, tree)
         self._batch_sizes = batch_sizes
         self._max_attempts = max_attempts
         self._retry_seconds = retry_seconds
@@ -244,7 +244,8 @@ class OpenJobs:
         self._close_if_through(opened)
 
     def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
-        may_pass = isinstance(error, RenderError) and not isinstance(error, Unrenderable)
+        may_pass = isinstance(error, RenderError | MemoryError)
+        may_pass = may_pass and not isinstance(error, Unrenderable)
         few = opened.tries[prompt.number] < self._max_attempts
         return may_pass and few and opened.trouble is None
 
@@ -288,13 +289,6 @@ class OpenJobs:
             with contextlib.suppress(OSError):  # then it counts
                 self._spool.take_back_attempt(opened.job)
 
-    def _put_back(self, opened: OpenJob, error: OSError) -> None:
-        """Close a job without an end, and leave it in the spool for now."""
-        del self._open[opened.job.id]
-        log.close_job_file(opened.job.id)
-        self._take_back_attempt(opened)
-        self.postpone(opened.job, error)
-
     def postponed(self) -> int:
         """Return how many jobs wait in the spool to be tried again."""
         return len(self._retry_at)
@@ -319,90 +313,33 @@ class OpenJobs:
     def fail(self, job: Job, error: Exception) -> None:
         """Set a job's prompt file aside, with what is wrong."""
         try:
-            if self._spool.is_begun(job):
-                self._results.clean(job)
-            self._set_aside(job, error)
+            self._filing.set_aside(job, error)
         except OSError as problem:
             self.postpone(job, problem)
         else:
             self._told.pop(job.id, None)
-
-    def _set_aside(self, job: Job, error: Exception) -> None:
-        """Move a job's prompt file into `_failed/`; raises OSError where that can't be done."""
-        then = _then(shown(job.source), error)
-        at = self._spool.fail(job, spool.error_text(job.source, job.id, error, then))
-        self.outcome.failed_jobs += 1
-        _log.error(
-            "job_failed",
-            job_id=job.id,
-            prompt_file=shown(job.source),
-            reason=str(error),
-            set_aside=str(at),
-        )
+            self.outcome.failed_jobs += 1
 
     def _close_if_through(self, opened: OpenJob) -> None:
         """End a job whose prompts all have their video or their failure."""
-        job = opened.job
         if opened.waiting or opened.resting or opened.in_hand:
             return
-        if opened.trouble is not None:
-            self._put_back(opened, opened.trouble)
-            return
-        _log.info(
-            "job_ended",
-            job_id=job.id,
-            prompt_file=shown(job.source),
-            videos=opened.videos,
-            failed=len(opened.failures),
-            outcome=_outcome(opened),
-            attempts=len(job.attempts) + opened.is_recorded,
-            seconds=round(time.monotonic() - opened.began, 3),
-            peak_memory_mib=opened.peak_memory_mib,
-        )
-        log.close_job_file(job.id)
+        job = opened.job
         del self._open[job.id]
+        if opened.trouble is None:
+            _log_end(opened)
+        log.close_job_file(job.id)
         try:
-            if opened.failures or opened.is_resumed:
-                self._results.clean(job)
-            self._file_away(opened)
+            if opened.trouble is not None:
+                raise opened.trouble
+            failures = [opened.failures[number] for number in sorted(opened.failures)]
+            self._filing.file_away(job, opened.videos, failures, is_resumed=opened.is_resumed)
         except OSError as error:
             self._take_back_attempt(opened)
             self.postpone(job, error)
         else:
             self._told.pop(job.id, None)
-
-    def _file_away(self, opened: OpenJob) -> None:
-        """Move the prompt file beside its videos, or, where there are none, into `_failed/`."""
-        job, failures = opened.job, [opened.failures[n] for n in sorted(opened.failures)]
-        if failures and not opened.videos:
-            self._set_aside(job, failures[0][1])
-            return
-        folder = self._results.folder_for(job.source)
-        if failures:
-            self._set_aside_remainder(opened, failures)
-        elif opened.is_resumed:  # an earlier try may have got as far as to report a failure
-            for name in {self._remainder_name(job), job.source.name}:
-                self._spool.take_back_aside(job, name)
-        self._spool.finish(job, folder)
-        self.outcome.failed_jobs += bool(failures)
-
-    def _set_aside_remainder(
-        self, opened: OpenJob, failures: list[tuple[Prompt, Exception]]
-    ) -> None:
-        """Put a prompt file with just the prompts that are left into `_failed/`."""
-        job = opened.job
-        left = results.remainder_text([prompt for prompt, _ in failures])
-        others = (
-            f"The other videos ({opened.videos}) are in {self._results.folder_for(job.source)}."
-        )
-        error = failures[0][1]
-        name = shown(job.source.with_name(self._remainder_name(job)))
-        then = f"{others} {_then(name, error)}"
-        report = spool.error_text(job.source, job.id, error, then)
-        self._spool.set_aside(job, self._remainder_name(job), left.encode(), report)
-
-    def _remainder_name(self, job: Job) -> str:
-        return f"{job.source.stem}{SIDECAR_SUFFIX}"
+            self.outcome.failed_jobs += bool(failures)
 
     def postpone(self, job: Job, error: OSError) -> None:
         """Leave a job in the spool for now: the disk may be full."""
@@ -419,14 +356,18 @@ class OpenJobs:
         _log.error(event, **details, reason=str(error), seconds=self._retry_seconds)
 
 
-def _then(name: str, error: Exception) -> str:
-    """Return what a person can do about a prompt file in `_failed/`."""
-    retry = f"`reeldrop retry {shlex.quote(name)}`"
-    if isinstance(error, RenderCancelled):
-        return f"Run {retry} to render it after all."
-    return (
-        "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
-        f"run {retry}."
+def _log_end(opened: OpenJob) -> None:
+    """Write the one line that sums a job up."""
+    _log.info(
+        "job_ended",
+        job_id=opened.job.id,
+        prompt_file=shown(opened.job.source),
+        videos=opened.videos,
+        failed=len(opened.failures),
+        outcome=_outcome(opened),
+        attempts=len(opened.job.attempts) + opened.is_recorded,
+        seconds=round(time.monotonic() - opened.began, 3),
+        peak_memory_mib=opened.peak_memory_mib,
     )
 
 

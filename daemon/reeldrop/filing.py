@@ -1,0 +1,104 @@
+"""How a job ends: its prompt file goes beside its videos, or into `_failed/` with the reason.
+
+Ties `spool` and `results` together. Does not know what waits or is in hand.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import structlog
+
+from reeldrop import results, spool
+from reeldrop.errors import RenderCancelled
+from reeldrop.job import Job, Prompt, shown
+from reeldrop.names import SIDECAR_SUFFIX
+from reeldrop.results import Results
+from reeldrop.spool import Spool
+
+Failure = tuple[Prompt, Exception]
+
+_log = structlog.get_logger()
+
+
+class Filing:
+    """Ends jobs. What raises OSError has not ended its job, and may be called again for it."""
+
+    def __init__(self, place: Spool, tree: Results) -> None:
+        self._spool = place
+        self._results = tree
+
+    def file_away(
+        self, job: Job, videos: int, failures: Sequence[Failure], *, is_resumed: bool
+    ) -> None:
+        """End a job that has so many videos, and these failures in the order of its prompts.
+
+        The prompt file goes beside the videos, and of the prompts that failed one is written into
+        `_failed/`; where there are no videos, it goes there itself.
+        """
+        if failures and not videos:
+            self.set_aside(job, failures[0][1])
+            return
+        if failures or is_resumed:
+            self._results.clean(job)
+        if failures:
+            self._set_aside_remainder(job, videos, failures)
+        elif is_resumed:  # an earlier try may have got as far as to report a failure
+            for name in {_remainder_name(job), job.source.name}:
+                self._spool.take_back_aside(job, name)
+        self._spool.finish(job, self._results.folder_for(job.source))
+
+    def set_aside(self, job: Job, error: Exception) -> None:
+        """End a job by moving its prompt file into `_failed/`, with what is wrong."""
+        advice = _advice(shown(job.source), error)
+        if self._spool.is_begun(job):
+            self._results.clean(job)
+            advice = self._published_already(job) + advice
+        at = self._spool.fail(job, spool.error_text(job.source, job.id, error, advice))
+        _log.error(
+            "job_failed",
+            job_id=job.id,
+            prompt_file=shown(job.source),
+            reason=str(error),
+            set_aside=str(at),
+        )
+
+    def _published_already(self, job: Job) -> str:
+        """Return a warning where a file as a whole is set aside though it has videos."""
+        begun = self._results.begun(job)
+        numbers = sorted(n for n, video in begun.items() if results.is_published(video))
+        if not numbers:
+            return ""
+        which = ", ".join(map(str, numbers))
+        return (
+            f"Of its videos, these are in {self._results.folder_for(job.source)} already: {which}. "
+            "Take their prompts out of the file first, or they are rendered again.\n"
+        )
+
+    def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[Failure]) -> None:
+        """Put a prompt file with just the prompts that failed into `_failed/`."""
+        left = results.remainder_text([prompt for prompt, _ in failures])
+        error = failures[0][1]
+        name = shown(job.source.with_name(_remainder_name(job)))
+        advice = (
+            f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
+            f"{_advice(name, error)}"
+        )
+        report = spool.error_text(job.source, job.id, error, advice)
+        self._spool.set_aside(job, _remainder_name(job), left.encode(), report)
+
+
+def _remainder_name(job: Job) -> str:
+    return f"{job.source.stem}{SIDECAR_SUFFIX}"
+
+
+def _advice(name: str, error: Exception) -> str:
+    """Return what a person can do about a prompt file in `_failed/`."""
+    retry = f"`reeldrop retry {shlex.quote(name)}`"
+    if isinstance(error, RenderCancelled):
+        return f"Run {retry} to render it after all."
+    return (
+        "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
+        f"run {retry}."
+    )

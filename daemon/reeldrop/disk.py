@@ -6,6 +6,29 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
+_log = structlog.get_logger()
+
+
+class Room:
+    """Watches whether folders have enough room; `shortage` is the last answer, in words."""
+
+    def __init__(self, folders: Iterable[Path], min_free_gib: float) -> None:
+        self._folders = tuple(folders)
+        self._min_free_gib = min_free_gib
+        self.shortage = ""
+
+    def look(self) -> str:
+        """Look again, and say when the answer is another one than before."""
+        found = shortage(self._folders, self._min_free_gib)
+        if found and not self.shortage:
+            _log.error("paused", reason=found, remedy="work goes on when there is room")
+        elif self.shortage and not found:
+            _log.info("resumed")
+        self.shortage = found
+        return found
+
 
 def shortage(folders: Iterable[Path], min_free_gib: float) -> str:
     """Return which folder has too little room on its file system, in words; empty if none has.

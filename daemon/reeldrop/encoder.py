@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,11 +37,19 @@ small pictures (seen at 64x64) came out differently after something else had bee
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
 
-def encode(frames: Frames, path: Path, format: str, fps: float, settings: str) -> None:
+def encode(
+    frames: Frames,
+    path: Path,
+    format: str,
+    fps: float,
+    settings: str,
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
     """Write frames, (frames, height, width, 3) uint8, as one file.
 
     `format` is mp4 (H.264, plays in every browser, starts before it is loaded whole), webm
-    (VP9), gif, or jpg: a poster, the frame in the middle. mp4 and webm carry `settings`.
+    (VP9), gif, or jpg: a poster, the frame in the middle. mp4 and webm carry `settings`, and
+    `on_frame` is called for each of their frames.
 
     Raises:
         OSError: the file can't be written.
@@ -48,9 +57,9 @@ def encode(frames: Frames, path: Path, format: str, fps: float, settings: str) -
     match format:
         case "mp4":
             options = {"movflags": "+faststart"}
-            _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings)
+            _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings, on_frame)
         case "webm":
-            _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings)
+            _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings, on_frame)
         case "gif":
             images = [Image.fromarray(frame) for frame in frames]
             milliseconds = round(1000 / fps)
@@ -72,6 +81,7 @@ def _write_video(
     container_options: dict[str, str],
     fps: float,
     settings: str,
+    on_frame: Callable[[], None],
 ) -> None:
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format=container_format, options=container_options) as container:
@@ -85,6 +95,7 @@ def _write_video(
             picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
             picture.pts, picture.time_base = number, 1 / rate
             container.mux(stream.encode(picture))
+            on_frame()
         container.mux(stream.encode())
 
 

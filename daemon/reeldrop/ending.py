@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -24,24 +25,44 @@ _FATAL = "Fatal Python error: "
 _LONGEST_LOOK_SECONDS = 10.0
 
 
+def bytes_moved() -> int:
+    """Return how many bytes the process's threads but this one have read and written so far.
+
+    A model that is being loaded or downloaded shows by it that it goes on (proc(5), task/*/io).
+    """
+    own, moved = str(threading.get_native_id()), 0
+    for thread in Path("/proc/self/task").iterdir():
+        if thread.name != own:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                lines = (thread / "io").read_text().splitlines()
+                counts = dict(line.split(": ") for line in lines)
+                moved += sum(int(counts[key]) for key in ("rchar", "wchar", "read_bytes"))
+    return moved
+
+
 class StallWatch:
     """Measures for how long work that should go on has not gone on.
 
-    A process that was itself stopped, or a machine that slept, has lost time that its work never
-    had: between two looks at most ten seconds count.
+    That it goes on, it is told, or it sees that `sign` has changed since the last look. A process
+    that was itself stopped, or a machine that slept, has lost time that its work never had:
+    between two looks at most ten seconds count.
     """
 
     def __init__(self, limit_seconds: float) -> None:
         self._limit = limit_seconds
         self._idle = 0.0
         self._last_look = 0.0
+        self._sign = 0
 
     def progress(self) -> None:
         """Work has gone on."""
         self._idle = 0.0
 
-    def is_stalled(self, now: float, *, busy: bool) -> bool:
+    def is_stalled(self, now: float, *, busy: bool, sign: int = 0) -> bool:
         """Tell whether busy work has made no progress for too long. `now` is monotonic."""
+        if sign != self._sign:
+            self._sign = sign
+            self.progress()
         passed = min(now - self._last_look, _LONGEST_LOOK_SECONDS) if self._last_look else 0.0
         self._last_look = now
         self._idle = self._idle + passed if busy else 0.0

@@ -13,14 +13,13 @@ import queue
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from reeldrop import disk, encoder, ending, profiles, prompts, status
+from reeldrop import ending, profiles, prompts, status
+from reeldrop.disk import Room
 from reeldrop.ending import StallWatch
 from reeldrop.errors import (
     DISK_ERRORS,
@@ -43,12 +42,9 @@ from reeldrop.job import (
     Job,
     ModelFailed,
     ModelLoaded,
-    Prompt,
-    Rendered,
     RendererEnded,
     StepDone,
     Stop,
-    Video,
     VideoFailed,
     VideoPublished,
     Wake,
@@ -57,6 +53,7 @@ from reeldrop.job import (
 from reeldrop.jobs import OpenJobs, Outcome
 from reeldrop.notify import Notifier
 from reeldrop.prompts import NotDescribed
+from reeldrop.publishing import Publisher
 from reeldrop.results import Results
 from reeldrop.rules import ModelRules
 from reeldrop.spool import Spool
@@ -64,7 +61,6 @@ from reeldrop.status import Rendering, Status
 
 if TYPE_CHECKING:
     from reeldrop.config import Config
-    from reeldrop.job import Frames
     from reeldrop.renderer import Renderer
 
 MAX_OPEN_JOBS = 256
@@ -117,13 +113,12 @@ class Service:
             config.max_attempts,
             config.retry_seconds,
         )
-        self._stall = StallWatch(config.stall_seconds)
-        self._shortage = ""
+        self._room = Room((config.results, config.spool), config.min_free_gib)
+        self._renderer_stall = StallWatch(config.stall_seconds)
+        self._encoder_stall = StallWatch(config.stall_seconds)
         self._rendering: Batch | None = None
         self._loading: str | None = None
         self._loading_for: Job | None = None
-        self._encoding = 0
-        self._bytes_to_encode = 0
         self._stopping = False
         self._is_ready = False
         self._step = 0
@@ -146,8 +141,10 @@ class Service:
             self._look_back(ending.how_it_ended(trace))
             with ending.traced(trace):
                 self._work()
-        if self._drain and self._shortage:
-            raise Unavailable(Mistake(self._shortage, "make room, or lower it", key="min_free_gib"))
+        if self._drain and self._room.shortage:
+            raise Unavailable(
+                Mistake(self._room.shortage, "make room, or lower it", key="min_free_gib")
+            )
         if self._drain and self._intake.problem:
             raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
         return self._jobs.outcome
@@ -196,7 +193,7 @@ class Service:
             self._config.retry_seconds,
             lambda: self._events.put(Wake()),
         )
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._publisher = Publisher(self._results, self._events.put)
         self._renderer = self._make_renderer(self._events.put)
         self._load(self._model)
 
@@ -211,7 +208,7 @@ class Service:
             return False
         if self._stopping:
             return True
-        busy = self._encoding or self._loading
+        busy = self._publisher.videos or self._loading
         return self._drain and not busy and not self._is_anything_left()
 
     def _is_anything_left(self) -> bool:
@@ -223,7 +220,7 @@ class Service:
 
     def _end(self) -> None:
         self._notifier.stopping()
-        self._encoder.shutdown(cancel_futures=True)  # what is not encoded is rendered again
+        self._publisher.close()  # what is not encoded yet is rendered again
         if not self._loading and not self._rendering:
             self._renderer.close()
         self._intake.close()
@@ -272,7 +269,7 @@ class Service:
             case StepDone():
                 self._step = event.step
                 self._notifier.progress()
-                self._stall.progress()
+                self._renderer_stall.progress()
             case BatchRendered():
                 self._batch_rendered(event)
             case BatchFailed():
@@ -280,10 +277,10 @@ class Service:
             case RendererEnded():
                 raise event.error
             case VideoPublished():
-                self._encoded(event.bytes)
+                self._publisher.is_through(event)
                 self._jobs.published(event.video)
             case VideoFailed():
-                self._encoded(event.bytes)
+                self._publisher.is_through(event)
                 self._jobs.failed(event.job_id, event.prompt, event.error)
 
     def _stop(self, event: Stop) -> None:
@@ -330,44 +327,15 @@ class Service:
 
     def _batch_rendered(self, event: BatchRendered) -> None:
         self._rendering = None
-        self._stall.progress()
         answers = zip(event.batch.prompts, event.frames, event.rendered, strict=True)
         for prompt, frames, rendered in answers:
             self._jobs.rendered(event.batch.job_id, rendered)
-            self._publish(event.batch.job_id, prompt, frames, rendered)
-
-    def _publish(self, job_id: str, prompt: Prompt, frames: Frames, rendered: Rendered) -> None:
-        """Let the encoder's thread make the video, and tell when it is in the results."""
-
-        def encode(path: Path, format: str, settings: str) -> None:
-            encoder.encode(frames, path, format, prompt.fps, settings)
-
-        def tell(publication: Future[Video]) -> None:
-            if publication.cancelled():
-                return
-            error = publication.exception()
-            if isinstance(error, Exception):
-                self._events.put(VideoFailed(job_id, prompt, error, frames.nbytes))
-            else:
-                self._events.put(VideoPublished(publication.result(), frames.nbytes))
-
-        self._encoding += 1
-        self._bytes_to_encode += frames.nbytes
-        opened = self._jobs[job_id]
-        earlier = opened.begun.get(prompt.number)
-        publication = self._encoder.submit(
-            self._results.publish, opened.job, prompt, rendered, encode, earlier
-        )
-        publication.add_done_callback(tell)
-
-    def _encoded(self, size: int) -> None:
-        self._encoding -= 1
-        self._bytes_to_encode -= size
-        self._stall.progress()
+            opened = self._jobs[event.batch.job_id]
+            earlier = opened.begun.get(prompt.number)
+            self._publisher.publish(opened.job, prompt, frames, rendered, earlier)
 
     def _batch_failed(self, event: BatchFailed) -> None:
         self._rendering = None
-        self._stall.progress()
         if isinstance(event.error, FileError) and event.batch.model == self._model:
             raise event.error  # its own model can't be loaded any more
         if self._stopping:
@@ -383,7 +351,7 @@ class Service:
 
     def _advance(self, now: float) -> None:
         """Do all that can be done now without waiting."""
-        self._look_after_the_renderer(now)
+        self._look_for_hangs(now)
         self._look_after_the_disk(now)
         if not self._stopping:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
@@ -395,27 +363,29 @@ class Service:
             self._keep_rendering(now)
         self._report(now)
 
-    def _look_after_the_renderer(self, now: float) -> None:
-        """End the process if a render or the encoding hangs: systemd starts another."""
-        busy = self._rendering is not None or self._encoding > 0
-        if self._stall.is_stalled(now, busy=busy):
-            what = f"rendering, in step {self._step}" if self._rendering else "encoding"
-            reason = f"stalled: nothing went on for {self._config.stall_seconds:g} s while {what}"
-            _log.critical("stalled", reason=reason)
-            ending.end_stalled(self._config.spool / ending.FILE_NAME, reason)
+    def _look_for_hangs(self, now: float) -> None:
+        """End the process if the renderer or the encoder hangs: systemd starts another."""
+        sign = ending.bytes_moved() if self._loading else 0
+        if self._renderer_stall.is_stalled(now, busy=self._is_renderer_busy(), sign=sign):
+            if self._loading:
+                self._end_stalled(f"loading {self._loading}")
+            self._end_stalled(f"rendering, in step {self._step}")
+        sign, busy = self._publisher.signs_of_life, self._publisher.videos > 0
+        if self._encoder_stall.is_stalled(now, busy=busy, sign=sign):
+            self._end_stalled("encoding")
+
+    def _end_stalled(self, what: str) -> NoReturn:
+        reason = f"stalled: nothing went on for {self._config.stall_seconds:g} s while {what}"
+        _log.critical("stalled", reason=reason)
+        ending.end_stalled(self._config.spool / ending.FILE_NAME, reason)
+
+    def _is_renderer_busy(self) -> bool:
+        return self._rendering is not None or self._loading is not None
 
     def _look_after_the_disk(self, now: float) -> None:
         """Begin nothing new where the disk is too full, until it is not."""
-        if now - self._status_written < STATUS_SECONDS:
-            return
-        folders = (self._config.results, self._config.spool)
-        found = disk.shortage(folders, self._config.min_free_gib)
-        if found and not self._shortage:
-            _log.error("paused", reason=found, remedy="work goes on when there is room")
-        elif self._shortage and not found:
-            _log.info("resumed")
-        self._shortage = found
-        self._stopping = self._stopping or (self._drain and found != "")
+        if self._is_report_due(now) and self._room.look() and self._drain:
+            self._stopping = True
 
     def _keep_rendering(self, now: float) -> None:
         while self._is_renderer_free() and self._render_next(now):
@@ -427,8 +397,8 @@ class Service:
             self._renderer.cancel()
 
     def _is_renderer_free(self) -> bool:
-        busy = self._rendering or self._loading or not self._is_ready or self._shortage
-        return not busy and self._bytes_to_encode < BYTES_TO_ENCODE
+        kept = self._is_renderer_busy() or not self._is_ready or self._room.shortage
+        return not kept and self._publisher.bytes < BYTES_TO_ENCODE
 
     def _render_next(self, now: float) -> bool:
         """Give the renderer its next batch, or open a job; tell whether there was anything."""
@@ -478,8 +448,11 @@ class Service:
 
     # What others are told
 
+    def _is_report_due(self, now: float) -> bool:
+        return now - self._status_written >= STATUS_SECONDS
+
     def _report(self, now: float, state: str = "") -> None:
-        if not state and now - self._status_written < STATUS_SECONDS:
+        if not state and not self._is_report_due(now):
             return
         self._status_written = now
         begun = self._jobs.begun()
@@ -505,8 +478,8 @@ class Service:
             return "stopping"
         if self._loading:
             return f"loading {self._loading}"
-        if self._shortage:
-            return f"paused: {self._shortage}"
+        if self._room.shortage:
+            return f"paused: {self._room.shortage}"
         trouble = self._jobs.trouble() or self._intake.trouble()
         if trouble:
             return f"held up: {trouble}; tried again every {self._config.retry_seconds:g} s"

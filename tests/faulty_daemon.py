@@ -2,7 +2,8 @@
 
 A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back. With
 `--read-only-inbox` as the first argument, no text file can be moved; with `--clock=FILE` the wall
-clock is off by as many days as the file says.
+clock is off by as many days as the file says; with `--hang-loading=PATH` the model of that folder
+is never loaded; with `--hang-encoding` no video is ever encoded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-from reeldrop import cli, results, service, spool
+from reeldrop import cli, encoder, results, service, spool
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 
@@ -68,12 +69,30 @@ def _jump(file: Path) -> None:
     time.time = lambda: real() + 86_400 * int(file.read_text())
 
 
+def _hang_loading(folder: str) -> None:
+    load = diffusers.DiffusionPipeline.from_pretrained
+
+    def hanging(location: str, **arguments: Any) -> Any:
+        return threading.Event().wait() if location == folder else load(location, **arguments)
+
+    diffusers.DiffusionPipeline.from_pretrained = hanging
+
+
+def _hang_encoding() -> None:
+    encoder.encode = lambda *_: threading.Event().wait()
+
+
 PIPELINE.__call__ = _breaking(PIPELINE.__call__)
 
 if __name__ == "__main__":
     if sys.argv[1] == "--read-only-inbox":
         del sys.argv[1]
         os.rename = _stuck(os.rename)
+    elif sys.argv[1].startswith("--hang-loading="):
+        _hang_loading(sys.argv.pop(1).removeprefix("--hang-loading="))
+    elif sys.argv[1] == "--hang-encoding":
+        del sys.argv[1]
+        _hang_encoding()
     elif sys.argv[1].startswith("--clock="):
         _jump(Path(sys.argv.pop(1).removeprefix("--clock=")))
     cli.main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,27 @@ def test_a_process_that_was_stopped_itself_has_not_stalled() -> None:
     watch = StallWatch(LIMIT)
     watch.is_stalled(100.0, busy=True)
     assert not watch.is_stalled(100.0 + 86_400, busy=True)
+
+
+def test_a_sign_of_life_is_progress() -> None:
+    """Where nobody tells of progress, a count that changes does."""
+    watch = StallWatch(LIMIT)
+    looks = [watch.is_stalled(float(s), busy=True, sign=s // 20) for s in range(100, 200)]
+    assert not any(looks)
+    assert any(watch.is_stalled(float(s), busy=True, sign=9) for s in range(200, 240))
+
+
+def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
+    """A model that is loaded is read; what this thread does says nothing of the loading."""
+    large = tmp_path / "weights"
+    large.write_bytes(bytes(3 << 20))
+    before = ending.mebibytes_moved()
+    large.read_bytes()
+    assert before == ending.mebibytes_moved()
+    reader = threading.Thread(target=lambda: (large.read_bytes(), read.set(), done.wait()))
+    read, done = threading.Event(), threading.Event()
+    reader.start()
+    read.wait()
+    assert before + 2 <= ending.mebibytes_moved() <= before + 6
+    done.set()
+    reader.join()

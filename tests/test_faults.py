@@ -33,12 +33,12 @@ class Restarted:
     events: list[dict[str, Any]]
 
 
-def restarted(site: Site) -> Restarted:
+def restarted(site: Site, *options: str) -> Restarted:
     """Start daemons with a faulty pipeline, one after the other, until one ends by itself."""
     made = Restarted(site, [], [], [])
     while not made.exit_codes or made.exit_codes[-1] not in (0, 1):
         assert len(made.exit_codes) < 6
-        run = site.drain(program=FAULTY)
+        run = site.drain(program=(*FAULTY, *options))
         made.exit_codes.append(run.returncode)
         made.stderr.append(run.stderr)
         made.events += [json.loads(line) for line in run.stdout.splitlines()]
@@ -105,6 +105,34 @@ def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
     report = (hung.site.failed / "a.txt.error.txt").read_text()
     assert "stalled: nothing went on for 5 s while rendering, in step 0" in report
     assert (hung.site.results / "b/a_horse.mp4").exists()
+
+
+def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
+    site: Site, tiny_pipeline: Path
+) -> None:
+    """What asked for it fails after `max_attempts`; what did not is rendered."""
+    with (site.folder / "config.yaml").open("a") as config:
+        config.write(f"  second:\n    path: {tiny_pipeline}/../hangs\n")
+    site.configure("max_attempts: 2", "stall_seconds: 5")
+    site.drop("a.yaml", "prompt: a horse\nmodel: second\n")
+    site.drop("b.txt", "a horse\n")
+    made = restarted(site, f"--hang-loading={tiny_pipeline.parent}/hangs")
+    assert [70, 70, 1] == made.exit_codes
+    report = (site.failed / "a.yaml.error.txt").read_text()
+    assert 2 == report.count("stalled: nothing went on for 5 s while loading second")
+    assert (site.results / "b/a_horse.mp4").exists()
+
+
+def test_a_hung_encoder_ends_the_process_though_rendering_goes_on(site: Site) -> None:
+    """Else frames would pile up behind it, and no video would ever be published."""
+    site.configure("max_attempts: 1", "stall_seconds: 5")
+    site.drop("a.txt", "a horse\n")
+    site.drop("b.yaml", "prompt: b\nnum_inference_steps: 1000\nnum_frames: 32\n")
+    run = site.drain(program=(*FAULTY, "--hang-encoding"))
+    assert 70 == run.returncode
+    assert "stalled: nothing went on for 5 s while encoding" in run.stderr
+    (job,) = (path.parent for path in site.spool.glob("active/*/a.txt"))
+    assert [1] == json.loads((job / "attempts.json").read_text())[-1]["numbers"]
 
 
 @pytest.fixture

@@ -25,10 +25,11 @@ _FATAL = "Fatal Python error: "
 _LONGEST_LOOK_SECONDS = 10.0
 
 
-def bytes_moved() -> int:
-    """Return how many bytes the process's threads but this one have read and written so far.
+def mebibytes_moved() -> int:
+    """Return how much the process's threads but this one have read and written so far.
 
     A model that is being loaded or downloaded shows by it that it goes on (proc(5), task/*/io).
+    Single bytes would not: the thread that hears of the inbox's events reads some all the time.
     """
     own, moved = str(threading.get_native_id()), 0
     for thread in Path("/proc/self/task").iterdir():
@@ -37,7 +38,7 @@ def bytes_moved() -> int:
                 lines = (thread / "io").read_text().splitlines()
                 counts = dict(line.split(": ") for line in lines)
                 moved += sum(int(counts[key]) for key in ("rchar", "wchar", "read_bytes"))
-    return moved
+    return moved >> 20
 
 
 class StallWatch:

@@ -365,7 +365,7 @@ class Service:
 
     def _look_for_hangs(self, now: float) -> None:
         """End the process if the renderer or the encoder hangs: systemd starts another."""
-        sign = ending.bytes_moved() if self._loading else 0
+        sign = ending.mebibytes_moved() if self._loading else 0
         if self._renderer_stall.is_stalled(now, busy=self._is_renderer_busy(), sign=sign):
             if self._loading:
                 self._end_stalled(f"loading {self._loading}")

@@ -3,7 +3,7 @@
 A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back. With
 `--read-only-inbox` as the first argument, no text file can be moved; with `--clock=FILE` the wall
 clock is off by as many days as the file says; with `--hang-loading=PATH` the model of that folder
-is never loaded; with `--hang-encoding` no video is ever encoded.
+is never loaded; with `--hang-encoding` no video is ever encoded, and two jobs may be open.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def _hang_loading(folder: str) -> None:
 
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
+    service.MAX_OPEN_JOBS = 2
 
 
 PIPELINE.__call__ = _breaking(PIPELINE.__call__)

@@ -33,12 +33,12 @@ class Restarted:
     events: list[dict[str, Any]]
 
 
-def restarted(site: Site, *options: str) -> Restarted:
+def restarted(site: Site) -> Restarted:
     """Start daemons with a faulty pipeline, one after the other, until one ends by itself."""
     made = Restarted(site, [], [], [])
     while not made.exit_codes or made.exit_codes[-1] not in (0, 1):
         assert len(made.exit_codes) < 6
-        run = site.drain(program=(*FAULTY, *options))
+        run = site.drain(program=FAULTY)
         made.exit_codes.append(run.returncode)
         made.stderr.append(run.stderr)
         made.events += [json.loads(line) for line in run.stdout.splitlines()]
@@ -107,20 +107,41 @@ def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
     assert (hung.site.results / "b/a_horse.mp4").exists()
 
 
+@pytest.fixture
+def hanging_model(site: Site, tiny_pipeline: Path) -> tuple[str, ...]:
+    """A second profile, and the program that hangs when it loads that."""
+    second = site.folder / "second"
+    second.symlink_to(tiny_pipeline)
+    with (site.folder / "config.yaml").open("a") as config:
+        config.write("  second: {path: second, variant: fp16, defaults: {num_frames: 2}}\n")
+    site.drop("a.yaml", "prompt: a horse\nmodel: second\n")
+    return (*FAULTY, f"--hang-loading={second}")
+
+
 def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
-    site: Site, tiny_pipeline: Path
+    site: Site, hanging_model: tuple[str, ...]
 ) -> None:
     """What asked for it fails after `max_attempts`; what did not is rendered."""
-    with (site.folder / "config.yaml").open("a") as config:
-        config.write(f"  second:\n    path: {tiny_pipeline}/../hangs\n")
     site.configure("max_attempts: 2", "stall_seconds: 5")
-    site.drop("a.yaml", "prompt: a horse\nmodel: second\n")
     site.drop("b.txt", "a horse\n")
-    made = restarted(site, f"--hang-loading={tiny_pipeline.parent}/hangs")
-    assert [70, 70, 1] == made.exit_codes
+    exit_codes = [site.drain(program=hanging_model).returncode for _ in range(3)]
+    assert [70, 70, 1] == exit_codes
     report = (site.failed / "a.yaml.error.txt").read_text()
     assert 2 == report.count("stalled: nothing went on for 5 s while loading second")
     assert (site.results / "b/a_horse.mp4").exists()
+
+
+def test_a_stop_while_a_model_is_loaded_for_a_job_costs_it_nothing(
+    site: Site, hanging_model: tuple[str, ...]
+) -> None:
+    """However long the loading takes; the next start goes on with the job."""
+    stopped = Daemon(site, program=hanging_model)
+    await_that(lambda: list(site.spool.glob("active/*/attempts.json")), "the loading")
+    assert 0 == stopped.stop()
+    resumed = site.drain()
+    started = [json.loads(line) for line in resumed.stdout.splitlines() if "job_started" in line]
+    assert (0, [1]) == (resumed.returncode, [event["attempt"] for event in started])
+    assert (site.results / "a/a_horse.mp4").exists()
 
 
 def test_a_hung_encoder_ends_the_process_though_rendering_goes_on(site: Site) -> None:
@@ -133,6 +154,16 @@ def test_a_hung_encoder_ends_the_process_though_rendering_goes_on(site: Site) ->
     assert "stalled: nothing went on for 5 s while encoding" in run.stderr
     (job,) = (path.parent for path in site.spool.glob("active/*/a.txt"))
     assert [1] == json.loads((job / "attempts.json").read_text())[-1]["numbers"]
+
+
+def test_so_many_jobs_are_open_and_no_more(site: Site) -> None:
+    """Behind a slow encoder, the others stay in the inbox, where their owners can edit them."""
+    site.configure("stall_seconds: 5")
+    for name in ("a", "b", "c", "d"):
+        site.drop(f"{name}.txt", "a horse\n")
+    run = site.drain(program=(*FAULTY, "--hang-encoding"))
+    assert (70, 2) == (run.returncode, run.stdout.count("job_started"))
+    assert ["c.txt", "d.txt"] == sorted(path.name for path in site.inbox.iterdir())
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ class Place:
         finished, set_aside = [], []
         with self.intake() as intake:
             while intake.due() == 0.0:  # there are files that it has not read yet
-                for job, error in intake.refused():
+                for job, error in intake.refused(patient=True):
                     report = spool.error_text(job.source, job.id, error, "Then.")
                     set_aside.append(self.spool.fail(job, report))
             while (job := intake.take()) is not None:

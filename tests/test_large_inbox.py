@@ -116,7 +116,7 @@ def look_through(tmp_path: Path) -> Iterator[Callable[[int], Intake]]:
         made.append(intake)
         intake.look(time.monotonic())
         while intake.due() == 0.0:
-            assert [] == list(intake.refused())
+            assert [] == list(intake.refused(patient=True))
         return intake
 
     yield look_through

@@ -100,7 +100,8 @@ class Intake:
         """Return when to look again at the latest."""
         if self._unexamined and not self.is_held_up():
             return 0.0
-        return min(self._settles, self._earliest_scan if self._woken else self._next_scan)
+        scan = self._earliest_scan if self._woken else self._next_scan
+        return min(self._settles, scan, self._held_until if self.is_held_up() else math.inf)
 
     def is_empty(self) -> bool:
         """Tell whether the inbox has been looked through, and nothing is in it to be claimed."""
@@ -160,13 +161,14 @@ class Intake:
             self._watch = self._make_watch()
         self.problem = problem
 
-    def refused(self) -> Iterator[tuple[Job, PromptError]]:
+    def refused(self, *, patient: bool) -> Iterator[tuple[Job, PromptError]]:
         """Read newly settled files, and yield those that can't be rendered, already claimed.
 
         So their authors hear of it at once, whatever is being rendered. The others are noted
-        with their priority.
+        with their priority. A `patient` caller has time until the first of them is known.
         """
-        end = time.monotonic() + (EXAMINE_SECONDS if self._queue else EXAMINE_FIRST_SECONDS)
+        seconds = EXAMINE_FIRST_SECONDS if patient and not self._queue else EXAMINE_SECONDS
+        end = time.monotonic() + seconds
         while self._unexamined and time.monotonic() < end and not self.is_held_up():
             candidate = self._unexamined.pop()
             candidate.examined = True

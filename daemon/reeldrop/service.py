@@ -69,6 +69,9 @@ MAX_OPEN_JOBS = 256
 BYTES_TO_ENCODE = 1 << 30
 """The renderer pauses while more frames than this wait to be encoded."""
 
+OPEN_SECONDS = 0.1
+"""So long jobs are opened that end at once, before events are handled again."""
+
 STATUS_SECONDS = 0.5
 """How often the status is written, and a wish to cancel is looked for, while there is work."""
 
@@ -252,7 +255,7 @@ class Service:
             due.append(self._intake.due())
         if self._is_renderer_free():
             due += self._jobs.due()
-        if len(self._jobs) or not self._is_ready:
+        if len(self._jobs) or not self._is_ready or self._room.shortage:
             due.append(now + STATUS_SECONDS)
         return max(0.0, min(due) - now)
 
@@ -357,7 +360,7 @@ class Service:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
             self._intake.look(now)
             if self._is_ready:
-                for job, error in self._intake.refused():
+                for job, error in self._intake.refused(patient=self._is_renderer_free()):
                     self._jobs.fail(job, error)
                 self._heed_cancellations()
             self._keep_rendering(now)
@@ -388,8 +391,12 @@ class Service:
             self._stopping = True
 
     def _keep_rendering(self, now: float) -> None:
+        """Open jobs until the renderer has work; but events are not kept waiting for long."""
+        end = time.monotonic() + OPEN_SECONDS
         while self._is_renderer_free() and self._render_next(now):
-            pass
+            if time.monotonic() > end:
+                self._events.put(Wake())
+                break
 
     def _heed_cancellations(self) -> None:
         cancelled = self._jobs.cancel_asked()

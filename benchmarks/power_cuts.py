@@ -41,7 +41,7 @@ from reeldrop import durable, log
 from reeldrop.errors import Mistake, PromptError, Unrenderable
 from reeldrop.inbox import Inbox
 from reeldrop.job import Batch, Job, Prompt, Rendered
-from reeldrop.jobs import OpenJobs
+from reeldrop.jobs import Limits, OpenJobs
 from reeldrop.names import video_name
 from reeldrop.results import Results, remainder_text, sidecar_text
 from reeldrop.spool import Spool
@@ -135,7 +135,7 @@ class Road:
         self._spool = Spool(site / "spool", site / "inbox", site / "results" / "_failed")
         self._results = Results(site / "results")
         self._inbox = Inbox(site / "inbox", frozenset({".txt"}), 0.0, "_defaults.yaml")
-        self._jobs = OpenJobs(self._spool, self._results, {MODEL: 1}, 100, retry_seconds=1)
+        self._jobs = OpenJobs(self._spool, self._results, Limits({MODEL: 1}, 100, 1))
 
     def tell(self, what: str, name: str, digest: str = "") -> None:
         """Acknowledge something."""

@@ -12,7 +12,7 @@ import pytest
 from reeldrop import jobs
 from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import Batch, Job, Prompt, Rendered
-from reeldrop.jobs import OpenJobs
+from reeldrop.jobs import Limits, OpenJobs
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 
@@ -56,7 +56,7 @@ class Place:
 
 def open_jobs(spool: Spool, results: Results) -> OpenJobs:
     """Return the open jobs of a process, with at most two attempts at everything."""
-    return OpenJobs(spool, results, {"m": 2}, 2, RETRY_SECONDS)
+    return OpenJobs(spool, results, Limits({"m": 2}, 2, RETRY_SECONDS))
 
 
 @pytest.fixture

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reeldrop.errors import FileError, NoSuchPromptFile, RendererDied, SpoolLocked, Unavailable
+from reeldrop.errors import (
+    ConfigError,
+    FileError,
+    Mistake,
+    NoSuchPromptFile,
+    RendererDied,
+    SpoolLocked,
+    Unavailable,
+)
 
 # What only some commands need is imported by them: a prompt answer is worth the odd look.
 if TYPE_CHECKING:
@@ -112,19 +120,20 @@ def run(
     """Render what is put into the inbox, until stopped."""
     from reeldrop import check, log, progress
 
-    settings = _load(config)
-    check.require_folders(settings)
+    check.require_folders(_load(config))
     with progress.shown(sys.stdout.isatty()) as observe:
         log.to_stdout()
-        from reeldrop import pipeline, profiles, renderer, service  # takes seconds: torch
+        from reeldrop import pipeline, profiles, renderer, service, settings  # torch: seconds
 
-        model = settings.selected_model(cuda=pipeline.cuda_is_available())
-        sources = {name: profiles.source(name, settings) for name in settings.models}
+        def read() -> tuple[Config, str]:
+            found = _load(config)
+            return found, found.selected_model(cuda=pipeline.cuda_is_available())
+
         outcome = service.Service(
-            settings,
-            model,
-            lambda tell: renderer.InProcessRenderer(sources, tell),
+            settings.Settings(read),
+            lambda found, tell: renderer.InProcessRenderer(profiles.sources(found), tell),
             drain=drain,
+            is_attended=sys.stdin.isatty(),
             observe=observe,
         ).run()
     if drain and outcome.failed_jobs:
@@ -292,6 +301,18 @@ def cancel(
     from reeldrop import client
 
     _report_moves(client.cancel(_load(config), names), as_json, "")
+
+
+@app.command()
+def reload(config: ConfigOption = None) -> None:
+    """Let the daemon read config.yaml again; it is used as soon as no job is being rendered."""
+    from reeldrop import client
+    from reeldrop import config as configuration
+
+    path = configuration.find(config)
+    refused = client.reload(configuration.load(path))
+    if refused:
+        raise ConfigError(Mistake(refused, file=str(path)))
 
 
 def _report_moves(moved: dict[PurePosixPath, str], as_json: bool, nothing: str) -> None:

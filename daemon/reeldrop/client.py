@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from reeldrop.spool import Spool
 from reeldrop.status import Status, Waiting
 
 POLL_SECONDS = 0.2
+RELOAD_SECONDS = 30.0
+"""So long the daemon has time to say that it has read config.yaml again."""
 
 _OWNER = f"command-{os.getpid()}"
 
@@ -213,3 +216,26 @@ def _named(name: str, known: list[str]) -> str:
     near = same_name or same_stem or difflib.get_close_matches(name, known) or known[:5]
     remedy = "there is " + ", ".join(near) if near else "there is none at all"
     raise NoSuchPromptFile(f"no prompt file is called {name}; {remedy}")
+
+
+def reload(config: Config) -> str:
+    """Let the daemon read config.yaml again, and return what it refuses; empty if nothing.
+
+    Raises:
+        Unavailable: there is no daemon on this spool, or it does not answer.
+    """
+    pid = _spool(config).holder()
+    file = config.spool / daemon_status.FILE_NAME
+    before = daemon_status.read(file)
+    if pid is None:
+        problem = f"no daemon is at work on {config.spool}"
+        raise Unavailable(Mistake(problem, "start it; if `spool:` was changed, restart it"))
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while time.monotonic() < deadline:
+        now = daemon_status.read(file)
+        earlier = before.readings if before is not None and before.pid == pid else 0
+        if now is not None and now.pid == pid and now.readings > earlier:
+            return now.refused
+        time.sleep(POLL_SECONDS)
+    raise Unavailable(Mistake(f"process {pid} has not answered", "see its log"))

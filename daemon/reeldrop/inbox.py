@@ -82,6 +82,12 @@ class Inbox:
     _defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = field(default_factory=dict)
     _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
 
+    def after(self, other: Inbox) -> Inbox:
+        """Know what `other` knows of the same folder, and return this one."""
+        self._identity, self._candidates = other._identity, other._candidates
+        self._defaults = other._defaults
+        return self
+
     def scan(self, now: float) -> None:
         """Look at every file.
 

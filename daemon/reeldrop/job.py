@@ -193,6 +193,11 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """Somebody asked to read config.yaml again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoaded:
     """A profile's pipeline is resident."""
 
@@ -262,6 +267,7 @@ class VideoFailed:
 Event = (
     Wake
     | Stop
+    | Reload
     | ModelLoaded
     | ModelFailed
     | StepDone

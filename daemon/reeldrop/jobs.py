@@ -37,6 +37,18 @@ class Outcome:
     failed_jobs: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many prompts of a profile may be rendered together, and how often what is tried when.
+
+    What failed is tried again after `retry_seconds`, a prompt `max_attempts` times in all.
+    """
+
+    batch_sizes: Mapping[str, int]
+    max_attempts: int
+    retry_seconds: float
+
+
 @dataclass(slots=True)
 class OpenJob:
     """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
@@ -63,26 +75,13 @@ class OpenJob:
 
 
 class OpenJobs:
-    """The jobs in hand whose prompts are known.
+    """The jobs in hand whose prompts are known. `limits` may be changed while none is."""
 
-    `batch_sizes` says for each profile how many prompts may be rendered together. What failed is
-    tried again after `retry_seconds`, a prompt `max_attempts` times in all.
-    """
-
-    def __init__(
-        self,
-        place: Spool,
-        tree: Results,
-        batch_sizes: Mapping[str, int],
-        max_attempts: int,
-        retry_seconds: float,
-    ) -> None:
+    def __init__(self, place: Spool, tree: Results, limits: Limits) -> None:
+        self.limits = limits
         self._spool = place
         self._results = tree
         self._filing = Filing(place, tree)
-        self._batch_sizes = batch_sizes
-        self._max_attempts = max_attempts
-        self._retry_seconds = retry_seconds
         self._open: dict[str, OpenJob] = {}
         self._retry_at: dict[str, float] = {}
         self._told: dict[str, str] = {}
@@ -137,10 +136,11 @@ class OpenJobs:
         self._open[job.id] = opened
         crashes = Counter(number for attempt in job.attempts for number in attempt.numbers)
         for prompt in left:
-            if crashes[prompt.number] >= self._max_attempts:
+            if crashes[prompt.number] >= self.limits.max_attempts:
                 opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
         left = [prompt for prompt in left if prompt.number not in opened.failures]
-        sizes = dict.fromkeys(self._batch_sizes, 1) if job.attempts else self._batch_sizes
+        together = self.limits.batch_sizes
+        sizes = dict.fromkeys(together, 1) if job.attempts else together
         opened.waiting.extend(_batches(job.id, left, sizes))
         _log.info(
             "job_started",
@@ -157,7 +157,7 @@ class OpenJobs:
 
         Return false where the job has ended meanwhile, because that has happened too often.
         """
-        if sum(not attempt.numbers for attempt in job.attempts) >= self._max_attempts:
+        if sum(not attempt.numbers for attempt in job.attempts) >= self.limits.max_attempts:
             self.fail(job, _ended_with(job, None))
             return False
         try:
@@ -234,8 +234,8 @@ class OpenJobs:
         opened.tries[prompt.number] += 1
         what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
         if self._is_worth_a_try(opened, prompt, error):
-            _log.warning("video_delayed", **what, seconds=self._retry_seconds)
-            at = time.monotonic() + self._retry_seconds
+            _log.warning("video_delayed", **what, seconds=self.limits.retry_seconds)
+            at = time.monotonic() + self.limits.retry_seconds
             opened.resting.append((at, Batch(job_id, (prompt,))))
             self._let_go(opened)
         else:
@@ -246,7 +246,7 @@ class OpenJobs:
     def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
         may_pass = isinstance(error, RenderError | MemoryError)
         may_pass = may_pass and not isinstance(error, Unrenderable)
-        few = opened.tries[prompt.number] < self._max_attempts
+        few = opened.tries[prompt.number] < self.limits.max_attempts
         return may_pass and few and opened.trouble is None
 
     def _in_trouble(self, opened: OpenJob, error: OSError) -> None:
@@ -348,12 +348,12 @@ class OpenJobs:
         )
 
     def _try_later(self, what: str, error: OSError, event: str, **details: str) -> None:
-        self._retry_at[what] = time.monotonic() + self._retry_seconds
+        self._retry_at[what] = time.monotonic() + self.limits.retry_seconds
         self._disk_trouble = str(error) if error.errno in DISK_ERRORS else ""
         if self._told.get(what) == str(error):
             return  # saying it at each try would fill the log, which may be what fills the disk
         self._told[what] = str(error)
-        _log.error(event, **details, reason=str(error), seconds=self._retry_seconds)
+        _log.error(event, **details, reason=str(error), seconds=self.limits.retry_seconds)
 
 
 def _log_end(opened: OpenJob) -> None:

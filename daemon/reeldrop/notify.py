@@ -36,8 +36,8 @@ class Notifier:
         """The service has begun to end."""
         self._send("STOPPING=1", wait=True)
 
-    def still_starting(self, seconds: float) -> None:
-        """The start takes longer: be patient for so long from now on."""
+    def be_patient(self, seconds: float) -> None:
+        """The start or the end takes longer: wait on for so long from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000:.0f}")
 
     def progress(self) -> None:

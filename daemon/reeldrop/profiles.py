@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reeldrop import pipeline, rules
-from reeldrop.job import Capabilities
+from reeldrop.job import Capabilities, Prompt
 from reeldrop.pipeline import ModelSource
 from reeldrop.rules import ModelRules
 
@@ -28,6 +28,11 @@ def source(name: str, config: Config) -> ModelSource:
     )
 
 
+def sources(config: Config) -> dict[str, ModelSource]:
+    """Return where each profile's pipeline comes from."""
+    return {name: source(name, config) for name in config.models}
+
+
 def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelRules:
     """Return what prompt files may ask of a profile.
 
@@ -39,3 +44,16 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
     found = ModelRules(name, capabilities, profile.defaults, profile.limits)
     rules.check(found)
     return found
+
+
+def warm_up(found: ModelRules) -> Prompt:
+    """Return what is rendered before anybody's prompt: the defaults, in two steps.
+
+    Raises:
+        SettingsRefused: there are no defaults that could be rendered.
+    """
+    settings = found.resolve({"prompt": ""})
+    arguments = {key: settings[key] for key in found.capabilities.settings}
+    arguments["num_inference_steps"] = 2
+    given = tuple((key, value) for key, value in arguments.items() if value is not None)
+    return Prompt(1, "", found.name, given, 0, settings["fps"], ("mp4",))

@@ -42,6 +42,7 @@ from reeldrop.job import (
     Job,
     ModelFailed,
     ModelLoaded,
+    Reload,
     RendererEnded,
     StepDone,
     Stop,
@@ -50,12 +51,13 @@ from reeldrop.job import (
     Wake,
     shown,
 )
-from reeldrop.jobs import OpenJobs, Outcome
+from reeldrop.jobs import Limits, OpenJobs, Outcome
 from reeldrop.notify import Notifier
 from reeldrop.prompts import NotDescribed
 from reeldrop.publishing import Publisher
 from reeldrop.results import Results
-from reeldrop.rules import ModelRules
+from reeldrop.rules import ModelRules, SettingsRefused
+from reeldrop.settings import Settings
 from reeldrop.spool import Spool
 from reeldrop.status import Rendering, Status
 
@@ -75,8 +77,8 @@ OPEN_SECONDS = 0.1
 STATUS_SECONDS = 0.5
 """How often the status is written, and a wish to cancel is looked for, while there is work."""
 
-WAITING_SECONDS = 60.0
-"""How long systemd is asked to be patient each time, while another daemon has the spool."""
+PATIENCE_SECONDS = 60.0
+"""How long systemd is asked to wait on, each time, for a start or an end that goes on."""
 
 _log = structlog.get_logger()
 
@@ -84,49 +86,56 @@ _log = structlog.get_logger()
 class Service:
     """One daemon on one inbox.
 
-    `model` is the profile for prompts that name none. `make_renderer` is given the function that
-    takes the renderer's events. With `drain`, the run ends when nothing is left to do. `observe`
-    is told every new status.
+    `make_renderer` is given the settings, and the function that takes the renderer's events. With
+    `drain`, the run ends when nothing is left to do. `observe` is told every new status. Where
+    the process `is_attended`, by somebody at a terminal, it ends when that is closed.
     """
 
     def __init__(
         self,
-        config: Config,
-        model: str,
-        make_renderer: Callable[[Callable[[Event], None]], Renderer],
+        settings: Settings,
+        make_renderer: Callable[[Config, Callable[[Event], None]], Renderer],
         *,
         drain: bool = False,
+        is_attended: bool = False,
         observe: Callable[[Status], None] = lambda _status: None,
     ) -> None:
-        self._config = config
-        self._model = model
+        self._settings = settings
         self._make_renderer = make_renderer
         self._drain = drain
+        self._is_attended = is_attended
         self._observe = observe
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        config = settings.config
         self._spool = Spool(config.spool, config.inbox, config.failed)
         self._results = Results(config.results)
         self._notifier = Notifier.from_environment()
-        self._rules: dict[str, ModelRules | None] = dict.fromkeys(config.models)
-        batch_sizes = {name: profile.max_batch_size for name, profile in config.models.items()}
-        self._jobs = OpenJobs(
-            self._spool,
-            self._results,
-            batch_sizes,
-            config.max_attempts,
-            config.retry_seconds,
-        )
-        self._room = Room((config.results, config.spool), config.min_free_gib)
-        self._renderer_stall = StallWatch(config.stall_seconds)
-        self._encoder_stall = StallWatch(config.stall_seconds)
+        self._jobs = OpenJobs(self._spool, self._results, _limits(config))
+        self._watch_over()
         self._rendering: Batch | None = None
         self._loading: str | None = None
         self._loading_for: Job | None = None
+        self._warm_up: Batch | None = None
         self._stopping = False
         self._is_ready = False
         self._step = 0
         self._batch_began = 0.0
         self._status_written = 0.0
+
+    @property
+    def _config(self) -> Config:
+        return self._settings.config
+
+    @property
+    def _model(self) -> str:
+        return self._settings.model
+
+    def _watch_over(self) -> None:
+        """Watch the disk, the renderer and the encoder."""
+        config = self._config
+        self._room = Room((config.results, config.spool), config.min_free_gib)
+        self._renderer_stall = StallWatch(config.stall_seconds)
+        self._encoder_stall = StallWatch(config.stall_seconds)
 
     # The lifecycle
 
@@ -138,6 +147,8 @@ class Service:
             SpoolLocked: another daemon works on this spool.
             Unavailable: the disk is too full for what is to be drained.
         """
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+            signal.signal(signal.SIGHUP, self._on_hangup)
         trace = self._config.spool / ending.FILE_NAME
         with self._spool.lock(self._waits_for_the_spool):
             self._spool.prepare()
@@ -156,7 +167,7 @@ class Service:
         """Wait where systemd has started this daemon beside one that can't be ended."""
         if self._notifier.is_heard:
             self._notifier.status(f"{problem}; waiting until it ends")
-            self._notifier.still_starting(WAITING_SECONDS)
+            self._notifier.be_patient(PATIENCE_SECONDS)
         return self._notifier.is_heard
 
     def _look_back(self, end: str) -> None:
@@ -179,7 +190,14 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         _log.info("starting", pid=os.getpid(), model=self._model)
-        inbox = Inbox(
+        self._inbox = self._make_inbox()
+        self._intake = self._make_intake()
+        self._publisher = Publisher(self._results, self._events.put)
+        self._renderer = self._make_renderer(self._config, self._events.put)
+        self._load(self._model)
+
+    def _make_inbox(self) -> Inbox:
+        return Inbox(
             self._config.inbox,
             prompts.SUFFIXES,
             self._config.settle_seconds,
@@ -187,18 +205,17 @@ class Service:
             patient=not self._drain,
             beside=self._config.spool,
         )
-        self._intake = Intake(
-            inbox,
+
+    def _make_intake(self) -> Intake:
+        return Intake(
+            self._inbox,
             self._spool,
-            self._rules,
+            self._settings.rules,
             self._model,
             self._config.scan_seconds,
             self._config.retry_seconds,
             lambda: self._events.put(Wake()),
         )
-        self._publisher = Publisher(self._results, self._events.put)
-        self._renderer = self._make_renderer(self._events.put)
-        self._load(self._model)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         # Only this: the queue's put is the one thing that is safe in the middle of anything.
@@ -206,12 +223,15 @@ class Service:
         for either in (signal.SIGTERM, signal.SIGINT):  # who asks twice does not want to wait
             signal.signal(either, signal.SIG_DFL)
 
+    def _on_hangup(self, _number: int, _frame: object) -> None:
+        self._events.put(Stop("SIGHUP") if self._is_attended else Reload())
+
     def _is_over(self) -> bool:
-        if self._rendering:
+        if self._rendering or self._warm_up:
             return False
         if self._stopping:
             return True
-        busy = self._publisher.videos or self._loading
+        busy = self._publisher.videos or self._loading or self._settings.are_changing
         return self._drain and not busy and not self._is_anything_left()
 
     def _is_anything_left(self) -> bool:
@@ -224,7 +244,7 @@ class Service:
     def _end(self) -> None:
         self._notifier.stopping()
         self._publisher.close()  # what is not encoded yet is rendered again
-        if not self._loading and not self._rendering:
+        if not self._is_renderer_busy():
             self._renderer.close()
         self._intake.close()
         if self._stopping:
@@ -265,6 +285,9 @@ class Service:
                 pass  # to have come back here is all that it is for
             case Stop():
                 self._stop(event)
+            case Reload():
+                self._settings.read_again()
+                self._report(time.monotonic(), is_due=True)
             case ModelLoaded():
                 self._model_loaded(event)
             case ModelFailed():
@@ -273,6 +296,10 @@ class Service:
                 self._step = event.step
                 self._notifier.progress()
                 self._renderer_stall.progress()
+            case BatchRendered(batch=batch) if batch is self._warm_up:
+                self._warmed_up()
+            case BatchFailed(batch=batch) if batch is self._warm_up:
+                self._warm_up_failed(event.error)
             case BatchRendered():
                 self._batch_rendered(event)
             case BatchFailed():
@@ -305,26 +332,54 @@ class Service:
         self._end_loading()
         if self._stopping:
             return
+        _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
         try:
-            self._rules[event.model] = profiles.model_rules(
-                event.model, self._config, event.capabilities
-            )
+            rules = profiles.model_rules(event.model, self._config, event.capabilities)
         except ConfigError as error:
             self._model_failed(event.model, error)
             return
-        _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
-        if not self._is_ready:
+        self._settings.rules[event.model] = rules
+        if self._loading_for is None and not self._drain:
+            self._begin_warm_up(rules)
+        else:
+            self._be_ready()
+
+    def _begin_warm_up(self, rules: ModelRules) -> None:
+        """Render the defaults once: what is broken shows before it meets anybody's prompt."""
+        try:
+            self._warm_up = Batch("", (profiles.warm_up(rules),))
+        except SettingsRefused:  # it has no defaults for all that it needs
+            self._be_ready()
+        else:
+            self._renderer.render(self._warm_up)
+
+    def _warmed_up(self) -> None:
+        self._warm_up = None
+        self._be_ready()
+
+    def _warm_up_failed(self, error: Exception) -> None:
+        self._warm_up = None
+        problem = f"the model can't render its own defaults: {error}"
+        remedy = "see what else uses the device, or change the defaults"
+        self._model_failed(self._model, Unavailable(Mistake(problem, remedy, key=self._model)))
+
+    def _be_ready(self) -> None:
+        self._settings.confirm()
+        if not self._is_ready and not self._stopping:
             self._is_ready = True
             self._notifier.ready()
             _log.info("ready", inbox=str(self._config.inbox))
 
     def _model_failed(self, model: str, error: Exception) -> None:
-        """End the process if this is its own model; else fail the job that asked for it."""
+        """Fail the job that asked for it; else this is the daemon's own, and it has to end."""
         self._end_loading()
         if self._stopping:
             return
         if self._loading_for is None:
-            raise error
+            if not self._settings.change_back(error):
+                raise error
+            self._change_renderer()
+            return
         _log.error("model_failed", model=model, reason=str(error))
         self._jobs.fail(self._loading_for, error)
 
@@ -355,6 +410,7 @@ class Service:
     def _advance(self, now: float) -> None:
         """Do all that can be done now without waiting."""
         self._look_for_hangs(now)
+        self._change_settings()
         self._look_after_the_disk(now)
         if not self._stopping:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
@@ -370,8 +426,8 @@ class Service:
         """End the process if the renderer or the encoder hangs: systemd starts another."""
         sign = ending.mebibytes_moved() if self._loading else 0
         if self._renderer_stall.is_stalled(now, busy=self._is_renderer_busy(), sign=sign):
-            if self._loading:
-                self._end_stalled(f"loading {self._loading}")
+            if self._loading or self._warm_up:
+                self._end_stalled(f"loading {self._loading or self._model}")
             self._end_stalled(f"rendering, in step {self._step}")
         sign, busy = self._publisher.signs_of_life, self._publisher.videos > 0
         if self._encoder_stall.is_stalled(now, busy=busy, sign=sign):
@@ -383,7 +439,32 @@ class Service:
         ending.end_stalled(self._config.spool / ending.FILE_NAME, reason)
 
     def _is_renderer_busy(self) -> bool:
-        return self._rendering is not None or self._loading is not None
+        return bool(self._rendering or self._loading or self._warm_up)
+
+    def _change_settings(self) -> None:
+        """Use what config.yaml says by now, as soon as no job is in the middle of anything."""
+        busy = self._stopping or self._is_renderer_busy() or len(self._jobs)
+        if busy or not self._settings.are_changing:
+            return
+        if self._settings.change():
+            self._change_renderer()
+        else:
+            self._use_settings()
+
+    def _change_renderer(self) -> None:
+        """Let another renderer follow, with the models of the settings in force."""
+        self._renderer.close()
+        self._renderer = self._make_renderer(self._config, self._events.put)
+        self._load(self._model)
+        self._use_settings()
+
+    def _use_settings(self) -> None:
+        """Go on with the settings in force, and with what is known of the inbox."""
+        self._watch_over()
+        self._jobs.limits = _limits(self._config)
+        self._intake.close()
+        self._inbox = self._make_inbox().after(self._inbox)
+        self._intake = self._make_intake()
 
     def _look_after_the_disk(self, now: float) -> None:
         """Begin nothing new where the disk is too full, until it is not."""
@@ -426,7 +507,7 @@ class Service:
         the disk makes trouble, nothing new is begun.
         """
         job = self._jobs.unfinished(now)
-        if len(self._jobs) >= MAX_OPEN_JOBS:
+        if len(self._jobs) >= MAX_OPEN_JOBS or self._settings.are_changing:
             return None
         if len(self._jobs) and (self._jobs.has_suspect() or (job and job.attempts)):
             return None
@@ -458,8 +539,8 @@ class Service:
     def _is_report_due(self, now: float) -> bool:
         return now - self._status_written >= STATUS_SECONDS
 
-    def _report(self, now: float, state: str = "") -> None:
-        if not state and not self._is_report_due(now):
+    def _report(self, now: float, state: str = "", *, is_due: bool = False) -> None:
+        if not (state or is_due or self._is_report_due(now)):
             return
         self._status_written = now
         begun = self._jobs.begun()
@@ -472,17 +553,31 @@ class Service:
             rendering=self._progress(self._rendering, now) if self._rendering else None,
             waiting=(*begun, *waiting)[: status.MAX_WAITING],
             waiting_count=len(begun) + count,
+            readings=self._settings.readings,
+            refused=self._settings.refused,
         )
-        if self._rendering is None and not self._loading:
-            self._notifier.progress()
+        self._keep_systemd_patient()
         with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
             status.write(self._config.spool / status.FILE_NAME, current)
         self._notifier.status(current.line())
         self._observe(current)
 
+    def _keep_systemd_patient(self) -> None:
+        """Say that a start or an end goes on, or that there is nothing to go on.
+
+        A model may take long to be downloaded, and a step of a large video long to end; if either
+        hangs, the process ends itself. While it renders, each step says that it goes on.
+        """
+        if self._loading or not self._is_renderer_busy():
+            self._notifier.progress()
+        if self._stopping or not self._is_ready:
+            self._notifier.be_patient(PATIENCE_SECONDS)
+
     def _state(self) -> str:
         if self._stopping:
             return "stopping"
+        if self._warm_up:
+            return f"warming up {self._model}"
         if self._loading:
             return f"loading {self._loading}"
         if self._room.shortage:
@@ -510,3 +605,8 @@ class Service:
             steps=steps,
             eta_seconds=eta,
         )
+
+
+def _limits(config: Config) -> Limits:
+    batch_sizes = {name: profile.max_batch_size for name, profile in config.models.items()}
+    return Limits(batch_sizes, config.max_attempts, config.retry_seconds)

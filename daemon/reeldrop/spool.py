@@ -96,6 +96,13 @@ class Spool:
             file.flush()
             yield
 
+    def holder(self) -> int | None:
+        """Return the process of the daemon at work on this spool, None if there is none."""
+        with contextlib.suppress(OSError, ValueError):
+            if self.is_locked():
+                return int((self.folder / "lock").read_text())
+        return None
+
     def is_locked(self) -> bool:
         """Tell whether a daemon is at work on this spool."""
         try:

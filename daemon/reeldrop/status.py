@@ -45,7 +45,8 @@ class Status:
     """One moment of the daemon.
 
     `state` is loading, idle, rendering, stopping, stopped, or what keeps it from working;
-    `waiting` names the first MAX_WAITING of `waiting_count` prompt files.
+    `waiting` names the first MAX_WAITING of `waiting_count` prompt files. config.yaml was read
+    again `readings` times; what was wrong with it the last time is in `refused`.
     """
 
     pid: int
@@ -55,6 +56,8 @@ class Status:
     rendering: Rendering | None = None
     waiting: tuple[Waiting, ...] = ()
     waiting_count: int = 0
+    readings: int = 0
+    refused: str = ""
 
     def line(self) -> str:
         """Return the status as one line for systemctl and process lists."""

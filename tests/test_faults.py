@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Daemon, Site, await_that, make_site
+from safetensors.torch import load_file, save_file
 
 FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_daemon.py")))
 MIB = 1 << 20
@@ -164,6 +166,31 @@ def test_so_many_jobs_are_open_and_no_more(site: Site) -> None:
     run = site.drain(program=(*FAULTY, "--hang-encoding"))
     assert (70, 2) == (run.returncode, run.stdout.count("job_started"))
     assert ["c.txt", "d.txt"] == sorted(path.name for path in site.inbox.iterdir())
+
+
+def test_a_model_that_renders_nothing_takes_no_prompt_file(
+    site: Site, tmp_path: Path, tiny_pipeline: Path
+) -> None:
+    """It shows before the daemon is ready: else each prompt file of the inbox would fail by it."""
+    broken = shutil.copytree(tiny_pipeline, tmp_path / "broken")
+    for weights in broken.glob("vae/*.safetensors"):
+        tensors = load_file(weights)
+        save_file({name: tensor * float("nan") for name, tensor in tensors.items()}, weights)
+    config = site.folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(tiny_pipeline), str(broken)))
+    site.drop("a.txt", "a horse\n")
+    run = site.command("run")
+    expected = (
+        "the model can't render its own defaults: the model returned frames that are not numbers"
+    )
+    assert (75, True) == (run.returncode, expected in run.stderr), run.stderr
+    assert ["a.txt"] == [path.name for path in site.inbox.iterdir()]
+
+
+def test_a_watchdog_that_would_bite_first_is_told(daemon: Callable[..., Daemon]) -> None:
+    """The process's own end of a hung render says which thread hung where; systemd's does not."""
+    event = daemon(WATCHDOG_USEC="60000000").wait_for("watchdog_is_first")
+    assert "ends a render after 60 s" in event["reason"]
 
 
 @pytest.fixture

@@ -119,3 +119,24 @@ def test_a_name_cannot_add_a_state_of_its_own(systemd: socket.socket) -> None:
     """A line break in a file's name would begin another assignment: it is sent as a space."""
     Notifier.from_environment().status("rendering a\nWATCHDOG=trigger\nMAINPID=1 of 2")
     assert [b"STATUS=rendering a WATCHDOG=trigger MAINPID=1 of 2"] == received(systemd)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "2500000"}, 2.5),
+        ({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": str(os.getpid())}, 2.5),
+        ({"WATCHDOG_USEC": "2500000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+    ],
+)
+def test_the_watchdog_is_the_one_of_this_process(
+    environment: dict[str, str], expected: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the environment has for another process does not count: sd_watchdog_enabled(3)."""
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert expected == Notifier.from_environment().watchdog_seconds

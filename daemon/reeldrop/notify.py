@@ -13,15 +13,22 @@ WAIT_SECONDS = 1.0
 
 
 class Notifier:
-    """Sends states to the socket that systemd named, if it did."""
+    """Sends states to the socket that systemd named, if it did.
 
-    def __init__(self, address: str | None) -> None:
+    `watchdog_seconds` is after how long without `progress` systemd ends the process, if it does.
+    """
+
+    def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         self._address = address
+        self.watchdog_seconds = watchdog_seconds
         self._last_status = ""
 
     @classmethod
     def from_environment(cls) -> Notifier:
-        return cls(os.environ.get("NOTIFY_SOCKET"))
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        is_ours = os.environ.get("WATCHDOG_PID") in (None, str(os.getpid()))
+        watched = microseconds.isdecimal() and is_ours
+        return cls(os.environ.get("NOTIFY_SOCKET"), int(microseconds) / 1e6 if watched else None)
 
     @property
     def is_heard(self) -> bool:

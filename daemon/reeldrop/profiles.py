@@ -12,6 +12,8 @@ from reeldrop.rules import ModelRules
 if TYPE_CHECKING:
     from reeldrop.config import Config
 
+_WARM_UP_PROMPT = "a red ball"
+
 
 def source(name: str, config: Config) -> ModelSource:
     """Return where a profile's pipeline comes from and how it is set up."""
@@ -52,8 +54,8 @@ def warm_up(found: ModelRules) -> Prompt:
     Raises:
         SettingsRefused: there are no defaults that could be rendered.
     """
-    settings = found.resolve({"prompt": ""})
+    settings = found.resolve({"prompt": _WARM_UP_PROMPT})
     arguments = {key: settings[key] for key in found.capabilities.settings}
     arguments["num_inference_steps"] = 2
     given = tuple((key, value) for key, value in arguments.items() if value is not None)
-    return Prompt(1, "", found.name, given, 0, settings["fps"], ("mp4",))
+    return Prompt(1, _WARM_UP_PROMPT, found.name, given, 0, settings["fps"], ("mp4",))

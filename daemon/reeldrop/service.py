@@ -136,6 +136,13 @@ class Service:
         self._room = Room((config.results, config.spool), config.min_free_gib)
         self._renderer_stall = StallWatch(config.stall_seconds)
         self._encoder_stall = StallWatch(config.stall_seconds)
+        watchdog = self._notifier.watchdog_seconds
+        if watchdog is not None and watchdog <= config.stall_seconds:
+            _log.warning(
+                "watchdog_is_first",
+                reason=f"systemd ends a render after {watchdog:g} s in which no step ended",
+                remedy="make WatchdogSec= larger than stall_seconds, or that smaller",
+            )
 
     # The lifecycle
 

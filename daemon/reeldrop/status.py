@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pydantic
@@ -61,11 +62,18 @@ class Status:
 
     def line(self) -> str:
         """Return the status as one line for systemctl and process lists."""
-        text = self.state
+        parts = [self.state]
         if self.rendering is not None:
             r = self.rendering
-            text = f"rendering {r.prompt_file} {r.number}/{r.count}, step {r.step}/{r.steps}"
-        return f"{text}, {self.waiting_count} waiting" if self.waiting_count else text
+            what = f"rendering {r.prompt_file} {r.number}/{r.count}"
+            parts = [what, f"step {r.step}/{r.steps}"]
+        if self.waiting_count:
+            parts.append(f"{self.waiting_count} waiting")
+        if self.rendering is not None and self.rendering.eta_seconds is not None:
+            free = datetime.fromisoformat(self.updated).astimezone()
+            free += timedelta(seconds=self.rendering.eta_seconds)
+            parts.append(f"next free about {free:%H:%M}")
+        return ", ".join(parts)
 
 
 _ADAPTER = pydantic.TypeAdapter(Status)

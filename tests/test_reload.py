@@ -1,0 +1,171 @@
+"""config.yaml is read again while the daemon runs: what is good is used, what is bad is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that, make_site
+from fakes import save_tiny_pipeline
+
+LONG = "prompt: long\nnum_inference_steps: 150\n"
+
+
+@dataclass
+class Live:
+    """A daemon that runs, and the config.yaml that it was started with."""
+
+    site: Site
+    daemon: Daemon
+    config: str
+
+    def write(self, before: str, after: str) -> None:
+        """Write the first config.yaml with another text in a place."""
+        assert before in self.config
+        (self.site.folder / "config.yaml").write_text(self.config.replace(before, after))
+
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        return self.site.command("reload")
+
+    def frames(self, name: str) -> int:
+        """Render a prompt file, and return how many frames the video has."""
+        self.site.drop(f"{name}.txt", f"{name}\n")
+        await_that(lambda: self.ended(f"{name}.txt"), f"the end of {name}.txt")
+        with av.open(str(self.site.results / name / f"{name}.mp4")) as container:
+            return sum(1 for _ in container.decode(video=0))
+
+    def ended(self, prompt_file: str) -> list[dict[str, Any]]:
+        ends = self.daemon.events("job_ended")
+        return [event for event in ends if event["prompt_file"] == prompt_file]
+
+    def steps(self) -> int:
+        """Return how far the present render is."""
+        status = json.loads((self.site.spool / "status.json").read_text())
+        return int((status["rendering"] or {"step": 0})["step"])
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Live]:
+    """A daemon with two profiles of which one is in use."""
+    site = make_site(tmp_path_factory.mktemp("reload") / "site", tiny_pipeline)
+    second = save_tiny_pipeline(site.folder / "second", seed=1)
+    with (site.folder / "config.yaml").open("a") as config:
+        config.write(f"  second: {{path: {second}, defaults: {{height: 32, width: 32}}}}\n")
+    daemon = Daemon(site)
+    daemon.wait_for("ready")
+    yield Live(site, daemon, (site.folder / "config.yaml").read_text())
+    daemon.process.kill()
+    daemon.process.wait()
+
+
+def test_good_settings_are_used(live: Live) -> None:
+    """From the next job on, and the model stays where it is: nothing of it has changed."""
+    assert 4 == live.frames("before")
+    live.write("num_frames: 4", "num_frames: 6")
+    assert 0 == live.reload().returncode
+    live.daemon.wait_for("reloaded")
+    assert 6 == live.frames("after")
+    assert 1 == len(live.daemon.events("model_loaded"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("settle_seconds: 0.1", "settle_second: 0.1", "unknown key 'settle_second'"),
+        ("settle_seconds: 0.1", "results: elsewhere", "can't move to"),
+        ("num_frames: 32", "num_framse: 32", "num_framse"),
+    ],
+)
+def test_bad_settings_are_refused(before: str, after: str, problem: str, live: Live) -> None:
+    """With the mistake, whoever finds it; the daemon goes on as before."""
+    live.write(before, after)
+    refused = live.reload()
+    assert (78, True) == (refused.returncode, problem in refused.stderr), refused.stderr
+    assert live.daemon.process.poll() is None
+
+
+def test_bad_settings_are_refused_by_the_daemon_itself(live: Live) -> None:
+    """Who sends the signal without looking at the file finds the mistake in log and status."""
+    count = len(live.daemon.events("reload_refused"))
+    (live.site.folder / "config.yaml").write_text("inbox: [\n")
+    live.daemon.process.send_signal(signal.SIGHUP)
+    event = live.daemon.wait_for("reload_refused", count + 1)
+    assert "line 2" in event["reason"]
+    status = json.loads((live.site.spool / "status.json").read_text())
+    assert event["reason"] == status["refused"]
+    assert 6 == live.frames("unmoved")
+
+
+def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:
+    """What is being rendered ends as it began; what waits is rendered by the other one."""
+    live.site.drop("long.yaml", LONG)
+    await_that(live.steps, "a step of long.yaml")
+    live.site.drop("next.txt", "next\n")
+    live.write("model: tiny", "model: second")
+    assert 0 == live.reload().returncode
+    await_that(lambda: live.ended("next.txt"), "the end of next.txt")
+    order = [
+        (event["event"], event.get("prompt_file", event.get("model")))
+        for event in live.daemon.events()
+        if event["event"] in ("job_ended", "reloaded", "model_loaded")
+    ]
+    expected = [
+        ("job_ended", "long.yaml"),
+        ("reloaded", "second"),
+        ("model_loaded", "second"),
+        ("job_ended", "next.txt"),
+    ]
+    assert expected == order[-4:]
+    assert "model: tiny" in (live.site.results / "long/long.yaml").read_text()
+    assert "model: second" in (live.site.results / "next/next.yaml").read_text()
+
+
+def test_a_model_that_cannot_be_loaded_is_refused(live: Live) -> None:
+    """The one before is loaded again, and nothing that waits is lost."""
+    count = len(live.daemon.events("reload_refused"))
+    live.write("model: tiny\nmodels:", "model: third\nmodels:\n  third: {path: nowhere}")
+    assert 0 == live.reload().returncode
+    event = live.daemon.wait_for("reload_refused", count + 1)
+    assert "third can't be loaded" in event["reason"]
+    live.site.drop("still.txt", "still\n")
+    await_that(lambda: live.ended("still.txt"), "the end of still.txt")
+    assert "model: second" in (live.site.results / "still/still.yaml").read_text()
+    assert [] == live.daemon.events("job_failed")
+
+
+def test_without_a_daemon_there_is_nothing_to_reload(site: Site) -> None:
+    """75: it may come."""
+    run = site.command("reload")
+    assert (75, True) == (run.returncode, "no daemon is at work" in run.stderr)
+
+
+def test_who_closes_the_terminal_ends_the_daemon(site: Site) -> None:
+    """SIGHUP then means that nobody is there any more."""
+    ours, theirs = pty.openpty()
+    path = site.folder / "terminal.log"
+    with path.open("w") as log:
+        process = subprocess.Popen(
+            [*REELDROP, "run", "--config", str(site.folder / "config.yaml")],
+            stdin=theirs,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    os.close(theirs)
+    try:
+        await_that(lambda: '"ready"' in path.read_text(), "ready")
+        process.send_signal(signal.SIGHUP)
+        assert 0 == process.wait(DEADLINE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert '"signal": "SIGHUP"' in path.read_text()

@@ -190,6 +190,52 @@ def test_a_move_that_succeeds_and_says_that_it_failed(
     assert "text" == job.prompt_file.read_text()
 
 
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_claim_that_fails_has_not_happened(
+    call: int, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever fsync fails: the file is in the inbox, or the caller has its job."""
+    (folders.inbox / "a.txt").write_text("text")
+    calls, fsync = itertools.count(1), os.fsync
+
+    def failing(fd: int) -> None:
+        if next(calls) == call:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    try:
+        job = folders.open().claim(PurePosixPath("a.txt"), ())
+    except OSError:
+        assert ({"a.txt": "text"}, []) == (files(folders.inbox), folders.jobs())
+    else:
+        assert [job] == list(folders.open().unfinished())
+        assert {} == files(folders.inbox)
+
+
+def test_a_moved_file_that_cannot_be_looked_at_is_kept(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that moved the file, and does not answer the next look at it, has not lost it."""
+    rename, lstat = os.rename, os.lstat
+
+    def forgetful(source: Path, target: Path) -> None:
+        rename(source, target)
+        monkeypatch.setattr(os, "lstat", blind)
+        raise OSError(errno.EIO, "Input/output error")
+
+    def blind(*_: object, **__: object) -> None:
+        monkeypatch.setattr(os, "lstat", lstat)
+        raise OSError(errno.EIO, "Input/output error")
+
+    (folders.inbox / "a.txt").write_text("text")
+    monkeypatch.setattr(os, "rename", forgetful)
+    with contextlib.suppress(OSError):
+        folders.open().claim(PurePosixPath("a.txt"), ())
+    (job,) = folders.open().unfinished()
+    assert "text" == job.prompt_file.read_text()
+
+
 def test_cancelling_does_not_disturb_an_attempt_that_is_being_recorded(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,8 +120,9 @@ class Spool:
         The job's record is on the disk before the one rename that makes it a job.
 
         Raises:
-            OSError: it can't be moved; it is where it was.
+            OSError: it can't be moved; it is where it was, or else an unfinished job.
         """
+        defaults = tuple(defaults)
         now = datetime.now(UTC)
         job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         folder = self.active / job_id
@@ -137,15 +138,17 @@ class Spool:
             os.rename(self._inbox / source, folder / source.name)
         except OSError as error:
             self._is_untidy = True
+            with contextlib.suppress(OSError):
+                self.tidy()
             # A share may have moved the file and lost its answer: then it is a job all the same.
             if not os.path.lexists(folder / source.name):
-                shutil.rmtree(folder, ignore_errors=True)
                 if isinstance(error, FileNotFoundError):
                     return None
                 raise
-        durable.fsync_folder(folder)
-        durable.fsync_folder((self._inbox / source).parent)
-        return self._job(folder)
+        with contextlib.suppress(OSError):  # it is a job, if one that a power cut may undo
+            durable.fsync_folder(folder)
+            durable.fsync_folder((self._inbox / source).parent)
+        return Job(job_id, source, folder, defaults)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
         """Yield the jobs in hand, the oldest first; those `without` are not even read."""

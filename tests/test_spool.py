@@ -173,6 +173,38 @@ def test_what_ended_as_it_should_leaves_nothing_to_blame(folders: Folders) -> No
     assert [()] == [found.attempts for found in folders.open().unfinished()]
 
 
+BROKEN = [
+    b"",
+    b"[{",
+    b"\xff\x00",
+    b"null",
+    b"7",
+    b"[7]",
+    b'[{"began": "", "numbers": 1, "ending": ""}]',
+    b'[{"began": "", "numbers": [[1]], "ending": ""}]',
+    b'[{"began": "", "numbers": [1e999], "ending": ""}]',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_attempts_that_cannot_be_read_do_not_count(
+    content: bytes, folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever stands in the record, the job goes on; that is said once, and others are told of."""
+    job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
+    folders.open().begin_attempt(other, [2])
+    (job.folder / "attempts.json").write_bytes(content)
+    assert [job, other] == list(folders.open().unfinished())
+    for _ in range(2):
+        folders.open().note_ending("Killed")
+    assert 1 == capsys.readouterr().out.count("attempts_damaged")
+    again, blamed = folders.open().unfinished()
+    assert job == again
+    assert ["Killed"] == [attempt.ending for attempt in blamed.attempts]
+    assert folders.open().is_begun(job), "its videos have to be looked for"
+
+
 def test_a_move_that_succeeds_and_says_that_it_failed(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

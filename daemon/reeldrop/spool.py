@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import fcntl
 import json
+import operator
 import os
 import secrets
 import shutil
@@ -20,6 +21,8 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+
+import structlog
 
 from reeldrop import durable
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
@@ -33,6 +36,11 @@ _CANCEL = "cancel"
 
 _LOCK_TRIES = 20
 _LOCK_PAUSE_SECONDS = 0.05
+
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a file of our own may raise that a broken disk or a person has spoilt."""
+
+_log = structlog.get_logger()
 
 
 class Spool:
@@ -172,7 +180,7 @@ class Spool:
         if not os.path.lexists(folder / source.name):
             return None
         defaults = (DefaultsFile(name, data.encode("latin-1")) for name, data in record["defaults"])
-        ended = tuple(attempt for attempt in self._attempts(folder) if attempt.ending)
+        ended = tuple(attempt for attempt in self._attempts(folder) or () if attempt.ending)
         return Job(folder.name, source, folder, tuple(defaults), ended)
 
     def begin_attempt(self, job: Job, numbers: Iterable[int]) -> None:
@@ -199,15 +207,25 @@ class Spool:
         """
         for folder in self._folders():
             attempts = self._attempts(folder)
-            if any(not attempt.ending for attempt in attempts):
+            if attempts is None:
+                _log.error("attempts_damaged", job_id=folder.name, remedy="none is counted")
+                self._write_attempts(folder, ())
+            elif any(not attempt.ending for attempt in attempts):
                 ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
                 self._write_attempts(folder, (a for a in ended if a.ending))
 
-    def _attempts(self, folder: Path) -> list[Attempt]:
-        with contextlib.suppress(FileNotFoundError):
-            found = json.loads((folder / _ATTEMPTS).read_bytes())
-            return [Attempt(a["began"], tuple(a["numbers"]), a["ending"]) for a in found]
-        return []
+    def _attempts(self, folder: Path) -> list[Attempt] | None:
+        """Return what was in hand at which time; None where the record of it is damaged."""
+        with contextlib.suppress(*_DAMAGED):
+            try:
+                found = json.loads((folder / _ATTEMPTS).read_bytes())
+            except FileNotFoundError:
+                return []
+            return [
+                Attempt(str(a["began"]), tuple(map(operator.index, a["numbers"])), str(a["ending"]))
+                for a in found
+            ]
+        return None
 
     def _write_attempts(self, folder: Path, attempts: Iterable[Attempt]) -> None:
         records = [dataclasses.asdict(attempt) for attempt in attempts]

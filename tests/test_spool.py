@@ -205,6 +205,68 @@ def test_attempts_that_cannot_be_read_do_not_count(
     assert folders.open().is_begun(job), "its videos have to be looked for"
 
 
+RECORDS = [
+    b"",
+    b'{"source": "x/a.t',
+    b"\xff",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"source": 7, "defaults": []}',
+    b'{"source": "", "defaults": []}',
+    b'{"source": "../a.txt", "defaults": []}',
+    b'{"source": "x/../../a.txt", "defaults": []}',
+    b'{"source": "/etc/a.txt", "defaults": []}',
+    b'{"source": "job.json", "defaults": []}',
+    b'{"source": "other.txt", "defaults": []}',
+    b'{"source": "a\\u0000.txt", "defaults": []}',
+    b'{"source": "x/a.txt"}',
+    b'{"source": "x/a.txt", "defaults": 7}',
+    b'{"source": "x/a.txt", "defaults": [7]}',
+    b'{"source": "x/a.txt", "defaults": [["d", 7]]}',
+    b'{"source": "x/a.txt", "defaults": [["d", "\\u4e00"]]}',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", [None, *RECORDS], ids=range(len(RECORDS) + 1))
+def test_a_prompt_file_whose_record_is_damaged_is_a_job(
+    content: bytes | None, folders: Folders
+) -> None:
+    """It is neither lost nor in anybody's way: it can fail, under its own name and in `_failed`."""
+    claimed, other = folders.claimed("x/a.txt", "text"), folders.claimed("b.txt")
+    if content is None:
+        (claimed.folder / "job.json").unlink()
+    else:
+        (claimed.folder / "job.json").write_bytes(content)
+    folders.open().prepare()
+    folders.open().note_ending("Killed")
+    job, untouched = folders.open().unfinished()
+    assert (claimed.id, "a.txt", True) == (job.id, str(job.source), job.is_damaged)
+    assert other == untouched
+    folders.open().fail(job, "why")
+    assert {"a.txt": "text", "a.txt.error.txt": "why"} == files(folders.failed)
+    assert [other.id] == folders.jobs()
+
+
+def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An I/O error says nothing about the record: the caller is told, and may look again."""
+    job, stat = folders.claimed("a.txt"), os.stat
+
+    def failing(path: Path, **options: bool) -> os.stat_result:
+        if path == job.prompt_file:
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        list(folders.open().unfinished())
+    monkeypatch.setattr(os, "stat", stat)
+    assert [job] == list(folders.open().unfinished())
+
+
 def test_a_move_that_succeeds_and_says_that_it_failed(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -516,7 +578,7 @@ def test_what_is_no_file_with_failed_on_another_file_system(
 
 
 def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
-    """Directories with only our own files are leftovers; a job and a stranger's file stay."""
+    """Directories with only our own files are leftovers; a stranger's file is a job, too."""
     job = folders.claimed("a.txt")
     active = folders.spool / "active"
     (active / "empty").mkdir()
@@ -528,7 +590,7 @@ def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
     (active / "unknown" / "somebody's.txt").write_text("kept")
     folders.open().prepare()
     assert sorted([job.id, "unknown"]) == folders.jobs()
-    assert [job] == list(folders.open().unfinished())
+    assert [job.id, "unknown"] == [found.id for found in folders.open().unfinished()]
     assert "kept" == (active / "unknown" / "somebody's.txt").read_text()
 
 

@@ -1,7 +1,8 @@
 """Jobs in hand: claim a prompt file, count attempts, finish or fail it.
 
 A job is a directory `active/<job_id>/` with the claimed prompt file in it; a job that has no such
-directory is not in hand. What happened to it is read from the files, never remembered.
+directory is not in hand. What happened to it is read from the files, never remembered; a file
+whose record is damaged is a job, too, so that a person hears of it.
 Does not know what a prompt file says or how videos are made.
 """
 
@@ -33,6 +34,7 @@ _RECORD = "job.json"
 _ATTEMPTS = "attempts.json"
 _LOG = "job.log"
 _CANCEL = "cancel"
+_OWN = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
 
 _LOCK_TRIES = 20
 _LOCK_PAUSE_SECONDS = 0.05
@@ -78,7 +80,7 @@ class Spool:
         """Clear away what could not be cleared away before. Only for who holds the lock."""
         if self._is_untidy:
             for folder in self._folders():
-                if self._job(folder) is None and not _has_prompt_file(folder):
+                if self._job(folder) is None:
                     shutil.rmtree(folder)
             durable.fsync_folder(self.active)
             self._is_untidy = False
@@ -171,17 +173,19 @@ class Spool:
             return []
 
     def _job(self, folder: Path) -> Job | None:
-        """Return a folder's job. One without its prompt file never became a job, or has ended."""
-        try:
-            record = json.loads((folder / _RECORD).read_bytes())
-        except FileNotFoundError:
-            return None
-        source = PurePosixPath(record["source"])
-        if not os.path.lexists(folder / source.name):
-            return None
-        defaults = (DefaultsFile(name, data.encode("latin-1")) for name, data in record["defaults"])
+        """Return a folder's job. One without a prompt file never became a job, or has ended."""
         ended = tuple(attempt for attempt in self._attempts(folder) or () if attempt.ending)
-        return Job(folder.name, source, folder, tuple(defaults), ended)
+        with contextlib.suppress(FileNotFoundError, *_DAMAGED):
+            record = json.loads((folder / _RECORD).read_bytes())
+            source = _inside(PurePosixPath(record["source"]))
+            (folder / source.name).lstat()
+            defaults = [
+                DefaultsFile(name, text.encode("latin-1")) for name, text in record["defaults"]
+            ]
+            return Job(folder.name, source, folder, tuple(defaults), ended)
+        for name in _others_files(folder):
+            return Job(folder.name, PurePosixPath(name), folder, (), ended, is_damaged=True)
+        return None
 
     def begin_attempt(self, job: Job, numbers: Iterable[int]) -> None:
         """Record which prompts of a job are in hand from now on, instead of those before."""
@@ -336,11 +340,18 @@ class Spool:
         self._is_untidy = False
 
 
-def _has_prompt_file(folder: Path) -> bool:
-    """Tell whether there is a file in a job's folder that is not one of reeldrop's own."""
-    own = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
-    with os.scandir(folder) as entries:
-        return any(e.name not in own and not durable.is_temporary(e.name) for e in entries)
+def _inside(source: PurePosixPath) -> PurePosixPath:
+    """Return a path that stays inside the folder that it is put behind; else raise ValueError."""
+    if source.is_absolute() or ".." in source.parts or source.name in ("", *_OWN):
+        raise ValueError(source)
+    return source
+
+
+def _others_files(folder: Path) -> list[str]:
+    """Return what is in a job's folder besides reeldrop's own and hidden files, in order."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(n for n in os.listdir(folder) if n not in _OWN and not n.startswith("."))
+    return []
 
 
 def _locked_within_a_second(fd: int) -> bool:

@@ -619,6 +619,45 @@ def test_what_an_error_left_is_tidied_by_the_same_process(
     assert "text" == (tmp_path / "results/a.txt").read_text()
 
 
+def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
+    folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its end counts, the log says once what is left, and that goes when it can, with the rest."""
+    place, rmdir = folders.open(), os.rmdir
+    stuck, other = folders.claimed("a.txt", "text"), folders.claimed("b.txt")
+
+    def failing(path: str | Path, **options: int) -> None:
+        if os.path.basename(path) == stuck.id:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", failing)
+    at = place.finish(stuck, tmp_path / "results")
+    assert "text" == at.read_text()
+    place.fail(other, "why")
+    assert [stuck.id] == folders.jobs()
+    assert [] == list(place.unfinished())
+    place.tidy()
+    assert 1 == capsys.readouterr().out.count("spool_untidy")
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    place.tidy()
+    assert [] == folders.jobs()
+
+
+def test_what_somebody_put_beside_a_prompt_file_is_set_aside(folders: Folders) -> None:
+    """The end of a job removes no file that is not its own: that file is the next to be told of."""
+    job = folders.claimed("a.txt", "text")
+    (job.folder / "b.txt").write_text("kept")
+    folders.open().fail(job, "why")
+    (left,) = folders.open().unfinished()
+    folders.open().fail(left, "why")
+    assert ["kept", "text"] == sorted(files(folders.failed)[name] for name in ("a.txt", "b.txt"))
+    assert [] == folders.jobs()
+
+
 def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Path) -> None:
     """A claim has to be one rename, so the operator hears it at the start."""
     with pytest.raises(ConfigError) as caught:

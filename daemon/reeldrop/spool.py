@@ -57,7 +57,7 @@ class Spool:
         self.active = folder / "active"
         self._inbox = inbox
         self._failed = failed
-        self._is_untidy = False
+        self._untidy: dict[Path, str] = {}
 
     def prepare(self) -> None:
         """Make the folders, and clear away directories of jobs that never began or have ended.
@@ -73,17 +73,24 @@ class Spool:
             problem = f"{self.folder} and {self._inbox} are not on the same file system"
             remedy = "move the spool: taking a prompt file has to be one rename"
             raise ConfigError(Mistake(problem, remedy, key="spool"))
-        self._is_untidy = True
+        self._untidy = dict.fromkeys(self._folders(), "")
         self.tidy()
 
     def tidy(self) -> None:
-        """Clear away what could not be cleared away before. Only for who holds the lock."""
-        if self._is_untidy:
-            for folder in self._folders():
-                if self._job(folder) is None:
+        """Clear away what ended jobs and failed claims have left. Only for who holds the lock.
+
+        What can't be cleared away is left for the next time: nothing depends on it.
+        """
+        for folder, told in list(self._untidy.items()):
+            try:
+                if folder.exists() and self._job(folder) is None:
                     shutil.rmtree(folder)
-            durable.fsync_folder(self.active)
-            self._is_untidy = False
+                    durable.fsync_folder(self.active)
+                del self._untidy[folder]
+            except OSError as error:
+                if told != str(error):
+                    _log.error("spool_untidy", reason=str(error), remedy="it is tried again")
+                self._untidy[folder] = str(error)
 
     @contextlib.contextmanager
     def lock(self, is_patient: Callable[[str], bool] = lambda _problem: False) -> Iterator[None]:
@@ -147,9 +154,8 @@ class Spool:
             durable.fsync_untrusted(self._inbox / source)  # whoever dropped it may not have
             os.rename(self._inbox / source, folder / source.name)
         except OSError as error:
-            self._is_untidy = True
-            with contextlib.suppress(OSError):
-                self.tidy()
+            self._untidy.setdefault(folder, "")
+            self.tidy()
             # A share may have moved the file and lost its answer: then it is a job all the same.
             if not os.path.lexists(folder / source.name):
                 if isinstance(error, FileNotFoundError):
@@ -250,11 +256,11 @@ class Spool:
 
     def finish(self, job: Job, folder: Path) -> Path:
         """Move the job's log and, as the last act, its prompt file into the results folder."""
-        self._is_untidy = True  # until all of it is done
+        self._untidy.setdefault(job.folder, "")
         self._publish_log(job, folder, _LOG)
         name = shortened(job.source.name)
         at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
-        self._forget(job)
+        self.tidy()
         return at
 
     def _publish_log(self, job: Job, folder: Path, name: str) -> None:
@@ -285,7 +291,7 @@ class Spool:
 
     def fail(self, job: Job, report: str) -> Path:
         """Move the job's prompt file into `_failed/`, beside a text that says why."""
-        self._is_untidy = True  # until all of it is done
+        self._untidy.setdefault(job.folder, "")
         target = self._place(job, job.source.name)
         self._report(target, report, job)
         self._publish_log(job, target.parent, target.name + LOG_SUFFIX)
@@ -298,7 +304,7 @@ class Spool:
             if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
                 raise
             self._keep(job, target, report)
-        self._forget(job)
+        self.tidy()
         return target
 
     def _keep(self, job: Job, target: Path, report: str) -> None:
@@ -333,11 +339,6 @@ class Spool:
             report.encode("utf-8", "backslashreplace"),
             job.id,
         )
-
-    def _forget(self, job: Job) -> None:
-        shutil.rmtree(job.folder)
-        durable.fsync_folder(self.active)
-        self._is_untidy = False
 
 
 def _inside(source: PurePosixPath) -> PurePosixPath:

@@ -522,6 +522,51 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
     } == files(folders.failed)
 
 
+def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -> None:
+    """What stood before it has been retried meanwhile: there is still one file for one job."""
+    other, job = folders.claimed("a.txt"), folders.claimed("a.txt")
+    folders.open().set_aside(other, "a.yaml", b"", f"Job {other.id}")
+    folders.open().set_aside(job, "a.yaml", b"old", f"Job {job.id}")
+    for name in ("a.yaml", "a.yaml.error.txt"):
+        (folders.failed / name).unlink()
+    folders.open().set_aside(job, "a.yaml", b"new", f"Job {job.id}")
+    expected = {"a-2.yaml": "new", "a-2.yaml.error.txt": f"Job {job.id}"}
+    assert expected == files(folders.failed)
+    folders.open().take_back_aside(job, "a.yaml")
+    assert {} == files(folders.failed)
+
+
+def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
+    """The file itself has all that its remainder had, under the same name."""
+    job = folders.claimed("a.yaml", "text")
+    folders.open().set_aside(job, "a.yaml", b"rest", f"Job {job.id}")
+    folders.open().fail(job, f"why\nJob {job.id}")
+    assert {"a.yaml": "text", "a.yaml.error.txt": f"why\nJob {job.id}"} == files(folders.failed)
+
+
+@pytest.mark.parametrize("quicker", ["a.txt", "a.txt.error.txt"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_place_that_somebody_takes_meanwhile_is_theirs(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, quicker: str, whole: bool
+) -> None:
+    """Neither their prompt file nor their report is replaced, and ours goes to the next place."""
+    job, link, theirs = folders.claimed("a.txt", "text"), os.link, folders.failed / quicker
+
+    def late(source: Path, target: Path, **options: bool) -> None:
+        if target == theirs and not theirs.exists():
+            theirs.write_text("theirs")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", late)
+    report = f"Job {job.id}"
+    if whole:
+        folders.open().fail(job, report)
+    else:
+        folders.open().set_aside(job, "a.txt", b"text", report)
+    ours = {"a-2.txt": "text", "a-2.txt.error.txt": report}
+    assert {quicker: "theirs", **ours} == files(folders.failed)
+
+
 def special(path: Path, kind: str) -> None:
     """Make something that is no plain file; a reader of it would hang, fail or be led astray."""
     match kind:

@@ -15,6 +15,7 @@ import fcntl
 import json
 import operator
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -275,25 +276,29 @@ class Spool:
 
         Doing it again for the same job replaces what it left there.
         """
-        target = self._place(job, name)
-        self._report(target, report, job)
-        durable.write(target, data, job.id)
-        return target
+        return self._put_aside(
+            job, name, _encoded(report), lambda target: durable.write_new(target, data, job.id)
+        )
 
     def take_back_aside(self, job: Job, name: str) -> None:
         """Remove what an earlier attempt at this job has `set_aside`, if it did."""
-        target = self._place(job, name)
-        report = target.with_name(target.name + ERROR_SUFFIX)
-        if self._reports_on(report, job):
+        target = self._own_place(job, name)
+        if target is not None:
             target.unlink(missing_ok=True)
             target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
-            report.unlink()
+            _report_beside(target).unlink()
 
     def fail(self, job: Job, report: str) -> Path:
         """Move the job's prompt file into `_failed/`, beside a text that says why."""
         self._untidy.setdefault(job.folder, "")
-        target = self._place(job, job.source.name)
-        self._report(target, report, job)
+        text = _encoded(report)
+        target = self._put_aside(
+            job, job.source.name, text, lambda target: self._move_aside(job, target, text)
+        )
+        self.tidy()
+        return target
+
+    def _move_aside(self, job: Job, target: Path, report: bytes) -> None:
         self._publish_log(job, target.parent, target.name + LOG_SUFFIX)
         try:
             if stat.S_ISREG(job.prompt_file.lstat().st_mode):
@@ -304,41 +309,82 @@ class Spool:
             if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
                 raise
             self._keep(job, target, report)
-        self.tidy()
-        return target
 
-    def _keep(self, job: Job, target: Path, report: str) -> None:
+    def _keep(self, job: Job, target: Path, report: bytes) -> None:
         """Keep in the spool what can't be copied to another file system without opening it."""
         refused = self.folder / "refused" / job.id
         durable.make_folder(refused)
-        self._report(target, f"{report}It is in {refused}.\n", job)
+        told = report + _encoded(f"It is in {refused}.\n")
+        durable.write(_report_beside(target), told, job.id)
         durable.rename_new(job.prompt_file, refused / job.source.name)
 
-    def _place(self, job: Job, name: str) -> Path:
-        """Return the first free place in `_failed/`; a place of this very job counts as free."""
+    def _put_aside(self, job: Job, name: str, report: bytes, put: Callable[[Path], None]) -> Path:
+        """Write a report into `_failed/`, put a file beside it, and return where that is."""
+        for target in self._places(job, name):
+            if not self._report(target, report, job):
+                continue  # somebody was quicker, and has the place
+            try:
+                put(target)
+            except FileExistsError:
+                _report_beside(target).unlink()
+                if _is_free(target):
+                    raise
+            else:
+                return target
+        raise AssertionError("free_names never ends")
+
+    def _places(self, job: Job, name: str) -> Iterator[Path]:
+        """Yield the place in `_failed/` that an earlier try has taken, emptied; then free ones."""
         folder = self._failed / job.source.parent
         durable.make_folder(folder)
         durable.remove_temporaries(folder, job.id)  # of an earlier try that was killed
-        for candidate in durable.free_names(*durable.split_name(shortened(name))):
-            target = folder / candidate
-            report = target.with_name(target.name + ERROR_SUFFIX)
-            if self._reports_on(report, job) or not (
-                os.path.lexists(target) or os.path.lexists(report)
-            ):
-                return target
-        raise AssertionError("free_names never ends")
+        own = self._own_place(job, name)
+        if own is not None:
+            own.unlink(missing_ok=True)  # the job still has all that was there
+            yield own
+        names = durable.free_names(*durable.split_name(shortened(name)))
+        yield from filter(_is_free, (folder / candidate for candidate in names))
+
+    def _own_place(self, job: Job, name: str) -> Path | None:
+        """Return where in `_failed/` an earlier try at this job has put a file of this name."""
+        if job.is_damaged:  # there may be more files in its folder, with the same id
+            return None
+        stem, suffix = map(re.escape, durable.split_name(shortened(name)))
+        own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
+        folder = self._failed / job.source.parent
+        with contextlib.suppress(FileNotFoundError):
+            for entry in filter(own.fullmatch, os.listdir(folder)):
+                if self._reports_on(folder / entry, job):
+                    return folder / entry.removesuffix(ERROR_SUFFIX)
+        return None
 
     def _reports_on(self, report: Path, job: Job) -> bool:
         with contextlib.suppress(OSError):
             return f"Job {job.id}".encode() in report.read_bytes()
         return False
 
-    def _report(self, target: Path, report: str, job: Job) -> None:
-        durable.write(
-            target.with_name(target.name + ERROR_SUFFIX),
-            report.encode("utf-8", "backslashreplace"),
-            job.id,
-        )
+    def _report(self, target: Path, report: bytes, job: Job) -> bool:
+        """Write a report for a place in `_failed/`; tell whether the place is the job's."""
+        path = _report_beside(target)
+        write = durable.write if self._reports_on(path, job) else durable.write_new
+        try:
+            write(path, report, job.id)
+        except FileExistsError:
+            return False
+        return True
+
+
+def _encoded(report: str) -> bytes:
+    return report.encode("utf-8", "backslashreplace")
+
+
+def _report_beside(target: Path) -> Path:
+    return target.with_name(target.name + ERROR_SUFFIX)
+
+
+def _is_free(target: Path) -> bool:
+    """Tell whether neither a prompt file nor a report has a place in `_failed/`."""
+    return not (os.path.lexists(target) or os.path.lexists(_report_beside(target)))
 
 
 def _inside(source: PurePosixPath) -> PurePosixPath:

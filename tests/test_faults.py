@@ -333,6 +333,23 @@ def test_a_clock_that_jumps_by_days_loses_nothing(site: Site) -> None:
     assert 0 == started.stop()
 
 
+def test_a_damaged_record_in_the_spool_is_reported_and_holds_nothing_up(site: Site) -> None:
+    """A person gets the prompt file with the reason; the jobs behind it are rendered."""
+    job = site.spool / "active" / "20260101-000000-000000-abcdef"
+    job.mkdir(parents=True)
+    (job / "a.txt").write_text("a horse\n")
+    (job / "job.json").write_text('{"source": "poems/a.t')
+    (job / "attempts.json").write_text('[{"began')
+    site.drop("b.txt", "a cow\n")
+    run = site.drain()
+    assert 1 == run.returncode, run.stderr
+    assert "a horse\n" == (site.failed / "a.txt").read_text()
+    assert "record of it in the spool is damaged" in (site.failed / "a.txt.error.txt").read_text()
+    assert (site.results / "b/a_cow.mp4").exists()
+    assert [] == list((site.spool / "active").iterdir())
+    assert 0 == site.drain().returncode
+
+
 def test_a_drain_ends_where_its_inbox_vanishes(site: Site) -> None:
     """It can't be drained now: exit code 75, and nothing is lost."""
     site.configure("settle_seconds: 30")

@@ -398,6 +398,35 @@ def test_begun_finds_the_videos_of_one_job(tmp_path: Path) -> None:
     assert {1: first, 3: third} == place.begun(job)
 
 
+@pytest.mark.parametrize(
+    ("is_now", "was"),
+    [
+        ("number: []", "number: 1"),
+        ("number: {a: 1}", "number: 1"),
+        ("number: '1'", "number: 1"),
+        ("number: true", "number: 1"),
+        ("format: a/b", "format: mp4"),
+        ("format: ''", "format: mp4"),
+        ("format: [1]", "format: mp4"),
+        ("format: [mp4, [gif]]", "format: mp4"),
+        ("format: []", "format: mp4"),
+        ("format: 4", "format: mp4"),
+    ],
+)
+def test_a_sidecar_that_somebody_has_spoilt_is_nobodys(
+    is_now: str, was: str, tmp_path: Path
+) -> None:
+    """People edit sidecars: one that names no video reserves no name, and is left as it is."""
+    place, job = Results(tmp_path), a_job()
+    video = publish(place, job, a_prompt())
+    spoilt = video.sidecar.read_text(encoding="utf-8").replace(was, is_now)
+    assert is_now in spoilt
+    video.sidecar.write_text(spoilt, encoding="utf-8")
+    assert {} == place.begun(job)
+    place.clean(job)
+    assert spoilt == video.sidecar.read_text(encoding="utf-8")
+
+
 def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
     """Temporary files of this job go; another job's, which may be at work, stay."""
     place, job = Results(tmp_path), a_job()

@@ -173,6 +173,100 @@ def test_what_ended_as_it_should_leaves_nothing_to_blame(folders: Folders) -> No
     assert [()] == [found.attempts for found in folders.open().unfinished()]
 
 
+BROKEN = [
+    b"",
+    b"[{",
+    b"\xff\x00",
+    b"null",
+    b"7",
+    b"[7]",
+    b'[{"began": "", "numbers": 1, "ending": ""}]',
+    b'[{"began": "", "numbers": [[1]], "ending": ""}]',
+    b'[{"began": "", "numbers": [1e999], "ending": ""}]',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_attempts_that_cannot_be_read_do_not_count(
+    content: bytes, folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever stands in the record, the job goes on; that is said once, and others are told of."""
+    job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
+    folders.open().begin_attempt(other, [2])
+    (job.folder / "attempts.json").write_bytes(content)
+    assert [job, other] == list(folders.open().unfinished())
+    for _ in range(2):
+        folders.open().note_ending("Killed")
+    assert 1 == capsys.readouterr().out.count("attempts_damaged")
+    again, blamed = folders.open().unfinished()
+    assert job == again
+    assert ["Killed"] == [attempt.ending for attempt in blamed.attempts]
+    assert folders.open().is_begun(job), "its videos have to be looked for"
+
+
+RECORDS = [
+    b"",
+    b'{"source": "x/a.t',
+    b"\xff",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"source": 7, "defaults": []}',
+    b'{"source": "", "defaults": []}',
+    b'{"source": "../a.txt", "defaults": []}',
+    b'{"source": "x/../../a.txt", "defaults": []}',
+    b'{"source": "/etc/a.txt", "defaults": []}',
+    b'{"source": "job.json", "defaults": []}',
+    b'{"source": "other.txt", "defaults": []}',
+    b'{"source": "a\\u0000.txt", "defaults": []}',
+    b'{"source": "x/a.txt"}',
+    b'{"source": "x/a.txt", "defaults": 7}',
+    b'{"source": "x/a.txt", "defaults": [7]}',
+    b'{"source": "x/a.txt", "defaults": [["d", 7]]}',
+    b'{"source": "x/a.txt", "defaults": [["d", "\\u4e00"]]}',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", [None, *RECORDS], ids=range(len(RECORDS) + 1))
+def test_a_prompt_file_whose_record_is_damaged_is_a_job(
+    content: bytes | None, folders: Folders
+) -> None:
+    """It is neither lost nor in anybody's way: it can fail, under its own name and in `_failed`."""
+    claimed, other = folders.claimed("x/a.txt", "text"), folders.claimed("b.txt")
+    if content is None:
+        (claimed.folder / "job.json").unlink()
+    else:
+        (claimed.folder / "job.json").write_bytes(content)
+    folders.open().prepare()
+    folders.open().note_ending("Killed")
+    job, untouched = folders.open().unfinished()
+    assert (claimed.id, "a.txt", True) == (job.id, str(job.source), job.is_damaged)
+    assert other == untouched
+    folders.open().fail(job, "why")
+    assert {"a.txt": "text", "a.txt.error.txt": "why"} == files(folders.failed)
+    assert [other.id] == folders.jobs()
+
+
+def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An I/O error says nothing about the record: the caller is told, and may look again."""
+    job, stat = folders.claimed("a.txt"), os.stat
+
+    def failing(path: Path, **options: bool) -> os.stat_result:
+        if path == job.prompt_file:
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        list(folders.open().unfinished())
+    monkeypatch.setattr(os, "stat", stat)
+    assert [job] == list(folders.open().unfinished())
+
+
 def test_a_move_that_succeeds_and_says_that_it_failed(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +281,52 @@ def test_a_move_that_succeeds_and_says_that_it_failed(
     monkeypatch.setattr(os, "rename", forgetful)
     job = folders.open().claim(PurePosixPath("a.txt"), ())
     assert job is not None
+    assert "text" == job.prompt_file.read_text()
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_claim_that_fails_has_not_happened(
+    call: int, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever fsync fails: the file is in the inbox, or the caller has its job."""
+    (folders.inbox / "a.txt").write_text("text")
+    calls, fsync = itertools.count(1), os.fsync
+
+    def failing(fd: int) -> None:
+        if next(calls) == call:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    try:
+        job = folders.open().claim(PurePosixPath("a.txt"), ())
+    except OSError:
+        assert ({"a.txt": "text"}, []) == (files(folders.inbox), folders.jobs())
+    else:
+        assert [job] == list(folders.open().unfinished())
+        assert {} == files(folders.inbox)
+
+
+def test_a_moved_file_that_cannot_be_looked_at_is_kept(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that moved the file, and does not answer the next look at it, has not lost it."""
+    rename, lstat = os.rename, os.lstat
+
+    def forgetful(source: Path, target: Path) -> None:
+        rename(source, target)
+        monkeypatch.setattr(os, "lstat", blind)
+        raise OSError(errno.EIO, "Input/output error")
+
+    def blind(*_: object, **__: object) -> None:
+        monkeypatch.setattr(os, "lstat", lstat)
+        raise OSError(errno.EIO, "Input/output error")
+
+    (folders.inbox / "a.txt").write_text("text")
+    monkeypatch.setattr(os, "rename", forgetful)
+    with contextlib.suppress(OSError):
+        folders.open().claim(PurePosixPath("a.txt"), ())
+    (job,) = folders.open().unfinished()
     assert "text" == job.prompt_file.read_text()
 
 
@@ -382,6 +522,51 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
     } == files(folders.failed)
 
 
+def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -> None:
+    """What stood before it has been retried meanwhile: there is still one file for one job."""
+    other, job = folders.claimed("a.txt"), folders.claimed("a.txt")
+    folders.open().set_aside(other, "a.yaml", b"", f"Job {other.id}")
+    folders.open().set_aside(job, "a.yaml", b"old", f"Job {job.id}")
+    for name in ("a.yaml", "a.yaml.error.txt"):
+        (folders.failed / name).unlink()
+    folders.open().set_aside(job, "a.yaml", b"new", f"Job {job.id}")
+    expected = {"a-2.yaml": "new", "a-2.yaml.error.txt": f"Job {job.id}"}
+    assert expected == files(folders.failed)
+    folders.open().take_back_aside(job, "a.yaml")
+    assert {} == files(folders.failed)
+
+
+def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
+    """The file itself has all that its remainder had, under the same name."""
+    job = folders.claimed("a.yaml", "text")
+    folders.open().set_aside(job, "a.yaml", b"rest", f"Job {job.id}")
+    folders.open().fail(job, f"why\nJob {job.id}")
+    assert {"a.yaml": "text", "a.yaml.error.txt": f"why\nJob {job.id}"} == files(folders.failed)
+
+
+@pytest.mark.parametrize("quicker", ["a.txt", "a.txt.error.txt"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_place_that_somebody_takes_meanwhile_is_theirs(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, quicker: str, whole: bool
+) -> None:
+    """Neither their prompt file nor their report is replaced, and ours goes to the next place."""
+    job, link, theirs = folders.claimed("a.txt", "text"), os.link, folders.failed / quicker
+
+    def late(source: Path, target: Path, **options: bool) -> None:
+        if target == theirs and not theirs.exists():
+            theirs.write_text("theirs")
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", late)
+    report = f"Job {job.id}"
+    if whole:
+        folders.open().fail(job, report)
+    else:
+        folders.open().set_aside(job, "a.txt", b"text", report)
+    ours = {"a-2.txt": "text", "a-2.txt.error.txt": report}
+    assert {quicker: "theirs", **ours} == files(folders.failed)
+
+
 def special(path: Path, kind: str) -> None:
     """Make something that is no plain file; a reader of it would hang, fail or be led astray."""
     match kind:
@@ -438,7 +623,7 @@ def test_what_is_no_file_with_failed_on_another_file_system(
 
 
 def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
-    """Directories with only our own files are leftovers; a job and a stranger's file stay."""
+    """Directories with only our own files are leftovers; a stranger's file is a job, too."""
     job = folders.claimed("a.txt")
     active = folders.spool / "active"
     (active / "empty").mkdir()
@@ -450,7 +635,7 @@ def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
     (active / "unknown" / "somebody's.txt").write_text("kept")
     folders.open().prepare()
     assert sorted([job.id, "unknown"]) == folders.jobs()
-    assert [job] == list(folders.open().unfinished())
+    assert [job.id, "unknown"] == [found.id for found in folders.open().unfinished()]
     assert "kept" == (active / "unknown" / "somebody's.txt").read_text()
 
 
@@ -477,6 +662,45 @@ def test_what_an_error_left_is_tidied_by_the_same_process(
     place.tidy()
     assert [] == folders.jobs()
     assert "text" == (tmp_path / "results/a.txt").read_text()
+
+
+def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
+    folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its end counts, the log says once what is left, and that goes when it can, with the rest."""
+    place, rmdir = folders.open(), os.rmdir
+    stuck, other = folders.claimed("a.txt", "text"), folders.claimed("b.txt")
+
+    def failing(path: str | Path, **options: int) -> None:
+        if os.path.basename(path) == stuck.id:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", failing)
+    at = place.finish(stuck, tmp_path / "results")
+    assert "text" == at.read_text()
+    place.fail(other, "why")
+    assert [stuck.id] == folders.jobs()
+    assert [] == list(place.unfinished())
+    place.tidy()
+    assert 1 == capsys.readouterr().out.count("spool_untidy")
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    place.tidy()
+    assert [] == folders.jobs()
+
+
+def test_what_somebody_put_beside_a_prompt_file_is_set_aside(folders: Folders) -> None:
+    """The end of a job removes no file that is not its own: that file is the next to be told of."""
+    job = folders.claimed("a.txt", "text")
+    (job.folder / "b.txt").write_text("kept")
+    folders.open().fail(job, "why")
+    (left,) = folders.open().unfinished()
+    folders.open().fail(left, "why")
+    assert ["kept", "text"] == sorted(files(folders.failed)[name] for name in ("a.txt", "b.txt"))
+    assert [] == folders.jobs()
 
 
 def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Path) -> None:

@@ -255,6 +255,13 @@ class Intake:
             NotDescribed: it has to be read again when a model has been loaded.
             OSError: it can't be read.
         """
+        if job.is_damaged:
+            problem = (
+                "the record of it in the spool is damaged: its place in the inbox is not known"
+            )
+            raise PromptError(
+                Mistake(problem, "put it there again, and mind that folder's defaults")
+            )
         return self._parse(job.source, job.prompt_file, job.defaults, job.drawn_seed)
 
     def _parse(

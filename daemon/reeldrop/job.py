@@ -97,7 +97,8 @@ class Job:
     """One prompt file in hand.
 
     `source` is the prompt file's path in the inbox, `folder` the job's own folder in the spool;
-    `attempts` are those in whose middle a process has ended.
+    `attempts` are those in whose middle a process has ended. Where the record `is_damaged`, only
+    the prompt file's name is known of all this.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Job:
     folder: Path
     defaults: tuple[DefaultsFile, ...]
     attempts: tuple[Attempt, ...] = ()
+    is_damaged: bool = False
 
     @property
     def prompt_file(self) -> Path:

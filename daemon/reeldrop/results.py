@@ -120,10 +120,15 @@ def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
         if job.id.encode() in data:
             settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
             if settings["rendered"]["job"] == job.id:
-                formats = settings["format"]
+                number, formats = settings["rendered"]["number"], settings["format"]
                 formats = [formats] if isinstance(formats, str) else formats
-                return settings["rendered"]["number"], formats
+                if type(number) is int and formats and all(map(_is_suffix, formats)):
+                    return number, formats
     return None
+
+
+def _is_suffix(format: object) -> bool:
+    return isinstance(format, str) and format.isalnum()
 
 
 def _folded(name: str) -> str:

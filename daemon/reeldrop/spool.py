@@ -1,7 +1,8 @@
 """Jobs in hand: claim a prompt file, count attempts, finish or fail it.
 
 A job is a directory `active/<job_id>/` with the claimed prompt file in it; a job that has no such
-directory is not in hand. What happened to it is read from the files, never remembered.
+directory is not in hand. What happened to it is read from the files, never remembered; a file
+whose record is damaged is a job, too, so that a person hears of it.
 Does not know what a prompt file says or how videos are made.
 """
 
@@ -12,7 +13,9 @@ import dataclasses
 import errno
 import fcntl
 import json
+import operator
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -20,6 +23,8 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+
+import structlog
 
 from reeldrop import durable
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
@@ -30,9 +35,15 @@ _RECORD = "job.json"
 _ATTEMPTS = "attempts.json"
 _LOG = "job.log"
 _CANCEL = "cancel"
+_OWN = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
 
 _LOCK_TRIES = 20
 _LOCK_PAUSE_SECONDS = 0.05
+
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What a file of our own may raise that a broken disk or a person has spoilt."""
+
+_log = structlog.get_logger()
 
 
 class Spool:
@@ -47,7 +58,7 @@ class Spool:
         self.active = folder / "active"
         self._inbox = inbox
         self._failed = failed
-        self._is_untidy = False
+        self._untidy: dict[Path, str] = {}
 
     def prepare(self) -> None:
         """Make the folders, and clear away directories of jobs that never began or have ended.
@@ -63,17 +74,24 @@ class Spool:
             problem = f"{self.folder} and {self._inbox} are not on the same file system"
             remedy = "move the spool: taking a prompt file has to be one rename"
             raise ConfigError(Mistake(problem, remedy, key="spool"))
-        self._is_untidy = True
+        self._untidy = dict.fromkeys(self._folders(), "")
         self.tidy()
 
     def tidy(self) -> None:
-        """Clear away what could not be cleared away before. Only for who holds the lock."""
-        if self._is_untidy:
-            for folder in self._folders():
-                if self._job(folder) is None and not _has_prompt_file(folder):
+        """Clear away what ended jobs and failed claims have left. Only for who holds the lock.
+
+        What can't be cleared away is left for the next time: nothing depends on it.
+        """
+        for folder, told in list(self._untidy.items()):
+            try:
+                if folder.exists() and self._job(folder) is None:
                     shutil.rmtree(folder)
-            durable.fsync_folder(self.active)
-            self._is_untidy = False
+                    durable.fsync_folder(self.active)
+                del self._untidy[folder]
+            except OSError as error:
+                if told != str(error):
+                    _log.error("spool_untidy", reason=str(error), remedy="it is tried again")
+                self._untidy[folder] = str(error)
 
     @contextlib.contextmanager
     def lock(self, is_patient: Callable[[str], bool] = lambda _problem: False) -> Iterator[None]:
@@ -120,8 +138,9 @@ class Spool:
         The job's record is on the disk before the one rename that makes it a job.
 
         Raises:
-            OSError: it can't be moved; it is where it was.
+            OSError: it can't be moved; it is where it was, or else an unfinished job.
         """
+        defaults = tuple(defaults)
         now = datetime.now(UTC)
         job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         folder = self.active / job_id
@@ -136,16 +155,17 @@ class Spool:
             durable.fsync_untrusted(self._inbox / source)  # whoever dropped it may not have
             os.rename(self._inbox / source, folder / source.name)
         except OSError as error:
-            self._is_untidy = True
+            self._untidy.setdefault(folder, "")
+            self.tidy()
             # A share may have moved the file and lost its answer: then it is a job all the same.
             if not os.path.lexists(folder / source.name):
-                shutil.rmtree(folder, ignore_errors=True)
                 if isinstance(error, FileNotFoundError):
                     return None
                 raise
-        durable.fsync_folder(folder)
-        durable.fsync_folder((self._inbox / source).parent)
-        return self._job(folder)
+        with contextlib.suppress(OSError):  # it is a job, if one that a power cut may undo
+            durable.fsync_folder(folder)
+            durable.fsync_folder((self._inbox / source).parent)
+        return Job(job_id, source, folder, defaults)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
         """Yield the jobs in hand, the oldest first; those `without` are not even read."""
@@ -160,17 +180,19 @@ class Spool:
             return []
 
     def _job(self, folder: Path) -> Job | None:
-        """Return a folder's job. One without its prompt file never became a job, or has ended."""
-        try:
+        """Return a folder's job. One without a prompt file never became a job, or has ended."""
+        ended = tuple(attempt for attempt in self._attempts(folder) or () if attempt.ending)
+        with contextlib.suppress(FileNotFoundError, *_DAMAGED):
             record = json.loads((folder / _RECORD).read_bytes())
-        except FileNotFoundError:
-            return None
-        source = PurePosixPath(record["source"])
-        if not os.path.lexists(folder / source.name):
-            return None
-        defaults = (DefaultsFile(name, data.encode("latin-1")) for name, data in record["defaults"])
-        ended = tuple(attempt for attempt in self._attempts(folder) if attempt.ending)
-        return Job(folder.name, source, folder, tuple(defaults), ended)
+            source = _inside(PurePosixPath(record["source"]))
+            (folder / source.name).lstat()
+            defaults = [
+                DefaultsFile(name, text.encode("latin-1")) for name, text in record["defaults"]
+            ]
+            return Job(folder.name, source, folder, tuple(defaults), ended)
+        for name in _others_files(folder):
+            return Job(folder.name, PurePosixPath(name), folder, (), ended, is_damaged=True)
+        return None
 
     def begin_attempt(self, job: Job, numbers: Iterable[int]) -> None:
         """Record which prompts of a job are in hand from now on, instead of those before."""
@@ -196,15 +218,25 @@ class Spool:
         """
         for folder in self._folders():
             attempts = self._attempts(folder)
-            if any(not attempt.ending for attempt in attempts):
+            if attempts is None:
+                _log.error("attempts_damaged", job_id=folder.name, remedy="none is counted")
+                self._write_attempts(folder, ())
+            elif any(not attempt.ending for attempt in attempts):
                 ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
                 self._write_attempts(folder, (a for a in ended if a.ending))
 
-    def _attempts(self, folder: Path) -> list[Attempt]:
-        with contextlib.suppress(FileNotFoundError):
-            found = json.loads((folder / _ATTEMPTS).read_bytes())
-            return [Attempt(a["began"], tuple(a["numbers"]), a["ending"]) for a in found]
-        return []
+    def _attempts(self, folder: Path) -> list[Attempt] | None:
+        """Return what was in hand at which time; None where the record of it is damaged."""
+        with contextlib.suppress(*_DAMAGED):
+            try:
+                found = json.loads((folder / _ATTEMPTS).read_bytes())
+            except FileNotFoundError:
+                return []
+            return [
+                Attempt(str(a["began"]), tuple(map(operator.index, a["numbers"])), str(a["ending"]))
+                for a in found
+            ]
+        return None
 
     def _write_attempts(self, folder: Path, attempts: Iterable[Attempt]) -> None:
         records = [dataclasses.asdict(attempt) for attempt in attempts]
@@ -225,11 +257,11 @@ class Spool:
 
     def finish(self, job: Job, folder: Path) -> Path:
         """Move the job's log and, as the last act, its prompt file into the results folder."""
-        self._is_untidy = True  # until all of it is done
+        self._untidy.setdefault(job.folder, "")
         self._publish_log(job, folder, _LOG)
         name = shortened(job.source.name)
         at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
-        self._forget(job)
+        self.tidy()
         return at
 
     def _publish_log(self, job: Job, folder: Path, name: str) -> None:
@@ -244,25 +276,29 @@ class Spool:
 
         Doing it again for the same job replaces what it left there.
         """
-        target = self._place(job, name)
-        self._report(target, report, job)
-        durable.write(target, data, job.id)
-        return target
+        return self._put_aside(
+            job, name, _encoded(report), lambda target: durable.write_new(target, data, job.id)
+        )
 
     def take_back_aside(self, job: Job, name: str) -> None:
         """Remove what an earlier attempt at this job has `set_aside`, if it did."""
-        target = self._place(job, name)
-        report = target.with_name(target.name + ERROR_SUFFIX)
-        if self._reports_on(report, job):
+        target = self._own_place(job, name)
+        if target is not None:
             target.unlink(missing_ok=True)
             target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
-            report.unlink()
+            _report_beside(target).unlink()
 
     def fail(self, job: Job, report: str) -> Path:
         """Move the job's prompt file into `_failed/`, beside a text that says why."""
-        self._is_untidy = True  # until all of it is done
-        target = self._place(job, job.source.name)
-        self._report(target, report, job)
+        self._untidy.setdefault(job.folder, "")
+        text = _encoded(report)
+        target = self._put_aside(
+            job, job.source.name, text, lambda target: self._move_aside(job, target, text)
+        )
+        self.tidy()
+        return target
+
+    def _move_aside(self, job: Job, target: Path, report: bytes) -> None:
         self._publish_log(job, target.parent, target.name + LOG_SUFFIX)
         try:
             if stat.S_ISREG(job.prompt_file.lstat().st_mode):
@@ -273,53 +309,96 @@ class Spool:
             if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
                 raise
             self._keep(job, target, report)
-        self._forget(job)
-        return target
 
-    def _keep(self, job: Job, target: Path, report: str) -> None:
+    def _keep(self, job: Job, target: Path, report: bytes) -> None:
         """Keep in the spool what can't be copied to another file system without opening it."""
         refused = self.folder / "refused" / job.id
         durable.make_folder(refused)
-        self._report(target, f"{report}It is in {refused}.\n", job)
+        told = report + _encoded(f"It is in {refused}.\n")
+        durable.write(_report_beside(target), told, job.id)
         durable.rename_new(job.prompt_file, refused / job.source.name)
 
-    def _place(self, job: Job, name: str) -> Path:
-        """Return the first free place in `_failed/`; a place of this very job counts as free."""
+    def _put_aside(self, job: Job, name: str, report: bytes, put: Callable[[Path], None]) -> Path:
+        """Write a report into `_failed/`, put a file beside it, and return where that is."""
+        for target in self._places(job, name):
+            if not self._report(target, report, job):
+                continue  # somebody was quicker, and has the place
+            try:
+                put(target)
+            except FileExistsError:
+                _report_beside(target).unlink()
+                if _is_free(target):
+                    raise
+            else:
+                return target
+        raise AssertionError("free_names never ends")
+
+    def _places(self, job: Job, name: str) -> Iterator[Path]:
+        """Yield the place in `_failed/` that an earlier try has taken, emptied; then free ones."""
         folder = self._failed / job.source.parent
         durable.make_folder(folder)
         durable.remove_temporaries(folder, job.id)  # of an earlier try that was killed
-        for candidate in durable.free_names(*durable.split_name(shortened(name))):
-            target = folder / candidate
-            report = target.with_name(target.name + ERROR_SUFFIX)
-            if self._reports_on(report, job) or not (
-                os.path.lexists(target) or os.path.lexists(report)
-            ):
-                return target
-        raise AssertionError("free_names never ends")
+        own = self._own_place(job, name)
+        if own is not None:
+            own.unlink(missing_ok=True)  # the job still has all that was there
+            yield own
+        names = durable.free_names(*durable.split_name(shortened(name)))
+        yield from filter(_is_free, (folder / candidate for candidate in names))
+
+    def _own_place(self, job: Job, name: str) -> Path | None:
+        """Return where in `_failed/` an earlier try at this job has put a file of this name."""
+        if job.is_damaged:  # there may be more files in its folder, with the same id
+            return None
+        stem, suffix = map(re.escape, durable.split_name(shortened(name)))
+        own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
+        folder = self._failed / job.source.parent
+        with contextlib.suppress(FileNotFoundError):
+            for entry in filter(own.fullmatch, os.listdir(folder)):
+                if self._reports_on(folder / entry, job):
+                    return folder / entry.removesuffix(ERROR_SUFFIX)
+        return None
 
     def _reports_on(self, report: Path, job: Job) -> bool:
         with contextlib.suppress(OSError):
             return f"Job {job.id}".encode() in report.read_bytes()
         return False
 
-    def _report(self, target: Path, report: str, job: Job) -> None:
-        durable.write(
-            target.with_name(target.name + ERROR_SUFFIX),
-            report.encode("utf-8", "backslashreplace"),
-            job.id,
-        )
-
-    def _forget(self, job: Job) -> None:
-        shutil.rmtree(job.folder)
-        durable.fsync_folder(self.active)
-        self._is_untidy = False
+    def _report(self, target: Path, report: bytes, job: Job) -> bool:
+        """Write a report for a place in `_failed/`; tell whether the place is the job's."""
+        path = _report_beside(target)
+        write = durable.write if self._reports_on(path, job) else durable.write_new
+        try:
+            write(path, report, job.id)
+        except FileExistsError:
+            return False
+        return True
 
 
-def _has_prompt_file(folder: Path) -> bool:
-    """Tell whether there is a file in a job's folder that is not one of reeldrop's own."""
-    own = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
-    with os.scandir(folder) as entries:
-        return any(e.name not in own and not durable.is_temporary(e.name) for e in entries)
+def _encoded(report: str) -> bytes:
+    return report.encode("utf-8", "backslashreplace")
+
+
+def _report_beside(target: Path) -> Path:
+    return target.with_name(target.name + ERROR_SUFFIX)
+
+
+def _is_free(target: Path) -> bool:
+    """Tell whether neither a prompt file nor a report has a place in `_failed/`."""
+    return not (os.path.lexists(target) or os.path.lexists(_report_beside(target)))
+
+
+def _inside(source: PurePosixPath) -> PurePosixPath:
+    """Return a path that stays inside the folder that it is put behind; else raise ValueError."""
+    if source.is_absolute() or ".." in source.parts or source.name in ("", *_OWN):
+        raise ValueError(source)
+    return source
+
+
+def _others_files(folder: Path) -> list[str]:
+    """Return what is in a job's folder besides reeldrop's own and hidden files, in order."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(n for n in os.listdir(folder) if n not in _OWN and not n.startswith("."))
+    return []
 
 
 def _locked_within_a_second(fd: int) -> bool:

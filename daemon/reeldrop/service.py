@@ -49,7 +49,6 @@ from reeldrop.job import (
     VideoFailed,
     VideoPublished,
     Wake,
-    shown,
 )
 from reeldrop.jobs import Limits, OpenJobs, Outcome
 from reeldrop.notify import Notifier
@@ -60,6 +59,7 @@ from reeldrop.rules import ModelRules, SettingsRefused
 from reeldrop.settings import Settings
 from reeldrop.spool import Spool
 from reeldrop.status import Rendering, Status
+from reeldrop.workbench import Workbench
 
 if TYPE_CHECKING:
     from reeldrop.config import Config
@@ -112,14 +112,8 @@ class Service:
         self._notifier = Notifier.from_environment()
         self._jobs = OpenJobs(self._spool, self._results, _limits(config))
         self._watch_over()
-        self._rendering: Batch | None = None
-        self._loading: str | None = None
-        self._loading_for: Job | None = None
-        self._warm_up: Batch | None = None
         self._stopping = False
         self._is_ready = False
-        self._step = 0
-        self._batch_began = 0.0
         self._status_written = 0.0
 
     @property
@@ -131,10 +125,9 @@ class Service:
         return self._settings.model
 
     def _watch_over(self) -> None:
-        """Watch the disk, the renderer and the encoder."""
+        """Watch the disk and the encoder, as config.yaml says."""
         config = self._config
         self._room = Room((config.results, config.spool), config.min_free_gib)
-        self._renderer_stall = StallWatch(config.stall_seconds)
         self._encoder_stall = StallWatch(config.stall_seconds)
         watchdog = self._notifier.watchdog_seconds
         if watchdog is not None and watchdog <= config.stall_seconds:
@@ -200,8 +193,13 @@ class Service:
         self._inbox = self._make_inbox()
         self._intake = self._make_intake()
         self._publisher = Publisher(self._results, self._events.put)
-        self._renderer = self._make_renderer(self._config, self._events.put)
-        self._load(self._model)
+        self._open_workbench()
+
+    def _open_workbench(self) -> None:
+        """Let a renderer load the model of the settings in force."""
+        renderer = self._make_renderer(self._config, self._events.put)
+        self._bench = Workbench(renderer, self._config.stall_seconds)
+        self._bench.load(self._model)
 
     def _make_inbox(self) -> Inbox:
         return Inbox(
@@ -234,11 +232,11 @@ class Service:
         self._events.put(Stop("SIGHUP") if self._is_attended else Reload())
 
     def _is_over(self) -> bool:
-        if self._rendering or self._warm_up:
+        if self._bench.batch or self._bench.warm_up:
             return False
         if self._stopping:
             return True
-        busy = self._publisher.videos or self._loading or self._settings.are_changing
+        busy = self._publisher.videos or self._bench.loading or self._settings.are_changing
         return self._drain and not busy and not self._is_anything_left()
 
     def _is_anything_left(self) -> bool:
@@ -251,8 +249,7 @@ class Service:
     def _end(self) -> None:
         self._notifier.stopping()
         self._publisher.close()  # what is not encoded yet is rendered again
-        if not self._is_renderer_busy():
-            self._renderer.close()
+        self._bench.close()
         self._intake.close()
         if self._stopping:
             self._handle_all_that_came()
@@ -300,12 +297,12 @@ class Service:
             case ModelFailed():
                 self._model_failed(event.model, event.error)
             case StepDone():
-                self._step = event.step
+                self._bench.step_done(event.step)
                 self._notifier.progress()
-                self._renderer_stall.progress()
-            case BatchRendered(batch=batch) if batch is self._warm_up:
-                self._warmed_up()
-            case BatchFailed(batch=batch) if batch is self._warm_up:
+            case BatchRendered(batch=batch) if batch is self._bench.warm_up:
+                self._bench.clear()
+                self._be_ready()
+            case BatchFailed(batch=batch) if batch is self._bench.warm_up:
                 self._warm_up_failed(event.error)
             case BatchRendered():
                 self._batch_rendered(event)
@@ -324,16 +321,12 @@ class Service:
         _log.info("stopping", signal=event.signal_name)
         self._notifier.stopping()
         self._stopping = True
-        self._renderer.cancel()
-
-    def _load(self, model: str, job: Job | None = None) -> None:
-        self._loading, self._loading_for = model, job
-        self._renderer.load(model)
+        self._bench.cancel()
 
     def _end_loading(self) -> None:
-        self._loading = None
-        if self._loading_for is not None:
-            self._jobs.end_loading(self._loading_for)
+        self._bench.clear()
+        if self._bench.loads_for is not None:
+            self._jobs.end_loading(self._bench.loads_for)
 
     def _model_loaded(self, event: ModelLoaded) -> None:
         self._end_loading()
@@ -346,7 +339,7 @@ class Service:
             self._model_failed(event.model, error)
             return
         self._settings.rules[event.model] = rules
-        if self._loading_for is None and not self._drain:
+        if self._bench.loads_for is None and not self._drain:
             self._begin_warm_up(rules)
         else:
             self._be_ready()
@@ -354,18 +347,13 @@ class Service:
     def _begin_warm_up(self, rules: ModelRules) -> None:
         """Render the defaults once: what is broken shows before it meets anybody's prompt."""
         try:
-            self._warm_up = Batch("", (profiles.warm_up(rules),))
+            prompt = profiles.warm_up(rules)
         except SettingsRefused:  # it has no defaults for all that it needs
             self._be_ready()
         else:
-            self._renderer.render(self._warm_up)
-
-    def _warmed_up(self) -> None:
-        self._warm_up = None
-        self._be_ready()
+            self._bench.try_out(Batch("", (prompt,)))
 
     def _warm_up_failed(self, error: Exception) -> None:
-        self._warm_up = None
         problem = f"the model can't render its own defaults: {error}"
         remedy = "see what else uses the device, or change the defaults"
         self._model_failed(self._model, Unavailable(Mistake(problem, remedy, key=self._model)))
@@ -382,16 +370,16 @@ class Service:
         self._end_loading()
         if self._stopping:
             return
-        if self._loading_for is None:
-            if not self._settings.change_back(error):
-                raise error
+        if self._bench.loads_for is not None:
+            _log.error("model_failed", model=model, reason=str(error))
+            self._jobs.fail(self._bench.loads_for, error)
+        elif self._settings.change_back(error):
             self._change_renderer()
-            return
-        _log.error("model_failed", model=model, reason=str(error))
-        self._jobs.fail(self._loading_for, error)
+        else:
+            raise error
 
     def _batch_rendered(self, event: BatchRendered) -> None:
-        self._rendering = None
+        self._bench.clear()
         answers = zip(event.batch.prompts, event.frames, event.rendered, strict=True)
         for prompt, frames, rendered in answers:
             self._jobs.rendered(event.batch.job_id, rendered)
@@ -400,7 +388,7 @@ class Service:
             self._publisher.publish(opened.job, prompt, frames, rendered, earlier)
 
     def _batch_failed(self, event: BatchFailed) -> None:
-        self._rendering = None
+        self._bench.clear()
         if isinstance(event.error, FileError) and event.batch.model == self._model:
             raise event.error  # its own model can't be loaded any more
         if self._stopping:
@@ -431,11 +419,8 @@ class Service:
 
     def _look_for_hangs(self, now: float) -> None:
         """End the process if the renderer or the encoder hangs: systemd starts another."""
-        sign = ending.mebibytes_moved() if self._loading else 0
-        if self._renderer_stall.is_stalled(now, busy=self._is_renderer_busy(), sign=sign):
-            if self._loading or self._warm_up:
-                self._end_stalled(f"loading {self._loading or self._model}")
-            self._end_stalled(f"rendering, in step {self._step}")
+        if self._bench.hangs(now):
+            self._end_stalled(f"{self._bench.doing()}, in step {self._bench.step}")
         sign, busy = self._publisher.signs_of_life, self._publisher.videos > 0
         if self._encoder_stall.is_stalled(now, busy=busy, sign=sign):
             self._end_stalled("encoding")
@@ -445,12 +430,9 @@ class Service:
         _log.critical("stalled", reason=reason)
         ending.end_stalled(self._config.spool / ending.FILE_NAME, reason)
 
-    def _is_renderer_busy(self) -> bool:
-        return bool(self._rendering or self._loading or self._warm_up)
-
     def _change_settings(self) -> None:
         """Use what config.yaml says by now, as soon as no job is in the middle of anything."""
-        busy = self._stopping or self._is_renderer_busy() or len(self._jobs)
+        busy = self._stopping or self._bench.is_busy or len(self._jobs)
         if busy or not self._settings.are_changing:
             return
         if self._settings.change():
@@ -460,9 +442,8 @@ class Service:
 
     def _change_renderer(self) -> None:
         """Let another renderer follow, with the models of the settings in force."""
-        self._renderer.close()
-        self._renderer = self._make_renderer(self._config, self._events.put)
-        self._load(self._model)
+        self._bench.close()
+        self._open_workbench()
         self._use_settings()
 
     def _use_settings(self) -> None:
@@ -488,19 +469,18 @@ class Service:
 
     def _heed_cancellations(self) -> None:
         cancelled = self._jobs.cancel_asked()
-        if self._rendering is not None and self._rendering.job_id in cancelled:
-            self._renderer.cancel()
+        if self._bench.batch is not None and self._bench.batch.job_id in cancelled:
+            self._bench.cancel()
 
     def _is_renderer_free(self) -> bool:
-        kept = self._is_renderer_busy() or not self._is_ready or self._room.shortage
+        kept = self._bench.is_busy or not self._is_ready or self._room.shortage
         return not kept and self._publisher.bytes < BYTES_TO_ENCODE
 
     def _render_next(self, now: float) -> bool:
         """Give the renderer its next batch, or open a job; tell whether there was anything."""
         batch = self._jobs.next_batch(now)
         if batch is not None:
-            self._rendering, self._step, self._batch_began = batch, 0, now
-            self._renderer.render(batch)
+            self._bench.render(batch, now)
             return True
         job = self._next_job(now)
         if job is not None:
@@ -529,7 +509,7 @@ class Service:
             found = self._intake.read(job)
         except NotDescribed as unknown:
             if self._jobs.begin_loading(job):
-                self._load(unknown.model, job)  # the job stays first in the spool until then
+                self._bench.load(unknown.model, job)  # the job stays first in the spool until then
         except PromptError as error:
             self._jobs.fail(job, error)
         except OSError as error:
@@ -557,7 +537,7 @@ class Service:
             state=state or self._state(),
             model=self._model,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
-            rendering=self._progress(self._rendering, now) if self._rendering else None,
+            rendering=self._progress(now),
             waiting=(*begun, *waiting)[: status.MAX_WAITING],
             waiting_count=len(begun) + count,
             readings=self._settings.readings,
@@ -575,7 +555,7 @@ class Service:
         A model may take long to be downloaded, and a step of a large video long to end; if either
         hangs, the process ends itself. While it renders, each step says that it goes on.
         """
-        if self._loading or not self._is_renderer_busy():
+        if self._bench.loading or not self._bench.is_busy:
             self._notifier.progress()
         if self._stopping or not self._is_ready:
             self._notifier.be_patient(PATIENCE_SECONDS)
@@ -583,35 +563,18 @@ class Service:
     def _state(self) -> str:
         if self._stopping:
             return "stopping"
-        if self._warm_up:
-            return f"warming up {self._model}"
-        if self._loading:
-            return f"loading {self._loading}"
+        if not self._is_ready or self._bench.loading:
+            return self._bench.doing()
         if self._room.shortage:
             return f"paused: {self._room.shortage}"
         trouble = self._jobs.trouble() or self._intake.trouble()
         if trouble:
             return f"held up: {trouble}; tried again every {self._config.retry_seconds:g} s"
-        return self._intake.problem or ("rendering" if self._rendering else "idle")
+        return self._intake.problem or self._bench.doing() or "idle"
 
-    def _progress(self, batch: Batch, now: float) -> Rendering:
-        opened = self._jobs[batch.job_id]
-        steps = max(1, batch.steps)
-        eta = None
-        if self._step:
-            seconds_per_step = (now - self._batch_began) / self._step
-            steps_left = steps - self._step + sum(waiting.steps for waiting in opened.waiting)
-            eta = round(seconds_per_step * steps_left, 1)
-        return Rendering(
-            job_id=batch.job_id,
-            prompt_file=shown(opened.job.source),
-            prompt=batch.prompts[0].prompt,
-            number=batch.prompts[0].number,
-            count=opened.count,
-            step=self._step,
-            steps=steps,
-            eta_seconds=eta,
-        )
+    def _progress(self, now: float) -> Rendering | None:
+        batch = self._bench.batch
+        return self._bench.progress(batch, self._jobs[batch.job_id], now) if batch else None
 
 
 def _limits(config: Config) -> Limits:

@@ -1,4 +1,5 @@
 # make run: render the examples. make test: the tests. make check: the linters.
+# make install: reeldrop as a service of this machine, as root; make install-user: as your own.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,10 +7,24 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # Programs, each with the Debian package that has it.
-TOOLS := mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs strace:strace
+TOOLS := mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs strace:strace \
+	systemctl:systemd systemd-sysusers:systemd dbus-daemon:dbus nsenter:util-linux
 NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
-.PHONY: run test check format clean tools packages
+# Where the service is. The units say $(APP), too; units, command and all else go below prefix.
+APP := /opt/reeldrop
+prefix ?= /usr/local
+DESTDIR ?=
+lib := $(DESTDIR)$(prefix)/lib
+etc := $(DESTDIR)/etc/reeldrop
+
+# Where a person's own service is.
+share := $(HOME)/.local/share/reeldrop
+user_units := $(HOME)/.config/systemd/user
+user_etc := $(HOME)/.config/reeldrop
+
+.PHONY: run test check format clean tools packages python
+.PHONY: install uninstall install-user uninstall-user
 
 run: $(INSTALLED)
 	mkdir -p inbox/examples
@@ -29,14 +44,83 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reeldrop needs Python 3.11")'
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(NEEDS)python3-venv
+$(INSTALLED): pyproject.toml constraints.txt | python
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# The tests mount file systems that they make.
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reeldrop needs Python 3.11")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(NEEDS)python3-venv
+
+# The environment for a service, in the folder $(1). It is built from a copy, so that nothing is
+# left behind here, and under DESTDIR for the place where it will be.
+define make_venv
+	umask 022 && $(PYTHON) -m venv $(DESTDIR)$(1)
+	umask 022 && source=$$(mktemp -d) && trap 'rm -rf "$$source"' EXIT && \
+	cp -R pyproject.toml README.md LICENSE daemon "$$source" && \
+	$(DESTDIR)$(1)/bin/python -m pip install --disable-pip-version-check --quiet \
+		--constraint constraints.txt "$$source"
+	test -z "$(DESTDIR)" || grep -rlI "$(DESTDIR)" $(DESTDIR)$(1)/bin $(DESTDIR)$(1)/pyvenv.cfg \
+		| xargs sed -i "s|$(DESTDIR)||g"
+endef
+
+# A config.yaml in the folder $(1) with its folders in $(2), if there is none.
+define make_config
+	test -e $(1)/config.yaml || { umask 022 && mkdir -p $(1) && sed \
+		's,^\(inbox\|results\|spool\|failed\): ,&$(2)/,' config.yaml >$(1)/config.yaml; }
+endef
+
+install: python
+	@test -n "$(DESTDIR)" -o "$$(id -u)" = 0 || \
+		{ echo 'as root, please; without it: make install-user' >&2; exit 1; }
+	$(call make_venv,$(APP)/.venv)
+	$(call make_config,$(etc),/srv/reeldrop)
+	install -D -m 644 -t $(DESTDIR)$(APP) docs/operations.md systemd/allow-download.conf
+	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service
+	install -D -m 644 -t $(lib)/sysusers.d systemd/sysusers.d/reeldrop.conf
+	install -D -m 644 -t $(lib)/tmpfiles.d systemd/tmpfiles.d/reeldrop.conf
+	install -d $(DESTDIR)$(prefix)/bin
+	ln -sfn $(APP)/.venv/bin/reeldrop $(DESTDIR)$(prefix)/bin/reeldrop
+	test -n "$(DESTDIR)" || systemd-sysusers $(lib)/sysusers.d/reeldrop.conf
+	test -n "$(DESTDIR)" || systemd-tmpfiles --create $(lib)/tmpfiles.d/reeldrop.conf
+	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload
+	@echo 'next: $(APP)/operations.md, "First start"'
+
+# Prompt files, videos, config and downloaded models stay where they are.
+uninstall:
+	test -n "$(DESTDIR)" -o ! -d /run/systemd/system -o ! -e $(lib)/systemd/system/reeldrop.service || { \
+		systemctl disable reeldrop.service reeldrop@.service && \
+		systemctl stop reeldrop.service 'reeldrop@*.service'; }
+	rm -f $(lib)/systemd/system/reeldrop.service $(lib)/systemd/system/reeldrop@.service
+	rm -f $(lib)/sysusers.d/reeldrop.conf $(lib)/tmpfiles.d/reeldrop.conf
+	rm -f $(DESTDIR)$(prefix)/bin/reeldrop
+	rm -f $(DESTDIR)$(APP)/operations.md $(DESTDIR)$(APP)/allow-download.conf
+	rm -rf $(DESTDIR)$(APP)/.venv
+	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(APP)
+	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload
+	@echo 'left as they are: /srv/reeldrop, $(etc), /var/cache/reeldrop, the user reeldrop'
+
+install-user: DESTDIR =
+install-user: python
+	$(call make_venv,$(share)/.venv)
+	$(call make_config,$(user_etc),$(HOME)/reeldrop)
+	mkdir -p $(HOME)/reeldrop/inbox $(HOME)/reeldrop/results $(HOME)/reeldrop/spool
+	install -D -m 644 systemd/reeldrop-user.service $(user_units)/reeldrop.service
+	install -d $(HOME)/.local/bin
+	ln -sfn $(share)/.venv/bin/reeldrop $(HOME)/.local/bin/reeldrop
+	systemctl --user daemon-reload || true
+	@echo 'next: systemctl --user enable --now reeldrop, and prompt files into ~/reeldrop/inbox'
+
+uninstall-user:
+	systemctl --user disable --now reeldrop.service || true
+	rm -f $(user_units)/reeldrop.service $(HOME)/.local/bin/reeldrop
+	rm -rf $(share)/.venv
+	rmdir --ignore-fail-on-non-empty $(share)
+	systemctl --user daemon-reload || true
+	@echo 'left as they are: $(HOME)/reeldrop, $(user_etc)'
+
+# The tests mount file systems that they make, and boot a systemd of their own.
 tools:
 	@export PATH="$$PATH:/usr/sbin:/sbin" missing=""; \
 	for tool in $(TOOLS); do \

@@ -43,7 +43,8 @@ STAGES = {
     "history": set(),
     "status": set(),
     "notify": set(),
-    "log": set(),
+    "journal": set(),
+    "log": {"journal"},
 }
 """What each stage may import of the package besides what is there for everybody."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
+from journal_receiver import Receiver
 from reeldrop import log
 
 
@@ -194,4 +196,113 @@ def test_for_people(stream: io.StringIO) -> None:
     assert "a.mp4" in line
     assert not line.startswith("{")
     assert "\x1b" not in line
+    assert "" == stream.getvalue()
+
+
+# The journal
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    """A socket like the journal's."""
+    with contextlib.closing(Receiver(tmp_path / "socket")) as made:
+        yield made
+
+
+@pytest.fixture
+def journal_stream(receiver: Receiver, stream: io.StringIO) -> io.StringIO:
+    """The stdout of a service whose events go to the journal that `receiver` is."""
+    log.configure_journal(stream, receiver.address)
+    return stream
+
+
+def test_an_event_in_the_journal(receiver: Receiver, journal_stream: io.StringIO) -> None:
+    """It is a line of words and a field for each key; the journal has a clock of its own."""
+    logger = structlog.get_logger().bind(job_id="j1")
+    logger.info("video_published", file="a b/大\n.mp4", seconds=1.5, last=True, seeds=[1, 2])
+    assert {
+        "MESSAGE": 'video published: job_id=j1 file="a b/大\\n.mp4" seconds=1.5 last=true'
+        ' seeds="[1, 2]"',
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "reeldrop",
+        "EVENT": "video_published",
+        "JOB_ID": "j1",
+        "FILE": "a b/大\n.mp4",
+        "SECONDS": "1.5",
+        "LAST": "true",
+        "SEEDS": "[1, 2]",
+    } == receiver.entry()
+    assert "" == journal_stream.getvalue()
+
+
+@pytest.mark.usefixtures("journal_stream")
+@pytest.mark.parametrize(
+    ("level", "priority"), [("info", "6"), ("warning", "4"), ("error", "3"), ("critical", "2")]
+)
+def test_levels_are_priorities(receiver: Receiver, level: str, priority: str) -> None:
+    """`journalctl -p warning` shows what is a warning or worse."""
+    getattr(structlog.get_logger(), level)("x")
+    assert priority == receiver.entry()["PRIORITY"]
+
+
+@pytest.mark.usefixtures("journal_stream")
+def test_the_journals_own_fields_are_not_overwritten(receiver: Receiver) -> None:
+    """What a library says is in the line of words, however its keys are called."""
+    logging.getLogger("diffusers").warning("no\x1b[31m colours, please")
+    entry = receiver.entry()
+    assert (
+        'library message: library=diffusers message="no\\u001b[31m colours, please"'
+        == (entry["MESSAGE"])
+    )
+    assert ("library_message", "diffusers") == (entry["EVENT"], entry["LIBRARY"])
+
+
+@pytest.mark.usefixtures("journal_stream")
+def test_a_traceback_is_below_the_line(receiver: Receiver) -> None:
+    """A bug can be read where the event is."""
+    try:
+        raise ValueError("no")
+    except ValueError:
+        structlog.get_logger().exception("unexpected_error", job_id="j1")
+    entry = receiver.entry()
+    first, *trace = entry["MESSAGE"].splitlines()
+    assert "unexpected error: job_id=j1" == first
+    assert "ValueError: no" == trace[-1]
+
+
+def test_a_jobs_file_is_the_same_under_the_journal(
+    receiver: Receiver, journal_stream: io.StringIO, tmp_path: Path
+) -> None:
+    """The file goes with the videos to wherever; it has all, in JSON, with times."""
+    log.open_job_file("j1", tmp_path / "job.log")
+    structlog.get_logger().info("a", job_id="j1")
+    (event,) = events((tmp_path / "job.log").read_text())
+    assert {"event", "level", "job_id", "timestamp"} == set(event)
+    assert "j1" == receiver.entry()["JOB_ID"]
+    assert "" == journal_stream.getvalue()
+
+
+def test_without_the_journals_socket_events_are_lines(stream: io.StringIO, tmp_path: Path) -> None:
+    """The stream goes to the journal, too: each line begins with its priority."""
+    log.configure_journal(stream, str(tmp_path / "none"))
+    logger = structlog.get_logger()
+    logger.info("video_published", file="a.mp4")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logger.exception("failed")
+    first, *others = stream.getvalue().splitlines()
+    assert "<6>video published: file=a.mp4" == first
+    assert ("<3>failed", "<3>ValueError: no") == (others[0], others[-1])
+    assert all(line.startswith("<3>") for line in others)
+
+
+def test_stdout_that_is_no_terminal_and_no_journal_gets_json(
+    stream: io.StringIO, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that is started by hand under systemd's environment writes where it is told to."""
+    monkeypatch.setenv("JOURNAL_STREAM", "1:1")
+    log.to_stdout()
+    structlog.get_logger().info("x")
+    assert ["x"] == [event["event"] for event in events(capfd.readouterr().out)]
     assert "" == stream.getvalue()

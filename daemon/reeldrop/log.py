@@ -1,7 +1,8 @@
-"""Logging: structured events to stdout, and each job's events into its own file as well.
+"""Logging: structured events to where stdout goes, and each job's into its own file as well.
 
-On a terminal the events are for people, elsewhere JSON lines. What libraries log or warn comes out
-the same way. Does not know what the events mean.
+On a terminal the events are for people; where stdout is systemd's journal they are its entries,
+to be searched by job; elsewhere they are JSON lines. What libraries log or warn comes out the same
+way. Does not know what the events mean.
 """
 
 from __future__ import annotations
@@ -9,12 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+from reeldrop import journal
+
+IDENTIFIER = "reeldrop"
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_THE_JOURNALS_OWN = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"}
+_NOT_IN_WORDS = {"event", "level", "timestamp", "exception"}
 
 _job_files: dict[str, IO[str]] = {}
 
@@ -22,9 +33,26 @@ _job_files: dict[str, IO[str]] = {}
 def configure(stream: TextIO, *, for_people: bool) -> None:
     """Send every event to the stream from now on."""
     if for_people:
-        last: list[Any] = [structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)]
+        _configure(stream, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24))
     else:
-        last = [structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+        _configure(stream, structlog.processors.JSONRenderer(ensure_ascii=False, default=str))
+
+
+def configure_journal(stream: TextIO, address: str = journal.ADDRESS) -> None:
+    """Send every event to the journal from now on, and to the stream what it can't take."""
+
+    def into_journal(_: WrappedLogger, __: str, event: EventDict) -> str:
+        priority, words = _PRIORITIES[event["level"]], _in_words(event)
+        try:
+            journal.send(_fields(event, priority, words), address)
+        except OSError:
+            return "\n".join(f"<{priority}>{line}" for line in words.splitlines())
+        raise structlog.DropEvent
+
+    _configure(stream, into_journal)
+
+
+def _configure(stream: TextIO, last: Callable[..., Any]) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -32,7 +60,7 @@ def configure(stream: TextIO, *, for_people: bool) -> None:
             structlog.processors.format_exc_info,
             _printable,
             _into_job_file,
-            *last,
+            last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Steadfast(stream))),
@@ -64,6 +92,41 @@ def _into_job_file(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
             file.flush()
     return event
+
+
+def _in_words(event: EventDict) -> str:
+    """Return an event as a line for people, with the traceback below it if there is one."""
+    details = " ".join(
+        f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_WORDS
+    )
+    line = str(event["event"]).replace("_", " ")
+    trace = [str(event["exception"])] if "exception" in event else []
+    return "\n".join([f"{line}: {details}" if details else line, *trace])
+
+
+def _fields(event: EventDict, priority: int, words: str) -> Iterator[tuple[str, str]]:
+    """Yield the fields of an event's entry; the journal has a clock and levels of its own."""
+    yield "MESSAGE", words
+    yield "PRIORITY", str(priority)
+    yield "SYSLOG_IDENTIFIER", IDENTIFIER
+    for key, value in event.items():
+        name = journal.field_name(key)
+        if name and name not in _THE_JOURNALS_OWN and key not in ("level", "timestamp"):
+            yield name, _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool | int | float | list | tuple | dict | None):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as it is if it is one word, else in quotes, without control characters."""
+    if text.isprintable() and text and " " not in text and '"' not in text:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -103,5 +166,8 @@ class _FromLibraries(logging.Handler):
 
 
 def to_stdout() -> None:
-    """Configure for this process's stdout: for people on a terminal."""
-    configure(sys.stdout, for_people=sys.stdout.isatty())
+    """Configure for what this process's stdout is: a terminal, systemd's journal, or else."""
+    if journal.has_stream(sys.stdout.fileno(), os.environ):
+        configure_journal(sys.stdout)
+    else:
+        configure(sys.stdout, for_people=sys.stdout.isatty())

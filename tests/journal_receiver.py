@@ -1,0 +1,49 @@
+"""A socket that stands where systemd's journal does, for tests of what is sent there."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+
+
+class Receiver:
+    """What stands where the journal does, and reads what it is sent."""
+
+    def __init__(self, path: Path) -> None:
+        self.address = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.settimeout(10)
+
+    def datagram(self) -> tuple[bytes, list[int]]:
+        """Return the next datagram, and the descriptors that came with it."""
+        data, fds, _flags, _from = socket.recv_fds(self._socket, 1 << 20, 4)
+        return data, fds
+
+    def entry(self) -> dict[str, str]:
+        """Return the fields of the next entry, by whatever way it came."""
+        data, fds = self.datagram()
+        for fd in fds:
+            with open(fd, "rb") as file:
+                file.seek(0)
+                data += file.read()
+        return parsed(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def parsed(data: bytes) -> dict[str, str]:
+    """Return the fields of an entry."""
+    fields = {}
+    while data:
+        head, _, data = data.partition(b"\n")
+        name, equals, value = head.partition(b"=")
+        if not equals:
+            (size,) = struct.unpack_from("<Q", data)
+            value, end, data = data[8 : 8 + size], data[8 + size : 9 + size], data[9 + size :]
+            assert b"\n" == end
+        assert name.decode() not in fields
+        fields[name.decode()] = value.decode()
+    return fields

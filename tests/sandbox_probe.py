@@ -1,0 +1,84 @@
+"""Tries what a service must not be able to do, and writes down what came of it, as JSON.
+
+Runs in place of the daemon, under the settings of its unit. Needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+FORBIDDEN = (
+    "/", "/boot", "/etc", "/etc/reeldrop", "/opt/reeldrop", "/usr/local/bin", "/var/lib", "/run",
+    "/srv", "/srv/another", "/home/ann", "/root", "/proc/sys/kernel", "/sys/fs/cgroup",
+)  # fmt: skip
+ALLOWED = ("inbox", "results", "spool", "/var/cache/reeldrop", "/tmp", "/var/tmp")
+_CLONE_NEWUSER = 0x10000000
+
+
+def attempt(function: Callable[..., object], *arguments: object) -> str:
+    """Return why something can't be done; empty where it can."""
+    try:
+        function(*arguments)
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return ""
+
+
+def write_into(folder: str | Path) -> None:
+    """Write a new file."""
+    path = Path(folder, "probe")
+    path.write_text("x")
+    path.unlink()
+
+
+def call(name: str, *arguments: object) -> None:
+    """Call a function of the C library that returns -1 where it fails."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
+def probe(site: Path) -> dict[str, object]:
+    """Return what can be done and what can't."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        "forbidden": {folder: attempt(write_into, folder) for folder in FORBIDDEN},
+        "allowed": {folder: attempt(write_into, site / folder) for folder in ALLOWED},
+        "rename": attempt(rename_between, site / "inbox", site / "spool"),
+        "homes": [attempt(os.listdir, home) for home in ("/root", "/home")],
+        "others' temporary files": os.listdir("/tmp") + os.listdir("/var/tmp"),
+        "others' processes": [pid for pid in os.listdir("/proc") if pid == "1"],
+        "device": attempt(open, "/dev/forbidden"),
+        "random": attempt(open, "/dev/urandom"),
+        "internet": attempt(socket.socket, socket.AF_INET, socket.SOCK_DGRAM),
+        "unix": attempt(socket.socket, socket.AF_UNIX, socket.SOCK_DGRAM),
+        "interfaces": interfaces(),
+        "offline": os.environ["HF_HUB_OFFLINE"],
+        "mount": attempt(call, "mount", b"none", b"/tmp", b"tmpfs", 0, None),
+        "unshare": attempt(call, "unshare", _CLONE_NEWUSER),
+        "capabilities": {status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd")}.pop(),
+        "user": [os.getuid() == os.stat(site).st_uid, os.getgroups() == [os.getgid()]],
+    }
+
+
+def rename_between(source: Path, target: Path) -> None:
+    """Rename a file from one folder into another."""
+    (source / "probe").write_text("x")
+    (source / "probe").rename(target / "probe")
+
+
+def interfaces() -> list[str]:
+    """Return the network interfaces that there are."""
+    lines = Path("/proc/self/net/dev").read_text().splitlines()[2:]
+    return [line.partition(":")[0].strip() for line in lines]
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    Path(folder, "spool", "found.json").write_text(json.dumps(probe(folder)))

@@ -1,0 +1,254 @@
+"""`make install` and what it installs: complete, good enough for systemd, and removable."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import real_systemd
+from real_systemd import PYTHON, Machine
+
+ROOT = Path(__file__).parents[1]
+UNITS = ROOT / "systemd"
+SYSTEM_UNITS = ("reeldrop.service", "reeldrop@.service")
+
+INSTALLED = {
+    "etc/reeldrop/config.yaml",
+    "opt/reeldrop/allow-download.conf",
+    "opt/reeldrop/operations.md",
+    "usr/local/bin/reeldrop",
+    "usr/local/lib/systemd/system/reeldrop.service",
+    "usr/local/lib/systemd/system/reeldrop@.service",
+    "usr/local/lib/sysusers.d/reeldrop.conf",
+    "usr/local/lib/tmpfiles.d/reeldrop.conf",
+}
+IDLE = """\
+[Service]
+Type=exec
+ExecStart=
+ExecStart=/bin/sleep infinity
+"""
+"""A service that is there, and does nothing."""
+
+MOST_EXPOSURE = 12
+"""In tenths, as `systemd-analyze security` counts; a service without any hardening has 96."""
+
+
+# Under DESTDIR, as a package is made
+
+
+def make(target: str, destination: Path, **environment: str) -> None:
+    """Make a target for a place that is not the root."""
+    command = ("make", f"--directory={ROOT}", target, f"PYTHON={sys.executable}")
+    done = subprocess.run(
+        [*command, f"DESTDIR={destination}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def files(folder: Path) -> set[str]:
+    """Return the files below a folder, but those of the environment."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    links = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()}
+    return {name for name in found | links if "/.venv/" not in name}
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that reeldrop was installed into."""
+    folder = tmp_path_factory.mktemp("packaged")
+    environment = real_systemd.offline_pip(tmp_path_factory.mktemp("pip") / "build")
+    make("install", folder / "root", **environment)
+    return folder / "root"
+
+
+def test_all_is_below_destdir(packaged: Path) -> None:
+    """Everything is there, as it is in the repository, and the command is a link that will fit."""
+    assert INSTALLED == files(packaged)
+    below = packaged / "usr/local/lib"
+    for name in SYSTEM_UNITS:
+        assert (UNITS / name).read_text() == (below / "systemd/system" / name).read_text()
+    assert "/opt/reeldrop/.venv/bin/reeldrop" == os.readlink(packaged / "usr/local/bin/reeldrop")
+
+
+def test_the_environment_is_made_for_its_final_place(packaged: Path) -> None:
+    """No script in it names the folder that it was packaged in."""
+    environment = packaged / "opt/reeldrop/.venv"
+    scripts = [path for path in (environment / "bin").iterdir() if not path.is_symlink()]
+    for path in (*scripts, environment / "pyvenv.cfg"):
+        assert str(packaged) not in path.read_text()
+    first = (environment / "bin/reeldrop").read_text().splitlines()[0]
+    assert "#!/opt/reeldrop/.venv/bin/python" == first.rstrip("0123456789.")
+    assert len(list(environment.glob("lib/python3*/site-packages/reeldrop/service.py"))) == 1
+
+
+def test_the_config_has_absolute_folders(packaged: Path) -> None:
+    """It is the one that is shipped, with the service's folders."""
+    text = (packaged / "etc/reeldrop/config.yaml").read_text()
+    for name in ("inbox", "results", "spool", "failed"):
+        assert f"\n{name}: /srv/reeldrop/" in text
+    assert (ROOT / "config.yaml").read_text() == text.replace("/srv/reeldrop/", "")
+
+
+def test_nothing_is_left_in_the_source(packaged: Path) -> None:
+    """A build in the source would be part of the next one."""
+    assert packaged.exists()
+    assert not (ROOT / "build").exists()
+
+
+def test_what_an_operator_has_is_kept(packaged: Path, tmp_path: Path) -> None:
+    """An upgrade leaves config.yaml alone; uninstall takes what was installed, and only that."""
+    root = tmp_path / "root"
+    shutil.copytree(packaged, root, symlinks=True)
+    config = root / "etc/reeldrop/config.yaml"
+    config.write_text("model: bundled\n")
+    own = {"srv/reeldrop/inbox/a.txt", "srv/reeldrop/results/a/a.mp4", "opt/reeldrop/notes.txt"}
+    for name in own:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    make("install", root, **real_systemd.offline_pip(tmp_path / "build"))
+    assert "model: bundled\n" == config.read_text()
+    make("uninstall", root)
+    assert {*own, "etc/reeldrop/config.yaml"} == files(root)
+    assert not (root / "opt/reeldrop/.venv").exists()
+
+
+# The units
+
+
+def directives(path: Path) -> list[str]:
+    """Return the lines of a unit that say something."""
+    lines = path.read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_instances_differ_in_their_names_only() -> None:
+    """What is learned about one unit is put into the other, too."""
+    one, many = (directives(UNITS / name) for name in SYSTEM_UNITS)
+    assert ["EnvironmentFile=-/etc/reeldrop/%i.env"] == [
+        line for line in many if line.startswith("EnvironmentFile=")
+    ]
+    assert one == [
+        line.replace(" (%i)", "")
+        .replace("/%i.yaml", "/config.yaml")
+        .replace("reeldrop/%i", "reeldrop")
+        for line in many
+        if not line.startswith("EnvironmentFile=")
+    ]
+
+
+def test_the_watchdog_is_slower_than_reeldrop_itself() -> None:
+    """A render that hangs is ended by reeldrop, which says where; the watchdog can't."""
+    from reeldrop.config import Config
+
+    stall_seconds = Config.model_fields["stall_seconds"].default
+    for name in (*SYSTEM_UNITS, "reeldrop-user.service"):
+        (line,) = (line for line in directives(UNITS / name) if line.startswith("WatchdogSec="))
+        assert 60 * int(line.removeprefix("WatchdogSec=").removesuffix("min")) > stall_seconds
+
+
+# On a machine
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with reeldrop installed, and a person, ann."""
+    reason = real_systemd.why_not()
+    if reason:
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end(reason)
+    with real_systemd.machine(tmp_path_factory.mktemp("machine")) as booted:
+        booted.install()
+        booted.run("useradd", "--create-home", "ann")
+        yield booted
+
+
+def test_systemd_has_no_complaint(machine: Machine) -> None:
+    """`verify` only warns of what systemd ignores: not a word is what counts."""
+    for name in SYSTEM_UNITS:
+        done = machine.run("systemd-analyze", "verify", f"/usr/local/lib/systemd/system/{name}")
+        assert ("", "") == (done.stdout, done.stderr)
+
+
+def test_the_exposure_is_low(machine: Machine) -> None:
+    """Of what a service may do to its machine, next to nothing is left."""
+    for name in SYSTEM_UNITS:
+        file = f"/usr/local/lib/systemd/system/{name}"
+        limit = f"--threshold={MOST_EXPOSURE}"
+        machine.run("systemd-analyze", "security", "--offline=true", limit, file)
+
+
+def test_the_user_and_the_folders_are_made(machine: Machine) -> None:
+    """A user who can't log in; an inbox for its group; results that the group can see."""
+    user = machine.run("getent", "passwd", "reeldrop").stdout.strip().split(":")
+    assert ("/srv/reeldrop", "/usr/sbin/nologin") == (user[5], user[6])
+    modes = {".": 0o750, "inbox": 0o2770, "results": 0o2750, "spool": 0o2750}
+    for name, mode in modes.items():
+        found = machine.path(f"/srv/reeldrop/{name}").stat()
+        assert mode == stat.S_IMODE(found.st_mode)
+        assert [int(user[2]), int(user[3])] == [found.st_uid, found.st_gid]
+
+
+def test_uninstall_keeps_what_people_made(machine: Machine) -> None:
+    """The service is stopped and gone; prompt files, videos and config are where they were."""
+    for unit in SYSTEM_UNITS:
+        drop_ins = machine.path(f"/run/systemd/system/{unit}.d")
+        drop_ins.mkdir(parents=True)
+        (drop_ins / "idle.conf").write_text(IDLE)
+    machine.path("/srv/reeldrop/gpu1").mkdir()
+    machine.run("systemctl", "daemon-reload")
+    units = ("reeldrop", "reeldrop@gpu1")
+    machine.run("systemctl", "enable", "--now", *units)
+    assert ["active"] * 2 == [machine.show(unit, "ActiveState")["ActiveState"] for unit in units]
+    machine.path("/srv/reeldrop/inbox/a.txt").write_text("a boat\n")
+    machine.make("uninstall")
+    assert "a boat\n" == machine.path("/srv/reeldrop/inbox/a.txt").read_text()
+    assert machine.path("/etc/reeldrop/config.yaml").exists()
+    found = [machine.show(unit, "LoadState", "ActiveState") for unit in units]
+    assert [{"LoadState": "not-found", "ActiveState": "inactive"}] * 2 == found
+    wanted = machine.path("/etc/systemd/system/multi-user.target.wants")
+    assert [] == [path.name for path in wanted.glob("reeldrop*")]
+    assert not machine.path("/opt/reeldrop").exists()
+
+
+def test_a_persons_own_service(machine: Machine) -> None:
+    """`make install-user` needs no root; the service renders what its person drops."""
+    uid = machine.run("id", "--user", "ann").stdout.strip()
+    person = ("setpriv", "--reuid=ann", "--regid=ann", "--init-groups")
+    own = {"HOME": "/home/ann", "XDG_RUNTIME_DIR": f"/run/user/{uid}"}
+    machine.run("loginctl", "enable-linger", "ann")
+    manager = f"user@{uid}.service"
+    machine.await_that(
+        lambda: machine.show(manager, "ActiveState")["ActiveState"] == "active", manager
+    )
+    machine.install_for(person, **own)
+    folder = machine.path("/home/ann/.config/systemd/user/reeldrop.service.d")
+    folder.mkdir()
+    library = f"LD_LIBRARY_PATH={PYTHON}/lib"
+    (folder / "for-tests.conf").write_text(f"[Service]\nEnvironment={library}\n")
+
+    unit = "/home/ann/.config/systemd/user/reeldrop.service"
+    verified = machine.run(*person, "systemd-analyze", "--user", "verify", unit, **own)
+    assert ("", "") == (verified.stdout, verified.stderr)
+    machine.run(*person, "systemctl", "--user", "enable", "--now", "reeldrop", **own)
+    drop = "echo 'a red ball' >~/reeldrop/inbox/one.txt"
+    machine.run(*person, "sh", "-c", drop, **own)
+    video = machine.path("/home/ann/reeldrop/results/one/a_red_ball.mp4")
+    machine.await_that(video.exists, "the video")
+    journal = machine.run(*person, "journalctl", "--user-unit=reeldrop", "EVENT=ready", **own)
+    assert "ready: inbox=/home/ann/reeldrop/inbox" in journal.stdout
+
+    machine.make("uninstall-user", *person, **own)
+    assert not machine.path("/home/ann/.local/share/reeldrop").exists()
+    assert machine.path("/home/ann/.config/reeldrop/config.yaml").exists()
+    assert video.exists()

@@ -1,0 +1,394 @@
+"""The service as systemd runs it: a real one, as PID 1, with the units as they are installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import real_systemd
+from conftest import CONFIG, Site
+from real_systemd import PYTHON, SOURCE, Machine
+
+UNIT = "reeldrop.service"
+DROP_INS = "/run/systemd/system"
+MODEL = "/opt/model"
+CONFIG_FILE = "/etc/reeldrop/config.yaml"
+FOLDERS = """\
+inbox: {0}/inbox
+results: {0}/results
+spool: {0}/spool
+failed: {0}/results/_failed
+"""
+
+FOR_TESTS = f"""\
+[Service]
+Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1
+RestartSec=100ms
+"""
+"""All that the tests change for every service: where this Python's own library is, and a pause."""
+
+PROBE = f"""\
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart=/opt/reeldrop/.venv/bin/python {SOURCE}/tests/sandbox_probe.py /srv/reeldrop
+"""
+
+FAULTY = f"""\
+[Service]
+ExecStart=
+ExecStart=/opt/reeldrop/.venv/bin/python {SOURCE}/tests/faulty_daemon.py run --config {CONFIG_FILE}
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Machine]:
+    """A machine with reeldrop installed, and a person, ann, who is in its group."""
+    reason = real_systemd.why_not()
+    if reason:
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end(reason)
+    with real_systemd.machine(tmp_path_factory.mktemp("machine")) as booted:
+        booted.install()
+        shutil.copytree(tiny_pipeline, booted.path(MODEL))
+        booted.run("chmod", "--recursive", "a+rX", MODEL)
+        booted.run("useradd", "--create-home", "--groups=reeldrop", "ann")
+        booted.run("useradd", "--create-home", "bob")
+        yield booted
+
+
+class Service:
+    """A unit on the machine, its folders, and the config.yaml that it is given."""
+
+    def __init__(self, machine: Machine, unit: str = UNIT, folder: str = "/srv/reeldrop") -> None:
+        self.machine = machine
+        self.unit = unit
+        self.folder = folder
+        self.site = Site(machine.path(folder))
+        self.since: tuple[str, ...] = ()
+
+    def configure(self, **changes: Any) -> None:
+        """Write a config.yaml with the tiny pipeline, and with these keys changed."""
+        text = FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
+        keys = tuple(f"{key}:" for key in changes)
+        kept = [line for line in text.splitlines() if not line.startswith(keys)]
+        lines = [*(f"{key}: {value}" for key, value in changes.items()), *kept]
+        self.machine.path(CONFIG_FILE).write_text("\n".join(lines) + "\n")
+
+    def drop_in(self, name: str, text: str) -> None:
+        """Add a drop-in, as an operator does."""
+        folder = self.machine.path(f"{DROP_INS}/{self.unit}.d")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.conf").write_text(text)
+        self.machine.run("systemctl", "daemon-reload")
+
+    def systemctl(self, verb: str, *, check: bool = True) -> str:
+        """Act on the unit, and return what systemctl said."""
+        done = self.machine.run("systemctl", verb, self.unit, check=check)
+        return done.stdout + done.stderr
+
+    def show(self, name: str) -> str:
+        """Return a property of the unit."""
+        return self.machine.show(self.unit, name)[name]
+
+    def await_state(self, name: str, value: str) -> None:
+        """Wait until a property of the unit has a value."""
+        self.machine.await_that(lambda: self.show(name) == value, f"{name}={value}")
+
+    def await_files(self, *names: str) -> None:
+        """Wait until files are in the results."""
+        wanted = [self.site.results / name for name in names]
+        self.machine.await_that(lambda: all(path.exists() for path in wanted), f"{names}")
+
+    def await_step(self) -> None:
+        """Wait until it is in the middle of a render, and has said so to systemd."""
+        is_in_a_step = re.compile(r"rendering .*, step [1-9]").search
+        self.machine.await_that(lambda: is_in_a_step(self.show("StatusText")), "a step")
+
+    def drop(self, name: str, content: str) -> None:
+        """Put a prompt file into the inbox."""
+        self.site.drop(name, content)
+
+    def journal(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return its entries in the journal since the test began."""
+        return self.machine.journal(f"--unit={self.unit}", *self.since, *arguments)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return its entries of one event."""
+        return self.journal(f"EVENT={name}")
+
+    def begin(self) -> None:
+        """Leave to a test nothing of the test before."""
+        self.systemctl("stop", check=False)
+        self.systemctl("reset-failed", check=False)
+        shutil.rmtree(self.machine.path(f"{DROP_INS}/{self.unit}.d"), ignore_errors=True)
+        self.machine.run("systemd-tmpfiles", "--create", "reeldrop.conf")
+        for folder in (self.site.inbox, self.site.results, self.site.spool):
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (last,) = self.machine.journal("--lines=1")
+        # Not --after-cursor, which in systemd 252 skips one more of the entries that match.
+        seconds, rest = divmod(int(last["__REALTIME_TIMESTAMP"]) + 1, 1_000_000)
+        self.since = (f"--since=@{seconds}.{rest:06}",)
+        self.configure()
+        self.drop_in("for-tests", FOR_TESTS)
+
+
+@pytest.fixture
+def service(machine: Machine) -> Iterator[Service]:
+    """reeldrop.service as it is installed, with the tiny pipeline; not started."""
+    made = Service(machine)
+    made.begin()
+    yield made
+    made.systemctl("stop", check=False)
+
+
+def long_render(steps: int = 150) -> str:
+    """Return a prompt file with one prompt that is not done in an instant."""
+    return f"prompts: [a slow boat]\nnum_inference_steps: {steps}\nseed: 1\n"
+
+
+def as_person(machine: Machine, name: str, script: str) -> str:
+    """Run a shell script as a person, and return its output, or its error."""
+    person = ("setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups")
+    done = machine.run(*person, "sh", "-c", script, check=False)
+    return done.stdout + done.stderr
+
+
+def assert_completed_once(service: Service) -> None:
+    """Wait for the video of the long render, and see that it is there once, and nothing else."""
+    service.await_files("long/long.yaml")
+    videos = [path.name for path in service.site.results.rglob("*.mp4")]
+    assert ["a_slow_boat.mp4"] == videos
+    assert 1 == len(service.events("video_published"))
+    assert [] == list((service.site.spool / "active").iterdir())
+    assert [] == list(service.site.failed.iterdir())
+
+
+# What a person sees
+
+
+def test_from_the_start_to_the_video(service: Service) -> None:
+    """`start` returns when it is ready; what the group's members drop, in folders, too, is made.
+
+    Who is not in the group may neither drop anything nor look.
+    """
+    machine = service.machine
+    service.systemctl("start")
+    assert "active" == service.show("ActiveState")
+    service.await_state("StatusText", "idle")
+
+    drop = f"umask 022; cd {service.folder}/inbox && mkdir poems && echo 'a boat' >poems/one.txt"
+    assert "can't cd" in as_person(machine, "bob", drop)
+    assert "" == as_person(machine, "ann", drop)
+    service.await_files("poems/one/a_boat.mp4", "poems/one/one.txt")
+
+    look = f"cat {service.folder}/results/poems/one/a_boat.yaml"
+    assert "prompt: a boat" in as_person(machine, "ann", look)
+    assert "idle\n" == as_person(machine, "ann", "reeldrop status")
+    assert "Permission denied" in as_person(machine, "bob", look)
+
+
+def test_a_job_can_be_looked_up_in_the_journal(service: Service) -> None:
+    """`JOB_ID=` shows all of one job and nothing else, in words; `-p` what went wrong."""
+    service.drop("good.txt", "a boat\n")
+    service.drop("bad.yaml", "prompts: [a boat]\nnum_frame: 3\n")
+    service.systemctl("start")
+    service.await_files("good/good.txt", "_failed/bad.yaml")
+    (published,) = service.events("video_published")
+    job = service.journal(f"JOB_ID={published['JOB_ID']}")
+    assert {published["JOB_ID"]} == {entry["JOB_ID"] for entry in job}
+    assert "job_started" == job[0]["EVENT"]
+    assert "good.txt" == job[0]["PROMPT_FILE"]
+    assert f"job started: job_id={published['JOB_ID']} prompt_file=good.txt" in job[0]["MESSAGE"]
+    assert {"6"} == {entry["PRIORITY"] for entry in job}
+    assert {"reeldrop"} == {entry["SYSLOG_IDENTIFIER"] for entry in job}
+    (wrong,) = service.journal("--priority=warning", "SYSLOG_IDENTIFIER=reeldrop")
+    assert "bad.yaml" == wrong["PROMPT_FILE"]
+    assert "3" == wrong["PRIORITY"]
+    in_file = (service.site.results / "good").glob("*.log")
+    assert [entry["EVENT"] for entry in job] == [
+        json.loads(line)["event"] for path in in_file for line in path.read_text().splitlines()
+    ]
+
+
+# Reload and stop
+
+
+def test_reload(service: Service) -> None:
+    """A wrong config.yaml is refused, a right one counts for the next file; a render goes on."""
+    service.drop("long.yaml", long_render())
+    service.systemctl("start")
+    service.await_step()
+    pid = service.show("MainPID")
+    service.configure(max_attempts="many")
+    assert "failed" in service.systemctl("reload", check=False)
+    assert [] != service.journal("--grep=max_attempts")
+
+    service.configure()
+    config = service.machine.path(CONFIG_FILE)
+    config.write_text(config.read_text().replace("num_frames: 4", "num_frames: 6"))
+    service.systemctl("reload")
+    assert_completed_once(service)
+    service.machine.await_that(lambda: service.events("reloaded"), "the new config.yaml")
+    service.drop("next.txt", "a boat\n")
+    service.await_files("next/next.txt")
+    assert "num_frames: 6" in (service.site.results / "next/a_boat.yaml").read_text()
+    assert (pid, "active") == (service.show("MainPID"), service.show("ActiveState"))
+
+
+def test_stop_in_the_middle_of_a_render(service: Service) -> None:
+    """Stop does not wait for the video, and start goes on with the job: it is there once."""
+    service.drop("long.yaml", long_render())
+    service.systemctl("start")
+    service.await_step()
+    service.systemctl("stop")
+    assert "inactive" == service.show("ActiveState")
+    assert "success" == service.show("Result")
+    assert 1 == len(list((service.site.spool / "active").iterdir()))
+    service.systemctl("start")
+    assert_completed_once(service)
+
+
+# Ends that nobody asked for
+
+
+def test_a_killed_service_is_started_again(service: Service) -> None:
+    """After `kill -9` it comes back by itself, and the job that it was at is there once."""
+    service.drop("long.yaml", long_render())
+    service.systemctl("start")
+    service.await_step()
+    service.machine.run("systemctl", "kill", "--signal=KILL", service.unit)
+    service.await_state("NRestarts", "1")
+    assert_completed_once(service)
+    assert 1 == len(service.events("previous_process_ended"))
+
+
+def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
+    """A process that can't even look after itself is ended and started again, and tells how."""
+    service.drop_in("quick", "[Service]\nWatchdogSec=5s\n")
+    service.drop("long.yaml", long_render())
+    service.systemctl("start")
+    service.await_step()
+    service.machine.run("kill", "-STOP", service.show("MainPID"))
+    service.await_state("NRestarts", "1")
+    assert_completed_once(service)
+    (ended,) = service.events("previous_process_ended")
+    assert "Aborted" == ended["REASON"]
+
+
+def test_a_hung_render_is_ended_before_the_watchdog(service: Service) -> None:
+    """It ends itself and says where it hung; a prompt that hangs each time is set aside."""
+    service.drop_in("faulty", FAULTY)
+    service.configure(stall_seconds=5, max_attempts=2)
+    service.drop("long.txt", "hang\n")
+    service.systemctl("start")
+    service.await_files("_failed/long.txt", "_failed/long.txt.error.txt")
+    assert "2" == service.show("NRestarts")
+    assert 2 == len(service.events("stalled"))
+    assert 2 == len(service.journal("--grep=status=70"))
+    assert "stalled" in (service.site.failed / "long.txt.error.txt").read_text()
+    assert [] != service.journal("--grep=faulty_daemon.py.*in _break")
+
+
+def test_a_wrong_config_is_not_tried_again(service: Service) -> None:
+    """It stays wrong until somebody mends it; what is not there now is tried again."""
+    service.configure(max_attempts="many")
+    assert "failed" in service.systemctl("start", check=False)
+    assert ("failed", "78") == (service.show("ActiveState"), service.show("ExecMainStatus"))
+    assert "0" == service.show("NRestarts")
+
+    service.configure()
+    service.site.inbox.rename(service.site.folder / "elsewhere")
+    service.machine.run("systemctl", "start", "--no-block", service.unit)
+    service.machine.await_that(lambda: int(service.show("NRestarts")) >= 2, "two restarts")
+    assert [] != service.journal("--grep=status=75")
+    (service.site.folder / "elsewhere").rename(service.site.inbox)
+    service.await_state("ActiveState", "active")
+
+
+# What it must not be able to do
+
+
+def probed(service: Service) -> dict[str, Any]:
+    """Return what can be done under the settings of the unit."""
+    machine = service.machine
+    another = machine.path("/srv/another")
+    another.mkdir(exist_ok=True)
+    another.chmod(0o777)
+    for place in ("/tmp", "/var/tmp"):
+        machine.path(f"{place}/of-another").touch()
+    machine.run("mknod", "-m", "666", "/dev/forbidden", "c", "1", "11")
+    service.drop_in("probe", PROBE)
+    try:
+        service.systemctl("start")
+    finally:
+        machine.path("/dev/forbidden").unlink()
+    found: dict[str, Any] = json.loads((service.site.spool / "found.json").read_text())
+    return found
+
+
+def test_it_is_kept_to_its_folders(service: Service) -> None:
+    """It writes its own folders and nothing else, sees nobody's files, and reaches nobody."""
+    found = probed(service)
+    assert {""} == set(found.pop("allowed").values())
+    forbidden = found.pop("forbidden")
+    assert "Read-only file system" == forbidden["/srv/another"]
+    assert "" not in forbidden.values()
+    denied, refused = "Permission denied", "Operation not permitted"
+    assert {
+        "rename": "",
+        "homes": [denied, denied],
+        "others' temporary files": [],
+        "others' processes": [],
+        "device": refused,
+        "random": "",
+        "internet": "Address family not supported by protocol",
+        "unix": "",
+        "interfaces": ["lo"],
+        "offline": "1",
+        "mount": refused,
+        "unshare": refused,
+        "capabilities": "0000000000000000",
+        "user": [True, True],
+    } == found
+
+
+def test_a_drop_in_allows_the_download(service: Service) -> None:
+    """With it, the network is there, and nothing else is allowed that was not before."""
+    before = probed(service)
+    drop_ins = f"{DROP_INS}/{service.unit}.d"
+    file = "/opt/reeldrop/allow-download.conf"
+    service.machine.run("install", "-D", "-m", "644", file, "-t", drop_ins)
+    found = probed(service)
+    assert ("", "0") == (found["internet"], found["offline"])
+    changed = {key for key in before if before[key] != found[key]}
+    assert {"internet", "offline"} <= changed <= {"internet", "offline", "interfaces"}
+
+
+# Several
+
+
+def test_an_instance_has_a_config_and_folders_of_its_own(machine: Machine) -> None:
+    """What the operator's page says of several GPUs, word for word."""
+    page = machine.path("/opt/reeldrop/operations.md").read_text()
+    script = re.search(r"## Several GPUs.*?\n\n((?:    .*\n)+)", page, re.DOTALL)
+    assert script is not None
+    Service(machine).configure()
+    service = Service(machine, "reeldrop@gpu1.service", "/srv/reeldrop/gpu1")
+    machine.run("systemctl", "stop", UNIT)
+    machine.path(f"{DROP_INS}/reeldrop@.service.d").mkdir(parents=True)
+    machine.path(f"{DROP_INS}/reeldrop@.service.d/for-tests.conf").write_text(FOR_TESTS)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("sh", "-euc", script.group(1))
+    environment = machine.path(f"/proc/{service.show('MainPID')}/environ").read_bytes()
+    assert b"CUDA_VISIBLE_DEVICES=1" in environment.split(b"\0")
+    service.drop("one.txt", "a boat\n")
+    service.await_files("one/a_boat.mp4")
+    service.systemctl("stop")

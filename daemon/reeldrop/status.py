@@ -13,6 +13,7 @@ import pydantic
 
 FILE_NAME = "status.json"
 MAX_WAITING = 100
+NOT_RUNNING = "not running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class Rendering:
 class Status:
     """One moment of the daemon.
 
-    `state` is loading, idle, rendering, stopping, stopped, or what keeps it from working;
-    `waiting` names the first MAX_WAITING of `waiting_count` prompt files.
+    `state` is loading, idle, rendering, stopping, stopped, NOT_RUNNING or what keeps it from
+    working; `waiting` names the first MAX_WAITING of `waiting_count` prompt files.
     """
 
     pid: int

@@ -85,7 +85,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     ("extra", "words"),
     [
         ("setle_seconds: 1\n", ["'setle_seconds'", "did you mean 'settle_seconds'"]),
-        ("max_attempts: many\n", ["'max_attempts'", "integer", "'many'"]),
+        ("max_attempts: many\n", ["'max_attempts'", "a whole number", "'many'"]),
         ("max_attempts: 0\n", ["'max_attempts'", "greater than or equal to 1"]),
         ("inbox: results/inbox\n", ["inbox", "must not be inside results"]),
         ("model: tinny\n", ["'model' is there twice", "line 5"]),
@@ -156,6 +156,29 @@ def test_check_names_what_is_wrong(site: Site) -> None:
     assert (78, 3) == (ended.returncode, len(bad))
     assert (str(site.inbox) in bad[0], "/nowhere" in bad[2]) == (True, True)
     assert not site.inbox.exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HF_HUB_OFFLINE", "1", " (HF_HUB_OFFLINE forbids downloads: unset it"),
+        (
+            "HF_ENDPOINT",
+            "http://127.0.0.1:9",
+            ": [Errno 111] Connection refused (check",
+        ),
+    ],
+)
+def test_a_model_that_is_not_here(variable: str, value: str, words: str, site: Site) -> None:
+    """In plain words, with what to do, and not in those of the libraries. Exit code 75."""
+    path = site.folder / "config.yaml"
+    path.write_text("min_free_gib: 0\nmodel: far\nmodels: {far: {repository: no/such-model}}\n")
+    environment = {**os.environ, "HF_HOME": str(site.folder / "hub"), variable: value}
+    ended = site.command("run", env=environment)
+    problem = "the model far (no/such-model) is not on this machine and could not be downloaded"
+    assert (75, True) == (ended.returncode, f"{problem}{words}" in ended.stderr), ended.stderr
+    assert "`path:`" in ended.stderr
+    assert 500 > len(ended.stderr)
 
 
 @pytest.mark.parametrize(

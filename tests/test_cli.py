@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -17,7 +19,11 @@ from typing import Any
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site
-from reeldrop import config, strict_yaml
+from reeldrop import cli, config, inbox, strict_yaml
+from reeldrop.check import Row
+from reeldrop.client import Moved
+from reeldrop.history import Failure, PastVideo
+from reeldrop.status import Rendering, Status, Waiting
 
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -589,3 +595,36 @@ def test_texts_of_strangers_are_not_markup(site: Site) -> None:
         "[red]" in shown.stdout,
     )
     assert "[/i].txt" in site.command("status").stdout
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """And each that is documented exists."""
+    page = (DOCS / "commands.md").read_text()
+    commands = {
+        command.name or command.callback.__name__ for command in cli.app.registered_commands
+    }
+    assert commands == set(re.findall(r"^\| `reeldrop (\w+)", page, re.MULTILINE))
+    options = {"--version", "--config"}
+    for command in commands:
+        options |= set(re.findall(r"--[a-z]+", reeldrop(command, "--help").stdout)) - {"--help"}
+    assert options == set(re.findall(r"--[a-z]+", page))
+
+
+@pytest.mark.parametrize(
+    "record", [Status, Rendering, Waiting, PastVideo, Failure, Row, Moved], ids=lambda r: r.__name__
+)
+def test_every_field_of_the_json_is_documented(record: type) -> None:
+    """By its name in the page of the commands."""
+    page = (DOCS / "commands.md").read_text()
+    prefix = "rendering." if record is Rendering else ""
+    names = [f"`{prefix}{field.name}`" for field in dataclasses.fields(record)]
+    assert [] == [name for name in names if name not in page]
+
+
+def test_every_ignored_name_is_documented() -> None:
+    """Who misses a file learns from the page of prompt files whether it is one."""
+    words = (DOCS / "prompt-files.md").read_text().split()
+    assert [] == [name for name in inbox.IGNORED_NAMES if name not in words]

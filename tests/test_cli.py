@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import pty
+import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site
-from reeldrop import config, strict_yaml
+from reeldrop import cli, config, inbox, strict_yaml
+from reeldrop.check import Row
+from reeldrop.client import Moved
+from reeldrop.history import Failure, PastVideo
+from reeldrop.status import Rendering, Status, Waiting
 
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -23,7 +34,9 @@ def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["status"], ["history"], ["submit", "a horse"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["status"], ["history"], ["submit", "a horse"]],
+    ids=" ".join,
 )
 def test_commands_that_do_not_render_do_not_import_torch(arguments: list[str], site: Site) -> None:
     """Nor diffusers, nor transformers: they answer at once."""
@@ -38,7 +51,7 @@ def test_commands_that_do_not_render_do_not_import_torch(arguments: list[str], s
     ended = subprocess.run(
         [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=False
     )
-    assert ("set()", "") == (ended.stdout.splitlines()[-1], ended.stderr)
+    assert (0, "set()") == (ended.returncode, ended.stdout.splitlines()[-1])
 
 
 def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
@@ -48,9 +61,22 @@ def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
     loaded = config.load(written)
     assert (0, "ms-1.7b") == (ended.returncode, loaded.selected_model(cuda=True))
     assert [True] * 3 == [f.is_dir() for f in (loaded.inbox, loaded.results, loaded.spool)]
-    assert str(written) in ended.stdout
+    assert f"reeldrop run --config {written}\n" in ended.stdout
     lines = written.read_text().splitlines()
     assert len([line for line in lines if line.strip().startswith("#")]) > 10
+
+
+def test_the_command_that_init_names_can_be_copied(tmp_path: Path) -> None:
+    """It is quoted for a shell where the path has blanks, or worse, in it."""
+    ended = reeldrop("init", "my films; done's", cwd=tmp_path)
+    command = shlex.split(ended.stdout.splitlines()[-1])
+    assert ["reeldrop", "run", "--config", "my films; done's/config.yaml"] == command
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """One line, for reports of bugs."""
+    ended = reeldrop("--version")
+    assert (0, f"reeldrop {version('reeldrop')}\n") == (ended.returncode, ended.stdout)
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:
@@ -65,7 +91,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     ("extra", "words"),
     [
         ("setle_seconds: 1\n", ["'setle_seconds'", "did you mean 'settle_seconds'"]),
-        ("max_attempts: many\n", ["'max_attempts'", "integer", "'many'"]),
+        ("max_attempts: many\n", ["'max_attempts'", "a whole number", "'many'"]),
         ("max_attempts: 0\n", ["'max_attempts'", "greater than or equal to 1"]),
         ("inbox: results/inbox\n", ["inbox", "must not be inside results"]),
         ("model: tinny\n", ["'model' is there twice", "line 5"]),
@@ -97,6 +123,10 @@ def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
         ["status", "--no-such-option"],
         ["submit"],
         ["submit", "a", "--set", "num_frames"],
+        ["submit", "a", "--set", "prompt=b"],
+        ["submit", "a", "--set", "seed=1", "--set", "seed=2"],
+        ["submit", ""],
+        ["submit", " \t"],
         ["retry"],
         ["retry", "a.txt", "--all"],
         ["history", "--limit", "0"],
@@ -116,22 +146,73 @@ def test_check_says_that_all_is_well(site: Site) -> None:
     ended = site.command("check", "--json")
     rows = {row["what"]: row for row in json.loads(ended.stdout)}
     expected = ["config", "inbox", "results", "failed", "spool", "spool and inbox"]
-    assert [*expected, "device", "model"] == list(rows)
+    assert [*expected, "folders", "room", "device", "model"] == list(rows)
     assert (0, {True}) == (ended.returncode, {row["ok"] for row in rows.values()})
     assert "tiny: TextToVideoSDPipeline, float32" in rows["model"]["detail"]
     assert [] == [p for p in site.folder.rglob("*") if "check" in p.name]
 
 
 def test_check_names_what_is_wrong(site: Site) -> None:
-    """A missing inbox is not made: a share is probably not mounted. Exit code 78."""
+    """A missing inbox is not made: a share is probably not mounted. A wrong path is 78."""
     path = site.folder / "config.yaml"
     path.write_text(path.read_text().replace("path: ", "path: /nowhere"))
     site.inbox.rmdir()
     ended = site.command("check")
-    bad = [line for line in ended.stdout.splitlines() if "NO" in line]
+    bad = [line for line in ended.stdout.splitlines() if line.startswith("NO\t")]
     assert (78, 3) == (ended.returncode, len(bad))
     assert (str(site.inbox) in bad[0], "/nowhere" in bad[2]) == (True, True)
     assert not site.inbox.exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HF_HUB_OFFLINE", "1", " (HF_HUB_OFFLINE forbids downloads: unset it"),
+        (
+            "HF_ENDPOINT",
+            "http://127.0.0.1:9",
+            ": [Errno 111] Connection refused (check",
+        ),
+    ],
+)
+def test_a_model_that_is_not_here(variable: str, value: str, words: str, site: Site) -> None:
+    """In plain words, with what to do, and not in those of the libraries. Exit code 75."""
+    path = site.folder / "config.yaml"
+    path.write_text("min_free_gib: 0\nmodel: far\nmodels: {far: {repository: no/such-model}}\n")
+    environment = {**os.environ, "HF_HOME": str(site.folder / "hub"), variable: value}
+    ended = site.command("run", env=environment)
+    problem = "the model far (no/such-model) is not on this machine and could not be downloaded"
+    assert (75, True) == (ended.returncode, f"{problem}{words}" in ended.stderr), ended.stderr
+    assert "`path:`" in ended.stderr
+    assert 500 > len(ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "row", "code"),
+    [
+        ("no inbox", "inbox", 75),
+        ("no room", "room", 75),
+        ("a link", "folders", 78),
+    ],
+)
+def test_check_and_run_end_alike(wrong: str, row: str, code: int, site: Site) -> None:
+    """75 for what may come back as it is, 78 for what somebody has to change in config.yaml."""
+    match wrong:
+        case "no inbox":
+            site.inbox.rmdir()
+        case "no room":
+            site.configure("min_free_gib: 1e6")
+        case "a link":
+            site.inbox.rmdir()
+            (site.results / "x").mkdir(parents=True)
+            site.inbox.symlink_to(site.results / "x")
+    checked = site.command("check", "--json")
+    bad = {found["what"]: found for found in json.loads(checked.stdout) if not found["ok"]}
+    assert row in bad
+    assert {code == 75} == {found["may_pass"] for found in bad.values()}
+    run = site.drain()
+    assert (code, code) == (checked.returncode, run.returncode), run.stderr
+    assert bad[row]["detail"].split()[-1] in run.stderr
 
 
 def test_a_daemon_without_its_inbox_does_not_start(site: Site) -> None:
@@ -160,8 +241,10 @@ def test_cancel_does_all_or_nothing(site: Site) -> None:
     wrong = site.command("cancel", "a.txt", "nope", "b.txt")
     assert (2, 2) == (wrong.returncode, len(list(site.inbox.iterdir())))
     right = site.command("cancel", "a.txt", "a.txt", "b.txt")
-    assert (0, 2) == (right.returncode, len(right.stdout.splitlines()))
-    assert "reeldrop retry a.txt" in (site.failed / "a.txt.error.txt").read_text()
+    aside = [f"{n}: is cancelled and set aside, as {site.failed / n}" for n in ("a.txt", "b.txt")]
+    assert (0, aside) == (right.returncode, right.stdout.splitlines())
+    report = (site.failed / "a.txt.error.txt").read_text()
+    assert ("reeldrop retry a.txt" in report, "Job" in report) == (True, False)
 
 
 def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
@@ -223,6 +306,36 @@ def test_status_without_a_daemon(site: Site) -> None:
     assert [] == [word for word in ("not running", "a/horse.txt") if word not in shown]
 
 
+def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """It is not running, whatever it wrote last; and what it wrote last is said."""
+    site.drop("slow.yaml", "prompt: slow\nnum_inference_steps: 1000\n")
+    started = daemon()
+    started.wait_for("job_started")
+    await_that(lambda: status(site)["rendering"], "a report")
+    assert "ended" not in site.command("status").stdout
+    started.stop(signal.SIGKILL)
+    shown = site.command("status").stdout
+    assert shown.startswith(
+        "not running\n  it was ended in the middle of its work; its last report"
+    )
+    assert "rendering slow.yaml 1/1" in shown
+    assert ("not running", 0) == (status(site)["state"], status(site)["pid"])
+
+
+def test_status_of_a_daemon_that_does_not_report(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """An old report of a process that is there is shown, with its age."""
+    started = daemon()
+    started.wait_for("ready")
+    started.process.send_signal(signal.SIGSTOP)
+    assert "has not reported" not in site.command("status").stdout
+    report = site.spool / "status.json"
+    now = json.loads(report.read_text())
+    report.write_text(json.dumps({**now, "updated": "2020-01-01T00:00:00+00:00"}))
+    shown = site.command("status").stdout
+    started.process.send_signal(signal.SIGCONT)
+    assert "it has not reported for" in shown
+
+
 def test_a_waiting_file_is_cancelled_and_put_back(site: Site) -> None:
     """`cancel` sets it aside with a reason, `history --failed` lists it, `retry` puts it back."""
     site.drop("a/horse.txt", "a horse\n")
@@ -244,9 +357,27 @@ def test_retry_of_all_puts_every_file_back(site: Site) -> None:
         site.drop(name, "a horse\n")
     site.command("cancel", "a.txt", "b/c.txt")
     moved = json.loads(site.command("retry", "--all", "--json").stdout)
-    assert {"a.txt", "b/c.txt"} == set(moved)
-    assert [True, True] == [(site.inbox / name).exists() for name in moved]
-    assert "nothing to retry" in site.command("retry", "--all").stdout
+    assert {"a.txt", "b/c.txt"} == {one["name"] for one in moved}
+    assert {str(site.inbox / one["name"]) for one in moved} == {one["file"] for one in moved}
+    assert [True, True] == [Path(one["file"]).exists() for one in moved]
+    again = site.command("retry", "--all")
+    assert (0, "there is nothing to retry\n") == (again.returncode, again.stdout)
+
+
+def test_retry_does_all_or_nothing(site: Site) -> None:
+    """A name of which only the report is left moves nothing, and is no success."""
+    for name in ("a.txt", "b.txt"):
+        site.drop(name, "a horse\n")
+    site.command("cancel", "a.txt", "b.txt")
+    (site.failed / "b.txt").unlink()
+    ended = site.command("retry", "a.txt", "b.txt")
+    report = site.failed / "b.txt.error.txt"
+    assert (2, True) == (ended.returncode, f"only the report on it is: {report}" in ended.stderr)
+    assert [] == list(site.inbox.iterdir())
+    site.drop("a.txt", "another horse\n")
+    moved = site.command("retry", "--all").stdout
+    assert f"a.txt: is back in the inbox, as {site.inbox / 'a-2.txt'}\n" == moved
+    assert report.exists()
 
 
 @pytest.mark.parametrize("command", ["retry", "cancel"])
@@ -286,6 +417,30 @@ def test_submit_waits_for_the_video(live: Site) -> None:
     assert video.exists()
 
 
+def test_submit_names_every_file_of_the_video(live: Site) -> None:
+    """In each format that was asked for, in that order."""
+    ended = live.command("submit", "a yak", "--set", "format=[gif, mp4]", "--wait", "--json")
+    files = [str(live.results / f"a_yak/a_yak.{suffix}") for suffix in ("gif", "mp4")]
+    assert files == json.loads(ended.stdout)["videos"]
+
+
+def test_submit_says_that_no_daemon_runs(
+    site: Site, daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """At once, on stderr and once; the video is there as soon as a daemon has run."""
+    command = [*REELDROP, "submit", "a horse", "--wait", "--config"]
+    with (tmp_path / "said").open("wb") as said:
+        waiting = subprocess.Popen(
+            [*command, str(site.folder / "config.yaml")], stdout=subprocess.DEVNULL, stderr=said
+        )
+    text = "no daemon is running; waiting until one is (`reeldrop run` starts it)\n"
+    await_that(lambda: (tmp_path / "said").read_text() == text, "a word")
+    daemon()
+    assert 0 == waiting.wait(60)
+    assert text == (tmp_path / "said").read_text()
+    assert (site.results / "a_horse/a_horse.mp4").exists()
+
+
 def test_submit_says_why_there_is_no_video(live: Site) -> None:
     """Exit code 1, and the text of the error file."""
     ended = live.command("submit", "a cow", "--set", "num_frams=3", "--wait", "--json")
@@ -304,8 +459,91 @@ def test_history_lists_the_videos(live: Site) -> None:
         videos[0][key] for key in ("seed", "model", "prompt_file")
     )
     assert 1 == len(json.loads(live.command("history", "--json", "--limit", "1").stdout))
-    assert videos[0]["file"] == str(live.results / "a_bee/a_bee.mp4")
-    assert "a_bee.mp4" in live.command("history").stdout
+    assert videos[0]["files"] == [str(live.results / "a_bee/a_bee.mp4")]
+    finished = datetime.fromisoformat(videos[0]["finished"])
+    assert UTC.utcoffset(None) == finished.utcoffset()
+    line = live.command("history").stdout.splitlines()[0].split("\t")
+    assert [videos[0]["files"][0], "a bee", "tiny"] == line[:3]
+    assert f"{finished.astimezone():%Y-%m-%d %H:%M:%S}" == line[4]
+
+
+def test_history_says_how_many_it_leaves_out(site: Site) -> None:
+    """On stderr, with the option that shows them all; JSON has what was asked for and no word."""
+    for name in ("a", "b", "c"):
+        past_video(site, name, prompt=name)
+        site.failed.mkdir(exist_ok=True)
+        (site.failed / f"{name}.txt.error.txt").write_text("What is wrong: this\n")
+    for arguments in (["history"], ["history", "--failed"]):
+        shown = site.command(*arguments, "--limit", "2")
+        assert 2 == len(shown.stdout.splitlines())
+        assert f"1 more; `reeldrop {' '.join(arguments)} --limit 3` shows all" in shown.stderr
+        for quiet in (["--limit", "3"], ["--limit", "2", "--json"]):
+            assert "" == site.command(*arguments, *quiet).stderr
+
+
+def test_an_empty_history_says_so(site: Site) -> None:
+    """A pipe gets no line, and a person a word."""
+    for arguments, what in ((["history"], "videos"), (["history", "--failed"], "failed")):
+        ended = site.command(*arguments)
+        assert (0, "", True) == (ended.returncode, ended.stdout, f"no {what}" in ended.stderr)
+
+
+def test_a_terminal_gets_a_table(site: Site) -> None:
+    """With headings, and paths from the current folder; nothing of a path or a time is cut."""
+    past_video(site, "a" * 70, prompt="a horse")
+    ours, terminal = pty.openpty()
+    command = [*REELDROP, "history", "--config", str(site.folder / "config.yaml")]
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
+    subprocess.run(command, stdout=terminal, cwd=site.folder, env=environment, check=True)
+    os.close(terminal)
+    lines = os.read(ours, 100_000).decode().splitlines()
+    os.close(ours)
+    assert ["video", "prompt", "model", "seconds", "finished"] == lines[1].split()
+    assert "2026-11-24" in lines[3]
+    path = "".join(line[:40].split()[0] for line in lines[3:] if line.strip())
+    assert path.startswith("results/" + "a" * 20)
+    assert 70 == path.count("a", 0, len("results/") + 70)
+
+
+def test_lines_in_a_pipe_are_for_awk(site: Site) -> None:
+    """One line a video, tabs between the cells, and no tab, break or escape within one."""
+    past_video(site, "x y", prompt="two\tlines\n\x1b[2J", seconds=1.25)
+    shown = site.command("history").stdout
+    file, prompt, model, seconds, finished = shown.removesuffix("\n").split("\t")
+    assert str(site.results / "x y/v.mp4") == file
+    assert ("two\\x09lines\\x0a\\x1b[2J", "tiny", "1.2") == (prompt, model, seconds)
+    assert len("2026-11-24 22:40:47") == len(finished)
+
+
+def past_video(site: Site, name: str, prompt: str, seconds: float = 1.0) -> None:
+    """Leave a video in the results, as if it had been rendered."""
+    folder = site.results / name
+    folder.mkdir(parents=True)
+    rendered = {"prompt_file": "a.txt", "job": "j", "seconds": seconds}
+    rendered["finished"] = "2026-11-24T12:00:00+00:00"
+    settings = {"prompt": prompt, "seed": 1, "format": "mp4", "model": "tiny"}
+    (folder / "v.yaml").write_text(strict_yaml.dump({**settings, "rendered": rendered}))
+    (folder / "v.mp4").touch()
+    (folder / "v.jpg").touch()
+
+
+def test_names_that_are_no_utf8_can_be_shown_and_named(site: Site) -> None:
+    """Listed as an escape that `cancel` and `retry` take, and in JSON as one that Python reads."""
+    name = os.fsdecode(b"caf\xe9.txt")
+    site.drop(name, "a horse\n")
+    assert "caf\\udce9.txt\tthe daemon is not running\n" in site.command("status").stdout
+    cancelled = site.command("cancel", "caf\\udce9.txt", errors="surrogateescape")
+    assert cancelled.stdout.startswith(f"{name}: is cancelled")
+    (failure,) = json.loads(site.command("history", "--failed", "--json").stdout)
+    assert name == failure["name"]
+    listed = subprocess.run(
+        [*REELDROP, "history", "--failed", "--config", str(site.folder / "config.yaml")],
+        capture_output=True,
+        check=True,
+    )
+    assert listed.stdout.startswith(b"caf\xe9.txt\t")
+    assert 0 == site.command("retry", name, errors="surrogateescape").returncode
+    assert (site.inbox / name).exists()
 
 
 def test_status_and_cancel_of_what_is_rendered(live: Site) -> None:
@@ -357,3 +595,36 @@ def test_texts_of_strangers_are_not_markup(site: Site) -> None:
         "[red]" in shown.stdout,
     )
     assert "[/i].txt" in site.command("status").stdout
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """And each that is documented exists."""
+    page = (DOCS / "commands.md").read_text()
+    commands = {
+        command.name or command.callback.__name__ for command in cli.app.registered_commands
+    }
+    assert commands == set(re.findall(r"^\| `reeldrop (\w+)", page, re.MULTILINE))
+    options = {"--version", "--config"}
+    for command in commands:
+        options |= set(re.findall(r"--[a-z]+", reeldrop(command, "--help").stdout)) - {"--help"}
+    assert options == set(re.findall(r"--[a-z]+", page))
+
+
+@pytest.mark.parametrize(
+    "record", [Status, Rendering, Waiting, PastVideo, Failure, Row, Moved], ids=lambda r: r.__name__
+)
+def test_every_field_of_the_json_is_documented(record: type) -> None:
+    """By its name in the page of the commands."""
+    page = (DOCS / "commands.md").read_text()
+    prefix = "rendering." if record is Rendering else ""
+    names = [f"`{prefix}{field.name}`" for field in dataclasses.fields(record)]
+    assert [] == [name for name in names if name not in page]
+
+
+def test_every_ignored_name_is_documented() -> None:
+    """Who misses a file learns from the page of prompt files whether it is one."""
+    words = (DOCS / "prompt-files.md").read_text().split()
+    assert [] == [name for name in inbox.IGNORED_NAMES if name not in words]

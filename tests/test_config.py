@@ -112,15 +112,15 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
     [
         ("settle: 3\n" + MODELS, 1, "settle", "unknown key", "did you mean 'settle_seconds'?"),
         (MODELS + "qqqq: 3", 3, "qqqq", "unknown key 'qqqq'", "known are inbox, results"),
-        ("settle_seconds: x\n" + MODELS, 1, "settle_seconds", "a valid number, not 'x'", ""),
+        ("settle_seconds: x\n" + MODELS, 1, "settle_seconds", "must be a number, not 'x'", ""),
         ("settle_seconds: -1\n" + MODELS, 1, "settle_seconds", "than or equal to 0, not -1", ""),
         ("scan_seconds: 0\n" + MODELS, 1, "scan_seconds", "greater than 0, not 0", ""),
         ("scan_seconds: .inf\n" + MODELS, 1, "scan_seconds", "3600", ""),
         ("scan_seconds: .nan\n" + MODELS, 1, "scan_seconds", "not nan", ""),
-        ("max_attempts: 2.5\n" + MODELS, 1, "max_attempts", "integer, not 2.5", ""),
-        ("max_attempts: '2'\n" + MODELS, 1, "max_attempts", "integer, not '2'", ""),
+        ("max_attempts: 2.5\n" + MODELS, 1, "max_attempts", "a whole number, not 2.5", ""),
+        ("max_attempts: '2'\n" + MODELS, 1, "max_attempts", "a whole number, not '2'", ""),
         ("model: n\n" + MODELS, 1, "model", "no profile 'n' under models", ""),
-        ("model: 5\n" + MODELS, 1, "model", "string, not 5", ""),
+        ("model: 5\n" + MODELS, 1, "model", "a text, not 5", ""),
         ("inbox: 5\n" + MODELS, 1, "inbox", "the path of a folder", ""),
         ("inbox: ''\n" + MODELS, 1, "inbox", "the path of a folder", ""),
         ("results:\n" + MODELS, 1, "results", "the path of a folder", ""),
@@ -128,8 +128,8 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("spool: ~nobody-of-this-name/x\n" + MODELS, 1, "spool", "~nobody-of-this-name", ""),
         ("inbox: x\n", None, "models", "'models' is missing", "reeldrop init"),
         ("models: {}", 1, "models", "at least one", "reeldrop init"),
-        ("models: [m]", 1, "models", "dictionary", ""),
-        ("models:\n  m: 5", 2, "models.m", "dictionary", ""),
+        ("models: [m]", 1, "models", "`key: value` lines", ""),
+        ("models:\n  m: 5", 2, "models.m", "`key: value` lines", ""),
         ("models:\n  m: {}", 2, "models.m", "exactly one of repository, path and bundled", ""),
         ("models:\n  m: {path: x, bundled: true}", 2, "models.m", "exactly one of", ""),
         ("models:\n  m:\n    path: 5", 3, "models.m.path", "the path of a folder", ""),
@@ -145,7 +145,7 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
             "unknown key 'setting'",
             "did you mean 'settings'?",
         ),
-        ("models:\n  m: {path: x, limits: 5}", 2, "models.m.limits", "dictionary", ""),
+        ("models:\n  m: {path: x, limits: 5}", 2, "models.m.limits", "`key: value` lines", ""),
         *(
             (
                 f"models:\n  m:\n    path: x\n    limits:\n      height: {limit}",
@@ -169,11 +169,15 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
         ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),
         ("inbox: !!str x\n" + MODELS, 1, "", "tag", "remove it"),
+        (MODELS + "x: !!python/name:os.system\n", 3, "", "!!python/name:os.system is", "remove it"),
+        ("models:\n  m: {path: x, path: y}\n", 2, "", "'path' is there twice", "line 2"),
+        ("models:\n  m: {path: x, revision: 1}", 2, "models.m.revision", "a text, not 1", ""),
+        ("models:\n  m: {path: x, bundled: 1}", 2, "models.m.bundled", "true or false", ""),
         ("", None, "", "`key: value` lines", "reeldrop init"),
         ("just text", None, "", "`key: value` lines", "reeldrop init"),
         ("- a", None, "", "`key: value` lines", "reeldrop init"),
         (MODELS + "---\na: 1", None, "", "`key: value` lines", "reeldrop init"),
-        (b"\xff\xfe", None, "", "can't be read", ""),
+        (b"\xff\xfe", None, "", "is no UTF-8 text", "UTF-8"),
     ],
 )
 def test_mistakes(
@@ -195,7 +199,7 @@ def test_every_mistake_is_found_at_once(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """It is named."""
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*can't be read"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*can't be read: No such.*reeldrop init"):
         config.load(tmp_path / "nowhere.yaml")
 
 

@@ -38,12 +38,12 @@ def prompts(results: Path, failed: Path | None = None, limit: int = 100) -> list
 
 
 def test_a_video_is_read_from_its_sidecar(tmp_path: Path) -> None:
-    """All that is shown of it stands in the sidecar; the file is the first of its formats."""
+    """All that is shown of it stands in the sidecar; it has a file in each of its formats."""
     published = publish(tmp_path, "poems/大.txt", "大 bird", 5, "20261124-1", ("gif", "mp4"))
     (video,) = history.videos(tmp_path, tmp_path / "_failed", 10)
     assert (
         PastVideo(
-            file=published.files[0],
+            files=published.files,
             prompt="大 bird",
             prompt_file="poems/大.txt",
             job_id="20261124-1",
@@ -66,9 +66,23 @@ def test_newest_first_and_no_more_than_asked_for(tmp_path: Path) -> None:
     assert [] == prompts(tmp_path, limit=0)
 
 
+def test_videos_are_counted(tmp_path: Path) -> None:
+    """As many as there are, whatever other YAML files stand beside them or in `_failed/`."""
+    for text in ("a", "b", "c"):
+        video = publish(tmp_path, f"{text}/{text}.yaml", text, 1)
+        (video.sidecar.parent / "prompts.yaml").write_text("prompt: a\n")
+    (tmp_path / "a").rename(tmp_path / "_failed")
+    assert 2 == history.count(tmp_path, tmp_path / "_failed")
+    assert 0 == history.count(tmp_path / "missing", tmp_path / "_failed")
+
+
 def test_what_has_lost_its_video_is_no_video(tmp_path: Path) -> None:
-    """Somebody deleted it: the history is what is there."""
-    publish(tmp_path, "a.txt", "a", 1).files[0].unlink()
+    """Somebody deleted it: the history is what is there, in the formats that are there."""
+    files = publish(tmp_path, "a.txt", "a", 1, formats=("mp4", "gif")).files
+    files[0].unlink()
+    (left,) = history.videos(tmp_path, tmp_path / "_failed", 10)
+    assert files[1:] == left.files
+    files[1].unlink()
     assert [] == prompts(tmp_path)
 
 
@@ -125,8 +139,8 @@ def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
     fail(tmp_path, "x/a.yaml", text, 10)
     fail(tmp_path, "b.txt", "What is wrong:  it crashed\n", 20)
     assert [
-        Failure("b.txt", "it crashed", 20.0),
-        Failure("x/a.yaml", "大: unknown key 'sed'", 10.0),
+        Failure("b.txt", "it crashed", "1970-01-01T00:00:20+00:00"),
+        Failure("x/a.yaml", "大: unknown key 'sed'", "1970-01-01T00:00:10+00:00"),
     ] == history.failures(tmp_path)
 
 
@@ -137,7 +151,7 @@ def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
 def test_reports_that_are_not_ours(tmp_path: Path, text: str | bytes, reason: str) -> None:
     """Whatever stands in a report, the failure is listed."""
     fail(tmp_path, "a.txt", text, 5)
-    assert [Failure("a.txt", reason, 5.0)] == history.failures(tmp_path)
+    assert [("a.txt", reason)] == [(f.name, f.reason) for f in history.failures(tmp_path)]
 
 
 def test_no_failures(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import os
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reeldrop import durable
+from reeldrop import disk, durable
 from reeldrop.errors import ConfigError, FileError, Mistake, Unavailable
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was checked; `detail` says what was found, or what to do about it."""
+    """One thing that was checked; `detail` says what was found, or what to do about it.
+
+    What is not ok `may_pass` without a change of config.yaml: a share may be mounted later.
+    """
 
     what: str
     ok: bool
     detail: str
+    may_pass: bool = False
 
 
 def folders(config: Config) -> Iterator[Row]:
@@ -36,6 +41,17 @@ def folders(config: Config) -> Iterator[Row]:
     for name, folder in own.items():
         yield _row(name, functools.partial(_exercise_own, folder))
     yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
+    yield _row("folders", lambda: _require_apart(config))
+
+
+def room(config: Config) -> Row:
+    """Look whether there is room for more; the daemon waits for it, and begins nothing until then.
+
+    Only after `folders`, which makes the folders that are asked for.
+    """
+    shortage = disk.shortage((config.results, config.spool), config.min_free_gib)
+    enough = f"at least min_free_gib: {config.min_free_gib:g} in results and spool"
+    return Row("room", not shortage, shortage or enough, may_pass=bool(shortage))
 
 
 def require_folders(config: Config) -> None:
@@ -43,20 +59,24 @@ def require_folders(config: Config) -> None:
 
     Raises:
         Unavailable: names each that can't be used, which may be for now.
-        ConfigError: one is inside another, which a path with a link in it does not show.
+        ConfigError: one of them stays wrong until config.yaml is changed.
     """
     bad = [row for row in folders(config) if not row.ok]
     if bad:
-        raise Unavailable(*(Mistake(row.detail, key=row.what) for row in bad))
-    _require_apart({"inbox": config.inbox, "results": config.results, "spool": config.spool})
+        kind = Unavailable if all(row.may_pass for row in bad) else ConfigError
+        raise kind(*(Mistake(row.detail, key=row.what) for row in bad))
 
 
-def _require_apart(named: dict[str, Path]) -> None:
-    for (name, folder), (other, above) in itertools.permutations(named.items(), 2):
+def _require_apart(config: Config) -> str:
+    """Look whether one is inside another, which a path with a link in it does not show."""
+    named = {"inbox": config.inbox, "results": config.results, "spool": config.spool}
+    there = {name: folder for name, folder in named.items() if folder.exists()}
+    for (name, folder), (other, above) in itertools.permutations(there.items(), 2):
         resolved = folder.resolve()
         if any(os.path.samefile(above, parent) for parent in (resolved, *resolved.parents)):
             problem = f"{folder} is inside the {other} ({above})"
             raise ConfigError(Mistake(problem, "give each a folder of its own", key=name))
+    return "each folder is apart from the others"
 
 
 def machine(config: Config) -> Iterator[Row]:
@@ -70,7 +90,7 @@ def machine(config: Config) -> Iterator[Row]:
         loaded = pipeline.load(profiles.source(model, config))
         profiles.model_rules(model, config, loaded.capabilities)
     except FileError as error:
-        yield Row("model", False, str(error))
+        yield Row("model", False, str(error), may_pass=isinstance(error, Unavailable))
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)
@@ -79,8 +99,11 @@ def machine(config: Config) -> Iterator[Row]:
 def _row(what: str, attempt: Callable[[], str]) -> Row:
     try:
         return Row(what, True, attempt())
+    except ConfigError as error:
+        return Row(what, False, str(error))
     except OSError as error:
-        return Row(what, False, f"{error.strerror}: {error.filename}")
+        may_pass = error.errno != errno.EXDEV
+        return Row(what, False, f"{error.strerror}: {error.filename}", may_pass)
 
 
 def _exercise_own(folder: Path) -> str:

@@ -3,17 +3,22 @@
 Exit codes: 0; 1 a job failed (`run --drain`, `submit --wait`), or something unexpected; 2 usage;
 75 what is needed is not there now, or another daemon works on the spool; 78 the configuration is
 wrong (sysexits.h).
+On stdout is what was asked for, as a table on a terminal and as lines with tabs elsewhere; on
+stderr what there is to say about it.
 Only `run` and `check` import torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
+import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,9 +35,9 @@ from reeldrop.errors import (
 
 # What only some commands need is imported by them: a prompt answer is worth the odd look.
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from reeldrop.client import Moved
     from reeldrop.config import Config
+    from reeldrop.status import Status
 
 # Pydantic would look through every installed package for plugins, at each start of a command.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -41,6 +46,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_NOW = 75
 EXIT_CONFIG = 78
+
+LONGEST_UNBROKEN = 20
+"""Columns of a table with longer cells give way where a terminal is too narrow for all of it."""
 
 app = typer.Typer(
     help="Drop a prompt file into a folder; get the video back in a folder.",
@@ -51,27 +59,39 @@ app = typer.Typer(
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The config.yaml; else $REELDROP_CONFIG, ./config.yaml."),
+    typer.Option(
+        "--config",
+        "-c",
+        help="The config.yaml; else $REELDROP_CONFIG, ./config.yaml, /etc/reeldrop/config.yaml.",
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def main() -> None:
     """Run a command, and turn errors that a person has to act on into a text and a code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have bytes that are no UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         app()
     except FileError as error:
         for mistake in error.mistakes:
-            print(f"reeldrop: {mistake}", file=sys.stderr)
+            _note(f"reeldrop: {mistake}")
         sys.exit(EXIT_NOT_NOW if isinstance(error, Unavailable) else EXIT_CONFIG)
     except SpoolLocked as error:
-        print(f"reeldrop: {error}", file=sys.stderr)
+        _note(f"reeldrop: {error}")
         sys.exit(EXIT_NOT_NOW)
     except NoSuchPromptFile as error:
-        print(f"reeldrop: {error}", file=sys.stderr)
+        _note(f"reeldrop: {error}")
         sys.exit(EXIT_USAGE)
-    except (OSError, RendererDied) as error:
-        print(f"reeldrop: {error}", file=sys.stderr)
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _note(f"reeldrop: {problem}")
+        sys.exit(EXIT_FAILED)
+    except RendererDied as error:
+        _note(f"reeldrop: {error}")
         sys.exit(EXIT_FAILED)
 
 
@@ -81,15 +101,69 @@ def _load(path: Path | None) -> Config:
     return configuration.load(configuration.find(path))
 
 
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
-def _console() -> Console:
-    from rich.console import Console
+def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> None:
+    """Print a table on a terminal, elsewhere a line for each row with tabs between its cells."""
+    lines = [[cell.translate(_CONTROL_CHARACTERS) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for line in lines:
+            print("\t".join(line))
+    elif lines:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
-    # Without a terminal, paths must not be cut to fit 80 columns: they are there to be copied.
-    return Console(width=None if sys.stdout.isatty() else 2000)
+        table = Table(show_header=bool(headings), box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading, *cells in zip(headings or lines[0], *lines, strict=True):
+            is_short = max(map(len, cells)) <= LONGEST_UNBROKEN
+            table.add_column(heading, overflow="fold", no_wrap=is_short)
+        for line in lines:
+            table.add_row(*map(Text, line))
+        Console().print(table)
+
+
+def _path(path: Path) -> str:
+    """Return a path: the whole of it, or on a terminal from the current folder if it is below."""
+    here = Path.cwd()
+    near = sys.stdout.isatty() and path.is_relative_to(here)
+    return str(path.relative_to(here) if near else path)
+
+
+def _local(iso: str) -> str:
+    """Return a time as people here read it; what is no time as it is."""
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return iso
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"reeldrop {version('reeldrop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
+    """Drop a prompt file into a folder; get the video back in a folder."""
 
 
 @app.command()
@@ -108,14 +182,16 @@ def init(
     settings = configuration.load(path)
     for made in (settings.inbox, settings.results, settings.spool):
         made.mkdir(parents=True, exist_ok=True)
-    print(f"Wrote {path}.\nNext: reeldrop run --config {path}, and put a text file with a prompt")
-    print(f"on each line into {settings.inbox}.")
+    print(f"Wrote {path}. Next, run this, and put a text file with a prompt on each line into")
+    print(f"{settings.inbox}:\n\n    reeldrop run --config {shlex.quote(str(path))}")
 
 
 @app.command()
 def run(
     config: ConfigOption = None,
-    drain: Annotated[bool, typer.Option(help="End when every prompt file is done.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="End when every prompt file is done.")
+    ] = False,
 ) -> None:
     """Render what is put into the inbox, until stopped."""
     from reeldrop import check, log, progress
@@ -143,25 +219,20 @@ def run(
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Try whether config, folders, device and model work."""
-    from rich.markup import escape
-    from rich.table import Table
-
     from reeldrop import check as checks
     from reeldrop import config as configuration
 
     path = configuration.find(config)
     settings = configuration.load(path)
     rows = [checks.Row("config", True, str(path.absolute())), *checks.folders(settings)]
-    rows += checks.machine(settings)
+    rows += [checks.room(settings), *checks.machine(settings)]
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
     else:
-        table = Table("", "", "")
-        for row in rows:
-            table.add_row("[green]ok[/]" if row.ok else "[red]NO[/]", row.what, escape(row.detail))
-        _console().print(table)
-    if not all(row.ok for row in rows):
-        raise typer.Exit(EXIT_CONFIG)
+        _print_rows(("ok" if row.ok else "NO", row.what, row.detail) for row in rows)
+    wrong = [row for row in rows if not row.ok]
+    if wrong:
+        raise typer.Exit(EXIT_NOT_NOW if all(row.may_pass for row in wrong) else EXIT_CONFIG)
 
 
 @app.command()
@@ -170,13 +241,17 @@ def submit(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. num_frames=24.")
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Follow it until the video is there.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it until the video is there.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a prompt file into the inbox, and say where the video will be."""
     from reeldrop import client, progress
 
+    if not prompt.strip():
+        raise typer.BadParameter("the prompt is empty; write what to film")
     settings = _load(config)
     order = client.submit(settings, prompt, _parsed(setting or []))
     if not as_json:
@@ -186,11 +261,14 @@ def submit(
             _print_json({"prompt_file": order.prompt_file, "video": order.video})
         return
     with progress.shown(sys.stdout.isatty() and not as_json) as observe:
-        end = client.wait(settings, order, observe)
+        end = client.wait(settings, order, progress.with_trouble(observe, _note))
     if as_json:
         _print_json({"prompt_file": order.prompt_file, "videos": end.videos, "error": end.error})
     else:
-        print("\n".join(map(str, end.videos)) if end.videos else end.error)
+        for file in end.videos:
+            print(file)
+        if end.error:
+            _note(end.error)
     if end.error:
         raise typer.Exit(EXIT_FAILED)
 
@@ -201,14 +279,17 @@ def _parsed(assignments: list[str]) -> dict[str, object]:
 
     settings: dict[str, object] = {}
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
+        name, equals, value = assignment.partition("=")
+        key = name.strip()
         if not equals or not key:
             raise typer.BadParameter(f"'{assignment}' is not KEY=VALUE")
+        if key in settings or key == "prompt":
+            raise typer.BadParameter(f"{key} is given twice")
         try:
             documents = strict_yaml.load_all(f"value: {value}")
-            settings[key.strip()] = strict_yaml.plain(documents[0])["value"]
+            settings[key] = strict_yaml.plain(documents[0])["value"]
         except YamlError:  # a colon in a text, mostly
-            settings[key.strip()] = value
+            settings[key] = value
     return settings
 
 
@@ -217,66 +298,93 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is being rendered, and what waits and why."""
     from reeldrop import client
 
-    now = client.status(_load(config))
+    settings = _load(config)
+    now = client.status(settings)
     if as_json:
         _print_json(dataclasses.asdict(now))
         return
-    console = _console()
-    console.print(now.state, highlight=False, markup=False)
+    print(now.state)
+    doubt = client.doubt(settings)
+    if doubt:
+        print(f"  {doubt}")
+    if now.refused:
+        print(f"  config.yaml was refused, and the settings stay as they were: {now.refused}")
+    _print_waiting_and_rendering(now)
+
+
+def _print_waiting_and_rendering(now: Status) -> None:
     if now.rendering is not None:
         r = now.rendering
         eta = "" if r.eta_seconds is None else f", about {r.eta_seconds:.0f} s left"
-        console.print(f"  {r.prompt_file} {r.number}/{r.count}: {r.prompt}", markup=False)
-        console.print(f"  step {r.step}/{r.steps}{eta}", markup=False)
-    if now.waiting_count:
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table("waiting", "why", title=f"{now.waiting_count} waiting")
-        for waiting in now.waiting:
-            table.add_row(escape(waiting.prompt_file), waiting.reason)
-        console.print(table)
+        print(f"  {r.prompt_file} {r.number}/{r.count}: {r.prompt.translate(_CONTROL_CHARACTERS)}")
+        print(f"  step {r.step}/{r.steps}{eta}")
+    _print_rows([(w.prompt_file, w.reason) for w in now.waiting], ("waiting", "why"))
+    if now.waiting_count > len(now.waiting):
+        _note(f"{now.waiting_count - len(now.waiting)} more are waiting")
 
 
 @app.command()
 def history(
     config: ConfigOption = None,
-    failed: Annotated[bool, typer.Option(help="Show what failed, and why.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Show what failed, and why.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the videos, newest first."""
-    from rich.markup import escape
-    from rich.table import Column, Table
-
-    from reeldrop import history as past
-
     settings = _load(config)
     if failed:
-        failures = past.failures(settings.failed)[:limit]
-        if as_json:
-            _print_json([dataclasses.asdict(failure) for failure in failures])
-            return
-        table = Table(Column("prompt file", overflow="fold"), "what is wrong", "when")
-        for failure in failures:
-            when = datetime.fromtimestamp(failure.failed)
-            name, reason = escape(failure.name), escape(failure.reason)
-            table.add_row(name, reason, f"{when:%Y-%m-%d %H:%M:%S}")
+        _print_failures(settings, limit, as_json)
     else:
-        videos = past.videos(settings.results, settings.failed, limit)
-        if as_json:
-            _print_json([dataclasses.asdict(video) for video in videos])
-            return
-        table = Table(Column("video", overflow="fold"), "prompt", "model", "seconds", "finished")
-        for video in videos:
-            cells = (escape(str(video.file)), escape(video.prompt), escape(video.model))
-            table.add_row(*cells, f"{video.seconds:.1f}", video.finished)
-    _console().print(table)
+        _print_videos(settings, limit, as_json)
+
+
+def _print_videos(settings: Config, limit: int, as_json: bool) -> None:
+    from reeldrop import history as past
+
+    videos = past.videos(settings.results, settings.failed, limit)
+    if as_json:
+        _print_json([dataclasses.asdict(video) for video in videos])
+        return
+    headings = ("video", "prompt", "model", "seconds", "finished")
+    _print_rows(
+        (
+            (_path(v.files[0]), v.prompt, v.model, f"{v.seconds:.1f}", _local(v.finished))
+            for v in videos
+        ),
+        headings,
+    )
+    count = past.count(settings.results, settings.failed) if len(videos) == limit else len(videos)
+    _note_what_is_left_out(len(videos), count, "videos", "history")
+
+
+def _print_failures(settings: Config, limit: int, as_json: bool) -> None:
+    from reeldrop import history as past
+
+    failures = past.failures(settings.failed)
+    if as_json:
+        _print_json([dataclasses.asdict(failure) for failure in failures[:limit]])
+        return
+    rows = ((f.name, f.reason, _local(f.failed)) for f in failures[:limit])
+    _print_rows(rows, ("prompt file", "what is wrong", "when"))
+    shown = min(limit, len(failures))
+    _note_what_is_left_out(shown, len(failures), "failed prompt files", "history --failed")
+
+
+def _note_what_is_left_out(shown: int, count: int, what: str, command: str) -> None:
+    if not count:
+        _note(f"there are no {what}")
+    elif count > shown:
+        _note(f"{count - shown} more; `reeldrop {command} --limit {count}` shows all {what}")
 
 
 @app.command()
 def retry(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...", help="As `history --failed` shows it, or its file name alone."
+        ),
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every prompt file that failed.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -293,7 +401,10 @@ def retry(
 
 @app.command()
 def cancel(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="As `status` shows it, or its file name alone."),
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -315,8 +426,12 @@ def reload(config: ConfigOption = None) -> None:
         raise ConfigError(Mistake(refused, file=str(path)))
 
 
-def _report_moves(moved: dict[PurePosixPath, str], as_json: bool, nothing: str) -> None:
+def _report_moves(moved: Sequence[Moved], as_json: bool, nothing: str) -> None:
     if as_json:
-        _print_json({str(name): what for name, what in moved.items()})
-    else:
-        print("\n".join(f"{name}: {what}" for name, what in moved.items()) or nothing)
+        _print_json([dataclasses.asdict(one) for one in moved])
+        return
+    for one in moved:
+        where = f", as {one.file}" if one.file else ""
+        print(f"{one.name}: {one.what}{where}".translate(_CONTROL_CHARACTERS))
+    if not moved:
+        print(nothing)

@@ -19,6 +19,7 @@ from reeldrop import durable, history, spool, strict_yaml
 from reeldrop import status as daemon_status
 from reeldrop.config import Config
 from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavailable
+from reeldrop.job import shown
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, folder_name, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Spool
@@ -27,6 +28,9 @@ from reeldrop.status import Status, Waiting
 POLL_SECONDS = 0.2
 RELOAD_SECONDS = 30.0
 """So long the daemon has time to say that it has read config.yaml again."""
+
+STALE_SECONDS = 60.0
+"""A daemon's report that is so much older than two scans is no longer what it does."""
 
 _OWNER = f"command-{os.getpid()}"
 
@@ -42,10 +46,19 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What became of an order."""
+    """What became of an order: the files of its videos, and what is wrong if something is."""
 
     videos: tuple[Path, ...]
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a command did with the prompt file `name`: in words, and where it is now if it knows."""
+
+    name: str
+    what: str
+    file: Path | None = None
 
 
 def _spool(config: Config) -> Spool:
@@ -92,11 +105,12 @@ def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End
         time.sleep(POLL_SECONDS)
     report = config.failed / f"{order.source}{ERROR_SUFFIX}"
     folder = Results(config.results).folder_for(order.source)
-    videos = [video.file for video in history.videos(folder, config.failed, limit=1000)]
+    newest_first = history.videos(folder, config.failed, limit=1000)
+    videos = tuple(file for video in reversed(newest_first) for file in video.files)
     error = report.read_text(errors="replace") if report.exists() else ""
     if not videos and not error:
         error = f"{order.source} went away before it was rendered"
-    return End(tuple(reversed(videos)), error)
+    return End(videos, error)
 
 
 def _has_ended(config: Config, order: Order) -> bool:
@@ -114,7 +128,7 @@ def status(config: Config) -> Status:
     waiting = _waiting_without_daemon(config)
     return Status(
         pid=0,
-        state="not running",
+        state=daemon_status.NOT_RUNNING,
         model=config.model,
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(waiting[: daemon_status.MAX_WAITING]),
@@ -122,9 +136,24 @@ def status(config: Config) -> Status:
     )
 
 
+def doubt(config: Config) -> str:
+    """Return in words what is odd about the daemon's last report; empty if nothing is."""
+    found = daemon_status.read(config.spool / daemon_status.FILE_NAME)
+    if found is None or found.state == "stopped":
+        return ""
+    reported = datetime.fromisoformat(found.updated)
+    if not _spool(config).is_locked():
+        at = f"{reported.astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"it was ended in the middle of its work; its last report, at {at}: {found.line()}"
+    seconds = (datetime.now(UTC) - reported).total_seconds()
+    if seconds < STALE_SECONDS + 2 * config.scan_seconds:
+        return ""
+    return f"it has not reported for {seconds:.0f} s; it may hang, or its disk may be full"
+
+
 def _waiting_without_daemon(config: Config) -> list[Waiting]:
-    unfinished = [str(job.source) for job in _spool(config).unfinished()]
-    names = [str(name) for name in _prompt_files(config.inbox)]
+    unfinished = [shown(job.source) for job in _spool(config).unfinished()]
+    names = [shown(name) for name in _prompt_files(config.inbox)]
     return [
         *(Waiting(name, "begun, goes on when the daemon runs") for name in unfinished),
         *(Waiting(name, "the daemon is not running") for name in names),
@@ -143,52 +172,53 @@ def _prompt_files(inbox: Path) -> list[PurePosixPath]:
     return [candidate.path for candidate in sorted(folder.settled(0.0), key=rank)]
 
 
-def retry(config: Config, names: Iterable[str] | None) -> dict[PurePosixPath, str]:
+def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
     """Move prompt files from `_failed/` back into the inbox; all of them for None.
 
-    Returns what was done, by name.
-
     Raises:
-        NoSuchPromptFile: there is none of that name.
+        NoSuchPromptFile: there is none of a name; then none is moved.
         Unavailable: there is no inbox.
     """
     _require_inbox(config)
     known = [failure.name for failure in history.failures(config.failed)]
-    chosen = known if names is None else [_named(name, known) for name in names]
-    moved = {}
-    for name in map(PurePosixPath, chosen):
-        source = config.failed / name
-        report = source.with_name(source.name + ERROR_SUFFIX)
-        folder = config.inbox / name.parent
-        if os.path.lexists(source):
-            at = durable.move_to_free_name(source, folder, name.name, _OWNER)
-            moved[name] = f"is {at}"
-            report.unlink(missing_ok=True)
-            source.with_name(source.name + LOG_SUFFIX).unlink(missing_ok=True)
-        else:
-            moved[name] = f"is not there any more, see {report}"
-    return moved
+    there = [name for name in known if os.path.lexists(config.failed / name)]
+    if names is None:
+        return [_put_back(config, PurePosixPath(name)) for name in there]
+    chosen = dict.fromkeys([_named(name, known, f"in {config.failed}") for name in names])
+    for name in chosen:
+        if name not in there:
+            problem = f"{name} is not in {config.failed} any more; only the report on it is"
+            raise NoSuchPromptFile(f"{problem}: {config.failed / name}{ERROR_SUFFIX}")
+    return [_put_back(config, PurePosixPath(name)) for name in chosen]
 
 
-def cancel(config: Config, names: Iterable[str]) -> dict[PurePosixPath, str]:
+def _put_back(config: Config, name: PurePosixPath) -> Moved:
+    source = config.failed / name
+    at = durable.move_to_free_name(source, config.inbox / name.parent, name.name, _OWNER)
+    for suffix in (ERROR_SUFFIX, LOG_SUFFIX):
+        source.with_name(source.name + suffix).unlink(missing_ok=True)
+    return Moved(str(name), "is back in the inbox", at)
+
+
+def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
     """Cancel prompt files by their path in the inbox, whether they wait or are being rendered.
 
-    Returns what was done, by name.
-
     Raises:
-        NoSuchPromptFile: there is none of that name.
+        NoSuchPromptFile: there is none of a name; then none is cancelled.
     """
     jobs = {str(job.source): job for job in _spool(config).unfinished()}
     waiting = [str(path) for path in _prompt_files(config.inbox)]
-    done = {}
-    for known in dict.fromkeys([_named(name, [*jobs, *waiting]) for name in names]):
-        source = PurePosixPath(known)
-        if known in jobs:
-            _spool(config).ask_to_cancel(jobs[known])
-            runs = _spool(config).is_locked()
-            done[source] = "stops after this step" if runs else "is cancelled at the next start"
+    done = []
+    for name in dict.fromkeys(
+        [_named(name, [*jobs, *waiting], "that waits or is rendered") for name in names]
+    ):
+        if name in jobs:
+            _spool(config).ask_to_cancel(jobs[name])
+            when = "after this step" if _spool(config).is_locked() else "at the next start"
+            done.append(Moved(name, f"is cancelled {when}"))
         else:
-            done[source] = f"is {_withdraw(config, source)}"
+            at = _withdraw(config, PurePosixPath(name))
+            done.append(Moved(name, "is cancelled and set aside", at))
     return done
 
 
@@ -198,24 +228,25 @@ def _withdraw(config: Config, source: PurePosixPath) -> Path:
         config.inbox / source, config.failed / source.parent, source.name, _OWNER
     )
     then = f"Run `reeldrop retry {shlex.quote(str(source))}` to render it after all."
-    text = spool.error_text(source, "none", RenderCancelled("it was cancelled on request"), then)
+    text = spool.error_text(source, "", RenderCancelled("it was cancelled on request"), then)
     report = target.with_name(target.name + ERROR_SUFFIX)
     durable.write(report, text.encode("utf-8", "backslashreplace"), _OWNER)
     return target
 
 
-def _named(name: str, known: list[str]) -> str:
+def _named(name: str, known: list[str], where: str) -> str:
     """Return the prompt file that is meant: its path, or its name if there is one such."""
-    if name in known:
-        return name
+    for path in known:
+        if name in (path, shown(PurePosixPath(path))):
+            return path
     same_name = [path for path in known if PurePosixPath(path).name == name]
     same_stem = [path for path in known if PurePosixPath(path).stem == name]
     for found in (same_name, same_stem):
         if len(found) == 1:
             return found[0]
     near = same_name or same_stem or difflib.get_close_matches(name, known) or known[:5]
-    remedy = "there is " + ", ".join(near) if near else "there is none at all"
-    raise NoSuchPromptFile(f"no prompt file is called {name}; {remedy}")
+    names = ", ".join(shown(PurePosixPath(path)) for path in near)
+    raise NoSuchPromptFile(f"no prompt file {where} is called {name}; there is {names or 'none'}")
 
 
 def reload(config: Config) -> str:

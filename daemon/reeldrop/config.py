@@ -45,6 +45,17 @@ def _pair(limit: object) -> object:
 _Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Default = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
 _Limit = Annotated[tuple[_Bound | None, _Bound], pydantic.BeforeValidator(_pair)]
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "dict_type": "a list of `key: value` lines",
+    "model_type": "a list of `key: value` lines",
+}
+"""What pydantic would call a valid integer, or a dictionary or an instance of a class."""
+
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -196,9 +207,12 @@ def load(path: Path) -> Config:
     """
     try:
         documents = strict_yaml.load_all(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        mistake = Mistake(f"can't be read: {error}", file=str(path))
+    except OSError as error:
+        remedy = "make one with `reeldrop init`, or name another with --config"
+        mistake = Mistake(f"can't be read: {error.strerror}", remedy, file=str(path))
         raise ConfigError(mistake) from None
+    except UnicodeDecodeError:
+        raise ConfigError(Mistake("is no UTF-8 text", "save it as UTF-8", file=str(path))) from None
     except YamlError as error:
         mistakes = (
             Mistake(m.problem, m.remedy, m.line, m.column, m.key, str(path)) for m in error.mistakes
@@ -255,6 +269,8 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
             return "must have at least one entry", "see `reeldrop init` for an example"
         case "literal_error":
             return f"can't be {shown}", f"use {detail['ctx']['expected']}"
+        case kind if kind in _WANTED:
+            return f"must be {_WANTED[kind]}, not {shown}", ""
         case _:
             message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             return f"must be {message}, not {shown}", ""

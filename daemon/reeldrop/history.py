@@ -10,19 +10,23 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from reeldrop import strict_yaml
 from reeldrop.errors import YamlError
-from reeldrop.names import ERROR_SUFFIX, SIDECAR_SUFFIX
+from reeldrop.names import ERROR_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
 class PastVideo:
-    """A video in the results. `seconds` is the wall time of its render."""
+    """A video in the results: a file in each of its formats.
 
-    file: Path
+    `seconds` is the wall time of its render, `finished` an ISO 8601 time in UTC.
+    """
+
+    files: tuple[Path, ...]
     prompt: str
     prompt_file: str
     job_id: str
@@ -34,11 +38,14 @@ class PastVideo:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A prompt file in `_failed/`; `name` is what `reeldrop retry` takes."""
+    """A prompt file in `_failed/`; `name` is what `reeldrop retry` takes.
+
+    `failed` is an ISO 8601 time in UTC.
+    """
 
     name: str
     reason: str
-    failed: float
+    failed: str
 
 
 def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
@@ -46,6 +53,12 @@ def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
     newest_first = sorted(_files(results, SIDECAR_SUFFIX, skip=failed), reverse=True)
     found = (video for _, path in newest_first if (video := _video(path)) is not None)
     return list(itertools.islice(found, limit))
+
+
+def count(results: Path, failed: Path) -> int:
+    """Return how many videos there are, without reading a file: each has a poster."""
+    sidecars = (path for _, path in _files(results, SIDECAR_SUFFIX, skip=failed))
+    return sum(sidecar.with_suffix(POSTER_SUFFIX).exists() for sidecar in sidecars)
 
 
 def _files(folder: Path, suffix: str, skip: Path | None = None) -> Iterator[tuple[float, Path]]:
@@ -69,11 +82,13 @@ def _video(sidecar: Path) -> PastVideo | None:
     try:
         settings: Any = strict_yaml.plain(strict_yaml.load_all(sidecar.read_bytes().decode())[0])
         rendered, formats = settings["rendered"], settings["format"]
-        file = sidecar.with_suffix(f".{formats if isinstance(formats, str) else formats[0]}")
-        if not file.exists():
+        formats = [formats] if isinstance(formats, str) else formats
+        named = (sidecar.with_suffix(f".{suffix}") for suffix in formats)
+        files = tuple(file for file in named if file.exists())
+        if not files:
             return None
         return PastVideo(
-            file=file,
+            files=files,
             prompt=settings["prompt"],
             prompt_file=rendered["prompt_file"],
             job_id=rendered["job"],
@@ -90,7 +105,11 @@ def failures(failed: Path) -> list[Failure]:
     """Return what stands in `_failed/`, newest first."""
     newest_first = sorted(_files(failed, ERROR_SUFFIX), reverse=True)
     return [
-        Failure(str(path.relative_to(failed)).removesuffix(ERROR_SUFFIX), _reason(path), mtime)
+        Failure(
+            name=str(path.relative_to(failed)).removesuffix(ERROR_SUFFIX),
+            reason=_reason(path),
+            failed=datetime.fromtimestamp(mtime, UTC).isoformat(timespec="seconds"),
+        )
         for mtime, path in newest_first
     ]
 

@@ -156,10 +156,8 @@ def _from_pretrained(source: ModelSource, dtype: torch.dtype) -> Any:
                 trust_remote_code=False,
             )
     except (OSError, ValueError, AttributeError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:500]
-        problem = f"the model {source.name} can't be loaded from {source.location}: {reason}"
-        mistake = Mistake(problem, _load_remedy(source), key=source.name)
-        raise (_kind_of_failure(source)(mistake)) from error
+        problem, remedy = _load_problem(source, error), _load_remedy(source)
+        raise _kind_of_failure(source)(Mistake(problem, remedy, key=source.name)) from error
 
 
 @contextlib.contextmanager
@@ -179,12 +177,38 @@ def _kind_of_failure(source: ModelSource) -> type[FileError]:
     return ConfigError if Path(source.location).is_absolute() else Unavailable
 
 
+def _load_problem(source: ModelSource, error: Exception) -> str:
+    is_folder = Path(source.location).is_absolute()
+    if is_folder and not Path(source.location).is_dir():
+        return f"the model {source.name} can't be loaded: there is no folder {source.location}"
+    if isinstance(error, OSError) and not is_folder:
+        model = f"the model {source.name} ({source.location})"
+        cause = "" if _is_offline() else f": {_first_line(error.__cause__ or error)}"
+        return f"{model} is not on this machine and could not be downloaded{cause}"
+    reason = " ".join(str(error).split())[:500]
+    return f"the model {source.name} can't be loaded from {source.location}: {reason}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:120]
+
+
 def _load_remedy(source: ModelSource) -> str:
-    if Path(source.location).is_dir():
+    if Path(source.location).is_absolute():
         return "the folder must hold a diffusers pipeline with safetensors weights"
-    if os.environ.get("HF_HUB_OFFLINE"):
-        return "HF_HUB_OFFLINE is set: download the model first, or give the path of a folder"
-    return "check the repository's name, the variant and the network, or give a folder's path"
+    if _is_offline():
+        return (
+            "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or give the folder "
+            "of a copy as `path:`"
+        )
+    return (
+        "check the network, and the repository's name, revision and variant in config.yaml; or "
+        "give the folder of a copy as `path:`"
+    )
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _scheduler(source: ModelSource, config: Mapping[str, Any]) -> Any:

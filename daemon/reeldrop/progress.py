@@ -1,4 +1,4 @@
-"""A progress bar for people at a terminal."""
+"""What people see while they wait: a progress bar on a terminal, and what is in the way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from reeldrop.status import Status
+from reeldrop.status import NOT_RUNNING, Status
+
+_GOES_ON = ("idle", "rendering", "loading", "stop")
+_NO_DAEMON = "no daemon is running; waiting until one is (`reeldrop run` starts it)"
 
 
 @contextlib.contextmanager
@@ -30,3 +33,20 @@ def shown(for_people: bool) -> Iterator[Callable[[Status], None]]:
             bar.update(task, description=text, total=rendering.steps, completed=rendering.step)
 
         yield observe
+
+
+def with_trouble(
+    observe: Callable[[Status], None], tell: Callable[[str], None]
+) -> Callable[[Status], None]:
+    """Return an observer that passes each status on, and tells why nothing is rendered, once."""
+    told = ""
+
+    def observe_and_tell(status: Status) -> None:
+        nonlocal told
+        kind = status.state.partition(":")[0]  # what comes after it may change from look to look
+        if kind != told and not kind.startswith(_GOES_ON):
+            tell(_NO_DAEMON if kind == NOT_RUNNING else f"waiting: {status.state}")
+        told = kind
+        observe(status)
+
+    return observe_and_tell

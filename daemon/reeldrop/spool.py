@@ -414,7 +414,10 @@ def _locked_within_a_second(fd: int) -> bool:
 
 
 def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:
-    """Return the text of an `.error.txt`: what is wrong, where, what would be right, what next."""
+    """Return the text of an `.error.txt`: what is wrong, where, what would be right, what next.
+
+    What was never a job has no `job_id`.
+    """
     mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
     lines = [f"reeldrop could not render {shown(source)}", ""]
     for mistake in mistakes[:20]:
@@ -425,4 +428,5 @@ def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: s
     if len(mistakes) > 20:
         lines += [f"and {len(mistakes) - 20} more mistakes of this kind", ""]
     now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-    return "\n".join([*lines, then, "", f"Job {job_id}, {now}", ""])
+    job = f"Job {job_id}, " if job_id else ""
+    return "\n".join([*lines, then, "", f"{job}{now}", ""])

@@ -14,6 +14,7 @@ import pydantic
 
 FILE_NAME = "status.json"
 MAX_WAITING = 100
+NOT_RUNNING = "not running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,9 @@ class Rendering:
 class Status:
     """One moment of the daemon.
 
-    `state` is loading, idle, rendering, stopping, stopped, or what keeps it from working;
-    `waiting` names the first MAX_WAITING of `waiting_count` prompt files. config.yaml was read
-    again `readings` times; what was wrong with it the last time is in `refused`.
+    `state` is loading, idle, rendering, stopping, stopped, NOT_RUNNING or what keeps it from
+    working; `waiting` names the first MAX_WAITING of `waiting_count` prompt files. config.yaml
+    was read again `readings` times; what was wrong with it the last time is in `refused`.
     """
 
     pid: int

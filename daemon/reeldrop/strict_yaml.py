@@ -157,7 +157,8 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
         if event.tag is not None:
-            _fail(event.start_mark, f"the tag {event.tag} is not allowed", "remove it")
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            _fail(event.start_mark, f"the tag {tag} is not allowed", "remove it")
         self._check_depth(depth, event)
         before = self._events.nodes
         self._count(1, event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -304,6 +305,25 @@ def test_a_clock_that_jumps_by_days_loses_nothing(site: Site) -> None:
     assert days[2] < days[0] < days[1], "the clock has jumped"
     assert [] == started.events("stalled")
     assert 0 == started.stop()
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_end_on_request_is_held_against_no_prompt(site: Site, second: int) -> None:
+    """Also where the one who asked does not wait until the renderer lets go."""
+    site.drop("a.txt", "hang\n")
+    started = Daemon(site, FAULTY)
+    await_that(lambda: started.events("job_started"), "the render")
+    await_that(lambda: list(site.spool.glob("active/*/attempts.json")), "the attempt")
+    started.process.send_signal(signal.SIGTERM)
+    started.wait_for("stopping")
+    assert -second == started.stop(second)
+    (prompt_file,) = site.spool.glob("active/*/a.txt")
+    prompt_file.write_text("a horse\n")
+    again = Daemon(site, FAULTY)
+    assert 1 == again.wait_for("job_started")["attempt"]
+    assert [] == again.events("previous_process_ended")
+    again.wait_for("job_ended")
+    assert 0 == again.stop()
 
 
 def test_a_damaged_record_in_the_spool_is_reported_and_holds_nothing_up(site: Site) -> None:

@@ -218,7 +218,8 @@ class Service:
         )
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        # Only this: the queue's put is the one thing that is safe in the middle of anything.
+        # Only this, which is safe in the middle of anything: a put, and one system call.
+        ending.excuse(self._config.spool / ending.FILE_NAME)
         self._events.put(Stop(signal.Signals(number).name))
         for either in (signal.SIGTERM, signal.SIGINT):  # who asks twice does not want to wait
             signal.signal(either, signal.SIG_DFL)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reeldrop.errors import (
+    DISK_ERRORS,
     ConfigError,
     FileError,
     Mistake,
@@ -72,7 +73,8 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except (OSError, RendererDied) as error:
         print(f"reeldrop: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        may_pass = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        sys.exit(EXIT_NOT_NOW if may_pass else EXIT_FAILED)
 
 
 def _load(path: Path | None) -> Config:

@@ -283,7 +283,8 @@ def test_a_drain_does_not_wait_for_an_inbox_that_is_read_only(site: Site) -> Non
         site.drop(name, "a horse\n")
     run = site.drain(program=(*FAULTY, "--read-only-inbox"))
     failures = [e for e in map(json.loads, run.stdout.splitlines()) if e["event"] == "claim_failed"]
-    assert (1, 1) == (run.returncode, len(failures))
+    assert (75, 1) == (run.returncode, len(failures))
+    assert "held up: can't be taken: Read-only file system" in run.stderr
     assert "Read-only file system" in failures[0]["reason"]
     assert ["a.txt", "b.txt", "c.txt"] == sorted(path.name for path in site.inbox.iterdir())
 

@@ -118,6 +118,7 @@ class Service:
         self._warm_up: Batch | None = None
         self._stopping = False
         self._is_ready = False
+        self._held_up = ""
         self._step = 0
         self._batch_began = 0.0
         self._status_written = 0.0
@@ -145,7 +146,7 @@ class Service:
         Raises:
             ConfigError: a folder or the model can't be used.
             SpoolLocked: another daemon works on this spool.
-            Unavailable: the disk is too full for what is to be drained.
+            Unavailable: the disk is too full, or in trouble, for what is to be drained.
         """
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
             signal.signal(signal.SIGHUP, self._on_hangup)
@@ -161,6 +162,8 @@ class Service:
             )
         if self._drain and self._intake.problem:
             raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
+        if self._drain and self._held_up:
+            raise Unavailable(Mistake(f"held up: {self._held_up}", "start again when it is mended"))
         return self._jobs.outcome
 
     def _waits_for_the_spool(self, problem: str) -> bool:
@@ -183,6 +186,7 @@ class Service:
                 self._handle_events()
                 self._advance(time.monotonic())
             self._stopping = True  # also where a drain ends with jobs that are held up
+            self._held_up = self._jobs.trouble() or self._intake.trouble()
         finally:
             self._end()
 

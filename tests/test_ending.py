@@ -20,6 +20,9 @@ from reeldrop import ending
 from reeldrop.errors import ConfigError, Mistake
 path, way = pathlib.Path(sys.argv[1]), sys.argv[2]
 with ending.traced(path):
+    if way.endswith(" on request"):
+        ending.excuse(path)
+        way = way.removesuffix(" on request")
     if way == "segfault":
         ctypes.string_at(0)
     if way == "kill":
@@ -44,6 +47,10 @@ with ending.traced(path):
         ("error", 1, "MemoryError: none left"),
         ("mistake", 1, ""),
         ("stall", ending.EXIT_STALLED, "stalled: nothing went on"),
+        ("kill on request", -signal.SIGKILL, ""),
+        ("error on request", 1, ""),
+        ("well on request", 0, ""),
+        ("stall on request", ending.EXIT_STALLED, "stalled: nothing went on"),
         ("stall on a dead disk", ending.EXIT_STALLED, ending.KILLED),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -309,7 +310,8 @@ def test_a_drain_does_not_wait_for_an_inbox_that_is_read_only(site: Site) -> Non
         site.drop(name, "a horse\n")
     run = site.drain(program=(*FAULTY, "--read-only-inbox"))
     failures = [e for e in map(json.loads, run.stdout.splitlines()) if e["event"] == "claim_failed"]
-    assert (1, 1) == (run.returncode, len(failures))
+    assert (75, 1) == (run.returncode, len(failures))
+    assert "held up: can't be taken: Read-only file system" in run.stderr
     assert "Read-only file system" in failures[0]["reason"]
     assert ["a.txt", "b.txt", "c.txt"] == sorted(path.name for path in site.inbox.iterdir())
 
@@ -331,6 +333,25 @@ def test_a_clock_that_jumps_by_days_loses_nothing(site: Site) -> None:
     assert days[2] < days[0] < days[1], "the clock has jumped"
     assert [] == started.events("stalled")
     assert 0 == started.stop()
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_end_on_request_is_held_against_no_prompt(site: Site, second: int) -> None:
+    """Also where the one who asked does not wait until the renderer lets go."""
+    site.drop("a.txt", "hang\n")
+    started = Daemon(site, FAULTY)
+    await_that(lambda: started.events("job_started"), "the render")
+    await_that(lambda: list(site.spool.glob("active/*/attempts.json")), "the attempt")
+    started.process.send_signal(signal.SIGTERM)
+    started.wait_for("stopping")
+    assert -second == started.stop(second)
+    (prompt_file,) = site.spool.glob("active/*/a.txt")
+    prompt_file.write_text("a horse\n")
+    again = Daemon(site, FAULTY)
+    assert 1 == again.wait_for("job_started")["attempt"]
+    assert [] == again.events("previous_process_ended")
+    again.wait_for("job_ended")
+    assert 0 == again.stop()
 
 
 def test_a_damaged_record_in_the_spool_is_reported_and_holds_nothing_up(site: Site) -> None:

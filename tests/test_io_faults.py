@@ -8,11 +8,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import io_faults
 import pytest
 from io_faults import Bench, Plan, Row
+from reeldrop.spool import Spool
 from zygote import Zygote
 
 STRIDE = 12
@@ -97,6 +98,69 @@ def test_a_disk_that_is_really_full_is_waited_for(
     point = bench.full(what, left, spool=spool)
     assert "No space left on device" in point.met
     assert point.is_clean, point
+
+
+@pytest.fixture
+def crashed(bench: Bench) -> Iterator[tuple[io_faults.Site, io_faults.Filler]]:
+    """A site with a job in whose middle a process has ended; then its disk became full."""
+    disk = bench.base / "crashed"
+    with io_faults.mounted(disk, "tmpfs", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100"):
+        site, filler = bench.site("crashed"), io_faults.Filler(disk, pages=0)
+        inbox, spool = site.folder / "inbox", site.folder / "spool"
+        place = Spool(spool, inbox, site.results / "_failed")
+        place.prepare()
+        (inbox / "two.txt").write_text("a\nb\n")
+        job = place.claim(PurePosixPath("two.txt"), [])
+        assert job is not None
+        place.begin_attempt(job, [1])
+        (spool / "ending").touch()
+        config = site.folder / "config.yaml"
+        config.write_text(config.read_text().replace("max_attempts: 1", "max_attempts: 2"))
+        filler.begin()
+        yield site, filler
+    bench.clear("crashed")
+
+
+def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(
+    crashed: tuple[io_faults.Site, io_faults.Filler],
+) -> None:
+    """It says what holds it up, forgets no end of a process, and works when there is room."""
+    site, filler = crashed
+    pid = site.start()
+    assert io_faults.wait_until(lambda: site.errors()[1:] or not io_faults.is_alive(pid))
+    assert io_faults.is_alive(pid), site.log.read_text()
+    filler.end()
+    assert io_faults.wait_until(lambda: io_faults.is_spool_empty(site)), site.log.read_text()
+    assert 0 == io_faults.stop(site, pid)
+    assert {2} == {event["attempt"] for event in site.events() if event["event"] == "job_started"}
+    assert ["a.mp4", "b.mp4"] == sorted(path.name for path in site.results.rglob("*.mp4"))
+
+
+def test_a_drain_that_starts_on_a_full_disk_says_not_now(
+    crashed: tuple[io_faults.Site, io_faults.Filler],
+) -> None:
+    """Exit code 75, nothing is lost or blamed; the next one, with room, does all."""
+    site, filler = crashed
+    assert 75 == site.drain()
+    assert "No space left on device" in site.log.read_text()
+    filler.end()
+    assert 0 == site.drain()
+    assert ["a.mp4", "b.mp4"] == sorted(path.name for path in site.results.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize("inodes", range(3))
+def test_a_start_without_room_for_an_empty_file_is_tried_again(bench: Bench, inodes: int) -> None:
+    """Exit code 75 and a plain text, whichever of the first files finds no room."""
+    disk = bench.base / f"inodes-{inodes}"
+    with io_faults.mounted(disk, "tmpfs", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100"):
+        site = bench.site(f"inodes-{inodes}")
+        (site.folder / "spool").mkdir()
+        (site.results / "_failed").mkdir(parents=True)
+        io_faults.Filler(disk, inodes=inodes).begin()
+        assert 75 == site.zygote.wait(site.start())
+        assert "No space left on device" in site.log.read_text()
+        assert "Traceback" not in site.log.read_text()
+    bench.clear(f"inodes-{inodes}")
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["remounted", "broken"])

@@ -319,6 +319,41 @@ def test_taken_names_get_a_number(tmp_path: Path) -> None:
     assert "somebody's" == (folder / "A_BIRD.txt").read_text()
 
 
+@pytest.mark.parametrize("name", ["a_bird.jpg", "a_bird.mp4", "a_bird.gif"])
+def test_a_name_that_is_taken_while_the_video_is_encoded_is_not_replaced(
+    tmp_path: Path, name: str
+) -> None:
+    """Another job's prompt file may be an mp4, and come to its end in the same folder meanwhile."""
+    place, prompt = Results(tmp_path), a_prompt("a bird", formats=("mp4", "gif"))
+    theirs = tmp_path / "poems" / "li_bai" / name
+
+    def encode_late(path: Path, format: str, settings: str) -> None:
+        encode(path, format, settings)
+        theirs.write_text("theirs")
+
+    video = publish(place, a_job(), prompt, encode=encode_late)
+    assert "theirs" == theirs.read_text()
+    assert "a_bird-2.yaml" == video.sidecar.name
+    ours = [f"a_bird-2.{suffix}" for suffix in ("gif", "jpg", "mp4", "yaml")]
+    assert sorted([name, *ours]) == listed(theirs.parent)
+    assert {1: video} == place.begun(a_job())
+
+
+def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) -> None:
+    """Who watches a file while its video is made again sees the old one or the new one."""
+    place, prompt = Results(tmp_path), a_prompt("a bird")
+    video = publish(place, a_job(), prompt)
+    video.files[0].unlink()
+    os.link(video.poster, durable.temporary(video.poster, "20261124-1-1.jpg"))
+    before = video.poster.read_text()
+
+    def encode_other(path: Path, format: str, _settings: str) -> None:
+        path.write_text("half")
+        assert before == video.poster.read_text() or format != "jpg"
+
+    publish(place, a_job(), prompt, earlier=video, encode=encode_other)
+
+
 @pytest.mark.parametrize("composed", [True, False])
 def test_names_are_compared_without_their_normal_form(tmp_path: Path, composed: bool) -> None:
     """macOS may have stored the same name in the other form."""

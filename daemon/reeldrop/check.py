@@ -115,21 +115,39 @@ def _exercise(folder: Path) -> str:
     """Create, rename and delete a file."""
     if not folder.is_dir():
         raise NotADirectoryError(0, "there is no such folder; is the share mounted?", str(folder))
-    canary, renamed = _canary(folder, "check-1"), _canary(folder, "check-2")
+    _clear_after_kills(folder)
+    canary, renamed = _canary(folder, "1"), _canary(folder, "2")
     canary.write_bytes(b"")
     os.rename(canary, renamed)
     renamed.unlink()
     return str(folder)
 
 
-def _canary(folder: Path, name: str) -> Path:
-    """Return the same name each time, so that what a kill has left goes with the next check."""
-    return durable.temporary(folder / name, name)
+def _canary(folder: Path, which: object, pid: object = None) -> Path:
+    """Return a name that only this process has, and that tells whose it was."""
+    return durable.temporary(folder / "x", f"check-{pid or os.getpid()}-{which}")
+
+
+def _clear_after_kills(folder: Path) -> None:
+    """Remove what processes have left that were killed in the middle of a check."""
+    for left in folder.glob(_canary(folder, "[12]", pid="*").name):
+        if not _is_alive(int(left.name.split("-")[-2])):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _rename_between(inbox: Path, spool: Path) -> str:
     """Do what a claim does."""
-    canary, renamed = _canary(inbox, "check-1"), _canary(spool, "check-1")
+    canary, renamed = _canary(inbox, "1"), _canary(spool, "1")
     canary.write_bytes(b"")
     try:
         os.rename(canary, renamed)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reeldrop.errors import (
+    DISK_ERRORS,
     ConfigError,
     FileError,
     Mistake,
@@ -89,7 +90,7 @@ def main() -> None:
     except OSError as error:
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _note(f"reeldrop: {problem}")
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_NOT_NOW if error.errno in DISK_ERRORS else EXIT_FAILED)
     except RendererDied as error:
         _note(f"reeldrop: {error}")
         sys.exit(EXIT_FAILED)

@@ -76,19 +76,29 @@ def traced(path: Path) -> Iterator[None]:
 
     A FileError leaves none: an operator has to act, and no job is to blame.
     """
-    with path.open("w") as trace:
+    with path.open("wb", buffering=0) as trace:
         faulthandler.enable(trace, all_threads=True)
         try:
             yield
         except FileError:
-            path.unlink()
+            excuse(path)
             raise
         except BaseException as error:
-            trace.write(f"{type(error).__name__}: {error}\n")
+            with contextlib.suppress(OSError):  # a full disk must not hide what the error was
+                trace.write(f"{type(error).__name__}: {error}\n".encode(errors="replace"))
             raise
         finally:
             faulthandler.disable()
-    path.unlink()
+    excuse(path)
+
+
+def excuse(path: Path) -> None:
+    """Let whatever ends the process from now on count for nothing: somebody asked for an end.
+
+    Safe in a signal handler, and needs no room on the disk.
+    """
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def how_it_ended(path: Path) -> str:

@@ -65,15 +65,23 @@ class Results:
         settings = sidecar_text(job, prompt, rendered)
         sidecar = self._reserve(job, prompt, settings, earlier)
         video = self._video(job, sidecar, prompt.number, list(prompt.formats))
+        into_place = durable.rename_new if earlier is None else durable.replace
+        published = [sidecar]
         for path in (video.poster, *video.files):
             unfinished = durable.temporary(path, f"{job.id}-{prompt.number}{path.suffix}")
+            unfinished.unlink(missing_ok=True)  # a kill may have left it as the path's second name
             try:
                 encode(unfinished, path.suffix[1:], settings)
                 durable.fsync_file(unfinished)
-                durable.replace(unfinished, path)
+                into_place(unfinished, path)
+            except FileExistsError:  # somebody has put a file of that name beside our sidecar
+                for ours in (unfinished, *reversed(published)):  # the sidecar tells of the others
+                    ours.unlink()
+                return self.publish(job, prompt, rendered, encode)
             except BaseException:
                 unfinished.unlink(missing_ok=True)
                 raise
+            published.append(path)
         return video
 
     def _reserve(self, job: Job, prompt: Prompt, settings: str, earlier: Video | None) -> Path:

@@ -114,6 +114,7 @@ class Service:
         self._watch_over()
         self._stopping = False
         self._is_ready = False
+        self._held_up = ""
         self._status_written = 0.0
 
     @property
@@ -145,7 +146,7 @@ class Service:
         Raises:
             ConfigError: a folder or the model can't be used.
             SpoolLocked: another daemon works on this spool.
-            Unavailable: the disk is too full for what is to be drained.
+            Unavailable: the disk is too full, or in trouble, for what is to be drained.
         """
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
             signal.signal(signal.SIGHUP, self._on_hangup)
@@ -161,6 +162,8 @@ class Service:
             )
         if self._drain and self._intake.problem:
             raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
+        if self._drain and self._held_up:
+            raise Unavailable(Mistake(f"held up: {self._held_up}", "start again when it is mended"))
         return self._jobs.outcome
 
     def _waits_for_the_spool(self, problem: str) -> bool:
@@ -183,6 +186,7 @@ class Service:
                 self._handle_events()
                 self._advance(time.monotonic())
             self._stopping = True  # also where a drain ends with jobs that are held up
+            self._held_up = self._jobs.trouble() or self._intake.trouble()
         finally:
             self._end()
 
@@ -223,13 +227,20 @@ class Service:
         )
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        # Only this: the queue's put is the one thing that is safe in the middle of anything.
-        self._events.put(Stop(signal.Signals(number).name))
+        self._ask_to_stop(number)
         for either in (signal.SIGTERM, signal.SIGINT):  # who asks twice does not want to wait
             signal.signal(either, signal.SIG_DFL)
 
-    def _on_hangup(self, _number: int, _frame: object) -> None:
-        self._events.put(Stop("SIGHUP") if self._is_attended else Reload())
+    def _on_hangup(self, number: int, _frame: object) -> None:
+        if self._is_attended:
+            self._ask_to_stop(number)
+        else:
+            self._events.put(Reload())
+
+    def _ask_to_stop(self, number: int) -> None:
+        # Only this, which is safe in the middle of anything: one system call, and a put.
+        ending.excuse(self._config.spool / ending.FILE_NAME)
+        self._events.put(Stop(signal.Signals(number).name))
 
     def _is_over(self) -> bool:
         if self._bench.batch or self._bench.warm_up:

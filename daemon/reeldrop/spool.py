@@ -59,6 +59,7 @@ class Spool:
         self._inbox = inbox
         self._failed = failed
         self._untidy: dict[Path, str] = {}
+        self._unwritten: dict[Path, list[Attempt]] = {}
 
     def prepare(self) -> None:
         """Make the folders, and clear away directories of jobs that never began or have ended.
@@ -109,9 +110,9 @@ class Spool:
                 problem = f"process {pid} works on {self.folder} already"
                 if not is_patient(problem):
                     raise SpoolLocked(problem)
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk: whose it is only helps a person
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"{os.getpid()}\n".encode())
             yield
 
     def holder(self) -> int | None:
@@ -214,19 +215,28 @@ class Spool:
     def note_ending(self, how: str) -> None:
         """Record how the process ended that had prompts in hand. Not while one is at work.
 
-        An empty `how` says that it ended as it should: what it has left open is forgotten.
+        An empty `how` says that it ended as it should: what it has left open is forgotten. Where
+        the disk is full, it is remembered until the next attempt is recorded, before which
+        nothing is rendered.
         """
         for folder in self._folders():
             attempts = self._attempts(folder)
             if attempts is None:
                 _log.error("attempts_damaged", job_id=folder.name, remedy="none is counted")
-                self._write_attempts(folder, ())
-            elif any(not attempt.ending for attempt in attempts):
-                ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
-                self._write_attempts(folder, (a for a in ended if a.ending))
+                attempts = []
+            elif all(attempt.ending for attempt in attempts):
+                continue
+            ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
+            known = [attempt for attempt in ended if attempt.ending]
+            try:
+                self._write_attempts(folder, known)
+            except OSError:
+                self._unwritten[folder] = known
 
     def _attempts(self, folder: Path) -> list[Attempt] | None:
         """Return what was in hand at which time; None where the record of it is damaged."""
+        if folder in self._unwritten:
+            return self._unwritten[folder]
         with contextlib.suppress(*_DAMAGED):
             try:
                 found = json.loads((folder / _ATTEMPTS).read_bytes())
@@ -241,6 +251,7 @@ class Spool:
     def _write_attempts(self, folder: Path, attempts: Iterable[Attempt]) -> None:
         records = [dataclasses.asdict(attempt) for attempt in attempts]
         durable.write(folder / _ATTEMPTS, json.dumps(records, indent=1).encode(), folder.name)
+        self._unwritten.pop(folder, None)
 
     def log_file(self, job: Job) -> Path:
         """Return where the job's own log is written while it is in hand."""

@@ -97,6 +97,35 @@ def test_make_folder(tmp_path: Path) -> None:
         durable.make_folder(tmp_path / "f" / "g")
 
 
+def test_a_folder_that_is_there_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made it may have been killed, or have met an error, before it was on the disk."""
+    synced, fsync = [], os.fsync
+
+    def failing(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def noting(fd: int) -> None:
+        fsync(fd)
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    (tmp_path / "killed").mkdir()
+    durable.make_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        durable.make_folder(tmp_path / "failed")
+    assert (tmp_path / "failed").is_dir()
+    monkeypatch.setattr(os, "fsync", noting)
+    for name in ("failed", "killed/new", "failed", "killed", "killed/new"):
+        durable.make_folder(tmp_path / name)
+    top = str(tmp_path)
+    assert [top, top, f"{top}/killed"] == synced
+    (tmp_path / "failed").rmdir()
+    durable.make_folder(tmp_path / "failed")
+    assert [top] == synced[3:]
+
+
 def test_write_replaces_its_own(tmp_path: Path) -> None:
     """`write` is for names that the caller owns; nothing temporary stays."""
     durable.write(tmp_path / "a", b"one", "me")

@@ -389,11 +389,24 @@ def failing_at(format: str) -> Callable[[Path, str, str], None]:
 
 
 @pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
-def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, at: str) -> None:
-    """An error leaves no temporary file and no half video; trying again takes no new name."""
+def test_a_video_that_cannot_be_encoded_leaves_nothing(tmp_path: Path, at: str) -> None:
+    """Who tries again, in the same process, takes the same names, and no sidecar is left over."""
     place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
     with pytest.raises(EncodeError):
         publish(place, a_job(), prompt, encode=failing_at(at))
+    assert [] == listed(place.folder_for(a_job().source))
+
+
+@pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
+def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, at: str) -> None:
+    """Whatever a kill has left of it, an error on top of that takes away none of its names."""
+    place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
+    killed = publish(place, a_job(), prompt)
+    order = ["jpg", "mp4", "gif"]
+    for suffix in order[order.index(at) :]:
+        killed.sidecar.with_suffix(f".{suffix}").unlink()
+    with pytest.raises(EncodeError):
+        publish(place, a_job(), prompt, killed, failing_at(at))
     folder = place.folder_for(a_job().source)
     assert not any(durable.is_temporary(name) for name in listed(folder))
     begun = place.begun(a_job())

@@ -26,6 +26,11 @@ tools skip what ends with `.tmp`, and people do not see names that begin with a 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
+_sure: set[Path] = set()
+"""Folders whose names this process knows to be on the disk, at most so many."""
+_MOST_SURE = 4096
+
+
 def temporary(path: Path, owner: str) -> Path:
     """Return a temporary name beside `path`; the same owner gets the same name again."""
     prefix, suffix = _TEMPORARY
@@ -93,13 +98,22 @@ def fsync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, durably. One that is there already is fine."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-        fsync_folder(folder.parent)
+    """Make a folder and those above it, durably. One that is there already is fine.
+
+    It may have been made by a process that was killed before it had waited for the disk, so that
+    is done once for each folder.
+    """
+    if not folder.is_dir():
+        _sure.discard(folder)
+        make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+    if folder not in _sure:
+        with contextlib.suppress(PermissionError):  # closed to us, so nothing in it is ours
+            fsync_folder(folder.parent)
+        if len(_sure) >= _MOST_SURE:
+            _sure.clear()
+        _sure.add(folder)
 
 
 def write(path: Path, data: bytes, owner: str) -> None:

@@ -75,11 +75,11 @@ class Results:
                 durable.fsync_file(unfinished)
                 into_place(unfinished, path)
             except FileExistsError:  # somebody has put a file of that name beside our sidecar
-                for ours in (unfinished, *reversed(published)):  # the sidecar tells of the others
-                    ours.unlink()
+                _remove(unfinished, *reversed(published))
                 return self.publish(job, prompt, rendered, encode)
             except BaseException:
-                unfinished.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # what is left is found by `begun`
+                    _remove(unfinished, *reversed(published if earlier is None else []))
                 raise
             published.append(path)
         return video
@@ -106,14 +106,19 @@ class Results:
         """Remove what is not a whole video, when nothing of the job will be rendered any more."""
         for video in self.begun(job).values():
             if not is_published(video):
-                for path in (*video.files, video.poster, video.sidecar):
-                    path.unlink(missing_ok=True)
+                _remove(*video.files, video.poster, video.sidecar)
         durable.remove_temporaries(self.folder_for(job.source), job.id)
 
 
 def is_published(video: Video) -> bool:
     """Tell whether every file of a video is there."""
     return all(path.exists() for path in (*video.files, video.poster))
+
+
+def _remove(*paths: Path) -> None:
+    """Remove files in this order: the sidecar, which tells of the others, has to be the last."""
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:

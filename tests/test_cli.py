@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site
-from reeldrop import cli, config, inbox, strict_yaml
+from reeldrop import cli, config, inbox, progress, strict_yaml
 from reeldrop.check import Row
 from reeldrop.client import Moved
 from reeldrop.history import Failure, PastVideo
@@ -440,6 +440,18 @@ def test_submit_says_that_no_daemon_runs(
     assert 0 == waiting.wait(60)
     assert text == (tmp_path / "said").read_text()
     assert (site.results / "a_horse/a_horse.mp4").exists()
+
+
+def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
+    """Once, whatever its figures do meanwhile; and nothing of what a daemon does by itself."""
+    states = ["loading m", "warming up m", "idle", "rendering", "paused: 0.5 GiB free"]
+    states += ["paused: 0.4 GiB free", "rendering", "stopping", "stopped", "not running"]
+    told: list[str] = []
+    observe = progress.with_trouble(lambda _status: None, told.append)
+    for state in states:
+        observe(Status(pid=1, state=state, model="m", updated=""))
+    expected = ["waiting: paused: 0.5 GiB free", "no daemon is running"]
+    assert expected == [text.partition(";")[0] for text in told]
 
 
 def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: Path) -> None:

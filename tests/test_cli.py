@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site
-from reeldrop import cli, config, inbox, strict_yaml
+from reeldrop import cli, config, inbox, progress, strict_yaml
 from reeldrop.check import Row
 from reeldrop.client import Moved
 from reeldrop.history import Failure, PastVideo
@@ -123,6 +123,7 @@ def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
         ["status", "--no-such-option"],
         ["submit"],
         ["submit", "a", "--set", "num_frames"],
+        ["submit", "a", "--set", "format="],
         ["submit", "a", "--set", "prompt=b"],
         ["submit", "a", "--set", "seed=1", "--set", "seed=2"],
         ["submit", ""],
@@ -439,6 +440,31 @@ def test_submit_says_that_no_daemon_runs(
     assert 0 == waiting.wait(60)
     assert text == (tmp_path / "said").read_text()
     assert (site.results / "a_horse/a_horse.mp4").exists()
+
+
+def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
+    """Once, whatever its figures do meanwhile; and nothing of what a daemon does by itself."""
+    states = ["loading m", "warming up m", "idle", "rendering", "paused: 0.5 GiB free"]
+    states += ["paused: 0.4 GiB free", "rendering", "stopping", "stopped", "not running"]
+    told: list[str] = []
+    observe = progress.with_trouble(lambda _status: None, told.append)
+    for state in states:
+        observe(Status(pid=1, state=state, model="m", updated=""))
+    expected = ["waiting: paused: 0.5 GiB free", "no daemon is running"]
+    assert expected == [text.partition(";")[0] for text in told]
+
+
+def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: Path) -> None:
+    """And how it can be; the prompt file stays. Exit code 130, as of whatever SIGINT ends."""
+    command = [*REELDROP, "submit", "a horse", "--wait", "--config"]
+    said = tmp_path / "said"
+    with said.open("wb") as stderr:
+        waiting = subprocess.Popen([*command, str(site.folder / "config.yaml")], stderr=stderr)
+    await_that(said.read_text, "a word that it waits")
+    waiting.send_signal(signal.SIGINT)
+    assert 130 == waiting.wait(60)
+    assert "`reeldrop cancel a_horse.yaml` cancels it" in said.read_text()
+    assert (site.inbox / "a_horse.yaml").exists()
 
 
 def test_submit_says_why_there_is_no_video(live: Site) -> None:

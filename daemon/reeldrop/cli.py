@@ -262,7 +262,12 @@ def submit(
             _print_json({"prompt_file": order.prompt_file, "video": order.video})
         return
     with progress.shown(sys.stdout.isatty() and not as_json) as observe:
-        end = client.wait(settings, order, progress.with_trouble(observe, _note))
+        try:
+            end = client.wait(settings, order, progress.with_trouble(observe, _note))
+        except KeyboardInterrupt:
+            name = shlex.quote(str(order.source))
+            _note(f"it will be rendered all the same; `reeldrop cancel {name}` cancels it")
+            raise
     if as_json:
         _print_json({"prompt_file": order.prompt_file, "videos": end.videos, "error": end.error})
     else:
@@ -291,6 +296,8 @@ def _parsed(assignments: list[str]) -> dict[str, object]:
             settings[key] = strict_yaml.plain(documents[0])["value"]
         except YamlError:  # a colon in a text, mostly
             settings[key] = value
+        if settings[key] is None:
+            raise typer.BadParameter(f"{key} has no value")
     return settings
 
 

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from reeldrop.status import NOT_RUNNING, Status
 
-_GOES_ON = ("idle", "rendering", "loading", "stop")
+_GOES_ON = ("idle", "rendering", "loading", "warming", "stop")
 _NO_DAEMON = "no daemon is running; waiting until one is (`reeldrop run` starts it)"
 
 

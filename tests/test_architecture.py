@@ -24,14 +24,16 @@ OWNERS = {
     "mutagen": {"encoder"},
     "PIL": {"encoder"},
     "typer": {"cli"},
-    "signal": {"service", "client"},
+    "signal": {"service", "client", "writers"},
 }
 
 FOR_EVERYBODY = {"errors", "job", "durable", "names", "strict_yaml"}
 STAGES = {
     "prompts": {"rules"},
     "rules": set(),
-    "inbox": set(),
+    "inbox": {"ignored"},
+    "ignored": set(),
+    "writers": set(),
     "spool": set(),
     "pipeline": set(),
     "renderer": {"pipeline", "memory"},

@@ -124,18 +124,22 @@ def status(config: Config) -> Status:
 
 def _waiting_without_daemon(config: Config) -> list[Waiting]:
     unfinished = [str(job.source) for job in _spool(config).unfinished()]
-    names = [str(name) for name in _prompt_files(config.inbox)]
+    names = [str(name) for name in _prompt_files(config)]
     return [
         *(Waiting(name, "begun, goes on when the daemon runs") for name in unfinished),
         *(Waiting(name, "the daemon is not running") for name in names),
     ]
 
 
-def _prompt_files(inbox: Path) -> list[PurePosixPath]:
+def _prompt_files(config: Config) -> list[PurePosixPath]:
     from reeldrop import prompts
+    from reeldrop.ignored import Ignored
     from reeldrop.inbox import Inbox, rank
 
-    folder = Inbox(inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False)
+    ignored = Ignored(config.ignore)
+    folder = Inbox(
+        config.inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False, ignored=ignored
+    )
     try:
         folder.scan(0.0)
     except OSError:
@@ -179,7 +183,7 @@ def cancel(config: Config, names: Iterable[str]) -> dict[PurePosixPath, str]:
         NoSuchPromptFile: there is none of that name.
     """
     jobs = {str(job.source): job for job in _spool(config).unfinished()}
-    waiting = [str(path) for path in _prompt_files(config.inbox)]
+    waiting = [str(path) for path in _prompt_files(config)]
     done = {}
     for known in dict.fromkeys([_named(name, [*jobs, *waiting]) for name in names]):
         source = PurePosixPath(known)

@@ -32,6 +32,7 @@ from reeldrop.errors import (
     Unavailable,
     Unrenderable,
 )
+from reeldrop.ignored import Ignored
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
 from reeldrop.job import (
@@ -209,6 +210,7 @@ class Service:
             prompts.DEFAULTS_NAME,
             patient=not self._drain,
             beside=self._config.spool,
+            ignored=Ignored(self._config.ignore),
         )
 
     def _make_intake(self) -> Intake:

@@ -5,6 +5,7 @@ The folders are the whole interface: nothing here talks to the daemon's process.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shlex
@@ -19,7 +20,7 @@ from reeldrop import durable, history, spool, strict_yaml
 from reeldrop import status as daemon_status
 from reeldrop.config import Config
 from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavailable
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, folder_name, video_name
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, folder_name, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import Status, Waiting
@@ -165,10 +166,13 @@ def retry(config: Config, names: Iterable[str] | None) -> dict[PurePosixPath, st
         report = source.with_name(source.name + ERROR_SUFFIX)
         folder = config.inbox / name.parent
         if os.path.lexists(source):
+            with contextlib.suppress(PermissionError):  # so that it counts as ordered anew
+                os.utime(source, follow_symlinks=False)
             at = durable.move_to_free_name(source, folder, name.name, _OWNER)
             moved[name] = f"is {at}"
             report.unlink(missing_ok=True)
-            source.with_name(source.name + LOG_SUFFIX).unlink(missing_ok=True)
+            for suffix in (LOG_SUFFIX, NOTE_SUFFIX):
+                source.with_name(source.name + suffix).unlink(missing_ok=True)
         else:
             moved[name] = f"is not there any more, see {report}"
     return moved

@@ -13,6 +13,7 @@ SIDECAR_SUFFIX = ".yaml"
 POSTER_SUFFIX = ".jpg"
 ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
+NOTE_SUFFIX = ".not-rendered.txt"
 
 _ROOM = len("-9999.yaml")
 _LONGEST_READ = 1000

@@ -414,7 +414,8 @@ class Service:
             self._intake.look(now)
             if self._is_ready:
                 for job, error in self._intake.refused(patient=self._is_renderer_free()):
-                    self._jobs.fail(job, error)
+                    if self._jobs.is_order(job):
+                        self._jobs.fail(job, error)
                 self._heed_cancellations()
             self._keep_rendering(now)
         self._report(now)
@@ -507,6 +508,8 @@ class Service:
         try:
             if self._spool.is_cancelled(job) and not self._spool.is_begun(job):
                 self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
+                return
+            if not self._jobs.is_order(job):
                 return
             found = self._intake.read(job)
         except NotDescribed as unknown:

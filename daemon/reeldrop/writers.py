@@ -22,6 +22,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 def writer_of(path: Path) -> str:
     """Return the name of a program that writes into a plain file; empty where none is known to."""
     with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return ""  # to open a pipe would let its writer go on
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)

@@ -13,13 +13,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site
-from reeldrop import cli, config, inbox, progress, strict_yaml
+from reeldrop import cli, config, ignored, progress, strict_yaml
 from reeldrop.check import Row
 from reeldrop.client import Moved
 from reeldrop.history import Failure, PastVideo
@@ -653,4 +654,5 @@ def test_every_field_of_the_json_is_documented(record: type) -> None:
 def test_every_ignored_name_is_documented() -> None:
     """Who misses a file learns from the page of prompt files whether it is one."""
     words = (DOCS / "prompt-files.md").read_text().split()
-    assert [] == [name for name in inbox.IGNORED_NAMES if name not in words]
+    globs = {glob for tool in ignored.TOOLS for glob in tool.ignored}
+    assert [] == sorted(glob for glob in globs if not any(fnmatch(glob, word) for word in words))

@@ -46,7 +46,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(
     videos[1].unlink()
     videos[2].with_name("again.mp4").write_bytes(videos[2].read_bytes())
     next(path for path in site.results.rglob("*.txt") if "_failed" not in path.parts).unlink()
-    (site.results / ".syncthing.reeldrop-x.tmp").touch()
+    (site.results / "~syncthing~reeldrop-x.~.tmp").touch()
     damaged = crash.check(site, orders)
     assert (damaged.lost, damaged.doubled, damaged.leftover) == (2, 1, 1)
     assert damaged.half_visible >= 1

@@ -52,10 +52,10 @@ def file(path: Path, content: str) -> Path:
 
 
 def test_temporary_names_are_left_alone_by_sync_tools() -> None:
-    """They are hidden, Syncthing's own, and end as every tool's unfinished files do."""
+    """They begin as Syncthing's own, and end as every tool's unfinished files do."""
     name = durable.temporary(Path("/x/video.mp4"), "job-1")
     assert Path("/x") == name.parent
-    assert name.name.startswith(".syncthing.")
+    assert name.name.startswith("~syncthing~")
     assert name.name.endswith(".tmp")
     assert "job-1" in name.name
     assert name == durable.temporary(Path("/x/other.mp4"), "job-1")
@@ -67,7 +67,7 @@ def test_temporary_names_are_left_alone_by_sync_tools() -> None:
         (durable.temporary(Path("a"), "b").name, True),
         ("video.mp4", False),
         ("video.tmp", False),
-        (".syncthing.other.tmp", False),
+        ("~syncthing~other.tmp", False),
     ],
 )
 def test_is_temporary(name: str, expected: bool) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from reeldrop import encoder, pipeline, renderer
-from reeldrop.errors import PromptError
+from reeldrop.errors import PromptError, UnfinishedError
 from reeldrop.job import Prompt
 from reeldrop.pipeline import ModelSource
 
@@ -260,6 +260,15 @@ def test_truncated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
         except PromptError:
             outcomes.add("refused")
     assert {"settings", "refused"} == outcomes
+
+
+def test_preallocated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
+    """A file that has its size and not yet all of its bytes is told from one that is no mp4."""
+    data, path = mp4.read_bytes(), tmp_path / "a.mp4"
+    for length in range(0, data.index(b"mdat") - 16, 7):
+        path.write_bytes(data[:length].ljust(len(data), b"\0"))
+        with pytest.raises(UnfinishedError, match="NUL bytes"):
+            encoder.embedded_settings(path)
 
 
 def test_damaged_in_many_places(mp4: Path, tmp_path: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
-from reeldrop import inbox
+from reeldrop import inbox, writers
 from reeldrop.errors import PromptError
-from reeldrop.inbox import EMPTY_SECONDS, Inbox, Watch
+from reeldrop.ignored import TOOLS, Ignored, Tool
+from reeldrop.inbox import EMPTY_SECONDS, TEMPORARY_SECONDS, UNFINISHED_SECONDS, Inbox, Watch
 from reeldrop.job import DefaultsFile
+from test_ignored import CASES
 
 SETTLE = 2.0
 
@@ -54,7 +58,7 @@ def settled(box: Inbox, now: float) -> list[str]:
 
 def test_a_file_settles_by_our_own_clock(box: Inbox) -> None:
     """It counts how long we have seen it unchanged, not what its times say."""
-    os.utime(drop(box, "a.txt"), (0, 0))
+    os.utime(drop(box, "a.txt"), (1, 1))
     box.scan(100.0)
     assert [] == settled(box, 100.0 + SETTLE - 0.01)
     assert ["a.txt"] == settled(box, 100.0 + SETTLE)
@@ -77,7 +81,7 @@ def replaced(path: Path) -> None:
 
 CHANGES = {
     "size": lambda path: path.write_text("longer than before"),
-    "time": lambda path: os.utime(path, ns=(1, 1)),
+    "time": lambda path: os.utime(path, ns=(10**17, 10**17)),
     "content": lambda path: path.write_text("A PROMPT"),
     "mode": lambda path: path.chmod(0o600),
     "inode": replaced,
@@ -138,17 +142,142 @@ def test_empty_files_are_given_time(box: Inbox) -> None:
     box.scan(0.0)
     assert ["full.txt"] == settled(box, EMPTY_SECONDS - 0.01)
     assert [("empty.txt", "empty so far")] == [
-        (str(c.path), why) for c, why in box.waiting(EMPTY_SECONDS - 0.01)
+        (str(path), why) for path, why in box.waiting(EMPTY_SECONDS - 0.01)
     ]
     assert ["empty.txt", "full.txt"] == settled(box, EMPTY_SECONDS)
 
 
+def reasons(box: Inbox, now: float) -> dict[str, str]:
+    """Return why each file waits."""
+    return {str(path): reason for path, reason in box.waiting(now)}
+
+
+def test_an_interrupted_transfer_is_given_time(box: Inbox) -> None:
+    """rsync leaves a part under the final name, its time in the first second, and comes again."""
+    path = drop(box, "a.txt", "the first ha")
+    os.utime(path, ns=(36303909, 36303909))
+    box.scan(0.0)
+    assert {"a.txt": "its modification time is 0: an interrupted transfer"} == reasons(box, SETTLE)
+    assert [] == settled(box, UNFINISHED_SECONDS - 0.01)
+    assert ["a.txt"] == settled(box, UNFINISHED_SECONDS)
+    path.write_text("the first half, and the second")
+    box.scan(10.0)
+    assert ["a.txt"] == settled(box, 10.0 + SETTLE)
+
+
+def test_what_is_left_of_an_interrupted_transfer_is_refused() -> None:
+    """When nobody came again: half a prompt must not be rendered."""
+    error = inbox.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 36303909)
+    assert error is not None
+    assert "only a part" in error.mistakes[0].problem
+    assert "touch" in error.mistakes[0].remedy
+    assert inbox.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 10**9) is None
+
+
+@pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool.unfinished], ids=lambda t: t.name)
+def test_a_file_waits_for_the_temporary_one_beside_it(box: Inbox, tool: Tool) -> None:
+    """Some tool is about to replace it; what nobody finishes holds nothing up for ever."""
+    drop(box, "x/a.txt")
+    for name in CASES[tool.name].unfinished:
+        temporary = drop(box, f"x/{name}", "the new")
+        box.scan(0.0)
+        temporary.write_text("the new, and more")
+        box.scan(100.0)
+        end = 100.0 + TEMPORARY_SECONDS
+        assert "still being written by" in reasons(box, end - 0.01)["x/a.txt"]
+        assert [] == settled(box, end - 0.01)
+        assert ["x/a.txt"] == settled(box, end)
+        temporary.unlink()
+        box.scan(101.0)
+        assert ["x/a.txt"] == settled(box, 101.0)
+
+
+def test_a_temporary_file_holds_up_its_own_file_alone(box: Inbox) -> None:
+    """Neither those of other names nor of other folders wait for it."""
+    for name in ("a.txt", "b.txt", "x/a.txt", ".b.md.abcdef", "x/.b.txt.abcdef"):
+        drop(box, name)
+    box.scan(0.0)
+    assert ["a.txt", "b.txt", "x/a.txt"] == settled(box, SETTLE)
+
+
+def test_what_has_only_a_temporary_name_is_told(box: Inbox) -> None:
+    """Who looks for a file hears that it is on its way, or that nobody finishes it."""
+    drop(box, "x/.a.txt.abcdef")
+    box.scan(0.0)
+    assert {"x/a.txt": "still being written by rsync"} == reasons(box, TEMPORARY_SECONDS - 0.01)
+    assert {"x/a.txt": "left unfinished by rsync"} == reasons(box, TEMPORARY_SECONDS)
+    assert (0, 1, []) == (len(box), box.waiting_count(), settled(box, 1e9))
+
+
+@pytest.mark.parametrize("name", ["a.txt.conflict1", "a.yaml..path2"])
+def test_copies_that_have_lost_their_ending_are_told(box: Inbox, name: str) -> None:
+    """What can't be taken under the name that a tool gave it is not passed over in silence."""
+    drop(box, name)
+    drop(box, "README.conflict1")
+    box.scan(0.0)
+    assert [name] == list(reasons(box, 0.0))
+    assert "a conflict copy by rclone: taken if its name ends in .txt" in reasons(box, 0.0)[name]
+    assert (0, 1) == (len(box), box.waiting_count())
+
+
+def test_patterns_of_the_operator_are_passed_over(tmp_path: Path) -> None:
+    """Files and whole folders, wherever they are."""
+    box = Inbox(tmp_path, frozenset({".txt"}), SETTLE, "_", ignored=Ignored(["old", "*.draft.*"]))
+    for name in ("a.txt", "a.draft.txt", "x/old/a.txt", "old.txt"):
+        drop(box, name)
+    assert ["a.txt", "old.txt"] == found(box)
+
+
+def test_a_file_can_be_held_but_not_for_ever(box: Inbox) -> None:
+    """What looks unfinished waits until it is looked at again, or changes, or time is up."""
+    path = drop(box, "a.txt")
+    box.scan(0.0)
+    (candidate,) = box.settled(SETTLE)
+    assert box.hold(candidate, "open elsewhere", 20.0, SETTLE)
+    assert (18.0, {"a.txt": "open elsewhere"}) == (box.seconds_to_settle(2.0), reasons(box, 2.0))
+    assert ["a.txt"] == settled(box, 20.0)
+    assert box.hold(candidate, "NUL bytes", 1e9, 20.0)
+    assert ([], ["a.txt"]) == (settled(box, 599.0), settled(box, UNFINISHED_SECONDS))
+    assert not box.hold(candidate, "NUL bytes", 1e9, UNFINISHED_SECONDS)
+    path.write_text("changed")
+    box.scan(30.0)
+    assert ["a.txt"] == settled(box, 30.0 + SETTLE)
+
+
+def test_a_scan_tells_whether_anything_has_changed(box: Inbox) -> None:
+    """Files that come, change or go; nothing else is a change."""
+    assert not box.scan(0.0)
+    path = drop(box, "a.txt")
+    assert (True, False) == (box.scan(1.0), box.scan(2.0))
+    path.write_text("changed")
+    assert (True, False) == (box.scan(3.0), box.scan(4.0))
+    temporary = drop(box, ".a.txt.abcdef")
+    assert (True, False) == (box.scan(5.0), box.scan(6.0))
+    temporary.unlink()
+    path.unlink()
+    assert (True, False) == (box.scan(7.0), box.scan(8.0))
+
+
+def test_since_when_the_oldest_waits(box: Inbox) -> None:
+    """Who asks how long the queue is, hears how long its first file has been there."""
+    assert box.oldest() is None
+    path = drop(box, "a.txt")
+    box.scan(5.0)
+    drop(box, "b.txt")
+    path.write_text("changed")
+    box.scan(6.0)
+    assert 5.0 == box.oldest()
+
+
 def test_an_impatient_inbox_takes_empty_files_at_once(tmp_path: Path) -> None:
-    """Where the inbox is drained and left, nobody comes back to fill a file."""
+    """Where the inbox is drained and left, nobody comes back to finish a file."""
     box = made(tmp_path, patient=False)
     drop(box, "empty.txt", "")
+    os.utime(drop(box, "part.txt"), (0, 0))
+    drop(box, "whole.txt")
+    drop(box, ".whole.txt.abcdef")
     box.scan(0.0)
-    assert ["empty.txt"] == settled(box, SETTLE)
+    assert ["empty.txt", "part.txt", "whole.txt"] == settled(box, SETTLE)
 
 
 def test_why_files_wait_and_for_how_long(box: Inbox) -> None:
@@ -159,7 +288,7 @@ def test_why_files_wait_and_for_how_long(box: Inbox) -> None:
     drop(box, "b.txt")
     box.scan(1.0)
     assert [("a.txt", "settles in 1 s"), ("b.txt", "settles in 2 s")] == [
-        (str(c.path), why) for c, why in box.waiting(1.0)
+        (str(path), why) for path, why in box.waiting(1.0)
     ]
     assert 1.0 == box.seconds_to_settle(1.0)
     assert 0.5 == box.seconds_to_settle(2.5)
@@ -502,3 +631,37 @@ def test_watch_of_what_is_not_there(tmp_path: Path) -> None:
     """A folder that can't be watched is said at once."""
     with pytest.raises(FileNotFoundError):
         Watch(tmp_path / "nowhere", lambda: None)
+
+
+# Who writes
+
+
+def test_who_has_a_file_open_to_write(tmp_path: Path) -> None:
+    """A program that writes is told by its name, for as long as it has the file open."""
+    path = tmp_path / "a.txt"
+    path.write_text("half")
+    assert "" == writers.writer_of(path)
+    with path.open():
+        assert "" == writers.writer_of(path)
+    with path.open("a"):
+        assert Path("/proc/self/comm").read_text().strip() == writers.writer_of(path)
+    assert "" == writers.writer_of(path)
+
+
+@pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
+def test_nobody_writes_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """What can't be asked about is not waited for, and no pipe is opened that would hang."""
+    make(tmp_path / "a.txt")
+    assert "" == writers.writer_of(tmp_path / "a.txt")
+
+
+def test_to_ask_does_not_disturb_who_writes(tmp_path: Path) -> None:
+    """A program that opens the file while it is asked about gets it, and nobody is ended by it."""
+    path = tmp_path / "a.txt"
+    path.write_text("half")
+    script = f"import os\nfor _ in range(20000): os.close(os.open({str(path)!r}, os.O_WRONLY))"
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        seen = set()
+        while process.poll() is None:
+            seen.add(writers.writer_of(path) != "")
+    assert (0, {True, False}) == (process.returncode, seen)

@@ -5,6 +5,7 @@ The folders are the whole interface: nothing here talks to the daemon's process.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shlex
@@ -20,7 +21,7 @@ from reeldrop import status as daemon_status
 from reeldrop.config import Config
 from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavailable
 from reeldrop.job import shown
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, folder_name, video_name
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, folder_name, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import Status, Waiting
@@ -153,18 +154,22 @@ def doubt(config: Config) -> str:
 
 def _waiting_without_daemon(config: Config) -> list[Waiting]:
     unfinished = [shown(job.source) for job in _spool(config).unfinished()]
-    names = [shown(name) for name in _prompt_files(config.inbox)]
+    names = [shown(name) for name in _prompt_files(config)]
     return [
         *(Waiting(name, "begun, goes on when the daemon runs") for name in unfinished),
         *(Waiting(name, "the daemon is not running") for name in names),
     ]
 
 
-def _prompt_files(inbox: Path) -> list[PurePosixPath]:
+def _prompt_files(config: Config) -> list[PurePosixPath]:
     from reeldrop import prompts
+    from reeldrop.ignored import Ignored
     from reeldrop.inbox import Inbox, rank
 
-    folder = Inbox(inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False)
+    ignored = Ignored(config.ignore)
+    folder = Inbox(
+        config.inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False, ignored=ignored
+    )
     try:
         folder.scan(0.0)
     except OSError:
@@ -194,8 +199,10 @@ def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
 
 def _put_back(config: Config, name: PurePosixPath) -> Moved:
     source = config.failed / name
+    with contextlib.suppress(PermissionError):  # so that it counts as ordered anew
+        os.utime(source, follow_symlinks=False)
     at = durable.move_to_free_name(source, config.inbox / name.parent, name.name, _OWNER)
-    for suffix in (ERROR_SUFFIX, LOG_SUFFIX):
+    for suffix in (ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX):
         source.with_name(source.name + suffix).unlink(missing_ok=True)
     return Moved(str(name), "is back in the inbox", at)
 
@@ -207,7 +214,7 @@ def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
         NoSuchPromptFile: there is none of a name; then none is cancelled.
     """
     jobs = {str(job.source): job for job in _spool(config).unfinished()}
-    waiting = [str(path) for path in _prompt_files(config.inbox)]
+    waiting = [str(path) for path in _prompt_files(config)]
     done = []
     for name in dict.fromkeys(
         [_named(name, [*jobs, *waiting], "that waits or is rendered") for name in names]

@@ -24,6 +24,15 @@ AUTO_WITH_CUDA = "ms-1.7b"
 AUTO_WITHOUT = "bundled"
 
 
+def _glob(pattern: object) -> object:
+    """Take a glob of names. One that takes in every prompt file would leave nothing to do."""
+    if not isinstance(pattern, str) or not pattern.strip("*? "):
+        raise ValueError("must be a name with * and ? in it, such as '*.draft.txt'")
+    if "/" in pattern:
+        raise ValueError("must be one name, of a file or a folder, without a slash")
+    return pattern
+
+
 def _one_value(value: object) -> object:
     if not isinstance(value, str | int | float | bool):
         raise ValueError("must be a text, a number, or true or false")
@@ -42,6 +51,7 @@ def _pair(limit: object) -> object:
     raise ValueError("must be the largest value, or [smallest, largest]")
 
 
+_Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
 _Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Default = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
 _Limit = Annotated[tuple[_Bound | None, _Bound], pydantic.BeforeValidator(_pair)]
@@ -51,6 +61,8 @@ _WANTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "a text",
+    "list_type": "a list",
+    "tuple_type": "a list",
     "dict_type": "a list of `key: value` lines",
     "model_type": "a list of `key: value` lines",
 }
@@ -125,6 +137,7 @@ class Config(BaseModel):
     failed: Path = Path("results/_failed")
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    ignore: Annotated[list[_Glob], Field(max_length=100)] = []
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     stall_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0

@@ -19,9 +19,9 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
-_TEMPORARY = (".syncthing.reeldrop-", ".tmp")
-"""Prefix and suffix of temporary names. Syncthing skips what begins with `.syncthing.`, other sync
-tools skip what ends with `.tmp`, and people do not see names that begin with a dot."""
+_TEMPORARY = ("~syncthing~reeldrop-", ".~.tmp")
+"""Prefix and suffix of temporary names, which tools skip that send what they find in a folder:
+Syncthing what begins with `~syncthing~`, Nextcloud what has `.~` in it, others `*.tmp`."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 

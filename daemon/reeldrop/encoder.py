@@ -19,13 +19,14 @@ import mutagen.mp4
 import numpy as np
 from PIL import Image
 
-from reeldrop.errors import Mistake, PromptError
+from reeldrop.errors import Mistake, PromptError, UnfinishedError
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from reeldrop.job import Frames
 
+_REMEDY = "only an mp4 that reeldrop made can be dropped to be rendered again"
 _SETTINGS_TAG = "\xa9cmt"
 _MAX_INDEX_BYTES = 1 << 21
 _MAX_BOXES = 64
@@ -112,16 +113,16 @@ def embedded_settings(path: Path) -> bytes:
 
     Raises:
         PromptError: it carries none, or is no mp4.
+        UnfinishedError: bytes are missing.
         OSError: it can't be read.
     """
-    remedy = "only an mp4 that reeldrop made can be dropped to be rendered again"
     try:
         tags: Any = mutagen.mp4.MP4(io.BytesIO(_index_of(path))).tags or {}
     except (mutagen.MutagenError, ValueError, RecursionError) as error:
-        raise PromptError(Mistake(f"this is no readable mp4: {error}", remedy)) from None
+        raise PromptError(Mistake(f"this is no readable mp4: {error}", _REMEDY)) from None
     texts = tags.get(_SETTINGS_TAG) or []
     if not texts or not isinstance(texts[0], str):
-        raise PromptError(Mistake("this mp4 carries no settings", remedy))
+        raise PromptError(Mistake("this mp4 carries no settings", _REMEDY))
     return texts[0].encode()
 
 
@@ -139,6 +140,7 @@ def _index_of(path: Path) -> bytes:
             header = file.read(8)
             if len(header) < 8:
                 return b"".join(boxes)
+            _require_bytes(header)
             size, kind = struct.unpack(">I4s", header)
             if size == 1:  # the size is a long one, and follows
                 header += file.read(8)
@@ -152,5 +154,13 @@ def _index_of(path: Path) -> bytes:
                 raise ValueError("its index is too large to be one of reeldrop's")
             else:
                 boxes.append(header + file.read(rest))
+                _require_bytes(boxes[-1][-8:])
                 room -= rest
     raise ValueError("it has too many boxes to be one of reeldrop's")
+
+
+def _require_bytes(part: bytes) -> None:
+    """Tell apart an mp4 that has been given its size, and not all of its bytes."""
+    if not any(part):
+        remedy = f"send it again if a part of it is missing; {_REMEDY}"
+        raise UnfinishedError(Mistake("this is no readable mp4: it ends in NUL bytes", remedy))

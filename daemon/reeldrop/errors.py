@@ -68,6 +68,10 @@ class PromptError(FileError):
     """A prompt file can't be rendered until its author changes it; never retried."""
 
 
+class UnfinishedError(PromptError):
+    """A prompt file looks as if not all of it were there yet; it may be when looked at again."""
+
+
 class ConfigError(FileError):
     """The operator has to act: config.yaml, a folder or a model is not usable."""
 

@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import fnmatch
 import logging
 import math
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
+from reeldrop.ignored import Ignored, conflict_copy, finished_name
 from reeldrop.job import DefaultsFile
 
 MAX_DEPTH = 32
 EMPTY_SECONDS = 60.0
 """How long a file without a byte may stay: some programs make the name first."""
 
-IGNORED_NAMES = (
-    ".*", "~*", "*~", "#*#", "*.tmp", "*.part", "*.partial", "*.filepart", "*.crdownload",
-    "*.error.txt", "*.download", "*.!sync", "*.seaftmp", "desktop.ini", "thumbs.db", "@eadir",
-    "__macosx",
-)  # fmt: skip
-"""Hidden files, reports of ours that came back, and names under which programs keep what they
-have not finished; in lower case."""
+TEMPORARY_SECONDS = 120.0
+"""How long a file waits for a temporary one of the same name to change, grow or go."""
 
-_IGNORED = re.compile("|".join(map(fnmatch.translate, IGNORED_NAMES)))
+UNFINISHED_SECONDS = 600.0
+"""How long a file waits to be finished that looks unfinished, and does not change."""
 
 _Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -43,8 +38,9 @@ class Candidate:
     """A file in the inbox that asks to be rendered.
 
     `since` is when its present state was first seen; `mode` its type and permissions as lstat
-    gives them. The rest is the caller's to set: whether it has been `examined`, its `priority`,
-    and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
+    gives them; `held` is what it waits for until `held_until`, and looks at its name do not tell.
+    The rest is the caller's to set: whether it has been `examined`, its `priority`, and what keeps
+    it from being claimed (`blocked`) until when (`blocked_until`).
     """
 
     path: PurePosixPath
@@ -52,6 +48,8 @@ class Candidate:
     fingerprint: _Fingerprint
     since: float
     first_seen: float
+    held: str = ""
+    held_until: float = 0.0
     examined: bool = False
     priority: int = 0
     blocked: str = ""
@@ -61,14 +59,47 @@ class Candidate:
     def size(self) -> int:
         return self.fingerprint[0]
 
+    @property
+    def is_plain(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_interrupted(self) -> bool:
+        return _is_interrupted(self.fingerprint[1])
+
+
+@dataclass(slots=True)
+class _Still:
+    """What must not change for a while: how it was seen last, and since when it is so."""
+
+    fingerprint: _Fingerprint
+    since: float
+    tool: str = ""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a scan has found, by its path in the inbox.
+
+    `defaults` are by their folder; `temporaries` are what tools have not finished, by the name
+    that it will have; `strays` are conflict copies that no longer have a prompt file's ending, with
+    the tool that made them.
+    """
+
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    defaults: dict[str, _Still] = field(default_factory=dict)
+    temporaries: dict[str, _Still] = field(default_factory=dict)
+    strays: dict[str, str] = field(default_factory=dict)
+
 
 @dataclass(slots=True)
 class Inbox:
     """The folder that people drop prompt files into.
 
     `suffixes` are the endings of prompt files, in lower case; `settle_seconds` is how long a
-    file has to stay as it is. Where `patient` is false, empty files settle as quickly as others.
-    `beside` is a folder on the same file system, which tells a remounted inbox from another one.
+    file has to stay as it is. Where `patient` is false, files that look unfinished settle as
+    quickly as others. `beside` is a folder on the same file system, which tells a remounted inbox
+    from another one. Names that are `ignored` are passed over.
     """
 
     folder: Path
@@ -77,43 +108,27 @@ class Inbox:
     defaults_name: str
     patient: bool = True
     beside: Path | None = None
+    ignored: Ignored = field(default_factory=Ignored)
     _identity: tuple[int, int] | None = None
-    _candidates: dict[str, Candidate] = field(default_factory=dict)
-    _defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = field(default_factory=dict)
+    _found: _Found = field(default_factory=_Found)
     _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
 
     def after(self, other: Inbox) -> Inbox:
         """Know what `other` knows of the same folder, and return this one."""
-        self._identity, self._candidates = other._identity, other._candidates
-        self._defaults = other._defaults
+        self._identity, self._found = other._identity, other._found
         return self
 
-    def scan(self, now: float) -> None:
-        """Look at every file.
+    def scan(self, now: float) -> bool:
+        """Look at every file, and tell whether anything has changed since the last scan.
 
         Raises:
             OSError: the inbox itself can't be read, or another folder stands in its place.
         """
         self._check_identity()
-        found: dict[str, Candidate] = {}
-        defaults: dict[PurePosixPath, tuple[_Fingerprint, float]] = {}
-        for name, status in self._walk("", MAX_DEPTH):
-            fingerprint = _fingerprint(status)
-            if os.path.basename(name) == self.defaults_name:
-                folder = PurePosixPath(name).parent
-                before = self._defaults.get(folder, (None, 0.0))
-                since = before[1] if before[0] == fingerprint else now
-                defaults[folder] = (fingerprint, since)
-                continue
-            known = self._candidates.get(name)
-            if known is not None and known.fingerprint == fingerprint:
-                found[name] = known
-            else:
-                first_seen = known.first_seen if known is not None else now
-                path = PurePosixPath(name)
-                found[name] = Candidate(path, status.st_mode, fingerprint, now, first_seen)
-        self._candidates, self._defaults = found, defaults
-        self._defaults_settle = {}
+        before, found = self._found, _Found()
+        self._walk("", MAX_DEPTH, found, now)
+        self._found, self._defaults_settle = found, {}
+        return found != before
 
     def _check_identity(self) -> None:
         """Refuse what is not the folder of the first scan: an empty mount point looks like it.
@@ -134,8 +149,8 @@ class Inbox:
                 raise OSError(errno.ESTALE, reason, str(self.folder))
         self._identity = identity
 
-    def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield what may be a prompt file by its path in the inbox."""
+    def _walk(self, folder: str, depth: int, found: _Found, now: float) -> None:
+        """Note what is in a folder, and below it, in the order of names."""
         try:
             with os.scandir(self.folder / folder) as entries:
                 ordered = sorted(entries, key=lambda entry: entry.name)
@@ -144,35 +159,104 @@ class Inbox:
                 raise
             return  # it went away, or is closed to us: the others go on
         for entry in ordered:
-            if is_ignored(entry.name):
-                continue
+            path = f"{folder}/{entry.name}" if folder else entry.name
             try:
+                if entry.name in self.ignored:
+                    self._note_temporary(entry, folder, found, now)
+                    continue
                 status = entry.stat(follow_symlinks=False)
             except OSError:
                 continue
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if os.path.splitext(entry.name)[1].lower() in self.suffixes:
-                yield name, status
-            elif stat.S_ISDIR(status.st_mode) and depth > 1:
-                yield from self._walk(name, depth - 1)
+            if entry.name == self.defaults_name:
+                found.defaults[folder] = _still(self._found.defaults.get(folder), status, now)
+            elif self._is_prompt_file(entry.name):
+                found.candidates[path] = self._candidate(path, status, now)
+            elif stat.S_ISDIR(status.st_mode):
+                if depth > 1:
+                    self._walk(path, depth - 1, found, now)
+            else:
+                self._note_stray(path, found)
+
+    def _is_prompt_file(self, name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in self.suffixes
+
+    def _candidate(self, path: str, status: os.stat_result, now: float) -> Candidate:
+        known = self._found.candidates.get(path)
+        fingerprint = _fingerprint(status)
+        if known is not None and known.fingerprint == fingerprint:
+            return known
+        first_seen = known.first_seen if known is not None else now
+        return Candidate(PurePosixPath(path), status.st_mode, fingerprint, now, first_seen)
+
+    def _note_temporary(
+        self, entry: os.DirEntry[str], folder: str, found: _Found, now: float
+    ) -> None:
+        """Note what will be a prompt file when some tool has finished it."""
+        finished = finished_name(entry.name)
+        if finished is None or not self._is_prompt_file(finished[0]):
+            return
+        path = f"{folder}/{finished[0]}" if folder else finished[0]
+        status = entry.stat(follow_symlinks=False)
+        found.temporaries[path] = _still(
+            self._found.temporaries.get(path), status, now, tool=finished[1]
+        )
+
+    def _note_stray(self, path: str, found: _Found) -> None:
+        """Note a copy of a prompt file that its tool has given an ending of its own."""
+        copy = conflict_copy(os.path.basename(path))
+        if copy is not None and any(map(self._is_prompt_file, copy.originals)):
+            found.strays[path] = copy.tool
 
     def settled(self, now: float) -> list[Candidate]:
         """Return the files that are settled, in no order; `rank` gives them one."""
         return [c for c in self._candidates.values() if self._remaining(c, now) <= 0]
 
-    def waiting(self, now: float) -> Iterator[tuple[Candidate, str]]:
-        """Yield the files that are not settled, or blocked, each with the reason."""
+    def waiting(self, now: float) -> Iterator[tuple[PurePosixPath, str]]:
+        """Yield the files that can't be claimed yet, or never as they are, each with the reason."""
         for c in self._candidates.values():
             if self._remaining(c, now) > 0:
-                yield c, c.blocked if c.blocked_until > now else self._unsettled(c, now)
+                yield c.path, c.blocked if c.blocked_until > now else self._unsettled(c, now)
+        for path, temporary in self._found.temporaries.items():
+            if path not in self._candidates:
+                is_left = now - temporary.since >= TEMPORARY_SECONDS
+                what = "left unfinished" if is_left else "still being written"
+                yield PurePosixPath(path), f"{what} by {temporary.tool}"
+        for path, tool in self._found.strays.items():
+            ends = " or ".join(sorted(self.suffixes))
+            yield (
+                PurePosixPath(path),
+                f"a conflict copy by {tool}: taken if its name ends in {ends}",
+            )
+
+    def waiting_count(self) -> int:
+        """Return how many files there are that wait, or are not finished."""
+        others = sum(path not in self._candidates for path in self._found.temporaries)
+        return len(self) + others + len(self._found.strays)
+
+    def oldest(self) -> float | None:
+        """Return since when the file waits that has waited longest."""
+        return min((c.first_seen for c in self._candidates.values()), default=None)
+
+    @property
+    def _candidates(self) -> dict[str, Candidate]:
+        return self._found.candidates
 
     def __contains__(self, candidate: Candidate) -> bool:
         """Tell whether a file is still there as the last scan found it."""
         return self._candidates.get(str(candidate.path)) is candidate
 
     def _unsettled(self, candidate: Candidate, now: float) -> str:
-        seconds = self._remaining(candidate, now)
-        return f"settles in {math.ceil(seconds)} s" if candidate.size else "empty so far"
+        temporary = self._found.temporaries.get(str(candidate.path))
+        if candidate.held_until > now:
+            return candidate.held
+        if temporary is not None and self._temporary_left(temporary) > now:
+            return f"still being written by {temporary.tool}: its temporary file is beside it"
+        if candidate.since + self.settle_seconds <= now:
+            if candidate.size == 0:
+                return "empty so far"
+            if candidate.is_interrupted:
+                return "its modification time is 0: an interrupted transfer"
+        return f"settles in {math.ceil(self._remaining(candidate, now))} s"
 
     def blocked(self, now: float) -> int:
         """Return how many files could not be claimed, and are not to be tried again yet."""
@@ -190,6 +274,17 @@ class Inbox:
         except OSError:
             return False
 
+    def hold(self, candidate: Candidate, reason: str, until: float, now: float) -> bool:
+        """Let a file wait that is not finished, unless it has waited in vain for long enough.
+
+        Tell whether it waits.
+        """
+        end = candidate.since + UNFINISHED_SECONDS
+        if now >= end:
+            return False
+        candidate.held, candidate.held_until = reason, min(until, end)
+        return True
+
     def forget(self, candidate: Candidate) -> None:
         """Drop a file that has been claimed; the next scan finds it again if it is there."""
         self._candidates.pop(str(candidate.path), None)
@@ -199,18 +294,33 @@ class Inbox:
 
     def _remaining(self, candidate: Candidate, now: float) -> float:
         """Return how long to wait for a file: it, and the defaults above it, have to settle."""
-        empty = candidate.size == 0 and stat.S_ISREG(candidate.mode)
-        patience = EMPTY_SECONDS if empty and self.patient else self.settle_seconds
-        settled = candidate.since + patience
-        if self._defaults:
+        settled = candidate.since + self._patience(candidate)
+        if self._found.temporaries:
+            temporary = self._found.temporaries.get(str(candidate.path))
+            if temporary is not None:
+                settled = max(settled, self._temporary_left(temporary))
+        if self._found.defaults:
             settled = max(settled, self._defaults_settled(candidate.path.parent))
-        return max(settled, candidate.blocked_until) - now
+        return max(settled, candidate.blocked_until, candidate.held_until) - now
+
+    def _patience(self, candidate: Candidate) -> float:
+        """Return for how long a file has to stay as it is."""
+        if self.patient and candidate.is_plain:
+            if candidate.size == 0:
+                return max(EMPTY_SECONDS, self.settle_seconds)
+            if candidate.is_interrupted:
+                return max(UNFINISHED_SECONDS, self.settle_seconds)
+        return self.settle_seconds
+
+    def _temporary_left(self, temporary: _Still) -> float:
+        """Return when nobody will finish a temporary file any more, as far as can be told."""
+        return temporary.since + (TEMPORARY_SECONDS if self.patient else self.settle_seconds)
 
     def _defaults_settled(self, folder: PurePosixPath) -> float:
         """Return when the defaults for the files of a folder are settled, those above it, too."""
         if folder not in self._defaults_settle:
-            own = self._defaults.get(folder)
-            settled = own[1] + self.settle_seconds if own else -math.inf
+            own = self._found.defaults.get(str(folder) if folder.name else "")
+            settled = own.since + self.settle_seconds if own else -math.inf
             if folder.name:
                 settled = max(settled, self._defaults_settled(folder.parent))
             self._defaults_settle[folder] = settled
@@ -246,12 +356,20 @@ def _fingerprint(status: os.stat_result) -> _Fingerprint:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def is_ignored(name: str) -> bool:
-    """Tell whether a name says that the file is hidden, or not finished by whoever writes it."""
-    return _IGNORED.match(name.lower()) is not None
+def _still(before: _Still | None, status: os.stat_result, now: float, tool: str = "") -> _Still:
+    """Return what was seen before if it is the same, else what is seen now."""
+    fingerprint = _fingerprint(status)
+    if before is not None and before.fingerprint == fingerprint:
+        return before
+    return _Still(fingerprint, now, tool)
 
 
-def refusal(path: PurePosixPath, mode: int) -> PromptError | None:
+def _is_interrupted(mtime_ns: int) -> bool:
+    """Tell a file that rsync has left when it was interrupted: its time is in the first second."""
+    return 0 <= mtime_ns < 10**9
+
+
+def refusal(path: PurePosixPath, mode: int, mtime_ns: int = -1) -> PromptError | None:
     """Return why a file can't be a prompt file whatever is in it; None if it can."""
     kinds: Sequence[tuple[Callable[[int], bool], str]] = (
         (stat.S_ISLNK, "a link"),
@@ -269,6 +387,9 @@ def refusal(path: PurePosixPath, mode: int) -> PromptError | None:
         if part.startswith("_"):
             problem = f"names that begin with an underscore are reeldrop's own, and '{part}' does"
             return PromptError(Mistake(problem, "give it another name"))
+    if _is_interrupted(mtime_ns):
+        problem = "its modification time is 0, as rsync leaves a file of which it sent only a part"
+        return PromptError(Mistake(problem, "send it again, or `touch` it if all of it is there"))
     return None
 
 

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop import encoder, inbox, prompts, status
-from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
+from reeldrop import encoder, inbox, prompts, status, writers
+from reeldrop.errors import DISK_ERRORS, Mistake, PromptError, UnfinishedError
 from reeldrop.inbox import Candidate, Inbox, Watch
 from reeldrop.job import DefaultsFile, Job, shown
 from reeldrop.prompts import NotDescribed, PromptFile
@@ -46,7 +46,7 @@ class Intake:
     """What waits in the inbox. `rules` and `model` are what `prompts.parse` takes.
 
     `wake` is called from another thread when the inbox may have changed. Time, where a method
-    asks for it, is `time.monotonic()`.
+    asks for it, is what `clock` tells.
     """
 
     def __init__(
@@ -58,7 +58,9 @@ class Intake:
         scan_seconds: float,
         retry_seconds: float,
         wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._inbox = folder
         self._spool = spool
         self._rules = rules
@@ -110,7 +112,7 @@ class Intake:
 
     def blocked(self) -> int:
         """Return how many files of the inbox can't be claimed."""
-        return self._inbox.blocked(time.monotonic())
+        return self._inbox.blocked(self._clock())
 
     def look(self, now: float) -> None:
         """Scan the inbox if something may have changed, or it is time."""
@@ -129,14 +131,14 @@ class Intake:
                 self._note(f"the inbox can't be read: {error.strerror}")
         self._sort(now)
         settles = self._inbox.seconds_to_settle(now)
-        work, wait = time.thread_time() - began, time.monotonic() - now
+        work, wait = time.thread_time() - began, self._clock() - now
         pause = max(SCAN_PAUSE_SECONDS, work * SCAN_SHARE, wait)
         if settles is None:
             self._settles = math.inf
         else:
             self._settles = now + max(settles, min(pause, SETTLE_PAUSE_SECONDS))
         if is_due:
-            self._earliest_scan = time.monotonic() + pause
+            self._earliest_scan = self._clock() + pause
             self._next_scan = max(self._next_scan, self._earliest_scan)
         if self._watch is not None and not self._watch.is_alive():
             _log.warning("events_ended", remedy="the inbox is scanned by the clock")
@@ -168,9 +170,11 @@ class Intake:
         with their priority. A `patient` caller has time until the first of them is known.
         """
         seconds = EXAMINE_FIRST_SECONDS if patient and not self._queue else EXAMINE_SECONDS
-        end = time.monotonic() + seconds
-        while self._unexamined and time.monotonic() < end and not self.is_held_up():
+        end = self._clock() + seconds
+        while self._unexamined and self._clock() < end and not self.is_held_up():
             candidate = self._unexamined.pop()
+            if self._is_being_written(candidate):
+                continue
             candidate.examined = True
             defaults: tuple[DefaultsFile, ...] = ()
             try:
@@ -184,10 +188,33 @@ class Intake:
                 if self._inbox.is_unchanged(candidate):  # else the next scan decides
                     self._block(candidate, f"can't be read: {error.strerror}", error)
             except PromptError as error:
+                if isinstance(error, UnfinishedError) and self._holds_nul(candidate):
+                    continue
                 if self._inbox.is_unchanged(candidate):
                     job = self._claim(candidate, defaults)
                     if job is not None:
                         yield job, error
+
+    def _is_being_written(self, candidate: Candidate) -> bool:
+        """Tell whether a program of this machine still writes into a file, which then waits."""
+        writer = writers.writer_of(self._inbox.folder / candidate.path)
+        again = self._clock() + max(self._inbox.settle_seconds, SETTLE_PAUSE_SECONDS)
+        return writer != "" and self._hold(candidate, f"still being written by {writer}", again)
+
+    def _holds_nul(self, candidate: Candidate) -> bool:
+        """Let a file wait that has been given its size, and not all of its bytes."""
+        return self._inbox.patient and self._hold(candidate, "holds NUL bytes so far", math.inf)
+
+    def _hold(self, candidate: Candidate, what: str, until: float) -> bool:
+        """Let a file wait that is not finished; tell whether it does, or has waited long enough."""
+        if not self._inbox.hold(candidate, what, until, self._clock()):
+            if not candidate.examined:  # else it has been said before
+                _log.warning("taken_unfinished", prompt_file=shown(candidate.path), reason=what)
+            return False
+        candidate.examined = False
+        self._settles = min(self._settles, candidate.held_until)
+        self._listed = None
+        return True
 
     def trouble(self) -> str:
         """Return why nothing can be claimed for now; empty if something can."""
@@ -195,7 +222,7 @@ class Intake:
 
     def is_held_up(self) -> bool:
         """Tell whether nothing can be claimed for now, because a disk is in trouble."""
-        return time.monotonic() < self._held_until
+        return self._clock() < self._held_until
 
     def _enqueue(self, candidate: Candidate, priority: int) -> None:
         candidate.priority = priority
@@ -206,6 +233,8 @@ class Intake:
         while self._queue and not self.is_held_up():
             _, candidate = heapq.heappop(self._queue)
             if candidate in self._inbox and self._inbox.is_unchanged(candidate):
+                if self._is_being_written(candidate):
+                    continue
                 try:
                     defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
                 except PromptError:  # since it was examined, so it is examined again
@@ -237,7 +266,7 @@ class Intake:
 
     def _block(self, candidate: Candidate, reason: str, error: OSError) -> None:
         """Leave a file where it is for now, and say why: once, where the disk is in trouble."""
-        again = time.monotonic() + self._retry_seconds
+        again = self._clock() + self._retry_seconds
         is_told = reason in (candidate.blocked, self._disk_trouble)
         if error.errno in DISK_ERRORS:
             self._disk_trouble = reason
@@ -271,7 +300,8 @@ class Intake:
         defaults: tuple[DefaultsFile, ...],
         draw_seed: Callable[[int], int] = lambda number: number,
     ) -> PromptFile:
-        refusal = inbox.refusal(source, file.lstat().st_mode)
+        status = file.lstat()
+        refusal = inbox.refusal(source, status.st_mode, status.st_mtime_ns)
         if refusal is not None:
             raise refusal
         try:
@@ -304,10 +334,11 @@ class Intake:
         queued = (c for _, c in heapq.nsmallest(status.MAX_WAITING, self._queue))
         unexamined = reversed(self._unexamined)
         settled = (
-            (c, "waits for its turn")
+            (c.path, "waits for its turn")
             for c in itertools.chain(queued, unexamined)
             if c in self._inbox
         )
         found = itertools.chain(settled, self._inbox.waiting(now))
         listed = itertools.islice(found, status.MAX_WAITING)
-        return tuple(Waiting(shown(c.path), reason) for c, reason in listed), len(self._inbox)
+        waiting = tuple(Waiting(shown(path), reason) for path, reason in listed)
+        return waiting, self._inbox.waiting_count()

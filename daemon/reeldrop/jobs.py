@@ -15,6 +15,7 @@ from itertools import groupby, islice
 import structlog
 
 from reeldrop import log, results
+from reeldrop.deliveries import Deliveries
 from reeldrop.errors import DISK_ERRORS, RenderCancelled, RenderError, Unrenderable
 from reeldrop.filing import Failure, Filing
 from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
@@ -82,6 +83,7 @@ class OpenJobs:
         self._spool = place
         self._results = tree
         self._filing = Filing(place, tree)
+        self._deliveries = Deliveries(place, tree)
         self._open: dict[str, OpenJob] = {}
         self._retry_at: dict[str, float] = {}
         self._told: dict[str, str] = {}
@@ -309,6 +311,17 @@ class OpenJobs:
                 for job in islice(self._spool.unfinished(self._open), MAX_WAITING)
             ]
         return []
+
+    def is_order(self, job: Job) -> bool:
+        """Tell whether a job asks for something; one that only came back has ended."""
+        try:
+            is_order = self._deliveries.is_order(job)
+        except OSError as error:
+            self.postpone(job, error)
+            return False
+        if not is_order:
+            self._told.pop(job.id, None)
+        return is_order
 
     def fail(self, job: Job, error: Exception) -> None:
         """Set a job's prompt file aside, with what is wrong."""

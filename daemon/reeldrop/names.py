@@ -13,6 +13,7 @@ SIDECAR_SUFFIX = ".yaml"
 POSTER_SUFFIX = ".jpg"
 ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
+NOTE_SUFFIX = ".not-rendered.txt"
 
 _ROOM = len("-9999.yaml")
 _LONGEST_READ = 1000
@@ -21,7 +22,15 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *(\..*)?)$", re.IGNORECASE
 )
-_TEMPORARY_ENDS = re.compile(r"(~|\.(tmp|part|partial|crdownload|filepart))$", re.IGNORECASE)
+_TEMPORARY_ENDS = re.compile(
+    r"(~|\.(tmp|part|partial|crdownload|filepart|download|!sync|sync(part|temp|old)|seaftmp|sbak"
+    r"|nextcloud|owncloud|icloud))$",
+    re.IGNORECASE,
+)
+_TOOLS_OWN = re.compile(
+    r"^(desktop\.ini|thumbs\.db|@eadir|[#@$]recycle(\.bin)?|#snapshot|@recently-snapshot)$",
+    re.IGNORECASE,
+)
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
 _DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -59,7 +68,7 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES) -> str:
     name = unicodedata.normalize("NFC", name)
     name = _FORBIDDEN.sub("_", name).lstrip(" .~").rstrip(" .")
     name = _TEMPORARY_ENDS.sub(lambda found: found[0].replace("~", "_").replace(".", "_"), name)
-    name = _RESERVED.sub(r"\1_\2", name)
+    name = _TOOLS_OWN.sub(r"\1_", _RESERVED.sub(r"\1_\2", name))
     if len(name.encode()) > max_bytes or len(text) > _LONGEST_READ:
         mark = "-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         name = (_cut(name, max_bytes - len(mark)) or "video") + mark

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reeldrop import strict_yaml
-from reeldrop.errors import Mistake, PromptError, ReeldropError, YamlError
+from reeldrop.errors import Mistake, PromptError, ReeldropError, UnfinishedError, YamlError
 from reeldrop.job import DefaultsFile, Prompt
 from reeldrop.rules import (
     FILE_KEYS,
@@ -120,7 +120,8 @@ def decode(data: bytes) -> str:
     """Return the text of a file: UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        PromptError: the bytes are neither, or hold a NUL.
+        PromptError: the bytes are neither.
+        UnfinishedError: they hold a NUL, as files do that were given their size before their bytes.
     """
     encoding, bom = next(((e, b) for b, e in _BOMS if data.startswith(b)), ("utf-8", b""))
     try:
@@ -132,7 +133,7 @@ def decode(data: bytes) -> str:
     if "\0" in text:
         problem = "there is a NUL byte here"
         remedy = "save the file as UTF-8 (UTF-16 needs a byte order mark)"
-        raise PromptError(_at_end_of(text[: text.index("\0")], problem, remedy))
+        raise UnfinishedError(_at_end_of(text[: text.index("\0")], problem, remedy))
     return text
 
 

@@ -32,6 +32,7 @@ from reeldrop.errors import (
     Unavailable,
     Unrenderable,
 )
+from reeldrop.ignored import Ignored
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
 from reeldrop.job import (
@@ -213,6 +214,7 @@ class Service:
             prompts.DEFAULTS_NAME,
             patient=not self._drain,
             beside=self._config.spool,
+            ignored=Ignored(self._config.ignore),
         )
 
     def _make_intake(self) -> Intake:
@@ -423,7 +425,8 @@ class Service:
             self._intake.look(now)
             if self._is_ready:
                 for job, error in self._intake.refused(patient=self._is_renderer_free()):
-                    self._jobs.fail(job, error)
+                    if self._jobs.is_order(job):
+                        self._jobs.fail(job, error)
                 self._heed_cancellations()
             self._keep_rendering(now)
         self._report(now)
@@ -516,6 +519,8 @@ class Service:
         try:
             if self._spool.is_cancelled(job) and not self._spool.is_begun(job):
                 self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
+                return
+            if not self._jobs.is_order(job):
                 return
             found = self._intake.read(job)
         except NotDescribed as unknown:

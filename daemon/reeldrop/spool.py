@@ -56,7 +56,7 @@ class Spool:
     def __init__(self, folder: Path, inbox: Path, failed: Path) -> None:
         self.folder = folder
         self.active = folder / "active"
-        self._inbox = inbox
+        self.inbox = inbox
         self._failed = failed
         self._untidy: dict[Path, str] = {}
         self._unwritten: dict[Path, list[Attempt]] = {}
@@ -71,8 +71,8 @@ class Spool:
                 file systems.
         """
         durable.make_folder(self.active)
-        if self.active.stat().st_dev != self._inbox.stat().st_dev:
-            problem = f"{self.folder} and {self._inbox} are not on the same file system"
+        if self.active.stat().st_dev != self.inbox.stat().st_dev:
+            problem = f"{self.folder} and {self.inbox} are not on the same file system"
             remedy = "move the spool: taking a prompt file has to be one rename"
             raise ConfigError(Mistake(problem, remedy, key="spool"))
         self._untidy = dict.fromkeys(self._folders(), "")
@@ -153,8 +153,8 @@ class Spool:
         try:
             durable.write(folder / _RECORD, json.dumps(record).encode(), job_id)
             durable.fsync_folder(self.active)
-            durable.fsync_untrusted(self._inbox / source)  # whoever dropped it may not have
-            os.rename(self._inbox / source, folder / source.name)
+            durable.fsync_untrusted(self.inbox / source)  # whoever dropped it may not have
+            os.rename(self.inbox / source, folder / source.name)
         except OSError as error:
             self._untidy.setdefault(folder, "")
             self.tidy()
@@ -165,7 +165,7 @@ class Spool:
                 raise
         with contextlib.suppress(OSError):  # it is a job, if one that a power cut may undo
             durable.fsync_folder(folder)
-            durable.fsync_folder((self._inbox / source).parent)
+            durable.fsync_folder((self.inbox / source).parent)
         return Job(job_id, source, folder, defaults)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
@@ -203,6 +203,14 @@ class Spool:
     def take_back_attempt(self, job: Job) -> None:
         """Forget what was in hand: it was ended on request, and says nothing about the job."""
         self._write_attempts(job.folder, job.attempts)
+
+    def others_in_hand(self, source: PurePosixPath, job: Job) -> Iterator[Job]:
+        """Yield the other jobs in hand whose prompt file had this path in the inbox."""
+        for folder in self._folders():
+            if folder != job.folder and os.path.lexists(folder / source.name):
+                other = self._job(folder)
+                if other is not None and other.source == source:
+                    yield other
 
     def is_begun(self, job: Job) -> bool:
         """Tell whether anything of a job has ever been in hand; false spares many a look."""
@@ -298,6 +306,28 @@ class Spool:
             target.unlink(missing_ok=True)
             target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
             _report_beside(target).unlink()
+
+    def set_aside_earlier(self, source: PurePosixPath, job: Job) -> Iterator[Path]:
+        """Yield the prompt files in `_failed/` that other jobs left of a path in the inbox."""
+        folder = self._failed / source.parent
+        for name in durable.free_names(*durable.split_name(shortened(source.name))):
+            report = folder / f"{name}{ERROR_SUFFIX}"
+            if not os.path.lexists(folder / name) and not os.path.lexists(report):
+                return
+            if not self._reports_on(report, job):
+                yield folder / name
+
+    def lay_upon(self, job: Job, twin: Path) -> None:
+        """End a job whose prompt file is there already: what was two files is one."""
+        self._untidy.setdefault(job.folder, "")
+        try:
+            durable.replace(job.prompt_file, twin)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            durable.remove_temporaries(twin.parent, job.id)  # of a copy that was just made
+            job.prompt_file.unlink()
+        self.tidy()
 
     def fail(self, job: Job, report: str) -> Path:
         """Move the job's prompt file into `_failed/`, beside a text that says why."""

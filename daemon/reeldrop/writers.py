@@ -1,0 +1,64 @@
+"""Who on this machine still has a file open to write into it.
+
+A tool that writes in place gives no other sign when it pauses. Asked is the kernel: it grants no
+lease on a file that somebody writes. It only answers who owns the file, or has CAP_LEASE; and of
+what other machines do with a share it knows nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import stat
+from pathlib import Path
+
+SOMEBODY = "another program"
+
+_WRITES = os.O_WRONLY | os.O_RDWR
+
+
+def writer_of(path: Path) -> str:
+    """Return the name of a program that writes into a plain file; empty where none is known to."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return ""  # to open a pipe would let its writer go on
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode) and _is_written(fd):
+                return _name_of_writer((status.st_dev, status.st_ino)) or SOMEBODY
+        finally:
+            os.close(fd)
+    return ""
+
+
+def _is_written(fd: int) -> bool:
+    # Who opens the file in this very moment waits for it; we are sent a signal that does nothing.
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _name_of_writer(identity: tuple[int, int]) -> str:
+    """Return the name of the process that has a file open, as far as we may see that."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(_writes(process, number, identity) for number in os.listdir(process / "fd")):
+                return (process / "comm").read_text().strip()
+    return ""
+
+
+def _writes(process: Path, number: str, identity: tuple[int, int]) -> bool:
+    with contextlib.suppress(OSError):
+        found = os.stat(process / "fd" / number)
+        if (found.st_dev, found.st_ino) == identity:
+            described = (process / "fdinfo" / number).read_text()
+            flags = int(described.partition("flags:")[2].split()[0], 8)
+            return bool(flags & _WRITES)
+    return False

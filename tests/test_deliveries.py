@@ -1,0 +1,381 @@
+"""deliveries: what came back or is a needless copy is laid aside; every edit is an order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pytest
+from conftest import Daemon, Site
+from reeldrop.deliveries import Deliveries
+from reeldrop.filing import Filing
+from reeldrop.job import Job
+from reeldrop.results import Results
+from reeldrop.spool import Spool
+
+OLD = 1_600_000_000 * 10**9 + 123_456_789
+COPY = "a.sync-conflict-20261122-160257-I6L4PPB.txt"
+
+
+@dataclass
+class Place:
+    """An inbox and what becomes of its prompt files, without anything being rendered."""
+
+    folder: Path
+    results: Path
+
+    def __post_init__(self) -> None:
+        (self.folder / "inbox").mkdir(parents=True)
+        self.spool = Spool(self.folder / "spool", self.folder / "inbox", self.results / "_failed")
+        self.spool.prepare()
+        self.tree = Results(self.results)
+        self.deliveries = Deliveries(self.spool, self.tree)
+        self.filing = Filing(self.spool, self.tree)
+
+    def drop(self, name: str = "a.txt", content: str = "a horse\n", mtime: int = OLD) -> Path:
+        path = self.folder / "inbox" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        os.utime(path, ns=(mtime, mtime))
+        return path
+
+    def deliver(self, name: str = "a.txt", content: str = "a horse\n", mtime: int = OLD) -> Job:
+        """Put a prompt file into the inbox, and claim it."""
+        self.drop(name, content, mtime)
+        job = self.spool.claim(PurePosixPath(name), ())
+        assert job is not None
+        return job
+
+    def finish(self, job: Job) -> Path:
+        return self.spool.finish(job, self.tree.folder_for(job.source))
+
+    def fail(self, job: Job) -> Path:
+        return self.spool.fail(job, f"Job {job.id}\n")
+
+    def is_order(self, job: Job) -> bool:
+        """Ask about a job; see that one that is no order has ended, and that nothing is lost."""
+        data = job.prompt_file.read_bytes()
+        is_order = self.deliveries.is_order(job)
+        assert is_order == job.folder.exists()
+        kept = [p.read_bytes() for p in self.folder.rglob("*") if p.is_file()]
+        kept += [p.read_bytes() for p in self.results.rglob("*") if p.is_file()]
+        assert data in kept
+        return is_order
+
+    def files(self) -> list[str]:
+        """Return what is in the results."""
+        found = (p for p in self.results.rglob("*") if p.is_file())
+        return sorted(str(path.relative_to(self.results)) for path in found)
+
+
+@pytest.fixture(params=["one file system", "two file systems"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, shared_memory: Path) -> Place:
+    """Return an empty inbox, with its results beside it or on another file system."""
+    near = request.param == "one file system"
+    return Place(tmp_path / "place", (tmp_path if near else shared_memory) / "results")
+
+
+@pytest.fixture
+def shared_memory(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on another file system than the temporary one."""
+    folder = Path("/dev/shm") / f"reeldrop-{os.getpid()}-{tmp_path.name}"
+    folder.mkdir()
+    assert folder.stat().st_dev != tmp_path.stat().st_dev
+    yield folder
+    shutil.rmtree(folder)
+
+
+ENDS: dict[str, Callable[[Place, Job], Path]] = {"finished": Place.finish, "failed": Place.fail}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_file_that_comes_back_orders_nothing(end: str, place: Place) -> None:
+    """It is laid upon its twin, as often as it comes, and a note beside it says why."""
+    at = ENDS[end](place, place.deliver())
+    before = place.files()
+    for _ in range(3):
+        assert not place.is_order(place.deliver())
+    note = f"{at.relative_to(place.results)}.not-rendered.txt"
+    assert sorted([*before, note]) == place.files()
+    assert ("a horse\n", OLD) == (at.read_text(), at.stat().st_mtime_ns)
+    text = (place.results / note).read_text()
+    assert "a.txt was delivered once more" in text
+    assert "touch" in text
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("name", "content", "mtime"),
+    [
+        ("a.txt", "a horse\n", OLD + 1),
+        ("a.txt", "a horse\n", OLD - 10**9),
+        ("a.txt", "a house\n", OLD),
+        ("a.txt", "a horse", OLD),
+        ("b.txt", "a horse\n", OLD),
+        ("x/a.txt", "a horse\n", OLD),
+        ("A.txt", "a horse\n", OLD),
+        ("a.yaml", "a horse\n", OLD),
+    ],
+)
+def test_everything_else_is_an_order(
+    end: str, name: str, content: str, mtime: int, place: Place
+) -> None:
+    """Other bytes, another time or another path: somebody wants something."""
+    ENDS[end](place, place.deliver())
+    assert place.is_order(place.deliver(name, content, mtime))
+
+
+def test_times_in_seconds_are_the_same_times(place: Place) -> None:
+    """Some tools and file systems keep no more of them."""
+    place.finish(place.deliver())
+    seconds = OLD // 10**9 * 10**9
+    assert not place.is_order(place.deliver(mtime=seconds))
+    place.finish(place.deliver("b.txt", mtime=seconds))
+    assert not place.is_order(place.deliver("b.txt", mtime=seconds + 1))
+    assert place.is_order(place.deliver("b.txt", mtime=seconds + 10**9))
+    assert place.is_order(place.deliver("b.txt", mtime=seconds - 1))
+
+
+def test_each_of_several_versions_may_come_back(place: Place) -> None:
+    """They lie beside each other under names with numbers."""
+    ats = [place.finish(place.deliver(content=str(n), mtime=OLD + n)) for n in range(3)]
+    assert ["a.txt", "a-2.txt", "a-3.txt"] == [at.name for at in ats]
+    for number in range(3):
+        assert not place.is_order(place.deliver(content=str(number), mtime=OLD + number))
+    assert place.is_order(place.deliver(content="2", mtime=OLD + 1))
+
+
+def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:
+    """It is one order, whatever becomes of it."""
+    first = place.deliver()
+    place.spool.begin_attempt(first, [1])
+    assert not place.is_order(place.deliver())
+    assert place.is_order(place.deliver(content="a house\n"))
+    place.finish(first)
+    assert ["a/a.txt"] == place.files()
+
+
+def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:
+    """What has been rendered is not thrown away, whatever lies in the results."""
+    place.finish(place.deliver())
+    job = place.deliver()
+    place.spool.begin_attempt(job, [1])
+    assert place.is_order(job)
+
+
+def test_paths_that_share_a_folder_of_the_results(place: Place) -> None:
+    """A name that had to be changed says not whose the file is: it is rendered, not swallowed."""
+    place.finish(place.deliver("what?.txt"))
+    assert place.is_order(place.deliver("what_.txt", mtime=OLD + 1))
+    assert place.is_order(place.deliver("what?.txt"))
+    long = "x" * 240 + ".txt"
+    place.finish(place.deliver(long))
+    assert place.is_order(place.deliver(long))
+
+
+@pytest.mark.parametrize("name", ["é.txt", "e\u0301.txt", "诗/李白.txt"])
+def test_names_in_either_form_of_unicode_come_back(name: str, place: Place) -> None:
+    """A Mac may spell a name in another way than we do."""
+    place.finish(place.deliver(name))
+    assert not place.is_order(place.deliver(name))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to("a"), Path.touch])
+def test_what_is_no_twin(make: Callable[[Path], None], place: Place) -> None:
+    """Nothing but a plain file with the same bytes is one; nothing else is opened."""
+    folder = place.results / "a"
+    folder.mkdir(parents=True)
+    make(folder / "a.txt")
+    assert place.is_order(place.deliver())
+
+
+def test_what_is_no_file_is_an_order(place: Place) -> None:
+    """It will be refused for what it is."""
+    place.finish(place.deliver())
+    (place.folder / "inbox" / "a.txt").symlink_to(place.results / "a" / "a.txt")
+    job = place.spool.claim(PurePosixPath("a.txt"), ())
+    assert job is not None
+    assert place.deliveries.is_order(job)
+
+
+def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, shared_memory: Path) -> None:
+    """A job that was killed while it was set aside goes on to be set aside."""
+    place = Place(tmp_path / "place", shared_memory / "results")
+    job = place.deliver()
+    at = place.fail(job)
+    shutil.copytree(place.spool.active, place.spool.active, dirs_exist_ok=True)
+    job.folder.mkdir()
+    shutil.copy2(at, job.prompt_file)
+    assert place.is_order(job)
+
+
+# Copies of conflicts
+
+
+def originals(place: Place) -> dict[str, Callable[[], object]]:
+    """Return the ways in which an original may be somewhere."""
+    return {
+        "in the inbox": lambda: place.drop(),
+        "in hand": lambda: place.deliver(),
+        "finished": lambda: place.finish(place.deliver()),
+        "failed": lambda: place.fail(place.deliver()),
+    }
+
+
+@pytest.mark.parametrize("where", ["in the inbox", "in hand", "finished", "failed"])
+def test_a_conflict_copy_with_the_same_bytes_is_laid_aside(where: str, place: Place) -> None:
+    """Wherever its original is; the copy lies beside it or beside its videos, with a note."""
+    originals(place)[where]()
+    assert not place.is_order(place.deliver(COPY, mtime=OLD + 5))
+    folder = place.results / ("_failed" if where == "failed" else "a")
+    assert "a horse\n" == (folder / COPY).read_text()
+    note = (folder / f"{COPY}.not-rendered.txt").read_text()
+    assert "is the copy that a sync tool made of a.txt" in note
+    assert not place.is_order(place.deliver(COPY, mtime=OLD + 5))
+    assert 2 == sum(COPY in name for name in place.files())
+
+
+@pytest.mark.parametrize("where", ["in the inbox", "in hand", "finished", "failed"])
+def test_a_conflict_copy_with_other_bytes_is_an_order(where: str, place: Place) -> None:
+    """Two people wrote two prompts, and get two videos."""
+    originals(place)[where]()
+    assert place.is_order(place.deliver(COPY, "another horse\n"))
+
+
+def test_a_conflict_copy_without_its_original_is_an_order(place: Place) -> None:
+    """It may be the only one that is left."""
+    place.finish(place.deliver("x/a.txt"))
+    assert place.is_order(place.deliver(COPY))
+    assert place.is_order(place.deliver(f"y/{COPY}"))
+
+
+def test_a_conflict_copy_comes_back(place: Place) -> None:
+    """One that was an order of its own is known as any prompt file is."""
+    place.finish(place.deliver(COPY))
+    assert not place.is_order(place.deliver(COPY))
+
+
+# A daemon
+
+
+def videos(site: Site) -> list[str]:
+    """Return the videos in the results."""
+    return sorted(str(path.relative_to(site.results)) for path in site.results.rglob("*.mp4"))
+
+
+def test_a_daemon_does_not_render_what_comes_back(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """Good and bad files that come back are left a note of; what is edited or retried is done."""
+    site.drop("a.txt", "a horse\n")
+    site.drop("bad.txt", "# nothing\n")
+    site.drop(COPY, "a horse\n")
+    site.drop("b.sync-conflict-20261122-160257-I6L4PPB.txt", "a cow\n")
+    outside = site.folder / "outside"
+    shutil.copytree(site.inbox, outside)
+    running = daemon()
+    running.wait_for("job_ended", 2)
+    running.wait_for("job_failed")
+    running.wait_for("needless_copy")
+    assert "Syncthing" == running.wait_for("conflict_copy")["made_by"]
+    shutil.copytree(outside, site.inbox, dirs_exist_ok=True)
+    running.wait_for("came_back", 3)
+    running.wait_for("needless_copy", 2)
+    expected = ["a/a_horse.mp4", "b.sync-conflict-20261122-160257-I6L4PPB/a_cow.mp4"]
+    assert expected == videos(site)
+    assert 1 == len(running.events("job_failed"))
+    site.command("retry", "bad.txt")
+    running.wait_for("job_failed", 2)
+    site.drop("a.txt", "a horse\n")
+    running.wait_for("job_ended", 3)
+    assert ["a/a_horse-2.mp4"] == sorted(set(videos(site)) - set(expected))
+    assert [] == list(site.inbox.iterdir())
+    assert 0 == running.stop()
+
+
+def test_what_was_cancelled_stays_cancelled(site: Site) -> None:
+    """A tool that did not hear of it brings the file back; it is rendered when it is retried."""
+    path = site.drop("a.txt", "a horse\n")
+    outside = shutil.copy2(path, site.folder / "outside.txt")
+    site.command("cancel", "a.txt")
+    shutil.copy2(outside, path)
+    assert 0 == site.drain().returncode
+    assert ([], True) == (videos(site), (site.failed / "a.txt").exists())
+    site.command("retry", "a.txt")
+    assert 0 == site.drain().returncode
+    assert ["a/a_horse.mp4"] == videos(site)
+    assert [] == list(site.failed.iterdir())
+
+
+WORK = """
+import os, sys
+from pathlib import Path, PurePosixPath
+from reeldrop.deliveries import Deliveries
+from reeldrop.results import Results
+from reeldrop.spool import Spool
+from zygote import _kill_before
+
+def work(folder, results, kill_at):
+    spool = Spool(folder / "spool", folder / "inbox", results / "_failed")
+    if kill_at:
+        _kill_before(kill_at)
+    spool.prepare()
+    for path in sorted((folder / "inbox").iterdir()):
+        spool.claim(PurePosixPath(path.name), ())
+    for job in spool.unfinished():
+        assert not Deliveries(spool, Results(results)).is_order(job)
+
+for number, line in enumerate(sys.stdin, start=1):
+    for kill_at in (number, 0):
+        pid = os.fork()
+        if not pid:
+            work(*map(Path, line.strip().split("|")), kill_at)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+"""Lays aside what came back at the places of stdin, each twice: killed, and to the end."""
+
+
+def came_back(place: Place) -> list[str]:
+    """Let files and a copy come back at a place, and return what has to be in the results then."""
+    place.finish(place.deliver("a.txt"))
+    place.fail(place.deliver("b.txt", "# nothing\n"))
+    place.drop("a.txt")
+    place.drop("b.txt", "# nothing\n")
+    place.drop(COPY)
+    notes = [f"{name}.not-rendered.txt" for name in ("_failed/b.txt", "a/a.txt", f"a/{COPY}")]
+    return sorted([*place.files(), f"a/{COPY}", *notes])
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one file system", "two file systems"])
+def test_a_kill_loses_and_doubles_nothing_that_came_back(
+    apart: bool, tmp_path: Path, shared_memory: Path
+) -> None:
+    """Whatever call of laying aside a kill precedes, the next start brings it to its end."""
+    ats = [(tmp_path / str(n), (shared_memory if apart else tmp_path) / f"{n}-results")
+           for n in range(50)]  # fmt: skip
+    places = [Place(*at) for at in ats]
+    expected = [came_back(place) for place in places]
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", WORK],
+        input="".join(f"{place.folder}|{place.results}\n" for place in places),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    codes = [int(line) for line in done.stdout.splitlines() if line.lstrip("-").isdigit()]
+    kills = codes[::2].count(-signal.SIGKILL)
+    assert kills > 30
+    assert [-signal.SIGKILL] * kills + [0] * (50 - kills) == codes[::2]
+    assert [0] * 50 == codes[1::2]
+    for place, files in zip(places, expected, strict=True):
+        assert files == place.files()
+        assert [] == [*(place.folder / "inbox").iterdir(), *place.spool.active.iterdir()]

@@ -1,0 +1,211 @@
+"""ignored: the table of names that are no prompt files, or not yet, with a case for each row."""
+
+from __future__ import annotations
+
+import fnmatch
+import random
+import string
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reeldrop import durable, ignored, names
+from reeldrop.ignored import TOOLS, Ignored, Tool
+
+
+@dataclass(frozen=True)
+class Case:
+    """Names that a tool uses: to be passed over; until a.txt is whole; for copies of a.txt."""
+
+    ignored: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+
+
+CASES = {
+    "Syncthing": Case(
+        (".stfolder", ".stfolder.removed-20261124-101112", ".stignore", ".stversions"),
+        (".syncthing.a.txt.tmp", "~syncthing~a.txt.tmp"),
+        ("a.sync-conflict-20261122-160257-I6L4PPB.txt", "a.sync-conflict-20140401-101112.txt"),
+    ),
+    "Nextcloud": Case(
+        ("a.txt.nextcloud", "a.txt.owncloud", ".sync_0123456789ab.db", ".sync_0123456789ab.db-wal",
+         "._sync_0123456789ab.db", ".owncloudsync.log"),
+        (".a.txt.~1f2e3d", ".a.txt.~0"),
+        ("a (conflicted copy 2026-11-24 101112).txt", "a_conflict-20261124-101112.txt",
+         "a (conflicted copy anna 2026-11-24 101112).txt", "a_conflict-anna-20261124-101112.txt",
+         "a (case clash from anna).txt"),
+    ),
+    "Nextcloud's server": Case((), ("a.txt.ocTransferId1628934.part",)),
+    "iCloud": Case((), (".a.txt.icloud",)),
+    "rsync": Case((".~tmp~", ".rsync-partial"), (".a.txt.MAy4Ra", ".a.txt.hfO7nr")),
+    "rclone": Case(
+        (),
+        ("a.txt.1a2b3c4d.partial",),
+        ("a.txt.conflict1", "a.conflict2.txt", "a.txt..path1", "a.txt..path2"),
+    ),
+    "Dropbox": Case(
+        (".dropbox", ".dropbox.cache", ".dropbox.attr"),
+        (),
+        ("a (Anna's conflicted copy 2026-11-24).txt", "a (conflicted copy).txt"),
+    ),
+    "Google Drive": Case((".tmp.driveupload", ".tmp.drivedownload")),
+    "OneDrive": Case(
+        ("~DF1234.TMP", "a.txt.tmp"),
+        (),
+        ("a-DESKTOP-1A2B-safeBackup-0001.txt", "a-box-safeBackup-0012.txt"),
+    ),
+    "Resilio Sync": Case(
+        (".sync", ".SyncID", ".SyncIgnore", ".SyncArchive", "a.txt.SyncOld", ".SyncOld"),
+        ("a.txt.!Sync", "a.txt.SyncPart", "a.txt.SyncTemp"),
+    ),
+    "Unison": Case((".unison.b.tmp",), (".unison.a.txt.0123456789abcdef.unison.tmp",)),
+    "Seafile": Case(
+        ("a.txt.sbak",),
+        ("a.txt.seaftmp", "a.txt.SeafTmp~"),
+        ("a (SFConflict anna@example.org 2026-11-24-10-11-12).txt",
+         "a.txt (SFConflict anna@example.org 2026-11-24-10-11-12)",
+         "a.txt (SFConflict anna@example.org 2026-11-24-10-11-12).txt",
+         "a.txt(SFConflict anna 2026-11-24-10-11-12)"),
+    ),
+    "WinSCP": Case((), ("a.txt.filepart",)),
+    "a browser": Case((), ("a.txt.crdownload", "a.txt.part", "a.txt.download")),
+    "Windows": Case(("Thumbs.db", "Desktop.ini", "~$a.txt", ".smbdelete0a1b", "$RECYCLE.BIN")),
+    "a NAS": Case(("@eaDir", "#recycle", "@Recycle", "#snapshot", "@Recently-Snapshot")),
+    "macOS": Case(
+        ("._a.txt", ".DS_Store", ".Trashes", ".Spotlight-V100", ".localized", "__MACOSX")
+    ),
+    "NFS": Case((".nfs000000000001", ".fuse_hidden0000001")),
+    "an editor": Case(
+        (".a.txt.swp", ".a.txt.swo", "a.txt~", ".#a.txt", "#a.txt#", ".~lock.a.txt#",
+         ".goutputstream-XYZ123", ".a.txt.kate-swp", "a.txt___jb_old___"),
+        ("a.txt___jb_tmp___",),
+    ),
+    "reeldrop": Case(("a.txt.error.txt", "a.txt.not-rendered.txt")),
+    "anything": Case((".hidden.txt", ".git")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_each_row_of_the_table(tool: Tool) -> None:
+    """Every name of a tool's is passed over; what it has not finished is told with its own name."""
+    case = CASES[tool.name]
+    for name in (*case.ignored, *case.unfinished):
+        assert name in Ignored()
+    assert [] == [name for name in case.ignored if ignored.finished_name(name)]
+    for name in case.unfinished:
+        found = ignored.finished_name(name)
+        assert found is not None
+        assert "a.txt" == found[0]
+    for name in case.conflicts:
+        copy = ignored.conflict_copy(name)
+        assert copy is not None
+        assert "a.txt" in copy.originals
+    assert tool.why
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_each_pattern_has_a_case(tool: Tool) -> None:
+    """A glob that no name of the cases needs would be there for nothing, or be wrong."""
+    case = CASES[tool.name]
+    seen = [name.lower() for name in (*case.ignored, *case.unfinished)]
+    assert [] == [glob for glob in tool.ignored if not fnmatch.filter(seen, glob)]
+    assert bool(tool.unfinished) == bool(case.unfinished)
+    assert bool(tool.conflict) == bool(case.conflicts)
+
+
+def test_each_case_has_a_row() -> None:
+    """The cases and the table name the same tools."""
+    assert list(CASES) == [tool.name for tool in TOOLS]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.txt", "a (1).txt", "a 2.txt", "a-laptop.txt", "Kopie von a.txt", "conflict.txt", "a.b.yaml",
+     "path1.txt", "backup.txt", "a conflicted copy.txt", "A-Z.yml", "recycle.txt", "a~b.txt"],
+)  # fmt: skip
+def test_names_that_people_give(name: str) -> None:
+    """Neither passed over nor taken for copies: two files of such names may both be wanted."""
+    assert name not in Ignored()
+    assert ignored.finished_name(name) is None
+    assert ignored.conflict_copy(name) is None
+
+
+@pytest.mark.parametrize("lock", [".a.txt.swp", ".~lock.a.txt#", ".#a.txt", "a.txt~", "~$a.txt"])
+def test_a_lock_or_backup_is_no_unfinished_file(lock: str) -> None:
+    """A prompt file that is open in an editor, or was, is whole under its own name."""
+    assert ignored.finished_name(lock) is None
+
+
+def test_patterns_of_the_operator() -> None:
+    """They come on top of the table, and know no case."""
+    more = Ignored(["*.Draft.txt", "old?"])
+    assert "a.draft.TXT" in more
+    assert "OLD1" in more
+    assert "old10" not in more
+    assert ".a.txt.abcdef" in more
+    assert "a.draft.txt" not in Ignored()
+
+
+def test_copies_of_copies() -> None:
+    """The outermost mark comes off first: the original of a copy's copy is that copy."""
+    copy = "a.sync-conflict-20261122-160257-I6L4PPB.txt"
+    found = ignored.conflict_copy("a.sync-conflict-20261122-160257-I6L4PPB.conflict2.txt")
+    assert found is not None
+    assert copy in found.originals
+
+
+@given(st.text(alphabet=string.printable.replace("/", "") + "é诗", min_size=1, max_size=250))
+def test_names_take_no_time(text: str) -> None:
+    """Whatever a stranger calls a file, its name is told at once, and told the same again."""
+    for name in (text, f"{text}.txt", f"a{text}conflict", "(" * 80 + text + " conflicted copy" * 9):
+        assert ignored.conflict_copy(name) == ignored.conflict_copy(name)
+        assert ignored.finished_name(name) == ignored.finished_name(name)
+        assert (name in Ignored()) == (name.upper() in Ignored())
+
+
+# What goes back out
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_no_name_of_ours_is_passed_over_by_a_tool(text: str) -> None:
+    """What is published under a name that some tool skips would never arrive."""
+    for name in (names.folder_name(text), names.video_name(text) + ".mp4"):
+        assert name not in Ignored()
+        assert ignored.finished_name(name) is None
+
+
+FOR_US_ALONE = {".*", "#*#", "*___jb_*___", "*.error.txt", "*.not-rendered.txt"}
+"""What no tool but an editor or reeldrop itself minds."""
+
+
+@pytest.mark.parametrize(
+    "glob", sorted({glob for tool in TOOLS for glob in tool.ignored} - FOR_US_ALONE)
+)
+def test_no_folder_of_ours_is_called_as_a_tools_own(glob: str) -> None:
+    """A prompt file may be called so, before its ending; the folder of its videos may not."""
+    like = glob.replace("*", "a").replace("?", "p").replace("[ia]", "i")
+    assert names.folder_name(like) not in Ignored()
+
+
+SKIPPED_BY = {
+    "Syncthing": ["~syncthing~*"],
+    "Nextcloud": ["*.~*"],
+    "Dropbox": ["~*.tmp"],
+    "OneDrive": ["~*", "*.tmp"],
+    "Google Drive": ["*.tmp"],
+    "Seafile": ["*.tmp"],
+    "Insync": ["*.tmp"],
+}
+"""The globs by which tools skip what they find in a folder that they send."""
+
+
+@pytest.mark.parametrize("tool", SKIPPED_BY)
+def test_what_is_not_finished_is_not_sent(tool: str) -> None:
+    """Every tool that skips anything skips our temporary names, whatever they are made of."""
+    owner = f"20261124-101112-{random.randrange(10**6):06}-abcdef-1.mp4"
+    for path in ("a.mp4", "a.yaml", "job.log"):
+        name = durable.temporary(durable.Path(path), owner).name
+        assert any(fnmatch.fnmatch(name, glob) for glob in SKIPPED_BY[tool])
+        assert name in Ignored()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +133,10 @@ def _canary(folder: Path, which: object, pid: object = None) -> Path:
 def _clear_after_kills(folder: Path) -> None:
     """Remove what processes have left that were killed in the middle of a check."""
     for left in folder.glob(_canary(folder, "[12]", pid="*").name):
-        if not _is_alive(int(left.name.split("-")[-2])):
-            left.unlink(missing_ok=True)
+        pid = left.name.split("-")[-2]
+        if re.fullmatch("[0-9]{1,9}", pid) and not _is_alive(int(pid)):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _is_alive(pid: int) -> bool:

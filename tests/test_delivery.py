@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import deliveries as benchmark
 import pytest
+from conftest import Daemon, Site, await_that
+from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from reeldrop import prompts
 from reeldrop.inbox import UNFINISHED_SECONDS, Inbox
 from reeldrop.intake import SETTLE_PAUSE_SECONDS, Intake
@@ -186,3 +195,72 @@ def test_utf_16_is_no_sign_of_an_unfinished_file(place: Place) -> None:
     place.drop("b.yaml", "promt: a horse\n".encode("utf-16"))
     place.go_on(SETTLE + 0.1)
     assert (["a.txt"], ["b.yaml"]) == (place.names(), list(place.refused))
+
+
+# Every way of delivery, byte by byte
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_of_delivery(way: str, tmp_path: Path) -> None:
+    """However a file is sent, it is taken once and whole."""
+    found = benchmark.deliver(3, random.Random(way), tmp_path / "world", ways=[way])
+    assert found.is_clean, found
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**32))
+def test_deliveries_at_any_speed(seed: int) -> None:
+    """Ten files that come at once, each in some way and in some pieces: all once, all whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = benchmark.deliver(10, random.Random(seed), Path(folder) / "world")
+        assert found.is_clean, found
+
+
+def test_half_and_doubled_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count can fail: what pauses for too long in mid-sentence is taken for whole, and said."""
+
+    def pausing(delivery: Delivery) -> Iterator[str]:
+        delivery.path.write_bytes(delivery.data[:9])
+        yield LATER
+        delivery.path.write_bytes(delivery.data)
+
+    monkeypatch.setitem(WAYS, "pausing", pausing)
+    monkeypatch.setattr(benchmark, "seconds", lambda _pause, _dice: 60.0)
+    found = benchmark.deliver(5, random.Random(1), tmp_path / "world", ways=["pausing"])
+    assert (5, 5) == (len(found.doubled) + len(found.refused), found.ways["pausing"])
+    assert found.doubled
+
+
+SHORT = {SOON: 0.3, A_WHILE: 1.0, LATER: 2.5}
+"""Pauses for a daemon whose files settle in a second."""
+
+
+def test_each_way_of_delivery_to_a_daemon(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """All at once, to a real daemon by the real clock: each is rendered once, from all of it."""
+    site.configure("settle_seconds: 1", "scan_seconds: 0.2")
+    running = daemon()
+    running.wait_for("ready")
+    sent = []
+    for number, way in enumerate(WAYS):
+        dice = random.Random(number)
+        delivery = Delivery(
+            site.inbox / f"{number:02}.txt", f"the end of {number}\n".encode(), dice
+        )
+        sent.append(threading.Thread(target=send, args=(WAYS[way](delivery), dice)))
+    for thread in sent:
+        thread.start()
+    for thread in sent:
+        thread.join()
+    await_that(lambda: len(running.events("job_ended")) >= len(WAYS), "every video")
+    await_that(lambda: not any(site.spool.joinpath("active").iterdir()), "the end")
+    videos = {str(path.relative_to(site.results)) for path in site.results.rglob("*.mp4")}
+    assert {f"{n:02}/the_end_of_{n}.mp4" for n in range(len(WAYS))} == videos
+    assert (len(WAYS), []) == (len(running.events("job_started")), running.events("job_failed"))
+
+
+def send(steps: Iterator[str], dice: random.Random) -> None:
+    """Do what a way of delivery does, in real time, within a few seconds."""
+    end = time.monotonic() + 4.0
+    for pause in steps:
+        left = max(0.0, end - time.monotonic())
+        threading.Event().wait(dice.uniform(0, min(SHORT[pause], left)))

@@ -640,19 +640,21 @@ def test_who_has_a_file_open_to_write(tmp_path: Path) -> None:
     """A program that writes is told by its name, for as long as it has the file open."""
     path = tmp_path / "a.txt"
     path.write_text("half")
-    assert "" == writers.writer_of(path)
+    assert not writers.is_written(path)
     with path.open():
-        assert "" == writers.writer_of(path)
+        assert not writers.is_written(path)
     with path.open("a"):
-        assert Path("/proc/self/comm").read_text().strip() == writers.writer_of(path)
-    assert "" == writers.writer_of(path)
+        assert writers.is_written(path)
+        assert Path("/proc/self/comm").read_text().strip() == writers.name_of_writer(path)
+    assert not writers.is_written(path)
+    assert "another program" == writers.name_of_writer(path)
 
 
 @pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
 def test_nobody_writes_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """What can't be asked about is not waited for, and no pipe is opened that would hang."""
     make(tmp_path / "a.txt")
-    assert "" == writers.writer_of(tmp_path / "a.txt")
+    assert not writers.is_written(tmp_path / "a.txt")
 
 
 def test_to_ask_does_not_disturb_who_writes(tmp_path: Path) -> None:
@@ -663,5 +665,5 @@ def test_to_ask_does_not_disturb_who_writes(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script]) as process:
         seen = set()
         while process.poll() is None:
-            seen.add(writers.writer_of(path) != "")
+            seen.add(writers.is_written(path))
     assert (0, {True, False}) == (process.returncode, seen)

@@ -197,9 +197,12 @@ class Intake:
 
     def _is_being_written(self, candidate: Candidate) -> bool:
         """Tell whether a program of this machine still writes into a file, which then waits."""
-        writer = writers.writer_of(self._inbox.folder / candidate.path)
+        path = self._inbox.folder / candidate.path
+        if not writers.is_written(path):
+            return False
+        what = candidate.held or f"still being written by {writers.name_of_writer(path)}"
         again = self._clock() + max(self._inbox.settle_seconds, SETTLE_PAUSE_SECONDS)
-        return writer != "" and self._hold(candidate, f"still being written by {writer}", again)
+        return self._hold(candidate, what, again)
 
     def _holds_nul(self, candidate: Candidate) -> bool:
         """Let a file wait that has been given its size, and not all of its bytes."""

@@ -129,7 +129,8 @@ def decode(data: bytes) -> str:
     except UnicodeDecodeError as error:
         good = error.object[: error.start].decode(encoding, "replace")
         problem = f"the bytes here are no {encoding.upper()} text"
-        raise PromptError(_at_end_of(good, problem, "save the file as UTF-8")) from None
+        kind = UnfinishedError if data.endswith(b"\0") else PromptError
+        raise kind(_at_end_of(good, problem, "save the file as UTF-8")) from None
     if "\0" in text:
         problem = "there is a NUL byte here"
         remedy = "save the file as UTF-8 (UTF-16 needs a byte order mark)"

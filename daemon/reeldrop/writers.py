@@ -19,19 +19,29 @@ SOMEBODY = "another program"
 _WRITES = os.O_WRONLY | os.O_RDWR
 
 
-def writer_of(path: Path) -> str:
-    """Return the name of a program that writes into a plain file; empty where none is known to."""
+def is_written(path: Path) -> bool:
+    """Tell whether some program is known to have a plain file open to write into it."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.lstat().st_mode):
-            return ""  # to open a pipe would let its writer go on
+            return False  # to open a pipe would let its writer go on
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            status = os.fstat(fd)
-            if stat.S_ISREG(status.st_mode) and _is_written(fd):
-                return _name_of_writer((status.st_dev, status.st_ino)) or SOMEBODY
+            return stat.S_ISREG(os.fstat(fd).st_mode) and _is_written(fd)
         finally:
             os.close(fd)
-    return ""
+    return False
+
+
+def name_of_writer(path: Path) -> str:
+    """Return the name of the program that writes into a file, as far as we may see that."""
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        identity = status.st_dev, status.st_ino
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if any(_writes(process, number, identity) for number in os.listdir(process / "fd")):
+                    return (process / "comm").read_text().strip()
+    return SOMEBODY
 
 
 def _is_written(fd: int) -> bool:
@@ -43,15 +53,6 @@ def _is_written(fd: int) -> bool:
         return True
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
-
-
-def _name_of_writer(identity: tuple[int, int]) -> str:
-    """Return the name of the process that has a file open, as far as we may see that."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if any(_writes(process, number, identity) for number in os.listdir(process / "fd")):
-                return (process / "comm").read_text().strip()
-    return ""
 
 
 def _writes(process: Path, number: str, identity: tuple[int, int]) -> bool:

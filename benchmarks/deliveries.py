@@ -297,7 +297,7 @@ class World:
         self.spool.prepare()
         box = Inbox(self.inbox, prompts.SUFFIXES, SETTLE_SECONDS, prompts.DEFAULTS_NAME)
         self.intake = Intake(
-            box, self.spool, RULES, "tiny", SCAN_SECONDS, 1.0, lambda: None, lambda: self.now
+            box, self.spool, RULES, "tiny", SCAN_SECONDS, 1.0, lambda: None, clock=lambda: self.now
         )
 
     def work(self) -> None:

@@ -33,6 +33,7 @@ STAGES = {
     "rules": set(),
     "inbox": {"ignored"},
     "ignored": set(),
+    "share": {"inbox"},
     "writers": set(),
     "spool": set(),
     "pipeline": set(),

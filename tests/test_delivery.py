@@ -17,7 +17,7 @@ from conftest import Daemon, Site, await_that
 from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reeldrop import prompts
+from reeldrop import prompts, share
 from reeldrop.inbox import UNFINISHED_SECONDS, Inbox
 from reeldrop.intake import SETTLE_PAUSE_SECONDS, Intake
 from reeldrop.job import Capabilities, Job
@@ -47,7 +47,7 @@ class Place:
         self.spool.prepare()
         box = Inbox(self.inbox, prompts.SUFFIXES, SETTLE, prompts.DEFAULTS_NAME, self.patient)
         self.intake = Intake(
-            box, self.spool, RULES, "tiny", SCAN, 1.0, lambda: None, lambda: self.now
+            box, self.spool, RULES, "tiny", SCAN, 1.0, lambda: None, 60.0, lambda: self.now
         )
 
     def drop(self, name: str, content: str | bytes = "a horse\n") -> Path:
@@ -264,3 +264,21 @@ def send(steps: Iterator[str], dice: random.Random) -> None:
     for pause in steps:
         left = max(0.0, end - time.monotonic())
         threading.Event().wait(dice.uniform(0, min(SHORT[pause], left)))
+
+
+# How often it is looked
+
+
+@pytest.mark.parametrize(("tells_all", "fewest", "most"), [(True, 9, 24), (False, 120, 121)])
+def test_a_quiet_inbox_is_looked_at_less_often(
+    tells_all: bool, fewest: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But only where every change is told of: on a share a file must not wait for a minute."""
+    monkeypatch.setattr(share, "tells_all", lambda _folder: tells_all)
+    place = Place(tmp_path / "place")
+    place.go_on(0.1)
+    place.intake.close()
+    looks = []
+    monkeypatch.setattr(Inbox, "scan", lambda _, now: bool(looks.append(now)))
+    place.go_on(600.0)
+    assert fewest <= len(looks) <= most

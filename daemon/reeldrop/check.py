@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reeldrop import disk, durable
+from reeldrop import share as shares
 from reeldrop.errors import ConfigError, FileError, Mistake, Unavailable
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ def folders(config: Config) -> Iterator[Row]:
         yield _row(name, functools.partial(_exercise_own, folder))
     yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
     yield _row("folders", lambda: _require_apart(config))
+
+
+def share(config: Config) -> Iterator[Row]:
+    """Say what the inbox's file system can do. None of it keeps the daemon from working.
+
+    Only after `folders` found that files can be made there.
+    """
+    try:
+        for found in shares.measure(config.inbox, config.scan_seconds):
+            yield Row(f"inbox: {found.what}", True, found.text)
+    except OSError as error:
+        yield Row("inbox: share", False, f"{error.strerror}: {error.filename}", may_pass=True)
 
 
 def room(config: Config) -> Row:

@@ -226,7 +226,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     path = configuration.find(config)
     settings = configuration.load(path)
     rows = [checks.Row("config", True, str(path.absolute())), *checks.folders(settings)]
-    rows += [checks.room(settings), *checks.machine(settings)]
+    rows += [*checks.share(settings), checks.room(settings), *checks.machine(settings)]
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
     else:
@@ -327,6 +327,8 @@ def _print_waiting_and_rendering(now: Status) -> None:
         print(f"  {r.prompt_file} {r.number}/{r.count}: {r.prompt.translate(_CONTROL_CHARACTERS)}")
         print(f"  step {r.step}/{r.steps}{eta}")
     _print_rows([(w.prompt_file, w.reason) for w in now.waiting], ("waiting", "why"))
+    if now.waiting_seconds >= 60:
+        _note(f"the first has been in the inbox for {now.waiting_seconds // 60} min")
     if now.waiting_count > len(now.waiting):
         _note(f"{now.waiting_count - len(now.waiting)} more are waiting")
 

@@ -137,6 +137,7 @@ class Config(BaseModel):
     failed: Path = Path("results/_failed")
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    idle_scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     ignore: Annotated[list[_Glob], Field(max_length=100)] = []
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop import encoder, inbox, prompts, status, writers
+from reeldrop import encoder, inbox, prompts, share, status, writers
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError, UnfinishedError
 from reeldrop.inbox import Candidate, Inbox, Watch
 from reeldrop.job import DefaultsFile, Job, shown
@@ -36,6 +36,9 @@ SCAN_SHARE = 40
 """After a scan, pause for this many times what it took of the processor, so that it costs at most
 2.5 % of a core; and at least for as long as it took, on a slow share. What has settled meanwhile is
 looked for without a scan, after shorter pauses."""
+
+QUIET_SECONDS = 60.0
+"""Once nothing has changed for so long, the inbox is looked through less often."""
 
 _Rank = tuple[int, float, str]
 
@@ -58,10 +61,14 @@ class Intake:
         scan_seconds: float,
         retry_seconds: float,
         wake: Callable[[], None],
+        idle_scan_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
         self._inbox = folder
+        self._idle_scan_seconds = max(scan_seconds, idle_scan_seconds)
+        self._quiet_since = -math.inf
+        self._tells_all = share.tells_all(folder.folder)
         self._spool = spool
         self._rules = rules
         self._model = model
@@ -78,6 +85,7 @@ class Intake:
         self._held_until = 0.0
         self._watch = self._make_watch()
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
+        self._oldest: float | None = None
         self.problem = ""
         self.scanned = False
 
@@ -122,12 +130,15 @@ class Intake:
         began = time.thread_time()
         if is_due:
             self._woken = False
-            self._next_scan = now + self._scan_seconds
+            self._next_scan = now + self._pause(now)
             try:
-                self._inbox.scan(now)
+                if self._inbox.scan(now) or not self.scanned:
+                    self._quiet_since = now
+                    self._next_scan = now + self._scan_seconds
                 self.scanned = True
                 self._note("")
             except OSError as error:
+                self._next_scan = now + self._scan_seconds
                 self._note(f"the inbox can't be read: {error.strerror}")
         self._sort(now)
         settles = self._inbox.seconds_to_settle(now)
@@ -143,6 +154,15 @@ class Intake:
         if self._watch is not None and not self._watch.is_alive():
             _log.warning("events_ended", remedy="the inbox is scanned by the clock")
             self._watch = None
+
+    def _pause(self, now: float) -> float:
+        """Return how long not to look without being told to: longer where nothing happens.
+
+        Only where events tell of everything; else a file would be found late.
+        """
+        is_told = self._watch is not None and self._tells_all
+        is_quiet = now - self._quiet_since >= QUIET_SECONDS
+        return self._idle_scan_seconds if is_told and is_quiet else self._scan_seconds
 
     def _sort(self, now: float) -> None:
         """See what has settled. That needs no scan: a file is looked at again when it is taken."""
@@ -331,7 +351,14 @@ class Intake:
         """Return the first files that are not claimed yet, with the reasons, and their number."""
         if self._listed is None:
             self._listed = self._list(now)
+            self._oldest = self._inbox.oldest()
         return self._listed
+
+    def waiting_seconds(self, now: float) -> int:
+        """Return for how long the file has been there that has waited longest."""
+        if self._oldest is None:
+            return 0
+        return max(0, int(now - self._oldest))
 
     def _list(self, now: float) -> tuple[tuple[Waiting, ...], int]:
         queued = (c for _, c in heapq.nsmallest(status.MAX_WAITING, self._queue))

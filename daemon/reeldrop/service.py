@@ -226,6 +226,7 @@ class Service:
             self._config.scan_seconds,
             self._config.retry_seconds,
             lambda: self._events.put(Wake()),
+            self._config.idle_scan_seconds,
         )
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -556,6 +557,7 @@ class Service:
             rendering=self._progress(now),
             waiting=(*begun, *waiting)[: status.MAX_WAITING],
             waiting_count=len(begun) + count,
+            waiting_seconds=self._intake.waiting_seconds(now),
             readings=self._settings.readings,
             refused=self._settings.refused,
         )

@@ -47,8 +47,9 @@ class Status:
     """One moment of the daemon.
 
     `state` is loading, idle, rendering, stopping, stopped, NOT_RUNNING or what keeps it from
-    working; `waiting` names the first MAX_WAITING of `waiting_count` prompt files. config.yaml
-    was read again `readings` times; what was wrong with it the last time is in `refused`.
+    working; `waiting` names the first MAX_WAITING of `waiting_count` prompt files,
+    of which one has been in the inbox for `waiting_seconds`, and none for longer. config.yaml was
+    read again `readings` times; what was wrong with it the last time is in `refused`.
     """
 
     pid: int
@@ -58,6 +59,7 @@ class Status:
     rendering: Rendering | None = None
     waiting: tuple[Waiting, ...] = ()
     waiting_count: int = 0
+    waiting_seconds: int = 0
     readings: int = 0
     refused: str = ""
 

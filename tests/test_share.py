@@ -1,0 +1,83 @@
+"""share: what a folder's file system can do is tried, and said in plain words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from reeldrop import inbox, share
+from reeldrop.share import Finding
+
+
+def measured(folder: Path) -> dict[str, Finding]:
+    """Return what is found out about a folder."""
+    return {found.what: found for found in share.measure(folder, 5.0)}
+
+
+def test_a_good_folder(tmp_path: Path) -> None:
+    """Each thing is tried, is well, and leaves nothing behind."""
+    found = measured(tmp_path)
+    assert ["events", "renames", "times", "clock", "deletion"] == list(found)
+    assert [] == [f for f in found.values() if not f.ok and f.what != "events"]
+    assert found["events"].ok == share.tells_all(tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_the_file_system_is_told_by_the_nearest_mount() -> None:
+    """A folder is on what is mounted nearest above it."""
+    assert "proc" == share.file_system(Path("/proc/self"))
+    assert not share.tells_all(Path("/proc"))
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p", ""])
+def test_a_share_is_said_to_be_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events of what this machine does come on any share, and say nothing of the others."""
+    monkeypatch.setattr(share, "file_system", lambda _folder: kind)
+    found = measured(tmp_path)["events"]
+    assert not found.ok
+    assert "not of what others do: for those new files are found by looking every 5 s" in found.text
+
+
+def test_no_events_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that can't be watched is looked at by the clock."""
+
+    def none(*_: object) -> inbox.Watch:
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr(share, "Watch", none)
+    assert "tells of no changes: new files are found" in measured(tmp_path)["events"].text
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [(1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "milliseconds"),
+     (10**9, "whole seconds"), (2 * 10**9, "two seconds or worse")],
+)  # fmt: skip
+def test_how_finely_times_are_kept(
+    step: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems cut times off: FAT at two seconds, some servers at one."""
+    before = os.utime
+    monkeypatch.setattr(
+        os, "utime", lambda path, ns: before(path, ns=tuple(t // step * step for t in ns))
+    )
+    assert text in measured(tmp_path)["times"].text
+
+
+@pytest.mark.parametrize(("off", "text"), [(100, "100 s ahead"), (-4000, "4000 s behind")])
+def test_a_clock_that_is_wrong(
+    off: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said by how much, and that nothing here goes by it."""
+    now = share.time.time
+    monkeypatch.setattr(share.time, "time", lambda: now() - off)
+    assert text in measured(tmp_path)["clock"].text
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:
+    """That is an error, which `reeldrop check` shows as one."""
+    with pytest.raises(OSError, match="No such file"):
+        measured(tmp_path / "nowhere")

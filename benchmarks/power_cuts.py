@@ -187,14 +187,14 @@ class Road:
     def _render(self, batch: Batch) -> None:
         opened, [prompt] = self._jobs[batch.job_id], batch.prompts
         if prompt.prompt == IMPOSSIBLE:
-            self._jobs.failed(batch.job_id, prompt, Unrenderable("it can't be"))
+            self._jobs.prompt_failed(batch.job_id, prompt, Unrenderable("it can't be"))
             return
 
         def encode(path: Path, format: str, _settings: str) -> None:
             path.write_bytes(content(video_name(prompt.prompt), f".{format}"))
 
         self._jobs.rendered(batch.job_id, RENDERED)
-        begun = opened.begun.get(prompt.number)
+        begun = opened.reserved.get(prompt.number)
         video = self._results.publish(opened.job, prompt, RENDERED, encode, begun)
         self.tell("published", video.sidecar.stem, digest(video.sidecar))
         self._jobs.published(video)

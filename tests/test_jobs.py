@@ -122,7 +122,7 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
     place.open.open(job, prompts(3))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.open.failed(job.id, batch.prompts[0], OSError(number, "trouble"))
+    place.open.prompt_failed(job.id, batch.prompts[0], OSError(number, "trouble"))
     assert 1 == len(place.open), "the other prompt of the batch is still being encoded"
     place.publish(batch, 1)
     assert (0, 1, True) == (len(place.open), place.open.postponed(), place.open.is_held_up())
@@ -144,7 +144,7 @@ def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
     place.open.open(job, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.open.failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
+    place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
     assert (0, 0, False) == (len(place.open), place.open.postponed(), place.open.is_held_up())
     assert "too long" in (place.root / "results/_failed/a.txt.error.txt").read_text()
 
@@ -213,14 +213,14 @@ def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exce
     place.open.open(other, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.open.failed(job.id, batch.prompts[0], hiccup)
+    place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
     after = place.open.next_batch(NOW)
     assert after is not None
     assert other.id == after.job_id
     (due,) = place.open.due()
     assert place.open.next_batch(due - 1) is None
     assert batch == place.open.next_batch(due)
-    place.open.failed(job.id, batch.prompts[0], hiccup)
+    place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
     assert "a hiccup" in (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert [] == place.open.due()
 
@@ -231,9 +231,9 @@ def test_what_rests_is_not_in_hand(place: Place) -> None:
     place.open.open(job, prompts(2))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.open.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    place.open.prompt_failed(job.id, batch.prompts[0], RenderError("a hiccup"))
     assert [[2]] == attempts(job)
-    place.open.failed(job.id, batch.prompts[1], RenderError("a hiccup"))
+    place.open.prompt_failed(job.id, batch.prompts[1], RenderError("a hiccup"))
     assert [] == attempts(job)
 
 
@@ -260,7 +260,7 @@ def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
     place.open.open(job, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.open.failed(job.id, batch.prompts[0], Unrenderable("too large"))
+    place.open.prompt_failed(job.id, batch.prompts[0], Unrenderable("too large"))
     assert (0, 1) == (len(place.open), place.open.outcome.failed_jobs)
 
 
@@ -319,7 +319,7 @@ def test_cancelling_fails_what_waits(place: Place) -> None:
     assert {job.id} == place.open.cancel_asked()
     assert place.open.next_batch(NOW) is None
     for prompt in batch.prompts:
-        place.open.failed(job.id, prompt, RenderCancelled("cancelled"))
+        place.open.prompt_failed(job.id, prompt, RenderCancelled("cancelled"))
     assert 0 == len(place.open)
     assert (place.root / "results/_failed/a.txt").exists()
 
@@ -368,7 +368,7 @@ def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
     job = place.claim("a.txt")
     place.open.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
     expected = [("a.txt", "begun; [Errno 28] No space left on device")]
-    assert expected == [(w.prompt_file, w.reason) for w in place.open.begun()]
+    assert expected == [(w.prompt_file, w.reason) for w in place.open.waiting()]
     assert "No space left" in place.open.trouble()
 
 

@@ -295,7 +295,7 @@ def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> Non
         encode(path, format, settings)
         assert durable.is_temporary(path.name)
         seen.append((format, [n for n in listed(path.parent) if not durable.is_temporary(n)]))
-        (begun,) = place.begun(a_job()).values()
+        (begun,) = place.reserved(a_job()).values()
         assert not results.is_published(begun)
 
     publish(place, a_job(), prompt, encode=look)
@@ -336,7 +336,7 @@ def test_a_name_that_is_taken_while_the_video_is_encoded_is_not_replaced(
     assert "a_bird-2.yaml" == video.sidecar.name
     ours = [f"a_bird-2.{suffix}" for suffix in ("gif", "jpg", "mp4", "yaml")]
     assert sorted([name, *ours]) == listed(theirs.parent)
-    assert {1: video} == place.begun(a_job())
+    assert {1: video} == place.reserved(a_job())
 
 
 def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, 
         publish(place, a_job(), prompt, killed, failing_at(at))
     folder = place.folder_for(a_job().source)
     assert not any(durable.is_temporary(name) for name in listed(folder))
-    begun = place.begun(a_job())
+    begun = place.reserved(a_job())
     assert [1] == list(begun)
     assert not results.is_published(begun[1])
     video = publish(place, a_job(), prompt, earlier=begun[1])
@@ -427,10 +427,10 @@ def test_a_video_is_published_when_all_its_files_are_there(tmp_path: Path, missi
     assert not results.is_published(video)
 
 
-def test_begun_finds_the_videos_of_one_job(tmp_path: Path) -> None:
+def test_reserved_finds_the_videos_of_one_job(tmp_path: Path) -> None:
     """Only sidecars of this very job count; prompt files and strangers' YAML are passed over."""
     place, job = Results(tmp_path), a_job()
-    assert {} == place.begun(job)
+    assert {} == place.reserved(job)
     first = publish(place, job, a_prompt("one", 1, ("webm",)))
     third = publish(place, job, a_prompt("three", 3, ("mp4", "gif")))
     publish(place, a_job("20261124-2"), a_prompt("other", 2))
@@ -443,7 +443,7 @@ def test_begun_finds_the_videos_of_one_job(tmp_path: Path) -> None:
     (folder / "bytes.yaml").write_bytes(b"20261124-1 \xff")
     (folder / "dir.yaml").mkdir()
     (folder / "dangling.yaml").symlink_to("20261124-1")
-    assert {1: first, 3: third} == place.begun(job)
+    assert {1: first, 3: third} == place.reserved(job)
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_a_sidecar_that_somebody_has_spoilt_is_nobodys(
     spoilt = video.sidecar.read_text(encoding="utf-8").replace(was, is_now)
     assert is_now in spoilt
     video.sidecar.write_text(spoilt, encoding="utf-8")
-    assert {} == place.begun(job)
+    assert {} == place.reserved(job)
     place.clean(job)
     assert spoilt == video.sidecar.read_text(encoding="utf-8")
 

@@ -202,7 +202,7 @@ def test_attempts_that_cannot_be_read_do_not_count(
     again, blamed = folders.open().unfinished()
     assert job == again
     assert ["Killed"] == [attempt.ending for attempt in blamed.attempts]
-    assert folders.open().is_begun(job), "its videos have to be looked for"
+    assert folders.open().was_in_hand(job), "its videos have to be looked for"
 
 
 RECORDS = [

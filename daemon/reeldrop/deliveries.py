@@ -42,7 +42,7 @@ class Deliveries:
 
     def is_order(self, job: Job) -> bool:
         """Tell whether a job asks for something. One that does not has ended."""
-        if self._spool.is_begun(job) or job.is_damaged:
+        if self._spool.was_in_hand(job) or job.is_damaged:
             return True
         twin = self._twin(job)
         if twin is not None:

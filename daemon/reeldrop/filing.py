@@ -52,7 +52,7 @@ class Filing:
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with what is wrong."""
         advice = _advice(shown(job.source), error)
-        if self._spool.is_begun(job):
+        if self._spool.was_in_hand(job):
             self._results.clean(job)
             advice = self._published_already(job) + advice
         at = self._spool.fail(job, spool.error_text(job.source, job.id, error, advice))
@@ -66,8 +66,8 @@ class Filing:
 
     def _published_already(self, job: Job) -> str:
         """Return a warning where a file as a whole is set aside though it has videos."""
-        begun = self._results.begun(job)
-        numbers = sorted(n for n, video in begun.items() if results.is_published(video))
+        reserved = self._results.reserved(job)
+        numbers = sorted(n for n, video in reserved.items() if results.is_published(video))
         if not numbers:
             return ""
         which = ", ".join(map(str, numbers))

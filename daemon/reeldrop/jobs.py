@@ -54,16 +54,17 @@ class Limits:
 class OpenJob:
     """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
 
-    `count` is how many videos were asked for, `begun` those that an earlier attempt has reserved
-    names for. `resting` are batches that failed, with the time at which to try them again, and
-    `tries` says how often each prompt has failed. `trouble` keeps the job from being ended now.
+    `count` is how many videos were asked for, `reserved` those that an earlier attempt has
+    reserved names for. `resting` are batches that failed, with the time at which to try them
+    again, and `tries` says how often each prompt has failed. `trouble` keeps the job from being
+    ended now.
     """
 
     job: Job
     count: int
     waiting: deque[Batch]
-    begun: Mapping[int, Video]
-    began: float
+    reserved: Mapping[int, Video]
+    opened_at: float
     videos: int
     is_resumed: bool
     is_recorded: bool = False
@@ -124,16 +125,18 @@ class OpenJobs:
         first one, the others are rendered one at a time, to find the one that is to blame.
         """
         try:
-            is_resumed = self._spool.is_begun(job)
-            begun = self._results.begun(job) if is_resumed else {}
-            published = {number for number, video in begun.items() if results.is_published(video)}
+            is_resumed = self._spool.was_in_hand(job)
+            reserved = self._results.reserved(job) if is_resumed else {}
+            published = {
+                number for number, video in reserved.items() if results.is_published(video)
+            }
             log.open_job_file(job.id, self._spool.log_file(job))
         except OSError as error:
             self.postpone(job, error)
             return
         left = [prompt for prompt in prompts if prompt.number not in published]
         opened = OpenJob(
-            job, len(prompts), deque(), begun, time.monotonic(), len(published), is_resumed
+            job, len(prompts), deque(), reserved, time.monotonic(), len(published), is_resumed
         )
         self._open[job.id] = opened
         crashes = Counter(number for attempt in job.attempts for number in attempt.numbers)
@@ -194,7 +197,7 @@ class OpenJobs:
         try:
             self._spool.begin_attempt(opened.job, sorted(in_hand))
         except OSError as error:
-            self._in_trouble(opened, error)
+            self._leave_for_now(opened, error)
             return False
         opened.is_recorded = True
         opened.in_hand = in_hand
@@ -226,12 +229,12 @@ class OpenJobs:
         _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
         self._close_if_through(opened)
 
-    def failed(self, job_id: str, prompt: Prompt, error: Exception) -> None:
+    def prompt_failed(self, job_id: str, prompt: Prompt, error: Exception) -> None:
         """Note that a prompt has no video; try it again, or end its job if it was the last."""
         opened = self._open[job_id]
         opened.in_hand.discard(prompt.number)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # the prompt is not to blame
-            self._in_trouble(opened, error)
+            self._leave_for_now(opened, error)
             return
         opened.tries[prompt.number] += 1
         what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
@@ -251,7 +254,7 @@ class OpenJobs:
         few = opened.tries[prompt.number] < self.limits.max_attempts
         return may_pass and few and opened.trouble is None
 
-    def _in_trouble(self, opened: OpenJob, error: OSError) -> None:
+    def _leave_for_now(self, opened: OpenJob, error: OSError) -> None:
         """Give a job back to the spool once nothing of it is in hand any more."""
         opened.trouble = error
         opened.waiting.clear()
@@ -269,7 +272,7 @@ class OpenJobs:
                 opened.in_hand.add(prompt.number)
             for prompt in (prompt for batch in left for prompt in batch.prompts):
                 error = RenderCancelled("it was cancelled on request")
-                self.failed(opened.job.id, prompt, error)
+                self.prompt_failed(opened.job.id, prompt, error)
         return {opened.job.id for opened in asked}
 
     def put_down(self) -> None:
@@ -303,7 +306,7 @@ class OpenJobs:
         """Return why nothing new should be begun; empty if something may."""
         return self._disk_trouble if self._retry_at else ""
 
-    def begun(self) -> list[Waiting]:
+    def waiting(self) -> list[Waiting]:
         """Return the jobs of the spool that are not open: they were begun, and go on later."""
         with contextlib.suppress(OSError):
             return [
@@ -379,7 +382,7 @@ def _log_end(opened: OpenJob) -> None:
         failed=len(opened.failures),
         outcome=_outcome(opened),
         attempts=len(opened.job.attempts) + opened.is_recorded,
-        seconds=round(time.monotonic() - opened.began, 3),
+        seconds=round(time.monotonic() - opened.opened_at, 3),
         peak_memory_mib=opened.peak_memory_mib,
     )
 

@@ -31,16 +31,16 @@ class Results:
         parts = [folder_name(part) for part in source.parent.parts]
         return self.folder.joinpath(*parts, folder_name(source.stem))
 
-    def begun(self, job: Job) -> dict[int, Video]:
-        """Return the videos that a job has begun to publish, by their number.
+    def reserved(self, job: Job) -> dict[int, Video]:
+        """Return the videos that a job has reserved names for, by their number.
 
         They have a sidecar; whether the rest is there, too, `is_published` tells.
         """
         videos = {}
         for sidecar in sorted(self.folder_for(job.source).glob(f"*{SIDECAR_SUFFIX}")):
-            begun = _read_sidecar(sidecar, job)
-            if begun is not None:
-                number, formats = begun
+            read = _read_sidecar(sidecar, job)
+            if read is not None:
+                number, formats = read
                 videos[number] = self._video(job, sidecar, number, formats)
         return videos
 
@@ -78,7 +78,7 @@ class Results:
                 _remove(unfinished, *reversed(published))
                 return self.publish(job, prompt, rendered, encode)
             except BaseException:
-                with contextlib.suppress(OSError):  # what is left is found by `begun`
+                with contextlib.suppress(OSError):  # what is left is found by `reserved`
                     _remove(unfinished, *reversed(published if earlier is None else []))
                 raise
             published.append(path)
@@ -104,7 +104,7 @@ class Results:
 
     def clean(self, job: Job) -> None:
         """Remove what is not a whole video, when nothing of the job will be rendered any more."""
-        for video in self.begun(job).values():
+        for video in self.reserved(job).values():
             if not is_published(video):
                 _remove(*video.files, video.poster, video.sidecar)
         durable.remove_temporaries(self.folder_for(job.source), job.id)

@@ -329,7 +329,7 @@ class Service:
                 self._jobs.published(event.video)
             case VideoFailed():
                 self._publisher.is_through(event)
-                self._jobs.failed(event.job_id, event.prompt, event.error)
+                self._jobs.prompt_failed(event.job_id, event.prompt, event.error)
 
     def _stop(self, event: Stop) -> None:
         _log.info("stopping", signal=event.signal_name)
@@ -398,7 +398,7 @@ class Service:
         for prompt, frames, rendered in answers:
             self._jobs.rendered(event.batch.job_id, rendered)
             opened = self._jobs[event.batch.job_id]
-            earlier = opened.begun.get(prompt.number)
+            earlier = opened.reserved.get(prompt.number)
             self._publisher.publish(opened.job, prompt, frames, rendered, earlier)
 
     def _batch_failed(self, event: BatchFailed) -> None:
@@ -412,7 +412,7 @@ class Service:
             self._jobs.render_alone(event.batch)  # to find the one that is to blame
             return
         for prompt in event.batch.prompts:
-            self._jobs.failed(event.batch.job_id, prompt, event.error)
+            self._jobs.prompt_failed(event.batch.job_id, prompt, event.error)
 
     # The road of one prompt file
 
@@ -518,7 +518,7 @@ class Service:
     def _open(self, job: Job) -> None:
         """Read a claimed file, so that its prompts wait for the renderer."""
         try:
-            if self._spool.is_cancelled(job) and not self._spool.is_begun(job):
+            if self._spool.is_cancelled(job) and not self._spool.was_in_hand(job):
                 self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
                 return
             if not self._jobs.is_order(job):
@@ -547,7 +547,7 @@ class Service:
         if not (state or is_due or self._is_report_due(now)):
             return
         self._status_written = now
-        begun = self._jobs.begun()
+        begun = self._jobs.waiting()
         waiting, count = self._intake.waiting(now)
         current = Status(
             pid=os.getpid(),

@@ -212,7 +212,7 @@ class Spool:
                 if other is not None and other.source == source:
                     yield other
 
-    def is_begun(self, job: Job) -> bool:
+    def was_in_hand(self, job: Job) -> bool:
         """Tell whether anything of a job has ever been in hand; false spares many a look."""
         try:
             (job.folder / _ATTEMPTS).stat()

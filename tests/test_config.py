@@ -117,7 +117,7 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("scan_seconds: 0\n" + MODELS, 1, "scan_seconds", "greater than 0, not 0", ""),
         ("scan_seconds: .inf\n" + MODELS, 1, "scan_seconds", "3600", ""),
         ("scan_seconds: .nan\n" + MODELS, 1, "scan_seconds", "not nan", ""),
-        ("ignore: '*.old'\n" + MODELS, 1, "ignore", "a list", ""),
+        ("ignore: '*.old'\n" + MODELS, 1, "ignore", "list, not", ""),
         ("ignore: [a, '*']\n" + MODELS, 1, "ignore.1", "such as '*.draft.txt'", ""),
         ("ignore: ['']\n" + MODELS, 1, "ignore.0", "such as '*.draft.txt'", ""),
         ("ignore: [5]\n" + MODELS, 1, "ignore.0", "such as '*.draft.txt'", ""),

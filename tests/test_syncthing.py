@@ -1,0 +1,192 @@
+"""Prompt files that come and videos that go by real Syncthing, between two nodes on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import real_syncthing
+from conftest import Daemon, Site, await_that, make_site
+from real_syncthing import Node
+
+SLOW = "prompt: {}\nnum_inference_steps: 1000\npriority: 10\n"
+MANY = 200
+
+
+@dataclass
+class Pair:
+    """A daemon whose inbox and results are shared with the node of somebody far away."""
+
+    site: Site
+    daemon: Daemon
+    here: Node
+    there: Node
+    inbox: Path
+    results: Path
+
+    def put(self, name: str, content: str) -> Path:
+        """Put a prompt file into the inbox of the far node, whole at once."""
+        path = self.inbox / name
+        unfinished = self.inbox / f".{name}.new"
+        unfinished.write_text(content)
+        unfinished.rename(path)
+        return path
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.site.spool / "status.json").read_text())
+        return found
+
+    def is_rendering(self, name: str) -> bool:
+        now = self.status()["rendering"]
+        return now is not None and now["prompt_file"] == name and now["step"] > 0
+
+    def is_waiting(self, name: str) -> bool:
+        return name in [waiting["prompt_file"] for waiting in self.status()["waiting"]]
+
+    def cancel(self, name: str) -> None:
+        """Cancel what is being rendered, so that it need not be waited for."""
+        self.site.command("cancel", name)
+        await_that(lambda: not self.is_rendering(name), f"the end of {name}")
+
+    def events(self, event: str, name: str) -> list[dict[str, Any]]:
+        return [e for e in self.daemon.events(event) if e.get("prompt_file") == name]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Pair]:
+    """A daemon and two nodes, connected: the inbox goes one way, and the results the other."""
+    if not real_syncthing.is_there():
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end("there is no syncthing on this machine")
+    folder = tmp_path_factory.mktemp("pair")
+    site = make_site(folder / "site", tiny_pipeline)
+    site.configure("settle_seconds: 0.5")
+    far = {"inbox": folder / "far" / "inbox", "results": folder / "far" / "results"}
+    here = Node(
+        folder / "here",
+        {"inbox": site.inbox, "results": site.results},
+        {"inbox": "sendreceive", "results": "sendonly"},
+    )
+    there = Node(folder / "there", far, {"inbox": "sendreceive", "results": "receiveonly"})
+    with real_syncthing.connected(here, there):
+        daemon = Daemon(site)
+        try:
+            daemon.wait_for("ready")
+            yield Pair(site, daemon, here, there, far["inbox"], far["results"])
+        finally:
+            daemon.process.kill()
+            daemon.process.wait()
+
+
+def test_a_prompt_file_goes_and_a_video_comes_back(pair: Pair) -> None:
+    """It leaves the inbox on both sides, and lies beside its video on both."""
+    path = pair.put("horse.txt", "a horse\n")
+    before = path.stat().st_mtime_ns
+    await_that((pair.results / "horse" / "horse.txt").exists, "the prompt file")
+    await_that((pair.results / "horse" / "a_horse.mp4").exists, "the video")
+    await_that(lambda: not path.exists(), "the inbox to be empty")
+    there, here = (folder / "horse" for folder in (pair.results, pair.site.results))
+    assert (here / "a_horse.mp4").read_bytes() == (there / "a_horse.mp4").read_bytes()
+    assert before == (here / "horse.txt").stat().st_mtime_ns
+
+
+def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:
+    """What waits is rendered as it is in the end; what is being rendered, both as it was and is."""
+    pair.put("slow.yaml", SLOW.format("slow"))
+    await_that(lambda: pair.is_rendering("slow.yaml"), "the slow one")
+    pair.put("queued.txt", "before\n")
+    await_that(lambda: pair.is_waiting("queued.txt"), "the other in the queue")
+    pair.put("queued.txt", "after\n")
+    edited = pair.put("slow.yaml", "prompt: quick\n")
+    await_that(lambda: pair.site.inbox.joinpath("slow.yaml").exists(), "the edit")
+    await_that(lambda: "after" in pair.site.inbox.joinpath("queued.txt").read_text(), "the edit")
+    pair.cancel("slow.yaml")
+    await_that((pair.results / "queued" / "after.mp4").exists, "the edited one")
+    await_that((pair.results / "slow" / "quick.mp4").exists, "the edited slow one")
+    await_that((pair.results / "_failed" / "slow.yaml").exists, "the cancelled slow one")
+    assert not (pair.site.results / "queued" / "before.mp4").exists()
+    await_that(lambda: not edited.exists(), "the inbox to be empty")
+
+
+def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
+    """Who deletes a prompt file far away has cancelled it."""
+    pair.put("busy.yaml", SLOW.format("busy"))
+    await_that(lambda: pair.is_rendering("busy.yaml"), "the slow one")
+    path = pair.put("gone.txt", "never\n")
+    await_that(lambda: pair.is_waiting("gone.txt"), "the other in the queue")
+    path.unlink()
+    await_that(lambda: not pair.is_waiting("gone.txt"), "the deletion")
+    pair.cancel("busy.yaml")
+    pair.put("next.txt", "next\n")
+    await_that((pair.results / "next" / "next.mp4").exists, "the one after it")
+    assert [] == pair.events("job_started", "gone.txt")
+
+
+def test_a_conflict_is_rendered_on_both_sides(pair: Pair) -> None:
+    """Two people change one file while they are apart: each gets a video, and the copy is named."""
+    pair.put("busy2.yaml", SLOW.format("busy"))
+    await_that(lambda: pair.is_rendering("busy2.yaml"), "the slow one")
+    pair.put("both.txt", "at first\n")
+    await_that(lambda: pair.is_waiting("both.txt"), "the file on both sides")
+    await_that(lambda: pair.here.knows_all("inbox", pair.there), "both to know of it")
+    pair.there.ask(f"system/pause?device={pair.here.id}", post=True)
+    pair.put("both.txt", "far away\n")
+    (pair.site.inbox / "both.txt").write_text("near by\n")
+    for node in (pair.here, pair.there):
+        node.ask("db/scan?folder=inbox", post=True)
+    pair.there.ask(f"system/resume?device={pair.here.id}", post=True)
+
+    def copies() -> list[str]:
+        return [path.name for path in pair.site.inbox.glob("both.sync-conflict-*.txt")]
+
+    await_that(copies, "the conflict copy")
+    (copy,) = copies()
+    pair.cancel("busy2.yaml")
+    videos = [
+        pair.results / folder / f"{what}.mp4"
+        for folder in ("both", copy.removesuffix(".txt"))
+        for what in ("near_by", "far_away")
+    ]
+    await_that(lambda: sum(video.exists() for video in videos) == 2, "a video for each")
+    (event,) = pair.events("conflict_copy", copy)
+    assert "Syncthing" == event["made_by"]
+
+
+def test_many_files_at_once_while_the_node_is_stopped_in_the_middle(pair: Pair) -> None:
+    """Each is rendered once, whatever Syncthing was doing; all come back when it runs again."""
+    for number in range(MANY):
+        text = f"prompt: a {number}\nnum_inference_steps: 1\nnum_frames: 2\nformat: gif\n"
+        pair.put(f"m{number:03}.yaml", text)
+    await_that(lambda: len(list(pair.site.results.glob("m*/*.gif"))) >= 10, "the first of them")
+    pair.here.stop()
+    pair.here.start()
+
+    def back() -> int:
+        return len(list(pair.results.glob("m*/m*.yaml")))
+
+    await_that(lambda: back() == MANY, "the last of them")
+    await_that(lambda: len(list(pair.results.glob("m*/*.gif"))) == MANY, "every video")
+    await_that(lambda: not list(pair.inbox.glob("m*")), "the inbox to be empty")
+    assert MANY == len(list(pair.site.results.glob("m*/*.gif")))
+    started = [e["prompt_file"] for e in pair.daemon.events("job_started")]
+    assert MANY == len([name for name in started if name.startswith("m")])
+    assert [] == list(pair.results.rglob("*reeldrop-*"))
+
+
+def test_no_temporary_file_was_ever_sent(pair: Pair) -> None:
+    """Syncthing passes over what we have not finished, and we over what it has not."""
+    known = json.dumps(pair.there.ask("db/browse?folder=results"))
+    assert "a_horse.mp4" in known
+    assert "reeldrop-" not in known
+
+
+@pytest.fixture(autouse=True)
+def _ends_well(pair: Pair) -> Iterator[None]:
+    """No test may have ended the daemon."""
+    yield
+    assert pair.daemon.process.poll() is None

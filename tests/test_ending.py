@@ -117,3 +117,13 @@ def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
     assert before + 2 <= ending.mebibytes_moved() <= before + 6
     done.set()
     reader.join()
+
+
+def test_the_stacks_are_below_the_reason(tmp_path: Path) -> None:
+    """Who had time to tell where its threads were is read in full; others have left none."""
+    path = tmp_path / "ending"
+    assert "" == ending.stacks(path)
+    path.write_text("")
+    assert "" == ending.stacks(path)
+    path.write_text('Fatal Python error: Aborted\n\nThread 0x1:\n  File "a.py", line 1 in b\n')
+    assert 'Thread 0x1:\n  File "a.py", line 1 in b' == ending.stacks(path)

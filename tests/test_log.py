@@ -268,6 +268,10 @@ def test_a_traceback_is_below_the_line(receiver: Receiver) -> None:
     first, *trace = entry["MESSAGE"].splitlines()
     assert "unexpected error: job_id=j1" == first
     assert "ValueError: no" == trace[-1]
+    structlog.get_logger().error("previous_process_ended", reason="Aborted", stacks="Thread 1:\n a")
+    assert "previous process ended: reason=Aborted\nThread 1:\n a" == receiver.entry()["MESSAGE"]
+    structlog.get_logger().error("previous_process_ended", reason="Aborted", stacks="")
+    assert "previous process ended: reason=Aborted" == receiver.entry()["MESSAGE"]
 
 
 def test_a_jobs_file_is_the_same_under_the_journal(

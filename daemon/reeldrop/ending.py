@@ -112,6 +112,15 @@ def how_it_ended(path: Path) -> str:
     return lines[0].removeprefix(_FATAL)
 
 
+def stacks(path: Path) -> str:
+    """Return where the threads of that process were, if it could still tell; else nothing."""
+    try:
+        _, _, found = path.read_text(errors="replace").partition("\n")
+    except OSError:
+        return ""
+    return found.strip()
+
+
 def end_stalled(path: Path, reason: str) -> NoReturn:
     """End the process at once, with the stacks of all its threads on stderr.
 

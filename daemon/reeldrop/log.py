@@ -25,7 +25,8 @@ IDENTIFIER = "reeldrop"
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _THE_JOURNALS_OWN = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"}
-_NOT_IN_WORDS = {"event", "level", "timestamp", "exception"}
+_BELOW = ("exception", "stacks")
+_NOT_IN_LINE = {"event", "level", "timestamp", *_BELOW}
 
 _job_files: dict[str, IO[str]] = {}
 
@@ -95,13 +96,13 @@ def _into_job_file(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _in_words(event: EventDict) -> str:
-    """Return an event as a line for people, with the traceback below it if there is one."""
+    """Return an event as a line for people, with a traceback below it if there is one."""
     details = " ".join(
-        f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_WORDS
+        f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_LINE
     )
     line = str(event["event"]).replace("_", " ")
-    trace = [str(event["exception"])] if "exception" in event else []
-    return "\n".join([f"{line}: {details}" if details else line, *trace])
+    traces = [str(event[key]) for key in _BELOW if event.get(key)]
+    return "\n".join([f"{line}: {details}" if details else line, *traces])
 
 
 def _fields(event: EventDict, priority: int, words: str) -> Iterator[tuple[str, str]]:

@@ -154,7 +154,7 @@ class Service:
         trace = self._config.spool / ending.FILE_NAME
         with self._spool.lock(self._waits_for_the_spool):
             self._spool.prepare()
-            self._look_back(ending.how_it_ended(trace))
+            self._look_back(ending.how_it_ended(trace), ending.stacks(trace))
             with ending.traced(trace):
                 self._work()
         if self._drain and self._room.shortage:
@@ -174,10 +174,10 @@ class Service:
             self._notifier.be_patient(PATIENCE_SECONDS)
         return self._notifier.is_heard
 
-    def _look_back(self, end: str) -> None:
+    def _look_back(self, end: str, stacks: str) -> None:
         """Blame the end of the process before this one on what it had in hand."""
         if end:
-            _log.error("previous_process_ended", reason=end)
+            _log.error("previous_process_ended", reason=end, stacks=stacks)
         self._spool.note_ending(end)
 
     def _work(self) -> None:

@@ -13,6 +13,7 @@ NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
 # Where the service is. The units say $(APP), too; units, command and all else go below prefix.
 APP := /opt/reeldrop
+DOCS := docs/operations.md docs/commands.md docs/prompt-files.md
 prefix ?= /usr/local
 DESTDIR ?=
 lib := $(DESTDIR)$(prefix)/lib
@@ -74,9 +75,13 @@ endef
 install: python
 	@test -n "$(DESTDIR)" -o "$$(id -u)" = 0 || \
 		{ echo 'as root, please; without it: make install-user' >&2; exit 1; }
+	@test -n "$(DESTDIR)" || $(PYTHON) -c 'import sys; base = sys.base_prefix; \
+		sys.exit(base.startswith(("/root/", "/home/", "/tmp/")) and f"the service can see nothing in \
+	homes, and this Python is in {base}: make install PYTHON=/usr/bin/python3, or another")'
 	$(call make_venv,$(APP)/.venv)
 	$(call make_config,$(etc),/srv/reeldrop)
-	install -D -m 644 -t $(DESTDIR)$(APP) docs/operations.md systemd/allow-download.conf
+	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf
+	install -D -m 644 -t $(DESTDIR)$(APP)/docs $(DOCS)
 	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service
 	install -D -m 644 -t $(lib)/sysusers.d systemd/sysusers.d/reeldrop.conf
 	install -D -m 644 -t $(lib)/tmpfiles.d systemd/tmpfiles.d/reeldrop.conf
@@ -85,7 +90,7 @@ install: python
 	test -n "$(DESTDIR)" || systemd-sysusers $(lib)/sysusers.d/reeldrop.conf
 	test -n "$(DESTDIR)" || systemd-tmpfiles --create $(lib)/tmpfiles.d/reeldrop.conf
 	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload
-	@echo 'next: $(APP)/operations.md, "First start"'
+	@echo 'next: $(APP)/docs/operations.md, "First start"'
 
 # Prompt files, videos, config and downloaded models stay where they are.
 uninstall:
@@ -95,9 +100,9 @@ uninstall:
 	rm -f $(lib)/systemd/system/reeldrop.service $(lib)/systemd/system/reeldrop@.service
 	rm -f $(lib)/sysusers.d/reeldrop.conf $(lib)/tmpfiles.d/reeldrop.conf
 	rm -f $(DESTDIR)$(prefix)/bin/reeldrop
-	rm -f $(DESTDIR)$(APP)/operations.md $(DESTDIR)$(APP)/allow-download.conf
+	rm -f $(DESTDIR)$(APP)/allow-download.conf $(addprefix $(DESTDIR)$(APP)/,$(DOCS))
 	rm -rf $(DESTDIR)$(APP)/.venv
-	rmdir --ignore-fail-on-non-empty $(DESTDIR)$(APP)
+	rmdir $(DESTDIR)$(APP)/docs $(DESTDIR)$(APP) 2>/dev/null || true
 	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload
 	@echo 'left as they are: /srv/reeldrop, $(etc), /var/cache/reeldrop, the user reeldrop'
 
@@ -116,7 +121,7 @@ uninstall-user:
 	systemctl --user disable --now reeldrop.service || true
 	rm -f $(user_units)/reeldrop.service $(HOME)/.local/bin/reeldrop
 	rm -rf $(share)/.venv
-	rmdir --ignore-fail-on-non-empty $(share)
+	rmdir $(share) 2>/dev/null || true
 	systemctl --user daemon-reload || true
 	@echo 'left as they are: $(HOME)/reeldrop, $(user_etc)'
 

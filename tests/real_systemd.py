@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-DEADLINE_SECONDS = 90.0
+DEADLINE_SECONDS = 180.0
 
 SYSTEMD = "/lib/systemd/systemd"
 TOOLS = (SYSTEMD, "dbus-daemon", "journalctl", "systemctl", "unshare", "nsenter", "mount", "make")

@@ -21,7 +21,9 @@ SYSTEM_UNITS = ("reeldrop.service", "reeldrop@.service")
 INSTALLED = {
     "etc/reeldrop/config.yaml",
     "opt/reeldrop/allow-download.conf",
-    "opt/reeldrop/operations.md",
+    "opt/reeldrop/docs/commands.md",
+    "opt/reeldrop/docs/operations.md",
+    "opt/reeldrop/docs/prompt-files.md",
     "usr/local/bin/reeldrop",
     "usr/local/lib/systemd/system/reeldrop.service",
     "usr/local/lib/systemd/system/reeldrop@.service",
@@ -119,6 +121,7 @@ def test_what_an_operator_has_is_kept(packaged: Path, tmp_path: Path) -> None:
     make("install", root, **real_systemd.offline_pip(tmp_path / "build"))
     assert "model: bundled\n" == config.read_text()
     make("uninstall", root)
+    make("uninstall", root)
     assert {*own, "etc/reeldrop/config.yaml"} == files(root)
     assert not (root / "opt/reeldrop/.venv").exists()
 
@@ -199,6 +202,13 @@ def test_the_user_and_the_folders_are_made(machine: Machine) -> None:
         assert [int(user[2]), int(user[3])] == [found.st_uid, found.st_gid]
 
 
+def test_a_python_that_the_service_can_not_see_is_refused(machine: Machine) -> None:
+    """One in a home would be found at the first start only, by `203/EXEC`."""
+    machine.path("/home/ann/python").symlink_to(PYTHON)
+    with pytest.raises(AssertionError, match="this Python is in /home/ann/python: make install"):
+        machine.make("install", PYTHONHOME="/home/ann/python")
+
+
 def test_uninstall_keeps_what_people_made(machine: Machine) -> None:
     """The service is stopped and gone; prompt files, videos and config are where they were."""
     for unit in SYSTEM_UNITS:
@@ -234,7 +244,7 @@ def test_a_persons_own_service(machine: Machine) -> None:
     machine.install_for(person, **own)
     folder = machine.path("/home/ann/.config/systemd/user/reeldrop.service.d")
     folder.mkdir()
-    library = f"LD_LIBRARY_PATH={PYTHON}/lib"
+    library = f"LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1"
     (folder / "for-tests.conf").write_text(f"[Service]\nEnvironment={library}\n")
 
     unit = "/home/ann/.config/systemd/user/reeldrop.service"

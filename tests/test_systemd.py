@@ -382,7 +382,7 @@ def test_folders_elsewhere(service: Service) -> None:
 
 def drop_ins_of_the_page(machine: Machine) -> tuple[str, str]:
     """Return the drop-ins that the operator's page shows for folders elsewhere."""
-    page = machine.path("/opt/reeldrop/operations.md").read_text()
+    page = machine.path("/opt/reeldrop/docs/operations.md").read_text()
     (section,) = re.findall(r"## Folders elsewhere\n(.*?)\n## ", page, re.DOTALL)
     first, second = re.findall(r"\n\n((?:    [^\n]*\n)+)", section)
     return textwrap.dedent(first), textwrap.dedent(second)
@@ -393,7 +393,7 @@ def drop_ins_of_the_page(machine: Machine) -> tuple[str, str]:
 
 def test_an_instance_has_a_config_and_folders_of_its_own(machine: Machine) -> None:
     """What the operator's page says of several GPUs, word for word."""
-    page = machine.path("/opt/reeldrop/operations.md").read_text()
+    page = machine.path("/opt/reeldrop/docs/operations.md").read_text()
     script = re.search(r"## Several GPUs.*?\n\n((?:    [^\n]*\n)+)", page, re.DOTALL)
     assert script is not None
     Service(machine).configure()

@@ -58,7 +58,7 @@ def probe(site: Path) -> dict[str, object]:
         "random": attempt(open, "/dev/urandom"),
         "internet": attempt(socket.socket, socket.AF_INET, socket.SOCK_DGRAM),
         "unix": attempt(socket.socket, socket.AF_UNIX, socket.SOCK_DGRAM),
-        "interfaces": interfaces(),
+        "network": os.readlink("/proc/self/ns/net"),
         "offline": os.environ["HF_HUB_OFFLINE"],
         "mount": attempt(call, "mount", b"none", b"/tmp", b"tmpfs", 0, None),
         "unshare": attempt(call, "unshare", _CLONE_NEWUSER),
@@ -71,12 +71,6 @@ def rename_between(source: Path, target: Path) -> None:
     """Rename a file from one folder into another."""
     (source / "probe").write_text("x")
     (source / "probe").rename(target / "probe")
-
-
-def interfaces() -> list[str]:
-    """Return the network interfaces that there are."""
-    lines = Path("/proc/self/net/dev").read_text().splitlines()[2:]
-    return [line.partition(":")[0].strip() for line in lines]
 
 
 if __name__ == "__main__":

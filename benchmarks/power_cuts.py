@@ -162,7 +162,7 @@ class Road:
             while (job := self._next_job()) is not None:
                 self._work(job)
                 if self._jobs.postponed():
-                    sys.exit("the disk is in trouble")
+                    sys.exit(f"the disk is in trouble: {self._jobs.waiting()}")
                 self.tell("ended", job.source.name)
 
     def _next_job(self) -> Job | None:

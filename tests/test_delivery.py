@@ -36,6 +36,7 @@ class Place:
 
     folder: Path
     patient: bool = True
+    idle: float = SCAN  # events come in real time, and nothing else here does
     now: float = 1000.0
     taken: list[Job] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Place:
         self.spool.prepare()
         box = Inbox(self.inbox, prompts.SUFFIXES, SETTLE, prompts.DEFAULTS_NAME, self.patient)
         self.intake = Intake(
-            box, self.spool, RULES, "tiny", SCAN, 1.0, lambda: None, 60.0, lambda: self.now
+            box, self.spool, RULES, "tiny", SCAN, 1.0, lambda: None, self.idle, lambda: self.now
         )
 
     def drop(self, name: str, content: str | bytes = "a horse\n") -> Path:
@@ -275,10 +276,10 @@ def test_a_quiet_inbox_is_looked_at_less_often(
 ) -> None:
     """But only where every change is told of: on a share a file must not wait for a minute."""
     monkeypatch.setattr(share, "tells_all", lambda _folder: tells_all)
-    place = Place(tmp_path / "place")
+    place = Place(tmp_path / "place", idle=60.0)
     place.go_on(0.1)
-    place.intake.close()
     looks = []
     monkeypatch.setattr(Inbox, "scan", lambda _, now: bool(looks.append(now)))
     place.go_on(600.0)
+    place.intake.close()
     assert fewest <= len(looks) <= most

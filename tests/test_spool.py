@@ -249,6 +249,17 @@ def test_a_prompt_file_whose_record_is_damaged_is_a_job(
     assert [other.id] == folders.jobs()
 
 
+def test_what_a_power_cut_leaves_of_a_record_is_no_prompt_file(folders: Folders) -> None:
+    """A claim that ended before its rename was no job, and goes without a word."""
+    place = folders.open()
+    folder = place.active / "20260101-000000-000000-abcdef"
+    folder.mkdir(parents=True)
+    durable.temporary(folder / "job.json", f"{folder.name}-write").write_text('{"sour')
+    assert [] == list(place.unfinished())
+    place.prepare()
+    assert [] == list(place.active.iterdir())
+
+
 def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

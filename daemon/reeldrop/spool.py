@@ -438,8 +438,12 @@ def _inside(source: PurePosixPath) -> PurePosixPath:
 def _others_files(folder: Path) -> list[str]:
     """Return what is in a job's folder besides reeldrop's own and hidden files, in order."""
     with contextlib.suppress(FileNotFoundError):
-        return sorted(n for n in os.listdir(folder) if n not in _OWN and not n.startswith("."))
+        return sorted(name for name in os.listdir(folder) if not _is_own(name))
     return []
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or name.startswith(".") or durable.is_temporary(name)
 
 
 def _locked_within_a_second(fd: int) -> bool:

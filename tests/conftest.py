@@ -7,6 +7,7 @@ import os
 # One thread is quickest for pipelines this small; it has to be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -20,6 +21,20 @@ from typing import Any
 import pytest
 
 DEADLINE_SECONDS = 120.0
+
+
+_CLONE_NEWNS = 0x20000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_mounts() -> None:
+    """Let what tests of one process mount be nobody else's, who would keep it busy.
+
+    Who boots a machine in another test process takes a copy of all that is mounted, and for as long
+    as he holds it, a file system that is unmounted here lives on.
+    """
+    if os.geteuid() == 0 and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ run: $(INSTALLED)
 	$(BIN)/reeldrop history --limit 100
 
 test: tools $(INSTALLED)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

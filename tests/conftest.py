@@ -23,6 +23,16 @@ import pytest
 DEADLINE_SECONDS = 120.0
 
 
+SLOW = ("test_crash", "test_io_faults", "test_systemd", "test_power_cuts", "test_faults")
+"""Files that take minutes: they go first, or one of two processes would wait for the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    ranks = {name: rank for rank, name in enumerate(SLOW)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 _CLONE_NEWNS = 0x20000
 
 

@@ -102,6 +102,7 @@ def test_bad_settings_are_refused_by_the_daemon_itself(live: Live) -> None:
     assert "line 2" in event["reason"]
     status = json.loads((live.site.spool / "status.json").read_text())
     assert event["reason"] == status["refused"]
+    live.write("", "")
     assert "config.yaml was refused" in live.site.command("status").stdout
     assert 6 == live.frames("unmoved")
 

@@ -52,7 +52,7 @@ def test_the_line_is_for_people(found: Status, expected: str) -> None:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """By another process, at any time."""
     waiting = (Waiting("a.txt", "settles in 2 s"),)
-    found = Status(1, "rendering", "m", UPDATED, rendering(1.5), waiting, 1, 2, "a mistake")
+    found = Status(1, "rendering", "m", UPDATED, rendering(1.5), waiting, 1, 60, 2, "a mistake")
     assert status.read(tmp_path / "status.json") is None
     status.write(tmp_path / "status.json", found)
     assert found == status.read(tmp_path / "status.json")

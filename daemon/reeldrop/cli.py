@@ -226,7 +226,9 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     path = configuration.find(config)
     settings = configuration.load(path)
     rows = [checks.Row("config", True, str(path.absolute())), *checks.folders(settings)]
-    rows += [*checks.share(settings), checks.room(settings), *checks.machine(settings)]
+    if all(row.ok for row in rows if row.what == "inbox"):
+        rows += checks.share(settings)
+    rows += [checks.room(settings), *checks.machine(settings)]
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])
     else:

@@ -326,7 +326,8 @@ class Spool:
             if error.errno != errno.EXDEV:
                 raise
             durable.remove_temporaries(twin.parent, job.id)  # of a copy that was just made
-            job.prompt_file.unlink()
+        # It is still there also where a kill has left one file with both names: see rename(2).
+        job.prompt_file.unlink(missing_ok=True)
         self.tidy()
 
     def fail(self, job: Job, report: str) -> Path:

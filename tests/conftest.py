@@ -36,8 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 _CLONE_NEWNS = 0x20000
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_mounts() -> None:
+def pytest_configure() -> None:
     """Let what tests of one process mount be nobody else's, who would keep it busy.
 
     Who boots a machine in another test process takes a copy of all that is mounted, and for as long

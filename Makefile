@@ -8,7 +8,9 @@ INSTALLED := $(VENV)/.installed
 
 # Programs, each with the Debian package that has it.
 TOOLS := mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs strace:strace \
-	systemctl:systemd systemd-sysusers:systemd dbus-daemon:dbus nsenter:util-linux
+	systemctl:systemd systemd-sysusers:systemd dbus-daemon:dbus nsenter:util-linux \
+	syncthing:syncthing rsync:rsync rclone:rclone unison:unison smbd:samba smbclient:smbclient \
+	sshd:openssh-server scp:openssh-client sshfs:sshfs fusermount3:fuse3
 NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
 # Where the service is. The units say $(APP), too; units, command and all else go below prefix.

@@ -657,3 +657,10 @@ def test_every_ignored_name_is_documented() -> None:
     words = (DOCS / "prompt-files.md").read_text().split()
     globs = {glob for tool in ignored.TOOLS for glob in tool.ignored}
     assert [] == sorted(glob for glob in globs if not any(fnmatch(glob, word) for word in words))
+
+
+def test_every_row_of_the_table_of_names_is_documented() -> None:
+    """The page of sync tools says whose each name is."""
+    page = (DOCS / "sync.md").read_text()
+    assert [] == [t.name for t in ignored.TOOLS if f"| {t.name} |" not in page]
+    assert [] == [g for t in ignored.TOOLS for g in t.ignored if f"`{g}`" not in page]

@@ -225,9 +225,8 @@ def samba(live: Live, tmp_path: Path) -> Iterator[int]:
     )
     path = shutil.which("smbd", path=f"{os.environ['PATH']}:/usr/sbin")
     command = [str(path), "--foreground", f"--configfile={tmp_path}/smb.conf"]
-    server = subprocess.Popen(  # in a session of its own: at its end it ends its whole group
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    # It makes a session of its own, and has to: at its end it ends its whole group.
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         await_that(lambda: is_open(port) or server.poll() is not None, "smbd")
         yield port

@@ -251,11 +251,10 @@ class Inbox:
             return candidate.held
         if temporary is not None and self._temporary_left(temporary) > now:
             return f"still being written by {temporary.tool}: its temporary file is beside it"
-        if candidate.since + self.settle_seconds <= now:
-            if candidate.size == 0:
-                return "empty so far"
-            if candidate.is_interrupted:
-                return "its modification time is 0: an interrupted transfer"
+        if candidate.size == 0:
+            return "empty so far"
+        if candidate.is_interrupted:
+            return "its modification time is 0: an interrupted transfer"
         return f"settles in {math.ceil(self._remaining(candidate, now))} s"
 
     def blocked(self, now: float) -> int:

@@ -28,6 +28,7 @@ import av
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from fakes import save_tiny_pipeline
+from reeldrop import durable
 from zygote import Zygote
 
 CONFIG = """\
@@ -212,7 +213,8 @@ def check(site: Site, orders: list[Order]) -> Count:
         extra = len([p for p in finished if p.suffix == ".yaml"])
         count.half_visible += len(posters) != len(videos)
         count.half_visible += len(sidecars) - extra != len(videos)
-    count.leftover += sum(1 for path in results.rglob(".*"))
+    names = [path.name for path in results.rglob("*")]
+    count.leftover += sum(name.startswith(".") or durable.is_temporary(name) for name in names)
     count.leftover += sum(1 for path in (site.folder / "inbox").rglob("*") if path.is_file())
     count.leftover += sum(1 for _ in (site.folder / "spool" / "active").iterdir())
     return count

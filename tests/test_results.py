@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import os
 import re
 import unicodedata
@@ -395,6 +398,28 @@ def test_a_video_that_cannot_be_encoded_leaves_nothing(tmp_path: Path, at: str) 
     with pytest.raises(EncodeError):
         publish(place, a_job(), prompt, encode=failing_at(at))
     assert [] == listed(place.folder_for(a_job().source))
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_disk_that_fails_once_costs_no_name(
+    tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever fsync of a folder it is: what was made by then is removed, or found again."""
+    place, fsync, calls = Results(tmp_path), durable.fsync_folder, itertools.count(1)
+
+    def failing(folder: Path) -> None:
+        if next(calls) == at:
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(folder)
+
+    monkeypatch.setattr(durable, "fsync_folder", failing)
+    with contextlib.suppress(OSError):
+        publish(place, a_job(), a_prompt())
+    earlier = place.reserved(a_job()).get(1)
+    if earlier is None or not results.is_published(earlier):
+        publish(place, a_job(), a_prompt(), earlier=earlier)
+    names = ["大_bird.jpg", "大_bird.mp4", "大_bird.yaml"]
+    assert names == listed(place.folder_for(a_job().source))
 
 
 @pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])

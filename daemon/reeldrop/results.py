@@ -73,15 +73,15 @@ class Results:
             try:
                 encode(unfinished, path.suffix[1:], settings)
                 durable.fsync_file(unfinished)
+                published.append(path)  # it may be there also where the next call fails
                 into_place(unfinished, path)
             except FileExistsError:  # somebody has put a file of that name beside our sidecar
-                _remove(unfinished, *reversed(published))
+                _remove(unfinished, *(ours for ours in reversed(published) if ours != path))
                 return self.publish(job, prompt, rendered, encode)
             except BaseException:
                 with contextlib.suppress(OSError):  # what is left is found by `reserved`
                     _remove(unfinished, *reversed(published if earlier is None else []))
                 raise
-            published.append(path)
         return video
 
     def _reserve(self, job: Job, prompt: Prompt, settings: str, earlier: Video | None) -> Path:

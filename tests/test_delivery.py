@@ -18,6 +18,7 @@ from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reeldrop import prompts, share
+from reeldrop.errors import PromptError
 from reeldrop.inbox import UNFINISHED_SECONDS, Inbox
 from reeldrop.intake import SETTLE_PAUSE_SECONDS, Intake
 from reeldrop.job import Capabilities, Job
@@ -188,6 +189,20 @@ def test_where_an_inbox_is_drained_nothing_waits_for_long(tmp_path: Path) -> Non
     place.go_on(SETTLE + 0.1)
     place.intake.close()
     assert sorted([*PREALLOCATED, "part.txt"]) == sorted(place.refused)
+
+
+def test_what_is_refused_for_its_defaults_is_never_rendered_without_them(place: Place) -> None:
+    """Also where the refusal can't be filed now, and the job is read again later."""
+    (place.inbox / prompts.DEFAULTS_NAME).symlink_to("nowhere")
+    place.drop("a.txt")
+    place.intake.look(place.now)
+    place.now += SETTLE + 0.1
+    place.intake.look(place.now)
+    [(_, error)] = place.intake.refused(patient=True)
+    assert prompts.DEFAULTS_NAME in str(error)
+    (job,) = place.spool.unfinished()
+    with pytest.raises(PromptError, match=prompts.DEFAULTS_NAME):
+        place.intake.read(job)
 
 
 def test_utf_16_is_no_sign_of_an_unfinished_file(place: Place) -> None:

@@ -330,3 +330,22 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
     assert [folder / "b.txt", folder / "b-2.txt", folder / "b-3.txt"] == placed
     assert ["one", "two", "three"] == [path.read_text() for path in placed]
     assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1_600_000_001_123_456_789, 1_600_000_001_123_456_789, True),
+        (1_600_000_001_123_456_789, 1_600_000_001_123_456_700, True),
+        (1_600_000_001_123_456_789, 1_600_000_001_123_456_000, True),
+        (1_600_000_001_123_000_000, 1_600_000_001_123_456_789, True),
+        (1_600_000_001_000_000_000, 1_600_000_001_123_456_789, True),
+        (1_600_000_000_000_000_000, 1_600_000_001_123_456_789, False),
+        (1_600_000_001_123_456_789, 1_600_000_001_123_456_788, False),
+        (1_600_000_001_123_456_000, 1_600_000_001_123_457_000, False),
+        (1_600_000_001_000_000_000, 1_600_000_002_000_000_000, False),
+    ],
+)
+def test_times_are_the_same_as_far_as_they_are_kept(one: int, other: int, same: bool) -> None:
+    """A file system that cuts them off must not make a copy look like another file."""
+    assert (same, same) == (durable.is_same_time(one, other), durable.is_same_time(other, one))

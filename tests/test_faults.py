@@ -238,6 +238,22 @@ def test_a_full_disk_pauses_the_rendering(
     assert (filler.parent / "results/a/a_horse.mp4").exists()
 
 
+def test_a_reload_counts_while_there_is_too_little_room(
+    crowded: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """It begins nothing by itself; with a lower limit, work goes on at once."""
+    crowded.drop("a.txt", "a horse\n")
+    started = daemon()
+    started.wait_for("paused")
+    assert 0 == crowded.command("reload").returncode
+    started.wait_for("reloaded")
+    crowded.configure("min_free_gib: 0")
+    assert [] == started.events("job_started")
+    assert 0 == crowded.command("reload").returncode
+    started.wait_for("job_ended")
+    assert 1 == len(started.events("paused"))
+
+
 def test_a_drain_does_not_wait_for_room(crowded: Site) -> None:
     """It ends with `not now` and leaves everything where it is."""
     dropped = crowded.drop("a.txt", "a horse\n")

@@ -17,7 +17,7 @@ import pytest
 from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that, make_site
 from fakes import save_tiny_pipeline
 
-LONG = "prompt: long\nnum_inference_steps: 150\n"
+LONG = "prompt: long\nnum_inference_steps: 400\n"
 
 
 @dataclass
@@ -47,10 +47,11 @@ class Live:
         ends = self.daemon.events("job_ended")
         return [event for event in ends if event["prompt_file"] == prompt_file]
 
-    def steps(self) -> int:
-        """Return how far the present render is."""
+    def is_rendering(self, prompt_file: str) -> bool:
+        """Tell whether a step of a prompt file is through."""
         status = json.loads((self.site.spool / "status.json").read_text())
-        return int((status["rendering"] or {"step": 0})["step"])
+        now = status["rendering"]
+        return now is not None and now["prompt_file"] == prompt_file and now["step"] > 0
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_bad_settings_are_refused_by_the_daemon_itself(live: Live) -> None:
 def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:
     """What is being rendered ends as it began; what waits is rendered by the other one."""
     live.site.drop("long.yaml", LONG)
-    await_that(live.steps, "a step of long.yaml")
+    await_that(lambda: live.is_rendering("long.yaml"), "a step of long.yaml")
     live.site.drop("next.txt", "next\n")
     live.write("model: tiny", "model: second")
     assert 0 == live.reload().returncode
@@ -165,9 +166,11 @@ def test_who_closes_the_terminal_ends_the_daemon(site: Site) -> None:
     try:
         await_that(lambda: '"ready"' in path.read_text(), "ready")
         process.send_signal(signal.SIGHUP)
+        await_that(lambda: '"reloaded"' in path.read_text(), "the same as without a terminal")
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
         assert 0 == process.wait(DEADLINE_SECONDS)
     finally:
         process.kill()
         process.wait()
-        os.close(ours)
     assert '"signal": "SIGHUP"' in path.read_text()

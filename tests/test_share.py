@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def test_the_file_system_is_told_by_the_nearest_mount() -> None:
     """A folder is on what is mounted nearest above it."""
     assert "proc" == share.file_system(Path("/proc/self"))
     assert not share.tells_all(Path("/proc"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
+    """The last of two on one point counts; the kernel writes some characters as numbers."""
+    for name in ("b\u00fc ro\\\n", os.fsdecode(b"\xff")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for kind in ("ramfs", "tmpfs"):
+            subprocess.run(["mount", "-t", kind, "none", folder], check=True)
+        try:
+            assert "tmpfs" == share.file_system(folder)
+        finally:
+            for _ in range(2):
+                subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p", ""])

@@ -28,8 +28,6 @@ from reeldrop.names import NOTE_SUFFIX, folder_name, shortened
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 
-_SECOND = 10**9
-
 _log = structlog.get_logger()
 
 
@@ -153,7 +151,4 @@ def _is_same(ours: Path, theirs: Path) -> bool:
 
 
 def _is_as_old(ours: Path, theirs: Path) -> bool:
-    """Compare modification times, of which some tools and file systems keep the seconds alone."""
-    one, other = ours.lstat().st_mtime_ns, theirs.lstat().st_mtime_ns
-    in_seconds = one % _SECOND == 0 or other % _SECOND == 0
-    return one == other or (in_seconds and one // _SECOND == other // _SECOND)
+    return durable.is_same_time(ours.lstat().st_mtime_ns, theirs.lstat().st_mtime_ns)

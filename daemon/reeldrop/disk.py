@@ -16,12 +16,12 @@ class Room:
 
     def __init__(self, folders: Iterable[Path], min_free_gib: float) -> None:
         self._folders = tuple(folders)
-        self._min_free_gib = min_free_gib
+        self.min_free_gib = min_free_gib
         self.shortage = ""
 
     def look(self) -> str:
         """Look again, and say when the answer is another one than before."""
-        found = shortage(self._folders, self._min_free_gib)
+        found = shortage(self._folders, self.min_free_gib)
         if found and not self.shortage:
             _log.error("paused", reason=found, remedy="work goes on when there is room")
         elif self.shortage and not found:

@@ -230,8 +230,16 @@ def _is_copy(source: Path, target: Path) -> bool:
     ours, theirs = source.lstat(), target.lstat()
     if ours.st_dev == theirs.st_dev or not stat.S_ISREG(theirs.st_mode):
         return False
-    same = (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+    same = ours.st_size == theirs.st_size and is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
     return same and filecmp.cmp(source, target, shallow=False)
+
+
+def is_same_time(one: int, other: int) -> bool:
+    """Compare times in ns, of which file systems and tools keep parts: 100 ns, us, ms or s."""
+    return any(
+        one // step == other // step and 0 in (one % step, other % step)
+        for step in (1, 100, 10**3, 10**6, 10**9)
+    )
 
 
 def free_names(stem: str, suffix: str) -> Iterator[str]:

@@ -121,13 +121,14 @@ def stacks(path: Path) -> str:
     return found.strip()
 
 
-def end_stalled(path: Path, reason: str) -> NoReturn:
+def end_stalled(path: Path | None, reason: str) -> NoReturn:
     """End the process at once, with the stacks of all its threads on stderr.
 
     Nothing is waited for: a thread that hangs in a driver never comes back.
     """
     with contextlib.suppress(OSError):  # the disk may be what hangs; then it counts as killed
-        path.write_text(f"{reason}\n")
+        if path is not None:
+            path.write_text(f"{reason}\n")
     print(f"reeldrop: {reason}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(sys.stderr, all_threads=True)
     os._exit(EXIT_STALLED)

@@ -181,6 +181,7 @@ class Intake:
             _log.info("inbox_back")
             self.close()  # it watched a folder that went away, and never heard of the new one
             self._watch = self._make_watch()
+            self._tells_all = share.tells_all(self._inbox.folder)
         self.problem = problem
 
     def refused(self, *, patient: bool) -> Iterator[tuple[Job, PromptError]]:
@@ -211,7 +212,7 @@ class Intake:
                 if isinstance(error, UnfinishedError) and self._holds_nul(candidate):
                     continue
                 if self._inbox.is_unchanged(candidate):
-                    job = self._claim(candidate, defaults)
+                    job = self._claim(candidate, defaults or _refused_defaults(error))
                     if job is not None:
                         yield job, error
 
@@ -372,3 +373,8 @@ class Intake:
         listed = itertools.islice(found, status.MAX_WAITING)
         waiting = tuple(Waiting(shown(path), reason) for path, reason in listed)
         return waiting, self._inbox.waiting_count()
+
+
+def _refused_defaults(error: PromptError) -> tuple[DefaultsFile, ...]:
+    """Return what keeps a job from being rendered without the defaults that could not be read."""
+    return tuple(DefaultsFile(m.file, b"]") for m in error.mistakes if m.file)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import signal
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -112,6 +113,7 @@ class Service:
         self._results = Results(config.results)
         self._notifier = Notifier.from_environment()
         self._jobs = OpenJobs(self._spool, self._results, _limits(config))
+        self._room = Room((config.results, config.spool), config.min_free_gib)
         self._watch_over()
         self._stopping = False
         self._is_ready = False
@@ -129,7 +131,7 @@ class Service:
     def _watch_over(self) -> None:
         """Watch the disk and the encoder, as config.yaml says."""
         config = self._config
-        self._room = Room((config.results, config.spool), config.min_free_gib)
+        self._room.min_free_gib = config.min_free_gib
         self._encoder_stall = StallWatch(config.stall_seconds)
         watchdog = self._notifier.watchdog_seconds
         if watchdog is not None and watchdog <= config.stall_seconds:
@@ -235,7 +237,7 @@ class Service:
             signal.signal(either, signal.SIG_DFL)
 
     def _on_hangup(self, number: int, _frame: object) -> None:
-        if self._is_attended:
+        if self._is_attended and not os.isatty(sys.stdin.fileno()):  # the terminal has gone
             self._ask_to_stop(number)
         else:
             self._events.put(Reload())
@@ -304,8 +306,7 @@ class Service:
             case Stop():
                 self._stop(event)
             case Reload():
-                self._settings.read_again()
-                self._report(time.monotonic(), is_due=True)
+                self._reload()
             case ModelLoaded():
                 self._model_loaded(event)
             case ModelFailed():
@@ -330,6 +331,13 @@ class Service:
             case VideoFailed():
                 self._publisher.is_through(event)
                 self._jobs.prompt_failed(event.job_id, event.prompt, event.error)
+
+    def _reload(self) -> None:
+        """Read config.yaml again, to use it between two jobs."""
+        coming = self._settings.read_again()
+        if coming is not None:  # where there is too little room, no job ends before there is more
+            self._room.min_free_gib = coming.min_free_gib
+        self._report(time.monotonic(), is_due=True)
 
     def _stop(self, event: Stop) -> None:
         _log.info("stopping", signal=event.signal_name)
@@ -403,10 +411,10 @@ class Service:
 
     def _batch_failed(self, event: BatchFailed) -> None:
         self._bench.clear()
-        if isinstance(event.error, FileError) and event.batch.model == self._model:
-            raise event.error  # its own model can't be loaded any more
         if self._stopping:
             return  # the job stays in the spool, and is the first of the next start
+        if isinstance(event.error, FileError) and event.batch.model == self._model:
+            raise event.error  # its own model can't be loaded any more
         may_pass = not isinstance(event.error, Unrenderable)
         if isinstance(event.error, RenderError) and may_pass and len(event.batch.prompts) > 1:
             self._jobs.render_alone(event.batch)  # to find the one that is to blame
@@ -424,11 +432,11 @@ class Service:
         if not self._stopping:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
             self._intake.look(now)
-            if self._is_ready:
+            if self._is_ready and not self._settings.are_on_trial:
                 for job, error in self._intake.refused(patient=self._is_renderer_free()):
                     if self._jobs.is_order(job):
                         self._jobs.fail(job, error)
-                self._heed_cancellations()
+            self._heed_cancellations()
             self._keep_rendering(now)
         self._report(now)
 
@@ -443,7 +451,9 @@ class Service:
     def _end_stalled(self, what: str) -> NoReturn:
         reason = f"stalled: nothing went on for {self._config.stall_seconds:g} s while {what}"
         _log.critical("stalled", reason=reason)
-        ending.end_stalled(self._config.spool / ending.FILE_NAME, reason)
+        # After a stop was asked for, no end is held against what was in hand.
+        trace = None if self._stopping else self._config.spool / ending.FILE_NAME
+        ending.end_stalled(trace, reason)
 
     def _change_settings(self) -> None:
         """Use what config.yaml says by now, as soon as no job is in the middle of anything."""

@@ -61,8 +61,13 @@ class Settings:
         """Whether other settings wait to be used."""
         return self._next is not None
 
-    def read_again(self) -> None:
-        """Read the file, to use what it says from the next `change` on."""
+    @property
+    def are_on_trial(self) -> bool:
+        """Whether those in force have a model that may turn out not to be loadable."""
+        return self._before is not None
+
+    def read_again(self) -> Config | None:
+        """Read the file, and return what is used from the next `change` on; None if it is bad."""
         self.readings += 1
         self._next, self.refused = None, ""
         try:
@@ -71,6 +76,8 @@ class Settings:
             self._next = _Set(config, model, self._rules_known(config))
         except FileError as error:
             self._refuse(error)
+            return None
+        return config
 
     def _refuse(self, error: Exception) -> None:
         self.refused = str(error)
@@ -102,7 +109,13 @@ class Settings:
     def change(self) -> bool:
         """Use what was read, and tell whether any pipeline has to be loaded anew for it."""
         assert self._next is not None
-        old, self._now, self._next = self._now, self._next, None
+        coming, self._next = self._next, None
+        try:  # more pipelines may be known by now
+            coming = coming._replace(rules=self._rules_known(coming.config))
+        except ConfigError as error:
+            self._refuse(error)
+            return False
+        old, self._now = self._now, coming
         is_same_model = old.model == self.model and old.config.models.keys() == self.rules.keys()
         names = old.config.models.keys() & self.rules.keys()
         is_same = is_same_model and not any(self._is_another(name, old.config) for name in names)

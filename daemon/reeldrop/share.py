@@ -6,6 +6,7 @@ A folder may be a share: of what other machines do there the kernel then hears n
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ _LOCAL = frozenset(
 )  # fmt: skip
 """File systems that only this machine's kernel changes, so that it tells of every change."""
 
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 _TIME_NS = 1_600_000_001_123_456_789
 _STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "milliseconds"),
           (10**9, "whole seconds"))  # fmt: skip
@@ -43,17 +45,18 @@ class Finding:
 
 def file_system(folder: Path) -> str:
     """Return the type of the file system that a folder is on; empty if nobody knows."""
-    path, found = str(folder.resolve()), (0, "")
+    path, longest, found = os.fsencode(folder.resolve()), 0, b""
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return ""
     for line in lines:
-        before, _, after = line.partition(" - ")
-        point = before.split()[4].encode().decode("unicode_escape")
-        if path == point or path.startswith(f"{point.rstrip('/')}/"):
-            found = max(found, (len(point), after.split()[0]), key=lambda f: f[0])
-    return found[1]
+        before, _, after = line.partition(b" - ")
+        point = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), before.split()[4])
+        is_above = path == point or path.startswith(point.rstrip(b"/") + b"/")
+        if is_above and len(point) >= longest:  # of two on one point, the last is on top
+            longest, found = len(point), after.split()[0]
+    return os.fsdecode(found)
 
 
 def tells_all(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import filecmp
 import json
 import operator
 import os
@@ -326,6 +327,8 @@ class Spool:
             if error.errno != errno.EXDEV:
                 raise
             durable.remove_temporaries(twin.parent, job.id)  # of a copy that was just made
+            if not filecmp.cmp(job.prompt_file, twin, shallow=False):
+                raise OSError(errno.ESTALE, "it has changed meanwhile", str(twin)) from None
         # It is still there also where a kill has left one file with both names: see rename(2).
         job.prompt_file.unlink(missing_ok=True)
         self.tidy()

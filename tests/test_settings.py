@@ -1,0 +1,79 @@
+"""Settings that follow others while the daemon runs; what is read is what a list has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import CONFIG
+from reeldrop import config as configuration
+from reeldrop import pipeline, profiles
+from reeldrop.config import Config
+from reeldrop.errors import ConfigError, Mistake
+from reeldrop.settings import Settings
+
+
+class File:
+    """A config.yaml that is read with the tiny profile."""
+
+    def __init__(self, path: Path, tiny_pipeline: Path) -> None:
+        self.path = path
+        self.text = CONFIG.format(pipeline=tiny_pipeline)
+        self.write("", "")
+
+    def write(self, before: str, after: str) -> None:
+        self.path.write_text(self.text.replace(before, after))
+
+    def read(self) -> tuple[Config, str]:
+        return configuration.load(self.path), "tiny"
+
+
+@pytest.fixture
+def file(tmp_path: Path, tiny_pipeline: Path) -> File:
+    """A good one."""
+    return File(tmp_path / "config.yaml", tiny_pipeline)
+
+
+def learn(settings: Settings) -> None:
+    """Let the tiny profile be loaded, and what it can do be known."""
+    loaded = pipeline.load(profiles.source("tiny", settings.config))
+    settings.rules["tiny"] = profiles.model_rules("tiny", settings.config, loaded.capabilities)
+
+
+def test_what_is_known_of_a_pipeline_stays_known(file: File) -> None:
+    """With the limits that count from now on; nothing has to be loaded for them."""
+    settings = Settings(file.read)
+    learn(settings)
+    file.write("num_frames: 32", "num_frames: 9")
+    assert settings.read_again() is not None
+    assert not settings.change()
+    rules = settings.rules["tiny"]
+    assert rules is not None
+    assert (None, 9) == rules.limits["num_frames"]
+    assert not settings.are_on_trial
+
+
+def test_what_does_not_fit_is_refused_also_where_it_was_not_known_yet(file: File) -> None:
+    """It was read while the model was loaded: else each prompt file would fail by it."""
+    settings = Settings(file.read)
+    file.write("num_frames: 32", "num_framse: 32")
+    assert settings.read_again() is not None
+    learn(settings)
+    assert not settings.change()
+    assert "num_framse" in settings.refused
+    assert "num_frames" in settings.config.models["tiny"].limits
+    assert not settings.are_changing
+
+
+def test_another_model_is_on_trial_until_it_is_loaded(file: File) -> None:
+    """If it can't be, those before are in force again."""
+    settings = Settings(file.read)
+    learn(settings)
+    before = settings.config
+    file.write("variant: fp16", "variant: fp8")
+    settings.read_again()
+    assert settings.change()
+    assert settings.are_on_trial
+    assert settings.change_back(ConfigError(Mistake("it has no such variant")))
+    assert (before, "it has no such variant") == (settings.config, settings.refused)
+    assert not settings.change_back(ConfigError(Mistake("nothing is before them")))

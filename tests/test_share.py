@@ -31,9 +31,11 @@ def test_the_file_system_is_told_by_the_nearest_mount() -> None:
     assert not share.tells_all(Path("/proc"))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
     """The last of two on one point counts; the kernel writes some characters as numbers."""
+    if os.geteuid() != 0:
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end("only root mounts")
     for name in ("b\u00fc ro\\\n", os.fsdecode(b"\xff")):
         folder = tmp_path / name
         folder.mkdir()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Publisher:
     """Encodes and publishes. `tell` is given a VideoPublished or VideoFailed for each video.
 
-    `videos` and `bytes` say what is in hand until `is_through` is told of the answer;
+    `videos` and `bytes` say what is in hand until `release` is told of the answer;
     `signs_of_life` grows as long as the thread does not hang.
     """
 
@@ -63,7 +63,7 @@ class Publisher:
     def _note_life(self) -> None:
         self.signs_of_life += 1
 
-    def is_through(self, event: VideoPublished | VideoFailed) -> None:
+    def release(self, event: VideoPublished | VideoFailed) -> None:
         """Take a video that has been answered for out of what is in hand."""
         self.videos -= 1
         self.bytes -= event.bytes

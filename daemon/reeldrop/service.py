@@ -326,10 +326,10 @@ class Service:
             case RendererEnded():
                 raise event.error
             case VideoPublished():
-                self._publisher.is_through(event)
+                self._publisher.release(event)
                 self._jobs.published(event.video)
             case VideoFailed():
-                self._publisher.is_through(event)
+                self._publisher.release(event)
                 self._jobs.prompt_failed(event.job_id, event.prompt, event.error)
 
     def _reload(self) -> None:

@@ -248,13 +248,13 @@ def test_levels_are_priorities(receiver: Receiver, level: str, priority: str) ->
 @pytest.mark.usefixtures("journal_stream")
 def test_the_journals_own_fields_are_not_overwritten(receiver: Receiver) -> None:
     """What a library says is in the line of words, however its keys are called."""
-    logging.getLogger("diffusers").warning("no\x1b[31m colours, please")
+    logging.getLogger("library.models").warning("no\x1b[31m colours, please")
     entry = receiver.entry()
     assert (
-        'library message: library=diffusers message="no\\u001b[31m colours, please"'
+        'library message: library=library.models message="no\\u001b[31m colours, please"'
         == (entry["MESSAGE"])
     )
-    assert ("library_message", "diffusers") == (entry["EVENT"], entry["LIBRARY"])
+    assert ("library_message", "library.models") == (entry["EVENT"], entry["LIBRARY"])
 
 
 @pytest.mark.usefixtures("journal_stream")

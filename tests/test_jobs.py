@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import pytest
 from reeldrop import jobs
 from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
-from reeldrop.job import Batch, Job, Prompt, Rendered
+from reeldrop.job import Batch, Job, Member, Prompt, Rendered
 from reeldrop.jobs import Limits, OpenJobs
 from reeldrop.results import Results
 from reeldrop.spool import Spool
@@ -39,9 +40,19 @@ class Place:
         assert job is not None
         return job
 
+    def next(self) -> list[tuple[str, list[int]]]:
+        """Return whose prompts are rendered next, by the names of the prompt files."""
+        batch = self.open.next_batch(NOW)
+        members = batch.members if batch else ()
+        return [
+            (self.open[job_id].job.source.name, [member.prompt.number for member in group])
+            for job_id, group in groupby(members, key=lambda member: member.job_id)
+        ]
+
     def publish(self, batch: Batch, number: int = 0) -> None:
         """Let one video of a batch be published."""
-        job, prompt = self.open[batch.job_id].job, batch.prompts[number]
+        member = batch.members[number]
+        job, prompt = self.open[member.job_id].job, member.prompt
         video = self.results.publish(
             job, prompt, RENDERED, lambda path, _format, _settings: path.write_bytes(b"x") and None
         )
@@ -73,9 +84,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
         process.put_down()
 
 
-def prompts(count: int) -> tuple[Prompt, ...]:
+def prompts(count: int, num_frames: int = 4) -> tuple[Prompt, ...]:
     """Return prompts with equal settings."""
-    frames = (("num_frames", 4), ("num_inference_steps", 2))
+    frames = (("num_frames", num_frames), ("num_inference_steps", 2))
     return tuple(Prompt(n, f"p{n}", "m", frames, n, 8, ("mp4",)) for n in range(1, count + 1))
 
 
@@ -210,16 +221,18 @@ def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exce
     """Meanwhile others are rendered; after `max_attempts` it has failed."""
     job, other = place.claim("a.txt"), place.claim("b.txt")
     place.open.open(job, prompts(1))
-    place.open.open(other, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
+    place.open.open(other, prompts(1))
     place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
     after = place.open.next_batch(NOW)
     assert after is not None
-    assert other.id == after.job_id
+    assert [other.id] == [member.job_id for member in after.members]
     (due,) = place.open.due()
     assert place.open.next_batch(due - 1) is None
-    assert batch == place.open.next_batch(due)
+    again = place.open.next_batch(due)
+    assert again is not None
+    assert batch.members == again.members
     place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
     assert "a hiccup" in (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert [] == place.open.due()
@@ -335,6 +348,139 @@ def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
     while (one := place.open.next_batch(NOW)) is not None:
         order.append([prompt.number for prompt in one.prompts])
     assert [[1], [2], [3]] == order
+
+
+def test_prompts_of_several_files_are_rendered_together(place: Place) -> None:
+    """Where their settings are equal: an attempt is recorded for each of the files."""
+    opened = [place.claim(f"{name}.txt") for name in "abc"]
+    for job in opened:
+        place.open.open(job, prompts(1))
+    assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
+    assert [[[1]], [[1]], []] == [attempts(job) for job in opened]
+    assert [("c.txt", [1])] == place.next()
+
+
+def test_the_end_of_a_file_goes_along_with_the_next(place: Place) -> None:
+    """A batch is filled up with what is first in the next file."""
+    place.open.open(place.claim("a.txt"), prompts(1))
+    place.open.open(place.claim("b.txt"), prompts(3))
+    assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
+    assert [("b.txt", [2, 3])] == place.next()
+
+
+def test_nobody_is_passed_over_twice(place: Place) -> None:
+    """What is of another kind waits for one larger batch at most, for the sake of later ones."""
+    for name, num_frames in {"a": 4, "b": 4, "x": 8, "y": 16, "c": 4, "d": 4}.items():
+        place.open.open(place.claim(f"{name}.txt"), prompts(1 if name != "b" else 2, num_frames))
+    assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
+    assert [("b.txt", [2]), ("c.txt", [1])] == place.next(), "x and y are passed over"
+    place.open.open(place.claim("x2.txt"), prompts(1, 8))
+    assert [("x.txt", [1])] == place.next(), "y is not passed over again"
+    assert [("y.txt", [1])] == place.next()
+    assert [("d.txt", [1])] == place.next()
+
+
+def test_the_rest_of_a_file_is_passed_over_once(place: Place) -> None:
+    """A file with prompts of two kinds has had its turn for one of them, not for the other."""
+    mixed = (*prompts(1), *(replace(prompt, number=2) for prompt in prompts(1, 8)))
+    place.open.open(place.claim("a.txt"), prompts(1))
+    place.open.open(place.claim("m.txt"), mixed)
+    place.open.open(place.claim("b.txt"), prompts(1))
+    assert [("a.txt", [1]), ("m.txt", [1])] == place.next()
+    place.open.open(place.claim("x.txt"), prompts(1, 8))
+    assert [("m.txt", [2]), ("x.txt", [1])] == place.next(), "b is passed over"
+    assert [("b.txt", [1])] == place.next()
+
+
+def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
+    """As many may be opened as the batch has room for, until somebody would wait twice."""
+    assert place.open.room_beside(NOW) is None
+    place.open.open(place.claim("a.txt"), prompts(1))
+    room = place.open.room_beside(NOW)
+    assert room is not None
+    assert (1, 1) == (room.beside.number, room.count)
+    place.open.open(place.claim("x.txt"), prompts(2, 8))
+    assert place.open.room_beside(NOW) is not None
+    place.open.open(place.claim("b.txt"), prompts(1))
+    assert place.open.room_beside(NOW) is None
+    assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
+    assert place.open.room_beside(NOW) is None, "x is a batch by itself"
+
+
+def test_as_many_go_together_as_fit(place: Place) -> None:
+    """One until that was measured, if the profile leaves it to us; never more than it says."""
+    place.open.open(place.claim("a.txt"), prompts(40))
+    place.open.limits = replace(place.open.limits, batch_sizes={"m": None})
+    sizes = []
+    for fits in (3, 100, 1):
+        batch = place.open.next_batch(NOW)
+        assert batch is not None
+        sizes.append(len(batch.members))
+        place.open.note_fits(batch, fits)
+    assert [1, 3, jobs.MAX_TOGETHER] == sizes
+    assert [("a.txt", [21])] == place.next()
+    place.open.limits = replace(place.open.limits, batch_sizes={"m": 2})
+    assert [("a.txt", [22])] == place.next(), "no more fit"
+    place.open.note_fits(batch, 5)
+    assert [("a.txt", [23, 24])] == place.next()
+
+
+def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place) -> None:
+    """Prompt files choose the sizes; the oldest are forgotten."""
+    kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(jobs.MAX_KINDS + 1)]
+    for batch in kinds:
+        place.open.note_fits(batch, 9)
+    place.open.limits = replace(place.open.limits, batch_sizes={"m": None})
+    place.open.open(place.claim("a.txt"), prompts(9, 0))
+    place.open.open(place.claim("b.txt"), prompts(9, 1))
+    assert [("a.txt", [1])] == place.next()
+    while place.next() != [("a.txt", [9])]:
+        pass
+    assert [("b.txt", list(range(1, 10)))] == place.next()
+
+
+def test_one_of_several_files_that_cannot_be_begun_does_not_hold_up_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its attempt can't be recorded, so it waits in the spool."""
+    bad, good = place.claim("a.txt"), place.claim("b.txt")
+    for job in (bad, good):
+        place.open.open(job, prompts(1))
+    begin_attempt = place.spool.begin_attempt
+
+    def failing(job: Job, numbers: Iterable[int]) -> None:
+        if job.id == bad.id:
+            raise OSError(errno.EIO, "Input/output error")
+        begin_attempt(job, numbers)
+
+    monkeypatch.setattr(place.spool, "begin_attempt", failing)
+    assert [("b.txt", [1])] == place.next()
+    assert 1 == place.open.postponed()
+
+
+def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -> None:
+    """One of them may be to blame, and the others must not be with it again."""
+    for name in "ab":
+        place.open.open(place.claim(f"{name}.txt"), prompts(1))
+    assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
+    place.open = place.again()
+    for job in list(place.spool.unfinished()):
+        place.open.open(job, prompts(1))
+    assert [("a.txt", [1])] == place.next()
+    assert [("b.txt", [1])] == place.next()
+
+
+def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) -> None:
+    """Each waits in its own file again, and none is in hand meanwhile."""
+    opened = [place.claim(f"{name}.txt") for name in "ab"]
+    for job in opened:
+        place.open.open(job, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.open.render_alone(batch)
+    assert [[], []] == [attempts(job) for job in opened]
+    assert [("a.txt", [1])] == place.next()
+    assert [("b.txt", [1])] == place.next()
 
 
 def test_a_report_says_what_to_do(place: Place) -> None:

@@ -37,6 +37,15 @@ def test_a_cpu_has_nowhere_to_move_weights_to() -> None:
 
 
 @pytest.mark.parametrize(
+    ("room", "each", "expected"),
+    [(1000, 100.0, 9), (1000, 90.0, 10), (50, 100.0, 1), (1000, 0.0, 900), (0, 1.0, 1)],
+)
+def test_as_many_fit_as_there_is_room_for(room: int, each: float, expected: int) -> None:
+    """With a tenth of it left free; one is always tried."""
+    assert expected == memory.how_many_fit(room, each)
+
+
+@pytest.mark.parametrize(
     ("error", "expected"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), True),

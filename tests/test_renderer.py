@@ -18,6 +18,7 @@ from reeldrop.job import (
     BatchFailed,
     BatchRendered,
     Event,
+    Member,
     ModelFailed,
     ModelLoaded,
     Prompt,
@@ -203,7 +204,7 @@ class Answers:
         if isinstance(event, StepDone):
             self.steps.append(event.step)
             if event.step == self.cancel_at:
-                self.renderer.cancel()
+                self.renderer.cancel(self.batch)
         else:
             self.events.put(event)
 
@@ -214,7 +215,8 @@ class Answers:
     def render(self, *prompts: Prompt) -> BatchRendered | BatchFailed:
         """Order a batch and return its end."""
         self.steps.clear()
-        self.renderer.render(Batch("job", prompts))
+        self.batch = Batch(tuple(Member("job", prompt) for prompt in prompts))
+        self.renderer.render(self.batch)
         event = self.next()
         assert isinstance(event, BatchRendered | BatchFailed)
         return event
@@ -291,10 +293,24 @@ def test_cancel_ends_a_render_at_its_next_step(model: str, answers: Answers) -> 
     assert isinstance(answers.render(prompt(model=model)), BatchRendered)
 
 
-def test_cancel_with_nothing_in_hand_does_nothing(answers: Answers) -> None:
-    """A cancellation is for the batch in hand, not for one that comes later."""
-    answers.renderer.cancel()
+def test_cancel_of_what_is_answered_does_nothing(answers: Answers) -> None:
+    """A cancellation is for its own batch, not for one that comes later."""
     assert isinstance(answers.render(prompt()), BatchRendered)
+    answers.renderer.cancel(answers.batch)
+    assert isinstance(answers.render(prompt()), BatchRendered)
+
+
+def test_cancel_of_what_waits_behind_another(answers: Answers) -> None:
+    """The one in hand is rendered, and the one behind it is not begun."""
+    first, second = (Batch((Member("job", prompt(text)),)) for text in ("a", "b"))
+    answers.renderer.render(first)
+    answers.renderer.cancel(second)
+    answers.renderer.render(second)
+    one, other = answers.next(), answers.next()
+    assert isinstance(one, BatchRendered)
+    assert isinstance(other, BatchFailed)
+    assert (first, second) == (one.batch, other.batch)
+    assert 1 == answers.steps.count(1)
 
 
 def test_an_error_of_the_pipeline_is_an_answer(answers: Answers) -> None:

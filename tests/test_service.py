@@ -286,9 +286,13 @@ def test_defaults_apply_the_nearest_first(drained: Drained) -> None:
 
 
 def test_the_queue_is_in_order_of_priority(drained: Drained) -> None:
-    """Higher priorities begin sooner, lower ones later than all that have none."""
+    """Higher priorities begin sooner, lower ones later than all that have none.
+
+    Before the second, one other may go along in the batch of the first.
+    """
     order = [e["prompt_file"] for e in drained.events if e["event"] == "job_started"]
-    assert ("z_soon.yaml", "examples/poems_settings.yaml") == tuple(order[:2])
+    assert "z_soon.yaml" == order[0]
+    assert "examples/poems_settings.yaml" in order[1:3]
     assert "a_late.yaml" == order[-1]
 
 

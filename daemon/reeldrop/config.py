@@ -51,6 +51,12 @@ def _pair(limit: object) -> object:
     raise ValueError("must be the largest value, or [smallest, largest]")
 
 
+def _none_if_auto(value: object) -> object:
+    if value is None:
+        raise ValueError("must be a whole number, or auto")
+    return None if value == "auto" else value
+
+
 _Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
 _Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Default = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
@@ -93,7 +99,9 @@ class Profile(BaseModel):
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     scheduler: Scheduler | None = None
     placement: Literal["auto", "cuda", "model_offload", "sequential_offload", "cpu"] = "auto"
-    max_batch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    max_batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
+    ] = None
     defaults: dict[str, _Default] = {}
     limits: dict[str, _Limit] = {}
 

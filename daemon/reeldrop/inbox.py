@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.ignored import Ignored, conflict_copy, finished_name
-from reeldrop.job import DefaultsFile
+from reeldrop.job import DefaultsFile, Prompt
 
 MAX_DEPTH = 32
 EMPTY_SECONDS = 60.0
@@ -39,8 +39,9 @@ class Candidate:
 
     `since` is when its present state was first seen; `mode` its type and permissions as lstat
     gives them; `held` is what it waits for until `held_until`, and looks at its name do not tell.
-    The rest is the caller's to set: whether it has been `examined`, its `priority`, and what keeps
-    it from being claimed (`blocked`) until when (`blocked_until`).
+    The rest is the caller's to set: whether it has been `examined`, its `priority`, of how many
+    prompts (`count`) it is and of what `kind` the first, whose batch has `passed_over` it, and what
+    keeps it from being claimed (`blocked`) until when (`blocked_until`).
     """
 
     path: PurePosixPath
@@ -52,6 +53,9 @@ class Candidate:
     held_until: float = 0.0
     examined: bool = False
     priority: int = 0
+    kind: int = 0
+    count: int = 0
+    passed_over: Prompt | None = None
     blocked: str = ""
     blocked_until: float = 0.0
 

@@ -18,7 +18,7 @@ import structlog
 from reeldrop import encoder, inbox, prompts, share, status, writers
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError, UnfinishedError
 from reeldrop.inbox import Candidate, Inbox, Watch
-from reeldrop.job import DefaultsFile, Job, shown
+from reeldrop.job import DefaultsFile, Job, Prompt, shown
 from reeldrop.prompts import NotDescribed, PromptFile
 from reeldrop.rules import ModelRules
 from reeldrop.spool import Spool
@@ -30,7 +30,10 @@ EXAMINE_SECONDS = 0.1
 EXAMINE_FIRST_SECONDS = 3.0
 """So long, where nothing is queued for it yet: the first is to be the one of highest priority."""
 
-SCAN_PAUSE_SECONDS = 0.1
+LOOK_THROUGH = 64
+"""Of so many files that wait, those are looked for that can be rendered in one batch."""
+
+SCAN_PAUSE_SECONDS = 0.02
 SETTLE_PAUSE_SECONDS = 2.0
 SCAN_SHARE = 40
 """After a scan, pause for this many times what it took of the processor, so that it costs at most
@@ -201,8 +204,12 @@ class Intake:
             try:
                 defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
                 file = self._inbox.folder / candidate.path
-                self._enqueue(candidate, self._parse(candidate.path, file, defaults).priority)
+                found = self._parse(candidate.path, file, defaults)
+                candidate.kind = hash(found.prompts[0].batch_key)
+                candidate.count = len(found.prompts)
+                self._enqueue(candidate, found.priority)
             except NotDescribed as unknown:
+                candidate.kind = candidate.count = 0
                 self._enqueue(candidate, unknown.priority)
             except OSError as error:
                 candidate.examined = False
@@ -256,19 +263,49 @@ class Intake:
         """Claim the file that is next; None if there is none."""
         while self._queue and not self.is_held_up():
             _, candidate = heapq.heappop(self._queue)
-            if candidate in self._inbox and self._inbox.is_unchanged(candidate):
-                if self._is_being_written(candidate):
-                    continue
-                try:
-                    defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
-                except PromptError:  # since it was examined, so it is examined again
-                    candidate.examined = False
-                    continue
-                except OSError as error:
-                    candidate.examined = False
-                    self._block(candidate, f"can't be read: {error.strerror}", error)
-                    continue
+            defaults = self._defaults_if_as_examined(candidate)
+            if defaults is not None:
                 return self._claim(candidate, defaults)
+        return None
+
+    def take_beside(self, prompt: Prompt, most: int) -> Job | None:
+        """Claim the first file that can be rendered in one batch with a prompt, the whole of it.
+
+        That is a file of at most so many prompts. Those before it are passed over, which no file
+        is for the sake of two batches.
+        """
+        kind = hash(prompt.batch_key)
+        before: list[tuple[_Rank, Candidate]] = []
+        job = None
+        while self._queue and len(before) < LOOK_THROUGH and not self.is_held_up():
+            rank, candidate = heapq.heappop(self._queue)
+            if candidate.kind == kind and 0 < candidate.count <= most:
+                defaults = self._defaults_if_as_examined(candidate)
+                if defaults is not None:
+                    job = self._claim(candidate, defaults)
+                    break
+            else:
+                before.append((rank, candidate))
+                if candidate.passed_over is not None and candidate.passed_over is not prompt:
+                    break
+        for entry in before:
+            heapq.heappush(self._queue, entry)
+            entry[1].passed_over = prompt if job else entry[1].passed_over
+        return job
+
+    def _defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
+        """Return a file's defaults; None if it has changed, or is still written into."""
+        if candidate not in self._inbox or not self._inbox.is_unchanged(candidate):
+            return None
+        if self._is_being_written(candidate):
+            return None
+        try:
+            return self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
+        except PromptError:  # since it was examined, so it is examined again
+            candidate.examined = False
+        except OSError as error:
+            candidate.examined = False
+            self._block(candidate, f"can't be read: {error.strerror}", error)
         return None
 
     def _claim(self, candidate: Candidate, defaults: tuple[DefaultsFile, ...]) -> Job | None:

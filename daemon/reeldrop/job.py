@@ -53,9 +53,20 @@ class Prompt:
         return dict(self.arguments).get(name)
 
     @property
+    def steps(self) -> int:
+        steps = self.argument("num_inference_steps")
+        return steps if isinstance(steps, int) else 0
+
+    @property
     def batch_key(self) -> tuple[object, ...]:
         """What has to be equal for two prompts to be rendered in one batch."""
         return (self.model, *(pair for pair in self.arguments if pair[0] != "negative_prompt"))
+
+    @property
+    def memory_key(self) -> tuple[object, ...]:
+        """What has to be equal for two prompts to take the same memory."""
+        sizes = (self.argument(name) for name in ("num_frames", "height", "width"))
+        return (self.model, *sizes)
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings as a prompt file that renders this very video would have them."""
@@ -157,20 +168,30 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Prompts with equal settings that are rendered together."""
+class Member:
+    """A prompt of a batch, with the job that it is of."""
 
     job_id: str
-    prompts: tuple[Prompt, ...]
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Batch:
+    """Prompts with equal settings that are rendered together, of one job or of several."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        return tuple(member.prompt for member in self.members)
 
     @property
     def model(self) -> str:
-        return self.prompts[0].model
+        return self.members[0].prompt.model
 
     @property
     def steps(self) -> int:
-        steps = self.prompts[0].argument("num_inference_steps")
-        return steps if isinstance(steps, int) else 0
+        return self.members[0].prompt.steps
 
 
 def shown(path: PurePosixPath) -> str:
@@ -226,11 +247,16 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class BatchRendered:
-    """Every prompt of a batch has its frames, in the batch's order."""
+    """Every prompt of a batch has its frames, in the batch's order.
+
+    `fits` is how many prompts like these the device has room for at once, None where that was not
+    measured.
+    """
 
     batch: Batch
     frames: tuple[Frames, ...]
     rendered: tuple[Rendered, ...]
+    fits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import islice, takewhile
 
 import structlog
 
@@ -18,14 +18,19 @@ from reeldrop import log, results
 from reeldrop.deliveries import Deliveries
 from reeldrop.errors import DISK_ERRORS, RenderCancelled, RenderError, Unrenderable
 from reeldrop.filing import Failure, Filing
-from reeldrop.job import Batch, Job, Prompt, Rendered, Video, shown
+from reeldrop.job import Batch, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import MAX_WAITING, Waiting
 
+MAX_TOGETHER = 16
+"""So many prompts are rendered at once, at most, where the profile leaves it to us."""
+
+MAX_KINDS = 1000
+"""Of so many kinds of prompts it is remembered how many fit at once; prompt files choose them."""
+
 _SPOOL = ""
 """Stands for the spool itself among the jobs that are to be tried again."""
-
 
 _log = structlog.get_logger()
 
@@ -42,10 +47,11 @@ class Outcome:
 class Limits:
     """How many prompts of a profile may be rendered together, and how often what is tried when.
 
-    What failed is tried again after `retry_seconds`, a prompt `max_attempts` times in all.
+    A batch size of None is as many as the renderer finds room for. What failed is tried again
+    after `retry_seconds`, a prompt `max_attempts` times in all.
     """
 
-    batch_sizes: Mapping[str, int]
+    batch_sizes: Mapping[str, int | None]
     max_attempts: int
     retry_seconds: float
 
@@ -55,25 +61,59 @@ class OpenJob:
     """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
 
     `count` is how many videos were asked for, `reserved` those that an earlier attempt has
-    reserved names for. `resting` are batches that failed, with the time at which to try them
-    again, and `tries` says how often each prompt has failed. `trouble` keeps the job from being
-    ended now.
+    reserved names for. The prompts that are `waiting` go out in their order, those of the numbers
+    `alone` not together with others. `resting` are prompts that failed, with the time at which to
+    try them again, and `tries` says how often each has failed. A job `was_passed_over` if a batch
+    has taken prompts of later ones before its own. `trouble` keeps the job from being ended now.
     """
 
     job: Job
     count: int
-    waiting: deque[Batch]
+    waiting: deque[Prompt]
     reserved: Mapping[int, Video]
     opened_at: float
     videos: int
     is_resumed: bool
     is_recorded: bool = False
     in_hand: set[int] = field(default_factory=set)
-    resting: list[tuple[float, Batch]] = field(default_factory=list)
+    alone: set[int] = field(default_factory=set)
+    was_passed_over: bool = False
+    resting: list[tuple[float, Prompt]] = field(default_factory=list)
     tries: Counter[int] = field(default_factory=Counter)
     trouble: OSError | None = None
     failures: dict[int, Failure] = field(default_factory=dict)
     peak_memory_mib: int = 0
+
+    def kind(self, prompt: Prompt) -> tuple[object, ...]:
+        """Return what the prompts of one batch have in common."""
+        if self.job.attempts or prompt.number in self.alone:
+            return (self.job.id, prompt.number)
+        return prompt.batch_key
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A prompt that is rendered next, and how many others of its kind can go along."""
+
+    beside: Prompt
+    count: int
+
+
+@dataclass(slots=True)
+class _Runs:
+    """What a batch takes of each job, all of one `kind`, and for how many more there is `room`."""
+
+    runs: list[tuple[OpenJob, list[Prompt]]] = field(default_factory=list)
+    kind: tuple[object, ...] = ()
+    room: int = 0
+
+    def take_of(self, opened: OpenJob) -> bool:
+        """Take the first prompts of a job that are like it, and tell whether those are all."""
+        like = takewhile(lambda prompt: opened.kind(prompt) == self.kind, opened.waiting)
+        if run := list(islice(like, self.room)):
+            self.runs.append((opened, run))
+            self.room -= len(run)
+        return len(run) == len(opened.waiting)
 
 
 class OpenJobs:
@@ -89,6 +129,7 @@ class OpenJobs:
         self._retry_at: dict[str, float] = {}
         self._told: dict[str, str] = {}
         self._disk_trouble = ""
+        self._fits: dict[tuple[object, ...], int] = {}
         self.outcome = Outcome()
 
     def __len__(self) -> int:
@@ -143,10 +184,7 @@ class OpenJobs:
         for prompt in left:
             if crashes[prompt.number] >= self.limits.max_attempts:
                 opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
-        left = [prompt for prompt in left if prompt.number not in opened.failures]
-        together = self.limits.batch_sizes
-        sizes = dict.fromkeys(together, 1) if job.attempts else together
-        opened.waiting.extend(_batches(job.id, left, sizes))
+        opened.waiting.extend(p for p in left if p.number not in opened.failures)
         _log.info(
             "job_started",
             job_id=job.id,
@@ -182,34 +220,82 @@ class OpenJobs:
         return any(opened.job.attempts for opened in self._open.values())
 
     def next_batch(self, now: float) -> Batch | None:
-        """Return what is to be rendered next, of the job that was opened first."""
-        for opened in list(self._open.values()):
-            _wake(opened, now)
-            if opened.job.attempts and opened.in_hand:
-                continue  # what is being encoded must not be blamed for the next render
-            if opened.waiting and self._attempt(opened):
-                return opened.waiting.popleft()
+        """Return what is rendered next: prompts of the job that was opened first, and their like.
+
+        Those of later jobs go along where there is room, past others of another kind; but nobody
+        is passed over a second time before it is his turn.
+        """
+        while runs := self._runs(now).runs:
+            runs[0][0].was_passed_over = False
+            members = [m for opened, prompts in runs for m in self._begin(opened, prompts)]
+            if members:
+                self._note_passed_over(members[-1].job_id)
+                return Batch(tuple(members))
         return None
 
-    def _attempt(self, opened: OpenJob) -> bool:
-        """Record that the first batch that waits is in hand, too; tell whether it could be."""
-        in_hand = opened.in_hand | {prompt.number for prompt in opened.waiting[0].prompts}
+    def room_beside(self, now: float) -> Room | None:
+        """Return what may be opened to go along with the next batch; None where nothing may."""
+        found = self._runs(now)
+        return Room(found.runs[0][1][0], found.room) if found.room else None
+
+    def _runs(self, now: float) -> _Runs:
+        found = _Runs()
+        for opened in list(self._open.values()):
+            _wake(opened, now)
+            if not opened.waiting or (opened.job.attempts and opened.in_hand):
+                continue  # what is being encoded must not be blamed for the next render
+            if not found.runs:
+                found.kind = opened.kind(opened.waiting[0])
+                found.room = self._size(opened, opened.waiting[0])
+                found.take_of(opened)
+            elif not found.take_of(opened) and opened.was_passed_over:
+                found.room = 0
+            if not found.room:
+                break
+        return found
+
+    def _size(self, opened: OpenJob, prompt: Prompt) -> int:
+        """Return how many prompts like this one are rendered at once."""
+        if opened.kind(prompt) != prompt.batch_key:
+            return 1
+        most, fits = self.limits.batch_sizes[prompt.model], self._fits.get(prompt.memory_key)
+        return min(MAX_TOGETHER, fits or 1) if most is None else min(most, fits or most)
+
+    def _begin(self, opened: OpenJob, prompts: list[Prompt]) -> list[Member]:
+        """Record that the first prompts that wait are in hand, too; none are if it can't be."""
+        in_hand = opened.in_hand | {prompt.number for prompt in prompts}
         try:
             self._spool.begin_attempt(opened.job, sorted(in_hand))
         except OSError as error:
             self._leave_for_now(opened, error)
-            return False
+            return []
         opened.is_recorded = True
         opened.in_hand = in_hand
-        return True
+        return [Member(opened.job.id, opened.waiting.popleft()) for _ in prompts]
+
+    def _note_passed_over(self, last: str) -> None:
+        for opened in self._open.values():
+            if opened.job.id == last:
+                break
+            opened.was_passed_over = bool(opened.waiting)
 
     def render_alone(self, batch: Batch) -> None:
-        """Make the prompts of a batch wait again, each in a batch of its own."""
-        opened = self._open[batch.job_id]
-        opened.in_hand -= {prompt.number for prompt in batch.prompts}
-        self._let_go(opened)
-        alone = [Batch(batch.job_id, (prompt,)) for prompt in batch.prompts]
-        opened.waiting.extendleft(reversed(alone))
+        """Make the prompts of a batch wait again, each for a batch of its own."""
+        for member in reversed(batch.members):
+            opened = self._open[member.job_id]
+            opened.in_hand.discard(member.prompt.number)
+            opened.alone.add(member.prompt.number)
+            opened.waiting.appendleft(member.prompt)
+        for job_id in {member.job_id for member in batch.members}:
+            self._let_go(self._open[job_id])
+
+    def note_fits(self, batch: Batch, fits: int) -> None:
+        """Remember for how many prompts like those of a batch there is room at once."""
+        key = batch.prompts[0].memory_key
+        self._fits.pop(key, None)
+        if len(self._fits) >= MAX_KINDS:
+            del self._fits[next(iter(self._fits))]
+        self._fits[key] = fits
 
     def rendered(self, job_id: str, rendered: Rendered) -> None:
         """Note how a prompt was rendered."""
@@ -241,7 +327,8 @@ class OpenJobs:
         if self._is_worth_a_try(opened, prompt, error):
             _log.warning("video_delayed", **what, seconds=self.limits.retry_seconds)
             at = time.monotonic() + self.limits.retry_seconds
-            opened.resting.append((at, Batch(job_id, (prompt,))))
+            opened.alone.add(prompt.number)
+            opened.resting.append((at, prompt))
             self._let_go(opened)
         else:
             _log.error("video_failed", **what)
@@ -265,12 +352,11 @@ class OpenJobs:
         """Fail what waits of the jobs that somebody asked to cancel, and return their ids."""
         asked = [opened for opened in self._open.values() if self._spool.is_cancelled(opened.job)]
         for opened in asked:
-            left = [*opened.waiting, *(batch for _, batch in opened.resting)]
+            left = [*opened.waiting, *(prompt for _, prompt in opened.resting)]
             opened.waiting.clear()
             opened.resting.clear()
-            for prompt in (prompt for batch in left for prompt in batch.prompts):
-                opened.in_hand.add(prompt.number)
-            for prompt in (prompt for batch in left for prompt in batch.prompts):
+            opened.in_hand.update(prompt.number for prompt in left)
+            for prompt in left:
                 error = RenderCancelled("it was cancelled on request")
                 self.prompt_failed(opened.job.id, prompt, error)
         return {opened.job.id for opened in asked}
@@ -388,9 +474,9 @@ def _log_end(opened: OpenJob) -> None:
 
 
 def _wake(opened: OpenJob, now: float) -> None:
-    """Let the batches wait for the renderer that have rested for long enough."""
-    due = [batch for at, batch in opened.resting if at <= now]
-    opened.resting = [(at, batch) for at, batch in opened.resting if at > now]
+    """Let the prompts wait for the renderer that have rested for long enough."""
+    due = [prompt for at, prompt in opened.resting if at <= now]
+    opened.resting = [(at, prompt) for at, prompt in opened.resting if at > now]
     opened.waiting.extend(due)
 
 
@@ -411,11 +497,3 @@ def _outcome(opened: OpenJob) -> str:
     if not opened.failures:
         return "finished"
     return "partly failed" if opened.videos else "failed"
-
-
-def _batches(job_id: str, left: list[Prompt], sizes: Mapping[str, int]) -> Iterator[Batch]:
-    """Yield the prompts in batches of neighbours with equal settings."""
-    for key, group in groupby(left, key=lambda prompt: prompt.batch_key):
-        neighbours, size = list(group), sizes[str(key[0])]
-        for first in range(0, len(neighbours), size):
-            yield Batch(job_id, tuple(neighbours[first : first + size]))

@@ -1,6 +1,6 @@
-"""How a render is made to fit the device's memory, from the fastest way to the most frugal.
+"""How renders are made to fit the device's memory: how many at once, and what next if it ran out.
 
-Only the rule; `renderer` does what it says and remembers what fitted.
+Only the rules; `renderer` measures, does what they say and remembers what fitted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import dataclasses
 from dataclasses import dataclass
 
 _NEXT_PLACEMENT = {"cuda": "model_offload", "model_offload": "sequential_offload"}
+
+_KEPT_FREE = 0.1
+"""Of the room that there is: it is in pieces, and others may want some."""
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -34,6 +37,11 @@ class Fit:
             return dataclasses.replace(self, decodes_by_frame=True)
         placement = _NEXT_PLACEMENT.get(self.placement)
         return None if placement is None else dataclasses.replace(self, placement=placement)
+
+
+def how_many_fit(room: int, bytes_each: float) -> int:
+    """Return how many prompts can be rendered at once that take so much each; at least one."""
+    return max(1, int(room * (1 - _KEPT_FREE) / max(1.0, bytes_each)))
 
 
 def is_shortage(error: RuntimeError) -> bool:

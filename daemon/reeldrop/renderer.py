@@ -13,6 +13,7 @@ import resource
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,7 +60,8 @@ class Renderer(Protocol):
 
     `load` is answered by ModelLoaded or ModelFailed; `render` by StepDone for each step and
     then BatchRendered or BatchFailed (of RenderCancelled after `cancel`). Orders that come while
-    it is busy wait. RendererEnded, at any time, means that it answers no more.
+    it is busy wait, and are answered in turn. RendererEnded, at any time, means that it answers no
+    more.
     """
 
     def load(self, model: str) -> None:
@@ -68,8 +70,8 @@ class Renderer(Protocol):
     def render(self, batch: Batch) -> None:
         """Render a batch, loading its pipeline first where it isn't resident."""
 
-    def cancel(self) -> None:
-        """Stop the batch in hand, if there is one, at the end of its step."""
+    def cancel(self, batch: Batch) -> None:
+        """Stop a batch that was ordered and is not answered yet, at the end of its step."""
 
     def close(self) -> None:
         """End, once the order in hand has been answered."""
@@ -82,7 +84,7 @@ class InProcessRenderer:
         self._sources = sources
         self._tell = tell
         self._orders: queue.SimpleQueue[str | Batch | None] = queue.SimpleQueue()
-        self._cancelled = threading.Event()
+        self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._loaded: LoadedPipeline | None = None
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
@@ -94,11 +96,10 @@ class InProcessRenderer:
         self._orders.put(model)
 
     def render(self, batch: Batch) -> None:
-        self._cancelled.clear()
         self._orders.put(batch)
 
-    def cancel(self) -> None:
-        self._cancelled.set()
+    def cancel(self, batch: Batch) -> None:
+        self._cancelled.add(batch)
 
     def close(self) -> None:
         self._orders.put(None)
@@ -145,8 +146,10 @@ class InProcessRenderer:
         """Render a batch as a whole, or in parts where the device has no room for the whole."""
         frames: list[Frames] = []
         rendered: list[Rendered] = []
-        fit = self._fits.get(_shape(batch)) or Fit(len(batch.prompts), loaded.placement)
+        key = batch.prompts[0].memory_key
+        fit = self._fits.get(key) or Fit(len(batch.prompts), loaded.placement)
         fit = dataclasses.replace(fit, placement=loaded.placement)
+        self._go_on(batch, 0)
         while left := batch.prompts[len(frames) :]:
             if fit.placement != loaded.placement:
                 self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
@@ -154,11 +157,13 @@ class InProcessRenderer:
             began = time.monotonic()
             done = self._try(loaded, batch, part, fit)
             if done is None:
-                fit = self._fits[_shape(batch)] = self._more_frugal(fit)
+                fit = self._fits[key] = self._more_frugal(fit)
                 continue
             frames += done
             rendered += _rendered(loaded, part, time.monotonic() - began)
-        return BatchRendered(batch, tuple(frames), tuple(rendered))
+        learned = self._fits.get(key)
+        fits = learned.batch_size if learned else _how_many_fit(len(part))
+        return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
 
     def _try(
         self, loaded: LoadedPipeline, batch: Batch, part: tuple[Prompt, ...], fit: Fit
@@ -194,16 +199,12 @@ class InProcessRenderer:
         return frugal
 
     def _step_done(self, batch: Batch, step: int) -> None:
-        if self._cancelled.is_set():
-            raise RenderCancelled(f"it was cancelled on request, in step {step}")
+        self._go_on(batch, step)
         self._tell(StepDone(batch, step))
 
-
-def _shape(batch: Batch) -> tuple[object, ...]:
-    """Return what decides how much memory a batch takes."""
-    first = batch.prompts[0]
-    sizes = (first.argument(name) for name in ("num_frames", "height", "width"))
-    return (batch.model, len(batch.prompts), *sizes)
+    def _go_on(self, batch: Batch, step: int) -> None:
+        if batch in self._cancelled:
+            raise RenderCancelled(f"it was cancelled on request, in step {step}")
 
 
 def _rendered(
@@ -329,6 +330,16 @@ def _peak_memory_mib() -> int:
     if pipeline.cuda_is_available():
         return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def _how_many_fit(rendered: int) -> int | None:
+    """Return for how many prompts there is room, by what so many have taken; None on a CPU."""
+    if not pipeline.cuda_is_available():
+        return None
+    resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    free, _ = torch.cuda.mem_get_info()
+    room = free + torch.cuda.memory_reserved() - resident
+    return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
 def _empty_cache() -> None:

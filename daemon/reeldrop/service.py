@@ -19,20 +19,18 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from reeldrop import ending, profiles, prompts, status
-from reeldrop.disk import Room
+from reeldrop import disk, ending, profiles, prompts, status
 from reeldrop.ending import StallWatch
 from reeldrop.errors import (
-    DISK_ERRORS,
     ConfigError,
     FileError,
     Mistake,
-    PromptError,
     RenderCancelled,
     RenderError,
     Unavailable,
     Unrenderable,
 )
+from reeldrop.feeding import Feeder
 from reeldrop.ignored import Ignored
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
@@ -41,7 +39,7 @@ from reeldrop.job import (
     BatchFailed,
     BatchRendered,
     Event,
-    Job,
+    Member,
     ModelFailed,
     ModelLoaded,
     Reload,
@@ -54,7 +52,6 @@ from reeldrop.job import (
 )
 from reeldrop.jobs import Limits, OpenJobs, Outcome
 from reeldrop.notify import Notifier
-from reeldrop.prompts import NotDescribed
 from reeldrop.publishing import Publisher
 from reeldrop.results import Results
 from reeldrop.rules import ModelRules, SettingsRefused
@@ -65,10 +62,8 @@ from reeldrop.workbench import Workbench
 
 if TYPE_CHECKING:
     from reeldrop.config import Config
+    from reeldrop.job import Frames, Rendered
     from reeldrop.renderer import Renderer
-
-MAX_OPEN_JOBS = 256
-"""No more jobs are begun while so many rest or wait to be encoded: each holds a file open."""
 
 BYTES_TO_ENCODE = 1 << 30
 """The renderer pauses while more frames than this wait to be encoded."""
@@ -113,7 +108,7 @@ class Service:
         self._results = Results(config.results)
         self._notifier = Notifier.from_environment()
         self._jobs = OpenJobs(self._spool, self._results, _limits(config))
-        self._room = Room((config.results, config.spool), config.min_free_gib)
+        self._disk = disk.Room((config.results, config.spool), config.min_free_gib)
         self._watch_over()
         self._stopping = False
         self._is_ready = False
@@ -131,7 +126,7 @@ class Service:
     def _watch_over(self) -> None:
         """Watch the disk and the encoder, as config.yaml says."""
         config = self._config
-        self._room.min_free_gib = config.min_free_gib
+        self._disk.min_free_gib = config.min_free_gib
         self._encoder_stall = StallWatch(config.stall_seconds)
         watchdog = self._notifier.watchdog_seconds
         if watchdog is not None and watchdog <= config.stall_seconds:
@@ -159,9 +154,9 @@ class Service:
             self._look_back(ending.how_it_ended(trace), ending.stacks(trace))
             with ending.traced(trace):
                 self._work()
-        if self._drain and self._room.shortage:
+        if self._drain and self._disk.shortage:
             raise Unavailable(
-                Mistake(self._room.shortage, "make room, or lower it", key="min_free_gib")
+                Mistake(self._disk.shortage, "make room, or lower it", key="min_free_gib")
             )
         if self._drain and self._intake.problem:
             raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
@@ -201,6 +196,7 @@ class Service:
         self._intake = self._make_intake()
         self._publisher = Publisher(self._results, self._events.put)
         self._open_workbench()
+        self._feeder = self._make_feeder()
 
     def _open_workbench(self) -> None:
         """Let a renderer load the model of the settings in force."""
@@ -230,6 +226,9 @@ class Service:
             lambda: self._events.put(Wake()),
             self._config.idle_scan_seconds,
         )
+
+    def _make_feeder(self) -> Feeder:
+        return Feeder(self._spool, self._jobs, self._intake, self._bench)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._ask_to_stop(number)
@@ -295,7 +294,7 @@ class Service:
             due.append(self._intake.due())
         if self._is_renderer_free():
             due += self._jobs.due()
-        if len(self._jobs) or not self._is_ready or self._room.shortage:
+        if len(self._jobs) or not self._is_ready or self._disk.shortage:
             due.append(now + STATUS_SECONDS)
         return max(0.0, min(due) - now)
 
@@ -336,14 +335,16 @@ class Service:
         """Read config.yaml again, to use it between two jobs."""
         coming = self._settings.read_again()
         if coming is not None:  # where there is too little room, no job ends before there is more
-            self._room.min_free_gib = coming.min_free_gib
+            self._disk.min_free_gib = coming.min_free_gib
         self._report(time.monotonic(), is_due=True)
 
     def _stop(self, event: Stop) -> None:
         _log.info("stopping", signal=event.signal_name)
         self._notifier.stopping()
         self._stopping = True
-        self._bench.cancel()
+        for batch in (self._bench.warm_up, *self._bench.batches):
+            if batch is not None:
+                self._bench.cancel(batch)
 
     def _end_loading(self) -> None:
         self._bench.clear()
@@ -373,7 +374,7 @@ class Service:
         except SettingsRefused:  # it has no defaults for all that it needs
             self._be_ready()
         else:
-            self._bench.try_out(Batch("", (prompt,)))
+            self._bench.try_out(Batch((Member("", prompt),)))
 
     def _warm_up_failed(self, error: Exception) -> None:
         problem = f"the model can't render its own defaults: {error}"
@@ -401,26 +402,35 @@ class Service:
             raise error
 
     def _batch_rendered(self, event: BatchRendered) -> None:
-        self._bench.clear()
-        answers = zip(event.batch.prompts, event.frames, event.rendered, strict=True)
-        for prompt, frames, rendered in answers:
-            self._jobs.rendered(event.batch.job_id, rendered)
-            opened = self._jobs[event.batch.job_id]
-            earlier = opened.reserved.get(prompt.number)
-            self._publisher.publish(opened.job, prompt, frames, rendered, earlier)
+        self._bench.batch_done(time.monotonic())
+        if event.fits is not None:
+            self._jobs.note_fits(event.batch, event.fits)
+        answers = zip(event.batch.members, event.frames, event.rendered, strict=True)
+        for member, frames, rendered in answers:
+            self._prompt_rendered(member, frames, rendered)
+
+    def _prompt_rendered(self, member: Member, frames: Frames, rendered: Rendered) -> None:
+        opened, prompt = self._jobs[member.job_id], member.prompt
+        if self._spool.is_cancelled(opened.job):  # while others' prompts were in the same batch
+            error = RenderCancelled("it was cancelled on request")
+            self._jobs.prompt_failed(member.job_id, prompt, error)
+            return
+        self._jobs.rendered(member.job_id, rendered)
+        earlier = opened.reserved.get(prompt.number)
+        self._publisher.publish(opened.job, prompt, frames, rendered, earlier)
 
     def _batch_failed(self, event: BatchFailed) -> None:
-        self._bench.clear()
+        self._bench.batch_done(time.monotonic())
         if self._stopping:
             return  # the job stays in the spool, and is the first of the next start
         if isinstance(event.error, FileError) and event.batch.model == self._model:
             raise event.error  # its own model can't be loaded any more
         may_pass = not isinstance(event.error, Unrenderable)
-        if isinstance(event.error, RenderError) and may_pass and len(event.batch.prompts) > 1:
+        if isinstance(event.error, RenderError) and may_pass and len(event.batch.members) > 1:
             self._jobs.render_alone(event.batch)  # to find the one that is to blame
             return
-        for prompt in event.batch.prompts:
-            self._jobs.prompt_failed(event.batch.job_id, prompt, event.error)
+        for member in event.batch.members:
+            self._jobs.prompt_failed(member.job_id, member.prompt, event.error)
 
     # The road of one prompt file
 
@@ -436,7 +446,7 @@ class Service:
                 for job, error in self._intake.refused(patient=self._is_renderer_free()):
                     if self._jobs.is_order(job):
                         self._jobs.fail(job, error)
-            self._heed_cancellations()
+            self._feeder.heed_cancellations()
             self._keep_rendering(now)
         self._report(now)
 
@@ -478,75 +488,30 @@ class Service:
         self._intake.close()
         self._inbox = self._make_inbox().after(self._inbox)
         self._intake = self._make_intake()
+        self._feeder = self._make_feeder()
 
     def _look_after_the_disk(self, now: float) -> None:
         """Begin nothing new where the disk is too full, until it is not."""
-        if self._is_report_due(now) and self._room.look() and self._drain:
+        if self._is_report_due(now) and self._disk.look() and self._drain:
             self._stopping = True
 
     def _keep_rendering(self, now: float) -> None:
-        """Open jobs until the renderer has work; but events are not kept waiting for long."""
+        """Let the renderer always have work; but events are not kept waiting for long."""
         end = time.monotonic() + OPEN_SECONDS
-        while self._is_renderer_free() and self._render_next(now):
+        while self._may_go_on() and self._feeder.feed(now, opens=not self._settings.are_changing):
             if time.monotonic() > end:
                 self._events.put(Wake())
+                if not self._bench.is_busy:  # it does not wait until a large batch is complete
+                    self._feeder.render_next(now)
                 break
 
-    def _heed_cancellations(self) -> None:
-        cancelled = self._jobs.cancel_asked()
-        if self._bench.batch is not None and self._bench.batch.job_id in cancelled:
-            self._bench.cancel()
-
     def _is_renderer_free(self) -> bool:
-        kept = self._bench.is_busy or not self._is_ready or self._room.shortage
+        return self._may_go_on() and not self._bench.is_busy
+
+    def _may_go_on(self) -> bool:
+        """Tell whether the renderer may be given more than it has."""
+        kept = not self._is_ready or self._disk.shortage
         return not kept and self._publisher.bytes < BYTES_TO_ENCODE
-
-    def _render_next(self, now: float) -> bool:
-        """Give the renderer its next batch, or open a job; tell whether there was anything."""
-        batch = self._jobs.next_batch(now)
-        if batch is not None:
-            self._bench.render(batch, now)
-            return True
-        job = self._next_job(now)
-        if job is not None:
-            self._open(job)
-        return job is not None
-
-    def _next_job(self, now: float) -> Job | None:
-        """Return the job to open: the oldest of the spool, else the next of the inbox.
-
-        What was in hand when a process ended may be what ended it, and has to be alone; where
-        the disk makes trouble, nothing new is begun.
-        """
-        job = self._jobs.unfinished(now)
-        if len(self._jobs) >= MAX_OPEN_JOBS or self._settings.are_changing:
-            return None
-        if len(self._jobs) and (self._jobs.has_suspect() or (job and job.attempts)):
-            return None
-        return job if job or self._jobs.is_held_up() else self._intake.take()
-
-    def _open(self, job: Job) -> None:
-        """Read a claimed file, so that its prompts wait for the renderer."""
-        try:
-            if self._spool.is_cancelled(job) and not self._spool.was_in_hand(job):
-                self._jobs.fail(job, RenderCancelled("it was cancelled on request"))
-                return
-            if not self._jobs.is_order(job):
-                return
-            found = self._intake.read(job)
-        except NotDescribed as unknown:
-            if self._jobs.begin_loading(job):
-                self._bench.load(unknown.model, job)  # the job stays first in the spool until then
-        except PromptError as error:
-            self._jobs.fail(job, error)
-        except OSError as error:
-            if error.errno in DISK_ERRORS:
-                self._jobs.postpone(job, error)
-            else:
-                self._jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
-        else:
-            self._jobs.open(job, found.prompts)
-            self._heed_cancellations()  # before it is begun again
 
     # What others are told
 
@@ -593,8 +558,8 @@ class Service:
             return "stopping"
         if not self._is_ready or self._bench.loading:
             return self._bench.doing()
-        if self._room.shortage:
-            return f"paused: {self._room.shortage}"
+        if self._disk.shortage:
+            return f"paused: {self._disk.shortage}"
         trouble = self._jobs.trouble() or self._intake.trouble()
         if trouble:
             return f"held up: {trouble}; tried again every {self._config.retry_seconds:g} s"
@@ -602,7 +567,10 @@ class Service:
 
     def _progress(self, now: float) -> Rendering | None:
         batch = self._bench.batch
-        return self._bench.progress(batch, self._jobs[batch.job_id], now) if batch else None
+        if batch is None:
+            return None
+        opened = self._jobs[batch.members[0].job_id]
+        return self._bench.progress(batch, opened, now)
 
 
 def _limits(config: Config) -> Limits:

@@ -29,7 +29,8 @@ class Waiting:
 class Rendering:
     """What is being rendered: video `number` of `count` of a prompt file.
 
-    `eta_seconds` is for the whole prompt file, None before the first step.
+    `eta_seconds` is for the whole prompt file, None before the first step; `together` is how many
+    videos are rendered at once.
     """
 
     job_id: str
@@ -40,6 +41,7 @@ class Rendering:
     step: int
     steps: int
     eta_seconds: float | None
+    together: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Status:
         if self.rendering is not None:
             r = self.rendering
             what = f"rendering {r.prompt_file} {r.number}/{r.count}"
-            parts = [what, f"step {r.step}/{r.steps}"]
+            beside = f" and {r.together - 1} beside it" if r.together > 1 else ""
+            parts = [what + beside, f"step {r.step}/{r.steps}"]
         if self.waiting_count:
             parts.append(f"{self.waiting_count} waiting")
         if self.rendering is not None and self.rendering.eta_seconds is not None:

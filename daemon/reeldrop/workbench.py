@@ -16,18 +16,23 @@ from reeldrop.status import Rendering
 if TYPE_CHECKING:
     from reeldrop.renderer import Renderer
 
+AHEAD_SECONDS = 1.0
+"""The next batch is handed over so long before the end of this one: enough to claim its files."""
+
 
 class Workbench:
-    """One renderer, and the one thing that it has in hand.
+    """One renderer, and what it has in hand.
 
-    That is a `batch`, the batch of the `warm_up`, or the model that is `loading`; `loads_for` is
-    the job that asked for that, None for the daemon's own model. `step` is the last one done.
+    That is the model that is `loading`, the batch of the `warm_up`, or a `batch` with perhaps the
+    one `coming` after it; `loads_for` is the job that asked for the model, None for the daemon's
+    own. `step` is the last one done.
     """
 
     def __init__(self, renderer: Renderer, stall_seconds: float) -> None:
         self._renderer = renderer
         self._stall = StallWatch(stall_seconds)
         self.batch: Batch | None = None
+        self.coming: Batch | None = None
         self.warm_up: Batch | None = None
         self.loading: str | None = None
         self.loads_for: Job | None = None
@@ -37,6 +42,10 @@ class Workbench:
     @property
     def is_busy(self) -> bool:
         return bool(self.batch or self.warm_up or self.loading)
+
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        return tuple(batch for batch in (self.batch, self.coming) if batch)
 
     def load(self, model: str, job: Job | None = None) -> None:
         """Load a profile's pipeline, for a job or as the daemon's own."""
@@ -49,9 +58,15 @@ class Workbench:
         self._renderer.render(batch)
 
     def render(self, batch: Batch, now: float) -> None:
-        """Render a batch. `now` is monotonic, as everywhere here."""
-        self.batch, self.step, self._began = batch, 0, now
+        """Render a batch, after the one in hand. `now` is monotonic, as everywhere here."""
+        if self.batch is None:
+            self._begin(batch, now)
+        else:
+            self.coming = batch
         self._renderer.render(batch)
+
+    def _begin(self, batch: Batch | None, now: float) -> None:
+        self.batch, self.coming, self.step, self._began = batch, None, 0, now
 
     def step_done(self, step: int) -> None:
         """Note a step."""
@@ -59,12 +74,31 @@ class Workbench:
         self._stall.progress()
 
     def clear(self) -> None:
-        """Have nothing in hand any more: it has been answered for."""
-        self.batch = self.warm_up = self.loading = None
+        """Have no model and no warm-up in hand any more: it has been answered for."""
+        self.warm_up = self.loading = None
 
-    def cancel(self) -> None:
-        """Stop what is rendered at the end of its step."""
-        self._renderer.cancel()
+    def batch_done(self, now: float) -> None:
+        """Have the next batch in hand, if there is one: this one has been answered for."""
+        self._begin(self.coming, now)
+
+    def takes_another(self, now: float) -> bool:
+        """Tell whether a batch may be given to the renderer: it has none, or is nearly through.
+
+        Not earlier, so that prompt files stay in the inbox for as long as they can.
+        """
+        if not self.is_busy:
+            return True
+        if self.batch is None or self.coming is not None or not self.step:
+            return False
+        steps_left = max(0, self.batch.steps - self.step)
+        return steps_left * self._seconds_per_step(now) <= AHEAD_SECONDS
+
+    def _seconds_per_step(self, now: float) -> float:
+        return (now - self._began) / self.step
+
+    def cancel(self, batch: Batch) -> None:
+        """Stop a batch at the end of its step."""
+        self._renderer.cancel(batch)
 
     def close(self) -> None:
         """End the renderer, unless it is in the middle of something that can't be waited for."""
@@ -88,20 +122,21 @@ class Workbench:
         return "rendering" if self.batch else ""
 
     def progress(self, batch: Batch, opened: OpenJob, now: float) -> Rendering:
-        """Return how far the batch of an open job is."""
+        """Return how far the batch in hand is; `opened` is the job of its first prompt."""
+        first, together = batch.members[0].prompt, len(batch.members)
         steps = max(1, batch.steps)
         eta = None
         if self.step:
-            seconds_per_step = (now - self._began) / self.step
-            steps_left = steps - self.step + sum(waiting.steps for waiting in opened.waiting)
-            eta = round(seconds_per_step * steps_left, 1)
+            waiting = sum(prompt.steps for prompt in opened.waiting) / together
+            eta = round(self._seconds_per_step(now) * (steps - self.step + waiting), 1)
         return Rendering(
-            job_id=batch.job_id,
+            job_id=opened.job.id,
             prompt_file=shown(opened.job.source),
-            prompt=batch.prompts[0].prompt,
-            number=batch.prompts[0].number,
+            prompt=first.prompt,
+            number=first.number,
             count=opened.count,
             step=self.step,
             steps=steps,
             eta_seconds=eta,
+            together=together,
         )

@@ -1,0 +1,282 @@
+"""Prompts of several files are rendered together, and nobody waits for it longer than is fair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Daemon, Site, await_that, make_site
+from reeldrop import prompts, strict_yaml
+from reeldrop.inbox import Inbox
+from reeldrop.intake import LOOK_THROUGH, Intake
+from reeldrop.job import Batch, Capabilities, Member, Prompt
+from reeldrop.rules import ModelRules
+from reeldrop.spool import Spool
+from reeldrop.workbench import AHEAD_SECONDS, Workbench
+from test_service import decoded
+
+CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
+RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}
+TOGETHER = 4
+LIKE, UNLIKE = [f"f{number:02}" for number in range(12)], "f03x"
+NOW = 100.0
+
+
+def prompt(**arguments: int) -> Prompt:
+    """Return a prompt of a kind, another one each time."""
+    return Prompt(1, "p", "m", tuple(({"num_frames": 8} | arguments).items()), 0, 8, ("mp4",))
+
+
+# A daemon
+
+
+@dataclass(frozen=True)
+class Drained:
+    """A site after a run that rendered up to four together."""
+
+    site: Site
+    events: list[dict[str, Any]]
+
+    def rendered(self, name: str) -> Any:
+        """Return how the video of a prompt file was rendered, as its sidecar says."""
+        (path,) = self.site.results.glob(f"{name}/*.mp4")
+        text = path.with_suffix(".yaml").read_text()
+        return strict_yaml.plain(strict_yaml.load_all(text)[0])["rendered"]
+
+    def frames(self, name: str) -> np.ndarray:
+        """Return the frames of the video of a prompt file, as whole numbers with a sign."""
+        (path,) = self.site.results.glob(f"{name}/*.mp4")
+        return decoded(path).astype(int)
+
+
+def drained(folder: Path, pipeline: Path, max_batch_size: int) -> Drained:
+    """Render files of one kind and one of another, up to so many together."""
+    site = make_site(folder, pipeline)
+    config = site.folder / "config.yaml"
+    size = f"max_batch_size: {max_batch_size}"
+    config.write_text(config.read_text().replace("max_batch_size: 2", size))
+    for number, name in enumerate(LIKE):
+        site.drop(f"{name}.yaml", f"prompt: number {number}\nseed: {number}\n")
+    site.drop(f"{UNLIKE}.yaml", "prompt: x\nseed: 1\nnum_frames: 8\n")
+    done = site.drain()
+    assert 0 == done.returncode
+    return Drained(site, [json.loads(line) for line in done.stdout.splitlines()])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Drained:
+    """Rendered up to four together."""
+    return drained(tmp_path_factory.mktemp("together") / "site", tiny_pipeline, TOGETHER)
+
+
+def test_files_are_rendered_together(together: Drained) -> None:
+    """As many as the profile allows; not the one that is of another kind."""
+    sizes = [together.rendered(name)["batch_size"] for name in LIKE]
+    assert TOGETHER == max(sizes)
+    assert 1 == together.rendered(UNLIKE)["batch_size"]
+
+
+def test_who_is_of_another_kind_waits_for_one_batch_longer_at_most(together: Drained) -> None:
+    """That is the one which has begun with a file before it."""
+    order = [e["prompt_file"] for e in together.events if e["event"] == "job_started"]
+    before = order[: order.index(f"{UNLIKE}.yaml")]
+    assert [f"{name}.yaml" for name in LIKE[: len(before)]] == before
+    assert LIKE.index("f03") < len(before) <= LIKE.index("f03") + TOGETHER
+
+
+def test_a_batch_shows_what_each_prompt_alone_shows(
+    together: Drained, tmp_path: Path, tiny_pipeline: Path
+) -> None:
+    """Each has its own seed and its own text: nobody gets what another has asked for."""
+    alone = drained(tmp_path / "site", tiny_pipeline, 1)
+    assert {1} == {alone.rendered(name)["batch_size"] for name in LIKE}
+    theirs = [alone.frames(name) for name in LIKE]
+    for number, name in enumerate(LIKE):
+        differences = [abs(together.frames(name) - other).mean() for other in theirs]
+        assert number == int(np.argmin(differences))
+        assert differences[number] < 1 < sorted(differences)[1]
+
+
+def test_who_is_cancelled_is_left_out_and_the_others_come(site: Site) -> None:
+    """They are in one batch: it goes on for the sake of those that nobody cancelled."""
+    for name in "ab":
+        site.drop(f"{name}.yaml", f"prompt: {name}\nnum_inference_steps: 300\n")
+    daemon = Daemon(site)
+    try:
+        path = site.spool / "status.json"
+
+        def is_under_way() -> bool:
+            status = json.loads(path.read_text()) if path.exists() else {}
+            return bool(status.get("rendering") and status["rendering"]["together"] == 2)
+
+        await_that(is_under_way, "a batch of two")
+        assert 0 == site.command("cancel", "a.yaml").returncode
+        daemon.wait_for("job_ended", 2)
+    finally:
+        daemon.process.kill()
+        daemon.process.wait()
+    assert ["b.mp4"] == [path.name for path in site.results.rglob("*.mp4")]
+    assert "cancelled on request" in (site.failed / "a.yaml.error.txt").read_text()
+
+
+# What is claimed
+
+
+@dataclass
+class Place:
+    """An inbox with settled files, by a clock of the test's own."""
+
+    folder: Path
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.inbox = self.folder / "inbox"
+        self.inbox.mkdir(parents=True)
+        spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
+        spool.prepare()
+        box = Inbox(self.inbox, prompts.SUFFIXES, 1.0, prompts.DEFAULTS_NAME)
+        self.intake = Intake(box, spool, RULES, "m", 5.0, 1.0, lambda: None, 5.0, lambda: self.now)
+
+    def drop(self, *names: str) -> None:
+        """Put files into the inbox, of the number of frames and prompts that the name ends with."""
+        for name in names:
+            num_frames, _, count = name.rpartition("-")[2].partition("x")
+            many = "\n".join(f"  - p{n}" for n in range(int(count or 1)))
+            (self.inbox / f"{name}.yaml").write_text(
+                f"num_frames: {num_frames}\nprompts:\n{many}\n"
+            )
+
+    def settle(self) -> None:
+        """Let time pass, and read what has settled."""
+        for _ in range(2):
+            self.intake.look(self.now)
+            assert [] == list(self.intake.refused(patient=True))
+            self.now += 10
+
+    def beside(self, first: Prompt, most: int = 9) -> str:
+        """Claim a file to go along with a prompt, and return its name."""
+        job = self.intake.take_beside(first, most)
+        return job.source.stem if job else ""
+
+    def next(self) -> str:
+        """Claim the file that is next, and return its name."""
+        job = self.intake.take()
+        return job.source.stem if job else ""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Return an empty inbox."""
+    made = Place(tmp_path / "place")
+    yield made
+    made.intake.close()
+
+
+def test_the_next_of_its_kind_goes_along(place: Place) -> None:
+    """Past what is of another kind, which keeps its place."""
+    place.drop("a-8", "b-9", "c-8")
+    place.settle()
+    first = prompt()
+    assert ["a-8", "c-8", ""] == [place.beside(first) for _ in range(3)]
+    assert "b-9" == place.next()
+
+
+def test_a_file_goes_along_as_a_whole_or_not(place: Place) -> None:
+    """Else the rest of it would be before those that were passed over."""
+    place.drop("a-8x3", "b-8x2")
+    place.settle()
+    assert "b-8x2" == place.beside(prompt(), 2)
+    assert "" == place.beside(prompt(), 2)
+    assert "a-8x3" == place.next()
+
+
+def test_no_file_is_passed_over_for_two_batches(place: Place) -> None:
+    """For one batch it may be passed over by several files."""
+    place.drop("a-8", "b-9", "c-8", "d-8", "e-8")
+    place.settle()
+    first, second = prompt(), prompt()
+    assert first == second, "what tells batches apart is not what is asked for"
+    assert ["a-8", "c-8"] == [place.beside(first), place.beside(first)]
+    assert "" == place.beside(second)
+    assert "b-9" == place.next()
+    assert ["d-8", "e-8"] == [place.beside(second), place.beside(second)]
+
+
+def test_a_look_that_finds_nothing_passes_nobody_over(place: Place) -> None:
+    """Nobody has waited longer for it."""
+    place.drop("a-9", "b-8x5")
+    place.settle()
+    assert "" == place.beside(prompt(), 2)
+    place.drop("c-8")
+    place.settle()
+    assert "c-8" == place.beside(prompt(), 2)
+
+
+def test_not_the_whole_inbox_is_looked_through(place: Place) -> None:
+    """However many wait: what is further back has its turn later."""
+    place.drop(*(f"{number:03}-9" for number in range(LOOK_THROUGH)), "z-8")
+    place.settle()
+    assert "" == place.beside(prompt())
+    assert "000-9" == place.next()
+    assert "z-8" == place.beside(prompt())
+
+
+# The workbench
+
+
+class Orders:
+    """What a renderer is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def load(self, model: str) -> None:
+        self.told.append(model)
+
+    def render(self, batch: Batch) -> None:
+        self.told.append(batch)
+
+    def cancel(self, batch: Batch) -> None:
+        self.told.append(batch)
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
+    """So the device need not wait; but not long before, while its files can still be changed."""
+    bench = Workbench(orders := Orders(), 600)
+    one, other = (Batch((Member("j", prompt(num_inference_steps=10)),)) for _ in range(2))
+    assert bench.takes_another(NOW)
+    bench.render(one, NOW)
+    step = AHEAD_SECONDS / 2
+    answers = []
+    for done in range(1, 11):
+        bench.step_done(done)
+        answers.append(bench.takes_another(NOW + done * step))
+    assert [False] * 7 + [True] * 3 == answers
+    bench.render(other, NOW)
+    assert [one, other] == orders.told
+    assert not bench.takes_another(NOW + 100)
+    assert (one, other) == bench.batches
+    bench.batch_done(NOW + 100)
+    assert (other,) == bench.batches
+    assert 0 == bench.step
+    assert not bench.takes_another(NOW + 100), "nothing is known of it before its first step"
+    bench.batch_done(NOW + 100)
+    assert not bench.is_busy
+
+
+def test_nothing_is_handed_over_while_a_model_is_loaded() -> None:
+    """It may never be there."""
+    bench = Workbench(Orders(), 600)
+    bench.load("m")
+    assert not bench.takes_another(NOW)
+    bench.clear()
+    bench.try_out(Batch((Member("", prompt()),)))
+    assert not bench.takes_another(NOW)

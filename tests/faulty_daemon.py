@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-from reeldrop import cli, encoder, results, service, spool
+from reeldrop import cli, encoder, feeding, results, service, spool
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 
@@ -80,7 +80,7 @@ def _hang_loading(folder: str) -> None:
 
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
-    service.MAX_OPEN_JOBS = 2
+    feeding.MAX_OPEN_JOBS = 2
 
 
 PIPELINE.__call__ = _breaking(PIPELINE.__call__)

@@ -470,6 +470,21 @@ def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -
     assert [("b.txt", [1])] == place.next()
 
 
+def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
+    """Even where one attempt is all there is: it fails that was the only one in hand."""
+    for name in "ab":
+        place.open.open(place.claim(f"{name}.txt"), prompts(1))
+    assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
+    for _ in range(2):
+        place.open = place.again()
+        place.open.limits = replace(place.open.limits, max_attempts=1)
+        for job in list(place.spool.unfinished()):
+            place.open.open(job, prompts(1))
+        in_hand = place.next()
+    assert [("b.txt", [1])] == in_hand
+    assert "Segmentation fault" in (place.root / "results/_failed/a.txt.error.txt").read_text()
+
+
 def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) -> None:
     """Each waits in its own file again, and none is in hand meanwhile."""
     opened = [place.claim(f"{name}.txt") for name in "ab"]

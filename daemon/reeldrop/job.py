@@ -95,12 +95,17 @@ class Attempt:
     """What of a job was in hand at one time: the `numbers` of its prompts; none while loading.
 
     `began` is a time by ISO 8601; `ending` says how the process ended meanwhile, and is empty for
-    as long as it has not.
+    as long as it has not. Where it `was_alone`, nothing else was in hand at that end, of no job.
     """
 
     began: str
     numbers: tuple[int, ...]
     ending: str = ""
+    was_alone: bool = True
+
+    def is_of(self, number: int | None) -> bool:
+        """Tell whether a prompt was in hand; for None, whether the model was being loaded."""
+        return number in self.numbers if number is not None else not self.numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,8 +162,9 @@ class OpenJobs:
     def open(self, job: Job, prompts: tuple[Prompt, ...]) -> None:
         """Make those prompts of a job wait for the renderer that have no video yet.
 
-        A prompt that was in hand at `max_attempts` ends of a process fails instead. After the
-        first one, the others are rendered one at a time, to find the one that is to blame.
+        A prompt that was in hand at `max_attempts` ends of a process, and at one of them alone,
+        fails instead. After the first end, all are rendered one at a time, to find the one that is
+        to blame.
         """
         try:
             is_resumed = self._spool.was_in_hand(job)
@@ -180,9 +181,8 @@ class OpenJobs:
             job, len(prompts), deque(), reserved, time.monotonic(), len(published), is_resumed
         )
         self._open[job.id] = opened
-        crashes = Counter(number for attempt in job.attempts for number in attempt.numbers)
         for prompt in left:
-            if crashes[prompt.number] >= self.limits.max_attempts:
+            if self._has_ended_too_often(job, prompt.number):
                 opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
         opened.waiting.extend(p for p in left if p.number not in opened.failures)
         _log.info(
@@ -195,12 +195,17 @@ class OpenJobs:
         )
         self._close_if_through(opened)
 
+    def _has_ended_too_often(self, job: Job, number: int | None) -> bool:
+        """Tell whether a prompt, or the loading of the model, has ended a process too often."""
+        ends = [attempt for attempt in job.attempts if attempt.is_of(number)]
+        return len(ends) >= self.limits.max_attempts and any(end.was_alone for end in ends)
+
     def begin_loading(self, job: Job) -> bool:
         """Record that a model is loaded for a job, which may end the process, too.
 
         Return false where the job has ended meanwhile, because that has happened too often.
         """
-        if sum(not attempt.numbers for attempt in job.attempts) >= self.limits.max_attempts:
+        if self._has_ended_too_often(job, None):
             self.fail(job, _ended_with(job, None))
             return False
         try:
@@ -483,9 +488,7 @@ def _wake(opened: OpenJob, now: float) -> None:
 def _ended_with(job: Job, number: int | None) -> Unrenderable:
     """Return why a prompt fails that was in hand, or a model that was being loaded, too often."""
     ends = [
-        f"at {attempt.began}: {attempt.ending}"
-        for attempt in job.attempts
-        if (number in attempt.numbers if number else not attempt.numbers)
+        f"at {attempt.began}: {attempt.ending}" for attempt in job.attempts if attempt.is_of(number)
     ]
     what = "it" if number else "loading its model"
     return Unrenderable(

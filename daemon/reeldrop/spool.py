@@ -228,15 +228,22 @@ class Spool:
         the disk is full, it is remembered until the next attempt is recorded, before which
         nothing is rendered.
         """
-        for folder in self._folders():
-            attempts = self._attempts(folder)
+        found = {folder: self._attempts(folder) for folder in self._folders()}
+        open_ones = [a for attempts in found.values() for a in attempts or () if not a.ending]
+        was_alone = sum(max(1, len(attempt.numbers)) for attempt in open_ones) == 1
+        for folder, attempts in found.items():
             if attempts is None:
                 _log.error("attempts_damaged", job_id=folder.name, remedy="none is counted")
                 attempts = []
             elif all(attempt.ending for attempt in attempts):
                 continue
-            ended = (dataclasses.replace(a, ending=a.ending or how) for a in attempts)
-            known = [attempt for attempt in ended if attempt.ending]
+            known = [attempt for attempt in attempts if attempt.ending]
+            if how:
+                known += [
+                    dataclasses.replace(attempt, ending=how, was_alone=was_alone)
+                    for attempt in attempts
+                    if not attempt.ending
+                ]
             try:
                 self._write_attempts(folder, known)
             except OSError:
@@ -252,7 +259,12 @@ class Spool:
             except FileNotFoundError:
                 return []
             return [
-                Attempt(str(a["began"]), tuple(map(operator.index, a["numbers"])), str(a["ending"]))
+                Attempt(
+                    str(a["began"]),
+                    tuple(map(operator.index, a["numbers"])),
+                    str(a["ending"]),
+                    bool(a.get("was_alone", True)),
+                )
                 for a in found
             ]
         return None

@@ -48,6 +48,26 @@ def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
                 subprocess.run(["umount", folder], check=True)
 
 
+def test_a_containers_own_root(tmp_path: Path) -> None:
+    """An overlay tells of every change, also in a folder that came with the image."""
+    if os.geteuid() != 0:
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end("only root mounts")
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)  # none lies upon another
+    image, upper, work, root = (tmp_path / name for name in ("image", "upper", "work", "root"))
+    for folder in (image / "inbox" / "poems", upper, work, root):
+        folder.mkdir(parents=True)
+    layers = f"lowerdir={image},upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "none", root], check=True)
+    try:
+        for folder in (root / "inbox", root / "inbox" / "poems"):
+            text = "overlay tells of every change: new files are seen at once"
+            assert Finding("events", True, text) == measured(folder)["events"]
+            assert [] == [f for f in measured(folder).values() if not f.ok]
+    finally:
+        subprocess.run(["umount", root, tmp_path], check=True)
+
+
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p", ""])
 def test_a_share_is_said_to_be_one(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ from conftest import CONFIG, Site
 from real_systemd import PYTHON, SOURCE, Machine
 
 UNIT = "reeldrop.service"
+CAP_LEASE = 28
 DROP_INS = "/run/systemd/system"
 MODEL = "/opt/model"
 CONFIG_FILE = "/etc/reeldrop/config.yaml"
@@ -198,6 +199,26 @@ def test_from_the_start_to_the_video(service: Service) -> None:
     the_journal_tells_of_each_job(service)
 
 
+def test_a_file_of_somebody_else_waits_for_its_writer(service: Service) -> None:
+    """Whoever owns it: the kernel tells the service, and nobody else, that it is still written."""
+    service.systemctl("start")
+    held = ("sh", "-euc", f"exec >{service.folder}/inbox/slow.txt; echo 'a boat'; exec sleep 1000")
+    unit = ("--unit=writer", "--uid=ann", "--property=UMask=0022")
+    service.machine.run("systemd-run", "--quiet", *unit, *held)
+    waits = "slow.txt\tstill being written by another program"
+    service.machine.await_that(lambda: waits in status_of(service), waits)
+    service.drop("other.txt", "a boat\n")
+    service.await_files("other/other.txt")
+    assert waits in status_of(service)
+    service.machine.run("systemctl", "stop", "writer")
+    service.await_files("slow/a_boat.mp4", "slow/slow.txt")
+
+
+def status_of(service: Service) -> str:
+    """Return what the status says to a person of the group."""
+    return as_person(service.machine, "ann", "reeldrop status")
+
+
 def the_journal_tells_of_each_job(service: Service) -> None:
     """`JOB_ID=` shows all of one job and nothing else, in words; `-p` what went wrong."""
     (published,) = service.events("video_published")
@@ -351,7 +372,7 @@ def test_it_is_kept_to_its_folders(service: Service) -> None:
         "offline": "1",
         "mount": refused,
         "unshare": refused,
-        "capabilities": "0000000000000000",
+        "capabilities": f"{1 << CAP_LEASE:016x}",
         "user": [True, True],
     } == found
 

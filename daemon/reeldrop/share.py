@@ -23,10 +23,14 @@ RENAMES = 200
 _LOCAL = frozenset(
     {
         "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "bcachefs", "f2fs", "jfs", "nilfs2",
-        "reiserfs", "tmpfs", "ramfs", "vfat", "exfat", "ntfs3", "hfsplus",
+        "reiserfs", "tmpfs", "ramfs", "overlay", "vfat", "exfat", "ntfs3", "hfsplus",
     }
 )  # fmt: skip
-"""File systems that only this machine's kernel changes, so that it tells of every change."""
+"""File systems that only this machine's kernel changes, so that it tells of every change.
+
+Overlays are a container's own root: what is below one must not be changed while it is mounted, and
+a volume that is mounted into the container has a file system of its own.
+"""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _TIME_NS = 1_600_000_001_123_456_789

@@ -23,7 +23,10 @@ import pytest
 DEADLINE_SECONDS = 120.0
 
 
-SLOW = ("test_crash", "test_io_faults", "test_systemd", "test_power_cuts", "test_faults")
+SLOW = (
+    "test_crash", "test_io_faults", "test_systemd", "test_power_cuts", "test_faults",
+    "test_sync_recipes",
+)  # fmt: skip
 """Files that take minutes: they go first, or one of two processes would wait for the other."""
 
 

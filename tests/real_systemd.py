@@ -121,6 +121,11 @@ class Machine:
             raise
 
     @property
+    def pid(self) -> int:
+        """The process id that its PID 1 has here."""
+        return self._pid
+
+    @property
     def root(self) -> Path:
         return Path(f"/proc/{self._pid}/root")
 
@@ -228,6 +233,20 @@ def machine(folder: Path) -> Iterator[Machine]:
         yield booted
     finally:
         booted.halt()
+
+
+def connect(**machines: Machine) -> None:
+    """Lay a cable between two machines, which then know each other by these names."""
+    one, other = (str(machine.pid) for machine in machines.values())
+    pair = ("type", "veth", "peer", "name", "cable", "netns", other)
+    subprocess.run(["ip", "link", "add", "cable", "netns", one, *pair], check=True)
+    addresses = {name: f"192.0.2.{number}" for number, name in enumerate(machines, 1)}
+    known = "".join(f"{address} {name}\n" for name, address in addresses.items())
+    for name, machine in machines.items():
+        machine.run("hostname", name)
+        machine.run("ip", "address", "add", f"{addresses[name]}/24", "brd", "+", "dev", "cable")
+        machine.run("ip", "link", "set", "cable", "up")
+        machine.path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{known}")
 
 
 def _cgroups(name: str) -> list[Path]:

@@ -24,6 +24,7 @@ INSTALLED = {
     "opt/reeldrop/docs/commands.md",
     "opt/reeldrop/docs/operations.md",
     "opt/reeldrop/docs/prompt-files.md",
+    "opt/reeldrop/docs/sync.md",
     "usr/local/bin/reeldrop",
     "usr/local/lib/systemd/system/reeldrop.service",
     "usr/local/lib/systemd/system/reeldrop@.service",

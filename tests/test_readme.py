@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pages
 import pytest
 from conftest import Daemon, Site, await_that
 
@@ -15,9 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def blocks() -> list[str]:
     """Return the README's indented blocks, unindented."""
-    text = (ROOT / "README.md").read_text()
-    found = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", text, re.MULTILINE)
-    return ["\n".join(line[4:] for line in block.strip("\n").splitlines()) for block in found]
+    return [block.text.removesuffix("\n") for block in pages.blocks(ROOT / "README.md")]
 
 
 def block_with(text: str) -> str:

@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 import real_systemd
-from conftest import CONFIG, Site
-from real_systemd import PYTHON, SOURCE, Machine
+from real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, UNIT, Service, with_model
+from real_systemd import SOURCE, Machine
 
-UNIT = "reeldrop.service"
 CAP_LEASE = 28
-DROP_INS = "/run/systemd/system"
-MODEL = "/opt/model"
-CONFIG_FILE = "/etc/reeldrop/config.yaml"
-FOLDERS = """\
-inbox: {0}/inbox
-results: {0}/results
-spool: {0}/spool
-failed: {0}/results/_failed
-"""
-
-FOR_TESTS = f"""\
-[Service]
-Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1
-RestartSec=100ms
-"""
-"""All that the tests change for every service: where this Python's own library is, and a pause."""
 
 PROBE = f"""\
 [Service]
@@ -58,88 +39,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> It
         end(reason)
     with real_systemd.machine(tmp_path_factory.mktemp("machine")) as booted:
         booted.install()
-        shutil.copytree(tiny_pipeline, booted.path(MODEL))
-        booted.run("chmod", "--recursive", "a+rX", MODEL)
+        with_model(booted, tiny_pipeline)
         booted.run("useradd", "--create-home", "--groups=reeldrop", "ann")
         booted.run("useradd", "--create-home", "bob")
         yield booted
-
-
-class Service:
-    """A unit on the machine, its folders, and the config.yaml that it is given."""
-
-    def __init__(self, machine: Machine, unit: str = UNIT, folder: str = "/srv/reeldrop") -> None:
-        self.machine = machine
-        self.unit = unit
-        self.folder = folder
-        self.site = Site(machine.path(folder))
-        self.since: tuple[str, ...] = ()
-
-    def configure(self, **changes: Any) -> None:
-        """Write a config.yaml with the tiny pipeline, and with these keys changed."""
-        text = FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
-        keys = tuple(f"{key}:" for key in changes)
-        kept = [line for line in text.splitlines() if not line.startswith(keys)]
-        lines = [*(f"{key}: {value}" for key, value in changes.items()), *kept]
-        self.machine.path(CONFIG_FILE).write_text("\n".join(lines) + "\n")
-
-    def drop_in(self, name: str, text: str) -> None:
-        """Add a drop-in, as an operator does."""
-        folder = self.machine.path(f"{DROP_INS}/{self.unit}.d")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.conf").write_text(text)
-        self.machine.run("systemctl", "daemon-reload")
-
-    def systemctl(self, verb: str, *, check: bool = True) -> str:
-        """Act on the unit, and return what systemctl said."""
-        done = self.machine.run("systemctl", verb, self.unit, check=check)
-        return done.stdout + done.stderr
-
-    def show(self, name: str) -> str:
-        """Return a property of the unit."""
-        return self.machine.show(self.unit, name)[name]
-
-    def await_state(self, name: str, value: str) -> None:
-        """Wait until a property of the unit has a value."""
-        self.machine.await_that(lambda: self.show(name) == value, f"{name}={value}")
-
-    def await_files(self, *names: str) -> None:
-        """Wait until files are in the results."""
-        wanted = [self.site.results / name for name in names]
-        self.machine.await_that(lambda: all(path.exists() for path in wanted), f"{names}")
-
-    def await_step(self) -> None:
-        """Wait until it is in the middle of a render, and has said so to systemd."""
-        is_in_a_step = re.compile(r"rendering .*, step [1-9]").search
-        self.machine.await_that(lambda: is_in_a_step(self.show("StatusText")), "a step")
-
-    def drop(self, name: str, content: str) -> None:
-        """Put a prompt file into the inbox."""
-        self.site.drop(name, content)
-
-    def journal(self, *arguments: str) -> list[dict[str, Any]]:
-        """Return its entries in the journal since the test began."""
-        return self.machine.journal(f"--unit={self.unit}", *self.since, *arguments)
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return its entries of one event."""
-        return self.journal(f"EVENT={name}")
-
-    def begin(self) -> None:
-        """Leave to a test nothing of the test before."""
-        self.systemctl("stop", check=False)
-        self.systemctl("reset-failed", check=False)
-        shutil.rmtree(self.machine.path(f"{DROP_INS}/{self.unit}.d"), ignore_errors=True)
-        self.machine.run("systemd-tmpfiles", "--create", "reeldrop.conf")
-        for folder in (self.site.inbox, self.site.results, self.site.spool):
-            for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (last,) = self.machine.journal("--lines=1")
-        # Not --after-cursor, which in systemd 252 skips one more of the entries that match.
-        seconds, rest = divmod(int(last["__REALTIME_TIMESTAMP"]) + 1, 1_000_000)
-        self.since = (f"--since=@{seconds}.{rest:06}",)
-        self.configure()
-        self.drop_in("for-tests", FOR_TESTS)
 
 
 @pytest.fixture
@@ -409,10 +312,9 @@ def test_folders_elsewhere(service: Service) -> None:
 
 def drop_ins_of_the_page(machine: Machine) -> tuple[str, str]:
     """Return the drop-ins that the operator's page shows for folders elsewhere."""
-    page = machine.path("/opt/reeldrop/docs/operations.md").read_text()
-    (section,) = re.findall(r"## Folders elsewhere\n(.*?)\n## ", page, re.DOTALL)
-    first, second = re.findall(r"\n\n((?:    [^\n]*\n)+)", section)
-    return textwrap.dedent(first), textwrap.dedent(second)
+    page = machine.path("/opt/reeldrop/docs/operations.md")
+    first, second = pages.blocks(page, "Folders elsewhere")
+    return first.text, second.text
 
 
 # Several
@@ -420,16 +322,14 @@ def drop_ins_of_the_page(machine: Machine) -> tuple[str, str]:
 
 def test_an_instance_has_a_config_and_folders_of_its_own(machine: Machine) -> None:
     """What the operator's page says of several GPUs, word for word."""
-    page = machine.path("/opt/reeldrop/docs/operations.md").read_text()
-    script = re.search(r"## Several GPUs.*?\n\n((?:    [^\n]*\n)+)", page, re.DOTALL)
-    assert script is not None
+    script = pages.blocks(machine.path("/opt/reeldrop/docs/operations.md"), "Several GPUs")[0]
     Service(machine).configure()
     service = Service(machine, "reeldrop@gpu1.service", "/srv/reeldrop/gpu1")
     machine.run("systemctl", "stop", UNIT)
     machine.path(f"{DROP_INS}/reeldrop@.service.d").mkdir(parents=True)
     machine.path(f"{DROP_INS}/reeldrop@.service.d/for-tests.conf").write_text(FOR_TESTS)
     machine.run("systemctl", "daemon-reload")
-    machine.run("sh", "-euc", script.group(1))
+    machine.run("sh", "-euc", script.text)
     environment = machine.path(f"/proc/{service.show('MainPID')}/environ").read_bytes()
     assert b"CUDA_VISIBLE_DEVICES=1" in environment.split(b"\0")
     service.drop("one.txt", "a boat\n")

@@ -72,6 +72,7 @@ class Intake:
         self._idle_scan_seconds = max(scan_seconds, idle_scan_seconds)
         self._quiet_since = -math.inf
         self._tells_all = share.tells_all(folder.folder)
+        self._knows_writers = share.knows_writers(folder.folder)
         self._spool = spool
         self._rules = rules
         self._model = model
@@ -185,6 +186,7 @@ class Intake:
             self.close()  # it watched a folder that went away, and never heard of the new one
             self._watch = self._make_watch()
             self._tells_all = share.tells_all(self._inbox.folder)
+            self._knows_writers = share.knows_writers(self._inbox.folder)
         self.problem = problem
 
     def refused(self, *, patient: bool) -> Iterator[tuple[Job, PromptError]]:
@@ -226,7 +228,7 @@ class Intake:
     def _is_being_written(self, candidate: Candidate) -> bool:
         """Tell whether a program of this machine still writes into a file, which then waits."""
         path = self._inbox.folder / candidate.path
-        if not writers.is_written(path):
+        if not self._knows_writers or not writers.is_written(path):
             return False
         what = candidate.held or f"still being written by {writers.name_of_writer(path)}"
         again = self._clock() + max(self._inbox.settle_seconds, SETTLE_PAUSE_SECONDS)

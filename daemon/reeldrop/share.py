@@ -32,6 +32,9 @@ Overlays are a container's own root: what is below one must not be changed while
 a volume that is mounted into the container has a file system of its own.
 """
 
+_LEASED_BY_SERVERS = frozenset({"nfs", "nfs4", "cifs", "smb3"})
+"""File systems whose server gives leases, or does not, for reasons of its own."""
+
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _TIME_NS = 1_600_000_001_123_456_789
 _STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "milliseconds"),
@@ -66,6 +69,11 @@ def file_system(folder: Path) -> str:
 def tells_all(folder: Path) -> bool:
     """Tell whether no change in a folder escapes this machine's kernel."""
     return file_system(folder) in _LOCAL
+
+
+def knows_writers(folder: Path) -> bool:
+    """Tell whether a lease that is refused means that a program of this machine writes."""
+    return file_system(folder) not in _LEASED_BY_SERVERS
 
 
 def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:

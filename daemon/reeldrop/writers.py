@@ -1,8 +1,8 @@
 """Who on this machine still has a file open to write into it.
 
 A tool that writes in place gives no other sign when it pauses. Asked is the kernel: it grants no
-lease on a file that somebody writes. It only answers who owns the file, or has CAP_LEASE; and of
-what other machines do with a share it knows nothing.
+lease on a file that somebody writes. It only answers who owns the file, or has CAP_LEASE; of what
+other machines do with a share it knows nothing, and on NFS and SMB its refusal may mean anything.
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""What happens on NFS: run by test_sync_recipes.py on a machine of its own, with the page's lines.
+
+The server's disk is `/export/reeldrop`, and what reeldrop sees of it `/srv/reeldrop`. The server
+gives no delegations, as many do not.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Daemon, Site, await_that, make_site
+from reeldrop import share
+
+SERVED, SEEN = Path("/export/reeldrop"), Path("/srv/reeldrop")
+OWNER = 1000, 1000
+"""Whom the page's export makes of everybody."""
+
+
+@dataclass
+class Live:
+    """A daemon on what is mounted, and its folders as the server has them."""
+
+    site: Site
+    served: Site
+    daemon: Daemon
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Live]:
+    """Mount what the server exports, and run a daemon there."""
+    Path("/proc/sys/fs/leases-enable").write_text("0")
+    SERVED.mkdir(parents=True)
+    os.chown(SERVED, *OWNER)
+    SEEN.mkdir(parents=True)
+    subprocess.run(["exportfs", "-ra"], check=True)
+    subprocess.run(["mount", SEEN], check=True)
+    site = make_site(SEEN / "site", Path(os.environ["PIPELINE"]))
+    site.configure("settle_seconds: 3", "scan_seconds: 1", "idle_scan_seconds: 3600")
+    daemon = Daemon(site)
+    try:
+        daemon.wait_for("ready")
+        yield Live(site, Site(SERVED / "site"), daemon)
+    finally:
+        daemon.process.kill()
+        daemon.process.wait()
+        subprocess.run(["umount", SEEN], check=True)
+
+
+def test_what_is_said_of_it(live: Live) -> None:
+    """Changes of others are not told of; all else is as on a disk."""
+    found = {finding.what: finding for finding in share.measure(live.site.inbox, 5.0)}
+    assert "nfs4 tells of what this machine does, not of what others do" in found["events"].text
+    assert ["renames", "times", "clock"] == [what for what in found if found[what].ok]
+    assert "a file that is open stays under another name" == found["deletion"].text
+
+
+def test_what_another_machine_puts_there(live: Live) -> None:
+    """It is found by looking, settles, is claimed, and what comes of it is on the server."""
+    poem = live.served.drop("poems/first.txt", "the first horse\n")
+    os.chown(poem.parent, *OWNER)
+    folder = live.served.results / "poems" / "first"
+    await_that((folder / "first.txt").exists, "the first")
+    assert (folder / "the_first_horse.mp4").stat().st_size > 0
+    assert not (live.served.inbox / "poems" / "first.txt").exists()
+    await_that(lambda: not any((live.served.spool / "active").iterdir()), "the end")
+    assert [] == list(live.served.results.rglob("*reeldrop-*"))
+
+
+def test_what_another_machine_writes_slowly(live: Live) -> None:
+    """A file that grows has not settled, also where its size is remembered for a second."""
+    with (live.served.inbox / "slow.txt").open("w") as file:
+        for number in range(8):
+            file.write(f"# line {number}\n")
+            file.flush()
+            size = os.fstat(file.fileno()).st_size
+            seen = live.site.inbox / "slow.txt"
+            await_that(lambda: seen.stat().st_size == size, "the line")  # noqa: B023
+        file.write("the slow horse\n")
+    await_that((live.served.results / "slow" / "slow.txt").exists, "the end of the slow one")
+    assert (live.served.results / "slow" / "the_slow_horse.mp4").exists()
+    assert [] == live.daemon.events("job_failed")
+
+
+def test_what_this_machine_puts_there(live: Live) -> None:
+    """No file waits for a writer: the kernel's refusal of a lease says nothing here."""
+    live.site.drop("second.txt", "the second horse\n")
+    await_that((live.served.results / "second" / "second.txt").exists, "the second")
+    started = [event["prompt_file"] for event in live.daemon.events("job_started")]
+    assert 1 == started.count("second.txt")
+    assert 0 == live.daemon.stop()

@@ -1,0 +1,277 @@
+"""Every recipe of docs/sync.md, run as it stands, between a server with the service and a home.
+
+Both are machines with a real systemd, real users and the tools' own services, joined by a cable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pages
+import pytest
+import real_nfs
+import real_syncthing
+import real_systemd
+from conftest import Daemon, Site, await_that
+from real_service import Service, with_model
+from real_syncthing import Node
+from real_systemd import Machine
+from test_sync_tools import needs
+
+PAGE = Path(__file__).parents[1] / "docs" / "sync.md"
+TEMPORARY = "~syncthing~reeldrop-of-a-video.~.tmp"
+PASSWORD = "a horse"
+AN_ID = "ABCDEFG-..."
+TESTED = []
+
+
+def recipes_of(heading: str) -> pytest.MarkDecorator:
+    """Give a test what the page shows under a heading; it has to use all of it."""
+    TESTED.append(heading)
+    return pytest.mark.parametrize("recipes", [heading], indirect=True, ids=[heading])
+
+
+@pytest.fixture
+def recipes(request: pytest.FixtureRequest) -> Iterator[Iterator[str]]:
+    """What is under a heading, one after the other."""
+    found = iter([block.text for block in pages.blocks(PAGE, request.param)])
+    yield found
+    assert [] == list(found), "is on the page, and nobody has run it"
+
+
+@dataclass
+class Place:
+    """The machine of reeldrop, and that of ann, who may log in there."""
+
+    server: Machine
+    home: Machine
+    service: Service
+
+    def on_server(self, script: str) -> str:
+        """Run a script as root."""
+        return self.server.run("sh", "-euc", script).stdout
+
+    def at_home(self, script: str) -> str:
+        """Run a script as ann."""
+        uid = self.home.run("id", "--user", "ann").stdout.strip()
+        own = f"export XDG_RUNTIME_DIR=/run/user/{uid}; set -eu\n"
+        return self.home.run("runuser", "--login", "ann", "--command", own + script).stdout
+
+    def let_services_run(self) -> None:
+        """Let ann have services of her own at home, as when she is logged in."""
+        uid = self.home.run("id", "--user", "ann").stdout.strip()
+        self.home.run("loginctl", "enable-linger", "ann")
+        manager = f"user@{uid}.service"
+        self.home.await_that(
+            lambda: self.home.show(manager, "ActiveState")["ActiveState"] == "active", manager
+        )
+
+    def write(self, name: str) -> Path:
+        """Write a prompt file at home."""
+        text = f"the {Path(name).stem} horse"
+        text = f"prompt: {text}" if name.endswith(".yaml") else text
+        self.at_home(f"mkdir --parents $(dirname {name}); echo '{text}' >{name}")
+        return self.home.path(f"/home/ann/{name}")
+
+    def await_video(self, name: str, results: Path | None = None) -> None:
+        """Wait until a prompt file lies beside its video, by default on the server."""
+        path = (results or self.service.site.results) / Path(name).with_suffix("")
+        self.server.await_that((path / Path(name).name).exists, f"{name} in {path}")
+        assert (path / f"the_{path.name}_horse.mp4").stat().st_size > 0
+        assert not (self.service.site.inbox / name).exists()
+
+    def assert_back(self, name: str) -> None:
+        """See that a video has come back into ann's results, and nothing unfinished."""
+        results = self.home.path("/home/ann/results")
+        self.await_video(name, results)
+        assert [] == list(results.rglob("*reeldrop-*"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Place]:
+    """A server with the service, where a video is in the making, and a home."""
+    reason = real_systemd.why_not()
+    if reason:
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end(reason)
+    needs("ip", "sshd", "ssh-keygen")
+    folders = (tmp_path_factory.mktemp(name) for name in ("server", "home"))
+    with real_systemd.machine(next(folders)) as server, real_systemd.machine(next(folders)) as home:
+        real_systemd.connect(server=server, home=home)
+        server.install()
+        with_model(server, tiny_pipeline)
+        server.run("useradd", "--create-home", "--groups=reeldrop", "ann")
+        home.run("useradd", "--create-home", "ann")
+        made = Place(server, home, Service(server))
+        made.service.begin()
+        made.service.configure(settle_seconds=1)
+        made.service.systemctl("start")
+        let_log_in(made)
+        unfinished = made.service.site.results / TEMPORARY
+        unfinished.write_text("a part of a video")
+        yield made
+
+
+def let_log_in(place: Place) -> None:
+    """Let ann log in on the server by a key, as she has done before."""
+    key = place.at_home("ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519; cat ~/.ssh/*.pub")
+    own = place.server.path("/home/ann/.ssh")
+    own.mkdir()
+    (own / "authorized_keys").write_text(key)
+    place.on_server("chown -R ann: /home/ann/.ssh; ssh-keygen -A; systemctl start ssh")
+    place.at_home("ssh -o StrictHostKeyChecking=accept-new ann@server true")
+
+
+def test_every_recipe_is_run() -> None:
+    """What the page shows as code is run by a test."""
+    assert {block.heading for block in pages.blocks(PAGE)} == set(TESTED)
+
+
+@recipes_of("rsync over ssh")
+def test_rsync(place: Place, recipes: Iterator[str]) -> None:
+    """Prompt files leave home, in a new folder, too; videos come, and nothing unfinished."""
+    needs("rsync")
+    there, back = next(recipes).splitlines()
+    path = place.write("poems/rsync.txt")
+    place.at_home(there)
+    assert not path.exists()
+    place.await_video("poems/rsync.txt")
+    place.at_home(back)
+    place.assert_back("poems/rsync.txt")
+
+
+@recipes_of("scp and sftp")
+def test_scp_and_sftp(place: Place, recipes: Iterator[str]) -> None:
+    """Both bring a prompt file; the folder of a video can be fetched."""
+    needs("scp", "sftp")
+    scp, sftp, back = next(recipes).splitlines()
+    place.write("li_bai.yaml")
+    place.write("du_fu.yaml")
+    place.at_home(scp)
+    place.at_home(sftp)
+    place.await_video("li_bai.yaml")
+    place.await_video("du_fu.yaml")
+    place.at_home(back)
+    place.await_video("li_bai.yaml", place.home.path("/home/ann"))
+
+
+@recipes_of("rclone")
+def test_rclone(place: Place, recipes: Iterator[str]) -> None:
+    """Prompt files leave home, in a new folder, too; videos come, and nothing unfinished."""
+    needs("rclone")
+    configure, there, back = next(recipes).splitlines()
+    path = place.write("poems/rclone.txt")
+    place.at_home(configure)
+    place.at_home(there)
+    assert not path.exists()
+    place.await_video("poems/rclone.txt")
+    place.at_home(back)
+    place.assert_back("poems/rclone.txt")
+
+
+@recipes_of("Unison")
+def test_unison(place: Place, recipes: Iterator[str]) -> None:
+    """A prompt file goes from both sides when it is done; videos come, and nothing unfinished."""
+    needs("unison")
+    give_rights, there, back = next(recipes).replace("\\\n", "").splitlines()
+    path = place.write("poems/unison.txt")
+    place.write("poems/README.md")
+    place.at_home(give_rights)
+    place.at_home(there)
+    place.await_video("poems/unison.txt")
+    place.at_home(there)
+    assert not path.exists()
+    place.at_home(back)
+    place.assert_back("poems/unison.txt")
+
+
+@recipes_of("Samba")
+def test_samba(place: Place, recipes: Iterator[str]) -> None:
+    """Who has a password puts a prompt file into one share, and finds the video in another."""
+    needs("smbd", "smbclient")
+    shares, let_in, clients = recipes
+    with place.server.path("/etc/samba/smb.conf").open("a") as file:
+        file.write(shares)
+    add, restart = let_in.splitlines()
+    place.on_server(f"printf '{PASSWORD}\n{PASSWORD}\n' | {add.replace('-a', '-s -a')}")
+    place.on_server(restart)
+    there, back = clients.replace("--user=ann", f"--user='ann%{PASSWORD}'").splitlines()
+    place.write("su_shi.yaml")
+    place.at_home(there)
+    place.await_video("su_shi.yaml")
+    place.at_home(back)
+    place.await_video("su_shi.yaml", place.home.path("/home/ann"))
+
+
+@recipes_of("Syncthing")
+def test_syncthing(
+    place: Place, recipes: Iterator[str], site: Site, daemon: Callable[[], Daemon], tmp_path: Path
+) -> None:
+    """The inbox goes both ways, the results one; of a folder with all in it, the spool stays."""
+    needs("syncthing")
+    begin_server, begin_home, server, home, ignore = recipes
+    server_id = place.on_server(begin_server).split()[-1]
+    place.let_services_run()
+    home_id = place.at_home(begin_home).split()[-1]
+    answers = "until syncthing cli {} show system >/dev/null 2>&1; do sleep 0.1; done\n"
+    place.on_server(answers.format("--home=/srv/reeldrop/.config/syncthing") + use(server, home_id))
+    place.at_home(answers.format("") + use(home, server_id))
+    path = place.write("reeldrop/inbox/poems/syncthing.txt")
+    results = place.home.path("/home/ann/reeldrop/results")
+    place.await_video("poems/syncthing.txt")
+    place.await_video("poems/syncthing.txt", results)
+    place.home.await_that(lambda: not path.exists(), "the inbox at home to be empty")
+    assert [] == list(results.rglob("*reeldrop-*"))
+    the_spool_stays(ignore, site, daemon, tmp_path / "far")
+
+
+def use(recipe: str, device_id: str) -> str:
+    """Put the id of the other side into a recipe."""
+    assert 1 == recipe.count(AN_ID)
+    return recipe.replace(AN_ID, device_id)
+
+
+def the_spool_stays(ignore: str, site: Site, daemon: Callable[[], Daemon], far: Path) -> None:
+    """Share a folder with everything in it."""
+    nodes = [
+        Node(folder.parent / name, {"all": folder}, {"all": "sendreceive"})
+        for name, folder in (("here", site.folder), ("there", far))
+    ]
+    for folder in (site.folder, far):
+        (folder / ".stignore").write_text(ignore)
+    (site.folder / ".config").mkdir()
+    (site.folder / ".config" / "key").touch()
+    daemon().wait_for("ready")
+    with real_syncthing.connected(*nodes):
+        await_that((far / "inbox").is_dir, "the inbox to be there")
+        (far / "inbox" / "one.txt").write_text("the one horse\n")
+        await_that((far / "results" / "one" / "one.txt").exists, "the prompt file")
+        await_that((far / "results" / "one" / "the_one_horse.mp4").exists, "the video")
+        await_that(lambda: not (far / "inbox" / "one.txt").exists(), "the inbox to be empty")
+        known = json.dumps(nodes[1].ask("db/browse?folder=all"))
+    assert "the_one_horse.mp4" in known
+    found = {name for name in ("reeldrop-", "spool", "config.yaml", "key") if name in known}
+    assert set() == found
+
+
+@recipes_of("NFS")
+def test_nfs(recipes: Iterator[str], tiny_pipeline: Path, tmp_path: Path) -> None:
+    """An inbox, results and spool on a server elsewhere, which is nobody's but NFS's."""
+    needs(*real_nfs.PROGRAMS)
+    exports, fstab = recipes
+    (tmp_path / "machine").mkdir()
+    done = real_nfs.run(
+        tmp_path / "machine",
+        exports,
+        fstab,
+        (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--exitfirst",
+         f"--basetemp={tmp_path}/inside", str(Path(__file__).with_name("on_nfs.py"))),
+        PIPELINE=str(tiny_pipeline),
+        PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stdout[-10_000:]

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ WARM_UP_JOBS = 20
 
 MAX_MEMORY_GROWTH = 0.05
 END_SECONDS = 60.0
+
+REELDROP = (sys.executable, "-m", "reeldrop")
 
 CONFIG = """\
 settle_seconds: {settle_seconds}
@@ -89,12 +92,17 @@ class Sample:
 class WatchedDaemon:
     """A daemon as a process of its own, seen through `/proc` and its log."""
 
-    def __init__(self, site: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        site: Path,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = REELDROP,
+    ) -> None:
         self.started = time.time()
         self._path = site / "daemon.log"
         with self._path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "reeldrop", "run", "--config", str(site / "config.yaml")],
+                [*program, "run", "--config", str(site / "config.yaml")],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
@@ -110,6 +118,11 @@ class WatchedDaemon:
             event = json.loads(line) if line.startswith(b"{") else {"event": "no event"}
             self._events.setdefault(event["event"], []).append(event)
         return self._events.get(name, [])
+
+    def times(self, name: str) -> list[float]:
+        """Return when it has logged the events of a name, in seconds since the epoch."""
+        stamps = (event["timestamp"] for event in self.events(name))
+        return [datetime.fromisoformat(stamp).timestamp() for stamp in stamps]
 
     def await_that(self, condition: Callable[[], object], seconds: float) -> None:
         """Wait until a condition holds. It must be so within the time, and while it lives."""

@@ -1,0 +1,183 @@
+"""How long an idle daemon takes from a prompt file to the first step, and to the video.
+
+A real daemon on config.yaml as it is shipped, with the bundled model, is given one prompt file at a
+time: by a rename into its inbox, and by a rename within it, as sync tools do. Measured is the time
+from the rename until the UNet is called for it, beyond `settle_seconds`, and until the video is
+there; the latter with `settle_seconds` and without. Baseline is the script (`script_loop.py`),
+started anew for each prompt. All of them take turns; medians. It fails where a goal is missed.
+
+    python benchmarks/latency.py --rounds 9
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import order
+import resident
+import yaml
+from order import Order
+from soak import WatchedDaemon, drop
+
+GOALS = {"first_step_ms": 100.0, "speedup": 5.0}
+"""What the daemon may take to the first step, and how many times as fast as the script it is to be,
+what files take to settle included."""
+
+QUIET_SECONDS = 1.5
+"""The daemon is left alone for so long before each prompt file: it has to be idle."""
+
+Delivery = Callable[[Path, str, str], None]
+"""What lets a prompt file of a name and content appear in a site's inbox, by a rename."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds from the rename of a prompt file to the first step, and to the video."""
+
+    first_step: float
+    video: float
+
+
+def rename_into(site: Path, name: str, text: str) -> None:
+    """Write a prompt file elsewhere, and move it into the inbox."""
+    elsewhere = site / name
+    elsewhere.write_text(text)
+    elsewhere.rename(site / "inbox" / name)
+
+
+def rename_within(site: Path, name: str, text: str) -> None:
+    """Write a prompt file in the inbox under a temporary name, as sync tools do."""
+    drop(site / "inbox", name, text)
+
+
+DELIVERIES: dict[str, Delivery] = {"renamed into": rename_into, "renamed within": rename_within}
+
+
+def by_daemon(daemon: WatchedDaemon, notes: Path, deliver: Callable[[], None]) -> Times:
+    """Deliver a prompt file, and return when what became of it."""
+    before, steps_before = len(daemon.events("job_ended")), len(first_steps(notes))
+    deliver()
+    delivered, delivered_at = time.monotonic(), time.time()
+    daemon.await_that(lambda: len(daemon.events("job_ended")) > before, resident.PATIENCE_SECONDS)
+    (step,) = first_steps(notes)[steps_before:]
+    video = daemon.times("video_published")[before]
+    return Times(step - delivered, video - delivered_at)
+
+
+def first_steps(notes: Path) -> list[float]:
+    """Return the monotonic times at which the UNet was called first for each batch."""
+    return [float(line) for line in notes.read_text().splitlines()]
+
+
+def by_script(folder: Path, asked: Order) -> float:
+    """Return how long the script takes to a prompt's video from its start on."""
+    began = time.time()
+    video = resident.script(folder, asked, "--no-warm-up")["published"][0]
+    return float(video - began)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Medians, in seconds but for the names that say otherwise; deliveries by their name.
+
+    The speedups are of the slower delivery against the script.
+    """
+
+    first_step_ms: dict[str, float]
+    video_seconds: dict[str, float]
+    script_seconds: float
+    settle_seconds: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast as the script the daemon is, all included."""
+        return round(self.script_seconds / max(self.video_seconds.values()), 2)
+
+    @property
+    def speedup_without_settling(self) -> float:
+        """How many times as fast it is where files would settle at once."""
+        slowest = max(self.video_seconds.values())
+        return round(self.script_seconds / (slowest - self.settle_seconds), 2)
+
+    def misses(self) -> list[str]:
+        """Return the goals that are missed."""
+        missed = {
+            "first_step_ms": max(self.first_step_ms.values()) >= GOALS["first_step_ms"],
+            "speedup": self.speedup < GOALS["speedup"],
+        }
+        return [name for name, is_missed in missed.items() if is_missed]
+
+    def table(self) -> str:
+        """Return all of it as a table."""
+        rows = [f"{'':20}{'first step (ms)':>18}{'video (s)':>12}{'without settling':>18}"]
+        for name, video in self.video_seconds.items():
+            step = self.first_step_ms[name]
+            rows.append(f"{name:20}{step:18.1f}{video:12.2f}{video - self.settle_seconds:18.2f}")
+        rows.append(f"{'script, started anew':20}{'':18}{self.script_seconds:12.2f}")
+        without = f"{self.speedup_without_settling} times without settling"
+        return "\n".join([*rows, f"{self.speedup} times as fast as the script; {without}"])
+
+
+def compare(
+    folder: Path, asked: Order, rounds: int, quiet_seconds: float, **changes: Any
+) -> Comparison:
+    """Let each delivery and the script take turns; `changes` are to the shipped config.yaml."""
+    site = resident.make_site(folder / "site", asked, **changes)
+    settle_seconds = yaml.safe_load((site / "config.yaml").read_text())["settle_seconds"]
+    notes = site / "first-steps"
+    ours: dict[str, list[Times]] = {name: [] for name in DELIVERIES}
+    theirs = []
+    with resident.daemon_on(site, (*resident.NOTED, f"--first-steps={notes}")) as daemon:
+        for number in range(rounds):
+            for name, deliver in DELIVERIES.items():
+                time.sleep(quiet_seconds)
+                prompt, seed = asked.prompts[0]
+                text = f"prompt: {prompt}\nseed: {seed}\n"
+                file = f"{number}-{name.replace(' ', '-')}.yaml"
+                rename = functools.partial(deliver, site, file, text)
+                ours[name].append(by_daemon(daemon, notes, rename))
+            theirs.append(by_script(folder, asked))
+    return medians(ours, theirs, settle_seconds)
+
+
+def medians(ours: dict[str, list[Times]], theirs: list[float], settle: float) -> Comparison:
+    """Return the medians of what was measured; first steps beyond what files take to settle."""
+    steps = {
+        name: round(1000 * (statistics.median(t.first_step for t in times) - settle), 1)
+        for name, times in ours.items()
+    }
+    videos = {
+        name: round(statistics.median(t.video for t in times), 3) for name, times in ours.items()
+    }
+    return Comparison(steps, videos, round(statistics.median(theirs), 3), settle)
+
+
+def main() -> None:
+    """Run, and print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory(prefix="reeldrop-latency-") as folder:
+        found = compare(Path(folder), order.of_bundled(1), rounds, QUIET_SECONDS)
+    print(found.table())
+    speedups = {
+        "speedup": found.speedup,
+        "speedup_without_settling": found.speedup_without_settling,
+    }
+    print(json.dumps({**asdict(found), **speedups, "goals": GOALS, "misses": found.misses()}))
+    if found.misses():
+        sys.exit(f"goals are missed: {', '.join(found.misses())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""`reeldrop` that keeps what a comparison asks for; everything else is real.
+
+With `--first-steps=FILE` as the first argument, it notes there, a line each, the monotonic time at
+which a pipeline's UNet is first called for a batch; with `--frames=FOLDER` it keeps the frames that
+reach the encoder, as arrays that are named by their seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import yaml
+from reeldrop import cli, encoder
+
+
+def note_first_steps(file: Path) -> None:
+    """Write down when the UNet is first called after each call of the pipeline."""
+    pipeline, unet = diffusers.TextToVideoSDPipeline, diffusers.UNet3DConditionModel
+    render, step = pipeline.__call__, unet.__call__
+    is_first = False
+
+    @functools.wraps(render)  # which prompt files may set what is read from the signature
+    def rendering(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal is_first
+        is_first = True
+        return render(*arguments, **keywords)
+
+    def stepping(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            with file.open("a") as notes:
+                notes.write(f"{time.monotonic()}\n")
+        return step(*arguments, **keywords)
+
+    pipeline.__call__, unet.__call__ = rendering, stepping
+
+
+def keep_frames(folder: Path) -> None:
+    """Save the frames of each video that is encoded."""
+    encode = encoder.encode
+
+    def keeping(
+        frames: np.ndarray, path: Path, format: str, fps: float, settings: str, *others: Any
+    ) -> None:
+        np.save(folder / f"{yaml.safe_load(settings)['seed']}.npy", frames)
+        encode(frames, path, format, fps, settings, *others)
+
+    encoder.encode = keeping
+
+
+if __name__ == "__main__":
+    what, _, where = sys.argv.pop(1).partition("=")
+    {"--first-steps": note_first_steps, "--frames": keep_frames}[what](Path(where))
+    cli.main()

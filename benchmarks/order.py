@@ -1,0 +1,82 @@
+"""What both sides of a comparison are asked for: the same model, prompts, seeds and settings.
+
+Knows neither the script nor the daemon. Its settings are those of the daemon's profile.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from reeldrop import config, pipeline
+
+PROMPTS = (
+    "A red balloon rising over the sea",
+    "A white boat sailing to the right at night",
+    "A big blue ball bouncing on grass",
+    "An orange star falling in the desert",
+)
+
+FULL_SIZE = "ms-1.7b"
+SMALL = "bundled"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A number of prompts for one model, with the seeds from `first_seed` on.
+
+    `folder` holds the diffusers pipeline; `profile` is how config.yaml describes it.
+    """
+
+    folder: Path
+    profile: dict[str, Any]
+    videos: int
+    first_seed: int = 0
+
+    @property
+    def prompts(self) -> list[tuple[str, int]]:
+        """Each prompt with its seed."""
+        seeds = range(self.first_seed, self.first_seed + self.videos)
+        return [(PROMPTS[seed % len(PROMPTS)], seed) for seed in seeds]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The call arguments of diffusers' that the profile gives to every prompt."""
+        given = self.profile["defaults"]
+        return {key: value for key, value in given.items() if key not in ("fps", "format")}
+
+    def write(self, path: Path) -> Path:
+        """Write this down for another process."""
+        path.write_text(json.dumps({**asdict(self), "folder": str(self.folder)}))
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Order:
+        """Return what another process wrote down."""
+        written = json.loads(path.read_text())
+        return cls(**{**written, "folder": Path(written["folder"])})
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """Return a profile of the config.yaml that comes with reeldrop."""
+    profile: dict[str, Any] = yaml.safe_load(config.template())["models"][name]
+    return profile
+
+
+def of_bundled(videos: int, **changes: Any) -> Order:
+    """Ask the model that comes with reeldrop; `changes` are to the defaults of its profile."""
+    profile = shipped(SMALL)
+    profile["defaults"] |= changes
+    return Order(pipeline.bundled(), profile, videos)
+
+
+def of_folder(folder: Path, videos: int, **changes: Any) -> Order:
+    """Ask a pipeline in a folder, by the profile of the original model."""
+    profile = shipped(FULL_SIZE)
+    del profile["repository"]
+    profile["path"] = str(folder)
+    profile["defaults"] |= changes
+    return Order(folder, profile, videos)

@@ -1,0 +1,184 @@
+"""Our side of a comparison: a real daemon on a site with config.yaml as it is shipped.
+
+And the other side, so that both are measured alike: by when each video was there, the processor's
+time until then, and the peak of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from order import Order
+from reeldrop import config, memory
+from soak import REELDROP, WatchedDaemon
+
+HERE = Path(__file__).parent
+PATIENCE_SECONDS = 3600.0
+NOTED = (sys.executable, str(HERE / "noted_daemon.py"))
+EQUAL_DB = 120.0
+"""The PSNR of frames that are equal; of those that differ in a single value it is less."""
+
+
+class ScriptOutOfMemory(Exception):
+    """The device has not enough memory for what the script does."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What some videos took, beyond start and warm-up.
+
+    `began` is in seconds since the epoch; `cpu_seconds` are the process's own.
+    """
+
+    videos: int
+    began: float
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mib: int
+
+
+def make_site(folder: Path, order: Order, **changes: Any) -> Path:
+    """Make a site whose config.yaml is the shipped one but for the model and some `changes`."""
+    settings = yaml.safe_load(config.template())
+    settings |= {"model": "asked", "models": {"asked": order.profile}, "min_free_gib": 0}
+    (folder / "inbox").mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | changes))
+    return folder
+
+
+@contextmanager
+def daemon_on(site: Path, program: Sequence[str] = REELDROP) -> Iterator[WatchedDaemon]:
+    """Run a daemon with all the threads that torch takes by itself, and end it in any case."""
+    daemon = WatchedDaemon(site, threads(), program)
+    try:
+        daemon.await_that(lambda: daemon.events("ready"), PATIENCE_SECONDS)
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def threads() -> dict[str, str]:
+    """Return how many threads the environment gives to both sides: one a core, if it says none."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))}
+
+
+def by_daemon(site: Path, order: Order) -> Run:
+    """Let a daemon render an order after a warm-up, its prompt files all there at once.
+
+    The time begins with the first job, and so does not contain what files take to settle.
+    """
+    warm_up = replace(order, videos=order.profile.get("max_batch_size", 1))
+    with daemon_on(site) as daemon:
+        drop_all(site, "warm-up", warm_up)
+        published(daemon, warm_up.videos)
+        cpu_before = cpu_seconds(daemon.process.pid)
+        drop_all(site, "order", order)
+        last = published(daemon, warm_up.videos + order.videos)[-1]
+        cpu = cpu_seconds(daemon.process.pid) - cpu_before
+        began = daemon.times("job_started")[warm_up.videos]
+    return Run(order.videos, began, last - began, cpu, peak_memory_mib(site))
+
+
+def drop_all(site: Path, name: str, order: Order) -> None:
+    """Let a folder with a file for each prompt appear in the inbox by one rename."""
+    unfinished = site / name
+    unfinished.mkdir()
+    for prompt, seed in order.prompts:
+        (unfinished / f"{seed:04}.yaml").write_text(f"prompt: {prompt}\nseed: {seed}\n")
+    unfinished.rename(site / "inbox" / name)
+
+
+def published(daemon: WatchedDaemon, videos: int) -> list[float]:
+    """Wait until there are that many videos, and return when each was there."""
+
+    def are_there() -> bool:
+        failed = daemon.events("video_failed") + daemon.events("job_failed")
+        assert not failed, f"the daemon could not: {failed}"
+        return len(daemon.events("video_published")) >= videos
+
+    daemon.await_that(are_there, PATIENCE_SECONDS)
+    return daemon.times("video_published")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor's time of a process."""
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory_mib(site: Path) -> int:
+    """Return the most memory that a video's sidecar speaks of: of the GPU, where there is one."""
+    sidecars = (site / "results").rglob("*.yaml")
+    blocks = (yaml.safe_load(sidecar.read_text()).get("rendered") for sidecar in sidecars)
+    return max(block["peak_memory_mib"] for block in blocks if block)
+
+
+def by_script(folder: Path, order: Order, *options: str) -> Run:
+    """Let the script render an order after a warm-up, in a process of its own."""
+    report = script(folder, order, *options)
+    began = report["began"]
+    seconds = report["published"][-1] - began
+    return Run(order.videos, began, seconds, report["cpu_seconds"], report["peak_memory_mib"])
+
+
+def script(folder: Path, order: Order, *options: str) -> dict[str, Any]:
+    """Run the script on an order, and return its report."""
+    command = [sys.executable, str(HERE / "script_loop.py"), *options]
+    written = order.write(folder / "order.json")
+    done = subprocess.run(
+        [*command, "--order", str(written)],
+        env={**os.environ, **threads()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if memory.is_shortage(RuntimeError(done.stderr)):
+        raise ScriptOutOfMemory("the script has not enough memory")
+    assert done.returncode == 0, f"the script ended with {done.returncode}: {done.stderr[-2000:]}"
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def frames_of_script(folder: Path, order: Order) -> dict[int, np.ndarray]:
+    """Return the frames that the script renders, as uint8, by their seed."""
+    keep = folder / "script-frames"
+    keep.mkdir()
+    script(folder, order, "--keep", str(keep))
+    return _kept(keep)
+
+
+def frames_of_daemon(site: Path, order: Order) -> dict[int, np.ndarray]:
+    """Return the frames that reach the daemon's encoder, as uint8, by their seed."""
+    keep = site / "daemon-frames"
+    keep.mkdir()
+    with daemon_on(site, (*NOTED, f"--frames={keep}")) as daemon:
+        drop_all(site, "compared", order)
+        published(daemon, order.videos)
+    return _kept(keep)
+
+
+def _kept(folder: Path) -> dict[int, np.ndarray]:
+    return {int(path.stem): np.load(path) for path in folder.iterdir()}
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Return how alike two videos are, in dB: above 40 nobody sees a difference."""
+    error = np.mean((a.astype(np.float64) - b) ** 2)
+    return EQUAL_DB if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def likeness(folder: Path, site: Path, order: Order) -> float:
+    """Return the least PSNR of the daemon's videos against the script's of the same seed."""
+    theirs, ours = frames_of_script(folder, order), frames_of_daemon(site, order)
+    assert theirs.keys() == ours.keys(), "both sides have to render the same seeds"
+    return min(psnr(theirs[seed], ours[seed]) for seed in theirs)

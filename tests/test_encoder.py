@@ -108,6 +108,21 @@ def test_mp4_starts_before_it_is_loaded_whole(mp4: Path) -> None:
     assert names.index("moov") < names.index("mdat")
 
 
+def test_what_the_gpu_does_not_encode_is_encoded(
+    tmp_path: Path, mp4: Path, frames: NDArray[np.uint8]
+) -> None:
+    """There may be no GPU, and none takes frames as small as these: then it is libx264's file."""
+    path = tmp_path / "b.mp4"
+    encoder.encode(frames, path, "mp4", 12.5, SETTINGS, h264="h264_nvenc")
+    assert mp4.read_bytes() == path.read_bytes()
+
+
+def test_auto_is_an_encoder_that_works() -> None:
+    """And what somebody has chosen is not doubted."""
+    assert encoder.opens(encoder.choose_h264("auto"), 256, 256)
+    assert "libx264" == encoder.choose_h264("libx264")
+
+
 def test_webm(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
     """VP9 in WebM, every frame, and the settings with it."""
     encoder.encode(frames, tmp_path / "a.webm", "webm", 8, SETTINGS)

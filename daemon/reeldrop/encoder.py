@@ -5,6 +5,7 @@ Does not know names or folders: it writes to the path that it is given.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
@@ -22,6 +23,7 @@ from PIL import Image
 from reeldrop.errors import Mistake, PromptError, UnfinishedError
 
 if TYPE_CHECKING:
+    from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
     from reeldrop.job import Frames
@@ -35,6 +37,12 @@ _X264 = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
 """Visually lossless for material that was never compressed before. With macroblock trees, the same
 small pictures (seen at 64x64) came out differently after something else had been rendered."""
 
+_NVENC = {"preset": "p6", "tune": "hq", "rc": "vbr", "cq": "17", "b": "0"}
+"""The same by a GPU's own encoder, which compute cards such as the H100 do not have."""
+
+H264 = {"libx264": _X264, "h264_nvenc": _NVENC}
+"""The encoders for mp4, with their options."""
+
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
 
@@ -45,12 +53,14 @@ def encode(
     fps: float,
     settings: str,
     on_frame: Callable[[], None] = lambda: None,
+    h264: str = "libx264",
 ) -> None:
     """Write frames, (frames, height, width, 3) uint8, as one file.
 
     `format` is mp4 (H.264, plays in every browser, starts before it is loaded whole), webm
     (VP9), gif, or jpg: a poster, the frame in the middle. mp4 and webm carry `settings`, and
-    `on_frame` is called for each of their frames.
+    `on_frame` is called for each of their frames. For mp4, `h264` is the encoder that is asked
+    first, one of `H264`; libx264 takes what that does not.
 
     Raises:
         OSError: the file can't be written.
@@ -58,7 +68,9 @@ def encode(
     match format:
         case "mp4":
             options = {"movflags": "+faststart"}
-            _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings, on_frame)
+            size = (frames.shape[2], frames.shape[1])
+            codec = h264 if h264 == "libx264" or opens(h264, *size) else "libx264"
+            _write_video(frames, path, "mp4", codec, H264[codec], options, fps, settings, on_frame)
         case "webm":
             _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings, on_frame)
         case "gif":
@@ -71,6 +83,26 @@ def encode(
             Image.fromarray(frames[len(frames) // 2]).save(path, "JPEG", quality=90)
         case _:
             raise ValueError(f"unknown format {format}")
+
+
+def choose_h264(wanted: str) -> str:
+    """Return which of `H264` is to be asked first: for auto, the GPU's where there is one."""
+    if wanted != "auto":
+        return wanted
+    return "h264_nvenc" if opens("h264_nvenc", 256, 256) else "libx264"
+
+
+@functools.cache
+def opens(codec: str, width: int, height: int) -> bool:
+    """Tell whether an encoder of `H264` works on this machine, for frames of this size."""
+    try:
+        context = cast("VideoCodecContext", av.CodecContext.create(codec, "w"))
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base, context.options = Fraction(1, 8), H264[codec]
+        context.open()
+    except (av.FFmpegError, ValueError):  # PyAV may have been built without it
+        return False
+    return True
 
 
 def _write_video(

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 class Publisher:
     """Encodes and publishes. `tell` is given a VideoPublished or VideoFailed for each video.
 
-    `videos` and `bytes` say what is in hand until `release` is told of the answer;
-    `signs_of_life` grows as long as the thread does not hang.
+    `h264` is the encoder for mp4, as `encoder.encode` takes it. `videos` and `bytes` say what is in
+    hand until `release` is told of the answer; `signs_of_life` grows as long as the thread does not
+    hang.
     """
 
     def __init__(self, tree: Results, tell: Callable[[Event], None]) -> None:
         self._results = tree
         self._tell = tell
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self.h264 = "libx264"
         self.videos = 0
         self.bytes = 0
         self.signs_of_life = 0
@@ -42,7 +44,7 @@ class Publisher:
         """
 
         def encode(path: Path, format: str, settings: str) -> None:
-            encoder.encode(frames, path, format, prompt.fps, settings, self._note_life)
+            encoder.encode(frames, path, format, prompt.fps, settings, self._note_life, self.h264)
 
         def answer(publication: Future[Video]) -> None:
             if publication.cancelled():

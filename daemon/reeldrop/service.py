@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from reeldrop import disk, ending, profiles, prompts, status
+from reeldrop import disk, encoder, ending, profiles, prompts, status
 from reeldrop.ending import StallWatch
 from reeldrop.errors import (
     ConfigError,
@@ -195,6 +195,7 @@ class Service:
         self._inbox = self._make_inbox()
         self._intake = self._make_intake()
         self._publisher = Publisher(self._results, self._events.put)
+        self._publisher.h264 = encoder.choose_h264(self._config.mp4_encoder)
         self._open_workbench()
         self._feeder = self._make_feeder()
 
@@ -484,6 +485,7 @@ class Service:
     def _use_settings(self) -> None:
         """Go on with the settings in force, and with what is known of the inbox."""
         self._watch_over()
+        self._publisher.h264 = encoder.choose_h264(self._config.mp4_encoder)
         self._jobs.limits = _limits(self._config)
         self._intake.close()
         self._inbox = self._make_inbox().after(self._inbox)

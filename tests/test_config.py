@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from reeldrop import config
+from reeldrop import config, profiles
 from reeldrop.config import Config
 from reeldrop.errors import ConfigError, Mistake
+from reeldrop.fast import Options
 
 REPOSITORY = Path(__file__).parents[1]
 MODELS = "models:\n  m: {path: x}\n"
@@ -150,6 +152,21 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
             "unknown key 'setting'",
             "did you mean 'settings'?",
         ),
+        *(
+            (
+                f"models:\n  m:\n    path: x\n    speed:\n      {line}",
+                5,
+                f"models.m.speed.{line.partition(':')[0]}",
+                words,
+                remedy,
+            )
+            for line, words, remedy in [
+                ("text_once: yes", "must be auto, true or false", ""),
+                ("text_once: 1", "must be auto, true or false", ""),
+                ("text_twice: true", "unknown key 'text_twice'", "did you mean 'text_once'?"),
+            ]
+        ),
+        ("models:\n  m: {path: x, speed: fast}", 2, "models.m.speed", "`key: value` lines", ""),
         ("models:\n  m: {path: x, limits: 5}", 2, "models.m.limits", "`key: value` lines", ""),
         *(
             (
@@ -233,6 +250,17 @@ def test_profiles(tmp_path: Path) -> None:
         "height": (64, 128),
         "guidance_scale": (None, 0.5),
     } == first.limits
+
+
+def test_switches_of_the_fast_path(tmp_path: Path) -> None:
+    """What is auto is not said at all to those who load the model."""
+    text = "models:\n  m:\n    path: x\n    speed: {fused_qkv: false, text_once: auto}\n"
+    assert {"fused_qkv": False} == profiles.source("m", load(tmp_path, text)).speed
+
+
+def test_every_way_of_the_fast_path_has_a_switch() -> None:
+    """And nothing else has one."""
+    assert [field.name for field in fields(Options)] == list(config.Speed.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -136,17 +136,6 @@ def test_what_the_step_callback_raises_ends_the_render(loaded: LoadedPipeline) -
     assert np.array_equal(expected, render(loaded, prompt()))
 
 
-def test_long_videos_are_decoded_frame_by_frame(sources: dict[str, ModelSource]) -> None:
-    """The decoder's memory does not grow with the video; a short one is decoded at once again."""
-    tiny = pipeline.load(sources["tiny"])
-    at_once = renderer.FRAMES_DECODED_AT_ONCE
-    sliced = []
-    for num_frames in (at_once + 1, at_once):
-        frames = render(tiny, prompt(num_frames=num_frames, num_inference_steps=1))
-        sliced.append((len(frames[0]), tiny.pipe.vae.use_slicing))
-    assert [(at_once + 1, True), (at_once, False)] == sliced
-
-
 @pytest.mark.parametrize(
     ("value", "grey"),
     [

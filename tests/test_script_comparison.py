@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import av
@@ -13,6 +13,7 @@ import torch
 from conftest import Site, make_site
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from reeldrop import pipeline, renderer
+from reeldrop.fast import Options
 from reeldrop.job import Prompt
 from reeldrop.pipeline import ModelSource
 
@@ -43,13 +44,23 @@ def script(tiny_pipeline: Path) -> dict[str, np.ndarray]:
     return videos
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
+PLAIN: dict[str, bool | str] = {field.name: False for field in fields(Options)}
+
+
+@pytest.mark.parametrize(("batch_size", "speed"), [(1, PLAIN), (1, {}), (2, {}), (3, {})])
 def test_the_renderer_gives_the_scripts_frames(
-    batch_size: int, script: dict[str, np.ndarray], tiny_pipeline: Path
+    batch_size: int,
+    speed: dict[str, bool | str],
+    script: dict[str, np.ndarray],
+    tiny_pipeline: Path,
 ) -> None:
-    """One by one they are equal; in batches they differ by a grey level at most."""
+    """The plain way they are equal; in batches, and fast, they differ by a grey level at most."""
     source = ModelSource(
-        "tiny", str(tiny_pipeline), variant="fp16", scheduler="DPMSolverMultistepScheduler"
+        "tiny",
+        str(tiny_pipeline),
+        variant="fp16",
+        scheduler="DPMSolverMultistepScheduler",
+        speed=speed,
     )
     loaded = pipeline.load(source)
     arguments = {**loaded.capabilities.defaults, "num_inference_steps": STEPS, "num_frames": FRAMES}
@@ -67,7 +78,7 @@ def test_the_renderer_gives_the_scripts_frames(
     ]
     expected = [(video * 255).round().astype(np.uint8) for video in script.values()]
     difference = abs(np.stack(expected).astype(int) - np.stack(frames).astype(int)).max()
-    assert difference <= (0 if batch_size == 1 else 1)
+    assert difference <= (0 if speed is PLAIN else 1)
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,17 @@ def _none_if_auto(value: object) -> object:
     return None if value == "auto" else value
 
 
+def _switch(value: object) -> object:
+    if value not in ("auto", True, False) or isinstance(value, int) != isinstance(value, bool):
+        raise ValueError("must be auto, true or false")
+    return value
+
+
 _Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
 _Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Default = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
 _Limit = Annotated[tuple[_Bound | None, _Bound], pydantic.BeforeValidator(_pair)]
+_Switch = Annotated[bool | Literal["auto"], pydantic.BeforeValidator(_switch)]
 _WANTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -86,6 +93,19 @@ class Scheduler(BaseModel):
     settings: dict[str, _Default] = {}
 
 
+class Speed(BaseModel):
+    """The ways of the fast path: each taken, not taken, or left to what is known to be fastest."""
+
+    model_config = _STRICT
+
+    channels_last: _Switch = "auto"
+    temporal_conv_2d: _Switch = "auto"
+    text_once: _Switch = "auto"
+    guidance_once: _Switch = "auto"
+    fused_qkv: _Switch = "auto"
+    cached_texts: _Switch = "auto"
+
+
 class Profile(BaseModel):
     """A model with its settings: where it comes from, how it runs, what it may be asked for."""
 
@@ -99,6 +119,7 @@ class Profile(BaseModel):
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
     scheduler: Scheduler | None = None
     placement: Literal["auto", "cuda", "model_offload", "sequential_offload", "cpu"] = "auto"
+    speed: Speed = Speed()
     max_batch_size: Annotated[
         Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
     ] = None
@@ -305,5 +326,7 @@ def _fields(above: list[Any]) -> typing.Iterable[str]:
             return Config.model_fields
         case ["models", _]:
             return Profile.model_fields
+        case ["models", _, "speed"]:
+            return Speed.model_fields
         case _:
             return Scheduler.model_fields

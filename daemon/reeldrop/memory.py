@@ -25,7 +25,7 @@ class Fit:
     decodes_by_frame: bool = False
 
     def __str__(self) -> str:
-        decoding = "frame by frame" if self.decodes_by_frame else "all frames at once"
+        decoding = "frame by frame" if self.decodes_by_frame else "many frames at once"
         prompts = "1 prompt" if self.batch_size == 1 else f"{self.batch_size} prompts"
         return f"{prompts} at once, decoding {decoding}, placement {self.placement}"
 

@@ -25,7 +25,9 @@ import diffusers
 import torch
 import transformers
 
+from reeldrop import fast
 from reeldrop.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.fast import FastPath
 from reeldrop.job import Capabilities, Scalar
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
@@ -48,7 +50,8 @@ class ModelSource:
 
     `location` is a repository of the hub or a folder; `dtype` is auto, float16, bfloat16 or
     float32; `scheduler` a class of diffusers', None for the model's own; `placement` is auto,
-    cuda, model_offload, sequential_offload or cpu.
+    cuda, model_offload, sequential_offload or cpu; `speed` has the switches of the fast path, true
+    or false, where they are not auto.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ModelSource:
     scheduler: str | None = None
     scheduler_settings: Mapping[str, Scalar] = field(default_factory=dict)
     placement: str = "auto"
+    speed: Mapping[str, bool | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class LoadedPipeline:
     dtype: str
     revision: str | None
     placement: str
+    fast_path: FastPath
 
 
 def bundled() -> Path:
@@ -114,10 +119,17 @@ def load(source: ModelSource) -> LoadedPipeline:
     placement = source.placement
     if placement == "auto":
         placement = choose_placement(_weight_bytes(pipe), _free_bytes())
-    device = _place(pipe, placement)
-    revision = source.revision or _commit(pipe)
+    kind = "cpu" if placement == "cpu" else "cuda"
+    fast_path = FastPath(pipe, fast.resolve(source.speed, kind), kind)
     return LoadedPipeline(
-        source, pipe, capabilities, device, str(dtype).removeprefix("torch."), revision, placement
+        source=source,
+        pipe=pipe,
+        capabilities=capabilities,
+        device=_place(pipe, placement),
+        dtype=str(dtype).removeprefix("torch."),
+        revision=source.revision or _commit(pipe),
+        placement=placement,
+        fast_path=fast_path,
     )
 
 

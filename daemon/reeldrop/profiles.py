@@ -27,6 +27,7 @@ def source(name: str, config: Config) -> ModelSource:
         scheduler=profile.scheduler.name if profile.scheduler else None,
         scheduler_settings=profile.scheduler.settings if profile.scheduler else {},
         placement=profile.placement,
+        speed=profile.speed.model_dump(exclude_defaults=True),
     )
 
 

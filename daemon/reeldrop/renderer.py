@@ -49,9 +49,6 @@ from reeldrop.pipeline import LoadedPipeline, ModelSource
 if TYPE_CHECKING:
     from reeldrop.job import Frames
 
-FRAMES_DECODED_AT_ONCE = 32
-"""Above this number the VAE decodes frame by frame: 200 at once would need tens of gigabytes."""
-
 _log = structlog.get_logger()
 
 
@@ -245,24 +242,32 @@ def render(
     """
     pipe = loaded.pipe
     arguments = dict(prompts[0].arguments)
-    if "negative_prompt" in loaded.capabilities.settings:
-        arguments["negative_prompt"] = [  # type: ignore[assignment]
-            prompt.argument("negative_prompt") or "" for prompt in prompts
-        ]
-    long = int(prompts[0].argument("num_frames") or 0) > FRAMES_DECODED_AT_ONCE
-    _slice_decoding(pipe, slices=long or decodes_by_frame)
+    loaded.fast_path.begin(arguments)
+    _slice_decoding(pipe, slices=decodes_by_frame)
     try:
         output = pipe(
-            prompt=[prompt.prompt for prompt in prompts],
+            **_texts(loaded, prompts),
             # On the CPU, a seed gives the same noise whatever device renders.
             generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
             output_type="pt",
-            **arguments,
+            **{key: value for key, value in arguments.items() if key != "negative_prompt"},
             **_step_callback(pipe, on_step),
         )
     finally:
         pipe.maybe_free_model_hooks()
     return tuple(_sound_frames(video) for video in output.frames)
+
+
+def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
+    """Return the call arguments that say what is to be seen: as texts, or as embeddings."""
+    wanted = {"prompt": [prompt.prompt for prompt in prompts]}
+    if "negative_prompt" in loaded.capabilities.settings:
+        unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
+        wanted["negative_prompt"] = unwanted
+    if (kept := loaded.fast_path.texts) is None:
+        return dict(wanted)
+    settings = dict(prompts[0].arguments)
+    return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
 
 
 def _sound_frames(video: torch.Tensor) -> Frames:

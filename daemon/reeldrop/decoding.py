@@ -1,0 +1,44 @@
+"""Latents to pictures, some frames at a time: not all at once, nor one by one without need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.vae import DecoderOutput
+
+_PIXELS_AT_ONCE = {"cuda": 16 * 256 * 256, "cpu": 4 * 128 * 128}
+"""A GPU has to be filled; a CPU is quickest while all stays in its cache."""
+
+
+class ChunkedAutoencoderKL(AutoencoderKL):
+    """Decodes as many frames together as are good for the device, one by one if it is to slice.
+
+    How many is decided by the size of the frames alone, so that a video does not depend on what
+    was rendered with it or before it.
+    """
+
+    pixels_at_once = 0
+
+    def decode(
+        self, z: torch.Tensor, return_dict: bool = True, **_generator: None
+    ) -> DecoderOutput | tuple[torch.Tensor]:
+        decode = super().decode
+        pictures = torch.cat([decode(part).sample for part in z.split(self._at_once(z))])
+        return DecoderOutput(sample=pictures) if return_dict else (pictures,)
+
+    def _at_once(self, z: torch.Tensor) -> int:
+        factor = 2 ** (len(self.decoder.up_blocks) - 1)
+        pixels = z.shape[-2] * z.shape[-1] * factor**2
+        return 1 if self.use_slicing else max(1, self.pixels_at_once // pixels)
+
+
+def decode_in_chunks(vae: Any, device: str) -> None:
+    """Let a VAE of pictures decode in chunks, on a kind of device: cpu or cuda.
+
+    Others stay as they are: a VAE of videos knows itself how it goes through the frames.
+    """
+    if type(vae) is AutoencoderKL:
+        vae.__class__ = ChunkedAutoencoderKL
+        vae.pixels_at_once = _PIXELS_AT_ONCE[device]

@@ -1,0 +1,153 @@
+"""The fast path: ways to render the same frames, up to rounding, in less time.
+
+Each way has a switch, and is taken where a pipeline has the parts that it is for. Does not load
+pipelines and does not render.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import torch
+from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
+from torch import nn
+
+from reeldrop import decoding, texts, unet3d
+
+AUTO = "auto"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which of the ways are to be taken, or have been. config.yaml says what each of them is."""
+
+    channels_last: bool = False
+    temporal_conv_2d: bool = False
+    text_once: bool = False
+    guidance_once: bool = False
+    fused_qkv: bool = False
+    cached_texts: bool = False
+
+
+PLAIN = Options()
+
+_ALL = Options(
+    channels_last=True,
+    temporal_conv_2d=True,
+    text_once=True,
+    guidance_once=True,
+    fused_qkv=True,
+    cached_texts=True,
+)
+_DEFAULTS = {"cpu": _ALL, "cuda": _ALL}
+
+
+def resolve(
+    switches: Mapping[str, bool | str], device: str, found: Mapping[str, bool | str] | None = None
+) -> Options:
+    """Return the ways to take: as the profile says, else as was found here, else the defaults.
+
+    `switches` has values by the names of `Options`; what is not in it is auto. `found` has what
+    turned out to be fastest on this machine. `device` is its kind, cpu or cuda.
+    """
+    given = {name: value for name, value in switches.items() if value != AUTO}
+    changes: dict[str, Any] = {**(found or {}), **given}
+    return dataclasses.replace(_DEFAULTS[device], **changes)
+
+
+class FastPath:
+    """What has been done to a pipeline, and what its parts are told before each render."""
+
+    def __init__(self, pipe: Any, wanted: Options, device: str) -> None:
+        """Take those of the wanted ways that the pipeline has the parts for.
+
+        This is done before the pipeline is placed. `device` is a kind, cpu or cuda.
+        """
+        self._call = unet3d.Call()
+        taken = {
+            name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
+        }
+        self.options = Options(**taken)
+        self.texts = texts.Texts(pipe) if self.options.cached_texts else None
+        decoding.decode_in_chunks(getattr(pipe, "vae", None), device)
+        _log.info("fast_path", **_by_answer(self.options, wanted))
+
+    def begin(self, arguments: Mapping[str, Any]) -> None:
+        """Say what the pipeline is about to be called with."""
+        # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
+        self._call.is_guided = arguments.get("guidance_scale", 0) > 1
+
+
+def _by_answer(taken: Options, wanted: Options) -> dict[str, list[str]]:
+    names = [field.name for field in dataclasses.fields(Options)]
+    is_taken = [name for name in names if getattr(taken, name)]
+    missed = [name for name in names if getattr(wanted, name) and name not in is_taken]
+    return {"taken": is_taken, "inapplicable": missed}
+
+
+def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
+    """Lay the weights of convolutions out as the frames are to be: channels innermost."""
+    convs = [m for part in _parts(pipe) for m in part.modules() if isinstance(m, nn.Conv2d)]
+    for conv in convs:
+        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+    if (unet := _unet3d(pipe)) is not None:
+        unet3d.keep_channels_last(unet)
+    return bool(convs)
+
+
+def _temporal_conv_2d(pipe: Any, _call: unet3d.Call) -> bool:
+    found = [unet3d.use_temporal_conv_2d(part) for part in _parts(pipe)]
+    return any(found)
+
+
+def _text_once(pipe: Any, call: unet3d.Call) -> bool:
+    unet = _unet3d(pipe)
+    return unet is not None and unet3d.use_text_once(unet, call)
+
+
+def _guidance_once(pipe: Any, call: unet3d.Call) -> bool:
+    unet = _unet3d(pipe)
+    if unet is None or type(pipe) is not TextToVideoSDPipeline:
+        return False
+    unet3d.use_guidance_once(unet, call)
+    return True
+
+
+def _fused_qkv(pipe: Any, _call: unet3d.Call) -> bool:
+    unet = _unet3d(pipe)
+    return unet is not None and unet3d.use_fused_qkv(unet)
+
+
+def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:
+    return texts.can_be_kept(pipe)
+
+
+_WAYS: dict[str, Callable[[Any, unet3d.Call], bool]] = {
+    "channels_last": _channels_last,
+    "temporal_conv_2d": _temporal_conv_2d,
+    "text_once": _text_once,
+    "guidance_once": _guidance_once,
+    "fused_qkv": _fused_qkv,
+    "cached_texts": _cached_texts,
+}
+
+
+def _parts(pipe: Any) -> Iterator[nn.Module]:
+    """Yield what a pipeline denoises and decodes with."""
+    for name in ("unet", "transformer", "transformer_2", "vae"):
+        part = getattr(pipe, name, None)
+        if isinstance(part, nn.Module):
+            yield part
+
+
+def _unet3d(pipe: Any) -> Any:
+    unet = getattr(pipe, "unet", None)
+    if isinstance(unet, UNet3DConditionModel):
+        return unet
+    return None

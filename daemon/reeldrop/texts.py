@@ -1,0 +1,68 @@
+"""What a pipeline's text encoder makes of texts, kept for the next render of the same text."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+MOST = 32
+"""Texts that are kept: of large text encoders, 4 MB each."""
+
+_OURS = {
+    "num_images_per_prompt": 1,
+    "num_videos_per_prompt": 1,
+    "do_classifier_free_guidance": False,
+}
+_KNOWN = {
+    *_OURS, "self", "prompt", "negative_prompt", "device", "dtype", "prompt_embeds",
+    "negative_prompt_embeds", "max_sequence_length", "lora_scale", "clip_skip",
+}  # fmt: skip
+"""Arguments of `encode_prompt` with which a text is all that its embedding depends on."""
+
+
+class Texts:
+    """The embeddings of the texts that were last asked for.
+
+    Each text is encoded alone, so that its embedding does not depend on the texts beside it.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
+
+    def embeddings(self, texts: Sequence[str], settings: Mapping[str, object]) -> torch.Tensor:
+        """Return the texts' embeddings, (texts, tokens, channels).
+
+        `settings` are what the pipeline is called with.
+        """
+        return torch.cat([self._embedding(text, settings) for text in texts])
+
+    def _embedding(self, text: str, settings: Mapping[str, object]) -> torch.Tensor:
+        parameters = inspect.signature(self._pipe.encode_prompt).parameters
+        length = {
+            k: v for k, v in settings.items() if k == "max_sequence_length" and k in parameters
+        }
+        key = (text, *length.values())
+        if key not in self._kept:
+            arguments = {"device": self._pipe._execution_device, **_OURS}
+            given = {name: value for name, value in arguments.items() if name in parameters}
+            embedding, _ = self._pipe.encode_prompt(prompt=[text], **given, **length)
+            self._kept[key] = embedding
+            while len(self._kept) > MOST:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def can_be_kept(pipe: Any) -> bool:
+    """Tell whether a pipeline encodes texts one by one, and can be called with the result."""
+    encode = getattr(pipe, "encode_prompt", None)
+    if encode is None or not set(inspect.signature(encode).parameters) <= _KNOWN:
+        return False
+    parameters = inspect.signature(pipe.__call__).parameters
+    of_texts = {name for name in parameters if name.endswith(("_embeds", "_mask"))}
+    return of_texts == {"prompt_embeds", "negative_prompt_embeds"}

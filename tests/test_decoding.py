@@ -1,0 +1,39 @@
+"""Decoding some frames at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from reeldrop import pipeline
+from reeldrop.pipeline import ModelSource
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "by_frame", "chunks"),
+    [
+        (10, 32, False, [4, 4, 2]),
+        (3, 16, False, [3]),
+        (3, 64, False, [1, 1, 1]),
+        (3, 128, False, [1, 1, 1]),
+        (3, 16, True, [1, 1, 1]),
+    ],
+)
+def test_frames_are_decoded_in_chunks(
+    frames: int, size: int, by_frame: bool, chunks: list[int], tiny_pipeline: Path
+) -> None:
+    """As many as their size allows; one by one where memory is short. The pictures are the same."""
+    vae = pipeline.load(ModelSource("tiny", str(tiny_pipeline))).pipe.vae
+    vae.pixels_at_once = 4 * 32 * 32
+    vae.use_slicing = by_frame
+    seen: list[int] = []
+    vae.decoder.register_forward_pre_hook(lambda _decoder, given: seen.append(len(given[0])))
+    latents = torch.randn(frames, 4, size // 2, size // 2)
+    with torch.inference_mode():
+        found = vae.decode(latents).sample
+        (same,) = vae.decode(latents, return_dict=False)
+        assert chunks * 2 == seen
+        expected = vae.decoder(vae.post_quant_conv(latents))
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(found, same)

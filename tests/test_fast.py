@@ -1,0 +1,220 @@
+"""The fast path: the same frames as without it, up to rounding, and what it does to a pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+import torch
+from accelerate import cpu_offload
+from fakes import save_tiny_wan
+from reeldrop import fast, pipeline, renderer
+from reeldrop.fast import Options
+from reeldrop.job import Prompt, Scalar
+from reeldrop.pipeline import LoadedPipeline, ModelSource
+from torch import nn
+
+WAYS = [field.name for field in dataclasses.fields(Options)]
+OFF: dict[str, bool | str] = dict.fromkeys(WAYS, False)
+ON: dict[str, bool | str] = dict.fromkeys(WAYS, True)
+SETTINGS: dict[str, Scalar] = {
+    "num_frames": 5,
+    "height": 32,
+    "width": 48,
+    "num_inference_steps": 3,
+    "guidance_scale": 5.0,
+}
+
+
+def prompt(text: str = "a horse", *, seed: int = 1, **changed: Scalar) -> Prompt:
+    """Return a prompt with few and small frames."""
+    return Prompt(1, text, "m", tuple({**SETTINGS, **changed}.items()), seed, 8, ("mp4",))
+
+
+def render(loaded: LoadedPipeline, *prompts: Prompt, by_frame: bool = False) -> np.ndarray:
+    """Return the frames of the prompts, rendered as one batch, as wide numbers."""
+    frames = renderer.render(loaded, prompts, lambda _step: None, decodes_by_frame=by_frame)
+    return np.stack(frames).astype(np.int64)
+
+
+def psnr(frames: np.ndarray, others: np.ndarray) -> float:
+    """Return how equal frames are, in decibels."""
+    error = float(((frames - others) ** 2).mean())
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def loaded_with(folder: Path, speed: dict[str, bool | str], **settings: str) -> LoadedPipeline:
+    """Load a pipeline with switches of the fast path."""
+    return pipeline.load(ModelSource("m", str(folder), speed=speed, **settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def rough_pipeline(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny pipeline with noise in the convolutions that a new model has at zero.
+
+    Nothing that the temporal layers compute would be seen in the frames otherwise.
+    """
+    pipe = pipeline.load(ModelSource("m", str(tiny_pipeline), speed=OFF)).pipe
+    torch.manual_seed(5)
+    for parameter in pipe.unet.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    folder = tmp_path_factory.mktemp("model") / "rough"
+    pipe.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(rough_pipeline: Path) -> LoadedPipeline:
+    """The pipeline without any of the ways."""
+    return loaded_with(rough_pipeline, OFF)
+
+
+@pytest.fixture(scope="module", params=[*WAYS, "all"])
+def quick(request: pytest.FixtureRequest, rough_pipeline: Path) -> LoadedPipeline:
+    """The pipeline with one of the ways, or all of them."""
+    return loaded_with(
+        rough_pipeline, ON if request.param == "all" else {**OFF, request.param: True}
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompts", "changed"),
+    [
+        (1, {}),
+        (2, {"negative_prompt": "a cow"}),
+        (1, {"height": 64, "width": 32, "num_frames": 9}),
+        (2, {"height": 40, "width": 24, "num_frames": 4}),  # sizes that are not halved evenly
+        (1, {"height": 8, "width": 8, "num_frames": 1}),
+        (2, {"guidance_scale": 1.0}),
+    ],
+    ids=str,
+)
+def test_each_way_and_all_together_give_the_same_frames(
+    prompts: int, changed: dict[str, Scalar], quick: LoadedPipeline, plain: LoadedPipeline
+) -> None:
+    """One prompt or two, of any size and length, guided or not: equal up to rounding."""
+    wanted = (prompt(seed=3, **changed), prompt("a bird", seed=4, **changed))[:prompts]
+    assert psnr(render(plain, *wanted), render(quick, *wanted)) > 60
+
+
+def test_what_is_not_the_same_is_far_from_it(plain: LoadedPipeline) -> None:
+    """The bound above would notice another text, seed or guidance."""
+    base = render(plain, prompt())
+    others = (prompt(seed=2), prompt("a bird"), prompt(guidance_scale=1.0))
+    assert [True] * 3 == [psnr(base, render(plain, other)) < 50 for other in others]
+
+
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_the_bundled_model_gives_the_same_frames(prompts: int) -> None:
+    """At its own defaults, save for the number of steps."""
+    wanted = [
+        Prompt(1, text, "m", tuple(_BUNDLED.items()), 5, 8, ("mp4",))
+        for text in ("a red ball rolls left", "a blue star bounces at night")[:prompts]
+    ]
+    folder = pipeline.bundled()
+    plain, quick = (loaded_with(folder, speed, variant="fp16") for speed in (OFF, {}))
+    assert psnr(render(plain, *wanted), render(quick, *wanted)) > 70
+
+
+_BUNDLED: dict[str, Scalar] = {
+    "num_frames": 16, "height": 128, "width": 128, "num_inference_steps": 4, "guidance_scale": 1.5,
+}  # fmt: skip
+
+
+def test_weights_that_come_and_go_give_the_same_frames(
+    rough_pipeline: Path, plain: LoadedPipeline
+) -> None:
+    """Sequential offload takes all weights away and brings each back for its call; so it may be
+    after memory ran out. Here they come back to the same device."""
+    moved = loaded_with(rough_pipeline, ON)
+    for part in (moved.pipe.text_encoder, moved.pipe.unet, moved.pipe.vae):
+        cpu_offload(part, execution_device=torch.device("cpu"))
+    assert {"meta"} == {parameter.device.type for parameter in moved.pipe.unet.parameters()}
+    wanted = (prompt(), prompt("a bird", seed=2))
+    assert psnr(render(plain, *wanted), render(moved, *wanted)) > 60
+
+
+def test_weights_stay_where_they_were(plain: LoadedPipeline, rough_pipeline: Path) -> None:
+    """Names and values of all weights are those that were loaded, save for the joined ones."""
+    quick = loaded_with(rough_pipeline, {**ON, "fused_qkv": False})
+    for part in ("unet", "vae", "text_encoder"):
+        expected, found = (getattr(x.pipe, part).state_dict() for x in (plain, quick))
+        assert list(expected) == list(found)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_joined_projections_take_no_more_memory(
+    plain: LoadedPipeline, rough_pipeline: Path
+) -> None:
+    """The three that they are made of are not kept."""
+    quick = loaded_with(rough_pipeline, {**OFF, "fused_qkv": True})
+    expected, found = (sum(p.numel() for p in x.pipe.unet.parameters()) for x in (plain, quick))
+    assert expected == found
+
+
+def test_frames_do_not_depend_on_what_was_rendered_before(rough_pipeline: Path) -> None:
+    """Of a render, nothing is left that the next could see: to the bit."""
+    quick = loaded_with(rough_pipeline, ON)
+    first = render(quick, prompt())
+    for other in (prompt("a bird"), prompt(num_frames=3), prompt(guidance_scale=1.0)):
+        render(quick, other)
+    render(quick, prompt("a cow"), prompt("a bird", seed=3))
+    assert np.array_equal(first, render(quick, prompt()))
+
+
+def test_after_a_render_that_was_left_nothing_is_left(rough_pipeline: Path) -> None:
+    """An error in the middle leaves the parts as good as new."""
+    quick, stopped = (loaded_with(rough_pipeline, ON) for _ in range(2))
+
+    def stop(_step: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        renderer.render(stopped, (prompt("a bird", num_frames=9, guidance_scale=1.0),), stop)
+    assert np.array_equal(render(quick, prompt()), render(stopped, prompt()))
+
+
+@pytest.fixture(scope="module")
+def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of the newer kind, which has few of the parts."""
+    return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
+
+
+def test_a_pipeline_without_the_parts_is_not_broken(wan_pipeline: Path) -> None:
+    """What it has no parts for is passed over, and the log says so."""
+    wanted = (prompt(), prompt("a bird", seed=2, negative_prompt="a cow"))
+    with structlog.testing.capture_logs() as logs:
+        quick = loaded_with(wan_pipeline, ON)
+    expected = render(loaded_with(wan_pipeline, OFF), *wanted)
+    assert psnr(expected, render(quick, *wanted)) > 60
+    assert [
+        {
+            "event": "fast_path",
+            "log_level": "info",
+            "taken": ["channels_last", "cached_texts"],
+            "inapplicable": ["temporal_conv_2d", "text_once", "guidance_once", "fused_qkv"],
+        }
+    ] == logs
+    assert Options(channels_last=True, cached_texts=True) == quick.fast_path.options
+
+
+def test_a_switch_goes_over_what_was_found_and_that_over_the_default() -> None:
+    """auto, or nothing, leaves it to what is known of this machine, or else of its kind."""
+    found = {"channels_last": False, "text_once": False}
+    switches: dict[str, bool | str] = {
+        "text_once": True,
+        "fused_qkv": False,
+        "channels_last": "auto",
+    }
+    expected = {**ON, "channels_last": False, "fused_qkv": False}
+    assert Options(**expected) == fast.resolve(switches, "cpu", found)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_everything_is_on_by_default(device: str) -> None:
+    """Nobody has to know of a switch to be served fast."""
+    assert Options(**ON) == fast.resolve({}, device)  # type: ignore[arg-type]

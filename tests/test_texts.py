@@ -1,0 +1,72 @@
+"""Embeddings of texts: kept, bounded, and never those of another text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fakes import save_tiny_pipeline, save_tiny_wan
+from reeldrop import pipeline
+from reeldrop.pipeline import ModelSource
+from reeldrop.texts import MOST, Texts
+
+
+@pytest.fixture(scope="module", params=["tiny", "wan"])
+def pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A pipeline of the older kind, and one of the newer."""
+    save = {"tiny": save_tiny_pipeline, "wan": save_tiny_wan}[request.param]
+    folder = save(tmp_path_factory.mktemp("model") / request.param)
+    return pipeline.load(ModelSource("m", str(folder))).pipe
+
+
+@pytest.fixture
+def encoded(pipe: object, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each call of the text encoder was for."""
+    calls: list[int] = []
+    encoder = pipe.text_encoder  # type: ignore[attr-defined]
+    hook = encoder.register_forward_pre_hook(lambda _m, given: calls.append(len(given[0])))
+    monkeypatch.setattr(encoder, "hook", hook, raising=False)
+    yield calls
+    hook.remove()
+
+
+def test_a_text_is_encoded_once(pipe: object, encoded: list[int]) -> None:
+    """A repeated prompt, and the negative one that all prompts have, cost nothing again."""
+    kept = Texts(pipe)
+    first = kept.embeddings(["a horse", "", "a horse"], {})
+    again = kept.embeddings(["", "a horse"], {})
+    assert [1, 1] == encoded
+    assert torch.equal(first[[1, 0]], again)
+    assert torch.equal(first[0], first[2])
+
+
+def test_each_text_has_its_own(pipe: object) -> None:
+    """What the pipeline makes of a text by itself is what is kept for it."""
+    kept = Texts(pipe)
+    texts = ["a horse", "a horse ", "A horse", "", "a cow"]
+    kept.embeddings(texts, {})
+    for text in texts:
+        assert torch.equal(Texts(pipe).embeddings([text], {}), kept.embeddings([text], {}))
+    assert not torch.equal(kept.embeddings(["a horse"], {}), kept.embeddings(["a cow"], {}))
+
+
+def test_what_was_asked_for_last_is_kept(pipe: object, encoded: list[int]) -> None:
+    """The number of texts is bounded; those that are asked for again and again stay."""
+    kept = Texts(pipe)
+    for number in range(2 * MOST):
+        kept.embeddings(["", str(number)], {})
+    encoded.clear()
+    kept.embeddings(["", str(2 * MOST - 1), str(MOST + 1), "0"], {})
+    assert [1] == encoded
+
+
+def test_another_length_is_another_embedding(tmp_path: Path) -> None:
+    """How many tokens are read decides with the text."""
+    pipe = pipeline.load(ModelSource("wan", str(save_tiny_wan(tmp_path / "wan")))).pipe
+    kept = Texts(pipe)
+    lengths = [
+        kept.embeddings(["a horse"], {"max_sequence_length": n, "num_frames": n}).shape[1]
+        for n in (16, 24, 16)
+    ]
+    assert [16, 24, 16] == lengths

@@ -11,7 +11,8 @@ TOOLS := mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs st
 	systemctl:systemd systemd-sysusers:systemd dbus-daemon:dbus nsenter:util-linux \
 	syncthing:syncthing rsync:rsync rclone:rclone unison:unison smbd:samba smbclient:smbclient \
 	sshd:openssh-server scp:openssh-client sshfs:sshfs fusermount3:fuse3 \
-	ip:iproute2 linux.uml:user-mode-linux mount.nfs4:nfs-common exportfs:nfs-kernel-server
+	nextcloudcmd:nextcloud-desktop-cmd ip:iproute2 \
+	linux.uml:user-mode-linux mount.nfs4:nfs-common exportfs:nfs-kernel-server
 NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
 # Where the service is. The units say $(APP), too; units, command and all else go below prefix.

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Daemon, Site, await_that, make_site
+from conftest import REELDROP, Daemon, Site, await_that, make_site
 from reeldrop import share
 
 SERVED, SEEN = Path("/export/reeldrop"), Path("/srv/reeldrop")
 OWNER = 1000, 1000
 """Whom the page's export makes of everybody."""
+WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""As a user whom the server knows nothing of."""
 
 
 @dataclass
@@ -41,7 +43,7 @@ def live() -> Iterator[Live]:
     subprocess.run(["mount", SEEN], check=True)
     site = make_site(SEEN / "site", Path(os.environ["PIPELINE"]))
     site.configure("settle_seconds: 3", "scan_seconds: 1", "idle_scan_seconds: 3600")
-    daemon = Daemon(site)
+    daemon = Daemon(site, program=(*WITHOUT_CAPABILITIES, *REELDROP))
     try:
         daemon.wait_for("ready")
         yield Live(site, Site(SERVED / "site"), daemon)

@@ -240,13 +240,18 @@ def connect(**machines: Machine) -> None:
     one, other = (str(machine.pid) for machine in machines.values())
     pair = ("type", "veth", "peer", "name", "cable", "netns", other)
     subprocess.run(["ip", "link", "add", "cable", "netns", one, *pair], check=True)
-    addresses = {name: f"192.0.2.{number}" for number, name in enumerate(machines, 1)}
+    addresses = {name: address(number) for number, name in enumerate(machines, 1)}
     known = "".join(f"{address} {name}\n" for name, address in addresses.items())
     for name, machine in machines.items():
         machine.run("hostname", name)
         machine.run("ip", "address", "add", f"{addresses[name]}/24", "brd", "+", "dev", "cable")
         machine.run("ip", "link", "set", "cable", "up")
         machine.path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{known}")
+
+
+def address(number: int) -> str:
+    """Return the address of the first or second of two connected machines."""
+    return f"192.0.2.{number}"
 
 
 def _cgroups(name: str) -> list[Path]:

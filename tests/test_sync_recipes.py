@@ -20,7 +20,7 @@ import real_systemd
 from conftest import Daemon, Site, await_that
 from real_service import Service, with_model
 from real_syncthing import Node
-from real_systemd import Machine
+from real_systemd import PYTHON, SOURCE, Machine
 from test_sync_tools import needs
 
 PAGE = Path(__file__).parents[1] / "docs" / "sync.md"
@@ -257,6 +257,52 @@ def the_spool_stays(ignore: str, site: Site, daemon: Callable[[], Daemon], far: 
     assert "the_one_horse.mp4" in known
     found = {name for name in ("reeldrop-", "spool", "config.yaml", "key") if name in known}
     assert set() == found
+
+
+@recipes_of("Nextcloud and ownCloud")
+def test_nextcloud(place: Place, recipes: Iterator[str]) -> None:
+    """Its client carries on both sides: the inbox is emptied in the cloud and at home, too."""
+    needs("nextcloudcmd")
+    *files, begin = (text.replace("https:", "http:") for text in recipes)
+    start_cloud(place)
+    for text in "\n".join(files).split("# /")[1:]:
+        name, _, content = text.partition("\n")
+        place.server.path(name).write_text(content)
+    client = "nextcloudcmd --non-interactive -u ann -p APP-PASSWORD --path"
+    carry = " && ".join(
+        f"mkdir -p cloud/{folder} && {client} /films/{folder} cloud/{folder} http://cloud.example"
+        for folder in ("inbox", "results")
+    )
+    path = place.write("cloud/inbox/poems/cloud.txt")
+    place.write("cloud/inbox/README.md")
+    place.at_home(carry)
+    place.on_server(begin)
+    place.await_video("poems/cloud.txt")
+    back = place.home.path("/home/ann/cloud/results/poems/cloud/cloud.txt")
+
+    def is_back() -> bool:
+        place.at_home(carry)
+        return back.exists() and not path.exists()
+
+    place.home.await_that(is_back, "the video, and the inbox to be empty")
+    place.await_video("poems/cloud.txt", back.parents[2])
+    assert [] == list(place.home.path("/srv/cloud").rglob("*reeldrop-*"))
+
+
+def start_cloud(place: Place) -> None:
+    """Let the home have a cloud with the folders that the page wants."""
+    for name in ("inbox", "results"):
+        place.home.path(f"/srv/cloud/films/{name}").mkdir(parents=True)
+    for machine in (place.server, place.home):
+        with machine.path("/etc/hosts").open("a") as file:
+            file.write(f"{real_systemd.address(2)} cloud.example\n")
+    program = (f"{PYTHON}/bin/python3", f"{SOURCE}/tests/cloud_server.py", "/srv/cloud", "80")
+    library = f"--setenv=LD_LIBRARY_PATH={PYTHON}/lib"
+    place.home.run("systemd-run", "--unit=cloud", library, *program)
+    is_open = ("bash", "-c", ": <>/dev/tcp/cloud.example/80")
+    place.home.await_that(
+        lambda: place.server.run(*is_open, check=False).returncode == 0, "the cloud to answer"
+    )
 
 
 @recipes_of("NFS")

@@ -43,6 +43,7 @@ STAGES = {
     "unet3d": set(),
     "renderer": {"pipeline", "memory"},
     "memory": set(),
+    "tuned": set(),
     "disk": set(),
     "ending": set(),
     "encoder": set(),
@@ -194,6 +195,7 @@ def test_every_module_says_what_it_is_for(module: str) -> None:
 def test_every_module_of_the_package_is_known_here() -> None:
     """A new stage has to be added to the table above, or it would be held to nothing."""
     edges = {"__init__", "__main__", "check", "cli", "client", "config", "profiles", "progress"}
+    edges.add("tuning")
     hands = {"deliveries", "filing", "intake", "jobs", "publishing", "settings", "workbench"}
     above = {*edges, *hands, "feeding", "service"}
     assert set(MODULES) == above | FOR_EVERYBODY | set(STAGES)

@@ -13,12 +13,13 @@ import pytest
 from reeldrop import jobs
 from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import Batch, Job, Member, Prompt, Rendered
-from reeldrop.jobs import Limits, OpenJobs
+from reeldrop.jobs import BatchLimit, Limits, OpenJobs
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 
 NOW = 0.0
 RETRY_SECONDS = 20.0
+MEASURED = {"m": BatchLimit(16, is_measured=True)}
 ENDING = "Segmentation fault"
 RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
 
@@ -67,7 +68,7 @@ class Place:
 
 def open_jobs(spool: Spool, results: Results) -> OpenJobs:
     """Return the open jobs of a process, with at most two attempts at everything."""
-    return OpenJobs(spool, results, Limits({"m": 2}, 2, RETRY_SECONDS))
+    return OpenJobs(spool, results, Limits({"m": BatchLimit(2)}, 2, RETRY_SECONDS))
 
 
 @pytest.fixture
@@ -410,16 +411,16 @@ def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
 def test_as_many_go_together_as_fit(place: Place) -> None:
     """One until that was measured, if the profile leaves it to us; never more than it says."""
     place.open.open(place.claim("a.txt"), prompts(40))
-    place.open.limits = replace(place.open.limits, batch_sizes={"m": None})
+    place.open.limits = replace(place.open.limits, batch_sizes=MEASURED)
     sizes = []
     for fits in (3, 100, 1):
         batch = place.open.next_batch(NOW)
         assert batch is not None
         sizes.append(len(batch.members))
         place.open.note_fits(batch, fits)
-    assert [1, 3, jobs.MAX_TOGETHER] == sizes
+    assert [1, 3, MEASURED["m"].most] == sizes
     assert [("a.txt", [21])] == place.next()
-    place.open.limits = replace(place.open.limits, batch_sizes={"m": 2})
+    place.open.limits = replace(place.open.limits, batch_sizes={"m": BatchLimit(2)})
     assert [("a.txt", [22])] == place.next(), "no more fit"
     place.open.note_fits(batch, 5)
     assert [("a.txt", [23, 24])] == place.next()
@@ -430,7 +431,7 @@ def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place
     kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(jobs.MAX_KINDS + 1)]
     for batch in kinds:
         place.open.note_fits(batch, 9)
-    place.open.limits = replace(place.open.limits, batch_sizes={"m": None})
+    place.open.limits = replace(place.open.limits, batch_sizes=MEASURED)
     place.open.open(place.claim("a.txt"), prompts(9, 0))
     place.open.open(place.claim("b.txt"), prompts(9, 1))
     assert [("a.txt", [1])] == place.next()

@@ -5,7 +5,7 @@ Exit codes: 0; 1 a job failed (`run --drain`, `submit --wait`), or something une
 wrong (sysexits.h).
 On stdout is what was asked for, as a table on a terminal and as lines with tabs elsewhere; on
 stderr what there is to say about it.
-Only `run` and `check` import torch.
+Only `run`, `check` and `tune` import torch.
 """
 
 from __future__ import annotations
@@ -215,6 +215,44 @@ def run(
         ).run()
     if drain and outcome.failed_jobs:
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def tune(
+    model: Annotated[
+        str, typer.Option(metavar="PROFILE", help="The profile; else the daemon's own.")
+    ] = "",
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="How often each way is timed; the least counts.")
+    ] = 3,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out which ways to render are fastest here, and let the daemon use them."""
+    from reeldrop import check, log
+
+    settings = _load(config)
+    check.require_folders(settings)
+    log.configure(sys.stderr, for_people=True)
+    from reeldrop import pipeline, profiles, tuned, tuning  # torch: seconds
+    from reeldrop.spool import Spool
+
+    name = model or settings.selected_model(cuda=pipeline.cuda_is_available())
+    if name not in settings.models:
+        raise typer.BadParameter(f"there is no profile '{name}' under models in config.yaml")
+    with Spool(settings.spool, settings.inbox, settings.failed).lock():
+        trials = []
+        tuner = tuning.Tuner(*profiles.to_tune(name, settings), rounds)
+        for trial in tuner.trials():
+            _note(f"{trial.what}: {trial.verdict}")
+            trials.append(trial)
+        finding = tuned.Finding(profiles.basis(tuner.source), tuner.speed, tuner.batch_size)
+        file = tuned.note(settings.spool, name, finding)
+    if as_json:
+        _print_json({"model": name, "trials": list(map(dataclasses.asdict, trials)), "file": file})
+        return
+    _print_rows((t.cells for t in trials), ("way", "seconds", "times as fast", "PSNR", ""))
+    print(f"{name} is rendered like this from the daemon's next start on: {file}")
 
 
 @app.command()

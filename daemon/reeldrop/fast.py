@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
@@ -19,8 +18,6 @@ from torch import nn
 from reeldrop import decoding, texts, unet3d
 
 AUTO = "auto"
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +32,9 @@ class Options:
     cached_texts: bool = False
 
 
+SWITCHES = tuple(field.name for field in dataclasses.fields(Options))
+"""Their names, in the order in which they are worth a try."""
+
 PLAIN = Options()
 
 _ALL = Options(
@@ -48,17 +48,13 @@ _ALL = Options(
 _DEFAULTS = {"cpu": _ALL, "cuda": _ALL}
 
 
-def resolve(
-    switches: Mapping[str, bool | str], device: str, found: Mapping[str, bool | str] | None = None
-) -> Options:
-    """Return the ways to take: as the profile says, else as was found here, else the defaults.
+def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
+    """Return the ways to take: what is not given, or is auto, is as by default.
 
-    `switches` has values by the names of `Options`; what is not in it is auto. `found` has what
-    turned out to be fastest on this machine. `device` is its kind, cpu or cuda.
+    `switches` has values by the names of `Options`. `device` is a kind, cpu or cuda.
     """
-    given = {name: value for name, value in switches.items() if value != AUTO}
-    changes: dict[str, Any] = {**(found or {}), **given}
-    return dataclasses.replace(_DEFAULTS[device], **changes)
+    given: dict[str, Any] = {name: value for name, value in switches.items() if value != AUTO}
+    return dataclasses.replace(_DEFAULTS[device], **given)
 
 
 class FastPath:
@@ -74,21 +70,19 @@ class FastPath:
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
         }
         self.options = Options(**taken)
+        self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
         self.texts = texts.Texts(pipe) if self.options.cached_texts else None
         decoding.decode_in_chunks(getattr(pipe, "vae", None), device)
-        _log.info("fast_path", **_by_answer(self.options, wanted))
+
+    @property
+    def taken(self) -> list[str]:
+        """The names of the ways that are taken."""
+        return [name for name in SWITCHES if getattr(self.options, name)]
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Say what the pipeline is about to be called with."""
         # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
-
-
-def _by_answer(taken: Options, wanted: Options) -> dict[str, list[str]]:
-    names = [field.name for field in dataclasses.fields(Options)]
-    is_taken = [name for name in names if getattr(taken, name)]
-    missed = [name for name in names if getattr(wanted, name) and name not in is_taken]
-    return {"taken": is_taken, "inapplicable": missed}
 
 
 def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:

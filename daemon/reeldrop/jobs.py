@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
+from typing import NamedTuple
 
 import structlog
 
@@ -22,9 +23,6 @@ from reeldrop.job import Batch, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import MAX_WAITING, Waiting
-
-MAX_TOGETHER = 16
-"""So many prompts are rendered at once, at most, where the profile leaves it to us."""
 
 MAX_KINDS = 1000
 """Of so many kinds of prompts it is remembered how many fit at once; prompt files choose them."""
@@ -43,15 +41,21 @@ class Outcome:
     failed_jobs: int = 0
 
 
+class BatchLimit(NamedTuple):
+    """How many prompts may be rendered together: one at first, where it has to be measured."""
+
+    most: int
+    is_measured: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How many prompts of a profile may be rendered together, and how often what is tried when.
 
-    A batch size of None is as many as the renderer finds room for. What failed is tried again
-    after `retry_seconds`, a prompt `max_attempts` times in all.
+    What failed is tried again after `retry_seconds`, a prompt `max_attempts` times in all.
     """
 
-    batch_sizes: Mapping[str, int | None]
+    batch_sizes: Mapping[str, BatchLimit]
     max_attempts: int
     retry_seconds: float
 
@@ -263,8 +267,9 @@ class OpenJobs:
         """Return how many prompts like this one are rendered at once."""
         if opened.kind(prompt) != prompt.batch_key:
             return 1
-        most, fits = self.limits.batch_sizes[prompt.model], self._fits.get(prompt.memory_key)
-        return min(MAX_TOGETHER, fits or 1) if most is None else min(most, fits or most)
+        limit = self.limits.batch_sizes[prompt.model]
+        unknown = 1 if limit.is_measured else limit.most
+        return min(limit.most, self._fits.get(prompt.memory_key, unknown))
 
     def _begin(self, opened: OpenJob, prompts: list[Prompt]) -> list[Member]:
         """Record that the first prompts that wait are in hand, too; none are if it can't be."""

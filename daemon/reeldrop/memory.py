@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 _NEXT_PLACEMENT = {"cuda": "model_offload", "model_offload": "sequential_offload"}
 
@@ -42,6 +43,13 @@ class Fit:
 def how_many_fit(room: int, bytes_each: float) -> int:
     """Return how many prompts can be rendered at once that take so much each; at least one."""
     return max(1, int(room * (1 - _KEPT_FREE) / max(1.0, bytes_each)))
+
+
+def available_bytes() -> int:
+    """Return how much memory the host has left for whoever asks (proc_meminfo(5))."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    found = dict(line.split(":") for line in lines)
+    return int(found["MemAvailable"].removesuffix("kB")) << 10
 
 
 def is_shortage(error: RuntimeError) -> bool:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
-from reeldrop import pipeline, rules
+import structlog
+
+from reeldrop import pipeline, rules, tuned
+from reeldrop.errors import ConfigError, Mistake
 from reeldrop.job import Capabilities, Prompt
+from reeldrop.jobs import BatchLimit
 from reeldrop.pipeline import ModelSource
-from reeldrop.rules import ModelRules
+from reeldrop.rules import ModelRules, SettingsRefused
+from reeldrop.tuned import Basis, Finding
 
 if TYPE_CHECKING:
     from reeldrop.config import Config
 
-_WARM_UP_PROMPT = "a red ball"
+MAX_TOGETHER = 16
+"""So many prompts are rendered at once, at most, where neither profile nor findings say more."""
+
+_SAMPLE = "a red ball"
+
+_log = structlog.get_logger()
 
 
 def source(name: str, config: Config) -> ModelSource:
     """Return where a profile's pipeline comes from and how it is set up."""
+    found = _finding(name, config)
+    plain = untuned(name, config)
+    return dataclasses.replace(plain, speed={**found.speed, **plain.speed}) if found else plain
+
+
+def untuned(name: str, config: Config) -> ModelSource:
+    """Return the same, without what `reeldrop tune` has found."""
     profile = config.models[name]
     return ModelSource(
         name=name,
@@ -33,7 +51,39 @@ def source(name: str, config: Config) -> ModelSource:
 
 def sources(config: Config) -> dict[str, ModelSource]:
     """Return where each profile's pipeline comes from."""
+    for name in tuned.read(config.spool).keys() & config.models.keys():
+        if _finding(name, config) is None:
+            _log.warning("tuned_for_another", model=name, remedy="`reeldrop tune` finds out anew")
     return {name: source(name, config) for name in config.models}
+
+
+def batch_limit(name: str, config: Config) -> BatchLimit:
+    """Return how many prompts of a profile may be rendered together."""
+    profile, found = config.models[name], _finding(name, config)
+    if profile.max_batch_size is not None:
+        return BatchLimit(profile.max_batch_size)
+    if profile.placement == "cpu" or not pipeline.cuda_is_available():
+        return BatchLimit(found.max_batch_size if found else 1)
+    return BatchLimit(found.max_batch_size if found else MAX_TOGETHER, is_measured=True)
+
+
+def _finding(name: str, config: Config) -> Finding | None:
+    """Return what was found out about a profile, if it was that profile, and on this machine."""
+    found = tuned.read(config.spool).get(name)
+    return found if found and found.basis == basis(untuned(name, config)) else None
+
+
+def basis(plain: ModelSource) -> Basis:
+    """Return what findings about a pipeline are true of."""
+    return Basis(
+        device=pipeline.device_name(),
+        versions=pipeline.versions(),
+        location=plain.location,
+        revision=plain.revision,
+        dtype=plain.dtype,
+        scheduler=plain.scheduler,
+        placement=plain.placement,
+    )
 
 
 def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelRules:
@@ -49,14 +99,39 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
     return found
 
 
+def sample(found: ModelRules) -> Prompt:
+    """Return what shows how a profile renders: its defaults.
+
+    Raises:
+        SettingsRefused: there are no defaults that could be rendered.
+    """
+    settings = found.resolve({"prompt": _SAMPLE})
+    arguments = ((key, settings[key]) for key in found.capabilities.settings)
+    given = tuple((key, value) for key, value in arguments if value is not None)
+    return Prompt(1, _SAMPLE, found.name, given, 0, settings["fps"], ("mp4",))
+
+
+def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:
+    """Return what there is to tune of a profile: its pipeline, and what that is to render.
+
+    Raises:
+        ConfigError: the pipeline can't be loaded, or has no defaults that could be rendered.
+    """
+    plain = untuned(name, config)
+    capabilities = pipeline.load(plain).capabilities
+    try:
+        return plain, sample(model_rules(name, config, capabilities))
+    except SettingsRefused as error:
+        problem = "there is nothing to tune it with: the defaults can't be rendered"
+        raise ConfigError(Mistake(problem, str(error), key=f"models.{name}.defaults")) from None
+
+
 def warm_up(found: ModelRules) -> Prompt:
     """Return what is rendered before anybody's prompt: the defaults, in two steps.
 
     Raises:
         SettingsRefused: there are no defaults that could be rendered.
     """
-    settings = found.resolve({"prompt": _WARM_UP_PROMPT})
-    arguments = {key: settings[key] for key in found.capabilities.settings}
-    arguments["num_inference_steps"] = 2
-    given = tuple((key, value) for key, value in arguments.items() if value is not None)
-    return Prompt(1, _WARM_UP_PROMPT, found.name, given, 0, settings["fps"], ("mp4",))
+    shown = sample(found)
+    arguments = {**dict(shown.arguments), "num_inference_steps": 2}
+    return dataclasses.replace(shown, arguments=tuple(arguments.items()))

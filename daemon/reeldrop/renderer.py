@@ -125,7 +125,7 @@ class InProcessRenderer:
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
             failure = RenderError(text)
-        _empty_cache()
+        empty_cache()
         if isinstance(order, Batch):
             return BatchFailed(order, failure)
         if not isinstance(failure, FileError):  # mostly: no room on the device for now
@@ -135,8 +135,10 @@ class InProcessRenderer:
     def _resident(self, model: str) -> LoadedPipeline:
         if self._loaded is None or self._loaded.source.name != model:
             self._loaded = None  # the old weights go before the new ones come
-            _empty_cache()
-            self._loaded = pipeline.load(self._sources[model])
+            empty_cache()
+            self._loaded = loaded = pipeline.load(self._sources[model])
+            path = loaded.fast_path
+            _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
         return self._loaded
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
@@ -186,7 +188,7 @@ class InProcessRenderer:
         Raises:
             Unrenderable: there is none.
         """
-        _empty_cache()  # here, where no traceback holds the tensors any more
+        empty_cache()  # here, where no traceback holds the tensors any more
         frugal = fit.more_frugal()
         _log.warning(
             "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
@@ -347,7 +349,18 @@ def _how_many_fit(rendered: int) -> int | None:
     return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
-def _empty_cache() -> None:
+def is_room_for(size: int, rendered: int) -> bool:
+    """Tell whether so many prompts fit at once, by the most that this process has taken yet.
+
+    That was for `rendered` prompts like these. On a CPU, none of it is thought to be weights.
+    """
+    if (fits := _how_many_fit(rendered)) is not None:
+        return size <= fits
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return memory.available_bytes() >= taken * size // rendered
+
+
+def empty_cache() -> None:
     """Give memory back to the device.
 
     Raises:

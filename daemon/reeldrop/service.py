@@ -576,5 +576,5 @@ class Service:
 
 
 def _limits(config: Config) -> Limits:
-    batch_sizes = {name: profile.max_batch_size for name, profile in config.models.items()}
+    batch_sizes = {name: profiles.batch_limit(name, config) for name in config.models}
     return Limits(batch_sizes, config.max_attempts, config.retry_seconds)

@@ -1,0 +1,179 @@
+"""Find out which ways to render a profile's prompts are fastest on this machine.
+
+Each way is tried with the profile's own defaults, and kept if it is faster and shows what the plain
+pipeline shows. Does not know where the findings go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reeldrop import fast, pipeline, renderer
+from reeldrop.job import Prompt
+from reeldrop.pipeline import LoadedPipeline, ModelSource
+
+if TYPE_CHECKING:
+    from reeldrop.job import Frames
+
+LEAST_PSNR_DB = 40.0
+"""From here on nobody sees a difference, and less is no rounding any more."""
+
+LEAST_GAIN = 1.02
+"""What is not faster by this factor is not worth a way of its own."""
+
+BATCH_SIZES = (2, 4, 8, 16)
+COMPARED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way to render, as measured.
+
+    `seconds` is for one video, the least of all rounds; `gain` how many times faster that is than
+    the plain pipeline, and `psnr_db` how near its frames are, None where they are equal. A way that
+    is not `taken` is left for the reason in `why`; it has no measurements where it can't be tried.
+    """
+
+    what: str
+    taken: bool
+    why: str = ""
+    seconds: float | None = None
+    gain: float | None = None
+    psnr_db: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What became of it, in words."""
+        if self.seconds is None:
+            return self.why
+        measured = f"{self.seconds:.3g} s a video, {self.gain:.2f} times as fast as plain"
+        return f"{measured}, {self.why or 'taken'}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The trial as a row of a table: what, seconds, gain, PSNR, what became of it."""
+        if self.seconds is None:
+            return (self.what, "", "", "", self.why)
+        near = "equal" if self.psnr_db is None else f"{self.psnr_db:.0f} dB"
+        how = self.why or "taken"
+        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, how)
+
+
+def psnr_db(ours: Frames, theirs: Frames) -> float:
+    """Return the peak signal-to-noise ratio of frames, (frames, height, width, 3) uint8, in dB."""
+    error = float(np.mean((ours.astype(np.float64) - theirs) ** 2))
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+@dataclass(slots=True)
+class Tuner:
+    """Tries one way after the other. `sample` is the prompt that is rendered, with any seed."""
+
+    source: ModelSource
+    sample: Prompt
+    rounds: int
+    speed: dict[str, bool | str] = field(default_factory=dict)
+    batch_size: int = 1
+    _plain: tuple[Frames, ...] = ()
+    _plain_seconds: float = 0.0
+    _seconds: float = 0.0
+
+    def trials(self) -> Iterator[Trial]:
+        """Yield each trial when it is done; afterwards `speed` and `batch_size` are the fastest.
+
+        Raises:
+            ConfigError: the pipeline can't be loaded.
+            RenderError: not even the plain pipeline renders the sample.
+        """
+        plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
+        self.speed = plain
+        yield self._try_plain()
+        for name in fast.SWITCHES:
+            yield self._try_speed(name.replace("_", " "), {**self.speed, name: True})
+        if sum(map(bool, self.speed.values())) < len(plain):  # some may only pay together
+            yield self._try_speed("all of them", dict.fromkeys(plain, True))
+        yield from self._try_batches()
+
+    def _prompts(self, count: int) -> tuple[Prompt, ...]:
+        return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
+
+    def _load(self, speed: dict[str, bool | str]) -> LoadedPipeline:
+        gc.collect()  # the last one, if something in it knows itself
+        renderer.empty_cache()
+        return pipeline.load(dataclasses.replace(self.source, speed=speed))
+
+    def _try_plain(self) -> Trial:
+        loaded = self._load(self.speed)
+        alone = [_render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
+        self._plain = tuple(frames for one in alone for frames in one)
+        self._plain_seconds = self._seconds = self._measure(loaded, self._prompts(1))
+        return Trial("plain", True, "", self._seconds, 1.0)
+
+    def _measure(self, loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> float:
+        """Return the seconds for one of some prompts that are rendered together."""
+        return min(_render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
+
+    def _try_speed(self, what: str, speed: dict[str, bool | str]) -> Trial:
+        loaded = self._load(speed)
+        taken: dict[str, bool | str] = dataclasses.asdict(loaded.fast_path.options)
+        if taken == self.speed:
+            return Trial(what, False, "the model has no parts for it")
+        trial = self._judge(what, loaded, 1)
+        if trial.taken:
+            self.speed = taken
+        return trial
+
+    def _try_batches(self) -> Iterator[Trial]:
+        loaded = self._load(self.speed)
+        for size in BATCH_SIZES:
+            if not renderer.is_room_for(size, rendered=size // 2):
+                break
+            trial = self._judge(f"{size} at once", loaded, size)
+            yield trial
+            if not trial.taken:
+                break
+            self.batch_size = size
+
+    def _judge(self, what: str, loaded: LoadedPipeline, size: int) -> Trial:
+        """Measure a way to render `size` prompts at once, and note it if it is taken."""
+        prompts = self._prompts(max(size, COMPARED))
+        parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
+        frames = [one for part in parts for one in _render(loaded, part)[0]]
+        near = min(psnr_db(ours, plain) for ours, plain in zip(frames, self._plain, strict=False))
+        seconds = self._measure(loaded, parts[0])
+        trial = judged(what, seconds, near, self._plain_seconds, self._seconds)
+        if trial.taken:
+            self._seconds = seconds
+        return trial
+
+
+def judged(what: str, seconds: float, near: float, plain: float, best: float) -> Trial:
+    """Return whether a way is taken: its frames are those of the plain one, and it is faster.
+
+    It takes `seconds` where the `plain` one and the `best` so far take so many, and its frames are
+    as `near` to plain as so many dB.
+    """
+    why = ""
+    if near < LEAST_PSNR_DB:
+        why = f"it shows something else (less than {LEAST_PSNR_DB:g} dB)"
+    elif best / seconds < LEAST_GAIN:
+        why = "it is not faster"
+    known = None if math.isinf(near) else near
+    return Trial(what, not why, why, seconds, plain / seconds, known)
+
+
+def _render(
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...]
+) -> tuple[tuple[Frames, ...], float]:
+    """Return the frames of some prompts, and the seconds that it took."""
+    began = time.monotonic()
+    frames = renderer.render(loaded, prompts, lambda _step: None)
+    return frames, time.monotonic() - began

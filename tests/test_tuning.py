@@ -1,0 +1,181 @@
+"""What is fastest here: it is found out, kept in a file, and used where it is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Site
+from reeldrop import config, fast, pipeline, profiles, tuned, tuning
+from reeldrop.jobs import BatchLimit
+from reeldrop.spool import Spool
+from reeldrop.tuned import Finding
+from reeldrop.tuning import Tuner
+
+
+def frames(value: int) -> np.ndarray:
+    """Return two grey frames."""
+    return np.full((2, 4, 4, 3), value, dtype=np.uint8)
+
+
+def test_psnr_is_of_the_whole_range_of_colours() -> None:
+    """One level off everywhere is 48.13 dB, which is how the measure is defined."""
+    assert math.isinf(tuning.psnr_db(frames(7), frames(7)))
+    assert 48.13 == round(tuning.psnr_db(frames(7), frames(8)), 2)
+    assert 0 == tuning.psnr_db(frames(0), frames(255))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "near", "why"),
+    [
+        (0.5, math.inf, ""),
+        (0.5, 40.0, ""),
+        (0.5, 39.9, "it shows something else (less than 40 dB)"),
+        (0.79, 60.0, "it is not faster"),
+        (0.9, 60.0, "it is not faster"),
+        (5.0, 10.0, "it shows something else (less than 40 dB)"),
+    ],
+)
+def test_what_is_faster_and_shows_the_same_is_taken(seconds: float, near: float, why: str) -> None:
+    """Faster than what was taken before, not only than the plain pipeline."""
+    trial = tuning.judged("a way", seconds, near, plain=1.0, best=0.8)
+    assert (why == "", why, 1 / seconds) == (trial.taken, trial.why, trial.gain)
+    assert (None if math.isinf(near) else near) == trial.psnr_db
+
+
+@pytest.fixture
+def tuner(site: Site) -> Tuner:
+    """A tuner for the tiny pipeline, which times everything once."""
+    return Tuner(*profiles.to_tune("tiny", config.load(site.folder / "config.yaml")), 1)
+
+
+def test_each_way_is_tried(tuner: Tuner) -> None:
+    """First the plain one, to which all others are compared; then batches, as long as they pay."""
+    trials = list(tuner.trials())
+    names = [name.replace("_", " ") for name in fast.SWITCHES]
+    assert ["plain", *names] == [trial.what for trial in trials][: len(names) + 1]
+    assert "2 at once" in {trial.what for trial in trials}
+    measured = [trial for trial in trials if trial.seconds is not None]
+    assert all(trial.psnr_db is None or trial.psnr_db > 40 for trial in measured)
+    taken = {trial.what.replace(" ", "_") for trial in trials if trial.taken}
+    if "all_of_them" not in taken:
+        assert {name for name in fast.SWITCHES if tuner.speed[name]} == taken & {*fast.SWITCHES}
+
+
+def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
+    """However fast it is: here, because somebody exchanges the prompt behind its back."""
+    trials = tuner.trials()
+    next(trials)
+    tuner.sample = dataclasses.replace(tuner.sample, prompt="something else altogether")
+    measured = [trial for trial in trials if trial.seconds is not None]
+    assert measured
+    assert {"it shows something else (less than 40 dB)"} == {trial.why for trial in measured}
+    assert (1, {False}) == (tuner.batch_size, set(tuner.speed.values()))
+
+
+# The file
+
+
+@pytest.fixture
+def found(site: Site) -> Finding:
+    """What has been found of the tiny pipeline, and is in the spool."""
+    settings = config.load(site.folder / "config.yaml")
+    site.spool.mkdir()
+    speed: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
+    finding = Finding(profiles.basis(profiles.untuned("tiny", settings)), speed, 4)
+    tuned.note(site.spool, "tiny", finding)
+    return finding
+
+
+def test_what_was_found_is_used(site: Site, found: Finding) -> None:
+    """The switches that the profile leaves to us, and the batch size if it does."""
+    path = site.folder / "config.yaml"
+    path.write_text(path.read_text().replace("max_batch_size: 2", "speed: {text_once: true}"))
+    settings = config.load(path)
+    expected = {**found.speed, "text_once": True}
+    assert expected == profiles.source("tiny", settings).speed
+    assert BatchLimit(4) == profiles.batch_limit("tiny", settings)
+    loaded = pipeline.load(profiles.source("tiny", settings))
+    taken = dataclasses.asdict(loaded.fast_path.options)
+    assert {"text_once"} == {name for name in fast.SWITCHES if taken[name]}
+
+
+def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
+    """An operator who gives a batch size gets that."""
+    settings = config.load(site.folder / "config.yaml")
+    assert (4, BatchLimit(2)) == (found.max_batch_size, profiles.batch_limit("tiny", settings))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"device": "another GPU"},
+        {"versions": (("torch", "1.0"),)},
+        {"location": "another"},
+        {"dtype": "bfloat16"},
+        {"scheduler": None},
+    ],
+)
+def test_what_was_found_of_something_else_is_not_used(
+    change: dict[str, Any], site: Site, found: Finding
+) -> None:
+    """Another card, other versions or another model: what is fastest there is not known."""
+    basis = dataclasses.replace(found.basis, **change)
+    tuned.note(site.spool, "tiny", dataclasses.replace(found, basis=basis))
+    assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"tiny": {}}', "[]"])
+@pytest.mark.usefixtures("found")
+def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None:
+    """The defaults are used, and the next `reeldrop tune` replaces it."""
+    (site.spool / tuned.FILE_NAME).write_text(text)
+    assert {} == tuned.read(site.spool)
+    assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
+
+
+def test_findings_of_other_profiles_stay(site: Site, found: Finding) -> None:
+    """Each profile is tuned by itself."""
+    tuned.note(site.spool, "other", found)
+    assert {"tiny": found, "other": found} == tuned.read(site.spool)
+
+
+# The command
+
+
+def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
+    """From its next start on, as the videos' sidecars and the log show."""
+    done = site.command("tune", "--rounds", "1", "--json")
+    assert 0 == done.returncode, done.stderr
+    answer = json.loads(done.stdout)
+    assert ("tiny", str(site.spool / tuned.FILE_NAME)) == (answer["model"], answer["file"])
+    assert "plain: " in done.stderr
+    finding = tuned.read(site.spool)["tiny"]
+    assert {*fast.SWITCHES} == finding.speed.keys()
+    site.drop("a.txt", "a horse\n")
+    drained = site.drain()
+    assert 0 == drained.returncode
+    events = [json.loads(line) for line in drained.stdout.splitlines()]
+    (path,) = [event for event in events if event["event"] == "fast_path"]
+    assert [name for name in fast.SWITCHES if finding.speed[name]] == path["taken"]
+
+
+def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:
+    """Both would be slow, and what was measured would be wrong."""
+    site.spool.mkdir()
+    spool = Spool(site.spool, site.inbox, site.failed)
+    with spool.lock():
+        done = site.command("tune")
+    assert 75 == done.returncode
+    assert "works on" in done.stderr
+
+
+def test_a_profile_that_is_none(site: Site) -> None:
+    """It is named, and nothing is loaded for it."""
+    done = site.command("tune", "--model", "tiy")
+    assert 2 == done.returncode
+    assert "there is no profile 'tiy'" in done.stderr

@@ -98,7 +98,7 @@ def test_what_was_found_is_used(site: Site, found: Finding) -> None:
     settings = config.load(path)
     expected = {**found.speed, "text_once": True}
     assert expected == profiles.source("tiny", settings).speed
-    assert BatchLimit(4) == profiles.batch_limit("tiny", settings)
+    assert BatchLimit(4, is_measured=True) == profiles.batch_limit("tiny", settings)
     loaded = pipeline.load(profiles.source("tiny", settings))
     taken = dataclasses.asdict(loaded.fast_path.options)
     assert {"text_once"} == {name for name in fast.SWITCHES if taken[name]}

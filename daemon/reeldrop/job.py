@@ -254,14 +254,13 @@ class StepDone:
 class BatchRendered:
     """Every prompt of a batch has its frames, in the batch's order.
 
-    `fits` is how many prompts like these the device has room for at once, None where that was not
-    measured.
+    `fits` is how many prompts like these the device has room for at once.
     """
 
     batch: Batch
     frames: tuple[Frames, ...]
     rendered: tuple[Rendered, ...]
-    fits: int | None = None
+    fits: int
 
 
 @dataclass(frozen=True, slots=True)

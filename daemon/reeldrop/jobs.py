@@ -42,7 +42,7 @@ class Outcome:
 
 
 class BatchLimit(NamedTuple):
-    """How many prompts may be rendered together: one at first, where it has to be measured."""
+    """How many prompts may be rendered together: fewer where it `is_measured` that not all fit."""
 
     most: int
     is_measured: bool = False
@@ -268,8 +268,8 @@ class OpenJobs:
         if opened.kind(prompt) != prompt.batch_key:
             return 1
         limit = self.limits.batch_sizes[prompt.model]
-        unknown = 1 if limit.is_measured else limit.most
-        return min(limit.most, self._fits.get(prompt.memory_key, unknown))
+        fits = self._fits.get(prompt.memory_key, 1) if limit.is_measured else limit.most
+        return min(limit.most, fits)
 
     def _begin(self, opened: OpenJob, prompts: list[Prompt]) -> list[Member]:
         """Record that the first prompts that wait are in hand, too; none are if it can't be."""

@@ -18,8 +18,9 @@ from reeldrop.tuned import Basis, Finding
 if TYPE_CHECKING:
     from reeldrop.config import Config
 
-MAX_TOGETHER = 16
-"""So many prompts are rendered at once, at most, where neither profile nor findings say more."""
+MAX_TOGETHER = {"cuda": 16, "cpu": 4}
+"""So many prompts are rendered at once, at most, where neither profile nor findings say how many.
+Beyond that, there is little to be gained, and the first of them waits for the last."""
 
 _SAMPLE = "a red ball"
 
@@ -62,9 +63,9 @@ def batch_limit(name: str, config: Config) -> BatchLimit:
     profile, found = config.models[name], _finding(name, config)
     if profile.max_batch_size is not None:
         return BatchLimit(profile.max_batch_size)
-    if profile.placement == "cpu" or not pipeline.cuda_is_available():
-        return BatchLimit(found.max_batch_size if found else 1)
-    return BatchLimit(found.max_batch_size if found else MAX_TOGETHER, is_measured=True)
+    is_cpu = profile.placement == "cpu" or not pipeline.cuda_is_available()
+    most = found.max_batch_size if found else MAX_TOGETHER["cpu" if is_cpu else "cuda"]
+    return BatchLimit(most, is_measured=True)
 
 
 def _finding(name: str, config: Config) -> Finding | None:

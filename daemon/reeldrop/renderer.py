@@ -161,7 +161,7 @@ class InProcessRenderer:
             frames += done
             rendered += _rendered(loaded, part, time.monotonic() - began)
         learned = self._fits.get(key)
-        fits = learned.batch_size if learned else _how_many_fit(len(part))
+        fits = learned.batch_size if learned else how_many_fit(len(part))
         return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
 
     def _try(
@@ -339,25 +339,18 @@ def _peak_memory_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def _how_many_fit(rendered: int) -> int | None:
-    """Return for how many prompts there is room, by what so many have taken; None on a CPU."""
-    if not pipeline.cuda_is_available():
-        return None
+def how_many_fit(rendered: int) -> int:
+    """Return for how many prompts there is room at once, by what so many like them have taken.
+
+    On a CPU the most that the process has ever taken counts as theirs, weights and all.
+    """
+    if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
     free, _ = torch.cuda.mem_get_info()
     room = free + torch.cuda.memory_reserved() - resident
     return memory.how_many_fit(room, (peak - resident) / rendered)
-
-
-def is_room_for(size: int, rendered: int) -> bool:
-    """Tell whether so many prompts fit at once, by the most that this process has taken yet.
-
-    That was for `rendered` prompts like these. On a CPU, none of it is thought to be weights.
-    """
-    if (fits := _how_many_fit(rendered)) is not None:
-        return size <= fits
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    return memory.available_bytes() >= taken * size // rendered
 
 
 def empty_cache() -> None:

@@ -404,8 +404,7 @@ class Service:
 
     def _batch_rendered(self, event: BatchRendered) -> None:
         self._bench.batch_done(time.monotonic())
-        if event.fits is not None:
-            self._jobs.note_fits(event.batch, event.fits)
+        self._jobs.note_fits(event.batch, event.fits)
         answers = zip(event.batch.members, event.frames, event.rendered, strict=True)
         for member, frames, rendered in answers:
             self._prompt_rendered(member, frames, rendered)

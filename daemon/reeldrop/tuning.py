@@ -134,7 +134,7 @@ class Tuner:
     def _try_batches(self) -> Iterator[Trial]:
         loaded = self._load(self.speed)
         for size in BATCH_SIZES:
-            if not renderer.is_room_for(size, rendered=size // 2):
+            if size > renderer.how_many_fit(size // 2):
                 break
             trial = self._judge(f"{size} at once", loaded, size)
             yield trial

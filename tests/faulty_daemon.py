@@ -33,11 +33,11 @@ def _break(prompts: list[str]) -> None:
         threading.Event().wait()
 
 
-def _breaking(call: Any) -> Any:
-    @functools.wraps(call)  # which prompt files may set what is read from the signature
-    def wrapper(self: Any, prompt: list[str], **arguments: Any) -> Any:
-        _break(prompt)
-        return call(self, prompt, **arguments)
+def _breaking(encode: Any) -> Any:
+    @functools.wraps(encode)  # whether texts may be kept is read from the signature
+    def wrapper(self: Any, prompt: list[str] | None, *rest: Any, **arguments: Any) -> Any:
+        _break(prompt or [])
+        return encode(self, prompt, *rest, **arguments)
 
     return wrapper
 
@@ -83,7 +83,8 @@ def _hang_encoding() -> None:
     feeding.MAX_OPEN_JOBS = 2
 
 
-PIPELINE.__call__ = _breaking(PIPELINE.__call__)
+# Here all texts come by, whether the pipeline encodes them itself or they are kept for it.
+PIPELINE.encode_prompt = _breaking(PIPELINE.encode_prompt)
 
 if __name__ == "__main__":
     if sys.argv[1] == "--read-only-inbox":

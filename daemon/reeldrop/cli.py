@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reeldrop import ending
 from reeldrop.errors import (
     DISK_ERRORS,
     ConfigError,
@@ -72,6 +73,15 @@ _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(12
 
 
 def main() -> None:
+    """Run a command, and end the process with its exit code."""
+    try:
+        _run_command()
+    except SystemExit as end:
+        ending.leave_threads(end)
+        raise
+
+
+def _run_command() -> None:
     """Run a command, and turn errors that a person has to act on into a text and a code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have bytes that are no UTF-8
         sys.stdout.reconfigure(errors="surrogateescape")

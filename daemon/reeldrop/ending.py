@@ -1,4 +1,5 @@
 """Ends that nobody asked for: notice a hang, leave a trace, tell the next process what happened.
+And those that somebody did: leave what can't be waited for.
 
 The trace is a file in the spool. It is there while a process works, empty until something ends
 it, and goes when the process ends as it should. Knows nothing of jobs.
@@ -119,6 +120,17 @@ def stacks(path: Path) -> str:
     except OSError:
         return ""
     return found.strip()
+
+
+def leave_threads(end: SystemExit) -> None:
+    """End the process at once if a thread is at work that nobody waits for.
+
+    Python would end that thread wherever it is, and in the middle of torch this aborts the process.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else bool(end.code))
 
 
 def end_stalled(path: Path | None, reason: str) -> NoReturn:

@@ -140,7 +140,8 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
     assert (0, 1, True) == (len(place.open), place.open.postponed(), place.open.is_held_up())
     assert [] == attempts(job)
     assert job.prompt_file.exists()
-    (due,) = place.open.due()
+    (due,) = place.open.due(opens=True)
+    assert [] == place.open.due(opens=False), "who opens none would wake up for nothing, for ever"
     assert place.open.unfinished(due - RETRY_SECONDS / 2) is None
     again = place.open.unfinished(due)
     assert again == job
@@ -229,14 +230,14 @@ def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exce
     after = place.open.next_batch(NOW)
     assert after is not None
     assert [other.id] == [member.job_id for member in after.members]
-    (due,) = place.open.due()
+    (due,) = place.open.due(opens=False)
     assert place.open.next_batch(due - 1) is None
     again = place.open.next_batch(due)
     assert again is not None
     assert batch.members == again.members
     place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
     assert "a hiccup" in (place.root / "results/_failed/a.txt.error.txt").read_text()
-    assert [] == place.open.due()
+    assert [] == place.open.due(opens=True)
 
 
 def test_what_rests_is_not_in_hand(place: Place) -> None:

@@ -158,10 +158,10 @@ class OpenJobs:
         self._told.pop(_SPOOL, None)
         return found
 
-    def due(self) -> list[float]:
-        """Return when what failed is to be tried again: postponed jobs, and single prompts."""
+    def due(self, *, opens: bool) -> list[float]:
+        """Return when what failed is to be tried again: prompts, and jobs if any may be opened."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
-        return [*self._retry_at.values(), *resting]
+        return [*self._retry_at.values(), *resting] if opens else resting
 
     def open(self, job: Job, prompts: tuple[Prompt, ...]) -> None:
         """Make those prompts of a job wait for the renderer that have no video yet.

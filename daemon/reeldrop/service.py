@@ -291,10 +291,10 @@ class Service:
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
         due = [now + self._config.scan_seconds]
-        if self._is_ready and not self._stopping:
+        if self._takes_files() and not self._stopping:
             due.append(self._intake.due())
         if self._is_renderer_free():
-            due += self._jobs.due()
+            due += self._jobs.due(opens=not self._settings.are_changing)
         if len(self._jobs) or not self._is_ready or self._disk.shortage:
             due.append(now + STATUS_SECONDS)
         return max(0.0, min(due) - now)
@@ -442,7 +442,7 @@ class Service:
         if not self._stopping:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
             self._intake.look(now)
-            if self._is_ready and not self._settings.are_on_trial:
+            if self._takes_files():
                 for job, error in self._intake.refused(patient=self._is_renderer_free()):
                     if self._jobs.is_order(job):
                         self._jobs.fail(job, error)
@@ -505,6 +505,10 @@ class Service:
                 if not self._bench.is_busy:  # it does not wait until a large batch is complete
                     self._feeder.render_next(now)
                 break
+
+    def _takes_files(self) -> bool:
+        """Tell whether settled files are read: by rules that are there, and that stay."""
+        return self._is_ready and not self._settings.are_on_trial
 
     def _is_renderer_free(self) -> bool:
         return self._may_go_on() and not self._bench.is_busy

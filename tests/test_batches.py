@@ -195,6 +195,16 @@ def test_a_file_goes_along_as_a_whole_or_not(place: Place) -> None:
     assert "a-8x3" == place.next()
 
 
+def test_a_file_of_two_kinds_goes_along_with_neither(place: Place) -> None:
+    """Its other prompts would be before those that were passed over for the sake of the first."""
+    place.drop("a-9")
+    mixed = "prompt: p\nnum_frames: 8\n---\nprompt: q\nnum_frames: 16\n"
+    (place.inbox / "m.yaml").write_text(mixed)
+    place.settle()
+    assert "" == place.beside(prompt())
+    assert ["a-9", "m"] == [place.next() for _ in range(2)]
+
+
 def test_no_file_is_passed_over_for_two_batches(place: Place) -> None:
     """For one batch it may be passed over by several files."""
     place.drop("a-8", "b-9", "c-8", "d-8", "e-8")

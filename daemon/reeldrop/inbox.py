@@ -40,8 +40,8 @@ class Candidate:
     `since` is when its present state was first seen; `mode` its type and permissions as lstat
     gives them; `held` is what it waits for until `held_until`, and looks at its name do not tell.
     The rest is the caller's to set: whether it has been `examined`, its `priority`, of how many
-    prompts (`count`) it is and of what `kind` the first, whose batch has `passed_over` it, and what
-    keeps it from being claimed (`blocked`) until when (`blocked_until`).
+    prompts (`count`) it is and of what `kind` if they are all of one, whose batch has `passed_over`
+    it, and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
     """
 
     path: PurePosixPath

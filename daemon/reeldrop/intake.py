@@ -207,7 +207,8 @@ class Intake:
                 defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
                 file = self._inbox.folder / candidate.path
                 found = self._parse(candidate.path, file, defaults)
-                candidate.kind = hash(found.prompts[0].batch_key)
+                kinds = {hash(prompt.batch_key) for prompt in found.prompts}
+                candidate.kind = kinds.pop() if len(kinds) == 1 else 0
                 candidate.count = len(found.prompts)
                 self._enqueue(candidate, found.priority)
             except NotDescribed as unknown:

@@ -140,7 +140,10 @@ class Place:
         spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
         spool.prepare()
         box = Inbox(self.inbox, prompts.SUFFIXES, 1.0, prompts.DEFAULTS_NAME)
-        self.intake = Intake(box, spool, RULES, "m", 5.0, 1.0, lambda: None, 5.0, lambda: self.now)
+        self.rules: dict[str, ModelRules | None] = {**RULES}
+        self.intake = Intake(
+            box, spool, self.rules, "m", 5.0, 1.0, lambda: None, 5.0, lambda: self.now
+        )
 
     def drop(self, *names: str) -> None:
         """Put files into the inbox, of the number of frames and prompts that the name ends with."""
@@ -215,6 +218,18 @@ def test_no_file_is_passed_over_for_two_batches(place: Place) -> None:
     assert "" == place.beside(second)
     assert "b-9" == place.next()
     assert ["d-8", "e-8"] == [place.beside(second), place.beside(second)]
+
+
+def test_what_asks_for_a_model_goes_along_once_that_is_known(place: Place) -> None:
+    """It was read before, and nothing about it could be said then."""
+    place.rules["m"] = None
+    place.drop("a-8", "b-8")
+    place.settle()
+    assert "" == place.beside(prompt())
+    place.rules |= RULES
+    place.intake.examine_again()
+    place.settle()
+    assert ["a-8", "b-8"] == [place.beside(prompt()) for _ in range(2)]
 
 
 def test_a_look_that_finds_nothing_passes_nobody_over(place: Place) -> None:

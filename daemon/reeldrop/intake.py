@@ -226,6 +226,12 @@ class Intake:
                     if job is not None:
                         yield job, error
 
+    def examine_again(self) -> None:
+        """Read those files anew of which too little was known: a model has been loaded since."""
+        for _, candidate in self._queue:
+            candidate.examined = candidate.count > 0
+        self._sort(self._clock())
+
     def _is_being_written(self, candidate: Candidate) -> bool:
         """Tell whether a program of this machine still writes into a file, which then waits."""
         path = self._inbox.folder / candidate.path

@@ -363,6 +363,7 @@ class Service:
             self._model_failed(event.model, error)
             return
         self._settings.rules[event.model] = rules
+        self._intake.examine_again()
         if self._bench.loads_for is None and not self._drain:
             self._begin_warm_up(rules)
         else:

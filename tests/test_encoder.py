@@ -117,6 +117,16 @@ def test_what_the_gpu_does_not_encode_is_encoded(
     assert mp4.read_bytes() == path.read_bytes()
 
 
+def test_what_the_gpu_fails_to_encode_is_encoded(
+    tmp_path: Path, mp4: Path, frames: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have worked before, and its memory be full now: that costs nobody a video."""
+    monkeypatch.setattr(encoder, "opens", lambda *_: True)
+    path = tmp_path / "b.mp4"
+    encoder.encode(frames, path, "mp4", 12.5, SETTINGS, h264="h264_nvenc")
+    assert mp4.read_bytes() == path.read_bytes()
+
+
 def test_auto_is_an_encoder_that_works() -> None:
     """And what somebody has chosen is not doubted."""
     assert encoder.opens(encoder.choose_h264("auto"), 256, 256)

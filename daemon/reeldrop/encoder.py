@@ -18,6 +18,7 @@ import av
 import mutagen
 import mutagen.mp4
 import numpy as np
+import structlog
 from PIL import Image
 
 from reeldrop.errors import Mistake, PromptError, UnfinishedError
@@ -43,7 +44,12 @@ _NVENC = {"preset": "p6", "tune": "hq", "rc": "vbr", "cq": "17", "b": "0"}
 H264 = {"libx264": _X264, "h264_nvenc": _NVENC}
 """The encoders for mp4, with their options."""
 
+_SIZES = 1000
+"""Of so many sizes it is remembered whether they can be encoded; prompt files choose them."""
+
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+
+_log = structlog.get_logger()
 
 
 def encode(
@@ -67,10 +73,7 @@ def encode(
     """
     match format:
         case "mp4":
-            options = {"movflags": "+faststart"}
-            size = (frames.shape[2], frames.shape[1])
-            codec = h264 if h264 == "libx264" or opens(h264, *size) else "libx264"
-            _write_video(frames, path, "mp4", codec, H264[codec], options, fps, settings, on_frame)
+            _write_mp4(frames, path, fps, settings, on_frame, h264)
         case "webm":
             _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings, on_frame)
         case "gif":
@@ -92,7 +95,7 @@ def choose_h264(wanted: str) -> str:
     return "h264_nvenc" if opens("h264_nvenc", 256, 256) else "libx264"
 
 
-@functools.cache
+@functools.lru_cache(_SIZES)
 def opens(codec: str, width: int, height: int) -> bool:
     """Tell whether an encoder of `H264` works on this machine, for frames of this size."""
     try:
@@ -103,6 +106,21 @@ def opens(codec: str, width: int, height: int) -> bool:
     except (av.FFmpegError, ValueError):  # PyAV may have been built without it
         return False
     return True
+
+
+def _write_mp4(
+    frames: Frames, path: Path, fps: float, settings: str, on_frame: Callable[[], None], h264: str
+) -> None:
+    """Write an mp4 by the encoder that is asked first, else by libx264."""
+    options = {"movflags": "+faststart"}
+    if h264 != "libx264" and opens(h264, frames.shape[2], frames.shape[1]):
+        try:
+            _write_video(frames, path, "mp4", h264, H264[h264], options, fps, settings, on_frame)
+        except av.FFmpegError as error:  # the GPU's memory may be full of what is being rendered
+            _log.warning("encoder_failed", encoder=h264, reason=str(error), next="libx264")
+        else:
+            return
+    _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings, on_frame)
 
 
 def _write_video(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Site
 from reeldrop import config, fast, pipeline, profiles, tuned, tuning
 from reeldrop.jobs import BatchLimit
@@ -75,6 +76,24 @@ def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
     assert measured
     assert {"it shows something else (less than 40 dB)"} == {trial.why for trial in measured}
     assert (1, {False}) == (tuner.batch_size, set(tuner.speed.values()))
+
+
+def test_what_fails_is_not_taken(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are tried all the same: here, no convolution likes its channels last."""
+    convolve = torch.nn.Conv2d.forward
+
+    def failing(conv: torch.nn.Conv2d, input: torch.Tensor) -> torch.Tensor:
+        if conv.weight.stride()[1] == 1 < conv.weight.stride()[2]:
+            raise RuntimeError("CUDNN_STATUS_NOT_SUPPORTED")
+        return convolve(conv, input)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", failing)
+    trials = {trial.what: trial for trial in tuner.trials()}
+    failed = trials["channels last"]
+    assert (False, None) == (failed.taken, failed.seconds)
+    assert "it fails: CUDNN_STATUS_NOT_SUPPORTED" == failed.verdict
+    assert trials["temporal conv 2d"].seconds is not None
+    assert not tuner.speed["channels_last"]
 
 
 # The file

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reeldrop import fast, pipeline, renderer
+from reeldrop.errors import RenderError
 from reeldrop.job import Prompt
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 
@@ -39,7 +40,7 @@ class Trial:
 
     `seconds` is for one video, the least of all rounds; `gain` how many times faster that is than
     the plain pipeline, and `psnr_db` how near its frames are, None where they are equal. A way that
-    is not `taken` is left for the reason in `why`; it has no measurements where it can't be tried.
+    is not `taken` is left for the reason in `why`; it has no measurements where it fails.
     """
 
     what: str
@@ -96,9 +97,12 @@ class Tuner:
         plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
         self.speed = plain
         yield self._try_plain()
+        slower = 0
         for name in fast.SWITCHES:
-            yield self._try_speed(name.replace("_", " "), {**self.speed, name: True})
-        if sum(map(bool, self.speed.values())) < len(plain):  # some may only pay together
+            trial = self._try_speed(name.replace("_", " "), {**self.speed, name: True})
+            slower += trial.seconds is not None and not trial.taken
+            yield trial
+        if slower:  # some may only pay together
             yield self._try_speed("all of them", dict.fromkeys(plain, True))
         yield from self._try_batches()
 
@@ -146,9 +150,12 @@ class Tuner:
         """Measure a way to render `size` prompts at once, and note it if it is taken."""
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
-        frames = [one for part in parts for one in _render(loaded, part)[0]]
+        try:
+            frames = [one for part in parts for one in _render(loaded, part)[0]]
+            seconds = self._measure(loaded, parts[0])
+        except (RenderError, RuntimeError) as error:  # such as a shortage of memory
+            return Trial(what, False, f"it fails: {' '.join(str(error).split())}")
         near = min(psnr_db(ours, plain) for ours, plain in zip(frames, self._plain, strict=False))
-        seconds = self._measure(loaded, parts[0])
         trial = judged(what, seconds, near, self._plain_seconds, self._seconds)
         if trial.taken:
             self._seconds = seconds

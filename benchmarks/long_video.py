@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import device
 import full_size_model
@@ -81,15 +82,15 @@ class Comparison:
         return "\n".join([*rows, f"{'ratio':12}{self.time_ratio!s:>12}{self.memory_ratio!s:>12}"])
 
 
-def compare(asked: Order, rounds: int) -> Comparison:
-    """Let both sides take turns."""
+def compare(asked: Order, rounds: int, **changes: Any) -> Comparison:
+    """Let both sides take turns; `changes` are to the shipped config.yaml."""
     ours: list[Run] = []
     theirs: list[Run] = []
     for number in range(rounds):
         if len(theirs) == number:  # else it has had not enough memory
             theirs += unless_out_of_memory(lambda folder: resident.by_script(folder, asked))
         with tempfile.TemporaryDirectory(prefix="reeldrop-long-") as folder:
-            site = resident.make_site(Path(folder) / "site", asked)
+            site = resident.make_site(Path(folder) / "site", asked, **changes)
             ours.append(resident.by_daemon(site, asked))
         print(f"round {number + 1}: {theirs[-1:]}, {ours[-1]}", file=sys.stderr)
     return Comparison(Row.of(ours), Row.of(theirs) if theirs else None)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +73,19 @@ def threads() -> dict[str, str]:
 
 
 def by_daemon(site: Path, order: Order) -> Run:
-    """Let a daemon render an order after a warm-up, its prompt files all there at once.
+    """Let a daemon render an order after another like it, its prompt files all there at once.
 
-    The time begins with the first job, and so does not contain what files take to settle.
+    So batches have the same sizes in both. The time begins with the first job, and so does not
+    contain what files take to settle.
     """
-    warm_up = replace(order, videos=order.profile.get("max_batch_size", 1))
     with daemon_on(site) as daemon:
-        drop_all(site, "warm-up", warm_up)
-        published(daemon, warm_up.videos)
+        drop_all(site, "warm-up", order)
+        published(daemon, order.videos)
         cpu_before = cpu_seconds(daemon.process.pid)
         drop_all(site, "order", order)
-        last = published(daemon, warm_up.videos + order.videos)[-1]
+        last = published(daemon, 2 * order.videos)[-1]
         cpu = cpu_seconds(daemon.process.pid) - cpu_before
-        began = daemon.times("job_started")[warm_up.videos]
+        began = daemon.times("job_started")[order.videos]
     return Run(order.videos, began, last - began, cpu, peak_memory_mib(site))
 
 

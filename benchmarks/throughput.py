@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import device
 import full_size_model
@@ -128,11 +129,16 @@ def in_batches(asked: Order, size: int) -> Order:
     return dataclasses.replace(asked, profile={**asked.profile, "max_batch_size": size})
 
 
-def ways(asked: Order, batch_sizes: Sequence[int]) -> dict[str, Way]:
-    """Return the ways to render an order: the daemon as shipped, where no batch sizes are given."""
+def ways(asked: Order, batch_sizes: Sequence[int], **changes: Any) -> dict[str, Way]:
+    """Return the ways to render an order: the daemon as shipped, where no batch sizes are given.
+
+    `changes` are to the shipped config.yaml.
+    """
 
     def daemon(ours: Order) -> Way:
-        return lambda folder: resident.by_daemon(resident.make_site(folder / "site", ours), ours)
+        return lambda folder: resident.by_daemon(
+            resident.make_site(folder / "site", ours, **changes), ours
+        )
 
     found: dict[str, Way] = {SCRIPT: lambda folder: resident.by_script(folder, asked)}
     if not batch_sizes:
@@ -154,22 +160,26 @@ def measured(way: Way, on_cuda: bool) -> Measured:
         return run, device.cpu_idle_share(run.cpu_seconds, run.seconds, threads)
 
 
-def likeness(asked: Order, batch_sizes: Sequence[int]) -> float:
+def likeness(asked: Order, batch_sizes: Sequence[int], **changes: Any) -> float:
     """Return the least PSNR of the daemon's frames, in the largest batches."""
     ours = in_batches(asked, max(batch_sizes)) if batch_sizes else asked
     with tempfile.TemporaryDirectory(prefix="reeldrop-likeness-") as folder:
-        site = resident.make_site(Path(folder) / "site", ours)
+        site = resident.make_site(Path(folder) / "site", ours, **changes)
         return resident.likeness(Path(folder), site, ours)
 
 
-def compare(asked: Order, batch_sizes: Sequence[int], rounds: int) -> Comparison:
-    """Let the ways to render take turns. Batch sizes are for a CUDA device only."""
-    alike = likeness(asked, batch_sizes)
+def compare(asked: Order, batch_sizes: Sequence[int], rounds: int, **changes: Any) -> Comparison:
+    """Let the ways to render take turns. Batch sizes are for a CUDA device only.
+
+    `changes` are to the shipped config.yaml.
+    """
+    alike = likeness(asked, batch_sizes, **changes)
     tflop, peak_tflops = device.in_a_process(device.work_and_peak, asked)
     on_cuda = bool(batch_sizes)
-    runs: dict[str, list[Measured]] = {name: [] for name in ways(asked, batch_sizes)}
+    all_ways = ways(asked, batch_sizes, **changes)
+    runs: dict[str, list[Measured]] = {name: [] for name in all_ways}
     for number in range(rounds):
-        for name, way in ways(asked, batch_sizes).items():
+        for name, way in all_ways.items():
             runs[name].append(measured(way, on_cuda))
             run, idle = runs[name][-1]
             text = f"{run.seconds:.1f} s, {idle:.1%} idle; load {os.getloadavg()[0]:.1f}"

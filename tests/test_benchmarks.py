@@ -61,7 +61,7 @@ def test_the_script_is_a_command(asked: Order, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def compared(asked: Order) -> throughput.Comparison:
     """A round of the comparison of throughput."""
-    return throughput.compare(asked, [], rounds=1)
+    return throughput.compare(asked, [], rounds=1, settle_seconds=0.1)
 
 
 def test_throughput_compares_both_sides(compared: throughput.Comparison) -> None:
@@ -121,7 +121,7 @@ def test_throughput_knows_its_goals(
 
 def test_a_long_video_is_compared(asked: Order) -> None:
     """Both sides make it, and it is known what each took."""
-    found = long_video.compare(dataclasses.replace(asked, videos=1), rounds=1)
+    found = long_video.compare(dataclasses.replace(asked, videos=1), rounds=1, settle_seconds=0.1)
     assert found.script is not None
     assert found.script.seconds > 0 < found.daemon.seconds
     assert found.script.peak_memory_mib > 100 < found.daemon.peak_memory_mib

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fakes import save_tiny_pipeline, save_tiny_wan
-from reeldrop import pipeline
+from reeldrop import pipeline, texts
 from reeldrop.pipeline import ModelSource
 from reeldrop.texts import MOST, Texts
 
@@ -70,3 +71,13 @@ def test_another_length_is_another_embedding(tmp_path: Path) -> None:
         for n in (16, 24, 16)
     ]
     assert [16, 24, 16] == lengths
+
+
+def test_who_wants_to_read_the_texts_is_given_them(pipe: Any) -> None:
+    """A pipeline that checks prompts before it renders them has to see more than embeddings."""
+    assert texts.can_be_kept(pipe)
+    pipe.safety_checker = object()
+    try:
+        assert not texts.can_be_kept(pipe)
+    finally:
+        del pipe.safety_checker

@@ -66,7 +66,9 @@ class Prompt:
     def memory_key(self) -> tuple[object, ...]:
         """What has to be equal for two prompts to take the same memory."""
         sizes = (self.argument(name) for name in ("num_frames", "height", "width"))
-        return (self.model, *sizes)
+        guidance = self.argument("guidance_scale")
+        is_guided = isinstance(guidance, int | float) and guidance > 1  # then each comes twice
+        return (self.model, *sizes, is_guided)
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings as a prompt file that renders this very video would have them."""

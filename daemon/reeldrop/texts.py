@@ -60,6 +60,8 @@ class Texts:
 
 def can_be_kept(pipe: Any) -> bool:
     """Tell whether a pipeline encodes texts one by one, and can be called with the result."""
+    if getattr(pipe, "safety_checker", None) is not None:
+        return False  # it wants to read the texts
     encode = getattr(pipe, "encode_prompt", None)
     if encode is None or not set(inspect.signature(encode).parameters) <= _KNOWN:
         return False

@@ -29,11 +29,12 @@ def test_frames_are_decoded_in_chunks(
     vae.use_slicing = by_frame
     seen: list[int] = []
     vae.decoder.register_forward_pre_hook(lambda _decoder, given: seen.append(len(given[0])))
+    torch.manual_seed(1)
     latents = torch.randn(frames, 4, size // 2, size // 2)
     with torch.inference_mode():
         found = vae.decode(latents).sample
         (same,) = vae.decode(latents, return_dict=False)
         assert chunks * 2 == seen
         expected = vae.decoder(vae.post_quant_conv(latents))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert torch.equal(found, same)

@@ -41,7 +41,7 @@ from reeldrop import durable, log
 from reeldrop.errors import Mistake, PromptError, Unrenderable
 from reeldrop.inbox import Inbox
 from reeldrop.job import Batch, Job, Prompt, Rendered
-from reeldrop.jobs import Limits, OpenJobs
+from reeldrop.jobs import BatchLimit, Limits, OpenJobs
 from reeldrop.names import video_name
 from reeldrop.results import Results, remainder_text, sidecar_text
 from reeldrop.spool import Spool
@@ -135,7 +135,7 @@ class Road:
         self._spool = Spool(site / "spool", site / "inbox", site / "results" / "_failed")
         self._results = Results(site / "results")
         self._inbox = Inbox(site / "inbox", frozenset({".txt"}), 0.0, "_defaults.yaml")
-        self._jobs = OpenJobs(self._spool, self._results, Limits({MODEL: 1}, 100, 1))
+        self._jobs = OpenJobs(self._spool, self._results, Limits({MODEL: BatchLimit(1)}, 100, 1))
 
     def tell(self, what: str, name: str, digest: str = "") -> None:
         """Acknowledge something."""
@@ -185,15 +185,16 @@ class Road:
             self._render(batch)
 
     def _render(self, batch: Batch) -> None:
-        opened, [prompt] = self._jobs[batch.job_id], batch.prompts
+        [(job_id, prompt)] = ((member.job_id, member.prompt) for member in batch.members)
+        opened = self._jobs[job_id]
         if prompt.prompt == IMPOSSIBLE:
-            self._jobs.prompt_failed(batch.job_id, prompt, Unrenderable("it can't be"))
+            self._jobs.prompt_failed(job_id, prompt, Unrenderable("it can't be"))
             return
 
         def encode(path: Path, format: str, _settings: str) -> None:
             path.write_bytes(content(video_name(prompt.prompt), f".{format}"))
 
-        self._jobs.rendered(batch.job_id, RENDERED)
+        self._jobs.rendered(job_id, RENDERED)
         begun = opened.reserved.get(prompt.number)
         video = self._results.publish(opened.job, prompt, RENDERED, encode, begun)
         self.tell("published", video.sidecar.stem, digest(video.sidecar))

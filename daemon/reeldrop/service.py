@@ -180,6 +180,8 @@ class Service:
     def _work(self) -> None:
         self._start()
         try:
+            self._look_after_the_disk(time.monotonic())
+            self._report(time.monotonic(), is_due=True)  # a small model is there in no time
             while not self._is_over():
                 self._handle_events()
                 self._advance(time.monotonic())

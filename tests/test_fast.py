@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from reeldrop import fast, pipeline, renderer
 from reeldrop.fast import Options
 from reeldrop.job import Prompt, Scalar
 from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.tuning import psnr_db
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 WAYS = [field.name for field in dataclasses.fields(Options)]
 OFF: dict[str, bool | str] = dict.fromkeys(WAYS, False)
@@ -37,12 +41,6 @@ def render(loaded: LoadedPipeline, *prompts: Prompt, by_frame: bool = False) -> 
     """Return the frames of the prompts, rendered as one batch, as wide numbers."""
     frames = renderer.render(loaded, prompts, lambda _step: None, decodes_by_frame=by_frame)
     return np.stack(frames).astype(np.int64)
-
-
-def psnr(frames: np.ndarray, others: np.ndarray) -> float:
-    """Return how equal frames are, in decibels."""
-    error = float(((frames - others) ** 2).mean())
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
 def loaded_with(folder: Path, speed: dict[str, bool | str], **settings: str) -> LoadedPipeline:
@@ -97,14 +95,77 @@ def test_each_way_and_all_together_give_the_same_frames(
 ) -> None:
     """One prompt or two, of any size and length, guided or not: equal up to rounding."""
     wanted = (prompt(seed=3, **changed), prompt("a bird", seed=4, **changed))[:prompts]
-    assert psnr(render(plain, *wanted), render(quick, *wanted)) > 60
+    assert psnr_db(render(plain, *wanted), render(quick, *wanted)) > 60
+
+
+def test_each_of_a_batch_has_its_own_negative_prompt(rough_pipeline: Path) -> None:
+    """What one of them does not want to see is no business of the other."""
+    quick = loaded_with(rough_pipeline, ON)
+    texts = (("a horse", "a cow"), ("a bird", "a fish"))
+    wanted = [prompt(text, negative_prompt=unwanted) for text, unwanted in texts]
+    swapped = [prompt(text, negative_prompt=texts[1 - n][1]) for n, (text, _) in enumerate(texts)]
+    together = render(quick, *wanted)
+    for one, other, frames in zip(wanted, swapped, together, strict=True):
+        assert psnr_db(frames, render(quick, one)[0]) > 60
+        assert psnr_db(frames, render(quick, other)[0]) < 60
+
+
+class Work(TorchDispatchMode):
+    """Counts what a render has the processor do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+        self.volumes = 0
+        self.disordered = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        self.products += name in ("mm", "addmm", "bmm")
+        if name == "convolution":
+            self.volumes += args[0].dim() == 5
+            is_ordered = args[0].is_contiguous(memory_format=torch.channels_last)
+            self.disordered += args[0].dim() == 4 and not is_ordered
+        return func(*args, **(kwargs or {}))
+
+
+def done(loaded: LoadedPipeline) -> dict[str, int]:
+    """Return what it takes to render a prompt for the second time."""
+    render(loaded, prompt())
+    with Work() as work, FlopCounterMode(display=False) as counter:
+        render(loaded, prompt())
+    operations = counter.get_total_flops()
+    return {"operations": operations, **{key: getattr(work, key) for key in WORK}}
+
+
+WORK = ("products", "volumes", "disordered")
+
+
+@pytest.mark.parametrize(
+    ("way", "less"),
+    [
+        ("channels_last", "disordered"),
+        ("temporal_conv_2d", "volumes"),
+        ("text_once", "operations"),
+        ("guidance_once", "operations"),
+        ("fused_qkv", "products"),
+        ("cached_texts", "products"),
+    ],
+)
+def test_each_way_spares_what_it_is_there_to_spare(
+    way: str, less: str, rough_pipeline: Path, plain: LoadedPipeline
+) -> None:
+    """Else it would show the same for the reason that it does nothing."""
+    before, after = done(plain), done(loaded_with(rough_pipeline, {**OFF, way: True}))
+    assert after[less] < before[less]
+    assert less != "volumes" or after[less] == 0
 
 
 def test_what_is_not_the_same_is_far_from_it(plain: LoadedPipeline) -> None:
     """The bound above would notice another text, seed or guidance."""
     base = render(plain, prompt())
     others = (prompt(seed=2), prompt("a bird"), prompt(guidance_scale=1.0))
-    assert [True] * 3 == [psnr(base, render(plain, other)) < 50 for other in others]
+    assert [True] * 3 == [psnr_db(base, render(plain, other)) < 50 for other in others]
 
 
 @pytest.mark.parametrize("prompts", [1, 2])
@@ -116,7 +177,7 @@ def test_the_bundled_model_gives_the_same_frames(prompts: int) -> None:
     ]
     folder = pipeline.bundled()
     plain, quick = (loaded_with(folder, speed, variant="fp16") for speed in (OFF, {}))
-    assert psnr(render(plain, *wanted), render(quick, *wanted)) > 70
+    assert psnr_db(render(plain, *wanted), render(quick, *wanted)) > 70
 
 
 _BUNDLED: dict[str, Scalar] = {
@@ -134,7 +195,7 @@ def test_weights_that_come_and_go_give_the_same_frames(
         cpu_offload(part, execution_device=torch.device("cpu"))
     assert {"meta"} == {parameter.device.type for parameter in moved.pipe.unet.parameters()}
     wanted = (prompt(), prompt("a bird", seed=2))
-    assert psnr(render(plain, *wanted), render(moved, *wanted)) > 60
+    assert psnr_db(render(plain, *wanted), render(moved, *wanted)) > 60
 
 
 def test_weights_stay_where_they_were(plain: LoadedPipeline, rough_pipeline: Path) -> None:
@@ -188,7 +249,7 @@ def test_a_pipeline_without_the_parts_is_not_broken(wan_pipeline: Path) -> None:
     wanted = (prompt(), prompt("a bird", seed=2, negative_prompt="a cow"))
     quick = loaded_with(wan_pipeline, ON)
     expected = render(loaded_with(wan_pipeline, OFF), *wanted)
-    assert psnr(expected, render(quick, *wanted)) > 60
+    assert psnr_db(expected, render(quick, *wanted)) > 60
     missed = ["temporal_conv_2d", "text_once", "guidance_once", "fused_qkv"]
     assert missed == quick.fast_path.inapplicable
     assert ["channels_last", "cached_texts"] == quick.fast_path.taken
@@ -196,9 +257,8 @@ def test_a_pipeline_without_the_parts_is_not_broken(wan_pipeline: Path) -> None:
 
 
 def test_a_switch_goes_over_the_default() -> None:
-    """auto, or nothing, leaves it to what is best for the kind of device."""
-    switches: dict[str, bool | str] = {"fused_qkv": False, "channels_last": "auto"}
-    assert Options(**{**ON, "fused_qkv": False}) == fast.resolve(switches, "cpu")
+    """What is not given is left to what is best for the kind of device."""
+    assert Options(**{**ON, "fused_qkv": False}) == fast.resolve({"fused_qkv": False}, "cpu")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -425,6 +425,22 @@ def test_as_many_go_together_as_fit(place: Place) -> None:
     assert [("a.txt", [22, 23])] == place.next(), "the operator's word goes over it"
 
 
+@pytest.mark.parametrize(("guidance", "together"), [(1.0, 5), (0.0, 5), (1.5, 1)])
+def test_with_guidance_less_fits_than_without(place: Place, guidance: float, together: int) -> None:
+    """Each prompt is then rendered twice at once: what was measured without says nothing."""
+
+    def at(scale: float) -> tuple[Prompt, ...]:
+        return tuple(
+            replace(prompt, arguments=(*prompt.arguments, ("guidance_scale", scale)))
+            for prompt in prompts(5)
+        )
+
+    place.open.limits = replace(place.open.limits, batch_sizes=MEASURED)
+    place.open.note_fits(Batch((Member("j", at(1.0)[0]),)), 9)
+    place.open.open(place.claim("a.txt"), at(guidance))
+    assert [("a.txt", list(range(1, together + 1)))] == place.next()
+
+
 def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place) -> None:
     """Prompt files choose the sizes; the oldest are forgotten."""
     kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(jobs.MAX_KINDS + 1)]

@@ -17,8 +17,6 @@ from torch import nn
 
 from reeldrop import decoding, texts, unet3d
 
-AUTO = "auto"
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -49,11 +47,11 @@ _DEFAULTS = {"cpu": _ALL, "cuda": _ALL}
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
-    """Return the ways to take: what is not given, or is auto, is as by default.
+    """Return the ways to take: those that are not given are as by default.
 
     `switches` has values by the names of `Options`. `device` is a kind, cpu or cuda.
     """
-    given: dict[str, Any] = {name: value for name, value in switches.items() if value != AUTO}
+    given: dict[str, Any] = dict(switches)
     return dataclasses.replace(_DEFAULTS[device], **given)
 
 

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
 from diffusers import (
     AutoencoderKL,
-    DDIMScheduler,
     TextToVideoSDPipeline,
     UNet3DConditionModel,
 )
 from diffusers.models.resnet import TemporalConvLayer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from fakes import scheduler
 
 FOLDER = Path(tempfile.gettempdir()) / "reeldrop-full-size-model"
 """Where the comparisons keep it, from one to the next."""
@@ -92,18 +96,6 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     made = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), pad_token="<pad>")
     made.model_max_length = 77
     return made
-
-
-def scheduler() -> DDIMScheduler:
-    """Return the model's own noise schedule, before the script exchanged it."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
 
 
 def enliven(model: UNet3DConditionModel) -> None:

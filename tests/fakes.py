@@ -59,29 +59,39 @@ def save_tiny_pipeline(folder: Path, seed: int = 0, *, faulty: bool = False) -> 
             )
         ),
         tokenizer=tokenizer,
-        unet=UNet3DConditionModel(
-            sample_size=16,
-            block_out_channels=(8, 16),
-            down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-            layers_per_block=1,
-            cross_attention_dim=16,
-            attention_head_dim=4,
-            norm_num_groups=4,
-        ),
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
+        unet=tiny_unet(),
+        scheduler=scheduler(),
     )
     pipe.save_pretrained(folder, safe_serialization=True)
     pipe.to(dtype=torch.float16)
     pipe.save_pretrained(folder, safe_serialization=True, variant="fp16")
     return folder
+
+
+def tiny_unet() -> UNet3DConditionModel:
+    """Return a UNet of the original model's kind at random initialisation."""
+    return UNet3DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+
+
+def scheduler() -> DDIMScheduler:
+    """Return the original model's own noise schedule, before the script exchanged it."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
 
 
 def save_tiny_wan(folder: Path) -> Path:

@@ -66,6 +66,15 @@ _MASKED = (
 """What belongs to a machine's devices or people, of which this one has none."""
 
 
+def require() -> None:
+    """End the test where no systemd can be booted: by a failure where it has to be possible."""
+    import pytest  # which the program that becomes the machine can do without
+
+    if reason := why_not():
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end(reason)
+
+
 def why_not() -> str:
     """Return why no systemd can be booted here; empty where it can."""
     if os.geteuid() != 0:

@@ -25,6 +25,7 @@ import script_loop
 import throughput
 import torch
 from diffusers import UNet3DConditionModel
+from fakes import tiny_unet
 from order import Order
 from resident import Run
 
@@ -239,15 +240,7 @@ def test_the_true_shape_has_the_true_work() -> None:
 def test_no_convolution_is_left_at_zeros() -> None:
     """What ends a temporal layer begins as zeros, with which all frames are the same."""
     torch.manual_seed(0)
-    unet = UNet3DConditionModel(
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-        norm_num_groups=4,
-    ).eval()
+    unet = tiny_unet().eval()
     before = temporal_weights(unet)
     full_size_model.enliven(unet)
     assert 0 == max(before)

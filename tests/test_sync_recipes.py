@@ -79,10 +79,16 @@ class Place:
         return self.home.path(f"/home/ann/{name}")
 
     def await_video(self, name: str, results: Path | None = None) -> None:
-        """Wait until a prompt file lies beside its video, by default on the server."""
+        """Wait until a prompt file lies beside its video, by default on the server.
+
+        There it comes last. What brings them to other results brings them in any order.
+        """
         path = (results or self.service.site.results) / Path(name).with_suffix("")
+        video = path / f"the_{path.name}_horse.mp4"
         self.server.await_that((path / Path(name).name).exists, f"{name} in {path}")
-        assert (path / f"the_{path.name}_horse.mp4").stat().st_size > 0
+        if results is not None:
+            self.server.await_that(video.exists, f"{video}")
+        assert video.stat().st_size > 0
         assert not (self.service.site.inbox / name).exists()
 
     def assert_back(self, name: str) -> None:

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # Programs, each with the Debian package that has it.
-TOOLS := mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs strace:strace \
+TOOLS := g++:g++ mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs strace:strace \
 	systemctl:systemd systemd-sysusers:systemd dbus-daemon:dbus nsenter:util-linux \
 	syncthing:syncthing rsync:rsync rclone:rclone unison:unison smbd:samba smbclient:smbclient \
 	sshd:openssh-server scp:openssh-client sshfs:sshfs fusermount3:fuse3 \

@@ -17,6 +17,8 @@ from reeldrop.spool import Spool
 from reeldrop.tuned import Finding
 from reeldrop.tuning import Tuner
 
+WAYS = fast.worth_a_try("cpu")
+
 
 def frames(value: int) -> np.ndarray:
     """Return two grey frames."""
@@ -57,14 +59,14 @@ def tuner(site: Site) -> Tuner:
 def test_each_way_is_tried(tuner: Tuner) -> None:
     """First the plain one, to which all others are compared; then batches, as long as they pay."""
     trials = list(tuner.trials())
-    names = [name.replace("_", " ") for name in fast.SWITCHES]
+    names = [name.replace("_", " ") for name in WAYS]
     assert ["plain", *names] == [trial.what for trial in trials][: len(names) + 1]
     assert "2 at once" in {trial.what for trial in trials}
     measured = [trial for trial in trials if trial.seconds is not None]
     assert all(trial.psnr_db is None or trial.psnr_db > 40 for trial in measured)
     taken = {trial.what.replace(" ", "_") for trial in trials if trial.taken}
     if "all_of_them" not in taken:
-        assert {name for name in fast.SWITCHES if tuner.speed[name]} == taken & {*fast.SWITCHES}
+        assert {name for name in WAYS if tuner.speed[name]} == taken & {*WAYS}
 
 
 def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
@@ -104,7 +106,7 @@ def found(site: Site) -> Finding:
     """What has been found of the tiny pipeline, and is in the spool."""
     settings = config.load(site.folder / "config.yaml")
     site.spool.mkdir()
-    speed: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
+    speed: dict[str, bool | str] = dict.fromkeys(WAYS, False)
     finding = Finding(profiles.basis(profiles.untuned("tiny", settings)), speed, 4)
     tuned.note(site.spool, "tiny", finding)
     return finding
@@ -120,7 +122,7 @@ def test_what_was_found_is_used(site: Site, found: Finding) -> None:
     assert BatchLimit(4, is_measured=True) == profiles.batch_limit("tiny", settings)
     loaded = pipeline.load(profiles.source("tiny", settings))
     taken = dataclasses.asdict(loaded.fast_path.options)
-    assert {"text_once"} == {name for name in fast.SWITCHES if taken[name]}
+    assert {"text_once"} == {name for name in WAYS if taken[name]}
 
 
 def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
@@ -174,13 +176,13 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     assert ("tiny", str(site.spool / tuned.FILE_NAME)) == (answer["model"], answer["file"])
     assert "plain: " in done.stderr
     finding = tuned.read(site.spool)["tiny"]
-    assert {*fast.SWITCHES} == finding.speed.keys()
+    assert {*WAYS} == finding.speed.keys()
     site.drop("a.txt", "a horse\n")
     drained = site.drain()
     assert 0 == drained.returncode
     events = [json.loads(line) for line in drained.stdout.splitlines()]
     (path,) = [event for event in events if event["event"] == "fast_path"]
-    assert [name for name in fast.SWITCHES if finding.speed[name]] == path["taken"]
+    assert [name for name in WAYS if finding.speed[name]] == path["taken"]
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:

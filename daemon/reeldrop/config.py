@@ -104,6 +104,7 @@ class Speed(BaseModel):
     guidance_once: _Switch = "auto"
     fused_qkv: _Switch = "auto"
     cached_texts: _Switch = "auto"
+    compile: _Switch = "auto"
 
 
 class Profile(BaseModel):

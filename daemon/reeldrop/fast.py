@@ -16,6 +16,7 @@ from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
 
 from reeldrop import decoding, texts, unet3d
+from reeldrop.compiled import Compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Options:
     guidance_once: bool = False
     fused_qkv: bool = False
     cached_texts: bool = False
+    compile: bool = False
 
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Options))
@@ -42,8 +44,17 @@ _ALL = Options(
     guidance_once=True,
     fused_qkv=True,
     cached_texts=True,
+    compile=True,
 )
-_DEFAULTS = {"cpu": _ALL, "cuda": _ALL}
+_DEFAULTS = {"cpu": dataclasses.replace(_ALL, compile=False), "cuda": _ALL}
+
+
+def worth_a_try(device: str) -> tuple[str, ...]:
+    """Return the ways that pay on some devices of a kind, cpu or cuda; others pay on none.
+
+    On CPUs the compiler took minutes, and nothing was faster for it.
+    """
+    return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
@@ -58,15 +69,18 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
 class FastPath:
     """What has been done to a pipeline, and what its parts are told before each render."""
 
-    def __init__(self, pipe: Any, wanted: Options, device: str) -> None:
+    def __init__(self, pipe: Any, wanted: Options, device: str, *, stays: bool = True) -> None:
         """Take those of the wanted ways that the pipeline has the parts for.
 
-        This is done before the pipeline is placed. `device` is a kind, cpu or cuda.
+        This is done before the pipeline is placed. `device` is a kind, cpu or cuda. Where the
+        weights do not stay there but come and go, nothing is compiled.
         """
         self._call = unet3d.Call()
+        self._compiled = _compiled(pipe, self._call) if wanted.compile and stays else None
         taken = {
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
         }
+        taken["compile"] = self._compiled is not None
         self.options = Options(**taken)
         self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
         self.texts = texts.Texts(pipe) if self.options.cached_texts else None
@@ -81,6 +95,21 @@ class FastPath:
         """Say what the pipeline is about to be called with."""
         # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
+
+    def end(self) -> None:
+        """Say that a render is done: what it was like is compiled for the next one like it."""
+        if self._compiled is not None:
+            self._compiled.begin()
+
+    def wait_for_compiler(self) -> None:
+        """Wait until renders are as fast as they will be."""
+        if self._compiled is not None:
+            self._compiled.wait()
+
+    def stop_compiling(self) -> None:
+        """Say that the weights will not stay where they are, or are not needed any more."""
+        if self._compiled is not None:
+            self._compiled.stop()
 
 
 def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
@@ -114,6 +143,13 @@ def _guidance_once(pipe: Any, call: unet3d.Call) -> bool:
 def _fused_qkv(pipe: Any, _call: unet3d.Call) -> bool:
     unet = _unet3d(pipe)
     return unet is not None and unet3d.use_fused_qkv(unet)
+
+
+def _compiled(pipe: Any, call: unet3d.Call) -> Compiled | None:
+    """Return what compiles the denoiser, if the pipeline has one and only one."""
+    names = ("unet", "transformer", "transformer_2")
+    parts = [part for name in names if isinstance(part := getattr(pipe, name, None), nn.Module)]
+    return Compiled(parts[0], call) if len(parts) == 1 else None
 
 
 def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:

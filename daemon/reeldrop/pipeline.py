@@ -120,7 +120,8 @@ def load(source: ModelSource) -> LoadedPipeline:
     if placement == "auto":
         placement = choose_placement(_weight_bytes(pipe), _free_bytes())
     kind = "cpu" if placement == "cpu" else "cuda"
-    fast_path = FastPath(pipe, fast.resolve(source.speed, kind), kind)
+    wanted = fast.resolve(source.speed, kind)
+    fast_path = FastPath(pipe, wanted, kind, stays=placement == kind)
     return LoadedPipeline(
         source=source,
         pipe=pipe,
@@ -135,6 +136,7 @@ def load(source: ModelSource) -> LoadedPipeline:
 
 def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
     """Move a pipeline to where it takes less of the GPU's memory; see `ModelSource`."""
+    loaded.fast_path.stop_compiling()
     device = _place(loaded.pipe, placement)
     return dataclasses.replace(loaded, device=device, placement=placement)
 

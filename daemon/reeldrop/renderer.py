@@ -7,6 +7,7 @@ what becomes of the frames.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import inspect
 import queue
 import resource
@@ -134,6 +135,8 @@ class InProcessRenderer:
 
     def _resident(self, model: str) -> LoadedPipeline:
         if self._loaded is None or self._loaded.source.name != model:
+            if self._loaded is not None:
+                self._loaded.fast_path.stop_compiling()
             self._loaded = None  # the old weights go before the new ones come
             empty_cache()
             self._loaded = loaded = pipeline.load(self._sources[model])
@@ -257,6 +260,7 @@ def render(
         )
     finally:
         pipe.maybe_free_model_hooks()
+    loaded.fast_path.end()
     return tuple(_sound_frames(video) for video in output.frames)
 
 
@@ -359,6 +363,7 @@ def empty_cache() -> None:
     Raises:
         RendererDied: the device does not answer any more.
     """
+    gc.collect()  # modules that know themselves are not gone before
     if pipeline.cuda_is_available():
         try:
             torch.cuda.empty_cache()

@@ -94,11 +94,12 @@ class Tuner:
             ConfigError: the pipeline can't be loaded.
             RenderError: not even the plain pipeline renders the sample.
         """
-        plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
+        ways = fast.worth_a_try("cuda" if pipeline.cuda_is_available() else "cpu")
+        plain: dict[str, bool | str] = dict.fromkeys(ways, False)
         self.speed = plain
         yield self._try_plain()
         slower = 0
-        for name in fast.SWITCHES:
+        for name in ways:
             trial = self._try_speed(name.replace("_", " "), {**self.speed, name: True})
             slower += trial.seconds is not None and not trial.taken
             yield trial
@@ -127,7 +128,8 @@ class Tuner:
 
     def _try_speed(self, what: str, speed: dict[str, bool | str]) -> Trial:
         loaded = self._load(speed)
-        taken: dict[str, bool | str] = dataclasses.asdict(loaded.fast_path.options)
+        options = loaded.fast_path.options
+        taken: dict[str, bool | str] = {name: getattr(options, name) for name in self.speed}
         if taken == self.speed:
             return Trial(what, False, "the model has no parts for it")
         trial = self._judge(what, loaded, 1)
@@ -151,6 +153,9 @@ class Tuner:
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
+            if loaded.fast_path.options.compile:
+                _render(loaded, parts[0])
+                loaded.fast_path.wait_for_compiler()
             frames = [one for part in parts for one in _render(loaded, part)[0]]
             seconds = self._measure(loaded, parts[0])
         except (RenderError, RuntimeError) as error:  # such as a shortage of memory

@@ -1,0 +1,216 @@
+"""Compiling in the background, with the real compiler, and what becomes of renders meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Daemon, Site
+from fakes import save_tiny_pipeline, save_tiny_wan
+from reeldrop import compiled, pipeline, renderer
+from reeldrop.fast import FastPath, Options
+from reeldrop.job import Prompt, Scalar
+from reeldrop.pipeline import LoadedPipeline, ModelSource
+from torch.profiler import profile
+
+# What the compiler warns of is its own business.
+pytestmark = pytest.mark.filterwarnings("default")
+
+STEPS = 3
+SETTINGS: dict[str, Scalar] = {
+    "num_frames": 5,
+    "height": 32,
+    "width": 32,
+    "num_inference_steps": STEPS,
+    "guidance_scale": 5.0,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where what is compiled is kept: nothing of what other tests, or users, have compiled."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(compiled.CACHE, str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline whose denoiser is compiled in a fraction of a minute."""
+    return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
+
+
+def prompt(text: str = "a horse", **changed: Scalar) -> Prompt:
+    """Return a prompt with few and small frames."""
+    return Prompt(1, text, "m", tuple({**SETTINGS, **changed}.items()), 1, 8, ("mp4",))
+
+
+def load(folder: Path, *, compile: bool = True) -> LoadedPipeline:
+    """Load a pipeline with or without the compiler."""
+    return pipeline.load(ModelSource("m", str(folder), speed={"compile": compile}))
+
+
+def render(loaded: LoadedPipeline, one: Prompt) -> np.ndarray:
+    """Return the frames of a prompt."""
+    (frames,) = renderer.render(loaded, (one,), lambda _step: None)
+    return frames
+
+
+def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
+    """Render in a thread of its own, as the daemon does; return how often compiled code ran."""
+    counted = []
+
+    def count() -> None:
+        with profile() as seen:
+            render(loaded, one)
+        regions = [e for e in seen.events() if e.name.startswith("Torch-Compiled Region")]
+        counted.append(len(regions))
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    thread.join()
+    return counted[0]
+
+
+@pytest.mark.parametrize(
+    ("save", "calls_a_step"), [(save_tiny_pipeline, 1), (save_tiny_wan, 2)], ids=["unet3d", "wan"]
+)
+def test_a_shape_is_compiled_after_its_first_render(
+    save: Callable[[Path], Path], calls_a_step: int, tmp_path: Path
+) -> None:
+    """The first render does not wait; later ones of the shape use it, those of others do not. The
+    frames are the same.
+    """
+    loaded = load(save(tmp_path / "model"))
+    other = prompt(num_frames=9)
+    assert 0 == compiled_calls(loaded, prompt())
+    loaded.fast_path.wait_for_compiler()
+    assert STEPS * calls_a_step == compiled_calls(loaded, prompt("a bird"))
+    plain = load(tmp_path / "model", compile=False)
+    for one in (prompt(), prompt("a bird", negative_prompt="a cow")):
+        difference = render(plain, one).astype(int) - render(loaded, one)
+        assert abs(difference).max() <= 1
+    loaded.fast_path.stop_compiling()
+    assert 0 == compiled_calls(loaded, prompt())
+    assert np.array_equal(render(plain, other), render(loaded, other))
+
+
+@pytest.mark.parametrize(("stays", "inapplicable"), [(True, []), (False, ["compile"])])
+def test_weights_that_come_and_go_are_not_compiled(
+    stays: bool, inapplicable: list[str], wan_pipeline: Path
+) -> None:
+    """What is compiled would look for them where they were."""
+    pipe = load(wan_pipeline, compile=False).pipe
+    path = FastPath(pipe, Options(compile=True), "cpu", stays=stays)
+    assert (stays, inapplicable) == (path.options.compile, path.inapplicable)
+
+
+def test_the_next_process_finds_what_was_compiled(wan_pipeline: Path, cache: Path) -> None:
+    """A restart is warm: the second process takes from the cache what the first has put there."""
+    script = (
+        "import sys, test_compiled as t; from pathlib import Path; "
+        "from torch._dynamo.utils import counters; "
+        "loaded = t.load(Path(sys.argv[1])); t.render(loaded, t.prompt()); "
+        "loaded.fast_path.wait_for_compiler(); c = counters['aot_autograd']; "
+        "print(c['autograd_cache_miss'], c['autograd_cache_hit'])"
+    )
+    counts = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(wan_pipeline)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                compiled.CACHE: str(cache / "processes"),
+            },
+        ).stdout.splitlines()[-1]
+        for _ in range(2)
+    ]
+    assert ["1 0", "0 1"] == counts
+
+
+def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -> None:
+    """The memory of its weights is for the next one, compiled or not."""
+    loaded = load(wan_pipeline)
+    render(loaded, prompt())
+    loaded.fast_path.wait_for_compiler()
+    weights = weakref.ref(next(loaded.pipe.transformer.parameters()))
+    loaded.fast_path.stop_compiling()
+    del loaded
+    gc.collect()
+    assert weights() is None
+
+
+def test_what_is_compiled_is_kept_where_caches_are(
+    wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the cache of the service or the user, unless another place is given; not in /tmp."""
+    monkeypatch.delenv(compiled.CACHE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load(wan_pipeline)
+    assert str(tmp_path / "reeldrop-compiled") == os.environ[compiled.CACHE]
+
+
+CONFIG = """\
+settle_seconds: 0.1
+scan_seconds: 0.2
+min_free_gib: 0
+model: m
+models:
+  m:
+    path: {folder}
+    speed: {{compile: true}}
+    defaults: {{num_inference_steps: 2, num_frames: 5, height: 32, width: 32}}
+"""
+
+
+@pytest.fixture
+def compiling(site: Site, wan_pipeline: Path) -> Site:
+    """A site whose model is compiled."""
+    (site.folder / "config.yaml").write_text(CONFIG.format(folder=wan_pipeline))
+    return site
+
+
+def compiler(folder: Path, script: str) -> dict[str, str]:
+    """Return the environment in which a shell script is the compiler, and nothing is compiled."""
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"CXX": str(path), compiled.CACHE: str(folder / "cache")}
+
+
+def test_a_compiler_that_fails_only_warns(
+    compiling: Site, daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """What is rendered is rendered without it."""
+    running = daemon(**compiler(tmp_path, "exit 1"))
+    warning = running.wait_for("not_compiled")
+    assert "warning" == warning["level"]
+    compiling.drop("a.txt", "a horse\n")
+    assert "finished" == running.wait_for("job_ended")["outcome"]
+    assert 0 == running.stop()
+    assert [] == running.events("compiled")
+
+
+def test_the_daemon_ends_while_it_compiles(
+    compiling: Site, daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """It renders meanwhile, and waits for no compiler when it is to stop: this one never ends."""
+    os.mkfifo(tmp_path / "wait")
+    running = daemon(**compiler(tmp_path, f"echo >{tmp_path}/began; cat {tmp_path}/wait"))
+    running.wait_for("compiling")
+    compiling.drop("a.txt", "a horse\n")
+    running.wait_for("job_ended")
+    assert 0 == running.stop()
+    assert [] == running.events("compiled") + running.events("not_compiled")

@@ -22,6 +22,7 @@ prefix ?= /usr/local
 DESTDIR ?=
 lib := $(DESTDIR)$(prefix)/lib
 etc := $(DESTDIR)/etc/reeldrop
+SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9]*\).*/\1/p')
 
 # Where a person's own service is.
 share := $(HOME)/.local/share/reeldrop
@@ -76,6 +77,11 @@ define make_config
 		's,^\(inbox\|results\|spool\|failed\): ,&$(2)/,' config.yaml >$(1)/config.yaml; }
 endef
 
+# Where systemd is new enough, the drop-in that lets it wait longer each time, for the unit $(1).
+define add_back_off
+	test "$(or $(SYSTEMD_VERSION),0)" -lt 254 || install -D -m 644 -t $(1).d systemd/back-off.conf
+endef
+
 install: python
 	@test -n "$(DESTDIR)" -o "$$(id -u)" = 0 || \
 		{ echo 'as root, please; without it: make install-user' >&2; exit 1; }
@@ -87,6 +93,8 @@ install: python
 	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs $(DOCS)
 	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service
+	$(call add_back_off,$(lib)/systemd/system/reeldrop.service)
+	$(call add_back_off,$(lib)/systemd/system/reeldrop@.service)
 	install -D -m 644 -t $(lib)/sysusers.d systemd/sysusers.d/reeldrop.conf
 	install -D -m 644 -t $(lib)/tmpfiles.d systemd/tmpfiles.d/reeldrop.conf
 	install -d $(DESTDIR)$(prefix)/bin
@@ -102,6 +110,10 @@ uninstall:
 		systemctl disable reeldrop.service reeldrop@.service && \
 		systemctl stop reeldrop.service 'reeldrop@*.service'; }
 	rm -f $(lib)/systemd/system/reeldrop.service $(lib)/systemd/system/reeldrop@.service
+	rm -f $(lib)/systemd/system/reeldrop.service.d/back-off.conf
+	rm -f $(lib)/systemd/system/reeldrop@.service.d/back-off.conf
+	rmdir $(lib)/systemd/system/reeldrop.service.d $(lib)/systemd/system/reeldrop@.service.d \
+		2>/dev/null || true
 	rm -f $(lib)/sysusers.d/reeldrop.conf $(lib)/tmpfiles.d/reeldrop.conf
 	rm -f $(DESTDIR)$(prefix)/bin/reeldrop
 	rm -f $(DESTDIR)$(APP)/allow-download.conf $(addprefix $(DESTDIR)$(APP)/,$(DOCS))
@@ -116,6 +128,7 @@ install-user: python
 	$(call make_config,$(user_etc),$(HOME)/reeldrop)
 	mkdir -p $(HOME)/reeldrop/inbox $(HOME)/reeldrop/results $(HOME)/reeldrop/spool
 	install -D -m 644 systemd/reeldrop-user.service $(user_units)/reeldrop.service
+	$(call add_back_off,$(user_units)/reeldrop.service)
 	install -d $(HOME)/.local/bin
 	ln -sfn $(share)/.venv/bin/reeldrop $(HOME)/.local/bin/reeldrop
 	systemctl --user daemon-reload || true
@@ -123,7 +136,9 @@ install-user: python
 
 uninstall-user:
 	systemctl --user disable --now reeldrop.service || true
-	rm -f $(user_units)/reeldrop.service $(HOME)/.local/bin/reeldrop
+	rm -f $(user_units)/reeldrop.service $(user_units)/reeldrop.service.d/back-off.conf
+	rm -f $(HOME)/.local/bin/reeldrop
+	rmdir $(user_units)/reeldrop.service.d 2>/dev/null || true
 	rm -rf $(share)/.venv
 	rmdir $(share) 2>/dev/null || true
 	systemctl --user daemon-reload || true

@@ -27,7 +27,9 @@ INSTALLED = {
     "opt/reeldrop/docs/sync.md",
     "usr/local/bin/reeldrop",
     "usr/local/lib/systemd/system/reeldrop.service",
+    "usr/local/lib/systemd/system/reeldrop.service.d/back-off.conf",
     "usr/local/lib/systemd/system/reeldrop@.service",
+    "usr/local/lib/systemd/system/reeldrop@.service.d/back-off.conf",
     "usr/local/lib/sysusers.d/reeldrop.conf",
     "usr/local/lib/tmpfiles.d/reeldrop.conf",
 }
@@ -71,7 +73,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that reeldrop was installed into."""
     folder = tmp_path_factory.mktemp("packaged")
     environment = real_systemd.offline_pip(tmp_path_factory.mktemp("pip") / "build")
-    make("install", folder / "root", **environment)
+    make("install", folder / "root", SYSTEMD_VERSION="254", **environment)
     return folder / "root"
 
 
@@ -103,6 +105,22 @@ def test_the_config_has_absolute_folders(packaged: Path) -> None:
     assert (ROOT / "config.yaml").read_text() == text.replace("/srv/reeldrop/", "")
 
 
+@pytest.mark.parametrize("target", ["install", "install-user"])
+@pytest.mark.parametrize(("version", "is_added"), [("", False), ("253", False), ("254", True)])
+def test_it_waits_longer_each_time_where_systemd_can(
+    target: str, version: str, is_added: bool
+) -> None:
+    """Older ones would warn of the drop-in at each start, and ignore it."""
+    command = ("make", f"--directory={ROOT}", "--dry-run", target, "DESTDIR=/nowhere")
+    done = subprocess.run(
+        [*command, f"SYSTEMD_VERSION={version}"], capture_output=True, text=True, check=True
+    )
+    steps = [line for line in done.stdout.splitlines() if "back-off.conf" in line]
+    conditions = {line.partition(" || ")[0] for line in steps}
+    results = [subprocess.run(["sh", "-c", one], check=False).returncode for one in conditions]
+    assert [int(is_added)] == results
+
+
 def test_nothing_is_left_in_the_source(packaged: Path) -> None:
     """A build in the source would be part of the next one."""
     assert packaged.exists()
@@ -119,7 +137,8 @@ def test_what_an_operator_has_is_kept(packaged: Path, tmp_path: Path) -> None:
     for name in own:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
-    make("install", root, **real_systemd.offline_pip(tmp_path / "build"))
+    environment = real_systemd.offline_pip(tmp_path / "build")
+    make("install", root, SYSTEMD_VERSION="254", **environment)
     assert "model: bundled\n" == config.read_text()
     make("uninstall", root)
     make("uninstall", root)

@@ -103,6 +103,7 @@ class Speed(BaseModel):
     text_once: _Switch = "auto"
     guidance_once: _Switch = "auto"
     fused_qkv: _Switch = "auto"
+    mixed_precision: _Switch = "auto"
     cached_texts: _Switch = "auto"
     compile: _Switch = "auto"
 

@@ -15,7 +15,7 @@ import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
 
-from reeldrop import decoding, texts, unet3d
+from reeldrop import decoding, mixed_precision, texts, unet3d
 from reeldrop.compiled import Compiled
 
 
@@ -28,6 +28,7 @@ class Options:
     text_once: bool = False
     guidance_once: bool = False
     fused_qkv: bool = False
+    mixed_precision: bool = False
     cached_texts: bool = False
     compile: bool = False
 
@@ -43,16 +44,20 @@ _ALL = Options(
     text_once=True,
     guidance_once=True,
     fused_qkv=True,
+    mixed_precision=True,
     cached_texts=True,
     compile=True,
 )
-_DEFAULTS = {"cpu": dataclasses.replace(_ALL, compile=False), "cuda": _ALL}
+_DEFAULTS = {
+    "cpu": dataclasses.replace(_ALL, mixed_precision=mixed_precision.is_native(), compile=False),
+    "cuda": dataclasses.replace(_ALL, mixed_precision=False),
+}
 
 
 def worth_a_try(device: str) -> tuple[str, ...]:
     """Return the ways that pay on some devices of a kind, cpu or cuda; others pay on none.
 
-    On CPUs the compiler took minutes, and nothing was faster for it.
+    On CPUs the compiler took minutes, and nothing was faster for it. A GPU has all in 16 bits.
     """
     return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
 
@@ -145,6 +150,15 @@ def _fused_qkv(pipe: Any, _call: unet3d.Call) -> bool:
     return unet is not None and unet3d.use_fused_qkv(unet)
 
 
+def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
+    found = [
+        mixed_precision.use_mixed_precision(model)
+        for model in (_unet3d(pipe), getattr(getattr(pipe, "vae", None), "decoder", None))
+        if model is not None and _unet3d(pipe) is not None
+    ]
+    return any(found)
+
+
 def _compiled(pipe: Any, call: unet3d.Call) -> Compiled | None:
     """Return what compiles the denoiser, if the pipeline has one and only one."""
     names = ("unet", "transformer", "transformer_2")
@@ -160,8 +174,9 @@ _WAYS: dict[str, Callable[[Any, unet3d.Call], bool]] = {
     "channels_last": _channels_last,
     "temporal_conv_2d": _temporal_conv_2d,
     "text_once": _text_once,
-    "guidance_once": _guidance_once,
     "fused_qkv": _fused_qkv,
+    "mixed_precision": _mixed_precision,  # of the forms that the others have given to layers
+    "guidance_once": _guidance_once,
     "cached_texts": _cached_texts,
 }
 

@@ -147,7 +147,8 @@ class Rendered:
 
     `seconds` is wall time and `peak_memory_mib` the device's peak (the process's on a CPU), both
     of the batch of `batch_size` prompts that the video was rendered in. `ignored_text` is the
-    end of the prompt that was too long for the text encoder.
+    end of the prompt that was too long for the text encoder. `speed` are the ways of the fast path
+    that were taken.
     """
 
     model: str
@@ -161,6 +162,7 @@ class Rendered:
     peak_memory_mib: int
     batch_size: int = 1
     ignored_text: str = ""
+    speed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,7 @@ def _rendered(
             peak_memory_mib=_peak_memory_mib(),
             batch_size=len(prompts),
             ignored_text=ignored_text(loaded.pipe, prompt.prompt),
+            speed=tuple(loaded.fast_path.taken),
         )
 
 

@@ -162,6 +162,7 @@ def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
         "scheduler": rendered.scheduler,
         "device": rendered.device,
         "dtype": rendered.dtype,
+        "speed": list(rendered.speed),
         "versions": dict(rendered.versions),
         "seconds": round(rendered.seconds, 3),
         "peak_memory_mib": rendered.peak_memory_mib,

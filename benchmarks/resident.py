@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from order import Order
 from reeldrop import config, memory
+from reeldrop.likeness import psnr_db
 from soak import REELDROP, WatchedDaemon
 
 HERE = Path(__file__).parent
@@ -173,9 +174,7 @@ def _kept(folder: Path) -> dict[int, np.ndarray]:
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Return how alike two videos are, in dB: above 40 nobody sees a difference."""
-    from reeldrop import tuning  # torch: seconds
-
-    return min(EQUAL_DB, tuning.psnr_db(a, b))
+    return min(EQUAL_DB, psnr_db(a, b))
 
 
 def likeness(folder: Path, site: Path, order: Order) -> float:

@@ -94,7 +94,7 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def save_tiny_wan(folder: Path) -> Path:
+def save_tiny_wan(folder: Path, layers: int = 1) -> Path:
     """Save a `WanPipeline` at random initialisation: a pipeline of the newer kind."""
     torch.manual_seed(0)
     tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
@@ -121,7 +121,7 @@ def save_tiny_wan(folder: Path) -> Path:
             text_dim=16,
             freq_dim=32,
             ffn_dim=16,
-            num_layers=1,
+            num_layers=layers,
             rope_max_seq_len=32,
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),

@@ -14,8 +14,8 @@ from fakes import save_tiny_wan
 from reeldrop import fast, mixed_precision, pipeline, renderer
 from reeldrop.fast import Options
 from reeldrop.job import Prompt, Scalar
+from reeldrop.likeness import psnr_db
 from reeldrop.pipeline import LoadedPipeline, ModelSource
-from reeldrop.tuning import psnr_db
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode

@@ -17,9 +17,13 @@ from reeldrop.pipeline import LoadedPipeline, ModelSource
 
 @pytest.fixture(scope="module")
 def loaded(tiny_pipeline: Path) -> LoadedPipeline:
-    """The tiny pipeline, loaded as the shipped profile loads its model."""
+    """The tiny pipeline, loaded as the shipped profile loads its model, all of it in float32."""
     source = ModelSource(
-        "tiny", str(tiny_pipeline), variant="fp16", scheduler="DPMSolverMultistepScheduler"
+        "tiny",
+        str(tiny_pipeline),
+        variant="fp16",
+        scheduler="DPMSolverMultistepScheduler",
+        speed={"mixed_precision": False},
     )
     return pipeline.load(source)
 

@@ -49,11 +49,19 @@ def prompt(
 def sources(
     tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, ModelSource]:
-    """Four profiles: one of each kind of pipeline, one that fails, one that can't be loaded."""
+    """Four profiles: one of each kind of pipeline, one that fails, one that can't be loaded.
+
+    All are in float32, where frames can be told apart to a grey level.
+    """
     folder = tmp_path_factory.mktemp("model")
-    scheduler = "DPMSolverMultistepScheduler"
     return {
-        "tiny": ModelSource("tiny", str(tiny_pipeline), variant="fp16", scheduler=scheduler),
+        "tiny": ModelSource(
+            "tiny",
+            str(tiny_pipeline),
+            variant="fp16",
+            scheduler="DPMSolverMultistepScheduler",
+            speed={"mixed_precision": False},
+        ),
         "wan": ModelSource("wan", str(save_tiny_wan(folder / "wan"))),
         "faulty": ModelSource("faulty", str(save_tiny_pipeline(folder / "faulty", faulty=True))),
         "missing": ModelSource("missing", str(folder / "nowhere")),
@@ -385,8 +393,13 @@ def test_out_of_memory_is_answered_with_smaller_batches(
     assert [2] * 4 == [rendered.batch_size for rendered in end.rendered]
     assert abs(np.stack(expected).astype(int) - np.stack(end.frames)).max() <= 1
     device.asked.clear()
+    answers.steps.clear()
     assert isinstance(answers.render(*FOUR), BatchRendered)
     assert [2] == device.asked
+    # Steps are those of the batch as a whole: they do not begin anew with the second half.
+    steps = FOUR[0].steps
+    assert [*range(1, steps + 1)] == sorted({*answers.steps})
+    assert (sorted(answers.steps), 2 * steps) == (answers.steps, len(answers.steps))
 
 
 def test_a_render_that_never_fits_fails_with_what_it_needed(

@@ -12,7 +12,7 @@ import pages
 import pytest
 import real_systemd
 from real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, UNIT, Service, with_model
-from real_systemd import SOURCE, Machine
+from real_systemd import PYTHON, SOURCE, Machine
 
 CAP_LEASE = 28
 
@@ -275,6 +275,16 @@ def test_it_is_kept_to_its_folders(service: Service) -> None:
         "capabilities": f"{1 << CAP_LEASE:016x}",
         "user": [True, True],
     } == found
+
+
+def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
+    """`MemoryMax=` bounds for how many prompts there is room, as what the machine has left does."""
+    command = "from reeldrop import memory; print(memory.available_bytes() >> 20)"
+    python = ("/opt/reeldrop/.venv/bin/python", "-c", command)
+    own = ("systemd-run", "--wait", "--pipe", "--quiet", f"--setenv=LD_LIBRARY_PATH={PYTHON}/lib")
+    free = int(machine.run(*own, *python).stdout)
+    bounded = int(machine.run(*own, "--property=MemoryMax=300M", *python).stdout)
+    assert 200 < bounded < 300 < free
 
 
 def test_a_drop_in_allows_the_download(service: Service) -> None:

@@ -261,7 +261,7 @@ def tune(
     if as_json:
         _print_json({"model": name, "trials": list(map(dataclasses.asdict, trials)), "file": file})
         return
-    _print_rows((t.cells for t in trials), ("way", "seconds", "times as fast", "PSNR", ""))
+    _print_rows((t.cells for t in trials), ("way", "seconds", "times as fast", "PSNR", "SSIM", ""))
     print(f"{name} is rendered like this from the daemon's next start on: {file}")
 
 

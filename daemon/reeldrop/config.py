@@ -108,6 +108,15 @@ class Speed(BaseModel):
     compile: _Switch = "auto"
 
 
+class Lossy(BaseModel):
+    """Ways that show something else in less time; 1 and 0 are without."""
+
+    model_config = _STRICT
+
+    deep_cache: Annotated[int, Field(ge=1, le=10)] = 1
+    first_block_cache: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Profile(BaseModel):
     """A model with its settings: where it comes from, how it runs, what it may be asked for."""
 
@@ -122,6 +131,7 @@ class Profile(BaseModel):
     scheduler: Scheduler | None = None
     placement: Literal["auto", "cuda", "model_offload", "sequential_offload", "cpu"] = "auto"
     speed: Speed = Speed()
+    lossy: Lossy = Lossy()
     max_batch_size: Annotated[
         Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
     ] = None

@@ -15,8 +15,9 @@ import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
 
-from reeldrop import decoding, mixed_precision, texts, unet3d
+from reeldrop import decoding, lossy, mixed_precision, texts, unet3d
 from reeldrop.compiled import Compiled
+from reeldrop.lossy import Lossy
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +75,39 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
 class FastPath:
     """What has been done to a pipeline, and what its parts are told before each render."""
 
-    def __init__(self, pipe: Any, wanted: Options, device: str, *, stays: bool = True) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        wanted: Options,
+        device: str,
+        asked: Lossy = lossy.NOTHING,
+        *,
+        stays: bool = True,
+    ) -> None:
         """Take those of the wanted ways that the pipeline has the parts for.
 
         This is done before the pipeline is placed. `device` is a kind, cpu or cuda. Where the
-        weights do not stay there but come and go, nothing is compiled.
+        weights do not stay there but come and go, nothing is compiled; nor is a denoiser that does
+        something else at each step.
         """
         self._call = unet3d.Call()
-        self._compiled = _compiled(pipe, self._call) if wanted.compile and stays else None
+        self.lossy = lossy.apply(pipe, asked)
+        can_compile = stays and not self.lossy
+        self._compiled = _compiled(pipe, self._call) if wanted.compile and can_compile else None
         taken = {
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
         }
         taken["compile"] = self._compiled is not None
         self.options = Options(**taken)
         self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
+        self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
         self.texts = texts.Texts(pipe) if self.options.cached_texts else None
         decoding.decode_in_chunks(getattr(pipe, "vae", None), device)
 
     @property
     def taken(self) -> list[str]:
         """The names of the ways that are taken."""
-        return [name for name in SWITCHES if getattr(self.options, name)]
+        return [*(name for name in SWITCHES if getattr(self.options, name)), *self.lossy]
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Say what the pipeline is about to be called with."""

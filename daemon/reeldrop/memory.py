@@ -5,7 +5,9 @@ Only the rules; `renderer` measures, does what they say and remembers what fitte
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +48,41 @@ def how_many_fit(room: int, bytes_each: float) -> int:
 
 
 def available_bytes() -> int:
-    """Return how much memory the host has left for whoever asks (proc_meminfo(5))."""
+    """Return how much memory the host has left for this process.
+
+    That is what nobody needs (proc_meminfo(5)), within what the cgroups of the process may have,
+    such as by `MemoryMax=` in a unit (systemd.resource-control(5)).
+    """
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     found = dict(line.split(":") for line in lines)
-    return int(found["MemAvailable"].removesuffix("kB")) << 10
+    return min(int(found["MemAvailable"].removesuffix("kB")) << 10, *_left_in_cgroups())
+
+
+def _left_in_cgroups() -> Iterator[int]:
+    """Yield what each cgroup of this process, of either version, may still take."""
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        number, controllers, path = line.split(":", 2)
+        mounts: tuple[str, ...]
+        if number == "0":
+            mounts, limit, usage = ("", "unified"), "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            mounts, limit, usage = ("memory",), "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        for mount in mounts:
+            own = Path("/sys/fs/cgroup", mount, path.lstrip("/"))
+            for folder in (own, *own.parents):
+                with contextlib.suppress(OSError, ValueError):  # it has no limit, or is not ours
+                    most = int((folder / limit).read_text(encoding="ascii"))
+                    used = int((folder / usage).read_text(encoding="ascii"))
+                    yield max(0, most - used + _reclaimable(folder))
+
+
+def _reclaimable(cgroup: Path) -> int:
+    """Return how much of what a cgroup uses is only kept as long as nobody needs the room."""
+    lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
+    found = dict(line.split() for line in lines)
+    return int(found.get("total_inactive_file", found.get("inactive_file", "0")))
 
 
 def is_shortage(error: RuntimeError) -> bool:

@@ -29,6 +29,7 @@ from reeldrop import fast
 from reeldrop.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.fast import FastPath
 from reeldrop.job import Capabilities, Scalar
+from reeldrop.lossy import NOTHING, Lossy
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
 
@@ -51,7 +52,7 @@ class ModelSource:
     `location` is a repository of the hub or a folder; `dtype` is auto, float16, bfloat16 or
     float32; `scheduler` a class of diffusers', None for the model's own; `placement` is auto,
     cuda, model_offload, sequential_offload or cpu; `speed` has the switches of the fast path, true
-    or false, where they are not auto.
+    or false, where they are not auto; `lossy` is what may show something else for more speed.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelSource:
     scheduler_settings: Mapping[str, Scalar] = field(default_factory=dict)
     placement: str = "auto"
     speed: Mapping[str, bool | str] = field(default_factory=dict)
+    lossy: Lossy = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def load(source: ModelSource) -> LoadedPipeline:
         placement = choose_placement(_weight_bytes(pipe), _free_bytes())
     kind = "cpu" if placement == "cpu" else "cuda"
     wanted = fast.resolve(source.speed, kind)
-    fast_path = FastPath(pipe, wanted, kind, stays=placement == kind)
+    fast_path = FastPath(pipe, wanted, kind, source.lossy, stays=placement == kind)
     return LoadedPipeline(
         source=source,
         pipe=pipe,
@@ -245,8 +247,17 @@ def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
 
 
 def _weight_bytes(pipe: Any) -> int:
-    modules = (part for part in pipe.components.values() if isinstance(part, torch.nn.Module))
-    return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+    return sum(_parts_bytes(pipe))
+
+
+def largest_part_bytes(pipe: Any) -> int:
+    """Return the size of the largest model's weights: model offload has one on the GPU at once."""
+    return max(_parts_bytes(pipe))
+
+
+def _parts_bytes(pipe: Any) -> list[int]:
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    return [sum(p.numel() * p.element_size() for p in part.parameters()) for part in parts]
 
 
 def _free_bytes() -> int | None:

@@ -11,6 +11,7 @@ from reeldrop import pipeline, rules, tuned
 from reeldrop.errors import ConfigError, Mistake
 from reeldrop.job import Capabilities, Prompt
 from reeldrop.jobs import BatchLimit
+from reeldrop.lossy import Lossy
 from reeldrop.pipeline import ModelSource
 from reeldrop.rules import ModelRules, SettingsRefused
 from reeldrop.tuned import Basis, Finding
@@ -47,6 +48,7 @@ def untuned(name: str, config: Config) -> ModelSource:
         scheduler_settings=profile.scheduler.settings if profile.scheduler else {},
         placement=profile.placement,
         speed=profile.speed.model_dump(exclude_defaults=True),
+        lossy=Lossy(**profile.lossy.model_dump()),
     )
 
 

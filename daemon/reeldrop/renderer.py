@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import inspect
+import math
 import queue
 import resource
 import threading
@@ -157,26 +158,28 @@ class InProcessRenderer:
                 self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
             part = left[: fit.batch_size]
             began = time.monotonic()
-            done = self._try(loaded, batch, part, fit)
+            done = self._try(loaded, batch, len(frames), part, fit)
             if done is None:
                 fit = self._fits[key] = self._more_frugal(fit)
                 continue
             frames += done
             rendered += _rendered(loaded, part, time.monotonic() - began)
         learned = self._fits.get(key)
-        fits = learned.batch_size if learned else how_many_fit(len(part))
+        fits = learned.batch_size if learned else how_many_fit(loaded, len(part))
         return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
 
     def _try(
-        self, loaded: LoadedPipeline, batch: Batch, part: tuple[Prompt, ...], fit: Fit
+        self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
     ) -> tuple[Frames, ...] | None:
-        """Return the frames of a part of a batch; None where memory ran out."""
+        """Return the frames of a part of a batch, which comes after so many prompts of it; None
+        where memory ran out.
+        """
         _reset_peak_memory()
         try:
             return render(
                 loaded,
                 part,
-                lambda step: self._step_done(batch, step),
+                lambda step: self._step_done(batch, before, len(part), step),
                 decodes_by_frame=fit.decodes_by_frame,
             )
         except RuntimeError as error:
@@ -200,9 +203,11 @@ class InProcessRenderer:
             raise Unrenderable(f"the memory does not suffice even for {fit}: {self._shortage}")
         return frugal
 
-    def _step_done(self, batch: Batch, step: int) -> None:
+    def _step_done(self, batch: Batch, before: int, together: int, step: int) -> None:
+        """Tell how far the batch as a whole is, of which so many prompts are through before."""
         self._go_on(batch, step)
-        self._tell(StepDone(batch, step))
+        through = before * batch.steps + together * step
+        self._tell(StepDone(batch, math.ceil(through / len(batch.prompts))))
 
     def _go_on(self, batch: Batch, step: int) -> None:
         if batch in self._cancelled:
@@ -344,7 +349,7 @@ def _peak_memory_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def how_many_fit(rendered: int) -> int:
+def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     """Return for how many prompts there is room at once, by what so many like them have taken.
 
     On a CPU the most that the process has ever taken counts as theirs, weights and all.
@@ -353,6 +358,8 @@ def how_many_fit(rendered: int) -> int:
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    if loaded.placement == "model_offload":  # by now it has gone from the device
+        resident += pipeline.largest_part_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
     room = free + torch.cuda.memory_reserved() - resident
     return memory.how_many_fit(room, (peak - resident) / rendered)

@@ -1,7 +1,8 @@
 """Find out which ways to render a profile's prompts are fastest on this machine.
 
 Each way is tried with the profile's own defaults, and kept if it is faster and shows what the plain
-pipeline shows. Does not know where the findings go.
+pipeline shows. Of lossy ways that the profile asks for, it is measured how near they come. Does not
+know where the findings go.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from reeldrop import fast, pipeline, renderer
 from reeldrop.errors import RenderError
 from reeldrop.job import Prompt
+from reeldrop.likeness import psnr_db, ssim
+from reeldrop.lossy import NOTHING, Lossy
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ class Trial:
     """One way to render, as measured.
 
     `seconds` is for one video, the least of all rounds; `gain` how many times faster that is than
-    the plain pipeline, and `psnr_db` how near its frames are, None where they are equal. A way that
-    is not `taken` is left for the reason in `why`; it has no measurements where it fails.
+    the plain pipeline, and `psnr_db` and `ssim` how near its frames are, the first None where they
+    are equal. `why` is the reason for which it is not `taken`, or is although it shows something
+    else; it has no measurements where it fails.
     """
 
     what: str
@@ -49,6 +51,7 @@ class Trial:
     seconds: float | None = None
     gain: float | None = None
     psnr_db: float | None = None
+    ssim: float = 1.0
 
     @property
     def verdict(self) -> str:
@@ -56,22 +59,17 @@ class Trial:
         if self.seconds is None:
             return self.why
         measured = f"{self.seconds:.3g} s a video, {self.gain:.2f} times as fast as plain"
-        return f"{measured}, {self.why or 'taken'}"
+        near = "" if self.psnr_db is None else f"{self.psnr_db:.0f} dB, SSIM {self.ssim:.4f}, "
+        return f"{measured}, {near}{self.why or 'taken'}"
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The trial as a row of a table: what, seconds, gain, PSNR, what became of it."""
+        """The trial as a row of a table: what, seconds, gain, PSNR, SSIM, what became of it."""
         if self.seconds is None:
-            return (self.what, "", "", "", self.why)
+            return (self.what, "", "", "", "", self.why)
         near = "equal" if self.psnr_db is None else f"{self.psnr_db:.0f} dB"
         how = self.why or "taken"
-        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, how)
-
-
-def psnr_db(ours: Frames, theirs: Frames) -> float:
-    """Return the peak signal-to-noise ratio of frames, (frames, height, width, 3) uint8, in dB."""
-    error = float(np.mean((ours.astype(np.float64) - theirs) ** 2))
-    return 10 * math.log10(255**2 / error) if error else math.inf
+        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, f"{self.ssim:.4f}", how)
 
 
 @dataclass(slots=True)
@@ -83,7 +81,7 @@ class Tuner:
     rounds: int
     speed: dict[str, bool | str] = field(default_factory=dict)
     batch_size: int = 1
-    _plain: tuple[Frames, ...] = ()
+    _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
     _seconds: float = 0.0
 
@@ -105,20 +103,22 @@ class Tuner:
             yield trial
         if slower:  # some may only pay together
             yield self._try_speed("all of them", dict.fromkeys(plain, True))
+        if self.source.lossy.wanted:
+            yield self._try_lossy()
         yield from self._try_batches()
 
     def _prompts(self, count: int) -> tuple[Prompt, ...]:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
 
-    def _load(self, speed: dict[str, bool | str]) -> LoadedPipeline:
+    def _load(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
         gc.collect()  # the last one, if something in it knows itself
         renderer.empty_cache()
-        return pipeline.load(dataclasses.replace(self.source, speed=speed))
+        return pipeline.load(dataclasses.replace(self.source, speed=speed, lossy=lossy))
 
     def _try_plain(self) -> Trial:
         loaded = self._load(self.speed)
         alone = [_render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
-        self._plain = tuple(frames for one in alone for frames in one)
+        self._expected = tuple(frames for one in alone for frames in one)
         self._plain_seconds = self._seconds = self._measure(loaded, self._prompts(1))
         return Trial("plain", True, "", self._seconds, 1.0)
 
@@ -137,10 +137,22 @@ class Tuner:
             self.speed = taken
         return trial
 
+    def _try_lossy(self) -> Trial:
+        """Measure what the profile asks for. It is taken, and what follows is compared to it."""
+        loaded = self._load(self.speed, self.source.lossy)
+        what = " and ".join(loaded.fast_path.lossy).replace("_", " ")
+        if not what:
+            return Trial("lossy ways", False, "the model has no parts for them")
+        trial, frames = self._measured(what, loaded, 1)
+        if trial.seconds is not None:
+            self._seconds, self._expected = trial.seconds, frames
+            trial = dataclasses.replace(trial, taken=True, why="taken: the profile asks for it")
+        return trial
+
     def _try_batches(self) -> Iterator[Trial]:
-        loaded = self._load(self.speed)
+        loaded = self._load(self.speed, self.source.lossy)
         for size in BATCH_SIZES:
-            if size > renderer.how_many_fit(size // 2):
+            if size > renderer.how_many_fit(loaded, size // 2):
                 break
             trial = self._judge(f"{size} at once", loaded, size)
             yield trial
@@ -150,21 +162,30 @@ class Tuner:
 
     def _judge(self, what: str, loaded: LoadedPipeline, size: int) -> Trial:
         """Measure a way to render `size` prompts at once, and note it if it is taken."""
+        trial, _frames = self._measured(what, loaded, size)
+        if trial.taken and trial.seconds is not None:
+            self._seconds = trial.seconds
+        return trial
+
+    def _measured(
+        self, what: str, loaded: LoadedPipeline, size: int
+    ) -> tuple[Trial, tuple[Frames, ...]]:
+        """Return how a way to render `size` prompts at once does, and its frames."""
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
             if loaded.fast_path.options.compile:
                 _render(loaded, parts[0])
                 loaded.fast_path.wait_for_compiler()
-            frames = [one for part in parts for one in _render(loaded, part)[0]]
+            frames = tuple(one for part in parts for one in _render(loaded, part)[0])
             seconds = self._measure(loaded, parts[0])
         except (RenderError, RuntimeError) as error:  # such as a shortage of memory
-            return Trial(what, False, f"it fails: {' '.join(str(error).split())}")
-        near = min(psnr_db(ours, plain) for ours, plain in zip(frames, self._plain, strict=False))
+            return Trial(what, False, f"it fails: {' '.join(str(error).split())}"), ()
+        pairs = list(zip(frames, self._expected, strict=False))
+        near = min(psnr_db(ours, expected) for ours, expected in pairs)
         trial = judged(what, seconds, near, self._plain_seconds, self._seconds)
-        if trial.taken:
-            self._seconds = seconds
-        return trial
+        like = min(ssim(ours, expected) for ours, expected in pairs)
+        return dataclasses.replace(trial, ssim=like), frames
 
 
 def judged(what: str, seconds: float, near: float, plain: float, best: float) -> Trial:

@@ -221,7 +221,9 @@ def _plain_attentions(unet: Any) -> Iterator[Any]:
         if isinstance(module, Attention):
             extras = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "add_k_proj")
             is_plain = not any(getattr(module, name, None) for name in extras)
-            if is_plain and not module.residual_connection and module.rescale_output_factor == 1:
+            is_scaled = module.scale == (module.inner_dim // module.heads) ** -0.5
+            output_is_plain = not module.residual_connection and module.rescale_output_factor == 1
+            if is_plain and is_scaled and output_is_plain:
                 yield module
 
 

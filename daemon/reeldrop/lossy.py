@@ -1,0 +1,147 @@
+"""Ways to render nearly the same in less time: what one step has computed serves others, too.
+
+They are taken only where a profile asks for them. Does not know how near the frames come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import UNet3DConditionModel
+from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
+from diffusers.models.cache_utils import CacheMixin
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Lossy:
+    """What a profile asks for. config.yaml says what each of them is; 1 and 0 are without."""
+
+    deep_cache: int = 1
+    first_block_cache: float = 0.0
+
+    @property
+    def wanted(self) -> list[str]:
+        """The names of those that are asked for."""
+        asked = {"deep_cache": self.deep_cache > 1, "first_block_cache": self.first_block_cache > 0}
+        return [name for name, is_asked in asked.items() if is_asked]
+
+
+NOTHING = Lossy()
+
+
+def apply(pipe: Any, lossy: Lossy) -> list[str]:
+    """Take those that are asked for and that the pipeline has the parts for; return their names."""
+    parts = [getattr(pipe, name, None) for name in ("unet", "transformer", "transformer_2")]
+    taken = []
+    for name in lossy.wanted:
+        way = _deep_cache if name == "deep_cache" else _first_block_cache
+        found = [way(part, lossy) for part in parts]
+        if any(found):
+            taken.append(name)
+    return taken
+
+
+def _deep_cache(part: Any, lossy: Lossy) -> bool:
+    if type(part) is not UNet3DConditionModel:
+        return False
+    unet: Any = part
+    unet.__class__ = DeepCacheUNet3D
+    unet.deep_cache = DeepCache(lossy.deep_cache)
+    last = unet.up_blocks[-1].resnets[-1]
+    last.register_forward_pre_hook(_Keep(unet.deep_cache, unet.config.block_out_channels[0]))
+    return True
+
+
+def _first_block_cache(part: Any, lossy: Lossy) -> bool:
+    if not isinstance(part, CacheMixin):
+        return False
+    try:
+        part.enable_cache(FirstBlockCacheConfig(threshold=lossy.first_block_cache))
+    except ValueError:  # diffusers does not know its blocks
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class DeepCache:
+    """Which steps are whole, and what the last of these has left for the others.
+
+    `kept` is what comes to the last layer from below, (batch * frames, channels, height, width).
+    """
+
+    interval: int
+    steps: int = 0
+    kept: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Keep:
+    """Keeps what comes to the last layer, but for the last channels: those come from the first."""
+
+    cache: DeepCache
+    channels_of_first: int
+
+    def __call__(self, _layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        if self.cache.kept is None:
+            self.cache.kept = arguments[0][:, : -self.channels_of_first].clone()
+
+
+class DeepCacheUNet3D(UNet3DConditionModel):
+    """Goes through all layers at one step of some, at the others only through the outermost two.
+
+    DeepCache (Ma, Fang, Wang: "DeepCache: Accelerating Diffusion Models for Free", CVPR 2024) with
+    the shallowest of its branches: what lies deeper changes little from step to step.
+    """
+
+    deep_cache: DeepCache
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        *,
+        return_dict: bool = True,
+        **others: Any,
+    ) -> UNet3DConditionOutput | tuple[torch.Tensor]:
+        cache = self.deep_cache
+        if cache.steps % cache.interval == 0:
+            cache.kept = None
+        cache.steps += 1
+        if cache.kept is None:
+            whole: Any = super().forward  # type: ignore[misc]
+            predicted = whole(sample, timestep, encoder_hidden_states, **others).sample
+        else:
+            predicted = self._outermost(sample, timestep, encoder_hidden_states, cache.kept)
+        return UNet3DConditionOutput(sample=predicted) if return_dict else (predicted,)
+
+    def _outermost(
+        self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, kept: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the noise, as UNet3DConditionModel does, by its first layer and its last."""
+        unet: Any = self
+        frames = sample.shape[2]
+        time = unet.time_proj(timestep.to(sample.device).expand(len(sample))).to(unet.dtype)
+        time = unet.time_embedding(time).repeat_interleave(frames, dim=0)
+        hidden = unet.conv_in(sample.transpose(1, 2).flatten(0, 1))
+        hidden = unet.transformer_in(hidden, num_frames=frames, return_dict=False)[0]
+        block = unet.up_blocks[-1]
+        hidden = block.resnets[-1](torch.cat([kept, hidden], dim=1), time)
+        hidden = block.temp_convs[-1](hidden, num_frames=frames)
+        if getattr(block, "has_cross_attention", False):
+            text = text.repeat_interleave(frames, dim=0)
+            hidden = block.attentions[-1](hidden, encoder_hidden_states=text, return_dict=False)[0]
+            hidden = block.temp_attentions[-1](hidden, num_frames=frames, return_dict=False)[0]
+        if unet.conv_norm_out:
+            hidden = unet.conv_act(unet.conv_norm_out(hidden))
+        noise: torch.Tensor = unet.conv_out(hidden).unflatten(0, (-1, frames)).transpose(1, 2)
+        return noise
+
+    def _reset_stateful_cache(self) -> None:
+        """Forget, at the end of a render; diffusers' pipelines call this of their own caches."""
+        self.deep_cache.steps = 0
+        self.deep_cache.kept = None

@@ -1,0 +1,191 @@
+"""Lossy ways: off unless asked for, near where they are taken, and without a trace afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Site
+from fakes import save_tiny_wan
+from reeldrop import config, pipeline, profiles, renderer
+from reeldrop.job import Prompt, Scalar
+from reeldrop.likeness import psnr_db
+from reeldrop.lossy import NOTHING, Lossy
+from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.tuning import Tuner
+from torch import nn
+
+STEPS = 6
+SETTINGS: dict[str, Scalar] = {
+    "num_frames": 5,
+    "height": 32,
+    "width": 32,
+    "num_inference_steps": STEPS,
+    "guidance_scale": 5.0,
+}
+EXACT: dict[str, bool | str] = {"mixed_precision": False}
+
+
+def prompt(text: str = "a horse", *, seed: int = 1, **changed: Scalar) -> Prompt:
+    """Return a prompt with few and small frames."""
+    return Prompt(1, text, "m", tuple({**SETTINGS, **changed}.items()), seed, 8, ("mp4",))
+
+
+def load(folder: Path, lossy: Lossy = NOTHING, **settings: str) -> LoadedPipeline:
+    """Load a pipeline with what a profile asks for."""
+    return pipeline.load(ModelSource("m", str(folder), speed=EXACT, lossy=lossy, **settings))  # type: ignore[arg-type]
+
+
+def render(loaded: LoadedPipeline, *prompts: Prompt) -> np.ndarray:
+    """Return the frames of prompts that are rendered together."""
+    return np.stack(renderer.render(loaded, prompts, lambda _step: None)).astype(np.int64)
+
+
+def calls_of(part: nn.Module) -> list[None]:
+    """Return a list that grows with each call of a part."""
+    calls: list[None] = []
+    part.register_forward_hook(lambda *_: calls.append(None))
+    return calls
+
+
+# DeepCache
+
+
+@pytest.mark.parametrize(("interval", "whole"), [(1, 6), (2, 3), (3, 2), (4, 2), (10, 1)])
+def test_the_inside_of_the_unet_is_passed_over(
+    interval: int, whole: int, tiny_pipeline: Path
+) -> None:
+    """In all steps but one of so many; the first is always whole, in the next render, too."""
+    loaded = load(tiny_pipeline, Lossy(deep_cache=interval))
+    unet = loaded.pipe.unet
+    inside = [calls_of(part) for part in (unet.mid_block, unet.down_blocks[0], unet.up_blocks[0])]
+    outside = [calls_of(part) for part in (unet.conv_in, unet.up_blocks[-1].resnets[-1])]
+    for n in (1, 2):
+        render(loaded, prompt())
+        assert [n * whole] * 3 == [len(calls) for calls in inside]
+    # Guidance is computed once where nothing depends on the text; that counts as a call, too.
+    assert [2 * STEPS] * 2 == [len(calls) for calls in outside]
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [prompt()],
+        [prompt(), prompt("a bird", seed=2, negative_prompt="a cow")],
+        [prompt(height=40, width=24, num_frames=4)],
+        [prompt(guidance_scale=1.0)],
+    ],
+    ids=["one", "two", "odd", "unguided"],
+)
+def test_what_is_reused_at_once_is_exact(prompts: list[Prompt], tiny_pipeline: Path) -> None:
+    """A shallow step with what the very same step has left gives what the whole one gives: so the
+    outermost layers are put together rightly."""
+    loaded, plain = load(tiny_pipeline, Lossy(deep_cache=2)), load(tiny_pipeline)
+    unet = loaded.pipe.unet
+    forward = unet.forward
+
+    def twice(*arguments: object, **named: object) -> object:
+        unet.deep_cache.steps = 0
+        forward(*arguments, **named)
+        return forward(*arguments, **named)
+
+    unet.forward = twice
+    assert psnr_db(render(plain, *prompts), render(loaded, *prompts)) > 60
+
+
+def test_the_bundled_model_comes_near() -> None:
+    """With every other step shallow it shows the same thing; with one whole step, another."""
+    one = prompt("a red ball rolls left", num_frames=16, height=128, width=128, guidance_scale=1.5)
+    folder = pipeline.bundled()
+    plain, every_other, one_step = (
+        render(load(folder, Lossy(deep_cache=interval), variant="fp16"), one)
+        for interval in (1, 2, 10)
+    )
+    near, far = psnr_db(plain, every_other), psnr_db(plain, one_step)
+    assert near > 25
+    assert near > far + 3
+
+
+# First-block cache
+
+
+@pytest.fixture(scope="module")
+def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline whose transformer has more blocks than the first."""
+    return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan", layers=3)
+
+
+def test_later_blocks_are_passed_over_while_little_changes(wan_pipeline: Path) -> None:
+    """How often is diffusers' decision; with a threshold of nothing it is never."""
+    counts = {}
+    for threshold in (0.0, 1e-9, 0.99):
+        loaded = load(wan_pipeline, Lossy(first_block_cache=threshold))
+        calls = calls_of(loaded.pipe.transformer.blocks[-1].attn1)
+        render(loaded, prompt())
+        counts[threshold] = len(calls)
+    whole = 2 * STEPS  # with and without guidance
+    assert [whole, whole] == [counts[0.0], counts[1e-9]]
+    assert counts[0.99] < whole
+
+
+# Both
+
+
+@pytest.mark.parametrize(
+    ("lossy", "taken", "inapplicable"),
+    [
+        (NOTHING, [], []),
+        (Lossy(deep_cache=2), ["deep_cache"], []),
+        (Lossy(first_block_cache=0.1), [], ["first_block_cache"]),
+        (Lossy(2, 0.1), ["deep_cache"], ["first_block_cache"]),
+    ],
+)
+def test_what_a_model_has_no_parts_for_is_passed_over(
+    lossy: Lossy, taken: list[str], inapplicable: list[str], tiny_pipeline: Path
+) -> None:
+    """And the log and the sidecar say what was done."""
+    path = load(tiny_pipeline, lossy).fast_path
+    assert taken == path.lossy == [name for name in path.taken if name in lossy.wanted]
+    assert inapplicable == [name for name in path.inapplicable if name in lossy.wanted]
+
+
+def test_what_does_something_else_at_each_step_is_not_compiled(
+    tiny_pipeline: Path, wan_pipeline: Path
+) -> None:
+    """A compiler would fix one of its ways."""
+    for folder, lossy in ((tiny_pipeline, Lossy(deep_cache=2)), (wan_pipeline, Lossy(1, 0.1))):
+        source = ModelSource("m", str(folder), speed={"compile": True}, lossy=lossy)
+        path = pipeline.load(source).fast_path
+        assert "compile" in path.inapplicable
+
+
+@pytest.mark.parametrize("lossy", [Lossy(deep_cache=3), Lossy(first_block_cache=0.5)])
+def test_nothing_is_left_of_a_render(lossy: Lossy, tiny_pipeline: Path, wan_pipeline: Path) -> None:
+    """Frames are the same to the bit whatever was rendered before, or was left in the middle."""
+    loaded = load(tiny_pipeline if lossy.deep_cache > 1 else wan_pipeline, lossy)
+    first = render(loaded, prompt())
+    render(loaded, prompt("a bird", num_frames=9), prompt("a cow", num_frames=9))
+
+    def stop(_step: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        renderer.render(loaded, (prompt("a bird"),), stop)
+    assert np.array_equal(first, render(loaded, prompt()))
+
+
+def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(site: Site) -> None:
+    """It is measured after the lossless ways, and taken whatever they show; then come batches."""
+    file = site.folder / "config.yaml"
+    file.write_text(file.read_text().replace("tiny:\n", "tiny:\n    lossy: {deep_cache: 2}\n"))
+    settings = config.load(file)
+    assert Lossy(deep_cache=2) == profiles.source("tiny", settings).lossy
+    trials = list(Tuner(*profiles.to_tune("tiny", settings), 1).trials())
+    (asked,) = (trial for trial in trials if trial.what == "deep cache")
+    assert (True, "taken: the profile asks for it") == (asked.taken, asked.why)
+    assert asked.psnr_db is not None
+    assert f"{asked.psnr_db:.0f} dB, SSIM {asked.ssim:.4f}, " in asked.verdict
+    assert asked.ssim < 1
+    (batch,) = (trial for trial in trials if trial.what == "2 at once")
+    assert batch.psnr_db is None or batch.psnr_db > 40

@@ -55,8 +55,9 @@ def prompt(text: str = "a horse", **changed: Scalar) -> Prompt:
 
 
 def load(folder: Path, *, compile: bool = True) -> LoadedPipeline:
-    """Load a pipeline with or without the compiler."""
-    return pipeline.load(ModelSource("m", str(folder), speed={"compile": compile}))
+    """Load a pipeline with or without the compiler, all in float32, where rounding is not seen."""
+    speed: dict[str, bool | str] = {"compile": compile, "mixed_precision": False}
+    return pipeline.load(ModelSource("m", str(folder), speed=speed))
 
 
 def render(loaded: LoadedPipeline, one: Prompt) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ from reeldrop.job import (
 )
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 from reeldrop.renderer import InProcessRenderer
+from torch import nn
+from transformers import CLIPTextModel
 
 SETTINGS: dict[str, Scalar] = {
     "num_frames": 5,
@@ -376,6 +379,61 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Device]:
         return device
 
     return make
+
+
+@pytest.fixture
+def encodings() -> Iterator[queue.SimpleQueue[str]]:
+    """The names of the threads in which texts are encoded, as they are."""
+    names: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def note(module: nn.Module, *_: object) -> None:
+        if isinstance(module, CLIPTextModel):
+            names.put(threading.current_thread().name)
+
+    hook = nn.modules.module.register_module_forward_hook(note)
+    yield names
+    hook.remove()
+
+
+def test_texts_are_encoded_while_the_batch_before_is_rendered(
+    sources: dict[str, ModelSource], encodings: queue.SimpleQueue[str]
+) -> None:
+    """They are there before that goes on; the frames are those of any other time."""
+    first, second = (
+        Batch((Member("job", prompt(text, negative_prompt=text.upper())),))
+        for text in ("a horse", "a bird")
+    )
+    before: list[list[str]] = []
+    ends: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def take(event: Event) -> None:
+        if not isinstance(event, StepDone):
+            ends.put(event)
+        elif event.batch is first and not before:
+            own_and_next = [encodings.get(timeout=60) for _ in range(4)]
+            before.append(own_and_next)
+
+    rendering = InProcessRenderer(sources, take)
+    rendering.load("tiny")
+    assert isinstance(ends.get(timeout=60), ModelLoaded)
+    rendering.render(first)
+    rendering.render(second)
+    done = [ends.get(timeout=60) for _ in range(2)]
+    rendering.close()
+    assert ["texts"] * 2 == before[0][-2:]
+    assert encodings.empty()
+    alone = renderer.render(pipeline.load(sources["tiny"]), second.prompts, ignore)
+    assert isinstance(done[1], BatchRendered)
+    assert np.array_equal(alone, done[1].frames)
+
+
+def test_a_text_that_can_not_be_encoded_fails_its_own_batch(answers: Answers) -> None:
+    """It is tried ahead, too, where nobody hears of it; the render itself says what it is."""
+    for _ in range(2):
+        end = answers.render(prompt(FAULTY_WORD, model="faulty"))
+        assert isinstance(end, BatchFailed)
+        assert "index out of range" in str(end.error)
+    assert isinstance(answers.render(prompt(model="faulty")), BatchRendered)
 
 
 FOUR = tuple(prompt(f"p{seed}", seed=seed) for seed in range(4))

@@ -6,7 +6,9 @@ what becomes of the frames.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import gc
 import inspect
 import math
@@ -77,7 +79,7 @@ class Renderer(Protocol):
 
 
 class InProcessRenderer:
-    """Renders in a thread of this process, the only one that touches the pipeline."""
+    """Renders in a thread of this process. Another one encodes the texts of what comes next."""
 
     def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
         self._sources = sources
@@ -87,22 +89,32 @@ class InProcessRenderer:
         self._loaded: LoadedPipeline | None = None
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
-        # A daemon thread: a render that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name="renderer", daemon=True)
-        self._thread.start()
+        self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._stays = threading.Lock()
+        """Held while nobody may load a pipeline or move it."""
+        # Daemon threads: a render that hangs must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("renderer", self._work), ("texts", self._read_ahead))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def load(self, model: str) -> None:
         self._orders.put(model)
 
     def render(self, batch: Batch) -> None:
         self._orders.put(batch)
+        self._coming.put(batch)
 
     def cancel(self, batch: Batch) -> None:
         self._cancelled.add(batch)
 
     def close(self) -> None:
         self._orders.put(None)
-        self._thread.join()
+        self._coming.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         try:
@@ -110,6 +122,15 @@ class InProcessRenderer:
                 self._tell(self._answer(order))
         except RendererDied as error:
             self._tell(RendererEnded(error))
+
+    def _read_ahead(self) -> None:
+        """Encode texts while another batch is rendered; what is rendered already has them."""
+        while (batch := self._coming.get()) is not None:
+            with self._stays:
+                try:
+                    _encode(self._loaded, batch)
+                except Exception as error:  # the render meets it, too, and says so
+                    _log.debug("not_encoded_ahead", reason=str(error))
 
     def _answer(self, order: str | Batch) -> Event:
         try:
@@ -135,15 +156,17 @@ class InProcessRenderer:
         return ModelFailed(order, failure)
 
     def _resident(self, model: str) -> LoadedPipeline:
-        if self._loaded is None or self._loaded.source.name != model:
+        if self._loaded is not None and self._loaded.source.name == model:
+            return self._loaded
+        with self._stays:
             if self._loaded is not None:
                 self._loaded.fast_path.stop_compiling()
             self._loaded = None  # the old weights go before the new ones come
             empty_cache()
             self._loaded = loaded = pipeline.load(self._sources[model])
-            path = loaded.fast_path
-            _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
-        return self._loaded
+        path = loaded.fast_path
+        _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
+        return loaded
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
         """Render a batch as a whole, or in parts where the device has no room for the whole."""
@@ -155,7 +178,8 @@ class InProcessRenderer:
         self._go_on(batch, 0)
         while left := batch.prompts[len(frames) :]:
             if fit.placement != loaded.placement:
-                self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
+                with self._stays:
+                    self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
             part = left[: fit.batch_size]
             began = time.monotonic()
             done = self._try(loaded, batch, len(frames), part, fit)
@@ -230,7 +254,7 @@ def _rendered(
             seconds=seconds,
             peak_memory_mib=_peak_memory_mib(),
             batch_size=len(prompts),
-            ignored_text=ignored_text(loaded.pipe, prompt.prompt),
+            ignored_text=_ignored_text(loaded, prompt.prompt),
             speed=tuple(loaded.fast_path.taken),
         )
 
@@ -282,6 +306,25 @@ def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any
     return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
 
 
+@torch.inference_mode()
+def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
+    """Have the texts of a batch encoded and kept, on a GPU beside what is rendered there.
+
+    Where models come and go, the text encoder is not there while another one is at work.
+    """
+    if loaded is None or loaded.source.name != batch.model or "offload" in loaded.placement:
+        return
+    if loaded.fast_path.texts is not None:
+        with torch.cuda.stream(_stream_beside()):
+            _texts(loaded, batch.prompts)
+
+
+@functools.cache
+def _stream_beside() -> Any:
+    stream: Any = torch.cuda.Stream
+    return stream() if pipeline.cuda_is_available() else None
+
+
 def _sound_frames(video: torch.Tensor) -> Frames:
     """Return the frames of one video.
 
@@ -324,6 +367,12 @@ def _slice_decoding(pipe: Any, *, slices: bool) -> None:
             vae.enable_slicing()
         else:
             vae.disable_slicing()
+
+
+def _ignored_text(loaded: LoadedPipeline, prompt: str) -> str:
+    kept = loaded.fast_path.texts
+    with kept.lock if kept else contextlib.nullcontext():
+        return ignored_text(loaded.pipe, prompt)
 
 
 def ignored_text(pipe: Any, prompt: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,9 +29,12 @@ class Texts:
     """The embeddings of the texts that were last asked for.
 
     Each text is encoded alone, so that its embedding does not depend on the texts beside it.
+    Several threads may ask. Whoever else uses the pipeline's tokenizer has to hold the `lock`
+    meanwhile: it serves one at a time.
     """
 
     def __init__(self, pipe: Any) -> None:
+        self.lock = threading.Lock()
         self._pipe = pipe
         self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
 
@@ -39,7 +43,11 @@ class Texts:
 
         `settings` are what the pipeline is called with.
         """
-        return torch.cat([self._embedding(text, settings) for text in texts])
+        found = []
+        for text in texts:
+            with self.lock:
+                found.append(self._embedding(text, settings))
+        return torch.cat(found)
 
     def _embedding(self, text: str, settings: Mapping[str, object]) -> torch.Tensor:
         parameters = inspect.signature(self._pipe.encode_prompt).parameters
@@ -51,11 +59,19 @@ class Texts:
             arguments = {"device": self._pipe._execution_device, **_OURS}
             given = {name: value for name, value in arguments.items() if name in parameters}
             embedding, _ = self._pipe.encode_prompt(prompt=[text], **given, **length)
-            self._kept[key] = embedding
+            self._kept[key] = _for_any_stream(embedding)
             while len(self._kept) > MOST:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
+    """Let a tensor be used in the stream that renders, if it was made in another."""
+    if embedding.is_cuda:
+        torch.cuda.current_stream().synchronize()
+        embedding.record_stream(torch.cuda.default_stream())
+    return embedding
 
 
 def can_be_kept(pipe: Any) -> bool:

@@ -10,15 +10,20 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Daemon, Site
 from fakes import save_tiny_pipeline, save_tiny_wan
 from reeldrop import compiled, pipeline, renderer
 from reeldrop.fast import FastPath, Options
 from reeldrop.job import Prompt, Scalar
 from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.unet3d import Call
+from structlog.testing import capture_logs
+from torch import nn
 from torch.profiler import profile
 
 # What the compiler warns of is its own business.
@@ -94,8 +99,10 @@ def test_a_shape_is_compiled_after_its_first_render(
     loaded = load(save(tmp_path / "model"))
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
+    assert "compile" not in loaded.fast_path.used
     loaded.fast_path.wait_for_compiler()
     assert STEPS * calls_a_step == compiled_calls(loaded, prompt("a bird"))
+    assert "compile" in loaded.fast_path.used
     plain = load(tmp_path / "model", compile=False)
     for one in (prompt(), prompt("a bird", negative_prompt="a cow")):
         difference = render(plain, one).astype(int) - render(loaded, one)
@@ -151,6 +158,111 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
     del loaded
     gc.collect()
     assert weights() is None
+
+
+def test_the_weights_go_at_once_when_another_model_comes(
+    wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only when the compiler is through, which takes minutes: the next one needs their room."""
+    began, goes_on = threading.Event(), threading.Event()
+    compiling = compiled.Compiled._compile
+
+    def slow(self: compiled.Compiled, shape: compiled.Shape) -> object:
+        began.set()
+        assert goes_on.wait(60)
+        return compiling(self, shape)
+
+    monkeypatch.setattr(compiled.Compiled, "_compile", slow)
+    loaded = load(wan_pipeline)
+    render(loaded, prompt())
+    assert began.wait(60)
+    weights = list(loaded.pipe.transformer.parameters())
+    assert loaded.fast_path.is_compiling
+    loaded.fast_path.discard()
+    assert 0 == sum(weight.untyped_storage().nbytes() for weight in weights)
+    goes_on.set()
+    loaded.fast_path.wait_for_compiler()
+    assert not loaded.fast_path.is_compiling
+
+
+class Denoiser(nn.Module):
+    """A denoiser with all kinds of arguments that there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        num_frames: int,
+        scale: float = 1.0,
+        rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
+        others: dict[str, Any] | None = None,
+    ) -> torch.Tensor:
+        cos, sin = rotary or (1.0, 0.0)
+        factor = (others or {}).get("factor", 1.0) * num_frames * scale
+        return (sample * cos + sample * sin) * self.weight * factor
+
+
+def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
+    """So it is with several pipelines; other numbers are another shape."""
+    denoiser = Denoiser()
+    compiler = compiled.Compiled(denoiser, Call(), heeds_call=False)
+    sample, rotary = torch.rand(2, 3), (torch.rand(3), torch.rand(3))
+    calls: list[dict[str, object]] = [
+        {"num_frames": 2},
+        {"num_frames": 2, "scale": 0.5, "rotary": rotary},
+        {"num_frames": 3, "rotary": rotary, "others": {"factor": 2.0}},
+    ]
+    with torch.inference_mode():
+        expected = [denoiser(sample, **arguments) for arguments in calls]
+        assert not compiler.was_used
+        compiler.begin()
+        compiler.wait()
+        for arguments, plain in zip(calls, expected, strict=True):
+            compiler.was_used = False
+            assert torch.allclose(plain, denoiser(sample, **arguments))
+            assert compiler.was_used
+        compiler.was_used = False
+        denoiser(sample, num_frames=4)
+    assert not compiler.was_used
+
+
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        ([{"num_frames": n} for n in range(5)], "it has been called in 5 different ways"),
+        ([{"num_frames": 1, "others": {"x": object()}}] * 2, "it is called with a object"),
+    ],
+)
+def test_what_is_never_the_same_again_is_not_compiled(
+    calls: list[dict[str, Any]], reason: str
+) -> None:
+    """It would be in vain; the log says so, once."""
+    denoiser = Denoiser()
+    compiler = compiled.Compiled(denoiser, Call(), heeds_call=False)
+    with capture_logs() as events:
+        for _ in range(2):
+            for arguments in calls:
+                denoiser(torch.rand(2, 3), **arguments)
+            compiler.begin()
+    assert not compiler.is_busy
+    (event,) = events
+    assert "not_compiled" == event["event"]
+    assert event["reason"].startswith(reason)
+
+
+def test_guidance_counts_only_where_the_parts_heed_it() -> None:
+    """Else the same would be compiled twice."""
+    for heeds_call, threads in ((True, 2), (False, 1)):
+        call = Call()
+        compiler = compiled.Compiled(denoiser := Denoiser(), call, heeds_call=heeds_call)
+        for call.is_guided in (True, False):
+            denoiser(torch.rand(2, 3), num_frames=1)
+        compiler.stop()
+        compiler.begin()
+        assert threads == len(compiler._begun)
 
 
 def test_what_is_compiled_is_kept_where_caches_are(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Site
+from diffusers import WanPipeline
 from fakes import save_tiny_wan
 from reeldrop import config, pipeline, profiles, renderer
 from reeldrop.job import Prompt, Scalar
@@ -107,6 +109,16 @@ def test_the_bundled_model_comes_near() -> None:
     assert near > far + 3
 
 
+def test_it_goes_with_mixed_precision(tiny_pipeline: Path) -> None:
+    """Each rounds in its own way; the shallow steps multiply in bfloat16, too."""
+    source = ModelSource("m", str(tiny_pipeline), lossy=Lossy(deep_cache=2))
+    frames = [
+        render(pipeline.load(replace(source, speed={"mixed_precision": mixed})), prompt())
+        for mixed in (False, True)
+    ]
+    assert 45 < psnr_db(*frames) < 80
+
+
 # First-block cache
 
 
@@ -127,6 +139,36 @@ def test_later_blocks_are_passed_over_while_little_changes(wan_pipeline: Path) -
     whole = 2 * STEPS  # with and without guidance
     assert [whole, whole] == [counts[0.0], counts[1e-9]]
     assert counts[0.99] < whole
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_pipeline_or_model_that_can_not_do_it_is_left_alone(
+    layers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One block is not enough, and a pipeline has to say which of its calls is which."""
+    folder = save_tiny_wan(tmp_path / "wan", layers)
+
+    def call(self: object, prompt: str, num_frames: int = 5, **others: object) -> None:
+        """Say nothing of what is called for what."""
+
+    if layers > 1:
+        monkeypatch.setattr(WanPipeline, "__call__", call)
+    loaded = load(folder, Lossy(first_block_cache=0.5))
+    assert [] == loaded.fast_path.lossy
+    assert "first_block_cache" in loaded.fast_path.inapplicable
+    if layers == 1:
+        assert render(loaded, prompt()).any()
+
+
+def test_prompts_are_rendered_one_by_one_where_they_would_decide_for_each_other(
+    site: Site,
+) -> None:
+    """Whatever the profile says of batches: a video must not depend on its neighbours."""
+    file = site.folder / "config.yaml"
+    text = file.read_text()
+    for lossy, size in (("{deep_cache: 2}", 2), ("{first_block_cache: 0.1}", 1)):
+        file.write_text(text.replace("tiny:\n", f"tiny:\n    lossy: {lossy}\n"))
+        assert size == profiles.batch_limit("tiny", config.load(file)).most
 
 
 # Both

@@ -14,6 +14,7 @@ import torch
 from fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
 from reeldrop import pipeline, renderer
 from reeldrop.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
+from reeldrop.fast import FastPath
 from reeldrop.job import (
     Batch,
     BatchFailed,
@@ -352,7 +353,7 @@ class Device:
     """
 
     def __init__(self, samples: int) -> None:
-        self._samples = samples
+        self.samples = samples
         self.asked: list[int] = []
         self.tensors: list[weakref.ref[torch.Tensor]] = []
 
@@ -364,7 +365,7 @@ class Device:
     def _take(self, _module: object, arguments: tuple[torch.Tensor, ...]) -> None:
         found = len(arguments[0]) // 2  # half of them are for the negative prompt
         self.asked += [found] if self.asked[-1:] != [found] else []
-        if found > self._samples:
+        if found > self.samples:
             self.tensors.append(weakref.ref(arguments[0]))
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -458,6 +459,26 @@ def test_out_of_memory_is_answered_with_smaller_batches(
     steps = FOUR[0].steps
     assert [*range(1, steps + 1)] == sorted({*answers.steps})
     assert (sorted(answers.steps), 2 * steps) == (answers.steps, len(answers.steps))
+
+
+def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
+    answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler needs memory, too, but not for long; nothing is learned of such a shortage."""
+    device = on_device(2)
+    compiling = [True]
+
+    def wait(_path: FastPath, _seconds: float) -> None:
+        compiling.clear()
+        device.samples = 4
+
+    monkeypatch.setattr(FastPath, "is_compiling", property(lambda _path: bool(compiling)))
+    monkeypatch.setattr(FastPath, "wait_for_compiler", wait)
+    for _ in range(2):
+        end = answers.render(*FOUR)
+        assert isinstance(end, BatchRendered)
+        assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
+    assert [4] == device.asked
 
 
 def test_a_render_that_never_fits_fails_with_what_it_needed(

@@ -163,7 +163,7 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     assert ("tiny", str(site.spool / tuned.FILE_NAME)) == (answer["model"], answer["file"])
     assert "plain: " in done.stderr
     finding = tuned.read(site.spool)["tiny"]
-    assert {*WAYS} == finding.speed.keys()
+    assert {*fast.SWITCHES} == finding.speed.keys()
     site.drop("a.txt", "a horse\n")
     drained = site.drain()
     assert 0 == drained.returncode

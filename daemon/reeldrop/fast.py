@@ -92,11 +92,13 @@ class FastPath:
         """
         self._call = unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
-        can_compile = stays and not self.lossy
-        self._compiled = _compiled(pipe, self._call) if wanted.compile and can_compile else None
         taken = {
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
         }
+        self._compiled: Compiled | None = None
+        if wanted.compile and stays and not self.lossy:
+            heeds_call = taken["text_once"] or taken["guidance_once"]
+            self._compiled = _compiled(pipe, self._call, heeds_call=heeds_call)
         taken["compile"] = self._compiled is not None
         self.options = Options(**taken)
         self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
@@ -109,8 +111,16 @@ class FastPath:
         """The names of the ways that are taken."""
         return [*(name for name in SWITCHES if getattr(self.options, name)), *self.lossy]
 
+    @property
+    def used(self) -> list[str]:
+        """The names of the ways that the last render went."""
+        is_compiled = self._compiled is not None and self._compiled.was_used
+        return [name for name in self.taken if name != "compile" or is_compiled]
+
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Say what the pipeline is about to be called with."""
+        if self._compiled is not None:
+            self._compiled.was_used = False
         # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
 
@@ -119,15 +129,25 @@ class FastPath:
         if self._compiled is not None:
             self._compiled.begin()
 
-    def wait_for_compiler(self) -> None:
-        """Wait until renders are as fast as they will be."""
+    @property
+    def is_compiling(self) -> bool:
+        """Tell whether the compiler is at work, which takes memory, too."""
+        return self._compiled is not None and self._compiled.is_busy
+
+    def wait_for_compiler(self, seconds: float | None = None) -> None:
+        """Wait until renders are as fast as they will be, or for so long."""
         if self._compiled is not None:
-            self._compiled.wait()
+            self._compiled.wait(seconds)
 
     def stop_compiling(self) -> None:
-        """Say that the weights will not stay where they are, or are not needed any more."""
+        """Say that the weights will not stay where they are."""
         if self._compiled is not None:
             self._compiled.stop()
+
+    def discard(self) -> None:
+        """Say that the pipeline is not needed any more."""
+        if self._compiled is not None:
+            self._compiled.discard()
 
 
 def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
@@ -172,11 +192,11 @@ def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
     return any(found)
 
 
-def _compiled(pipe: Any, call: unet3d.Call) -> Compiled | None:
+def _compiled(pipe: Any, call: unet3d.Call, *, heeds_call: bool) -> Compiled | None:
     """Return what compiles the denoiser, if the pipeline has one and only one."""
     names = ("unet", "transformer", "transformer_2")
     parts = [part for name in names if isinstance(part := getattr(pipe, name, None), nn.Module)]
-    return Compiled(parts[0], call) if len(parts) == 1 else None
+    return Compiled(parts[0], call, heeds_call=heeds_call) if len(parts) == 1 else None
 
 
 def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:

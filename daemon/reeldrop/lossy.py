@@ -5,6 +5,7 @@ They are taken only where a profile asks for them. Does not know how near the fr
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,14 @@ class Lossy:
     first_block_cache: float = 0.0
 
     @property
+    def mixes_prompts(self) -> bool:
+        """Tell whether a video would depend on those that are rendered with it.
+
+        The first-block cache decides by all prompts of a batch what it passes over.
+        """
+        return self.first_block_cache > 0
+
+    @property
     def wanted(self) -> list[str]:
         """The names of those that are asked for."""
         asked = {"deep_cache": self.deep_cache > 1, "first_block_cache": self.first_block_cache > 0}
@@ -39,13 +48,13 @@ def apply(pipe: Any, lossy: Lossy) -> list[str]:
     taken = []
     for name in lossy.wanted:
         way = _deep_cache if name == "deep_cache" else _first_block_cache
-        found = [way(part, lossy) for part in parts]
+        found = [way(pipe, part, lossy) for part in parts]
         if any(found):
             taken.append(name)
     return taken
 
 
-def _deep_cache(part: Any, lossy: Lossy) -> bool:
+def _deep_cache(_pipe: Any, part: Any, lossy: Lossy) -> bool:
     if type(part) is not UNet3DConditionModel:
         return False
     unet: Any = part
@@ -56,12 +65,13 @@ def _deep_cache(part: Any, lossy: Lossy) -> bool:
     return True
 
 
-def _first_block_cache(part: Any, lossy: Lossy) -> bool:
-    if not isinstance(part, CacheMixin):
+def _first_block_cache(pipe: Any, part: Any, lossy: Lossy) -> bool:
+    # A pipeline has to say for each call of the transformer which of the caches it is for.
+    if not isinstance(part, CacheMixin) or "cache_context" not in inspect.getsource(pipe.__call__):
         return False
     try:
         part.enable_cache(FirstBlockCacheConfig(threshold=lossy.first_block_cache))
-    except ValueError:  # diffusers does not know its blocks
+    except (ValueError, IndexError):  # diffusers does not know its blocks, or there is only one
         return False
     return True
 

@@ -55,7 +55,10 @@ def available_bytes() -> int:
     """
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     found = dict(line.split(":") for line in lines)
-    return min(int(found["MemAvailable"].removesuffix("kB")) << 10, *_left_in_cgroups())
+    left = [int(found["MemAvailable"].removesuffix("kB")) << 10]
+    with contextlib.suppress(OSError):  # a kernel without cgroups
+        left += _left_in_cgroups()
+    return min(left)
 
 
 def _left_in_cgroups() -> Iterator[int]:

@@ -247,17 +247,19 @@ def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
 
 
 def _weight_bytes(pipe: Any) -> int:
-    return sum(_parts_bytes(pipe))
+    return sum(map(_part_bytes, pipe.components.values()))
 
 
-def largest_part_bytes(pipe: Any) -> int:
-    """Return the size of the largest model's weights: model offload has one on the GPU at once."""
-    return max(_parts_bytes(pipe))
+def denoiser_bytes(pipe: Any) -> int:
+    """Return the size of the largest denoiser's weights, which model offload brings and takes."""
+    names = ("unet", "transformer", "transformer_2")
+    return max(_part_bytes(getattr(pipe, name, None)) for name in names)
 
 
-def _parts_bytes(pipe: Any) -> list[int]:
-    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-    return [sum(p.numel() * p.element_size() for p in part.parameters()) for part in parts]
+def _part_bytes(part: object) -> int:
+    if not isinstance(part, torch.nn.Module):
+        return 0
+    return sum(p.numel() * p.element_size() for p in part.parameters())
 
 
 def _free_bytes() -> int | None:

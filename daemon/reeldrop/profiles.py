@@ -63,6 +63,8 @@ def sources(config: Config) -> dict[str, ModelSource]:
 def batch_limit(name: str, config: Config) -> BatchLimit:
     """Return how many prompts of a profile may be rendered together."""
     profile, found = config.models[name], _finding(name, config)
+    if untuned(name, config).lossy.mixes_prompts:
+        return BatchLimit(1)
     if profile.max_batch_size is not None:
         return BatchLimit(profile.max_batch_size)
     is_cpu = profile.placement == "cpu" or not pipeline.cuda_is_available()
@@ -86,6 +88,7 @@ def basis(plain: ModelSource) -> Basis:
         dtype=plain.dtype,
         scheduler=plain.scheduler,
         placement=plain.placement,
+        lossy=dataclasses.asdict(plain.lossy),
     )
 
 

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+COMPILER_SECONDS = 300.0
+"""So long a render waits for the compiler, at most, where there is no room for both of them."""
+
 
 class Renderer(Protocol):
     """Renders one batch at a time and tells the service by events.
@@ -115,6 +118,7 @@ class InProcessRenderer:
         self._coming.put(None)
         for thread in self._threads:
             thread.join()
+        self._let_go()
 
     def _work(self) -> None:
         try:
@@ -159,14 +163,17 @@ class InProcessRenderer:
         if self._loaded is not None and self._loaded.source.name == model:
             return self._loaded
         with self._stays:
-            if self._loaded is not None:
-                self._loaded.fast_path.stop_compiling()
+            self._let_go()
             self._loaded = None  # the old weights go before the new ones come
             empty_cache()
             self._loaded = loaded = pipeline.load(self._sources[model])
         path = loaded.fast_path
         _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
         return loaded
+
+    def _let_go(self) -> None:
+        if self._loaded is not None:
+            self._loaded.fast_path.discard()
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
         """Render a batch as a whole, or in parts where the device has no room for the whole."""
@@ -176,20 +183,27 @@ class InProcessRenderer:
         fit = self._fits.get(key) or Fit(len(batch.prompts), loaded.placement)
         fit = dataclasses.replace(fit, placement=loaded.placement)
         self._go_on(batch, 0)
+        is_alone = True
         while left := batch.prompts[len(frames) :]:
             if fit.placement != loaded.placement:
                 with self._stays:
                     self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
             part = left[: fit.batch_size]
             began = time.monotonic()
+            is_alone &= not loaded.fast_path.is_compiling
             done = self._try(loaded, batch, len(frames), part, fit)
+            if done is None and loaded.fast_path.is_compiling:
+                empty_cache()  # the compiler is to blame as well, and is gone soon
+                loaded.fast_path.wait_for_compiler(COMPILER_SECONDS)
+                done = self._try(loaded, batch, len(frames), part, fit)
             if done is None:
                 fit = self._fits[key] = self._more_frugal(fit)
                 continue
             frames += done
             rendered += _rendered(loaded, part, time.monotonic() - began)
         learned = self._fits.get(key)
-        fits = learned.batch_size if learned else how_many_fit(loaded, len(part))
+        measured = how_many_fit(loaded, len(part)) if is_alone else len(part)
+        fits = learned.batch_size if learned else measured
         return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
 
     def _try(
@@ -198,7 +212,6 @@ class InProcessRenderer:
         """Return the frames of a part of a batch, which comes after so many prompts of it; None
         where memory ran out.
         """
-        _reset_peak_memory()
         try:
             return render(
                 loaded,
@@ -255,7 +268,7 @@ def _rendered(
             peak_memory_mib=_peak_memory_mib(),
             batch_size=len(prompts),
             ignored_text=_ignored_text(loaded, prompt.prompt),
-            speed=tuple(loaded.fast_path.taken),
+            speed=tuple(loaded.fast_path.used),
         )
 
 
@@ -279,9 +292,11 @@ def render(
     arguments = dict(prompts[0].arguments)
     loaded.fast_path.begin(arguments)
     _slice_decoding(pipe, slices=decodes_by_frame)
+    texts = _texts(loaded, prompts)
+    _reset_peak_memory()  # here, because an encoder of texts that is offloaded again is not at work
     try:
         output = pipe(
-            **_texts(loaded, prompts),
+            **texts,
             # On the CPU, a seed gives the same noise whatever device renders.
             generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
             output_type="pt",
@@ -407,8 +422,8 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
-    if loaded.placement == "model_offload":  # by now it has gone from the device
-        resident += pipeline.largest_part_bytes(loaded.pipe)
+    if loaded.placement == "model_offload":  # it was on the device then, and is not any more
+        resident += pipeline.denoiser_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
     room = free + torch.cuda.memory_reserved() - resident
     return memory.how_many_fit(room, (peak - resident) / rendered)

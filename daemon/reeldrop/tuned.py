@@ -31,6 +31,7 @@ class Basis:
     dtype: str
     scheduler: str | None
     placement: str
+    lossy: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ LEAST_PSNR_DB = 40.0
 LEAST_GAIN = 1.02
 """What is not faster by this factor is not worth a way of its own."""
 
+NOT_HERE = "the model has no parts for it, or does not stay on the device"
+
 BATCH_SIZES = (2, 4, 8, 16)
 COMPARED = 2
 
@@ -51,7 +53,7 @@ class Trial:
     seconds: float | None = None
     gain: float | None = None
     psnr_db: float | None = None
-    ssim: float = 1.0
+    ssim: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -59,7 +61,7 @@ class Trial:
         if self.seconds is None:
             return self.why
         measured = f"{self.seconds:.3g} s a video, {self.gain:.2f} times as fast as plain"
-        near = "" if self.psnr_db is None else f"{self.psnr_db:.0f} dB, SSIM {self.ssim:.4f}, "
+        near = "" if self.psnr_db is None else f"{self.psnr_db:.0f} dB, SSIM {self.ssim or 0:.4f}, "
         return f"{measured}, {near}{self.why or 'taken'}"
 
     @property
@@ -68,8 +70,9 @@ class Trial:
         if self.seconds is None:
             return (self.what, "", "", "", "", self.why)
         near = "equal" if self.psnr_db is None else f"{self.psnr_db:.0f} dB"
+        like = "" if self.ssim is None else f"{self.ssim:.4f}"
         how = self.why or "taken"
-        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, f"{self.ssim:.4f}", how)
+        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, like, how)
 
 
 @dataclass(slots=True)
@@ -92,8 +95,9 @@ class Tuner:
             ConfigError: the pipeline can't be loaded.
             RenderError: not even the plain pipeline renders the sample.
         """
-        ways = fast.worth_a_try("cuda" if pipeline.cuda_is_available() else "cpu")
-        plain: dict[str, bool | str] = dict.fromkeys(ways, False)
+        is_cpu = self.source.placement == "cpu" or not pipeline.cuda_is_available()
+        ways = fast.worth_a_try("cpu" if is_cpu else "cuda")
+        plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
         self.speed = plain
         yield self._try_plain()
         slower = 0
@@ -102,10 +106,11 @@ class Tuner:
             slower += trial.seconds is not None and not trial.taken
             yield trial
         if slower:  # some may only pay together
-            yield self._try_speed("all of them", dict.fromkeys(plain, True))
+            yield self._try_speed("all of them", {**plain, **dict.fromkeys(ways, True)})
         if self.source.lossy.wanted:
             yield self._try_lossy()
-        yield from self._try_batches()
+        if not self.source.lossy.mixes_prompts:
+            yield from self._try_batches()
 
     def _prompts(self, count: int) -> tuple[Prompt, ...]:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
@@ -131,7 +136,7 @@ class Tuner:
         options = loaded.fast_path.options
         taken: dict[str, bool | str] = {name: getattr(options, name) for name in self.speed}
         if taken == self.speed:
-            return Trial(what, False, "the model has no parts for it")
+            return Trial(what, False, NOT_HERE)
         trial = self._judge(what, loaded, 1)
         if trial.taken:
             self.speed = taken
@@ -142,11 +147,13 @@ class Tuner:
         loaded = self._load(self.speed, self.source.lossy)
         what = " and ".join(loaded.fast_path.lossy).replace("_", " ")
         if not what:
-            return Trial("lossy ways", False, "the model has no parts for them")
+            return Trial("lossy ways", False, NOT_HERE)
         trial, frames = self._measured(what, loaded, 1)
         if trial.seconds is not None:
+            slower = "" if trial.seconds < self._seconds else ", though it is slower than without"
+            why = f"taken: the profile asks for it{slower}"
             self._seconds, self._expected = trial.seconds, frames
-            trial = dataclasses.replace(trial, taken=True, why="taken: the profile asks for it")
+            trial = dataclasses.replace(trial, taken=True, why=why)
         return trial
 
     def _try_batches(self) -> Iterator[Trial]:

@@ -55,10 +55,10 @@ class Drained:
 
 
 def drained(folder: Path, pipeline: Path, max_batch_size: int) -> Drained:
-    """Render files of one kind and one of another, up to so many together."""
+    """Render files of one kind and one of another, up to so many together, all in float32."""
     site = make_site(folder, pipeline)
     config = site.folder / "config.yaml"
-    size = f"max_batch_size: {max_batch_size}"
+    size = f"max_batch_size: {max_batch_size}\n    speed: {{mixed_precision: false}}"
     config.write_text(config.read_text().replace("max_batch_size: 2", size))
     for number, name in enumerate(LIKE):
         site.drop(f"{name}.yaml", f"prompt: number {number}\nseed: {number}\n")

@@ -88,7 +88,9 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 
 
 @pytest.mark.parametrize(
-    ("save", "calls_a_step"), [(save_tiny_pipeline, 1), (save_tiny_wan, 2)], ids=["unet3d", "wan"]
+    ("save", "calls_a_step"),
+    [(save_tiny_pipeline, 1), (save_tiny_wan, 2)],
+    ids=["unet3d", "wan"],
 )
 def test_a_shape_is_compiled_after_its_first_render(
     save: Callable[[Path], Path], calls_a_step: int, tmp_path: Path

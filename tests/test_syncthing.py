@@ -14,7 +14,9 @@ import real_syncthing
 from conftest import Daemon, Site, await_that, make_site
 from real_syncthing import Node
 
-SLOW = "prompt: {}\nnum_inference_steps: 1000\npriority: 10\n"
+SLOW = (
+    "prompt: {}\nnum_inference_steps: 1000\nnum_frames: 16\nheight: 64\nwidth: 64\npriority: 10\n"
+)
 MANY = 200
 
 

@@ -192,10 +192,6 @@ class InProcessRenderer:
             began = time.monotonic()
             is_alone &= not loaded.fast_path.is_compiling
             done = self._try(loaded, batch, len(frames), part, fit)
-            if done is None and loaded.fast_path.is_compiling:
-                empty_cache()  # the compiler is to blame as well, and is gone soon
-                loaded.fast_path.wait_for_compiler(COMPILER_SECONDS)
-                done = self._try(loaded, batch, len(frames), part, fit)
             if done is None:
                 fit = self._fits[key] = self._more_frugal(fit)
                 continue
@@ -210,8 +206,18 @@ class InProcessRenderer:
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
     ) -> tuple[Frames, ...] | None:
         """Return the frames of a part of a batch, which comes after so many prompts of it; None
-        where memory ran out.
+        where memory ran out, and the compiler is not to blame for it.
         """
+        frames = self._try_once(loaded, batch, before, part, fit)
+        if frames is None and loaded.fast_path.is_compiling:
+            empty_cache()
+            loaded.fast_path.wait_for_compiler(COMPILER_SECONDS)
+            frames = self._try_once(loaded, batch, before, part, fit)
+        return frames
+
+    def _try_once(
+        self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
+    ) -> tuple[Frames, ...] | None:
         try:
             return render(
                 loaded,

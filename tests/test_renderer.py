@@ -397,9 +397,12 @@ def encodings() -> Iterator[queue.SimpleQueue[str]]:
 
 
 def test_texts_are_encoded_while_the_batch_before_is_rendered(
-    sources: dict[str, ModelSource], encodings: queue.SimpleQueue[str]
+    sources: dict[str, ModelSource],
+    encodings: queue.SimpleQueue[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are there before that goes on; the frames are those of any other time."""
+    monkeypatch.setattr(renderer, "_has_room_beside", lambda _loaded: True)  # as on a GPU
     first, second = (
         Batch((Member("job", prompt(text, negative_prompt=text.upper())),))
         for text in ("a horse", "a bird")
@@ -428,8 +431,21 @@ def test_texts_are_encoded_while_the_batch_before_is_rendered(
     assert np.array_equal(alone, done[1].frames)
 
 
-def test_a_text_that_can_not_be_encoded_fails_its_own_batch(answers: Answers) -> None:
+def test_on_a_cpu_nothing_computes_beside_a_render(
+    answers: Answers, encodings: queue.SimpleQueue[str]
+) -> None:
+    """All threads would be slower for it."""
+    for text in ("a horse", "a bird"):
+        answers.render(prompt(text))
+    names = {encodings.get(timeout=60) for _ in range(encodings.qsize())}
+    assert {"renderer"} == names
+
+
+def test_a_text_that_can_not_be_encoded_fails_its_own_batch(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is tried ahead, too, where nobody hears of it; the render itself says what it is."""
+    monkeypatch.setattr(renderer, "_has_room_beside", lambda _loaded: True)  # as on a GPU
     for _ in range(2):
         end = answers.render(prompt(FAULTY_WORD, model="faulty"))
         assert isinstance(end, BatchFailed)

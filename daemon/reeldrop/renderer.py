@@ -329,15 +329,21 @@ def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any
 
 @torch.inference_mode()
 def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
-    """Have the texts of a batch encoded and kept, on a GPU beside what is rendered there.
-
-    Where models come and go, the text encoder is not there while another one is at work.
-    """
-    if loaded is None or loaded.source.name != batch.model or "offload" in loaded.placement:
+    """Have the texts of a batch encoded and kept, beside what is rendered."""
+    if loaded is None or loaded.source.name != batch.model or not _has_room_beside(loaded):
         return
     if loaded.fast_path.texts is not None:
         with torch.cuda.stream(_stream_beside()):
             _texts(loaded, batch.prompts)
+
+
+def _has_room_beside(loaded: LoadedPipeline) -> bool:
+    """Tell whether two can be at work: on a GPU where all models stay.
+
+    On a CPU a second thread that computes makes the first one slower for good: OpenMP's threads
+    wait asleep from then on, since there are more of them than cores.
+    """
+    return loaded.placement == "cuda"
 
 
 @functools.cache

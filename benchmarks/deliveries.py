@@ -10,6 +10,7 @@ In the end every file has to have been taken exactly once, with its final conten
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
 import itertools
 import os
@@ -98,7 +99,8 @@ def by_rename(name: str, *, late_time: bool = False) -> Callable[[Delivery], Ste
         unfinished.rename(delivery.path)
         yield SOON
         if late_time:
-            old(delivery.path)
+            with contextlib.suppress(FileNotFoundError):  # it has been taken meanwhile
+                old(delivery.path)
 
     return deliver
 

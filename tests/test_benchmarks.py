@@ -162,21 +162,29 @@ def test_a_script_without_memory_has_no_row() -> None:
 def test_latency_compares_both_sides(asked: Order, tmp_path: Path) -> None:
     """The first step comes after the file has settled, and before the video is there."""
     one = dataclasses.replace(asked, videos=1)
-    found = latency.compare(tmp_path, one, 1, 0.0, settle_seconds=0.3)
+    changes = {"settle_seconds": 0.3, "renamed_settle_seconds": 0.1}
+    found = latency.compare(tmp_path, one, 1, 0.0, **changes)
     assert latency.DELIVERIES.keys() == found.first_step_ms.keys() == found.video_seconds.keys()
     for name, video in found.video_seconds.items():
-        assert 0 < found.first_step_ms[name] / 1000 + found.settle_seconds < video
+        assert 0 < found.first_step_ms[name] / 1000 + found.settle_seconds[name] < video
+    assert [0.1, 0.1, 0.3] == list(found.settle_seconds.values())
     assert found.script_seconds > 0
     assert found.speedup < found.speedup_without_settling
 
 
 def test_latency_knows_its_goals() -> None:
-    """The slower way of delivery counts, and what files take to settle."""
-    steps = {"renamed into": 20.0, "renamed within": 120.0}
-    found = latency.Comparison(steps, {"renamed into": 3.0, "renamed within": 3.1}, 9.3, 2.0)
+    """The slower of the renames counts, and what files take to settle."""
+    steps = {"renamed into": 20.0, "renamed within": 120.0, "copied": 20.0}
+    videos = {"renamed into": 3.0, "renamed within": 3.1, "copied": 5.0}
+    settling = {"renamed into": 2.0, "renamed within": 2.0, "copied": 2.5}
+    found = latency.Comparison(steps, videos, 9.3, settling)
     assert 3.0 == found.speedup
     assert 8.45 == found.speedup_without_settling
     assert ["first_step_ms", "speedup"] == found.misses()
+    quick = dataclasses.replace(found, script_seconds=15.5)
+    assert ["first_step_ms"] == quick.misses()
+    steps.update({"renamed within": 99.9, "copied": 120.0})
+    assert [] == quick.misses()
 
 
 def test_the_intake_knows_when_all_files_are_known(tmp_path: Path, tiny_pipeline: Path) -> None:

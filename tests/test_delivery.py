@@ -98,6 +98,21 @@ def test_a_settled_file_is_taken(place: Place) -> None:
     assert ["a.txt"] == place.names()
 
 
+def test_a_renamed_file_is_not_kept_waiting(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """What sync tools bring is whole; what is copied may have more to come."""
+    site.configure("settle_seconds: 3600", "renamed_settle_seconds: 0.2")
+    running = daemon()
+    running.wait_for("ready")
+    copied = site.drop("copied.txt", "a horse\n")
+    for name, elsewhere in {"into.txt": site.folder, "within.txt": site.inbox}.items():
+        unfinished = elsewhere / f".{name}.tmp"
+        unfinished.write_text("a horse\n")
+        unfinished.rename(site.inbox / name)
+    await_that(lambda: len(list(site.results.glob("*/*.mp4"))) == 2, "the renamed ones")
+    assert copied.exists()
+    assert "copied.txt" not in [e["prompt_file"] for e in running.events("job_started")]
+
+
 def test_a_file_waits_for_who_writes_into_it(place: Place) -> None:
     """A slow writer may pause for longer than a file takes to settle; the end settles it again."""
     path = place.drop("a.txt", "the first ha")
@@ -294,7 +309,7 @@ def test_a_quiet_inbox_is_looked_at_less_often(
     place = Place(tmp_path / "place", idle=60.0)
     place.go_on(0.1)
     looks = []
-    monkeypatch.setattr(Inbox, "scan", lambda _, now: bool(looks.append(now)))
+    monkeypatch.setattr(Inbox, "scan", lambda _, now, _renamed: bool(looks.append(now)))
     place.go_on(600.0)
     place.intake.close()
     assert fewest <= len(looks) <= most

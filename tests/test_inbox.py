@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from conftest import await_that
 from reeldrop import inbox, writers
 from reeldrop.errors import PromptError
 from reeldrop.ignored import TOOLS, Ignored, Tool
@@ -20,6 +22,7 @@ from reeldrop.job import DefaultsFile
 from test_ignored import CASES
 
 SETTLE = 2.0
+RENAMED_SETTLE = 0.25
 
 
 @pytest.fixture
@@ -31,7 +34,14 @@ def box(tmp_path: Path) -> Inbox:
 def made(folder: Path, *, patient: bool = True) -> Inbox:
     """Return the inbox of a folder."""
     suffixes = frozenset({".txt", ".yaml"})
-    return Inbox(folder, suffixes, SETTLE, "_defaults.yaml", patient=patient)
+    return Inbox(
+        folder,
+        suffixes,
+        SETTLE,
+        "_defaults.yaml",
+        patient=patient,
+        renamed_settle_seconds=RENAMED_SETTLE,
+    )
 
 
 def drop(box: Inbox, name: str, content: str = "a prompt") -> Path:
@@ -100,6 +110,64 @@ def test_any_change_begins_the_wait_anew(box: Inbox, change: str) -> None:
     box.scan(101.5)
     assert [] == settled(box, 101.5 + SETTLE - 0.01)
     assert ["a.txt"] == settled(box, 101.5 + SETTLE)
+
+
+def test_a_renamed_file_settles_sooner(box: Inbox) -> None:
+    """Whoever renames has written it; that he has done so may be heard of after it was seen."""
+    for name in ("a.txt", "b.txt", "c.txt"):
+        drop(box, name)
+    box.scan(100.0, {"a.txt"})
+    assert [] == settled(box, 100.24)
+    assert ["a.txt"] == settled(box, 100.25)
+    box.scan(100.5, {"a.txt", "b.txt"})
+    assert ["a.txt", "b.txt"] == settled(box, 100.5)
+    assert ["a.txt", "b.txt", "c.txt"] == settled(box, 102.0)
+
+
+def test_a_renamed_file_that_is_written_to_settles_like_others(box: Inbox) -> None:
+    """Its time and rights may still be set, which begins the shorter wait anew."""
+    path = drop(box, "a.txt")
+    box.scan(100.0, {"a.txt"})
+    os.utime(path, ns=(10**17, 10**17))
+    box.scan(100.2, {"a.txt"})
+    assert [] == settled(box, 100.44)
+    assert ["a.txt"] == settled(box, 100.45)
+    drop(box, "a.txt", "longer than before")
+    box.scan(101.0)
+    assert [] == settled(box, 102.99)
+    assert ["a.txt"] == settled(box, 103.0)
+
+
+def test_a_renamed_file_in_a_new_folder_settles_like_others(box: Inbox) -> None:
+    """The defaults of the folder may come after it, as they do where a tool goes by the names."""
+    drop(box, "old/x.txt")
+    box.scan(100.0)
+    drop(box, "old/a.txt")
+    drop(box, "new/a.txt")
+    box.scan(200.0, {"old/a.txt", "new/a.txt"})
+    assert ["old/x.txt", "old/a.txt"] == settled(box, 201.99)
+    assert ["old/x.txt", "new/a.txt", "old/a.txt"] == settled(box, 202.0)
+    drop(box, "new/b.txt")
+    box.scan(203.0, {"new/b.txt"})
+    assert "new/b.txt" in settled(box, 203.25)
+
+
+def test_what_looks_unfinished_waits_however_it_came(box: Inbox) -> None:
+    """A rename makes no file whole that has no byte, or that rsync was interrupted with."""
+    drop(box, "empty.txt", "")
+    os.utime(drop(box, "interrupted.txt"), ns=(0, 1))
+    box.scan(100.0, {"empty.txt", "interrupted.txt"})
+    assert [] == settled(box, 100.0 + EMPTY_SECONDS - 0.01)
+    assert ["empty.txt"] == settled(box, 100.0 + EMPTY_SECONDS)
+
+
+def test_a_renamed_file_never_settles_later_than_others(tmp_path: Path) -> None:
+    """The shorter of both times counts, and where nothing is said that is `settle_seconds`."""
+    box = Inbox(tmp_path, frozenset({".txt"}), SETTLE, "_defaults.yaml")
+    drop(box, "a.txt")
+    box.scan(100.0, {"a.txt"})
+    assert [] == settled(box, 101.99)
+    assert ["a.txt"] == settled(box, 102.0)
 
 
 def test_scans_without_a_change_do_not_begin_the_wait_anew(box: Inbox) -> None:
@@ -627,6 +695,103 @@ def test_watch_does_not_wake_itself(tmp_path: Path) -> None:
     finally:
         watch.close()
     assert seen[0]
+
+
+def renamed_into(place: Path) -> None:
+    """Move a file in from outside, whole at once."""
+    (place / "outside.txt").rename(place / "inbox" / "a.txt")
+
+
+def renamed_within(place: Path) -> None:
+    """Write under a temporary name, as sync tools do."""
+    (place / "inbox" / ".a.txt.tmp").write_text("a")
+    (place / "inbox" / ".a.txt.tmp").rename(place / "inbox" / "a.txt")
+
+
+def renamed_and_dated(place: Path) -> None:
+    """Set time and rights afterwards, as Syncthing does."""
+    renamed_within(place)
+    os.utime(place / "inbox" / "a.txt", (1, 1))
+    (place / "inbox" / "a.txt").chmod(0o600)
+
+
+def renamed_and_written(place: Path) -> None:
+    """Append to what was whole."""
+    renamed_into(place)
+    with (place / "inbox" / "a.txt").open("a") as file:
+        file.write("more")
+
+
+def renamed_while_open(place: Path) -> None:
+    """Write on after the rename."""
+    with (place / "inbox" / ".a.txt.tmp").open("w") as file:
+        (place / "inbox" / ".a.txt.tmp").rename(place / "inbox" / "a.txt")
+        file.write("more")
+
+
+def renamed_and_made_anew(place: Path) -> None:
+    """Make another file of the same name."""
+    renamed_into(place)
+    (place / "inbox" / "a.txt").unlink()
+    (place / "inbox" / "a.txt").touch()
+
+
+def renamed_and_away(place: Path) -> None:
+    """Take it out again."""
+    renamed_into(place)
+    (place / "inbox" / "a.txt").rename(place / "elsewhere.txt")
+
+
+def copied(place: Path) -> None:
+    """Write in place."""
+    shutil.copy(place / "outside.txt", place / "inbox" / "a.txt")
+
+
+def in_a_folder(place: Path) -> None:
+    """Move a whole folder in, whose files may be anything."""
+    (place / "folder").mkdir()
+    (place / "outside.txt").rename(place / "folder" / "a.txt")
+    (place / "folder").rename(place / "inbox" / "folder")
+
+
+def in_a_renamed_folder(place: Path) -> None:
+    """Rename a folder, whose files may still be written."""
+    (place / "inbox" / "x").mkdir()
+    (place / "inbox" / "x" / "a.txt").write_text("a")
+    (place / "inbox" / "x").rename(place / "inbox" / "y")
+
+
+@pytest.mark.parametrize(
+    ("happens", "renamed"),
+    [
+        (renamed_into, {"a.txt"}),
+        (renamed_within, {"a.txt"}),
+        (renamed_and_dated, {"a.txt"}),
+        (renamed_and_written, set()),
+        (renamed_while_open, set()),
+        (renamed_and_made_anew, set()),
+        (renamed_and_away, set()),
+        (copied, set()),
+        (in_a_folder, set()),
+        (in_a_renamed_folder, set()),
+    ],
+)
+def test_watch_knows_what_was_renamed(
+    happens: Callable[[Path], None], renamed: set[str], tmp_path: Path
+) -> None:
+    """Only of whole files, and only as long as nobody writes into what has the name."""
+    folder = tmp_path / "inbox"
+    (folder / "deep").mkdir(parents=True)
+    (tmp_path / "outside.txt").write_text("a")
+    (tmp_path / "last.txt").write_text("a")
+    watch = Watch(folder, lambda: None)
+    try:
+        happens(tmp_path)
+        (tmp_path / "last.txt").rename(folder / "deep" / "last.txt")
+        await_that(lambda: "deep/last.txt" in watch.renamed, "what happened last")
+        assert renamed | {"deep/last.txt"} == watch.renamed
+    finally:
+        watch.close()
 
 
 def test_watch_of_what_is_not_there(tmp_path: Path) -> None:

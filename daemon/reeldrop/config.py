@@ -177,6 +177,7 @@ class Config(BaseModel):
     spool: Path = Path("spool")
     failed: Path = Path("results/_failed")
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    renamed_settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.2
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     idle_scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     ignore: Annotated[list[_Glob], Field(max_length=100)] = []

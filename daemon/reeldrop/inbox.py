@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -38,7 +38,8 @@ class Candidate:
     """A file in the inbox that asks to be rendered.
 
     `since` is when its present state was first seen; `mode` its type and permissions as lstat
-    gives them; `held` is what it waits for until `held_until`, and looks at its name do not tell.
+    gives them; `is_renamed` is whether it came by a rename, so that it settles sooner; `held` is
+    what it waits for until `held_until`, and looks at its name do not tell.
     The rest is the caller's to set: whether it has been `examined`, its `priority`, of how many
     prompts (`count`) it is and of what `kind` if they are all of one, whose batch has `passed_over`
     it, and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
@@ -49,6 +50,7 @@ class Candidate:
     fingerprint: _Fingerprint
     since: float
     first_seen: float
+    is_renamed: bool = False
     held: str = ""
     held_until: float = 0.0
     examined: bool = False
@@ -85,12 +87,14 @@ class _Still:
 class _Found:
     """What a scan has found, by its path in the inbox.
 
-    `defaults` are by their folder; `temporaries` are what tools have not finished, by the name
-    that it will have; `strays` are conflict copies that no longer have a prompt file's ending, with
-    the tool that made them.
+    `folders` are those below it, with the time at which each was first seen; `defaults` are by
+    their folder; `temporaries` are what tools have not finished, by the name that it will have;
+    `strays` are conflict copies that no longer have a prompt file's ending, with the tool that made
+    them.
     """
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    folders: dict[str, float] = field(default_factory=dict)
     defaults: dict[str, _Still] = field(default_factory=dict)
     temporaries: dict[str, _Still] = field(default_factory=dict)
     strays: dict[str, str] = field(default_factory=dict)
@@ -101,7 +105,8 @@ class Inbox:
     """The folder that people drop prompt files into.
 
     `suffixes` are the endings of prompt files, in lower case; `settle_seconds` is how long a
-    file has to stay as it is. Where `patient` is false, files that look unfinished settle as
+    file has to stay as it is, and `renamed_settle_seconds` one that has come by a rename, where
+    that is less. Where `patient` is false, files that look unfinished settle as
     quickly as others. `beside` is a folder on the same file system, which tells a remounted inbox
     from another one. Names that are `ignored` are passed over.
     """
@@ -113,6 +118,7 @@ class Inbox:
     patient: bool = True
     beside: Path | None = None
     ignored: Ignored = field(default_factory=Ignored)
+    renamed_settle_seconds: float = math.inf
     _identity: tuple[int, int] | None = None
     _found: _Found = field(default_factory=_Found)
     _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
@@ -122,8 +128,10 @@ class Inbox:
         self._identity, self._found = other._identity, other._found
         return self
 
-    def scan(self, now: float) -> bool:
+    def scan(self, now: float, renamed: Container[str] = ()) -> bool:
         """Look at every file, and tell whether anything has changed since the last scan.
+
+        `renamed` are the paths of those that have come by a rename, as far as is known.
 
         Raises:
             OSError: the inbox itself can't be read, or another folder stands in its place.
@@ -131,6 +139,8 @@ class Inbox:
         self._check_identity()
         before, found = self._found, _Found()
         self._walk("", MAX_DEPTH, found, now)
+        for path, candidate in found.candidates.items():
+            candidate.is_renamed = path in renamed and not self._is_in_new_folder(path, found, now)
         self._found, self._defaults_settle = found, {}
         return found != before
 
@@ -177,6 +187,7 @@ class Inbox:
                 found.candidates[path] = self._candidate(path, status, now)
             elif stat.S_ISDIR(status.st_mode):
                 if depth > 1:
+                    found.folders[path] = self._found.folders.get(path, now)
                     self._walk(path, depth - 1, found, now)
             else:
                 self._note_stray(path, found)
@@ -204,6 +215,11 @@ class Inbox:
         found.temporaries[path] = _still(
             self._found.temporaries.get(path), status, now, tool=finished[1]
         )
+
+    def _is_in_new_folder(self, path: str, found: _Found, now: float) -> bool:
+        """Tell whether a folder is still being delivered: its defaults may come after the files."""
+        first_seen = found.folders.get(path.rpartition("/")[0], -math.inf)
+        return now < first_seen + self.settle_seconds
 
     def _note_stray(self, path: str, found: _Found) -> None:
         """Note a copy of a prompt file that its tool has given an ending of its own."""
@@ -313,6 +329,8 @@ class Inbox:
                 return max(EMPTY_SECONDS, self.settle_seconds)
             if candidate.is_interrupted:
                 return max(UNFINISHED_SECONDS, self.settle_seconds)
+        if candidate.is_renamed:
+            return min(self.renamed_settle_seconds, self.settle_seconds)
         return self.settle_seconds
 
     def _temporary_left(self, temporary: _Still) -> float:
@@ -423,8 +441,15 @@ def read_plain(path: Path, max_bytes: int) -> bytes:
         os.close(fd)
 
 
+def _below(folder: Path, path: str | bytes) -> str:
+    return os.fsdecode(path).removeprefix(f"{folder}/")
+
+
 class Watch:
     """Calls back when something happens in a folder, if the file system says so.
+
+    `renamed` are the files of which the last that was heard is that they came to their name by a
+    rename, by their path in the folder.
 
     Raises:
         OSError: the folder can't be watched.
@@ -433,16 +458,28 @@ class Watch:
     def __init__(self, folder: Path, wake: Callable[[], None]) -> None:
         # Here, and not above, because commands that only look at the inbox should start at once.
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
-        from watchdog.observers import Observer
+        from watchdog.observers.inotify import InotifyObserver
+
+        renamed = self.renamed = set[str]()
 
         class Waker(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
-                if event.event_type not in ("opened", "closed_no_write"):  # our own reading
-                    wake()
+                if event.event_type in ("opened", "closed_no_write"):  # our own reading
+                    return
+                if event.event_type != "attrib" and not event.is_directory:
+                    self._note(event)
+                wake()
+
+            def _note(self, event: FileSystemEvent) -> None:
+                """Note who renamed, and who wrote or made it anew; a folder's files are neither."""
+                renamed.discard(_below(folder, event.src_path))
+                if event.event_type == "moved" and event.dest_path and not event.is_synthetic:
+                    renamed.add(_below(folder, event.dest_path))
 
         # It warns of each thread that it ends; the scan notices a watch that died.
         logging.getLogger("watchdog").setLevel(logging.CRITICAL)
-        self._observer = Observer()
+        # Full events tell a file that came from outside by a rename from one that was made here.
+        self._observer = InotifyObserver(generate_full_events=True)
         self._observer.schedule(Waker(), str(folder), recursive=True)
         self._observer.start()
 

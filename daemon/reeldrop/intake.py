@@ -136,7 +136,8 @@ class Intake:
             self._woken = False
             self._next_scan = now + self._pause(now)
             try:
-                if self._inbox.scan(now) or not self.scanned:
+                renamed = self._watch.renamed if self._watch is not None else ()
+                if self._inbox.scan(now, renamed) or not self.scanned:
                     self._quiet_since = now
                     self._next_scan = now + self._scan_seconds
                 self.scanned = True

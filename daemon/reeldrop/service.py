@@ -216,6 +216,7 @@ class Service:
             patient=not self._drain,
             beside=self._config.spool,
             ignored=Ignored(self._config.ignore),
+            renamed_settle_seconds=self._config.renamed_settle_seconds,
         )
 
     def _make_intake(self) -> Intake:

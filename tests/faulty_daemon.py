@@ -3,7 +3,9 @@
 A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back. With
 `--read-only-inbox` as the first argument, no text file can be moved; with `--clock=FILE` the wall
 clock is off by as many days as the file says; with `--hang-loading=PATH` the model of that folder
-is never loaded; with `--hang-encoding` no video is ever encoded, and two jobs may be open.
+is never loaded; with `--hang-encoding` no video is ever encoded, and two jobs may be open; with
+`--hang-once=FILE` the main thread hangs at the first step for a prompt file, unless the file is
+there, which it makes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 import diffusers
 import torch
-from reeldrop import cli, encoder, feeding, results, service, spool
+from reeldrop import cli, encoder, feeding, results, service, spool, workbench
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 
@@ -86,6 +88,18 @@ def _hang_encoding() -> None:
     feeding.MAX_OPEN_JOBS = 2
 
 
+def _hang_once(sign: Path) -> None:
+    step_done = workbench.Workbench.step_done
+
+    def hanging(bench: workbench.Workbench, step: int) -> None:
+        if bench.warm_up is None and not sign.exists():
+            sign.touch()
+            threading.Event().wait()
+        step_done(bench, step)
+
+    workbench.Workbench.step_done = hanging  # type: ignore[method-assign]
+
+
 # Here all texts come by, whether the pipeline encodes them itself or they are kept for it.
 PIPELINE.encode_prompt = _breaking(PIPELINE.encode_prompt)
 
@@ -98,6 +112,8 @@ if __name__ == "__main__":
     elif sys.argv[1] == "--hang-encoding":
         del sys.argv[1]
         _hang_encoding()
+    elif sys.argv[1].startswith("--hang-once="):
+        _hang_once(Path(sys.argv.pop(1).removeprefix("--hang-once=")))
     elif sys.argv[1].startswith("--clock="):
         _jump(Path(sys.argv.pop(1).removeprefix("--clock=")))
     cli.main()

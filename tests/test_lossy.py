@@ -225,8 +225,9 @@ def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(site: Site) -> No
     assert Lossy(deep_cache=2) == profiles.source("tiny", settings).lossy
     trials = list(Tuner(*profiles.to_tune("tiny", settings), 1).trials())
     (asked,) = (trial for trial in trials if trial.what == "deep cache")
-    assert asked.taken
-    assert asked.why.startswith("taken: the profile asks for it")  # and it may be slower, by chance
+    lossless = [t.seconds for t in trials[: trials.index(asked)] if t.taken and t.seconds]
+    slower = "" if asked.seconds < min(lossless) else ", though it is slower than without"
+    assert (True, f"taken: the profile asks for it{slower}") == (asked.taken, asked.why)
     assert asked.psnr_db is not None
     assert f"{asked.psnr_db:.0f} dB, SSIM {asked.ssim:.4f}, " in asked.verdict
     assert asked.ssim < 1

@@ -182,18 +182,21 @@ def test_stop_and_kill_in_the_middle_of_a_render(service: Service) -> None:
 
 
 def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
-    """A process that can't even look after itself is ended and started again, and tells how."""
-    service.drop_in("quick", "[Service]\nWatchdogSec=5s\n")
-    service.drop("long.yaml", long_render())
+    """A process that can't even look after itself is ended and started again, and tells how.
+
+    Its other threads have nothing to do by then: where they run on, what they leave may be cut off.
+    """
+    faulty = FAULTY.replace(".py run", f".py --hang-once={service.folder}/hung run")
+    service.drop_in("quick", f"{faulty}WatchdogSec=5s\n")
+    service.drop("long.yaml", long_render(steps=10))
     service.systemctl("start")
-    service.await_step()
-    service.machine.run("kill", "-STOP", service.show("MainPID"))
     service.await_state("NRestarts", "1")
     assert_completed_once(service)
     (ended,) = service.events("previous_process_ended")
     assert "Aborted" == ended["REASON"]
-    # Threads that go on while their stacks are written may cut them short: any of them will do.
-    assert re.search(r"reeldrop/\w+\.py.*, line \d+ in ", ended["MESSAGE"]), ended["MESSAGE"]
+    told = ended["MESSAGE"]
+    assert re.search(r"service\.py.* in _work", told), f"where the main thread was: {told}"
+    assert re.search(r"faulty_daemon\.py.* in hanging", told), told
 
 
 def test_a_hung_render_is_ended_before_the_watchdog(service: Service) -> None:

@@ -24,7 +24,10 @@ OWNERS = {
         "unet3d",
         "decoding",
         "texts",
+        "shapes",
         "compiled",
+        "graphs",
+        "forms",
         "mixed_precision",
         "lossy",
     },
@@ -47,10 +50,22 @@ STAGES = {
     "writers": set(),
     "spool": set(),
     "pipeline": {"fast", "lossy"},
-    "fast": {"compiled", "decoding", "lossy", "mixed_precision", "texts", "unet3d"},
+    "fast": {
+        "compiled",
+        "decoding",
+        "forms",
+        "graphs",
+        "lossy",
+        "mixed_precision",
+        "texts",
+        "unet3d",
+    },
+    "forms": {"compiled", "graphs", "shapes", "unet3d"},
+    "shapes": {"unet3d"},
+    "graphs": {"shapes"},
     "lossy": set(),
     "likeness": set(),
-    "compiled": {"unet3d"},
+    "compiled": {"shapes", "unet3d"},
     "mixed_precision": {"unet3d"},
     "decoding": set(),
     "texts": set(),
@@ -172,10 +187,10 @@ def broad_handlers(module: str) -> list[int]:
     ]
 
 
-def test_every_error_is_caught_in_four_places_only() -> None:
-    """Around one job, one batch and its texts in the renderer, one shape for the compiler."""
+def test_every_error_is_caught_in_five_places_only() -> None:
+    """Around one job, one batch and its texts in the renderer, one shape that is to be faster."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
-    assert {"compiled": 1, "intake": 1, "renderer": 2} == found
+    assert {"compiled": 1, "graphs": 1, "intake": 1, "renderer": 2} == found
 
 
 def test_whoever_catches_everything_lets_it_go_on() -> None:

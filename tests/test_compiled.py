@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import json
 import os
 import subprocess
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ import pytest
 import torch
 from conftest import Daemon, Site
 from fakes import save_tiny_pipeline, save_tiny_wan
-from reeldrop import compiled, pipeline, renderer
+from reeldrop import compiled, fast, pipeline, renderer
 from reeldrop.fast import FastPath, Options
+from reeldrop.forms import Forms
 from reeldrop.job import Prompt, Scalar
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 from reeldrop.unet3d import Call
@@ -59,9 +63,11 @@ def prompt(text: str = "a horse", **changed: Scalar) -> Prompt:
     return Prompt(1, text, "m", tuple({**SETTINGS, **changed}.items()), 1, 8, ("mp4",))
 
 
-def load(folder: Path, *, compile: bool = True) -> LoadedPipeline:
-    """Load a pipeline with or without the compiler, all in float32, where rounding is not seen."""
-    speed: dict[str, bool | str] = {"compile": compile, "mixed_precision": False}
+def load(folder: Path, way: str = "compile") -> LoadedPipeline:
+    """Load a pipeline that is compiled so or, where the way is empty, not at all; all of it in
+    float32, where rounding is not seen.
+    """
+    speed: dict[str, bool | str] = {"mixed_precision": False, **({way: True} if way else {})}
     return pipeline.load(ModelSource("m", str(folder), speed=speed))
 
 
@@ -88,40 +94,67 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 
 
 @pytest.mark.parametrize(
-    ("save", "calls_a_step"),
-    [(save_tiny_pipeline, 1), (save_tiny_wan, 2)],
-    ids=["unet3d", "wan"],
+    ("save", "way", "calls_a_step"),
+    [
+        (save_tiny_pipeline, "compile", 1),
+        (save_tiny_pipeline, "compile_blocks", 25),
+        (save_tiny_wan, "compile", 2),
+        (functools.partial(save_tiny_wan, layers=3), "compile_blocks", 6),
+    ],
+    ids=["unet3d", "blocks of unet3d", "wan", "blocks of wan"],
 )
 def test_a_shape_is_compiled_after_its_first_render(
-    save: Callable[[Path], Path], calls_a_step: int, tmp_path: Path
+    save: Callable[[Path], Path], way: str, calls_a_step: int, tmp_path: Path
 ) -> None:
     """The first render does not wait; later ones of the shape use it, those of others do not. The
     frames are the same.
     """
-    loaded = load(save(tmp_path / "model"))
+    loaded = load(save(tmp_path / "model"), way)
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
-    assert "compile" not in loaded.fast_path.used
+    assert way not in loaded.fast_path.used
     loaded.fast_path.wait_for_compiler()
     assert STEPS * calls_a_step == compiled_calls(loaded, prompt("a bird"))
-    assert "compile" in loaded.fast_path.used
-    plain = load(tmp_path / "model", compile=False)
+    assert way in loaded.fast_path.used
+    plain = load(tmp_path / "model", "")
     for one in (prompt(), prompt("a bird", negative_prompt="a cow")):
         difference = render(plain, one).astype(int) - render(loaded, one)
         assert abs(difference).max() <= 1
-    loaded.fast_path.stop_compiling()
+    loaded.fast_path.let_go_of_forms()
     assert 0 == compiled_calls(loaded, prompt())
     assert np.array_equal(render(plain, other), render(loaded, other))
 
 
-@pytest.mark.parametrize(("stays", "inapplicable"), [(True, []), (False, ["compile"])])
+@pytest.mark.parametrize("way", ["compile", "compile_blocks"])
+@pytest.mark.parametrize("stays", [True, False])
 def test_weights_that_come_and_go_are_not_compiled(
-    stays: bool, inapplicable: list[str], wan_pipeline: Path
+    stays: bool, way: str, wan_pipeline: Path
 ) -> None:
     """What is compiled would look for them where they were."""
-    pipe = load(wan_pipeline, compile=False).pipe
-    path = FastPath(pipe, Options(compile=True), "cpu", stays=stays)
-    assert (stays, inapplicable) == (path.options.compile, path.inapplicable)
+    pipe = load(wan_pipeline, "").pipe
+    path = FastPath(pipe, Options(**{way: True}), "cpu", stays=stays)
+    inapplicable = [] if stays else [way]
+    assert (stays, inapplicable) == (getattr(path.options, way), path.inapplicable)
+
+
+def test_blocks_are_alike_and_none_is_inside_another(
+    tiny_pipeline: Path, wan_pipeline: Path
+) -> None:
+    """What a model has of them it names itself; of a UNet3D they are known here."""
+    unet, transformer = load(tiny_pipeline, "").pipe.unet, load(wan_pipeline, "").pipe.transformer
+    kinds = Counter(type(block).__name__ for block in compiled.blocks(unet))
+    assert (8, 8) == (kinds["ResnetBlock2D"], kinds["TemporalConvLayer"])
+    assert 4 == kinds["ChannelsLastTransformer2D"] == kinds["ChannelsLastTransformerTemporal"] - 1
+    assert kinds.total() == 25
+    assert [*transformer.blocks] == compiled.blocks(transformer)
+    assert [] == compiled.blocks(Denoiser())
+
+
+def test_who_wants_blocks_need_not_say_that_the_whole_is_not_wanted() -> None:
+    """It is one or the other, whatever is the default."""
+    for given in ({"compile_blocks": True}, {"compile_blocks": True, "compile": False}):
+        options = fast.resolve(given, "cuda")
+        assert (False, True) == (options.compile, options.compile_blocks)
 
 
 def test_the_next_process_finds_what_was_compiled(wan_pipeline: Path, cache: Path) -> None:
@@ -156,7 +189,7 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
     render(loaded, prompt())
     loaded.fast_path.wait_for_compiler()
     weights = weakref.ref(next(loaded.pipe.transformer.parameters()))
-    loaded.fast_path.stop_compiling()
+    loaded.fast_path.let_go_of_forms()
     del loaded
     gc.collect()
     assert weights() is None
@@ -187,6 +220,42 @@ def test_the_weights_go_at_once_when_another_model_comes(
     assert not loaded.fast_path.is_compiling
 
 
+DISCARDING = """
+import logging, sys
+from pathlib import Path
+import test_compiled as t
+from reeldrop import log
+from reeldrop.compiled import Compiled
+log.configure(sys.stdout, for_people=False)
+loaded, copy = t.load(Path(sys.argv[1])), Compiled._copy
+def copy_and_discard(self, call):
+    made = copy(self, call)
+    loaded.fast_path.discard()
+    return made
+Compiled._copy = copy_and_discard
+t.render(loaded, t.prompt())
+loaded.fast_path.wait_for_compiler()
+logging.getLogger("torch._dynamo").warning("news of the compiler")
+"""
+
+
+def test_what_torch_says_is_in_the_log_but_not_that_a_model_went_under_the_compiler(
+    wan_pipeline: Path, cache: Path
+) -> None:
+    """By its own handlers it would write to stderr, and call that an error."""
+    done = subprocess.run(
+        [sys.executable, "-c", DISCARDING, str(wan_pipeline)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), compiled.CACHE: str(cache)},
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    told = [(event["event"], event.get("message")) for event in events]
+    assert "" == done.stderr
+    assert [("compiling", None), ("library_message", "news of the compiler")] == told
+
+
 class Denoiser(nn.Module):
     """A denoiser with all kinds of arguments that there are."""
 
@@ -207,10 +276,18 @@ class Denoiser(nn.Module):
         return (sample * cos + sample * sin) * self.weight * factor
 
 
+def stand_before_a_denoiser(
+    call: Call | None = None, *, heeds_call: bool = False
+) -> tuple[Denoiser, Forms]:
+    """Return a denoiser, and what has it compiled."""
+    denoiser, call = Denoiser(), call or Call()
+    compiler = compiled.Compiled(denoiser, call)
+    return denoiser, Forms(denoiser, call, heeds_call=heeds_call, compiled=compiler)
+
+
 def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
     """So it is with several pipelines; other numbers are another shape."""
-    denoiser = Denoiser()
-    compiler = compiled.Compiled(denoiser, Call(), heeds_call=False)
+    denoiser, forms = stand_before_a_denoiser()
     sample, rotary = torch.rand(2, 3), (torch.rand(3), torch.rand(3))
     calls: list[dict[str, object]] = [
         {"num_frames": 2},
@@ -219,16 +296,17 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
     ]
     with torch.inference_mode():
         expected = [denoiser(sample, **arguments) for arguments in calls]
-        assert not compiler.was_used
-        compiler.begin()
-        compiler.wait()
+        assert not forms.used
+        forms.end()
+        assert forms.compiled is not None
+        forms.compiled.wait()
         for arguments, plain in zip(calls, expected, strict=True):
-            compiler.was_used = False
+            forms.used.clear()
             assert torch.allclose(plain, denoiser(sample, **arguments))
-            assert compiler.was_used
-        compiler.was_used = False
+            assert {"compiled"} == forms.used
+        forms.used.clear()
         denoiser(sample, num_frames=4)
-    assert not compiler.was_used
+    assert not forms.used
 
 
 @pytest.mark.parametrize(
@@ -242,16 +320,16 @@ def test_what_is_never_the_same_again_is_not_compiled(
     calls: list[dict[str, Any]], reason: str
 ) -> None:
     """It would be in vain; the log says so, once."""
-    denoiser = Denoiser()
-    compiler = compiled.Compiled(denoiser, Call(), heeds_call=False)
+    denoiser, forms = stand_before_a_denoiser()
     with capture_logs() as events:
         for _ in range(2):
             for arguments in calls:
                 denoiser(torch.rand(2, 3), **arguments)
-            compiler.begin()
-    assert not compiler.is_busy
+            forms.end()
+    assert forms.compiled is not None
+    assert not forms.compiled.is_busy
     (event,) = events
-    assert "not_compiled" == event["event"]
+    assert "denoiser_left_as_it_is" == event["event"]
     assert event["reason"].startswith(reason)
 
 
@@ -259,12 +337,13 @@ def test_guidance_counts_only_where_the_parts_heed_it() -> None:
     """Else the same would be compiled twice."""
     for heeds_call, threads in ((True, 2), (False, 1)):
         call = Call()
-        compiler = compiled.Compiled(denoiser := Denoiser(), call, heeds_call=heeds_call)
+        denoiser, forms = stand_before_a_denoiser(call, heeds_call=heeds_call)
         for call.is_guided in (True, False):
             denoiser(torch.rand(2, 3), num_frames=1)
-        compiler.stop()
-        compiler.begin()
-        assert threads == len(compiler._begun)
+        forms.stop()
+        forms.end()
+        assert forms.compiled is not None
+        assert threads == len(forms.compiled._begun)
 
 
 def test_what_is_compiled_is_kept_where_caches_are(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-WAYS = [field.name for field in dataclasses.fields(Options) if field.name != "compile"]
-"""What is compiled has tests of its own."""
+WAYS = [name for name in fast.SWITCHES if name not in fast.FORMS]
+"""What is compiled, and what is recorded, have tests of their own."""
 
 OFF: dict[str, bool | str] = dict.fromkeys(WAYS, False)
 ON: dict[str, bool | str] = dict.fromkeys(WAYS, True)

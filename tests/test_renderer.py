@@ -497,6 +497,25 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     assert [4] == device.asked
 
 
+def test_recordings_go_before_a_render_is_made_smaller(
+    answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They keep memory, and are there for speed only; nothing is learned of such a shortage."""
+    device = on_device(2)
+    recorded = [True]
+
+    def drop(_path: FastPath) -> bool:
+        device.samples = 4
+        return bool(recorded) and recorded.pop()
+
+    monkeypatch.setattr(FastPath, "drop_graphs", drop)
+    for _ in range(2):
+        end = answers.render(*FOUR)
+        assert isinstance(end, BatchRendered)
+        assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
+    assert ([4], []) == (device.asked, recorded)
+
+
 def test_a_render_that_never_fits_fails_with_what_it_needed(
     answers: Answers, on_device: Callable[[int], Device]
 ) -> None:

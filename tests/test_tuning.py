@@ -5,18 +5,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import Site
-from reeldrop import config, fast, pipeline, profiles, tuned, tuning
+from cpu_recorder import CpuRecorder
+from fakes import save_tiny_wan
+from reeldrop import compiled, config, fast, graphs, pipeline, profiles, tuned, tuning
 from reeldrop.jobs import BatchLimit
 from reeldrop.spool import Spool
 from reeldrop.tuned import Finding
 from reeldrop.tuning import Tuner
 
 WAYS = fast.worth_a_try("cpu")
+ONLY_ON_GPUS = ("compile_blocks", "cuda_graphs")
+WAN = """\
+model: wan
+models:
+  wan:
+    path: {folder}
+    speed: {{mixed_precision: false}}
+    max_batch_size: 1
+    defaults: {{num_inference_steps: 2, num_frames: 5, height: 32, width: 32}}
+"""
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,13 @@ def test_what_is_faster_and_shows_the_same_is_taken(seconds: float, near: float,
     assert (None if math.isinf(near) else near) == trial.psnr_db
 
 
+@pytest.mark.parametrize(("seconds", "is_taken"), [(0.81, True), (0.82, False), (0.7, True)])
+def test_what_is_compiled_sooner_need_not_be_faster(seconds: float, is_taken: bool) -> None:
+    """Only not slower than can be told from a measurement."""
+    trial = tuning.judged("a way", seconds, 60.0, 1.0, 0.8, least_gain=1 / tuning.LEAST_GAIN)
+    assert is_taken == trial.taken
+
+
 @pytest.fixture
 def tuner(site: Site) -> Tuner:
     """A tuner for the tiny pipeline, which times everything once."""
@@ -54,6 +74,34 @@ def test_each_way_is_tried(tuner: Tuner) -> None:
     taken = {trial.what.replace(" ", "_") for trial in trials if trial.taken}
     if "all_of_them" not in taken:
         assert {name for name in WAYS if tuner.speed[name]} == taken & {*WAYS}
+
+
+@pytest.mark.filterwarnings("default")  # the compiler has some
+def test_the_ways_of_a_gpu_are_tried(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real compiler, and a recorder for the CPU: first as a whole, then by blocks, then
+    recorded. What is kept is one of the two, and what was compiled says how long that took.
+    """
+    monkeypatch.setattr(fast, "worth_a_try", lambda _device: ("compile", *ONLY_ON_GPUS))
+    recorder = CpuRecorder()
+    monkeypatch.setattr(graphs, "recorder", lambda _device: recorder)
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
+    folder = save_tiny_wan(tmp_path / "wan", layers=2)
+    config_file = site.folder / "config.yaml"
+    config_file.write_text(WAN.format(folder=folder))
+    tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
+    trials = {trial.what: trial for trial in tuner.trials()}
+    for what in ("compile", "compile blocks", "cuda graphs"):
+        assert trials[what].seconds is not None, trials[what].why
+        assert (trials[what].psnr_db or math.inf) > 40
+    for what in ("compile", "compile blocks"):
+        seconds = trials[what].compiler_seconds
+        assert seconds > 0
+        assert f", compiled in {seconds:.0f} s" in trials[what].verdict
+    assert recorder.replayed
+    assert not (tuner.speed["compile"] and tuner.speed["compile_blocks"])
+    assert trials["cuda graphs"].taken <= bool(tuner.speed["cuda_graphs"])
 
 
 def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:

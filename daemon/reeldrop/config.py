@@ -106,6 +106,8 @@ class Speed(BaseModel):
     mixed_precision: _Switch = "auto"
     cached_texts: _Switch = "auto"
     compile: _Switch = "auto"
+    compile_blocks: _Switch = "auto"
+    cuda_graphs: _Switch = "auto"
 
 
 class Lossy(BaseModel):

@@ -15,8 +15,10 @@ import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
 
-from reeldrop import decoding, lossy, mixed_precision, texts, unet3d
-from reeldrop.compiled import Compiled
+from reeldrop import decoding, graphs, lossy, mixed_precision, texts, unet3d
+from reeldrop.compiled import Compiled, blocks
+from reeldrop.forms import Forms
+from reeldrop.graphs import Graphs
 from reeldrop.lossy import Lossy
 
 
@@ -32,12 +34,15 @@ class Options:
     mixed_precision: bool = False
     cached_texts: bool = False
     compile: bool = False
+    compile_blocks: bool = False
+    cuda_graphs: bool = False
 
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Options))
 """Their names, in the order in which they are worth a try."""
 
-PLAIN = Options()
+FORMS = {"compile": "compiled", "compile_blocks": "compiled", "cuda_graphs": "recorded"}
+"""The ways that make another form of the denoiser, and which (see `Forms`)."""
 
 _ALL = Options(
     channels_last=True,
@@ -53,14 +58,21 @@ _DEFAULTS = {
     "cpu": dataclasses.replace(_ALL, mixed_precision=mixed_precision.is_native(), compile=False),
     "cuda": dataclasses.replace(_ALL, mixed_precision=False),
 }
+_ONLY_IF_MEASURED = {"cpu": (), "cuda": ("compile_blocks", "cuda_graphs")}
+"""Ways that pay with some models and cost with others."""
 
 
-def worth_a_try(device: str) -> tuple[str, ...]:
-    """Return the ways that pay on some devices of a kind, cpu or cuda; others pay on none.
+def defaults(device: str) -> tuple[str, ...]:
+    """Return the ways that are taken on a kind of device, cpu or cuda, if nobody says anything.
 
     On CPUs the compiler took minutes, and nothing was faster for it. A GPU has all in 16 bits.
     """
     return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
+
+
+def worth_a_try(device: str) -> tuple[str, ...]:
+    """Return the ways that pay on some devices of a kind; others pay on none."""
+    return (*defaults(device), *_ONLY_IF_MEASURED[device])
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
@@ -69,6 +81,8 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
     `switches` has values by the names of `Options`. `device` is a kind, cpu or cuda.
     """
     given: dict[str, Any] = dict(switches)
+    if given.get("compile_blocks"):
+        given.setdefault("compile", False)  # nobody has to say that it is one or the other
     return dataclasses.replace(_DEFAULTS[device], **given)
 
 
@@ -95,11 +109,12 @@ class FastPath:
         taken = {
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
         }
-        self._compiled: Compiled | None = None
-        if wanted.compile and stays and not self.lossy:
+        self._forms: Forms | None = None
+        taken |= dict.fromkeys(FORMS, False)
+        if stays and not self.lossy:
             heeds_call = taken["text_once"] or taken["guidance_once"]
-            self._compiled = _compiled(pipe, self._call, heeds_call=heeds_call)
-        taken["compile"] = self._compiled is not None
+            self._forms, forms = _forms(pipe, self._call, wanted, device, heeds_call=heeds_call)
+            taken |= forms
         self.options = Options(**taken)
         self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
         self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
@@ -114,40 +129,71 @@ class FastPath:
     @property
     def used(self) -> list[str]:
         """The names of the ways that the last render went."""
-        is_compiled = self._compiled is not None and self._compiled.was_used
-        return [name for name in self.taken if name != "compile" or is_compiled]
+        used = self._forms.used if self._forms is not None else set()
+        unused = {name for name, form in FORMS.items() if form not in used}
+        return [name for name in self.taken if name not in unused]
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Say what the pipeline is about to be called with."""
-        if self._compiled is not None:
-            self._compiled.was_used = False
+        if self._forms is not None:
+            self._forms.used.clear()
         # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
 
     def end(self) -> None:
-        """Say that a render is done: what it was like is compiled for the next one like it."""
-        if self._compiled is not None:
-            self._compiled.begin()
+        """Say that a render is done: what it was like is made faster for the next one like it."""
+        if self._forms is not None:
+            self._forms.end()
+
+    @property
+    def gets_faster(self) -> bool:
+        """Tell whether what has been rendered once is rendered faster the next time."""
+        return self._forms is not None
 
     @property
     def is_compiling(self) -> bool:
         """Tell whether the compiler is at work, which takes memory, too."""
         return self._compiled is not None and self._compiled.is_busy
 
+    @property
+    def compiler_seconds(self) -> float:
+        """So long the compiler has been at work."""
+        return self._compiled.seconds if self._compiled is not None else 0.0
+
     def wait_for_compiler(self, seconds: float | None = None) -> None:
         """Wait until renders are as fast as they will be, or for so long."""
         if self._compiled is not None:
             self._compiled.wait(seconds)
 
-    def stop_compiling(self) -> None:
+    @property
+    def graph_bytes(self) -> int:
+        """How much of the device's memory is kept for what was recorded."""
+        return self._graphs.taken_bytes if self._graphs is not None else 0
+
+    def drop_graphs(self) -> bool:
+        """Do without what was recorded from now on; tell whether that gives any memory back."""
+        if self._graphs is None or not self._graphs.taken_bytes:
+            return False
+        self._graphs.drop()
+        return True
+
+    def let_go_of_forms(self) -> None:
         """Say that the weights will not stay where they are."""
-        if self._compiled is not None:
-            self._compiled.stop()
+        if self._forms is not None:
+            self._forms.stop()
 
     def discard(self) -> None:
         """Say that the pipeline is not needed any more."""
-        if self._compiled is not None:
-            self._compiled.discard()
+        if self._forms is not None:
+            self._forms.discard()
+
+    @property
+    def _compiled(self) -> Compiled | None:
+        return self._forms.compiled if self._forms is not None else None
+
+    @property
+    def _graphs(self) -> Graphs | None:
+        return self._forms.graphs if self._forms is not None else None
 
 
 def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
@@ -192,11 +238,36 @@ def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
     return any(found)
 
 
-def _compiled(pipe: Any, call: unet3d.Call, *, heeds_call: bool) -> Compiled | None:
-    """Return what compiles the denoiser, if the pipeline has one and only one."""
+def _forms(
+    pipe: Any, call: unet3d.Call, wanted: Options, device: str, *, heeds_call: bool
+) -> tuple[Forms | None, dict[str, bool]]:
+    """Return what takes the calls of the denoiser, and which of the ways that is.
+
+    There is none where a pipeline has several denoisers.
+    """
     names = ("unet", "transformer", "transformer_2")
     parts = [part for name in names if isinstance(part := getattr(pipe, name, None), nn.Module)]
-    return Compiled(parts[0], call, heeds_call=heeds_call) if len(parts) == 1 else None
+    if len(parts) != 1:
+        return None, dict.fromkeys(FORMS, False)
+    (denoiser,) = parts
+    by_blocks = wanted.compile_blocks and bool(blocks(denoiser))
+    as_a_whole = wanted.compile and not wanted.compile_blocks
+    recorder = graphs.recorder(device) if wanted.cuda_graphs else None
+    taken = {
+        "compile": as_a_whole,
+        "compile_blocks": by_blocks,
+        "cuda_graphs": recorder is not None,
+    }
+    if not any(taken.values()):
+        return None, taken
+    forms = Forms(
+        denoiser,
+        call,
+        heeds_call=heeds_call,
+        compiled=Compiled(denoiser, call, by_blocks=by_blocks) if as_a_whole or by_blocks else None,
+        graphs=Graphs(recorder) if recorder is not None else None,
+    )
+    return forms, taken
 
 
 def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:

@@ -138,7 +138,7 @@ def load(source: ModelSource) -> LoadedPipeline:
 
 def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
     """Move a pipeline to where it takes less of the GPU's memory; see `ModelSource`."""
-    loaded.fast_path.stop_compiling()
+    loaded.fast_path.let_go_of_forms()
     device = _place(loaded.pipe, placement)
     return dataclasses.replace(loaded, device=device, placement=placement)
 
@@ -149,8 +149,20 @@ def _be_quiet() -> None:
         library.disable_progress_bar()
         library.disable_default_handler()
         library.enable_propagation()
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "torch":
+            _leave_to_the_log(logging.getLogger(name))
     # The renderer reports prompts that are too long, with the text that is ignored.
     logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+    # What fails in there is raised as well, and reported by those who know what it means.
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
+
+
+def _leave_to_the_log(logger: logging.Logger) -> None:
+    """Take away what writes to stderr, which torch gives to each of its loggers."""
+    if any(type(handler) is logging.StreamHandler for handler in logger.handlers):
+        logger.handlers.clear()
+        logger.propagate = True
 
 
 def _dtype(name: str) -> torch.dtype:

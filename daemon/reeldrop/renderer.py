@@ -206,9 +206,13 @@ class InProcessRenderer:
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
     ) -> tuple[Frames, ...] | None:
         """Return the frames of a part of a batch, which comes after so many prompts of it; None
-        where memory ran out, and the compiler is not to blame for it.
+        where memory ran out, and neither the compiler nor what was recorded is to blame for it.
         """
         frames = self._try_once(loaded, batch, before, part, fit)
+        if frames is None and loaded.fast_path.drop_graphs():
+            _log.warning("recordings_dropped", reason=self._shortage)
+            empty_cache()
+            frames = self._try_once(loaded, batch, before, part, fit)
         if frames is None and loaded.fast_path.is_compiling:
             empty_cache()
             loaded.fast_path.wait_for_compiler(COMPILER_SECONDS)
@@ -271,7 +275,7 @@ def _rendered(
             dtype=loaded.dtype,
             versions=pipeline.versions(),
             seconds=seconds,
-            peak_memory_mib=_peak_memory_mib(),
+            peak_memory_mib=_peak_memory_mib(loaded),
             batch_size=len(prompts),
             ignored_text=_ignored_text(loaded, prompt.prompt),
             speed=tuple(loaded.fast_path.used),
@@ -419,16 +423,17 @@ def _reset_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _peak_memory_mib() -> int:
+def _peak_memory_mib(loaded: LoadedPipeline) -> int:
     if pipeline.cuda_is_available():
-        return torch.cuda.max_memory_allocated() >> 20
+        return torch.cuda.max_memory_allocated() + loaded.fast_path.graph_bytes >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     """Return for how many prompts there is room at once, by what so many like them have taken.
 
-    On a CPU the most that the process has ever taken counts as theirs, weights and all.
+    On a CPU the most that the process has ever taken counts as theirs, weights and all. What was
+    recorded keeps its memory, and a render by it takes no other.
     """
     if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -437,8 +442,10 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     if loaded.placement == "model_offload":  # it was on the device then, and is not any more
         resident += pipeline.denoiser_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
-    room = free + torch.cuda.memory_reserved() - resident
-    return memory.how_many_fit(room, (peak - resident) / rendered)
+    kept = loaded.fast_path.graph_bytes
+    room = free + torch.cuda.memory_reserved() - resident - kept
+    fit = memory.how_many_fit(room, (peak - resident + kept) / rendered)
+    return max(fit, rendered) if kept else fit
 
 
 def empty_cache() -> None:

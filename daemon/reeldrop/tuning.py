@@ -23,6 +23,7 @@ from reeldrop.lossy import NOTHING, Lossy
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 
 if TYPE_CHECKING:
+    from reeldrop.fast import FastPath
     from reeldrop.job import Frames
 
 LEAST_PSNR_DB = 40.0
@@ -30,6 +31,9 @@ LEAST_PSNR_DB = 40.0
 
 LEAST_GAIN = 1.02
 """What is not faster by this factor is not worth a way of its own."""
+
+LEAST_SOONER_SECONDS = 10.0
+"""What is compiled sooner by so much may be slower by LEAST_GAIN."""
 
 NOT_HERE = "the model has no parts for it, or does not stay on the device"
 
@@ -44,7 +48,8 @@ class Trial:
     `seconds` is for one video, the least of all rounds; `gain` how many times faster that is than
     the plain pipeline, and `psnr_db` and `ssim` how near its frames are, the first None where they
     are equal. `why` is the reason for which it is not `taken`, or is although it shows something
-    else; it has no measurements where it fails.
+    else; it has no measurements where it fails. Compiling took `compiler_seconds`, less where an
+    earlier trial has left something of it.
     """
 
     what: str
@@ -54,6 +59,7 @@ class Trial:
     gain: float | None = None
     psnr_db: float | None = None
     ssim: float | None = None
+    compiler_seconds: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -62,7 +68,7 @@ class Trial:
             return self.why
         measured = f"{self.seconds:.3g} s a video, {self.gain:.2f} times as fast as plain"
         near = "" if self.psnr_db is None else f"{self.psnr_db:.0f} dB, SSIM {self.ssim or 0:.4f}, "
-        return f"{measured}, {near}{self.why or 'taken'}"
+        return f"{measured}, {near}{self._how}"
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -71,8 +77,12 @@ class Trial:
             return (self.what, "", "", "", "", self.why)
         near = "equal" if self.psnr_db is None else f"{self.psnr_db:.0f} dB"
         like = "" if self.ssim is None else f"{self.ssim:.4f}"
-        how = self.why or "taken"
-        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, like, how)
+        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, like, self._how)
+
+    @property
+    def _how(self) -> str:
+        compiled = f", compiled in {self.compiler_seconds:.0f} s" if self.compiler_seconds else ""
+        return f"{self.why or 'taken'}{compiled}"
 
 
 @dataclass(slots=True)
@@ -87,6 +97,7 @@ class Tuner:
     _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
     _seconds: float = 0.0
+    _whole_compiler_seconds: float = 0.0
 
     def trials(self) -> Iterator[Trial]:
         """Yield each trial when it is done; afterwards `speed` and `batch_size` are the fastest.
@@ -96,17 +107,18 @@ class Tuner:
             RenderError: not even the plain pipeline renders the sample.
         """
         is_cpu = self.source.placement == "cpu" or not pipeline.cuda_is_available()
-        ways = fast.worth_a_try("cpu" if is_cpu else "cuda")
+        device = "cpu" if is_cpu else "cuda"
         plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
         self.speed = plain
         yield self._try_plain()
         slower = 0
-        for name in ways:
+        for name in fast.worth_a_try(device):
             trial = self._try_speed(name.replace("_", " "), {**self.speed, name: True})
             slower += trial.seconds is not None and not trial.taken
             yield trial
         if slower:  # some may only pay together
-            yield self._try_speed("all of them", {**plain, **dict.fromkeys(ways, True)})
+            together = dict.fromkeys(fast.defaults(device), True)
+            yield self._try_speed("all of them", {**self.speed, **together})
         if self.source.lossy.wanted:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
@@ -181,30 +193,48 @@ class Tuner:
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
-            if loaded.fast_path.options.compile:
+            if loaded.fast_path.gets_faster:
                 _render(loaded, parts[0])
                 loaded.fast_path.wait_for_compiler()
+            if loaded.fast_path.options.compile:
+                longest = max(self._whole_compiler_seconds, loaded.fast_path.compiler_seconds)
+                self._whole_compiler_seconds = longest
             frames = tuple(one for part in parts for one in _render(loaded, part)[0])
             seconds = self._measure(loaded, parts[0])
         except (RenderError, RuntimeError) as error:  # such as a shortage of memory
             return Trial(what, False, f"it fails: {' '.join(str(error).split())}"), ()
         pairs = list(zip(frames, self._expected, strict=False))
         near = min(psnr_db(ours, expected) for ours, expected in pairs)
-        trial = judged(what, seconds, near, self._plain_seconds, self._seconds)
+        least_gain = 1 / LEAST_GAIN if self._is_compiled_sooner(loaded.fast_path) else LEAST_GAIN
+        trial = judged(what, seconds, near, self._plain_seconds, self._seconds, least_gain)
         like = min(ssim(ours, expected) for ours, expected in pairs)
-        return dataclasses.replace(trial, ssim=like), frames
+        compiler_seconds = loaded.fast_path.compiler_seconds
+        return dataclasses.replace(trial, ssim=like, compiler_seconds=compiler_seconds), frames
+
+    def _is_compiled_sooner(self, path: FastPath) -> bool:
+        """Tell whether compiling by blocks, instead of as a whole, took much less time."""
+        if not (path.options.compile_blocks and self.speed["compile"]):
+            return False
+        return path.compiler_seconds + LEAST_SOONER_SECONDS < self._whole_compiler_seconds
 
 
-def judged(what: str, seconds: float, near: float, plain: float, best: float) -> Trial:
+def judged(
+    what: str,
+    seconds: float,
+    near: float,
+    plain: float,
+    best: float,
+    least_gain: float = LEAST_GAIN,
+) -> Trial:
     """Return whether a way is taken: its frames are those of the plain one, and it is faster.
 
     It takes `seconds` where the `plain` one and the `best` so far take so many, and its frames are
-    as `near` to plain as so many dB.
+    as `near` to plain as so many dB. Faster is by the factor `least_gain`.
     """
     why = ""
     if near < LEAST_PSNR_DB:
         why = f"it shows something else (less than {LEAST_PSNR_DB:g} dB)"
-    elif best / seconds < LEAST_GAIN:
+    elif best / seconds < least_gain:
         why = "it is not faster"
     known = None if math.isinf(near) else near
     return Trial(what, not why, why, seconds, plain / seconds, known)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import compiling
 import device
 import full_size_model
 import intake
@@ -25,8 +26,9 @@ import script_loop
 import throughput
 import torch
 from diffusers import UNet3DConditionModel
-from fakes import tiny_unet
+from fakes import save_tiny_wan, tiny_unet
 from order import Order
+from reeldrop import compiled
 from resident import Run
 
 SMALL = {"num_inference_steps": 2, "num_frames": 4, "height": 32, "width": 32}
@@ -187,6 +189,23 @@ def test_latency_knows_its_goals() -> None:
     assert [] == quick.misses()
 
 
+@pytest.mark.filterwarnings("default")  # the compiler has some
+def test_compiling_compares_whole_and_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each form is compiled but for the one that is not, and all show the same."""
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
+    asked = order.of_folder(save_tiny_wan(tmp_path / "wan", layers=2), 1, **SMALL)
+    del asked.profile["variant"], asked.profile["scheduler"]
+    rows = compiling.compare(asked, compiling.FORMS, 1)
+    assert [True, False, False] == [row.compiler_seconds == 0 for row in rows.values()]
+    assert all(row.psnr_db is None or row.psnr_db > 40 for row in rows.values())
+    text, report = compiling.table(rows), json.loads(compiling.report(rows))
+    assert rows.keys() == report["rows"].keys() == report["gains"].keys()
+    assert 1.0 == report["gains"][compiling.EAGER]
+    assert all(form in text for form in rows)
+
+
 def test_the_intake_knows_when_all_files_are_known(tmp_path: Path, tiny_pipeline: Path) -> None:
     """A daemon has counted the files of its inbox some time after its start."""
     known_seconds, share = intake.while_unsettled(tmp_path, tiny_pipeline, 50, window=0.1)
@@ -261,7 +280,9 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
     return [weight.detach().abs().max().item() for weight in found]
 
 
-@pytest.mark.parametrize("module", [throughput, long_video, latency, script_loop, full_size_model])
+@pytest.mark.parametrize(
+    "module", [throughput, long_video, latency, compiling, script_loop, full_size_model]
+)
 def test_a_benchmark_says_how_it_is_called(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,14 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of the newer kind, whose denoiser is compiled in seconds."""
+    from fakes import save_tiny_wan
+
+    return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
+
+
 @dataclass(frozen=True)
 class Site:
     """The folders of one daemon, and its commands."""

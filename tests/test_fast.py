@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
-from fakes import save_tiny_wan
 from reeldrop import fast, mixed_precision, pipeline, renderer
 from reeldrop.fast import Options
 from reeldrop.job import Prompt, Scalar
@@ -248,12 +247,6 @@ def test_after_a_render_that_was_left_nothing_is_left(rough_pipeline: Path) -> N
     assert np.array_equal(render(quick, prompt()), render(stopped, prompt()))
 
 
-@pytest.fixture(scope="module")
-def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline of the newer kind, which has few of the parts."""
-    return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
-
-
 def test_a_pipeline_without_the_parts_is_not_broken(wan_pipeline: Path) -> None:
     """What it has no parts for is passed over, and known."""
     wanted = (prompt(), prompt("a bird", seed=2, negative_prompt="a cow"))
@@ -273,8 +266,9 @@ def test_a_switch_goes_over_the_default() -> None:
 
 
 def test_everything_is_on_by_default() -> None:
-    """Nobody has to know of a switch to be served fast. On CPUs the compiler gains nothing, and on
-    GPUs, where all is in 16 bits, mixed precision."""
+    """Nobody has to know of a switch to be served fast. But for the compiler on CPUs, where it
+    takes the cores from renders, and mixed precision on GPUs, where all is in 16 bits.
+    """
     assert Options(**FLOAT32, compile=True) == fast.resolve({}, "cuda")  # type: ignore[arg-type]
     mixed = {**ON, "mixed_precision": mixed_precision.is_native()}
     assert Options(**mixed) == fast.resolve({}, "cpu")  # type: ignore[arg-type]

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from cpu_recorder import CpuRecorder
-from fakes import save_tiny_wan
 from reeldrop import graphs, pipeline, renderer
 from reeldrop.compiled import Compiled
 from reeldrop.fast import FastPath, Options
@@ -61,12 +60,6 @@ def render(loaded: LoadedPipeline, *prompts: Prompt) -> np.ndarray:
 def load(folder: Path, **speed: bool | str) -> LoadedPipeline:
     """Load a pipeline, all of it in float32, where rounding is not seen."""
     return pipeline.load(ModelSource("m", str(folder), speed={"mixed_precision": False, **speed}))
-
-
-@pytest.fixture(scope="module")
-def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline of the newer kind, which calls its denoiser twice a step."""
-    return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
 
 
 @pytest.fixture(params=["unet3d", "wan"])

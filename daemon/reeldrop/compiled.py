@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 import torch
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.utils import _pytree as pytree
 
 from reeldrop.shapes import Shape
@@ -178,10 +179,14 @@ def _as_it_was_compiled(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _keep_what_is_compiled() -> None:
-    """Let what is compiled be there for the next process, too: the default is in /tmp."""
+    """Let what is compiled be there for the next process, too: the default is in /tmp.
+
+    The default may already be in the environment: torch itself puts it there when it is imported.
+    """
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if os.path.isabs(caches):  # else there is no home
-        os.environ.setdefault(CACHE, os.path.join(caches, "reeldrop-compiled"))
+    is_given = os.environ.get(CACHE, default_cache_dir()) != default_cache_dir()
+    if os.path.isabs(caches) and not is_given:  # there may be no home
+        os.environ[CACHE] = os.path.join(caches, "reeldrop-compiled")
 
 
 def _bytes_of_last_render() -> int:

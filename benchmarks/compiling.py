@@ -25,7 +25,7 @@ import full_size_model
 import numpy as np
 import order
 from order import Order
-from reeldrop import compiled, fast, pipeline, renderer
+from reeldrop import compiled, fast, log, pipeline, renderer
 from reeldrop.job import Prompt
 from reeldrop.likeness import psnr_db
 from reeldrop.pipeline import LoadedPipeline, ModelSource
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=full_size_model.FOLDER)
     given = parser.parse_args()
+    log.configure(sys.stderr, for_people=True)
     on_cuda = pipeline.cuda_is_available()
     if on_cuda:
         asked = order.of_folder(device.in_a_process(full_size_model.save, given.folder), 1)

@@ -218,13 +218,16 @@ def test_nothing_is_left_of_a_render(lossy: Lossy, tiny_pipeline: Path, wan_pipe
 
 
 def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(site: Site) -> None:
-    """It is measured after the lossless ways, and taken whatever they show; then come batches."""
+    """It is measured after the lossless ways, and taken whatever they show; then come batches. The
+    compiler, which does not go with it, is not tried.
+    """
     file = site.folder / "config.yaml"
     file.write_text(file.read_text().replace("tiny:\n", "tiny:\n    lossy: {deep_cache: 2}\n"))
     settings = config.load(file)
     assert Lossy(deep_cache=2) == profiles.source("tiny", settings).lossy
     trials = list(Tuner(*profiles.to_tune("tiny", settings), 1).trials())
     (asked,) = (trial for trial in trials if trial.what == "deep cache")
+    assert not any(trial.what.startswith("compile") for trial in trials)
     lossless = [t.seconds for t in trials[: trials.index(asked)] if t.taken and t.seconds]
     slower = "" if asked.seconds < min(lossless) else ", though it is slower than without"
     assert (True, f"taken: the profile asks for it{slower}") == (asked.taken, asked.why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from reeldrop.spool import Spool
 from reeldrop.tuned import Finding
 from reeldrop.tuning import Tuner
 
-WAYS = fast.worth_a_try("cpu")
-ONLY_ON_GPUS = ("compile_blocks", "cuda_graphs")
+FORMS = ("compile", "compile_blocks", "cuda_graphs")
+WAYS = [name for name in fast.worth_a_try("cpu") if name not in FORMS]
+"""What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
+
+NOT_COMPILED = "speed: {compile: false, compile_blocks: false}"
 WAN = """\
 model: wan
 models:
   wan:
     path: {folder}
-    speed: {{mixed_precision: false}}
+    speed: {speed}
     max_batch_size: 1
     defaults: {{num_inference_steps: 2, num_frames: 5, height: 32, width: 32}}
 """
@@ -38,8 +42,8 @@ models:
         (0.5, math.inf, ""),
         (0.5, 40.0, ""),
         (0.5, 39.9, "it shows something else (less than 40 dB)"),
-        (0.79, 60.0, "it is not faster"),
-        (0.9, 60.0, "it is not faster"),
+        (0.79, 60.0, tuning.NOT_FASTER),
+        (0.9, 60.0, tuning.NOT_FASTER),
         (5.0, 10.0, "it shows something else (less than 40 dB)"),
     ],
 )
@@ -57,23 +61,34 @@ def test_what_is_compiled_sooner_need_not_be_faster(seconds: float, is_taken: bo
     assert is_taken == trial.taken
 
 
+def change_profile(site: Site, *lines: str) -> None:
+    """Set something of the tiny pipeline's profile, which has no batch size of its own then."""
+    path = site.folder / "config.yaml"
+    path.write_text(path.read_text().replace("max_batch_size: 2", "\n    ".join(lines)))
+
+
 @pytest.fixture
 def tuner(site: Site) -> Tuner:
     """A tuner for the tiny pipeline, which times everything once."""
+    change_profile(site, NOT_COMPILED)
     return Tuner(*profiles.to_tune("tiny", config.load(site.folder / "config.yaml")), 1)
 
 
 def test_each_way_is_tried(tuner: Tuner) -> None:
-    """First the plain one, to which all others are compared; then batches, as long as they pay."""
+    """First the plain one, to which all others are compared; then batches, as long as they pay.
+    What the profile switches off is not tried.
+    """
     trials = list(tuner.trials())
     names = [name.replace("_", " ") for name in WAYS]
-    assert ["plain", *names] == [trial.what for trial in trials][: len(names) + 1]
-    assert "2 at once" in {trial.what for trial in trials}
+    tried = [trial.what for trial in trials if trial.what != "all of them"]
+    assert ["plain", *names, "2 at once"] == tried[: len(names) + 2]
     measured = [trial for trial in trials if trial.seconds is not None]
     assert all(trial.psnr_db is None or trial.psnr_db > 40 for trial in measured)
     taken = {trial.what.replace(" ", "_") for trial in trials if trial.taken}
-    if "all_of_them" not in taken:
-        assert {name for name in WAYS if tuner.speed[name]} == taken & {*WAYS}
+    slower = {trial.what for trial in trials[1 : len(names) + 1] if not trial.taken}
+    assert bool(slower) == ("all of them" in {trial.what for trial in trials})
+    expected = {*WAYS} if "all_of_them" in taken else taken & {*WAYS}
+    assert expected == {name for name in WAYS if tuner.speed[name]}
 
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
@@ -83,13 +98,13 @@ def test_the_ways_of_a_gpu_are_tried(
     """With the real compiler, and a recorder for the CPU: first as a whole, then by blocks, then
     recorded. What is kept is one of the two, and what was compiled says how long that took.
     """
-    monkeypatch.setattr(fast, "worth_a_try", lambda _device: ("compile", *ONLY_ON_GPUS))
+    monkeypatch.setattr(fast, "worth_a_try", lambda _device: FORMS)
     recorder = CpuRecorder()
     monkeypatch.setattr(graphs, "recorder", lambda _device: recorder)
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
-    folder = save_tiny_wan(tmp_path / "wan", layers=2)
+    monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
+    write_config_of_wan(site, save_tiny_wan(tmp_path / "wan", layers=2))
     config_file = site.folder / "config.yaml"
-    config_file.write_text(WAN.format(folder=folder))
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}
     for what in ("compile", "compile blocks", "cuda graphs"):
@@ -102,6 +117,12 @@ def test_the_ways_of_a_gpu_are_tried(
     assert recorder.replayed
     assert not (tuner.speed["compile"] and tuner.speed["compile_blocks"])
     assert trials["cuda graphs"].taken <= bool(tuner.speed["cuda_graphs"])
+
+
+def write_config_of_wan(site: Site, folder: Path, **switches: bool) -> None:
+    """Have a pipeline of the newer kind, which is compiled in seconds."""
+    speed = json.dumps({"mixed_precision": False, **switches})
+    (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
 
 
 def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
@@ -149,15 +170,34 @@ def found(site: Site) -> Finding:
 
 def test_what_was_found_is_used(site: Site, found: Finding) -> None:
     """The switches that the profile leaves to us, and the batch size if it does."""
-    path = site.folder / "config.yaml"
-    path.write_text(path.read_text().replace("max_batch_size: 2", "speed: {text_once: true}"))
-    settings = config.load(path)
+    change_profile(site, "speed: {text_once: true}")
+    settings = config.load(site.folder / "config.yaml")
     expected = {**found.speed, "text_once": True}
     assert expected == profiles.source("tiny", settings).speed
     assert BatchLimit(4, is_measured=True) == profiles.batch_limit("tiny", settings)
     loaded = pipeline.load(profiles.source("tiny", settings))
     taken = dataclasses.asdict(loaded.fast_path.options)
     assert {"text_once"} == {name for name in WAYS if taken[name]}
+
+
+@pytest.mark.parametrize(
+    ("given", "as_a_whole", "by_blocks"),
+    [
+        ("{text_once: true}", False, True),
+        ("{compile: true}", True, False),
+        ("{compile_blocks: true}", False, True),
+        ("{compile_blocks: false}", False, False),
+    ],
+)
+def test_a_profile_that_compiles_has_its_own_way(
+    given: str, as_a_whole: bool, by_blocks: bool, site: Site, found: Finding
+) -> None:
+    """It is one or the other: what was found, here blocks, is not beside what was asked for."""
+    tuned.note(site.spool, "tiny", dataclasses.replace(found, speed={"compile_blocks": True}))
+    change_profile(site, f"speed: {given}")
+    speed = profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
+    options = fast.resolve(speed, "cpu")
+    assert (as_a_whole, by_blocks) == (options.compile, options.compile_blocks)
 
 
 def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
@@ -205,6 +245,7 @@ def test_findings_of_other_profiles_stay(site: Site, found: Finding) -> None:
 
 def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     """From its next start on, as the videos' sidecars and the log show."""
+    change_profile(site, NOT_COMPILED)
     done = site.command("tune", "--rounds", "1", "--json")
     assert 0 == done.returncode, done.stderr
     answer = json.loads(done.stdout)
@@ -218,6 +259,21 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     events = [json.loads(line) for line in drained.stdout.splitlines()]
     (path,) = [event for event in events if event["event"] == "fast_path"]
     assert [name for name in WAYS if finding.speed[name]] == path["taken"]
+
+
+def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
+    site: Site, wan_pipeline: Path, tmp_path: Path
+) -> None:
+    """Here, because there is no C++ compiler, which can be helped."""
+    write_config_of_wan(site, wan_pipeline, compile_blocks=False)
+    missing = {"CXX": str(tmp_path / "none"), compiled.CACHE: str(tmp_path / "cache")}
+    done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **missing})
+    assert 0 == done.returncode, done.stderr
+    (trial,) = [one for one in json.loads(done.stdout)["trials"] if one["what"] == "compile"]
+    assert (False, None) == (trial["taken"], trial["seconds"])
+    assert "compile: the model can't be made so, as the log says" in done.stderr
+    assert "not_compiled" in done.stderr
+    assert "InvalidCxxCompiler" in done.stderr
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:

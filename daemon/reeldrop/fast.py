@@ -58,14 +58,18 @@ _DEFAULTS = {
     "cpu": dataclasses.replace(_ALL, mixed_precision=mixed_precision.is_native(), compile=False),
     "cuda": dataclasses.replace(_ALL, mixed_precision=False),
 }
-_ONLY_IF_MEASURED = {"cpu": (), "cuda": ("compile_blocks", "cuda_graphs")}
+_ONLY_IF_MEASURED = {
+    "cpu": ("compile", "compile_blocks"),
+    "cuda": ("compile_blocks", "cuda_graphs"),
+}
 """Ways that pay with some models and cost with others."""
 
 
 def defaults(device: str) -> tuple[str, ...]:
     """Return the ways that are taken on a kind of device, cpu or cuda, if nobody says anything.
 
-    On CPUs the compiler took minutes, and nothing was faster for it. A GPU has all in 16 bits.
+    On CPUs the compiler takes the cores from the renders, a minute or more for each size, which
+    takes a thousand videos to come in again. A GPU has all in 16 bits.
     """
     return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
 
@@ -73,6 +77,14 @@ def defaults(device: str) -> tuple[str, ...]:
 def worth_a_try(device: str) -> tuple[str, ...]:
     """Return the ways that pay on some devices of a kind; others pay on none."""
     return (*defaults(device), *_ONLY_IF_MEASURED[device])
+
+
+def over(found: Mapping[str, bool | str], given: Mapping[str, bool | str]) -> dict[str, bool | str]:
+    """Return the switches that are given, and those found that go with them."""
+    fits = dict(found)
+    if given.get("compile") or given.get("compile_blocks"):  # it is one or the other
+        fits |= {"compile": False, "compile_blocks": False}
+    return {**fits, **given}
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:

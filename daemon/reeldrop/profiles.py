@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from reeldrop import pipeline, rules, tuned
+from reeldrop import fast, pipeline, rules, tuned
 from reeldrop.errors import ConfigError, Mistake
 from reeldrop.job import Capabilities, Prompt
 from reeldrop.jobs import BatchLimit
@@ -32,7 +32,7 @@ def source(name: str, config: Config) -> ModelSource:
     """Return where a profile's pipeline comes from and how it is set up."""
     found = _finding(name, config)
     plain = untuned(name, config)
-    return dataclasses.replace(plain, speed={**found.speed, **plain.speed}) if found else plain
+    return dataclasses.replace(plain, speed=fast.over(found.speed, plain.speed)) if found else plain
 
 
 def untuned(name: str, config: Config) -> ModelSource:

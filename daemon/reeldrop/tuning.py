@@ -35,6 +35,8 @@ LEAST_GAIN = 1.02
 LEAST_SOONER_SECONDS = 10.0
 """What is compiled sooner by so much may be slower by LEAST_GAIN."""
 
+CAME_TO_NOTHING = "the model can't be made so, as the log says"
+NOT_FASTER = "it is not faster"
 NOT_HERE = "the model has no parts for it, or does not stay on the device"
 
 BATCH_SIZES = (2, 4, 8, 16)
@@ -111,14 +113,23 @@ class Tuner:
         plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
         self.speed = plain
         yield self._try_plain()
-        slower = 0
-        for name in fast.worth_a_try(device):
-            trial = self._try_speed(name.replace("_", " "), {**self.speed, name: True})
-            slower += trial.seconds is not None and not trial.taken
-            yield trial
-        if slower:  # some may only pay together
-            together = dict.fromkeys(fast.defaults(device), True)
-            yield self._try_speed("all of them", {**self.speed, **together})
+        off = {name for name, value in self.source.speed.items() if value is False}
+        if self.source.lossy.wanted:
+            off |= {*fast.FORMS}  # they do not go together
+        ways = [name for name in fast.worth_a_try(device) if name not in off]
+        slower = []
+        for name in ways:
+            if name not in fast.FORMS:
+                trial = self._try_speed(_in_words(name), {**self.speed, name: True})
+                if trial.why == NOT_FASTER:
+                    slower.append(name)
+                yield trial
+        if slower:  # some only pay together, or once the denoiser has another form
+            together = {**self.speed, **dict.fromkeys(slower, True)}
+            yield self._try_speed("all of them", together, 1 / LEAST_GAIN)
+        for name in ways:
+            if name in fast.FORMS:
+                yield self._try_speed(_in_words(name), {**self.speed, name: True})
         if self.source.lossy.wanted:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
@@ -143,21 +154,25 @@ class Tuner:
         """Return the seconds for one of some prompts that are rendered together."""
         return min(_render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
 
-    def _try_speed(self, what: str, speed: dict[str, bool | str]) -> Trial:
+    def _try_speed(
+        self, what: str, speed: dict[str, bool | str], least_gain: float = LEAST_GAIN
+    ) -> Trial:
         loaded = self._load(speed)
         options = loaded.fast_path.options
         taken: dict[str, bool | str] = {name: getattr(options, name) for name in self.speed}
         if taken == self.speed:
             return Trial(what, False, NOT_HERE)
-        trial = self._judge(what, loaded, 1)
-        if trial.taken:
-            self.speed = taken
+        trial, _frames = self._measured(what, loaded, 1, least_gain)
+        if trial.seconds is not None and loaded.fast_path.used != loaded.fast_path.taken:
+            return Trial(what, False, CAME_TO_NOTHING)
+        if trial.taken and trial.seconds is not None:
+            self.speed, self._seconds = taken, trial.seconds
         return trial
 
     def _try_lossy(self) -> Trial:
         """Measure what the profile asks for. It is taken, and what follows is compared to it."""
         loaded = self._load(self.speed, self.source.lossy)
-        what = " and ".join(loaded.fast_path.lossy).replace("_", " ")
+        what = _in_words(" and ".join(loaded.fast_path.lossy))
         if not what:
             return Trial("lossy ways", False, NOT_HERE)
         trial, frames = self._measured(what, loaded, 1)
@@ -173,21 +188,14 @@ class Tuner:
         for size in BATCH_SIZES:
             if size > renderer.how_many_fit(loaded, size // 2):
                 break
-            trial = self._judge(f"{size} at once", loaded, size)
+            trial, _frames = self._measured(f"{size} at once", loaded, size)
             yield trial
-            if not trial.taken:
+            if not trial.taken or trial.seconds is None:
                 break
-            self.batch_size = size
-
-    def _judge(self, what: str, loaded: LoadedPipeline, size: int) -> Trial:
-        """Measure a way to render `size` prompts at once, and note it if it is taken."""
-        trial, _frames = self._measured(what, loaded, size)
-        if trial.taken and trial.seconds is not None:
-            self._seconds = trial.seconds
-        return trial
+            self.batch_size, self._seconds = size, trial.seconds
 
     def _measured(
-        self, what: str, loaded: LoadedPipeline, size: int
+        self, what: str, loaded: LoadedPipeline, size: int, least_gain: float = LEAST_GAIN
     ) -> tuple[Trial, tuple[Frames, ...]]:
         """Return how a way to render `size` prompts at once does, and its frames."""
         prompts = self._prompts(max(size, COMPARED))
@@ -205,7 +213,8 @@ class Tuner:
             return Trial(what, False, f"it fails: {' '.join(str(error).split())}"), ()
         pairs = list(zip(frames, self._expected, strict=False))
         near = min(psnr_db(ours, expected) for ours, expected in pairs)
-        least_gain = 1 / LEAST_GAIN if self._is_compiled_sooner(loaded.fast_path) else LEAST_GAIN
+        if self._is_compiled_sooner(loaded.fast_path):
+            least_gain = 1 / LEAST_GAIN
         trial = judged(what, seconds, near, self._plain_seconds, self._seconds, least_gain)
         like = min(ssim(ours, expected) for ours, expected in pairs)
         compiler_seconds = loaded.fast_path.compiler_seconds
@@ -216,6 +225,10 @@ class Tuner:
         if not (path.options.compile_blocks and self.speed["compile"]):
             return False
         return path.compiler_seconds + LEAST_SOONER_SECONDS < self._whole_compiler_seconds
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def judged(
@@ -235,7 +248,7 @@ def judged(
     if near < LEAST_PSNR_DB:
         why = f"it shows something else (less than {LEAST_PSNR_DB:g} dB)"
     elif best / seconds < least_gain:
-        why = "it is not faster"
+        why = NOT_FASTER
     known = None if math.isinf(near) else near
     return Trial(what, not why, why, seconds, plain / seconds, known)
 

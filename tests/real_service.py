@@ -29,10 +29,10 @@ RestartSec=100ms
 """All that the tests change for every service: where this Python's own library is, and a pause."""
 
 
-def with_model(machine: Machine, pipeline: Path) -> None:
-    """Give a machine the tiny pipeline, for everybody to read."""
-    shutil.copytree(pipeline, machine.path(MODEL))
-    machine.run("chmod", "--recursive", "a+rX", MODEL)
+def with_model(machine: Machine, pipeline: Path, folder: str = MODEL) -> None:
+    """Give a machine a pipeline, for everybody to read."""
+    shutil.copytree(pipeline, machine.path(folder))
+    machine.run("chmod", "--recursive", "a+rX", folder)
 
 
 class Service:

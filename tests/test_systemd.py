@@ -11,7 +11,7 @@ from typing import Any
 import pages
 import pytest
 import real_systemd
-from real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, UNIT, Service, with_model
+from real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, MODEL, UNIT, Service, with_model
 from real_systemd import PYTHON, SOURCE, Machine
 
 CAP_LEASE = 28
@@ -22,6 +22,8 @@ Type=oneshot
 ExecStart=
 ExecStart=/opt/reeldrop/.venv/bin/python {SOURCE}/tests/sandbox_probe.py /srv/reeldrop
 """
+
+WAN = "/opt/wan"
 
 FAULTY = f"""\
 [Service]
@@ -289,6 +291,27 @@ def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
     free = int(machine.run(*own, *python).stdout)
     bounded = int(machine.run(*own, "--property=MemoryMax=300M", *python).stdout)
     assert 200 < bounded < 300 < free
+
+
+def test_it_may_compile_and_keeps_that_for_the_next_start(
+    service: Service, wan_pipeline: Path
+) -> None:
+    """The compiler may do its work, and its cache is the service's: /tmp goes with the process."""
+    with_model(service.machine, wan_pipeline, WAN)
+    config = service.machine.path(CONFIG_FILE)
+    text = config.read_text().replace(MODEL, WAN).replace("num_frames: 4", "num_frames: 5")
+    kept = [line for line in text.splitlines() if not re.search("variant|scheduler", line)]
+    config.write_text("\n".join([*kept, "    speed: {compile_blocks: true}"]) + "\n")
+    service.systemctl("start")
+    service.machine.await_that(
+        lambda: service.events("compiled") + service.events("not_compiled"), "the compiler"
+    )
+    assert [] == service.events("not_compiled")
+    kept_for_later = service.machine.path("/var/cache/reeldrop/reeldrop-compiled/fxgraph")
+    assert [*kept_for_later.glob("*/*/*")]
+    service.drop("one.txt", "a boat\n")
+    service.await_files("one/a_boat.yaml", "one/one.txt")
+    assert "compile_blocks" in (service.site.results / "one/a_boat.yaml").read_text()
 
 
 def test_a_drop_in_allows_the_download(service: Service) -> None:

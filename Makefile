@@ -35,8 +35,7 @@ user_etc := $(HOME)/.config/reeldrop
 run: $(INSTALLED)
 	mkdir -p inbox/examples
 	cp examples/*.txt examples/*.yaml inbox/examples/
-	$(BIN)/reeldrop run --drain
-	$(BIN)/reeldrop history --limit 100
+	$(BIN)/reeldrop run --drain; ended=$$?; $(BIN)/reeldrop history --limit 100; exit $$ended
 
 test: tools $(INSTALLED)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

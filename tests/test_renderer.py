@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -480,13 +482,18 @@ def test_out_of_memory_is_answered_with_smaller_batches(
 def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The compiler needs memory, too, but not for long; nothing is learned of such a shortage."""
+    """The compiler needs memory, too, but not for long; nothing is learned of such a shortage. What
+    the render took is without the wait.
+    """
     device = on_device(2)
     compiling = [True]
+    now = itertools.count()
+    monkeypatch.setattr(renderer, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
     def wait(_path: FastPath, _seconds: float) -> None:
         compiling.clear()
         device.samples = 4
+        next(itertools.islice(now, 300, None))
 
     monkeypatch.setattr(FastPath, "is_compiling", property(lambda _path: bool(compiling)))
     monkeypatch.setattr(FastPath, "wait_for_compiler", wait)
@@ -494,6 +501,7 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
         end = answers.render(*FOUR)
         assert isinstance(end, BatchRendered)
         assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
+        assert {1} == {rendered.seconds for rendered in end.rendered}
     assert [4] == device.asked
 
 

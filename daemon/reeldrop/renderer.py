@@ -189,14 +189,14 @@ class InProcessRenderer:
                 with self._stays:
                     self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
             part = left[: fit.batch_size]
-            began = time.monotonic()
             is_alone &= not loaded.fast_path.is_compiling
             done = self._try(loaded, batch, len(frames), part, fit)
             if done is None:
                 fit = self._fits[key] = self._more_frugal(fit)
                 continue
-            frames += done
-            rendered += _rendered(loaded, part, time.monotonic() - began)
+            made, seconds = done
+            frames += made
+            rendered += _rendered(loaded, part, seconds)
         learned = self._fits.get(key)
         measured = how_many_fit(loaded, len(part)) if is_alone else len(part)
         fits = learned.batch_size if learned else measured
@@ -204,26 +204,28 @@ class InProcessRenderer:
 
     def _try(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
-    ) -> tuple[Frames, ...] | None:
-        """Return the frames of a part of a batch, which comes after so many prompts of it; None
-        where memory ran out, and neither the compiler nor what was recorded is to blame for it.
+    ) -> tuple[tuple[Frames, ...], float] | None:
+        """Return the frames of a part of a batch, which comes after so many prompts of it, and the
+        seconds that they took; None where memory ran out, and neither the compiler nor what was
+        recorded is to blame for it.
         """
-        frames = self._try_once(loaded, batch, before, part, fit)
-        if frames is None and loaded.fast_path.drop_graphs():
+        done = self._try_once(loaded, batch, before, part, fit)
+        if done is None and loaded.fast_path.drop_graphs():
             _log.warning("recordings_dropped", reason=self._shortage)
             empty_cache()
-            frames = self._try_once(loaded, batch, before, part, fit)
-        if frames is None and loaded.fast_path.is_compiling:
+            done = self._try_once(loaded, batch, before, part, fit)
+        if done is None and loaded.fast_path.is_compiling:
             empty_cache()
             loaded.fast_path.wait_for_compiler(COMPILER_SECONDS)
-            frames = self._try_once(loaded, batch, before, part, fit)
-        return frames
+            done = self._try_once(loaded, batch, before, part, fit)
+        return done
 
     def _try_once(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
-    ) -> tuple[Frames, ...] | None:
+    ) -> tuple[tuple[Frames, ...], float] | None:
+        began = time.monotonic()
         try:
-            return render(
+            frames = render(
                 loaded,
                 part,
                 lambda step: self._step_done(batch, before, len(part), step),
@@ -233,7 +235,8 @@ class InProcessRenderer:
             if not memory.is_shortage(error):
                 raise
             self._shortage = " ".join(str(error).split())
-        return None
+            return None
+        return frames, time.monotonic() - began
 
     def _more_frugal(self, fit: Fit) -> Fit:
         """Return the next way to render after memory ran out; never the same again.

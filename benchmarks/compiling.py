@@ -1,6 +1,7 @@
 """What it takes to compile the denoiser, as a whole or by blocks, and what renders gain by it.
 
-All forms are made in one process, with nothing compiled before, and render in turn: the same
+All forms are made in one process, one after the other, so later ones find in the cache what is
+alike in earlier ones. They render in turn: the same
 prompt and seed, medians of the rounds. On a CUDA device the model has the true shape of ms-1.7b
 with random weights, and CUDA graphs are recorded, too; elsewhere it is the bundled one.
 

@@ -1,4 +1,4 @@
-"""Recording what the device does, with a recorder for the CPU that is as strict as a GPU's.
+"""Recording what the device does, with a recorder for the CPU, less strict than a GPU's.
 
 CUDA graphs themselves need a GPU. What is tested is all that is ours: what is recorded when, and
 that the same frames come out although no code of the model is run any more.

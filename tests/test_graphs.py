@@ -282,5 +282,5 @@ def test_what_recordings_keep_is_counted(
     monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
     for name, value in cuda.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    path = SimpleNamespace(graph_bytes=kept * gib)
+    path = SimpleNamespace(graph_bytes=kept * gib, used=["cuda_graphs"])
     assert fit == renderer.how_many_fit(dataclasses.replace(loaded, fast_path=path), 7)  # type: ignore[arg-type]

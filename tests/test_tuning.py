@@ -252,7 +252,8 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     assert ("tiny", str(site.spool / tuned.FILE_NAME)) == (answer["model"], answer["file"])
     assert "plain: " in done.stderr
     finding = tuned.read(site.spool)["tiny"]
-    assert {*fast.SWITCHES} == finding.speed.keys()
+    untried = {"compile", "compile_blocks"}  # and so they are as if nothing had been tuned later
+    assert {*fast.SWITCHES} - untried == finding.speed.keys()
     site.drop("a.txt", "a horse\n")
     drained = site.drain()
     assert 0 == drained.returncode

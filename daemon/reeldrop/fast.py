@@ -148,7 +148,7 @@ class FastPath:
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Say what the pipeline is about to be called with."""
         if self._forms is not None:
-            self._forms.used.clear()
+            self._forms.begin()
         # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
 

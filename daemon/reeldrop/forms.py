@@ -49,6 +49,11 @@ class Forms:
         self._told: set[str] = set()
         denoiser.forward = self._forward
 
+    def begin(self) -> None:
+        """Say that a render begins; of one that failed nothing is known any more."""
+        self.used.clear()
+        self._seen.clear()
+
     def end(self) -> None:
         """Say that a render is done: what it was like is to be faster the next time."""
         seen, self._seen = self._seen, set()

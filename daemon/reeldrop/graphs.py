@@ -59,7 +59,8 @@ class CudaRecorder:
         now.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
         # Other threads encode texts and videos meanwhile: what they do is not to end the recording.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        captured = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
+        with torch.cuda.stream(now), captured:  # a capture that fails does not come back by itself
             made = work()
         return made, graph.replay
 
@@ -110,7 +111,7 @@ class Graphs:
             try:
                 graph = self._kept[shape] = _Graph(form, shape, self._recorder)
             except Exception as error:  # much of what a model may do is no work for a recording
-                reason = " ".join(str(error).split())[:500]
+                reason = " ".join(str(error.__context__ or error).split())[:500]
                 _log.warning("not_recorded", reason=reason, **shape.sizes)
                 self.drop()
             else:

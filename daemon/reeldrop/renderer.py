@@ -447,7 +447,8 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     free, _ = torch.cuda.mem_get_info()
     kept = loaded.fast_path.graph_bytes
     room = free + torch.cuda.memory_reserved() - resident - kept
-    fit = memory.how_many_fit(room, (peak - resident + kept) / rendered)
+    taken = peak - resident + (kept if "cuda_graphs" in loaded.fast_path.used else 0)
+    fit = memory.how_many_fit(room, taken / rendered)
     return max(fit, rendered) if kept else fit
 
 

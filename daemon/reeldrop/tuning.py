@@ -134,6 +134,8 @@ class Tuner:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
             yield from self._try_batches()
+        # What the profile has switched off was not tried: nothing is found about it.
+        self.speed = {k: v for k, v in self.speed.items() if self.source.speed.get(k) is not False}
 
     def _prompts(self, count: int) -> tuple[Prompt, ...]:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))

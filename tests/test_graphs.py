@@ -154,6 +154,19 @@ def test_what_cannot_be_recorded_is_done_as_it_is(
     assert event["reason"].startswith(reason)
 
 
+def test_what_failed_is_not_recorded(recorder: CpuRecorder) -> None:
+    """A render that ran out of memory never came to its end: the next begins with nothing seen."""
+    denoiser = nn.ReLU()
+    forms = Forms(denoiser, Call(), heeds_call=False, graphs=Graphs(recorder))
+    with torch.inference_mode():
+        for size in (16, 8, 8, 16):
+            forms.begin()
+            denoiser(torch.ones(size))
+            if size == 8:
+                forms.end()
+    assert (set(), 1) == (forms.used, recorder.recorded)
+
+
 def shape(size: int) -> Shape:
     """Return the shape of a call with so many numbers."""
     return Shape.of({"input": torch.ones(size)}, None)
@@ -283,4 +296,7 @@ def test_what_recordings_keep_is_counted(
     for name, value in cuda.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     path = SimpleNamespace(graph_bytes=kept * gib, used=["cuda_graphs"])
+    eager = SimpleNamespace(graph_bytes=kept * gib, used=[])
+    for_others = renderer.how_many_fit(dataclasses.replace(loaded, fast_path=eager), 7)  # type: ignore[arg-type]
+    assert for_others >= fit  # what others keep is not theirs
     assert fit == renderer.how_many_fit(dataclasses.replace(loaded, fast_path=path), 7)  # type: ignore[arg-type]

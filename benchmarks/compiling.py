@@ -68,7 +68,7 @@ def compare(asked: Order, forms: Mapping[str, dict[str, bool]], rounds: int) -> 
     frames: dict[str, np.ndarray] = {}
     for form, one in loaded.items():
         render(one, prompt)  # what has been rendered once is compiled
-        one.fast_path.wait_for_compiler()
+        compiled.wait_for_compiler()
         frames[form] = render(one, prompt)[0]  # and then recorded
         rows[form] = Row(one.fast_path.compiler_seconds)
         near = psnr_db(frames[form], frames[EAGER])

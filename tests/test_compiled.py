@@ -107,7 +107,7 @@ def test_a_shape_is_compiled_after_its_first_render(
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
     assert way not in loaded.fast_path.used
-    loaded.fast_path.wait_for_compiler()
+    compiled.wait_for_compiler()
     assert STEPS * calls_a_step == compiled_calls(loaded, prompt("a bird"))
     assert way in loaded.fast_path.used
     plain = load(tmp_path / "model", "")
@@ -154,10 +154,10 @@ def test_who_wants_blocks_need_not_say_that_the_whole_is_not_wanted() -> None:
 def cache_misses_and_hits(folder: Path, environment: dict[str, str]) -> str:
     """Let a process of its own compile a pipeline, and return how it did with the cache."""
     script = (
-        "import sys, test_compiled as t; from pathlib import Path; "
+        "import sys, test_compiled as t; from pathlib import Path; from reeldrop import compiled; "
         "from torch._dynamo.utils import counters; "
         "loaded = t.load(Path(sys.argv[1])); t.render(loaded, t.prompt()); "
-        "loaded.fast_path.wait_for_compiler(); c = counters['aot_autograd']; "
+        "compiled.wait_for_compiler(); c = counters['aot_autograd']; "
         "print(c['autograd_cache_miss'], c['autograd_cache_hit'])"
     )
     return subprocess.run(
@@ -184,7 +184,7 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
     """The memory of its weights is for the next one, compiled or not."""
     loaded = load(wan_pipeline)
     render(loaded, prompt())
-    loaded.fast_path.wait_for_compiler()
+    compiled.wait_for_compiler()
     weights = weakref.ref(next(loaded.pipe.transformer.parameters()))
     loaded.fast_path.let_go_of_forms()
     del loaded
@@ -209,19 +209,19 @@ def test_the_weights_go_at_once_when_another_model_comes(
     render(loaded, prompt())
     assert began.wait(60)
     weights = list(loaded.pipe.transformer.parameters())
-    assert loaded.fast_path.is_compiling
+    assert compiled.is_compiling()
     loaded.fast_path.discard()
     assert 0 == sum(weight.untyped_storage().nbytes() for weight in weights)
     goes_on.set()
-    loaded.fast_path.wait_for_compiler()
-    assert not loaded.fast_path.is_compiling
+    compiled.wait_for_compiler()
+    assert not compiled.is_compiling()
 
 
 DISCARDING = """
 import logging, sys
 from pathlib import Path
 import test_compiled as t
-from reeldrop import log
+from reeldrop import compiled, log
 from reeldrop.compiled import Compiled
 log.configure(sys.stdout, for_people=False)
 loaded, copy = t.load(Path(sys.argv[1])), Compiled._copy
@@ -231,7 +231,7 @@ def copy_and_discard(self, call):
     return made
 Compiled._copy = copy_and_discard
 t.render(loaded, t.prompt())
-loaded.fast_path.wait_for_compiler()
+compiled.wait_for_compiler()
 logging.getLogger("torch._dynamo").warning("news of the compiler")
 """
 
@@ -295,8 +295,7 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
         expected = [denoiser(sample, **arguments) for arguments in calls]
         assert not forms.used
         forms.end()
-        assert forms.compiled is not None
-        forms.compiled.wait()
+        compiled.wait_for_compiler()
         for arguments, plain in zip(calls, expected, strict=True):
             forms.used.clear()
             assert torch.allclose(plain, denoiser(sample, **arguments))
@@ -323,8 +322,7 @@ def test_what_is_never_the_same_again_is_not_compiled(
             for arguments in calls:
                 denoiser(torch.rand(2, 3), **arguments)
             forms.end()
-    assert forms.compiled is not None
-    assert not forms.compiled.is_busy
+    assert not compiled.is_compiling()
     (event,) = events
     assert "denoiser_left_as_it_is" == event["event"]
     assert event["reason"].startswith(reason)

@@ -1,4 +1,4 @@
-"""Recording what the device does, with a recorder for the CPU, less strict than a GPU's.
+"""Recording what the device does, with a recorder for the CPU, about as strict as a GPU's.
 
 CUDA graphs themselves need a GPU. What is tested is all that is ours: what is recorded when, and
 that the same frames come out although no code of the model is run any more.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 from cpu_recorder import CpuRecorder
-from reeldrop import graphs, pipeline, renderer
+from cuda_stand_in import Cuda, waiting
+from reeldrop import compiled, graphs, pipeline, renderer
 from reeldrop.compiled import Compiled
 from reeldrop.fast import FastPath, Options
 from reeldrop.forms import Forms
-from reeldrop.graphs import Graphs
+from reeldrop.graphs import CudaRecorder, Graphs
 from reeldrop.job import Prompt, Scalar
 from reeldrop.lossy import Lossy
 from reeldrop.pipeline import LoadedPipeline, ModelSource
@@ -130,7 +131,7 @@ class Strange(nn.Module):
 @pytest.mark.parametrize(
     ("denoiser", "reason"),
     [
-        (Reading(), "operation not permitted when stream is capturing: aten.item"),
+        (Reading(), "operation not permitted when stream is capturing: item"),
         (Strange(), "it returns a object"),
     ],
 )
@@ -177,12 +178,13 @@ def test_another_form_is_recorded_anew(recorder: CpuRecorder) -> None:
     kept = Graphs(recorder)
     kept.expect({shape(2)})
     with torch.inference_mode():
-        for form in (torch.neg, torch.neg, torch.abs, torch.abs):
-            graph = kept.get(shape(2), form)
+        for form in (torch.neg, torch.abs):
+            assert kept.get(shape(2), form) is None
+            graph = kept.record(shape(2), form)
             assert graph is not None
+            assert graph is kept.get(shape(2), form)
             expected = torch.full((2,), 1.0 if form is torch.abs else -1.0)
             assert torch.equal(expected, graph(input=torch.ones(2)))
-    assert 2 == recorder.recorded
 
 
 def test_what_was_not_expected_for_longest_goes(
@@ -194,14 +196,44 @@ def test_what_was_not_expected_for_longest_goes(
     for size in (2, 3, 2, 4):
         kept.expect({shape(size)})
     with torch.inference_mode():
-        found = [size for size in (2, 3, 4) if kept.get(shape(size), torch.neg)]
+        found = [size for size in (2, 3, 4) if kept.record(shape(size), torch.neg)]
     assert [2, 4] == found
 
 
-def test_nothing_is_recorded_beside_the_compiler(
+def test_only_what_is_too_large_is_not_recorded(
     recorder: CpuRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recording would take what the compiler tries on the device for its own."""
+    """Smaller ones stay, and are recorded later, too; it is not tried again."""
+    record = recorder.record
+
+    def with_little_memory(work: Callable[[], torch.Tensor]) -> object:
+        if work().numel() > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return record(work)
+
+    monkeypatch.setattr(recorder, "record", with_little_memory)
+    denoiser = nn.ReLU()
+    forms = Forms(denoiser, Call(), heeds_call=False, graphs=Graphs(recorder))
+    used = []
+    with capture_logs() as events, torch.inference_mode():
+        for size in (2, 200, 2, 200, 3, 3, 200, 2):
+            forms.begin()
+            denoiser(torch.ones(size))
+            used.append((size, "recorded" in forms.used))
+            forms.end()
+    assert [(2, False), (200, False), (2, True), (200, False)] == used[:4]
+    assert [(3, False), (3, True), (200, False), (2, True)] == used[4:]
+    assert ["recorded", "not_recorded", "recorded"] == [event["event"] for event in events]
+    assert events[1]["reason"].startswith("CUDA out of memory")
+
+
+@pytest.mark.parametrize("is_of_an_earlier_pipeline", [False, True])
+def test_nothing_is_recorded_beside_the_compiler(
+    is_of_an_earlier_pipeline: bool, recorder: CpuRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording would take what the compiler tries on the device for its own. What has been
+    recorded before is used.
+    """
     began, goes_on = threading.Event(), threading.Event()
 
     def slow(_self: Compiled, _shape: Shape) -> Callable[..., torch.Tensor]:
@@ -211,19 +243,28 @@ def test_nothing_is_recorded_beside_the_compiler(
 
     monkeypatch.setattr(Compiled, "_compile", slow)
     denoiser, call = nn.ReLU(), Call()
-    compiler = Compiled(denoiser, call)
-    forms = Forms(denoiser, call, heeds_call=False, compiled=compiler, graphs=Graphs(recorder))
-    sample = torch.ones(2)
-    with torch.inference_mode():
-        denoiser(sample)
+    earlier, compiler = Compiled(nn.ReLU(), call), Compiled(denoiser, call)
+    compiles = None if is_of_an_earlier_pipeline else compiler
+    forms = Forms(denoiser, call, heeds_call=False, compiled=compiles, graphs=Graphs(recorder))
+
+    def used(size: int) -> set[str]:
+        forms.begin()
+        denoiser(torch.ones(size))
         forms.end()
+        return {*forms.used}
+
+    with torch.inference_mode():
+        if is_of_an_earlier_pipeline:
+            assert [set(), {"recorded"}] == [used(3), used(3)]
+            earlier.begin({shape(1)})
+        assert set() == used(2)
         assert began.wait(60)
-        denoiser(sample)
-        assert (set(), 0) == (forms.used, recorder.recorded)
+        assert set() == used(2)
+        assert not is_of_an_earlier_pipeline or {"recorded"} == used(3)
         goes_on.set()
-        compiler.wait()
-        denoiser(sample)
-    assert ({"compiled", "recorded"}, 1) == (forms.used, recorder.recorded)
+        compiled.wait_for_compiler()
+        assert "recorded" in used(2)
+    assert is_of_an_earlier_pipeline or {"compiled", "recorded"} == forms.used
 
 
 def test_on_a_cpu_there_is_nothing_to_record(tiny_pipeline: Path) -> None:
@@ -255,6 +296,19 @@ def test_what_is_moved_has_its_recordings_dropped(
     recorder.replayed = 0
     assert np.array_equal(before[0], render(moved, prompt()))
     assert (0, 0) == (recorder.replayed, moved.fast_path.graph_bytes)
+
+
+def test_what_was_kept_before_counts_for_renders_that_use_it(
+    tiny_pipeline: Path, recorder: CpuRecorder
+) -> None:
+    """The one that records takes the memory itself, and one of another size has none of it."""
+    path = (loaded := load(tiny_pipeline, cuda_graphs=True)).fast_path
+    found = []
+    for size in (5, 5, 5, 9, 5):
+        render(loaded, prompt(num_frames=size))
+        found.append((path.graph_bytes, path.uncounted_bytes))
+    kept = recorder.taken_bytes
+    assert [(0, 0), (kept, 0), (kept, kept), (kept, 0), (kept, kept)] == found
 
 
 def test_recordings_go_before_a_render_is_made_smaller(
@@ -295,8 +349,123 @@ def test_what_recordings_keep_is_counted(
     monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
     for name, value in cuda.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    path = SimpleNamespace(graph_bytes=kept * gib, used=["cuda_graphs"])
-    eager = SimpleNamespace(graph_bytes=kept * gib, used=[])
+    path = SimpleNamespace(graph_bytes=kept * gib, uncounted_bytes=kept * gib)
+    eager = SimpleNamespace(graph_bytes=kept * gib, uncounted_bytes=0)
     for_others = renderer.how_many_fit(dataclasses.replace(loaded, fast_path=eager), 7)  # type: ignore[arg-type]
     assert for_others >= fit  # what others keep is not theirs
     assert fit == renderer.how_many_fit(dataclasses.replace(loaded, fast_path=path), 7)  # type: ignore[arg-type]
+
+
+# What records on a GPU, on a stand-in for it
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
+    """A device on which nothing has been recorded yet."""
+    made = Cuda()
+    made.stand_in(monkeypatch)
+    monkeypatch.setattr(CudaRecorder, "is_usable", True)
+    graphs._stream.cache_clear()
+    yield made
+    graphs._stream.cache_clear()
+
+
+def test_recordings_share_a_pool_that_goes_with_the_last(cuda: Cuda) -> None:
+    """Recorded anew, or by the recorder of another pipeline, there is another one; the stream is
+    always the same.
+    """
+    recorder = CudaRecorder()
+    assert 0 == recorder.taken_bytes
+    one = recorder.record(lambda: 1)
+    other = recorder.record(lambda: 2)
+    assert [{1: 2}, 200] == [cuda.users, recorder.taken_bytes]
+    del one
+    assert 100 == recorder.taken_bytes
+    assert 2 == other[0]
+    del other
+    assert 0 == recorder.taken_bytes
+    again = recorder.record(lambda: 3)
+    others = CudaRecorder().record(lambda: 4)
+    assert {1: 0, 2: 1, 3: 1} == cuda.users
+    assert (3, 4) == (again[0], others[0])
+    assert 2 == cuda.streams  # the renderer's, and one for all recordings
+
+
+def test_what_waits_for_the_device_is_not_even_begun_to_be_recorded(cuda: Cuda) -> None:
+    """So nothing of the device's is lost, and other models are recorded later. Only the first calls
+    may wait.
+    """
+    with pytest.raises(RuntimeError, match="called a synchronizing CUDA operation"):
+        CudaRecorder().record(waiting(cuda, range(1, 5)))
+    assert (cuda.main, "default", {}) == (cuda.current, cuda.waits_are, cuda.users)
+    assert CudaRecorder.is_usable
+    made, _ = CudaRecorder().record(waiting(cuda, range(1, 3)))
+    assert 1 == made
+
+
+def test_what_fails_while_it_is_recorded_is_the_last(cuda: Cuda) -> None:
+    """The renderer goes on, on its own stream. Memory is lost to torch, but not again and again."""
+    recorder = CudaRecorder()
+    recorder.device = torch.device("cpu")
+    kept = Graphs(recorder)
+    kept.expect({shape(2)})
+    work = waiting(cuda, [4])
+    with capture_logs() as events:
+        assert kept.record(shape(2), lambda **_: work()) is None
+    assert (cuda.main, "default", False) == (cuda.current, cuda.waits_are, cuda.is_recording)
+    (event,) = events
+    assert "operation not permitted when stream is capturing" == event["reason"]
+    assert graphs.recorder("cuda") is None
+
+
+def test_a_shortage_while_it_is_recorded_is_not_the_last(cuda: Cuda) -> None:
+    """Torch gets all of the memory back then."""
+    calls: list[int] = []
+
+    def work() -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        CudaRecorder().record(work)
+    assert (cuda.main, {1: 0}) == (cuda.current, cuda.users)
+    assert graphs.recorder("cuda") is not None
+
+
+# What records in these tests
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: x * x.sum().item(),
+        lambda x: x if x.sum() > 0 else -x,
+        lambda x: x * x.tolist()[0],
+        lambda x: x * float(np.asarray(x)[0]),
+        lambda x: x[x > 0],
+        lambda x: torch.unique(x),
+        lambda x: x.repeat_interleave(torch.ones(3, dtype=torch.long)),
+        lambda x: x * torch.tensor([1.0, 2.0, 3.0]),
+    ],
+)
+def test_the_recorder_of_these_tests_refuses_what_a_gpu_refuses(
+    work: Callable[[torch.Tensor], torch.Tensor], recorder: CpuRecorder
+) -> None:
+    """Else models would pass here, and be left as they are on a GPU."""
+    sample = torch.ones(3)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="not permitted"):
+        recorder.record(lambda: work(sample))
+
+
+def test_recordings_of_these_tests_have_the_same_memory(recorder: CpuRecorder) -> None:
+    """What one has returned is gone when another is at work, as on a GPU."""
+    sample = torch.ones(3)
+    with torch.inference_mode():
+        first, again = recorder.record(lambda: sample * 2)
+        second, other = recorder.record(lambda: sample * 3)
+        other()
+        assert first.isnan().all()
+        again()
+    assert torch.equal(sample * 2, first)
+    assert second.isnan().all()

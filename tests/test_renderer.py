@@ -482,27 +482,29 @@ def test_out_of_memory_is_answered_with_smaller_batches(
 def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The compiler needs memory, too, but not for long; nothing is learned of such a shortage. What
-    the render took is without the wait.
+    """The compiler needs memory, too, but not for long; nothing is learned of such a shortage, and
+    what was recorded stays. What the render took is without the wait.
     """
     device = on_device(2)
     compiling = [True]
+    dropped = []
     now = itertools.count()
     monkeypatch.setattr(renderer, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
-    def wait(_path: FastPath, _seconds: float) -> None:
+    def wait(_seconds: float) -> None:
         compiling.clear()
         device.samples = 4
         next(itertools.islice(now, 300, None))
 
-    monkeypatch.setattr(FastPath, "is_compiling", property(lambda _path: bool(compiling)))
-    monkeypatch.setattr(FastPath, "wait_for_compiler", wait)
+    monkeypatch.setattr(renderer, "is_compiling", lambda: bool(compiling))
+    monkeypatch.setattr(renderer, "wait_for_compiler", wait)
+    monkeypatch.setattr(FastPath, "drop_graphs", dropped.append)
     for _ in range(2):
         end = answers.render(*FOUR)
         assert isinstance(end, BatchRendered)
         assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
         assert {1} == {rendered.seconds for rendered in end.rendered}
-    assert [4] == device.asked
+    assert ([4], []) == (device.asked, dropped)
 
 
 def test_recordings_go_before_a_render_is_made_smaller(

@@ -39,6 +39,20 @@ CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _log = structlog.get_logger()
 
 _one_at_a_time = threading.Lock()
+_at_work: set[threading.Thread] = set()
+"""Those that compile, or wait until they may."""
+
+
+def is_compiling() -> bool:
+    """Tell whether the compiler is at work, or is to be, for this pipeline or an earlier one."""
+    return bool(_at_work)
+
+
+def wait_for_compiler(seconds: float | None = None) -> None:
+    """Wait until all that has been begun is compiled, or can't be, or for so long."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    for thread in list(_at_work):
+        thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
 
 
 class Compiled:
@@ -55,16 +69,11 @@ class Compiled:
         self._denoiser = denoiser
         self._call = call
         self._by_blocks = by_blocks
-        self._begun: dict[Shape, threading.Thread] = {}
+        self._begun: set[Shape] = set()
         self._ready: dict[Shape, Callable[..., Any]] = {}
         self._told: set[str] = set()
         self._is_stopped = False
         _keep_what_is_compiled()
-
-    @property
-    def is_busy(self) -> bool:
-        """Tell whether the compiler is at work, or is to be."""
-        return any(thread.is_alive() for thread in list(self._begun.values()))
 
     def get(self, shape: Shape) -> Callable[..., Any] | None:
         """Return what is compiled for a shape, and is called as the denoiser is; None as yet."""
@@ -78,14 +87,9 @@ class Compiled:
         for shape in new[: MOST - len(self._begun)]:
             arguments = (shape, _bytes_of_last_render())
             thread = threading.Thread(target=self._work, args=arguments, daemon=True)
-            self._begun[shape] = thread
+            self._begun.add(shape)
+            _at_work.add(thread)
             thread.start()
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until all that has been begun is compiled, or can't be, or for so long."""
-        end = math.inf if seconds is None else time.monotonic() + seconds
-        for thread in list(self._begun.values()):
-            thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
 
     def stop(self) -> None:
         """Let what is compiled go; what is being compiled comes to nothing."""
@@ -93,27 +97,32 @@ class Compiled:
         self._ready.clear()
 
     def _work(self, shape: Shape, needed: int) -> None:
-        with _one_at_a_time:
-            if self._is_stopped:
-                return
-            if not _has_room_for(needed):
-                self._tell_once("there is no room on the device beside a render", **shape.sizes)
-                del self._begun[shape]  # another time there may be
-                return
-            began = time.monotonic()
-            _log.info("compiling", **shape.sizes)
-            try:
-                compiled = self._compile(shape)
-            except Exception as error:  # a compiler has many
+        try:
+            with _one_at_a_time:
                 if not self._is_stopped:
-                    reason = " ".join(str(error).split())[:500]
-                    _log.warning("not_compiled", reason=reason, **shape.sizes)
-                return
+                    self._make_ready(shape, needed)
+        finally:
+            _at_work.discard(threading.current_thread())
+
+    def _make_ready(self, shape: Shape, needed: int) -> None:
+        if not _has_room_for(needed):
+            self._tell_once("there is no room on the device beside a render", **shape.sizes)
+            self._begun.discard(shape)  # another time there may be
+            return
+        began = time.monotonic()
+        _log.info("compiling", **shape.sizes)
+        try:
+            compiled = self._compile(shape)
+        except Exception as error:  # a compiler has many
             if not self._is_stopped:
-                self._ready[shape] = compiled
-                seconds = time.monotonic() - began
-                self.seconds += seconds
-                _log.info("compiled", seconds=round(seconds, 1), **shape.sizes)
+                reason = " ".join(str(error).split())[:500]
+                _log.warning("not_compiled", reason=reason, **shape.sizes)
+            return
+        if not self._is_stopped:
+            self._ready[shape] = compiled
+            seconds = time.monotonic() - began
+            self.seconds += seconds
+            _log.info("compiled", seconds=round(seconds, 1), **shape.sizes)
 
     def _tell_once(self, reason: str, **sizes: list[int]) -> None:
         if reason not in self._told:

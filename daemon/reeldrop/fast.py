@@ -163,24 +163,24 @@ class FastPath:
         return self._forms is not None
 
     @property
-    def is_compiling(self) -> bool:
-        """Tell whether the compiler is at work, which takes memory, too."""
-        return self._compiled is not None and self._compiled.is_busy
-
-    @property
     def compiler_seconds(self) -> float:
-        """So long the compiler has been at work."""
-        return self._compiled.seconds if self._compiled is not None else 0.0
-
-    def wait_for_compiler(self, seconds: float | None = None) -> None:
-        """Wait until renders are as fast as they will be, or for so long."""
-        if self._compiled is not None:
-            self._compiled.wait(seconds)
+        """So long the compiler has been at work for this pipeline."""
+        compiled = self._forms.compiled if self._forms is not None else None
+        return compiled.seconds if compiled is not None else 0.0
 
     @property
     def graph_bytes(self) -> int:
         """How much of the device's memory is kept for what was recorded."""
         return self._graphs.taken_bytes if self._graphs is not None else 0
+
+    @property
+    def uncounted_bytes(self) -> int:
+        """How much memory the last render had that was kept for recordings made before it: torch
+        counts what is taken, and that was taken already.
+        """
+        if self._forms is None or self._forms.has_recorded or "recorded" not in self._forms.used:
+            return 0
+        return self.graph_bytes
 
     def drop_graphs(self) -> bool:
         """Do without what was recorded from now on; tell whether that gives any memory back."""
@@ -198,10 +198,6 @@ class FastPath:
         """Say that the pipeline is not needed any more."""
         if self._forms is not None:
             self._forms.discard()
-
-    @property
-    def _compiled(self) -> Compiled | None:
-        return self._forms.compiled if self._forms is not None else None
 
     @property
     def _graphs(self) -> Graphs | None:

@@ -7,12 +7,13 @@ graph of the GPU's. Where there is none, the denoiser is called as it is.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from torch import nn
 
-from reeldrop.compiled import Compiled
+from reeldrop.compiled import Compiled, is_compiling
 from reeldrop.graphs import Graphs
 from reeldrop.shapes import Shape
 from reeldrop.unet3d import Call
@@ -25,7 +26,7 @@ _log = structlog.get_logger()
 
 class Forms:
     """Takes the calls of a denoiser. `used` are the kinds of forms that have done any of them since
-    it was last cleared: compiled, recorded.
+    a render began: compiled, recorded; `has_recorded` is whether some was recorded since then.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Forms:
     ) -> None:
         """Stand before a denoiser. `heeds_call`: its parts look at the record of the call."""
         self.used: set[str] = set()
+        self.has_recorded = False
         self.compiled = compiled
         self.graphs = graphs
         self._denoiser = denoiser
@@ -52,6 +54,7 @@ class Forms:
     def begin(self) -> None:
         """Say that a render begins; of one that failed nothing is known any more."""
         self.used.clear()
+        self.has_recorded = False
         self._seen.clear()
 
     def end(self) -> None:
@@ -76,7 +79,7 @@ class Forms:
     def discard(self) -> None:
         """Stop, and let the weights go at once: else the compiler would have them for minutes."""
         self.stop()
-        if self.compiled is not None and self.compiled.is_busy:
+        if is_compiling():
             for part in (*self._denoiser.parameters(), *self._denoiser.buffers()):
                 part.data = part.data.new_empty(0)
 
@@ -92,13 +95,20 @@ class Forms:
         if self.compiled is not None and (ready := self.compiled.get(shape)) is not None:
             self.used.add("compiled")
             form = ready
-        # Not beside the compiler: a recording wants the device for itself.
-        if self.graphs is not None and not (self.compiled is not None and self.compiled.is_busy):
-            graph = self.graphs.get(shape, form)
-            if graph is not None:
-                self.used.add("recorded")
-                form = graph
+        if self.graphs is not None and (graph := self._recorded(self.graphs, shape, form)):
+            self.used.add("recorded")
+            form = graph
         return form(**named)
+
+    def _recorded(
+        self, graphs: Graphs, shape: Shape, form: Callable[..., Any]
+    ) -> Callable[..., Any] | None:
+        graph = graphs.get(shape, form)
+        # Not beside a compiler, of an earlier pipeline perhaps: it would be recorded, too.
+        if graph is None and not is_compiling():
+            graph = graphs.record(shape, form)
+            self.has_recorded |= graph is not None
+        return graph
 
     def _tell_once(self, reason: str) -> None:
         if reason not in self._told:

@@ -6,21 +6,25 @@ PyTorch's notes on CUDA semantics. Does not know what the work is.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Protocol
 
 import structlog
 import torch
 from torch.utils import _pytree as pytree
 
+from reeldrop import memory
 from reeldrop.shapes import Shape
 
 MOST = 16
 """Shapes that are kept; the one that was not asked for longest goes."""
 
-_WARM_UPS = 3
-"""Calls before the recording: libraries choose their ways, and take their memory, in the first."""
+_WARM_UPS = 2
+"""Calls before one that is as the recording is: libraries choose their ways in the first."""
 
 _log = structlog.get_logger()
 
@@ -46,33 +50,75 @@ class CudaRecorder:
     and what it has returned is there until the next one.
     """
 
+    is_usable: ClassVar = True
+    """Until the device refuses what it was to record: torch does not get all of the memory back
+    then (2.13), so nothing more is recorded in this process.
+    """
+
     def __init__(self) -> None:
         self.device = torch.device("cuda")
-        self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
 
     def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        now, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        now, beside = torch.cuda.current_stream(), _stream()
         beside.wait_stream(now)
         with torch.cuda.stream(beside):
             for _ in range(_WARM_UPS):
                 work()
+            with _refusing_to_wait():
+                work()
         now.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
+        # A pool goes with the last graph that is in it.
+        pool = self._pool or torch.cuda.graph_pool_handle()
         # Other threads encode texts and videos meanwhile: what they do is not to end the recording.
-        captured = torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local")
-        with torch.cuda.stream(now), captured:  # a capture that fails does not come back by itself
-            made = work()
+        captured = torch.cuda.graph(graph, pool, beside, capture_error_mode="thread_local")
+        try:
+            with torch.cuda.stream(now), captured:  # it does not come back by itself if it fails
+                made = work()
+        except RuntimeError as error:
+            if not memory.is_shortage(error):
+                CudaRecorder.is_usable = False
+            raise
+        self._graphs.add(graph)
         return made, graph.replay
 
     @property
     def taken_bytes(self) -> int:
+        if self._pool is None:
+            return 0
         pool = torch.cuda.memory_snapshot(self._pool, include_traces=False)  # type: ignore[no-untyped-call]
         return sum(segment["total_size"] for segment in pool)
+
+    @property
+    def _pool(self) -> Any:
+        return next((graph.pool() for graph in self._graphs), None)
+
+
+@functools.cache
+def _stream() -> torch.cuda.Stream:
+    """Return the one stream that records: libraries keep memory for each stream that they see."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """Have an error raised by what waits for the device, as a recording can't.
+
+    The recording itself would be spoilt by it. Another thread, which encodes texts ahead, may get
+    the error, too, and then leaves that to the render.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def recorder(device: str) -> Recorder | None:
     """Return what records on a kind of device, cpu or cuda; None where nothing does."""
-    return CudaRecorder() if device == "cuda" else None
+    return CudaRecorder() if device == "cuda" and CudaRecorder.is_usable else None
 
 
 class Graphs:
@@ -82,6 +128,7 @@ class Graphs:
         """Record by the recorder of the device on which the denoiser is."""
         self._recorder = recorder
         self._kept: OrderedDict[Shape, _Graph | None] = OrderedDict()
+        self._too_large: set[Shape] = set()
         self._is_given_up = False
 
     @property
@@ -91,31 +138,43 @@ class Graphs:
 
     def expect(self, shapes: set[Shape]) -> None:
         """Say that calls of these shapes are likely to come again."""
-        for shape in shapes:
+        if self._is_given_up:
+            return
+        for shape in shapes - self._too_large:
             self._kept.setdefault(shape, None)
             self._kept.move_to_end(shape)
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
     def get(self, shape: Shape, form: Callable[..., Any]) -> Callable[..., Any] | None:
-        """Return what does the same as a form of the denoiser does for a shape; None if there is
-        nothing, because the shape is not expected or can't be recorded.
+        """Return what has been recorded of a form of the denoiser for a shape, and does the same.
 
         It has to be called in the thread that asks for it.
         """
-        if self._is_given_up or shape not in self._kept:
+        graph = self._kept.get(shape)
+        return graph if graph is not None and graph.form is form else None
+
+    def record(self, shape: Shape, form: Callable[..., Any]) -> Callable[..., Any] | None:
+        """Record a form, and return the same as `get`; None if the shape is not expected, or can't
+        be recorded.
+        """
+        if shape not in self._kept:
             return None
-        graph = self._kept[shape]
-        if graph is None or graph.form is not form:
-            graph = self._kept[shape] = None  # the old one has memory that the new one can use
-            try:
-                graph = self._kept[shape] = _Graph(form, shape, self._recorder)
-            except Exception as error:  # much of what a model may do is no work for a recording
-                reason = " ".join(str(error.__context__ or error).split())[:500]
-                _log.warning("not_recorded", reason=reason, **shape.sizes)
-                self.drop()
+        self._kept[shape] = None  # the old one has memory that the new one can use
+        try:
+            graph = self._kept[shape] = _Graph(form, shape, self._recorder)
+        except Exception as error:  # much of what a model may do is no work for a recording
+            is_too_large = memory.is_shortage(error)
+            # What ends a recording says only that it has failed; why, was said before.
+            reason = " ".join(str(error.__context__ or error).split())[:500]
+            _log.warning("not_recorded", reason=reason, **shape.sizes)
+            if is_too_large:
+                self._too_large.add(shape)
+                del self._kept[shape]
             else:
-                _log.info("recorded", **shape.sizes)
+                self.drop()
+            return None
+        _log.info("recorded", **shape.sizes)
         return graph
 
     def drop(self) -> None:

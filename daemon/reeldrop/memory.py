@@ -88,6 +88,6 @@ def _reclaimable(cgroup: Path) -> int:
     return int(found.get("total_inactive_file", found.get("inactive_file", "0")))
 
 
-def is_shortage(error: RuntimeError) -> bool:
+def is_shortage(error: Exception) -> bool:
     """Tell whether an error says that memory ran out, of a GPU or of the host."""
     return any(words in str(error) for words in _OUT_OF_MEMORY)

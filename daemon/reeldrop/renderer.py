@@ -25,6 +25,7 @@ import structlog
 import torch
 
 from reeldrop import memory, pipeline
+from reeldrop.compiled import is_compiling, wait_for_compiler
 from reeldrop.errors import (
     FileError,
     Mistake,
@@ -189,7 +190,7 @@ class InProcessRenderer:
                 with self._stays:
                     self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
             part = left[: fit.batch_size]
-            is_alone &= not loaded.fast_path.is_compiling
+            is_alone &= not is_compiling()
             done = self._try(loaded, batch, len(frames), part, fit)
             if done is None:
                 fit = self._fits[key] = self._more_frugal(fit)
@@ -210,13 +211,13 @@ class InProcessRenderer:
         recorded is to blame for it.
         """
         done = self._try_once(loaded, batch, before, part, fit)
+        if done is None and is_compiling():
+            empty_cache()
+            wait_for_compiler(COMPILER_SECONDS)
+            done = self._try_once(loaded, batch, before, part, fit)
         if done is None and loaded.fast_path.drop_graphs():
             _log.warning("recordings_dropped", reason=self._shortage)
             empty_cache()
-            done = self._try_once(loaded, batch, before, part, fit)
-        if done is None and loaded.fast_path.is_compiling:
-            empty_cache()
-            loaded.fast_path.wait_for_compiler(COMPILER_SECONDS)
             done = self._try_once(loaded, batch, before, part, fit)
         return done
 
@@ -428,7 +429,7 @@ def _reset_peak_memory() -> None:
 
 def _peak_memory_mib(loaded: LoadedPipeline) -> int:
     if pipeline.cuda_is_available():
-        return torch.cuda.max_memory_allocated() + loaded.fast_path.graph_bytes >> 20
+        return torch.cuda.max_memory_allocated() + loaded.fast_path.uncounted_bytes >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
@@ -447,7 +448,7 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     free, _ = torch.cuda.mem_get_info()
     kept = loaded.fast_path.graph_bytes
     room = free + torch.cuda.memory_reserved() - resident - kept
-    taken = peak - resident + (kept if "cuda_graphs" in loaded.fast_path.used else 0)
+    taken = peak - resident + loaded.fast_path.uncounted_bytes
     fit = memory.how_many_fit(room, taken / rendered)
     return max(fit, rendered) if kept else fit
 

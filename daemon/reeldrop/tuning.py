@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reeldrop import fast, pipeline, renderer
+from reeldrop.compiled import wait_for_compiler
 from reeldrop.errors import RenderError
 from reeldrop.job import Prompt
 from reeldrop.likeness import psnr_db, ssim
@@ -205,7 +206,7 @@ class Tuner:
         try:
             if loaded.fast_path.gets_faster:
                 _render(loaded, parts[0])
-                loaded.fast_path.wait_for_compiler()
+                wait_for_compiler()
             if loaded.fast_path.options.compile:
                 longest = max(self._whole_compiler_seconds, loaded.fast_path.compiler_seconds)
                 self._whole_compiler_seconds = longest

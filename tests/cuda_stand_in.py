@@ -1,0 +1,120 @@
+"""Stands in for what `torch.cuda.graph` needs of a GPU: streams, and pools with their users.
+
+It does what torch 2.13 does with them (CUDAGraph.cpp): a pool is dead once its last graph is gone,
+and the end of a recording that the device has refused raises and leaves the stream as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Container
+
+import pytest
+import torch
+
+REFUSED = "operation not permitted when stream is capturing"
+
+
+class Cuda:
+    """The device: which stream is current, what is recorded, and how many use each pool."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self.current = self.main = Stream(self)
+        self.users: dict[int, int] = {}
+        self.is_recording = False
+        self.is_spoilt = False
+        self.waits_are = "default"
+        self.handles = itertools.count(1)
+
+    def stand_in(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of the device in `torch.cuda`."""
+        for name, value in {
+            "CUDAGraph": lambda: Graph(self),
+            "Stream": lambda: Stream(self),
+            "stream": lambda stream: _On(self, stream),
+            "current_stream": lambda: self.current,
+            "graph_pool_handle": lambda: next(self.handles),
+            "memory_snapshot": lambda pool, **_: [{"total_size": 100}] * self.users[pool],
+            "synchronize": lambda: None,
+            "empty_cache": lambda: None,
+            "get_sync_debug_mode": lambda: self.waits_are,
+            "set_sync_debug_mode": lambda mode: setattr(self, "waits_are", mode),
+        }.items():
+            patch.setattr(torch.cuda, name, value)
+        patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+
+    def wait(self) -> None:
+        """Be waited for, as by `item`."""
+        if self.is_recording:
+            self.is_spoilt = True
+            raise RuntimeError(REFUSED)
+        if self.waits_are == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+
+class _On:
+    """Makes a stream the current one for a while. Not a generator, which ends when it is lost."""
+
+    def __init__(self, cuda: Cuda, stream: object) -> None:
+        self._cuda = cuda
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        self._before, self._cuda.current = self._cuda.current, self._stream
+
+    def __exit__(self, *_: object) -> None:
+        self._cuda.current = self._before
+
+
+class Stream:
+    """One of the device's."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        cuda.streams += 1
+
+    def wait_stream(self, _other: object) -> None:
+        """Do nothing: what is told to this device is done at once."""
+
+
+class Graph:
+    """A recording, and a user of its pool until it goes."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda = cuda
+        self._pool = 0
+        self.replayed = 0
+
+    def capture_begin(self, pool: int, **_: object) -> None:
+        assert self._cuda.users.get(pool) != 0, "the pool is dead"
+        self._cuda.users[pool] = self._cuda.users.get(pool, 0) + 1
+        self._cuda.is_recording, self._cuda.is_spoilt = True, False
+        self._pool = pool
+
+    def capture_end(self) -> None:
+        self._cuda.is_recording = False
+        if self._cuda.is_spoilt:
+            self._pool = 0  # its use of the pool is never taken back
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def pool(self) -> int:
+        return self._pool
+
+    def replay(self) -> None:
+        self.replayed += 1
+
+    def __del__(self) -> None:
+        if self._pool:
+            self._cuda.users[self._pool] -= 1
+
+
+def waiting(cuda: Cuda, calls: Container[int]) -> Callable[[], int]:
+    """Return work that waits for the device in some of its calls, which are counted from 1."""
+    count = itertools.count(1)
+
+    def work() -> int:
+        if next(count) in calls:
+            cuda.wait()
+        return 1
+
+    return work

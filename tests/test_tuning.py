@@ -19,6 +19,7 @@ from reeldrop.jobs import BatchLimit
 from reeldrop.spool import Spool
 from reeldrop.tuned import Finding
 from reeldrop.tuning import Tuner
+from torch._dynamo.utils import counters
 
 FORMS = ("compile", "compile_blocks", "cuda_graphs")
 WAYS = [name for name in fast.worth_a_try("cpu") if name not in FORMS]
@@ -96,8 +97,10 @@ def test_the_ways_of_a_gpu_are_tried(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the real compiler, and a recorder for the CPU: first as a whole, then by blocks, then
-    recorded. What is kept is one of the two, and what was compiled says how long that took.
+    recorded. What is kept is one of the two, and what was compiled says how long that took, from
+    nothing: in another process, where this one has it from then.
     """
+    counters.clear()
     monkeypatch.setattr(fast, "worth_a_try", lambda _device: FORMS)
     recorder = CpuRecorder()
     monkeypatch.setattr(graphs, "recorder", lambda _device: recorder)
@@ -114,14 +117,18 @@ def test_the_ways_of_a_gpu_are_tried(
         seconds = trials[what].compiler_seconds
         assert seconds > 0
         assert f", compiled in {seconds:.0f} s" in trials[what].verdict
+    assert {"autograd_cache_hit": 2} == {
+        k: v for k, v in counters["aot_autograd"].items() if "cache" in k
+    }
+    assert not [*(tmp_path / "cache").glob("of-another-*")]
     assert recorder.replayed
     assert not (tuner.speed["compile"] and tuner.speed["compile_blocks"])
     assert trials["cuda graphs"].taken <= bool(tuner.speed["cuda_graphs"])
 
 
 def write_config_of_wan(site: Site, folder: Path, **switches: bool) -> None:
-    """Have a pipeline of the newer kind, which is compiled in seconds."""
-    speed = json.dumps({"mixed_precision": False, **switches})
+    """Have a pipeline of the newer kind, which is compiled in seconds. Other ways are not tried."""
+    speed = json.dumps({**dict.fromkeys(WAYS, False), **switches})
     (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
 
 
@@ -275,6 +282,21 @@ def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
     assert "compile: the model can't be made so, as the log says" in done.stderr
     assert "not_compiled" in done.stderr
     assert "InvalidCxxCompiler" in done.stderr
+
+
+def test_a_compiler_that_ends_the_process_ends_another(
+    site: Site, wan_pipeline: Path, tmp_path: Path
+) -> None:
+    """The other ways are found out all the same."""
+    deadly = tmp_path / "compiler"
+    deadly.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    deadly.chmod(0o755)
+    write_config_of_wan(site, wan_pipeline, compile_blocks=False)
+    given = {"CXX": str(deadly), compiled.CACHE: str(tmp_path / "cache")}
+    done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **given})
+    assert 0 == done.returncode, done.stderr
+    assert "compile: it fails: A process in the process pool was terminated" in done.stderr
+    assert not tuned.read(site.spool)["wan"].speed["compile"]
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:

@@ -6,18 +6,21 @@ render waits for it. Does not know what a render is.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
 from torch import nn
-from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+from torch._inductor.runtime import cache_dir_utils
 from torch.utils import _pytree as pytree
 
 from reeldrop.shapes import Shape
@@ -53,6 +56,23 @@ def wait_for_compiler(seconds: float | None = None) -> None:
     end = math.inf if seconds is None else time.monotonic() + seconds
     for thread in list(_at_work):
         thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
+
+
+@contextlib.contextmanager
+def cache_for_another() -> Iterator[Path]:
+    """Make a folder that is the cache of another process, and have what it leaves there in ours.
+
+    What we have already is not replaced: it may be loaded, and this process would not survive that.
+    """
+    _keep_what_is_compiled()
+    ours = Path(cache_dir_utils.cache_dir())
+    with tempfile.TemporaryDirectory(prefix="of-another-", dir=ours) as folder:
+        yield Path(folder)
+        for path in Path(folder).rglob("*"):
+            kept = ours / path.relative_to(folder)
+            if path.is_file() and not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(kept)
 
 
 class Compiled:
@@ -193,7 +213,8 @@ def _keep_what_is_compiled() -> None:
     The default may already be in the environment: torch itself puts it there when it is imported.
     """
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    is_given = os.environ.get(CACHE, default_cache_dir()) != default_cache_dir()
+    default = cache_dir_utils.default_cache_dir()
+    is_given = os.environ.get(CACHE, default) != default
     if os.path.isabs(caches) and not is_given:  # there may be no home
         os.environ[CACHE] = os.path.join(caches, "reeldrop-compiled")
 

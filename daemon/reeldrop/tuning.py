@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import io
 import math
+import multiprocessing
+import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from reeldrop import fast, pipeline, renderer
-from reeldrop.compiled import wait_for_compiler
+from reeldrop import compiled, fast, log, pipeline, renderer
 from reeldrop.errors import RenderError
 from reeldrop.job import Prompt
 from reeldrop.likeness import psnr_db, ssim
@@ -24,7 +27,8 @@ from reeldrop.lossy import NOTHING, Lossy
 from reeldrop.pipeline import LoadedPipeline, ModelSource
 
 if TYPE_CHECKING:
-    from reeldrop.fast import FastPath
+    from pathlib import Path
+
     from reeldrop.job import Frames
 
 LEAST_PSNR_DB = 40.0
@@ -51,8 +55,8 @@ class Trial:
     `seconds` is for one video, the least of all rounds; `gain` how many times faster that is than
     the plain pipeline, and `psnr_db` and `ssim` how near its frames are, the first None where they
     are equal. `why` is the reason for which it is not `taken`, or is although it shows something
-    else; it has no measurements where it fails. Compiling took `compiler_seconds`, less where an
-    earlier trial has left something of it.
+    else; it has no measurements where it fails. Another form of the denoiser took the compiler
+    `compiler_seconds`.
     """
 
     what: str
@@ -100,7 +104,7 @@ class Tuner:
     _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
     _seconds: float = 0.0
-    _whole_compiler_seconds: float = 0.0
+    _seconds_for_whole: float = 0.0
 
     def trials(self) -> Iterator[Trial]:
         """Yield each trial when it is done; afterwards `speed` and `batch_size` are the fastest.
@@ -130,7 +134,7 @@ class Tuner:
             yield self._try_speed("all of them", together, 1 / LEAST_GAIN)
         for name in ways:
             if name in fast.FORMS:
-                yield self._try_speed(_in_words(name), {**self.speed, name: True})
+                yield self._try_form(name)
         if self.source.lossy.wanted:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
@@ -142,8 +146,7 @@ class Tuner:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
 
     def _load(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
-        gc.collect()  # the last one, if something in it knows itself
-        renderer.empty_cache()
+        _make_room()
         return pipeline.load(dataclasses.replace(self.source, speed=speed, lossy=lossy))
 
     def _try_plain(self) -> Trial:
@@ -171,6 +174,36 @@ class Tuner:
         if trial.taken and trial.seconds is not None:
             self.speed, self._seconds = taken, trial.seconds
         return trial
+
+    def _try_form(self, name: str) -> Trial:
+        what, speed, least_gain = _in_words(name), {**self.speed, name: True}, LEAST_GAIN
+        if fast.FORMS[name] != "compiled":
+            return self._try_speed(what, speed)
+        try:
+            seconds = self._compile_apart(speed)
+        except (RenderError, RuntimeError) as error:  # such as the end of that process
+            return _failed(what, error)
+        if name == "compile":
+            self._seconds_for_whole = seconds
+        elif self.speed["compile"] and seconds + LEAST_SOONER_SECONDS < self._seconds_for_whole:
+            least_gain = 1 / LEAST_GAIN
+        return dataclasses.replace(
+            self._try_speed(what, speed, least_gain), compiler_seconds=seconds
+        )
+
+    def _compile_apart(self, speed: dict[str, bool | str]) -> float:
+        """Compile in another process, which has nothing compiled, and return how long that takes.
+
+        Here it would find what is alike in another form. What it makes is then found here.
+        """
+        source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
+        _make_room()
+        apart = multiprocessing.get_context("spawn")
+        with (
+            compiled.cache_for_another() as cache,
+            ProcessPoolExecutor(1, mp_context=apart) as process,
+        ):
+            return process.submit(_compile, source, self._prompts(1), cache).result()
 
     def _try_lossy(self) -> Trial:
         """Measure what the profile asks for. It is taken, and what follows is compared to it."""
@@ -206,28 +239,38 @@ class Tuner:
         try:
             if loaded.fast_path.gets_faster:
                 _render(loaded, parts[0])
-                wait_for_compiler()
-            if loaded.fast_path.options.compile:
-                longest = max(self._whole_compiler_seconds, loaded.fast_path.compiler_seconds)
-                self._whole_compiler_seconds = longest
+                compiled.wait_for_compiler()
             frames = tuple(one for part in parts for one in _render(loaded, part)[0])
             seconds = self._measure(loaded, parts[0])
         except (RenderError, RuntimeError) as error:  # such as a shortage of memory
-            return Trial(what, False, f"it fails: {' '.join(str(error).split())}"), ()
+            return _failed(what, error), ()
         pairs = list(zip(frames, self._expected, strict=False))
         near = min(psnr_db(ours, expected) for ours, expected in pairs)
-        if self._is_compiled_sooner(loaded.fast_path):
-            least_gain = 1 / LEAST_GAIN
         trial = judged(what, seconds, near, self._plain_seconds, self._seconds, least_gain)
         like = min(ssim(ours, expected) for ours, expected in pairs)
-        compiler_seconds = loaded.fast_path.compiler_seconds
-        return dataclasses.replace(trial, ssim=like, compiler_seconds=compiler_seconds), frames
+        return dataclasses.replace(trial, ssim=like), frames
 
-    def _is_compiled_sooner(self, path: FastPath) -> bool:
-        """Tell whether compiling by blocks, instead of as a whole, took much less time."""
-        if not (path.options.compile_blocks and self.speed["compile"]):
-            return False
-        return path.compiler_seconds + LEAST_SOONER_SECONDS < self._whole_compiler_seconds
+
+def _make_room() -> None:
+    gc.collect()  # the last pipeline, if something in it knows itself
+    renderer.empty_cache()
+
+
+def _compile(source: ModelSource, prompts: tuple[Prompt, ...], cache: Path) -> float:
+    """Compile a pipeline in this process, and return for how many seconds the compiler was at work.
+
+    Nothing is said of it, because it is done again where somebody reads that.
+    """
+    log.configure(io.StringIO(), for_people=True)
+    os.environ[compiled.CACHE] = str(cache)
+    loaded = pipeline.load(source)
+    _render(loaded, prompts)
+    compiled.wait_for_compiler()
+    return loaded.fast_path.compiler_seconds
+
+
+def _failed(what: str, error: Exception) -> Trial:
+    return Trial(what, False, f"it fails: {' '.join(str(error).split())}")
 
 
 def _in_words(name: str) -> str:

@@ -420,6 +420,16 @@ def test_submit_waits_for_the_video(live: Site) -> None:
     assert video.exists()
 
 
+def test_submit_does_not_wait_until_the_file_settles(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """It comes by a rename, whole at once, as what sync tools bring; others would have to wait."""
+    site.configure("settle_seconds: 3600", "renamed_settle_seconds: 0.1")
+    daemon().wait_for("ready")
+    ended = site.command("submit", "a horse", "--wait")
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
 def test_submit_names_every_file_of_the_video(live: Site) -> None:
     """In each format that was asked for, in that order."""
     ended = live.command("submit", "a yak", "--set", "format=[gif, mp4]", "--wait", "--json")

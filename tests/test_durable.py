@@ -160,13 +160,34 @@ def test_what_has_its_final_name_is_not_written_to(
     assert "after" == final.read_text()
 
 
-def test_write_new_never_overwrites(tmp_path: Path) -> None:
-    """A taken name is an error, its file stays as it was, and nothing temporary is left."""
-    durable.write_new(tmp_path / "a", b"one", "me")
+@pytest.mark.parametrize("flag", [1, 1 << 30])
+@pytest.mark.parametrize("write", [durable.write_new, durable.write_renamed])
+def test_what_is_written_newly_never_overwrites(
+    write: Callable[[Path, bytes, str], None],
+    flag: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A taken name is an error, its file stays as it was, and nothing temporary is left; whether
+    the kernel knows renames to free names or, here by a flag that none knows, does not.
+    """
+    monkeypatch.setattr(durable, "_RENAME_NOREPLACE", flag)
+    write(tmp_path / "a", b"one", "me")
     with pytest.raises(FileExistsError):
-        durable.write_new(tmp_path / "a", b"two", "me")
+        write(tmp_path / "a", b"two", "me")
     assert b"one" == (tmp_path / "a").read_bytes()
     assert ["a"] == names(tmp_path)
+
+
+def test_a_write_that_fails_says_where(tmp_path: Path) -> None:
+    """With the folder that is missing, and no temporary file elsewhere."""
+    with pytest.raises(FileNotFoundError, match="missing"):
+        durable.write_renamed(tmp_path / "missing" / "a", b"one", "me")
+    (tmp_path / "long").mkdir()
+    with pytest.raises(OSError, match=r"File name too long.*aaaa") as caught:
+        durable.write_renamed(tmp_path / "long" / ("a" * 300), b"one", "me")
+    assert errno.ENAMETOOLONG == caught.value.errno
+    assert [] == names(tmp_path / "long")
 
 
 def test_replace_across_folders(tmp_path: Path) -> None:

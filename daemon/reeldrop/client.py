@@ -82,7 +82,7 @@ def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order
         if source in in_hand or folder.exists() or (config.failed / name).exists():
             continue
         try:
-            durable.write_new(config.inbox / name, text.encode(), _OWNER)
+            durable.write_renamed(config.inbox / name, text.encode(), _OWNER)
         except FileExistsError:
             continue
         formats = settings.get("format", "mp4")

@@ -10,6 +10,7 @@ Knows nothing of jobs or videos.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import filecmp
 import itertools
@@ -22,6 +23,8 @@ from pathlib import Path, PurePath
 _TEMPORARY = ("~syncthing~reeldrop-", ".~.tmp")
 """Prefix and suffix of temporary names, which tools skip that send what they find in a folder:
 Syncthing what begins with `~syncthing~`, Nextcloud what has `.~` in it, others `*.tmp`."""
+
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
@@ -130,6 +133,15 @@ def write_new(path: Path, data: bytes, owner: str) -> None:
     _write_out(path, data, owner, rename_new)
 
 
+def write_renamed(path: Path, data: bytes, owner: str) -> None:
+    """Write a file under a name that must be free, where a watcher is to see a rename.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    _write_out(path, data, owner, _rename_exclusively)
+
+
 def _write_out(
     path: Path, data: bytes, owner: str, into_place: Callable[[Path, Path], None]
 ) -> None:
@@ -172,6 +184,19 @@ def rename_new(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
     if source.parent != target.parent:
         fsync_folder(source.parent)
+
+
+def _rename_exclusively(source: Path, target: Path) -> None:
+    """Do the same by renameat2(2), which Python does not have, nor each file system."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
+    if libc.renameat2(*names, _RENAME_NOREPLACE) == 0:
+        fsync_folder(target.parent)
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number), str(target))
+    rename_new(source, target)
 
 
 def _link(source: Path, target: Path) -> bool:

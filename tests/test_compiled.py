@@ -25,6 +25,7 @@ from reeldrop.fast import FastPath, Options
 from reeldrop.forms import Forms
 from reeldrop.job import Prompt, Scalar
 from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.shapes import Shape
 from reeldrop.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
@@ -326,6 +327,43 @@ def test_what_is_never_the_same_again_is_not_compiled(
     (event,) = events
     assert "denoiser_left_as_it_is" == event["event"]
     assert event["reason"].startswith(reason)
+
+
+def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes later is compiled, too, and what went is compiled again when it comes again."""
+    monkeypatch.setattr(compiled, "MOST", 2)
+    denoiser, forms = stand_before_a_denoiser()
+    used = []
+    with torch.inference_mode():
+        for frames in (1, 2, 1, 3, 1, 3, 2, 2):
+            forms.begin()
+            denoiser(torch.rand(2, 3), num_frames=frames)
+            used.append(bool(forms.used))
+            forms.end()
+            compiled.wait_for_compiler()
+    assert [False, False, True, False, True, True, False, True] == used
+
+
+def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody asked for many sizes in a row, which nobody may want again."""
+    monkeypatch.setattr(compiled, "MOST", 2)
+    denoiser, forms = stand_before_a_denoiser()
+    assert forms.compiled is not None
+    with capture_logs() as events, torch.inference_mode():
+        with compiled._one_at_a_time:
+            for frames in range(5):
+                denoiser(torch.rand(2, 3), num_frames=frames)
+                forms.end()
+        compiled.wait_for_compiler()
+        ready = [
+            frames
+            for frames in range(5)
+            if forms.compiled.get(
+                Shape.of({"sample": torch.rand(2, 3), "num_frames": frames}, None)
+            )
+        ]
+    assert [3, 4] == ready
+    assert 2 == [event["event"] for event in events].count("compiled")
 
 
 def test_guidance_counts_only_where_the_parts_heed_it() -> None:

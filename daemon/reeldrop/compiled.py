@@ -13,6 +13,7 @@ import os
 import tempfile
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from reeldrop.shapes import Shape
 from reeldrop.unet3d import Call
 
 MOST = 16
-"""Shapes of one pipeline that are compiled; others are rendered without."""
+"""Shapes of one pipeline that are compiled; the one that was not rendered for longest goes."""
 
 _REPEATED_BLOCKS = (
     "ResnetBlock2D",
@@ -89,7 +90,7 @@ class Compiled:
         self._denoiser = denoiser
         self._call = call
         self._by_blocks = by_blocks
-        self._begun: set[Shape] = set()
+        self._begun: OrderedDict[Shape, None] = OrderedDict()
         self._ready: dict[Shape, Callable[..., Any]] = {}
         self._told: set[str] = set()
         self._is_stopped = False
@@ -100,16 +101,19 @@ class Compiled:
         return self._ready.get(shape)
 
     def begin(self, shapes: set[Shape]) -> None:
-        """Compile, in the background, for those shapes that are new and have room."""
-        new = [shape for shape in shapes if shape not in self._begun]
-        if len(self._begun) + len(new) > MOST:
-            self._tell_once(f"{MOST} sizes are compiled already, which is the most")
-        for shape in new[: MOST - len(self._begun)]:
+        """Say what has been rendered: what is new of it is compiled in the background."""
+        for shape in shapes:
+            if shape in self._begun:
+                self._begun.move_to_end(shape)
+                continue
             arguments = (shape, _bytes_of_last_render())
             thread = threading.Thread(target=self._work, args=arguments, daemon=True)
-            self._begun.add(shape)
+            self._begun[shape] = None
             _at_work.add(thread)
             thread.start()
+        while len(self._begun) > MOST:
+            shape, _ = self._begun.popitem(last=False)
+            self._ready.pop(shape, None)
 
     def stop(self) -> None:
         """Let what is compiled go; what is being compiled comes to nothing."""
@@ -119,7 +123,7 @@ class Compiled:
     def _work(self, shape: Shape, needed: int) -> None:
         try:
             with _one_at_a_time:
-                if not self._is_stopped:
+                if not self._is_stopped and shape in self._begun:
                     self._make_ready(shape, needed)
         finally:
             _at_work.discard(threading.current_thread())
@@ -127,7 +131,7 @@ class Compiled:
     def _make_ready(self, shape: Shape, needed: int) -> None:
         if not _has_room_for(needed):
             self._tell_once("there is no room on the device beside a render", **shape.sizes)
-            self._begun.discard(shape)  # another time there may be
+            self._begun.pop(shape, None)  # another time there may be
             return
         began = time.monotonic()
         _log.info("compiling", **shape.sizes)

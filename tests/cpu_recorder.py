@@ -60,6 +60,11 @@ class Tape(TorchDispatchMode):
             return any(one.dtype in (torch.bool, torch.uint8) for one in _tensors(args[1]))
         return name in self.WAIT or bool(self.TAGS & {*func.tags})
 
+    @property
+    def made_bytes(self) -> int:
+        """How much memory all that it has written is."""
+        return sum(one.untyped_storage().nbytes() for one in self._made.values())
+
     def replay(self) -> None:
         """Do all of it again, in the same memory."""
         for func, args, kwargs, output in self._operations:
@@ -89,7 +94,7 @@ class CpuRecorder:
         """As if each took as much."""
         return len(self._tapes) << 20
 
-    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None], int]:
         self.recorded += 1
         work()
         with _NoValues(), Tape() as tape:
@@ -102,7 +107,7 @@ class CpuRecorder:
                 other.spoil()
             tape.replay()
 
-        return made, replay
+        return made, replay, tape.made_bytes
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

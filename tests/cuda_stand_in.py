@@ -1,7 +1,8 @@
 """Stands in for what `torch.cuda.graph` needs of a GPU: streams, and pools with their users.
 
-It does what torch 2.13 does with them (CUDAGraph.cpp): a pool is dead once its last graph is gone,
-and the end of a recording that the device has refused raises and leaves the stream as it is.
+It does what torch does with them (CUDAGraph.cpp): a pool keeps its memory until its last graph goes
+and is dead then; the end of a recording that the device has refused raises, leaves the stream as it
+is, and lets the allocator think that it goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class Cuda:
         self.streams = 0
         self.current = self.main = Stream(self)
         self.users: dict[int, int] = {}
+        self.segments: dict[int, int] = {}
+        self.allocating_to: set[int] = set()
         self.is_recording = False
         self.is_spoilt = False
         self.waits_are = "default"
@@ -35,7 +38,11 @@ class Cuda:
             "stream": lambda stream: _On(self, stream),
             "current_stream": lambda: self.current,
             "graph_pool_handle": lambda: next(self.handles),
-            "memory_snapshot": lambda pool, **_: [{"total_size": 100}] * self.users[pool],
+            "memory_snapshot": lambda pool, **_: [{"total_size": 100}] * self.segments[pool],
+            "reset_peak_memory_stats": lambda: None,
+            "memory_allocated": lambda: 1000,
+            "max_memory_allocated": lambda: 1030,
+            "current_device": lambda: 0,
             "synchronize": lambda: None,
             "empty_cache": lambda: None,
             "get_sync_debug_mode": lambda: self.waits_are,
@@ -43,6 +50,14 @@ class Cuda:
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+        end = lambda _device, pool: self.end_allocating_to(pool)  # noqa: E731
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+
+    def end_allocating_to(self, pool: int) -> None:
+        """Give no memory of a pool any more."""
+        if pool not in self.allocating_to:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.allocating_to.remove(pool)
 
     def wait(self) -> None:
         """Be waited for, as by `item`."""
@@ -89,6 +104,8 @@ class Graph:
         assert self._cuda.users.get(pool) != 0, "the pool is dead"
         self._cuda.users[pool] = self._cuda.users.get(pool, 0) + 1
         self._cuda.is_recording, self._cuda.is_spoilt = True, False
+        self._cuda.allocating_to.add(pool)
+        self._cuda.segments[pool] = self._cuda.segments.get(pool, 0) + 1
         self._pool = pool
 
     def capture_end(self) -> None:
@@ -96,6 +113,7 @@ class Graph:
         if self._cuda.is_spoilt:
             self._pool = 0  # its use of the pool is never taken back
             raise RuntimeError("operation failed due to a previous error during capture")
+        self._cuda.end_allocating_to(self._pool)
 
     def pool(self) -> int:
         return self._pool
@@ -106,6 +124,8 @@ class Graph:
     def __del__(self) -> None:
         if self._pool:
             self._cuda.users[self._pool] -= 1
+            if not self._cuda.users[self._pool]:
+                self._cuda.segments[self._pool] = 0
 
 
 def waiting(cuda: Cuda, calls: Container[int]) -> Callable[[], int]:

@@ -507,6 +507,22 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     assert ([4], []) == (device.asked, dropped)
 
 
+def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
+    answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wanted the same memory, and may have got none either; so nothing is learned of it."""
+    device = on_device(2)
+
+    def wait(_seconds: float) -> None:
+        device.samples = 4
+
+    monkeypatch.setattr(renderer, "is_compiling", lambda: not device.asked)
+    monkeypatch.setattr(renderer, "wait_for_compiler", wait)
+    end = answers.render(*FOUR)
+    assert isinstance(end, BatchRendered)
+    assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
+
+
 def test_recordings_go_before_a_render_is_made_smaller(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:

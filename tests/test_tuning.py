@@ -26,6 +26,7 @@ WAYS = [name for name in fast.worth_a_try("cpu") if name not in FORMS]
 """What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
 
 NOT_COMPILED = "speed: {compile: false, compile_blocks: false}"
+# A length that no other test has: what was compiled for one is not compiled again in its process.
 WAN = """\
 model: wan
 models:
@@ -33,7 +34,7 @@ models:
     path: {folder}
     speed: {speed}
     max_batch_size: 1
-    defaults: {{num_inference_steps: 2, num_frames: 5, height: 32, width: 32}}
+    defaults: {{num_inference_steps: 2, num_frames: 13, height: 32, width: 32}}
 """
 
 
@@ -107,6 +108,7 @@ def test_the_ways_of_a_gpu_are_tried(
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
     write_config_of_wan(site, save_tiny_wan(tmp_path / "wan", layers=2))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))  # as torch itself sets it
     config_file = site.folder / "config.yaml"
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}
@@ -130,6 +132,19 @@ def write_config_of_wan(site: Site, folder: Path, **switches: bool) -> None:
     """Have a pipeline of the newer kind, which is compiled in seconds. Other ways are not tried."""
     speed = json.dumps({**dict.fromkeys(WAYS, False), **switches})
     (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
+
+
+def test_where_nothing_can_be_kept_nothing_is_compiled(
+    site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial says why, and what else was found is not lost."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "file" / "cache"))
+    write_config_of_wan(site, wan_pipeline, compile_blocks=False)
+    tuner = Tuner(*profiles.to_tune("wan", config.load(site.folder / "config.yaml")), 1)
+    trials = {trial.what: trial for trial in tuner.trials()}
+    assert "it fails: [Errno 20] Not a directory" in trials["compile"].verdict
+    assert "2 at once" in trials
 
 
 def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:

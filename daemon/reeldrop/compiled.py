@@ -10,6 +10,7 @@ import contextlib
 import copy
 import math
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -39,6 +40,7 @@ _REPEATED_BLOCKS = (
 """Of a UNet3D's."""
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
+_OF_ANOTHER = "of-another-"
 
 _log = structlog.get_logger()
 
@@ -49,13 +51,13 @@ _at_work: set[threading.Thread] = set()
 
 def is_compiling() -> bool:
     """Tell whether the compiler is at work, or is to be, for this pipeline or an earlier one."""
-    return bool(_at_work)
+    return any(thread.is_alive() for thread in list(_at_work))
 
 
 def wait_for_compiler(seconds: float | None = None) -> None:
     """Wait until all that has been begun is compiled, or can't be, or for so long."""
     end = math.inf if seconds is None else time.monotonic() + seconds
-    for thread in list(_at_work):
+    for thread in [thread for thread in list(_at_work) if thread.is_alive()]:
         thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
 
 
@@ -67,7 +69,10 @@ def cache_for_another() -> Iterator[Path]:
     """
     _keep_what_is_compiled()
     ours = Path(cache_dir_utils.cache_dir())
-    with tempfile.TemporaryDirectory(prefix="of-another-", dir=ours) as folder:
+    for left in ours.glob(f"{_OF_ANOTHER}*"):  # by one that was killed
+        if left.stat().st_mtime < time.time() - 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_OF_ANOTHER, dir=ours) as folder:
         yield Path(folder)
         for path in Path(folder).rglob("*"):
             kept = ours / path.relative_to(folder)
@@ -100,13 +105,17 @@ class Compiled:
         """Return what is compiled for a shape, and is called as the denoiser is; None as yet."""
         return self._ready.get(shape)
 
-    def begin(self, shapes: set[Shape]) -> None:
-        """Say what has been rendered: what is new of it is compiled in the background."""
+    def begin(self, shapes: set[Shape], *, uncounted_bytes: int = 0, kept_bytes: int = 0) -> None:
+        """Say what has been rendered: what is new of it is compiled in the background.
+
+        The render needed `uncounted_bytes` more of a GPU's memory than torch has counted, and
+        `kept_bytes` of what torch has in stock are kept for recordings.
+        """
         for shape in shapes:
             if shape in self._begun:
                 self._begun.move_to_end(shape)
                 continue
-            arguments = (shape, _bytes_of_last_render())
+            arguments = (shape, _bytes_of_last_render() + uncounted_bytes, kept_bytes)
             thread = threading.Thread(target=self._work, args=arguments, daemon=True)
             self._begun[shape] = None
             _at_work.add(thread)
@@ -120,16 +129,16 @@ class Compiled:
         self._is_stopped = True
         self._ready.clear()
 
-    def _work(self, shape: Shape, needed: int) -> None:
+    def _work(self, shape: Shape, needed: int, kept: int) -> None:
         try:
             with _one_at_a_time:
                 if not self._is_stopped and shape in self._begun:
-                    self._make_ready(shape, needed)
+                    self._make_ready(shape, needed, kept)
         finally:
             _at_work.discard(threading.current_thread())
 
-    def _make_ready(self, shape: Shape, needed: int) -> None:
-        if not _has_room_for(needed):
+    def _make_ready(self, shape: Shape, needed: int, kept: int) -> None:
+        if not _has_room_for(needed, kept):
             self._tell_once("there is no room on the device beside a render", **shape.sizes)
             self._begun.pop(shape, None)  # another time there may be
             return
@@ -230,9 +239,10 @@ def _bytes_of_last_render() -> int:
     return torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
 
 
-def _has_room_for(needed: int) -> bool:
+def _has_room_for(needed: int, kept: int) -> bool:
     """Tell whether the compiler can try what it made while a render goes on."""
     if not torch.cuda.is_available():
         return True
     free, _ = torch.cuda.mem_get_info()
-    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > 2 * needed
+    stock = torch.cuda.memory_reserved() - torch.cuda.memory_allocated() - kept
+    return free + stock > 2 * needed

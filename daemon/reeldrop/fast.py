@@ -175,12 +175,8 @@ class FastPath:
 
     @property
     def uncounted_bytes(self) -> int:
-        """How much memory the last render had that was kept for recordings made before it: torch
-        counts what is taken, and that was taken already.
-        """
-        if self._forms is None or self._forms.has_recorded or "recorded" not in self._forms.used:
-            return 0
-        return self.graph_bytes
+        """How much memory the last render needed that torch has not counted (see `Forms`)."""
+        return self._forms.uncounted_bytes if self._forms is not None else 0
 
     def drop_graphs(self) -> bool:
         """Do without what was recorded from now on; tell whether that gives any memory back."""

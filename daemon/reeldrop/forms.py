@@ -14,7 +14,7 @@ import structlog
 from torch import nn
 
 from reeldrop.compiled import Compiled, is_compiling
-from reeldrop.graphs import Graphs
+from reeldrop.graphs import Graph, Graphs
 from reeldrop.shapes import Shape
 from reeldrop.unet3d import Call
 
@@ -26,7 +26,8 @@ _log = structlog.get_logger()
 
 class Forms:
     """Takes the calls of a denoiser. `used` are the kinds of forms that have done any of them since
-    a render began: compiled, recorded; `has_recorded` is whether some was recorded since then.
+    a render began: compiled, recorded. `uncounted_bytes` is how much memory such recordings need
+    that were made before: torch counts what is taken, and that was taken already.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Forms:
     ) -> None:
         """Stand before a denoiser. `heeds_call`: its parts look at the record of the call."""
         self.used: set[str] = set()
-        self.has_recorded = False
+        self.uncounted_bytes = 0
         self.compiled = compiled
         self.graphs = graphs
         self._denoiser = denoiser
@@ -48,13 +49,15 @@ class Forms:
         self._eager = denoiser.forward
         self._names = tuple(inspect.signature(self._eager).parameters)
         self._seen: set[Shape] = set()
+        self._new: set[Shape] = set()
         self._told: set[str] = set()
         denoiser.forward = self._forward
 
     def begin(self) -> None:
         """Say that a render begins; of one that failed nothing is known any more."""
         self.used.clear()
-        self.has_recorded = False
+        self.uncounted_bytes = 0
+        self._new.clear()
         self._seen.clear()
 
     def end(self) -> None:
@@ -64,7 +67,8 @@ class Forms:
             self._tell_once(f"it has been called in {len(seen)} different ways in one render")
             return
         if self.compiled is not None:
-            self.compiled.begin(seen)
+            kept = self.graphs.taken_bytes if self.graphs is not None else 0
+            self.compiled.begin(seen, uncounted_bytes=self.uncounted_bytes, kept_bytes=kept)
         if self.graphs is not None:
             self.graphs.expect(seen)
 
@@ -100,14 +104,14 @@ class Forms:
             form = graph
         return form(**named)
 
-    def _recorded(
-        self, graphs: Graphs, shape: Shape, form: Callable[..., Any]
-    ) -> Callable[..., Any] | None:
+    def _recorded(self, graphs: Graphs, shape: Shape, form: Callable[..., Any]) -> Graph | None:
         graph = graphs.get(shape, form)
         # Not beside a compiler, of an earlier pipeline perhaps: it would be recorded, too.
         if graph is None and not is_compiling():
             graph = graphs.record(shape, form)
-            self.has_recorded |= graph is not None
+            self._new.add(shape)
+        if graph is not None and shape not in self._new:
+            self.uncounted_bytes = max(self.uncounted_bytes, graph.needed_bytes)
         return graph
 
     def _tell_once(self, reason: str) -> None:

@@ -34,10 +34,11 @@ class Recorder(Protocol):
 
     device: torch.device
 
-    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        """Return what some work returns, and what has the device do the same once more.
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None], int]:
+        """Return what some work returns, what has the device do the same once more, and how many
+        bytes it needs beside what it is given.
 
-        That reads the memory that the work has read, and writes what it has written.
+        To do it again reads the memory that the work has read, and writes what it has written.
         """
 
     @property
@@ -51,22 +52,25 @@ class CudaRecorder:
     """
 
     is_usable: ClassVar = True
-    """Until the device refuses what it was to record: torch does not get all of the memory back
-    then (2.13), so nothing more is recorded in this process.
+    """Until the device refuses what it was to record: torch (2.13) does not get the memory of such
+    a recording back, so nothing more is recorded in this process.
     """
 
     def __init__(self) -> None:
         self.device = torch.device("cuda")
         self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
 
-    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None], int]:
         now, beside = torch.cuda.current_stream(), _stream()
         beside.wait_stream(now)
         with torch.cuda.stream(beside):
             for _ in range(_WARM_UPS):
                 work()
+            torch.cuda.reset_peak_memory_stats()
+            resident = torch.cuda.memory_allocated()
             with _refusing_to_wait():
                 work()
+        needed = torch.cuda.max_memory_allocated() - resident
         now.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
         # A pool goes with the last graph that is in it.
@@ -79,9 +83,10 @@ class CudaRecorder:
         except RuntimeError as error:
             if not memory.is_shortage(error):
                 CudaRecorder.is_usable = False
+                _end_allocating_to(pool)
             raise
         self._graphs.add(graph)
-        return made, graph.replay
+        return made, graph.replay, needed
 
     @property
     def taken_bytes(self) -> int:
@@ -93,6 +98,15 @@ class CudaRecorder:
     @property
     def _pool(self) -> Any:
         return next((graph.pool() for graph in self._graphs), None)
+
+
+def _end_allocating_to(pool: Any) -> None:
+    """Let torch give memory back again, which it does not do while it thinks that it records.
+
+    It may know by itself that it does not: some versions do. Torch's own `use_mem_pool` does this.
+    """
+    with contextlib.suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
 
 
 @functools.cache
@@ -127,7 +141,7 @@ class Graphs:
     def __init__(self, recorder: Recorder) -> None:
         """Record by the recorder of the device on which the denoiser is."""
         self._recorder = recorder
-        self._kept: OrderedDict[Shape, _Graph | None] = OrderedDict()
+        self._kept: OrderedDict[Shape, Graph | None] = OrderedDict()
         self._too_large: set[Shape] = set()
         self._is_given_up = False
 
@@ -146,7 +160,7 @@ class Graphs:
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
-    def get(self, shape: Shape, form: Callable[..., Any]) -> Callable[..., Any] | None:
+    def get(self, shape: Shape, form: Callable[..., Any]) -> Graph | None:
         """Return what has been recorded of a form of the denoiser for a shape, and does the same.
 
         It has to be called in the thread that asks for it.
@@ -154,7 +168,7 @@ class Graphs:
         graph = self._kept.get(shape)
         return graph if graph is not None and graph.form is form else None
 
-    def record(self, shape: Shape, form: Callable[..., Any]) -> Callable[..., Any] | None:
+    def record(self, shape: Shape, form: Callable[..., Any]) -> Graph | None:
         """Record a form, and return the same as `get`; None if the shape is not expected, or can't
         be recorded.
         """
@@ -162,15 +176,15 @@ class Graphs:
             return None
         self._kept[shape] = None  # the old one has memory that the new one can use
         try:
-            graph = self._kept[shape] = _Graph(form, shape, self._recorder)
+            graph = self._kept[shape] = Graph(form, shape, self._recorder)
         except Exception as error:  # much of what a model may do is no work for a recording
-            is_too_large = memory.is_shortage(error)
             # What ends a recording says only that it has failed; why, was said before.
             reason = " ".join(str(error.__context__ or error).split())[:500]
             _log.warning("not_recorded", reason=reason, **shape.sizes)
-            if is_too_large:
+            if memory.is_shortage(error):
                 self._too_large.add(shape)
                 del self._kept[shape]
+                self._kept = OrderedDict.fromkeys(self._kept)  # this render needs their memory
             else:
                 self.drop()
             return None
@@ -183,14 +197,16 @@ class Graphs:
         self._kept.clear()
 
 
-class _Graph:
-    """One recording. It is called as the form of which it was made."""
+class Graph:
+    """One recording. It is called as the form of which it was made, and needs so many bytes beside
+    what it is given, which are kept for it.
+    """
 
     def __init__(self, form: Callable[..., Any], shape: Shape, recorder: Recorder) -> None:
         self.form = form
         arguments = shape.arguments(recorder.device)
         self._inputs = _tensors(arguments)
-        self._output, self._replay = recorder.record(lambda: form(**arguments))
+        self._output, self._replay, self.needed_bytes = recorder.record(lambda: form(**arguments))
         others = {type(leaf).__name__ for leaf in pytree.tree_leaves(self._output)} - {"Tensor"}
         if others:
             raise TypeError(f"it returns a {', '.join(others)}")

@@ -210,8 +210,9 @@ class InProcessRenderer:
         seconds that they took; None where memory ran out, and neither the compiler nor what was
         recorded is to blame for it.
         """
+        was_compiling = is_compiling()  # it may have run short of memory, too, and be gone by then
         done = self._try_once(loaded, batch, before, part, fit)
-        if done is None and is_compiling():
+        if done is None and was_compiling:
             empty_cache()
             wait_for_compiler(COMPILER_SECONDS)
             done = self._try_once(loaded, batch, before, part, fit)

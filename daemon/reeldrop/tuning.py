@@ -8,7 +8,6 @@ know where the findings go.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import io
 import math
 import multiprocessing
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reeldrop import compiled, fast, log, pipeline, renderer
-from reeldrop.errors import RenderError
+from reeldrop.errors import ReeldropError, RenderError
 from reeldrop.job import Prompt
 from reeldrop.likeness import psnr_db, ssim
 from reeldrop.lossy import NOTHING, Lossy
@@ -146,7 +145,7 @@ class Tuner:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
 
     def _load(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
-        _make_room()
+        renderer.empty_cache()
         return pipeline.load(dataclasses.replace(self.source, speed=speed, lossy=lossy))
 
     def _try_plain(self) -> Trial:
@@ -181,11 +180,11 @@ class Tuner:
             return self._try_speed(what, speed)
         try:
             seconds = self._compile_apart(speed)
-        except (RenderError, RuntimeError) as error:  # such as the end of that process
+        except (ReeldropError, RuntimeError, OSError) as error:  # such as the end of that process
             return _failed(what, error)
         if name == "compile":
             self._seconds_for_whole = seconds
-        elif self.speed["compile"] and seconds + LEAST_SOONER_SECONDS < self._seconds_for_whole:
+        elif self.speed["compile"] and 0 < seconds < self._seconds_for_whole - LEAST_SOONER_SECONDS:
             least_gain = 1 / LEAST_GAIN
         return dataclasses.replace(
             self._try_speed(what, speed, least_gain), compiler_seconds=seconds
@@ -197,7 +196,7 @@ class Tuner:
         Here it would find what is alike in another form. What it makes is then found here.
         """
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
-        _make_room()
+        renderer.empty_cache()
         apart = multiprocessing.get_context("spawn")
         with (
             compiled.cache_for_another() as cache,
@@ -251,11 +250,6 @@ class Tuner:
         return dataclasses.replace(trial, ssim=like), frames
 
 
-def _make_room() -> None:
-    gc.collect()  # the last pipeline, if something in it knows itself
-    renderer.empty_cache()
-
-
 def _compile(source: ModelSource, prompts: tuple[Prompt, ...], cache: Path) -> float:
     """Compile a pipeline in this process, and return for how many seconds the compiler was at work.
 
@@ -263,6 +257,7 @@ def _compile(source: ModelSource, prompts: tuple[Prompt, ...], cache: Path) -> f
     """
     log.configure(io.StringIO(), for_people=True)
     os.environ[compiled.CACHE] = str(cache)
+    os.environ.pop("TRITON_CACHE_DIR", None)  # torch puts ours there, once it has compiled
     loaded = pipeline.load(source)
     _render(loaded, prompts)
     compiled.wait_for_compiler()

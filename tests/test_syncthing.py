@@ -127,6 +127,8 @@ def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
     pair.put("busy.yaml", SLOW.format("busy"))
     await_that(lambda: pair.is_rendering("busy.yaml"), "the slow one")
     path = pair.put("gone.txt", "never\n")
+    # What is still on its way counts as waiting, too, and would be so when it is deleted far away.
+    await_that((pair.site.inbox / "gone.txt").exists, "the other")
     await_that(lambda: pair.is_waiting("gone.txt"), "the other in the queue")
     path.unlink()
     await_that(lambda: not pair.is_waiting("gone.txt"), "the deletion")

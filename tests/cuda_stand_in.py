@@ -50,10 +50,9 @@ class Cuda:
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
-        end = lambda _device, pool: self.end_allocating_to(pool)  # noqa: E731
-        patch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_allocating_to, raising=False)
 
-    def end_allocating_to(self, pool: int) -> None:
+    def end_allocating_to(self, _device: int, pool: int) -> None:
         """Give no memory of a pool any more."""
         if pool not in self.allocating_to:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
@@ -98,7 +97,6 @@ class Graph:
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
         self._pool = 0
-        self.replayed = 0
 
     def capture_begin(self, pool: int, **_: object) -> None:
         assert self._cuda.users.get(pool) != 0, "the pool is dead"
@@ -113,13 +111,13 @@ class Graph:
         if self._cuda.is_spoilt:
             self._pool = 0  # its use of the pool is never taken back
             raise RuntimeError("operation failed due to a previous error during capture")
-        self._cuda.end_allocating_to(self._pool)
+        self._cuda.end_allocating_to(0, self._pool)
 
     def pool(self) -> int:
         return self._pool
 
     def replay(self) -> None:
-        self.replayed += 1
+        """Do nothing: this device has nothing to do."""
 
     def __del__(self) -> None:
         if self._pool:

@@ -13,7 +13,8 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -30,6 +31,9 @@ from reeldrop.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
 from torch.profiler import profile
+
+if TYPE_CHECKING:
+    from reeldrop.graphs import Graphs
 
 # What the compiler warns of is its own business.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -364,6 +368,63 @@ def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPat
         ]
     assert [3, 4] == ready
     assert 2 == [event["event"] for event in events].count("compiled")
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("uncounted", "kept", "is_compiled"),
+    [
+        (0, 0, True),  # 3 GiB free and 2 in stock, for twice the 2 that the render took
+        (1, 0, False),  # it needed 3, of which one was there
+        (0, 1, False),  # 1 of the 2 in stock is kept
+    ],
+)
+def test_the_room_for_the_compiler_is_without_what_recordings_have(
+    uncounted: int, kept: int, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is it free, nor is a render small that is done by them."""
+    for name, value in {
+        "is_available": True,
+        "memory_allocated": 4 * GIB,
+        "max_memory_allocated": 6 * GIB,
+        "memory_reserved": 6 * GIB,
+        "mem_get_info": (3 * GIB, 16 * GIB),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(compiled.Compiled, "_compile", lambda _self, _shape: torch.abs)
+    denoiser, forms = stand_before_a_denoiser()
+    nothing: dict[str, Any] = dict.fromkeys(("get", "record", "expect"), lambda *_: None)
+    forms.graphs = cast("Graphs", SimpleNamespace(taken_bytes=kept * GIB, **nothing))
+    denoiser(torch.rand(2, 3), num_frames=1)
+    forms.uncounted_bytes = uncounted * GIB
+    with capture_logs() as events:
+        forms.end()
+        compiled.wait_for_compiler()
+    told = [event["event"] for event in events]
+    assert (["compiling", "compiled"] if is_compiled else ["not_compiled"]) == told
+
+
+def test_what_another_process_compiled_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is here already stays as it is: to replace what is loaded would end this process. What a
+    process has left that was killed goes after a day.
+    """
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path))
+    for name in ("aa", "of-another-1", "of-another-2"):
+        (tmp_path / name).mkdir()
+    ours = tmp_path / "aa" / "k.so"
+    ours.write_text("ours")
+    os.utime(tmp_path / "of-another-1", (0, 0))
+    with compiled.cache_for_another() as folder:
+        for name in ("aa", "bb"):
+            (folder / name).mkdir()
+            (folder / name / "k.so").write_text("theirs")
+        assert folder.is_relative_to(tmp_path)
+    assert {"aa", "bb", "of-another-2"} == {path.name for path in tmp_path.iterdir()}
+    assert ("ours", "theirs") == (ours.read_text(), (tmp_path / "bb" / "k.so").read_text())
 
 
 def test_guidance_counts_only_where_the_parts_heed_it() -> None:

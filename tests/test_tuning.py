@@ -108,7 +108,6 @@ def test_the_ways_of_a_gpu_are_tried(
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
     write_config_of_wan(site, save_tiny_wan(tmp_path / "wan", layers=2))
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))  # as torch itself sets it
     config_file = site.folder / "config.yaml"
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}

@@ -40,7 +40,7 @@ OWNERS = {
     "signal": {"service", "client", "writers"},
 }
 
-FOR_EVERYBODY = {"errors", "job", "durable", "names", "strict_yaml"}
+FOR_EVERYBODY = {"errors", "job", "durable", "beneath", "names", "strict_yaml"}
 STAGES = {
     "prompts": {"rules"},
     "rules": set(),
@@ -135,6 +135,11 @@ def test_stages_do_not_know_each_other(stage: str) -> None:
 def test_what_is_for_everybody_knows_nobody(module: str) -> None:
     """What everybody imports imports at most what the errors are."""
     assert imported_modules(module) <= {"errors"}
+
+
+def test_what_opens_folders_knows_only_how_to_make_them() -> None:
+    """The walk by descriptors stands on `durable`, and on nothing else."""
+    assert {"durable"} == imported_modules("beneath")
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - {"cli", "__main__"}))

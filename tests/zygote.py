@@ -15,6 +15,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -337,6 +338,8 @@ def _path(place: Any, dir_fd: int | None) -> str:
     path = os.fsdecode(place)
     if dir_fd is not None and not path.startswith("/"):
         path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
+    if found := re.fullmatch("(/proc/self/fd/[0-9]+)(|/.*)", path):  # a folder that is held open
+        path = os.readlink(found[1]) + found[2]
     return os.path.abspath(path)
 
 

@@ -29,8 +29,8 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
-_sure: set[Path] = set()
-"""Folders whose names this process knows to be on the disk, at most so many."""
+_sure: set[tuple[int, int]] = set()
+"""Folders whose names are known to be on the disk, by device and inode; at most so many."""
 _MOST_SURE = 4096
 
 
@@ -106,17 +106,26 @@ def make_folder(folder: Path) -> None:
     It may have been made by a process that was killed before it had waited for the disk, so that
     is done once for each folder.
     """
+    is_new = False
     if not folder.is_dir():
-        _sure.discard(folder)
         make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
-    if folder not in _sure:
+            is_new = True
+    make_sure(folder.parent, folder.stat(), is_new=is_new)
+
+
+def make_sure(parent: Path, folder: os.stat_result, *, is_new: bool) -> None:
+    """Wait until a folder's name is on the disk, unless this process has done so before."""
+    identity = folder.st_dev, folder.st_ino
+    if is_new:  # it may have the number of one that was deleted
+        _sure.discard(identity)
+    if identity not in _sure:
         with contextlib.suppress(PermissionError):  # closed to us, so nothing in it is ours
-            fsync_folder(folder.parent)
+            fsync_folder(parent)
         if len(_sure) >= _MOST_SURE:
             _sure.clear()
-        _sure.add(folder)
+        _sure.add(identity)
 
 
 def write(path: Path, data: bytes, owner: str) -> None:

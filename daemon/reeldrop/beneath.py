@@ -1,0 +1,194 @@
+"""Folders below one that the operator has named, opened without following a link on the way.
+
+What is below the inbox, the results and `_failed` was named by strangers, who may exchange a folder
+for a link at any moment. So each folder is opened below the one before it, and what is done in it
+is done by its descriptor: its path is `/proc/self/fd/<number>`, which every call takes. The folder
+at the top may be a link, and is known again: an empty mount point looks like it.
+Knows nothing of what is in these folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from reeldrop import durable
+
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
+_PLACE = os.O_PATH | _FOLDER
+_HERE = PurePath()
+_CHANGED = "another folder is in its place; put the old one back, or start again"
+_GONE = "it is gone, and so is what it was in; put it back, or start again"
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What tells a folder from others: device, inode, and what some file systems call theirs."""
+
+    device: int
+    inode: int
+    file_system: int
+
+    @classmethod
+    def of(cls, place: int | Path) -> _Identity:
+        status = os.stat(place)
+        return cls(status.st_dev, status.st_ino, os.statvfs(place).f_fsid)
+
+
+@dataclass(slots=True)
+class Root:
+    """A folder that the operator has named, which must stay the one that was found there first.
+
+    `beside` is a folder on the same file system: a share that is mounted again may have another
+    device number, and then so has that folder.
+    """
+
+    path: Path
+    beside: Path | None = None
+    _identity: _Identity | None = None
+    _parent: tuple[int, int] | None = field(default=None, repr=False)
+
+    @contextlib.contextmanager
+    def opened(self, below: PurePath = _HERE, *, make: bool = False) -> Iterator[Path]:
+        """Hold a folder below this one open, and give a path to it that holds meanwhile.
+
+        With `make`, folders that are missing are made, durably. In errors that are raised
+        meanwhile, the path is replaced by the one that people know.
+
+        Raises:
+            NotADirectoryError: something on the way is a link, or no folder.
+            FileNotFoundError: something on the way is missing.
+            OSError: ESTALE, another folder is in the place of this one.
+        """
+        fd = self._open(make)
+        try:
+            for depth, name in enumerate(below.parts):
+                known_as = self.path.joinpath(*below.parts[: depth + 1])
+                fd = _enter(fd, name, known_as, make)
+            held = Path(f"/proc/self/fd/{fd}")
+            with _named(held, self.path / below):
+                yield held
+        finally:
+            os.close(fd)
+
+    def check(self) -> None:
+        """Look whether this is the folder that it was; one that somebody deleted may be made anew.
+
+        Raises:
+            OSError: ESTALE, it is not; or it can't be looked at.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            os.close(self._open(make=False))
+            return
+        self._require_parent()
+
+    def _open(self, make: bool) -> int:
+        try:
+            fd = os.open(self.path, _PLACE)
+        except FileNotFoundError:
+            if not make:
+                raise
+            self._require_parent()
+            durable.make_folder(Path(os.path.realpath(self.path)))
+            self._identity = None
+            fd = os.open(self.path, _PLACE)
+        try:
+            self._require_same(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _require_same(self, fd: int) -> None:
+        status, known = os.fstat(fd), self._identity
+        if known is not None and (known.device, known.inode) == (status.st_dev, status.st_ino):
+            return
+        found = _Identity.of(fd)
+        if known is not None and not self._has_come_back(known, found):
+            raise OSError(errno.ESTALE, _CHANGED, str(self.path))
+        self._identity, self._parent = found, _parent(self.path)
+
+    def _has_come_back(self, known: _Identity, found: _Identity) -> bool:
+        if found.inode != known.inode:
+            return False
+        is_beside = self.beside is not None and found.device == self.beside.stat().st_dev
+        return is_beside or found.file_system == known.file_system
+
+    def _require_parent(self) -> None:
+        """Refuse to make a folder that was not deleted, but is on a share that is not mounted."""
+        if self._parent is not None and self._parent != _parent(self.path):
+            raise OSError(errno.ESTALE, _GONE, str(self.path))
+
+
+def _parent(folder: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(FileNotFoundError):
+        status = Path(os.path.realpath(folder)).parent.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+def _enter(fd: int, name: str, known_as: Path, make: bool) -> int:
+    """Return the descriptor of a folder in another, whose own is closed if all goes well."""
+    if name in ("..", "/"):
+        raise OSError(errno.EINVAL, "this leads out of the folder", str(known_as))
+    above = Path(f"/proc/self/fd/{fd}")
+    with _named(Path(name), known_as), _named(above, known_as.parent):
+        inner = _open_or_make(fd, name) if make else _open_in(fd, name)
+    os.close(fd)
+    return inner
+
+
+def _open_or_make(fd: int, name: str) -> int:
+    is_new = False
+    try:
+        inner = _open_in(fd, name)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, dir_fd=fd)
+            is_new = True
+        inner = _open_in(fd, name)
+    try:
+        durable.make_sure(Path(f"/proc/self/fd/{fd}"), os.fstat(inner), is_new=is_new)
+    except BaseException:
+        os.close(inner)
+        raise
+    return inner
+
+
+def _open_in(fd: int, name: str) -> int:
+    try:
+        return os.open(name, _PLACE | os.O_NOFOLLOW, dir_fd=fd)
+    except NotADirectoryError as error:
+        error.strerror = "this is a link or no folder, and no link is followed here"
+        raise
+
+
+@contextlib.contextmanager
+def _named(path: Path, known_as: Path) -> Iterator[None]:
+    """Replace the beginning of a path in errors by one that people know."""
+    try:
+        yield
+    except OSError as error:
+        for attribute in ("filename", "filename2"):
+            name = getattr(error, attribute, None)
+            if isinstance(name, str | Path) and Path(name).is_relative_to(path):
+                setattr(error, attribute, str(known_as / Path(name).relative_to(path)))
+        raise
+
+
+def open_plain(path: Path) -> int:
+    """Open a plain file to read it, without following a link or waiting for a pipe.
+
+    Raises:
+        OSError: it can't be read; ELOOP where it is a link, EINVAL where it is something else.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "this is not a plain file", str(path))
+    return fd

@@ -1,0 +1,204 @@
+"""Folders that strangers may exchange for links, and folders that must stay what they were."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+
+import pytest
+from reeldrop import beneath, durable
+from reeldrop.beneath import Root
+
+_EXCHANGE = 2
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two names change places at one stroke, by renameat2(2)."""
+    assert 0 == ctypes.CDLL(None).renameat2(-100, bytes(one), -100, bytes(other), _EXCHANGE)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    """A root with the folder a/b in it, and beside it the folder `outside`."""
+    (tmp_path / "root/a/b").mkdir(parents=True)
+    (tmp_path / "outside/b").mkdir(parents=True)
+    return Root(tmp_path / "root")
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Mount what is asked for on tmp_path/share; at the end nothing is mounted."""
+    share = tmp_path / "share"
+    share.mkdir()
+
+    def mount(*arguments: str) -> None:
+        if subprocess.run(["mount", *arguments, share], check=False).returncode:
+            pytest.fail("these tests need a root that may mount")
+
+    yield mount
+    while os.path.ismount(share):
+        subprocess.run(["umount", share], check=True)
+
+
+def test_what_is_done_in_a_folder_is_done_there(root: Root) -> None:
+    """Its path holds for every call, and returns in no error."""
+    with root.opened(PurePath("a/b")) as folder:
+        (folder / "x").write_text("1")
+        assert ["x"] == os.listdir(folder)
+        os.rename(folder / "x", folder / "y")
+        with pytest.raises(FileNotFoundError):
+            os.rename(folder / "x", folder / "z")
+    assert "1" == (root.path / "a/b/y").read_text()
+    with pytest.raises(FileNotFoundError) as caught, root.opened(PurePath("a/b")) as folder:
+        os.rename(folder / "x", folder / "z")
+    assert str(root.path / "a/b/x") == caught.value.filename
+    assert str(root.path / "a/b/z") == caught.value.filename2
+
+
+@pytest.mark.parametrize("make", [False, True])
+@pytest.mark.parametrize("link", ["a", "a/b"])
+def test_no_link_below_the_root_is_followed(root: Root, link: str, make: bool) -> None:
+    """Wherever on the way it is, and whether folders are made or not: it is named, and no more."""
+    path = root.path / link
+    path.rename(root.path / "away")
+    path.symlink_to(root.path.with_name("outside"))
+    with (
+        pytest.raises(NotADirectoryError, match="no link is followed here") as caught,
+        root.opened(PurePath("a/b/c"), make=make),
+    ):
+        pass
+    assert str(path) == caught.value.filename
+    assert ["b"] == os.listdir(root.path.with_name("outside"))
+
+
+def test_the_root_itself_may_be_a_link(root: Root) -> None:
+    """Its path is the operator's."""
+    link = root.path.with_name("link")
+    link.symlink_to("root")
+    with Root(link).opened(PurePath("a/c"), make=True) as folder:
+        (folder / "x").touch()
+    assert (root.path / "a/c/x").exists()
+
+
+def test_a_folder_that_is_exchanged_meanwhile_stays_the_one_that_was_opened(root: Root) -> None:
+    """What is done in it after that does not happen where a link leads."""
+    outside, swap = root.path.with_name("outside"), root.path / "swap"
+    swap.symlink_to(outside)
+    with root.opened(PurePath("a")) as folder:
+        exchange(root.path / "a", swap)
+        (folder / "x").touch()
+        durable.make_folder(folder / "new")
+    assert ["b"] == os.listdir(outside)
+    assert {"b", "new", "x"} == set(os.listdir(swap))
+
+
+@pytest.mark.parametrize("path", ["..", "a/../../outside", "/etc"])
+def test_no_path_leads_out(root: Root, path: str) -> None:
+    """A path that goes up, or begins at the top, is refused."""
+    with pytest.raises(OSError, match="leads out"), root.opened(PurePath(path)):
+        pass
+
+
+def test_folders_are_made_durably(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder on the way is waited for once, in the one above it, whoever has made it."""
+    synced, fsync = [], os.fsync
+
+    def noting(fd: int) -> None:
+        fsync(fd)
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    monkeypatch.setattr(os, "fsync", noting)
+    for _ in range(2):
+        with root.opened(PurePath("a/new/deep"), make=True):
+            pass
+    assert [f"{root.path}{folder}" for folder in ("", "/a", "/a/new")] == synced
+
+
+def test_no_descriptor_is_left(root: Root) -> None:
+    """Neither where all goes well nor where it does not."""
+    before = os.listdir("/proc/self/fd")
+    (root.path / "link").symlink_to("a")
+    for below in ("a/b", "missing", "link", "a/b/missing"):
+        for _ in range(2):
+            try:
+                with root.opened(PurePath(below)):
+                    raise OSError(errno.EIO, "Input/output error")
+            except OSError:
+                pass
+    assert before == os.listdir("/proc/self/fd")
+
+
+def test_a_root_that_another_folder_has_replaced_is_refused(root: Root) -> None:
+    """Until the old one is back; nothing happens in the other one."""
+    root.check()
+    away = root.path.with_name("away")
+    root.path.rename(away)
+    root.path.mkdir()
+    for attempt in (root.check, root.opened(PurePath("x"), make=True).__enter__):
+        with pytest.raises(OSError, match="another folder is in its place") as caught:
+            attempt()
+        assert errno.ESTALE == caught.value.errno
+    assert [] == os.listdir(root.path)
+    root.path.rmdir()
+    away.rename(root.path)
+    root.check()
+
+
+def test_a_root_that_was_deleted_is_made_anew_where_that_is_asked_for(root: Root) -> None:
+    """It was nobody's mount point: the folder that it was in is the same."""
+    root.check()
+    root.path.rename(root.path.with_name("away"))
+    root.check()
+    with pytest.raises(FileNotFoundError), root.opened():
+        pass
+    with root.opened(PurePath("x"), make=True):
+        pass
+    assert ["x"] == os.listdir(root.path)
+    root.check()
+
+
+@pytest.mark.parametrize("below", ["", "results"])
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_nothing_is_made_under_a_mount_point(
+    below: str, kind: str, tmp_path: Path, mount: Callable[..., None]
+) -> None:
+    """A share that is not mounted is refused, be it the root or above it, until it is back."""
+    share, disk = tmp_path / "share", tmp_path / "disk"
+    disk.mkdir()
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
+    try:
+        mount("--bind", str(disk))
+        root = Root(share / below)
+        with root.opened(PurePath("a"), make=True):
+            pass
+        subprocess.run(["umount", share], check=True)
+        for attempt in (root.check, root.opened(PurePath("b"), make=True).__enter__):
+            with pytest.raises(OSError, match="or start again") as caught:
+                attempt()
+            assert errno.ESTALE == caught.value.errno
+        assert [] == os.listdir(share)
+        mount("--bind", str(disk))
+        root.check()
+        with root.opened(PurePath("b"), make=True):
+            pass
+        assert {"a", "b"} == set(os.listdir(disk / below))
+    finally:
+        if kind == "tmpfs":
+            subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
+    """Neither a link, nor a folder, nor a pipe, for which nobody has to wait."""
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "."):
+        with pytest.raises(OSError, match=r"link|not a plain file"):
+            beneath.open_plain(tmp_path / name)
+    with open(beneath.open_plain(tmp_path / "file")) as file:
+        assert "1" == file.read()

@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reeldrop import prompts, share
 from reeldrop.errors import PromptError
-from reeldrop.inbox import UNFINISHED_SECONDS, Inbox
+from reeldrop.inbox import DEFAULTS_SECONDS, UNFINISHED_SECONDS, Inbox
 from reeldrop.intake import SETTLE_PAUSE_SECONDS, Intake
 from reeldrop.job import Capabilities, Job
 from reeldrop.rules import ModelRules
 from reeldrop.spool import Spool
+from structlog.testing import capture_logs
 
 SETTLE = 2.0
 SCAN = 5.0
@@ -37,6 +38,7 @@ class Place:
 
     folder: Path
     patient: bool = True
+    scan: float = SCAN
     idle: float = SCAN  # events come in real time, and nothing else here does
     now: float = 1000.0
     taken: list[Job] = field(default_factory=list)
@@ -49,7 +51,15 @@ class Place:
         self.spool.prepare()
         box = Inbox(self.inbox, prompts.SUFFIXES, SETTLE, prompts.DEFAULTS_NAME, self.patient)
         self.intake = Intake(
-            box, self.spool, RULES, "tiny", SCAN, 1.0, lambda: None, self.idle, lambda: self.now
+            box,
+            self.spool,
+            RULES,
+            "tiny",
+            self.scan,
+            1.0,
+            lambda: None,
+            self.idle,
+            lambda: self.now,
         )
 
     def drop(self, name: str, content: str | bytes = "a horse\n") -> Path:
@@ -119,7 +129,8 @@ def test_a_file_waits_for_who_writes_into_it(place: Place) -> None:
     with path.open("a") as writer:
         place.go_on(60.0)
         name = Path("/proc/self/comm").read_text().strip()
-        assert {"a.txt": f"still being written by {name}"} == place.waiting()
+        reason = f"still being written by {name}; waits 540 s more at most"
+        assert {"a.txt": reason} == place.waiting()
         writer.write("lf, and the second\n")
         writer.flush()
         place.go_on(60.0)
@@ -168,12 +179,29 @@ def test_a_file_with_nul_bytes_waits_for_its_content(name: str, place: Place) ->
     path = place.drop(name, PREALLOCATED[name])
     place.drop("other.txt")
     place.go_on(UNFINISHED_SECONDS - 0.1)
-    assert {name: "holds NUL bytes so far"} == place.waiting()
+    assert {name: "holds NUL bytes so far; waits 1 s more at most"} == place.waiting()
     assert (["other.txt"], {}) == (place.names(), place.refused)
     place.go_on(0.2)
     assert [name] == list(place.refused)
     assert "NUL byte" in place.refused[name]
     assert not path.exists()
+
+
+def test_what_is_taken_at_last_is_told(tmp_path: Path) -> None:
+    """Who finds a video by other defaults than he meant finds in the log why, once."""
+    place = Place(tmp_path / "place", idle=0.0, scan=0.5)
+    place.drop("x/a.txt")
+    defaults = place.drop(f"x/{prompts.DEFAULTS_NAME}", "fps: 4\n")
+    with capture_logs() as events:
+        for second in range(int(DEFAULTS_SECONDS)):
+            assert [] == place.names()
+            os.utime(defaults, (second, second))
+            place.go_on(1.0)
+        place.go_on(SETTLE - 1.0)
+    place.intake.close()
+    assert ["x/a.txt"] == place.names()
+    assert [("taken_unfinished", "x/a.txt")] == [(e["event"], e["prompt_file"]) for e in events]
+    assert "_defaults.yaml has just changed" in events[0]["reason"]
 
 
 def test_a_file_whose_bytes_come_late_is_taken_when_they_are_there(place: Place) -> None:
@@ -189,7 +217,8 @@ def test_an_interrupted_transfer_is_refused_in_the_end(place: Place) -> None:
     """Half of a prompt file may be a valid one, and must not be rendered."""
     os.utime(place.drop("a.txt", "half a horse"), (0, 0))
     place.go_on(UNFINISHED_SECONDS - 0.1)
-    assert {"a.txt": "its modification time is 0: an interrupted transfer"} == place.waiting()
+    reason = "its modification time is 0: an interrupted transfer"
+    assert {"a.txt": f"{reason}; waits 1 s more at most"} == place.waiting()
     place.go_on(0.2)
     assert [] == place.names()
     assert "touch" in place.refused["a.txt"]

@@ -17,7 +17,15 @@ from conftest import await_that
 from reeldrop import inbox, writers
 from reeldrop.errors import PromptError
 from reeldrop.ignored import TOOLS, Ignored, Tool
-from reeldrop.inbox import EMPTY_SECONDS, TEMPORARY_SECONDS, UNFINISHED_SECONDS, Inbox, Watch
+from reeldrop.inbox import (
+    DEFAULTS_SECONDS,
+    EMPTY_SECONDS,
+    TEMPORARY_SECONDS,
+    TRANSFER_SECONDS,
+    UNFINISHED_SECONDS,
+    Inbox,
+    Watch,
+)
 from reeldrop.job import DefaultsFile
 from test_ignored import CASES
 
@@ -209,7 +217,7 @@ def test_empty_files_are_given_time(box: Inbox) -> None:
     drop(box, "full.txt")
     box.scan(0.0)
     assert ["full.txt"] == settled(box, EMPTY_SECONDS - 0.01)
-    assert [("empty.txt", "empty so far")] == [
+    assert [("empty.txt", "empty so far; waits 1 s more at most")] == [
         (str(path), why) for path, why in box.waiting(EMPTY_SECONDS - 0.01)
     ]
     assert ["empty.txt", "full.txt"] == settled(box, EMPTY_SECONDS)
@@ -226,8 +234,9 @@ def test_an_interrupted_transfer_is_given_time(box: Inbox) -> None:
     os.utime(path, ns=(36303909, 36303909))
     box.scan(0.0)
     for now in (0.0, SETTLE):
-        expected = {"a.txt": "its modification time is 0: an interrupted transfer"}
-        assert expected == reasons(box, now)
+        reason = "its modification time is 0: an interrupted transfer"
+        left = round(UNFINISHED_SECONDS - now)
+        assert {"a.txt": f"{reason}; waits {left} s more at most"} == reasons(box, now)
     assert [] == settled(box, UNFINISHED_SECONDS - 0.01)
     assert ["a.txt"] == settled(box, UNFINISHED_SECONDS)
     path.write_text("the first half, and the second")
@@ -304,7 +313,8 @@ def test_a_file_can_be_held_but_not_for_ever(box: Inbox) -> None:
     box.scan(0.0)
     (candidate,) = box.settled(SETTLE)
     assert box.hold(candidate, "open elsewhere", 20.0, SETTLE)
-    assert (18.0, {"a.txt": "open elsewhere"}) == (box.seconds_to_settle(2.0), reasons(box, 2.0))
+    expected = {"a.txt": "open elsewhere; waits 598 s more at most"}
+    assert (18.0, expected) == (box.seconds_to_settle(2.0), reasons(box, 2.0))
     assert ["a.txt"] == settled(box, 20.0)
     assert box.hold(candidate, "NUL bytes", 1e9, 20.0)
     assert ([], ["a.txt"]) == (settled(box, 599.0), settled(box, UNFINISHED_SECONDS))
@@ -394,6 +404,42 @@ def test_files_wait_for_the_defaults_above_them(box: Inbox) -> None:
     box.scan(6.0)
     assert ["b.txt"] == settled(box, 6.0 + SETTLE / 2)
     assert ["b.txt", "poems/a.txt"] == settled(box, 6.0 + SETTLE)
+
+
+def test_defaults_that_never_come_to_rest_are_waited_for_once(box: Inbox) -> None:
+    """For two minutes, and not again for each file that comes; after a rest it begins anew."""
+    drop(box, "poems/a.txt")
+    defaults = drop(box, "poems/_defaults.yaml")
+    for now in range(int(DEFAULTS_SECONDS) + 20):
+        os.utime(defaults, (now, now))
+        box.scan(float(now))
+        if now < DEFAULTS_SECONDS:
+            left = round(DEFAULTS_SECONDS) - now
+            reason = f"poems/_defaults.yaml has just changed; waits {left} s more at most"
+            assert {"poems/a.txt": reason} == reasons(box, float(now))
+        if now == DEFAULTS_SECONDS:
+            (candidate,) = box.settled(now)
+            assert "has just changed" in box.waited_in_vain(candidate, now)
+            drop(box, "poems/b.txt")
+    assert ["poems/a.txt", "poems/b.txt"] == settled(box, float(now))
+    rested = now + SETTLE
+    assert "" == box.waited_in_vain(candidate, rested)
+    os.utime(defaults, (10**9, 10**9))
+    box.scan(rested)
+    assert [] == settled(box, rested + SETTLE - 0.1)
+
+
+def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: Inbox) -> None:
+    """Anybody can give a file such a name; a tool that is at work has replaced the file by then."""
+    drop(box, "a.txt")
+    temporary = drop(box, ".a.txt.abcdef")
+    for now in range(0, int(TRANSFER_SECONDS) + 60, 60):
+        os.utime(temporary, (now, now))
+        box.scan(float(now))
+        expected = ["a.txt"] if now >= TRANSFER_SECONDS else []
+        assert expected == settled(box, now + 59.0 if expected else now + 30.0)
+    (candidate,) = box.settled(TRANSFER_SECONDS)
+    assert "written by rsync" in box.waited_in_vain(candidate, TRANSFER_SECONDS)
 
 
 # Order

@@ -15,10 +15,11 @@ import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.ignored import Ignored, conflict_copy, finished_name
-from reeldrop.job import DefaultsFile, Prompt
+from reeldrop.job import DefaultsFile, Prompt, shown
 
 MAX_DEPTH = 32
 EMPTY_SECONDS = 60.0
@@ -29,6 +30,12 @@ TEMPORARY_SECONDS = 120.0
 
 UNFINISHED_SECONDS = 600.0
 """How long a file waits to be finished that looks unfinished, and does not change."""
+
+TRANSFER_SECONDS = 3600.0
+"""How long a temporary file that keeps changing is waited for: anybody can give it its name."""
+
+DEFAULTS_SECONDS = 120.0
+"""How long a `_defaults.yaml` that keeps changing is waited for."""
 
 _Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -76,11 +83,23 @@ class Candidate:
 
 @dataclass(slots=True)
 class _Still:
-    """What must not change for a while: how it was seen last, and since when it is so."""
+    """What must not change for a while: how it was seen last, and since when it is so.
+
+    It `began` to change when it was last at rest, or when it came.
+    """
 
     fingerprint: _Fingerprint
     since: float
+    began: float
     tool: str = ""
+
+
+class _Wait(NamedTuple):
+    """Why a file waits, until when, and when it is taken all the same."""
+
+    reason: str
+    until: float
+    end: float
 
 
 @dataclass(slots=True)
@@ -182,7 +201,8 @@ class Inbox:
             except OSError:
                 continue
             if entry.name == self.defaults_name:
-                found.defaults[folder] = _still(self._found.defaults.get(folder), status, now)
+                before = self._found.defaults.get(folder)
+                found.defaults[folder] = _still(before, status, now, self.settle_seconds)
             elif self._is_prompt_file(entry.name):
                 found.candidates[path] = self._candidate(path, status, now)
             elif stat.S_ISDIR(status.st_mode):
@@ -213,7 +233,7 @@ class Inbox:
         path = f"{folder}/{finished[0]}" if folder else finished[0]
         status = entry.stat(follow_symlinks=False)
         found.temporaries[path] = _still(
-            self._found.temporaries.get(path), status, now, tool=finished[1]
+            self._found.temporaries.get(path), status, now, self._temporary_seconds, finished[1]
         )
 
     def _is_in_new_folder(self, path: str, found: _Found, now: float) -> bool:
@@ -266,15 +286,19 @@ class Inbox:
         return self._candidates.get(str(candidate.path)) is candidate
 
     def _unsettled(self, candidate: Candidate, now: float) -> str:
-        temporary = self._found.temporaries.get(str(candidate.path))
-        if candidate.held_until > now:
-            return candidate.held
-        if temporary is not None and self._temporary_left(temporary) > now:
-            return f"still being written by {temporary.tool}: its temporary file is beside it"
+        """Return what a file waits for, and for how long at most."""
+        waits = [
+            _Wait(candidate.held, candidate.held_until, candidate.since + UNFINISHED_SECONDS),
+            *self._waits(candidate),
+        ]
+        end = candidate.since + self._patience(candidate)
         if candidate.size == 0:
-            return "empty so far"
+            waits.append(_Wait("empty so far", end, end))
         if candidate.is_interrupted:
-            return "its modification time is 0: an interrupted transfer"
+            waits.append(_Wait("its modification time is 0: an interrupted transfer", end, end))
+        for wait in waits:
+            if now < min(wait.until, wait.end):
+                return f"{wait.reason}; waits {math.ceil(wait.end - now)} s more at most"
         return f"settles in {math.ceil(self._remaining(candidate, now))} s"
 
     def blocked(self, now: float) -> int:
@@ -322,6 +346,25 @@ class Inbox:
             settled = max(settled, self._defaults_settled(candidate.path.parent))
         return max(settled, candidate.blocked_until, candidate.held_until) - now
 
+    def _waits(self, candidate: Candidate) -> Iterator[_Wait]:
+        """Yield what a file waits for besides itself, which may change for ever."""
+        temporary = self._found.temporaries.get(str(candidate.path))
+        if temporary is not None:
+            reason = f"still being written by {temporary.tool}: its temporary file is beside it"
+            until = temporary.since + self._temporary_seconds
+            yield _Wait(reason, until, temporary.began + TRANSFER_SECONDS)
+        for folder in candidate.path.parents:
+            defaults = self._found.defaults.get(str(folder) if folder.name else "")
+            if defaults is not None:
+                reason = f"{shown(folder / self.defaults_name)} has just changed"
+                until = defaults.since + self.settle_seconds
+                yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
+
+    def waited_in_vain(self, candidate: Candidate, now: float) -> str:
+        """Return what a file has waited for as long as it may; empty if it has come to rest."""
+        waits = self._waits(candidate)
+        return next((wait.reason for wait in waits if wait.end <= now < wait.until), "")
+
     def _patience(self, candidate: Candidate) -> float:
         """Return for how long a file has to stay as it is."""
         if self.patient and candidate.is_plain:
@@ -333,15 +376,23 @@ class Inbox:
             return min(self.renamed_settle_seconds, self.settle_seconds)
         return self.settle_seconds
 
+    @property
+    def _temporary_seconds(self) -> float:
+        """For how long a temporary file that does not change may still be finished."""
+        return TEMPORARY_SECONDS if self.patient else self.settle_seconds
+
     def _temporary_left(self, temporary: _Still) -> float:
-        """Return when nobody will finish a temporary file any more, as far as can be told."""
-        return temporary.since + (TEMPORARY_SECONDS if self.patient else self.settle_seconds)
+        """Return when a temporary file is not waited for any more."""
+        until = temporary.since + self._temporary_seconds
+        return min(until, temporary.began + TRANSFER_SECONDS)
 
     def _defaults_settled(self, folder: PurePosixPath) -> float:
         """Return when the defaults for the files of a folder are settled, those above it, too."""
         if folder not in self._defaults_settle:
             own = self._found.defaults.get(str(folder) if folder.name else "")
-            settled = own.since + self.settle_seconds if own else -math.inf
+            settled = -math.inf
+            if own is not None:
+                settled = min(own.since + self.settle_seconds, own.began + DEFAULTS_SECONDS)
             if folder.name:
                 settled = max(settled, self._defaults_settled(folder.parent))
             self._defaults_settle[folder] = settled
@@ -377,12 +428,18 @@ def _fingerprint(status: os.stat_result) -> _Fingerprint:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _still(before: _Still | None, status: os.stat_result, now: float, tool: str = "") -> _Still:
-    """Return what was seen before if it is the same, else what is seen now."""
+def _still(
+    before: _Still | None, status: os.stat_result, now: float, rest: float, tool: str = ""
+) -> _Still:
+    """Return what was seen before if it is the same, else what is seen now.
+
+    It has begun to change anew if it was at rest for so many seconds.
+    """
     fingerprint = _fingerprint(status)
     if before is not None and before.fingerprint == fingerprint:
         return before
-    return _Still(fingerprint, now, tool)
+    goes_on = before is not None and now < before.since + rest
+    return _Still(fingerprint, now, before.began if before and goes_on else now, tool)
 
 
 def _is_interrupted(mtime_ns: int) -> bool:

@@ -203,6 +203,8 @@ class Intake:
             if self._is_being_written(candidate):
                 continue
             candidate.examined = True
+            if what := self._inbox.waited_in_vain(candidate, self._clock()):
+                self._say_unfinished(candidate, what)
             defaults: tuple[DefaultsFile, ...] = ()
             try:
                 defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
@@ -250,12 +252,15 @@ class Intake:
         """Let a file wait that is not finished; tell whether it does, or has waited long enough."""
         if not self._inbox.hold(candidate, what, until, self._clock()):
             if not candidate.examined:  # else it has been said before
-                _log.warning("taken_unfinished", prompt_file=shown(candidate.path), reason=what)
+                self._say_unfinished(candidate, what)
             return False
         candidate.examined = False
         self._settles = min(self._settles, candidate.held_until)
         self._listed = None
         return True
+
+    def _say_unfinished(self, candidate: Candidate, what: str) -> None:
+        _log.warning("taken_unfinished", prompt_file=shown(candidate.path), reason=what)
 
     def trouble(self) -> str:
         """Return why nothing can be claimed for now; empty if something can."""

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import Daemon, Site
+from reeldrop import spool
 from reeldrop.deliveries import Deliveries
 from reeldrop.filing import Filing
 from reeldrop.job import Job
@@ -56,7 +57,7 @@ class Place:
         return self.spool.finish(job, self.tree.folder_for(job.source))
 
     def fail(self, job: Job) -> Path:
-        return self.spool.fail(job, f"Job {job.id}\n")
+        return self.spool.fail(job, spool.error_text(job.source, job.id, ValueError("no"), "Then."))
 
     def is_order(self, job: Job) -> bool:
         """Ask about a job; see that one that is no order has ended, and that nothing is lost."""
@@ -246,6 +247,14 @@ def test_a_conflict_copy_with_other_bytes_is_an_order(where: str, place: Place) 
     """Two people wrote two prompts, and get two videos."""
     originals(place)[where]()
     assert place.is_order(place.deliver(COPY, "another horse\n"))
+
+
+def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -> None:
+    """The report there says which path in the inbox it is on."""
+    place.fail(place.deliver("a?.txt"))
+    assert (place.results / "_failed/a_.txt").exists()
+    assert place.is_order(place.deliver("a:.txt"))
+    assert not place.is_order(place.deliver("a?.txt"))
 
 
 def test_a_conflict_copy_without_its_original_is_an_order(place: Place) -> None:

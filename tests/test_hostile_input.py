@@ -33,7 +33,7 @@ from reeldrop.ignored import Ignored
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
 from reeldrop.job import Capabilities, Job, Prompt, Rendered
-from reeldrop.names import shortened, video_name
+from reeldrop.names import portable, video_name
 from reeldrop.prompts import NotDescribed
 from reeldrop.results import Results
 from reeldrop.rules import ModelRules
@@ -65,12 +65,18 @@ def parse(data: bytes, name: str) -> tuple[Prompt, ...]:
 
 
 def assert_legal(name: str) -> None:
+    """Hold a name to what may be made in the results."""
+    assert_portable(name)
+    assert not name.startswith("_failed")
+
+
+def assert_portable(name: str) -> None:
     """Hold a name to what Linux, macOS, Windows, SMB and sync tools take."""
     assert name not in ("", ".", "..")
     assert len(name.encode()) <= 255
     assert not set(name) & set('<>:"/\\|?*')
     assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
-    assert not name.startswith((".", " ", "~", "_failed"))
+    assert not name.startswith((".", " ", "~"))
     assert not name.endswith((".", " "))
     assert not RESERVED.fullmatch(name)
 
@@ -191,10 +197,12 @@ def assert_filed_away(place: Place, finished: list[Path], set_aside: list[Path])
     root = place.folder / "results"
     for path in finished:
         assert_inside(path, root)
-        for part in path.parent.relative_to(root).parts:
+        for part in path.relative_to(root).parts:
             assert_legal(part)
     for path in set_aside:
         assert_inside(path, root / "_failed")
+        for part in path.relative_to(root).parts:
+            assert_portable(part)
     for path in (*finished, *set_aside):
         assert path.is_file()
     assert len({*finished, *set_aside}) == len(finished) + len(set_aside)
@@ -260,12 +268,61 @@ def test_any_file_name_stays_inside_of_the_results(name: bytes, suffix: bytes) -
             assert_filed_away(place, *place.work_through())
 
 
-@given(_names)
-def test_any_file_name_can_be_shortened(name: bytes) -> None:
-    """A shortened name has room for what is added, and keeps its suffix."""
-    file = os.fsdecode(name.rpartition(b"/")[2] + b".txt")
-    assert shortened(file).endswith(".txt")
-    assert len(os.fsencode(shortened(file))) <= 204
+def units(path: PurePosixPath | str) -> int:
+    """Return how long Windows takes a path for."""
+    return len(str(path).encode("utf-16-le")) // 2
+
+
+@given(_names, st.sampled_from([".txt", ".YAML", ".mp4"]), st.text(max_size=300))
+@example(b"/".join([b"%02d" % n + b"d" * 198 for n in range(20)]), ".txt", "a" * 300)
+@example(("大" * 66).encode(), ".YAML", "🎈" * 100)
+@example(("🎈" * 40).encode() + b"/" + ("é" * 100).encode(), ".YAML", "a b")
+@example(b"a" * 81, ".txt", "x")
+@example(b"a" * 71 + b"/" + b"b" * 60, ".txt", "x")
+@example(b" ", ".txt", "")
+def test_any_path_has_a_portable_one(name: bytes, suffix: str, prompt: str) -> None:
+    """Every file system takes it, with all that is added, below 40 characters of a Windows client.
+
+    A file that is put back under its portable path is portable, and has the same folder.
+    """
+    source = PurePosixPath(os.fsdecode(name) + suffix)
+    found, tree = portable(source), Results(Path("/base"))
+    for part in found.parts:
+        assert_portable(part)
+    assert (found, suffix) == (portable(found), found.suffix)
+    assert tree.folder_for(source) == tree.folder_for(found)
+    folder = PurePosixPath(tree.folder_for(source)).relative_to("/base")
+    for added in ("-9999.not-rendered.txt", "-9999.error.txt", ".job-9999.log"):
+        assert 40 + units(f"_failed/{found}{added}") < 260
+        assert 40 + units(f"{folder}/{found.name}{added}") < 260
+    video = f"{tree.video_name(source, prompt)}-9999.yaml"
+    assert 40 + units(f"{folder}/{video}") < 260
+    assert_legal(video)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("poems/li_bai.yaml", "poems/li_bai.yaml"),
+        ("_ours/_a.txt", "_ours/_a.txt"),
+        ("a?/b: c. .txt", "a_/b_ c.txt"),
+        ("con/nul.txt", "con_/nul_.txt"),
+        ("e\u0301.TXT", "é.TXT"),
+        (f"{'a' * 40}/{'b' * 40}/c.txt", f"{'a' * 40}/{'b' * 30}-a5710c34/c.txt"),
+        (f"{'a' * 69}/b/c/d/e/f/g/h/i/j.txt", f"{'a' * 69}/b-c4b79ac6/j.txt"),
+        (f"{'a' * 96}.txt", f"{'a' * 85}-ee4caa55.txt"),
+    ],
+)
+def test_portable_paths(source: str, expected: str) -> None:
+    """What is portable stays as it is; of the rest as much is kept as there is room for."""
+    assert expected == str(portable(PurePosixPath(source)))
+
+
+def test_deep_folders_that_begin_alike_differ() -> None:
+    """The hash is of the whole path of the folder."""
+    one, other = (portable(PurePosixPath(f"{'a/' * 100}{x}/y.txt")) for x in "bc")
+    assert one.parent != other.parent
+    assert one.parent == portable(PurePosixPath(f"{'a/' * 100}b/z.txt")).parent
 
 
 # Whatever may be in a file

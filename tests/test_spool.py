@@ -119,14 +119,14 @@ def test_claim_of_a_file_that_is_gone(folders: Folders) -> None:
 
 
 def test_claim_of_a_name_that_is_no_utf_8(folders: Folders) -> None:
-    """Bytes that are no text are a name like any other."""
+    """Bytes that are no text are a name like any other; in `_failed/` it has one that is text."""
     name = os.fsdecode(b"\xff\xfe.txt")
     (folders.inbox / name).touch()
     job = folders.open().claim(PurePosixPath(name), [])
     assert job is not None
     assert [job] == list(folders.open().unfinished())
     folders.open().fail(job, "no")
-    assert sorted([name, name + ".error.txt"]) == sorted(os.listdir(folders.failed))
+    assert {"video.txt": "", "video.txt.error.txt": "no"} == files(folders.failed)
 
 
 def test_unfinished_is_oldest_first(folders: Folders) -> None:

@@ -21,7 +21,7 @@ from reeldrop import status as daemon_status
 from reeldrop.config import Config
 from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavailable
 from reeldrop.job import shown
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, folder_name, video_name
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, folder_name, portable, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import Status, Waiting
@@ -77,18 +77,18 @@ def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order
     tree = Results(config.results)
     in_hand = {job.source for job in _spool(config).unfinished()}
     for name in durable.free_names(folder_name(video_name(prompt)), ".yaml"):
-        source = PurePosixPath(name)
+        source = portable(PurePosixPath(name))
         folder = tree.folder_for(source)
-        if source in in_hand or folder.exists() or (config.failed / name).exists():
+        if source in in_hand or folder.exists() or (config.failed / source).exists():
             continue
         try:
-            durable.write_renamed(config.inbox / name, text.encode(), _OWNER)
+            durable.write_renamed(config.inbox / source, text.encode(), _OWNER)
         except FileExistsError:
             continue
         formats = settings.get("format", "mp4")
         suffix = formats[0] if isinstance(formats, list) and formats else formats
-        video = folder / f"{video_name(prompt)}.{suffix}"
-        return Order(source, config.inbox / name, video)
+        video = folder / f"{tree.video_name(source, prompt)}.{suffix}"
+        return Order(source, config.inbox / source, video)
     raise AssertionError("free_names never ends")
 
 
@@ -231,9 +231,8 @@ def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
 
 def _withdraw(config: Config, source: PurePosixPath) -> Path:
     """Set a prompt file aside that no daemon has claimed yet."""
-    target = durable.move_to_free_name(
-        config.inbox / source, config.failed / source.parent, source.name, _OWNER
-    )
+    first = config.failed / portable(source)
+    target = durable.move_to_free_name(config.inbox / source, first.parent, first.name, _OWNER)
     then = f"Run `reeldrop retry {shlex.quote(str(source))}` to render it after all."
     text = spool.error_text(source, "", RenderCancelled("it was cancelled on request"), then)
     report = target.with_name(target.name + ERROR_SUFFIX)

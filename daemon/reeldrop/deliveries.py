@@ -24,7 +24,7 @@ import structlog
 from reeldrop import durable
 from reeldrop.ignored import conflict_copy
 from reeldrop.job import Job, shown
-from reeldrop.names import NOTE_SUFFIX, folder_name, shortened
+from reeldrop.names import NOTE_SUFFIX, portable
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 
@@ -61,7 +61,7 @@ class Deliveries:
         """Yield where prompt files lie that had this path in the inbox, in hand or at their end."""
         yield from (other.prompt_file for other in self._spool.others_in_hand(source, job))
         if _keeps_its_name(source):
-            yield from _named(self._results.folder_for(source), source.name)
+            yield from _named(self._results.folder_for(source), portable(source).name)
         yield from self._spool.set_aside_earlier(source, job)
 
     def _lay_upon(self, job: Job, twin: Path) -> None:
@@ -107,7 +107,7 @@ class Deliveries:
             "when it was changed in two places. Both have the same content, so the copy has not\n"
             "been rendered.\n"
         )
-        name = shortened(job.source.name)
+        name = portable(job.source).name
         self._write_note(folder / name, note, job)
         _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
         for place in _named(folder, name):
@@ -126,7 +126,7 @@ class Deliveries:
 
 def _named(folder: Path, name: str) -> Iterator[Path]:
     """Yield the files in a folder that were moved there under a name, up to the first free one."""
-    for candidate in durable.free_names(*durable.split_name(shortened(name))):
+    for candidate in durable.free_names(*durable.split_name(name)):
         if not os.path.lexists(folder / candidate):
             return
         yield folder / candidate
@@ -134,10 +134,8 @@ def _named(folder: Path, name: str) -> Iterator[Path]:
 
 def _keeps_its_name(source: PurePosixPath) -> bool:
     """Tell whether no other path in the inbox leads to the same folder of the results."""
-    parts = (*source.parent.parts, source.stem)
-    return shortened(source.name) == source.name and all(
-        folder_name(part) == unicodedata.normalize("NFC", part) for part in parts
-    )
+    same = PurePosixPath(unicodedata.normalize("NFC", str(source)))
+    return portable(source) == same and not any(part.startswith("_") for part in same.parts)
 
 
 def _is_same(ours: Path, theirs: Path) -> bool:

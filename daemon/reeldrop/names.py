@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import unicodedata
 from pathlib import PurePosixPath
 
 MAX_NAME_BYTES = 200
+MAX_PATH_UNITS = 219
+"""UTF-16 units of a path below the results. Windows takes 259, and the folder that the results are
+synced to has 40 of them."""
+
 SIDECAR_SUFFIX = ".yaml"
 POSTER_SUFFIX = ".jpg"
 ERROR_SUFFIX = ".error.txt"
@@ -16,6 +19,11 @@ LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"
 
 _ROOM = len("-9999.yaml")
+_LONGEST_SUFFIX = len(SIDECAR_SUFFIX)
+_MAX_FOLDERS_UNITS = 80
+_FILE_UNITS = MAX_PATH_UNITS - len(f"//-9999{SIDECAR_SUFFIX}{NOTE_SUFFIX}")
+"""A prompt file's folders, and its stem twice: it lies in a folder of that name."""
+
 _LONGEST_READ = 1000
 """No more of a text goes into its name. Normalising takes time that grows with the square."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
@@ -35,9 +43,13 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
 _DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def video_name(prompt: str) -> str:
-    """Return the file name, without suffix, of a prompt's video: spaces become underscores."""
-    return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _ROOM)
+def video_name(prompt: str, folder: str = ".") -> str:
+    """Return the file name, without suffix, of a prompt's video: spaces become underscores.
+
+    It fits into `folder`, a path below the results.
+    """
+    room = MAX_PATH_UNITS - _units(f"{folder}/") - _ROOM
+    return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _ROOM, room)
 
 
 def folder_name(text: str) -> str:
@@ -48,19 +60,35 @@ def folder_name(text: str) -> str:
     return name
 
 
-def shortened(name: str) -> str:
-    """Return a file name that leaves room for what is added to it, mostly the name itself."""
-    path = PurePosixPath(name)
-    room = MAX_NAME_BYTES - len(path.suffix.encode())
-    if len(os.fsencode(path.stem)) <= room:
-        return name
-    return safe_name(path.stem, room) + path.suffix
+def portable(source: PurePosixPath) -> PurePosixPath:
+    """Return a prompt file's path as every file system takes it, with room for what is added.
+
+    What is portable stays as it is. Of folders that are too long or too deep together the beginning
+    is kept, with a hash of them all.
+    """
+    folders = _portable_folders(source.parent)
+    room = (_FILE_UNITS - _units(str(folders))) // 2
+    has_suffix = source.suffix.isascii() and len(source.suffix) <= _LONGEST_SUFFIX
+    suffix = source.suffix if has_suffix else ""
+    stem = safe_name(source.name.removesuffix(suffix), MAX_NAME_BYTES - _LONGEST_SUFFIX, room)
+    return folders / safe_name(stem + suffix)
 
 
-def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES) -> str:
+def _portable_folders(folders: PurePosixPath) -> PurePosixPath:
+    path = "/".join(safe_name(part) for part in folders.parts)
+    if _units(path) > _MAX_FOLDERS_UNITS:
+        mark = _hash(str(folders))
+        kept = _cut(path, len(path.encode()), _MAX_FOLDERS_UNITS - len(mark)).rstrip("/")
+        *above, last = kept.split("/")
+        path = "/".join([*above, safe_name(last + mark)])
+    return PurePosixPath(path)
+
+
+def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES, max_units: int = MAX_NAME_BYTES) -> str:
     """Return a name that Linux, macOS, Windows, SMB and sync tools accept, close to the text.
 
-    In NFC, at most `max_bytes` of UTF-8; what is cut off is stood for by a short hash.
+    In NFC, at most `max_bytes` of UTF-8 and `max_units` of UTF-16; what is cut off is stood for by
+    a short hash.
     """
     beginning = text[:_LONGEST_READ]
     name = "".join(c for c in beginning if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
@@ -69,15 +97,26 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES) -> str:
     name = _FORBIDDEN.sub("_", name).lstrip(" .~").rstrip(" .")
     name = _TEMPORARY_ENDS.sub(lambda found: found[0].replace("~", "_").replace(".", "_"), name)
     name = _TOOLS_OWN.sub(r"\1_", _RESERVED.sub(r"\1_\2", name))
-    if len(name.encode()) > max_bytes or len(text) > _LONGEST_READ:
-        mark = "-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        name = (_cut(name, max_bytes - len(mark)) or "video") + mark
+    is_long = len(name.encode()) > max_bytes or _units(name) > max_units
+    if is_long or len(text) > _LONGEST_READ:
+        mark = _hash(text)
+        name = (_cut(name, max_bytes - len(mark), max_units - len(mark)) or "video") + mark
     return name or "video"
 
 
-def _cut(name: str, max_bytes: int) -> str:
+def _hash(text: str) -> str:
+    return "-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _units(text: str) -> int:
+    """Return how long Windows takes a text for."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _cut(name: str, max_bytes: int, max_units: int) -> str:
     """Cut between characters, so that no accent, joiner or variation mark loses its base."""
     kept = name.encode()[:max_bytes].decode(errors="ignore")
+    kept = kept.encode("utf-16-le")[: 2 * max_units].decode("utf-16-le", errors="ignore")
     while kept and len(kept) < len(name) and (_is_mark(name[len(kept)]) or kept[-1] == "\u200d"):
         kept = kept[:-1]
     return kept.rstrip(" .")

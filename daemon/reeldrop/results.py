@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop import durable, strict_yaml
 from reeldrop.errors import RenderError, YamlError
 from reeldrop.job import Job, Prompt, Rendered, Video, shown
-from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, video_name
+from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
 
 
 class Results:
@@ -28,8 +28,12 @@ class Results:
 
     def folder_for(self, source: PurePosixPath) -> Path:
         """Return the folder in which a prompt file's videos are published."""
-        parts = [folder_name(part) for part in source.parent.parts]
-        return self.folder.joinpath(*parts, folder_name(source.stem))
+        parts = portable(source).with_suffix("").parts
+        return self.folder.joinpath(*map(folder_name, parts))
+
+    def video_name(self, source: PurePosixPath, prompt: str) -> str:
+        """Return the name, without suffix, of a prompt's video in its folder, where it is free."""
+        return video_name(prompt, str(self.folder_for(source).relative_to(self.folder)))
 
     def reserved(self, job: Job) -> dict[int, Video]:
         """Return the videos that a job has reserved names for, by their number.
@@ -95,7 +99,8 @@ class Results:
             raise RenderError(f"{problem}; move it away")
         durable.make_folder(folder)
         taken = {_folded(entry) for entry in os.listdir(folder)}
-        for name in durable.free_names(video_name(prompt.prompt), SIDECAR_SUFFIX):
+        stem = self.video_name(job.source, prompt.prompt)
+        for name in durable.free_names(stem, SIDECAR_SUFFIX):
             if _folded(name) not in taken:
                 with contextlib.suppress(FileExistsError):
                     durable.write_new(folder / name, settings.encode(), job.id)

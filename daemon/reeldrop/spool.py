@@ -30,7 +30,7 @@ import structlog
 from reeldrop import durable
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
 from reeldrop.job import Attempt, DefaultsFile, Job, shown
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, shortened
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, portable
 
 _RECORD = "job.json"
 _ATTEMPTS = "attempts.json"
@@ -291,7 +291,7 @@ class Spool:
         """Move the job's log and, as the last act, its prompt file into the results folder."""
         self._untidy.setdefault(job.folder, "")
         self._publish_log(job, folder, _LOG)
-        name = shortened(job.source.name)
+        name = portable(job.source).name
         at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
         self.tidy()
         return at
@@ -322,13 +322,14 @@ class Spool:
 
     def set_aside_earlier(self, source: PurePosixPath, job: Job) -> Iterator[Path]:
         """Yield the prompt files in `_failed/` that other jobs left of a path in the inbox."""
-        folder = self._failed / source.parent
-        for name in durable.free_names(*durable.split_name(shortened(source.name))):
-            report = folder / f"{name}{ERROR_SUFFIX}"
-            if not os.path.lexists(folder / name) and not os.path.lexists(report):
+        first = self._first_place(source)
+        for name in durable.free_names(first.stem, first.suffix):
+            target = first.with_name(name)
+            if _is_free(target):
                 return
-            if not self._reports_on(report, job):
-                yield folder / name
+            report = _report_beside(target)
+            if not self._reports_on(report, job) and _may_be_about(report, source):
+                yield target
 
     def lay_upon(self, job: Job, twin: Path) -> None:
         """End a job whose prompt file is there already: what was two files is one."""
@@ -392,27 +393,31 @@ class Spool:
 
     def _places(self, job: Job, name: str) -> Iterator[Path]:
         """Yield the place in `_failed/` that an earlier try has taken, emptied; then free ones."""
-        folder = self._failed / job.source.parent
-        durable.make_folder(folder)
-        durable.remove_temporaries(folder, job.id)  # of an earlier try that was killed
+        first = self._first_place(job.source.with_name(name))
+        durable.make_folder(first.parent)
+        durable.remove_temporaries(first.parent, job.id)  # of an earlier try that was killed
         own = self._own_place(job, name)
         if own is not None:
             own.unlink(missing_ok=True)  # the job still has all that was there
             yield own
-        names = durable.free_names(*durable.split_name(shortened(name)))
-        yield from filter(_is_free, (folder / candidate for candidate in names))
+        names = durable.free_names(first.stem, first.suffix)
+        yield from filter(_is_free, map(first.with_name, names))
+
+    def _first_place(self, source: PurePosixPath) -> Path:
+        """Return where in `_failed/` a prompt file of this path is put, if the place is free."""
+        return self._failed / portable(source)
 
     def _own_place(self, job: Job, name: str) -> Path | None:
         """Return where in `_failed/` an earlier try at this job has put a file of this name."""
         if job.is_damaged:  # there may be more files in its folder, with the same id
             return None
-        stem, suffix = map(re.escape, durable.split_name(shortened(name)))
+        first = self._first_place(job.source.with_name(name))
+        stem, suffix = map(re.escape, (first.stem, first.suffix))
         own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
-        folder = self._failed / job.source.parent
         with contextlib.suppress(FileNotFoundError):
-            for entry in filter(own.fullmatch, os.listdir(folder)):
-                if self._reports_on(folder / entry, job):
-                    return folder / entry.removesuffix(ERROR_SUFFIX)
+            for entry in filter(own.fullmatch, os.listdir(first.parent)):
+                if self._reports_on(first.with_name(entry), job):
+                    return first.with_name(entry.removesuffix(ERROR_SUFFIX))
         return None
 
     def _reports_on(self, report: Path, job: Job) -> bool:
@@ -437,6 +442,15 @@ def _encoded(report: str) -> bytes:
 
 def _report_beside(target: Path) -> Path:
     return target.with_name(target.name + ERROR_SUFFIX)
+
+
+def _may_be_about(report: Path, source: PurePosixPath) -> bool:
+    """Return whether a report can be on a prompt file of this path, not on one of a like name."""
+    with contextlib.suppress(OSError):
+        return portable(source) == source or report.read_bytes().startswith(
+            _encoded(_headline(source))
+        )
+    return False
 
 
 def _is_free(target: Path) -> bool:
@@ -480,7 +494,7 @@ def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: s
     What was never a job has no `job_id`.
     """
     mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
-    lines = [f"reeldrop could not render {shown(source)}", ""]
+    lines = [_headline(source)]
     for mistake in mistakes[:20]:
         lines.append(f"What is wrong:  {mistake.problem}")
         lines += [f"Where:          {mistake.place}"] if mistake.place else []
@@ -491,3 +505,7 @@ def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: s
     now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
     job = f"Job {job_id}, " if job_id else ""
     return "\n".join([*lines, then, "", f"{job}{now}", ""])
+
+
+def _headline(source: PurePosixPath) -> str:
+    return f"reeldrop could not render {shown(source)}\n"

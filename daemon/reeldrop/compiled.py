@@ -1,7 +1,7 @@
-"""The denoiser of a pipeline, compiled in the background for the shapes that are rendered.
+"""Compile a pipeline's denoiser in the background for the shapes that are rendered.
 
-Until a shape is compiled it is rendered without the compiler, and so it stays where that fails: no
-render waits for it. Does not know what a render is.
+No render waits for the compiler: until a shape is compiled, or where that fails, the denoiser runs
+as it is. Does not know what a render is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reeldrop.shapes import Shape
 from reeldrop.unet3d import Call
 
 MOST = 16
-"""Shapes of one pipeline that are compiled; the one that was not rendered for longest goes."""
+"""Upper bound on the compiled shapes of one pipeline; the least recently rendered is dropped."""
 
 _REPEATED_BLOCKS = (
     "ResnetBlock2D",
@@ -37,7 +37,7 @@ _REPEATED_BLOCKS = (
     "Transformer2DModel",
     "TransformerTemporalModel",
 )
-"""Of a UNet3D's."""
+"""Class names of the repeated blocks of UNet3DConditionModel."""
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _OF_ANOTHER = "of-another-"
@@ -46,16 +46,16 @@ _log = structlog.get_logger()
 
 _one_at_a_time = threading.Lock()
 _at_work: set[threading.Thread] = set()
-"""Those that compile, or wait until they may."""
+"""Threads that compile or wait for their turn to compile."""
 
 
 def is_compiling() -> bool:
-    """Tell whether the compiler is at work, or is to be, for this pipeline or an earlier one."""
+    """Return whether a compilation runs or is due, for this pipeline or an earlier one."""
     return any(thread.is_alive() for thread in list(_at_work))
 
 
 def wait_for_compiler(seconds: float | None = None) -> None:
-    """Wait until all that has been begun is compiled, or can't be, or for so long."""
+    """Wait until every compilation has ended, at most for `seconds`."""
     end = math.inf if seconds is None else time.monotonic() + seconds
     for thread in [thread for thread in list(_at_work) if thread.is_alive()]:
         thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
@@ -63,13 +63,13 @@ def wait_for_compiler(seconds: float | None = None) -> None:
 
 @contextlib.contextmanager
 def cache_for_another() -> Iterator[Path]:
-    """Make a folder that is the cache of another process, and have what it leaves there in ours.
+    """Make a cache folder for another process, and move what it leaves there into our own cache.
 
-    What we have already is not replaced: it may be loaded, and this process would not survive that.
+    Existing files are not replaced: one may be loaded, and replacing it would crash this process.
     """
     _keep_what_is_compiled()
     ours = Path(cache_dir_utils.cache_dir())
-    for left in ours.glob(f"{_OF_ANOTHER}*"):  # by one that was killed
+    for left in ours.glob(f"{_OF_ANOTHER}*"):  # left by a process that was killed
         if left.stat().st_mtime < time.time() - 24 * 3600:
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_OF_ANOTHER, dir=ours) as folder:
@@ -82,16 +82,16 @@ def cache_for_another() -> Iterator[Path]:
 
 
 class Compiled:
-    """What has been compiled of a denoiser, by the shape of its calls.
+    """Compiled forms of a denoiser, by the shape of its calls.
 
-    It is a copy of the denoiser with the same weights and a record of the call of its own, so that
-    the compiler and the renders do not meet.
+    The compiler works on a copy of the denoiser that shares its weights and has its own `Call`, so
+    that it does not interfere with renders.
     """
 
     def __init__(self, denoiser: nn.Module, call: Call, *, by_blocks: bool = False) -> None:
         """Compile a denoiser as a whole, or each of its repeated blocks (see `blocks`)."""
         self.seconds = 0.0
-        """So long the compiler has been at work."""
+        """How long the compiler has worked in all."""
         self._denoiser = denoiser
         self._call = call
         self._by_blocks = by_blocks
@@ -102,14 +102,14 @@ class Compiled:
         _keep_what_is_compiled()
 
     def get(self, shape: Shape) -> Callable[..., Any] | None:
-        """Return what is compiled for a shape, and is called as the denoiser is; None as yet."""
+        """Return the compiled form for a shape, called like the denoiser; None before that."""
         return self._ready.get(shape)
 
     def begin(self, shapes: set[Shape], *, uncounted_bytes: int = 0, kept_bytes: int = 0) -> None:
-        """Say what has been rendered: what is new of it is compiled in the background.
+        """Compile, in the background, those shapes of the last render that are new.
 
-        The render needed `uncounted_bytes` more of a GPU's memory than torch has counted, and
-        `kept_bytes` of what torch has in stock are kept for recordings.
+        The render needed `uncounted_bytes` of GPU memory beyond torch's count; `kept_bytes` of
+        torch's reserved memory belong to recordings.
         """
         for shape in shapes:
             if shape in self._begun:
@@ -125,7 +125,7 @@ class Compiled:
             self._ready.pop(shape, None)
 
     def stop(self) -> None:
-        """Let what is compiled go; what is being compiled comes to nothing."""
+        """Drop what is compiled, and discard what is being compiled."""
         self._is_stopped = True
         self._ready.clear()
 
@@ -140,13 +140,13 @@ class Compiled:
     def _make_ready(self, shape: Shape, needed: int, kept: int) -> None:
         if not _has_room_for(needed, kept):
             self._tell_once("there is no room on the device beside a render", **shape.sizes)
-            self._begun.pop(shape, None)  # another time there may be
+            self._begun.pop(shape, None)  # so that it is tried again after a later render
             return
         began = time.monotonic()
         _log.info("compiling", **shape.sizes)
         try:
             compiled = self._compile(shape)
-        except Exception as error:  # a compiler has many
+        except Exception as error:  # a compiler raises errors of many types
             if not self._is_stopped:
                 reason = " ".join(str(error).split())[:500]
                 _log.warning("not_compiled", reason=reason, **shape.sizes)
@@ -164,8 +164,8 @@ class Compiled:
 
     @torch.inference_mode()
     def _compile(self, shape: Shape) -> Callable[..., Any]:
-        # Of the code of a denoiser, there is one version for each shape, of each pipeline; of the
-        # code of a block, for each width and resolution, too.
+        # The compiler keeps one version of a denoiser's code for each shape and pipeline, and of a
+        # block's code for each width and resolution, too.
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = (
             100 * MOST
         )
@@ -174,9 +174,9 @@ class Compiled:
         plain = [part.forward for part in parts]
         for part, forward in zip(parts, plain, strict=True):
             part.forward = torch.compile(forward, dynamic=False)
-        made.forward(**shape.arguments())  # not by its hooks, which tell the other record
+        made.forward(**shape.arguments())  # past the hooks, which write to the other record
         for part, forward in zip(parts, plain, strict=True):
-            part.forward = torch._dynamo.run(forward)  # it compiles nothing any more
+            part.forward = torch._dynamo.run(forward)  # runs compiled code, never compiles
         only_what_is_compiled = made.forward
 
         def call(**arguments: Any) -> Any:
@@ -186,10 +186,8 @@ class Compiled:
         return call
 
     def _copy(self, call: Call) -> nn.Module:
-        """Return the denoiser with the same weights, and parts that are told by another record."""
-        front = vars(self._denoiser)[
-            "forward"
-        ]  # what takes its calls: this object's, not the class's
+        """Return a copy of the denoiser that shares its weights and reads the record `call`."""
+        front = vars(self._denoiser)["forward"]  # the instance's own, set by Forms
         shared = (front, *self._denoiser.parameters(), *self._denoiser.buffers())
         known: dict[int, Any] = {id(one): one for one in shared}
         made = copy.deepcopy(self._denoiser, {**known, id(self._call): call})
@@ -198,10 +196,10 @@ class Compiled:
 
 
 def blocks(denoiser: nn.Module) -> list[nn.Module]:
-    """Return the parts of a denoiser that are there many times, none of them inside another.
+    """Return the repeated blocks of a denoiser, none of them inside another.
 
-    They are compiled once for all that are alike. A model of diffusers' names them itself
-    (`_repeated_blocks`); a UNet3D does not.
+    Equal blocks are compiled once. diffusers' models name their repeated blocks
+    (`_repeated_blocks`); UNet3DConditionModel does not.
     """
     names = getattr(denoiser, "_repeated_blocks", None) or _REPEATED_BLOCKS
     found: list[nn.Module] = []
@@ -216,14 +214,14 @@ def blocks(denoiser: nn.Module) -> list[nn.Module]:
 
 
 def _as_it_was_compiled(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor that lies in memory as those of `Shape.arguments` do."""
+    """Return a tensor with the memory layout that `Shape.arguments` gives."""
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _keep_what_is_compiled() -> None:
-    """Let what is compiled be there for the next process, too: the default is in /tmp.
+    """Set a cache folder that survives the process: torch's default is in /tmp.
 
-    The default may already be in the environment: torch itself puts it there when it is imported.
+    The default may already be in the environment: torch puts it there on import.
     """
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     default = cache_dir_utils.default_cache_dir()
@@ -233,14 +231,14 @@ def _keep_what_is_compiled() -> None:
 
 
 def _bytes_of_last_render() -> int:
-    """Return what the last render took of a GPU's memory, besides the weights."""
+    """Return the GPU memory that the last render took beside the weights."""
     if not torch.cuda.is_available():
         return 0
     return torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
 
 
 def _has_room_for(needed: int, kept: int) -> bool:
-    """Tell whether the compiler can try what it made while a render goes on."""
+    """Return whether the GPU has room to try the compiled form while a render runs."""
     if not torch.cuda.is_available():
         return True
     free, _ = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Latents to pictures, some frames at a time: not all at once, nor one by one without need."""
+"""Decode latents to pictures in chunks of several frames."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import DecoderOutput
 
 _PIXELS_AT_ONCE = {"cuda": 16 * 256 * 256, "cpu": 4 * 128 * 128}
-"""A GPU has to be filled; a CPU is quickest while all stays in its cache."""
+"""Enough to fill a GPU; on a CPU, as much as stays in its cache."""
 
 
 class ChunkedAutoencoderKL(AutoencoderKL):
-    """Decodes as many frames together as are good for the device, one by one if it is to slice.
+    """Decodes several frames at a time; one by one if slicing is enabled.
 
-    How many is decided by the size of the frames alone, so that a video does not depend on what
-    was rendered with it or before it.
+    How many depends on the size of the frames alone, so that a video does not depend on what was
+    rendered with it or before it.
     """
 
     pixels_at_once = 0
@@ -35,9 +35,9 @@ class ChunkedAutoencoderKL(AutoencoderKL):
 
 
 def decode_in_chunks(vae: Any, device: str) -> None:
-    """Let a VAE of pictures decode in chunks, on a kind of device: cpu or cuda.
+    """Make a VAE of pictures decode in chunks on a device type, cpu or cuda.
 
-    Others stay as they are: a VAE of videos knows itself how it goes through the frames.
+    Other VAEs stay as they are: a VAE of videos has its own way through the frames.
     """
     if type(vae) is AutoencoderKL:
         vae.__class__ = ChunkedAutoencoderKL

@@ -1,7 +1,7 @@
 """The fast path: ways to render the same frames, up to rounding, in less time.
 
-Each way has a switch, and is taken where a pipeline has the parts that it is for. Does not load
-pipelines and does not render.
+Each way has a switch and applies where a pipeline has the parts for it. Does not load pipelines and
+does not render.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reeldrop.lossy import Lossy
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which of the ways are to be taken, or have been. config.yaml says what each of them is."""
+    """Which ways are wanted, or were taken. config.yaml explains each of them."""
 
     channels_last: bool = False
     temporal_conv_2d: bool = False
@@ -39,10 +39,10 @@ class Options:
 
 
 SWITCHES = tuple(field.name for field in dataclasses.fields(Options))
-"""Their names, in the order in which they are worth a try."""
+"""Names of the ways, in the order in which `tune` tries them."""
 
 FORMS = {"compile": "compiled", "compile_blocks": "compiled", "cuda_graphs": "recorded"}
-"""The ways that make another form of the denoiser, and which (see `Forms`)."""
+"""The ways that make another form of the denoiser, and the name of that form in `Forms.used`."""
 
 _ALL = Options(
     channels_last=True,
@@ -62,44 +62,44 @@ _ONLY_IF_MEASURED = {
     "cpu": ("compile", "compile_blocks"),
     "cuda": ("compile_blocks", "cuda_graphs"),
 }
-"""Ways that pay with some models and cost with others."""
+"""Ways that are faster with some models and slower with others."""
 
 
 def defaults(device: str) -> tuple[str, ...]:
-    """Return the ways that are taken on a kind of device, cpu or cuda, if nobody says anything.
+    """Return the ways that are on by default on a device type, cpu or cuda.
 
-    On CPUs the compiler takes the cores from the renders, a minute or more for each size, which
-    takes a thousand videos to come in again. A GPU has all in 16 bits.
+    Not compile on CPUs: the compiler takes the cores from renders for a minute or more for each
+    size, which a thousand videos earn back. Not mixed_precision on GPUs: all is in 16 bits there.
     """
     return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
 
 
 def worth_a_try(device: str) -> tuple[str, ...]:
-    """Return the ways that pay on some devices of a kind; others pay on none."""
+    """Return the ways that can be faster on a device type, cpu or cuda."""
     return (*defaults(device), *_ONLY_IF_MEASURED[device])
 
 
 def over(found: Mapping[str, bool | str], given: Mapping[str, bool | str]) -> dict[str, bool | str]:
-    """Return the switches that are given, and those found that go with them."""
+    """Return the given switches, with those found that do not contradict them."""
     fits = dict(found)
-    if given.get("compile") or given.get("compile_blocks"):  # it is one or the other
+    if given.get("compile") or given.get("compile_blocks"):  # they exclude each other
         fits |= {"compile": False, "compile_blocks": False}
     return {**fits, **given}
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
-    """Return the ways to take: those that are not given are as by default.
+    """Return the wanted ways: the given switches over the defaults of the device type.
 
-    `switches` has values by the names of `Options`. `device` is a kind, cpu or cuda.
+    `switches` has values by the names of `Options`; `device` is cpu or cuda.
     """
     given: dict[str, Any] = dict(switches)
     if given.get("compile_blocks"):
-        given.setdefault("compile", False)  # nobody has to say that it is one or the other
+        given.setdefault("compile", False)  # they exclude each other
     return dataclasses.replace(_DEFAULTS[device], **given)
 
 
 class FastPath:
-    """What has been done to a pipeline, and what its parts are told before each render."""
+    """The ways that were put onto a pipeline, told of each render."""
 
     def __init__(
         self,
@@ -110,11 +110,11 @@ class FastPath:
         *,
         stays: bool = True,
     ) -> None:
-        """Take those of the wanted ways that the pipeline has the parts for.
+        """Put the wanted ways onto a pipeline, as far as it has the parts for them.
 
-        This is done before the pipeline is placed. `device` is a kind, cpu or cuda. Where the
-        weights do not stay there but come and go, nothing is compiled; nor is a denoiser that does
-        something else at each step.
+        Call this before the pipeline is placed. `device` is cpu or cuda. Nothing is compiled where
+        the weights move between devices (not `stays`), or where lossy ways change what the denoiser
+        does from step to step.
         """
         self._call = unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
@@ -135,63 +135,63 @@ class FastPath:
 
     @property
     def taken(self) -> list[str]:
-        """The names of the ways that are taken."""
+        """The names of the ways in effect."""
         return [*(name for name in SWITCHES if getattr(self.options, name)), *self.lossy]
 
     @property
     def used(self) -> list[str]:
-        """The names of the ways that the last render went."""
+        """The names of the ways that the last render used."""
         used = self._forms.used if self._forms is not None else set()
         unused = {name for name, form in FORMS.items() if form not in used}
         return [name for name in self.taken if name not in unused]
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
-        """Say what the pipeline is about to be called with."""
+        """Begin a render; `arguments` are those of the pipeline's call."""
         if self._forms is not None:
             self._forms.begin()
-        # As TextToVideoSDPipeline decides it: then a batch comes twice, with other texts.
+        # TextToVideoSDPipeline decides so; the denoiser then gets the batch twice, with two texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
 
     def end(self) -> None:
-        """Say that a render is done: what it was like is made faster for the next one like it."""
+        """End a render: its shapes are compiled and recorded for the next one."""
         if self._forms is not None:
             self._forms.end()
 
     @property
     def gets_faster(self) -> bool:
-        """Tell whether what has been rendered once is rendered faster the next time."""
+        """Return whether a shape that has been rendered once is rendered faster later."""
         return self._forms is not None
 
     @property
     def compiler_seconds(self) -> float:
-        """So long the compiler has been at work for this pipeline."""
+        """How long the compiler has worked for this pipeline."""
         compiled = self._forms.compiled if self._forms is not None else None
         return compiled.seconds if compiled is not None else 0.0
 
     @property
     def graph_bytes(self) -> int:
-        """How much of the device's memory is kept for what was recorded."""
+        """How much device memory recordings keep."""
         return self._graphs.taken_bytes if self._graphs is not None else 0
 
     @property
     def uncounted_bytes(self) -> int:
-        """How much memory the last render needed that torch has not counted (see `Forms`)."""
+        """Memory that the last render needed beyond torch's count (see `Forms`)."""
         return self._forms.uncounted_bytes if self._forms is not None else 0
 
     def drop_graphs(self) -> bool:
-        """Do without what was recorded from now on; tell whether that gives any memory back."""
+        """Drop all recordings; return whether that frees memory."""
         if self._graphs is None or not self._graphs.taken_bytes:
             return False
         self._graphs.drop()
         return True
 
     def let_go_of_forms(self) -> None:
-        """Say that the weights will not stay where they are."""
+        """Stop compiling and recording: the weights are about to move."""
         if self._forms is not None:
             self._forms.stop()
 
     def discard(self) -> None:
-        """Say that the pipeline is not needed any more."""
+        """Free what the forms keep: the pipeline is not needed any more."""
         if self._forms is not None:
             self._forms.discard()
 
@@ -201,7 +201,7 @@ class FastPath:
 
 
 def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
-    """Lay the weights of convolutions out as the frames are to be: channels innermost."""
+    """Store the weights of convolutions in channels_last, as the frames are to be."""
     convs = [m for part in _parts(pipe) for m in part.modules() if isinstance(m, nn.Conv2d)]
     for conv in convs:
         conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
@@ -245,9 +245,9 @@ def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
 def _forms(
     pipe: Any, call: unet3d.Call, wanted: Options, device: str, *, heeds_call: bool
 ) -> tuple[Forms | None, dict[str, bool]]:
-    """Return what takes the calls of the denoiser, and which of the ways that is.
+    """Return what receives the denoiser's calls, and which ways that implements.
 
-    There is none where a pipeline has several denoisers.
+    None where a pipeline has several denoisers.
     """
     names = ("unet", "transformer", "transformer_2")
     parts = [part for name in names if isinstance(part := getattr(pipe, name, None), nn.Module)]
@@ -283,14 +283,14 @@ _WAYS: dict[str, Callable[[Any, unet3d.Call], bool]] = {
     "temporal_conv_2d": _temporal_conv_2d,
     "text_once": _text_once,
     "fused_qkv": _fused_qkv,
-    "mixed_precision": _mixed_precision,  # of the forms that the others have given to layers
+    "mixed_precision": _mixed_precision,  # after those that exchange the layers' classes
     "guidance_once": _guidance_once,
     "cached_texts": _cached_texts,
 }
 
 
 def _parts(pipe: Any) -> Iterator[nn.Module]:
-    """Yield what a pipeline denoises and decodes with."""
+    """Yield a pipeline's denoisers and its VAE."""
     for name in ("unet", "transformer", "transformer_2", "vae"):
         part = getattr(pipe, name, None)
         if isinstance(part, nn.Module):

@@ -1,7 +1,7 @@
-"""The calls of a denoiser, each passed to the fastest form that there is for its shape.
+"""Pass each call of a denoiser to the fastest form that exists for its shape.
 
-A form is made of what has been rendered once: compiled, beside the next renders, and recorded as a
-graph of the GPU's. Where there is none, the denoiser is called as it is.
+After a shape has been rendered once, it is compiled in the background and recorded as a CUDA graph.
+Where no form exists yet, the denoiser is called as it is.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from reeldrop.shapes import Shape
 from reeldrop.unet3d import Call
 
 MOST_OF_A_RENDER = 4
-"""Shapes that one render may have: more of them, and the next has others again."""
+"""Upper bound on the shapes of a render. With more, the next one is likely to have others."""
 
 _log = structlog.get_logger()
 
 
 class Forms:
-    """Takes the calls of a denoiser. `used` are the kinds of forms that have done any of them since
-    a render began: compiled, recorded. `uncounted_bytes` is how much memory such recordings need
-    that were made before: torch counts what is taken, and that was taken already.
+    """Receives the calls of a denoiser.
+
+    `used` names the forms that took calls since the render began: compiled, recorded.
+    `uncounted_bytes` is the memory of recordings that were made in earlier renders: torch's peak
+    counters do not include it, because it was allocated before.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Forms:
         compiled: Compiled | None = None,
         graphs: Graphs | None = None,
     ) -> None:
-        """Stand before a denoiser. `heeds_call`: its parts look at the record of the call."""
+        """Replace `denoiser.forward`. With `heeds_call`, the denoiser's parts read `call`."""
         self.used: set[str] = set()
         self.uncounted_bytes = 0
         self.compiled = compiled
@@ -54,17 +56,17 @@ class Forms:
         denoiser.forward = self._forward
 
     def begin(self) -> None:
-        """Say that a render begins; of one that failed nothing is known any more."""
+        """Begin a render. Shapes of a render that failed are forgotten."""
         self.used.clear()
         self.uncounted_bytes = 0
         self._new.clear()
         self._seen.clear()
 
     def end(self) -> None:
-        """Say that a render is done: what it was like is to be faster the next time."""
+        """End a render: compile and record its shapes for the next one."""
         seen, self._seen = self._seen, set()
         if len(seen) > MOST_OF_A_RENDER:
-            self._tell_once(f"it has been called in {len(seen)} different ways in one render")
+            self._tell_once(f"it was called with {len(seen)} different shapes in one render")
             return
         if self.compiled is not None:
             kept = self.graphs.taken_bytes if self.graphs is not None else 0
@@ -73,7 +75,7 @@ class Forms:
             self.graphs.expect(seen)
 
     def stop(self) -> None:
-        """Let the denoiser be as it was; what is being compiled comes to nothing."""
+        """Restore the denoiser, and discard what is compiled or being compiled."""
         self._denoiser.forward = self._eager
         if self.compiled is not None:
             self.compiled.stop()
@@ -81,7 +83,7 @@ class Forms:
             self.graphs.drop()
 
     def discard(self) -> None:
-        """Stop, and let the weights go at once: else the compiler would have them for minutes."""
+        """Stop, and free the weights at once: a running compiler would keep them for minutes."""
         self.stop()
         if is_compiling():
             for part in (*self._denoiser.parameters(), *self._denoiser.buffers()):
@@ -106,7 +108,7 @@ class Forms:
 
     def _recorded(self, graphs: Graphs, shape: Shape, form: Callable[..., Any]) -> Graph | None:
         graph = graphs.get(shape, form)
-        # Not beside a compiler, of an earlier pipeline perhaps: it would be recorded, too.
+        # Not while a compiler runs, even of an earlier pipeline: its kernels would be recorded.
         if graph is None and not is_compiling():
             graph = graphs.record(shape, form)
             self._new.add(shape)

@@ -1,7 +1,7 @@
-"""A denoiser's work recorded as CUDA graphs: it is launched as a whole, not kernel by kernel.
+"""Record a denoiser's work as CUDA graphs: one launch instead of one for each kernel.
 
-That helps where kernels are so small that the device waits for the next one. See "CUDA Graphs" in
-PyTorch's notes on CUDA semantics. Does not know what the work is.
+That helps where kernels are so small that the device waits for the next launch. See "CUDA Graphs"
+in PyTorch's notes on CUDA semantics. Does not know what the work is.
 """
 
 from __future__ import annotations
@@ -21,39 +21,40 @@ from reeldrop import memory
 from reeldrop.shapes import Shape
 
 MOST = 16
-"""Shapes that are kept; the one that was not asked for longest goes."""
+"""Upper bound on the kept shapes; the least recently expected is dropped."""
 
 _WARM_UPS = 2
-"""Calls before one that is as the recording is: libraries choose their ways in the first."""
+"""Calls before the recording: libraries choose their algorithms in the first ones."""
 
 _log = structlog.get_logger()
 
 
 class Recorder(Protocol):
-    """Records what a `device` is told to do."""
+    """Records the work of a `device`."""
 
     device: torch.device
 
     def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None], int]:
-        """Return what some work returns, what has the device do the same once more, and how many
-        bytes it needs beside what it is given.
+        """Return the result of `work`, a function that replays it, and the bytes that it needs.
 
-        To do it again reads the memory that the work has read, and writes what it has written.
+        The bytes exclude the inputs. A replay reads and writes the same memory as the work did.
         """
 
     @property
     def taken_bytes(self) -> int:
-        """How much memory is kept for all that was recorded."""
+        """How much memory all recordings keep."""
 
 
 class CudaRecorder:
-    """Records on the CUDA device. All recordings share their memory, so only one may be at work,
-    and what it has returned is there until the next one.
+    """Records on the CUDA device.
+
+    All recordings share one memory pool: only one may run at a time, and its result is valid until
+    the next one runs.
     """
 
     is_usable: ClassVar = True
-    """Until the device refuses what it was to record: torch (2.13) does not get the memory of such
-    a recording back, so nothing more is recorded in this process.
+    """False after the device has refused a recording: torch 2.13 leaks the memory of such a
+    recording, so this process records nothing more.
     """
 
     def __init__(self) -> None:
@@ -73,12 +74,12 @@ class CudaRecorder:
         needed = torch.cuda.max_memory_allocated() - resident
         now.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        # A pool goes with the last graph that is in it.
+        # A pool is freed with its last graph.
         pool = self._pool or torch.cuda.graph_pool_handle()
-        # Other threads encode texts and videos meanwhile: what they do is not to end the recording.
+        # Other threads encode texts and videos meanwhile; thread_local keeps them from ending it.
         captured = torch.cuda.graph(graph, pool, beside, capture_error_mode="thread_local")
         try:
-            with torch.cuda.stream(now), captured:  # it does not come back by itself if it fails
+            with torch.cuda.stream(now), captured:  # torch does not restore the stream if it fails
                 made = work()
         except RuntimeError as error:
             if not memory.is_shortage(error):
@@ -101,9 +102,9 @@ class CudaRecorder:
 
 
 def _end_allocating_to(pool: Any) -> None:
-    """Let torch give memory back again, which it does not do while it thinks that it records.
+    """End torch's allocation to a pool, which a failed recording leaves open.
 
-    It may know by itself that it does not: some versions do. Torch's own `use_mem_pool` does this.
+    Some versions of torch end it themselves. torch's own `use_mem_pool` makes the same call.
     """
     with contextlib.suppress(RuntimeError):
         torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
@@ -111,16 +112,16 @@ def _end_allocating_to(pool: Any) -> None:
 
 @functools.cache
 def _stream() -> torch.cuda.Stream:
-    """Return the one stream that records: libraries keep memory for each stream that they see."""
+    """Return the one stream for recordings: libraries keep memory for each stream that they see."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
 def _refusing_to_wait() -> Iterator[None]:
-    """Have an error raised by what waits for the device, as a recording can't.
+    """Raise an error where code waits for the device, which would spoil a recording.
 
-    The recording itself would be spoilt by it. Another thread, which encodes texts ahead, may get
-    the error, too, and then leaves that to the render.
+    The thread that encodes texts ahead may get this error, too; it then leaves that text to the
+    render.
     """
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
@@ -131,7 +132,7 @@ def _refusing_to_wait() -> Iterator[None]:
 
 
 def recorder(device: str) -> Recorder | None:
-    """Return what records on a kind of device, cpu or cuda; None where nothing does."""
+    """Return the recorder for a device type, cpu or cuda; None if there is none."""
     return CudaRecorder() if device == "cuda" and CudaRecorder.is_usable else None
 
 
@@ -139,7 +140,7 @@ class Graphs:
     """The recordings of a denoiser's calls, by shape."""
 
     def __init__(self, recorder: Recorder) -> None:
-        """Record by the recorder of the device on which the denoiser is."""
+        """`recorder` is that of the denoiser's device."""
         self._recorder = recorder
         self._kept: OrderedDict[Shape, Graph | None] = OrderedDict()
         self._too_large: set[Shape] = set()
@@ -147,11 +148,11 @@ class Graphs:
 
     @property
     def taken_bytes(self) -> int:
-        """How much of the device's memory is kept for them."""
+        """How much device memory the recordings keep."""
         return self._recorder.taken_bytes if any(self._kept.values()) else 0
 
     def expect(self, shapes: set[Shape]) -> None:
-        """Say that calls of these shapes are likely to come again."""
+        """Record these shapes when they are called again."""
         if self._is_given_up:
             return
         for shape in shapes - self._too_large:
@@ -161,24 +162,25 @@ class Graphs:
             self._kept.popitem(last=False)
 
     def get(self, shape: Shape, form: Callable[..., Any]) -> Graph | None:
-        """Return what has been recorded of a form of the denoiser for a shape, and does the same.
+        """Return the recording of a form of the denoiser for a shape; None if there is none.
 
-        It has to be called in the thread that asks for it.
+        Call it in the thread that asked for it.
         """
         graph = self._kept.get(shape)
         return graph if graph is not None and graph.form is form else None
 
     def record(self, shape: Shape, form: Callable[..., Any]) -> Graph | None:
-        """Record a form, and return the same as `get`; None if the shape is not expected, or can't
-        be recorded.
+        """Record a form and return the recording.
+
+        None if the shape is not expected or can't be recorded.
         """
         if shape not in self._kept:
             return None
-        self._kept[shape] = None  # the old one has memory that the new one can use
+        self._kept[shape] = None  # frees the memory of the old one for the new one
         try:
             graph = self._kept[shape] = Graph(form, shape, self._recorder)
-        except Exception as error:  # much of what a model may do is no work for a recording
-            # What ends a recording says only that it has failed; why, was said before.
+        except Exception as error:  # a model may do many things that can't be recorded
+            # The error that ends a recording says only that it failed; its context says why.
             reason = " ".join(str(error.__context__ or error).split())[:500]
             _log.warning("not_recorded", reason=reason, **shape.sizes)
             if memory.is_shortage(error):
@@ -192,14 +194,15 @@ class Graphs:
         return graph
 
     def drop(self) -> None:
-        """Let all of them go, and record nothing any more."""
+        """Drop all recordings, and record nothing more."""
         self._is_given_up = True
         self._kept.clear()
 
 
 class Graph:
-    """One recording. It is called as the form of which it was made, and needs so many bytes beside
-    what it is given, which are kept for it.
+    """One recording, called like the form that it was made from.
+
+    `needed_bytes` is the memory that is kept for it, without its inputs.
     """
 
     def __init__(self, form: Callable[..., Any], shape: Shape, recorder: Recorder) -> None:

@@ -1,4 +1,4 @@
-"""How near the frames of two videos are. Frames are (frames, height, width, 3) uint8."""
+"""Measure how similar two videos are. Frames are (frames, height, width, 3) uint8."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def psnr_db(ours: Frames, theirs: Frames) -> float:
 
 
 def ssim(ours: Frames, theirs: Frames) -> float:
-    """Return the structural similarity, of all frames and colours in the mean; 1 where equal.
+    """Return the mean structural similarity of all frames and colours; 1 where equal.
 
-    Windows are squares of 7 pixels, all of equal weight. The measure is that of Wang, Bovik, Sheikh
+    Windows are squares of 7 pixels with equal weights. The measure is that of Wang, Bovik, Sheikh
     and Simoncelli, "Image Quality Assessment", IEEE Transactions on Image Processing 13 (2004).
 
     Raises:

@@ -1,6 +1,6 @@
-"""Ways to render nearly the same in less time: what one step has computed serves others, too.
+"""Lossy ways to render in less time: what one step computes is reused by others.
 
-They are taken only where a profile asks for them. Does not know how near the frames come.
+They are used only where a profile asks for them. Does not know how near the frames come.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Lossy:
-    """What a profile asks for. config.yaml says what each of them is; 1 and 0 are without."""
+    """What a profile asks for. config.yaml explains each; 1 and 0 switch them off."""
 
     deep_cache: int = 1
     first_block_cache: float = 0.0
 
     @property
     def mixes_prompts(self) -> bool:
-        """Tell whether a video would depend on those that are rendered with it.
+        """Return whether a video would depend on those that are rendered with it.
 
-        The first-block cache decides by all prompts of a batch what it passes over.
+        The first-block cache decides by all prompts of a batch which blocks it skips.
         """
         return self.first_block_cache > 0
 
     @property
     def wanted(self) -> list[str]:
-        """The names of those that are asked for."""
+        """The names of the ways that are asked for."""
         asked = {"deep_cache": self.deep_cache > 1, "first_block_cache": self.first_block_cache > 0}
         return [name for name, is_asked in asked.items() if is_asked]
 
@@ -43,7 +43,7 @@ NOTHING = Lossy()
 
 
 def apply(pipe: Any, lossy: Lossy) -> list[str]:
-    """Take those that are asked for and that the pipeline has the parts for; return their names."""
+    """Put the wanted ways onto a pipeline as far as it has the parts; return their names."""
     parts = [getattr(pipe, name, None) for name in ("unet", "transformer", "transformer_2")]
     taken = []
     for name in lossy.wanted:
@@ -66,21 +66,21 @@ def _deep_cache(_pipe: Any, part: Any, lossy: Lossy) -> bool:
 
 
 def _first_block_cache(pipe: Any, part: Any, lossy: Lossy) -> bool:
-    # A pipeline has to say for each call of the transformer which of the caches it is for.
+    # The cache works only if the pipeline names the cache context at each call.
     if not isinstance(part, CacheMixin) or "cache_context" not in inspect.getsource(pipe.__call__):
         return False
     try:
         part.enable_cache(FirstBlockCacheConfig(threshold=lossy.first_block_cache))
-    except (ValueError, IndexError):  # diffusers does not know its blocks, or there is only one
+    except (ValueError, IndexError):  # diffusers does not know its blocks, or it has only one
         return False
     return True
 
 
 @dataclass(slots=True)
 class DeepCache:
-    """Which steps are whole, and what the last of these has left for the others.
+    """Every `interval`-th step is complete; `kept` is what it leaves for the others.
 
-    `kept` is what comes to the last layer from below, (batch * frames, channels, height, width).
+    `kept` is the input of the last layer from below, (batch * frames, channels, height, width).
     """
 
     interval: int
@@ -90,7 +90,7 @@ class DeepCache:
 
 @dataclass(frozen=True, slots=True)
 class _Keep:
-    """Keeps what comes to the last layer, but for the last channels: those come from the first."""
+    """Keeps the input of the last layer without the channels that come from the first layer."""
 
     cache: DeepCache
     channels_of_first: int
@@ -101,10 +101,10 @@ class _Keep:
 
 
 class DeepCacheUNet3D(UNet3DConditionModel):
-    """Goes through all layers at one step of some, at the others only through the outermost two.
+    """Runs all layers at every n-th step, and only the first and the last layer at the others.
 
     DeepCache (Ma, Fang, Wang: "DeepCache: Accelerating Diffusion Models for Free", CVPR 2024) with
-    the shallowest of its branches: what lies deeper changes little from step to step.
+    its shallowest branch: deeper features change little from step to step.
     """
 
     deep_cache: DeepCache
@@ -132,7 +132,7 @@ class DeepCacheUNet3D(UNet3DConditionModel):
     def _outermost(
         self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, kept: torch.Tensor
     ) -> torch.Tensor:
-        """Return the noise, as UNet3DConditionModel does, by its first layer and its last."""
+        """Return the noise, as UNet3DConditionModel does, from its first and last layer."""
         unet: Any = self
         frames = sample.shape[2]
         time = unet.time_proj(timestep.to(sample.device).expand(len(sample))).to(unet.dtype)
@@ -152,6 +152,6 @@ class DeepCacheUNet3D(UNet3DConditionModel):
         return noise
 
     def _reset_stateful_cache(self) -> None:
-        """Forget, at the end of a render; diffusers' pipelines call this of their own caches."""
+        """Reset at the end of a render; diffusers' pipelines call this method of a cache."""
         self.deep_cache.steps = 0
         self.deep_cache.kept = None

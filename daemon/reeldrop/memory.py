@@ -1,6 +1,6 @@
-"""How renders are made to fit the device's memory: how many at once, and what next if it ran out.
+"""Rules for renders within the device's memory: how many at once, and what to try when it runs out.
 
-Only the rules; `renderer` measures, does what they say and remembers what fitted.
+`renderer` measures, applies these rules and remembers what fitted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 _NEXT_PLACEMENT = {"cuda": "model_offload", "model_offload": "sequential_offload"}
 
 _KEPT_FREE = 0.1
-"""Of the room that there is: it is in pieces, and others may want some."""
+"""Share of the free memory that is not used: it is fragmented, and others may need some."""
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One way to render: so many prompts at once, the VAE frame by frame or not, placed so."""
+    """One way to render: prompts at once, decoding frame by frame or not, placement."""
 
     batch_size: int
     placement: str
@@ -33,7 +33,7 @@ class Fit:
         return f"{prompts} at once, decoding {decoding}, placement {self.placement}"
 
     def more_frugal(self) -> Fit | None:
-        """Return the next way, which takes less memory; None if this is the last."""
+        """Return the next way, which needs less memory; None if this is the last."""
         if self.batch_size > 1:
             return dataclasses.replace(self, batch_size=self.batch_size // 2)
         if not self.decodes_by_frame:
@@ -43,15 +43,15 @@ class Fit:
 
 
 def how_many_fit(room: int, bytes_each: float) -> int:
-    """Return how many prompts can be rendered at once that take so much each; at least one."""
+    """Return how many prompts that take `bytes_each` can be rendered at once; at least one."""
     return max(1, int(room * (1 - _KEPT_FREE) / max(1.0, bytes_each)))
 
 
 def available_bytes() -> int:
-    """Return how much memory the host has left for this process.
+    """Return how much memory of the host this process may still take.
 
-    That is what nobody needs (proc_meminfo(5)), within what the cgroups of the process may have,
-    such as by `MemoryMax=` in a unit (systemd.resource-control(5)).
+    That is MemAvailable (proc_meminfo(5)), within the limits of the process's cgroups, such as
+    `MemoryMax=` in a unit (systemd.resource-control(5)).
     """
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     found = dict(line.split(":") for line in lines)
@@ -62,7 +62,7 @@ def available_bytes() -> int:
 
 
 def _left_in_cgroups() -> Iterator[int]:
-    """Yield what each cgroup of this process, of either version, may still take."""
+    """Yield how much each cgroup of this process may still take, in cgroup v1 and v2."""
     for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
         number, controllers, path = line.split(":", 2)
         mounts: tuple[str, ...]
@@ -75,19 +75,19 @@ def _left_in_cgroups() -> Iterator[int]:
         for mount in mounts:
             own = Path("/sys/fs/cgroup", mount, path.lstrip("/"))
             for folder in (own, *own.parents):
-                with contextlib.suppress(OSError, ValueError):  # it has no limit, or is not ours
+                with contextlib.suppress(OSError, ValueError):  # no limit, or not readable
                     most = int((folder / limit).read_text(encoding="ascii"))
                     used = int((folder / usage).read_text(encoding="ascii"))
                     yield max(0, most - used + _reclaimable(folder))
 
 
 def _reclaimable(cgroup: Path) -> int:
-    """Return how much of what a cgroup uses is only kept as long as nobody needs the room."""
+    """Return how much of a cgroup's memory is page cache that the kernel can drop."""
     lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
     found = dict(line.split() for line in lines)
     return int(found.get("total_inactive_file", found.get("inactive_file", "0")))
 
 
 def is_shortage(error: Exception) -> bool:
-    """Tell whether an error says that memory ran out, of a GPU or of the host."""
+    """Return whether an error says that memory ran out, on the GPU or on the host."""
     return any(words in str(error) for words in _OUT_OF_MEMORY)

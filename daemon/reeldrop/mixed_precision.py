@@ -1,8 +1,7 @@
-"""Convolutions and linear layers that multiply in bfloat16, in a model that is float32 elsewhere.
+"""Convolutions and linear layers that multiply in bfloat16, in a float32 model.
 
-A bfloat16 has 8 bits of a number where a float32 has 24. What goes from layer to layer stays
-float32, and so does what is added up, normalised and attended to: with all of it in bfloat16, some
-videos show something else.
+bfloat16 has 8 significant bits, float32 has 24. Activations between layers, sums, normalisation and
+attention stay in float32: with everything in bfloat16, some videos show something else.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ _FORMS = {nn.Linear: MixedLinear, nn.Conv2d: MixedConv2d, TemporalConv2d: MixedT
 
 
 def is_native() -> bool:
-    """Tell whether this CPU multiplies bfloat16 itself; else it is slower than float32."""
+    """Return whether this CPU has instructions for bfloat16; else float32 is faster."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def use_mixed_precision(model: nn.Module) -> bool:
-    """Give the layers inside a float32 model their faster form; tell whether there are any.
+    """Give the inner layers of a float32 model their faster form; return whether there are any.
 
-    The outermost stay: what they read and write are the latents and the picture themselves.
+    The outermost layers stay: they read and write the latents and the picture.
     """
     layers = [m for child in model.children() for m in _inner(child)]
     for layer in layers:

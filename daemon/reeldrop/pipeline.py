@@ -1,6 +1,6 @@
 """Load a diffusers pipeline as a profile says: weights, dtype, scheduler, placement.
 
-Only safetensors is loaded and no code but diffusers' own is run. Does not render.
+Loads safetensors only, and runs no code but diffusers' own. Does not render.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _NOT_SETTINGS = frozenset(
         "callback_steps", "clip_skip", "attention_kwargs", "cross_attention_kwargs",
     }
 )  # fmt: skip
-"""Simple call arguments that are ours to choose; clip_skip fails with transformers 5."""
+"""Simple call arguments that the renderer chooses; clip_skip fails with transformers 5."""
 
 _ROOM_FOR_ACTIVATIONS = 1.5
-"""Free memory over the weights' size from which the whole pipeline goes onto the device."""
+"""The whole pipeline goes onto the device if this many times its weights are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class ModelSource:
     """Where a profile's pipeline comes from and how it is set up.
 
     `location` is a repository of the hub or a folder; `dtype` is auto, float16, bfloat16 or
-    float32; `scheduler` a class of diffusers', None for the model's own; `placement` is auto,
-    cuda, model_offload, sequential_offload or cpu; `speed` has the switches of the fast path, true
-    or false, where they are not auto; `lossy` is what may show something else for more speed.
+    float32; `scheduler` is a class name of diffusers, None for the model's own; `placement` is
+    auto, cuda, model_offload, sequential_offload or cpu; `speed` holds those switches of the fast
+    path that are not auto; `lossy` holds the lossy ways.
     """
 
     name: str
@@ -69,7 +69,7 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPipeline:
-    """A pipeline that is ready to be called, and what is known of it."""
+    """A pipeline that is ready to be called, and how it was loaded."""
 
     source: ModelSource
     pipe: Any
@@ -87,12 +87,12 @@ def bundled() -> Path:
 
 
 def cuda_is_available() -> bool:
-    """Tell whether there is a CUDA device that torch can use."""
+    """Return whether there is a CUDA device that torch can use."""
     return torch.cuda.is_available()
 
 
 def device_name() -> str:
-    """Return what renders are made on: the GPU's name, or the CPU with its threads."""
+    """Return the name of the GPU, or `cpu` with its number of threads."""
     if cuda_is_available():
         return torch.cuda.get_device_name()
     return f"cpu, {torch.get_num_threads()} threads"
@@ -137,14 +137,14 @@ def load(source: ModelSource) -> LoadedPipeline:
 
 
 def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
-    """Move a pipeline to where it takes less of the GPU's memory; see `ModelSource`."""
+    """Move a pipeline to a placement that takes less GPU memory; see `ModelSource`."""
     loaded.fast_path.let_go_of_forms()
     device = _place(loaded.pipe, placement)
     return dataclasses.replace(loaded, device=device, placement=placement)
 
 
 def _be_quiet() -> None:
-    """Leave stdout and stderr to the log: no progress bars, and messages by way of logging."""
+    """Keep libraries off stdout and stderr: no progress bars, messages through logging."""
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()
         library.disable_default_handler()
@@ -152,14 +152,14 @@ def _be_quiet() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "torch":
             _leave_to_the_log(logging.getLogger(name))
-    # The renderer reports prompts that are too long, with the text that is ignored.
+    # The renderer itself reports prompts that are too long.
     logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
-    # What fails in there is raised as well, and reported by those who know what it means.
+    # Its errors are raised as well, and reported by the caller.
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
 
 
 def _leave_to_the_log(logger: logging.Logger) -> None:
-    """Take away what writes to stderr, which torch gives to each of its loggers."""
+    """Remove the handlers for stderr that torch gives to its loggers."""
     if any(type(handler) is logging.StreamHandler for handler in logger.handlers):
         logger.handlers.clear()
         logger.propagate = True
@@ -190,7 +190,7 @@ def _from_pretrained(source: ModelSource, dtype: torch.dtype) -> Any:
 
 @contextlib.contextmanager
 def _without_deprecation_notice() -> Iterator[None]:
-    """TextToVideoSDPipeline is in diffusers' deprecated folder and says so at each load."""
+    """Silence diffusers' notice at each load that TextToVideoSDPipeline is deprecated."""
     logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -201,7 +201,7 @@ def _without_deprecation_notice() -> Iterator[None]:
 
 
 def _kind_of_failure(source: ModelSource) -> type[FileError]:
-    """A folder stays as it is until somebody acts; a download may go better next time."""
+    """Return ConfigError for a folder, Unavailable for a download, which may succeed later."""
     return ConfigError if Path(source.location).is_absolute() else Unavailable
 
 
@@ -249,9 +249,9 @@ def _scheduler(source: ModelSource, config: Mapping[str, Any]) -> Any:
 
 
 def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
-    """Return where a pipeline goes: the whole of it on the GPU if it fits, else part by part.
+    """Return the placement: cuda if the whole pipeline fits, else model_offload; cpu without a GPU.
 
-    `free_bytes` is the GPU's free memory, None where there is no GPU.
+    `free_bytes` is the GPU's free memory, None without a GPU.
     """
     if free_bytes is None:
         return "cpu"
@@ -263,7 +263,7 @@ def _weight_bytes(pipe: Any) -> int:
 
 
 def denoiser_bytes(pipe: Any) -> int:
-    """Return the size of the largest denoiser's weights, which model offload brings and takes."""
+    """Return the size of the largest denoiser's weights, which model offload moves."""
     names = ("unet", "transformer", "transformer_2")
     return max(_part_bytes(getattr(pipe, name, None)) for name in names)
 
@@ -282,7 +282,7 @@ def _free_bytes() -> int | None:
 
 
 def _place(pipe: Any, placement: str) -> str:
-    """Put the pipeline where it is to run, and return the device's name."""
+    """Place a pipeline and return the device's name."""
     if placement == "cpu":
         pipe.to("cpu")
         return "cpu"
@@ -300,7 +300,7 @@ def _place(pipe: Any, placement: str) -> str:
 
 
 def _commit(pipe: Any) -> str | None:
-    """Return the commit of the hub's repository that the weights came from, if from there."""
+    """Return the commit of the hub's repository, None if the weights are not from the hub."""
     for part in pipe.components.values():
         config = getattr(part, "config", None)
         parts = Path(str(getattr(config, "_name_or_path", ""))).parts
@@ -310,7 +310,7 @@ def _commit(pipe: Any) -> str | None:
 
 
 def describe(pipe: Any, name: str) -> Capabilities:
-    """Return what a pipeline can be asked for, from its own call signature and configuration.
+    """Return what a pipeline can be asked for, read from its call signature and configuration.
 
     Raises:
         ConfigError: it makes no videos from text.
@@ -348,7 +348,7 @@ def describe(pipe: Any, name: str) -> Capabilities:
 
 
 def _simple_type(hint: Any) -> type | None:
-    """Return int, float, bool or str where the hint is that, or that or None (or a list of it)."""
+    """Return int, float, bool or str if the hint is that type, also in a union; else None."""
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     kinds = typing.get_args(hint) if is_union else (hint,)
     found = [kind for kind in (bool, int, float, str) if kind in kinds]
@@ -356,13 +356,13 @@ def _simple_type(hint: Any) -> type | None:
 
 
 def _first(pipe: Any, *names: str, default: int) -> int:
-    """Return the first of the pipeline's whole-number attributes that there is."""
+    """Return the first of these attributes of the pipeline that is an int."""
     values = (getattr(pipe, name, None) for name in names)
     return next((value for value in values if isinstance(value, int)), default)
 
 
 def _patch(pipe: Any) -> int:
-    """Return how many latent cells a transformer takes as one, along an edge."""
+    """Return the transformer's spatial patch size, in latent cells."""
     transformer = getattr(pipe, "transformer", None)
     patch = getattr(getattr(transformer, "config", None), "patch_size", 1)
     patch = patch[-1] if isinstance(patch, (list, tuple)) else patch

@@ -1,7 +1,7 @@
-"""Prompts to frames: the `Renderer` protocol and the one that renders in this process.
+"""Prompts to frames: the `Renderer` protocol and the renderer in this process.
 
-A renderer is told what to do and answers on the service's queue. Does not know files, jobs or
-what becomes of the frames.
+A renderer takes orders and answers on the service's queue. Does not know files, jobs, or what
+becomes of the frames.
 """
 
 from __future__ import annotations
@@ -57,16 +57,15 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 COMPILER_SECONDS = 300.0
-"""So long a render waits for the compiler, at most, where there is no room for both of them."""
+"""How long a render that ran out of memory waits for a running compiler, at most."""
 
 
 class Renderer(Protocol):
-    """Renders one batch at a time and tells the service by events.
+    """Renders one batch at a time and answers with events.
 
-    `load` is answered by ModelLoaded or ModelFailed; `render` by StepDone for each step and
-    then BatchRendered or BatchFailed (of RenderCancelled after `cancel`). Orders that come while
-    it is busy wait, and are answered in turn. RendererEnded, at any time, means that it answers no
-    more.
+    `load` is answered by ModelLoaded or ModelFailed; `render` by StepDone for each step, then
+    BatchRendered or BatchFailed (with RenderCancelled after `cancel`). Orders are carried out in
+    turn. RendererEnded may come at any time; no answer follows it.
     """
 
     def load(self, model: str) -> None:
@@ -76,14 +75,14 @@ class Renderer(Protocol):
         """Render a batch, loading its pipeline first where it isn't resident."""
 
     def cancel(self, batch: Batch) -> None:
-        """Stop a batch that was ordered and is not answered yet, at the end of its step."""
+        """Stop a batch that has no answer yet, at the end of its step."""
 
     def close(self) -> None:
         """End, once the order in hand has been answered."""
 
 
 class InProcessRenderer:
-    """Renders in a thread of this process. Another one encodes the texts of what comes next."""
+    """Renders in a thread of this process; a second thread encodes the texts of the next batch."""
 
     def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
         self._sources = sources
@@ -95,7 +94,7 @@ class InProcessRenderer:
         self._shortage = ""
         self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._stays = threading.Lock()
-        """Held while nobody may load a pipeline or move it."""
+        """Held to keep the pipeline from being exchanged or moved."""
         # Daemon threads: a render that hangs must not keep the process from ending.
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
@@ -129,12 +128,12 @@ class InProcessRenderer:
             self._tell(RendererEnded(error))
 
     def _read_ahead(self) -> None:
-        """Encode texts while another batch is rendered; what is rendered already has them."""
+        """Encode the texts of the next batches while a batch is rendered."""
         while (batch := self._coming.get()) is not None:
             with self._stays:
                 try:
                     _encode(self._loaded, batch)
-                except Exception as error:  # the render meets it, too, and says so
+                except Exception as error:  # the render meets the same error and reports it
                     _log.debug("not_encoded_ahead", reason=str(error))
 
     def _answer(self, order: str | Batch) -> Event:
@@ -156,7 +155,7 @@ class InProcessRenderer:
         empty_cache()
         if isinstance(order, Batch):
             return BatchFailed(order, failure)
-        if not isinstance(failure, FileError):  # mostly: no room on the device for now
+        if not isinstance(failure, FileError):  # mostly too little free memory on the device
             failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=order))
         return ModelFailed(order, failure)
 
@@ -165,7 +164,7 @@ class InProcessRenderer:
             return self._loaded
         with self._stays:
             self._let_go()
-            self._loaded = None  # the old weights go before the new ones come
+            self._loaded = None  # free the old weights before loading the new ones
             empty_cache()
             self._loaded = loaded = pipeline.load(self._sources[model])
         path = loaded.fast_path
@@ -177,7 +176,7 @@ class InProcessRenderer:
             self._loaded.fast_path.discard()
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
-        """Render a batch as a whole, or in parts where the device has no room for the whole."""
+        """Render a batch, in parts if the device has no room for the whole."""
         frames: list[Frames] = []
         rendered: list[Rendered] = []
         key = batch.prompts[0].memory_key
@@ -206,11 +205,14 @@ class InProcessRenderer:
     def _try(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
     ) -> tuple[tuple[Frames, ...], float] | None:
-        """Return the frames of a part of a batch, which comes after so many prompts of it, and the
-        seconds that they took; None where memory ran out, and neither the compiler nor what was
-        recorded is to blame for it.
+        """Return the frames of a part of a batch, and the seconds that they took.
+
+        `before` is how many prompts of the batch precede the part. None if memory ran out even
+        without the compiler and the recordings.
         """
-        was_compiling = is_compiling()  # it may have run short of memory, too, and be gone by then
+        was_compiling = (
+            is_compiling()
+        )  # asked before: it may end meanwhile, for want of memory, too
         done = self._try_once(loaded, batch, before, part, fit)
         if done is None and was_compiling:
             empty_cache()
@@ -241,12 +243,12 @@ class InProcessRenderer:
         return frames, time.monotonic() - began
 
     def _more_frugal(self, fit: Fit) -> Fit:
-        """Return the next way to render after memory ran out; never the same again.
+        """Return the next way to render after memory ran out.
 
         Raises:
             Unrenderable: there is none.
         """
-        empty_cache()  # here, where no traceback holds the tensors any more
+        empty_cache()  # only here has the traceback gone that held the tensors
         frugal = fit.more_frugal()
         _log.warning(
             "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
@@ -256,7 +258,7 @@ class InProcessRenderer:
         return frugal
 
     def _step_done(self, batch: Batch, before: int, together: int, step: int) -> None:
-        """Tell how far the batch as a whole is, of which so many prompts are through before."""
+        """Report the step of the batch as a whole; `before` prompts of it are done."""
         self._go_on(batch, step)
         through = before * batch.steps + together * step
         self._tell(StepDone(batch, math.ceil(through / len(batch.prompts))))
@@ -269,7 +271,7 @@ class InProcessRenderer:
 def _rendered(
     loaded: LoadedPipeline, prompts: tuple[Prompt, ...], seconds: float
 ) -> Iterator[Rendered]:
-    """Yield how each of the prompts was rendered, which were rendered together."""
+    """Yield the record of each prompt of a part that was rendered together."""
     for prompt in prompts:
         yield Rendered(
             model=loaded.source.location,
@@ -297,18 +299,18 @@ def render(
 ) -> tuple[Frames, ...]:
     """Return the frames, (frames, height, width, 3) uint8, of each prompt of one batch.
 
-    `on_step` is called with the number of the step, from 1, when it is through; what it raises
-    ends the render. With `decodes_by_frame` the VAE takes less memory and more time.
+    `on_step` is called after each step with its number, from 1; an error that it raises ends the
+    render. With `decodes_by_frame` the VAE takes less memory and more time.
 
     Raises:
-        RenderError: the frames can't be a video of anything.
+        RenderError: the frames are NaN, all black, or all equal.
     """
     pipe = loaded.pipe
     arguments = dict(prompts[0].arguments)
     loaded.fast_path.begin(arguments)
     _slice_decoding(pipe, slices=decodes_by_frame)
     texts = _texts(loaded, prompts)
-    _reset_peak_memory()  # here, because an encoder of texts that is offloaded again is not at work
+    _reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
     try:
         output = pipe(
             **texts,
@@ -325,7 +327,7 @@ def render(
 
 
 def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
-    """Return the call arguments that say what is to be seen: as texts, or as embeddings."""
+    """Return the call arguments for the prompts: texts, or their embeddings."""
     wanted = {"prompt": [prompt.prompt for prompt in prompts]}
     if "negative_prompt" in loaded.capabilities.settings:
         unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
@@ -338,7 +340,7 @@ def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any
 
 @torch.inference_mode()
 def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
-    """Have the texts of a batch encoded and kept, beside what is rendered."""
+    """Encode and keep the texts of a batch, beside a render."""
     if loaded is None or loaded.source.name != batch.model or not _has_room_beside(loaded):
         return
     if loaded.fast_path.texts is not None:
@@ -347,10 +349,10 @@ def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
 
 
 def _has_room_beside(loaded: LoadedPipeline) -> bool:
-    """Tell whether two can be at work: on a GPU where all models stay.
+    """Return whether texts can be encoded beside a render: on a GPU that holds all models.
 
-    On a CPU a second thread that computes makes the first one slower for good: OpenMP's threads
-    wait asleep from then on, since there are more of them than cores.
+    On a CPU a second computing thread slows down the first one for good: with more threads than
+    cores, OpenMP's threads go to sleep between tasks.
     """
     return loaded.placement == "cuda"
 
@@ -365,7 +367,7 @@ def _sound_frames(video: torch.Tensor) -> Frames:
     """Return the frames of one video.
 
     Raises:
-        RenderError: they are not numbers, all black, or all the same.
+        RenderError: they are NaN, all black, or all equal.
     """
     if torch.isnan(video).any():
         raise RenderError("the model returned frames that are not numbers (NaN)")
@@ -385,7 +387,7 @@ def to_uint8(video: torch.Tensor) -> Frames:
 
 
 def _step_callback(pipe: Any, on_step: Callable[[int], None]) -> dict[str, Any]:
-    """Return the call arguments that make a pipeline, of the older or the newer kind, report."""
+    """Return the call arguments for a callback at each step, newer or older."""
     if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
 
         def at_step_end(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -412,13 +414,13 @@ def _ignored_text(loaded: LoadedPipeline, prompt: str) -> str:
 
 
 def ignored_text(pipe: Any, prompt: str) -> str:
-    """Return the end of a prompt that is beyond what the pipeline's text encoder reads."""
+    """Return the end of a prompt that the pipeline's text encoder does not read."""
     tokenizer = getattr(pipe, "tokenizer", None)
     longest = getattr(tokenizer, "model_max_length", None)
     if tokenizer is None or longest is None or longest > 100_000:  # transformers' "no limit"
         return ""
     ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
-    # The last place belongs to the end mark, so the text's own tokens end one before it.
+    # The last token is the end mark.
     ignored: str = tokenizer.decode(ids[longest - 1 : -1]) if len(ids) > longest else ""
     return ignored.strip()
 
@@ -435,16 +437,18 @@ def _peak_memory_mib(loaded: LoadedPipeline) -> int:
 
 
 def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
-    """Return for how many prompts there is room at once, by what so many like them have taken.
+    """Return how many prompts fit at once, from the memory that `rendered` prompts like them took.
 
-    On a CPU the most that the process has ever taken counts as theirs, weights and all. What was
-    recorded keeps its memory, and a render by it takes no other.
+    On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
+    recorded render takes no other.
     """
     if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
-    if loaded.placement == "model_offload":  # it was on the device then, and is not any more
+    if (
+        loaded.placement == "model_offload"
+    ):  # it was on the device during the render, and is not now
         resident += pipeline.denoiser_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
     kept = loaded.fast_path.graph_bytes
@@ -455,12 +459,12 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
 
 
 def empty_cache() -> None:
-    """Give memory back to the device.
+    """Give unused memory back to the device.
 
     Raises:
-        RendererDied: the device does not answer any more.
+        RendererDied: the device is broken.
     """
-    gc.collect()  # modules that know themselves are not gone before
+    gc.collect()  # modules in reference cycles
     if pipeline.cuda_is_available():
         try:
             torch.cuda.empty_cache()

@@ -1,4 +1,7 @@
-"""What a denoiser is called with, but for the values of tensors: what a faster form is made for."""
+"""The shape of a call of the denoiser: all of its arguments except the values of tensors.
+
+A faster form of the denoiser is made for one shape. Does not know how.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from reeldrop.unet3d import Call
 
 
 class Tensor(NamedTuple):
-    """All of a tensor but its values."""
+    """A tensor without its values."""
 
     size: torch.Size
     dtype: torch.dtype
@@ -23,10 +26,10 @@ class Tensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The arguments of a call by name, but for the tensors' values.
+    """The arguments of a call by name, without the values of tensors.
 
-    `leaves` are the arguments in a row, and `tree` tells how they hang together; `call` is what the
-    parts are told besides. `sizes` are for the log.
+    `leaves` are the flattened arguments and `tree` is their structure; `call` holds the fields of
+    the `Call` that the parts read. `sizes` are for the log and are not compared.
     """
 
     leaves: tuple[Tensor | float | str | None, ...]
@@ -36,10 +39,10 @@ class Shape:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], call: Call | None) -> Shape:
-        """Return the shape of a call. `call` is the record of it that the parts heed, if they do.
+        """Return the shape of a call. `call` is the record that the parts read, None if none does.
 
         Raises:
-            TypeError: there is something that may be another the next time, though it looks alike.
+            TypeError: an argument is of a type that can't be compared between calls.
         """
         leaves, tree = pytree.tree_flatten(dict(arguments))
         for one in leaves:
@@ -57,7 +60,7 @@ class Shape:
         )
 
     def arguments(self, device: torch.device | None = None) -> dict[str, Any]:
-        """Return arguments of this shape, of zeros; all of them on the `device`, if given."""
+        """Return arguments of this shape with tensors of zeros, on `device` if it is given."""
         leaves = [
             torch.zeros(one.size, dtype=one.dtype, device=device or one.device)
             if isinstance(one, Tensor)

@@ -1,4 +1,4 @@
-"""What a pipeline's text encoder makes of texts, kept for the next render of the same text."""
+"""Keep the embeddings of texts for the next render of the same text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 MOST = 32
-"""Texts that are kept: of large text encoders, 4 MB each."""
+"""Upper bound on kept texts; an embedding of a large text encoder takes 4 MB."""
 
 _OURS = {
     "num_images_per_prompt": 1,
@@ -22,15 +22,15 @@ _KNOWN = {
     *_OURS, "self", "prompt", "negative_prompt", "device", "dtype", "prompt_embeds",
     "negative_prompt_embeds", "max_sequence_length", "lora_scale", "clip_skip",
 }  # fmt: skip
-"""Arguments of `encode_prompt` with which a text is all that its embedding depends on."""
+"""Arguments of `encode_prompt`. With these alone, an embedding depends on nothing but its text."""
 
 
 class Texts:
-    """The embeddings of the texts that were last asked for.
+    """A cache of embeddings of the texts that were last asked for.
 
     Each text is encoded alone, so that its embedding does not depend on the texts beside it.
-    Several threads may ask. Whoever else uses the pipeline's tokenizer has to hold the `lock`
-    meanwhile: it serves one at a time.
+    Thread-safe. Other users of the pipeline's tokenizer must hold `lock`: a tokenizer serves one
+    caller at a time.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -41,7 +41,7 @@ class Texts:
     def embeddings(self, texts: Sequence[str], settings: Mapping[str, object]) -> torch.Tensor:
         """Return the texts' embeddings, (texts, tokens, channels).
 
-        `settings` are what the pipeline is called with.
+        `settings` are the arguments of the pipeline's call.
         """
         found = []
         for text in texts:
@@ -67,7 +67,7 @@ class Texts:
 
 
 def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
-    """Let a tensor be used in the stream that renders, if it was made in another."""
+    """Make a tensor safe to use in the stream that renders, if it was made in another."""
     if embedding.is_cuda:
         torch.cuda.current_stream().synchronize()
         embedding.record_stream(torch.cuda.default_stream())
@@ -75,9 +75,9 @@ def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
 
 
 def can_be_kept(pipe: Any) -> bool:
-    """Tell whether a pipeline encodes texts one by one, and can be called with the result."""
+    """Return whether a pipeline encodes texts one by one and accepts the embeddings."""
     if getattr(pipe, "safety_checker", None) is not None:
-        return False  # it wants to read the texts
+        return False  # it reads the texts
     encode = getattr(pipe, "encode_prompt", None)
     if encode is None or not set(inspect.signature(encode).parameters) <= _KNOWN:
         return False

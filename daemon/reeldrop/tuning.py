@@ -1,8 +1,8 @@
 """Find out which ways to render a profile's prompts are fastest on this machine.
 
-Each way is tried with the profile's own defaults, and kept if it is faster and shows what the plain
-pipeline shows. Of lossy ways that the profile asks for, it is measured how near they come. Does not
-know where the findings go.
+Each way is tried with the profile's defaults, and kept if it is faster and shows what the plain
+pipeline shows. For the lossy ways of a profile, the difference to plain is measured. Does not know
+where the findings go.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from reeldrop.job import Frames
 
 LEAST_PSNR_DB = 40.0
-"""From here on nobody sees a difference, and less is no rounding any more."""
+"""From here on nobody sees a difference; below it, it is more than rounding."""
 
 LEAST_GAIN = 1.02
-"""What is not faster by this factor is not worth a way of its own."""
+"""A way has to be faster by this factor to be kept."""
 
 LEAST_SOONER_SECONDS = 10.0
-"""What is compiled sooner by so much may be slower by LEAST_GAIN."""
+"""A form that is compiled sooner by this much may be slower by LEAST_GAIN."""
 
 CAME_TO_NOTHING = "the model can't be made so, as the log says"
 NOT_FASTER = "it is not faster"
@@ -51,11 +51,11 @@ COMPARED = 2
 class Trial:
     """One way to render, as measured.
 
-    `seconds` is for one video, the least of all rounds; `gain` how many times faster that is than
-    the plain pipeline, and `psnr_db` and `ssim` how near its frames are, the first None where they
-    are equal. `why` is the reason for which it is not `taken`, or is although it shows something
-    else; it has no measurements where it fails. Another form of the denoiser took the compiler
-    `compiler_seconds`.
+    `seconds` is for one video, the minimum over all rounds; `gain` is the plain pipeline's time
+    over that; `psnr_db` and `ssim` compare its frames to the plain ones (`psnr_db` is None where
+    they are equal). `why` is the reason why it is not `taken`, or is taken although it shows
+    something else. A way that fails has no measurements. `compiler_seconds` is what the compiler
+    took for a form of the denoiser.
     """
 
     what: str
@@ -69,7 +69,7 @@ class Trial:
 
     @property
     def verdict(self) -> str:
-        """What became of it, in words."""
+        """The outcome, in words."""
         if self.seconds is None:
             return self.why
         measured = f"{self.seconds:.3g} s a video, {self.gain:.2f} times as fast as plain"
@@ -78,7 +78,7 @@ class Trial:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The trial as a row of a table: what, seconds, gain, PSNR, SSIM, what became of it."""
+        """The trial as a row of a table: what, seconds, gain, PSNR, SSIM, outcome."""
         if self.seconds is None:
             return (self.what, "", "", "", "", self.why)
         near = "equal" if self.psnr_db is None else f"{self.psnr_db:.0f} dB"
@@ -93,7 +93,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Tuner:
-    """Tries one way after the other. `sample` is the prompt that is rendered, with any seed."""
+    """Tries one way after the other by rendering `sample` with several seeds."""
 
     source: ModelSource
     sample: Prompt
@@ -106,7 +106,7 @@ class Tuner:
     _seconds_for_whole: float = 0.0
 
     def trials(self) -> Iterator[Trial]:
-        """Yield each trial when it is done; afterwards `speed` and `batch_size` are the fastest.
+        """Yield each trial when it is done; at the end `speed` and `batch_size` are the fastest.
 
         Raises:
             ConfigError: the pipeline can't be loaded.
@@ -119,7 +119,7 @@ class Tuner:
         yield self._try_plain()
         off = {name for name, value in self.source.speed.items() if value is False}
         if self.source.lossy.wanted:
-            off |= {*fast.FORMS}  # they do not go together
+            off |= {*fast.FORMS}  # they exclude each other
         ways = [name for name in fast.worth_a_try(device) if name not in off]
         slower = []
         for name in ways:
@@ -128,7 +128,7 @@ class Tuner:
                 if trial.why == NOT_FASTER:
                     slower.append(name)
                 yield trial
-        if slower:  # some only pay together, or once the denoiser has another form
+        if slower:  # some pay only together, or in a compiled denoiser
             together = {**self.speed, **dict.fromkeys(slower, True)}
             yield self._try_speed("all of them", together, 1 / LEAST_GAIN)
         for name in ways:
@@ -138,7 +138,7 @@ class Tuner:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
             yield from self._try_batches()
-        # What the profile has switched off was not tried: nothing is found about it.
+        # What the profile switches off was not tried, so there is no finding about it.
         self.speed = {k: v for k, v in self.speed.items() if self.source.speed.get(k) is not False}
 
     def _prompts(self, count: int) -> tuple[Prompt, ...]:
@@ -156,7 +156,7 @@ class Tuner:
         return Trial("plain", True, "", self._seconds, 1.0)
 
     def _measure(self, loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> float:
-        """Return the seconds for one of some prompts that are rendered together."""
+        """Return the seconds per prompt of a batch."""
         return min(_render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
 
     def _try_speed(
@@ -180,7 +180,7 @@ class Tuner:
             return self._try_speed(what, speed)
         try:
             seconds = self._compile_apart(speed)
-        except (ReeldropError, RuntimeError, OSError) as error:  # such as the end of that process
+        except (ReeldropError, RuntimeError, OSError) as error:  # e.g. that process crashed
             return _failed(what, error)
         if name == "compile":
             self._seconds_for_whole = seconds
@@ -191,9 +191,10 @@ class Tuner:
         )
 
     def _compile_apart(self, speed: dict[str, bool | str]) -> float:
-        """Compile in another process, which has nothing compiled, and return how long that takes.
+        """Compile in a new process with an empty cache, and return how long that takes.
 
-        Here it would find what is alike in another form. What it makes is then found here.
+        In this process the compiler would reuse parts of another form. The result is added to this
+        process's cache.
         """
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
         renderer.empty_cache()
@@ -205,7 +206,7 @@ class Tuner:
             return process.submit(_compile, source, self._prompts(1), cache).result()
 
     def _try_lossy(self) -> Trial:
-        """Measure what the profile asks for. It is taken, and what follows is compared to it."""
+        """Measure the profile's lossy ways. They are taken, and later trials compare to them."""
         loaded = self._load(self.speed, self.source.lossy)
         what = _in_words(" and ".join(loaded.fast_path.lossy))
         if not what:
@@ -232,7 +233,7 @@ class Tuner:
     def _measured(
         self, what: str, loaded: LoadedPipeline, size: int, least_gain: float = LEAST_GAIN
     ) -> tuple[Trial, tuple[Frames, ...]]:
-        """Return how a way to render `size` prompts at once does, and its frames."""
+        """Return the trial of a way to render `size` prompts at once, and its frames."""
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
@@ -241,7 +242,7 @@ class Tuner:
                 compiled.wait_for_compiler()
             frames = tuple(one for part in parts for one in _render(loaded, part)[0])
             seconds = self._measure(loaded, parts[0])
-        except (RenderError, RuntimeError) as error:  # such as a shortage of memory
+        except (RenderError, RuntimeError) as error:  # e.g. out of memory
             return _failed(what, error), ()
         pairs = list(zip(frames, self._expected, strict=False))
         near = min(psnr_db(ours, expected) for ours, expected in pairs)
@@ -251,13 +252,13 @@ class Tuner:
 
 
 def _compile(source: ModelSource, prompts: tuple[Prompt, ...], cache: Path) -> float:
-    """Compile a pipeline in this process, and return for how many seconds the compiler was at work.
+    """Compile a pipeline in this process and return the compiler's seconds.
 
-    Nothing is said of it, because it is done again where somebody reads that.
+    Nothing is logged: the calling process compiles the same again, and logs it.
     """
     log.configure(io.StringIO(), for_people=True)
     os.environ[compiled.CACHE] = str(cache)
-    os.environ.pop("TRITON_CACHE_DIR", None)  # torch puts ours there, once it has compiled
+    os.environ.pop("TRITON_CACHE_DIR", None)  # torch sets it once it has compiled
     loaded = pipeline.load(source)
     _render(loaded, prompts)
     compiled.wait_for_compiler()
@@ -280,10 +281,10 @@ def judged(
     best: float,
     least_gain: float = LEAST_GAIN,
 ) -> Trial:
-    """Return whether a way is taken: its frames are those of the plain one, and it is faster.
+    """Return the trial of a way; it is taken if it shows the same as plain and is faster.
 
-    It takes `seconds` where the `plain` one and the `best` so far take so many, and its frames are
-    as `near` to plain as so many dB. Faster is by the factor `least_gain`.
+    `seconds`, `plain` and `best` are the times of this way, the plain pipeline and the best so far;
+    `near` is the PSNR to the plain frames in dB. Faster means by the factor `least_gain`.
     """
     why = ""
     if near < LEAST_PSNR_DB:
@@ -297,7 +298,7 @@ def judged(
 def _render(
     loaded: LoadedPipeline, prompts: tuple[Prompt, ...]
 ) -> tuple[tuple[Frames, ...], float]:
-    """Return the frames of some prompts, and the seconds that it took."""
+    """Return the frames of a batch, and the seconds that it took."""
     began = time.monotonic()
     frames = renderer.render(loaded, prompts, lambda _step: None)
     return frames, time.monotonic() - began

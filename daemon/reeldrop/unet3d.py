@@ -1,7 +1,7 @@
-"""The parts of diffusers' UNet3DConditionModel in forms that are equal up to rounding, and faster.
+"""Faster forms of the parts of diffusers' UNet3DConditionModel, equal up to rounding.
 
-A part is put in another class, which has the same weights under the same names. Does not know
-which of the forms is wanted.
+A part is given another class that has the same weights under the same names. Does not know which
+forms are wanted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import nn
 
 @dataclass(slots=True)
 class Call:
-    """What the parts have to know of the call that they are in.
+    """What the parts need to know of the current call of the UNet.
 
-    `is_guided`: the second half of the batch is the first once more, with other text.
+    If `is_guided`, the second half of the batch repeats the first with another text.
     """
 
     num_frames: int = 1
@@ -31,7 +31,7 @@ class Call:
 
 
 def _follow_calls(unet: Any, call: Call) -> None:
-    """Let a record say of each call of the UNet how many frames it is for."""
+    """Record the number of frames at each call of the UNet."""
 
     def note(_unet: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         sample = arguments[0] if arguments else named["sample"]  # (batch, channels, frames, h, w)
@@ -41,9 +41,9 @@ def _follow_calls(unet: Any, call: Call) -> None:
 
 
 class TemporalConv2d(nn.Conv3d):
-    """A convolution over frames alone, as one over the rows of frames by pixels.
+    """A convolution over frames alone, computed as a 2D convolution over (frames, pixels).
 
-    With its weights in channels_last_3d, neither they nor the frames have to be moved.
+    With weights in channels_last_3d, neither weights nor frames are copied to another layout.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ class TemporalConv2d(nn.Conv3d):
 
 
 def use_temporal_conv_2d(model: nn.Module) -> bool:
-    """Give every convolution over frames alone its faster form; tell whether there are any."""
+    """Give each convolution over frames alone its faster form; return whether there are any."""
     found = [m for m in model.modules() if type(m) is nn.Conv3d and _is_temporal(m)]
     for conv in found:
         conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
@@ -82,7 +82,7 @@ def _is_temporal(conv: nn.Conv3d) -> bool:
 
 
 class ChannelsLastTransformer2D(Transformer2DModel):
-    """Leaves its output in channels_last, where diffusers' own makes it contiguous."""
+    """Leaves its output in channels_last; diffusers' own makes it contiguous."""
 
     def _get_output_for_continuous_inputs(  # type: ignore[override]
         self,
@@ -102,7 +102,7 @@ class ChannelsLastTransformer2D(Transformer2DModel):
 
 
 class ChannelsLastTransformerTemporal(TransformerTemporalModel):
-    """Leaves its output in channels_last, where diffusers' own makes it contiguous."""
+    """Leaves its output in channels_last; diffusers' own makes it contiguous."""
 
     def forward(  # type: ignore[override]
         self, hidden_states: torch.Tensor, num_frames: int = 1, **_nothing: object
@@ -122,7 +122,7 @@ class ChannelsLastTransformerTemporal(TransformerTemporalModel):
 
 
 def keep_channels_last(unet: Any) -> None:
-    """Let what comes in channels_last go on so through the whole of the UNet."""
+    """Keep activations in channels_last through the whole UNet."""
     for module in unet.modules():
         if type(module) is TransformerTemporalModel:
             module.__class__ = ChannelsLastTransformerTemporal
@@ -181,7 +181,7 @@ def _output(attn: Attention, attended: torch.Tensor) -> torch.Tensor:
 
 
 def use_text_once(unet: Any, call: Call) -> bool:
-    """Have keys and values of the text made once per sample; tell whether it could be done."""
+    """Compute keys and values of the text once per sample; return whether any part can."""
     found = [attn for attn in _plain_attentions(unet) if attn.is_cross_attention]
     for attn in found:
         attn.set_processor(TextOnce(call))
@@ -190,7 +190,7 @@ def use_text_once(unet: Any, call: Call) -> bool:
 
 
 def use_fused_qkv(unet: Any) -> bool:
-    """Join the projections of self-attention; tell whether there are any."""
+    """Join the three projections of self-attention; return whether there are any."""
     found = [attn for attn in _plain_attentions(unet) if not attn.is_cross_attention]
     for attn in found:
         _fuse(attn)
@@ -199,7 +199,7 @@ def use_fused_qkv(unet: Any) -> bool:
 
 
 def _fuse(attn: Any) -> None:
-    """Put one projection in the place of three."""
+    """Replace three projections by one."""
     parts = (attn.to_q, attn.to_k, attn.to_v)
     with torch.device("meta"):
         attn.to_qkv = nn.Linear(attn.query_dim, sum(p.out_features for p in parts), attn.use_bias)
@@ -216,7 +216,7 @@ def _joined(parts: list[torch.Tensor]) -> nn.Parameter:
 
 
 def _plain_attentions(unet: Any) -> Iterator[Any]:
-    """Yield the attentions that are a softmax between linear projections and nothing else."""
+    """Yield the attentions that are nothing but a softmax between linear projections."""
     for module in unet.modules():
         if isinstance(module, Attention):
             extras = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "add_k_proj")
@@ -228,7 +228,7 @@ def _plain_attentions(unet: Any) -> Iterator[Any]:
 
 
 def use_guidance_once(unet: Any, call: Call) -> None:
-    """Compute what precedes the text for one half of a guided batch: the other half is the same."""
+    """Compute what precedes the text for half of a guided batch: both halves are equal there."""
     for module in list(_before_the_text(unet)):
         module.forward = functools.partial(_for_one_half, module.forward, call)
 

@@ -37,7 +37,7 @@ OWNERS = {
     "mutagen": {"encoder"},
     "PIL": {"encoder"},
     "typer": {"cli"},
-    "signal": {"service", "client", "writers"},
+    "signal": {"service", "client", "process", "writers"},
 }
 
 FOR_EVERYBODY = {"errors", "job", "durable", "beneath", "names", "strict_yaml"}
@@ -81,7 +81,8 @@ STAGES = {
     "status": set(),
     "notify": set(),
     "journal": set(),
-    "log": {"journal"},
+    "process": set(),
+    "log": {"journal", "process"},
 }
 """What each stage may import of the package besides what is there for everybody."""
 

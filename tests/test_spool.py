@@ -758,7 +758,7 @@ def test_lock_holds_against_another_process(
     assert not folders.open().is_locked()
     with folders.open().lock():
         assert folders.open().is_locked()
-        assert f"{os.getpid()}\n" == (folders.spool / "lock").read_text()
+        assert spool.Holder(os.getpid(), "daemon", is_here=True) == folders.open().holder()
     assert not folders.open().is_locked()
 
 

@@ -37,14 +37,19 @@ class Row:
 def folders(config: Config) -> Iterator[Row]:
     """Try in each folder what the daemon will do there; make those that are its own.
 
-    The inbox is not made: where it is missing, a share is probably not mounted.
+    The inbox is not made: where it is missing, a share is probably not mounted. Nothing is tried in
+    folders of which one is inside another.
     """
+    apart = _row("folders", lambda: _require_apart(config))
+    if not apart.ok:
+        yield apart
+        return
     yield _row("inbox", lambda: _exercise(config.inbox))
     own = {"results": config.results, "failed": config.failed, "spool": config.spool}
     for name, folder in own.items():
         yield _row(name, functools.partial(_exercise_own, folder))
     yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
-    yield _row("folders", lambda: _require_apart(config))
+    yield apart
 
 
 def share(config: Config) -> Iterator[Row]:
@@ -81,15 +86,34 @@ def require_folders(config: Config) -> None:
 
 
 def _require_apart(config: Config) -> str:
-    """Look whether one is inside another, which a path with a link in it does not show."""
-    named = {"inbox": config.inbox, "results": config.results, "spool": config.spool}
-    there = {name: folder for name, folder in named.items() if folder.exists()}
-    for (name, folder), (other, above) in itertools.permutations(there.items(), 2):
-        resolved = folder.resolve()
-        if any(os.path.samefile(above, parent) for parent in (resolved, *resolved.parents)):
+    """Look whether one is inside another, which a path with a link in it does not show.
+
+    Only what failed may be in the results.
+    """
+    named = {
+        "inbox": config.inbox,
+        "results": config.results,
+        "spool": config.spool,
+        "failed": config.failed,
+    }
+    for (name, folder), (other, above) in itertools.permutations(named.items(), 2):
+        if (name, other) != ("failed", "results") and _is_inside(folder, above):
             problem = f"{folder} is inside the {other} ({above})"
             raise ConfigError(Mistake(problem, "give each a folder of its own", key=name))
     return "each folder is apart from the others"
+
+
+def _is_inside(folder: Path, above: Path) -> bool:
+    """Return whether a folder is another or below it, where links lead; neither has to exist."""
+    resolved = Path(os.path.realpath(folder))
+    return any(_is_same(above, parent) for parent in (resolved, *resolved.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == str(other)
 
 
 def machine(config: Config) -> Iterator[Row]:

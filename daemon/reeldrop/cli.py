@@ -10,8 +10,8 @@ Only `run`, `check` and `tune` import torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import io
 import json
 import os
 import shlex
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reeldrop import ending
+from reeldrop import ending, process
 from reeldrop.errors import (
     DISK_ERRORS,
     ConfigError,
@@ -74,17 +74,25 @@ _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(12
 
 def main() -> None:
     """Run a command, and end the process with its exit code."""
+    process.prepare()
     try:
         _run_command()
     except SystemExit as end:
+        lost = process.close_down()
+        if lost is not None and not end.code:
+            _note_lost(lost)
+            end.code = EXIT_FAILED
         ending.leave_threads(end)
         raise
 
 
+def _note_lost(error: OSError) -> None:
+    if not isinstance(error, BrokenPipeError):  # who reads no further wants no more
+        _note(f"reeldrop: can't write to stdout: {error.strerror}")
+
+
 def _run_command() -> None:
     """Run a command, and turn errors that a person has to act on into a text and a code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have bytes that are no UTF-8
-        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         app()
     except FileError as error:
@@ -144,9 +152,10 @@ def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> 
 
 def _path(path: Path) -> str:
     """Return a path: the whole of it, or on a terminal from the current folder if it is below."""
-    here = Path.cwd()
-    near = sys.stdout.isatty() and path.is_relative_to(here)
-    return str(path.relative_to(here) if near else path)
+    with contextlib.suppress(FileNotFoundError):  # the current folder may be deleted
+        if sys.stdout.isatty() and path.is_relative_to(Path.cwd()):
+            return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def _local(iso: str) -> str:
@@ -205,6 +214,8 @@ def run(
     ] = False,
 ) -> None:
     """Render what is put into the inbox, until stopped."""
+    is_attended = sys.stdin.isatty()
+    process.withstand()
     from reeldrop import check, log, progress
 
     check.require_folders(_load(config))
@@ -220,7 +231,7 @@ def run(
             settings.Settings(read),
             lambda found, tell: renderer.InProcessRenderer(profiles.sources(found), tell),
             drain=drain,
-            is_attended=sys.stdin.isatty(),
+            is_attended=is_attended,
             observe=observe,
         ).run()
     if drain and outcome.failed_jobs:
@@ -245,12 +256,12 @@ def tune(
     check.require_folders(settings)
     log.configure(sys.stderr, for_people=True)
     from reeldrop import pipeline, profiles, tuned, tuning  # torch: seconds
-    from reeldrop.spool import Spool
+    from reeldrop.spool import TUNER, Spool
 
     name = model or settings.selected_model(cuda=pipeline.cuda_is_available())
     if name not in settings.models:
         raise typer.BadParameter(f"there is no profile '{name}' under models in config.yaml")
-    with Spool(settings.spool, settings.inbox, settings.failed).lock():
+    with Spool(settings.spool, settings.inbox, settings.failed).lock(role=TUNER):
         trials = []
         tuner = tuning.Tuner(*profiles.to_tune(name, settings), rounds)
         for trial in tuner.trials():

@@ -23,7 +23,7 @@ from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavaila
 from reeldrop.job import shown
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, folder_name, portable, video_name
 from reeldrop.results import Results
-from reeldrop.spool import Spool
+from reeldrop.spool import Holder, Spool
 from reeldrop.status import Status, Waiting
 
 POLL_SECONDS = 0.2
@@ -261,12 +261,14 @@ def reload(config: Config) -> str:
     Raises:
         Unavailable: there is no daemon on this spool, or it does not answer.
     """
-    pid = _spool(config).holder()
+    holder = _spool(config).holder()
     file = config.spool / daemon_status.FILE_NAME
     before = daemon_status.read(file)
-    if pid is None:
+    if holder is None:
         problem = f"no daemon is at work on {config.spool}"
         raise Unavailable(Mistake(problem, "start it; if `spool:` was changed, restart it"))
+    _require_daemon_here(holder, config.spool)
+    pid = holder.pid
     os.kill(pid, signal.SIGHUP)
     deadline = time.monotonic() + RELOAD_SECONDS
     while time.monotonic() < deadline:
@@ -276,3 +278,13 @@ def reload(config: Config) -> str:
             return now.refused
         time.sleep(POLL_SECONDS)
     raise Unavailable(Mistake(f"process {pid} has not answered", "see its log"))
+
+
+def _require_daemon_here(holder: Holder, folder: Path) -> None:
+    """Refuse to send a signal to who would end by it, or to another process of the same number."""
+    if holder.role != spool.DAEMON:
+        problem = f"the {holder.role} {holder.pid} works on {folder}, and no daemon"
+        raise Unavailable(Mistake(problem, "the daemon reads config.yaml when it starts"))
+    if not holder.is_here:
+        problem = f"the daemon at work on {folder} is on another machine or in a container"
+        raise Unavailable(Mistake(problem, "run this command there"))

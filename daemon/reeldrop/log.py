@@ -19,7 +19,7 @@ from typing import IO, Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from reeldrop import journal
+from reeldrop import journal, process
 
 IDENTIFIER = "reeldrop"
 
@@ -64,7 +64,7 @@ def _configure(stream: TextIO, last: Callable[..., Any]) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Steadfast(stream))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, process.Steadfast(stream))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -136,21 +136,6 @@ def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         if isinstance(value, str) and not value.isascii():
             event[key] = value.encode("utf-8", "backslashreplace").decode()
     return event
-
-
-class _Steadfast:
-    """A stream that may fail: what can't be written is lost, and the work goes on."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
 
 
 class _FromLibraries(logging.Handler):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from reeldrop import disk, encoder, ending, profiles, prompts, status
+from reeldrop import disk, encoder, ending, process, profiles, prompts, status
 from reeldrop.ending import StallWatch
 from reeldrop.errors import (
     ConfigError,
@@ -146,10 +146,14 @@ class Service:
             SpoolLocked: another daemon works on this spool.
             Unavailable: the disk is too full, or in trouble, for what is to be drained.
         """
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
-            signal.signal(signal.SIGHUP, self._on_hangup)
+        # Under nohup a terminal that is closed must end nothing, but the config is read again.
+        self._is_attended &= signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        signal.signal(signal.SIGHUP, self._on_hangup)
+        process.hear()
         trace = self._config.spool / ending.FILE_NAME
         with self._spool.lock(self._waits_for_the_spool):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
             self._spool.prepare()
             self._look_back(ending.how_it_ended(trace), ending.stacks(trace))
             with ending.traced(trace):
@@ -191,8 +195,6 @@ class Service:
             self._end()
 
     def _start(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
         _log.info("starting", pid=os.getpid(), model=self._model)
         self._inbox = self._make_inbox()
         self._intake = self._make_intake()

@@ -46,6 +46,18 @@ _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
 
 _log = structlog.get_logger()
 
+DAEMON = "daemon"
+TUNER = "tuner"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds a spool; `is_here` if its number means the same process to us."""
+
+    pid: int
+    role: str
+    is_here: bool
+
 
 class Spool:
     """The jobs in hand of one daemon.
@@ -96,10 +108,13 @@ class Spool:
                 self._untidy[folder] = str(error)
 
     @contextlib.contextmanager
-    def lock(self, is_patient: Callable[[str], bool] = lambda _problem: False) -> Iterator[None]:
+    def lock(
+        self, is_patient: Callable[[str], bool] = lambda _problem: False, role: str = DAEMON
+    ) -> Iterator[None]:
         """Hold the spool for this process alone.
 
-        While another process holds it, `is_patient` is asked every second whether to wait on.
+        The lock's file says who that is, in which `role`. While another process holds it,
+        `is_patient` is asked every second whether to wait on.
 
         Raises:
             SpoolLocked: another process holds it.
@@ -107,20 +122,22 @@ class Spool:
         with open(self.folder / "lock", "a+") as file:
             while not _locked_within_a_second(file.fileno()):
                 file.seek(0)
-                pid = file.read().strip() or "unknown"
-                problem = f"process {pid} works on {self.folder} already"
+                holder = _holder(file.read())
+                who = f"{holder.pid}" if holder is not None else "unknown"
+                problem = f"process {who} works on {self.folder} already"
                 if not is_patient(problem):
                     raise SpoolLocked(problem)
             with contextlib.suppress(OSError):  # a full disk: whose it is only helps a person
                 os.ftruncate(file.fileno(), 0)
-                os.write(file.fileno(), f"{os.getpid()}\n".encode())
+                record = {"pid": os.getpid(), "role": role, "where": _where()}
+                os.write(file.fileno(), f"{json.dumps(record)}\n".encode())
             yield
 
-    def holder(self) -> int | None:
-        """Return the process of the daemon at work on this spool, None if there is none."""
-        with contextlib.suppress(OSError, ValueError):
+    def holder(self) -> Holder | None:
+        """Return which process is at work on this spool, None if there is none or it is unknown."""
+        with contextlib.suppress(OSError):
             if self.is_locked():
-                return int((self.folder / "lock").read_text())
+                return _holder((self.folder / "lock").read_text(errors="replace"))
         return None
 
     def is_locked(self) -> bool:
@@ -474,6 +491,25 @@ def _others_files(folder: Path) -> list[str]:
 
 def _is_own(name: str) -> bool:
     return name in _OWN or name.startswith(".") or durable.is_temporary(name)
+
+
+def _holder(text: str) -> Holder | None:
+    """Return what a lock's file says; where an older version has written it, only a number."""
+    with contextlib.suppress(*_DAMAGED):
+        found = json.loads(text)
+        if isinstance(found, int):
+            return Holder(found, DAEMON, is_here=True)
+        pid = operator.index(found["pid"])
+        return Holder(pid, str(found["role"]), found.get("where") == _where())
+    return None
+
+
+def _where() -> str:
+    """Return what is the same for two processes that mean the same by a process's number."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return ""
 
 
 def _locked_within_a_second(fd: int) -> bool:

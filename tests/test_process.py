@@ -1,0 +1,154 @@
+"""What a process is given by who starts it neither ends nor spoils what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that
+from reeldrop import client, config
+from reeldrop.errors import Unavailable
+from reeldrop.spool import TUNER, Holder, Spool
+
+
+def shell(site: Site, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which $R is reeldrop and $C its --config."""
+    given = {
+        **os.environ,
+        "R": shlex.join(REELDROP),
+        "C": f"--config={site.folder / 'config.yaml'}",
+        **environment,
+    }
+    return subprocess.run(
+        ["bash", "-c", line],
+        env=given,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+@pytest.mark.parametrize(
+    ("line", "exit_code", "stderr"),
+    [
+        ("$R status $C <&-", 0, ""),
+        ("$R status $C >&-", 0, ""),
+        ("$R history $C 2>&-", 0, ""),
+        ("$R history $C <&- >&- 2>&-", 0, ""),
+        ("$R history $C 2>/dev/full", 0, ""),
+        ("$R status $C | true; exit ${PIPESTATUS[0]}", 1, ""),
+        (
+            "$R status $C >/dev/full",
+            1,
+            "reeldrop: can't write to stdout: No space left on device\n",
+        ),
+        ("mkdir d; cd d; rmdir ../d; $R status $C", 0, ""),
+        ("env -u HOME $R status $C", 0, ""),
+        ("TZ=:/no/such/../zone $R status $C", 0, ""),
+        ("ulimit -n 24; $R status $C", 0, ""),
+    ],
+)
+def test_a_command_does_what_it_is_for_however_it_is_started(
+    line: str, exit_code: int, stderr: str, site: Site
+) -> None:
+    """Streams that are closed or full, a folder that is gone: no traceback, and a code of ours."""
+    ended = shell(site, f"cd {site.folder}; {line}")
+    told = [x for x in ended.stderr.splitlines(keepends=True) if "there are no videos" not in x]
+    assert (exit_code, stderr) == (ended.returncode, "".join(told))
+
+
+def test_what_a_locale_lacks_is_written_all_the_same(site: Site) -> None:
+    """Names of files are UTF-8 in any locale; what a stream can't take is escaped as in JSON."""
+    assert 0 == shell(site, "$R submit 李白é😀 $C", **ASCII).returncode
+    assert (site.inbox / "李白é😀.yaml").exists()
+    ended = shell(site, "$R status $C --json", **ASCII)
+    (waiting,) = json.loads(ended.stdout)["waiting"]
+    assert ("李白é😀.yaml", True) == (waiting["prompt_file"], ended.stdout.isascii())
+
+
+def test_a_daemon_renders_without_streams_and_in_any_locale(site: Site) -> None:
+    """Nothing that it prints gets into another file, and names of files are what was asked for."""
+    site.drop("a.yaml", "prompt: 李白\n")
+    site.drop("b.yaml", "prompt: a horse\n键: 1\n")
+    ended = shell(site, "umask 0777; trap '' CHLD; $R run --drain $C <&- >&- 2>&-", **ASCII)
+    assert 1 == ended.returncode
+    assert "键" in (site.failed / "b.yaml.error.txt").read_text()
+    made = [path for path in site.results.rglob("*") if path.is_file()]
+    assert "李白.mp4" in {path.name for path in made}
+    assert [] == [
+        path for path in made if b'"level"' in path.read_bytes() and path.suffix != ".log"
+    ]
+
+
+def _mask(daemon: Daemon, name: str) -> int:
+    """Return a set of signals of a process, as a number whose bits they are."""
+    try:
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    except OSError:
+        return 0
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1], 16)
+
+
+def test_signals_that_ask_for_no_end_do_not_end_a_daemon(site: Site) -> None:
+    """Nor does one that asks to read config.yaml, which is heeded, while the daemon begins."""
+    daemon = Daemon(site)
+    try:
+        await_that(lambda: _mask(daemon, "SigIgn:") & 1 << signal.SIGUSR1 - 1, "the start")
+        assert [] == daemon.events("starting")
+        harmless = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGRTMIN)
+        for number in (*harmless, signal.SIGHUP):
+            daemon.process.send_signal(number)
+        daemon.wait_for("ready")
+        daemon.wait_for("reloaded")
+        assert 0 == daemon.stop()
+    finally:
+        daemon.process.kill()
+        daemon.process.wait()
+
+
+def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site) -> None:
+    """SIGHUP then asks only for config.yaml, as `reeldrop reload` does; what is printed is lost."""
+    ours, theirs = pty.openpty()
+    line = ["bash", "-c", f"trap '' HUP; exec {shlex.join(REELDROP)} run --config $0"]
+    daemon = subprocess.Popen(
+        [*line, str(site.folder / "config.yaml")], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        os.read(ours, 1)  # it has begun to show how far it is
+        os.close(ours)
+        daemon.send_signal(signal.SIGHUP)
+        site.drop("a.txt", "a horse\n")
+        await_that((site.results / "a/a_horse.mp4").exists, "the video")
+        assert (0, "") == ((ended := site.command("reload")).returncode, ended.stderr)
+        daemon.terminate()
+        assert 0 == daemon.wait(DEADLINE_SECONDS)
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
+    """`reload` would end a tuner, or in another container whoever has the daemon's number there."""
+    settings = config.load(site.folder / "config.yaml")
+    place = Spool(settings.spool, settings.inbox, settings.failed)
+    settings.spool.mkdir()
+    with place.lock(role=TUNER), pytest.raises(Unavailable, match=f"the tuner {os.getpid()} works"):
+        client.reload(settings)
+    with place.lock():
+        record = json.loads((settings.spool / "lock").read_text())
+        (settings.spool / "lock").write_text(json.dumps({**record, "where": "elsewhere"}))
+        with pytest.raises(Unavailable, match="on another machine or in a container"):
+            client.reload(settings)
+        (settings.spool / "lock").write_text("4711\n")
+        assert Holder(4711, "daemon", is_here=True) == place.holder()

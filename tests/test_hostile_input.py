@@ -496,6 +496,12 @@ TEXTS: dict[str, Callable[[], str]] = {
     "a marked prompt for a thousand videos.yaml": lambda: (
         "num_videos_per_prompt: 1000\nprompt: a" + "\u0301" * 20_000 + "\u0323" * 20_000
     ),
+    "aliases of bad seeds.yaml": lambda: f"seed: [&a x,{'*a,' * 999}]\n" + PROMPTS,
+    "aliases of long formats.yaml": lambda: (
+        f"format: [&a {'x' * 900_000},{'*a,' * 999}]\n" + PROMPTS
+    ),
+    "nineteen wrong settings of each.yaml": lambda: numbered("negativ_promptN: 1\n", 19) + PROMPTS,
+    "a bad byte at the end.txt": lambda: many("a\n", MIB - 1) + "\0",
     "windows lines.yaml": lambda: many("a: \r\n"),
     "yaml separators.yaml": lambda: "prompt: a" + many("\u2028", MIB - 16),
 }  # fmt: skip

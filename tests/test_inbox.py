@@ -663,6 +663,16 @@ def test_read_plain_opens_nothing_else(tmp_path: Path, make: Callable[[Path], No
         inbox.read_plain(tmp_path / "a.txt", 100)
 
 
+def test_defaults_have_one_bound_together(box: Inbox) -> None:
+    """However many folders there are, what is read and kept with each file stays small."""
+    for folder in ("", "x", "x/y"):
+        drop(box, f"{folder}/_defaults.yaml".lstrip("/"), "# " + "x" * 38)
+    assert 2 == len(box.defaults_for(PurePosixPath("x/a.txt"), 100))
+    with pytest.raises(PromptError, match="more than 100 bytes together") as caught:
+        box.defaults_for(PurePosixPath("x/y/a.txt"), 100)
+    assert "x/y/_defaults.yaml" == caught.value.mistakes[0].file
+
+
 def test_defaults_for_the_farthest_first(box: Inbox) -> None:
     """Every folder above a prompt file may have defaults; files beside and below do not count."""
     for folder in ("", "x/", "x/y/", "z/"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -518,6 +520,59 @@ def test_what_multiplies_with_the_prompts_is_refused_before_it_does(content: str
     tracemalloc.stop()
     assert peak < 100 << 20
     assert len(refused.value.mistakes) < 2000
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "problem"),
+    [
+        (f"prompts: [{'a,' * 1000}]\nseed: [&a x,{'*a,' * 999}]", "a.yaml", "more than 1,000"),
+        (f"prompts: [{'a,' * 1000}]\nformat: [&a x,{'*a,' * 999}]", "a.yaml", "more than 10"),
+        (f"prompts: [&a {{prompt: a, fps: [{'1,' * 50}]}},{'*a,' * 999}]", "a.yaml", "unfolds"),
+        (f"prompts: [&a {'a' * 10_001},{'*a,' * 999}]", "a.yaml", "more than 10,000"),
+        (f"prompt: a\nnegative_prompt: {'a' * 10_001}", "a.yaml", "more than 10,000"),
+        ("a" * 10_001, "a.txt", "more than 10,000"),
+        ("\n" * 20_001 + "a", "a.txt", "more than 20,000 lines"),
+        ("\r\n" * 20_001 + "a", "a.txt", "more than 20,000 lines"),
+        ("---\n" * 20_001, "a.yaml", "more than 20,000 values"),
+        ("---\n" * 20_001, "_defaults.yaml", "more than 20,000 values"),
+    ],
+)
+def test_small_files_that_ask_for_much_work(content: str, name: str, problem: str) -> None:
+    """What unfolds, or is looked at again for each prompt, has a bound of its own."""
+    assert problem in mistake(content, name).problem
+
+
+def test_what_all_prompts_have_wrong_is_not_looked_for_in_all() -> None:
+    """Of a thousand prompts with the same mistakes, a few are read, and each is reported once."""
+    looks = 0
+
+    class Counting(ModelRules):
+        def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+            nonlocal looks
+            looks += 1
+            return super().resolve(given)
+
+    rules = {"m": Counting("m", CAPABILITIES, {}, {})}
+    content = "hieght: 8\nfps: x\nprompts: [" + "a," * 1000 + "]"
+    with pytest.raises(PromptError) as refused:
+        prompts.parse("a.yaml", content.encode(), [], rules, "m", int)
+    assert ["hieght", "fps"] == [found.key for found in refused.value.mistakes]
+    assert looks <= 21
+
+
+def test_defaults_and_the_file_itself_share_an_allowance() -> None:
+    """31 folders with defaults of a thousand values each are no more than one file may be."""
+    defaults = [DefaultsFile(f"{n}", f"seed: [{'1,' * 1000}]".encode()) for n in range(31)]
+    with pytest.raises(PromptError, match="unfolds to more than 20,000"):
+        prompts.parse("a.txt", b"a", defaults, RULES, "tiny", int)
+
+
+def test_a_report_on_long_keys_and_values_is_short() -> None:
+    """What is quoted of a file is its beginning, so no report is as long as the file."""
+    content = "\n".join(f"{'k' * 900}{n}: 1" for n in range(30)) + "\nmodel: " + "m" * 9000
+    with pytest.raises(PromptError) as refused:
+        parse(f"prompt: a\nseed: [{'9' * 299}]\nformat: {'f' * 9000}\n{content}")
+    assert all(len(str(found)) < 500 for found in refused.value.mistakes)
 
 
 def test_a_thousand_videos_are_not_too_many() -> None:

@@ -6,6 +6,8 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reeldrop.escaping import short, shown
+
 DISK_ERRORS = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV,
@@ -38,18 +40,18 @@ class Mistake:
     @property
     def place(self) -> str:
         """Where the mistake stands, in words; empty for the file as a whole."""
-        parts = [self.file] if self.file else []
+        parts = [shown(self.file)] if self.file else []
         if self.line is not None:
             parts.append(f"line {self.line}")
         if self.column is not None:
             parts.append(f"column {self.column}")
         if self.key:
-            parts.append(f"key '{self.key}'")
+            parts.append(f"key '{shown(short(self.key))}'")
         return ", ".join(parts)
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.problem}" if self.place else self.problem
-        return f"{text} ({self.remedy})" if self.remedy else text
+        return shown(f"{text} ({self.remedy})" if self.remedy else text)
 
 
 class FileError(ReeldropError):

@@ -402,13 +402,18 @@ class Inbox:
         """Return the `_defaults.yaml` files above a prompt file, the farthest first.
 
         Raises:
-            PromptError: one of them is no plain file, or too large.
+            PromptError: one of them is no plain file, or they are too large together.
         """
         files = []
         for folder in reversed(path.parents):
             name = folder / self.defaults_name
             if os.path.lexists(self.folder / name):
                 files.append(DefaultsFile(str(name), self._read_defaults(name, max_bytes)))
+            if sum(len(file.data) for file in files) > max_bytes:
+                problem = (
+                    f"the defaults for this folder have more than {max_bytes:,} bytes together"
+                )
+                raise PromptError(Mistake(problem, "make them smaller", file=str(name)))
         return tuple(files)
 
     def _read_defaults(self, name: PurePosixPath, max_bytes: int) -> bytes:

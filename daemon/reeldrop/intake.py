@@ -207,7 +207,7 @@ class Intake:
                 self._say_unfinished(candidate, what)
             defaults: tuple[DefaultsFile, ...] = ()
             try:
-                defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
+                defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_DEFAULTS_BYTES)
                 file = self._inbox.folder / candidate.path
                 found = self._parse(candidate.path, file, defaults)
                 kinds = {hash(prompt.batch_key) for prompt in found.prompts}
@@ -315,7 +315,7 @@ class Intake:
         if self._is_being_written(candidate):
             return None
         try:
-            return self._inbox.defaults_for(candidate.path, prompts.MAX_BYTES)
+            return self._inbox.defaults_for(candidate.path, prompts.MAX_DEFAULTS_BYTES)
         except PromptError:  # since it was examined, so it is examined again
             candidate.examined = False
         except OSError as error:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from reeldrop.escaping import shown as shown
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -201,12 +203,6 @@ class Batch:
     @property
     def steps(self) -> int:
         return self.members[0].prompt.steps
-
-
-def shown(path: PurePosixPath) -> str:
-    """Return a path as one line that can be written anywhere, whatever bytes it is made of."""
-    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
-    return "".join(escaped).encode("utf-8", "backslashreplace").decode()
 
 
 # What the stages tell the service. They put these on its one queue.

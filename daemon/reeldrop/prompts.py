@@ -7,7 +7,6 @@ what is not right is refused, every mistake with its place and what would be rig
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,6 +14,7 @@ from typing import Any
 
 from reeldrop import strict_yaml
 from reeldrop.errors import Mistake, PromptError, ReeldropError, UnfinishedError, YamlError
+from reeldrop.escaping import short
 from reeldrop.job import DefaultsFile, Prompt
 from reeldrop.rules import (
     FILE_KEYS,
@@ -22,14 +22,20 @@ from reeldrop.rules import (
     Fault,
     ModelRules,
     SettingsRefused,
+    described,
     did_you_mean,
-    short,
-    shown,
 )
 
 MAX_BYTES = 1 << 20
+MAX_DEFAULTS_BYTES = 1 << 16
+"""All `_defaults.yaml` above a prompt file together: they are read, and kept, with each file."""
+
+MAX_LINES = 20_000
 MAX_MISTAKES = 20
 MAX_KEYS = 100
+MAX_LIST = 10
+"""No setting but the seed has that many values; each is looked at again for each prompt."""
+
 PRIORITIES = (-10, 10)
 TEXT_SUFFIXES = frozenset({".txt"})
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
@@ -96,8 +102,9 @@ def parse(
         PromptError: the file can't be rendered; has every mistake that was found.
         NotDescribed: the file asks for a profile whose rules are None.
     """
-    layers = [_defaults_layer(file) for file in defaults]
-    items, priority = _items(name, data)
+    allowance = strict_yaml.Allowance()
+    layers = [_defaults_layer(file, allowance) for file in defaults]
+    items, priority = _items(name, data, allowance)
     base = _merge(*layers)
     if "priority" in base:
         inherited = _priority(base.pop("priority"))
@@ -106,10 +113,14 @@ def parse(
     _check_count(len(items))
     reader = _Reader(rules, model, priority)
     videos: list[_Video] = []
+    seeds = 0
     for item in items:
-        videos += reader.videos(_merge(base, item))
+        layer = _merge(base, item)
+        seeds += _seeds_given(layer)
+        _check_count(max(1, seeds))  # before the next thousand of them are looked at
+        videos += reader.videos(layer)
         _check_count(max(1, len(videos)))
-        if len(reader.mistakes) > MAX_MISTAKES:
+        if reader.has_enough:
             break
     if reader.mistakes:
         raise PromptError(*reader.mistakes)
@@ -139,12 +150,12 @@ def decode(data: bytes) -> str:
 
 
 def _at_end_of(text: str, problem: str, remedy: str) -> Mistake:
-    lines = _lines(text)
-    return Mistake(problem, remedy, len(lines), len(lines[-1]) + 1)
+    text = _with_newlines(text)
+    return Mistake(problem, remedy, text.count("\n") + 1, len(text) - text.rfind("\n"))
 
 
-def _lines(text: str) -> list[str]:
-    return re.split(r"\r\n|\r|\n", text)
+def _with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _merge(*layers: _Layer) -> _Layer:
@@ -161,7 +172,9 @@ def _check_count(count: int) -> None:
         raise PromptError(Mistake(problem, "split it into several files"))
 
 
-def _items(name: str, data: bytes) -> tuple[list[_Layer], int | None]:
+def _items(
+    name: str, data: bytes, allowance: strict_yaml.Allowance
+) -> tuple[list[_Layer], int | None]:
     """Return the settings of each prompt of a file, and the file's priority if it gives one."""
     if len(data) > MAX_BYTES:
         problem = f"this file has more than {MAX_BYTES:,} bytes"
@@ -171,7 +184,7 @@ def _items(name: str, data: bytes) -> tuple[list[_Layer], int | None]:
         return list(_text_items(text)), None
     items: list[_Layer] = []
     priorities = []
-    for document in _documents(text):
+    for document in _documents(text, allowance):
         layer = _layer(document)
         layer.pop("rendered", None)
         if "priority" in layer:
@@ -182,9 +195,13 @@ def _items(name: str, data: bytes) -> tuple[list[_Layer], int | None]:
 
 
 def _text_items(text: str) -> Iterator[_Layer]:
+    text = _with_newlines(text)
+    if text.count("\n") > MAX_LINES:
+        problem = f"this file has more than {MAX_LINES:,} lines"
+        raise PromptError(Mistake(problem, "split it into several files"))
     found = [
         (prompt, number, line)
-        for number, line in enumerate(_lines(text), start=1)
+        for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := line.strip()) and not prompt.startswith("#")
     ]
     _check_count(max(1, len(found)))  # before more is made of them
@@ -192,9 +209,9 @@ def _text_items(text: str) -> Iterator[_Layer]:
         yield {"prompt": _Setting(strict_yaml.Node(prompt, number, line.index(prompt) + 1))}
 
 
-def _documents(text: str) -> list[strict_yaml.Node]:
+def _documents(text: str, allowance: strict_yaml.Allowance) -> list[strict_yaml.Node]:
     try:
-        return strict_yaml.load_all(text)
+        return strict_yaml.load_all(text, allowance)
     except YamlError as error:
         raise PromptError(*error.mistakes) from None
 
@@ -204,7 +221,7 @@ def _layer(document: strict_yaml.Node, file: str = "") -> _Layer:
         layer = {key: _Setting(node, file) for key, node in document.value.items()}
         _check_size(layer)
         return layer
-    problem = f"a YAML file is a list of `key: value` lines, not {shown(document.value)}"
+    problem = f"a YAML file is a list of `key: value` lines, not {described(document.value)}"
     remedy = "begin with `prompt:` or `prompts:`; bare lines of prompts belong in a .txt file"
     raise PromptError(Mistake(problem, remedy, document.line, document.column, file=file))
 
@@ -222,8 +239,9 @@ def _check_size(layer: _Layer) -> None:
         if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
             problem = f"{key} can't be a mapping, nor have lists or mappings in it"
             raise PromptError(setting.mistake(problem, "write one value", key))
-        if len(value) > MAX_VIDEOS:
-            problem = f"{key} has {len(value):,} values, more than {MAX_VIDEOS:,}"
+        most = MAX_VIDEOS if key == "seed" else MAX_LIST
+        if len(value) > most:
+            problem = f"{key} has {len(value):,} values, more than {most:,}"
             raise PromptError(setting.mistake(problem, "split it into several files", key))
 
 
@@ -235,7 +253,7 @@ def _document_items(layer: _Layer) -> list[_Layer]:
         problem = "a document has either `prompt` or `prompts`, not both"
         raise PromptError(layer["prompt"].mistake(problem, "put it into `prompts`", "prompt"))
     if not isinstance(prompts.node.value, list):
-        problem = f"prompts must be a list, not {shown(prompts.node.value)}"
+        problem = f"prompts must be a list, not {described(prompts.node.value)}"
         raise PromptError(prompts.mistake(problem, "begin each prompt with `- `", "prompts"))
     _check_count(max(1, len(prompts.node.value)))
     return [_merge(layer, _item_layer(node)) for node in prompts.node.value]
@@ -247,10 +265,10 @@ def _item_layer(node: strict_yaml.Node) -> _Layer:
     return _layer(node)
 
 
-def _defaults_layer(file: DefaultsFile) -> _Layer:
+def _defaults_layer(file: DefaultsFile, allowance: strict_yaml.Allowance) -> _Layer:
     """Return the settings of a `_defaults.yaml`."""
     try:
-        documents = _documents(decode(file.data))
+        documents = _documents(decode(file.data), allowance)
         layers = [_layer(document, file.name) for document in documents]
         if len(layers) > 1:
             raise PromptError(Mistake("this file must have one document", "remove the `---`"))
@@ -271,7 +289,7 @@ def _priority(setting: _Setting) -> int:
     value, (low, high) = setting.node.value, PRIORITIES
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return value
-    problem = f"priority must be a whole number from {low} to {high}, not {shown(value)}"
+    problem = f"priority must be a whole number from {low} to {high}, not {described(value)}"
     raise PromptError(setting.mistake(problem, "higher is sooner; 0 is usual", "priority"))
 
 
@@ -307,6 +325,12 @@ class _Reader:
         self._model = model
         self._priority = priority
         self._mistakes: dict[Mistake, None] = {}
+        self._refused = 0
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether so much was wrong that the rest need not be looked at: it may all be the same."""
+        return max(self._refused, len(self._mistakes)) > MAX_MISTAKES
 
     @property
     def mistakes(self) -> tuple[Mistake, ...]:
@@ -315,6 +339,11 @@ class _Reader:
 
     def videos(self, layer: _Layer) -> list[_Video]:
         """Return the videos that one prompt's settings ask for; none if there is a mistake."""
+        videos = self._videos(layer)
+        self._refused += not videos
+        return videos
+
+    def _videos(self, layer: _Layer) -> list[_Video]:
         model = self._model_of(layer)
         if model is None:
             return []
@@ -337,9 +366,9 @@ class _Reader:
         name = layer["model"].node.value
         if isinstance(name, str) and name in self._rules:
             return name
-        named = f"'{short(name)}'" if isinstance(name, str) else shown(name)
+        named = f"'{short(name)}'" if isinstance(name, str) else described(name)
         problem = f"there is no model {named} in config.yaml"
-        remedy = did_you_mean(str(name), self._rules)
+        remedy = did_you_mean(name if isinstance(name, str) else "", self._rules)
         self._mistakes[layer["model"].mistake(problem, remedy, "model")] = None
         return None
 
@@ -350,6 +379,12 @@ def _placed(fault: Fault, layer: _Layer) -> Mistake:
         return layer[fault.key].mistake(fault.problem, fault.remedy, fault.key, fault.item)
     own = (setting.node.line for setting in layer.values() if not setting.file)
     return Mistake(fault.problem, fault.remedy, min(own, default=None), key=fault.key)
+
+
+def _seeds_given(layer: _Layer) -> int:
+    """Return how many seeds a prompt has, right or wrong: each asks for a video."""
+    seeds = layer["seed"].node.value if "seed" in layer else None
+    return len(seeds) if isinstance(seeds, list) else 1
 
 
 def _seeds(settings: Mapping[str, Any]) -> list[int | None]:

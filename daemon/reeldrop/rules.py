@@ -15,11 +15,16 @@ import pydantic
 from pydantic import Field
 
 from reeldrop.errors import ConfigError, Mistake, ReeldropError
+from reeldrop.escaping import short
 from reeldrop.job import Capabilities, Scalar
 
 MAX_VIDEOS = 1000
 MAX_SEED = 2**63 - 1
 LONGEST_KEY = 100
+LONGEST_TEXT = 10_000
+MAX_FAULTS = 20
+"""No more is said of one prompt: saying it takes longer than finding it."""
+
 Format = Literal["mp4", "gif", "webm"]
 FORMATS: tuple[str, ...] = get_args(Format)
 FILE_KEYS = ("prompts", "priority", "rendered")
@@ -36,6 +41,7 @@ _WANTED = {
 }
 
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+_Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class ModelRules:
         try:
             resolved = self._schema(**settings).model_dump()
         except pydantic.ValidationError as error:
-            details = error.errors(include_url=False)
+            details = error.errors(include_url=False)[:MAX_FAULTS]
             raise SettingsRefused(self._fault(detail) for detail in details) from None
         faults = list(self._faults_beyond_schema(resolved))
         if faults:
@@ -103,7 +109,7 @@ class ModelRules:
     @functools.cached_property
     def _schema(self) -> type[pydantic.BaseModel]:
         fields: dict[str, Any] = {
-            "prompt": (str, ...),
+            "prompt": (_Text, ...),
             "seed": (Annotated[list[_Seed], Field(min_length=1)], []),
             "fps": (self._within("fps", float, 1, 120), ...),
             "format": (Annotated[list[Format], Field(min_length=1)], ...),
@@ -121,7 +127,7 @@ class ModelRules:
 
     def _annotation(self, name: str, kind: type) -> Any:
         if kind in (str, bool):
-            return kind
+            return _Text if kind is str else bool
         multiple = self.capabilities.size_multiple if name in ("height", "width") else None
         return self._within(name, kind, 1 if kind is int else 0, 10_000, multiple)
 
@@ -164,6 +170,7 @@ class ModelRules:
 
     def _explain(self, key: str, detail: Any) -> tuple[str, str]:
         value, context = detail["input"], detail.get("ctx", {})
+        told = short(str(value)) if isinstance(value, int | float | str) else described(value)
         match detail["type"]:
             case "extra_forbidden" if key in FILE_KEYS:
                 return f"'{key}' belongs to the whole file, not to one prompt", "move it to the top"
@@ -175,19 +182,28 @@ class ModelRules:
                 return f"there is no {key} here", f"add `{key}: ...`"
             case "int_type" | "int_from_float" | "float_type" | "string_type" | "bool_type" as kind:
                 remedy = "put it between quotes" if kind == "string_type" else ""
-                return f"{key} must be {_WANTED[kind.split('_')[0]]}, not {shown(value)}", remedy
+                return (
+                    f"{key} must be {_WANTED[kind.split('_')[0]]}, not {described(value)}",
+                    remedy,
+                )
             case "greater_than_equal":
                 least = _number(context["ge"])
-                return f"{key} is {value}, less than the smallest", f"use {least} or more"
+                return (
+                    f"{key} is {told}, less than the smallest",
+                    f"use {least} or more",
+                )
             case "less_than_equal":
-                problem = f"{key} is {value}, more than {self.name} allows"
+                problem = f"{key} is {told}, more than {self.name} allows"
                 return problem, f"use {_number(context['le'])} or less"
             case "multiple_of":
                 multiple = context["multiple_of"]
-                problem = f"{self.name} can't make a {key} of {value}, only multiples of {multiple}"
+                problem = f"{self.name} can't make a {key} of {told}, only multiples of {multiple}"
                 return problem, f"use {' or '.join(self._near(key, value, multiple))}"
             case "literal_error":
-                return f"there is no format '{value}'", "use " + ", ".join(FORMATS)
+                return f"there is no format '{told}'", "use " + ", ".join(FORMATS)
+            case "string_too_long":
+                problem = f"{key} has {len(value):,} characters, more than {LONGEST_TEXT:,}"
+                return problem, "make it shorter; models read some hundred words"
             case "too_short":
                 return f"{key} is an empty list", "name at least one, or remove the line"
             case _:
@@ -234,12 +250,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{near[0]}'? {listed}" if near else listed
 
 
-def short(text: str) -> str:
-    """Return a text, or its beginning where it is too long for a message."""
-    return text if len(text) <= 40 else text[:39] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def shown(value: object) -> str:
+def described(value: object) -> str:
     """Return a value as it should stand in a message: short, and its type plain to see."""
     match value:
         case None:
@@ -253,7 +264,7 @@ def shown(value: object) -> str:
         case dict():
             return "a mapping"
         case _:
-            return str(value)
+            return short(str(value))
 
 
 def _number(bound: float) -> str:

@@ -16,11 +16,13 @@ from typing import Any, NoReturn
 import yaml
 
 from reeldrop.errors import Mistake, YamlError
+from reeldrop.escaping import short
 
 Scalar = str | int | float | bool | None
 
 MAX_DEPTH = 16
-MAX_NODES = 200_000
+MAX_NODES = 20_000
+_LONGEST_NUMBER = 300
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -62,13 +64,25 @@ def child(node: Node, part: str | int) -> Node | None:
     return None
 
 
-def load_all(text: str) -> list[Node]:
+@dataclass(slots=True)
+class Allowance:
+    """How many values may be read, of one text or of several that are read for one purpose.
+
+    What an alias stands for counts at each use; so does an empty document.
+    """
+
+    nodes: int = MAX_NODES
+
+
+def load_all(text: str, allowance: Allowance | None = None) -> list[Node]:
     """Return the documents of a YAML text; empty documents are left out.
+
+    What is read is taken off the `allowance`.
 
     Raises:
         YamlError: the text does not parse, or holds what is refused here.
     """
-    events = _Events(text)
+    events = _Events(text, allowance or Allowance())
     documents = []
     while not events.at(yaml.StreamEndEvent):
         if events.at(yaml.DocumentStartEvent):
@@ -92,7 +106,9 @@ def _resolve(text: str) -> Scalar:
         return None
     if _BOOL.fullmatch(text):
         return text.lower() == "true"
-    if _INT.fullmatch(text) and len(text) <= 300:
+    if len(text) > _LONGEST_NUMBER:
+        return text
+    if _INT.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text):
         return float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf"))
@@ -109,11 +125,11 @@ def _fail(mark: Any, problem: str, remedy: str) -> NoReturn:
 class _Events:
     """The parser's events with one of look-ahead."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
+        self.allowance = allowance
         self._stream: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self.now: Any = None
-        self.nodes = 0
         self.advance()
 
     def at(self, kind: type) -> bool:
@@ -131,9 +147,10 @@ class _Events:
                 "texts with a colon, a quote or a # in them are best put between quotes",
             )
         except yaml.reader.ReaderError as error:  # the first such character stops the reader
-            before = self._text.partition(chr(error.character))[0].split("\n")
+            before = self._text.partition(chr(error.character))[0]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
             problem = f"this is not YAML: there is a control character, U+{error.character:04X}"
-            mistake = Mistake(problem, "remove it", len(before), len(before[-1]) + 1)
+            mistake = Mistake(problem, "remove it", line, column)
             raise YamlError(mistake) from None
 
 
@@ -158,9 +175,9 @@ class _Builder:
             return self._alias(event, depth)
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            _fail(event.start_mark, f"the tag {tag} is not allowed", "remove it")
+            _fail(event.start_mark, f"the tag {short(tag)} is not allowed", "remove it")
         self._check_depth(depth, event)
-        before = self._events.nodes
+        before = self._events.allowance.nodes
         self._count(1, event)
         if event.anchor:
             self._open_anchors.add(event.anchor)
@@ -168,7 +185,7 @@ class _Builder:
         if event.anchor:
             self._open_anchors.discard(event.anchor)
             self._anchors[event.anchor] = node
-            self._sizes[event.anchor] = self._events.nodes - before
+            self._sizes[event.anchor] = before - self._events.allowance.nodes
         return node
 
     def _built(self, event: Any, depth: int) -> Node:
@@ -202,18 +219,19 @@ class _Builder:
             self._events.advance()
             if key in entries:
                 first = entries[key].line
-                _fail(mark, f"the key '{key}' is there twice", f"it stands in line {first} already")
+                problem = f"the key '{short(key)}' is there twice"
+                _fail(mark, problem, f"it stands in line {first} already")
             value = self._node(depth + 1).value
             entries[key] = Node(value, mark.line + 1, mark.column + 1)
         self._events.advance()
         return entries
 
     def _alias(self, event: Any, depth: int) -> Node:
-        name = event.anchor
+        name, told = event.anchor, short(event.anchor)
         if name in self._open_anchors:
-            _fail(event.start_mark, f"*{name} contains itself", "write the value out")
+            _fail(event.start_mark, f"*{told} contains itself", "write the value out")
         if name not in self._anchors:
-            _fail(event.start_mark, f"*{name} has no anchor &{name} above it", "define it first")
+            _fail(event.start_mark, f"*{told} has no anchor &{told} above it", "define it first")
         self._count(self._sizes[name], event)
         self._check_depth(depth + _height(self._anchors[name]), event)
         self._events.advance()
@@ -224,8 +242,8 @@ class _Builder:
             _fail(event.start_mark, "this is nested too deeply", f"use at most {MAX_DEPTH} levels")
 
     def _count(self, nodes: int, event: Any) -> None:
-        self._events.nodes += nodes
-        if self._events.nodes > MAX_NODES:
+        self._events.allowance.nodes -= nodes
+        if self._events.allowance.nodes < 0:
             _fail(
                 event.start_mark,
                 f"this file unfolds to more than {MAX_NODES:,} values",

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,15 +71,20 @@ class Zygote:
             return int(self._process.stdout.readline())
 
     def start(
-        self, arguments: list[str], log: Path, kill_at: int = 0, fault: Fault | None = None
+        self,
+        arguments: list[str],
+        log: Path,
+        kill_at: int = 0,
+        fault: Fault | None = None,
+        uid: int = 0,
     ) -> int:
         """Start `reeldrop` with the arguments, its output appended to a file; return its pid.
 
         With `kill_at`, it is killed right before that many-th change to a folder or fsync. With
-        `fault`, its disk fails.
+        `fault`, its disk fails. With `uid`, it runs as that user, with the rights of the service.
         """
         described = dataclasses.asdict(fault) if fault is not None else None
-        return self._ask([arguments, str(log), kill_at, described])
+        return self._ask([arguments, str(log), kill_at, described, uid])
 
     def wait(self, pid: int) -> int:
         """Wait for a child to end, and return its exit code, or minus the signal."""
@@ -113,16 +119,27 @@ def _serve() -> None:
 _PR_SET_PDEATHSIG = 1
 
 
-def _fork(arguments: list[str], log: str, kill_at: int, fault: dict[str, Any] | None) -> int:
+_PR_SET_DUMPABLE = 4
+_PR_SET_KEEPCAPS = 8
+_CAP_VERSION_3 = 0x20080522
+_CAP_LEASE = 1 << 28
+
+
+def _fork(
+    arguments: list[str], log: str, kill_at: int, fault: dict[str, Any] | None, uid: int
+) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        if uid:
+            _become(uid)
+        # After that: who gets other rights is not killed with its parent any more.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
         if kill_at:
             _kill_before(kill_at)
         if fault is not None:
@@ -134,9 +151,27 @@ def _fork(arguments: list[str], log: str, kill_at: int, fault: dict[str, Any] | 
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def _become(uid: int) -> None:
+    """Let this process be what reeldrop.service makes of it: no root, but with CAP_LEASE."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_KEEPCAPS, 1)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)
+    # Effective, permitted and inheritable: of the lower 32 capabilities, then of the others.
+    sets = (ctypes.c_uint32 * 6)(_CAP_LEASE, _CAP_LEASE, 0, 0, 0, 0)
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
+    libc.prctl(_PR_SET_DUMPABLE, 1)
+    os.umask(0o027)
 
 
 def _kill_before(call: int) -> None:

@@ -1,0 +1,277 @@
+"""What hostile authors have done to a daemon, seen from the files in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crash import is_whole
+from hostile_author import FORGED
+from hostile_site import Site, walk
+from reeldrop.ignored import Ignored
+from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
+from reeldrop.prompts import DEFAULTS_NAME, SUFFIXES
+
+BOUND_SECONDS = 300.0
+"""So long a good file may take from its drop to its video. Defaults that change all the time keep
+it for two minutes, and what looks like its temporary file for as long as our authors let that grow
+(45 s, from now and then another); then it is its turn, however many videos others have ordered."""
+
+_MARK = re.compile(r"[hst]\d-\d{5}|good\d{5}[0-9a-f]{8}")
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@dataclass
+class Count:
+    """What came of it all. What is from `failed` on has to be 0."""
+
+    good: int = 0
+    rendered: int = 0
+    longest_wait: float = 0.0
+    hostile: int = 0
+    commands: int = 0
+    slowest_command: float = 0.0
+    reports: int = 0
+    memory_mib: float = 0.0
+    drain_seconds: float = 0.0
+    still_waiting: int = 0
+    failed: int = 0
+    missing: int = 0
+    too_late: int = 0
+    broken: int = 0
+    lost_hostile: int = 0
+    touched: int = 0
+    leaked: int = 0
+    bad_commands: int = 0
+    bad_reports: int = 0
+    strangers_folders: int = 0
+    second_daemons: int = 0
+    deaths: int = 0
+    unsaid: int = 0
+    too_much_memory: int = 0
+    bad_drains: int = 0
+    author_ends: int = 0
+
+    def harm(self) -> dict[str, int]:
+        values = asdict(self)
+        names = list(values)
+        return {name: values[name] for name in names[names.index("failed") :] if values[name]}
+
+
+@dataclass
+class Good:
+    """A good file: where it was dropped, when, and how long it took to become a video."""
+
+    token: str
+    path: Path
+    dropped: float
+    wait: float | None = None
+
+    def video(self, results: Path) -> Path:
+        return results / self.path.parent / self.token / f"{self.token}.mp4"
+
+
+@dataclass
+class Tally:
+    """What is known of a siege while it goes on; `kinds` of the deeds are by their marks."""
+
+    count: Count = field(default_factory=Count)
+    good: dict[str, Good] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    withdrawn: set[str] = field(default_factory=set)
+    outcomes: dict[str, Counter[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    _read: int = 0
+
+    def note(self, what: str, problem: str) -> None:
+        """Count something that is off, and say it; of each kind only so many are said."""
+        number = getattr(self.count, what) + 1
+        setattr(self.count, what, number)
+        if number <= 20:
+            self.problems.append(f"{what}: {problem}")
+
+    def read(self, journal: Path) -> None:
+        """Take in what the authors have told since the last time."""
+        with journal.open("rb") as file:
+            file.seek(self._read)
+            *lines, _ = file.read().split(b"\n")
+        self._read += sum(len(line) + 1 for line in lines)
+        for line in lines:
+            told = json.loads(line)
+            if told["kind"] == "good":
+                self.good[told["mark"]] = Good(told["mark"], Path(told["path"]), told["time"])
+            elif told["kind"] == "withdrawn":
+                self.withdrawn.add(told["mark"])
+            else:
+                self.kinds[told["mark"]] = told["kind"]
+
+
+def hidden_harm(text: str) -> str:
+    """Return what a text has in it that a terminal or a reader would take for something else."""
+    for character in text:
+        is_control = (
+            unicodedata.category(character) in ("Cc", "Zl", "Zp") and character not in "\n\t"
+        )
+        if is_control or character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
+            return f"{character!r} stands in it raw"
+    forged = [line for line in text.split("\n") if line.startswith(FORGED)]
+    return f"a line of it is forged: {forged[0]!r}" if forged else ""
+
+
+def forged_row(name: str, text: str) -> str:
+    """Return what a command shows as a fact that a stranger has made up."""
+    for line in text.split("\n"):
+        cells = line.split("\t")
+        if len(cells) > 1 and any(cell.startswith((FORGED, "3170843")) for cell in cells):
+            return f"{name} lists what was forged: {line!r}"
+    return ""
+
+
+class Reckoning:
+    """Counts, when all is over."""
+
+    def __init__(self, site: Site, tally: Tally) -> None:
+        self._site = site
+        self._tally = tally
+        self._places: dict[str, set[str]] = {}
+        self._videos: Counter[str] = Counter()
+
+    def reckon(self) -> None:
+        """Look at every file, and count what is not as it should be."""
+        self._find_places()
+        self._count_good()
+        self._count_hostile()
+        self._read_reports()
+        self._look_for_secrets()
+        self._see_what_waits()
+        active = [path.name for path in (self._site.spool / "active").iterdir()]
+        if active:
+            self._tally.note("unsaid", f"jobs are left in the spool: {active[:5]}")
+
+    def _find_places(self) -> None:
+        """See where the names with each mark lie by now, and how often each video is there."""
+        for where, path, seen in self._all_files():
+            is_planted = where == "rendered" and "/" not in path and seen.st_uid != self._site.uid
+            if where == "rendered" and path.endswith(".mp4"):
+                self._videos[Path(path).name.split(".")[0].split("-")[0]] += 1
+            if path.startswith(("_failed/", "refused/")):
+                where = "refused"
+            for mark in _MARK.findall(path) if not is_planted else ():
+                self._places.setdefault(mark, set()).add(where)
+
+    def _all_files(self) -> Iterator[tuple[str, str, os.stat_result]]:
+        site = self._site
+        tops = {"waiting": site.inbox, "rendered": site.results, "spool": site.spool}
+        for where, top in tops.items():
+            for path, seen in walk(top):
+                yield where, path, seen
+
+    def _count_good(self) -> None:
+        count, note = self._tally.count, self._tally.note
+        count.good = len(self._tally.good)
+        for good in self._tally.good.values():
+            where = self._places.get(good.token, set())
+            if good.wait is not None:
+                count.rendered += 1
+                count.longest_wait = round(max(count.longest_wait, good.wait), 1)
+                if good.wait > BOUND_SECONDS:
+                    note("too_late", f"{good.path} took {good.wait:.0f} s")
+                video, there = good.video(self._site.results), self._videos[good.token]
+                if there != 1 or not is_whole(video):
+                    note("broken", f"{video}, there {there} times")
+            elif "refused" in where:
+                note("failed", f"{good.path}: {self._reason(good.path)}")
+            elif "rendered" in where:
+                note("too_late", f"{good.path} was rendered in the end")
+            else:
+                note("missing", f"{good.path} is in {where or 'no place'}")
+
+    def _reason(self, path: Path) -> str:
+        report = self._site.failed / path.with_name(path.name + ERROR_SUFFIX)
+        return report.read_text(errors="replace")[:300] if report.exists() else "no report"
+
+    def _count_hostile(self) -> None:
+        """Sort the deeds by what became of them: of several files, of the best of them."""
+        for mark, kind in self._tally.kinds.items():
+            where = self._places.get(mark, set())
+            best = next((w for w in ("rendered", "refused", "spool", "waiting") if w in where), "")
+            if not best:
+                best = "withdrawn" if mark in self._tally.withdrawn else "lost"
+            if best == "lost":
+                self._tally.note("lost_hostile", f"{mark}, {kind}")
+            self._tally.outcomes.setdefault(kind, Counter())[best] += 1
+        self._tally.count.hostile = len(self._tally.kinds)
+
+    def _read_reports(self) -> None:
+        """Read what was written for people, and see whose folders `_failed/` and results are."""
+        for path, seen in walk(self._site.results):
+            own = seen.st_uid in (0, self._site.uid)
+            if stat.S_ISDIR(seen.st_mode):
+                if not own and "/" in path:
+                    self._tally.note("strangers_folders", path)
+            elif own and path.endswith((ERROR_SUFFIX, NOTE_SUFFIX)) and stat.S_ISREG(seen.st_mode):
+                self._tally.count.reports += 1
+                wrong = hidden_harm((self._site.results / path).read_text(errors="replace"))
+                if wrong:
+                    self._tally.note("bad_reports", f"{path}: {wrong}")
+
+    def _look_for_secrets(self) -> None:
+        """Look whether anything that was read outside has come into what authors can see."""
+        site, secret = self._site, self._site.secret.encode()
+        tops = {"waiting": site.inbox, "rendered": site.results, "spool": site.spool}
+        for where, path, seen in self._all_files():
+            is_small = stat.S_ISREG(seen.st_mode) and seen.st_size < 1 << 22
+            if path.startswith("old/") or not is_small:
+                continue
+            with contextlib.suppress(OSError):
+                file = tops[where] / path
+                if site.secret in path or secret in file.read_bytes():
+                    self._tally.note("leaked", str(file))
+
+    def _see_what_waits(self) -> None:
+        """Hold what is left in the inbox against what `status` says."""
+        site, log = self._site, self._site.beside("status.log")
+        site.zygote.wait(site.start("status", "--json", log="status.log", uid=0))
+        told: dict[str, Any] = json.loads(log.read_text(errors="surrogateescape"))
+        names = {waiting["prompt_file"] for waiting in told["waiting"]}
+        left = [path for path in self._left_in_inbox() if not self._is_closed(path)]
+        self._tally.count.still_waiting = len(left)
+        if len(left) > max(told["waiting_count"], len(names)):
+            for path in left:
+                if path not in names:
+                    self._tally.note("unsaid", f"{path!r} waits, and nobody says so")
+
+    def _left_in_inbox(self) -> Iterator[str]:
+        """Yield what has a prompt file's name, and is in no folder that has one."""
+        ignored = Ignored()
+        for path, _ in walk(self._site.inbox):
+            *above, name = path.split("/")
+            if name in ignored or any(part in ignored for part in above) or name == DEFAULTS_NAME:
+                continue
+            if _is_like_a_prompt_file(name) and not any(map(_is_like_a_prompt_file, above)):
+                yield path
+
+    def _is_closed(self, path: str) -> bool:
+        """Return whether the daemon may not look into a folder above a file."""
+        if self._site.uid == 0:
+            return False
+        for folder in Path(path).parents:
+            with contextlib.suppress(OSError):  # it is longer than a path may be
+                seen = (self._site.inbox / folder).lstat()
+                groups = {seen.st_gid: 3, seen.st_uid: 6}
+                if seen.st_mode >> groups.get(self._site.uid, 0) & 0o5 != 0o5:
+                    return True
+        return False
+
+
+def _is_like_a_prompt_file(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES

@@ -6,11 +6,12 @@ time until then, and the peak of memory.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ PATIENCE_SECONDS = 3600.0
 NOTED = (sys.executable, str(HERE / "noted_daemon.py"))
 EQUAL_DB = 120.0
 """The PSNR of frames that are equal; of those that differ in a single value it is less."""
+
+launch: Callable[..., subprocess.CompletedProcess[str]] = functools.partial(
+    subprocess.run, capture_output=True, text=True, check=False
+)
+"""Tests have a quicker way, as in `soak`."""
 
 
 class ScriptOutOfMemory(Exception):
@@ -136,13 +142,7 @@ def script(folder: Path, order: Order, *options: str) -> dict[str, Any]:
     """Run the script on an order, and return its report."""
     command = [sys.executable, str(HERE / "script_loop.py"), *options]
     written = order.write(folder / "order.json")
-    done = subprocess.run(
-        [*command, "--order", str(written)],
-        env={**os.environ, **threads()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = launch([*command, "--order", str(written)], env={**os.environ, **threads()})
     if memory.is_shortage(RuntimeError(done.stderr)):
         raise ScriptOutOfMemory("the script has not enough memory")
     assert done.returncode == 0, f"the script ended with {done.returncode}: {done.stderr[-2000:]}"

@@ -8,19 +8,24 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ctypes
+import functools
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from zygote import REELDROP, Process, Zygote
 
 DEADLINE_SECONDS = 120.0
+
+NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
+"""`reeldrop` as no fork: for tests whose subject is how a process begins."""
 
 
 SLOW = (
@@ -47,6 +52,67 @@ def pytest_configure() -> None:
     """
     if os.geteuid() == 0 and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+def pytest_unconfigure() -> None:
+    """End what tests have shared."""
+    if fork_server.cache_info().currsize:
+        fork_server().close()
+
+
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    # Under nohup, or behind a shell's `&`, processes would begin with these ignored, too. What is
+    # handled here is the default again in whatever is started.
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+
+
+@functools.cache
+def fork_server() -> Zygote:
+    """Return the process that starts commands for the tests of this process."""
+    return Zygote()
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Zygote:
+    """A process that starts daemons at once."""
+    return fork_server()
+
+
+def start(
+    command: Sequence[str],
+    stdin: Any = 0,
+    stdout: Any = 1,
+    stderr: Any = 2,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Process | subprocess.Popen[bytes]:
+    """Start a command as `subprocess.Popen` does, but as a fork where that makes no difference."""
+    stderr = stdout if stderr == subprocess.STDOUT else stderr
+    if fork_server().can_run(command, env):
+        streams = [s if isinstance(s, int) else s.fileno() for s in (stdin, stdout, stderr)]
+        return fork_server().run(command, streams, cwd, env)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env)
+
+
+def run(
+    command: Sequence[str], errors: str = "strict", **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, and return what it has written."""
+    with _scratch(errors) as stdout, _scratch(errors) as stderr:
+        process = start(command, stdout=stdout, stderr=stderr, **kwargs)
+        try:
+            code = process.wait(DEADLINE_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(command, code, stdout.read(), stderr.read())
+
+
+def _scratch(errors: str) -> Any:
+    return os.fdopen(os.memfd_create("output"), "r+", errors=errors)
 
 
 @pytest.fixture(scope="session")
@@ -105,21 +171,13 @@ class Site:
         self, *arguments: str, program: Sequence[str] = (), **kwargs: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run a reeldrop command to its end."""
-        return subprocess.run(
-            [*(program or REELDROP), *arguments, "--config", str(self.folder / "config.yaml")],
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_SECONDS,
-            check=False,
-            **kwargs,
-        )
+        config = str(self.folder / "config.yaml")
+        return run([*(program or REELDROP), *arguments, "--config", config], **kwargs)
 
     def drain(self, program: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Render all that is in the inbox."""
         return self.command("run", "--drain", program=program)
 
-
-REELDROP = (sys.executable, "-m", "reeldrop")
 
 CONFIG = """\
 settle_seconds: 0.1
@@ -166,10 +224,10 @@ class Daemon:
         self._log = site.folder / "daemon.log"
         with self._log.open("a") as log:
             self._from = log.tell()
-            self.process = subprocess.Popen(
+            self.process = start(
                 [*program, "run", *options, "--config", str(site.folder / "config.yaml")],
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log,
                 env={**os.environ, **environment},
             )
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import compiling
+import conftest
 import device
 import full_size_model
 import intake
@@ -23,6 +24,7 @@ import order
 import pytest
 import resident
 import script_loop
+import soak
 import throughput
 import torch
 from diffusers import UNet3DConditionModel
@@ -32,6 +34,15 @@ from reeldrop import compiled
 from resident import Run
 
 SMALL = {"num_inference_steps": 2, "num_frames": 4, "height": 32, "width": 32}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_start() -> Iterator[None]:
+    """What is measured here interests nobody: processes may begin as forks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(soak, "launch", conftest.start)
+        patch.setattr(resident, "launch", conftest.run)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REELDROP, Daemon, Site, await_that, make_site
+from conftest import REELDROP, Daemon, Site, await_that, make_site, run, start
 from reeldrop import cli, config, ignored, progress, strict_yaml
 from reeldrop.check import Row
 from reeldrop.client import Moved
@@ -29,9 +29,7 @@ from reeldrop.status import Rendering, Status, Waiting
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Run a command without a --config."""
-    return subprocess.run(
-        [*REELDROP, *arguments], capture_output=True, text=True, timeout=60, check=False, **kwargs
-    )
+    return run([*REELDROP, *arguments], **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -442,10 +440,9 @@ def test_submit_says_that_no_daemon_runs(
 ) -> None:
     """At once, on stderr and once; the video is there as soon as a daemon has run."""
     command = [*REELDROP, "submit", "a horse", "--wait", "--config"]
-    with (tmp_path / "said").open("wb") as said:
-        waiting = subprocess.Popen(
-            [*command, str(site.folder / "config.yaml")], stdout=subprocess.DEVNULL, stderr=said
-        )
+    with (tmp_path / "said").open("wb") as said, open(os.devnull, "wb") as nothing:
+        config_file = str(site.folder / "config.yaml")
+        waiting = start([*command, config_file], stdout=nothing, stderr=said)
     text = "no daemon is running; waiting until one is (`reeldrop run` starts it)\n"
     await_that(lambda: (tmp_path / "said").read_text() == text, "a word")
     daemon()
@@ -471,7 +468,7 @@ def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: 
     command = [*REELDROP, "submit", "a horse", "--wait", "--config"]
     said = tmp_path / "said"
     with said.open("wb") as stderr:
-        waiting = subprocess.Popen([*command, str(site.folder / "config.yaml")], stderr=stderr)
+        waiting = start([*command, str(site.folder / "config.yaml")], stderr=stderr)
     await_that(said.read_text, "a word that it waits")
     waiting.send_signal(signal.SIGINT)
     assert 130 == waiting.wait(60)
@@ -574,12 +571,8 @@ def test_names_that_are_no_utf8_can_be_shown_and_named(site: Site) -> None:
     assert cancelled.stdout.startswith(f"{name}: is cancelled")
     (failure,) = json.loads(site.command("history", "--failed", "--json").stdout)
     assert name == failure["name"]
-    listed = subprocess.run(
-        [*REELDROP, "history", "--failed", "--config", str(site.folder / "config.yaml")],
-        capture_output=True,
-        check=True,
-    )
-    assert listed.stdout.startswith(b"caf\xe9.txt\t")
+    listed = site.command("history", "--failed", errors="surrogateescape")
+    assert os.fsencode(listed.stdout).startswith(b"caf\xe9.txt\t")
     assert 0 == site.command("retry", name, errors="surrogateescape").returncode
     assert (site.inbox / name).exists()
 

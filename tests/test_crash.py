@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import crash
-import pytest
 from zygote import Zygote
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A process that starts daemons at once."""
-    zygote = Zygote()
-    yield zygote
-    zygote.close()
 
 
 def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(

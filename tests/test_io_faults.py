@@ -43,11 +43,9 @@ os.rename(f"{folder}/a", f"{folder}/b")
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path, zygote: Zygote) -> Bench:
     """A place for sites, and a process that starts daemons at once."""
-    zygote = Zygote()
-    yield Bench(tmp_path_factory.mktemp("faults"), tiny_pipeline, zygote, retry_seconds=0.5)
-    zygote.close()
+    return Bench(tmp_path_factory.mktemp("faults"), tiny_pipeline, zygote, retry_seconds=0.5)
 
 
 def harmless(row: Row) -> Row:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import conftest
 import intake as benchmark
 import pytest
 import soak
@@ -173,8 +174,11 @@ def test_memory_for_each_file(tmp_path: Path) -> None:
     assert after < before * 1.01
 
 
-def test_a_daemon_with_many_files(tmp_path: Path, tiny_pipeline: Path) -> None:
+def test_a_daemon_with_many_files(
+    tmp_path: Path, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It counts them all, shows the first hundred, and takes little memory for each."""
+    monkeypatch.setattr(soak, "launch", conftest.start)
     site = soak.make_site(tmp_path / "site", tiny_pipeline, settle_seconds=3600.0)
     daemon = WatchedDaemon(site)
     try:

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that
+from conftest import DEADLINE_SECONDS, NEW_PROCESS, REELDROP, Daemon, Site, await_that
 from reeldrop import client, config
 from reeldrop.errors import Unavailable
 from reeldrop.spool import TUNER, Holder, Spool
@@ -101,7 +101,7 @@ def _mask(daemon: Daemon, name: str) -> int:
 
 def test_signals_that_ask_for_no_end_do_not_end_a_daemon(site: Site) -> None:
     """Nor does one that asks to read config.yaml, which is heeded, while the daemon begins."""
-    daemon = Daemon(site)
+    daemon = Daemon(site, NEW_PROCESS)
     try:
         await_that(lambda: _mask(daemon, "SigIgn:") & 1 << signal.SIGUSR1 - 1, "the start")
         assert [] == daemon.events("starting")

@@ -17,7 +17,7 @@ import pytest
 from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that, make_site
 from fakes import save_tiny_pipeline
 
-LONG = "prompt: long\nnum_inference_steps: 400\n"
+LONG = "prompt: long\nnum_inference_steps: 150\n"
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""Daemons that start at once: forked from a process that has imported torch already.
+"""Commands that start at once: forked from a process that has imported torch already.
 
 Each is a real process of its own that runs the real command; only the seconds of importing are
-saved. Run as a program, it reads commands from stdin, one JSON list of arguments a line, and
-answers each with the process id of a child that runs it.
+saved. It has the arguments, environment, folder and streams that it is given, and ends as Python
+ends. Run as a program, this serves a socket: each request has a command and its streams, and is
+answered with the process id of the fork.
 """
 
 from __future__ import annotations
@@ -11,22 +12,45 @@ import builtins
 import ctypes
 import dataclasses
 import errno
+import gc
+import importlib
 import io
 import itertools
 import json
 import os
 import re
+import runpy
+import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+REELDROP = (sys.executable, "-m", "reeldrop")
+
+_READ_LATE = {
+    "COLUMNS", "CXX", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PYTEST_CURRENT_TEST",
+    "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR", "WATCHDOG_PID", "WATCHDOG_USEC",
+}  # fmt: skip
+"""Variables that are looked up when they are needed, not while something is imported.
+
+The one of them that torch looks up early is `CXX`: a fork does it again.
+"""
+
+_SLOW_IMPORTS = (
+    "reeldrop.check", "reeldrop.cli", "reeldrop.client", "reeldrop.history", "reeldrop.pipeline",
+    "reeldrop.progress", "reeldrop.renderer", "reeldrop.service", "reeldrop.tuning",
+    "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "watchdog.observers",
+)  # fmt: skip
+"""What commands import, and what libraries import when a pipeline is loaded."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +72,109 @@ class Fault:
     reads: bool = False
 
 
+class Process:
+    """A forked process, with the part of `subprocess.Popen` that tests use."""
+
+    def __init__(self, zygote: Zygote, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._zygote = zygote
+        self._pidfd = os.pidfd_open(pid)  # the pid is its own until it is waited for
+
+    def poll(self) -> int | None:
+        """Return its exit code, or minus the signal that ended it; None while it runs."""
+        return self._wait(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended, and return its exit code."""
+        code = self._wait(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it is known to have ended."""
+        if self.returncode is None:
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _wait(self, seconds: float | None) -> int | None:
+        if self.returncode is None:
+            waiting = select.poll()
+            waiting.register(self._pidfd, select.POLLIN)
+            if waiting.poll(None if seconds is None else seconds * 1000):
+                self.returncode = self._zygote.wait(self.pid)
+                os.close(self._pidfd)
+        return self.returncode
+
+
 class Zygote:
-    """A process that forks daemons on demand."""
+    """A process that forks commands on demand. All of them end with it, and it with this one."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                pass_fds=[theirs.fileno()],
+            )
+        self._socket = ours
         self._lock = threading.Lock()
-        self._ask(None)
 
-    def _ask(self, request: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+    def _ask(self, request: object, streams: Sequence[int] = ()) -> int:
         with self._lock:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            return int(self._process.stdout.readline())
+            socket.send_fds(self._socket, [json.dumps(request).encode()], streams)
+            return int(self._socket.recv(100))
+
+    def can_run(self, command: Sequence[str], environment: Mapping[str, str] | None) -> bool:
+        """Return whether a fork is no different from a new process.
+
+        Any other program is, and so is an environment that differs in what imports look at.
+        """
+        given, own = dict(os.environ if environment is None else environment), self._environment
+        names = {name for name in given.keys() | own if given.get(name) != own.get(name)}
+        is_ours = tuple(command[:3]) == REELDROP or (
+            command[0] == sys.executable and command[1].endswith(".py")
+        )
+        return is_ours and names <= _READ_LATE | {"OMP_NUM_THREADS"}
+
+    def run(
+        self,
+        command: Sequence[str],
+        streams: Sequence[int],
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start `python -m MODULE` or a Python script with stdin, stdout and stderr."""
+        return Process(self, self._start(command, streams, folder, environment))
+
+    def _start(
+        self,
+        command: Sequence[str],
+        streams: Sequence[int],
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        kill_at: int = 0,
+        fault: Fault | None = None,
+        uid: int = 0,
+    ) -> int:
+        request = {
+            "command": list(command),
+            "folder": str(folder or Path.cwd()),
+            "environment": dict(os.environ if environment is None else environment),
+            "kill_at": kill_at,
+            "fault": dataclasses.asdict(fault) if fault is not None else None,
+            "uid": uid,
+        }
+        return self._ask(request, streams)
 
     def start(
         self,
@@ -83,82 +189,83 @@ class Zygote:
         With `kill_at`, it is killed right before that many-th change to a folder or fsync. With
         `fault`, its disk fails. With `uid`, it runs as that user, with the rights of the service.
         """
-        described = dataclasses.asdict(fault) if fault is not None else None
-        return self._ask([arguments, str(log), kill_at, described, uid])
+        with log.open("ab") as output, open(os.devnull, "rb") as nothing:
+            streams = (nothing.fileno(), output.fileno(), output.fileno())
+            command = [*REELDROP, *arguments]
+            return self._start(command, streams, kill_at=kill_at, fault=fault, uid=uid)
 
     def wait(self, pid: int) -> int:
         """Wait for a child to end, and return its exit code, or minus the signal."""
         return self._ask(pid)
 
     def close(self) -> None:
-        """End the process, which has no children left when each was waited for."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
+        """End the process and all that it has forked."""
+        self._socket.close()
         self._process.wait()
-        self._process.stdout.close()
 
 
-def _serve() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    from reeldrop import cli, pipeline, renderer, service  # noqa: F401  (this is what takes long)
+def _serve(connection: socket.socket) -> list[str]:
+    """Fork on each request, and return in the fork the command that it has to run."""
+    import transformers.conversion_mapping
 
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request is None:
-            answer = 0
-        elif isinstance(request, int):
+    for module in _SLOW_IMPORTS:
+        importlib.import_module(module)
+    transformers.conversion_mapping.get_checkpoint_conversion_mapping("clip")  # kept for all models
+    gc.freeze()  # what is here is nobody's garbage: a fork has not to look through it
+    while True:
+        message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        if not message:
+            sys.exit()
+        request = json.loads(message)
+        if isinstance(request, int):
             answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
+        elif answer := os.fork():
+            for stream in streams:
+                os.close(stream)
         else:
-            answer = _fork(*request)
-        answers.write(f"{answer}\n")
-        answers.flush()
+            connection.close()
+            return _become(streams=streams, **request)
+        connection.send(str(answer).encode())
 
 
 _PR_SET_PDEATHSIG = 1
-
-
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _CAP_VERSION_3 = 0x20080522
 _CAP_LEASE = 1 << 28
 
 
-def _fork(
-    arguments: list[str], log: str, kill_at: int, fault: dict[str, Any] | None, uid: int
-) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        if uid:
-            _become(uid)
-        # After that: who gets other rights is not killed with its parent any more.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
-        if kill_at:
-            _kill_before(kill_at)
-        if fault is not None:
-            _FaultyDisk(Fault(**fault)).install()
-        sys.argv = ["reeldrop", *arguments]
-        from reeldrop import cli
-
-        cli.main()
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
+def _become(
+    command: list[str],
+    folder: str,
+    environment: dict[str, str],
+    streams: list[int],
+    kill_at: int,
+    fault: dict[str, Any] | None,
+    uid: int,
+) -> list[str]:
+    """Let this process be what a new one would be, and return its command."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    os.chdir(folder)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.modules["torch._inductor.config"].cpp.cxx = (None, os.environ.get("CXX", "g++"))
+    if uid:
+        _become_service(uid)
+    # After that: who gets other rights is not killed with its parent any more.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
+    if kill_at:
+        _kill_before(kill_at)
+    if fault is not None:
+        _FaultyDisk(Fault(**fault)).install()
+    return command
 
 
-def _become(uid: int) -> None:
+def _become_service(uid: int) -> None:
     """Let this process be what reeldrop.service makes of it: no root, but with CAP_LEASE."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_KEEPCAPS, 1)
@@ -172,6 +279,18 @@ def _become(uid: int) -> None:
         raise OSError(ctypes.get_errno(), "capset")
     libc.prctl(_PR_SET_DUMPABLE, 1)
     os.umask(0o027)
+
+
+def _run(command: list[str]) -> None:
+    """Do what Python does with such a command line."""
+    if command[1] == "-m":
+        sys.path[0] = os.getcwd()
+        sys.argv = command[2:]
+        runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = os.path.dirname(command[1])
+        sys.argv = command[1:]
+        runpy.run_path(command[1], run_name="__main__")
 
 
 def _kill_before(call: int) -> None:
@@ -379,4 +498,4 @@ def _path(place: Any, dir_fd: int | None) -> str:
 
 
 if __name__ == "__main__":
-    _serve()
+    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

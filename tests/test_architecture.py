@@ -73,6 +73,7 @@ STAGES = {
     "renderer": {"compiled", "memory", "pipeline"},
     "memory": set(),
     "tuned": set(),
+    "later": set(),
     "disk": set(),
     "ending": set(),
     "encoder": set(),

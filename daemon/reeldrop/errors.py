@@ -78,6 +78,10 @@ class ConfigError(FileError):
     """The operator has to act: config.yaml, a folder or a model is not usable."""
 
 
+class PlaceError(FileError):
+    """What a job makes can't be put where it belongs, which says nothing about other jobs."""
+
+
 class RenderError(ReeldropError):
     """The pipeline could not make a video of a prompt; it may when it is tried again."""
 

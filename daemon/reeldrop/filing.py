@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 
 from reeldrop import results, spool
-from reeldrop.errors import RenderCancelled
+from reeldrop.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.job import Job, Prompt, shown
 from reeldrop.names import SIDECAR_SUFFIX
 from reeldrop.results import Results
@@ -41,10 +41,10 @@ class Filing:
             self.set_aside(job, failures[0][1])
             return
         if failures or is_resumed:
-            self._results.clean(job)
+            self._clean(job)
         if failures:
             self._set_aside_remainder(job, videos, failures)
-        elif is_resumed:  # an earlier try may have got as far as to report a failure
+        else:  # an earlier try may have got as far as to report a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.take_back_aside(job, name)
         self._spool.finish(job, self._results.folder_for(job.source))
@@ -52,9 +52,7 @@ class Filing:
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with what is wrong."""
         advice = _advice(shown(job.source), error)
-        if self._spool.was_in_hand(job):
-            self._results.clean(job)
-            advice = self._published_already(job) + advice
+        advice = self._clean(job) + advice
         at = self._spool.fail(job, spool.error_text(job.source, job.id, error, advice))
         _log.error(
             "job_failed",
@@ -64,10 +62,18 @@ class Filing:
             set_aside=str(at),
         )
 
-    def _published_already(self, job: Job) -> str:
-        """Return a warning where a file as a whole is set aside though it has videos."""
-        reserved = self._results.reserved(job)
-        numbers = sorted(n for n, video in reserved.items() if results.is_published(video))
+    def _clean(self, job: Job) -> str:
+        """Remove what is no whole video, and return what to say where there are whole ones.
+
+        What can't be reached can't have been written, either.
+        """
+        try:
+            was_in_hand = self._spool.was_in_hand(job)
+            numbers = self._results.clean(job, was_in_hand=was_in_hand)
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            return ""
         if not numbers:
             return ""
         which = ", ".join(map(str, numbers))

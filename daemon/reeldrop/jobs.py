@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -17,9 +18,10 @@ import structlog
 
 from reeldrop import log, results
 from reeldrop.deliveries import Deliveries
-from reeldrop.errors import DISK_ERRORS, RenderCancelled, RenderError, Unrenderable
+from reeldrop.errors import DISK_ERRORS, PlaceError, RenderCancelled, RenderError, Unrenderable
 from reeldrop.filing import Failure, Filing
 from reeldrop.job import Batch, Job, Member, Prompt, Rendered, Video, shown
+from reeldrop.later import End, Later
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import MAX_WAITING, Waiting
@@ -130,9 +132,7 @@ class OpenJobs:
         self._filing = Filing(place, tree)
         self._deliveries = Deliveries(place, tree)
         self._open: dict[str, OpenJob] = {}
-        self._retry_at: dict[str, float] = {}
-        self._told: dict[str, str] = {}
-        self._disk_trouble = ""
+        self._later = Later()
         self._fits: dict[tuple[object, ...], int] = {}
         self.outcome = Outcome()
 
@@ -143,50 +143,68 @@ class OpenJobs:
         return self._open[job_id]
 
     def unfinished(self, now: float) -> Job | None:
-        """Return the oldest job of the spool that is not open, nor postponed."""
-        for job_id in [job_id for job_id, at in self._retry_at.items() if at <= now]:
-            del self._retry_at[job_id]
-        in_hand = {*self._open, *self._retry_at}
-        if _SPOOL in in_hand:
+        """Return the oldest job of the spool that is not open, nor postponed.
+
+        Those that were in trouble are behind all others. What can only be filed away is, meanwhile.
+        """
+        self._later.look(now)
+        if _SPOOL in self._later.resting():
             return None
         try:
             self._spool.tidy()
-            found = next(self._spool.unfinished(in_hand), None)
+            self._file_again()
+            found = self._oldest_without({*self._open, *self._later}) or self._oldest_of_later()
         except OSError as error:
             self._try_later(_SPOOL, error, "spool_unreadable")
             return None
-        self._told.pop(_SPOOL, None)
+        self._later.forget(_SPOOL)
+        return found
+
+    def _oldest_without(self, names: set[str]) -> Job | None:
+        return next(self._spool.unfinished(names), None)
+
+    def _oldest_of_later(self) -> Job | None:
+        """Return the oldest job that is to be tried again now, and forget those that are gone."""
+        in_hand = {*self._open, *self._later.resting()}
+        if in_hand.issuperset(self._later):
+            return None
+        found = self._oldest_without(in_hand)
+        if found is None:
+            for name in {*self._later} - in_hand:
+                self._later.forget(name)
         return found
 
     def due(self, *, opens: bool) -> list[float]:
         """Return when what failed is to be tried again: prompts, and jobs if any may be opened."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
-        return [*self._retry_at.values(), *resting] if opens else resting
+        return [*self._later.resting().values(), *resting] if opens else resting
 
     def open(self, job: Job, prompts: tuple[Prompt, ...]) -> None:
         """Make those prompts of a job wait for the renderer that have no video yet.
 
         A prompt that was in hand at `max_attempts` ends of a process, and at one of them alone,
         fails instead. After the first end, all are rendered one at a time, to find the one that is
-        to blame.
+        to blame. So do all where there is no place for their videos.
         """
         try:
-            is_resumed = self._spool.was_in_hand(job)
-            reserved = self._results.reserved(job) if is_resumed else {}
-            published = {
-                number for number, video in reserved.items() if results.is_published(video)
-            }
+            was_in_hand = self._spool.was_in_hand(job)
+            reserved = self._results.reserved(job, was_in_hand=was_in_hand)
+            published = {n for n, video in reserved.items() if results.is_published(video)}
+            left = [prompt for prompt in prompts if prompt.number not in published]
+            problem = self._problem_of_place(job) if left else None
             log.open_job_file(job.id, self._spool.log_file(job))
         except OSError as error:
             self.postpone(job, error)
             return
-        left = [prompt for prompt in prompts if prompt.number not in published]
+        is_resumed = was_in_hand or bool(reserved)
         opened = OpenJob(
             job, len(prompts), deque(), reserved, time.monotonic(), len(published), is_resumed
         )
         self._open[job.id] = opened
         for prompt in left:
-            if self._has_ended_too_often(job, prompt.number):
+            if problem is not None:
+                opened.failures[prompt.number] = (prompt, problem)
+            elif self._has_ended_too_often(job, prompt.number):
                 opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
         opened.waiting.extend(p for p in left if p.number not in opened.failures)
         _log.info(
@@ -198,6 +216,13 @@ class OpenJobs:
             already_published=len(published),
         )
         self._close_if_through(opened)
+
+    def _problem_of_place(self, job: Job) -> PlaceError | None:
+        try:
+            self._results.check_place(job.source)
+        except PlaceError as problem:
+            return problem
+        return None
 
     def _has_ended_too_often(self, job: Job, number: int | None) -> bool:
         """Tell whether a prompt, or the loading of the model, has ended a process too often."""
@@ -320,7 +345,7 @@ class OpenJobs:
         opened.in_hand.discard(video.number)
         opened.videos += 1
         self.outcome.videos += 1
-        self._disk_trouble = ""
+        self._later.note_success(video.job_id)
         file = str(video.files[0])
         _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
         self._close_if_through(opened)
@@ -329,7 +354,7 @@ class OpenJobs:
         """Note that a prompt has no video; try it again, or end its job if it was the last."""
         opened = self._open[job_id]
         opened.in_hand.discard(prompt.number)
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # the prompt is not to blame
+        if isinstance(error, OSError) and self._is_of_disk(job_id, error):
             self._leave_for_now(opened, error)
             return
         opened.tries[prompt.number] += 1
@@ -344,6 +369,10 @@ class OpenJobs:
             _log.error("video_failed", **what)
             opened.failures[prompt.number] = (prompt, error)
         self._close_if_through(opened)
+
+    def _is_of_disk(self, job_id: str, error: OSError) -> bool:
+        """Return whether the disk is to blame; not where others go on each time, and this never."""
+        return error.errno in DISK_ERRORS and self._later.tries(job_id) < self.limits.max_attempts
 
     def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
         may_pass = isinstance(error, RenderError | MemoryError)
@@ -392,7 +421,7 @@ class OpenJobs:
 
     def postponed(self) -> int:
         """Return how many jobs wait in the spool to be tried again."""
-        return len(self._retry_at)
+        return len(self._later.resting())
 
     def is_held_up(self) -> bool:
         """Tell whether nothing new should be begun, because a disk or a share is in trouble."""
@@ -400,13 +429,15 @@ class OpenJobs:
 
     def trouble(self) -> str:
         """Return why nothing new should be begun; empty if something may."""
-        return self._disk_trouble if self._retry_at else ""
+        return self._later.trouble()
 
     def waiting(self) -> list[Waiting]:
         """Return the jobs of the spool that are not open: they were begun, and go on later."""
         with contextlib.suppress(OSError):
             return [
-                Waiting(shown(job.source), f"begun; {self._told.get(job.id, 'goes on later')}")
+                Waiting(
+                    shown(job.source), f"begun; {self._later.reason(job.id) or 'goes on later'}"
+                )
                 for job in islice(self._spool.unfinished(self._open), MAX_WAITING)
             ]
         return []
@@ -419,18 +450,12 @@ class OpenJobs:
             self.postpone(job, error)
             return False
         if not is_order:
-            self._told.pop(job.id, None)
+            self._later.forget(job.id)
         return is_order
 
     def fail(self, job: Job, error: Exception) -> None:
         """Set a job's prompt file aside, with what is wrong."""
-        try:
-            self._filing.set_aside(job, error)
-        except OSError as problem:
-            self.postpone(job, problem)
-        else:
-            self._told.pop(job.id, None)
-            self.outcome.failed_jobs += 1
+        self._file(End(job, partial(self._filing.set_aside, job, error), failed=True))
 
     def _close_if_through(self, opened: OpenJob) -> None:
         """End a job whose prompts all have their video or their failure."""
@@ -441,31 +466,50 @@ class OpenJobs:
         if opened.trouble is None:
             _log_end(opened)
         log.close_job_file(job.id)
-        try:
-            if opened.trouble is not None:
-                raise opened.trouble
-            failures = [opened.failures[number] for number in sorted(opened.failures)]
-            self._filing.file_away(job, opened.videos, failures, is_resumed=opened.is_resumed)
-        except OSError as error:
+        if opened.trouble is not None:
             self._take_back_attempt(opened)
-            self.postpone(job, error)
-        else:
-            self._told.pop(job.id, None)
-            self.outcome.failed_jobs += bool(failures)
-
-    def postpone(self, job: Job, error: OSError) -> None:
-        """Leave a job in the spool for now: the disk may be full."""
-        self._try_later(
-            job.id, error, "job_postponed", job_id=job.id, prompt_file=shown(job.source)
+            self.postpone(job, opened.trouble)
+            return
+        failures = [opened.failures[number] for number in sorted(opened.failures)]
+        file = partial(
+            self._filing.file_away, job, opened.videos, failures, is_resumed=opened.is_resumed
         )
+        self._file(End(job, file, failed=bool(failures)))
 
-    def _try_later(self, what: str, error: OSError, event: str, **details: str) -> None:
-        self._retry_at[what] = time.monotonic() + self.limits.retry_seconds
-        self._disk_trouble = str(error) if error.errno in DISK_ERRORS else ""
-        if self._told.get(what) == str(error):
-            return  # saying it at each try would fill the log, which may be what fills the disk
-        self._told[what] = str(error)
-        _log.error(event, **details, reason=str(error), seconds=self.limits.retry_seconds)
+    def _file(self, end: End) -> None:
+        """File a job away that has ended; where that can't be, only that is tried again."""
+        try:
+            end.file()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # then it counts
+                if self._spool.was_in_hand(end.job):
+                    self._spool.take_back_attempt(end.job)
+            self.postpone(end.job, error, end)
+        else:
+            self._later.forget(end.job.id)
+            self.outcome.failed_jobs += end.failed
+
+    def _file_again(self) -> None:
+        end = self._later.due_end()
+        if end is None:
+            return
+        if self._spool.is_in_hand(end.job):
+            self._file(end)
+        else:  # it was filed away, and only the disk's answer got lost
+            self._later.forget(end.job.id)
+
+    def postpone(self, job: Job, error: OSError, end: End | None = None) -> None:
+        """Leave a job in the spool for now: the disk may be full."""
+        details = {"job_id": job.id, "prompt_file": shown(job.source)}
+        self._try_later(job.id, error, "job_postponed", end, **details)
+
+    def _try_later(
+        self, what: str, error: OSError, event: str, end: End | None = None, **details: str
+    ) -> None:
+        pause = self.limits.retry_seconds
+        # Saying it at each try would fill the log, which may be what fills the disk.
+        if self._later.put(what, error, time.monotonic(), pause, end):
+            _log.error(event, **details, reason=str(error), seconds=pause)
 
 
 def _log_end(opened: OpenJob) -> None:

@@ -8,6 +8,7 @@ published when all its files are there. Does not know how frames are made or enc
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import unicodedata
 from collections.abc import Callable
@@ -15,9 +16,15 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from reeldrop import durable, strict_yaml
-from reeldrop.errors import RenderError, YamlError
+from reeldrop.errors import Mistake, PlaceError, YamlError
 from reeldrop.job import Job, Prompt, Rendered, Video, shown
 from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
+
+_USUAL_NAME = 100
+"""Temporary names are not longer, and not much shorter."""
+
+_CLOCKS_DIFFER_SECONDS = 86400.0
+"""By so much the times of a share may differ from our own clock."""
 
 
 class Results:
@@ -35,13 +42,50 @@ class Results:
         """Return the name, without suffix, of a prompt's video in its folder, where it is free."""
         return video_name(prompt, str(self.folder_for(source).relative_to(self.folder)))
 
-    def reserved(self, job: Job) -> dict[int, Video]:
+    def check_place(self, source: PurePosixPath) -> None:
+        """Find out whether a prompt file's videos can be put into their folder; make nothing.
+
+        Raises:
+            PlaceError: they can't, for a reason that is only theirs.
+            OSError: nothing can be put into the results; or it can't be found out.
+        """
+        folder = self.folder_for(source)
+        place = self._nearest(folder)
+        if os.access(place, os.R_OK | os.W_OK | os.X_OK) or not os.path.lexists(place):
+            return
+        if place == self.folder or not os.access(self.folder, os.W_OK | os.X_OK):
+            raise OSError(errno.EROFS, "nothing can be written there", str(self.folder))
+        raise _place_error(folder, f"{place} can't be written to", "let reeldrop write there")
+
+    def _nearest(self, folder: Path) -> Path:
+        """Return the folder of the results that is to be written to first."""
+        try:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                folder.joinpath("x" * _USUAL_NAME).lstat()
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise _place_error(folder, "the path is too long", "use a shorter one") from None
+        place = self.folder
+        for part in folder.relative_to(place).parts:
+            if not os.path.lexists(place / part):
+                break
+            place /= part
+            if place.is_symlink() or not place.is_dir():
+                what = "link" if place.is_symlink() else "file"
+                raise _place_error(folder, f"{place} is a {what}, not a folder", "move it away")
+        return place
+
+    def reserved(self, job: Job, *, was_in_hand: bool = True) -> dict[int, Video]:
         """Return the videos that a job has reserved names for, by their number.
 
-        They have a sidecar; whether the rest is there, too, `is_published` tells.
+        They have a sidecar; whether the rest is there, too, `is_published` tells. Of a job that
+        was not in hand as far as is known, only what is not older than the job is read: there may
+        be thousands of others.
         """
         videos = {}
-        for sidecar in sorted(self.folder_for(job.source).glob(f"*{SIDECAR_SUFFIX}")):
+        oldest = 0.0 if was_in_hand else job.claimed - _CLOCKS_DIFFER_SECONDS
+        for sidecar in _sidecars(self.folder_for(job.source), oldest):
             read = _read_sidecar(sidecar, job)
             if read is not None:
                 number, formats = read
@@ -94,9 +138,6 @@ class Results:
             durable.write(earlier.sidecar, settings.encode(), job.id)
             return earlier.sidecar
         folder = self.folder_for(job.source)
-        if folder.exists() and not folder.is_dir():
-            problem = f"the videos belong into the folder {folder}, but that is a file"
-            raise RenderError(f"{problem}; move it away")
         durable.make_folder(folder)
         taken = {_folded(entry) for entry in os.listdir(folder)}
         stem = self.video_name(job.source, prompt.prompt)
@@ -107,17 +148,43 @@ class Results:
                     return folder / name
         raise AssertionError("free_names never ends")
 
-    def clean(self, job: Job) -> None:
-        """Remove what is not a whole video, when nothing of the job will be rendered any more."""
-        for video in self.reserved(job).values():
+    def clean(self, job: Job, *, was_in_hand: bool = True) -> list[int]:
+        """Remove what is not a whole video, when nothing of the job will be rendered any more.
+
+        Return the numbers of those that are whole.
+        """
+        reserved = self.reserved(job, was_in_hand=was_in_hand)
+        for video in reserved.values():
             if not is_published(video):
                 _remove(*video.files, video.poster, video.sidecar)
-        durable.remove_temporaries(self.folder_for(job.source), job.id)
+        if was_in_hand or reserved:
+            durable.remove_temporaries(self.folder_for(job.source), job.id)
+        return sorted(number for number, video in reserved.items() if is_published(video))
 
 
 def is_published(video: Video) -> bool:
     """Tell whether every file of a video is there."""
     return all(path.exists() for path in (*video.files, video.poster))
+
+
+def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:
+    return PlaceError(Mistake(f"its videos can't be put into {folder}: {problem}", remedy))
+
+
+def _sidecars(folder: Path, oldest: float) -> list[Path]:
+    """Return what may be a sidecar and was not changed before a time, in order."""
+    with (
+        contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
+        os.scandir(folder) as entries,
+    ):
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if entry.name.endswith(SIDECAR_SUFFIX)
+            and entry.is_file(follow_symlinks=False)
+            and (oldest <= 0 or entry.stat(follow_symlinks=False).st_mtime >= oldest)
+        )
+    return []
 
 
 def _remove(*paths: Path) -> None:
@@ -132,7 +199,7 @@ def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
     Raises:
         OSError: it can't be read, so nobody knows: the video might be rendered twice.
     """
-    known = (FileNotFoundError, IsADirectoryError, YamlError, ValueError, LookupError, TypeError)
+    known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
     with contextlib.suppress(*known):
         data = path.read_bytes()
         if job.id.encode() in data:

@@ -230,6 +230,14 @@ class Spool:
                 if other is not None and other.source == source:
                     yield other
 
+    def is_in_hand(self, job: Job) -> bool:
+        """Return whether a job has not ended."""
+        try:
+            job.prompt_file.lstat()
+        except FileNotFoundError:
+            return False
+        return True
+
     def was_in_hand(self, job: Job) -> bool:
         """Tell whether anything of a job has ever been in hand; false spares many a look."""
         try:
@@ -431,7 +439,8 @@ class Spool:
         first = self._first_place(job.source.with_name(name))
         stem, suffix = map(re.escape, (first.stem, first.suffix))
         own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
-        with contextlib.suppress(FileNotFoundError):
+        missing = (FileNotFoundError, NotADirectoryError, PermissionError)
+        with contextlib.suppress(*missing):  # then nothing of ours is there
             for entry in filter(own.fullmatch, os.listdir(first.parent)):
                 if self._reports_on(first.with_name(entry), job):
                     return first.with_name(entry.removesuffix(ERROR_SUFFIX))

@@ -1,0 +1,384 @@
+"""Places that can't take what a job has to put there: what fails, what waits, and for whom."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from reeldrop import durable, later, strict_yaml
+from reeldrop.errors import RenderError, Unrenderable
+from reeldrop.job import Job, shown
+from reeldrop.names import portable
+from reeldrop.results import Results
+from reeldrop.spool import Spool
+from test_jobs import NOW, RETRY_SECONDS, Place, open_jobs, prompts
+from windows_disk import windows_disk
+
+FIRST = "results/_failed"
+
+
+def a_place(root: Path, results: Path) -> Place:
+    """Return the folders of a daemon with its first process."""
+    (root / "inbox").mkdir(parents=True)
+    spool = Spool(root / "spool", root / "inbox", results / "_failed")
+    spool.prepare()
+    tree = Results(results)
+    first = open_jobs(spool, tree)
+    return Place(root, spool, tree, first, [first])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Empty folders."""
+    made = a_place(tmp_path, tmp_path / "results")
+    made.results.folder.mkdir()
+    yield made
+    for process in made.processes:
+        process.put_down()
+
+
+def claim(place: Place, name: str) -> Job:
+    """Drop a prompt file into a folder of the inbox, and claim it."""
+    (place.root / "inbox" / name).parent.mkdir(parents=True, exist_ok=True)
+    return place.claim(name)
+
+
+def render(place: Place) -> list[str]:
+    """Render and publish one batch, and return whose prompts those were."""
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    sources = [place.open[member.job_id].job.source.name for member in batch.members]
+    for number in range(len(batch.members)):
+        place.publish(batch, number)
+    return sources
+
+
+def below(folder: Path) -> list[str]:
+    """Return the files below a folder."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+# Names that not every file system takes, and paths that are too long
+
+
+@pytest.fixture(scope="module")
+def on_windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A daemon whose results are on a file system with the rules of Windows."""
+    root = tmp_path_factory.mktemp("windows")
+    with windows_disk(root / "behind", root / "results") as results:
+        yield a_place(root / "site", results)
+
+
+DEEP = "/".join([f"{n:02}" + "d" * 98 for n in range(30)])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("what?.txt", "what_"),
+        ("poems. /a: b. .txt", "poems/a_ b"),
+        ("nul.txt", "nul_"),
+        ("\udcff.txt", "video"),
+        ("s" * 240 + ".txt", "s" * 85 + "-*"),
+        (f"{DEEP}/deep.txt", f"00{'d' * 69}-*/deep"),
+    ],
+)
+def test_what_the_inbox_takes_finds_a_place_in_results_of_windows(
+    name: str, folder: str, on_windows: Place
+) -> None:
+    """A job ends there with its videos or with a report, whatever it is called."""
+    place, source = on_windows, PurePosixPath(name)
+    place.open.open(claim(place, name), prompts(1))
+    render(place)
+    (found,) = place.results.folder.glob(folder)
+    assert sorted(["job.log", "p1.jpg", "p1.mp4", "p1.yaml", f"{found.name}.txt"]) == below(found)
+    sidecar = strict_yaml.plain(strict_yaml.load_all((found / "p1.yaml").read_text())[0])
+    assert shown(source) == sidecar["rendered"]["prompt_file"]
+
+    place.open.fail(claim(place, name), RenderError("a hiccup"))
+    again = portable(source)
+    report = place.results.folder / "_failed" / f"{again}.error.txt"
+    assert f"could not render {shown(source)}\n" in report.read_text()
+    assert report.with_name(again.name).exists()
+    assert found == place.results.folder_for(again), "a retry has its videos in the same folder"
+    assert (0, []) == (place.open.postponed(), list(place.spool.active.iterdir()))
+
+
+# What can be known before a render
+
+
+def a_file(place: Path) -> None:
+    """Put a file where a folder should be."""
+    place.write_text("somebody's\n")
+
+
+def a_dangling_link(place: Path) -> None:
+    """Put a link to nowhere where a folder should be."""
+    place.symlink_to("nowhere")
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """Mount an empty file system."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("make", "what"), [(a_file, "file"), (a_dangling_link, "link")])
+@pytest.mark.parametrize("at", ["poems", "poems/a"])
+def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
+    make: Callable[[Path], None], what: str, at: str, place: Place
+) -> None:
+    """The report says what is where, and nothing of it is touched."""
+    in_the_way = place.results.folder / at
+    in_the_way.parent.mkdir(exist_ok=True)
+    make(in_the_way)
+    place.open.open(claim(place, "poems/a.txt"), prompts(2))
+    assert place.open.next_batch(NOW) is None
+    report = (place.root / FIRST / "poems/a.txt.error.txt").read_text()
+    assert f"What is wrong:  its videos can't be put into {place.results.folder}/poems/a" in report
+    assert f"{in_the_way} is a {what}, not a folder" in report
+    assert os.path.lexists(in_the_way)
+    assert (0, 1) == (place.open.postponed(), place.open.outcome.failed_jobs)
+
+
+def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendered(
+    place: Place,
+) -> None:
+    """Those of other folders are rendered."""
+    with mounted(place.results.folder / "poems", "ro"):
+        place.open.open(claim(place, "poems/a.txt"), prompts(1))
+        assert place.open.next_batch(NOW) is None
+        report = (place.root / FIRST / "poems/a.txt.error.txt").read_text()
+        assert f"{place.results.folder}/poems can't be written to" in report
+        place.open.open(claim(place, "b.txt"), prompts(1))
+        assert ["b.txt"] == render(place)
+
+
+def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
+    """They meet every job: nothing is rendered or fails, and nothing new is begun."""
+    with mounted(place.results.folder, "ro"):
+        place.open.open(claim(place, "a.txt"), prompts(1))
+        assert (1, True) == (place.open.postponed(), place.open.is_held_up())
+        assert f"nothing can be written there: '{place.results.folder}'" in place.open.trouble()
+    (due,) = place.open.due(opens=True)
+    job = place.open.unfinished(due)
+    assert job is not None
+    place.open.open(job, prompts(1))
+    assert ["a.txt"] == render(place)
+
+
+def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> None:
+    """Where the folder of the results is so long itself that nothing fits below it."""
+    tree = Results(place.root.joinpath(*["r" * 200] * 20))
+    process = open_jobs(place.spool, tree)
+    process.open(claim(place, "a.txt"), prompts(1))
+    assert process.next_batch(NOW) is None
+    assert "the path is too long" in (place.root / FIRST / "a.txt.error.txt").read_text()
+
+
+# What can't be filed away
+
+
+def in_the_way_of_failed(place: Place) -> Path:
+    """Put a file where `_failed/` should be."""
+    failed = place.root / FIRST
+    failed.parent.mkdir(exist_ok=True)
+    a_file(failed)
+    return failed
+
+
+def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: Place) -> None:
+    """Nothing of it is rendered again, the pauses grow, and `status` says why it waits."""
+    failed = in_the_way_of_failed(place)
+    job = claim(place, "a.txt")
+    place.open.open(job, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.EACCES, "denied"))
+    pauses, due = [], [0.0]
+    for _ in range(8):
+        (at,) = place.open.due(opens=True)
+        pauses.append(at - due[-1])
+        due.append(at)
+        assert place.open.unfinished(at) is None
+    assert not place.open.is_held_up()
+    (waiting,) = place.open.waiting()
+    assert "a.txt" == waiting.prompt_file
+    assert "begun; can't be filed away: " in waiting.reason
+    assert str(failed) in waiting.reason
+    place.open.open(claim(place, "b.txt"), prompts(1))
+    assert ["b.txt"] == render(place)
+    failed.unlink()
+    (at,) = place.open.due(opens=True)
+    assert place.open.unfinished(at) is None
+    assert ["a.txt", "a.txt.error.txt", "a.txt.job.log"] == below(failed)
+    assert "denied" in (failed / "a.txt.error.txt").read_text()
+    assert (0, 1, []) == (
+        place.open.postponed(),
+        place.open.outcome.failed_jobs,
+        list(place.spool.active.iterdir()),
+    )
+
+
+def test_pauses_grow_up_to_a_bound() -> None:
+    """Trouble of one job is tried ever less often; that of the disk as often as at first."""
+    found = later.Later()
+    own, disk = OSError(errno.EACCES, "denied"), OSError(errno.EIO, "broken")
+    pauses = []
+    for _ in range(9):
+        found.put("own", own, 100.0, RETRY_SECONDS)
+        found.put("disk", disk, 100.0, RETRY_SECONDS)
+        pauses.append(tuple(found.resting()[name] - 100.0 for name in ("own", "disk")))
+    expected = [20.0, 40.0, 80.0, 160.0, 320.0, *[later.MAX_PAUSE_SECONDS] * 4]
+    assert [(pause, RETRY_SECONDS) for pause in expected] == pauses
+    found.put("slow", own, 0.0, 3600.0)
+    assert 3600.0 == found.resting()["slow"]
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "partly failed"])
+def test_filing_away_again_leaves_no_more_logs(
+    end: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried: there is one log, beside what it is about."""
+    job = claim(place, "a.txt")
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    move = durable.move
+
+    def closed(source: Path, target: Path, owner: str) -> None:
+        if source == job.prompt_file:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(source))
+        move(source, target, owner)
+
+    monkeypatch.setattr(durable, "move", closed)
+    fails = {"finished": 0, "partly failed": 1, "failed": 2}[end]
+    for number, prompt in enumerate(batch.prompts):
+        if number < fails:
+            place.open.prompt_failed(job.id, prompt, Unrenderable("no"))
+        else:
+            place.publish(batch, number)
+    for _ in range(3):
+        (at,) = place.open.due(opens=True)
+        assert place.open.unfinished(at) is None
+    monkeypatch.undo()
+    (at,) = place.open.due(opens=True)
+    assert place.open.unfinished(at) is None
+    left = below(place.results.folder)
+    logs = {"failed": "_failed/a.txt.job.log"}
+    assert [logs.get(end, "a/job.log")] == [name for name in left if "job" in name]
+    assert min(1, fails) == len([name for name in left if name.endswith(".error.txt")])
+    assert 1 == len([name for name in left if name.endswith("a.txt")])
+    assert (0, []) == (place.open.postponed(), list(place.spool.active.iterdir()))
+
+
+def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing left to file away, and it is not tried for ever."""
+    finish = place.spool.finish
+
+    def failing(job: Job, folder: Path) -> Path:
+        finish(job, folder)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(place.spool, "finish", failing)
+    place.open.open(claim(place, "a.txt"), prompts(1))
+    render(place)
+    (at,) = place.open.due(opens=True)
+    assert place.open.unfinished(at) is None
+    assert ([], 0) == (place.open.due(opens=True), place.open.postponed())
+
+
+# Trouble that looks like the disk's, of one job
+
+
+def fail_of_disk(place: Place, names: set[str]) -> list[str]:
+    """Render a batch: those of some names meet a broken disk, the others are published."""
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    sources = []
+    for number, member in enumerate(batch.members):
+        source = place.open[member.job_id].job.source.name
+        sources.append(source)
+        if source in names:
+            error = OSError(errno.EIO, "Input/output error")
+            place.open.prompt_failed(member.job_id, member.prompt, error)
+        else:
+            place.publish(batch, number)
+    return sources
+
+
+def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) -> None:
+    """Two such files keep nobody waiting: others go on, so the disk is not to blame."""
+    for name in ("bad.txt", "worse.txt"):
+        place.open.open(claim(place, name), prompts(1, 4 if name == "bad.txt" else 8))
+    rendered: list[str] = []
+    for number in range(20):
+        place.open.open(claim(place, f"{number}.txt"), prompts(1, 16))
+        while f"{number}.txt" not in rendered:
+            rendered += fail_of_disk(place, {"bad.txt", "worse.txt"})
+        now = max([*place.open.due(opens=True), 0.0])
+        while (job := place.open.unfinished(now)) is not None:
+            place.open.open(job, prompts(1, 4 if job.source.name == "bad.txt" else 8))
+    assert 20 == len([name for name in rendered if name[0].isdigit()])
+    assert rendered.count("bad.txt") == rendered.count("worse.txt") <= 5
+    report = (place.root / FIRST / "bad.txt.error.txt").read_text()
+    assert "Input/output error" in report
+    assert [] == list(place.spool.active.iterdir())
+
+
+def test_what_was_in_trouble_is_tried_after_all_others(place: Place) -> None:
+    """Of what is in the spool, also where it is the oldest."""
+    bad, good = claim(place, "a.txt"), claim(place, "b.txt")
+    place.open.postpone(bad, OSError(errno.EACCES, "denied"))
+    (at,) = place.open.due(opens=True)
+    found = place.open.unfinished(at)
+    assert found == good
+    place.open.fail(good, RenderError("no"))
+    assert bad == place.open.unfinished(at)
+
+
+# What the sidecars know
+
+
+def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -> None:
+    """A restore or an older version may have left none; the sidecars beside the videos tell."""
+    job = claim(place, "a.txt")
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.publish(batch, 0)
+    (job.folder / "attempts.json").unlink()
+    half = place.results.folder / "a/p2.yaml"
+    half.write_text((half.parent / "p1.yaml").read_text().replace("number: 1", "number: 2"))
+
+    place.open = place.again()
+    (unfinished,) = place.spool.unfinished()
+    place.open.open(unfinished, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    assert [2] == [member.prompt.number for member in batch.members]
+    assert {1, 2} == set(place.open[job.id].reserved)
+
+
+def test_a_new_job_reads_no_sidecars_that_are_older_than_itself(place: Place) -> None:
+    """There may be thousands beside its own; of a job that was in hand all are read."""
+    job = claim(place, "a.txt")
+    place.open.open(job, prompts(1))
+    render(place)
+    sidecar = place.results.folder / "a/p1.yaml"
+    assert [1] == list(place.results.reserved(job, was_in_hand=False))
+    os.utime(sidecar, (job.claimed - 90000, job.claimed - 90000))
+    assert [] == list(place.results.reserved(job, was_in_hand=False))
+    assert [1] == list(place.results.reserved(job))

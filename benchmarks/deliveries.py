@@ -307,7 +307,7 @@ class World:
         self.intake.look(self.now)
         for job, error in self.intake.refused(patient=True):
             self.refused.append(f"{job.source}: {error}")
-            self.spool.fail(job, str(error))
+            self.spool.fail(job, lambda _, error=error: str(error))
         while (job := self.intake.take()) is not None:
             self.taken.setdefault(str(job.source), []).append(job.prompt_file.read_bytes())
             self.spool.finish(job, self.folder / "results" / job.source.parent)

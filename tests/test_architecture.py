@@ -48,6 +48,7 @@ STAGES = {
     "ignored": set(),
     "share": {"inbox"},
     "writers": set(),
+    "aside": set(),
     "spool": set(),
     "pipeline": {"fast", "lossy"},
     "fast": {

@@ -33,7 +33,6 @@ def test_two_that_check_at_once_do_not_disturb_each_other(
     def interrupted(source: Path, target: Path) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(os, "rename", rename)
-            patched.setattr(os, "getpid", os.getppid)
             rows.extend(check.folders(settings))
         rename(source, target)
 
@@ -53,27 +52,27 @@ list(check.folders(config.load(Path(sys.argv[1]))))
 """
 
 
-def test_what_a_kill_has_left_of_a_check_goes_with_the_next_one(
+def test_what_a_kill_has_left_of_a_check_goes_with_one_an_hour_later(
     settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another process has stays: it may be in the middle of its own check."""
+    """Until then it stays: another process may be in the middle of its own check."""
     file = str(site.folder / "config.yaml")
     subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, file], check=False)
     (killed,) = left(site)
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "getpid", os.getppid)
-        others = check._canary(settings.inbox, "2")
-    others.touch()
     assert all(row.ok for row in check.folders(settings))
-    assert [others.name] == left(site)
-    assert killed != others.name
+    assert [killed] == left(site)
+    monkeypatch.setattr(durable, "LEFT_SECONDS", 0.0)
+    assert all(row.ok for row in check.folders(settings))
+    assert [] == left(site)
 
 
-def test_what_somebody_names_like_a_check_is_left_alone(settings: Config, site: Site) -> None:
+def test_what_is_no_file_of_a_command_is_left_alone(
+    settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The inbox is everybody's: no name in it keeps the daemon from its start."""
-    for pid in ("x", "", "-1", "9" * 30, "\u0662"):
-        durable.temporary(site.inbox / "x", f"check-{pid}-1").touch()
-    durable.temporary(site.inbox / "x", "check-999999999-1").mkdir()
+    monkeypatch.setattr(durable, "LEFT_SECONDS", 0.0)
+    durable.temporary(site.inbox / "x", "job-1").touch()
+    durable.temporary(site.inbox / "x", "command-1").mkdir()
     before = left(site)
     assert all(row.ok for row in check.folders(settings))
     assert before == left(site)

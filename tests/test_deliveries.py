@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import Daemon, Site
+from conftest import Daemon, Site, says
 from reeldrop import spool
 from reeldrop.deliveries import Deliveries
 from reeldrop.filing import Filing
@@ -57,7 +57,8 @@ class Place:
         return self.spool.finish(job, self.tree.folder_for(job.source))
 
     def fail(self, job: Job) -> Path:
-        return self.spool.fail(job, spool.error_text(job.source, job.id, ValueError("no"), "Then."))
+        report = spool.error_text(job.source, job.id, ValueError("no"), "Then.")
+        return self.spool.fail(job, says(report))
 
     def is_order(self, job: Job) -> bool:
         """Ask about a job; see that one that is no order has ended, and that nothing is lost."""

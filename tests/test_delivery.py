@@ -13,7 +13,7 @@ from pathlib import Path
 
 import deliveries as benchmark
 import pytest
-from conftest import Daemon, Site, await_that
+from conftest import Daemon, Site, await_that, says
 from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -75,7 +75,7 @@ class Place:
             self.intake.look(self.now)
             for job, error in self.intake.refused(patient=True):
                 self.refused[str(job.source)] = str(error)
-                self.spool.fail(job, str(error))
+                self.spool.fail(job, says(str(error)))
             while (job := self.intake.take()) is not None:
                 self.taken.append(job)
             if self.now >= end:

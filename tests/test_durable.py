@@ -37,6 +37,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
     monkeypatch.setattr(os, "link", across(os.link))
     monkeypatch.setattr(os, "rename", across(os.rename))
+    monkeypatch.setattr(durable, "rename_exclusively", across(durable.rename_exclusively))
     yield folder
 
 
@@ -85,6 +86,11 @@ def test_remove_temporaries_of_one_owner(tmp_path: Path) -> None:
     durable.remove_temporaries(tmp_path, "job-1")
     assert sorted([other.name, "job-1.tmp"]) == names(tmp_path)
     durable.remove_temporaries(tmp_path / "missing", "job-1")
+
+
+def test_commands_share_no_temporary_name() -> None:
+    """Not even those of one process id, as on two hosts, or in containers."""
+    assert 100 == len({durable.command_owner() for _ in range(100)})
 
 
 def test_make_folder(tmp_path: Path) -> None:
@@ -161,20 +167,16 @@ def test_what_has_its_final_name_is_not_written_to(
 
 
 @pytest.mark.parametrize("flag", [1, 1 << 30])
-@pytest.mark.parametrize("write", [durable.write_new, durable.write_renamed])
 def test_what_is_written_newly_never_overwrites(
-    write: Callable[[Path, bytes, str], None],
-    flag: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    flag: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A taken name is an error, its file stays as it was, and nothing temporary is left; whether
     the kernel knows renames to free names or, here by a flag that none knows, does not.
     """
     monkeypatch.setattr(durable, "_RENAME_NOREPLACE", flag)
-    write(tmp_path / "a", b"one", "me")
+    durable.write_new(tmp_path / "a", b"one", "me")
     with pytest.raises(FileExistsError):
-        write(tmp_path / "a", b"two", "me")
+        durable.write_new(tmp_path / "a", b"two", "me")
     assert b"one" == (tmp_path / "a").read_bytes()
     assert ["a"] == names(tmp_path)
 
@@ -182,10 +184,10 @@ def test_what_is_written_newly_never_overwrites(
 def test_a_write_that_fails_says_where(tmp_path: Path) -> None:
     """With the folder that is missing, and no temporary file elsewhere."""
     with pytest.raises(FileNotFoundError, match="missing"):
-        durable.write_renamed(tmp_path / "missing" / "a", b"one", "me")
+        durable.write_new(tmp_path / "missing" / "a", b"one", "me")
     (tmp_path / "long").mkdir()
     with pytest.raises(OSError, match=r"File name too long.*aaaa") as caught:
-        durable.write_renamed(tmp_path / "long" / ("a" * 300), b"one", "me")
+        durable.write_new(tmp_path / "long" / ("a" * 300), b"one", "me")
     assert errno.ENAMETOOLONG == caught.value.errno
     assert [] == names(tmp_path / "long")
 

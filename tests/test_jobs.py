@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import pytest
+from conftest import says
 from reeldrop import jobs
 from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.job import Batch, Job, Member, Prompt, Rendered
@@ -308,7 +309,7 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
     place.open.open(job, prompts(2))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.spool.set_aside(job, name, b"prompt: p2\n", f"why\n\nJob {job.id}, now\n")
+    place.spool.set_aside(job, name, b"prompt: p2\n", says(f"why\n\nJob {job.id}, now\n"))
     if not killed:
         place.open.put_down()
 

@@ -17,17 +17,18 @@ MAX_MEMORY_GROWTH = 0.10
 
 LEAK = """\
 import os, threading
+from reeldrop import durable
 
-kept, link = [], os.link
+kept, rename = [], durable.rename_exclusively
 
-def leaking(*arguments, **keywords):
+def leaking(*arguments):
     kept.append((os.open(os.devnull, os.O_RDONLY), bytearray(b"x" * (1 << 20))))
     threading.Thread(target=threading.Event().wait, daemon=True).start()
-    return link(*arguments, **keywords)
+    return rename(*arguments)
 
-os.link = leaking
+durable.rename_exclusively = leaking
 """
-"""Python runs a sitecustomize.py at its start: this one makes each link that is made a leak."""
+"""Python runs a sitecustomize.py at its start: this one makes each move to a free name a leak."""
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def daemon(site: Path) -> Iterator[WatchedDaemon]:
 
 @pytest.fixture
 def leaking_daemon(site: Path, tmp_path: Path) -> Iterator[WatchedDaemon]:
-    """A daemon in which every link costs a megabyte, an open file and a thread."""
+    """A daemon in which every move to a free name costs a megabyte, an open file and a thread."""
     (tmp_path / "sitecustomize.py").write_text(LEAK)
     daemon = WatchedDaemon(site, {"PYTHONPATH": str(tmp_path)})
     yield daemon

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
+from conftest import says
 from reeldrop import durable, spool
 from reeldrop.errors import ConfigError, Mistake, PromptError, SpoolLocked
 from reeldrop.job import DefaultsFile, Job
@@ -125,7 +126,7 @@ def test_claim_of_a_name_that_is_no_utf_8(folders: Folders) -> None:
     job = folders.open().claim(PurePosixPath(name), [])
     assert job is not None
     assert [job] == list(folders.open().unfinished())
-    folders.open().fail(job, "no")
+    folders.open().fail(job, says("no"))
     assert {"video.txt": "", "video.txt.error.txt": "no"} == files(folders.failed)
 
 
@@ -244,7 +245,7 @@ def test_a_prompt_file_whose_record_is_damaged_is_a_job(
     job, untouched = folders.open().unfinished()
     assert (claimed.id, "a.txt", True) == (job.id, str(job.source), job.is_damaged)
     assert other == untouched
-    folders.open().fail(job, "why")
+    folders.open().fail(job, says("why"))
     assert {"a.txt": "text", "a.txt.error.txt": "why"} == files(folders.failed)
     assert [other.id] == folders.jobs()
 
@@ -436,7 +437,7 @@ def test_fail(folders: Folders) -> None:
     """The file has the place in `_failed` that it had in the inbox, with report and log beside."""
     job = folders.claimed("poems/li_bai.yaml", "text")
     folders.open().log_file(job).write_text("log")
-    at = folders.open().fail(job, "why \udcff")
+    at = folders.open().fail(job, says("why \udcff"))
     assert folders.failed / "poems" / "li_bai.yaml" == at
     assert {
         "poems/li_bai.yaml": "text",
@@ -449,9 +450,9 @@ def test_fail(folders: Folders) -> None:
 def test_fail_beside_earlier_ones(folders: Folders) -> None:
     """Each failure keeps its own file and report; a report alone takes the name, too."""
     for text in ("one", "two"):
-        folders.open().fail(folders.claimed("a.txt", text), f"why {text}")
+        folders.open().fail(folders.claimed("a.txt", text), says(f"why {text}"))
     os.unlink(folders.failed / "a-2.txt")
-    folders.open().fail(folders.claimed("a.txt", "three"), "why three")
+    folders.open().fail(folders.claimed("a.txt", "three"), says("why three"))
     assert {
         "a.txt": "one",
         "a.txt.error.txt": "why one",
@@ -465,21 +466,21 @@ def test_a_report_that_is_no_text_is_somebody_elses(folders: Folders) -> None:
     """Whatever bytes stand under the report's name, the next name is taken."""
     folders.failed.mkdir(parents=True)
     (folders.failed / "a.txt.error.txt").write_bytes(b"\xff\xfe\x00")
-    at = folders.open().fail(folders.claimed("a.txt"), "why")
+    at = folders.open().fail(folders.claimed("a.txt"), says("why"))
     assert folders.failed / "a-2.txt" == at
 
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_fail_after_a_kill_in_the_middle(folders: Folders, moved: bool) -> None:
     """Done again, a failure ends in the same place, and leaves nothing twice."""
-    folders.open().fail(folders.claimed("a.txt", "one"), "Job other\n")
+    folders.open().fail(folders.claimed("a.txt", "one"), says("Job other\n"))
     job = folders.claimed("a.txt", "two")
     report = f"first\nJob {job.id}, now\n"
     (folders.failed / "a-2.txt.error.txt").write_text(report)
     if moved:
         os.link(job.prompt_file, folders.failed / "a-2.txt")
     (again,) = folders.open().unfinished()
-    at = folders.open().fail(again, report.replace("first", "second"))
+    at = folders.open().fail(again, says(report.replace("first", "second")))
     assert folders.failed / "a-2.txt" == at
     assert {
         "a.txt": "one",
@@ -495,7 +496,7 @@ def test_fail_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
     apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
     job = apart.claimed("x/a.txt", "text")
     apart.open().log_file(job).write_text("log")
-    apart.open().fail(job, "why")
+    apart.open().fail(job, says("why"))
     expected = {"x/a.txt": "text", "x/a.txt.error.txt": "why", "x/a.txt.job.log": "log"}
     assert expected == files(apart.failed)
 
@@ -505,7 +506,7 @@ def test_fail_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
     (apart.failed / "x" / "b.txt").write_text("other")
     status = job.prompt_file.stat()
     os.utime(apart.failed / "x" / "b.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
-    apart.open().fail(job, report)
+    apart.open().fail(job, says(report))
     assert {**expected, "x/b.txt": "other", "x/b.txt.error.txt": report} == files(apart.failed)
     assert [] == apart.jobs()
 
@@ -514,7 +515,7 @@ def test_set_aside_what_is_left(folders: Folders) -> None:
     """The rest of a job stands in `_failed` under its own name while the job goes on."""
     job = folders.claimed("x/a.txt", "text")
     report = f"why\nJob {job.id}, now\n"
-    at = folders.open().set_aside(job, "a.yaml", b"prompt: rest", report)
+    at = folders.open().set_aside(job, "a.yaml", b"prompt: rest", says(report))
     assert folders.failed / "x" / "a.yaml" == at
     assert {"x/a.yaml": "prompt: rest", "x/a.yaml.error.txt": report} == files(folders.failed)
     assert [job] == list(folders.open().unfinished())
@@ -524,7 +525,7 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
     """Repeated for the same job there is one file, for another job there are two."""
     first, second = folders.claimed("a.txt"), folders.claimed("a.txt")
     for job, data in ((first, b"old"), (first, b"new"), (second, b"other")):
-        folders.open().set_aside(job, "a.yaml", data, f"Job {job.id}")
+        folders.open().set_aside(job, "a.yaml", data, says(f"Job {job.id}"))
     assert {
         "a.yaml": "new",
         "a.yaml.error.txt": f"Job {first.id}",
@@ -536,11 +537,11 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
 def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -> None:
     """What stood before it has been retried meanwhile: there is still one file for one job."""
     other, job = folders.claimed("a.txt"), folders.claimed("a.txt")
-    folders.open().set_aside(other, "a.yaml", b"", f"Job {other.id}")
-    folders.open().set_aside(job, "a.yaml", b"old", f"Job {job.id}")
+    folders.open().set_aside(other, "a.yaml", b"", says(f"Job {other.id}"))
+    folders.open().set_aside(job, "a.yaml", b"old", says(f"Job {job.id}"))
     for name in ("a.yaml", "a.yaml.error.txt"):
         (folders.failed / name).unlink()
-    folders.open().set_aside(job, "a.yaml", b"new", f"Job {job.id}")
+    folders.open().set_aside(job, "a.yaml", b"new", says(f"Job {job.id}"))
     expected = {"a-2.yaml": "new", "a-2.yaml.error.txt": f"Job {job.id}"}
     assert expected == files(folders.failed)
     folders.open().take_back_aside(job, "a.yaml")
@@ -550,8 +551,8 @@ def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -
 def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
     """The file itself has all that its remainder had, under the same name."""
     job = folders.claimed("a.yaml", "text")
-    folders.open().set_aside(job, "a.yaml", b"rest", f"Job {job.id}")
-    folders.open().fail(job, f"why\nJob {job.id}")
+    folders.open().set_aside(job, "a.yaml", b"rest", says(f"Job {job.id}"))
+    folders.open().fail(job, says(f"why\nJob {job.id}"))
     assert {"a.yaml": "text", "a.yaml.error.txt": f"why\nJob {job.id}"} == files(folders.failed)
 
 
@@ -561,19 +562,20 @@ def test_a_place_that_somebody_takes_meanwhile_is_theirs(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, quicker: str, whole: bool
 ) -> None:
     """Neither their prompt file nor their report is replaced, and ours goes to the next place."""
-    job, link, theirs = folders.claimed("a.txt", "text"), os.link, folders.failed / quicker
+    job, theirs = folders.claimed("a.txt", "text"), folders.failed / quicker
+    rename = durable.rename_exclusively
 
-    def late(source: Path, target: Path, **options: bool) -> None:
+    def late(source: Path, target: Path) -> None:
         if target == theirs and not theirs.exists():
             theirs.write_text("theirs")
-        link(source, target, **options)
+        rename(source, target)
 
-    monkeypatch.setattr(os, "link", late)
+    monkeypatch.setattr(durable, "rename_exclusively", late)
     report = f"Job {job.id}"
     if whole:
-        folders.open().fail(job, report)
+        folders.open().fail(job, says(report))
     else:
-        folders.open().set_aside(job, "a.txt", b"text", report)
+        folders.open().set_aside(job, "a.txt", b"text", says(report))
     ours = {"a-2.txt": "text", "a-2.txt.error.txt": report}
     assert {quicker: "theirs", **ours} == files(folders.failed)
 
@@ -606,7 +608,7 @@ def test_what_is_no_file_fails_unopened(folders: Folders, kind: str) -> None:
     before = (folders.inbox / "a.txt").lstat()
     job = folders.open().claim(PurePosixPath("a.txt"), [])
     assert job is not None
-    at = folders.open().fail(job, "why")
+    at = folders.open().fail(job, says("why"))
     assert (before.st_ino, before.st_mode) == (at.lstat().st_ino, at.lstat().st_mode)
     assert "why" == (folders.failed / "a.txt.error.txt").read_text()
     assert [] == folders.jobs()
@@ -622,7 +624,7 @@ def test_what_is_no_file_with_failed_on_another_file_system(
     before = (folders.inbox / "a.txt").lstat()
     job = apart.open().claim(PurePosixPath("a.txt"), [])
     assert job is not None
-    apart.open().fail(job, "why")
+    apart.open().fail(job, says("why"))
     where = folders.spool / "refused" / job.id
     assert {"a.txt.error.txt": f"whyIt is in {where}.\n"} == files(apart.failed)
     kept = folders.spool / "refused" / job.id / "a.txt"
@@ -693,7 +695,7 @@ def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
     monkeypatch.setattr(os, "rmdir", failing)
     at = place.finish(stuck, tmp_path / "results")
     assert "text" == at.read_text()
-    place.fail(other, "why")
+    place.fail(other, says("why"))
     assert [stuck.id] == folders.jobs()
     assert [] == list(place.unfinished())
     place.tidy()
@@ -707,9 +709,9 @@ def test_what_somebody_put_beside_a_prompt_file_is_set_aside(folders: Folders) -
     """The end of a job removes no file that is not its own: that file is the next to be told of."""
     job = folders.claimed("a.txt", "text")
     (job.folder / "b.txt").write_text("kept")
-    folders.open().fail(job, "why")
+    folders.open().fail(job, says("why"))
     (left,) = folders.open().unfinished()
-    folders.open().fail(left, "why")
+    folders.open().fail(left, says("why"))
     assert ["kept", "text"] == sorted(files(folders.failed)[name] for name in ("a.txt", "b.txt"))
     assert [] == folders.jobs()
 

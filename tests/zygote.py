@@ -33,6 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reeldrop import durable
+
 REELDROP = (sys.executable, "-m", "reeldrop")
 
 _READ_LATE = {
@@ -308,6 +310,7 @@ def _kill_before(call: int) -> None:
 
     for name in ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir"):
         setattr(os, name, counted(getattr(os, name)))
+    durable.rename_exclusively = counted(durable.rename_exclusively)
 
 
 _CHANGES = (
@@ -341,6 +344,7 @@ class _FaultyDisk:
 
         for name in _CHANGES if not self._fault.reads else (*_CHANGES, *_LOOKS):
             setattr(os, name, self._failing(name, getattr(os, name)))
+        durable.rename_exclusively = self._failing("rename", durable.rename_exclusively)
         os.open = self._failing_os_open(os.open)
         builtins.open = io.open = self._failing_open(builtins.open)
         av.open = self._failing_av_open(av.open)

@@ -7,7 +7,6 @@ import errno
 import functools
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,42 +151,28 @@ def _exercise(folder: Path) -> str:
     """Create, rename and delete a file."""
     if not folder.is_dir():
         raise NotADirectoryError(0, "there is no such folder; is the share mounted?", str(folder))
-    _clear_after_kills(folder)
-    canary, renamed = _canary(folder, "1"), _canary(folder, "2")
-    canary.write_bytes(b"")
+    canary, renamed = _canary(folder), _canary(folder)
+    _touch(canary)
+    durable.remove_left(folder, beside=canary)
     os.rename(canary, renamed)
     renamed.unlink()
     return str(folder)
 
 
-def _canary(folder: Path, which: object, pid: object = None) -> Path:
-    """Return a name that only this process has, and that tells whose it was."""
-    return durable.temporary(folder / "x", f"check-{pid or os.getpid()}-{which}")
+def _canary(folder: Path) -> Path:
+    """Return a name that only this call has."""
+    return durable.temporary(folder / "x", durable.command_owner())
 
 
-def _clear_after_kills(folder: Path) -> None:
-    """Remove what processes have left that were killed in the middle of a check."""
-    for left in folder.glob(_canary(folder, "[12]", pid="*").name):
-        pid = left.name.split("-")[-2]
-        if re.fullmatch("[0-9]{1,9}", pid) and not _is_alive(int(pid)):
-            with contextlib.suppress(OSError):
-                left.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
+def _touch(canary: Path) -> None:
+    with open(canary, "xb"):
+        pass
 
 
 def _rename_between(inbox: Path, spool: Path) -> str:
     """Do what a claim does."""
-    canary, renamed = _canary(inbox, "1"), _canary(spool, "1")
-    canary.write_bytes(b"")
+    canary, renamed = _canary(inbox), _canary(spool)
+    _touch(canary)
     try:
         os.rename(canary, renamed)
     except OSError as error:

@@ -192,16 +192,20 @@ def init(
 ) -> None:
     """Write a commented config.yaml, and make the folders that it names."""
     from reeldrop import config as configuration
+    from reeldrop import durable
 
     path = folder / configuration.NAME
-    if path.exists():
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError
+        settings = configuration.parse(configuration.template(), path)
+        for made in (settings.inbox, settings.results, settings.spool):
+            durable.make_folder(made)
+        # Last, so that one that is there says that all is.
+        durable.write_new(path, configuration.template().encode(), durable.command_owner())
+    except FileExistsError:
         print(f"reeldrop: {path} is there already; it is left as it is", file=sys.stderr)
-        raise typer.Exit(EXIT_USAGE)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(configuration.template(), encoding="utf-8")
-    settings = configuration.load(path)
-    for made in (settings.inbox, settings.results, settings.spool):
-        made.mkdir(parents=True, exist_ok=True)
+        raise typer.Exit(EXIT_USAGE) from None
     print(f"Wrote {path}. Next, run this, and put a text file with a prompt on each line into")
     print(f"{settings.inbox}:\n\n    reeldrop run --config {shlex.quote(str(path))}")
 
@@ -429,9 +433,9 @@ def _print_videos(settings: Config, limit: int, as_json: bool) -> None:
 
 
 def _print_failures(settings: Config, limit: int, as_json: bool) -> None:
-    from reeldrop import history as past
+    from reeldrop import client
 
-    failures = past.failures(settings.failed)
+    failures = client.failures(settings)
     if as_json:
         _print_json([dataclasses.asdict(failure) for failure in failures[:limit]])
         return

@@ -5,23 +5,25 @@ The folders are the whole interface: nothing here talks to the daemon's process.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
+import errno
+import functools
 import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from reeldrop import durable, history, spool, strict_yaml
+from reeldrop import aside, durable, history, spool, strict_yaml
 from reeldrop import status as daemon_status
+from reeldrop.beneath import Root
 from reeldrop.config import Config
-from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, Unavailable
+from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, SpoolLocked, Unavailable
 from reeldrop.job import shown
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, folder_name, portable, video_name
+from reeldrop.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Holder, Spool
 from reeldrop.status import Status, Waiting
@@ -32,8 +34,6 @@ RELOAD_SECONDS = 30.0
 
 STALE_SECONDS = 60.0
 """A daemon's report that is so much older than two scans is no longer what it does."""
-
-_OWNER = f"command-{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +75,32 @@ def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order
     _require_inbox(config)
     text = strict_yaml.dump({"prompt": prompt, **settings})
     tree = Results(config.results)
-    in_hand = {job.source for job in _spool(config).unfinished()}
-    for name in durable.free_names(folder_name(video_name(prompt)), ".yaml"):
-        source = portable(PurePosixPath(name))
-        folder = tree.folder_for(source)
-        if source in in_hand or folder.exists() or (config.failed / source).exists():
-            continue
+    for source in _unused_names(config, folder_name(video_name(prompt))):
+        prompt_file = config.inbox / source
         try:
-            durable.write_renamed(config.inbox / source, text.encode(), _OWNER)
+            durable.write_new(prompt_file, text.encode(), durable.command_owner())
         except FileExistsError:
             continue
+        durable.remove_left(config.inbox, prompt_file)
         formats = settings.get("format", "mp4")
         suffix = formats[0] if isinstance(formats, list) and formats else formats
-        video = folder / f"{tree.video_name(source, prompt)}.{suffix}"
-        return Order(source, config.inbox / source, video)
+        video = tree.folder_for(source) / f"{tree.video_name(source, prompt)}.{suffix}"
+        return Order(source, prompt_file, video)
     raise AssertionError("free_names never ends")
+
+
+def _unused_names(config: Config, stem: str) -> Iterator[PurePosixPath]:
+    """Yield names for a prompt file that no other of which anything is left has had."""
+    in_hand = {job.source for job in _spool(config).unfinished()}
+    for name in durable.free_names(stem, ".yaml"):
+        source = portable(PurePosixPath(name))
+        left = (
+            Results(config.results).folder_for(source),
+            config.failed / source,
+            config.failed / f"{source}{ERROR_SUFFIX}",
+        )
+        if source not in in_hand and not any(map(os.path.lexists, left)):
+            yield source
 
 
 def _require_inbox(config: Config) -> None:
@@ -101,24 +112,47 @@ def _require_inbox(config: Config) -> None:
 
 def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End:
     """Follow an order until it has ended; `observe` is told the daemon's status meanwhile."""
-    while not _has_ended(config, order):
+    own = set[str]()
+    while not _has_ended(config, order, own):
         observe(status(config))
         time.sleep(POLL_SECONDS)
-    report = config.failed / f"{order.source}{ERROR_SUFFIX}"
     folder = Results(config.results).folder_for(order.source)
     newest_first = history.videos(folder, config.failed, limit=1000)
+    if own:
+        newest_first = [video for video in newest_first if video.job_id in own]
     videos = tuple(file for video in reversed(newest_first) for file in video.files)
-    error = report.read_text(errors="replace") if report.exists() else ""
+    error = _report(config, order, own)
     if not videos and not error:
         error = f"{order.source} went away before it was rendered"
     return End(videos, error)
 
 
-def _has_ended(config: Config, order: Order) -> bool:
-    """Tell whether a prompt file has left first the inbox and then the spool."""
+def _has_ended(config: Config, order: Order, own: set[str]) -> bool:
+    """Return whether a prompt file has left first the inbox and then the spool.
+
+    The ids of the jobs that it has been are added to `own`.
+    """
     if order.prompt_file.exists():
         return False
-    return all(job.source != order.source for job in _spool(config).unfinished())
+    jobs = [job.id for job in _spool(config).unfinished() if job.source == order.source]
+    own.update(jobs)
+    return not jobs
+
+
+def _report(config: Config, order: Order, own: set[str]) -> str:
+    """Return the report on an order; empty if there is none.
+
+    When it was made, there was none of its name. Where it was seen as a job, only that one's
+    counts: by now somebody may have dropped another file of that name.
+    """
+    for name in durable.free_names(*durable.split_name(order.source.name)):
+        try:
+            text = (config.failed / f"{name}{ERROR_SUFFIX}").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        if not own or any(f"Job {job_id}" in text for job_id in own):
+            return text
+    raise AssertionError("free_names never ends")
 
 
 def status(config: Config) -> Status:
@@ -161,6 +195,18 @@ def _waiting_without_daemon(config: Config) -> list[Waiting]:
     ]
 
 
+def failures(config: Config) -> list[history.Failure]:
+    """Return what stands in `_failed/`, newest first."""
+    from reeldrop import prompts
+    from reeldrop.ignored import Ignored
+
+    ignored = Ignored(config.ignore)
+    return history.failures(
+        config.failed,
+        lambda name: PurePosixPath(name).suffix.lower() in prompts.SUFFIXES and name not in ignored,
+    )
+
+
 def _prompt_files(config: Config) -> list[PurePosixPath]:
     from reeldrop import prompts
     from reeldrop.ignored import Ignored
@@ -185,7 +231,7 @@ def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
         Unavailable: there is no inbox.
     """
     _require_inbox(config)
-    known = [failure.name for failure in history.failures(config.failed)]
+    known = [failure.name for failure in failures(config)]
     there = [name for name in known if os.path.lexists(config.failed / name)]
     if names is None:
         return [_put_back(config, PurePosixPath(name)) for name in there]
@@ -198,13 +244,8 @@ def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
 
 
 def _put_back(config: Config, name: PurePosixPath) -> Moved:
-    source = config.failed / name
-    with contextlib.suppress(PermissionError):  # so that it counts as ordered anew
-        os.utime(source, follow_symlinks=False)
-    at = durable.move_to_free_name(source, config.inbox / name.parent, name.name, _OWNER)
-    for suffix in (ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX):
-        source.with_name(source.name + suffix).unlink(missing_ok=True)
-    return Moved(str(name), "is back in the inbox", at)
+    at = aside.put_back(Root(config.failed), Root(config.inbox), name)
+    return Moved(str(name), "is back in the inbox" if at else "has left meanwhile", at)
 
 
 def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
@@ -213,31 +254,52 @@ def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
     Raises:
         NoSuchPromptFile: there is none of a name; then none is cancelled.
     """
-    jobs = {str(job.source): job for job in _spool(config).unfinished()}
+    in_hand = [str(job.source) for job in _spool(config).unfinished()]
     waiting = [str(path) for path in _prompt_files(config)]
-    done = []
-    for name in dict.fromkeys(
-        [_named(name, [*jobs, *waiting], "that waits or is rendered") for name in names]
-    ):
-        if name in jobs:
-            _spool(config).ask_to_cancel(jobs[name])
-            when = "after this step" if _spool(config).is_locked() else "at the next start"
-            done.append(Moved(name, f"is cancelled {when}"))
-        else:
-            at = _withdraw(config, PurePosixPath(name))
-            done.append(Moved(name, "is cancelled and set aside", at))
-    return done
+    chosen = [_named(name, [*in_hand, *waiting], "that waits or is rendered") for name in names]
+    return [
+        _cancel(config, PurePosixPath(name), waits=name not in in_hand)
+        for name in dict.fromkeys(chosen)
+    ]
 
 
-def _withdraw(config: Config, source: PurePosixPath) -> Path:
-    """Set a prompt file aside that no daemon has claimed yet."""
-    first = config.failed / portable(source)
-    target = durable.move_to_free_name(config.inbox / source, first.parent, first.name, _OWNER)
-    then = f"Run `reeldrop retry {shlex.quote(str(source))}` to render it after all."
-    text = spool.error_text(source, "", RenderCancelled("it was cancelled on request"), then)
-    report = target.with_name(target.name + ERROR_SUFFIX)
-    durable.write(report, text.encode("utf-8", "backslashreplace"), _OWNER)
-    return target
+def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
+    """Cancel one file, wherever it is by now: it may be claimed, or may end, at any moment."""
+    name = str(source)
+    place = _spool(config)
+    if waits and (at := _withdraw(config, source, place)):
+        return Moved(name, "is cancelled and set aside", at)
+    for job in place.unfinished():
+        if job.source == source and place.ask_to_cancel(job):
+            when = "after this step" if place.is_locked() else "at the next start"
+            return Moved(name, f"is cancelled {when}")
+    return Moved(name, "has ended or left before it could be cancelled")
+
+
+def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | None:
+    """Set a prompt file aside that no daemon has claimed yet; None if one has, or is to do it.
+
+    It is, where that takes a copy to another file system: while one is made, it might be claimed.
+    """
+
+    def report(name: str) -> str:
+        then = f"Run `reeldrop retry {shlex.quote(name)}` to render it after all."
+        return spool.error_text(source, "", RenderCancelled("it was cancelled on request"), then)
+
+    withdraw = functools.partial(
+        aside.withdraw, Root(config.inbox), Root(config.failed), source, report
+    )
+    try:
+        return withdraw()
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    try:
+        with place.lock():
+            return withdraw(across=True)
+    except SpoolLocked:
+        place.claim(source, (), is_cancelled=True)
+        return None
 
 
 def _named(name: str, known: list[str], where: str) -> str:

@@ -265,13 +265,20 @@ def load(path: Path) -> Config:
         ConfigError: has every mistake that was found.
     """
     try:
-        documents = strict_yaml.load_all(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         remedy = "make one with `reeldrop init`, or name another with --config"
         mistake = Mistake(f"can't be read: {error.strerror}", remedy, file=str(path))
         raise ConfigError(mistake) from None
     except UnicodeDecodeError:
         raise ConfigError(Mistake("is no UTF-8 text", "save it as UTF-8", file=str(path))) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """Return the settings of a config.yaml of this text; see `load`."""
+    try:
+        documents = strict_yaml.load_all(text)
     except YamlError as error:
         mistakes = (
             Mistake(m.problem, m.remedy, m.line, m.column, m.key, str(path)) for m in error.mistakes

@@ -42,11 +42,24 @@ class Deliveries:
         """Tell whether a job asks for something. One that does not has ended."""
         if self._spool.was_in_hand(job) or job.is_damaged:
             return True
+        if self._ends_a_retry(job):
+            return True
         twin = self._twin(job)
         if twin is not None:
             self._lay_upon(job, twin)
             return False
         return not self._is_needless_copy(job)
+
+    def _ends_a_retry(self, job: Job) -> bool:
+        """Return whether a file comes from `_failed/`, and remove the name that it still has there.
+
+        The command is about to, or was killed before it could.
+        """
+        for taken in self._spool.taken_out(job.source):
+            if _is_same(job.prompt_file, taken) and _is_as_old(job.prompt_file, taken):
+                taken.unlink(missing_ok=True)
+                return True
+        return False
 
     # Files that came back
 

@@ -1,9 +1,9 @@
 """Files that are whole and on the disk, or not there at all.
 
-Every change here is one rename or link after an fsync of the file, followed by an fsync of the
-folder, so that neither a kill nor a power cut leaves something half done. Nothing is ever
-overwritten, except by `write` and `replace` where the caller owns the name. A temporary name has
-its owner in it, a job or a process, so that who takes over after a kill can clear it away.
+Every change here is one rename after an fsync of the file, followed by an fsync of the folder, so
+that neither a kill nor a power cut leaves something half done. Nothing is ever overwritten, except
+by `write` and `replace` where the caller owns the name. A temporary name has its owner in it: a
+job, so that who takes over after a kill can clear it away, or a random number of a command.
 Knows nothing of jobs or videos.
 """
 
@@ -15,6 +15,7 @@ import errno
 import filecmp
 import itertools
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -24,7 +25,13 @@ _TEMPORARY = ("~syncthing~reeldrop-", ".~.tmp")
 """Prefix and suffix of temporary names, which tools skip that send what they find in a folder:
 Syncthing what begins with `~syncthing~`, Nextcloud what has `.~` in it, others `*.tmp`."""
 
+_COMMAND = "command-"
+LEFT_SECONDS = 3600.0
+"""After so long without a change, a temporary file of a command is what a kill has left."""
+
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_NOT_HERE = {errno.EINVAL, errno.ENOSYS}
+"""What a kernel or a file system says that has no renames to a name that must be free."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
@@ -50,13 +57,37 @@ def _fresh(unfinished: Path) -> Path:
     return unfinished
 
 
+def command_owner() -> str:
+    """Return an owner that no other process has, on whatever host and in whatever container."""
+    return f"{_COMMAND}{secrets.token_hex(8)}"
+
+
 def remove_temporaries(folder: Path, owner: str) -> None:
     """Remove what is left in a folder under the temporary names that begin with `owner`."""
+    for entry in _temporaries(folder, owner):
+        os.unlink(entry.path)
+
+
+def remove_left(folder: Path, beside: Path) -> None:
+    """Remove the temporary files of commands that were killed long before a file was changed.
+
+    The file is in the folder, so that the clock of its file system says for how long. One of a
+    command that is at work stays: it changed a moment ago.
+    """
+    with contextlib.suppress(OSError):  # it has been claimed, or the folder is no longer there
+        limit = beside.lstat().st_ctime - LEFT_SECONDS
+        for entry in _temporaries(folder, _COMMAND):
+            with contextlib.suppress(OSError):  # somebody has made a folder of that name
+                if entry.stat(follow_symlinks=False).st_ctime < limit:
+                    os.unlink(entry.path)
+
+
+def _temporaries(folder: Path, owner: str) -> Iterator[os.DirEntry[str]]:
     missing = (FileNotFoundError, NotADirectoryError)
     with contextlib.suppress(*missing), os.scandir(folder) as entries:
         for entry in entries:
             if is_temporary(entry.name) and entry.name.startswith(_TEMPORARY[0] + owner):
-                os.unlink(entry.path)
+                yield entry
 
 
 def is_temporary(name: str) -> bool:
@@ -134,21 +165,12 @@ def write(path: Path, data: bytes, owner: str) -> None:
 
 
 def write_new(path: Path, data: bytes, owner: str) -> None:
-    """Write a file under a name that must be free.
+    """Write a file under a name that must be free; a watcher sees that it came by a rename.
 
     Raises:
         FileExistsError: the name is taken.
     """
     _write_out(path, data, owner, rename_new)
-
-
-def write_renamed(path: Path, data: bytes, owner: str) -> None:
-    """Write a file under a name that must be free, where a watcher is to see a rename.
-
-    Raises:
-        FileExistsError: the name is taken.
-    """
-    _write_out(path, data, owner, _rename_exclusively)
 
 
 def _write_out(
@@ -177,46 +199,58 @@ def replace(source: Path, target: Path) -> None:
 def rename_new(source: Path, target: Path) -> None:
     """Rename within one file system to a name that must be free, and wait for the disk.
 
+    It is done in one instant where the file system can; else the old name goes after the new one
+    has come.
+
     Raises:
         FileExistsError: the target's name is taken.
         OSError: EXDEV, the two are not on one file system.
     """
-    if stat.S_ISREG(source.lstat().st_mode) and _link(source, target):
-        # The old name goes when the new one is on the disk: until then a retry finds both.
-        fsync_folder(target.parent)
-        os.unlink(source)
-        fsync_folder(source.parent)
-        return
-    if os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, "the name is taken", str(target))
-    os.rename(source, target)
+    try:
+        rename_exclusively(source, target)
+    except FileExistsError:
+        # Both names for one file: an earlier call ended before it could unlink.
+        if source.lstat().st_nlink < 2 or not os.path.samestat(source.lstat(), target.lstat()):
+            raise
+        _remove_linked(source, target)
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        _rename_in_steps(source, target)
     fsync_folder(target.parent)
     if source.parent != target.parent:
         fsync_folder(source.parent)
 
 
-def _rename_exclusively(source: Path, target: Path) -> None:
-    """Do the same by renameat2(2), which Python does not have, nor each file system."""
+def rename_exclusively(source: Path, target: Path) -> None:
+    """Rename to a name that must be free by renameat2(2), which Python does not have.
+
+    Raises:
+        OSError: EEXIST, EXDEV; EINVAL or ENOSYS where it can't be done in this way.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     names = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
-    if libc.renameat2(*names, _RENAME_NOREPLACE) == 0:
-        fsync_folder(target.parent)
+    if libc.renameat2(*names, _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        is_there = number != errno.ENOENT or os.path.lexists(source)
+        raise OSError(number, os.strerror(number), str(target if is_there else source))
+
+
+def _rename_in_steps(source: Path, target: Path) -> None:
+    """Do the same by a link, which fails where the name is taken, or by a look at the name."""
+    if stat.S_ISREG(source.lstat().st_mode) and _link(source, target):
+        _remove_linked(source, target)
         return
-    number = ctypes.get_errno()
-    if number not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(number, os.strerror(number), str(target))
-    rename_new(source, target)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "the name is taken", str(target))
+    os.rename(source, target)
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Give a file a second name; false where the file system has no links.
-
-    A link fails where the name is taken; a rename would silently replace what has it.
-    """
+    """Give a file a second name; false where the file system has no links."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
-        # Both names for one file: an earlier call ended before it could unlink.
         if not os.path.samestat(source.lstat(), target.lstat()):
             raise
     except OSError as error:
@@ -226,45 +260,62 @@ def _link(source: Path, target: Path) -> bool:
     return True
 
 
+def _remove_linked(source: Path, target: Path) -> None:
+    """Remove the old name of a file when the new one is on the disk."""
+    fsync_folder(target.parent)
+    source.unlink(missing_ok=True)
+
+
 def move(source: Path, target: Path, owner: str) -> None:
     """Move a regular file to a name that must be free, on whatever file system that is.
 
-    Across file systems the copy appears whole under the target's name before the source goes.
+    Across file systems the copy appears whole under the target's name before the source goes,
+    which stays if it has been replaced meanwhile.
 
     Raises:
         FileExistsError: the target's name is taken.
     """
     try:
         rename_new(source, target)
-    except FileExistsError:  # which Linux says before it says EXDEV
-        if not _is_copy(source, target):
-            raise
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
+        _move_across(source, target, owner)
+
+
+def _move_across(source: Path, target: Path, owner: str) -> None:
+    before = source.lstat()
+    if not stat.S_ISREG(before.st_mode):
+        raise OSError(errno.EXDEV, "only a plain file can be copied to there", str(source))
+    if not (os.path.lexists(target) and _is_copy(source, target)):
         _copy(source, target, owner)
-    else:
-        return
-    source.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        now = source.lstat()
+        if (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns):
+            os.unlink(source)
     fsync_folder(source.parent)
 
 
 def _copy(source: Path, target: Path, owner: str) -> None:
     unfinished = _fresh(temporary(target, f"{owner}-copy"))
     try:
-        shutil.copy2(source, unfinished, follow_symlinks=False)
-        fsync_file(unfinished)
+        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as ours, open(unfinished, "xb") as copy:
+            shutil.copyfileobj(ours, copy)
+            copy.flush()
+            shutil.copystat(source, unfinished, follow_symlinks=False)
+            os.fsync(copy.fileno())
         rename_new(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def _is_copy(source: Path, target: Path) -> bool:
-    """Tell whether an earlier `move` was killed between copying and removing the source."""
+    """Return whether an earlier `move` was killed between copying and removing the source."""
     ours, theirs = source.lstat(), target.lstat()
-    if ours.st_dev == theirs.st_dev or not stat.S_ISREG(theirs.st_mode):
+    if not stat.S_ISREG(theirs.st_mode) or ours.st_size != theirs.st_size:
         return False
-    same = ours.st_size == theirs.st_size and is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
+    same = is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
     return same and filecmp.cmp(source, target, shallow=False)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import structlog
 
@@ -51,9 +52,12 @@ class Filing:
 
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with what is wrong."""
-        advice = _advice(shown(job.source), error)
-        advice = self._clean(job) + advice
-        at = self._spool.fail(job, spool.error_text(job.source, job.id, error, advice))
+        warning = self._clean(job)
+
+        def report(name: PurePosixPath) -> str:
+            return spool.error_text(job.source, job.id, error, warning + _advice(name, error))
+
+        at = self._spool.fail(job, report)
         _log.error(
             "job_failed",
             job_id=job.id,
@@ -86,12 +90,11 @@ class Filing:
         """Put a prompt file with just the prompts that failed into `_failed/`."""
         left = results.remainder_text([prompt for prompt, _ in failures])
         error = failures[0][1]
-        name = shown(job.source.with_name(_remainder_name(job)))
-        advice = (
-            f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
-            f"{_advice(name, error)}"
-        )
-        report = spool.error_text(job.source, job.id, error, advice)
+        others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
+
+        def report(name: PurePosixPath) -> str:
+            return spool.error_text(job.source, job.id, error, others + _advice(name, error))
+
         self._spool.set_aside(job, _remainder_name(job), left.encode(), report)
 
 
@@ -99,9 +102,9 @@ def _remainder_name(job: Job) -> str:
     return f"{job.source.stem}{SIDECAR_SUFFIX}"
 
 
-def _advice(name: str, error: Exception) -> str:
-    """Return what a person can do about a prompt file in `_failed/`."""
-    retry = f"`reeldrop retry {shlex.quote(name)}`"
+def _advice(name: PurePosixPath, error: Exception) -> str:
+    """Return what a person can do about a prompt file that has this path in `_failed/`."""
+    retry = f"`reeldrop retry {shlex.quote(shown(name))}`"
     if isinstance(error, RenderCancelled):
         return f"Run {retry} to render it after all."
     return (

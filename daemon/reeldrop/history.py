@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import Any
 
 from reeldrop import strict_yaml
 from reeldrop.errors import YamlError
-from reeldrop.names import ERROR_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
+from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
+
+NO_REPORT = "there is no report: a command was interrupted, or somebody has removed it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +103,34 @@ def _video(sidecar: Path) -> PastVideo | None:
         return None
 
 
-def failures(failed: Path) -> list[Failure]:
-    """Return what stands in `_failed/`, newest first."""
-    newest_first = sorted(_files(failed, ERROR_SUFFIX), reverse=True)
+def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failure]:
+    """Return what stands in `_failed/`, newest first: by its report, or without one.
+
+    `is_prompt_file` says of a file's name whether it may be one; other files are not listed.
+    """
+    times = {str(path.relative_to(failed)): mtime for mtime, path in _files(failed, "")}
+    reported = {
+        name.removesuffix(ERROR_SUFFIX): mtime
+        for name, mtime in times.items()
+        if name.endswith(ERROR_SUFFIX)
+    }
+    in_folders = tuple(f"{name}/" for name in reported)  # what was no file is kept as it was
+    alone = {
+        name: mtime
+        for name, mtime in times.items()
+        if name not in reported
+        and not name.endswith((ERROR_SUFFIX, NOTE_SUFFIX))
+        and is_prompt_file(os.path.basename(name))
+        and not name.startswith(in_folders)
+    }
+    found = sorted(((mtime, name) for name, mtime in (reported | alone).items()), reverse=True)
     return [
         Failure(
-            name=str(path.relative_to(failed)).removesuffix(ERROR_SUFFIX),
-            reason=_reason(path),
+            name=name,
+            reason=_reason(failed / f"{name}{ERROR_SUFFIX}"),
             failed=datetime.fromtimestamp(mtime, UTC).isoformat(timespec="seconds"),
         )
-        for mtime, path in newest_first
+        for mtime, name in found
     ]
 
 
@@ -118,6 +138,8 @@ def _reason(report: Path) -> str:
     """Return the first mistake of an error text, in a line."""
     try:
         lines = report.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return NO_REPORT
     except OSError:
         return ""
     stated = [line.partition(":")[2].strip() for line in lines if line.startswith("What is wrong:")]

@@ -17,6 +17,8 @@ POSTER_SUFFIX = ".jpg"
 ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"
+RETRIED_FOLDER = "_retried"
+"""Below `_failed/`: what is on its way back into the inbox, as <number>-<name>."""
 
 _ROOM = len("-9999.yaml")
 _LONGEST_SUFFIX = len(SIDECAR_SUFFIX)

@@ -82,7 +82,7 @@ def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
     Raises:
         OSError: not even a file can be made there.
     """
-    canary = durable.temporary(folder / "x", f"share-{os.getpid()}")
+    canary = durable.temporary(folder / "x", durable.command_owner())
     try:
         yield _events(folder, canary, scan_seconds)
         yield _renames(canary)

@@ -30,7 +30,7 @@ import structlog
 from reeldrop import durable
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
 from reeldrop.job import Attempt, DefaultsFile, Job, shown
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, portable
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
 
 _RECORD = "job.json"
 _ATTEMPTS = "attempts.json"
@@ -151,10 +151,17 @@ class Spool:
             return False
         return False
 
-    def claim(self, source: PurePosixPath, defaults: Iterable[DefaultsFile]) -> Job | None:
+    def claim(
+        self,
+        source: PurePosixPath,
+        defaults: Iterable[DefaultsFile],
+        *,
+        is_cancelled: bool = False,
+    ) -> Job | None:
         """Take a file of the inbox in hand; None if it is gone by now.
 
-        The job's record is on the disk before the one rename that makes it a job.
+        The job's record is on the disk before the one rename that makes it a job, and with
+        `is_cancelled` the wish that it shall not be rendered.
 
         Raises:
             OSError: it can't be moved; it is where it was, or else an unfinished job.
@@ -170,6 +177,8 @@ class Spool:
         folder.mkdir()
         try:
             durable.write(folder / _RECORD, json.dumps(record).encode(), job_id)
+            if is_cancelled:
+                durable.write(folder / _CANCEL, b"", job_id)
             durable.fsync_folder(self.active)
             durable.fsync_untrusted(self.inbox / source)  # whoever dropped it may not have
             os.rename(self.inbox / source, folder / source.name)
@@ -303,10 +312,13 @@ class Spool:
         """Return where the job's own log is written while it is in hand."""
         return job.folder / _LOG
 
-    def ask_to_cancel(self, job: Job) -> None:
-        """Leave word for the daemon that the job shall be cancelled."""
-        # Another process writes here at the same time, under the job's own temporary name.
-        durable.write(job.folder / _CANCEL, b"", f"{job.id}-cancel-{os.getpid()}")
+    def ask_to_cancel(self, job: Job) -> bool:
+        """Leave word for the daemon that the job shall be cancelled; false if it has ended."""
+        try:
+            durable.write(job.folder / _CANCEL, b"", durable.command_owner())
+        except FileNotFoundError:
+            return False
+        return os.path.lexists(job.prompt_file)
 
     def is_cancelled(self, job: Job) -> bool:
         """Tell whether somebody asked to cancel the job; not where the disk does not answer."""
@@ -328,13 +340,15 @@ class Spool:
             durable.write(log, log.read_bytes(), job.id)  # anew: an fsync of it may have failed
             durable.move_to_free_name(log, folder, name, job.id)
 
-    def set_aside(self, job: Job, name: str, data: bytes, report: str) -> Path:
+    def set_aside(
+        self, job: Job, name: str, data: bytes, report: Callable[[PurePosixPath], str]
+    ) -> Path:
         """Put a prompt file with what is left of a job, and why, into `_failed/`.
 
-        Doing it again for the same job replaces what it left there.
+        `report` is given its path there. Doing it again for the same job replaces what it left.
         """
         return self._put_aside(
-            job, name, _encoded(report), lambda target: durable.write_new(target, data, job.id)
+            job, name, report, lambda target, _: durable.write_new(target, data, job.id)
         )
 
     def take_back_aside(self, job: Job, name: str) -> None:
@@ -356,6 +370,13 @@ class Spool:
             if not self._reports_on(report, job) and _may_be_about(report, source):
                 yield target
 
+    def taken_out(self, source: PurePosixPath) -> list[Path]:
+        """Return the files of `_failed/` that are on their way back into the folder of one."""
+        place = self._first_place(source).with_name(RETRIED_FOLDER)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return [place / name for name in os.listdir(place)]
+        return []
+
     def lay_upon(self, job: Job, twin: Path) -> None:
         """End a job whose prompt file is there already: what was two files is one."""
         self._untidy.setdefault(job.folder, "")
@@ -371,12 +392,14 @@ class Spool:
         job.prompt_file.unlink(missing_ok=True)
         self.tidy()
 
-    def fail(self, job: Job, report: str) -> Path:
-        """Move the job's prompt file into `_failed/`, beside a text that says why."""
+    def fail(self, job: Job, report: Callable[[PurePosixPath], str]) -> Path:
+        """Move the job's prompt file into `_failed/`, beside a text that says why.
+
+        `report` is given its path there.
+        """
         self._untidy.setdefault(job.folder, "")
-        text = _encoded(report)
         target = self._put_aside(
-            job, job.source.name, text, lambda target: self._move_aside(job, target, text)
+            job, job.source.name, report, lambda at, text: self._move_aside(job, at, text)
         )
         self.tidy()
         return target
@@ -401,13 +424,20 @@ class Spool:
         durable.write(_report_beside(target), told, job.id)
         durable.rename_new(job.prompt_file, refused / job.source.name)
 
-    def _put_aside(self, job: Job, name: str, report: bytes, put: Callable[[Path], None]) -> Path:
+    def _put_aside(
+        self,
+        job: Job,
+        name: str,
+        report: Callable[[PurePosixPath], str],
+        put: Callable[[Path, bytes], None],
+    ) -> Path:
         """Write a report into `_failed/`, put a file beside it, and return where that is."""
         for target in self._places(job, name):
-            if not self._report(target, report, job):
+            text = _encoded(report(PurePosixPath(target.relative_to(self._failed))))
+            if not self._report(target, text, job):
                 continue  # somebody was quicker, and has the place
             try:
-                put(target)
+                put(target, text)
             except FileExistsError:
                 _report_beside(target).unlink()
                 if _is_free(target):

@@ -372,13 +372,12 @@ def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -
     assert {1, 2} == set(place.open[job.id].reserved)
 
 
-def test_a_new_job_reads_no_sidecars_that_are_older_than_itself(place: Place) -> None:
-    """There may be thousands beside its own; of a job that was in hand all are read."""
+def test_a_new_job_reads_no_sidecars(place: Place) -> None:
+    """There may be thousands; of a job that another process has claimed all are read."""
     job = claim(place, "a.txt")
-    place.open.open(job, prompts(1))
-    render(place)
-    sidecar = place.results.folder / "a/p1.yaml"
-    assert [1] == list(place.results.reserved(job, was_in_hand=False))
-    os.utime(sidecar, (job.claimed - 90000, job.claimed - 90000))
-    assert [] == list(place.results.reserved(job, was_in_hand=False))
-    assert [1] == list(place.results.reserved(job))
+    assert place.spool.is_new(job)
+    place.open.open(job, prompts(2))
+    assert place.open.next_batch(NOW) is not None
+    assert not place.spool.is_new(job)
+    other = claim(place, "b.txt")
+    assert not Spool(place.spool.folder, place.spool.inbox, place.root / FIRST).is_new(other)

@@ -45,7 +45,7 @@ class Filing:
             self._clean(job)
         if failures:
             self._set_aside_remainder(job, videos, failures)
-        else:  # an earlier try may have got as far as to report a failure
+        elif is_resumed:  # an earlier try may have got as far as to report a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.take_back_aside(job, name)
         self._spool.finish(job, self._results.folder_for(job.source))
@@ -71,9 +71,10 @@ class Filing:
 
         What can't be reached can't have been written, either.
         """
+        if self._spool.is_new(job):
+            return ""
         try:
-            was_in_hand = self._spool.was_in_hand(job)
-            numbers = self._results.clean(job, was_in_hand=was_in_hand)
+            numbers = self._results.clean(job)
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 raise

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -134,14 +132,6 @@ class Job:
     def prompt_file(self) -> Path:
         """The claimed prompt file."""
         return self.folder / self.source.name
-
-    @property
-    def claimed(self) -> float:
-        """When the job was claimed, in seconds since 1970; 0 where its id does not say it."""
-        with contextlib.suppress(ValueError):
-            at = datetime.strptime(self.id[:15], "%Y%m%d-%H%M%S")
-            return at.replace(tzinfo=UTC).timestamp()
-        return 0.0
 
     def drawn_seed(self, number: int) -> int:
         """Return the seed, below 2**32, of a video for which none was given.

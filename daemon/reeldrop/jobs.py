@@ -187,8 +187,8 @@ class OpenJobs:
         to blame. So do all where there is no place for their videos.
         """
         try:
-            was_in_hand = self._spool.was_in_hand(job)
-            reserved = self._results.reserved(job, was_in_hand=was_in_hand)
+            is_resumed = not self._spool.is_new(job)
+            reserved = self._results.reserved(job) if is_resumed else {}
             published = {n for n, video in reserved.items() if results.is_published(video)}
             left = [prompt for prompt in prompts if prompt.number not in published]
             problem = self._problem_of_place(job) if left else None
@@ -196,7 +196,6 @@ class OpenJobs:
         except OSError as error:
             self.postpone(job, error)
             return
-        is_resumed = was_in_hand or bool(reserved)
         opened = OpenJob(
             job, len(prompts), deque(), reserved, time.monotonic(), len(published), is_resumed
         )

@@ -23,9 +23,6 @@ from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable,
 _USUAL_NAME = 100
 """Temporary names are not longer, and not much shorter."""
 
-_CLOCKS_DIFFER_SECONDS = 86400.0
-"""By so much the times of a share may differ from our own clock."""
-
 
 class Results:
     """The results tree: for each prompt file of the inbox a folder, in the same place."""
@@ -76,16 +73,13 @@ class Results:
                 raise _place_error(folder, f"{place} is a {what}, not a folder", "move it away")
         return place
 
-    def reserved(self, job: Job, *, was_in_hand: bool = True) -> dict[int, Video]:
+    def reserved(self, job: Job) -> dict[int, Video]:
         """Return the videos that a job has reserved names for, by their number.
 
-        They have a sidecar; whether the rest is there, too, `is_published` tells. Of a job that
-        was not in hand as far as is known, only what is not older than the job is read: there may
-        be thousands of others.
+        They have a sidecar; whether the rest is there, too, `is_published` tells.
         """
         videos = {}
-        oldest = 0.0 if was_in_hand else job.claimed - _CLOCKS_DIFFER_SECONDS
-        for sidecar in _sidecars(self.folder_for(job.source), oldest):
+        for sidecar in _sidecars(self.folder_for(job.source)):
             read = _read_sidecar(sidecar, job)
             if read is not None:
                 number, formats = read
@@ -148,17 +142,16 @@ class Results:
                     return folder / name
         raise AssertionError("free_names never ends")
 
-    def clean(self, job: Job, *, was_in_hand: bool = True) -> list[int]:
+    def clean(self, job: Job) -> list[int]:
         """Remove what is not a whole video, when nothing of the job will be rendered any more.
 
         Return the numbers of those that are whole.
         """
-        reserved = self.reserved(job, was_in_hand=was_in_hand)
+        reserved = self.reserved(job)
         for video in reserved.values():
             if not is_published(video):
                 _remove(*video.files, video.poster, video.sidecar)
-        if was_in_hand or reserved:
-            durable.remove_temporaries(self.folder_for(job.source), job.id)
+        durable.remove_temporaries(self.folder_for(job.source), job.id)
         return sorted(number for number, video in reserved.items() if is_published(video))
 
 
@@ -171,8 +164,8 @@ def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:
     return PlaceError(Mistake(f"its videos can't be put into {folder}: {problem}", remedy))
 
 
-def _sidecars(folder: Path, oldest: float) -> list[Path]:
-    """Return what may be a sidecar and was not changed before a time, in order."""
+def _sidecars(folder: Path) -> list[Path]:
+    """Return what may be a sidecar, in order."""
     with (
         contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
         os.scandir(folder) as entries,
@@ -180,9 +173,7 @@ def _sidecars(folder: Path, oldest: float) -> list[Path]:
         return sorted(
             Path(entry.path)
             for entry in entries
-            if entry.name.endswith(SIDECAR_SUFFIX)
-            and entry.is_file(follow_symlinks=False)
-            and (oldest <= 0 or entry.stat(follow_symlinks=False).st_mtime >= oldest)
+            if entry.name.endswith(SIDECAR_SUFFIX) and entry.is_file(follow_symlinks=False)
         )
     return []
 

@@ -73,6 +73,7 @@ class Spool:
         self._failed = failed
         self._untidy: dict[Path, str] = {}
         self._unwritten: dict[Path, list[Attempt]] = {}
+        self._new: set[str] = set()
 
     def prepare(self) -> None:
         """Make the folders, and clear away directories of jobs that never began or have ended.
@@ -102,6 +103,7 @@ class Spool:
                     shutil.rmtree(folder)
                     durable.fsync_folder(self.active)
                 del self._untidy[folder]
+                self._new.discard(folder.name)
             except OSError as error:
                 if told != str(error):
                     _log.error("spool_untidy", reason=str(error), remedy="it is tried again")
@@ -193,6 +195,7 @@ class Spool:
         with contextlib.suppress(OSError):  # it is a job, if one that a power cut may undo
             durable.fsync_folder(folder)
             durable.fsync_folder((self.inbox / source).parent)
+        self._new.add(job_id)
         return Job(job_id, source, folder, defaults)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
@@ -224,6 +227,7 @@ class Spool:
 
     def begin_attempt(self, job: Job, numbers: Iterable[int]) -> None:
         """Record which prompts of a job are in hand from now on, instead of those before."""
+        self._new.discard(job.id)
         began = datetime.now(UTC).isoformat(timespec="seconds")
         self._write_attempts(job.folder, (*job.attempts, Attempt(began, tuple(numbers))))
 
@@ -238,6 +242,13 @@ class Spool:
                 other = self._job(folder)
                 if other is not None and other.source == source:
                     yield other
+
+    def is_new(self, job: Job) -> bool:
+        """Return whether a job was claimed here and nothing of it has ever been in hand.
+
+        Of others nobody knows: after a restore, they may have lost the record of it.
+        """
+        return job.id in self._new
 
     def is_in_hand(self, job: Job) -> bool:
         """Return whether a job has not ended."""

@@ -8,6 +8,7 @@ answered with the process id of the fork.
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import ctypes
 import dataclasses
@@ -28,10 +29,11 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from reeldrop import durable
 
@@ -283,6 +285,25 @@ def _become_service(uid: int) -> None:
     os.umask(0o027)
 
 
+def _run_to_its_end(command: list[str]) -> NoReturn:
+    """Run a command, and end as Python does but for what takes long: to take all modules apart."""
+    code: object = 1
+    try:
+        _run(command)
+        code = 0
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else code is not None)
+
+
 def _run(command: list[str]) -> None:
     """Do what Python does with such a command line."""
     if command[1] == "-m":
@@ -502,4 +523,4 @@ def _path(place: Any, dir_fd: int | None) -> str:
 
 
 if __name__ == "__main__":
-    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _run_to_its_end(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -124,6 +124,14 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def least_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that is quicker to load, for tests that start hundreds of daemons."""
+    from fakes import save_tiny_pipeline
+
+    return save_tiny_pipeline(tmp_path_factory.mktemp("model") / "least", blocks=1)
+
+
+@pytest.fixture(scope="session")
 def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of the newer kind, whose denoiser is compiled in seconds."""
     from fakes import save_tiny_wan

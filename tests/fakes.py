@@ -24,11 +24,14 @@ FAULTY_WORD = "gryphon"
 """A pipeline saved with `faulty=True` has a token for this word, but no embedding of the token."""
 
 
-def save_tiny_pipeline(folder: Path, seed: int = 0, *, faulty: bool = False) -> Path:
+def save_tiny_pipeline(
+    folder: Path, seed: int = 0, *, faulty: bool = False, blocks: int = 2
+) -> Path:
     """Save a `TextToVideoSDPipeline` at random initialisation, with its fp16 variant.
 
-    A faulty one can't render a prompt with FAULTY_WORD in it: somebody has added the word to the
-    tokenizer and left the text encoder as it was.
+    With one block on each way through the UNet, a daemon starts sooner. A faulty one can't render
+    a prompt with FAULTY_WORD in it: somebody has added the word to the tokenizer and left the text
+    encoder as it was.
     """
     torch.manual_seed(seed)
     tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
@@ -59,7 +62,7 @@ def save_tiny_pipeline(folder: Path, seed: int = 0, *, faulty: bool = False) -> 
             )
         ),
         tokenizer=tokenizer,
-        unet=tiny_unet(),
+        unet=tiny_unet(blocks),
         scheduler=scheduler(),
     )
     pipe.save_pretrained(folder, safe_serialization=True)
@@ -68,13 +71,13 @@ def save_tiny_pipeline(folder: Path, seed: int = 0, *, faulty: bool = False) -> 
     return folder
 
 
-def tiny_unet() -> UNet3DConditionModel:
+def tiny_unet(blocks: int = 2) -> UNet3DConditionModel:
     """Return a UNet of the original model's kind at random initialisation."""
     return UNet3DConditionModel(
         sample_size=16,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        block_out_channels=(8, 16)[:blocks],
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D")[-blocks:],
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D")[:blocks],
         layers_per_block=1,
         cross_attention_dim=16,
         attention_head_dim=4,

@@ -9,24 +9,24 @@ from zygote import Zygote
 
 
 def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(
-    tmp_path: Path, tiny_pipeline: Path, zygote: Zygote
+    tmp_path: Path, least_pipeline: Path, zygote: Zygote
 ) -> None:
     """Whatever call a kill precedes, the next start brings everything to its end."""
     count = crash.kill_before_each_change(
-        tmp_path / "sites", tmp_path / "results", tiny_pipeline, zygote
+        tmp_path / "sites", tmp_path / "results", least_pipeline, zygote
     )
     assert count.kills > 60
     assert crash.Count(count.kills, count.jobs, count.jobs) == count
 
 
 def test_kills_at_random_moments_lose_and_double_nothing(
-    tmp_path: Path, tiny_pipeline: Path, zygote: Zygote
+    tmp_path: Path, least_pipeline: Path, zygote: Zygote
 ) -> None:
     """A stream of prompt files of every kind comes out complete, however often the daemon dies.
 
     The counting is checked, too: damage that is done on purpose is found.
     """
-    site = crash.Site.make(tmp_path / "site", tmp_path / "results", tiny_pipeline, zygote)
+    site = crash.Site.make(tmp_path / "site", tmp_path / "results", least_pipeline, zygote)
     count, orders = crash.kill_at_random(site, kills=100, seed=1, longest=0.6)
     assert count.is_clean
     assert count.jobs == len(orders)

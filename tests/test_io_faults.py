@@ -43,9 +43,9 @@ os.rename(f"{folder}/a", f"{folder}/b")
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path, zygote: Zygote) -> Bench:
+def bench(tmp_path_factory: pytest.TempPathFactory, least_pipeline: Path, zygote: Zygote) -> Bench:
     """A place for sites, and a process that starts daemons at once."""
-    return Bench(tmp_path_factory.mktemp("faults"), tiny_pipeline, zygote, retry_seconds=0.5)
+    return Bench(tmp_path_factory.mktemp("faults"), least_pipeline, zygote, retry_seconds=0.5)
 
 
 def harmless(row: Row) -> Row:

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 import pytest
-from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that, make_site
+from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that, make_site, start
 from fakes import save_tiny_pipeline
 
 LONG = "prompt: long\nnum_inference_steps: 150\n"
@@ -156,11 +156,11 @@ def test_who_closes_the_terminal_ends_the_daemon(site: Site) -> None:
     ours, theirs = pty.openpty()
     path = site.folder / "terminal.log"
     with path.open("w") as log:
-        process = subprocess.Popen(
+        process = start(
             [*REELDROP, "run", "--config", str(site.folder / "config.yaml")],
             stdin=theirs,
             stdout=log,
-            stderr=subprocess.STDOUT,
+            stderr=log,
         )
     os.close(theirs)
     try:

@@ -46,7 +46,6 @@ from hostile_site import (
     SERVICE_UID,
     Site,
     alone,
-    changes,
     disk,
     keep,
     let_everybody_read,
@@ -54,6 +53,7 @@ from hostile_site import (
     walk,
 )
 from io_faults import is_alive, wait_until
+from reeldrop import status
 from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
 from reeldrop.prompts import SUFFIXES
 from soak import memory
@@ -64,6 +64,9 @@ MEMORY_MIB = 300.0
 
 COMMAND_SECONDS = 20.0
 """So long a command may take, on a machine with other work."""
+
+SILENCE_SECONDS = 20.0
+"""So long a daemon at work may go without saying what it does, but for a full disk."""
 
 DRAIN_SECONDS = 600.0
 
@@ -79,45 +82,54 @@ class Command:
     began: float
 
 
-class Siege:
-    """One daemon, those who write into its inbox, and a person who looks after it."""
+def cast(site: Site, seed: int, authors: int, pause: float) -> list[Order]:
+    """Return who writes into an inbox: so many hostile authors, two with one idea, a good one."""
+    seeds, numbers = seed * 100, range(2, authors + 1)
+    return [
+        site.author("hostile", "h1", FIRST_UID, seeds + 1, pause, is_heavy=True),
+        *(site.author("hostile", f"h{n}", FIRST_UID + n - 1, seeds + n, pause) for n in numbers),
+        site.author("swapping", "s1", FIRST_UID, seeds + 97, pause),
+        site.author("touching", "t1", FIRST_UID + 1, seeds + 98, pause),
+        site.author("good", "good", GOOD_UID, seeds + 99, pause),
+    ]
 
-    def __init__(self, site: Site, minutes: float, seed: int, authors: int, pause: float) -> None:
+
+def let_loose(order: Order, site: Site) -> subprocess.Popen[str]:
+    """Start an author."""
+    command = [sys.executable, str(Path(__file__).with_name("hostile_roles.py"))]
+    with site.beside("authors.log").open("a") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, cwd="/"
+        )
+    assert process.stdin is not None
+    process.stdin.write(order.line())
+    process.stdin.close()
+    return process
+
+
+class Siege:
+    """One daemon, the authors who write into its inbox, and a person who looks after it."""
+
+    def __init__(self, site: Site, authors: list[Order], minutes: float, seed: int) -> None:
         self.site = site
         self.tally = Tally()
         self._end = minutes * 60
         self._dice = random.Random(seed)
-        self._orders = self._cast(seed, authors, pause)
+        self._authors = authors
         self._daemon = 0
         self._peak = 0.0
         self._command: Command | None = None
         self._next: dict[str, float] = {}
 
-    def _cast(self, seed: int, authors: int, pause: float) -> list[Order]:
-        make, numbers = self.site.author, range(1, authors + 1)
-        hostile = [
-            make("hostile", f"h{n}", FIRST_UID + n - 1, seed * 100 + n, pause) for n in numbers
-        ]
-        return [
-            *hostile,
-            make("swapping", "s1", FIRST_UID, seed * 100 + 97, pause),
-            make("touching", "t1", FIRST_UID + 1, seed * 100 + 98, pause),
-            make("good", "good", GOOD_UID, seed * 100 + 99, pause),
-        ]
-
     # The course of it
 
     def run(self) -> Siege:
         """Begin, hold out, drain, and count."""
-        (self.site.inbox / "good").mkdir()
-        os.chown(self.site.inbox / "good", GOOD_UID, self.site.uid)
-        (self.site.inbox / "good").chmod(0o2770)
         empty = self._empty_run()
         self._start_daemon()
         self._break_in()
-        self.site.beside("journal").touch()
         before = snapshot(self.site)
-        processes = [self._let_loose(order) for order in self._orders]
+        processes = [let_loose(order, self.site) for order in self._authors]
         self._hold_out(time.monotonic() + self._end)
         for process in processes:
             self.tally.count.author_ends += process.poll() is not None
@@ -128,10 +140,7 @@ class Siege:
         self.tally.count.memory_mib = round(self._peak - empty, 1)
         self.tally.count.too_much_memory = int(self.tally.count.memory_mib > MEMORY_MIB)
         self._drain()
-        for line in changes(before, snapshot(self.site)):
-            self.tally.note("touched", line)
-        self.tally.read(self.site.beside("journal"))
-        Reckoning(self.site, self.tally).reckon()
+        Reckoning(self.site, self.tally).reckon(before)
         return self
 
     def _empty_run(self) -> float:
@@ -167,6 +176,15 @@ class Siege:
         with contextlib.suppress(OSError):
             self._peak = max(self._peak, memory(self._daemon).get("VmHWM", 0) / 1024)
 
+    def _see_silence(self) -> None:
+        """See when the daemon has last written its status: while it blocks, it does not."""
+        with contextlib.suppress(OSError):
+            written = (self.site.spool / status.FILE_NAME).stat().st_mtime
+            silence, count = round(time.time() - written, 1), self.tally.count
+            if silence > max(SILENCE_SECONDS, count.longest_silence):
+                self.tally.note("silences", f"it said nothing for {silence} s")
+            count.longest_silence = max(count.longest_silence, silence)
+
     def _break_in(self) -> None:
         """Have a good file rendered and a bad one refused: the folders of both are there then."""
         inbox, results = self.site.inbox, self.site.results
@@ -182,17 +200,6 @@ class Siege:
             60,
         )
         assert through, f"nothing is rendered, see {self.site.beside('daemon.log')}"
-
-    def _let_loose(self, order: Order) -> subprocess.Popen[str]:
-        command = [sys.executable, str(Path(__file__).with_name("hostile_roles.py"))]
-        with self.site.beside("authors.log").open("a") as log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, cwd="/"
-            )
-        assert process.stdin is not None
-        process.stdin.write(order.line())
-        process.stdin.close()
-        return process
 
     def _hold_out(self, end: float) -> None:
         self._next = {"command": time.monotonic() + 3, "operator": time.monotonic() + 20}
@@ -213,12 +220,9 @@ class Siege:
 
     def _look(self) -> None:
         """See which good files have come to their end, and whether the daemon lives."""
-        self.tally.read(self.site.beside("journal"))
-        now = time.time()
-        for good in self.tally.good.values():
-            if good.wait is None and good.video(self.site.results).exists():
-                good.wait = now - good.dropped
+        self.tally.see(self.site)
         self._see_memory()
+        self._see_silence()
         self._run_commands()
         if not is_alive(self._daemon):
             code = self.site.zygote.wait(self._daemon)
@@ -359,8 +363,8 @@ def besiege(base: Path, modes: list[str], options: argparse.Namespace) -> dict[s
         for mode in modes:
             folder = stack.enter_context(disk(base / mode))
             site = Site.make(folder, 0 if mode == "root" else SERVICE_UID, pipeline, zygote)
-            size = (options.minutes, options.seed, options.authors, options.pause)
-            sieges[mode] = Siege(site, *size)
+            authors = cast(site, options.seed, options.authors, options.pause)
+            sieges[mode] = Siege(site, authors, options.minutes, options.seed)
         with ThreadPoolExecutor(len(sieges)) as threads:
             list(threads.map(Siege.run, sieges.values()))
         for mode, siege in sieges.items():

@@ -37,7 +37,7 @@ class Order:
     """Who an author is, and where; `role` is what it does, a key of ROLES.
 
     `outside` are folders that links lead to, `home` is the author's own and outside, too. Between
-    two deeds are `pause` seconds in the mean.
+    two deeds are `pause` seconds in the mean. Who `is_heavy` orders also what takes minutes.
     """
 
     role: str
@@ -51,6 +51,7 @@ class Order:
     journal: str
     settle_seconds: float
     pause: float
+    is_heavy: bool = False
 
     def line(self) -> str:
         return json.dumps(asdict(self)) + "\n"
@@ -92,7 +93,9 @@ class Author:
         return f"{self.order.name}-{self.deeds:05}"
 
     def may(self, what: str, seconds: float) -> bool:
-        """Return whether something was not done for so long, and take it that it is done now."""
+        """Return whether what costs much was not done for so long; it counts as done now."""
+        if not self.order.is_heavy:
+            return False
         now = time.monotonic()
         if now - self._last.get(what, -1e9) < seconds:
             return False

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 
 from crash import is_whole
 from hostile_author import FORGED
-from hostile_site import Site, walk
+from hostile_site import Seen, Site, changes, snapshot, walk
 from reeldrop.ignored import Ignored
 from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
 from reeldrop.prompts import DEFAULTS_NAME, SUFFIXES
@@ -40,6 +41,7 @@ class Count:
     hostile: int = 0
     commands: int = 0
     slowest_command: float = 0.0
+    longest_silence: float = 0.0
     reports: int = 0
     memory_mib: float = 0.0
     drain_seconds: float = 0.0
@@ -56,6 +58,7 @@ class Count:
     strangers_folders: int = 0
     second_daemons: int = 0
     deaths: int = 0
+    silences: int = 0
     unsaid: int = 0
     too_much_memory: int = 0
     bad_drains: int = 0
@@ -90,7 +93,7 @@ class Tally:
     withdrawn: set[str] = field(default_factory=set)
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    _read: int = 0
+    _length: int = 0
 
     def note(self, what: str, problem: str) -> None:
         """Count something that is off, and say it; of each kind only so many are said."""
@@ -99,12 +102,18 @@ class Tally:
         if number <= 20:
             self.problems.append(f"{what}: {problem}")
 
-    def read(self, journal: Path) -> None:
-        """Take in what the authors have told since the last time."""
+    def see(self, site: Site) -> None:
+        """Take in what the authors have told, and which good files are videos by now."""
+        self._read(site.beside("journal"))
+        for good in self.good.values():
+            if good.wait is None and good.video(site.results).exists():
+                good.wait = time.time() - good.dropped
+
+    def _read(self, journal: Path) -> None:
         with journal.open("rb") as file:
-            file.seek(self._read)
+            file.seek(self._length)
             *lines, _ = file.read().split(b"\n")
-        self._read += sum(len(line) + 1 for line in lines)
+        self._length += sum(len(line) + 1 for line in lines)
         for line in lines:
             told = json.loads(line)
             if told["kind"] == "good":
@@ -145,8 +154,11 @@ class Reckoning:
         self._places: dict[str, set[str]] = {}
         self._videos: Counter[str] = Counter()
 
-    def reckon(self) -> None:
-        """Look at every file, and count what is not as it should be."""
+    def reckon(self, before: dict[str, Seen]) -> None:
+        """Look at every file, and count what is not as it should be, or was outside `before`."""
+        self._tally.see(self._site)
+        for line in changes(before, snapshot(self._site)):
+            self._tally.note("touched", line)
         self._find_places()
         self._count_good()
         self._count_hostile()

@@ -219,7 +219,7 @@ def aliases(author: Author, mark: str) -> None:
 def many_seeds(author: Author, mark: str) -> None:
     """Order a thousand videos by a few bytes, or a few more than may be ordered."""
     count = 1001
-    if author.order.name == "h1" and author.may("thousand", 600):
+    if author.may("thousand", 600):
         count = 1000
     elif author.may("forty", 60):
         count = 40

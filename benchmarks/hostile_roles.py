@@ -58,6 +58,13 @@ def _backlog(author: Author) -> int:
     return sum(len(files) for _, _, files in os.walk(author.own))
 
 
+def be_brief(author: Author) -> None:
+    """Do everything once."""
+    for deed in DEEDS:
+        do(author, deed)
+        author.do_what_is_due()
+
+
 def be_swapping(author: Author) -> None:
     """Exchange folders and files all the time."""
     while True:
@@ -104,6 +111,7 @@ def be_good(author: Author) -> None:
 
 ROLES: dict[str, Callable[[Author], None]] = {
     "hostile": be_hostile,
+    "brief": be_brief,
     "swapping": be_swapping,
     "touching": be_touching,
     "good": be_good,

@@ -87,8 +87,11 @@ class Site:
             os.chown(site.home(author), author, author)
         for place, owner in zip(site.outside, (0, ALICE_UID, uid), strict=True):
             site._lay_out(place, owner)
-        (site.inbox / OPEN_TO_ALL).mkdir()
-        (site.inbox / OPEN_TO_ALL).chmod(0o777)
+        for name, owner, mode in ((OPEN_TO_ALL, uid, 0o777), ("good", GOOD_UID, 0o2770)):
+            (site.inbox / name).mkdir()
+            os.chown(site.inbox / name, owner, uid)
+            (site.inbox / name).chmod(mode)
+        site.beside("journal").touch()
         return site
 
     def _lay_out(self, place: Path, owner: int) -> None:
@@ -140,10 +143,13 @@ class Site:
         command = [*arguments, "--config", str(self.config)]
         return self.zygote.start(command, self.beside(log), uid=self.uid if uid is None else uid)
 
-    def author(self, role: str, name: str, uid: int, seed: int, pause: float) -> Order:
+    def author(
+        self, role: str, name: str, uid: int, seed: int, pause: float, *, is_heavy: bool = False
+    ) -> Order:
+        """Return who an author of this site is."""
         places = (str(self.inbox), str(self.results), tuple(map(str, self.outside)))
         home, journal = str(self.home(uid)), str(self.beside("journal"))
-        return Order(role, name, uid, seed, *places, home, journal, SETTLE_SECONDS, pause)
+        return Order(role, name, uid, seed, *places, home, journal, SETTLE_SECONDS, pause, is_heavy)
 
 
 Seen = tuple[Any, ...]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
+from conftest import Site
 from reeldrop import durable, later, strict_yaml
 from reeldrop.errors import RenderError, Unrenderable
 from reeldrop.job import Job, shown
@@ -169,7 +171,7 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
     with mounted(place.results.folder, "ro"):
         place.open.open(claim(place, "a.txt"), prompts(1))
         assert (1, True) == (place.open.postponed(), place.open.is_held_up())
-        assert f"nothing can be written there: '{place.results.folder}'" in place.open.trouble()
+        assert f"Read-only file system: '{place.results.folder}'" in place.open.trouble()
     (due,) = place.open.due(opens=True)
     job = place.open.unfinished(due)
     assert job is not None
@@ -298,6 +300,29 @@ def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
     (at,) = place.open.due(opens=True)
     assert place.open.unfinished(at) is None
     assert ([], 0) == (place.open.due(opens=True), place.open.postponed())
+
+
+def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: Site) -> None:
+    """What can't be put into `_failed/` stays in the spool; a start when it can files it away."""
+    site.failed.mkdir(parents=True)
+    in_the_way = [site.failed / "x", site.results / "x"]
+    for path in in_the_way:
+        a_file(path)
+    for name in ("x/a.txt", "x/b.yaml", "c.txt", f"{DEEP}/d.txt"):
+        site.drop(name, "a horse\n")
+    run = site.drain()
+    events = [json.loads(line) for line in run.stdout.splitlines()]
+    postponed = [e["prompt_file"] for e in events if e["event"] == "job_postponed"]
+    assert (1, ["x/a.txt", "x/b.yaml"]) == (run.returncode, sorted(postponed)), run.stderr
+    assert 2 == len([event for event in events if event["event"] == "video_published"])
+    assert (site.results / "c/a_horse.mp4").exists()
+    assert 1 == len([*site.results.glob("00ddd*/d/a_horse.mp4")])
+    assert 2 == len([*(site.spool / "active").iterdir()])
+    in_the_way[0].unlink()
+    assert 1 == site.drain().returncode
+    aside = ["a.txt", "a.txt.error.txt", "a.txt.job.log", "b.yaml", "b.yaml.error.txt"]
+    assert aside == below(in_the_way[0])
+    assert [] == [*(site.spool / "active").iterdir()]
 
 
 # Trouble that looks like the disk's, of one job

@@ -51,7 +51,10 @@ class Results:
         if os.access(place, os.R_OK | os.W_OK | os.X_OK) or not os.path.lexists(place):
             return
         if place == self.folder or not os.access(self.folder, os.W_OK | os.X_OK):
-            raise OSError(errno.EROFS, "nothing can be written there", str(self.folder))
+            is_read_only = os.statvfs(self.folder).f_flag & os.ST_RDONLY
+            problem = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
+            # Of the errors that meet every job, whatever the reason.
+            raise OSError(errno.EROFS, problem, str(self.folder))
         raise _place_error(folder, f"{place} can't be written to", "let reeldrop write there")
 
     def _nearest(self, folder: Path) -> Path:

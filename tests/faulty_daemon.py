@@ -23,7 +23,7 @@ from typing import Any
 
 import diffusers
 import torch
-from reeldrop import cli, encoder, feeding, results, service, spool, workbench
+from reeldrop import cli, encoder, results, schedule, service, spool, workbench
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 
@@ -85,7 +85,7 @@ def _hang_loading(folder: str) -> None:
 
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
-    feeding.MAX_OPEN_JOBS = 2
+    schedule.MAX_OPEN_JOBS = 2
 
 
 def _hang_once(sign: Path) -> None:

@@ -49,6 +49,8 @@ STAGES = {
     "share": {"inbox"},
     "writers": set(),
     "aside": set(),
+    "schedule": {"turns"},
+    "turns": set(),
     "spool": set(),
     "pipeline": {"fast", "lossy"},
     "fast": {

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Daemon, Site, await_that, make_site
-from reeldrop import prompts, strict_yaml
+from reeldrop import prompts, schedule, strict_yaml
 from reeldrop.inbox import Inbox
-from reeldrop.intake import LOOK_THROUGH, Intake
+from reeldrop.intake import Intake
 from reeldrop.job import Batch, Capabilities, Member, Prompt
 from reeldrop.rules import ModelRules
+from reeldrop.schedule import (
+    AHEAD_SECONDS,
+    LOOK_THROUGH,
+    JobView,
+    Open,
+    Render,
+    RendererView,
+    View,
+)
 from reeldrop.spool import Spool
-from reeldrop.workbench import AHEAD_SECONDS, Workbench
+from reeldrop.workbench import Workbench
 from test_service import decoded
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
@@ -25,6 +34,7 @@ RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}
 TOGETHER = 4
 LIKE, UNLIKE = [f"f{number:02}" for number in range(12)], "f03x"
 NOW = 100.0
+FIRST = (-99, 0, 0.0, "")
 
 
 def prompt(**arguments: int) -> Prompt:
@@ -133,6 +143,7 @@ class Place:
 
     folder: Path
     now: float = 1000.0
+    batch: list[JobView] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.inbox = self.folder / "inbox"
@@ -162,9 +173,34 @@ class Place:
             self.now += 10
 
     def beside(self, first: Prompt, most: int = 9) -> str:
-        """Claim a file to go along with a prompt, and return its name."""
-        job = self.intake.take_beside(first, most)
-        return job.source.stem if job else ""
+        """Claim a file to go along with a prompt, and return its name.
+
+        What has gone along with another prompt before is in the batch of that one.
+        """
+        if self.batch and self.batch[0].prompts[0] is not first:
+            self.hand_over()
+        self.batch = self.batch or [JobView("first", FIRST, (first,), 1)]
+        decision = self.decide(most)
+        job = self.intake.take(decision.what) if isinstance(decision, Open) else None
+        if not isinstance(decision, Open) or job is None:
+            return ""
+        count = decision.what.count
+        self.batch.append(JobView(job.id, decision.what.rank, (first,) * count, count))
+        return job.source.stem
+
+    def decide(self, more: int) -> schedule.Decision:
+        """Return what is done where there is room for so many more in the batch."""
+        self.batch[0] = replace(self.batch[0], size=more + sum(job.count for job in self.batch))
+        return schedule.decide(
+            View((RendererView(),), tuple(self.batch), files=self.intake.first())
+        )
+
+    def hand_over(self) -> None:
+        """Render the batch."""
+        decision = self.decide(0)
+        assert isinstance(decision, Render)
+        self.intake.pass_over(decision.passed_over)
+        self.batch = []
 
     def next(self) -> str:
         """Claim the file that is next, and return its name."""
@@ -273,26 +309,31 @@ class Orders:
         self.told.append("close")
 
 
+def takes_another(bench: Workbench, now: float) -> bool:
+    """Return whether a batch is handed over."""
+    return schedule.free((bench.view(now),)) is not None
+
+
 def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
     """So the device need not wait; but not long before, while its files can still be changed."""
     bench = Workbench(orders := Orders(), 600)
     one, other = (Batch((Member("j", prompt(num_inference_steps=10)),)) for _ in range(2))
-    assert bench.takes_another(NOW)
+    assert takes_another(bench, NOW)
     bench.render(one, NOW)
     step = AHEAD_SECONDS / 2
     answers = []
     for done in range(1, 11):
         bench.step_done(done)
-        answers.append(bench.takes_another(NOW + done * step))
+        answers.append(takes_another(bench, NOW + done * step))
     assert [False] * 7 + [True] * 3 == answers
     bench.render(other, NOW)
     assert [one, other] == orders.told
-    assert not bench.takes_another(NOW + 100)
+    assert not takes_another(bench, NOW + 100)
     assert (one, other) == bench.batches
     bench.batch_done(NOW + 100)
     assert (other,) == bench.batches
     assert 0 == bench.step
-    assert not bench.takes_another(NOW + 100), "nothing is known of it before its first step"
+    assert not takes_another(bench, NOW + 100), "nothing is known of it before its first step"
     bench.batch_done(NOW + 100)
     assert not bench.is_busy
 
@@ -301,7 +342,7 @@ def test_nothing_is_handed_over_while_a_model_is_loaded() -> None:
     """It may never be there."""
     bench = Workbench(Orders(), 600)
     bench.load("m")
-    assert not bench.takes_another(NOW)
+    assert not takes_another(bench, NOW)
     bench.clear()
     bench.try_out(Batch((Member("", prompt()),)))
-    assert not bench.takes_another(NOW)
+    assert not takes_another(bench, NOW)

@@ -149,7 +149,7 @@ def drained(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Dr
     site.drop("with/_defaults.yaml", "num_frames: 6\nfps: 5\nseed: 9\n")
     site.drop("with/near/_defaults.yaml", "fps: 10\n")
     site.drop("with/near/defaults.yaml", "prompt: defaults\nseed: 1\n")
-    site.drop("a_late.yaml", "prompt: late\npriority: -10\n")
+    site.drop("a_late.yaml", "prompt: late\npriority: -10\nnum_frames: 7\n")
     site.drop("z_soon.yaml", "prompt: soon\npriority: 10\n")
     site.drop("notepad.txt", "a horse\r\nein Pferd für dich\r\n".encode("utf-16"))
     site.drop("诗/李白.txt", "大鹏一日同风起\n")

@@ -1,4 +1,4 @@
-"""What the renderer gets next: jobs are opened, and their prompts handed over in batches.
+"""Carries out what `schedule` decides: jobs are opened, models loaded, batches handed over.
 
 Keeps nothing: the spool, the inbox and the open jobs say what is next. Does not wait for anything.
 """
@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reeldrop import schedule
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError, RenderCancelled
 from reeldrop.intake import Intake
 from reeldrop.job import Job
-from reeldrop.jobs import OpenJobs, Room
+from reeldrop.jobs import OpenJobs
 from reeldrop.prompts import NotDescribed
+from reeldrop.schedule import FileView, Load, Open, PutBack, Render, SpoolView, View
 from reeldrop.spool import Spool
 from reeldrop.workbench import Workbench
-
-MAX_OPEN_JOBS = 256
-"""No more jobs are begun while so many rest or wait to be encoded: each holds a file open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +27,50 @@ class Feeder:
     intake: Intake
     bench: Workbench
 
-    def feed(self, now: float, *, opens: bool) -> bool:
-        """Come nearer to the next batch, or hand it over; tell whether there was anything to do.
+    def feed(self, now: float, *, opens: bool = True, is_paused: bool = False) -> bool:
+        """Come nearer to the next batch, or hand it over; return whether there was anything to do.
 
-        A job is opened only if it `opens` any: first what goes along with that batch, and the next
-        job where there is no batch to be had.
+        Files are only claimed, and jobs opened that were not begun, where it `opens` any. Where it
+        `is_paused`, nothing is done.
         """
-        if not self.bench.takes_another(now):
-            return False
-        room = self.jobs.room_beside(now)
-        if opens and room is not None and self._open_next(now, room):
-            return True
-        return self.render_next(now) or (opens and self._open_next(now))
+        renderers = (self.bench.view(now),)
+        if is_paused or schedule.free(renderers) is None:
+            return False  # before all else is looked at: that is so at nearly every step
+        if self.jobs.turns.are_many():
+            self.jobs.turns.keep(self.jobs.groups() | self.intake.groups())
+        view = View(
+            renderers,
+            self.jobs.views(now),
+            self.jobs.in_spool(now),
+            self.intake.first() if opens else (),
+            opens=opens,
+            is_in_trouble=self.jobs.is_held_up(),
+            is_paused=is_paused,
+        )
+        match schedule.decide(view):
+            case Open(what):
+                self._open_next(what)
+            case PutBack(job_id):
+                self.jobs.put_back(job_id)
+            case Load(_, what):
+                self._load(what)
+            case Render() as found:
+                self._render(found, now)
+            case _:
+                return False
+        return True
 
-    def render_next(self, now: float) -> bool:
-        """Hand over the next batch as it is; tell whether there was one."""
+    def _render(self, found: Render, now: float) -> None:
+        batch = self.jobs.begin(found)
+        if batch is not None:
+            self.intake.pass_over(found.passed_over)
+            self.bench.render(batch, now)
+
+    def render_next(self, now: float) -> None:
+        """Hand over the next batch as it is, if there is one."""
         batch = self.jobs.next_batch(now)
         if batch is not None:
             self.bench.render(batch, now)
-        return batch is not None
 
     def heed_cancellations(self) -> None:
         """Stop what somebody asked to cancel, and what nobody else waits for."""
@@ -55,40 +79,23 @@ class Feeder:
             if all(member.job_id in cancelled for member in batch.members):
                 self.bench.cancel(batch)
 
-    def _open_next(self, now: float, room: Room | None = None) -> bool:
-        job = self._next_job(now, room)
-        return job is not None and self._open(job)
+    def _open_next(self, what: SpoolView | FileView) -> None:
+        """Open a job of the spool or a file of the inbox, if it is still there."""
+        job = self.jobs.find(what.id) if isinstance(what, SpoolView) else self.intake.take(what)
+        if job is not None:
+            self._open(job, what)
 
-    def _next_job(self, now: float, room: Room | None) -> Job | None:
-        """Return the job to open: the oldest of the spool, else the next of the inbox.
-
-        Where there is `room` in a batch, the next that fits into it. What was in hand when a
-        process ended may be what ended it, and has to be alone; where the disk makes trouble,
-        nothing new is begun.
-        """
-        job = self.jobs.unfinished(now)
-        if len(self.jobs) >= MAX_OPEN_JOBS:
-            return None
-        if len(self.jobs) and (self.jobs.has_suspect() or (job and job.attempts)):
-            return None
-        if job or self.jobs.is_held_up():
-            return job
-        return self.intake.take_beside(room.beside, room.count) if room else self.intake.take()
-
-    def _open(self, job: Job) -> bool:
-        """Read a claimed file, so that its prompts wait for the renderer.
-
-        Return false where that has to wait, because its model must be loaded first.
-        """
+    def _open(self, job: Job, what: SpoolView | FileView) -> None:
+        """Read a claimed file, so that its prompts wait for the renderer."""
         try:
             if self.spool.is_cancelled(job) and not self.spool.was_in_hand(job):
                 self.jobs.fail(job, RenderCancelled("it was cancelled on request"))
-                return True
+                return
             if not self.jobs.is_order(job):
-                return True
+                return
             found = self.intake.read(job)
         except NotDescribed as unknown:
-            return self._load(unknown.model, job)
+            self.jobs.need(job, unknown.model)
         except PromptError as error:
             self.jobs.fail(job, error)
         except OSError as error:
@@ -97,14 +104,11 @@ class Feeder:
             else:
                 self.jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
         else:
-            self.jobs.open(job, found.prompts)
+            self.jobs.open(job, found.prompts, what.rank)
             self.heed_cancellations()  # before it is begun again
-        return True
 
-    def _load(self, model: str, job: Job) -> bool:
-        """Load the model for a job, which stays first in the spool until then."""
-        if self.bench.is_busy:
-            return False
-        if self.jobs.begin_loading(job):
-            self.bench.load(model, job)
-        return True
+    def _load(self, what: SpoolView) -> None:
+        """Load the model that a job needs, which stays in the spool until then."""
+        job = self.jobs.find(what.id)
+        if job is not None and self.jobs.begin_loading(job):
+            self.bench.load(what.model, job)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.ignored import Ignored, conflict_copy, finished_name
-from reeldrop.job import DefaultsFile, Prompt, shown
+from reeldrop.job import DefaultsFile, shown
 
 MAX_DEPTH = 32
 EMPTY_SECONDS = 60.0
@@ -48,8 +48,8 @@ class Candidate:
     gives them; `is_renamed` is whether it came by a rename, so that it settles sooner; `held` is
     what it waits for until `held_until`, and looks at its name do not tell.
     The rest is the caller's to set: whether it has been `examined`, its `priority`, of how many
-    prompts (`count`) it is and of what `kind` if they are all of one, whose batch has `passed_over`
-    it, and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
+    prompts (`count`) it is and of what `kind` if they are all of one, whether a batch has passed
+    it over, and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
     """
 
     path: PurePosixPath
@@ -64,7 +64,7 @@ class Candidate:
     priority: int = 0
     kind: int = 0
     count: int = 0
-    passed_over: Prompt | None = None
+    was_passed_over: bool = False
     blocked: str = ""
     blocked_until: float = 0.0
 
@@ -284,6 +284,10 @@ class Inbox:
     def __contains__(self, candidate: Candidate) -> bool:
         """Tell whether a file is still there as the last scan found it."""
         return self._candidates.get(str(candidate.path)) is candidate
+
+    def find(self, path: str) -> Candidate | None:
+        """Return the file of a path, as the last scan found it; None if it is gone."""
+        return self._candidates.get(path)
 
     def _unsettled(self, candidate: Candidate, now: float) -> str:
         """Return what a file waits for, and for how long at most."""

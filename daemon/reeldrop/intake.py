@@ -6,32 +6,31 @@ The service's right hand: ties `inbox`, `prompts` and `spool` together and keeps
 from __future__ import annotations
 
 import errno
-import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop import encoder, inbox, prompts, share, status, writers
+from reeldrop import encoder, inbox, prompts, share, status, turns, writers
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError, UnfinishedError
 from reeldrop.inbox import Candidate, Inbox, Watch
-from reeldrop.job import DefaultsFile, Job, Prompt, shown
+from reeldrop.job import DefaultsFile, Job, shown
 from reeldrop.prompts import NotDescribed, PromptFile
 from reeldrop.rules import ModelRules
+from reeldrop.schedule import LOOK_THROUGH, FileView
 from reeldrop.spool import Spool
 from reeldrop.status import Waiting
+from reeldrop.turns import Queue, Turns
 
 EXAMINE_SECONDS = 0.1
 """So long new files are read at a time, before the renderer is looked after again."""
 
 EXAMINE_FIRST_SECONDS = 3.0
 """So long, where nothing is queued for it yet: the first is to be the one of highest priority."""
-
-LOOK_THROUGH = 64
-"""Of so many files that wait, those are looked for that can be rendered in one batch."""
 
 SCAN_PAUSE_SECONDS = 0.02
 SETTLE_PAUSE_SECONDS = 2.0
@@ -42,8 +41,6 @@ looked for without a scan, after shorter pauses."""
 
 QUIET_SECONDS = 60.0
 """Once nothing has changed for so long, the inbox is looked through less often."""
-
-_Rank = tuple[int, float, str]
 
 _log = structlog.get_logger()
 
@@ -66,6 +63,7 @@ class Intake:
         wake: Callable[[], None],
         idle_scan_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        order: Turns | None = None,
     ) -> None:
         self._clock = clock
         self._inbox = folder
@@ -84,7 +82,7 @@ class Intake:
         self._earliest_scan = 0.0
         self._settles = math.inf
         self._unexamined: list[Candidate] = []
-        self._queue: list[tuple[_Rank, Candidate]] = []
+        self._queue: Queue[Candidate] = Queue(order or Turns())
         self._disk_trouble = ""
         self._held_until = 0.0
         self._watch = self._make_watch()
@@ -173,11 +171,8 @@ class Intake:
         """See what has settled. That needs no scan: a file is looked at again when it is taken."""
         self._listed = None
         settled = self._inbox.settled(now)
-        self._unexamined = sorted(
-            (c for c in settled if not c.examined), key=inbox.rank, reverse=True
-        )
-        self._queue = [(inbox.rank(c), c) for c in settled if c.examined]
-        heapq.heapify(self._queue)
+        self._unexamined = _by_turns(c for c in settled if not c.examined)
+        self._queue.fill((*_place(c), c) for c in settled if c.examined)
 
     def _note(self, problem: str) -> None:
         if problem and problem != self.problem:
@@ -231,7 +226,7 @@ class Intake:
 
     def examine_again(self) -> None:
         """Read those files anew of which too little was known: a model has been loaded since."""
-        for _, candidate in self._queue:
+        for candidate in self._queue:
             candidate.examined = candidate.count > 0
         self._sort(self._clock())
 
@@ -272,41 +267,43 @@ class Intake:
 
     def _enqueue(self, candidate: Candidate, priority: int) -> None:
         candidate.priority = priority
-        heapq.heappush(self._queue, (inbox.rank(candidate), candidate))
+        self._queue.add(*_place(candidate), candidate)
 
-    def take(self) -> Job | None:
-        """Claim the file that is next; None if there is none."""
-        while self._queue and not self.is_held_up():
-            _, candidate = heapq.heappop(self._queue)
-            defaults = self._defaults_if_as_examined(candidate)
-            if defaults is not None:
+    def first(self) -> tuple[FileView, ...]:
+        """Return the files that are next, in order; none where nothing can be claimed for now."""
+        if self.is_held_up():
+            return ()
+        return tuple(
+            FileView(str(c.path), rank, c.kind, c.count, c.was_passed_over)
+            for rank, c in self._queue.first(LOOK_THROUGH)
+        )
+
+    def groups(self) -> set[str]:
+        """Return the groups of which something waits here."""
+        return self._queue.groups()
+
+    def pass_over(self, paths: Iterable[str]) -> None:
+        """Note that a batch has passed over some of the files that wait."""
+        for path in paths:
+            candidate = self._inbox.find(path)
+            if candidate is not None:
+                candidate.was_passed_over = True
+
+    def take(self, file: FileView | None = None) -> Job | None:
+        """Claim a file that waits, the first if none is given; None if it is not as it was."""
+        while not self.is_held_up():
+            taken = file or next(iter(self.first()), None)
+            if taken is None:
+                return None
+            priority, _, since, path = taken.rank
+            group = turns.group(PurePosixPath(path))
+            candidate = self._queue.remove(-priority, group, since, path)
+            defaults = self._defaults_if_as_examined(candidate) if candidate else None
+            if candidate is not None and defaults is not None:
                 return self._claim(candidate, defaults)
+            if file is not None:
+                break
         return None
-
-    def take_beside(self, prompt: Prompt, most: int) -> Job | None:
-        """Claim the first file that can be rendered in one batch with a prompt, the whole of it.
-
-        That is a file of at most so many prompts. Those before it are passed over, which no file
-        is for the sake of two batches.
-        """
-        kind = hash(prompt.batch_key)
-        before: list[tuple[_Rank, Candidate]] = []
-        job = None
-        while self._queue and len(before) < LOOK_THROUGH and not self.is_held_up():
-            rank, candidate = heapq.heappop(self._queue)
-            if candidate.kind == kind and 0 < candidate.count <= most:
-                defaults = self._defaults_if_as_examined(candidate)
-                if defaults is not None:
-                    job = self._claim(candidate, defaults)
-                    break
-            else:
-                before.append((rank, candidate))
-                if candidate.passed_over is not None and candidate.passed_over is not prompt:
-                    break
-        for entry in before:
-            heapq.heappush(self._queue, entry)
-            entry[1].passed_over = prompt if job else entry[1].passed_over
-        return job
 
     def _defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
         """Return a file's defaults; None if it has changed, or is still written into."""
@@ -326,7 +323,7 @@ class Intake:
     def _claim(self, candidate: Candidate, defaults: tuple[DefaultsFile, ...]) -> Job | None:
         self._listed = None
         try:
-            job = self._spool.claim(candidate.path, defaults)
+            job = self._spool.claim(candidate.path, defaults, candidate.priority)
         except OSError as error:
             self._claim_failed(candidate, error)
             return None
@@ -414,7 +411,7 @@ class Intake:
         return max(0, int(now - self._oldest))
 
     def _list(self, now: float) -> tuple[tuple[Waiting, ...], int]:
-        queued = (c for _, c in heapq.nsmallest(status.MAX_WAITING, self._queue))
+        queued = (c for _, c in self._queue.first(status.MAX_WAITING))
         unexamined = reversed(self._unexamined)
         settled = (
             (c.path, "waits for its turn")
@@ -425,6 +422,23 @@ class Intake:
         listed = itertools.islice(found, status.MAX_WAITING)
         waiting = tuple(Waiting(shown(path), reason) for path, reason in listed)
         return waiting, self._inbox.waiting_count()
+
+
+def _place(candidate: Candidate) -> tuple[int, str, float, str]:
+    """Return what a file's place in the queue follows from, and its path."""
+    path = str(candidate.path)
+    return candidate.priority, turns.group(candidate.path), candidate.first_seen, path
+
+
+def _by_turns(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return files in the order in which they are read, the first last: each group in its turn."""
+    counts: Counter[str] = Counter()
+    found = []
+    for candidate in sorted(candidates, key=inbox.rank):
+        group = turns.group(candidate.path)
+        found.append((counts[group], candidate))
+        counts[group] += 1
+    return [c for _, c in sorted(found, key=lambda entry: entry[0])][::-1]
 
 
 def _refused_defaults(error: PromptError) -> tuple[DefaultsFile, ...]:

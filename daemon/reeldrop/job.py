@@ -127,6 +127,7 @@ class Job:
     defaults: tuple[DefaultsFile, ...]
     attempts: tuple[Attempt, ...] = ()
     is_damaged: bool = False
+    priority: int = 0
 
     @property
     def prompt_file(self) -> Path:

@@ -6,25 +6,28 @@ The service's left hand. Does not render or encode, nor know where files go at t
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
-from reeldrop import log, results
+from reeldrop import log, results, schedule, turns
 from reeldrop.deliveries import Deliveries
 from reeldrop.errors import DISK_ERRORS, PlaceError, RenderCancelled, RenderError, Unrenderable
 from reeldrop.filing import Failure, Filing
 from reeldrop.job import Batch, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.later import End, Later
 from reeldrop.results import Results
+from reeldrop.schedule import JobView, Render, RendererView, SpoolView, View
 from reeldrop.spool import Spool
 from reeldrop.status import MAX_WAITING, Waiting
+from reeldrop.turns import Rank, Turns
 
 MAX_KINDS = 1000
 """Of so many kinds of prompts it is remembered how many fit at once; prompt files choose them."""
@@ -67,10 +70,12 @@ class OpenJob:
     """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
 
     `count` is how many videos were asked for, `reserved` those that an earlier attempt has
-    reserved names for. The prompts that are `waiting` go out in their order, those of the numbers
-    `alone` not together with others. `resting` are prompts that failed, with the time at which to
-    try them again, and `tries` says how often each has failed. A job `was_passed_over` if a batch
-    has taken prompts of later ones before its own. `trouble` keeps the job from being ended now.
+    reserved names for. It waits for its turn `since` a time, by its `name`: before all else of its
+    group once it has led a batch, or was left in the spool. The prompts that are `waiting` go out
+    in their order, those of the numbers `alone` not together with others. `resting` are prompts
+    that failed, with the time at which to try them again, and `tries` says how often each has
+    failed. A job `was_passed_over` if a batch has taken prompts of later ones before its own.
+    `trouble` keeps the job from being ended now.
     """
 
     job: Job
@@ -80,6 +85,8 @@ class OpenJob:
     opened_at: float
     videos: int
     is_resumed: bool
+    since: float = -math.inf
+    name: str = ""
     is_recorded: bool = False
     in_hand: set[int] = field(default_factory=set)
     alone: set[int] = field(default_factory=set)
@@ -90,40 +97,18 @@ class OpenJob:
     failures: dict[int, Failure] = field(default_factory=dict)
     peak_memory_mib: int = 0
 
-    def kind(self, prompt: Prompt) -> tuple[object, ...]:
-        """Return what the prompts of one batch have in common."""
-        if self.job.attempts or prompt.number in self.alone:
-            return (self.job.id, prompt.number)
-        return prompt.batch_key
-
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """A prompt that is rendered next, and how many others of its kind can go along."""
+class _Left:
+    """What is known of a job in the spool that is not open."""
 
-    beside: Prompt
-    count: int
-
-
-@dataclass(slots=True)
-class _Runs:
-    """What a batch takes of each job, all of one `kind`, and for how many more there is `room`."""
-
-    runs: list[tuple[OpenJob, list[Prompt]]] = field(default_factory=list)
-    kind: tuple[object, ...] = ()
-    room: int = 0
-
-    def take_of(self, opened: OpenJob) -> bool:
-        """Take the first prompts of a job that are like it, and tell whether those are all."""
-        like = takewhile(lambda prompt: opened.kind(prompt) == self.kind, opened.waiting)
-        if run := list(islice(like, self.room)):
-            self.runs.append((opened, run))
-            self.room -= len(run)
-        return len(run) == len(opened.waiting)
+    priority: int
+    group: str
+    is_suspect: bool
 
 
 class OpenJobs:
-    """The jobs in hand whose prompts are known. `limits` may be changed while none is."""
+    """The jobs in hand whose prompts are known."""
 
     def __init__(self, place: Spool, tree: Results, limits: Limits) -> None:
         self.limits = limits
@@ -134,6 +119,10 @@ class OpenJobs:
         self._open: dict[str, OpenJob] = {}
         self._later = Later()
         self._fits: dict[tuple[object, ...], int] = {}
+        self._left: dict[str, _Left] = {}
+        self._needs: dict[str, str] = {}
+        self._put_back: set[str] = set()
+        self.turns = Turns()
         self.outcome = Outcome()
 
     def __len__(self) -> int:
@@ -142,44 +131,116 @@ class OpenJobs:
     def __getitem__(self, job_id: str) -> OpenJob:
         return self._open[job_id]
 
+    def use(self, limits: Limits) -> None:
+        """Go on under other settings, where no job is begun."""
+        self.limits = limits
+        self._needs.clear()
+
+    @property
+    def are_begun(self) -> bool:
+        """Return whether any job has been opened and has not ended."""
+        return bool(self._open or self._put_back)
+
     def unfinished(self, now: float) -> Job | None:
         """Return the oldest job of the spool that is not open, nor postponed.
 
-        Those that were in trouble are behind all others. What can only be filed away is, meanwhile.
+        Those that were in trouble are behind all others.
         """
-        self._later.look(now)
-        if _SPOOL in self._later.resting():
-            return None
+        for job_id in sorted(self._unopened(now), key=lambda job_id: job_id in self._later):
+            if (job := self.find(job_id)) is not None:
+                return job
+        return None
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job of the spool that is not open; None if it has ended, or can't be read."""
         try:
-            self._spool.tidy()
-            self._file_again()
-            found = self._oldest_without({*self._open, *self._later}) or self._oldest_of_later()
+            job = self._spool.find(job_id)
         except OSError as error:
             self._try_later(_SPOOL, error, "spool_unreadable")
             return None
-        self._later.forget(_SPOOL)
-        return found
+        if job is None:
+            self._forget(job_id)
+        return job
 
-    def _oldest_without(self, names: set[str]) -> Job | None:
-        return next(self._spool.unfinished(names), None)
+    def _unopened(self, now: float) -> list[str]:
+        """Return the ids of the jobs of the spool that are neither open nor postponed, in order.
 
-    def _oldest_of_later(self) -> Job | None:
-        """Return the oldest job that is to be tried again now, and forget those that are gone."""
-        in_hand = {*self._open, *self._later.resting()}
-        if in_hand.issuperset(self._later):
-            return None
-        found = self._oldest_without(in_hand)
-        if found is None:
-            for name in {*self._later} - in_hand:
-                self._later.forget(name)
-        return found
+        What can only be filed away is, meanwhile.
+        """
+        self._later.look(now)
+        if _SPOOL in self._later.resting():
+            return []
+        try:
+            self._spool.tidy()
+            self._file_again()
+            found = self._spool.ids()
+        except OSError as error:
+            self._try_later(_SPOOL, error, "spool_unreadable")
+            return []
+        resting = self._later.resting()
+        for gone in {*self._later} - {*found, *resting}:
+            self._later.forget(gone)
+        return [job_id for job_id in found if job_id not in self._open and job_id not in resting]
+
+    def _forget(self, job_id: str) -> None:
+        """Drop what is remembered of a job that has ended."""
+        self._later.forget(job_id)
+        self._left.pop(job_id, None)
+        self._needs.pop(job_id, None)
+        self._put_back.discard(job_id)
+
+    def in_spool(self, now: float) -> tuple[SpoolView, ...]:
+        """Return what is to be known of the jobs that are not open, to decide what is next."""
+        return tuple(self._spool_views(now))
+
+    def _spool_views(self, now: float) -> Iterator[SpoolView]:
+        for job_id in self._unopened(now):
+            if job_id not in self._left:
+                job = self.find(job_id)
+                if job is None:
+                    continue
+                group = turns.group(job.source)
+                self._left[job_id] = _Left(job.priority, group, bool(job.attempts))
+            left, since = self._left[job_id], self._later.due(job_id)
+            rank = (-left.priority, self.turns.of(left.group), since, job_id)
+            model, was_begun = self._needs.get(job_id, ""), job_id in self._put_back
+            yield SpoolView(job_id, rank, model, left.is_suspect, was_begun)
+
+    def views(self, now: float) -> tuple[JobView, ...]:
+        """Return what is to be known of the open jobs, to decide what is next."""
+        most = max((limit.most for limit in self.limits.batch_sizes.values()), default=1)
+        return tuple(self._view(opened, now, most) for opened in self._open.values())
+
+    def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
+        _wake(opened, now)
+        job = opened.job
+        turn = self.turns.of(turns.group(job.source))
+        prompts = tuple(islice(opened.waiting, most))
+        is_suspect = bool(job.attempts)
+        is_alone = prompts and (is_suspect or prompts[0].number in opened.alone)
+        return JobView(
+            job.id,
+            (-job.priority, turn, opened.since, opened.name or job.id),
+            prompts,
+            len(opened.waiting),
+            self._size(prompts[0]) if prompts and not is_alone else 1,
+            frozenset(opened.alone),
+            is_suspect,
+            bool(opened.in_hand),
+            opened.was_passed_over,
+            not (opened.in_hand or opened.resting or opened.failures or opened.trouble),
+        )
+
+    def groups(self) -> set[str]:
+        """Return the groups of which a job is open."""
+        return {turns.group(opened.job.source) for opened in self._open.values()}
 
     def due(self, *, opens: bool) -> list[float]:
         """Return when what failed is to be tried again: prompts, and jobs if any may be opened."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
         return [*self._later.resting().values(), *resting] if opens else resting
 
-    def open(self, job: Job, prompts: tuple[Prompt, ...]) -> None:
+    def open(self, job: Job, prompts: tuple[Prompt, ...], rank: Rank | None = None) -> None:
         """Make those prompts of a job wait for the renderer that have no video yet.
 
         A prompt that was in hand at `max_attempts` ends of a process, and at one of them alone,
@@ -200,20 +261,24 @@ class OpenJobs:
             job, len(prompts), deque(), reserved, time.monotonic(), len(published), is_resumed
         )
         self._open[job.id] = opened
+        if rank is not None:
+            _, _, opened.since, opened.name = rank
         for prompt in left:
             if problem is not None:
                 opened.failures[prompt.number] = (prompt, problem)
             elif self._has_ended_too_often(job, prompt.number):
                 opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
         opened.waiting.extend(p for p in left if p.number not in opened.failures)
-        _log.info(
-            "job_started",
-            job_id=job.id,
-            prompt_file=shown(job.source),
-            attempt=len(job.attempts) + 1,
-            videos=len(prompts),
-            already_published=len(published),
-        )
+        if job.id not in self._put_back:
+            _log.info(
+                "job_started",
+                job_id=job.id,
+                prompt_file=shown(job.source),
+                attempt=len(job.attempts) + 1,
+                videos=len(prompts),
+                already_published=len(published),
+            )
+        self._put_back.discard(job.id)
         self._close_if_through(opened)
 
     def _problem_of_place(self, job: Job) -> PlaceError | None:
@@ -245,59 +310,56 @@ class OpenJobs:
 
     def end_loading(self, job: Job) -> None:
         """Record that the model is there, or can't be loaded."""
+        model = self._needs.pop(job.id, "")
+        self._needs = {job_id: other for job_id, other in self._needs.items() if other != model}
         with contextlib.suppress(OSError):  # the next attempt replaces it
             self._spool.take_back_attempt(job)
 
-    def has_suspect(self) -> bool:
-        """Tell whether an open job was in hand when a process ended: it has to be alone then."""
-        return any(opened.job.attempts for opened in self._open.values())
+    def need(self, job: Job, model: str) -> None:
+        """Remember that a job can't be read before a model has been loaded."""
+        self._needs[job.id] = model
+
+    def put_back(self, job_id: str) -> None:
+        """Put an open job back into the spool until its turn comes; nothing of it is in hand."""
+        del self._open[job_id]
+        log.close_job_file(job_id)
+        self._put_back.add(job_id)
 
     def next_batch(self, now: float) -> Batch | None:
-        """Return what is rendered next: prompts of the job that was opened first, and their like.
-
-        Those of later jobs go along where there is room, past others of another kind; but nobody
-        is passed over a second time before it is his turn.
-        """
-        while runs := self._runs(now).runs:
-            runs[0][0].was_passed_over = False
-            members = [m for opened, prompts in runs for m in self._begin(opened, prompts)]
-            if members:
-                self._note_passed_over(members[-1].job_id)
-                return Batch(tuple(members))
-        return None
-
-    def room_beside(self, now: float) -> Room | None:
-        """Return what may be opened to go along with the next batch; None where nothing may."""
-        found = self._runs(now)
-        return Room(found.runs[0][1][0], found.room) if found.room else None
-
-    def _runs(self, now: float) -> _Runs:
-        found = _Runs()
-        for opened in list(self._open.values()):
-            _wake(opened, now)
-            if not opened.waiting or (opened.job.attempts and opened.in_hand):
-                continue  # what is being encoded must not be blamed for the next render
-            if not found.runs:
-                found.kind = opened.kind(opened.waiting[0])
-                found.room = self._size(opened, opened.waiting[0])
-                found.take_of(opened)
-            elif not found.take_of(opened) and opened.was_passed_over:
-                found.room = 0
-            if not found.room:
+        """Return what is rendered next of the jobs that are open."""
+        batch = None
+        while batch is None:
+            found = schedule.decide(View((RendererView(),), self.views(now)))
+            if not isinstance(found, Render):
                 break
-        return found
+            batch = self.begin(found)
+        return batch
 
-    def _size(self, opened: OpenJob, prompt: Prompt) -> int:
+    def begin(self, found: Render) -> Batch | None:
+        """Return the batch of which it was decided, once it is recorded that it is in hand.
+
+        What can't be recorded is left out, and waits in the spool; None where that is all.
+        """
+        first = self._open[found.picks[0][0]]
+        first.was_passed_over, first.since, first.name = False, -math.inf, first.job.id
+        members = [m for job_id, count in found.picks for m in self._begin(job_id, count)]
+        for job_id in found.passed_over:
+            if job_id in self._open:
+                self._open[job_id].was_passed_over = True
+        if members:
+            self.turns.lead(turns.group(first.job.source))
+        return Batch(tuple(members)) if members else None
+
+    def _size(self, prompt: Prompt) -> int:
         """Return how many prompts like this one are rendered at once."""
-        if opened.kind(prompt) != prompt.batch_key:
-            return 1
         limit = self.limits.batch_sizes[prompt.model]
         fits = self._fits.get(prompt.memory_key, 1) if limit.is_measured else limit.most
         return min(limit.most, fits)
 
-    def _begin(self, opened: OpenJob, prompts: list[Prompt]) -> list[Member]:
+    def _begin(self, job_id: str, count: int) -> list[Member]:
         """Record that the first prompts that wait are in hand, too; none are if it can't be."""
-        in_hand = opened.in_hand | {prompt.number for prompt in prompts}
+        opened = self._open[job_id]
+        in_hand = opened.in_hand | {prompt.number for prompt in islice(opened.waiting, count)}
         try:
             self._spool.begin_attempt(opened.job, sorted(in_hand))
         except OSError as error:
@@ -305,13 +367,7 @@ class OpenJobs:
             return []
         opened.is_recorded = True
         opened.in_hand = in_hand
-        return [Member(opened.job.id, opened.waiting.popleft()) for _ in prompts]
-
-    def _note_passed_over(self, last: str) -> None:
-        for opened in self._open.values():
-            if opened.job.id == last:
-                break
-            opened.was_passed_over = bool(opened.waiting)
+        return [Member(job_id, opened.waiting.popleft()) for _ in range(count)]
 
     def render_alone(self, batch: Batch) -> None:
         """Make the prompts of a batch wait again, each for a batch of its own."""
@@ -363,7 +419,8 @@ class OpenJobs:
             at = time.monotonic() + self.limits.retry_seconds
             opened.alone.add(prompt.number)
             opened.resting.append((at, prompt))
-            self._let_go(opened)
+            if opened.in_hand:
+                self._let_go(opened)
         else:
             _log.error("video_failed", **what)
             opened.failures[prompt.number] = (prompt, error)
@@ -431,15 +488,20 @@ class OpenJobs:
         return self._later.trouble()
 
     def waiting(self) -> list[Waiting]:
-        """Return the jobs of the spool that are not open: they were begun, and go on later."""
+        """Return the jobs that were begun and go on later."""
+        found = [
+            Waiting(shown(opened.job.source), "begun; waits for its turn")
+            for opened in self._open.values()
+            if opened.waiting and opened.is_recorded and not opened.in_hand
+        ]
         with contextlib.suppress(OSError):
-            return [
+            found += [
                 Waiting(
                     shown(job.source), f"begun; {self._later.reason(job.id) or 'goes on later'}"
                 )
                 for job in islice(self._spool.unfinished(self._open), MAX_WAITING)
             ]
-        return []
+        return found
 
     def is_order(self, job: Job) -> bool:
         """Tell whether a job asks for something; one that only came back has ended."""
@@ -449,7 +511,7 @@ class OpenJobs:
             self.postpone(job, error)
             return False
         if not is_order:
-            self._later.forget(job.id)
+            self._forget(job.id)
         return is_order
 
     def fail(self, job: Job, error: Exception) -> None:
@@ -458,7 +520,13 @@ class OpenJobs:
 
     def _close_if_through(self, opened: OpenJob) -> None:
         """End a job whose prompts all have their video or their failure."""
-        if opened.waiting or opened.resting or opened.in_hand:
+        if opened.in_hand:
+            return
+        if opened.waiting or opened.resting:
+            if (
+                opened.is_recorded
+            ):  # or it would be blamed for what is rendered before its next turn
+                self._let_go(opened)
             return
         job = opened.job
         del self._open[job.id]
@@ -485,7 +553,7 @@ class OpenJobs:
                     self._spool.take_back_attempt(end.job)
             self.postpone(end.job, error, end)
         else:
-            self._later.forget(end.job.id)
+            self._forget(end.job.id)
             self.outcome.failed_jobs += end.failed
 
     def _file_again(self) -> None:
@@ -495,10 +563,11 @@ class OpenJobs:
         if self._spool.is_in_hand(end.job):
             self._file(end)
         else:  # it was filed away, and only the disk's answer got lost
-            self._later.forget(end.job.id)
+            self._forget(end.job.id)
 
     def postpone(self, job: Job, error: OSError, end: End | None = None) -> None:
         """Leave a job in the spool for now: the disk may be full."""
+        self.turns.lead(turns.group(job.source))  # or it would be before all others, each time
         details = {"job_id": job.id, "prompt_file": shown(job.source)}
         self._try_later(job.id, error, "job_postponed", end, **details)
 

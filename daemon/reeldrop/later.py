@@ -6,6 +6,7 @@ Trouble of one job holds up nobody else; that of the disk does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ class Later:
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._troubles
+
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._troubles))
 
@@ -83,6 +87,10 @@ class Later:
         if found is None:
             return ""
         return f"can't be filed away: {found.reason}" if found.end else found.reason
+
+    def due(self, name: str) -> float:
+        """Return since when something in trouble waits for its turn; else before all others."""
+        return self._troubles[name].due if name in self._troubles else -math.inf
 
     def look(self, now: float) -> None:
         """See what is due by now."""

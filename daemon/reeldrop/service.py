@@ -1,8 +1,8 @@
 """The daemon's loop: one prompt file through all stages. Read this first.
 
 The main thread reads one queue of events and never waits for anything else. Nothing here
-remembers what the files do not say: the next job is the oldest one in the spool, else the first
-settled file of the inbox, and that is the whole of starting, going on and starting again.
+remembers what the files do not say, but whose turn it is: `schedule` decides which job of the spool
+or file of the inbox is next, and that is the whole of starting, going on and starting again.
 """
 
 from __future__ import annotations
@@ -231,6 +231,7 @@ class Service:
             self._config.retry_seconds,
             lambda: self._events.put(Wake()),
             self._config.idle_scan_seconds,
+            order=self._jobs.turns,
         )
 
     def _make_feeder(self) -> Feeder:
@@ -473,7 +474,7 @@ class Service:
 
     def _change_settings(self) -> None:
         """Use what config.yaml says by now, as soon as no job is in the middle of anything."""
-        busy = self._stopping or self._bench.is_busy or len(self._jobs)
+        busy = self._stopping or self._bench.is_busy or self._jobs.are_begun
         if busy or not self._settings.are_changing:
             return
         if self._settings.change():
@@ -491,7 +492,7 @@ class Service:
         """Go on with the settings in force, and with what is known of the inbox."""
         self._watch_over()
         self._publisher.h264 = encoder.choose_h264(self._config.mp4_encoder)
-        self._jobs.limits = _limits(self._config)
+        self._jobs.use(_limits(self._config))
         self._intake.close()
         self._inbox = self._make_inbox().after(self._inbox)
         self._intake = self._make_intake()
@@ -505,7 +506,8 @@ class Service:
     def _keep_rendering(self, now: float) -> None:
         """Let the renderer always have work; but events are not kept waiting for long."""
         end = time.monotonic() + OPEN_SECONDS
-        while self._may_go_on() and self._feeder.feed(now, opens=not self._settings.are_changing):
+        opens = not self._settings.are_changing
+        while self._feeder.feed(now, opens=opens, is_paused=not self._may_go_on()):
             if time.monotonic() > end:
                 self._events.put(Wake())
                 if not self._bench.is_busy:  # it does not wait until a large batch is complete

@@ -157,6 +157,7 @@ class Spool:
         self,
         source: PurePosixPath,
         defaults: Iterable[DefaultsFile],
+        priority: int = 0,
         *,
         is_cancelled: bool = False,
     ) -> Job | None:
@@ -174,6 +175,7 @@ class Spool:
         folder = self.active / job_id
         record = {
             "source": str(source),
+            "priority": priority,
             "defaults": [[file.name, file.data.decode("latin-1")] for file in defaults],
         }
         folder.mkdir()
@@ -196,12 +198,20 @@ class Spool:
             durable.fsync_folder(folder)
             durable.fsync_folder((self.inbox / source).parent)
         self._new.add(job_id)
-        return Job(job_id, source, folder, defaults)
+        return Job(job_id, source, folder, defaults, priority=priority)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
         """Yield the jobs in hand, the oldest first; those `without` are not even read."""
         folders = (folder for folder in self._folders() if folder.name not in without)
         return (job for folder in folders if (job := self._job(folder)) is not None)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all that may be jobs in hand, the oldest first."""
+        return [folder.name for folder in self._folders()]
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job in hand by its id; None if it has ended."""
+        return self._job(self.active / job_id)
 
     def _folders(self) -> list[Path]:
         try:
@@ -220,7 +230,8 @@ class Spool:
             defaults = [
                 DefaultsFile(name, text.encode("latin-1")) for name, text in record["defaults"]
             ]
-            return Job(folder.name, source, folder, tuple(defaults), ended)
+            priority = operator.index(record.get("priority", 0))
+            return Job(folder.name, source, folder, tuple(defaults), ended, priority=priority)
         for name in _others_files(folder):
             return Job(folder.name, PurePosixPath(name), folder, (), ended, is_damaged=True)
         return None

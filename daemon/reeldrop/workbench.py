@@ -5,19 +5,18 @@ The service's side of the renderer. Does not know where batches come from or fra
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from reeldrop import ending
 from reeldrop.ending import StallWatch
 from reeldrop.job import Batch, Job, shown
 from reeldrop.jobs import OpenJob
+from reeldrop.schedule import RendererView
 from reeldrop.status import Rendering
 
 if TYPE_CHECKING:
     from reeldrop.renderer import Renderer
-
-AHEAD_SECONDS = 1.0
-"""The next batch is handed over so long before the end of this one: enough to claim its files."""
 
 
 class Workbench:
@@ -81,17 +80,14 @@ class Workbench:
         """Have the next batch in hand, if there is one: this one has been answered for."""
         self._begin(self.coming, now)
 
-    def takes_another(self, now: float) -> bool:
-        """Tell whether a batch may be given to the renderer: it has none, or is nearly through.
-
-        Not earlier, so that prompt files stay in the inbox for as long as they can.
-        """
+    def view(self, now: float) -> RendererView:
+        """Return whether the renderer is busy, and for how long it still is."""
         if not self.is_busy:
-            return True
+            return RendererView()
         if self.batch is None or self.coming is not None or not self.step:
-            return False
+            return RendererView(True, math.inf)
         steps_left = max(0, self.batch.steps - self.step)
-        return steps_left * self._seconds_per_step(now) <= AHEAD_SECONDS
+        return RendererView(True, steps_left * self._seconds_per_step(now))
 
     def _seconds_per_step(self, now: float) -> float:
         return (now - self._began) / self.step

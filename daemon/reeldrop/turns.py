@@ -1,0 +1,160 @@
+"""The order of what waits: priorities, and within one priority groups that take turns.
+
+A group is what lies in one folder at the top of the inbox, or directly in the inbox. Pure: knows
+neither files nor jobs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Generic, TypeVar
+
+Rank = tuple[int, int, float, str]
+"""Priority (negated), the turn of the group, since when it waits, its name: the least is first."""
+
+MAX_GROUPS = 10_000
+"""So many groups are remembered; beyond that, only those of which something waits."""
+
+T = TypeVar("T")
+_Entry = tuple[float, str, T]
+_Lane = tuple[int, str]
+
+
+def group(path: PurePosixPath) -> str:
+    """Return whose turn a prompt file waits for: its folder at the top of the inbox."""
+    folder, slash, _ = str(path).partition("/")
+    return folder if slash else ""
+
+
+class Turns:
+    """When each group has led a batch last, or else when it came, counted in batches.
+
+    A group's number never falls, and who comes later stands behind all that have waited longer: so
+    however many others come, each has its turn.
+    """
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._of: dict[str, int] = {}
+        self._most = MAX_GROUPS
+
+    def of(self, group: str) -> int:
+        """Return a group's number: the least has its turn first."""
+        return self._of.setdefault(group, 2 * self._batches - 1)
+
+    def lead(self, group: str) -> None:
+        """Note that a group leads a batch."""
+        self._batches += 1
+        self._of[group] = 2 * self._batches
+
+    def are_many(self) -> bool:
+        """Return whether it is time to `keep` only some groups."""
+        return len(self._of) > self._most
+
+    def keep(self, groups: Container[str]) -> None:
+        """Forget all other groups."""
+        self._of = {group: turn for group, turn in self._of.items() if group in groups}
+        self._most = max(MAX_GROUPS, 2 * len(self._of))
+
+
+class Queue(Generic[T]):
+    """What waits, in order. To add, find or remove the first costs little, however many wait.
+
+    There is a lane for each priority and group, in order of time and name; and a heap of the first
+    of each lane. A rank in the heap may be too low, because its lane's first has gone or its group
+    has had its turn: that is put right when it comes to the top. It is never too high.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._lanes: dict[_Lane, list[_Entry[T]]] = {}
+        self._heads: list[tuple[Rank, _Lane]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield all that waits, in no order."""
+        return (entry[2] for lane in self._lanes.values() for entry in lane)
+
+    def groups(self) -> set[str]:
+        """Return the groups of which something waits."""
+        return {group for _, group in self._lanes}
+
+    def fill(self, items: Iterable[tuple[int, str, float, str, T]]) -> None:
+        """Let these wait, each with priority, group, time and name, and nothing else."""
+        self._lanes = {}
+        for priority, group, since, name, item in items:
+            self._lanes.setdefault((-priority, group), []).append((since, name, item))
+        for lane in self._lanes.values():
+            lane.sort(key=_when)
+        self._heads = [
+            (self._rank(lane, entries[0]), lane) for lane, entries in self._lanes.items()
+        ]
+        heapq.heapify(self._heads)
+
+    def add(self, priority: int, group: str, since: float, name: str, item: T) -> None:
+        """Let one more wait."""
+        lane = (-priority, group)
+        entries, entry = self._lanes.setdefault(lane, []), (since, name, item)
+        insort(entries, entry, key=_when)
+        if entries[0] is entry:
+            heapq.heappush(self._heads, (self._rank(lane, entry), lane))
+
+    def remove(self, priority: int, group: str, since: float, name: str) -> T | None:
+        """Take one out, and return it if it waited."""
+        lane = (-priority, group)
+        entries = self._lanes.get(lane, [])
+        at = bisect_left(entries, (since, name), key=_when)
+        if at == len(entries) or _when(entries[at]) != (since, name):
+            return None
+        item = entries.pop(at)[2]
+        if not entries:
+            del self._lanes[lane]
+        return item
+
+    def first(self, most: int) -> list[tuple[Rank, T]]:
+        """Return the first so many, in order, each with its rank."""
+        found: list[tuple[Rank, T]] = []
+        ahead: list[tuple[Rank, _Lane, int]] = []  # lanes that are gone along, and how far
+        begun: set[_Lane] = set()
+        while len(found) < most:
+            while (head := self._head(begun)) is not None and (not ahead or head < ahead[0][:2]):
+                heapq.heappop(self._heads)
+                begun.add(head[1])
+                heapq.heappush(ahead, (*head, 0))
+            if not ahead:
+                break
+            rank, lane, at = ahead[0]
+            entries = self._lanes[lane]
+            found.append((rank, entries[at][2]))
+            if at + 1 < len(entries):
+                heapq.heapreplace(ahead, (self._rank(lane, entries[at + 1]), lane, at + 1))
+            else:
+                heapq.heappop(ahead)
+        for lane in begun:
+            heapq.heappush(self._heads, (self._rank(lane, self._lanes[lane][0]), lane))
+        return found
+
+    def _head(self, begun: set[_Lane]) -> tuple[Rank, _Lane] | None:
+        """Return the first lane that is not `begun`, by its rank of now."""
+        while self._heads:
+            rank, lane = self._heads[0]
+            if lane in begun or lane not in self._lanes:  # it was listed twice, or is empty
+                heapq.heappop(self._heads)
+                continue
+            now = self._rank(lane, self._lanes[lane][0])
+            if now == rank:
+                return rank, lane
+            heapq.heapreplace(self._heads, (now, lane))
+        return None
+
+    def _rank(self, lane: _Lane, entry: _Entry[T]) -> Rank:
+        return (lane[0], self._turns.of(lane[1]), entry[0], entry[1])
+
+
+def _when(entry: _Entry[T]) -> tuple[float, str]:
+    return entry[:2]

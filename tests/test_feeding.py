@@ -1,0 +1,270 @@
+"""What is decided is carried out: real files, jobs and results; only the renderer is a stand-in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from reeldrop import prompts, schedule
+from reeldrop.feeding import Feeder
+from reeldrop.inbox import Inbox
+from reeldrop.intake import Intake
+from reeldrop.job import Batch, Capabilities, Rendered
+from reeldrop.jobs import BatchLimit, Limits, OpenJobs
+from reeldrop.results import Results
+from reeldrop.rules import ModelRules
+from reeldrop.spool import Spool
+from reeldrop.workbench import Workbench
+
+CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
+RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}
+RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
+SIZE = 4
+
+
+class Orders:
+    """A renderer that does nothing of what it is told."""
+
+    def load(self, model: str) -> None: ...
+
+    def render(self, batch: Batch) -> None: ...
+
+    def cancel(self, batch: Batch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class World:
+    """One process on an inbox, by a clock of the test's own, which files settle by at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = time.monotonic() - 1000
+        (folder / "inbox").mkdir(exist_ok=True)
+        self.spool = Spool(folder / "spool", folder / "inbox", folder / "results/_failed")
+        self.spool.prepare()
+        self.spool.note_ending("Segmentation fault")
+        self.results = Results(folder / "results")
+        self.jobs = OpenJobs(self.spool, self.results, Limits({"m": BatchLimit(SIZE)}, 2, 0.0))
+        box = Inbox(folder / "inbox", prompts.SUFFIXES, 0.0, prompts.DEFAULTS_NAME)
+        self.intake = Intake(
+            box, self.spool, RULES, "m", 1.0, 1.0, lambda: None, 1.0, lambda: self.now,
+            self.jobs.turns,
+        )  # fmt: skip
+        self.bench = Workbench(Orders(), 600)
+        self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
+        self.opens = True
+
+    def drop(self, name: str, count: int, priority: int = 0, num_frames: int = 8) -> None:
+        """Put a file of so many prompts into the inbox, and read it."""
+        path = self.folder / "inbox" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        texts = "".join(f"  - p{n}\n" for n in range(1, count + 1))
+        path.write_text(f"num_frames: {num_frames}\npriority: {priority}\nprompts:\n{texts}")
+        self.look()
+
+    def look(self) -> None:
+        """Let a second pass, and see what there is in the inbox."""
+        self.now += 1
+        self.intake.look(self.now)
+        assert [] == list(self.intake.refused(patient=True))
+
+    def begin(self) -> list[tuple[str, list[int]]]:
+        """Let the next batch begin, and return whose prompts it has, by the prompt files."""
+        while self.bench.batch is None and self.feeder.feed(self.now, opens=self.opens):
+            pass
+        members = self.bench.batch.members if self.bench.batch else ()
+        return [
+            (str(self.jobs[job_id].job.source), [member.prompt.number for member in group])
+            for job_id, group in groupby(members, key=lambda member: member.job_id)
+        ]
+
+    def end(self) -> None:
+        """Publish all of the batch."""
+        assert self.bench.batch is not None
+        for member in self.bench.batch.members:
+            self.jobs.published(
+                self.results.publish(
+                    self.jobs[member.job_id].job,
+                    member.prompt,
+                    RENDERED,
+                    lambda path, _format, _settings: path.write_bytes(b"x") and None,
+                )
+            )
+        self.bench.batch_done(self.now)
+
+    def render(self) -> list[tuple[str, list[int]]]:
+        """Render the next batch, and return what was in it."""
+        found = self.begin()
+        if found:
+            self.end()
+        return found
+
+    def render_all(self) -> list[list[tuple[str, list[int]]]]:
+        """Render all that there is, batch by batch."""
+        return list(iter(self.render, []))
+
+    def close(self) -> None:
+        self.intake.close()
+        self.jobs.put_down()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], World]]:
+    """Begin a process; another one goes on with the folders of that before."""
+    worlds: list[World] = []
+
+    def started() -> World:
+        worlds.append(World(tmp_path))
+        return worlds[-1]
+
+    yield started
+    for world in worlds:
+        world.close()
+
+
+@pytest.fixture
+def world(start: Callable[[], World]) -> World:
+    """A process."""
+    return start()
+
+
+def test_one_folder_does_not_hold_up_another(world: World) -> None:
+    """Of a file with very many prompts one batch is rendered before a file of somebody else."""
+    world.drop("a/many.yaml", 100)
+    assert [("a/many.yaml", [1, 2, 3, 4])] == world.begin()
+    world.drop("a/later.yaml", 1, num_frames=16)
+    world.drop("b/one.yaml", 1, num_frames=16)
+    world.end()
+    assert [("b/one.yaml", [1]), ("a/later.yaml", [1])] == world.render()
+    assert [("a/many.yaml", [5, 6, 7, 8])] == world.render()
+
+
+def test_a_priority_is_heeded_in_the_middle_of_a_file(world: World) -> None:
+    """However many prompts of a lower one are left; those go on afterwards."""
+    world.drop("low.yaml", 9, -10)
+    world.render()
+    world.drop("high.yaml", 5, 10, num_frames=16)
+    found = world.render_all()
+    assert [
+        [("high.yaml", [1, 2, 3, 4])],
+        [("high.yaml", [5])],
+        [("low.yaml", [5, 6, 7, 8])],
+        [("low.yaml", [9])],
+    ] == found
+    assert 14 == world.jobs.outcome.videos
+
+
+def test_who_is_in_the_middle_of_a_file_fills_what_is_left_of_a_batch(world: World) -> None:
+    """A batch is as full as it can be, whoever leads it."""
+    world.drop("low.yaml", 9, -10)
+    world.render()
+    world.drop("high.yaml", 1, 10)
+    assert [("high.yaml", [1]), ("low.yaml", [5, 6, 7])] == world.render()
+
+
+def test_a_priority_is_known_after_a_restart(start: Callable[[], World]) -> None:
+    """What was begun goes on in its place in the order, not before all that waits."""
+    world = start()
+    world.drop("low.yaml", 9, -10)
+    world.drop("z/low.yaml", 9, -10, num_frames=16)
+    world.render()
+    world.close()
+    again = start()
+    again.drop("high.yaml", 1, 10, num_frames=32)
+    assert [("high.yaml", [1])] == again.render()
+    assert [("z/low.yaml", [1, 2, 3, 4])] == again.render(), "it is the turn of that folder"
+    assert [("low.yaml", [5, 6, 7, 8])] == again.render()
+
+
+def test_a_job_without_a_recorded_priority_has_none(start: Callable[[], World]) -> None:
+    """An older version did not record it."""
+    world = start()
+    world.drop("a.yaml", 5, 10)
+    world.render()
+    world.close()
+    (record,) = world.spool.active.glob("*/job.json")
+    record.write_text(record.read_text().replace('"priority": 10, ', ""))
+    again = start()
+    again.drop("b.yaml", 1, 1, num_frames=16)
+    assert [("b.yaml", [1])] == again.render()
+    assert [("a.yaml", [5])] == again.render()
+
+
+def test_who_waits_for_a_turn_is_not_to_blame(start: Callable[[], World]) -> None:
+    """A process that ends while somebody else is rendered was not ended by an open job."""
+    world = start()
+    world.drop("low.yaml", 9, -10)
+    world.render()
+    world.drop("high.yaml", 1, 10, num_frames=16)
+    assert [("high.yaml", [1])] == world.begin()
+    again = start()  # the process ends
+    suspects = [view.is_suspect for view in again.jobs.in_spool(again.now)]
+    assert [False, True] == suspects
+
+
+def open_logs() -> list[str]:
+    """Return the logs of jobs that this process has open."""
+    paths = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    targets = [os.readlink(path) for path in paths if path.is_symlink()]
+    return [target for target in targets if target.endswith("job.log")]
+
+
+def test_many_who_wait_for_their_turn_hold_few_files_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last go back into the spool until it is theirs; each video comes once, in its order."""
+    monkeypatch.setattr(schedule, "MAX_OPEN_JOBS", 3)
+    folders = [f"{number:02}" for number in range(8)]
+    for number, folder in enumerate(folders):
+        world.drop(f"{folder}/x.yaml", 6, num_frames=8 * (number + 1))
+    leaders = []
+    while found := world.render():
+        assert 3 >= len(open_logs()) == len(world.jobs)
+        leaders += found
+    expected = [(f"{f}/x.yaml", n) for n in ([1, 2, 3, 4], [5, 6]) for f in folders]
+    assert expected == leaders
+    assert (48, 0) == (world.jobs.outcome.videos, world.jobs.outcome.failed_jobs)
+    assert [] == list(world.spool.active.iterdir())
+
+
+def test_what_went_back_is_ended_before_settings_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is begun is finished under its settings; nothing new is begun until then."""
+    monkeypatch.setattr(schedule, "MAX_OPEN_JOBS", 1)
+    for number, folder in enumerate("abc"):
+        world.drop(f"{folder}/x.yaml", 6, num_frames=8 * (number + 1))
+    for folder in "ab":
+        assert [(f"{folder}/x.yaml", [1, 2, 3, 4])] == world.render()
+    world.opens = False
+    assert [[("a/x.yaml", [5, 6])], [("b/x.yaml", [5, 6])]] == world.render_all()
+    assert not world.jobs.are_begun
+    assert (world.folder / "inbox/c/x.yaml").exists()
+
+
+def test_who_makes_trouble_himself_goes_behind_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that can't be begun is tried again after those that wait by then."""
+    begin_attempt = world.spool.begin_attempt
+
+    def refusing(job: object, numbers: object) -> None:
+        if "bad" in str(job):
+            raise OSError(errno.EACCES, "Permission denied")
+        begin_attempt(job, numbers)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.spool, "begin_attempt", refusing)
+    for number, name in enumerate(("bad", "good", "other")):
+        world.drop(f"{name}.yaml", 1, num_frames=8 * (number + 1))
+    assert [("good.yaml", [1])] == world.render()
+    monkeypatch.undo()
+    world.now = time.monotonic()
+    world.drop("later.yaml", 1, num_frames=32)
+    names = [path for batch in world.render_all() for path, _ in batch]
+    assert ["other.yaml", "bad.yaml", "later.yaml"] == names

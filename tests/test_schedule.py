@@ -1,0 +1,239 @@
+"""What is rendered next: situations, and what is decided in each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from reeldrop import schedule
+from reeldrop.job import Prompt
+from reeldrop.schedule import (
+    FileView,
+    JobView,
+    Load,
+    Open,
+    PutBack,
+    Render,
+    RendererView,
+    SpoolView,
+    View,
+    Wait,
+    decide,
+)
+from reeldrop.turns import Rank
+
+IDLE, BUSY = RendererView(), RendererView(True, math.inf)
+SIZE = 4
+
+
+def rank(priority: int = 0, turn: int = 0, since: float = 0.0, name: str = "") -> Rank:
+    """Return a place in the order."""
+    return (-priority, turn, since, name)
+
+
+def prompts(count: int, kind: int = 4, first: int = 1) -> tuple[Prompt, ...]:
+    """Return prompts of a kind."""
+    settings = (("num_frames", kind),)
+    return tuple(Prompt(first + n, "p", "m", settings, 0, 8, ("mp4",)) for n in range(count))
+
+
+def job(name: str, waiting: Sequence[Prompt] = prompts(1), **more: object) -> JobView:
+    """Return an open job whose prompts wait, in the order of names."""
+    found = JobView(name, rank(name=name), tuple(waiting), len(waiting), SIZE)
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+def left(name: str, **more: object) -> SpoolView:
+    """Return a job that is in the spool, and not open."""
+    return replace(SpoolView(name, rank(name=name)), **more)  # type: ignore[arg-type]
+
+
+def file(name: str, count: int = 1, kind: int = 4, **more: object) -> FileView:
+    """Return a file of the inbox."""
+    found = FileView(name, rank(name=name), hash(prompts(1, kind)[0].batch_key), count)
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+def view(*waiting: JobView | SpoolView | FileView, **more: object) -> View:
+    """Return a view of what waits, with an idle renderer."""
+    found = View(
+        (IDLE,),
+        tuple(w for w in waiting if isinstance(w, JobView)),
+        tuple(w for w in waiting if isinstance(w, SpoolView)),
+        tuple(w for w in waiting if isinstance(w, FileView)),
+    )
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+def render(*picks: tuple[str, int], past: tuple[str, ...] = (), renderer: int = 0) -> Render:
+    """Return that a batch of so many prompts of each job is rendered."""
+    return Render(renderer, picks, past)
+
+
+MIXED = (*prompts(1), *prompts(1, 8, 2))
+FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
+
+SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
+    "nothing waits": (view(), Wait()),
+    "a file": (view(file("a")), Open(file("a"))),
+    "a job of the spool": (view(left("a"), file("b")), Open(left("a"))),
+    "an open job": (view(job("a")), render(("a", 1))),
+    "no more than fit": (view(job("a", prompts(9))), render(("a", SIZE))),
+    "as many as are left": (view(job("a", prompts(3))), render(("a", 3))),
+    # The renderer
+    "it is busy": (view(job("a"), renderers=(BUSY,)), Wait()),
+    "it ends in a second": (
+        view(job("a"), renderers=(RendererView(True, schedule.AHEAD_SECONDS),)),
+        render(("a", 1)),
+    ),
+    "it ends later": (
+        view(job("a"), renderers=(RendererView(True, schedule.AHEAD_SECONDS + 0.1),)),
+        Wait(),
+    ),
+    "one of two is idle": (view(job("a"), renderers=(BUSY, IDLE)), render(("a", 1), renderer=1)),
+    "an idle one is before one that ends": (
+        view(job("a"), renderers=(RendererView(True, 0.5), IDLE)),
+        render(("a", 1), renderer=1),
+    ),
+    "it is paused": (view(job("a"), is_paused=True), Wait()),
+    # Order
+    "a priority": (
+        view(job("a"), file("b", kind=8, rank=rank(1))),
+        Open(file("b", kind=8, rank=rank(1))),
+    ),
+    "in the middle of a file": (
+        view(job("a", prompts(99)), job("b", prompts(1, 8), rank=rank(10))),
+        render(("b", 1)),
+    ),
+    "a turn": (
+        view(job("a", rank=rank(0, 2)), file("b", rank=rank(0, 1))),
+        Open(file("b", rank=rank(0, 1))),
+    ),
+    "a priority is before a turn": (
+        view(job("a", rank=rank(1, 2), size=1), file("b", rank=rank(0, 1))),
+        render(("a", 1)),
+    ),
+    "what was begun": (
+        view(job("z", prompts(9), rank=rank(since=-math.inf)), file("a")),
+        render(("z", SIZE)),
+    ),
+    # Batches across jobs and files
+    "jobs together": (view(job("a"), job("b", prompts(9))), render(("a", 1), ("b", 3))),
+    "a file goes along": (view(job("a"), file("b", 3)), Open(file("b", 3))),
+    "not a part of a file": (view(job("a"), file("b", 4), file("c")), Open(file("c"))),
+    "not a file of two kinds": (
+        view(job("a"), replace(file("b", 2), kind=0)),
+        render(("a", 1)),
+    ),
+    "past what is of another kind": (
+        view(job("a"), job("b", prompts(1, 8)), file("c", kind=8), job("d")),
+        render(("a", 1), ("d", 1), past=("b", "c")),
+    ),
+    "who is passed over for nobody is not": (
+        view(job("a"), job("b", prompts(1, 8))),
+        render(("a", 1)),
+    ),
+    "not twice past a job": (
+        view(job("a"), job("b", prompts(1, 8), was_passed_over=True), job("c")),
+        render(("a", 1)),
+    ),
+    "not twice past a file": (
+        view(job("a"), file("b", kind=8, was_passed_over=True), file("c")),
+        render(("a", 1)),
+    ),
+    "who was passed over goes along": (
+        view(job("a"), job("b", was_passed_over=True), job("c")),
+        render(("a", 1), ("b", 1), ("c", 1)),
+    ),
+    "past the rest of who leads": (
+        view(job("a", MIXED), job("b")),
+        render(("a", 1), ("b", 1), past=("a",)),
+    ),
+    "in order, open or not": (
+        view(job("a"), job("c", prompts(9)), file("b")),
+        Open(file("b")),
+    ),
+    "what is left in the spool is opened to see": (
+        view(job("a"), left("b"), file("c")),
+        Open(left("b")),
+    ),
+    # Alone
+    "one that failed in a batch": (
+        view(job("a", alone=frozenset({1}), size=1), job("b")),
+        render(("a", 1)),
+    ),
+    "one that failed does not go along": (
+        view(job("a"), job("b", alone=frozenset({1}))),
+        render(("a", 1)),
+    ),
+    "a suspect": (
+        view(job("a", prompts(9), is_suspect=True, size=1), job("b"), file("c")),
+        render(("a", 1)),
+    ),
+    "a suspect does not go along": (view(job("a"), job("b", is_suspect=True)), render(("a", 1))),
+    "a suspect of the spool does not go along": (
+        view(job("a"), left("b", is_suspect=True)),
+        render(("a", 1)),
+    ),
+    "a suspect waits for what is in hand": (
+        view(job("a", is_suspect=True, size=1), job("b", (), is_in_hand=True)),
+        Wait(),
+    ),
+    "a suspect of the spool, too": (
+        view(left("a", is_suspect=True), job("b", (), is_in_hand=True)),
+        Wait(),
+    ),
+    "nothing beside a suspect": (
+        view(job("a", (), is_suspect=True, is_in_hand=True), job("b"), file("c")),
+        Wait(),
+    ),
+    "a suspect that comes later": (
+        view(job("a"), job("b", prompts(1, 8), is_suspect=True)),
+        render(("a", 1)),
+    ),
+    # What keeps jobs from being opened
+    "the disk is in trouble": (view(file("a"), is_in_trouble=True), Wait()),
+    "the disk, and a job of the spool": (
+        view(left("b"), file("a"), is_in_trouble=True),
+        Open(left("b")),
+    ),
+    "the disk, and an open job": (view(job("b"), file("a"), is_in_trouble=True), render(("b", 1))),
+    "cancelled": (view(job("a", (), is_in_hand=True), job("b")), render(("b", 1))),
+    "settings change": (view(job("c"), file("a"), left("b"), opens=False), render(("c", 1))),
+    "what was begun goes on before": (
+        view(left("b", was_begun=True), file("a"), opens=False),
+        Open(left("b", was_begun=True)),
+    ),
+    # Models
+    "a model": (view(left("a", model="m"), file("b")), Load(0, left("a", model="m"))),
+    "a model, and a render": (
+        view(left("a", model="m"), job("b"), renderers=(RendererView(True, 0.5),)),
+        Wait(),
+    ),
+    "a model for who comes later": (view(job("a"), left("b", model="m")), render(("a", 1))),
+    # Many
+    "all are in hand": (view(*FULL, file("a")), Wait()),
+    "one has to go back": (
+        view(*FULL[2:], job("x", may_go_back=True), job("y", may_go_back=True), file("a")),
+        PutBack("y"),
+    ),
+    "not one that would lose something": (
+        view(*FULL[2:], job("x", may_go_back=True), job("y"), file("a")),
+        PutBack("x"),
+    ),
+    "none can go back": (view(*FULL[1:], job("x"), file("a")), render(("x", 1))),
+    "many, and one of them is next": (view(*FULL[1:], job("x"), file("y")), render(("x", 1))),
+    "many prompts": (
+        view(job("x", count=schedule.MAX_OPEN_PROMPTS, may_go_back=True), left("a")),
+        PutBack("x"),
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_what_is_decided(situation: str) -> None:
+    """Each situation has one answer, and it follows from what is seen alone."""
+    seen, expected = SITUATIONS[situation]
+    assert expected == decide(seen)

@@ -51,7 +51,8 @@ STAGES = {
     "aside": set(),
     "schedule": {"turns"},
     "turns": set(),
-    "spool": set(),
+    "spool": {"reports"},
+    "reports": set(),
     "pipeline": {"fast", "lossy"},
     "fast": {
         "compiled",

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import await_that
-from reeldrop import inbox, writers
+from reeldrop import beneath, inbox, writers
 from reeldrop.errors import PromptError
 from reeldrop.ignored import TOOLS, Ignored, Tool
 from reeldrop.inbox import (
@@ -567,17 +567,27 @@ def test_another_folder_in_place_of_the_inbox_is_an_error(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("has_beside", "device", "inode", "is_same"),
-    [(True, 1, 0, True), (True, 0, 1, False), (True, 1, 1, False), (False, 1, 0, False)],
+    ("has_beside", "device", "inode", "number", "is_same"),
+    [
+        (True, 1, 0, 1, True),
+        (True, 0, 1, 1, False),
+        (True, 1, 1, 1, False),
+        (False, 1, 0, 1, False),
+        (False, 1, 0, 0, True),
+        (False, 1, 1, 0, False),
+    ],
 )
 def test_a_share_may_have_another_device_number_when_it_is_back(
-    has_beside: bool, device: int, inode: int, is_same: bool, tmp_path: Path
+    has_beside: bool, device: int, inode: int, number: int, is_same: bool, tmp_path: Path
 ) -> None:
-    """It is the same folder if the spool has moved along with it, and the inode is the same."""
-    status = tmp_path.stat()
-    before = (status.st_dev + device, status.st_ino + inode)
+    """It is the same folder if the spool has moved along with it, or the file system has the same
+    number of its own; and the inode is the same.
+    """
+    status, own = tmp_path.stat(), os.statvfs(tmp_path).f_fsid
+    before = (status.st_dev + device, status.st_ino + inode, own + number)
     beside = tmp_path if has_beside else None
-    box = Inbox(tmp_path, frozenset(), SETTLE, "_", beside=beside, _identity=before)
+    box = Inbox(tmp_path, frozenset(), SETTLE, "_", beside=beside)
+    box.root._identity = beneath._Identity(*before)
     if is_same:
         box.scan(0.0)
         box.scan(1.0)

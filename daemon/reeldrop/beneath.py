@@ -22,6 +22,7 @@ from reeldrop import durable
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PLACE = os.O_PATH | _FOLDER
 _HERE = PurePath()
+_PIECE = 1 << 16
 _CHANGED = "another folder is in its place; put the old one back, or start again"
 _GONE = "it is gone, and so is what it was in; put it back, or start again"
 
@@ -99,6 +100,9 @@ class Root:
             fd = os.open(self.path, _PLACE)
         try:
             self._require_same(fd)
+            if make:
+                parent = Path(os.path.realpath(self.path)).parent
+                durable.make_sure(parent, os.fstat(fd), is_new=False)
         except BaseException:
             os.close(fd)
             raise
@@ -185,10 +189,33 @@ def open_plain(path: Path) -> int:
     """Open a plain file to read it, without following a link or waiting for a pipe.
 
     Raises:
-        OSError: it can't be read; ELOOP where it is a link, EINVAL where it is something else.
+        OSError: it can't be read; EINVAL where it is a link or something else.
     """
+    _require_plain(path, os.lstat(path))  # to open a pipe would let its writer go on
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        _require_plain(path, os.fstat(fd))
+    except BaseException:
         os.close(fd)
-        raise OSError(errno.EINVAL, "this is not a plain file", str(path))
+        raise
     return fd
+
+
+def _require_plain(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "this is not a plain file", str(path))
+
+
+def have_same_bytes(one: Path, other: Path) -> bool:
+    """Return whether two plain files have the same content.
+
+    Raises:
+        OSError: one of them can't be read, or is no plain file.
+    """
+    with open(open_plain(one), "rb") as ours, open(open_plain(other), "rb") as theirs:
+        if os.fstat(ours.fileno()).st_size != os.fstat(theirs.fileno()).st_size:
+            return False
+        while piece := ours.read(_PIECE):
+            if piece != theirs.read(_PIECE):
+                return False
+        return not theirs.read(1)

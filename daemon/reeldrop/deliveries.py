@@ -11,17 +11,18 @@ No file is deleted: one that came back is laid upon its twin, a copy is laid bes
 
 from __future__ import annotations
 
-import filecmp
-import os
-import stat
+import contextlib
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import structlog
 
-from reeldrop import durable
+from reeldrop import beneath, durable
+from reeldrop.beneath import Root
+from reeldrop.errors import DISK_ERRORS
 from reeldrop.ignored import conflict_copy
 from reeldrop.job import Job, shown
 from reeldrop.names import NOTE_SUFFIX, portable
@@ -29,6 +30,26 @@ from reeldrop.results import Results
 from reeldrop.spool import Spool
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file lies, or would: its path below a root, where no link is followed."""
+
+    root: Root
+    below: PurePath
+
+    def __str__(self) -> str:
+        return str(self.root.path / self.below)
+
+    def beside(self, name: str) -> _Place:
+        return _Place(self.root, self.below.with_name(name))
+
+    @contextlib.contextmanager
+    def opened(self, *, make: bool = False) -> Iterator[Path]:
+        """Give a path to it that holds meanwhile."""
+        with self.root.opened(self.below.parent, make=make) as folder:
+            yield folder / self.below.name
 
 
 class Deliveries:
@@ -56,30 +77,40 @@ class Deliveries:
         The command is about to, or was killed before it could.
         """
         for taken in self._spool.taken_out(job.source):
-            if _is_same(job.prompt_file, taken) and _is_as_old(job.prompt_file, taken):
-                taken.unlink(missing_ok=True)
+            place = _Place(self._spool.failed, taken)
+            if _is_same(job, place) and _is_as_old(job, place):
+                with place.opened() as file:
+                    file.unlink(missing_ok=True)
                 return True
         return False
 
     # Files that came back
 
-    def _twin(self, job: Job) -> Path | None:
+    def _twin(self, job: Job) -> _Place | None:
         """Return the same prompt file from an earlier delivery."""
         for place in self._places(job.source, job):
-            if _is_same(job.prompt_file, place) and _is_as_old(job.prompt_file, place):
+            if _is_same(job, place) and _is_as_old(job, place):
                 return place
         return None
 
-    def _places(self, source: PurePosixPath, job: Job) -> Iterator[Path]:
+    def _places(self, source: PurePosixPath, job: Job) -> Iterator[_Place]:
         """Yield where prompt files lie that had this path in the inbox, in hand or at their end."""
-        yield from (other.prompt_file for other in self._spool.others_in_hand(source, job))
+        for other in self._spool.others_in_hand(source, job):
+            below = other.prompt_file.relative_to(self._spool.folder)
+            yield _Place(self._spool.root, below)
         if _keeps_its_name(source):
-            yield from _named(self._results.folder_for(source), portable(source).name)
-        yield from self._spool.set_aside_earlier(source, job)
+            yield from _named(self._place_in_results(source, source))
+        for aside in self._spool.set_aside_earlier(source, job):
+            yield _Place(self._spool.failed, aside)
 
-    def _lay_upon(self, job: Job, twin: Path) -> None:
+    def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> _Place:
+        """Return where a prompt file lies that is put beside the videos of another, or its own."""
+        folder = self._results.place_for(original)
+        return _Place(self._results.root, folder / portable(source).name)
+
+    def _lay_upon(self, job: Job, twin: _Place) -> None:
         name = shown(job.source)
-        if not twin.is_relative_to(self._spool.folder):
+        if twin.root is not self._spool.root:
             note = (
                 f"{name} was delivered once more, with the same content and the same\n"
                 f"modification time. Sync tools do so when they did not hear of a deletion, so\n"
@@ -87,7 +118,8 @@ class Deliveries:
                 "To have it rendered again, save it anew, or `touch` it in the inbox.\n"
             )
             self._write_note(twin, note, job)
-        self._spool.lay_upon(job, twin)
+        with twin.opened() as file:
+            self._spool.lay_upon(job, file)
         _log.info("came_back", job_id=job.id, prompt_file=name, same_as=str(twin))
 
     # Copies of conflicts
@@ -99,50 +131,54 @@ class Deliveries:
             return False
         for name in copy.originals:
             original = job.source.with_name(name)
-            places = [self._spool.inbox / original, *self._places(original, job)]
-            same = next((place for place in places if _is_same(job.prompt_file, place)), None)
+            places = [_Place(self._spool.inbox, original), *self._places(original, job)]
+            same = next((place for place in places if _is_same(job, place)), None)
             if same is not None:
                 self._lay_beside(job, original, same)
                 return True
         _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=copy.tool)
         return False
 
-    def _lay_beside(self, job: Job, original: PurePosixPath, same: Path) -> None:
+    def _lay_beside(self, job: Job, original: PurePosixPath, same: _Place) -> None:
         """Move a conflict copy to where its original is or will be."""
-        folder = self._results.folder_for(original)
-        lies_open = same.is_relative_to(self._spool.inbox) or same.is_relative_to(
-            self._spool.folder
-        )
-        if not lies_open:
-            folder = same.parent
+        lies_open = same.root in (self._spool.inbox, self._spool.root)
+        place = self._place_in_results(job.source, original)
+        place = place if lies_open else same.beside(place.below.name)
         note = (
             f"{shown(job.source)} is the copy that a sync tool made of {shown(original)}\n"
             "when it was changed in two places. Both have the same content, so the copy has not\n"
             "been rendered.\n"
         )
-        name = portable(job.source).name
-        self._write_note(folder / name, note, job)
+        self._write_note(place, note, job)
         _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
-        for place in _named(folder, name):
-            if _is_same(job.prompt_file, place) and _is_as_old(job.prompt_file, place):
-                self._spool.lay_upon(job, place)
+        for taken in _named(place):
+            if _is_same(job, taken) and _is_as_old(job, taken):
+                with taken.opened() as file:
+                    self._spool.lay_upon(job, file)
                 return
-        self._spool.finish(job, folder)
+        with place.opened(make=True) as file:
+            self._spool.finish(job, file.parent)
 
-    def _write_note(self, file: Path, text: str, job: Job) -> None:
+    def _write_note(self, place: _Place, text: str, job: Job) -> None:
         """Leave a text beside a file; the next note on it replaces this one."""
-        durable.make_folder(file.parent)
         now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        path = file.with_name(file.name + NOTE_SUFFIX)
-        durable.write(path, f"{text}\n{now}\n".encode("utf-8", "backslashreplace"), job.id)
+        note = f"{text}\n{now}\n".encode("utf-8", "backslashreplace")
+        with place.opened(make=True) as file:
+            durable.write(file.with_name(file.name + NOTE_SUFFIX), note, job.id)
 
 
-def _named(folder: Path, name: str) -> Iterator[Path]:
-    """Yield the files in a folder that were moved there under a name, up to the first free one."""
-    for candidate in durable.free_names(*durable.split_name(name)):
-        if not os.path.lexists(folder / candidate):
+def _named(first: _Place) -> Iterator[_Place]:
+    """Yield the files that were moved somewhere under a name, up to the first free one."""
+    for name in durable.free_names(*durable.split_name(first.below.name)):
+        place = first.beside(name)
+        try:
+            with place.opened() as file:
+                file.lstat()
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
             return
-        yield folder / candidate
+        yield place
 
 
 def _keeps_its_name(source: PurePosixPath) -> bool:
@@ -151,15 +187,19 @@ def _keeps_its_name(source: PurePosixPath) -> bool:
     return portable(source) == same and not any(part.startswith("_") for part in same.parts)
 
 
-def _is_same(ours: Path, theirs: Path) -> bool:
-    """Tell whether two plain files have the same bytes. What is missing is the same as nothing."""
+def _is_same(job: Job, place: _Place) -> bool:
+    """Return whether a plain file has the prompt file's bytes; what is missing has not."""
     try:
-        one, other = ours.lstat(), theirs.lstat()
-        plain = stat.S_ISREG(one.st_mode) and stat.S_ISREG(other.st_mode)
-        return plain and one.st_size == other.st_size and filecmp.cmp(ours, theirs, shallow=False)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        with place.opened() as file:
+            is_as_long = job.prompt_file.lstat().st_size == file.lstat().st_size
+            return is_as_long and beneath.have_same_bytes(job.prompt_file, file)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
         return False
 
 
-def _is_as_old(ours: Path, theirs: Path) -> bool:
-    return durable.is_same_time(ours.lstat().st_mtime_ns, theirs.lstat().st_mtime_ns)
+def _is_as_old(job: Job, place: _Place) -> bool:
+    with place.opened() as file:
+        ours, theirs = job.prompt_file.lstat(), file.lstat()
+        return durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)

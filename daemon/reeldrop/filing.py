@@ -48,7 +48,8 @@ class Filing:
         elif is_resumed:  # an earlier try may have got as far as to report a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.take_back_aside(job, name)
-        self._spool.finish(job, self._results.folder_for(job.source))
+        with self._results.opened(job.source, make=True) as folder:
+            self._spool.finish(job, folder)
 
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with what is wrong."""

@@ -1,13 +1,13 @@
 """Which prompt files of the inbox are settled, in which order, and why the others wait.
 
 The scan decides; file system events only say when to look. Reads no prompt file and follows no
-link. Time is the caller's: seconds of a monotonic clock.
+link: folders are opened one below the other. Time is the caller's: seconds of a monotonic clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import errno
 import logging
 import math
 import os
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from reeldrop.beneath import Root
 from reeldrop.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.ignored import Ignored, conflict_copy, finished_name
 from reeldrop.job import DefaultsFile, shown
@@ -80,6 +81,11 @@ class Candidate:
     def is_interrupted(self) -> bool:
         return _is_interrupted(self.fingerprint[1])
 
+    def is_same(self, status: os.stat_result) -> bool:
+        """Return whether this is the file that was seen: a few file systems change its inode."""
+        seen, found = self.fingerprint, _fingerprint(status)
+        return seen[3] == found[3] or seen[:2] == found[:2]
+
 
 @dataclass(slots=True)
 class _Still:
@@ -138,13 +144,16 @@ class Inbox:
     beside: Path | None = None
     ignored: Ignored = field(default_factory=Ignored)
     renamed_settle_seconds: float = math.inf
-    _identity: tuple[int, int] | None = None
+    root: Root = field(init=False)
     _found: _Found = field(default_factory=_Found)
     _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.root = Root(self.folder, self.beside)
+
     def after(self, other: Inbox) -> Inbox:
         """Know what `other` knows of the same folder, and return this one."""
-        self._identity, self._found = other._identity, other._found
+        self.root, self._found = other.root, other._found
         return self
 
     def scan(self, now: float, renamed: Container[str] = ()) -> bool:
@@ -155,62 +164,48 @@ class Inbox:
         Raises:
             OSError: the inbox itself can't be read, or another folder stands in its place.
         """
-        self._check_identity()
         before, found = self._found, _Found()
-        self._walk("", MAX_DEPTH, found, now)
+        with self.root.opened() as top:
+            self._walk(f"{top}/.", "", MAX_DEPTH, found, now)
         for path, candidate in found.candidates.items():
             candidate.is_renamed = path in renamed and not self._is_in_new_folder(path, found, now)
         self._found, self._defaults_settle = found, {}
         return found != before
 
-    def _check_identity(self) -> None:
-        """Refuse what is not the folder of the first scan: an empty mount point looks like it.
-
-        A share may have another device number after it was mounted again; then it has the one
-        of the folder beside it.
-        """
-        found = self.folder.stat()
-        identity = (found.st_dev, found.st_ino)
-        if self._identity is not None and identity != self._identity:
-            moved_along = (
-                self.beside is not None
-                and found.st_ino == self._identity[1]
-                and found.st_dev == self.beside.stat().st_dev
-            )
-            if not moved_along:
-                reason = "another folder is in its place; put the old one back, or start again"
-                raise OSError(errno.ESTALE, reason, str(self.folder))
-        self._identity = identity
-
-    def _walk(self, folder: str, depth: int, found: _Found, now: float) -> None:
+    def _walk(self, place: str, folder: str, depth: int, found: _Found, now: float) -> None:
         """Note what is in a folder, and below it, in the order of names."""
         try:
-            with os.scandir(self.folder / folder) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
+            here, entries = _listed(place)
         except OSError:
             if not folder:
                 raise
             return  # it went away, or is closed to us: the others go on
-        for entry in ordered:
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            try:
-                if entry.name in self.ignored:
-                    self._note_temporary(entry, folder, found, now)
-                    continue
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            if entry.name == self.defaults_name:
-                before = self._found.defaults.get(folder)
-                found.defaults[folder] = _still(before, status, now, self.settle_seconds)
-            elif self._is_prompt_file(entry.name):
-                found.candidates[path] = self._candidate(path, status, now)
-            elif stat.S_ISDIR(status.st_mode):
-                if depth > 1:
-                    found.folders[path] = self._found.folders.get(path, now)
-                    self._walk(path, depth - 1, found, now)
-            else:
-                self._note_stray(path, found)
+        try:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    self._note(entry, here, folder, depth, found, now)
+        finally:
+            os.close(here)
+
+    def _note(
+        self, entry: os.DirEntry[str], here: int, folder: str, depth: int, found: _Found, now: float
+    ) -> None:
+        if entry.name in self.ignored:
+            self._note_temporary(entry, folder, found, now)
+            return
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        status = entry.stat(follow_symlinks=False)
+        if entry.name == self.defaults_name:
+            before = self._found.defaults.get(folder)
+            found.defaults[folder] = _still(before, status, now, self.settle_seconds)
+        elif self._is_prompt_file(entry.name):
+            found.candidates[path] = self._candidate(path, status, now)
+        elif stat.S_ISDIR(status.st_mode):
+            if depth > 1:
+                found.folders[path] = self._found.folders.get(path, now)
+                self._walk(f"/proc/self/fd/{here}/{entry.name}", path, depth - 1, found, now)
+        else:
+            self._note_stray(path, found)
 
     def _is_prompt_file(self, name: str) -> bool:
         return os.path.splitext(name)[1].lower() in self.suffixes
@@ -317,9 +312,16 @@ class Inbox:
     def is_unchanged(self, candidate: Candidate) -> bool:
         """Tell whether a file still is as the last scan saw it."""
         try:
-            return _fingerprint((self.folder / candidate.path).lstat()) == candidate.fingerprint
+            with self.opened(candidate.path) as file:
+                return _fingerprint(file.lstat()) == candidate.fingerprint
         except OSError:
             return False
+
+    @contextlib.contextmanager
+    def opened(self, path: PurePosixPath) -> Iterator[Path]:
+        """Give a path to a file that is not led astray when a folder above it is exchanged."""
+        with self.root.opened(path.parent) as folder:
+            yield folder / path.name
 
     def hold(self, candidate: Candidate, reason: str, until: float, now: float) -> bool:
         """Let a file wait that is not finished, unless it has waited in vain for long enough.
@@ -407,22 +409,26 @@ class Inbox:
 
         Raises:
             PromptError: one of them is no plain file, or they are too large together.
+            OSError: a folder above it is no folder any more, or can't be read.
         """
         files = []
-        for folder in reversed(path.parents):
-            name = folder / self.defaults_name
-            if os.path.lexists(self.folder / name):
-                files.append(DefaultsFile(str(name), self._read_defaults(name, max_bytes)))
-            if sum(len(file.data) for file in files) > max_bytes:
-                problem = (
-                    f"the defaults for this folder have more than {max_bytes:,} bytes together"
-                )
-                raise PromptError(Mistake(problem, "make them smaller", file=str(name)))
+        with contextlib.suppress(FileNotFoundError):  # the file has gone with its folder
+            for folder in reversed(path.parents):
+                name = folder / self.defaults_name
+                with self.opened(name) as file:
+                    if os.path.lexists(file):
+                        data = self._read_defaults(name, file, max_bytes)
+                        files.append(DefaultsFile(str(name), data))
+                if sum(len(file.data) for file in files) > max_bytes:
+                    problem = (
+                        f"the defaults for this folder have more than {max_bytes:,} bytes together"
+                    )
+                    raise PromptError(Mistake(problem, "make them smaller", file=str(name)))
         return tuple(files)
 
-    def _read_defaults(self, name: PurePosixPath, max_bytes: int) -> bytes:
+    def _read_defaults(self, name: PurePosixPath, file: Path, max_bytes: int) -> bytes:
         try:
-            return read_plain(self.folder / name, max_bytes)
+            return read_plain(file, max_bytes)
         except PromptError as error:
             named = (dataclasses.replace(m, file=str(name)) for m in error.mistakes)
             raise PromptError(*named) from None
@@ -431,6 +437,17 @@ class Inbox:
 def rank(candidate: Candidate) -> tuple[int, float, str]:
     """Return what settled files are ordered by: priority, then first seen, then name."""
     return -candidate.priority, candidate.first_seen, str(candidate.path)
+
+
+def _listed(place: str) -> tuple[int, list[os.DirEntry[str]]]:
+    """Return a folder's descriptor, to be closed, and what is in it, in the order of names."""
+    here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with os.scandir(here) as entries:
+            return here, sorted(entries, key=lambda entry: entry.name)
+    except BaseException:
+        os.close(here)
+        raise
 
 
 def _fingerprint(status: os.stat_result) -> _Fingerprint:

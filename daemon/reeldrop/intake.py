@@ -203,8 +203,8 @@ class Intake:
             defaults: tuple[DefaultsFile, ...] = ()
             try:
                 defaults = self._inbox.defaults_for(candidate.path, prompts.MAX_DEFAULTS_BYTES)
-                file = self._inbox.folder / candidate.path
-                found = self._parse(candidate.path, file, defaults)
+                with self._inbox.opened(candidate.path) as file:
+                    found = self._parse(candidate.path, file, defaults)
                 kinds = {hash(prompt.batch_key) for prompt in found.prompts}
                 candidate.kind = kinds.pop() if len(kinds) == 1 else 0
                 candidate.count = len(found.prompts)
@@ -232,10 +232,15 @@ class Intake:
 
     def _is_being_written(self, candidate: Candidate) -> bool:
         """Tell whether a program of this machine still writes into a file, which then waits."""
-        path = self._inbox.folder / candidate.path
-        if not self._knows_writers or not writers.is_written(path):
+        if not self._knows_writers:
             return False
-        what = candidate.held or f"still being written by {writers.name_of_writer(path)}"
+        try:
+            with self._inbox.opened(candidate.path) as file:
+                if not writers.is_written(file):
+                    return False
+                what = candidate.held or f"still being written by {writers.name_of_writer(file)}"
+        except OSError:  # whoever opens it next is told
+            return False
         again = self._clock() + max(self._inbox.settle_seconds, SETTLE_PAUSE_SECONDS)
         return self._hold(candidate, what, again)
 
@@ -323,7 +328,9 @@ class Intake:
     def _claim(self, candidate: Candidate, defaults: tuple[DefaultsFile, ...]) -> Job | None:
         self._listed = None
         try:
-            job = self._spool.claim(candidate.path, defaults, candidate.priority)
+            job = self._spool.claim(
+                candidate.path, defaults, candidate.priority, is_same=candidate.is_same
+            )
         except OSError as error:
             self._claim_failed(candidate, error)
             return None

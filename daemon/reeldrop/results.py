@@ -11,11 +11,12 @@ import contextlib
 import errno
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from reeldrop import durable, strict_yaml
+from reeldrop.beneath import Root, open_plain
 from reeldrop.errors import Mistake, PlaceError, YamlError
 from reeldrop.job import Job, Prompt, Rendered, Video, shown
 from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
@@ -23,21 +24,38 @@ from reeldrop.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable,
 _USUAL_NAME = 100
 """Temporary names are not longer, and not much shorter."""
 
+_MISSING = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""What folders say in which nothing of ours can be."""
+
 
 class Results:
     """The results tree: for each prompt file of the inbox a folder, in the same place."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.root = Root(folder)
+
+    def place_for(self, source: PurePosixPath) -> PurePath:
+        """Return where below the results a prompt file's videos are published."""
+        return PurePath(*map(folder_name, portable(source).with_suffix("").parts))
 
     def folder_for(self, source: PurePosixPath) -> Path:
         """Return the folder in which a prompt file's videos are published."""
-        parts = portable(source).with_suffix("").parts
-        return self.folder.joinpath(*map(folder_name, parts))
+        return self.root.path / self.place_for(source)
 
     def video_name(self, source: PurePosixPath, prompt: str) -> str:
         """Return the name, without suffix, of a prompt's video in its folder, where it is free."""
-        return video_name(prompt, str(self.folder_for(source).relative_to(self.folder)))
+        return video_name(prompt, str(self.place_for(source)))
+
+    @contextlib.contextmanager
+    def opened(self, source: PurePosixPath, *, make: bool = False) -> Iterator[Path]:
+        """Give a path to this folder that leads nowhere else meanwhile.
+
+        Raises:
+            OSError: it is not there, or a link, or no folder.
+        """
+        with self.root.opened(self.place_for(source), make=make) as folder:
+            yield folder
 
     def check_place(self, source: PurePosixPath) -> None:
         """Find out whether a prompt file's videos can be put into their folder; make nothing.
@@ -81,11 +99,17 @@ class Results:
 
         They have a sidecar; whether the rest is there, too, `is_published` tells.
         """
+        with contextlib.suppress(*_MISSING), self.opened(job.source) as folder:
+            return self._reserved(job, folder)
+        return {}
+
+    def _reserved(self, job: Job, folder: Path) -> dict[int, Video]:
         videos = {}
-        for sidecar in _sidecars(self.folder_for(job.source)):
-            read = _read_sidecar(sidecar, job)
+        for found in _sidecars(folder):
+            read = _read_sidecar(found, job)
             if read is not None:
                 number, formats = read
+                sidecar = self.folder_for(job.source) / found.name
                 videos[number] = self._video(job, sidecar, number, formats)
         return videos
 
@@ -108,54 +132,68 @@ class Results:
         formats, or as a poster where the format is "jpg"; `settings` is the sidecar's text.
         """
         settings = sidecar_text(job, prompt, rendered)
-        sidecar = self._reserve(job, prompt, settings, earlier)
-        video = self._video(job, sidecar, prompt.number, list(prompt.formats))
-        into_place = durable.rename_new if earlier is None else durable.replace
-        published = [sidecar]
-        for path in (video.poster, *video.files):
-            unfinished = durable.temporary(path, f"{job.id}-{prompt.number}{path.suffix}")
-            unfinished.unlink(missing_ok=True)  # a kill may have left it as the path's second name
-            try:
-                encode(unfinished, path.suffix[1:], settings)
-                durable.fsync_file(unfinished)
-                published.append(path)  # it may be there also where the next call fails
-                into_place(unfinished, path)
-            except FileExistsError:  # somebody has put a file of that name beside our sidecar
-                _remove(unfinished, *(ours for ours in reversed(published) if ours != path))
-                return self.publish(job, prompt, rendered, encode)
-            except BaseException:
-                with contextlib.suppress(OSError):  # what is left is found by `reserved`
-                    _remove(unfinished, *reversed(published if earlier is None else []))
-                raise
+        with self._opened_to_publish(job) as folder:
+            stem = self.video_name(job.source, prompt.prompt)
+            sidecar = _reserve(folder, job, stem, settings, earlier)
+            lasting = self.folder_for(job.source) / sidecar.name
+            video = self._video(job, lasting, prompt.number, list(prompt.formats))
+            into_place = durable.rename_new if earlier is None else durable.replace
+            published = [sidecar]
+            for path in (folder / file.name for file in (video.poster, *video.files)):
+                unfinished = durable.temporary(path, f"{job.id}-{prompt.number}{path.suffix}")
+                unfinished.unlink(missing_ok=True)  # a kill may have left it as its second name
+                try:
+                    encode(unfinished, path.suffix[1:], settings)
+                    durable.fsync_file(unfinished)
+                    published.append(path)  # it may be there also where the next call fails
+                    into_place(unfinished, path)
+                except FileExistsError:  # somebody has put a file of that name beside our sidecar
+                    _remove(unfinished, *(ours for ours in reversed(published) if ours != path))
+                    return self.publish(job, prompt, rendered, encode)
+                except BaseException:
+                    with contextlib.suppress(OSError):  # what is left is found by `reserved`
+                        _remove(unfinished, *reversed(published if earlier is None else []))
+                    raise
         return video
 
-    def _reserve(self, job: Job, prompt: Prompt, settings: str, earlier: Video | None) -> Path:
-        """Write the sidecar under a stem that nothing else has, or that this video had before."""
-        if earlier is not None:
-            durable.write(earlier.sidecar, settings.encode(), job.id)
-            return earlier.sidecar
-        folder = self.folder_for(job.source)
-        durable.make_folder(folder)
-        taken = {_folded(entry) for entry in os.listdir(folder)}
-        stem = self.video_name(job.source, prompt.prompt)
-        for name in durable.free_names(stem, SIDECAR_SUFFIX):
-            if _folded(name) not in taken:
-                with contextlib.suppress(FileExistsError):
-                    durable.write_new(folder / name, settings.encode(), job.id)
-                    return folder / name
-        raise AssertionError("free_names never ends")
+    @contextlib.contextmanager
+    def _opened_to_publish(self, job: Job) -> Iterator[Path]:
+        with contextlib.ExitStack() as held:
+            try:
+                folder = held.enter_context(self.opened(job.source, make=True))
+            except NotADirectoryError as error:
+                problem = f"{error.filename} is a link or a file, not a folder"
+                raise _place_error(self.folder_for(job.source), problem, "move it away") from None
+            yield folder
 
     def clean(self, job: Job) -> list[int]:
         """Remove what is not a whole video, when nothing of the job will be rendered any more.
 
         Return the numbers of those that are whole.
         """
-        reserved = self.reserved(job)
-        for video in reserved.values():
-            if not is_published(video):
-                _remove(*video.files, video.poster, video.sidecar)
-        durable.remove_temporaries(self.folder_for(job.source), job.id)
-        return sorted(number for number, video in reserved.items() if is_published(video))
+        with contextlib.suppress(*_MISSING), self.opened(job.source) as folder:
+            reserved = self._reserved(job, folder)
+            for video in reserved.values():
+                if not is_published(video):
+                    files = (*video.files, video.poster, video.sidecar)
+                    _remove(*(folder / file.name for file in files))
+            durable.remove_temporaries(folder, job.id)
+            return sorted(number for number, video in reserved.items() if is_published(video))
+        return []
+
+
+def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | None) -> Path:
+    """Write the sidecar under a stem that nothing else has, or that this video had before."""
+    if earlier is not None:
+        durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
+        return folder / earlier.sidecar.name
+    taken = {_folded(entry) for entry in os.listdir(folder)}
+    for name in durable.free_names(stem, SIDECAR_SUFFIX):
+        if _folded(name) not in taken:
+            with contextlib.suppress(FileExistsError):
+                durable.write_new(folder / name, settings.encode(), job.id)
+                return folder / name
+    raise AssertionError("free_names never ends")
 
 
 def is_published(video: Video) -> bool:
@@ -169,10 +207,7 @@ def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:
 
 def _sidecars(folder: Path) -> list[Path]:
     """Return what may be a sidecar, in order."""
-    with (
-        contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
-        os.scandir(folder) as entries,
-    ):
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         return sorted(
             Path(entry.path)
             for entry in entries
@@ -195,7 +230,8 @@ def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
     """
     known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
     with contextlib.suppress(*known):
-        data = path.read_bytes()
+        with open(open_plain(path), "rb") as file:
+            data = file.read()
         if job.id.encode() in data:
             settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
             if settings["rendered"]["job"] == job.id:

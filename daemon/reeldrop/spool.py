@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import filecmp
 import json
 import operator
 import os
@@ -27,7 +26,8 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop import durable
+from reeldrop import durable, reports
+from reeldrop.beneath import Root, have_same_bytes
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
 from reeldrop.job import Attempt, DefaultsFile, Job, shown
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
@@ -69,8 +69,9 @@ class Spool:
     def __init__(self, folder: Path, inbox: Path, failed: Path) -> None:
         self.folder = folder
         self.active = folder / "active"
-        self.inbox = inbox
-        self._failed = failed
+        self.root = Root(folder, beside=inbox)
+        self.inbox = Root(inbox, beside=folder)
+        self.failed = Root(failed)
         self._untidy: dict[Path, str] = {}
         self._unwritten: dict[Path, list[Attempt]] = {}
         self._new: set[str] = set()
@@ -85,8 +86,8 @@ class Spool:
                 file systems.
         """
         durable.make_folder(self.active)
-        if self.active.stat().st_dev != self.inbox.stat().st_dev:
-            problem = f"{self.folder} and {self.inbox} are not on the same file system"
+        if self.active.stat().st_dev != self.inbox.path.stat().st_dev:
+            problem = f"{self.folder} and {self.inbox.path} are not on the same file system"
             remedy = "move the spool: taking a prompt file has to be one rename"
             raise ConfigError(Mistake(problem, remedy, key="spool"))
         self._untidy = dict.fromkeys(self._folders(), "")
@@ -160,8 +161,9 @@ class Spool:
         priority: int = 0,
         *,
         is_cancelled: bool = False,
+        is_same: Callable[[os.stat_result], bool] = lambda _status: True,
     ) -> Job | None:
-        """Take a file of the inbox in hand; None if it is gone by now.
+        """Take a file of the inbox in hand; None if it is gone by now, or not the same any more.
 
         The job's record is on the disk before the one rename that makes it a job, and with
         `is_cancelled` the wish that it shall not be rendered.
@@ -184,19 +186,20 @@ class Spool:
             if is_cancelled:
                 durable.write(folder / _CANCEL, b"", job_id)
             durable.fsync_folder(self.active)
-            durable.fsync_untrusted(self.inbox / source)  # whoever dropped it may not have
-            os.rename(self.inbox / source, folder / source.name)
+            with self.inbox.opened(source.parent) as above:
+                _take(above / source.name, folder / source.name, is_same)
         except OSError as error:
             self._untidy.setdefault(folder, "")
             self.tidy()
             # A share may have moved the file and lost its answer: then it is a job all the same.
             if not os.path.lexists(folder / source.name):
-                if isinstance(error, FileNotFoundError):
+                if isinstance(error, FileNotFoundError | NotADirectoryError):
                     return None
                 raise
         with contextlib.suppress(OSError):  # it is a job, if one that a power cut may undo
             durable.fsync_folder(folder)
-            durable.fsync_folder((self.inbox / source).parent)
+            with self.inbox.opened(source.parent) as above:
+                durable.fsync_folder(above)
         self._new.add(job_id)
         return Job(job_id, source, folder, defaults, priority=priority)
 
@@ -375,28 +378,40 @@ class Spool:
 
     def take_back_aside(self, job: Job, name: str) -> None:
         """Remove what an earlier attempt at this job has `set_aside`, if it did."""
-        target = self._own_place(job, name)
-        if target is not None:
-            target.unlink(missing_ok=True)
-            target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
-            _report_beside(target).unlink()
+        missing = (FileNotFoundError, NotADirectoryError, PermissionError)
+        with (
+            contextlib.suppress(*missing),  # then nothing of ours is there
+            self.failed.opened(_place_of(job, name).parent) as folder,
+        ):
+            target = self._own_place(job, folder, name)
+            if target is not None:
+                target.unlink(missing_ok=True)
+                target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
+                reports.beside(target).unlink()
 
-    def set_aside_earlier(self, source: PurePosixPath, job: Job) -> Iterator[Path]:
-        """Yield the prompt files in `_failed/` that other jobs left of a path in the inbox."""
-        first = self._first_place(source)
-        for name in durable.free_names(first.stem, first.suffix):
-            target = first.with_name(name)
-            if _is_free(target):
-                return
-            report = _report_beside(target)
-            if not self._reports_on(report, job) and _may_be_about(report, source):
-                yield target
+    def set_aside_earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
+        """Yield the paths in `_failed/` of what other jobs left of a path in the inbox."""
+        first, headline = portable(source), _encoded(_headline(source))
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            self.failed.opened(first.parent) as folder,
+        ):
+            for name in durable.free_names(first.stem, first.suffix):
+                if reports.is_free(folder / name):
+                    return
+                report = reports.beside(folder / name)
+                is_about = first == source or reports.begins_with(report, headline)
+                if is_about and not reports.is_on(report, job.id):
+                    yield first.with_name(name)
 
-    def taken_out(self, source: PurePosixPath) -> list[Path]:
-        """Return the files of `_failed/` that are on their way back into the folder of one."""
-        place = self._first_place(source).with_name(RETRIED_FOLDER)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return [place / name for name in os.listdir(place)]
+    def taken_out(self, source: PurePosixPath) -> list[PurePosixPath]:
+        """Return the paths in `_failed/` of what is on its way back into the folder of a file."""
+        place = portable(source).with_name(RETRIED_FOLDER)
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            self.failed.opened(place) as folder,
+        ):
+            return [place / name for name in os.listdir(folder)]
         return []
 
     def lay_upon(self, job: Job, twin: Path) -> None:
@@ -408,7 +423,7 @@ class Spool:
             if error.errno != errno.EXDEV:
                 raise
             durable.remove_temporaries(twin.parent, job.id)  # of a copy that was just made
-            if not filecmp.cmp(job.prompt_file, twin, shallow=False):
+            if not have_same_bytes(job.prompt_file, twin):
                 raise OSError(errno.ESTALE, "it has changed meanwhile", str(twin)) from None
         # It is still there also where a kill has left one file with both names: see rename(2).
         job.prompt_file.unlink(missing_ok=True)
@@ -428,23 +443,31 @@ class Spool:
 
     def _move_aside(self, job: Job, target: Path, report: bytes) -> None:
         self._publish_log(job, target.parent, target.name + LOG_SUFFIX)
+        mode = job.prompt_file.lstat().st_mode
         try:
-            if stat.S_ISREG(job.prompt_file.lstat().st_mode):
+            if stat.S_ISREG(mode):
                 durable.move(job.prompt_file, target, job.id)
-            else:
+            elif stat.S_ISLNK(mode):
                 durable.rename_new(job.prompt_file, target)
+            else:
+                self._keep(job, target, report)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
                 raise
             self._keep(job, target, report)
 
     def _keep(self, job: Job, target: Path, report: bytes) -> None:
-        """Keep in the spool what can't be copied to another file system without opening it."""
-        refused = self.folder / "refused" / job.id
-        durable.make_folder(refused)
-        told = report + _encoded(f"It is in {refused}.\n")
-        durable.write(_report_beside(target), told, job.id)
-        durable.rename_new(job.prompt_file, refused / job.source.name)
+        """Keep in the spool what can't be copied without opening it, or is its author's own folder.
+
+        Nobody else comes there: who owns a folder may write into it, wherever it is.
+        """
+        refused = self.folder / "refused"
+        durable.make_folder(refused / job.id)
+        if stat.S_IMODE(refused.stat().st_mode) != 0o700:
+            refused.chmod(0o700)
+        told = report + _encoded(f"It is in {refused / job.id}.\n")
+        durable.write(reports.beside(target), told, job.id)
+        durable.rename_new(job.prompt_file, refused / job.id / job.source.name)
 
     def _put_aside(
         self,
@@ -454,86 +477,73 @@ class Spool:
         put: Callable[[Path, bytes], None],
     ) -> Path:
         """Write a report into `_failed/`, put a file beside it, and return where that is."""
-        for target in self._places(job, name):
-            text = _encoded(report(PurePosixPath(target.relative_to(self._failed))))
-            if not self._report(target, text, job):
-                continue  # somebody was quicker, and has the place
-            try:
-                put(target, text)
-            except FileExistsError:
-                _report_beside(target).unlink()
-                if _is_free(target):
-                    raise
-            else:
-                return target
+        first = _place_of(job, name)
+        with self.failed.opened(first.parent, make=True) as folder:
+            for target in self._places(job, folder, name):
+                at = first.with_name(target.name)
+                text = _encoded(report(at))
+                if not reports.write(target, text, job.id):
+                    continue  # somebody was quicker, and has the place
+                try:
+                    put(target, text)
+                except FileExistsError:
+                    reports.beside(target).unlink()
+                    if reports.is_free(target):
+                        raise
+                else:
+                    return self.failed.path / at
         raise AssertionError("free_names never ends")
 
-    def _places(self, job: Job, name: str) -> Iterator[Path]:
+    def _places(self, job: Job, folder: Path, name: str) -> Iterator[Path]:
         """Yield the place in `_failed/` that an earlier try has taken, emptied; then free ones."""
-        first = self._first_place(job.source.with_name(name))
-        durable.make_folder(first.parent)
-        durable.remove_temporaries(first.parent, job.id)  # of an earlier try that was killed
-        own = self._own_place(job, name)
+        durable.remove_temporaries(folder, job.id)  # of an earlier try that was killed
+        own = self._own_place(job, folder, name)
         if own is not None:
             own.unlink(missing_ok=True)  # the job still has all that was there
             yield own
+        first = _place_of(job, name)
         names = durable.free_names(first.stem, first.suffix)
-        yield from filter(_is_free, map(first.with_name, names))
+        yield from filter(reports.is_free, (folder / candidate for candidate in names))
 
-    def _first_place(self, source: PurePosixPath) -> Path:
-        """Return where in `_failed/` a prompt file of this path is put, if the place is free."""
-        return self._failed / portable(source)
-
-    def _own_place(self, job: Job, name: str) -> Path | None:
+    def _own_place(self, job: Job, folder: Path, name: str) -> Path | None:
         """Return where in `_failed/` an earlier try at this job has put a file of this name."""
         if job.is_damaged:  # there may be more files in its folder, with the same id
             return None
-        first = self._first_place(job.source.with_name(name))
+        first = _place_of(job, name)
         stem, suffix = map(re.escape, (first.stem, first.suffix))
         own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
-        missing = (FileNotFoundError, NotADirectoryError, PermissionError)
-        with contextlib.suppress(*missing):  # then nothing of ours is there
-            for entry in filter(own.fullmatch, os.listdir(first.parent)):
-                if self._reports_on(first.with_name(entry), job):
-                    return first.with_name(entry.removesuffix(ERROR_SUFFIX))
+        with contextlib.suppress(PermissionError):  # then nothing of ours is there
+            for entry in filter(own.fullmatch, os.listdir(folder)):
+                if reports.is_on(folder / entry, job.id):
+                    return folder / entry.removesuffix(ERROR_SUFFIX)
         return None
 
-    def _reports_on(self, report: Path, job: Job) -> bool:
-        with contextlib.suppress(OSError):
-            return f"Job {job.id}".encode() in report.read_bytes()
-        return False
 
-    def _report(self, target: Path, report: bytes, job: Job) -> bool:
-        """Write a report for a place in `_failed/`; tell whether the place is the job's."""
-        path = _report_beside(target)
-        write = durable.write if self._reports_on(path, job) else durable.write_new
-        try:
-            write(path, report, job.id)
-        except FileExistsError:
-            return False
-        return True
+def _place_of(job: Job, name: str) -> PurePosixPath:
+    """Return where in `_failed/` a prompt file is put, if the place is free."""
+    return portable(job.source.with_name(name))
+
+
+def _take(source: Path, target: Path, is_same: Callable[[os.stat_result], bool]) -> None:
+    """Move a file out of the inbox, unless another one has come by its name.
+
+    One that can't go back, because its name is taken again, is kept: nothing is lost.
+
+    Raises:
+        FileNotFoundError: it is gone, or another one has its name.
+    """
+    durable.fsync_untrusted(source)  # whoever dropped it may not have
+    other = FileNotFoundError(errno.ENOENT, "another file has its name", str(source))
+    if not is_same(source.lstat()):
+        raise other
+    os.rename(source, target)
+    if not is_same(target.lstat()):
+        durable.rename_new(target, source)
+        raise other
 
 
 def _encoded(report: str) -> bytes:
     return report.encode("utf-8", "backslashreplace")
-
-
-def _report_beside(target: Path) -> Path:
-    return target.with_name(target.name + ERROR_SUFFIX)
-
-
-def _may_be_about(report: Path, source: PurePosixPath) -> bool:
-    """Return whether a report can be on a prompt file of this path, not on one of a like name."""
-    with contextlib.suppress(OSError):
-        return portable(source) == source or report.read_bytes().startswith(
-            _encoded(_headline(source))
-        )
-    return False
-
-
-def _is_free(target: Path) -> bool:
-    """Tell whether neither a prompt file nor a report has a place in `_failed/`."""
-    return not (os.path.lexists(target) or os.path.lexists(_report_beside(target)))
 
 
 def _inside(source: PurePosixPath) -> PurePosixPath:

@@ -7,17 +7,21 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import Site
 from reeldrop import durable, later, strict_yaml
+from reeldrop import prompts as parser
 from reeldrop.errors import RenderError, Unrenderable
-from reeldrop.job import Job, shown
+from reeldrop.inbox import Inbox
+from reeldrop.intake import Intake
+from reeldrop.job import DefaultsFile, Job, shown
 from reeldrop.names import portable
 from reeldrop.results import Results
 from reeldrop.spool import Spool
+from test_hostile_input import RULES
 from test_jobs import NOW, RETRY_SECONDS, Place, open_jobs, prompts
 from windows_disk import windows_disk
 
@@ -372,6 +376,34 @@ def test_what_was_in_trouble_is_tried_after_all_others(place: Place) -> None:
     assert found == good
     place.open.fail(good, RenderError("no"))
     assert bad == place.open.unfinished(at)
+
+
+def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it looks like the disk's trouble: after the pause, others are tried before it."""
+    claim_it, now = place.spool.claim, [100.0]
+
+    def claim(source: PurePosixPath, defaults: Iterable[DefaultsFile]) -> Job | None:
+        if source.name == "a.txt":
+            raise OSError(errno.EIO, "Input/output error")
+        return claim_it(source, defaults)
+
+    monkeypatch.setattr(place.spool, "claim", claim)
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (place.root / "inbox" / name).write_text("a horse\n")
+        os.utime(place.root / "inbox" / name, (ord(name[0]), ord(name[0])))
+    box = Inbox(place.root / "inbox", parser.SUFFIXES, 0.0, parser.DEFAULTS_NAME, patient=False)
+    intake = Intake(box, place.spool, RULES, "tiny", 1.0, 5.0, lambda: None, clock=lambda: now[0])
+    taken = []
+    while now[0] < 140.0:
+        intake.look(now[0])
+        assert [] == list(intake.refused(patient=True))
+        while (job := intake.take()) is not None:
+            taken.append(job.source.name)
+        now[0] = max(now[0] + 0.5, intake.due())
+    intake.close()
+    assert ["b.txt", "c.txt"] == taken
 
 
 # What the sidecars know

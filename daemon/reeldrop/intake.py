@@ -343,6 +343,7 @@ class Intake:
         self._block(candidate, f"can't be taken: {error.strerror}", error)
         if error.errno in DISK_ERRORS:
             self._held_until = candidate.blocked_until
+            candidate.blocked_until += self._retry_seconds  # it may be its own: others are first
 
     def _block(self, candidate: Candidate, reason: str, error: OSError) -> None:
         """Leave a file where it is for now, and say why: once, where the disk is in trouble."""

@@ -51,8 +51,9 @@ STAGES = {
     "aside": set(),
     "schedule": {"turns"},
     "turns": set(),
-    "spool": {"reports"},
+    "spool": {"records", "reports"},
     "reports": set(),
+    "records": set(),
     "pipeline": {"fast", "lossy"},
     "fast": {
         "compiled",

@@ -546,7 +546,7 @@ def test_lines_in_a_pipe_are_for_awk(site: Site) -> None:
     shown = site.command("history").stdout
     file, prompt, model, seconds, finished = shown.removesuffix("\n").split("\t")
     assert str(site.results / "x y/v.mp4") == file
-    assert ("two\\x09lines\\x0a\\x1b[2J", "tiny", "1.2") == (prompt, model, seconds)
+    assert ("two\\tlines\\n\\x1b[2J", "tiny", "1.2") == (prompt, model, seconds)
     assert len("2026-11-24 22:40:47") == len(finished)
 
 
@@ -615,6 +615,7 @@ def test_texts_of_strangers_are_not_markup(site: Site) -> None:
     folder = site.results / "[red]"
     folder.mkdir(parents=True)
     (folder / "a.mp4").touch()
+    (folder / "a.jpg").touch()
     rendered = "{prompt_file: a.txt, job: j, seconds: 1.0, finished: now}"
     text = f"prompt: 'a [/b] c'\nseed: 1\nformat: mp4\nmodel: tiny\nrendered: {rendered}\n"
     (folder / "a.yaml").write_text(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,24 @@ def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
     assert before + 2 <= ending.mebibytes_moved() <= before + 6
     done.set()
     reader.join()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_is_no_trace_blames_nobody(make: Callable[[Path], object], tmp_path: Path) -> None:
+    """It is moved out of the way, and the process works."""
+    path = tmp_path / "ending"
+    make(path)
+    assert ("", "") == (ending.how_it_ended(path), ending.stacks(path))
+    with ending.traced(path):
+        assert path.is_file()
+    assert not path.exists()
+
+
+def test_a_reason_is_a_short_line(tmp_path: Path) -> None:
+    """It is recorded with each job that was in hand."""
+    path = tmp_path / "ending"
+    path.write_text("x" * 100_000)
+    assert 500 == len(ending.how_it_ended(path))
 
 
 def test_the_stacks_are_below_the_reason(tmp_path: Path) -> None:

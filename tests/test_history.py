@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from reeldrop import history
+from reeldrop import history, strict_yaml
 from reeldrop.errors import Mistake, PromptError
 from reeldrop.history import Failure, PastVideo
 from reeldrop.job import Job, Prompt, Rendered, Video
@@ -180,3 +181,111 @@ def test_a_prompt_file_without_a_report_is_listed(tmp_path: Path) -> None:
         ("x/b.txt", history.NO_REPORT),
         ("folder.txt", "a directory"),
     ] == [(f.name, f.reason) for f in history.failures(tmp_path, is_text)]
+
+
+# What strangers have written
+
+
+def forged(**changes: object) -> str:
+    """Return a sidecar as the daemon writes it, but for some values."""
+    rendered = {"job": "j", "number": 1, "prompt_file": "a.txt", "seconds": 1.5}
+    rendered["finished"] = "2026-11-24T12:00:00+00:00"
+    settings = {"prompt": "forged", "seed": 1, "format": "mp4", "model": "m"}
+    changed_block = {**rendered, **{k: v for k, v in changes.items() if k in rendered}}
+    changed = {**settings, **{k: v for k, v in changes.items() if k in settings}}
+    return strict_yaml.dump({**changed, "rendered": changed_block})
+
+
+def put(folder: Path, stem: str, text: str, *suffixes: str) -> Path:
+    """Put a file that says that it is a sidecar into a folder, with others of its stem."""
+    folder.mkdir(exist_ok=True)
+    for suffix in suffixes:
+        (folder / f"{stem}{suffix}").touch()
+    (folder / f"{stem}.yaml").write_text(text)
+    return folder / f"{stem}.yaml"
+
+
+def test_a_prompt_file_beside_a_dropped_video_is_no_video(tmp_path: Path) -> None:
+    """An mp4 and a YAML file can be dropped under one name, with what sidecars say; no poster."""
+    publish(tmp_path, "a.txt", "a", 1)
+    put(tmp_path / "a", "forged", forged(), ".mp4")
+    put(tmp_path / "a", "a (conflicted copy)", forged(), ".mp4")
+    assert ["a"] == prompts(tmp_path)
+    assert 1 == history.count(tmp_path, tmp_path / "_failed")
+    put(tmp_path / "a", "forged", forged(), ".mp4", ".jpg")
+    assert ["a", "forged"] == sorted(prompts(tmp_path)), "this is what a sidecar is known by"
+
+
+def test_what_belongs_to_others_is_not_ours(tmp_path: Path) -> None:
+    """The daemon has made the folder and all that counts in it; whoever restores both has both."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give files away")
+    published = publish(tmp_path, "a.txt", "a", 1)
+    put(tmp_path / "a", "forged", forged(), ".mp4", ".jpg")
+    fail(tmp_path / "_failed", "ours", "What is wrong:  a", 1)
+    fail(tmp_path / "_failed", "theirs", "What is wrong:  b", 1)
+    assert ["a", "forged"] == sorted(prompts(tmp_path))
+    for path in (tmp_path / "a/forged.yaml", tmp_path / "_failed/theirs.error.txt"):
+        os.chown(path, 4321, -1)
+    assert ["a"] == prompts(tmp_path)
+    assert 1 == history.count(tmp_path, tmp_path / "_failed")
+    assert ["ours"] == [failure.name for failure in history.failures(tmp_path / "_failed", is_text)]
+    for path in (tmp_path / "a", published.sidecar):
+        os.chown(path, 1234, -1)
+    assert ["a"] == prompts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": 7}, {"prompt": None}, {"prompt": ["a"]}, {"seed": "x"}, {"seed": True},
+        {"seed": 1.5}, {"model": {}}, {"prompt_file": 1}, {"job": None}, {"seconds": "long"},
+        {"seconds": float("inf")}, {"seconds": -1}, {"seconds": 10**290}, {"seconds": None},
+        {"finished": 5}, {"format": ["../../mp4"]}, {"format": [[1]]}, {"format": {"gif": 1}},
+    ],
+)  # fmt: skip
+def test_values_that_no_sidecar_has_are_passed_over(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Wrong types end no command, also where all lies beside them that belongs there."""
+    publish(tmp_path, "a.txt", "a", 1)
+    put(tmp_path / "a", "other", forged(**changes), ".mp4", ".jpg")
+    assert ["a"] == prompts(tmp_path)
+
+
+def test_nothing_that_is_read_back_ends_a_command(tmp_path: Path) -> None:
+    """Links, pipes, huge, undecodable and deep files under the names of sidecars and reports."""
+    publish(tmp_path, "a.txt", "a", 1)
+    for place, suffix in ((tmp_path / "a", ".yaml"), (tmp_path / "_failed", ".error.txt")):
+        place.mkdir(exist_ok=True)
+        (place / f"folder{suffix}").mkdir()
+        os.mkfifo(place / f"pipe{suffix}")
+        (place / f"link{suffix}").symlink_to("/dev/zero")
+        (place / f"bytes{suffix}").write_bytes(b"\xff\xfe\0")
+        (place / f"huge{suffix}").touch()
+        os.truncate(place / f"huge{suffix}", 1 << 33)
+        place.joinpath(*["d"] * 100).mkdir(parents=True)
+        place.joinpath(*["d"] * 100, f"deep{suffix}").touch()
+    for name in ("folder", "pipe", "link", "bytes", "huge"):
+        (tmp_path / "a" / f"{name}.mp4").touch()
+        (tmp_path / "a" / f"{name}.jpg").touch()
+    assert ["a"] == prompts(tmp_path)
+    assert ["bytes", "huge"] == sorted(
+        f.name for f in history.failures(tmp_path / "_failed", is_text)
+    )
+
+
+@pytest.mark.parametrize("at", [10**14, 10**12, -(10**12)])
+def test_times_that_no_clock_has(at: int) -> None:
+    """A report may be dated in the year 3170843: it is listed, without a time."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # which keeps any time
+        fail(Path(folder), "a.txt", "What is wrong:  a", at)
+        assert [Failure("a.txt", "a", "")] == history.failures(Path(folder), is_text)
+
+
+def test_a_prompt_file_named_like_a_report_is_none(tmp_path: Path) -> None:
+    """`a.error.txt` is a text file, so it can fail, and its author chooses what stands in it."""
+    fail(tmp_path, "a", "What is wrong:  forged", 1)
+    fail(tmp_path, "a.error.txt", "What is wrong:  it has no prompt", 1)
+    names = [(failure.name, failure.reason) for failure in history.failures(tmp_path, is_text)]
+    assert [("a.error.txt", "it has no prompt")] == names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 import secrets
 import signal
@@ -13,7 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -207,7 +208,108 @@ def test_attempts_that_cannot_be_read_do_not_count(
     assert folders.open().was_in_hand(job), "its videos have to be looked for"
 
 
+def fifo(path: Path) -> None:
+    """Make a pipe, which who opens it waits for."""
+    os.mkfifo(path)
+
+
+def sparse(path: Path) -> None:
+    """Make a file of 100 MB that takes no room."""
+    path.touch()
+    os.truncate(path, 100_000_000)
+
+
+def full_folder(path: Path) -> None:
+    """Make a folder with a file in it."""
+    path.mkdir()
+    (path / "a.txt").touch()
+
+
+SPOILT: list[Callable[[Path], object]] = [
+    Path.mkdir,
+    full_folder,
+    fifo,
+    sparse,
+    lambda path: path.symlink_to("nowhere"),
+    lambda path: path.symlink_to(path.name),
+    lambda path: path.symlink_to("/dev/zero"),
+]
+"""What may stand where a record should, and is none."""
+
+
+@pytest.mark.parametrize("spoil", SPOILT, ids=range(len(SPOILT)))
+def test_attempts_that_are_no_file_do_not_count(
+    spoil: Callable[[Path], object], folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job goes on, what stands there is moved out of the way, and others are told of."""
+    job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
+    folders.open().begin_attempt(other, [2])
+    spoil(job.folder / "attempts.json")
+    assert [job, other] == list(folders.open().unfinished())
+    for _ in range(2):
+        folders.open().note_ending("Killed")
+    assert 1 == capsys.readouterr().out.count("attempts_damaged")
+    again, blamed = folders.open().unfinished()
+    assert (job, 1) == (again, len(blamed.attempts))
+    folders.open().begin_attempt(job, [1])
+    assert not folders.open().fail(job, says("why")).is_relative_to(folders.spool)
+    assert [other.id] == folders.jobs()
+
+
+@pytest.mark.parametrize("spoil", SPOILT, ids=range(len(SPOILT)))
+def test_a_record_that_is_no_file_is_damaged(
+    spoil: Callable[[Path], object], folders: Folders
+) -> None:
+    """It stops nobody: its prompt file can be set aside, and the others are there."""
+    claimed, other = folders.claimed("x/a.txt", "text"), folders.claimed("b.txt")
+    (claimed.folder / "job.json").unlink()
+    spoil(claimed.folder / "job.json")
+    folders.open().prepare()
+    job, untouched = folders.open().unfinished()
+    assert (claimed.id, "a.txt", True) == (job.id, str(job.source), job.is_damaged)
+    assert other == untouched
+    folders.open().fail(job, says("why"))
+    assert [other.id] == folders.jobs()
+
+
+@pytest.mark.parametrize("spoil", [Path.mkdir, full_folder, fifo])
+def test_a_log_that_is_no_file_is_moved_out_of_the_way(
+    spoil: Callable[[Path], object], folders: Folders
+) -> None:
+    """A job can be logged, and end."""
+    job = folders.claimed("a.txt")
+    spoil(job.folder / "job.log")
+    folders.open().log_file(job).write_text("an event")
+    folders.open().fail(job, says("why"))
+    assert "an event" == (folders.failed / "a.txt.job.log").read_text()
+
+
+def test_a_record_is_about_as_large_as_the_defaults(folders: Folders) -> None:
+    """Whatever bytes they are made of; they come back as they were."""
+    job = folders.claimed("a.txt")
+    files = tuple(DefaultsFile(f"{n}", bytes([n]) * 30_000) for n in (0, 34, 92, 255))
+    (folders.inbox / "b.txt").touch()
+    other = folders.open().claim(PurePosixPath("b.txt"), files)
+    assert other is not None
+    assert (other.folder / "job.json").stat().st_size < 1.4 * 120_000
+    assert [job, other] == list(folders.open().unfinished())
+
+
+def test_a_record_of_an_older_version_is_read(folders: Folders) -> None:
+    """Jobs that were in hand when the program was replaced go on."""
+    job = folders.claimed("a.txt")
+    record = {"source": "a.txt", "defaults": [["_defaults.yaml", "fps: 5 # \xe9"]]}
+    (job.folder / "job.json").write_text(json.dumps(record))
+    (again,) = folders.open().unfinished()
+    assert (DefaultsFile("_defaults.yaml", b"fps: 5 # \xe9"),) == again.defaults
+
+
 RECORDS = [
+    b'{"source": "%s.txt", "defaults": []}' % (b"x" * 300),
+    b'{"source": "x/a.txt", "defaults": [["d", "a", "base64"]]}',
+    b'{"source": "x/a.txt", "defaults": [[7, "", "base64"]]}',
+    b'{"source": NaN, "defaults": []}',
+    b'{"source": 1' + b"0" * 10_000 + b"}",
     b"",
     b'{"source": "x/a.t',
     b"\xff",

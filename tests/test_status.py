@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,47 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_line_is_for_people(found: Status, expected: str) -> None:
     """What is done, how far it is, what waits, and when, by the clock on the wall, it ends."""
     assert expected == found.line()
+
+
+GOOD = b'{"pid": 1, "state": "idle", "model": "m", "updated": "2026-03-01T13:00:00+00:00"%s}'
+RENDERING = (
+    b', "rendering": {"job_id": "j", "prompt_file": "a", "prompt": "b", "number": 1,'
+    b' "count": 1, "step": 1, "steps": 2, "eta_seconds": %s}'
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, GOOD.replace(b"1,", b"-1,", 1) % b"",
+        GOOD.replace(b"1,", b"1" + b"0" * 5000 + b",", 1) % b"",
+        GOOD.replace(b"2026-03-01T13:00:00+00:00", b"now") % b"",
+        GOOD.replace(b"+00:00", b"") % b"",
+        GOOD.replace(b"2026-03-01T13:00:00+00:00", b"0001-01-01T00:00:00+14:00") % b"",
+        GOOD % b', "readings": "many"', GOOD % b', "waiting": [7]', GOOD % (RENDERING % b"NaN"),
+        GOOD % (RENDERING % b"1e300"), GOOD % (RENDERING % b"-5"),
+    ],
+)  # fmt: skip
+def test_a_report_that_makes_no_sense_is_none(content: bytes, tmp_path: Path) -> None:
+    """Commands go on as if there were no daemon's report, whatever stands in the file."""
+    (tmp_path / "status.json").write_bytes(content)
+    assert status.read(tmp_path / "status.json") is None
+    (tmp_path / "status.json").write_bytes(GOOD % b"")
+    assert status.read(tmp_path / "status.json") is not None
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("x.tmp")])
+def test_what_is_no_report_is_moved_out_of_the_way(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """The next report has its place."""
+    path = tmp_path / "status.json"
+    for place in (path, tmp_path / "status.tmp"):
+        make(place)
+    assert status.read(path) is None
+    found = Status(1, "idle", "m", UPDATED)
+    status.write(path, found)
+    assert found == status.read(path)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

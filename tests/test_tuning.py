@@ -255,6 +255,37 @@ def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None
     assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"speed": {"no_such_way": True}},
+        {"speed": {"text_once": "often"}},
+        {"max_batch_size": 0},
+        {"max_batch_size": -1},
+        {"max_batch_size": 10**18},
+    ],
+)
+def test_a_finding_that_is_impossible_is_not_used(
+    change: dict[str, Any], site: Site, found: Finding
+) -> None:
+    """A disk or a person has spoilt it, or another version has written it."""
+    tuned.note(site.spool, "tiny", dataclasses.replace(found, **change))
+    settings = config.load(site.folder / "config.yaml")
+    assert {} == profiles.source("tiny", settings).speed
+    assert {} == profiles.sources(settings)["tiny"].speed
+    assert BatchLimit(2) == profiles.batch_limit("tiny", settings)
+
+
+@pytest.mark.usefixtures("found")
+def test_findings_that_are_no_file_are_none(site: Site, found: Finding) -> None:
+    """Nobody waits for a pipe, and the next finding has its place."""
+    (site.spool / tuned.FILE_NAME).unlink()
+    os.mkfifo(site.spool / tuned.FILE_NAME)
+    assert {} == tuned.read(site.spool)
+    tuned.note(site.spool, "tiny", found)
+    assert {"tiny": found} == tuned.read(site.spool)
+
+
 def test_findings_of_other_profiles_stay(site: Site, found: Finding) -> None:
     """Each profile is tuned by itself."""
     tuned.note(site.spool, "other", found)

@@ -219,3 +219,16 @@ def have_same_bytes(one: Path, other: Path) -> bool:
             if piece != theirs.read(_PIECE):
                 return False
         return not theirs.read(1)
+
+
+def content(path: Path, most: int) -> bytes:
+    """Return the content of a plain file, opened like that.
+
+    Raises:
+        OSError: it can't be read; EFBIG where it has more than so many bytes.
+    """
+    with open(open_plain(path), "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"this file has more than {most:,} bytes", str(path))
+    return data

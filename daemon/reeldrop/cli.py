@@ -34,6 +34,7 @@ from reeldrop.errors import (
     SpoolLocked,
     Unavailable,
 )
+from reeldrop.escaping import shown, shown_lines
 
 # What only some commands need is imported by them: a prompt answer is worth the odd look.
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-_CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def main() -> None:
@@ -121,7 +120,7 @@ def _load(path: Path | None) -> Config:
 
 
 def _note(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(shown_lines(text), file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -131,7 +130,7 @@ def _print_json(value: Any) -> None:
 
 def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> None:
     """Print a table on a terminal, elsewhere a line for each row with tabs between its cells."""
-    lines = [[cell.translate(_CONTROL_CHARACTERS) for cell in row] for row in rows]
+    lines = [list(map(_shown, row)) for row in rows]
     if not sys.stdout.isatty():
         for line in lines:
             print("\t".join(line))
@@ -150,6 +149,11 @@ def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> 
         Console().print(table)
 
 
+def _shown(text: object) -> str:
+    """Return a text for stdout: what programs read has the bytes of a name as they are."""
+    return shown(text, raw_bytes=not sys.stdout.isatty())
+
+
 def _path(path: Path) -> str:
     """Return a path: the whole of it, or on a terminal from the current folder if it is below."""
     with contextlib.suppress(FileNotFoundError):  # the current folder may be deleted
@@ -162,7 +166,7 @@ def _local(iso: str) -> str:
     """Return a time as people here read it; what is no time as it is."""
     try:
         return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
-    except ValueError:
+    except (ValueError, OverflowError):
         return iso
 
 
@@ -204,7 +208,7 @@ def init(
         # Last, so that one that is there says that all is.
         durable.write_new(path, configuration.template().encode(), durable.command_owner())
     except FileExistsError:
-        print(f"reeldrop: {path} is there already; it is left as it is", file=sys.stderr)
+        _note(f"reeldrop: {path} is there already; it is left as it is")
         raise typer.Exit(EXIT_USAGE) from None
     print(f"Wrote {path}. Next, run this, and put a text file with a prompt on each line into")
     print(f"{settings.inbox}:\n\n    reeldrop run --config {shlex.quote(str(path))}")
@@ -321,7 +325,7 @@ def submit(
     settings = _load(config)
     order = client.submit(settings, prompt, _parsed(setting or []))
     if not as_json:
-        print(f"{order.prompt_file}\nwill be {order.video}", flush=True)
+        print(f"{_shown(order.prompt_file)}\nwill be {_shown(order.video)}", flush=True)
     if not wait:
         if as_json:
             _print_json({"prompt_file": order.prompt_file, "video": order.video})
@@ -337,7 +341,7 @@ def submit(
         _print_json({"prompt_file": order.prompt_file, "videos": end.videos, "error": end.error})
     else:
         for file in end.videos:
-            print(file)
+            print(_shown(file))
         if end.error:
             _note(end.error)
     if end.error:
@@ -376,12 +380,13 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         _print_json(dataclasses.asdict(now))
         return
-    print(now.state)
+    print(_shown(now.state))
     doubt = client.doubt(settings)
     if doubt:
-        print(f"  {doubt}")
+        print(f"  {_shown(doubt)}")
     if now.refused:
-        print(f"  config.yaml was refused, and the settings stay as they were: {now.refused}")
+        refused = _shown(now.refused)
+        print(f"  config.yaml was refused, and the settings stay as they were: {refused}")
     _print_waiting_and_rendering(now)
 
 
@@ -389,7 +394,7 @@ def _print_waiting_and_rendering(now: Status) -> None:
     if now.rendering is not None:
         r = now.rendering
         eta = "" if r.eta_seconds is None else f", about {r.eta_seconds:.0f} s left"
-        print(f"  {r.prompt_file} {r.number}/{r.count}: {r.prompt.translate(_CONTROL_CHARACTERS)}")
+        print(f"  {_shown(r.prompt_file)} {r.number}/{r.count}: {_shown(r.prompt)}")
         print(f"  step {r.step}/{r.steps}{eta}")
     _print_rows([(w.prompt_file, w.reason) for w in now.waiting], ("waiting", "why"))
     if now.waiting_seconds >= 60:
@@ -441,15 +446,16 @@ def _print_failures(settings: Config, limit: int, as_json: bool) -> None:
         return
     rows = ((f.name, f.reason, _local(f.failed)) for f in failures[:limit])
     _print_rows(rows, ("prompt file", "what is wrong", "when"))
-    shown = min(limit, len(failures))
-    _note_what_is_left_out(shown, len(failures), "failed prompt files", "history --failed")
+    _note_what_is_left_out(
+        min(limit, len(failures)), len(failures), "failed prompt files", "history --failed"
+    )
 
 
-def _note_what_is_left_out(shown: int, count: int, what: str, command: str) -> None:
+def _note_what_is_left_out(listed: int, count: int, what: str, command: str) -> None:
     if not count:
         _note(f"there are no {what}")
-    elif count > shown:
-        _note(f"{count - shown} more; `reeldrop {command} --limit {count}` shows all {what}")
+    elif count > listed:
+        _note(f"{count - listed} more; `reeldrop {command} --limit {count}` shows all {what}")
 
 
 @app.command()
@@ -507,6 +513,6 @@ def _report_moves(moved: Sequence[Moved], as_json: bool, nothing: str) -> None:
         return
     for one in moved:
         where = f", as {one.file}" if one.file else ""
-        print(f"{one.name}: {one.what}{where}".translate(_CONTROL_CHARACTERS))
+        print(_shown(f"{one.name}: {one.what}{where}"))
     if not moved:
         print(nothing)

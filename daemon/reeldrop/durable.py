@@ -348,3 +348,10 @@ def split_name(name: str) -> tuple[str, str]:
     """Return a file name's stem and suffix."""
     path = PurePath(name)
     return path.stem, path.suffix
+
+
+def make_way(path: Path) -> None:
+    """Rename what stands where a plain file of our own belongs, and is none. It is kept."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            os.rename(path, path.with_name(f".{path.name}-{secrets.token_hex(4)}"))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from reeldrop import beneath, durable
 from reeldrop.errors import FileError
 
 FILE_NAME = "ending"
@@ -24,6 +25,8 @@ EXIT_STALLED = 70
 KILLED = "without a trace, as by SIGKILL, which the kernel sends when memory runs out"
 _FATAL = "Fatal Python error: "
 _LONGEST_LOOK_SECONDS = 10.0
+_LONGEST_REASON = 500
+_MAX_TRACE_BYTES = 1 << 20
 
 
 def mebibytes_moved() -> int:
@@ -77,6 +80,7 @@ def traced(path: Path) -> Iterator[None]:
 
     A FileError leaves none: an operator has to act, and no job is to blame.
     """
+    durable.make_way(path)
     with path.open("wb", buffering=0) as trace:
         faulthandler.enable(trace, all_threads=True)
         try:
@@ -104,22 +108,22 @@ def excuse(path: Path) -> None:
 
 def how_it_ended(path: Path) -> str:
     """Return how the process ended that left the file; empty where it ended as it should."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
+    trace = _trace(path)
+    if trace is None:
         return ""
-    if not lines:
-        return KILLED
-    return lines[0].removeprefix(_FATAL)
+    return trace.partition("\n")[0].removeprefix(_FATAL)[:_LONGEST_REASON] or KILLED
 
 
 def stacks(path: Path) -> str:
     """Return where the threads of that process were, if it could still tell; else nothing."""
-    try:
-        _, _, found = path.read_text(errors="replace").partition("\n")
-    except OSError:
-        return ""
-    return found.strip()
+    return (_trace(path) or "").partition("\n")[2].strip()
+
+
+def _trace(path: Path) -> str | None:
+    """Return what the file says; None where there is none, or it is not one of ours."""
+    with contextlib.suppress(OSError):
+        return beneath.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
+    return None
 
 
 def leave_threads(end: SystemExit) -> None:

@@ -1,6 +1,8 @@
 """Read the results back: which videos there are, what failed and why.
 
-Derived from the files alone, newest first.
+Derived from the files alone, newest first. What counts was written by the daemon: it belongs to
+whom its folder belongs to, and has beside it what only the daemon puts there. Nothing that is read
+raises: what a stranger has written or spoilt is no video, or a report without a reason or a time.
 """
 
 from __future__ import annotations
@@ -8,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reeldrop import strict_yaml
+from reeldrop import beneath, strict_yaml
 from reeldrop.errors import YamlError
 from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
 
@@ -42,12 +45,16 @@ class PastVideo:
 class Failure:
     """A prompt file in `_failed/`; `name` is what `reeldrop retry` takes.
 
-    `failed` is an ISO 8601 time in UTC.
+    `failed` is an ISO 8601 time in UTC, empty where its file has none that makes sense.
     """
 
     name: str
     reason: str
     failed: str
+
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 64
 
 
 def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
@@ -58,49 +65,90 @@ def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
 
 
 def count(results: Path, failed: Path) -> int:
-    """Return how many videos there are, without reading a file: each has a poster."""
+    """Return how many videos there are, without reading a file."""
     sidecars = (path for _, path in _files(results, SIDECAR_SUFFIX, skip=failed))
-    return sum(sidecar.with_suffix(POSTER_SUFFIX).exists() for sidecar in sidecars)
+    return sum(_is_plain(sidecar.with_suffix(POSTER_SUFFIX)) for sidecar in sidecars)
 
 
-def _files(folder: Path, suffix: str, skip: Path | None = None) -> Iterator[tuple[float, Path]]:
-    """Yield the files below a folder that end so, each with its mtime in seconds."""
+def _files(
+    folder: Path,
+    suffix: str,
+    skip: Path | None = None,
+    *,
+    of_all: bool = False,
+    depth: int = MAX_DEPTH,
+) -> Iterator[tuple[float, Path]]:
+    """Yield the daemon's files below a folder that end so, each with its mtime in seconds.
+
+    The daemon has made the folders, too: what in them belongs to somebody else was put there, as
+    prompt files are. Those are yielded, too, where the files `of_all` are wanted.
+    """
     try:
+        owner = folder.stat().st_uid
         entries = os.scandir(folder)
     except OSError:
         return
     with entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if Path(entry.path) != skip:
-                    yield from _files(Path(entry.path), suffix, skip)
-            elif entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):  # it went away meanwhile
-                    yield entry.stat().st_mtime, Path(entry.path)
+            with contextlib.suppress(OSError):  # it went away meanwhile
+                if entry.is_dir(follow_symlinks=False):
+                    if depth and Path(entry.path) != skip:
+                        below = Path(entry.path)
+                        yield from _files(below, suffix, skip, of_all=of_all, depth=depth - 1)
+                elif entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    if of_all or status.st_uid == owner:
+                        yield status.st_mtime, Path(entry.path)
+
+
+def _is_plain(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
 
 
 def _video(sidecar: Path) -> PastVideo | None:
-    """Return the video of a sidecar; None for a YAML file that is none, or has lost its video."""
-    try:
-        settings: Any = strict_yaml.plain(strict_yaml.load_all(sidecar.read_bytes().decode())[0])
+    """Return the video of a sidecar; None for a YAML file that is none, or has lost its video.
+
+    A poster tells a sidecar from a prompt file that looks like one, and came beside a video by its
+    name: no prompt file is a picture.
+    """
+    with contextlib.suppress(OSError, YamlError, ValueError, LookupError, TypeError):
+        data = beneath.content(sidecar, MAX_BYTES)
+        settings: Any = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
         rendered, formats = settings["rendered"], settings["format"]
         formats = [formats] if isinstance(formats, str) else formats
-        named = (sidecar.with_suffix(f".{suffix}") for suffix in formats)
-        files = tuple(file for file in named if file.exists())
-        if not files:
-            return None
-        return PastVideo(
-            files=files,
-            prompt=settings["prompt"],
-            prompt_file=rendered["prompt_file"],
-            job_id=rendered["job"],
-            model=settings["model"],
-            seed=settings["seed"],
-            seconds=rendered["seconds"],
-            finished=rendered["finished"],
-        )
-    except (OSError, YamlError, ValueError, LookupError, TypeError):
-        return None
+        files = tuple(filter(_is_plain, (sidecar.with_suffix(f".{f}") for f in formats)))
+        if files and _is_plain(sidecar.with_suffix(POSTER_SUFFIX)):
+            return PastVideo(
+                files=files,
+                prompt=_text(settings["prompt"]),
+                prompt_file=_text(rendered["prompt_file"]),
+                job_id=_text(rendered["job"]),
+                model=_text(settings["model"]),
+                seed=_whole(settings["seed"]),
+                seconds=_seconds(rendered["seconds"]),
+                finished=_text(rendered["finished"]),
+            )
+    return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(value)
+    return float(value)
 
 
 def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failure]:
@@ -108,16 +156,12 @@ def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failur
 
     `is_prompt_file` says of a file's name whether it may be one; other files are not listed.
     """
-    times = {str(path.relative_to(failed)): mtime for mtime, path in _files(failed, "")}
-    reported = {
-        name.removesuffix(ERROR_SUFFIX): mtime
-        for name, mtime in times.items()
-        if name.endswith(ERROR_SUFFIX)
-    }
+    reports = _by_name(failed, _files(failed, ERROR_SUFFIX))
+    reported = {name.removesuffix(ERROR_SUFFIX): mtime for name, mtime in reports.items()}
     in_folders = tuple(f"{name}/" for name in reported)  # what was no file is kept as it was
     alone = {
         name: mtime
-        for name, mtime in times.items()
+        for name, mtime in _by_name(failed, _files(failed, "", of_all=True)).items()
         if name not in reported
         and not name.endswith((ERROR_SUFFIX, NOTE_SUFFIX))
         and is_prompt_file(os.path.basename(name))
@@ -127,19 +171,28 @@ def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failur
     return [
         Failure(
             name=name,
-            reason=_reason(failed / f"{name}{ERROR_SUFFIX}"),
-            failed=datetime.fromtimestamp(mtime, UTC).isoformat(timespec="seconds"),
+            reason=NO_REPORT if name in alone else _reason(failed / f"{name}{ERROR_SUFFIX}"),
+            failed=_time(mtime),
         )
         for mtime, name in found
+        if f"{name}{ERROR_SUFFIX}" not in reported  # else that is a prompt file of such a name
     ]
+
+
+def _by_name(folder: Path, found: Iterator[tuple[float, Path]]) -> dict[str, float]:
+    return {str(path.relative_to(folder)): mtime for mtime, path in found}
+
+
+def _time(mtime: float) -> str:
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(mtime, UTC).isoformat(timespec="seconds")
+    return ""
 
 
 def _reason(report: Path) -> str:
     """Return the first mistake of an error text, in a line."""
     try:
-        lines = report.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return NO_REPORT
+        lines = beneath.content(report, MAX_BYTES).decode(errors="replace").split("\n")
     except OSError:
         return ""
     stated = [line.partition(":")[2].strip() for line in lines if line.startswith("What is wrong:")]

@@ -20,6 +20,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from reeldrop import journal, process
+from reeldrop.escaping import shown, shown_lines
 
 IDENTIFIER = "reeldrop"
 
@@ -34,7 +35,8 @@ _job_files: dict[str, IO[str]] = {}
 def configure(stream: TextIO, *, for_people: bool) -> None:
     """Send every event to the stream from now on."""
     if for_people:
-        _configure(stream, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24))
+        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+        _configure(stream, lambda logger, name, event: render(logger, name, _escaped(event)))
     else:
         _configure(stream, structlog.processors.JSONRenderer(ensure_ascii=False, default=str))
 
@@ -101,7 +103,7 @@ def _in_words(event: EventDict) -> str:
         f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_LINE
     )
     line = str(event["event"]).replace("_", " ")
-    traces = [str(event[key]) for key in _BELOW if event.get(key)]
+    traces = [shown_lines(str(event[key])) for key in _BELOW if event.get(key)]
     return "\n".join([f"{line}: {details}" if details else line, *traces])
 
 
@@ -126,8 +128,18 @@ def _quoted(text: str) -> str:
     """Return a text as it is if it is one word, else in quotes, without control characters."""
     if text.isprintable() and text and " " not in text and '"' not in text:
         return text
-    quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
+    return shown(json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(event: EventDict) -> EventDict:
+    """Return an event whose texts can do nothing to a terminal."""
+    return {key: _escaped_value(key, value) for key, value in event.items()}
+
+
+def _escaped_value(key: str, value: object) -> object:
+    if isinstance(value, str):
+        return shown_lines(value) if key in _BELOW else shown(value)
+    return value
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

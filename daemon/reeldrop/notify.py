@@ -9,6 +9,8 @@ import contextlib
 import os
 import socket
 
+from reeldrop.escaping import shown
+
 WAIT_SECONDS = 1.0
 
 
@@ -55,7 +57,7 @@ class Notifier:
         """Say in one line what is going on; saying the same again sends nothing."""
         if text != self._last_status:
             self._last_status = text
-            self._send(f"STATUS={' '.join(text.split())}")  # a line break would begin another state
+            self._send(f"STATUS={shown(' '.join(text.split()))}")  # a break would begin another
 
     def _send(self, state: str, *, wait: bool = False) -> None:
         """Send a state. One that is repeated anyway is dropped where the socket is full."""

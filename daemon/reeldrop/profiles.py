@@ -23,6 +23,9 @@ MAX_TOGETHER = {"cuda": 16, "cpu": 4}
 """So many prompts are rendered at once, at most, where neither profile nor findings say how many.
 Beyond that, there is little to be gained, and the first of them waits for the last."""
 
+MOST_TOGETHER = 1000
+SWITCHED = (True, False, "auto")
+
 _SAMPLE = "a red ball"
 
 _log = structlog.get_logger()
@@ -75,7 +78,15 @@ def batch_limit(name: str, config: Config) -> BatchLimit:
 def _finding(name: str, config: Config) -> Finding | None:
     """Return what was found out about a profile, if it was that profile, and on this machine."""
     found = tuned.read(config.spool).get(name)
-    return found if found and found.basis == basis(untuned(name, config)) else None
+    if found is None or not _is_possible(found):
+        return None
+    return found if found.basis == basis(untuned(name, config)) else None
+
+
+def _is_possible(found: Finding) -> bool:
+    """Return whether a finding, which a disk or a person may have spoilt, can be followed."""
+    ways = all(way in fast.SWITCHES and on in SWITCHED for way, on in found.speed.items())
+    return ways and 1 <= found.max_batch_size <= MOST_TOGETHER
 
 
 def basis(plain: ModelSource) -> Basis:

@@ -26,10 +26,11 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop import durable, reports
+from reeldrop import durable, records, reports
 from reeldrop.beneath import Root, have_same_bytes
 from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
-from reeldrop.job import Attempt, DefaultsFile, Job, shown
+from reeldrop.escaping import shown, shown_lines
+from reeldrop.job import Attempt, DefaultsFile, Job
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
 
 _RECORD = "job.json"
@@ -178,7 +179,7 @@ class Spool:
         record = {
             "source": str(source),
             "priority": priority,
-            "defaults": [[file.name, file.data.decode("latin-1")] for file in defaults],
+            "defaults": list(map(records.of_defaults, defaults)),
         }
         folder.mkdir()
         try:
@@ -227,14 +228,13 @@ class Spool:
         """Return a folder's job. One without a prompt file never became a job, or has ended."""
         ended = tuple(attempt for attempt in self._attempts(folder) or () if attempt.ending)
         with contextlib.suppress(FileNotFoundError, *_DAMAGED):
-            record = json.loads((folder / _RECORD).read_bytes())
+            record = records.read(folder / _RECORD)
             source = _inside(PurePosixPath(record["source"]))
-            (folder / source.name).lstat()
-            defaults = [
-                DefaultsFile(name, text.encode("latin-1")) for name, text in record["defaults"]
-            ]
+            with records.disk_or_damage():
+                (folder / source.name).lstat()
+            defaults = tuple(records.defaults(*file) for file in record["defaults"])
             priority = operator.index(record.get("priority", 0))
-            return Job(folder.name, source, folder, tuple(defaults), ended, priority=priority)
+            return Job(folder.name, source, folder, defaults, ended, priority=priority)
         for name in _others_files(folder):
             return Job(folder.name, PurePosixPath(name), folder, (), ended, is_damaged=True)
         return None
@@ -275,7 +275,7 @@ class Spool:
     def was_in_hand(self, job: Job) -> bool:
         """Tell whether anything of a job has ever been in hand; false spares many a look."""
         try:
-            (job.folder / _ATTEMPTS).stat()
+            (job.folder / _ATTEMPTS).lstat()
         except FileNotFoundError:
             return False
         return True
@@ -314,7 +314,7 @@ class Spool:
             return self._unwritten[folder]
         with contextlib.suppress(*_DAMAGED):
             try:
-                found = json.loads((folder / _ATTEMPTS).read_bytes())
+                found = records.read(folder / _ATTEMPTS)
             except FileNotFoundError:
                 return []
             return [
@@ -330,11 +330,13 @@ class Spool:
 
     def _write_attempts(self, folder: Path, attempts: Iterable[Attempt]) -> None:
         records = [dataclasses.asdict(attempt) for attempt in attempts]
+        durable.make_way(folder / _ATTEMPTS)
         durable.write(folder / _ATTEMPTS, json.dumps(records, indent=1).encode(), folder.name)
         self._unwritten.pop(folder, None)
 
     def log_file(self, job: Job) -> Path:
         """Return where the job's own log is written while it is in hand."""
+        durable.make_way(job.folder / _LOG)
         return job.folder / _LOG
 
     def ask_to_cancel(self, job: Job) -> bool:
@@ -555,7 +557,7 @@ def _inside(source: PurePosixPath) -> PurePosixPath:
 
 def _others_files(folder: Path) -> list[str]:
     """Return what is in a job's folder besides reeldrop's own and hidden files, in order."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         return sorted(name for name in os.listdir(folder) if not _is_own(name))
     return []
 
@@ -603,15 +605,15 @@ def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: s
     mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
     lines = [_headline(source)]
     for mistake in mistakes[:20]:
-        lines.append(f"What is wrong:  {mistake.problem}")
+        lines.append(f"What is wrong:  {shown(mistake.problem)}")
         lines += [f"Where:          {mistake.place}"] if mistake.place else []
-        lines += [f"What is right:  {mistake.remedy}"] if mistake.remedy else []
+        lines += [f"What is right:  {shown(mistake.remedy)}"] if mistake.remedy else []
         lines.append("")
     if len(mistakes) > 20:
         lines += [f"and {len(mistakes) - 20} more mistakes of this kind", ""]
     now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
     job = f"Job {job_id}, " if job_id else ""
-    return "\n".join([*lines, then, "", f"{job}{now}", ""])
+    return "\n".join([*lines, shown_lines(then), "", f"{job}{now}", ""])
 
 
 def _headline(source: PurePosixPath) -> str:

@@ -5,14 +5,21 @@ The daemon writes it to a file in the spool; it is only a report, nothing depend
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import pydantic
+from pydantic import Field
+
+from reeldrop import beneath, durable
+from reeldrop.escaping import shown
 
 FILE_NAME = "status.json"
+MAX_BYTES = 1 << 20
 MAX_WAITING = 100
 NOT_RUNNING = "not running"
 
@@ -40,7 +47,7 @@ class Rendering:
     count: int
     step: int
     steps: int
-    eta_seconds: float | None
+    eta_seconds: Annotated[float | None, Field(ge=0, le=1e9)]
     together: int = 1
 
 
@@ -54,14 +61,14 @@ class Status:
     read again `readings` times; what was wrong with it the last time is in `refused`.
     """
 
-    pid: int
+    pid: Annotated[int, Field(ge=0, lt=1 << 31)]
     state: str
     model: str
     updated: str
     rendering: Rendering | None = None
     waiting: tuple[Waiting, ...] = ()
-    waiting_count: int = 0
-    waiting_seconds: int = 0
+    waiting_count: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    waiting_seconds: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     readings: int = 0
     refused: str = ""
 
@@ -79,7 +86,7 @@ class Status:
             free = datetime.fromisoformat(self.updated).astimezone()
             free += timedelta(seconds=self.rendering.eta_seconds)
             parts.append(f"next free about {free:%H:%M}")
-        return ", ".join(parts)
+        return shown(", ".join(parts))
 
 
 _ADAPTER = pydantic.TypeAdapter(Status)
@@ -88,13 +95,17 @@ _ADAPTER = pydantic.TypeAdapter(Status)
 def write(path: Path, status: Status) -> None:
     """Replace the report. It is not waited for: after a power cut nobody needs it."""
     unfinished = path.with_suffix(".tmp")
+    durable.make_way(path)
+    durable.make_way(unfinished)
     unfinished.write_bytes(_ADAPTER.dump_json(status))
     os.replace(unfinished, path)
 
 
 def read(path: Path) -> Status | None:
-    """Return the last report, None if there is none that can be read."""
-    try:
-        return _ADAPTER.validate_json(path.read_bytes())
-    except (OSError, pydantic.ValidationError):
-        return None
+    """Return the last report, None if there is none that can be read and makes sense."""
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        found = _ADAPTER.validate_json(beneath.content(path, MAX_BYTES))
+        found.line()  # it works with the times
+        datetime.fromisoformat(found.updated).astimezone(UTC)
+        return found if datetime.fromisoformat(found.updated).tzinfo else None
+    return None

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pydantic
 
-from reeldrop import durable
+from reeldrop import beneath, durable
 
 FILE_NAME = "tuned.json"
+MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ _ADAPTER = pydantic.TypeAdapter(dict[str, Finding])
 def read(spool: Path) -> dict[str, Finding]:
     """Return what has been found, by profile; nothing where the file can't be read."""
     try:
-        return _ADAPTER.validate_json((spool / FILE_NAME).read_bytes())
+        return _ADAPTER.validate_json(beneath.content(spool / FILE_NAME, MAX_BYTES))
     except (OSError, pydantic.ValidationError):
         return {}
 
@@ -61,6 +62,7 @@ def note(spool: Path, name: str, finding: Finding) -> Path:
         OSError: the file can't be written.
     """
     path = spool / FILE_NAME
+    durable.make_way(path)
     found: Mapping[str, Finding] = {**read(spool), name: finding}
     records = {name: dataclasses.asdict(one) for name, one in found.items()}
     durable.write(path, _ADAPTER.dump_json(_ADAPTER.validate_python(records), indent=1), "tune")

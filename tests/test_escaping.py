@@ -1,0 +1,126 @@
+"""The one escaping: what people are shown hides nothing and does nothing to their terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reeldrop import cli, log, prompts
+from reeldrop.errors import Mistake, PromptError
+from reeldrop.escaping import short, shown, shown_lines
+from reeldrop.job import Capabilities
+from reeldrop.rules import ModelRules
+from reeldrop.spool import error_text
+from reeldrop.status import Rendering, Status
+
+ESCAPED = [
+    ("\x1b[2J", r"\x1b[2J"),
+    ("a\nb\tc\r", r"a\nb\tc\r"),
+    ("\x7f\x85\x9b", r"\x7f\x85\x9b"),
+    ("a\u2028b\u2029", r"a\u2028b\u2029"),
+    ("\u202egnp.exe\u2066", r"\u202egnp.exe\u2066"),
+    ("a\u200bb\u00ad\ufeff", r"a\u200bb\xad\ufeff"),
+    ("\U000e0041", r"\U000e0041"),
+    ("caf\udce9", r"caf\udce9"),
+    ("\ud800", r"\ud800"),
+]
+READABLE = ["大鸟 升起\u3000。", "cafe\u0301", "\u0645\u0631\u062d", "\U0001f3ac", "a\u00a0b"]
+RULES = {"m": ModelRules("m", Capabilities({"height": int}, {"height": 64}, 8, 1), {}, {})}
+EVIL = "\x1b[31m\n\u2028\u202e\x9b"
+
+
+def assert_harmless(text: str) -> None:
+    """Hold a text of several lines to have nothing in it that a terminal or a reader trips over."""
+    assert all(line == shown(line) for line in text.split("\n")), ascii(text)
+    assert text.splitlines() == text.removesuffix("\n").split("\n")
+
+
+@pytest.mark.parametrize(("text", "expected"), ESCAPED)
+def test_what_acts_or_hides_is_escaped(text: str, expected: str) -> None:
+    """Control, format and direction characters, line breaks of every kind, half characters."""
+    assert expected == shown(text)
+    assert expected == shown(shown(text))
+
+
+@pytest.mark.parametrize("text", READABLE)
+def test_every_script_stays(text: str) -> None:
+    """What can be read stays as it is, wide spaces, accents and signs included."""
+    assert text == shown(text)
+
+
+def test_programs_get_the_bytes_of_a_name() -> None:
+    """What is no UTF-8 in it stays, and nothing else that is not shown."""
+    name = os.fsdecode(b"a\xff\x1b")
+    assert "a\udcff\\x1b" == shown(name, raw_bytes=True)
+
+
+def test_lines_stay_lines() -> None:
+    """Only our own line ends end a line."""
+    assert "a\nb\\r\n\\u2028" == shown_lines("a\nb\r\n\u2028")
+
+
+@given(st.text(st.characters()))
+def test_any_text_becomes_one_line(text: str) -> None:
+    """It can be encoded, is one line, and escaping again changes nothing."""
+    found = shown(text)
+    assert 1 == len(f".{found}.".encode().decode().splitlines())
+    assert found == shown(found)
+
+
+def test_long_texts_are_named_by_their_beginning() -> None:
+    """A message is not as long as what it is about."""
+    assert ("a" * 40, 40) == (short("a" * 40), len(short("a" * 41)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{0}: 1", "prompt: a\nmodel: {0}", "prompt: a\nseed: {0}", "prompt: a\nformat: [{0}]", "{0}",
+     "prompt: a\n{0}: 1\n{0}: 1", "prompt: a\npriority: {0}", "prompt: a\nheight: {0}"],
+)  # fmt: skip
+def test_reports_on_evil_keys_and_values(content: str) -> None:
+    """Whatever a file's keys, values and name hold, the report and the log's line are harmless."""
+    quoted = '"\\e[31m\\n\\u2028\\u202e\\x9b"'
+    with pytest.raises(PromptError) as refused:
+        prompts.parse("a.yaml", content.format(quoted).encode(), [], RULES, "m", int)
+    assert_harmless(error_text(PurePosixPath(f"{EVIL}.yaml"), "j", refused.value, "Then.\nThen."))
+    assert_harmless(str(refused.value))
+
+
+def test_reports_on_evil_errors() -> None:
+    """An error of a library may quote anything, and an `_defaults.yaml` lie in any folder."""
+    for error in (RuntimeError(EVIL), PromptError(Mistake(EVIL, EVIL, 1, 1, EVIL, EVIL))):
+        assert_harmless(error_text(PurePosixPath("a.txt"), "", error, EVIL))
+    assert_harmless(str(error))
+
+
+def test_the_status_line_is_one_harmless_line() -> None:
+    """systemctl and terminals show it as it is."""
+    rendering = Rendering("j", EVIL, EVIL, 1, 1, 1, 1, None)
+    assert_harmless(Status(1, "s", "m", "2026-03-01T13:00:00+00:00", rendering).line())
+    assert "\n" not in Status(1, EVIL, "m", "2026-03-01T13:00:00+00:00").line()
+
+
+def test_what_commands_say_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    """Notes on stderr and rows on stdout."""
+    cli._note(f"reeldrop: {EVIL}")
+    cli._print_rows([(EVIL, "大")], ("a", "b"))
+    out, err = capsys.readouterr()
+    assert_harmless(err)
+    assert r"\x1b[31m\n\u2028\u202e\x9b" + "\t大\n" == out
+
+
+def test_the_log_for_people_is_harmless() -> None:
+    """Values and tracebacks alike; each event stays where it is."""
+    import structlog
+
+    stream = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.callback(structlog.reset_defaults)
+        log.configure(stream, for_people=True)
+        structlog.get_logger().error("job_failed", reason="\x1b[31m\u202e\x9b", prompt_file=EVIL)
+    assert_harmless(stream.getvalue())

@@ -7,8 +7,9 @@ import errno
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from conftest import Site
@@ -17,7 +18,7 @@ from reeldrop import prompts as parser
 from reeldrop.errors import RenderError, Unrenderable
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
-from reeldrop.job import DefaultsFile, Job, shown
+from reeldrop.job import Job, shown
 from reeldrop.names import portable
 from reeldrop.results import Results
 from reeldrop.spool import Spool
@@ -277,6 +278,9 @@ def test_filing_away_again_leaves_no_more_logs(
     for _ in range(3):
         (at,) = place.open.due(opens=True)
         assert place.open.unfinished(at) is None
+    rest = place.root / FIRST / "a.yaml"
+    rest_is_there = rest.exists()
+    rest.unlink(missing_ok=True)  # as `reeldrop retry` does
     monkeypatch.undo()
     (at,) = place.open.due(opens=True)
     assert place.open.unfinished(at) is None
@@ -285,6 +289,7 @@ def test_filing_away_again_leaves_no_more_logs(
     assert [logs.get(end, "a/job.log")] == [name for name in left if "job" in name]
     assert min(1, fails) == len([name for name in left if name.endswith(".error.txt")])
     assert 1 == len([name for name in left if name.endswith("a.txt")])
+    assert (end == "partly failed", False) == (rest_is_there, rest.exists())
     assert (0, []) == (place.open.postponed(), list(place.spool.active.iterdir()))
 
 
@@ -384,10 +389,10 @@ def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
     """Where it looks like the disk's trouble: after the pause, others are tried before it."""
     claim_it, now = place.spool.claim, [100.0]
 
-    def claim(source: PurePosixPath, defaults: Iterable[DefaultsFile]) -> Job | None:
+    def claim(source: PurePosixPath, *others: Any, **named: Any) -> Job | None:
         if source.name == "a.txt":
             raise OSError(errno.EIO, "Input/output error")
-        return claim_it(source, defaults)
+        return claim_it(source, *others, **named)
 
     monkeypatch.setattr(place.spool, "claim", claim)
     for name in ("a.txt", "b.txt", "c.txt"):

@@ -29,6 +29,7 @@ class Filing:
     def __init__(self, place: Spool, tree: Results) -> None:
         self._spool = place
         self._results = tree
+        self._rest_is_aside: set[str] = set()
 
     def file_away(
         self, job: Job, videos: int, failures: Sequence[Failure], *, is_resumed: bool
@@ -43,13 +44,15 @@ class Filing:
             return
         if failures or is_resumed:
             self._clean(job)
-        if failures:
+        if failures and job.id not in self._rest_is_aside:
             self._set_aside_remainder(job, videos, failures)
-        elif is_resumed:  # an earlier try may have got as far as to report a failure
+            self._rest_is_aside.add(job.id)  # from now on a person may have it rendered again
+        if is_resumed and not failures:  # an earlier try may have got as far as to report a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.take_back_aside(job, name)
         with self._results.opened(job.source, make=True) as folder:
             self._spool.finish(job, folder)
+        self._rest_is_aside.discard(job.id)
 
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with what is wrong."""

@@ -47,6 +47,7 @@ class World:
         (self.inbox / NAME.parent).mkdir(parents=True)
         (self.failed / NAME.parent).mkdir(parents=True)
         self.spool.prepare()
+        (self.spool.folder / "lock").touch()
         file = self.folder / "config.yaml"
         file.write_text(CONFIG.format(results=self.failed.parent))
         self.config = config.load(file)

@@ -14,7 +14,8 @@ import pytest
 from conftest import DEADLINE_SECONDS, NEW_PROCESS, REELDROP, Daemon, Site, await_that
 from reeldrop import client, config
 from reeldrop.errors import Unavailable
-from reeldrop.spool import TUNER, Holder, Spool
+from reeldrop.lock import TUNER, Holder
+from reeldrop.spool import Spool
 
 
 def shell(site: Site, line: str, **environment: str) -> subprocess.CompletedProcess[str]:

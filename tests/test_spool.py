@@ -23,6 +23,7 @@ from conftest import says
 from reeldrop import durable, spool
 from reeldrop.errors import ConfigError, Mistake, PromptError, SpoolLocked
 from reeldrop.job import DefaultsFile, Job
+from reeldrop.lock import Holder
 from reeldrop.spool import Spool
 
 
@@ -859,12 +860,9 @@ with spool.lock():
 """
 
 
-def test_lock_holds_against_another_process(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_holds_against_another_process(folders: Folders) -> None:
     """A second daemon is refused by the first one's pid; a killed one holds nothing."""
-    monkeypatch.setattr(spool, "_LOCK_TRIES", 1)
-    monkeypatch.setattr(spool, "_LOCK_PAUSE_SECONDS", 0)
+    (folders.spool / "lock").touch()  # as it is where jobs have been
     arguments = [str(folders.spool), str(folders.inbox), str(folders.failed)]
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, *arguments],
@@ -882,7 +880,7 @@ def test_lock_holds_against_another_process(
     assert not folders.open().is_locked()
     with folders.open().lock():
         assert folders.open().is_locked()
-        assert spool.Holder(os.getpid(), "daemon", is_here=True) == folders.open().holder()
+        assert Holder(os.getpid(), "daemon", is_here=True) == folders.open().holder()
     assert not folders.open().is_locked()
 
 

@@ -264,7 +264,8 @@ def tune(
     check.require_folders(settings)
     log.configure(sys.stderr, for_people=True)
     from reeldrop import pipeline, profiles, tuned, tuning  # torch: seconds
-    from reeldrop.spool import TUNER, Spool
+    from reeldrop.lock import TUNER
+    from reeldrop.spool import Spool
 
     name = model or settings.selected_model(cuda=pipeline.cuda_is_available())
     if name not in settings.models:

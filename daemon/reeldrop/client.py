@@ -23,9 +23,10 @@ from reeldrop.beneath import Root
 from reeldrop.config import Config
 from reeldrop.errors import Mistake, NoSuchPromptFile, RenderCancelled, SpoolLocked, Unavailable
 from reeldrop.job import shown
+from reeldrop.lock import COMMAND, DAEMON, Holder
 from reeldrop.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.results import Results
-from reeldrop.spool import Holder, Spool
+from reeldrop.spool import Spool
 from reeldrop.status import Status, Waiting
 
 POLL_SECONDS = 0.2
@@ -295,7 +296,7 @@ def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | Non
         if error.errno != errno.EXDEV:
             raise
     try:
-        with place.lock():
+        with place.lock(role=COMMAND):
             return withdraw(across=True)
     except SpoolLocked:
         place.claim(source, (), is_cancelled=True)
@@ -344,7 +345,7 @@ def reload(config: Config) -> str:
 
 def _require_daemon_here(holder: Holder, folder: Path) -> None:
     """Refuse to send a signal to who would end by it, or to another process of the same number."""
-    if holder.role != spool.DAEMON:
+    if holder.role != DAEMON:
         problem = f"the {holder.role} {holder.pid} works on {folder}, and no daemon"
         raise Unavailable(Mistake(problem, "the daemon reads config.yaml when it starts"))
     if not holder.is_here:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from reeldrop import disk, encoder, ending, process, profiles, prompts, status
+from reeldrop import disk, encoder, ending, lock, process, profiles, prompts, status
 from reeldrop.ending import StallWatch
 from reeldrop.errors import (
     ConfigError,
@@ -296,7 +296,7 @@ class Service:
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
-        due = [now + self._config.scan_seconds]
+        due = [now + min(self._config.scan_seconds, lock.LOOK_SECONDS)]
         if self._takes_files() and not self._stopping:
             due.append(self._intake.due())
         if self._is_renderer_free():
@@ -443,6 +443,7 @@ class Service:
 
     def _advance(self, now: float) -> None:
         """Do all that can be done now without waiting."""
+        self._keep_the_spool()
         self._look_for_hangs(now)
         self._change_settings()
         self._look_after_the_disk(now)
@@ -456,6 +457,13 @@ class Service:
             self._feeder.heed_cancellations()
             self._keep_rendering(now)
         self._report(now)
+
+    def _keep_the_spool(self) -> None:
+        """End the process at once if another has the spool: it goes on with what was in hand."""
+        if not self._spool.keep():
+            reason = f"the lock's file in {self._config.spool} was removed, and another locked it"
+            _log.critical("spool_lost", reason=reason)
+            ending.leave_at_once()
 
     def _look_for_hangs(self, now: float) -> None:
         """End the process if the renderer or the encoder hangs: systemd starts another."""

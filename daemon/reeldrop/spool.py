@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import json
 import operator
 import os
@@ -19,7 +18,6 @@ import re
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -28,9 +26,10 @@ import structlog
 
 from reeldrop import durable, records, reports
 from reeldrop.beneath import Root, have_same_bytes
-from reeldrop.errors import ConfigError, FileError, Mistake, SpoolLocked
+from reeldrop.errors import ConfigError, FileError, Mistake
 from reeldrop.escaping import shown, shown_lines
 from reeldrop.job import Attempt, DefaultsFile, Job
+from reeldrop.lock import DAEMON, Holder, Lock
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
 
 _RECORD = "job.json"
@@ -39,25 +38,10 @@ _LOG = "job.log"
 _CANCEL = "cancel"
 _OWN = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
 
-_LOCK_TRIES = 20
-_LOCK_PAUSE_SECONDS = 0.05
-
 _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What a file of our own may raise that a broken disk or a person has spoilt."""
 
 _log = structlog.get_logger()
-
-DAEMON = "daemon"
-TUNER = "tuner"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that holds a spool; `is_here` if its number means the same process to us."""
-
-    pid: int
-    role: str
-    is_here: bool
 
 
 class Spool:
@@ -73,6 +57,7 @@ class Spool:
         self.root = Root(folder, beside=inbox)
         self.inbox = Root(inbox, beside=folder)
         self.failed = Root(failed)
+        self._lock = Lock(folder, self.active)
         self._untidy: dict[Path, str] = {}
         self._unwritten: dict[Path, list[Attempt]] = {}
         self._new: set[str] = set()
@@ -86,7 +71,7 @@ class Spool:
             ConfigError: a claim could not be a rename, because inbox and spool are on different
                 file systems.
         """
-        durable.make_folder(self.active)
+        self._make_active()
         if self.active.stat().st_dev != self.inbox.path.stat().st_dev:
             problem = f"{self.folder} and {self.inbox.path} are not on the same file system"
             remedy = "move the spool: taking a prompt file has to be one rename"
@@ -115,45 +100,28 @@ class Spool:
     def lock(
         self, is_patient: Callable[[str], bool] = lambda _problem: False, role: str = DAEMON
     ) -> Iterator[None]:
-        """Hold the spool for this process alone.
-
-        The lock's file says who that is, in which `role`. While another process holds it,
-        `is_patient` is asked every second whether to wait on.
-
-        Raises:
-            SpoolLocked: another process holds it.
-        """
-        with open(self.folder / "lock", "a+") as file:
-            while not _locked_within_a_second(file.fileno()):
-                file.seek(0)
-                holder = _holder(file.read())
-                who = f"{holder.pid}" if holder is not None else "unknown"
-                problem = f"process {who} works on {self.folder} already"
-                if not is_patient(problem):
-                    raise SpoolLocked(problem)
-            with contextlib.suppress(OSError):  # a full disk: whose it is only helps a person
-                os.ftruncate(file.fileno(), 0)
-                record = {"pid": os.getpid(), "role": role, "where": _where()}
-                os.write(file.fileno(), f"{json.dumps(record)}\n".encode())
+        """Hold the spool for this process alone; see `lock.Lock`."""
+        with self._lock.held(is_patient, role):
             yield
+
+    def keep(self) -> bool:
+        """Return whether the spool is still this process's; make anew what somebody removed."""
+        with contextlib.suppress(OSError):  # its share is not mounted; claims say what is wrong
+            if not self.active.exists():
+                self._make_active()
+        return self._lock.keep()
+
+    def _make_active(self) -> None:
+        with self.root.opened(PurePosixPath(self.active.name), make=True):
+            pass
 
     def holder(self) -> Holder | None:
         """Return which process is at work on this spool, None if there is none or it is unknown."""
-        with contextlib.suppress(OSError):
-            if self.is_locked():
-                return _holder((self.folder / "lock").read_text(errors="replace"))
-        return None
+        return self._lock.holder()
 
     def is_locked(self) -> bool:
-        """Tell whether a daemon is at work on this spool."""
-        try:
-            with open(self.folder / "lock") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        """Return whether a process is at work on this spool."""
+        return self._lock.is_held()
 
     def claim(
         self,
@@ -564,37 +532,6 @@ def _others_files(folder: Path) -> list[str]:
 
 def _is_own(name: str) -> bool:
     return name in _OWN or name.startswith(".") or durable.is_temporary(name)
-
-
-def _holder(text: str) -> Holder | None:
-    """Return what a lock's file says; where an older version has written it, only a number."""
-    with contextlib.suppress(*_DAMAGED):
-        found = json.loads(text)
-        if isinstance(found, int):
-            return Holder(found, DAEMON, is_here=True)
-        pid = operator.index(found["pid"])
-        return Holder(pid, str(found["role"]), found.get("where") == _where())
-    return None
-
-
-def _where() -> str:
-    """Return what is the same for two processes that mean the same by a process's number."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return ""
-
-
-def _locked_within_a_second(fd: int) -> bool:
-    """Lock a file. `is_locked` of another process may hold it for an instant, so try for long."""
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_PAUSE_SECONDS)
-        else:
-            return True
-    return False
 
 
 def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:

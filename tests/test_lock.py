@@ -1,0 +1,177 @@
+"""lock: one process works on a spool, whoever removes the file and whoever only reads it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Daemon, Site, await_that
+from reeldrop import lock
+from reeldrop.errors import SpoolLocked
+from reeldrop.lock import DAEMON, Lock
+from reeldrop.spool import Spool
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A spool that has had jobs, and that everybody may look into."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+        (Path(top) / "spool" / "active").mkdir(parents=True)
+        yield Path(top) / "spool"
+
+
+def made(folder: Path) -> Lock:
+    """Return a process's lock on a spool."""
+    return Lock(folder, folder / "active")
+
+
+def never(_problem: str) -> bool:
+    """Do not wait."""
+    return False
+
+
+def test_a_file_that_was_removed_is_made_anew_before_another_takes_it(folder: Path) -> None:
+    """Who finds none waits for its holder, and is refused then."""
+    (folder / "lock").touch()
+    ours, theirs = made(folder), made(folder)
+    refused = []
+
+    def start() -> None:
+        try:
+            with theirs.held(never, DAEMON):
+                pass
+        except SpoolLocked as error:
+            refused.append(error)
+
+    with ours.held(never, DAEMON):
+        (folder / "lock").unlink()
+        other = threading.Thread(target=start)
+        other.start()
+        assert ours.keep()
+        other.join()
+        assert 1 == len(refused)
+        assert made(folder).is_held()
+    assert not made(folder).is_held()
+
+
+def test_who_comes_too_late_has_lost_the_spool(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that was stopped for longer than others wait finds it locked, and says so."""
+    monkeypatch.setattr(lock, "GRACE_SECONDS", 0.0)
+    (folder / "lock").touch()
+    ours, theirs = made(folder), made(folder)
+    with ours.held(never, DAEMON):
+        (folder / "lock").unlink()
+        with theirs.held(never, DAEMON):
+            assert (False, True) == (ours.keep(), theirs.keep())
+        assert ours.keep()
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking it, another may have removed it, and a third locked a new one."""
+    (folder / "lock").touch()
+    real, third = fcntl.fcntl, made(folder)
+    entered = []
+
+    def late(fd: int, command: int, argument: bytes) -> object:
+        if command == fcntl.F_OFD_SETLK and not entered:
+            entered.append(True)
+            (folder / "lock").unlink()
+            shutil.copy(os.devnull, folder / "lock")
+            holding = third.held(never, DAEMON)
+            holding.__enter__()
+            entered.append(holding)
+        return real(fd, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", late)
+    with pytest.raises(SpoolLocked), made(folder).held(never, DAEMON):
+        pass
+    entered[1].__exit__(None, None, None)
+
+
+def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
+    """Its holder does so; where its share is gone, nothing is made below."""
+    (folder / "lock").touch()
+    inbox = folder.with_name("inbox")
+    inbox.mkdir()
+    ours = Spool(folder, inbox, folder.with_name("failed"))
+    with ours.lock():
+        ours.prepare()
+        shutil.rmtree(folder)
+        assert ours.keep()
+        assert made(folder).is_held()
+        assert ["active", "lock"] == sorted(os.listdir(folder))
+        shutil.rmtree(folder.parent)
+        folder.parent.mkdir()
+        assert ours.keep()
+        assert [] == os.listdir(folder.parent)
+
+
+def test_readers_cannot_keep_a_daemon_from_its_start(folder: Path) -> None:
+    """Who may only read can't lock the file in any way; everybody can ask, and takes nothing."""
+    (folder / "lock").touch(0o644)
+    reader = os.open(folder / "lock", os.O_RDONLY)
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    with made(folder).held(never, DAEMON):
+        assert 0o600 == stat.S_IMODE((folder / "lock").stat().st_mode)
+        pid = os.fork()
+        if not pid:
+            try:
+                os.setuid(NOBODY)
+                try:
+                    os.open(folder / "lock", os.O_RDONLY)
+                except PermissionError:
+                    os._exit(0 if made(folder).is_held() else 2)
+            finally:
+                os._exit(1)
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with pytest.raises(BlockingIOError):
+            fcntl.fcntl(
+                reader, fcntl.F_OFD_SETLK, struct.pack("hhqqi0q", fcntl.F_RDLCK, 0, 0, 0, 0)
+            )
+    os.close(reader)
+    assert not made(folder).is_held()
+
+
+def test_a_daemon_whose_spool_is_deleted_goes_on(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """Files are taken again at once; a second daemon is refused as before."""
+    running = daemon()
+    running.wait_for("ready")
+    shutil.rmtree(site.spool)
+    running.wait_for("lock_made_anew")
+    site.drop("a.txt", "a horse")
+    running.wait_for("job_ended")
+    assert 75 == site.drain().returncode
+    assert 0 == running.stop()
+    assert (site.results / "a" / "a.txt").exists()
+
+
+def test_a_daemon_that_has_lost_its_spool_ends(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """Another has locked a new file while it was stopped: it takes nothing, and ends with 75."""
+    running = daemon()
+    running.wait_for("ready")
+    running.process.send_signal(signal.SIGSTOP)
+    (site.spool / "lock").unlink()
+    (site.spool / "lock").touch()
+    with made(site.spool).held(never, DAEMON):
+        site.drop("a.txt", "a horse")
+        running.process.send_signal(signal.SIGCONT)
+        await_that(lambda: running.process.poll() is not None, "the end")
+        assert 75 == running.process.returncode
+        assert "another locked it" in running.events("spool_lost")[0]["reason"]
+        assert (site.inbox / "a.txt").exists()

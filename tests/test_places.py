@@ -177,11 +177,30 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
         place.open.open(claim(place, "a.txt"), prompts(1))
         assert (1, True) == (place.open.postponed(), place.open.is_held_up())
         assert f"Read-only file system: '{place.results.folder}'" in place.open.trouble()
+        again = ["mount", "-o", "remount,rw", str(place.results.folder)]
+        subprocess.run(again, check=True)
+        go_on(place)
+
+
+def go_on(place: Place) -> None:
+    """Render a.txt, for which it is time again."""
     (due,) = place.open.due(opens=True)
     job = place.open.unfinished(due)
     assert job is not None
     place.open.open(job, prompts(1))
     assert ["a.txt"] == render(place)
+
+
+def test_results_that_are_not_mounted_any_more_are_waited_for(place: Place) -> None:
+    """What lies in their place is not written to, and nothing is rendered for it."""
+    place.results.root.check()
+    away = place.results.folder.rename(place.root / "away")
+    place.results.folder.mkdir()
+    place.open.open(claim(place, "a.txt"), prompts(1))
+    assert (1, True, []) == (place.open.postponed(), place.open.is_held_up(), place.next())
+    place.results.folder.rmdir()
+    away.rename(place.results.folder)
+    go_on(place)
 
 
 def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> None:

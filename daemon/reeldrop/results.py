@@ -64,6 +64,7 @@ class Results:
             PlaceError: they can't, for a reason that is only theirs.
             OSError: nothing can be put into the results; or it can't be found out.
         """
+        self.root.check()
         folder = self.folder_for(source)
         place = self._nearest(folder)
         if os.access(place, os.R_OK | os.W_OK | os.X_OK) or not os.path.lexists(place):

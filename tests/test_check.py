@@ -11,6 +11,7 @@ import pytest
 from conftest import Site
 from reeldrop import check, config, durable
 from reeldrop.config import Config
+from reeldrop.errors import ConfigError
 
 
 @pytest.fixture
@@ -76,3 +77,29 @@ def test_what_is_no_file_of_a_command_is_left_alone(
     before = left(site)
     assert all(row.ok for row in check.folders(settings))
     assert before == left(site)
+
+
+@pytest.mark.parametrize(
+    ("name", "leads_into"),
+    [("failed", "inbox"), ("failed", "spool"), ("results", "spool"), ("spool", "failed")],
+)
+def test_folders_that_a_link_leads_into_each_other_are_refused(
+    name: str, leads_into: str, site: Site, tmp_path: Path
+) -> None:
+    """Whatever is named, where it leads counts, before anything is made or tried there."""
+    into = {"inbox": site.inbox, "spool": site.spool, "failed": site.failed}[leads_into]
+    (tmp_path / "link").symlink_to(into)
+    site.configure(f"{name}: {tmp_path}/link/below")
+    before = sorted(site.folder.rglob("*"))
+    settings = config.load(site.folder / "config.yaml")
+    with pytest.raises(ConfigError, match=f"{name}.* is inside the "):
+        check.require_folders(settings)
+    assert before == sorted(site.folder.rglob("*"))
+
+
+def test_what_failed_may_be_in_the_results_by_a_link(site: Site, tmp_path: Path) -> None:
+    """As it is by default."""
+    (tmp_path / "link").symlink_to(site.results)
+    site.configure(f"failed: {tmp_path}/link/below")
+    site.results.mkdir()
+    check.require_folders(config.load(site.folder / "config.yaml"))

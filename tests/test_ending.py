@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from reeldrop import ending
-from reeldrop.ending import StallWatch
+from reeldrop.ending import Ending, Kernel, StallWatch
+from reeldrop.errors import ConfigError, FileError, Mistake
+from reeldrop.job import Cause
 
 LIMIT = 30.0
 
@@ -64,7 +68,7 @@ def test_the_next_process_can_tell_how_one_ended(
     process = subprocess.run(
         [sys.executable, "-c", WORK, str(path), way], capture_output=True, check=False
     )
-    assert (exit_code, found) == (process.returncode, ending.how_it_ended(path))
+    assert (exit_code, found) == (process.returncode, ending.how_it_ended(path).how)
 
 
 def test_work_that_goes_on_is_not_stalled() -> None:
@@ -126,7 +130,7 @@ def test_what_is_no_trace_blames_nobody(make: Callable[[Path], object], tmp_path
     """It is moved out of the way, and the process works."""
     path = tmp_path / "ending"
     make(path)
-    assert ("", "") == (ending.how_it_ended(path), ending.stacks(path))
+    assert ("", "") == (ending.how_it_ended(path).how, ending.stacks(path))
     with ending.traced(path):
         assert path.is_file()
     assert not path.exists()
@@ -136,7 +140,7 @@ def test_a_reason_is_a_short_line(tmp_path: Path) -> None:
     """It is recorded with each job that was in hand."""
     path = tmp_path / "ending"
     path.write_text("x" * 100_000)
-    assert 500 == len(ending.how_it_ended(path))
+    assert 500 == len(ending.how_it_ended(path).how)
 
 
 def test_the_stacks_are_below_the_reason(tmp_path: Path) -> None:
@@ -147,3 +151,174 @@ def test_the_stacks_are_below_the_reason(tmp_path: Path) -> None:
     assert "" == ending.stacks(path)
     path.write_text('Fatal Python error: Aborted\n\nThread 0x1:\n  File "a.py", line 1 in b\n')
     assert 'Thread 0x1:\n  File "a.py", line 1 in b' == ending.stacks(path)
+    path.write_text('{"boot": "b"}\nFatal Python error: Aborted\n\nThread 0x1:\n  File "a.py"\n')
+    assert ("Aborted", 'Thread 0x1:\n  File "a.py"') == (
+        ending.how_it_ended(path).how,
+        ending.stacks(path),
+    )
+
+
+@dataclass
+class Machine:
+    """What a kernel tells, in files, with a service in a slice."""
+
+    root: Path
+    group: str = "0::/system.slice/reeldrop.service"
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(self.root / "proc", self.root / "cgroup")
+
+    def set(self, *, boot: str = "b1", service: int = 0, slice_: int = 0, all_: int = 0) -> None:
+        """Let the kernel tell a boot, and how many it has killed for memory: here and around."""
+        for name, text in (
+            ("proc/sys/kernel/random/boot_id", f"{boot}\n"),
+            ("proc/self/cgroup", f"{self.group}\n"),
+            ("proc/vmstat", f"nr_free_pages 17\noom_kill {all_}\n"),
+            ("cgroup/system.slice/memory.events", f"max 3\noom_kill {slice_}\n"),
+            ("cgroup/system.slice/reeldrop.service/memory.events", f"oom_kill {service}\n"),
+            ("cgroup/memory/reeldrop/memory.oom_control", f"under_oom 0\noom_kill {service}\n"),
+        ):
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def renew(self) -> None:
+        """Make the service's group anew, as systemd does when it starts it again."""
+        path = self.root / "cgroup/system.slice/reeldrop.service/memory.events"
+        path.rename(path.with_name("gone"))
+        path.write_text("oom_kill 0\n")
+
+    def killed(self, path: Path) -> None:
+        """Leave what a process leaves that is killed at its work."""
+        with contextlib.suppress(FileError), ending.traced(path, self.kernel):
+            left = path.read_bytes()
+            raise ConfigError(Mistake("ended"))
+        path.write_bytes(left)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine on which nothing has happened."""
+    made = Machine(tmp_path)
+    made.set(service=2, slice_=5, all_=9)
+    return made
+
+
+def test_a_kill_is_nobodys_while_the_kernel_has_killed_nobody(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Where the group can be compared, what the kernel did elsewhere says nothing of it."""
+    machine.killed(tmp_path / "ending")
+    machine.set(service=2, slice_=6, all_=10)
+    assert Ending(ending.KILLED, Cause.UNKNOWN) == _told(machine, tmp_path)
+
+
+@pytest.mark.parametrize("group", ["0::/system.slice/reeldrop.service", "4:cpu,memory:/reeldrop"])
+def test_a_kill_for_memory_is_a_sign(group: str, machine: Machine, tmp_path: Path) -> None:
+    """The group's counter tells it, in either version of cgroups."""
+    machine.group = group
+    machine.set(service=2, all_=9)
+    machine.killed(tmp_path / "ending")
+    machine.set(service=3, all_=10)
+    assert Ending(ending.OUT_OF_MEMORY, Cause.WORK) == _told(machine, tmp_path)
+
+
+@pytest.mark.parametrize(("slice_", "cause"), [(5, Cause.UNKNOWN), (6, Cause.WORK)])
+def test_where_the_group_was_made_anew_the_one_around_it_tells(
+    slice_: int, cause: Cause, machine: Machine, tmp_path: Path
+) -> None:
+    """A service that is started again begins to count at nothing."""
+    machine.killed(tmp_path / "ending")
+    machine.renew()
+    (machine.root / "cgroup/system.slice/memory.events").write_text(f"oom_kill {slice_}\n")
+    assert cause == _told(machine, tmp_path).cause
+
+
+def test_without_groups_the_whole_machines_counter_tells(machine: Machine, tmp_path: Path) -> None:
+    """It is there for everybody, also in a container."""
+    machine.group = "1:cpu:/"
+    machine.set(all_=9)
+    machine.killed(tmp_path / "ending")
+    assert Cause.UNKNOWN == _told(machine, tmp_path).cause
+    machine.set(all_=10)
+    assert Cause.WORK == _told(machine, tmp_path).cause
+
+
+def test_another_boot_is_nobodys_doing(machine: Machine, tmp_path: Path) -> None:
+    """Unless the process could still tell what ended it before the machine stopped."""
+    machine.killed(tmp_path / "ending")
+    machine.set(boot="b2", service=3, slice_=6, all_=10)
+    assert Ending(ending.RESTARTED, Cause.MACHINE) == _told(machine, tmp_path)
+    with (tmp_path / "ending").open("a") as trace:
+        trace.write("Fatal Python error: Segmentation fault\n")
+    assert Ending("Segmentation fault", Cause.WORK) == _told(machine, tmp_path)
+
+
+def test_what_the_kernel_does_not_tell_is_unknown(tmp_path: Path) -> None:
+    """Without /proc, and with what an older version or a full disk has left: nothing."""
+    nothing = Kernel(tmp_path / "none", tmp_path / "none")
+    with contextlib.suppress(FileError), ending.traced(tmp_path / "ending", nothing):
+        left = (tmp_path / "ending").read_bytes()
+        raise ConfigError(Mistake("ended"))
+    for text in (left, b"", b'{"boot": 1, "out_of_memory": [[1]]}\n', b'{"out_of_memory": 3}\n'):
+        (tmp_path / "ending").write_bytes(text)
+        assert Cause.WORK != ending.how_it_ended(tmp_path / "ending", nothing).cause
+
+
+def _told(machine: Machine, folder: Path) -> Ending:
+    return ending.how_it_ended(folder / "ending", machine.kernel)
+
+
+def test_the_kernel_that_is_here_tells_its_boot_and_its_counters() -> None:
+    """The machine's own counter at least."""
+    kernel = Kernel()
+    assert 36 == len(kernel.boot())
+    assert "/proc/vmstat" == list(kernel.out_of_memory())[-1][0]
+
+
+GROWS = """
+import pathlib, sys
+from reeldrop import ending
+if sys.argv[2]:
+    pathlib.Path(sys.argv[2], "cgroup.procs").write_text("0")
+with ending.traced(pathlib.Path(sys.argv[1])):
+    kept = []
+    while True:
+        kept.append(b"x" * (1 << 22))
+"""
+LIMITS = {
+    Path("/sys/fs/cgroup/memory"): "memory.limit_in_bytes",
+    Path("/sys/fs/cgroup"): "memory.max",
+}
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path | None]:
+    """A group of processes with 64 MiB of memory; None where none can be made."""
+    made = None
+    for root, limit in LIMITS.items():
+        group = root / f"reeldrop-test-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            made = group
+            (group / limit).write_text(str(64 << 20))
+            break
+    yield made
+    if made is not None:
+        made.rmdir()
+
+
+def test_the_kernel_that_is_here_tells_what_it_killed_for_memory(
+    small_group: Path | None, machine: Machine, tmp_path: Path
+) -> None:
+    """A real process that takes all memory of its group; where there are none, a stand-in."""
+    path = tmp_path / "trace"
+    if small_group is not None:
+        command = [sys.executable, "-c", GROWS, str(path), str(small_group)]
+        assert -signal.SIGKILL == subprocess.run(command, check=False).returncode
+        assert Ending(ending.OUT_OF_MEMORY, Cause.WORK) == ending.how_it_ended(path)
+    else:
+        machine.killed(path)
+        machine.set(service=3)
+        assert Cause.WORK == ending.how_it_ended(path, machine.kernel).cause

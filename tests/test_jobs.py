@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import says
-from reeldrop import jobs, schedule
+from reeldrop import blame, jobs, schedule
 from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
-from reeldrop.job import Batch, Job, Member, Prompt, Rendered
+from reeldrop.job import Batch, Cause, Job, Member, Prompt, Rendered
 from reeldrop.jobs import BatchLimit, Limits, OpenJobs
 from reeldrop.results import Results
 from reeldrop.schedule import FileView, Open, RendererView, View
@@ -208,6 +208,152 @@ def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
     assert "the process ended in the middle of it 2 times" in report
     assert 2 == report.count(ENDING)
     assert (place.root / "results/a/a.txt").exists()
+
+
+def in_hand_at(
+    place: Place, name: str, *ends: tuple[str, Cause], device_worked: bool = True
+) -> Job:
+    """Claim a file of one prompt that was alone in hand at these ends of a process."""
+    job = place.claim(name)
+    for how, cause in ends:
+        (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
+        place.spool.begin_attempt(job, [1], device_worked=device_worked)
+        place.spool.note_ending(how, cause)
+    (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
+    return job
+
+
+KILL = ("killed", Cause.UNKNOWN)
+CRASH = (ENDING, Cause.WORK)
+
+
+@pytest.mark.parametrize(
+    ("ends", "fails"),
+    [
+        ([CRASH], False),
+        ([CRASH, CRASH], True),
+        ([KILL] * 5, False),
+        ([KILL] * 6, True),
+        ([CRASH, *[KILL] * 4], False),
+        ([CRASH, *[KILL] * 5], True),
+    ],
+)
+def test_kills_that_nobody_can_explain_count_for_less(
+    ends: list[tuple[str, Cause]], fails: bool, place: Place
+) -> None:
+    """A third of one that leaves a sign of the prompt's doing (with two attempts allowed)."""
+    job = in_hand_at(place, "a.txt", *ends)
+    place.open.open(job, prompts(1))
+    assert int(fails) == place.open.outcome.failed_jobs
+
+
+@pytest.mark.parametrize(("kills", "fails"), [(6, False), (11, False), (12, True)])
+def test_kills_before_anything_else_was_rendered_say_nothing(
+    kills: int, fails: bool, place: Place
+) -> None:
+    """Somebody kills the service whatever it does; but not for ever."""
+    job = in_hand_at(place, "a.txt", *[KILL] * kills, device_worked=False)
+    place.open.open(job, prompts(1))
+    assert int(fails) == place.open.outcome.failed_jobs
+
+
+def test_what_was_in_hand_at_several_kills_goes_behind_the_others(place: Place) -> None:
+    """Then a kill in its middle says something: the process had rendered others before."""
+    job, other = in_hand_at(place, "a.txt", KILL, KILL), place.claim("b.txt")
+    place.open.open(job, prompts(1))
+    assert place.open.holds_back()
+    place.open.open(other, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.publish(batch)
+    place.open.open(job, prompts(1))
+    assert [("a.txt", [1])] == place.next()
+    assert json.loads((job.folder / "attempts.json").read_text())[-1]["device_worked"]
+
+
+def test_what_was_never_alone_at_an_end_that_counts_does_not_fail(place: Place) -> None:
+    """To have been alone at a kill says nothing of two crashes with others in hand."""
+    job, other = place.claim("a.txt"), place.claim("b.txt")
+    for (how, cause), beside in ((CRASH, True), (CRASH, True), (KILL, False)):
+        for each in (job, other)[: 1 + beside]:
+            (each,) = (found for found in place.spool.unfinished() if found.id == each.id)
+            place.spool.begin_attempt(each, [1])
+        place.spool.note_ending(how, cause)
+    first = next(place.spool.unfinished())
+    assert [False, False, True] == [attempt.was_alone for attempt in first.attempts]
+    place.open.open(first, prompts(1))
+    assert 0 == place.open.outcome.failed_jobs
+
+
+def test_the_report_says_of_each_end_what_it_was_and_what_to_do(place: Place) -> None:
+    """Whoever reads it knows whether to mend the prompt, the machine, or who kills."""
+    memory, hang = ("memory ran out", Cause.WORK), ("stalled: for 5 s", Cause.WORK)
+    job = in_hand_at(place, "a.txt", memory, hang, CRASH, KILL)
+    place.open.open(job, prompts(1))
+    report = (place.root / "results/_failed/a.txt.error.txt").read_text()
+    assert "in the middle of it 4 times (at 20" in report
+    told = (": memory ran out;", ": stalled: for 5 s;", f": {ENDING};", ": killed)")
+    advice = ("a smaller size or fewer frames", "It hung", "It crashed", "who kills the service")
+    assert [] == [text for text in (*told, *advice) if text not in report]
+
+
+def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -> None:
+    """A device that is broken ends processes, too: while nothing is rendered, nobody is set aside.
+
+    What was begun may be on the way to its own end.
+    """
+    job, other = in_hand_at(place, "a.txt", CRASH, CRASH), place.claim("b.txt")
+    place.open.open(job, prompts(1))
+    found = place.open.unfinished(NOW)
+    assert found is not None
+    assert (other.id, 0, True) == (
+        found.id,
+        place.open.outcome.failed_jobs,
+        place.open.holds_back(),
+    )
+    place.open.open(other, prompts(1))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    place.publish(batch)
+    found = place.open.unfinished(NOW)
+    assert found is not None
+    assert job.id == found.id
+    place.open.open(found, prompts(1))
+    assert (1, False) == (place.open.outcome.failed_jobs, place.open.holds_back())
+
+
+def test_what_is_to_blame_does_not_wait_for_ever(place: Place) -> None:
+    """Where files lie in the inbox that never come to be rendered, it is set aside all the same."""
+    place.open.limits = replace(place.open.limits, retry_seconds=0)
+    place.open.others_wait = lambda: True
+    job = in_hand_at(place, "a.txt", CRASH, CRASH)
+    looks = 0
+    while place.open.outcome.failed_jobs == 0:
+        place.open.open(job, prompts(1))
+        looks += 1
+    assert blame.MAX_HOLDS + 1 == looks
+    assert (place.root / "results/_failed/a.txt").exists()
+
+
+def test_two_that_are_to_blame_do_not_wait_for_each_other(place: Place) -> None:
+    """Neither can show that the device works."""
+    first = in_hand_at(place, "a.txt", CRASH, CRASH)
+    second = in_hand_at(place, "b.txt", CRASH, CRASH)
+    for job in (first, second, first):
+        place.open.open(job, prompts(1))
+    assert 2 == place.open.outcome.failed_jobs
+
+
+def test_a_suspected_prompt_of_a_file_does_not_keep_the_others_waiting(place: Place) -> None:
+    """They are what shows that the device works."""
+    job = in_hand_at(place, "a.txt", CRASH, CRASH)
+    place.open.others_wait = lambda: True
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    assert [2] == [prompt.number for prompt in batch.prompts]
+    place.publish(batch)
+    assert (1, 1) == (place.open.outcome.videos, place.open.outcome.failed_jobs)
 
 
 def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
@@ -474,10 +620,10 @@ def test_one_of_several_files_that_cannot_be_begun_does_not_hold_up_the_others(
         place.open.open(job, prompts(1))
     begin_attempt = place.spool.begin_attempt
 
-    def failing(job: Job, numbers: Iterable[int]) -> None:
+    def failing(job: Job, numbers: Iterable[int], *, device_worked: bool) -> None:
         if job.id == bad.id:
             raise OSError(errno.EIO, "Input/output error")
-        begin_attempt(job, numbers)
+        begin_attempt(job, numbers, device_worked=device_worked)
 
     monkeypatch.setattr(place.spool, "begin_attempt", failing)
     assert [("b.txt", [1])] == place.next()
@@ -501,7 +647,10 @@ def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -
 
 
 def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
-    """Even where one attempt is all there is: it fails that was the only one in hand."""
+    """Even where one attempt is all there is: it fails that was the only one in hand.
+
+    But only once the other one has been rendered.
+    """
     for name in "ab":
         place.open.open(place.claim(f"{name}.txt"), prompts(1))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
@@ -512,6 +661,10 @@ def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
             place.open.open(job, prompts(1))
         in_hand = place.next()
     assert [("b.txt", [1])] == in_hand
+    assert not (place.root / "results/_failed").exists()
+    place.publish(Batch((Member(job.id, prompts(1)[0]),)))
+    (job,) = place.spool.unfinished()
+    place.open.open(job, prompts(1))
     assert "Segmentation fault" in (place.root / "results/_failed/a.txt.error.txt").read_text()
 
 

@@ -559,7 +559,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> dict[
         found[name] = Run(site, exit_code, daemon.events())
     daemon = Daemon(site)
     _await_step(site, daemon, "poison.yaml", 1)
-    exit_code = daemon.stop(signal.SIGKILL)
+    exit_code = daemon.stop(signal.SIGSEGV)
     found["resumed"] = Run(site, exit_code, daemon.events())
     config = site.folder / "config.yaml"
     config.write_text(f"max_attempts: 1\n{config.read_text()}")

@@ -22,7 +22,7 @@ import pytest
 from conftest import says
 from reeldrop import durable, spool
 from reeldrop.errors import ConfigError, Mistake, PromptError, SpoolLocked
-from reeldrop.job import DefaultsFile, Job
+from reeldrop.job import Cause, DefaultsFile, Job
 from reeldrop.lock import Holder
 from reeldrop.spool import Spool
 
@@ -882,6 +882,24 @@ def test_lock_holds_against_another_process(folders: Folders) -> None:
         assert folders.open().is_locked()
         assert Holder(os.getpid(), "daemon", is_here=True) == folders.open().holder()
     assert not folders.open().is_locked()
+
+
+def test_attempts_of_an_older_version_are_read(folders: Folders) -> None:
+    """It did not tell causes apart, but its words do."""
+    job = folders.claimed("a.txt")
+    killed = "without a trace, as by SIGKILL, which the kernel sends when memory runs out"
+    old = [
+        {"began": "2026-01-01T00:00:00+00:00", "numbers": [1], "ending": how}
+        for how in (killed, "Segmentation fault")
+    ]
+    (job.folder / "attempts.json").write_text(json.dumps(old))
+    (found,) = folders.open().unfinished()
+    assert [Cause.UNKNOWN, Cause.WORK] == [attempt.cause for attempt in found.attempts]
+    folders.open().begin_attempt(found, [2])
+    folders.open().note_ending("killed", Cause.UNKNOWN)
+    (found,) = folders.open().unfinished()
+    causes = [attempt.cause for attempt in found.attempts]
+    assert [Cause.UNKNOWN, Cause.WORK, Cause.UNKNOWN] == causes
 
 
 def test_is_locked_without_a_spool(tmp_path: Path) -> None:

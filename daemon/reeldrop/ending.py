@@ -1,29 +1,36 @@
 """Ends that nobody asked for: notice a hang, leave a trace, tell the next process what happened.
 And those that somebody did: leave what can't be waited for.
 
-The trace is a file in the spool. It is there while a process works, empty until something ends
-it, and goes when the process ends as it should. Knows nothing of jobs.
+The trace is a file in the spool. It is there while a process works, with what the kernel counted
+at its start, and below that what ends it, if it can still tell. It goes when the process ends as it
+should. Knows nothing of jobs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import json
 import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from reeldrop import beneath, durable
 from reeldrop.errors import FileError
+from reeldrop.job import Cause
 
 FILE_NAME = "ending"
 EXIT_STALLED = 70
 EXIT_LOST = 75
 
-KILLED = "without a trace, as by SIGKILL, which the kernel sends when memory runs out"
+KILLED = "killed by somebody or something (no trace is left, as after SIGKILL)"
+OUT_OF_MEMORY = "killed by the kernel because memory ran out"
+RESTARTED = "the machine stopped, as after a power cut or a reboot"
 _FATAL = "Fatal Python error: "
 _LONGEST_LOOK_SECONDS = 10.0
 _LONGEST_REASON = 500
@@ -75,14 +82,70 @@ class StallWatch:
         return self._idle >= self._limit
 
 
+class Ending(NamedTuple):
+    """How a process ended, in words (none if it ended well), and what may have been the cause."""
+
+    how: str
+    cause: Cause = Cause.WORK
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Where the kernel tells what it did to the processes of a machine."""
+
+    proc: Path = Path("/proc")
+    cgroups: Path = Path("/sys/fs/cgroup")
+
+    def boot(self) -> str:
+        """Return what is another text after each start of the machine; empty if unknown."""
+        try:
+            return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return ""
+
+    def out_of_memory(self) -> Iterator[tuple[str, int, int]]:
+        """Yield counters of processes killed because memory ran out, the nearest to us first.
+
+        Each with its inode: a counter that was made anew, as that of a service is at its restart,
+        can't be compared; then that of the slice around it can, and at last the machine's.
+        """
+        for path in (*self._of_cgroups(), self.proc / "vmstat"):
+            found = _counter(path)
+            if found is not None:
+                yield (str(path), *found)
+
+    def _of_cgroups(self) -> Iterator[Path]:
+        try:
+            lines = (self.proc / "self/cgroup").read_text().splitlines()
+        except OSError:
+            return
+        for line in lines:
+            _, kinds, name = line.split(":", 2)
+            own = Path(name.lstrip("/"))
+            if not kinds:
+                for folder in (own, *own.parents):  # each counts those below it, too
+                    yield self.cgroups / folder / "memory.events"
+            elif "memory" in kinds.split(","):
+                yield self.cgroups / "memory" / own / "memory.oom_control"
+
+
+def _counter(path: Path) -> tuple[int, int] | None:
+    """Return a file's inode and what it says of `oom_kill`; None where it says nothing."""
+    with contextlib.suppress(OSError, ValueError, KeyError), path.open() as file:
+        counts = dict(line.split() for line in file)
+        return os.fstat(file.fileno()).st_ino, int(counts["oom_kill"])
+    return None
+
+
 @contextlib.contextmanager
-def traced(path: Path) -> Iterator[None]:
+def traced(path: Path, kernel: Kernel = Kernel()) -> Iterator[None]:
     """Leave a trace in the file if the process ends in the middle of the block, or by an error.
 
     A FileError leaves none: an operator has to act, and no job is to blame.
     """
     durable.make_way(path)
     with path.open("wb", buffering=0) as trace:
+        _note_start(trace, kernel)
         faulthandler.enable(trace, all_threads=True)
         try:
             yield
@@ -107,24 +170,64 @@ def excuse(path: Path) -> None:
         path.unlink()
 
 
-def how_it_ended(path: Path) -> str:
-    """Return how the process ended that left the file; empty where it ended as it should."""
-    trace = _trace(path)
-    if trace is None:
-        return ""
-    return trace.partition("\n")[0].removeprefix(_FATAL)[:_LONGEST_REASON] or KILLED
+def _note_start(trace: FileIO, kernel: Kernel) -> None:
+    """Write what the kernel says at the start, if there is room for it, to be compared later."""
+    start = {"boot": kernel.boot(), "out_of_memory": list(kernel.out_of_memory())}
+    line = json.dumps(start).encode() + b"\n"
+    try:
+        is_whole = trace.write(line) == len(line)
+        os.fsync(trace.fileno())  # else a power cut takes it, which it is to tell from a kill
+    except OSError:
+        is_whole = False
+    if not is_whole:
+        with contextlib.suppress(OSError):
+            trace.seek(0)
+            trace.truncate()
+
+
+def how_it_ended(path: Path, kernel: Kernel = Kernel()) -> Ending:
+    """Return how the process ended that left the file."""
+    start, told = _read(path)
+    if told is None:
+        return Ending("")
+    if told:
+        return Ending(told.partition("\n")[0].removeprefix(_FATAL)[:_LONGEST_REASON])
+    boots = {start.get("boot"), kernel.boot()} - {None, ""}
+    if len(boots) > 1:
+        return Ending(RESTARTED, Cause.MACHINE)
+    if _ran_out_of_memory(start.get("out_of_memory")):
+        return Ending(OUT_OF_MEMORY)
+    return Ending(KILLED, Cause.UNKNOWN)
+
+
+def _ran_out_of_memory(before: object) -> bool:
+    """Return whether the nearest counter that is still the same one has grown."""
+    with contextlib.suppress(TypeError, ValueError):
+        for path, inode, count in before:  # type: ignore[attr-defined]
+            now = _counter(Path(path))
+            if now is not None and now[0] == inode:
+                return bool(now[1] > count)
+    return False
 
 
 def stacks(path: Path) -> str:
     """Return where the threads of that process were, if it could still tell; else nothing."""
-    return (_trace(path) or "").partition("\n")[2].strip()
+    _, told = _read(path)
+    return (told or "").partition("\n")[2].strip()
 
 
-def _trace(path: Path) -> str | None:
-    """Return what the file says; None where there is none, or it is not one of ours."""
-    with contextlib.suppress(OSError):
-        return beneath.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
-    return None
+def _read(path: Path) -> tuple[dict[str, object], str | None]:
+    """Return what a process noted at its start, and what it told at its end; None if no file."""
+    try:
+        text = beneath.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
+    except OSError:  # there is none, or it is not one of ours
+        return {}, None
+    first, _, rest = text.partition("\n")
+    with contextlib.suppress(ValueError, RecursionError):
+        start = json.loads(first)
+        if isinstance(start, dict):
+            return start, rest.strip()
+    return {}, text.strip()
 
 
 def leave_threads(end: SystemExit) -> None:
@@ -151,7 +254,8 @@ def end_stalled(path: Path | None, reason: str) -> NoReturn:
     """
     with contextlib.suppress(OSError):  # the disk may be what hangs; then it counts as killed
         if path is not None:
-            path.write_text(f"{reason}\n")
+            with path.open("a") as trace:
+                trace.write(f"{reason}\n")
     print(f"reeldrop: {reason}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(sys.stderr, all_threads=True)
     os._exit(EXIT_STALLED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,18 +95,35 @@ class DefaultsFile:
     data: bytes
 
 
+class Cause(enum.StrEnum):
+    """What may have ended a process, as far as the next one can tell."""
+
+    WORK = "work"
+    """What was in hand: a crash, a hang, or no memory left."""
+
+    UNKNOWN = "unknown"
+    """It was killed, and nobody knows by whom."""
+
+    MACHINE = "machine"
+    """A power cut or a reboot, which no prompt is to blame for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What of a job was in hand at one time: the `numbers` of its prompts; none while loading.
 
     `began` is a time by ISO 8601; `ending` says how the process ended meanwhile, and is empty for
-    as long as it has not. Where it `was_alone`, nothing else was in hand at that end, of no job.
+    as long as it has not; `cause` is what may have ended it. Where it `was_alone`, nothing else was
+    in hand at that end, of no job. The `device_worked` if the process had rendered something else
+    before, as far as there was anything.
     """
 
     began: str
     numbers: tuple[int, ...]
     ending: str = ""
     was_alone: bool = True
+    cause: Cause = Cause.WORK
+    device_worked: bool = True
 
     def is_of(self, number: int | None) -> bool:
         """Tell whether a prompt was in hand; for None, whether the model was being loaded."""

@@ -8,21 +8,22 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
-from reeldrop import log, results, schedule, turns
+from reeldrop import blame, log, results, schedule, turns
 from reeldrop.deliveries import Deliveries
 from reeldrop.errors import DISK_ERRORS, PlaceError, RenderCancelled, RenderError, Unrenderable
-from reeldrop.filing import Failure, Filing
+from reeldrop.filing import Filing
 from reeldrop.job import Batch, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.later import End, Later
+from reeldrop.opened import OpenJob
 from reeldrop.results import Results
 from reeldrop.schedule import JobView, Render, RendererView, SpoolView, View
 from reeldrop.spool import Spool
@@ -65,39 +66,6 @@ class Limits:
     retry_seconds: float
 
 
-@dataclass(slots=True)
-class OpenJob:
-    """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
-
-    `count` is how many videos were asked for, `reserved` those that an earlier attempt has
-    reserved names for. It waits for its turn `since` a time, by its `name`: before all else of its
-    group once it has led a batch, or was left in the spool. The prompts that are `waiting` go out
-    in their order, those of the numbers `alone` not together with others. `resting` are prompts
-    that failed, with the time at which to try them again, and `tries` says how often each has
-    failed. A job `was_passed_over` if a batch has taken prompts of later ones before its own.
-    `trouble` keeps the job from being ended now.
-    """
-
-    job: Job
-    count: int
-    waiting: deque[Prompt]
-    reserved: Mapping[int, Video]
-    opened_at: float
-    videos: int
-    is_resumed: bool
-    since: float = -math.inf
-    name: str = ""
-    is_recorded: bool = False
-    in_hand: set[int] = field(default_factory=set)
-    alone: set[int] = field(default_factory=set)
-    was_passed_over: bool = False
-    resting: list[tuple[float, Prompt]] = field(default_factory=list)
-    tries: Counter[int] = field(default_factory=Counter)
-    trouble: OSError | None = None
-    failures: dict[int, Failure] = field(default_factory=dict)
-    peak_memory_mib: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Left:
     """What is known of a job in the spool that is not open."""
@@ -123,6 +91,8 @@ class OpenJobs:
         self._needs: dict[str, str] = {}
         self._put_back: set[str] = set()
         self.turns = Turns()
+        self._suspects = blame.Suspects()
+        self.others_wait: Callable[[], bool] = lambda: False
         self.outcome = Outcome()
 
     def __len__(self) -> int:
@@ -180,7 +150,9 @@ class OpenJobs:
         resting = self._later.resting()
         for gone in {*self._later} - {*found, *resting}:
             self._later.forget(gone)
-        return [job_id for job_id in found if job_id not in self._open and job_id not in resting]
+        self._suspects.look(now, found)
+        hidden = {*self._open, *resting, *self._suspects.due()}
+        return [job_id for job_id in found if job_id not in hidden]
 
     def _forget(self, job_id: str) -> None:
         """Drop what is remembered of a job that has ended."""
@@ -212,7 +184,7 @@ class OpenJobs:
         return tuple(self._view(opened, now, most) for opened in self._open.values())
 
     def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
-        _wake(opened, now)
+        opened.wake(now)
         job = opened.job
         turn = self.turns.of(turns.group(job.source))
         prompts = tuple(islice(opened.waiting, most))
@@ -238,14 +210,16 @@ class OpenJobs:
     def due(self, *, opens: bool) -> list[float]:
         """Return when what failed is to be tried again: prompts, and jobs if any may be opened."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
-        return [*self._later.resting().values(), *resting] if opens else resting
+        later = (*self._later.resting().values(), *self._suspects.due().values())
+        return [*later, *resting] if opens else resting
 
     def open(self, job: Job, prompts: tuple[Prompt, ...], rank: Rank | None = None) -> None:
         """Make those prompts of a job wait for the renderer that have no video yet.
 
         A prompt that was in hand at `max_attempts` ends of a process, and at one of them alone,
-        fails instead. After the first end, all are rendered one at a time, to find the one that is
-        to blame. So do all where there is no place for their videos.
+        fails instead; ends without any sign of its doing count for less. After the first end, all
+        are rendered one at a time, to find the one that is to blame, those last that are suspected.
+        So do all fail where there is no place for their videos.
         """
         try:
             is_resumed = not self._spool.is_new(job)
@@ -253,6 +227,10 @@ class OpenJobs:
             published = {n for n, video in reserved.items() if results.is_published(video)}
             left = [prompt for prompt in prompts if prompt.number not in published]
             problem = self._problem_of_place(job) if left else None
+            most = self.limits.max_attempts
+            suspected = {p.number for p in left if blame.is_suspected(job, p.number, most)}
+            if suspected and len(suspected) == len(left) and self._is_held_back(job):
+                return
             log.open_job_file(job.id, self._spool.log_file(job))
         except OSError as error:
             self.postpone(job, error)
@@ -266,8 +244,9 @@ class OpenJobs:
         for prompt in left:
             if problem is not None:
                 opened.failures[prompt.number] = (prompt, problem)
-            elif self._has_ended_too_often(job, prompt.number):
-                opened.failures[prompt.number] = (prompt, _ended_with(job, prompt.number))
+            elif blame.has_ended_too_often(job, prompt.number, most):
+                opened.failures[prompt.number] = (prompt, blame.ended_with(job, prompt.number))
+        left.sort(key=lambda prompt: prompt.number in suspected)
         opened.waiting.extend(p for p in left if p.number not in opened.failures)
         if job.id not in self._put_back:
             _log.info(
@@ -288,21 +267,46 @@ class OpenJobs:
             return problem
         return None
 
-    def _has_ended_too_often(self, job: Job, number: int | None) -> bool:
-        """Tell whether a prompt, or the loading of the model, has ended a process too often."""
-        ends = [attempt for attempt in job.attempts if attempt.is_of(number)]
-        return len(ends) >= self.limits.max_attempts and any(end.was_alone for end in ends)
+    def _is_held_back(self, job: Job) -> bool:
+        """Return whether a job that is suspected waits until another has been rendered.
+
+        Where nothing else can be rendered either, the device is broken, and no prompt to blame; and
+        who kills the service does so whatever is in hand.
+        """
+        if self._device_works(job) or self._suspects.have_waited(job.id):
+            self._suspects.let_go(job.id)
+            return False
+        if self._suspects.hold(job.id, time.monotonic() + self.limits.retry_seconds):
+            _log.warning("job_held_back", job_id=job.id, reason="others are rendered first")
+        return True
+
+    def holds_back(self) -> bool:
+        """Return whether a job that is to blame waits for others to be rendered."""
+        return bool(self._suspects.due())
+
+    def _device_works(self, job: Job) -> bool:
+        """Return whether this process has rendered anything, or can't but for suspected jobs."""
+        if self.outcome.videos:
+            return True
+        if self._open.keys() - {job.id} or self.others_wait():
+            return False
+        known = {*self._suspects, *self._later.resting(), job.id}
+        with contextlib.suppress(OSError):
+            return next(self._spool.unfinished(known), None) is None
+        return False
 
     def begin_loading(self, job: Job) -> bool:
         """Record that a model is loaded for a job, which may end the process, too.
 
         Return false where the job has ended meanwhile, because that has happened too often.
         """
-        if self._has_ended_too_often(job, None):
-            self.fail(job, _ended_with(job, None))
+        if blame.is_suspected(job, None, self.limits.max_attempts) and self._is_held_back(job):
+            return False
+        if blame.has_ended_too_often(job, None, self.limits.max_attempts):
+            self.fail(job, blame.ended_with(job, None))
             return False
         try:
-            self._spool.begin_attempt(job, ())
+            self._spool.begin_attempt(job, (), device_worked=self._device_works(job))
         except OSError as error:
             self.postpone(job, error)
             return False
@@ -361,13 +365,17 @@ class OpenJobs:
         opened = self._open[job_id]
         in_hand = opened.in_hand | {prompt.number for prompt in islice(opened.waiting, count)}
         try:
-            self._spool.begin_attempt(opened.job, sorted(in_hand))
+            self._record(opened, in_hand)
         except OSError as error:
             self._leave_for_now(opened, error)
             return []
         opened.is_recorded = True
         opened.in_hand = in_hand
         return [Member(job_id, opened.waiting.popleft()) for _ in range(count)]
+
+    def _record(self, opened: OpenJob, in_hand: set[int]) -> None:
+        worked = self._device_works(opened.job)
+        self._spool.begin_attempt(opened.job, sorted(in_hand), device_worked=worked)
 
     def render_alone(self, batch: Batch) -> None:
         """Make the prompts of a batch wait again, each for a batch of its own."""
@@ -401,6 +409,7 @@ class OpenJobs:
         opened.videos += 1
         self.outcome.videos += 1
         self._later.note_success(video.job_id)
+        self._suspects.note_success()
         file = str(video.files[0])
         _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
         self._close_if_through(opened)
@@ -466,7 +475,7 @@ class OpenJobs:
         """Record that less is in hand than before, while the job goes on."""
         with contextlib.suppress(OSError):  # then it counts
             if opened.in_hand:
-                self._spool.begin_attempt(opened.job, sorted(opened.in_hand))
+                self._record(opened, opened.in_hand)
             else:
                 self._spool.take_back_attempt(opened.job)
 
@@ -531,7 +540,7 @@ class OpenJobs:
         job = opened.job
         del self._open[job.id]
         if opened.trouble is None:
-            _log_end(opened)
+            opened.log_end()
         log.close_job_file(job.id)
         if opened.trouble is not None:
             self._take_back_attempt(opened)
@@ -578,42 +587,3 @@ class OpenJobs:
         # Saying it at each try would fill the log, which may be what fills the disk.
         if self._later.put(what, error, time.monotonic(), pause, end):
             _log.error(event, **details, reason=str(error), seconds=pause)
-
-
-def _log_end(opened: OpenJob) -> None:
-    """Write the one line that sums a job up."""
-    _log.info(
-        "job_ended",
-        job_id=opened.job.id,
-        prompt_file=shown(opened.job.source),
-        videos=opened.videos,
-        failed=len(opened.failures),
-        outcome=_outcome(opened),
-        attempts=len(opened.job.attempts) + opened.is_recorded,
-        seconds=round(time.monotonic() - opened.opened_at, 3),
-        peak_memory_mib=opened.peak_memory_mib,
-    )
-
-
-def _wake(opened: OpenJob, now: float) -> None:
-    """Let the prompts wait for the renderer that have rested for long enough."""
-    due = [prompt for at, prompt in opened.resting if at <= now]
-    opened.resting = [(at, prompt) for at, prompt in opened.resting if at > now]
-    opened.waiting.extend(due)
-
-
-def _ended_with(job: Job, number: int | None) -> Unrenderable:
-    """Return why a prompt fails that was in hand, or a model that was being loaded, too often."""
-    ends = [
-        f"at {attempt.began}: {attempt.ending}" for attempt in job.attempts if attempt.is_of(number)
-    ]
-    what = "it" if number else "loading its model"
-    return Unrenderable(
-        f"the process ended in the middle of {what} {len(ends)} times ({'; '.join(ends)})"
-    )
-
-
-def _outcome(opened: OpenJob) -> str:
-    if not opened.failures:
-        return "finished"
-    return "partly failed" if opened.videos else "failed"

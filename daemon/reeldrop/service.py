@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from reeldrop import disk, encoder, ending, lock, process, profiles, prompts, status
-from reeldrop.ending import StallWatch
+from reeldrop.ending import Ending, StallWatch
 from reeldrop.errors import (
     ConfigError,
     FileError,
@@ -38,6 +38,7 @@ from reeldrop.job import (
     Batch,
     BatchFailed,
     BatchRendered,
+    Cause,
     Event,
     Member,
     ModelFailed,
@@ -108,6 +109,7 @@ class Service:
         self._results = Results(config.results)
         self._notifier = Notifier.from_environment()
         self._jobs = OpenJobs(self._spool, self._results, _limits(config))
+        self._jobs.others_wait = lambda: not self._intake.is_empty()
         self._disk = disk.Room((config.results, config.spool), config.min_free_gib)
         self._watch_over()
         self._stopping = False
@@ -175,11 +177,12 @@ class Service:
             self._notifier.be_patient(PATIENCE_SECONDS)
         return self._notifier.is_heard
 
-    def _look_back(self, end: str, stacks: str) -> None:
-        """Blame the end of the process before this one on what it had in hand."""
-        if end:
-            _log.error("previous_process_ended", reason=end, stacks=stacks)
-        self._spool.note_ending(end)
+    def _look_back(self, end: Ending, stacks: str) -> None:
+        """Blame the end of the process before this one on what it had in hand, if it may be."""
+        if end.how:
+            _log.error("previous_process_ended", reason=end.how, stacks=stacks)
+        is_blamed = end.cause is not Cause.MACHINE
+        self._spool.note_ending(end.how if is_blamed else "", end.cause)
 
     def _work(self) -> None:
         self._start()
@@ -264,6 +267,8 @@ class Service:
     def _is_anything_left(self) -> bool:
         if self._jobs.is_held_up() or self._intake.is_held_up():
             return False
+        if self._jobs.holds_back():
+            return True
         in_inbox = not (self._intake.problem or self._intake.is_empty())
         in_spool = self._jobs.unfinished(time.monotonic())
         return len(self._jobs) > 0 or in_inbox or in_spool is not None

@@ -28,7 +28,7 @@ from reeldrop import durable, records, reports
 from reeldrop.beneath import Root, have_same_bytes
 from reeldrop.errors import ConfigError, FileError, Mistake
 from reeldrop.escaping import shown, shown_lines
-from reeldrop.job import Attempt, DefaultsFile, Job
+from reeldrop.job import Attempt, Cause, DefaultsFile, Job
 from reeldrop.lock import DAEMON, Holder, Lock
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
 
@@ -207,11 +207,14 @@ class Spool:
             return Job(folder.name, PurePosixPath(name), folder, (), ended, is_damaged=True)
         return None
 
-    def begin_attempt(self, job: Job, numbers: Iterable[int]) -> None:
+    def begin_attempt(
+        self, job: Job, numbers: Iterable[int], *, device_worked: bool = True
+    ) -> None:
         """Record which prompts of a job are in hand from now on, instead of those before."""
         self._new.discard(job.id)
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write_attempts(job.folder, (*job.attempts, Attempt(began, tuple(numbers))))
+        attempt = Attempt(began, tuple(numbers), device_worked=device_worked)
+        self._write_attempts(job.folder, (*job.attempts, attempt))
 
     def take_back_attempt(self, job: Job) -> None:
         """Forget what was in hand: it was ended on request, and says nothing about the job."""
@@ -248,7 +251,7 @@ class Spool:
             return False
         return True
 
-    def note_ending(self, how: str) -> None:
+    def note_ending(self, how: str, cause: Cause = Cause.WORK) -> None:
         """Record how the process ended that had prompts in hand. Not while one is at work.
 
         An empty `how` says that it ended as it should: what it has left open is forgotten. Where
@@ -267,7 +270,7 @@ class Spool:
             known = [attempt for attempt in attempts if attempt.ending]
             if how:
                 known += [
-                    dataclasses.replace(attempt, ending=how, was_alone=was_alone)
+                    dataclasses.replace(attempt, ending=how, was_alone=was_alone, cause=cause)
                     for attempt in attempts
                     if not attempt.ending
                 ]
@@ -291,6 +294,8 @@ class Spool:
                     tuple(map(operator.index, a["numbers"])),
                     str(a["ending"]),
                     bool(a.get("was_alone", True)),
+                    Cause(a.get("cause", _cause_of_old(str(a["ending"])))),
+                    bool(a.get("device_worked", True)),
                 )
                 for a in found
             ]
@@ -532,6 +537,11 @@ def _others_files(folder: Path) -> list[str]:
 
 def _is_own(name: str) -> bool:
     return name in _OWN or name.startswith(".") or durable.is_temporary(name)
+
+
+def _cause_of_old(ending: str) -> Cause:
+    """Return the cause of an end that a version noted which did not tell causes apart."""
+    return Cause.UNKNOWN if ending.startswith("without a trace") else Cause.WORK
 
 
 def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:

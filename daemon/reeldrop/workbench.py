@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reeldrop import ending
 from reeldrop.ending import StallWatch
 from reeldrop.job import Batch, Job, shown
-from reeldrop.jobs import OpenJob
+from reeldrop.opened import OpenJob
 from reeldrop.schedule import RendererView
 from reeldrop.status import Rendering
 

@@ -550,6 +550,9 @@ MOVIES: dict[str, Callable[[], bytes]] = {
     "full settings.mp4": lambda: movie(comment(b"prompt: " + b"a" * (MIB - 16))),
     "more than full.mp4": lambda: movie(comment(b"prompt: " + b"a" * (MIB + MIB // 2))),
     "many settings.mp4": lambda: movie(*[comment(b"a")] * (ROOM // 25)),
+    "many settings in a tag.mp4": lambda: movie(
+        box(b"\xa9cmt", box(b"data", bytes(4) + b"text") * (ROOM // 16))
+    ),
     "empty tags.mp4": lambda: movie(*[box(b"trkn", b"")] * (ROOM // 8)),
     "many kinds of tags.mp4": lambda: movie(
         *[box(struct.pack(">I", n | 1 << 30), b"") for n in range(ROOM // 8)]
@@ -619,6 +622,18 @@ def test_no_file_takes_long_or_much(name: str, tmp_path: Path, meter: Meter) -> 
     assert answer["outcome"] in ("prompts", "refused"), answer
     assert float(str(answer["seconds"])) < MOST_SECONDS, answer
     assert float(str(answer["mib"])) < MOST_MIB, answer
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["many settings.mp4", "many settings in a tag.mp4", "empty tags.mp4", "flat.mp4",
+     "many kinds of tags.mp4", "flat tracks.mp4"],
+)  # fmt: skip
+def test_an_index_of_many_boxes_is_refused_unread(name: str, tmp_path: Path) -> None:
+    """Its boxes are counted before anything is made of them."""
+    (tmp_path / name).write_bytes(HOSTILE[name]())
+    with pytest.raises(PromptError, match="too many boxes"):
+        encoder.embedded_settings(tmp_path / name)
 
 
 @pytest.mark.parametrize(

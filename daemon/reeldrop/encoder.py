@@ -33,6 +33,12 @@ _REMEDY = "only an mp4 that reeldrop made can be dropped to be rendered again"
 _SETTINGS_TAG = "\xa9cmt"
 _MAX_INDEX_BYTES = 1 << 21
 _MAX_BOXES = 64
+_MAX_INDEX_BOXES = 2000
+"""Ours has some forty; mutagen makes an object of each."""
+
+_CONTAINERS = frozenset(
+    {b"moov", b"udta", b"trak", b"mdia", b"meta", b"ilst", b"stbl", b"minf", b"moof", b"traf"}
+)
 
 _X264 = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
 """Visually lossless for material that was never compressed before. With macroblock trees, the same
@@ -189,7 +195,9 @@ def _index_of(path: Path) -> bytes:
         for _ in range(_MAX_BOXES):
             header = file.read(8)
             if len(header) < 8:
-                return b"".join(boxes)
+                index = b"".join(boxes)
+                _require_few_boxes(index)
+                return index
             _require_bytes(header)
             size, kind = struct.unpack(">I4s", header)
             if size == 1:  # the size is a long one, and follows
@@ -207,6 +215,26 @@ def _index_of(path: Path) -> bytes:
                 _require_bytes(boxes[-1][-8:])
                 room -= rest
     raise ValueError("it has too many boxes to be one of reeldrop's")
+
+
+def _require_few_boxes(index: bytes) -> None:
+    """Refuse an index that takes long to read: one with many boxes, or with many in its tags."""
+    at = tags_end = 0
+    for _ in range(_MAX_INDEX_BOXES):
+        if at + 8 > len(index):
+            return
+        size, kind = struct.unpack_from(">I4s", index, at)
+        header = 16 if size == 1 else 8
+        size = int.from_bytes(index[at + 8 : at + 16], "big") if size == 1 else size
+        if kind == b"ilst":
+            tags_end = at + size
+        if kind in _CONTAINERS or (at < tags_end and kind != b"data"):
+            at += header + 4 * (kind == b"meta")
+        elif size < header:
+            return  # mutagen reads no further
+        else:
+            at += size
+    raise ValueError("its index has too many boxes to be one of reeldrop's")
 
 
 def _require_bytes(part: bytes) -> None:

@@ -149,8 +149,34 @@ def test_a_root_that_another_folder_has_replaced_is_refused(root: Root) -> None:
     root.check()
 
 
+def test_a_root_may_be_remade_where_that_is_said(root: Root) -> None:
+    """Who deletes the spool and makes it anew has not unmounted it."""
+    root = Root(root.path, may_be_remade=True)
+    root.check()
+    root.path.rename(root.path.with_name("away"))
+    root.path.mkdir()
+    with root.opened(PurePath("x"), make=True):
+        pass
+    assert ["x"] == os.listdir(root.path)
+
+
+def test_what_was_deleted_with_the_folder_above_it_is_made_anew(root: Root) -> None:
+    """Results and what failed in them go together, and come again in whatever order."""
+    both = [Root(path) for path in (root.path, root.path / "a")]
+    for number, order in enumerate((both, both[::-1])):
+        for each in order:
+            each.check()
+        root.path.rename(root.path.with_name(f"away-{number}"))
+        for each in order:
+            each.check()
+        for each in order:
+            with each.opened(PurePath("x"), make=True):
+                pass
+    assert {"a", "x"} == set(os.listdir(root.path))
+
+
 def test_a_root_that_was_deleted_is_made_anew_where_that_is_asked_for(root: Root) -> None:
-    """It was nobody's mount point: the folder that it was in is the same."""
+    """It was nobody's mount point: what is left above it is in the same mount."""
     root.check()
     root.path.rename(root.path.with_name("away"))
     root.check()
@@ -162,10 +188,11 @@ def test_a_root_that_was_deleted_is_made_anew_where_that_is_asked_for(root: Root
     root.check()
 
 
+@pytest.mark.parametrize("remade", [False, True])
 @pytest.mark.parametrize("below", ["", "results"])
 @pytest.mark.parametrize("kind", ["tmpfs", "bind"])
 def test_nothing_is_made_under_a_mount_point(
-    below: str, kind: str, tmp_path: Path, mount: Callable[..., None]
+    below: str, kind: str, remade: bool, tmp_path: Path, mount: Callable[..., None]
 ) -> None:
     """A share that is not mounted is refused, be it the root or above it, until it is back."""
     share, disk = tmp_path / "share", tmp_path / "disk"
@@ -174,7 +201,7 @@ def test_nothing_is_made_under_a_mount_point(
         subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
     try:
         mount("--bind", str(disk))
-        root = Root(share / below)
+        root = Root(share / below, may_be_remade=remade)
         with root.opened(PurePath("a"), make=True):
             pass
         subprocess.run(["umount", share], check=True)

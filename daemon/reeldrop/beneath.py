@@ -24,7 +24,7 @@ _PLACE = os.O_PATH | _FOLDER
 _HERE = PurePath()
 _PIECE = 1 << 16
 _CHANGED = "another folder is in its place; put the old one back, or start again"
-_GONE = "it is gone, and so is what it was in; put it back, or start again"
+_GONE = "it is gone with the share that it was on; mount that again, or start again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,15 @@ class Root:
     """A folder that the operator has named, which must stay the one that was found there first.
 
     `beside` is a folder on the same file system: a share that is mounted again may have another
-    device number, and then so has that folder.
+    device number, and then so has that folder. One that `may_be_remade` is also the same when
+    another took its place in the same mount, as who deletes it and makes it anew wants it.
     """
 
     path: Path
     beside: Path | None = None
+    may_be_remade: bool = False
     _identity: _Identity | None = None
-    _parent: tuple[int, int] | None = field(default=None, repr=False)
+    _mount: tuple[int, int] | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
     def opened(self, below: PurePath = _HERE, *, make: bool = False) -> Iterator[Path]:
@@ -78,7 +80,7 @@ class Root:
             os.close(fd)
 
     def check(self) -> None:
-        """Look whether this is the folder that it was; one that somebody deleted may be made anew.
+        """Look whether this is the folder that it was; one that was deleted is forgotten.
 
         Raises:
             OSError: ESTALE, it is not; or it can't be looked at.
@@ -86,7 +88,8 @@ class Root:
         with contextlib.suppress(FileNotFoundError):
             os.close(self._open(make=False))
             return
-        self._require_parent()
+        self._require_deleted()
+        self._identity = None
 
     def _open(self, make: bool) -> int:
         try:
@@ -94,7 +97,7 @@ class Root:
         except FileNotFoundError:
             if not make:
                 raise
-            self._require_parent()
+            self._require_deleted()
             durable.make_folder(Path(os.path.realpath(self.path)))
             self._identity = None
             fd = os.open(self.path, _PLACE)
@@ -112,10 +115,11 @@ class Root:
         status, known = os.fstat(fd), self._identity
         if known is not None and (known.device, known.inode) == (status.st_dev, status.st_ino):
             return
-        found = _Identity.of(fd)
-        if known is not None and not self._has_come_back(known, found):
+        found, mount = _Identity.of(fd), _mount_of(fd)
+        is_same = known is None or self._has_come_back(known, found)
+        if not is_same and not (self.may_be_remade and mount == self._mount):
             raise OSError(errno.ESTALE, _CHANGED, str(self.path))
-        self._identity, self._parent = found, _parent(self.path)
+        self._identity, self._mount = found, mount
 
     def _has_come_back(self, known: _Identity, found: _Identity) -> bool:
         if found.inode != known.inode:
@@ -123,17 +127,28 @@ class Root:
         is_beside = self.beside is not None and found.device == self.beside.stat().st_dev
         return is_beside or found.file_system == known.file_system
 
-    def _require_parent(self) -> None:
+    def _require_deleted(self) -> None:
         """Refuse to make a folder that was not deleted, but is on a share that is not mounted."""
-        if self._parent is not None and self._parent != _parent(self.path):
+        if self._mount is not None and self._mount != _mount_above(self.path):
             raise OSError(errno.ESTALE, _GONE, str(self.path))
 
 
-def _parent(folder: Path) -> tuple[int, int] | None:
-    with contextlib.suppress(FileNotFoundError):
-        status = Path(os.path.realpath(folder)).parent.stat()
-        return status.st_dev, status.st_ino
-    return None
+def _mount_above(folder: Path) -> tuple[int, int]:
+    """Return on which mount the nearest folder is that is there, above one that is not."""
+    for above in Path(os.path.realpath(folder)).parents:
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(above, _PLACE)
+            try:
+                return _mount_of(fd)
+            finally:
+                os.close(fd)
+    raise AssertionError("there is always a folder /")
+
+
+def _mount_of(fd: int) -> tuple[int, int]:
+    """Return the numbers of a mount and its device: that of a mount is given again to others."""
+    described = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    return int(described.partition("mnt_id:")[2].split()[0]), os.fstat(fd).st_dev
 
 
 def _enter(fd: int, name: str, known_as: Path, make: bool) -> int:

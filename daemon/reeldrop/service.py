@@ -110,7 +110,8 @@ class Service:
         self._notifier = Notifier.from_environment()
         self._jobs = OpenJobs(self._spool, self._results, _limits(config))
         self._jobs.others_wait = lambda: not self._intake.is_empty()
-        self._disk = disk.Room((config.results, config.spool), config.min_free_gib)
+        roots = (self._results.root, self._spool.failed, self._spool.root)
+        self._disk = disk.Room((config.results, config.spool), config.min_free_gib, roots)
         self._watch_over()
         self._stopping = False
         self._is_ready = False
@@ -161,9 +162,7 @@ class Service:
             with ending.traced(trace):
                 self._work()
         if self._drain and self._disk.shortage:
-            raise Unavailable(
-                Mistake(self._disk.shortage, "make room, or lower it", key="min_free_gib")
-            )
+            raise Unavailable(self._disk.problem)
         if self._drain and self._intake.problem:
             raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
         if self._drain and self._held_up:
@@ -512,7 +511,7 @@ class Service:
         self._feeder = self._make_feeder()
 
     def _look_after_the_disk(self, now: float) -> None:
-        """Begin nothing new where the disk is too full, until it is not."""
+        """Begin nothing new where the disk is too full, or another one, until it is not."""
         if self._is_report_due(now) and self._disk.look() and self._drain:
             self._stopping = True
 
@@ -528,8 +527,8 @@ class Service:
                 break
 
     def _takes_files(self) -> bool:
-        """Tell whether settled files are read: by rules that are there, and that stay."""
-        return self._is_ready and not self._settings.are_on_trial
+        """Tell whether settled files are read: by rules that stay, and there is a place to fail."""
+        return self._is_ready and not self._settings.are_on_trial and not self._disk.is_lost
 
     def _is_renderer_free(self) -> bool:
         return self._may_go_on() and not self._bench.is_busy

@@ -54,7 +54,7 @@ class Spool:
     def __init__(self, folder: Path, inbox: Path, failed: Path) -> None:
         self.folder = folder
         self.active = folder / "active"
-        self.root = Root(folder, beside=inbox)
+        self.root = Root(folder, beside=inbox, may_be_remade=True)
         self.inbox = Root(inbox, beside=folder)
         self.failed = Root(failed)
         self._lock = Lock(folder, self.active)

@@ -254,10 +254,10 @@ def test_who_makes_trouble_himself_goes_behind_the_others(
     """A job that can't be begun is tried again after those that wait by then."""
     begin_attempt = world.spool.begin_attempt
 
-    def refusing(job: object, numbers: object) -> None:
+    def refusing(job: object, numbers: object, **how: object) -> None:
         if "bad" in str(job):
             raise OSError(errno.EACCES, "Permission denied")
-        begin_attempt(job, numbers)  # type: ignore[arg-type]
+        begin_attempt(job, numbers, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(world.spool, "begin_attempt", refusing)
     for number, name in enumerate(("bad", "good", "other")):

@@ -25,6 +25,7 @@ from reeldrop.schedule import (
 from reeldrop.turns import Rank
 
 IDLE, BUSY = RendererView(), RendererView(True, math.inf)
+AT_WORK = RendererView(model="m", model_seconds=59.9)
 SIZE = 4
 
 
@@ -211,6 +212,26 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     "a model, and a render": (
         view(left("a", model="m"), job("b"), renderers=(RendererView(True, 0.5),)),
         Wait(),
+    ),
+    "the turn of another model, which has to be loaded": (
+        view(file("a", model="n"), file("b", model="m"), renderers=(AT_WORK,)),
+        Open(file("b", model="m")),
+    ),
+    "of another model, open or not": (
+        view(left("a", model="n"), job("b"), renderers=(AT_WORK,)),
+        render(("b", 1)),
+    ),
+    "the turn of another model, after a while": (
+        view(file("a", model="n"), job("b"), renderers=(replace(AT_WORK, model_seconds=60.0),)),
+        Open(file("a", model="n")),
+    ),
+    "another model, and nobody for this one": (
+        view(file("a", model="n"), file("b", model="o"), renderers=(AT_WORK,)),
+        Open(file("a", model="n")),
+    ),
+    "another model of a higher priority": (
+        view(file("a", model="n", rank=rank(1)), job("b"), renderers=(AT_WORK,)),
+        Open(file("a", model="n", rank=rank(1))),
     ),
     "a model for who comes later": (view(job("a"), left("b", model="m")), render(("a", 1))),
     # Many

@@ -49,8 +49,9 @@ class Candidate:
     gives them; `is_renamed` is whether it came by a rename, so that it settles sooner; `held` is
     what it waits for until `held_until`, and looks at its name do not tell.
     The rest is the caller's to set: whether it has been `examined`, its `priority`, of how many
-    prompts (`count`) it is and of what `kind` if they are all of one, whether a batch has passed
-    it over, and what keeps it from being claimed (`blocked`) until when (`blocked_until`).
+    prompts (`count`) it is and of what `kind` if they are all of one, which `model` it needs,
+    whether a batch has passed it over, and what keeps it from being claimed (`blocked`) until when
+    (`blocked_until`).
     """
 
     path: PurePosixPath
@@ -65,6 +66,7 @@ class Candidate:
     priority: int = 0
     kind: int = 0
     count: int = 0
+    model: str = ""
     was_passed_over: bool = False
     blocked: str = ""
     blocked_until: float = 0.0

@@ -207,10 +207,10 @@ class Intake:
                     found = self._parse(candidate.path, file, defaults)
                 kinds = {hash(prompt.batch_key) for prompt in found.prompts}
                 candidate.kind = kinds.pop() if len(kinds) == 1 else 0
-                candidate.count = len(found.prompts)
+                candidate.count, candidate.model = len(found.prompts), found.prompts[0].model
                 self._enqueue(candidate, found.priority)
             except NotDescribed as unknown:
-                candidate.kind = candidate.count = 0
+                candidate.kind, candidate.count, candidate.model = 0, 0, unknown.model
                 self._enqueue(candidate, unknown.priority)
             except OSError as error:
                 candidate.examined = False
@@ -279,7 +279,7 @@ class Intake:
         if self.is_held_up():
             return ()
         return tuple(
-            FileView(str(c.path), rank, c.kind, c.count, c.was_passed_over)
+            FileView(str(c.path), rank, c.kind, c.count, c.was_passed_over, c.model)
             for rank, c in self._queue.first(LOOK_THROUGH)
         )
 

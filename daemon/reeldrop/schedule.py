@@ -6,6 +6,7 @@ do; `feeding` carries that out, and asks again. Does not know files, the spool o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -25,15 +26,23 @@ LOOK_THROUGH = 64
 """Of so many files that wait, those are looked for that can be rendered in one batch."""
 
 
+MODEL_SECONDS = 60.0
+"""A model that has been loaded is worked with for so long, before it is another's turn of the same
+priority that needs another one: or models would be loaded all the time."""
+
+
 @dataclass(frozen=True, slots=True)
 class RendererView:
     """What a renderer has in hand: nothing, or something that takes so many seconds more at least.
 
-    Where it `is_busy` and the seconds are infinite, that is not known, or another batch follows.
+    Where it `is_busy` and the seconds are infinite, that is not known, or another batch follows. It
+    works with a `model`, and has done so for `model_seconds`.
     """
 
     is_busy: bool = False
     seconds_left: float = 0.0
+    model: str = ""
+    model_seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,10 @@ class JobView:
     is_in_hand: bool = False
     was_passed_over: bool = False
     may_go_back: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.prompts[0].model
 
     def kind(self, prompt: Prompt) -> tuple[object, ...]:
         """Return what the prompts of one batch have in common."""
@@ -91,6 +104,7 @@ class FileView:
     kind: int = 0
     count: int = 0
     was_passed_over: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,7 @@ def decide(view: View) -> Decision:
     line = _line(view)
     if renderer is None or view.is_paused or is_guarded or not line:
         return Wait()
+    line = _held(view.renderers[renderer], line)
     if _is_full(view) and not isinstance(line[0], JobView):
         ready = [waiting for waiting in line if isinstance(waiting, JobView)]
         for job in reversed(ready):
@@ -192,6 +207,15 @@ def _line(view: View) -> list[_Waiting]:
     if view.opens and not view.is_in_trouble:
         line += view.files
     return sorted(line, key=lambda waiting: waiting.rank)
+
+
+def _held(renderer: RendererView, line: list[_Waiting]) -> list[_Waiting]:
+    """Return the line, led by who needs no other model, where the one at work has just come."""
+    if renderer.model_seconds < MODEL_SECONDS and line[0].model not in ("", renderer.model):
+        for waiting in line:
+            if waiting.rank[0] == line[0].rank[0] and waiting.model == renderer.model:
+                return [waiting, *(other for other in line if other is not waiting)]
+    return line
 
 
 def _is_full(view: View) -> bool:

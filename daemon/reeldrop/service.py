@@ -366,6 +366,7 @@ class Service:
         self._end_loading()
         if self._stopping:
             return
+        self._bench.loaded(event.model)
         _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
         try:
             rules = profiles.model_rules(event.model, self._config, event.capabilities)

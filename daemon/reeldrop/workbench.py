@@ -37,6 +37,8 @@ class Workbench:
         self.loads_for: Job | None = None
         self.step = 0
         self._began = 0.0
+        self._model = ""
+        self._model_since = math.inf
 
     @property
     def is_busy(self) -> bool:
@@ -66,6 +68,12 @@ class Workbench:
 
     def _begin(self, batch: Batch | None, now: float) -> None:
         self.batch, self.coming, self.step, self._began = batch, None, 0, now
+        if batch is not None and (batch.model != self._model or self._model_since == math.inf):
+            self._model, self._model_since = batch.model, now
+
+    def loaded(self, model: str) -> None:
+        """Note that a model is there; it is at work from its first batch on."""
+        self._model, self._model_since = model, math.inf
 
     def step_done(self, step: int) -> None:
         """Note a step."""
@@ -81,13 +89,14 @@ class Workbench:
         self._begin(self.coming, now)
 
     def view(self, now: float) -> RendererView:
-        """Return whether the renderer is busy, and for how long it still is."""
-        if not self.is_busy:
-            return RendererView()
-        if self.batch is None or self.coming is not None or not self.step:
-            return RendererView(True, math.inf)
-        steps_left = max(0, self.batch.steps - self.step)
-        return RendererView(True, steps_left * self._seconds_per_step(now))
+        """Return whether the renderer is busy, for how long it still is, and with which model."""
+        seconds_left = 0.0
+        if self.is_busy:
+            seconds_left = math.inf
+            if self.batch is not None and self.coming is None and self.step:
+                steps_left = max(0, self.batch.steps - self.step)
+                seconds_left = steps_left * self._seconds_per_step(now)
+        return RendererView(self.is_busy, seconds_left, self._model, now - self._model_since)
 
     def _seconds_per_step(self, now: float) -> float:
         return (now - self._began) / self.step

@@ -37,8 +37,9 @@ run: $(INSTALLED)
 	cp examples/*.txt examples/*.yaml inbox/examples/
 	$(BIN)/reeldrop run --drain; ended=$$?; $(BIN)/reeldrop history --limit 100; exit $$ended
 
+# Three processes for two cores, because many tests wait: for a disk, a clock, a machine that boots.
 test: tools $(INSTALLED)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -29,10 +29,11 @@ NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
 
 
 SLOW = (
-    "test_crash", "test_io_faults", "test_systemd", "test_power_cuts", "test_faults",
-    "test_sync_recipes",
+    "test_systemd", "test_crash", "test_compiled", "test_sync_recipes", "test_io_faults",
+    "test_power_cuts", "test_tuning", "test_benchmarks", "test_syncthing", "test_sync_tools",
+    "test_faults", "test_soak", "test_reload", "test_cli",
 )  # fmt: skip
-"""Files that take minutes: they go first, or one of two processes would wait for the other."""
+"""Files that take longest: they go first, or one process would wait for another in the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

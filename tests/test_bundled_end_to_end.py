@@ -11,27 +11,32 @@ import pytest
 from bundled_model import judge
 from conftest import REELDROP
 
+SEEN = {
+    "a red balloon rising over the sea": ("sea", "red", "balloon", "rising"),
+    "a big blue ball bouncing on grass": ("meadow", "blue", "ball", "bouncing"),
+}
 
-@pytest.mark.parametrize(
-    ("prompt", "seen"),
-    [
-        ("a red balloon rising over the sea", ("sea", "red", "balloon", "rising")),
-        ("a big blue ball bouncing on grass", ("meadow", "blue", "ball", "bouncing")),
-    ],
-    ids=["balloon", "ball"],
-)
-def test_a_dropped_prompt_is_filmed(tmp_path: Path, prompt: str, seen: tuple[str, ...]) -> None:
-    """`reeldrop init`, a prompt file, `run --drain`: the decoded mp4 shows what was asked for."""
-    config = tmp_path / "films" / "config.yaml"
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `reeldrop init`, a prompt file for each video and `run --drain` have made."""
+    config = tmp_path_factory.mktemp("fresh") / "films" / "config.yaml"
     subprocess.run([*REELDROP, "init", str(config.parent)], check=True, capture_output=True)
     text = config.read_text()
     config.write_text(text.replace("model: auto", "model: bundled", 1))
-    (config.parent / "inbox" / "film.yaml").write_text(f"prompt: {prompt}\nseed: 11\n")
+    for number, prompt in enumerate(SEEN):
+        (config.parent / "inbox" / f"{number}.yaml").write_text(f"prompt: {prompt}\nseed: 11\n")
     subprocess.run(
         [*REELDROP, "run", "--drain", "--config", str(config)], check=True, capture_output=True
     )
-    video = config.parent / "results" / "film" / f"{prompt.replace(' ', '_')}.mp4"
+    return config.parent / "results"
+
+
+@pytest.mark.parametrize("prompt", SEEN, ids=["balloon", "ball"])
+def test_a_dropped_prompt_is_filmed(prompt: str, results: Path) -> None:
+    """The decoded mp4 shows what was asked for."""
+    (video,) = results.rglob(f"{prompt.replace(' ', '_')}.mp4")
     with av.open(str(video)) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     verdict = judge.judge(frames)
-    assert seen == (verdict.scene, verdict.colour, verdict.thing, verdict.motion)
+    assert SEEN[prompt] == (verdict.scene, verdict.colour, verdict.thing, verdict.motion)

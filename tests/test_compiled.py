@@ -96,7 +96,7 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
     ("save", "way", "calls_a_step"),
     [
         (save_tiny_pipeline, "compile", 1),
-        (save_tiny_pipeline, "compile_blocks", 25),
+        (functools.partial(save_tiny_pipeline, blocks=1), "compile_blocks", 13),
         (save_tiny_wan, "compile", 2),
         (functools.partial(save_tiny_wan, layers=3), "compile_blocks", 6),
     ],

@@ -81,7 +81,8 @@ def test_a_daemon_renders_without_streams_and_in_any_locale(site: Site) -> None:
     """Nothing that it prints gets into another file, and names of files are what was asked for."""
     site.drop("a.yaml", "prompt: 李白\n")
     site.drop("b.yaml", "prompt: a horse\n键: 1\n")
-    ended = shell(site, "umask 0777; trap '' CHLD; $R run --drain $C <&- >&- 2>&-", **ASCII)
+    line = "umask 0777; trap '' CHLD; unset HOME; $R run --drain $C <&- >&- 2>&-"
+    ended = shell(site, f"cd {site.folder}; mkdir d; cd d; rmdir ../d; {line}", **ASCII)
     assert 1 == ended.returncode
     assert "键" in (site.failed / "b.yaml.error.txt").read_text()
     made = [path for path in site.results.rglob("*") if path.is_file()]

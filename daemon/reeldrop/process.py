@@ -79,6 +79,10 @@ def withstand() -> None:
     if isinstance(sys.stdout, Steadfast):
         sys.stdout.is_log = True
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # it is deleted: libraries that look for it end the process
+        os.chdir("/")
     for number in _MEAN_NOTHING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.SIG_IGN)

@@ -1,9 +1,10 @@
-"""Kill the daemon at random moments, start it again, and count what is lost or doubled.
+"""Kill the daemon and commands at random moments, and count what is lost or doubled.
 
 A real daemon process with a real pipeline class at tiny size works through prompt files of every
-kind while it is killed by SIGKILL again and again. In the end each prompt file has to be exactly
-once in the results or in `_failed/`, each video that was asked for exactly once in the results,
-whole, and nothing may be left over.
+kind while it is killed by SIGKILL again and again. Beside it work `submit`, `retry` and `cancel`,
+which are killed, too, or are slow. In the end each prompt file has to be exactly once in the
+results or in `_failed/`, each video that was asked for exactly once in the results, whole, and
+nothing may be left over.
 
     python benchmarks/crash.py --kills 1000
 """
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from fakes import save_tiny_pipeline
 from reeldrop import durable
+from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
 from zygote import Zygote
 
 CONFIG = """\
@@ -48,6 +50,12 @@ models:
     limits: {{num_frames: 8, height: 64, width: 64, num_inference_steps: 10}}
 """
 
+COMMANDS = 0.5
+"""Beside so many of the daemons a command is at work."""
+
+MOST_CALLS = 40
+"""No command changes a folder more often than that."""
+
 
 @dataclass
 class Count:
@@ -60,6 +68,10 @@ class Count:
     doubled: int = 0
     half_visible: int = 0
     leftover: int = 0
+
+    def plus(self, other: Count) -> Count:
+        """Return what both have counted."""
+        return Count(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Count)))
 
     @property
     def is_clean(self) -> bool:
@@ -133,6 +145,19 @@ class Site:
         """Let a daemon work through what is there, and return its exit code."""
         return self.zygote.wait(self.start("--drain", kill_at=kill_at))
 
+    def command(self, *arguments: str, kill_at: int = 0, slow: float = 0.0) -> int:
+        """Start a command beside the daemon, and return its pid."""
+        config = ("--config", str(self.folder / "config.yaml"))
+        return self.zygote.start([*arguments, *config], self.commands, kill_at, slow=slow)
+
+    @property
+    def commands(self) -> Path:
+        return self.folder / "commands.log"
+
+    def retry_all(self) -> None:
+        """Put back all that is in `_failed/`."""
+        assert self.zygote.wait(self.command("retry", "--all")) == 0
+
     def await_ready(self) -> None:
         """Wait until the daemon has loaded its model."""
         while b'"event": "ready"' not in self.log.read_bytes():
@@ -148,14 +173,111 @@ def kill_at_random(site: Site, kills: int, seed: int, longest: float) -> tuple[C
         for _ in range(dice.randrange(3)):
             orders.append(order(len(orders), dice))
             drop(orders[-1], site.folder / "inbox")
+        beside = Beside.begin(site, orders, dice) if dice.random() < COMMANDS else None
         if dice.random() < 0.9:
             site.await_ready()
         time.sleep(dice.uniform(0, longest))
         os.kill(pid, signal.SIGKILL)
         site.zygote.wait(pid)
+        if beside is not None:
+            orders += beside.end()
         if kill % 50 == 49:
             print(f"{kill + 1} kills, {len(orders)} prompt files", file=sys.stderr)
     return finish(site, orders, kills), orders
+
+
+@dataclass
+class Beside:
+    """A command at work beside the daemon; `submitted` is what it orders, if it orders anything."""
+
+    site: Site
+    pid: int
+    submitted: Order | None
+    was_killed: bool = False
+
+    @classmethod
+    def begin(cls, site: Site, orders: list[Order], dice: random.Random) -> Beside:
+        """Start a command of some kind: as it is, slow, or killed at some call."""
+        how = {
+            "slow": dice.choice([0.0, 0.02, 0.2]),
+            "kill_at": dice.choice([0, dice.randint(1, 20)]),
+        }
+        single = [
+            o.name for o in orders if o.videos < 2 and (site.folder / "inbox" / o.name).exists()
+        ]
+        failed = site.results / "_failed"
+        lying = [o.name for o in orders if (failed / o.name).exists()]
+        kind = dice.choice(
+            ["submit", "submit", "cancel", "cancel", "retry", "retry", "retry --all"]
+        )
+        if kind == "cancel" and single:
+            return cls(site, site.command("cancel", dice.choice(single), **how), None)
+        if kind == "retry" and lying:
+            return cls(site, site.command("retry", dice.choice(lying), **how), None)
+        if kind == "retry --all" and lying:
+            killed = {"slow": 0.0, "kill_at": dice.randint(1, 60)}  # there may be very many
+            return cls(site, site.command("retry", "--all", **killed), None)
+        name = f"by command {len(orders):05} {dice.randrange(10**6)}"
+        submitted = Order(f"{name.replace(' ', '_')}.yaml", "", 1)
+        return cls(site, site.command("submit", name, **how), submitted)
+
+    def end(self) -> list[Order]:
+        """Wait for it, and return what it has ordered: if it was killed, only what is there."""
+        code = self.site.zygote.wait(self.pid)
+        self.was_killed = code == -signal.SIGKILL
+        if self.submitted is None:
+            return []
+        name = Path(self.submitted.name)
+        places = (
+            self.site.folder / "inbox" / name,
+            self.site.results / name.stem,
+            self.site.results / "_failed" / name,
+            *(self.site.folder / "spool" / "active").glob(f"*/{name}"),
+        )
+        is_there = code == 0 or any(map(os.path.lexists, places))
+        return [self.submitted] * is_there
+
+
+def kill_commands_before_each_change(
+    base: Path, results: Path, pipeline: Path, zygote: Zygote
+) -> Count:
+    """Kill commands before the first change that they make to a folder, the second, and so on.
+
+    Each time it is about another prompt file; once while no daemon is at work, and once beside one.
+    """
+    total = Count()
+    for beside in (False, True):
+        site = Site.make(base / f"commands{beside:d}", results / f"{beside:d}", pipeline, zygote)
+        orders = [Order(f"poems/retry{n:02}.txt", "# nothing\n", 1) for n in range(MOST_CALLS)]
+        for order in orders:
+            drop(order, site.folder / "inbox")
+        assert site.drain() == 1
+        for order in orders:  # what was wrong with it is mended there
+            (site.results / "_failed" / order.name).write_text("a horse\n")
+        daemon = site.start() if beside else 0
+        kills = sum(sweep(site, command, orders) for command in ("retry", "cancel", "submit"))
+        if beside:
+            os.kill(daemon, signal.SIGKILL)
+            zygote.wait(daemon)
+        total = total.plus(finish(site, orders, kills))
+    return total
+
+
+def sweep(site: Site, command: str, orders: list[Order]) -> int:
+    """Kill a command before each of its calls in turn, and return how often; add its orders."""
+    for call in range(MOST_CALLS):
+        submitted, argument = None, f"poems/{command}{call:02}.txt"
+        if command == "cancel":
+            orders.append(Order(argument, "a horse\n", 1))
+            drop(orders[-1], site.folder / "inbox")
+        elif command == "submit":
+            argument = f"by command {call:02}"
+            submitted = Order(f"by_command_{call:02}.yaml", "", 1)
+        beside = Beside(site, site.command(command, argument, kill_at=call + 1), submitted)
+        orders += beside.end()
+        if not beside.was_killed:
+            return call
+    raise AssertionError(f"{command} makes more calls than that")
 
 
 def kill_before_each_change(
@@ -176,16 +298,17 @@ def kill_before_each_change(
             drop(order, site.folder / "inbox")
         if site.drain(kill_at) != -signal.SIGKILL:
             return total
-        count = finish(site, orders, kills=1)
-        for field in fields(Count):
-            setattr(total, field.name, getattr(total, field.name) + getattr(count, field.name))
+        total = total.plus(finish(site, orders, kills=1))
     raise AssertionError("itertools.count never ends")
 
 
 def finish(site: Site, orders: list[Order], kills: int) -> Count:
-    """Let a daemon work to its end, and count."""
-    code = site.drain()
-    assert code in (0, 1), f"the last daemon ended with {code}, see {site.log}"
+    """Let a daemon work to its end, also through what is put back once more, and count."""
+    for turn in range(2):
+        code = site.drain()
+        assert code in (0, 1), f"the last daemon ended with {code}, see {site.log}"
+        if not turn:
+            site.retry_all()
     count = check(site, orders)
     count.kills = kills
     return count
@@ -198,7 +321,8 @@ def check(site: Site, orders: list[Order]) -> Count:
     for order in orders:
         name = Path(order.name)
         folder = results / name.with_suffix("")
-        finished = list(folder.glob(f"{name.stem}*{name.suffix}"))
+        named_so = folder.glob(f"{name.stem}*{name.suffix}")
+        finished = [p for p in named_so if not p.with_suffix(".jpg").exists()]  # no sidecars
         set_aside = [p for p in failed.glob(f"{name.parent}/{name.stem}*") if p.suffix != ".txt"
                      or p.name == name.name]  # fmt: skip
         at = len(finished) + len([p for p in set_aside if not p.name.endswith(".error.txt")])
@@ -213,11 +337,25 @@ def check(site: Site, orders: list[Order]) -> Count:
         extra = len([p for p in finished if p.suffix == ".yaml"])
         count.half_visible += len(posters) != len(videos)
         count.half_visible += len(sidecars) - extra != len(videos)
-    names = [path.name for path in results.rglob("*")]
-    count.leftover += sum(name.startswith(".") or durable.is_temporary(name) for name in names)
-    count.leftover += sum(1 for path in (site.folder / "inbox").rglob("*") if path.is_file())
+    paths = [*results.rglob("*"), *(site.folder / "inbox").rglob("*")]
+    left = [path for path in paths if path.is_file() and not is_left_by_a_command(path)]
+    count.leftover += sum(p.name.startswith(".") or durable.is_temporary(p.name) for p in left)
+    count.leftover += sum(path.is_relative_to(site.folder / "inbox") for path in left)
+    count.leftover += sum(not is_reported(p) for p in left if p.is_relative_to(failed))
     count.leftover += sum(1 for _ in (site.folder / "spool" / "active").iterdir())
     return count
+
+
+def is_left_by_a_command(path: Path) -> bool:
+    """Return whether a command was killed over a file: another clears it away, an hour later."""
+    return durable.is_temporary(path.name) and "-command-" in path.name
+
+
+def is_reported(path: Path) -> bool:
+    """Return whether what lies in `_failed/` is a prompt file or belongs to one, with a report."""
+    for suffix in (ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX):
+        path = path.with_name(path.name.removesuffix(suffix))
+    return path.exists() and path.with_name(path.name + ERROR_SUFFIX).exists()
 
 
 def is_whole(video: Path) -> bool:
@@ -246,10 +384,11 @@ def main() -> None:
     counts = {"random": random_kills}
     if arguments.sweep:
         counts["sweep"] = kill_before_each_change(base, results, pipeline, zygote)
+        counts["commands"] = kill_commands_before_each_change(base, results, pipeline, zygote)
     zygote.close()
-    print(f"{'':14}" + "".join(f"{name:>8}" for name in counts))
+    print(f"{'':14}" + "".join(f"{name:>9}" for name in counts))
     for field in fields(Count):
-        row = (f"{getattr(count, field.name):8}" for count in counts.values())
+        row = (f"{getattr(count, field.name):9}" for count in counts.values())
         print(f"{field.name.replace('_', ' '):14}" + "".join(row))
     print(json.dumps({name: asdict(count) for name, count in counts.items()}))
     if not all(count.is_clean for count in counts.values()):

@@ -19,6 +19,17 @@ def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(
     assert crash.Count(count.kills, count.jobs, count.jobs) == count
 
 
+def test_a_kill_before_any_change_that_a_command_makes_loses_and_doubles_nothing(
+    tmp_path: Path, least_pipeline: Path, zygote: Zygote
+) -> None:
+    """Whatever call of submit, retry or cancel a kill precedes, beside a daemon and without one."""
+    count = crash.kill_commands_before_each_change(
+        tmp_path / "sites", tmp_path / "results", least_pipeline, zygote
+    )
+    assert count.kills > 20
+    assert crash.Count(count.kills, count.jobs, count.jobs) == count
+
+
 def test_kills_at_random_moments_lose_and_double_nothing(
     tmp_path: Path, least_pipeline: Path, zygote: Zygote
 ) -> None:

@@ -19,6 +19,7 @@ import io
 import itertools
 import json
 import os
+import random
 import re
 import runpy
 import select
@@ -169,6 +170,7 @@ class Zygote:
         kill_at: int = 0,
         fault: Fault | None = None,
         uid: int = 0,
+        slow: float = 0.0,
     ) -> int:
         request = {
             "command": list(command),
@@ -177,6 +179,7 @@ class Zygote:
             "kill_at": kill_at,
             "fault": dataclasses.asdict(fault) if fault is not None else None,
             "uid": uid,
+            "slow": slow,
         }
         return self._ask(request, streams)
 
@@ -187,16 +190,18 @@ class Zygote:
         kill_at: int = 0,
         fault: Fault | None = None,
         uid: int = 0,
+        slow: float = 0.0,
     ) -> int:
         """Start `reeldrop` with the arguments, its output appended to a file; return its pid.
 
         With `kill_at`, it is killed right before that many-th change to a folder or fsync. With
-        `fault`, its disk fails. With `uid`, it runs as that user, with the rights of the service.
+        `fault`, its disk fails; if it is `slow`, each such call takes up to so many seconds longer.
+        With `uid`, it runs as that user, with the rights of the service.
         """
         with log.open("ab") as output, open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), output.fileno(), output.fileno())
             command = [*REELDROP, *arguments]
-            return self._start(command, streams, kill_at=kill_at, fault=fault, uid=uid)
+            return self._start(command, streams, kill_at=kill_at, fault=fault, uid=uid, slow=slow)
 
     def wait(self, pid: int) -> int:
         """Wait for a child to end, and return its exit code, or minus the signal."""
@@ -247,6 +252,7 @@ def _become(
     kill_at: int,
     fault: dict[str, Any] | None,
     uid: int,
+    slow: float,
 ) -> list[str]:
     """Let this process be what a new one would be, and return its command."""
     for number, stream in enumerate(streams):
@@ -262,8 +268,8 @@ def _become(
         _become_service(uid)
     # After that: who gets other rights is not killed with its parent any more.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
-    if kill_at:
-        _kill_before(kill_at)
+    if kill_at or slow:
+        _kill_before(kill_at, slow)
     if fault is not None:
         _FaultyDisk(Fault(**fault)).install()
     return command
@@ -316,15 +322,20 @@ def _run(command: list[str]) -> None:
         runpy.run_path(command[1], run_name="__main__")
 
 
-def _kill_before(call: int) -> None:
-    """Let this process be killed right before one of its calls that change what is on the disk."""
-    calls = itertools.count(1)
+def _kill_before(call: int, slow: float) -> None:
+    """Let this process be killed right before one of its calls that change what is on the disk.
+
+    All before it take up to so many seconds longer.
+    """
+    calls, dice = itertools.count(1), random.Random(call)
 
     def counted(function: Callable[..., object]) -> Callable[..., object]:
         def wrapper(*arguments: Any, **keywords: Any) -> object:
             # The status is written by the clock, so it would make the count differ between runs.
             if not str(arguments[0]).endswith("status.tmp") and next(calls) == call:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if slow:
+                time.sleep(dice.uniform(0, slow))
             return function(*arguments, **keywords)
 
         return wrapper

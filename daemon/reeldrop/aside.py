@@ -9,8 +9,10 @@ Knows nothing of jobs.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -97,11 +99,14 @@ def withdraw(
     `across`, the file is copied if it has to be, which is only safe while no daemon is at work.
 
     Raises:
-        OSError: EXDEV, it has to be.
+        OSError: EXDEV, it has to be; or it is neither a file nor a link, and its author's own.
     """
     owner, first = durable.command_owner(), portable(source)
     with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
         try:
+            mode = (there / source.name).lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                raise OSError(errno.EXDEV, "only the daemon takes this", str(source))
             durable.fsync_untrusted(there / source.name)  # whoever dropped it may not have
             at = _set_aside(there / source.name, into / first.name, owner if across else "")
         except FileNotFoundError:

@@ -299,8 +299,12 @@ def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | Non
         with place.lock(role=COMMAND):
             return withdraw(across=True)
     except SpoolLocked:
-        place.claim(source, (), is_cancelled=True)
-        return None
+        pass
+    except OSError as error:  # it is no file, which only a daemon sets aside
+        if error.errno != errno.EXDEV:
+            raise
+    place.claim(source, (), is_cancelled=True)
+    return None
 
 
 def _named(name: str, known: list[str], where: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import signal
@@ -15,12 +16,14 @@ from typing import Any
 
 import pytest
 from conftest import says
-from reeldrop import client, config, durable
+from reeldrop import cli, client, config, durable
 from reeldrop.deliveries import Deliveries
-from reeldrop.errors import NoSuchPromptFile
+from reeldrop.errors import NoSuchPromptFile, RenderError
+from reeldrop.filing import Filing
 from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
 from reeldrop.results import Results
 from reeldrop.spool import Spool
+from reeldrop.status import Status
 
 NAME = PurePosixPath("poems/a.txt")
 CALLS = ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir", "utime")
@@ -252,5 +255,99 @@ def test_a_cancellation_that_is_killed_at_any_call_loses_and_doubles_nothing(
         else:
             assert found.startswith("spool/active/")
             assert [] == place.reports()
+        if not killed:
+            return
+
+
+def test_a_submission_that_is_killed_at_any_call_is_there_whole_or_not(
+    world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it leaves has a name that the inbox passes over, and goes with one an hour later."""
+    for at in itertools.count(1):
+        place = world()
+        submit = functools.partial(client.submit, place.config, "a horse", {})
+        killed = is_killed(at, submit, monkeypatch)
+        names = os.listdir(place.inbox)
+        ours = [name for name in names if durable.is_temporary(name)]
+        assert set(names) - set(ours) <= {"poems", "a_horse.yaml"}
+        if "a_horse.yaml" in names:
+            assert "prompt: a horse\n" == (place.inbox / "a_horse.yaml").read_text()
+        client.submit(place.config, "a cow", {})
+        assert set(ours) <= set(os.listdir(place.inbox))
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "LEFT_SECONDS", 0.0)
+            client.submit(place.config, "a cow", {})
+        assert not [n for n in os.listdir(place.inbox) if durable.is_temporary(n)]
+        if not killed:
+            return
+
+
+def test_two_that_submit_at_once_write_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with one process id, as on two hosts or in containers: no prompt is another's."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    fsync = os.fsync
+
+    def interrupted(fd: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        client.submit(place.config, "the other's", {})
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    client.submit(place.config, "ours", {})
+    found = {p.stem: p.read_text() for p in place.inbox.glob("*.yaml")}
+    assert {"ours": "prompt: ours\n", "the_other's": "prompt: the other's\n"} == found
+
+
+def test_a_submission_does_not_take_an_old_report_for_its_own(tmp_path: Path) -> None:
+    """A report whose file is gone keeps its name; what others have failed later is not ours."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    old = place.failed / "a_horse.yaml.error.txt"
+    old.write_text("What is wrong:  long ago\n")
+    order = client.submit(place.config, "a horse", {})
+    assert PurePosixPath("a_horse-2.yaml") == order.source
+    place.fails = True
+
+    def act(_status: Status) -> None:
+        if order.prompt_file.exists():
+            theirs = place.failed / order.source
+            theirs.write_text("theirs")
+            theirs.with_name(f"{theirs.name}.error.txt").write_text("theirs\n\nJob 1, now\n")
+            place.spool.claim(order.source, ())
+        else:
+            place.work()
+
+    end = client.wait(place.config, order, act)
+    assert end.error.startswith("anew")
+
+
+def test_a_report_names_the_file_as_it_lies(tmp_path: Path) -> None:
+    """Where its own name was taken, it got another, and `retry` is told that one."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    failed_before(place)
+    waiting(place).cancel()
+    report = (place.failed / "poems" / "a-2.txt.error.txt").read_text()
+    assert "`reeldrop retry poems/a-2.txt`" in report
+    (place.inbox / "poems" / "a.txt").write_text("another")
+    job = place.spool.claim(NAME, ())
+    assert job is not None
+    Filing(place.spool, Results(tmp_path / "results")).set_aside(job, RenderError("no"))
+    report = (place.failed / "poems" / "a-3.txt.error.txt").read_text()
+    assert "`reeldrop retry poems/a-3.txt`" in report
+
+
+def test_an_init_that_is_killed_at_any_call_can_be_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A config.yaml that is there is whole, and so is all that it names."""
+    for at in itertools.count(1):
+        folder = tmp_path / f"{at}"
+        killed = is_killed(at, functools.partial(cli.init, folder), monkeypatch)
+        if not (folder / "config.yaml").exists():
+            cli.init(folder)
+        made = config.load(folder / "config.yaml")
+        assert [True] * 3 == [f.is_dir() for f in (made.inbox, made.results, made.spool)]
         if not killed:
             return

@@ -160,6 +160,28 @@ def test_a_priority_is_heeded_in_the_middle_of_a_file(world: World) -> None:
     assert 14 == world.jobs.outcome.videos
 
 
+def test_what_waits_for_its_turn_is_told(world: World) -> None:
+    """Who looks for a file that was begun hears why it does not go on."""
+    world.drop("low.yaml", 9, -10)
+    world.render()
+    world.drop("high.yaml", 1, 10, num_frames=16)
+    world.begin()
+    expected = [("low.yaml", "begun; waits for its turn")]
+    assert expected == [(w.prompt_file, w.reason) for w in world.jobs.waiting()]
+
+
+def test_new_files_are_read_in_turns(world: World) -> None:
+    """A folder of thousands does not keep the others from being known, either."""
+    for name in ("a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "0.txt"):
+        path = world.folder / "inbox" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a horse\n")
+    world.intake.look(world.now)
+    waiting, _ = world.intake.waiting(world.now)
+    expected = ["0.txt", "a/0.txt", "b/0.txt", "a/1.txt", "a/2.txt"]
+    assert expected == [w.prompt_file for w in waiting]
+
+
 def test_who_is_in_the_middle_of_a_file_fills_what_is_left_of_a_batch(world: World) -> None:
     """A batch is as full as it can be, whoever leads it."""
     world.drop("low.yaml", 9, -10)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
+import av
 import pytest
 from reeldrop import beneath, durable
 from reeldrop.beneath import Root
@@ -241,3 +242,11 @@ def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
     assert expected is beneath.have_same_bytes(tmp_path / "one", tmp_path / "other")
     with pytest.raises(OSError, match="not a plain file"):
         beneath.have_same_bytes(tmp_path / "one", tmp_path / "link")
+
+
+def test_an_error_whose_path_is_fixed_stays_that_error(tmp_path: Path) -> None:
+    """PyAV's errors can't be given another path; a full disk must show as one all the same."""
+    full = av.error.OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.mp4"))
+    with pytest.raises(av.error.OSError) as found, beneath._named(tmp_path, Path("inbox")):
+        raise full
+    assert (errno.ENOSPC, full) == (found.value.errno, found.value)

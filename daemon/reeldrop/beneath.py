@@ -196,7 +196,8 @@ def _named(path: Path, known_as: Path) -> Iterator[None]:
         for attribute in ("filename", "filename2"):
             name = getattr(error, attribute, None)
             if isinstance(name, str | Path) and Path(name).is_relative_to(path):
-                setattr(error, attribute, str(known_as / Path(name).relative_to(path)))
+                with contextlib.suppress(AttributeError):  # PyAV's errors keep theirs
+                    setattr(error, attribute, str(known_as / Path(name).relative_to(path)))
         raise
 
 

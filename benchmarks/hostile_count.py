@@ -10,14 +10,15 @@ import stat
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from crash import is_whole
 from hostile_author import FORGED
 from hostile_site import Seen, Site, changes, snapshot, walk
+from reeldrop.escaping import shown
 from reeldrop.ignored import Ignored
 from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
 from reeldrop.prompts import DEFAULTS_NAME, SUFFIXES
@@ -202,8 +203,8 @@ class Reckoning:
                     note("broken", f"{video}, there {there} times")
             elif "refused" in where:
                 note("failed", f"{good.path}: {self._reason(good.path)}")
-            elif "rendered" in where:
-                note("too_late", f"{good.path} was rendered in the end")
+            elif self._videos[good.token]:
+                note("too_late", f"{good.path} was rendered after all, elsewhere")
             else:
                 note("missing", f"{good.path} is in {where or 'no place'}")
 
@@ -252,15 +253,16 @@ class Reckoning:
     def _see_what_waits(self) -> None:
         """Hold what is left in the inbox against what `status` says."""
         site, log = self._site, self._site.beside("status.log")
+        log.write_bytes(b"")
         site.zygote.wait(site.start("status", "--json", log="status.log", uid=0))
         told: dict[str, Any] = json.loads(log.read_text(errors="surrogateescape"))
         names = {waiting["prompt_file"] for waiting in told["waiting"]}
-        left = [path for path in self._left_in_inbox() if not self._is_closed(path)]
+        left = [*map(shown, self._left_in_inbox())]
         self._tally.count.still_waiting = len(left)
-        if len(left) > max(told["waiting_count"], len(names)):
-            for path in left:
-                if path not in names:
-                    self._tally.note("unsaid", f"{path!r} waits, and nobody says so")
+        unsaid = [path for path in left if not _is_told(path, names)]
+        if len(unsaid) > told["waiting_count"] - len(names):  # not all names are listed
+            for path in unsaid:
+                self._tally.note("unsaid", f"{path} waits, and nobody says so")
 
     def _left_in_inbox(self) -> Iterator[str]:
         """Yield what has a prompt file's name, and is in no folder that has one."""
@@ -272,17 +274,10 @@ class Reckoning:
             if _is_like_a_prompt_file(name) and not any(map(_is_like_a_prompt_file, above)):
                 yield path
 
-    def _is_closed(self, path: str) -> bool:
-        """Return whether the daemon may not look into a folder above a file."""
-        if self._site.uid == 0:
-            return False
-        for folder in Path(path).parents:
-            with contextlib.suppress(OSError):  # it is longer than a path may be
-                seen = (self._site.inbox / folder).lstat()
-                groups = {seen.st_gid: 3, seen.st_uid: 6}
-                if seen.st_mode >> groups.get(self._site.uid, 0) & 0o5 != 0o5:
-                    return True
-        return False
+
+def _is_told(path: str, names: Container[str]) -> bool:
+    """Return whether a file is named, or a folder that it is in."""
+    return path in names or any(str(folder) in names for folder in PurePosixPath(path).parents)
 
 
 def _is_like_a_prompt_file(name: str) -> bool:

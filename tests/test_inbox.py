@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -29,6 +31,7 @@ from reeldrop.inbox import (
 from reeldrop.job import DefaultsFile
 from test_ignored import CASES
 
+NOBODY = 65534
 SETTLE = 2.0
 RENAMED_SETTLE = 0.25
 
@@ -533,10 +536,30 @@ def test_linked_folders_are_not_followed(
 
 
 def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
-    """The walk is bounded, so that no tree can exhaust the stack."""
+    """The walk is bounded, so that no tree can exhaust the stack, and says where it ends."""
     drop(box, "/".join(["d"] * (inbox.MAX_DEPTH - 1)) + "/in.txt")
-    drop(box, "/".join(["d"] * inbox.MAX_DEPTH) + "/out.txt")
+    too_deep = drop(box, "/".join(["d"] * inbox.MAX_DEPTH) + "/out.txt").parent
     assert ["in.txt"] == [Path(name).name for name in found(box)]
+    path = PurePosixPath(too_deep.relative_to(box.folder))
+    assert [(path, "not looked into: it is 32 folders deep")] == list(box.waiting(1e9))
+    assert 2 == box.waiting_count()
+
+
+def test_a_folder_that_is_closed_to_us_is_said() -> None:
+    """What its author has closed can't be rendered, and does not wait in silence."""
+    set_user = ctypes.CDLL(None).setfsuid  # as which user this thread opens files
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        box = made(Path(folder))
+        drop(box, "b.txt")
+        drop(box, "closed/a.txt").parent.chmod(0o700)
+        set_user(NOBODY)
+        try:
+            assert ["b.txt"] == found(box)
+        finally:
+            set_user(0)
+        reason = "can't be looked into: Permission denied"
+        assert [(PurePosixPath("closed"), reason)] == list(box.waiting(1e9))
 
 
 def test_an_inbox_that_is_gone_is_an_error(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The folders are the whole interface: nothing here talks to the daemon's process.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import functools
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from reeldrop import aside, durable, history, spool, strict_yaml
 from reeldrop import status as daemon_status
@@ -28,6 +30,9 @@ from reeldrop.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.results import Results
 from reeldrop.spool import Spool
 from reeldrop.status import Status, Waiting
+
+if TYPE_CHECKING:
+    from reeldrop.inbox import Inbox
 
 POLL_SECONDS = 0.2
 RELOAD_SECONDS = 30.0
@@ -188,12 +193,14 @@ def doubt(config: Config) -> str:
 
 
 def _waiting_without_daemon(config: Config) -> list[Waiting]:
-    unfinished = [shown(job.source) for job in _spool(config).unfinished()]
-    names = [shown(name) for name in _prompt_files(config)]
-    return [
-        *(Waiting(name, "begun, goes on when the daemon runs") for name in unfinished),
-        *(Waiting(name, "the daemon is not running") for name in names),
+    unfinished = [job.source for job in _spool(config).unfinished()]
+    inbox = _scanned(config)
+    waiting = [
+        *((path, "begun, goes on when the daemon runs") for path in unfinished),
+        *((path, "the daemon is not running") for path in _prompt_files(inbox)),
+        *inbox.waiting(0.0),
     ]
+    return [Waiting(shown(path), reason) for path, reason in waiting]
 
 
 def failures(config: Config) -> list[history.Failure]:
@@ -208,20 +215,25 @@ def failures(config: Config) -> list[history.Failure]:
     )
 
 
-def _prompt_files(config: Config) -> list[PurePosixPath]:
+def _prompt_files(inbox: Inbox) -> list[PurePosixPath]:
+    from reeldrop.inbox import rank
+
+    return [candidate.path for candidate in sorted(inbox.settled(0.0), key=rank)]
+
+
+def _scanned(config: Config) -> Inbox:
+    """Return what is in the inbox, where all that is whole counts as settled."""
     from reeldrop import prompts
     from reeldrop.ignored import Ignored
-    from reeldrop.inbox import Inbox, rank
+    from reeldrop.inbox import Inbox
 
     ignored = Ignored(config.ignore)
-    folder = Inbox(
+    inbox = Inbox(
         config.inbox, prompts.SUFFIXES, 0, prompts.DEFAULTS_NAME, patient=False, ignored=ignored
     )
-    try:
-        folder.scan(0.0)
-    except OSError:
-        return []
-    return [candidate.path for candidate in sorted(folder.settled(0.0), key=rank)]
+    with contextlib.suppress(OSError):
+        inbox.scan(0.0)
+    return inbox
 
 
 def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
@@ -256,7 +268,7 @@ def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
         NoSuchPromptFile: there is none of a name; then none is cancelled.
     """
     in_hand = [str(job.source) for job in _spool(config).unfinished()]
-    waiting = [str(path) for path in _prompt_files(config)]
+    waiting = [str(path) for path in _prompt_files(_scanned(config))]
     chosen = [_named(name, [*in_hand, *waiting], "that waits or is rendered") for name in names]
     return [
         _cancel(config, PurePosixPath(name), waits=name not in in_hand)

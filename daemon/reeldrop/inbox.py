@@ -116,8 +116,8 @@ class _Found:
 
     `folders` are those below it, with the time at which each was first seen; `defaults` are by
     their folder; `temporaries` are what tools have not finished, by the name that it will have;
-    `strays` are conflict copies that no longer have a prompt file's ending, with the tool that made
-    them.
+    `strays` are what nobody takes as it is, with the reason: conflict copies that no longer have a
+    prompt file's ending, and folders that can't be looked into.
     """
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -178,10 +178,12 @@ class Inbox:
         """Note what is in a folder, and below it, in the order of names."""
         try:
             here, entries = _listed(place)
-        except OSError:
+        except OSError as error:
             if not folder:
                 raise
-            return  # it went away, or is closed to us: the others go on
+            if isinstance(error, PermissionError):  # else it went away, or is a folder no more
+                found.strays[folder] = f"can't be looked into: {error.strerror}"
+            return
         try:
             for entry in entries:
                 with contextlib.suppress(OSError):
@@ -206,6 +208,8 @@ class Inbox:
             if depth > 1:
                 found.folders[path] = self._found.folders.get(path, now)
                 self._walk(f"/proc/self/fd/{here}/{entry.name}", path, depth - 1, found, now)
+            else:
+                found.strays[path] = f"not looked into: it is {MAX_DEPTH} folders deep"
         else:
             self._note_stray(path, found)
 
@@ -242,7 +246,8 @@ class Inbox:
         """Note a copy of a prompt file that its tool has given an ending of its own."""
         copy = conflict_copy(os.path.basename(path))
         if copy is not None and any(map(self._is_prompt_file, copy.originals)):
-            found.strays[path] = copy.tool
+            ends = " or ".join(sorted(self.suffixes))
+            found.strays[path] = f"a conflict copy by {copy.tool}: taken if its name ends in {ends}"
 
     def settled(self, now: float) -> list[Candidate]:
         """Return the files that are settled, in no order; `rank` gives them one."""
@@ -258,12 +263,8 @@ class Inbox:
                 is_left = now - temporary.since >= TEMPORARY_SECONDS
                 what = "left unfinished" if is_left else "still being written"
                 yield PurePosixPath(path), f"{what} by {temporary.tool}"
-        for path, tool in self._found.strays.items():
-            ends = " or ".join(sorted(self.suffixes))
-            yield (
-                PurePosixPath(path),
-                f"a conflict copy by {tool}: taken if its name ends in {ends}",
-            )
+        for path, reason in self._found.strays.items():
+            yield PurePosixPath(path), reason
 
     def waiting_count(self) -> int:
         """Return how many files there are that wait, or are not finished."""

@@ -41,13 +41,10 @@ from reeldrop import durable
 REELDROP = (sys.executable, "-m", "reeldrop")
 
 _READ_LATE = {
-    "COLUMNS", "CXX", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PYTEST_CURRENT_TEST",
+    "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PYTEST_CURRENT_TEST",
     "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR", "WATCHDOG_PID", "WATCHDOG_USEC",
 }  # fmt: skip
-"""Variables that are looked up when they are needed, not while something is imported.
-
-The one of them that torch looks up early is `CXX`: a fork does it again.
-"""
+"""Variables that are looked up when they are needed, not while something is imported."""
 
 _SLOW_IMPORTS = (
     "reeldrop.check", "reeldrop.cli", "reeldrop.client", "reeldrop.history", "reeldrop.pipeline",
@@ -263,7 +260,6 @@ def _become(
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
-    sys.modules["torch._inductor.config"].cpp.cxx = (None, os.environ.get("CXX", "g++"))
     if uid:
         _become_service(uid)
     # After that: who gets other rights is not killed with its parent any more.

@@ -24,9 +24,12 @@ from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
 from reeldrop.prompts import DEFAULTS_NAME, SUFFIXES
 
 BOUND_SECONDS = 300.0
-"""So long a good file may take from its drop to its video. Defaults that change all the time keep
-it for two minutes, and what looks like its temporary file for as long as our authors let that grow
-(45 s, from now and then another); then it is its turn, however many videos others have ordered."""
+"""So long a good file may take to its video from its drop, or from when strangers have ceased to
+keep what looks like its temporary file growing, for which it waits an hour. Defaults that change
+all the time keep it for two minutes; then it is its turn, whatever others have ordered."""
+
+IMITATED_SECONDS = 45.0
+"""So long a stranger keeps a file growing that looks like a temporary one."""
 
 _MARK = re.compile(r"[hst]\d-\d{5}|good\d{5}[0-9a-f]{8}")
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -73,12 +76,16 @@ class Count:
 
 @dataclass
 class Good:
-    """A good file: where it was dropped, when, and how long it took to become a video."""
+    """A good file: where it was dropped, when, and how long it took to become a video.
+
+    For `held` seconds strangers kept what looked like its temporary file growing.
+    """
 
     token: str
     path: Path
     dropped: float
     wait: float | None = None
+    held: float = 0.0
 
     def video(self, results: Path) -> Path:
         return results / self.path.parent / self.token / f"{self.token}.mp4"
@@ -119,7 +126,10 @@ class Tally:
             told = json.loads(line)
             if told["kind"] == "good":
                 self.good[told["mark"]] = Good(told["mark"], Path(told["path"]), told["time"])
-            elif told["kind"] == "withdrawn":
+            elif told["kind"] == "imitated" and told["mark"] in self.good:
+                good = self.good[told["mark"]]
+                good.held = told["time"] + IMITATED_SECONDS - good.dropped
+            elif told["kind"] in ("withdrawn", "imitated"):
                 self.withdrawn.add(told["mark"])
             else:
                 self.kinds[told["mark"]] = told["kind"]
@@ -196,7 +206,7 @@ class Reckoning:
             if good.wait is not None:
                 count.rendered += 1
                 count.longest_wait = round(max(count.longest_wait, good.wait), 1)
-                if good.wait > BOUND_SECONDS:
+                if good.wait - good.held > BOUND_SECONDS:
                     note("too_late", f"{good.path} took {good.wait:.0f} s")
                 video, there = good.video(self._site.results), self._videos[good.token]
                 if there != 1 or not is_whole(video):

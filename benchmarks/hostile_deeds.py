@@ -270,6 +270,7 @@ def looks_temporary(author: Author, mark: str) -> None:
     if beside and author.dice.random() < 0.6:
         file = author.dice.choice(beside)
         author.tell("withdrawn", mark)
+        author.tell("imitated", file.stem)
     else:
         file = author.write(author.place() / f"{mark}.yaml", prompt_text(mark))
     temporary = file.with_name(form.format(file.name))

@@ -40,8 +40,8 @@ from logged_disk import Changes, logged_disk
 from reeldrop import durable, log
 from reeldrop.errors import Mistake, PromptError, Unrenderable
 from reeldrop.inbox import Inbox
-from reeldrop.job import Batch, Job, Prompt, Rendered
-from reeldrop.jobs import BatchLimit, Limits, OpenJobs
+from reeldrop.job import Batch, BatchLimit, Job, Prompt, Rendered
+from reeldrop.jobs import Limits, OpenJobs
 from reeldrop.names import video_name
 from reeldrop.results import Results, remainder_text, sidecar_text
 from reeldrop.spool import Spool

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import yaml
 from order import Order
-from reeldrop import config, memory
+from reeldrop import config
+from reeldrop.errors import is_shortage
 from reeldrop.likeness import psnr_db
 from soak import REELDROP, WatchedDaemon
 
@@ -143,7 +144,7 @@ def script(folder: Path, order: Order, *options: str) -> dict[str, Any]:
     command = [sys.executable, str(HERE / "script_loop.py"), *options]
     written = order.write(folder / "order.json")
     done = launch([*command, "--order", str(written)], env={**os.environ, **threads()})
-    if memory.is_shortage(RuntimeError(done.stderr)):
+    if is_shortage(RuntimeError(done.stderr)):
         raise ScriptOutOfMemory("the script has not enough memory")
     assert done.returncode == 0, f"the script ended with {done.returncode}: {done.stderr[-2000:]}"
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -68,7 +68,7 @@ STAGES = {
     },
     "forms": {"compiled", "graphs", "shapes", "unet3d"},
     "shapes": {"unet3d"},
-    "graphs": {"memory", "shapes"},
+    "graphs": {"shapes"},
     "lossy": set(),
     "likeness": set(),
     "compiled": {"shapes", "unet3d"},

@@ -14,8 +14,8 @@ from reeldrop import prompts, schedule
 from reeldrop.feeding import Feeder
 from reeldrop.inbox import Inbox
 from reeldrop.intake import Intake
-from reeldrop.job import Batch, Capabilities, Rendered
-from reeldrop.jobs import BatchLimit, Limits, OpenJobs
+from reeldrop.job import Batch, BatchLimit, Capabilities, Rendered
+from reeldrop.jobs import Limits, OpenJobs
 from reeldrop.results import Results
 from reeldrop.rules import ModelRules
 from reeldrop.spool import Spool

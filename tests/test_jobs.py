@@ -13,8 +13,8 @@ import pytest
 from conftest import says
 from reeldrop import blame, jobs, schedule
 from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
-from reeldrop.job import Batch, Cause, Job, Member, Prompt, Rendered
-from reeldrop.jobs import BatchLimit, Limits, OpenJobs
+from reeldrop.job import Batch, BatchLimit, Cause, Job, Member, Prompt, Rendered
+from reeldrop.jobs import Limits, OpenJobs
 from reeldrop.results import Results
 from reeldrop.schedule import FileView, Open, RendererView, View
 from reeldrop.spool import Spool

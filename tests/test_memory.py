@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from reeldrop import memory
+from reeldrop.errors import is_shortage
 from reeldrop.memory import Fit
 
 
@@ -56,11 +57,11 @@ def test_as_many_fit_as_there_is_room_for(room: int, each: float, expected: int)
 )
 def test_what_is_a_shortage(error: RuntimeError, expected: bool) -> None:
     """Other errors of the device are not answered with another try."""
-    assert expected == memory.is_shortage(error)
+    assert expected == is_shortage(error)
 
 
 def test_an_allocation_that_no_host_can_make_is_a_shortage() -> None:
     """What torch really says on a CPU."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert memory.is_shortage(caught.value)
+    assert is_shortage(caught.value)

@@ -15,7 +15,7 @@ from conftest import Site
 from cpu_recorder import CpuRecorder
 from fakes import save_tiny_wan
 from reeldrop import compiled, config, fast, graphs, pipeline, profiles, tuned, tuning
-from reeldrop.jobs import BatchLimit
+from reeldrop.job import BatchLimit
 from reeldrop.spool import Spool
 from reeldrop.tuned import Finding
 from reeldrop.tuning import Tuner

@@ -17,6 +17,8 @@ DISK_ERRORS = frozenset(
 )  # fmt: skip
 """Errors of a disk or a share, which meet every job; others are of one file or folder."""
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 class ReeldropError(Exception):
     """Base of every error that reeldrop raises on purpose."""
@@ -108,3 +110,8 @@ class RendererDied(ReeldropError):
 
 class NoSuchPromptFile(ReeldropError):
     """A command names a prompt file that there isn't."""
+
+
+def is_shortage(error: Exception) -> bool:
+    """Return whether an error says that memory ran out, on the GPU or on the host."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -17,7 +17,7 @@ import structlog
 import torch
 from torch.utils import _pytree as pytree
 
-from reeldrop import memory
+from reeldrop.errors import is_shortage
 from reeldrop.shapes import Shape
 
 MOST = 16
@@ -82,7 +82,7 @@ class CudaRecorder:
             with torch.cuda.stream(now), captured:  # torch does not restore the stream if it fails
                 made = work()
         except RuntimeError as error:
-            if not memory.is_shortage(error):
+            if not is_shortage(error):
                 CudaRecorder.is_usable = False
                 _end_allocating_to(pool)
             raise
@@ -183,7 +183,7 @@ class Graphs:
             # The error that ends a recording says only that it failed; its context says why.
             reason = " ".join(str(error.__context__ or error).split())[:500]
             _log.warning("not_recorded", reason=reason, **shape.sizes)
-            if memory.is_shortage(error):
+            if is_shortage(error):
                 self._too_large.add(shape)
                 del self._kept[shape]
                 self._kept = OrderedDict.fromkeys(self._kept)  # this render needs their memory

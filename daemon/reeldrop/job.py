@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reeldrop.escaping import shown as shown
 
@@ -222,6 +222,13 @@ class Batch:
     @property
     def steps(self) -> int:
         return self.members[0].prompt.steps
+
+
+class BatchLimit(NamedTuple):
+    """How many prompts may be rendered together: fewer where it `is_measured` that not all fit."""
+
+    most: int
+    is_measured: bool = False
 
 
 # What the stages tell the service. They put these on its one queue.

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 import structlog
 
@@ -21,7 +20,7 @@ from reeldrop import blame, log, results, schedule, turns
 from reeldrop.deliveries import Deliveries
 from reeldrop.errors import DISK_ERRORS, PlaceError, RenderCancelled, RenderError, Unrenderable
 from reeldrop.filing import Filing
-from reeldrop.job import Batch, Job, Member, Prompt, Rendered, Video, shown
+from reeldrop.job import Batch, BatchLimit, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.later import End, Later
 from reeldrop.opened import OpenJob
 from reeldrop.results import Results
@@ -45,13 +44,6 @@ class Outcome:
 
     videos: int = 0
     failed_jobs: int = 0
-
-
-class BatchLimit(NamedTuple):
-    """How many prompts may be rendered together: fewer where it `is_measured` that not all fit."""
-
-    most: int
-    is_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,6 @@ _NEXT_PLACEMENT = {"cuda": "model_offload", "model_offload": "sequential_offload
 _KEPT_FREE = 0.1
 """Share of the free memory that is not used: it is fragmented, and others may need some."""
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -86,8 +84,3 @@ def _reclaimable(cgroup: Path) -> int:
     lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
     found = dict(line.split() for line in lines)
     return int(found.get("total_inactive_file", found.get("inactive_file", "0")))
-
-
-def is_shortage(error: Exception) -> bool:
-    """Return whether an error says that memory ran out, on the GPU or on the host."""
-    return any(words in str(error) for words in _OUT_OF_MEMORY)

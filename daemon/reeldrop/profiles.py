@@ -9,8 +9,7 @@ import structlog
 
 from reeldrop import fast, pipeline, rules, tuned
 from reeldrop.errors import ConfigError, Mistake
-from reeldrop.job import Capabilities, Prompt
-from reeldrop.jobs import BatchLimit
+from reeldrop.job import BatchLimit, Capabilities, Prompt
 from reeldrop.lossy import Lossy
 from reeldrop.pipeline import ModelSource
 from reeldrop.rules import ModelRules, SettingsRefused

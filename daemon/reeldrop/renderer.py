@@ -35,6 +35,7 @@ from reeldrop.errors import (
     RenderError,
     Unavailable,
     Unrenderable,
+    is_shortage,
 )
 from reeldrop.job import (
     Batch,
@@ -236,7 +237,7 @@ class InProcessRenderer:
                 decodes_by_frame=fit.decodes_by_frame,
             )
         except RuntimeError as error:
-            if not memory.is_shortage(error):
+            if not is_shortage(error):
                 raise
             self._shortage = " ".join(str(error).split())
             return None

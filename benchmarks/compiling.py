@@ -27,10 +27,12 @@ import full_size_model
 import numpy as np
 import order
 from order import Order
-from reeldrop import compiled, fast, log, pipeline, renderer
-from reeldrop.job import Prompt
-from reeldrop.likeness import psnr_db
-from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.base.job import Prompt
+from reeldrop.host import log
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed import compiled, fast
+from reeldrop.tune.likeness import psnr_db
 
 EAGER = "as it is"
 FORMS = {

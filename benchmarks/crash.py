@@ -29,8 +29,8 @@ import av
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from fakes import save_tiny_pipeline
-from reeldrop import durable
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
+from reeldrop.base import durable
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
 from zygote import Zygote
 
 CONFIG = """\

@@ -24,12 +24,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reeldrop import prompts
-from reeldrop.inbox import EMPTY_SECONDS, UNFINISHED_SECONDS, Inbox
-from reeldrop.intake import Intake
-from reeldrop.job import Capabilities
-from reeldrop.rules import ModelRules
-from reeldrop.spool import Spool
+from reeldrop.base.job import Capabilities
+from reeldrop.intake.inbox import EMPTY_SECONDS, UNFINISHED_SECONDS, Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.store.spool import Spool
 
 SETTLE_SECONDS = 2.0
 SCAN_SECONDS = 0.5
@@ -297,7 +297,7 @@ class World:
             (self.inbox / folder).mkdir(parents=True, exist_ok=True)
         self.spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
         self.spool.prepare()
-        box = Inbox(self.inbox, prompts.SUFFIXES, SETTLE_SECONDS, prompts.DEFAULTS_NAME)
+        box = Inbox(self.inbox, parsing.SUFFIXES, SETTLE_SECONDS, parsing.DEFAULTS_NAME)
         self.intake = Intake(
             box, self.spool, RULES, "tiny", SCAN_SECONDS, 1.0, lambda: None, clock=lambda: self.now
         )

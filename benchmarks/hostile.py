@@ -53,9 +53,9 @@ from hostile_site import (
     walk,
 )
 from io_faults import is_alive, wait_until
-from reeldrop import status
-from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
-from reeldrop.prompts import SUFFIXES
+from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX
+from reeldrop.prompts.parsing import SUFFIXES
+from reeldrop.store import status
 from soak import memory
 from zygote import Zygote
 

@@ -18,10 +18,10 @@ from typing import Any
 from crash import is_whole
 from hostile_author import FORGED
 from hostile_site import Seen, Site, changes, snapshot, walk
-from reeldrop.escaping import shown
-from reeldrop.ignored import Ignored
-from reeldrop.names import ERROR_SUFFIX, NOTE_SUFFIX
-from reeldrop.prompts import DEFAULTS_NAME, SUFFIXES
+from reeldrop.base.escaping import shown
+from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX
+from reeldrop.intake.ignored import Ignored
+from reeldrop.prompts.parsing import DEFAULTS_NAME, SUFFIXES
 
 BOUND_SECONDS = 300.0
 """So long a good file may take to its video from its drop, or from when strangers have ceased to

@@ -25,7 +25,7 @@ import full_size_model
 import order
 import resident
 from order import Order
-from reeldrop import pipeline
+from reeldrop.render import pipeline
 from resident import Run
 
 FRAMES = 200

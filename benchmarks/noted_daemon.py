@@ -16,7 +16,8 @@ from typing import Any
 import diffusers
 import numpy as np
 import yaml
-from reeldrop import cli, encoder
+from reeldrop.commands import cli
+from reeldrop.video import encoder
 
 
 def note_first_steps(file: Path) -> None:

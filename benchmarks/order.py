@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from reeldrop import config, pipeline
+from reeldrop.config import config
+from reeldrop.render import pipeline
 
 PROMPTS = (
     "A red balloon rising over the sea",

@@ -37,14 +37,15 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from logged_disk import Changes, logged_disk
-from reeldrop import durable, log
-from reeldrop.errors import Mistake, PromptError, Unrenderable
-from reeldrop.inbox import Inbox
-from reeldrop.job import Batch, BatchLimit, Job, Prompt, Rendered
-from reeldrop.jobs import Limits, OpenJobs
-from reeldrop.names import video_name
-from reeldrop.results import Results, remainder_text, sidecar_text
-from reeldrop.spool import Spool
+from reeldrop.base import durable
+from reeldrop.base.errors import Mistake, PromptError, Unrenderable
+from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
+from reeldrop.base.names import video_name
+from reeldrop.host import log
+from reeldrop.intake.inbox import Inbox
+from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.store.results import Results, remainder_text, sidecar_text
+from reeldrop.store.spool import Spool
 
 MEGABYTES = {"ext4": 48, "xfs": 320}
 """The smallest images that the file systems' makers accept, or little more."""

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import yaml
 from order import Order
-from reeldrop import config
-from reeldrop.errors import is_shortage
-from reeldrop.likeness import psnr_db
+from reeldrop.base.errors import is_shortage
+from reeldrop.config import config
+from reeldrop.tune.likeness import psnr_db
 from soak import REELDROP, WatchedDaemon
 
 HERE = Path(__file__).parent

@@ -23,7 +23,11 @@ from typing import Any
 
 import diffusers
 import torch
-from reeldrop import cli, encoder, results, schedule, service, spool, workbench
+from reeldrop.commands import cli
+from reeldrop.schedule import schedule
+from reeldrop.service import service, workbench
+from reeldrop.store import results, spool
+from reeldrop.video import encoder
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 

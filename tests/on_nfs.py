@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site
-from reeldrop import share
+from reeldrop.intake import share
 
 SERVED, SEEN = Path("/export/reeldrop"), Path("/srv/reeldrop")
 OWNER = 1000, 1000

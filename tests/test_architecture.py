@@ -12,87 +12,46 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "daemon" / "reeldrop"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")
+)
+
+LAYERS = (
+    {"base"},
+    {"host", "prompts", "schedule", "store", "speed"},
+    {"video", "render"},
+    {"intake", "tune"},
+    {"config"},
+    {"service"},
+    {"commands"},
+)
+"""A package may import itself and the packages of the layers below it: not its neighbours."""
 
 OWNERS = {
-    "yaml": {"strict_yaml"},
-    "watchdog": {"inbox"},
+    "yaml": {"base.strict_yaml"},
+    "watchdog": {"intake.inbox"},
     "torch": {
-        "pipeline",
-        "renderer",
-        "fast",
-        "unet3d",
-        "decoding",
-        "texts",
-        "shapes",
-        "compiled",
-        "graphs",
-        "forms",
-        "mixed_precision",
-        "lossy",
+        "render.pipeline",
+        "render.renderer",
+        "speed.fast",
+        "speed.unet3d",
+        "speed.decoding",
+        "speed.texts",
+        "speed.shapes",
+        "speed.compiled",
+        "speed.graphs",
+        "speed.forms",
+        "speed.mixed_precision",
+        "speed.lossy",
     },
-    "diffusers": {"pipeline", "fast", "unet3d", "decoding", "lossy"},
-    "transformers": {"pipeline"},
-    "av": {"encoder"},
-    "mutagen": {"encoder"},
-    "PIL": {"encoder"},
-    "typer": {"cli"},
-    "signal": {"service", "client", "process", "writers"},
+    "diffusers": {"render.pipeline", "speed.fast", "speed.unet3d", "speed.decoding", "speed.lossy"},
+    "transformers": {"render.pipeline"},
+    "av": {"video.encoder"},
+    "mutagen": {"video.encoder"},
+    "PIL": {"video.encoder"},
+    "typer": {"commands.cli"},
+    "signal": {"service.service", "commands.client", "host.process", "intake.writers"},
 }
-
-FOR_EVERYBODY = {"errors", "escaping", "job", "durable", "beneath", "names", "strict_yaml"}
-STAGES = {
-    "prompts": {"rules"},
-    "rules": set(),
-    "inbox": {"ignored"},
-    "ignored": set(),
-    "share": {"inbox"},
-    "writers": set(),
-    "aside": set(),
-    "schedule": {"turns"},
-    "turns": set(),
-    "lock": set(),
-    "spool": {"lock", "records", "reports"},
-    "reports": set(),
-    "records": set(),
-    "pipeline": {"fast", "lossy"},
-    "fast": {
-        "compiled",
-        "decoding",
-        "forms",
-        "graphs",
-        "lossy",
-        "mixed_precision",
-        "texts",
-        "unet3d",
-    },
-    "forms": {"compiled", "graphs", "shapes", "unet3d"},
-    "shapes": {"unet3d"},
-    "graphs": {"shapes"},
-    "lossy": set(),
-    "likeness": set(),
-    "compiled": {"shapes", "unet3d"},
-    "mixed_precision": {"unet3d"},
-    "decoding": set(),
-    "texts": set(),
-    "unet3d": set(),
-    "renderer": {"compiled", "memory", "pipeline"},
-    "memory": set(),
-    "tuned": set(),
-    "later": set(),
-    "blame": set(),
-    "disk": set(),
-    "ending": set(),
-    "encoder": set(),
-    "results": set(),
-    "history": set(),
-    "status": set(),
-    "notify": set(),
-    "journal": set(),
-    "process": set(),
-    "log": {"journal", "process"},
-}
-"""What each stage may import of the package besides what is there for everybody."""
 
 NEEDED_TO_RENDER = {"torch", "diffusers", "transformers", "av", "PIL", "numpy", "watchdog"}
 
@@ -102,7 +61,11 @@ MAX_LINES = 620
 @cache
 def tree(module: str) -> ast.Module:
     """Return a module's syntax tree."""
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return ast.parse(_path(module).read_text(encoding="utf-8"))
+
+
+def _path(module: str) -> Path:
+    return PACKAGE / f"{module.replace('.', '/')}.py"
 
 
 def imported(module: str) -> Iterator[str]:
@@ -121,9 +84,14 @@ def imported_libraries(module: str) -> set[str]:
 
 
 def imported_modules(module: str) -> set[str]:
-    """Return the modules of this package that a module imports."""
-    names = (name.split(".") for name in imported(module))
-    return {parts[1] for parts in names if parts[0] == "reeldrop" and len(parts) > 1}
+    """Return the modules of this package that a module imports, by their dotted names in it."""
+    names = {name.removeprefix("reeldrop.") for name in imported(module) if "reeldrop." in name}
+    return {known for known in MODULES for name in names if f"{name}.".startswith(f"{known}.")}
+
+
+def package_of(module: str) -> str:
+    """Return the package that a module is in; the two modules above all packages have none."""
+    return module.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("library", OWNERS)
@@ -134,34 +102,35 @@ def test_each_foreign_library_has_one_owner(library: str) -> None:
     assert users <= OWNERS[library]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stages_do_not_know_each_other(stage: str) -> None:
-    """Stages are given plain values: neither another stage nor the configuration is imported."""
-    assert set() == imported_modules(stage) - FOR_EVERYBODY - STAGES[stage]
+def test_every_package_has_a_layer() -> None:
+    """A new package has to be put into the list above, or it would be held to nothing."""
+    packages = {package_of(module) for module in MODULES} - {""}
+    assert packages == set().union(*LAYERS)
+    assert {"__init__", "__main__"} == {module for module in MODULES if not package_of(module)}
 
 
-@pytest.mark.parametrize("module", ["errors", "escaping", "job", "durable", "names", "strict_yaml"])
-def test_what_is_for_everybody_knows_nobody(module: str) -> None:
-    """What everybody imports imports at most what the errors are."""
-    assert imported_modules(module) <= {"errors", "escaping"}
+@pytest.mark.parametrize("package", sorted(set().union(*LAYERS)))
+def test_packages_know_only_what_is_below_them(package: str) -> None:
+    """Imports flow one way, and stages of one layer do not know each other."""
+    layer = next(number for number, packages in enumerate(LAYERS) if package in packages)
+    below = {package}.union(*LAYERS[:layer])
+    known = {
+        package_of(other)
+        for module in MODULES
+        if package_of(module) == package
+        for other in imported_modules(module)
+    }
+    assert known <= below
 
 
 def test_what_opens_folders_knows_only_how_to_make_them() -> None:
     """The walk by descriptors stands on `durable`, and on nothing else."""
-    assert {"durable"} == imported_modules("beneath")
-
-
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"cli", "__main__"}))
-def test_imports_flow_one_way(module: str) -> None:
-    """Nobody but the entry point imports the commands; the service is below them alone."""
-    modules = imported_modules(module)
-    assert "cli" not in modules
-    assert "service" not in modules or module == "check"
+    assert {"base.durable"} == imported_modules("base.beneath")
 
 
 def test_records_import_no_library() -> None:
     """The records that pass between stages need nothing, save numpy's names for a type checker."""
-    libraries = imported_libraries("job") - set(sys.stdlib_module_names)
+    libraries = imported_libraries("base.job") - set(sys.stdlib_module_names)
     assert {"numpy"} == libraries - {"reeldrop"}
 
 
@@ -178,7 +147,10 @@ def test_imports_have_no_cycles() -> None:
     assert set(MODULES) == known
 
 
-@pytest.mark.parametrize("module", ["cli", "client", "config", "prompts", "history"])
+@pytest.mark.parametrize(
+    "module",
+    ["commands.cli", "commands.client", "config.config", "prompts.parsing", "store.history"],
+)
 def test_commands_that_do_not_render_start_without_torch(module: str) -> None:
     """Looking at the queue does not wait for a library that only rendering needs."""
     script = f"import sys, reeldrop.{module};print(sorted({NEEDED_TO_RENDER!r} & set(sys.modules)))"
@@ -204,7 +176,12 @@ def broad_handlers(module: str) -> list[int]:
 def test_every_error_is_caught_in_five_places_only() -> None:
     """Around one job, one batch and its texts in the renderer, one shape that is to be faster."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
-    assert {"compiled": 1, "graphs": 1, "intake": 1, "renderer": 2} == found
+    assert {
+        "speed.compiled": 1,
+        "speed.graphs": 1,
+        "intake.intake": 1,
+        "render.renderer": 2,
+    } == found
 
 
 def test_whoever_catches_everything_lets_it_go_on() -> None:
@@ -225,7 +202,7 @@ def test_whoever_catches_everything_lets_it_go_on() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_can_be_read_in_one_go(module: str) -> None:
     """No file is longer than somebody reads at a sitting."""
-    lines = (PACKAGE / f"{module}.py").read_text(encoding="utf-8").splitlines()
+    lines = _path(module).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MAX_LINES
 
 
@@ -233,16 +210,6 @@ def test_modules_can_be_read_in_one_go(module: str) -> None:
 def test_every_module_says_what_it_is_for(module: str) -> None:
     """A module's docstring is the first that a reader sees."""
     assert ast.get_docstring(tree(module))
-
-
-def test_every_module_of_the_package_is_known_here() -> None:
-    """A new stage has to be added to the table above, or it would be held to nothing."""
-    edges = {"__init__", "__main__", "check", "cli", "client", "config", "profiles", "progress"}
-    edges.add("tuning")
-    hands = {"deliveries", "filing", "intake", "jobs", "opened", "publishing", "settings"}
-    hands.add("workbench")
-    above = {*edges, *hands, "feeding", "service"}
-    assert set(MODULES) == above | FOR_EVERYBODY | set(STAGES)
 
 
 def test_every_test_states_the_rule_that_it_holds() -> None:

@@ -16,14 +16,16 @@ from typing import Any
 
 import pytest
 from conftest import says
-from reeldrop import cli, client, config, durable
-from reeldrop.deliveries import Deliveries
-from reeldrop.errors import NoSuchPromptFile, RenderError
-from reeldrop.filing import Filing
-from reeldrop.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
-from reeldrop.results import Results
-from reeldrop.spool import Spool
-from reeldrop.status import Status
+from reeldrop.base import durable
+from reeldrop.base.errors import NoSuchPromptFile, RenderError
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
+from reeldrop.commands import cli, client
+from reeldrop.config import config
+from reeldrop.intake.deliveries import Deliveries
+from reeldrop.store.filing import Filing
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+from reeldrop.store.status import Status
 
 NAME = PurePosixPath("poems/a.txt")
 CALLS = ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir", "utime")

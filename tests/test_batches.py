@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Daemon, Site, await_that, make_site
-from reeldrop import prompts, schedule, strict_yaml
-from reeldrop.inbox import Inbox
-from reeldrop.intake import Intake
-from reeldrop.job import Batch, Capabilities, Member, Prompt
-from reeldrop.rules import ModelRules
-from reeldrop.schedule import (
+from reeldrop.base import strict_yaml
+from reeldrop.base.job import Batch, Capabilities, Member, Prompt
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.schedule import schedule
+from reeldrop.schedule.schedule import (
     AHEAD_SECONDS,
     LOOK_THROUGH,
     JobView,
@@ -25,8 +27,8 @@ from reeldrop.schedule import (
     RendererView,
     View,
 )
-from reeldrop.spool import Spool
-from reeldrop.workbench import Workbench
+from reeldrop.service.workbench import Workbench
+from reeldrop.store.spool import Spool
 from test_service import decoded
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
@@ -150,7 +152,7 @@ class Place:
         self.inbox.mkdir(parents=True)
         spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
         spool.prepare()
-        box = Inbox(self.inbox, prompts.SUFFIXES, 1.0, prompts.DEFAULTS_NAME)
+        box = Inbox(self.inbox, parsing.SUFFIXES, 1.0, parsing.DEFAULTS_NAME)
         self.rules: dict[str, ModelRules | None] = {**RULES}
         self.intake = Intake(
             box, spool, self.rules, "m", 5.0, 1.0, lambda: None, 5.0, lambda: self.now

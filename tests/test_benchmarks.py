@@ -30,7 +30,7 @@ import torch
 from diffusers import UNet3DConditionModel
 from fakes import save_tiny_wan, tiny_unet
 from order import Order
-from reeldrop import compiled
+from reeldrop.speed import compiled
 from resident import Run
 
 SMALL = {"num_inference_steps": 2, "num_frames": 4, "height": 32, "width": 32}

@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 
 import av
 import pytest
-from reeldrop import beneath, durable
-from reeldrop.beneath import Root
+from reeldrop.base import beneath, durable
+from reeldrop.base.beneath import Root
 
 _EXCHANGE = 2
 

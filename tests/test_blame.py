@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Site, await_that
-from reeldrop import ending
+from reeldrop.host import ending
 from zygote import Zygote
 
 FILES = 12

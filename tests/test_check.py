@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Site
-from reeldrop import check, config, durable
-from reeldrop.config import Config
-from reeldrop.errors import ConfigError
+from reeldrop.base import durable
+from reeldrop.base.errors import ConfigError
+from reeldrop.commands import check
+from reeldrop.config import config
+from reeldrop.config.config import Config
 
 
 @pytest.fixture
@@ -47,7 +49,8 @@ def test_two_that_check_at_once_do_not_disturb_each_other(
 KILLED_HALF_WAY = """
 import os, signal, sys
 from pathlib import Path
-from reeldrop import check, config
+from reeldrop.commands import check
+from reeldrop.config import config
 os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 list(check.folders(config.load(Path(sys.argv[1]))))
 """

@@ -20,11 +20,14 @@ from typing import Any
 
 import pytest
 from conftest import REELDROP, Daemon, Site, await_that, make_site, run, start
-from reeldrop import cli, config, ignored, progress, strict_yaml
-from reeldrop.check import Row
-from reeldrop.client import Moved
-from reeldrop.history import Failure, PastVideo
-from reeldrop.status import Rendering, Status, Waiting
+from reeldrop.base import strict_yaml
+from reeldrop.commands import cli, progress
+from reeldrop.commands.check import Row
+from reeldrop.commands.client import Moved
+from reeldrop.config import config
+from reeldrop.intake import ignored
+from reeldrop.store.history import Failure, PastVideo
+from reeldrop.store.status import Rendering, Status, Waiting
 
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -40,7 +43,7 @@ def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]
 def test_commands_that_do_not_render_do_not_import_torch(arguments: list[str], site: Site) -> None:
     """Nor diffusers, nor transformers: they answer at once."""
     probe = (
-        "import sys; from reeldrop import cli\n"
+        "import sys; from reeldrop.commands import cli\n"
         f"sys.argv[1:] = {arguments!r}\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"

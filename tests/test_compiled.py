@@ -21,19 +21,20 @@ import pytest
 import torch
 from conftest import Daemon, Site
 from fakes import save_tiny_pipeline, save_tiny_wan
-from reeldrop import compiled, fast, pipeline, renderer
-from reeldrop.fast import FastPath, Options
-from reeldrop.forms import Forms
-from reeldrop.job import Prompt, Scalar
-from reeldrop.pipeline import LoadedPipeline, ModelSource
-from reeldrop.shapes import Shape
-from reeldrop.unet3d import Call
+from reeldrop.base.job import Prompt, Scalar
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed import compiled, fast
+from reeldrop.speed.fast import FastPath, Options
+from reeldrop.speed.forms import Forms
+from reeldrop.speed.shapes import Shape
+from reeldrop.speed.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
 from torch.profiler import profile
 
 if TYPE_CHECKING:
-    from reeldrop.graphs import Graphs
+    from reeldrop.speed.graphs import Graphs
 
 # What the compiler warns of is its own business.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -159,7 +160,8 @@ def test_who_wants_blocks_need_not_say_that_the_whole_is_not_wanted() -> None:
 def cache_misses_and_hits(folder: Path, environment: dict[str, str]) -> str:
     """Let a process of its own compile a pipeline, and return how it did with the cache."""
     script = (
-        "import sys, test_compiled as t; from pathlib import Path; from reeldrop import compiled; "
+        "import sys, test_compiled as t; from pathlib import Path; "
+        "from reeldrop.speed import compiled; "
         "from torch._dynamo.utils import counters; "
         "loaded = t.load(Path(sys.argv[1])); t.render(loaded, t.prompt()); "
         "compiled.wait_for_compiler(); c = counters['aot_autograd']; "
@@ -226,7 +228,8 @@ DISCARDING = """
 import logging, sys
 from pathlib import Path
 import test_compiled as t
-from reeldrop import compiled, log
+from reeldrop.speed import compiled
+from reeldrop.host import log
 from reeldrop.compiled import Compiled
 log.configure(sys.stdout, for_people=False)
 loaded, copy = t.load(Path(sys.argv[1])), Compiled._copy

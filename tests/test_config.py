@@ -6,10 +6,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from reeldrop import config, profiles
-from reeldrop.config import Config
-from reeldrop.errors import ConfigError, Mistake
-from reeldrop.fast import Options
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.config import config, profiles
+from reeldrop.config.config import Config
+from reeldrop.speed.fast import Options
 
 REPOSITORY = Path(__file__).parents[1]
 MODELS = "models:\n  m: {path: x}\n"

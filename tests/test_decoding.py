@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from reeldrop import pipeline
-from reeldrop.pipeline import ModelSource
+from reeldrop.render import pipeline
+from reeldrop.render.pipeline import ModelSource
 
 
 @pytest.mark.parametrize(

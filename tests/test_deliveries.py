@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import Daemon, Site, says
-from reeldrop import spool
-from reeldrop.deliveries import Deliveries
-from reeldrop.filing import Filing
-from reeldrop.job import Job
-from reeldrop.results import Results
-from reeldrop.spool import Spool
+from reeldrop.base.job import Job
+from reeldrop.intake.deliveries import Deliveries
+from reeldrop.store import spool
+from reeldrop.store.filing import Filing
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 
 OLD = 1_600_000_000 * 10**9 + 123_456_789
 COPY = "a.sync-conflict-20261122-160257-I6L4PPB.txt"

@@ -17,13 +17,14 @@ from conftest import Daemon, Site, await_that, says
 from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reeldrop import prompts, share
-from reeldrop.errors import PromptError
-from reeldrop.inbox import DEFAULTS_SECONDS, UNFINISHED_SECONDS, Inbox
-from reeldrop.intake import SETTLE_PAUSE_SECONDS, Intake
-from reeldrop.job import Capabilities, Job
-from reeldrop.rules import ModelRules
-from reeldrop.spool import Spool
+from reeldrop.base.errors import PromptError
+from reeldrop.base.job import Capabilities, Job
+from reeldrop.intake import share
+from reeldrop.intake.inbox import DEFAULTS_SECONDS, UNFINISHED_SECONDS, Inbox
+from reeldrop.intake.intake import SETTLE_PAUSE_SECONDS, Intake
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.store.spool import Spool
 from structlog.testing import capture_logs
 
 SETTLE = 2.0
@@ -49,7 +50,7 @@ class Place:
         self.inbox.mkdir(parents=True)
         self.spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
         self.spool.prepare()
-        box = Inbox(self.inbox, prompts.SUFFIXES, SETTLE, prompts.DEFAULTS_NAME, self.patient)
+        box = Inbox(self.inbox, parsing.SUFFIXES, SETTLE, parsing.DEFAULTS_NAME, self.patient)
         self.intake = Intake(
             box,
             self.spool,
@@ -191,7 +192,7 @@ def test_what_is_taken_at_last_is_told(tmp_path: Path) -> None:
     """Who finds a video by other defaults than he meant finds in the log why, once."""
     place = Place(tmp_path / "place", idle=0.0, scan=0.5)
     place.drop("x/a.txt")
-    defaults = place.drop(f"x/{prompts.DEFAULTS_NAME}", "fps: 4\n")
+    defaults = place.drop(f"x/{parsing.DEFAULTS_NAME}", "fps: 4\n")
     with capture_logs() as events:
         for second in range(int(DEFAULTS_SECONDS)):
             assert [] == place.names()
@@ -237,15 +238,15 @@ def test_where_an_inbox_is_drained_nothing_waits_for_long(tmp_path: Path) -> Non
 
 def test_what_is_refused_for_its_defaults_is_never_rendered_without_them(place: Place) -> None:
     """Also where the refusal can't be filed now, and the job is read again later."""
-    (place.inbox / prompts.DEFAULTS_NAME).symlink_to("nowhere")
+    (place.inbox / parsing.DEFAULTS_NAME).symlink_to("nowhere")
     place.drop("a.txt")
     place.intake.look(place.now)
     place.now += SETTLE + 0.1
     place.intake.look(place.now)
     [(_, error)] = place.intake.refused(patient=True)
-    assert prompts.DEFAULTS_NAME in str(error)
+    assert parsing.DEFAULTS_NAME in str(error)
     (job,) = place.spool.unfinished()
-    with pytest.raises(PromptError, match=prompts.DEFAULTS_NAME):
+    with pytest.raises(PromptError, match=parsing.DEFAULTS_NAME):
         place.intake.read(job)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reeldrop import disk
+from reeldrop.host import disk
 
 
 def test_room_enough(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reeldrop import durable
+from reeldrop.base import durable
 
 
 @pytest.fixture

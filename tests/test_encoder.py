@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from reeldrop import encoder, pipeline, renderer
-from reeldrop.errors import PromptError, UnfinishedError
-from reeldrop.job import Prompt
-from reeldrop.pipeline import ModelSource
+from reeldrop.base.errors import PromptError, UnfinishedError
+from reeldrop.base.job import Prompt
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import ModelSource
+from reeldrop.video import encoder
 
 SETTINGS = "prompt: 大 bird\nseed: 7\n" + "rendered: 'x'\n" * 20
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from reeldrop import ending
-from reeldrop.ending import Ending, Kernel, StallWatch
-from reeldrop.errors import ConfigError, FileError, Mistake
-from reeldrop.job import Cause
+from reeldrop.base.errors import ConfigError, FileError, Mistake
+from reeldrop.base.job import Cause
+from reeldrop.host import ending
+from reeldrop.host.ending import Ending, Kernel, StallWatch
 
 LIMIT = 30.0
 
 WORK = """
 import ctypes, os, pathlib, signal, sys
-from reeldrop import ending
+from reeldrop.host import ending
 from reeldrop.errors import ConfigError, Mistake
 path, way = pathlib.Path(sys.argv[1]), sys.argv[2]
 with ending.traced(path):
@@ -279,7 +279,7 @@ def test_the_kernel_that_is_here_tells_its_boot_and_its_counters() -> None:
 
 GROWS = """
 import pathlib, sys
-from reeldrop import ending
+from reeldrop.host import ending
 if sys.argv[2]:
     pathlib.Path(sys.argv[2], "cgroup.procs").write_text("0")
 with ending.traced(pathlib.Path(sys.argv[1])):

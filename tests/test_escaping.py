@@ -10,13 +10,15 @@ from pathlib import PurePosixPath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reeldrop import cli, log, prompts
-from reeldrop.errors import Mistake, PromptError
-from reeldrop.escaping import short, shown, shown_lines
-from reeldrop.job import Capabilities
-from reeldrop.rules import ModelRules
-from reeldrop.spool import error_text
-from reeldrop.status import Rendering, Status
+from reeldrop.base.errors import Mistake, PromptError
+from reeldrop.base.escaping import short, shown, shown_lines
+from reeldrop.base.job import Capabilities
+from reeldrop.commands import cli
+from reeldrop.host import log
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.store.spool import error_text
+from reeldrop.store.status import Rendering, Status
 
 ESCAPED = [
     ("\x1b[2J", r"\x1b[2J"),
@@ -86,7 +88,7 @@ def test_reports_on_evil_keys_and_values(content: str) -> None:
     """Whatever a file's keys, values and name hold, the report and the log's line are harmless."""
     quoted = '"\\e[31m\\n\\u2028\\u202e\\x9b"'
     with pytest.raises(PromptError) as refused:
-        prompts.parse("a.yaml", content.format(quoted).encode(), [], RULES, "m", int)
+        parsing.parse("a.yaml", content.format(quoted).encode(), [], RULES, "m", int)
     assert_harmless(error_text(PurePosixPath(f"{EVIL}.yaml"), "j", refused.value, "Then.\nThen."))
     assert_harmless(str(refused.value))
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
-from reeldrop import fast, mixed_precision, pipeline, renderer
-from reeldrop.fast import Options
-from reeldrop.job import Prompt, Scalar
-from reeldrop.likeness import psnr_db
-from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.base.job import Prompt, Scalar
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed import fast, mixed_precision
+from reeldrop.speed.fast import Options
+from reeldrop.tune.likeness import psnr_db
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode

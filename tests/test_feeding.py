@@ -10,16 +10,17 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from reeldrop import prompts, schedule
-from reeldrop.feeding import Feeder
-from reeldrop.inbox import Inbox
-from reeldrop.intake import Intake
-from reeldrop.job import Batch, BatchLimit, Capabilities, Rendered
-from reeldrop.jobs import Limits, OpenJobs
-from reeldrop.results import Results
-from reeldrop.rules import ModelRules
-from reeldrop.spool import Spool
-from reeldrop.workbench import Workbench
+from reeldrop.base.job import Batch, BatchLimit, Capabilities, Rendered
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.schedule import schedule
+from reeldrop.service.feeding import Feeder
+from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.workbench import Workbench
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
 RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}
@@ -51,7 +52,7 @@ class World:
         self.spool.note_ending("Segmentation fault")
         self.results = Results(folder / "results")
         self.jobs = OpenJobs(self.spool, self.results, Limits({"m": BatchLimit(SIZE)}, 2, 0.0))
-        box = Inbox(folder / "inbox", prompts.SUFFIXES, 0.0, prompts.DEFAULTS_NAME)
+        box = Inbox(folder / "inbox", parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
         self.intake = Intake(
             box, self.spool, RULES, "m", 1.0, 1.0, lambda: None, 1.0, lambda: self.now,
             self.jobs.turns,

@@ -18,16 +18,17 @@ import pytest
 import torch
 from cpu_recorder import CpuRecorder
 from cuda_stand_in import Cuda, waiting
-from reeldrop import compiled, graphs, pipeline, renderer
-from reeldrop.compiled import Compiled
-from reeldrop.fast import FastPath, Options
-from reeldrop.forms import Forms
-from reeldrop.graphs import CudaRecorder, Graphs
-from reeldrop.job import Prompt, Scalar
-from reeldrop.lossy import Lossy
-from reeldrop.pipeline import LoadedPipeline, ModelSource
-from reeldrop.shapes import Shape
-from reeldrop.unet3d import Call
+from reeldrop.base.job import Prompt, Scalar
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed import compiled, graphs
+from reeldrop.speed.compiled import Compiled
+from reeldrop.speed.fast import FastPath, Options
+from reeldrop.speed.forms import Forms
+from reeldrop.speed.graphs import CudaRecorder, Graphs
+from reeldrop.speed.lossy import Lossy
+from reeldrop.speed.shapes import Shape
+from reeldrop.speed.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
 

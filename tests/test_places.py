@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 from conftest import Site
-from reeldrop import durable, later, strict_yaml
-from reeldrop import prompts as parser
-from reeldrop.errors import RenderError, Unrenderable
-from reeldrop.inbox import Inbox
-from reeldrop.intake import Intake
-from reeldrop.job import Job, shown
-from reeldrop.names import portable
-from reeldrop.results import Results
-from reeldrop.spool import Spool
+from reeldrop.base import durable, strict_yaml
+from reeldrop.base.errors import RenderError, Unrenderable
+from reeldrop.base.job import Job, shown
+from reeldrop.base.names import portable
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing as parser
+from reeldrop.schedule import later
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 from test_hostile_input import RULES
 from test_jobs import NOW, RETRY_SECONDS, Place, open_jobs, prompts
 from windows_disk import windows_disk

@@ -8,7 +8,7 @@ from pathlib import Path
 import power_cuts
 import pytest
 from power_cuts import Count, Place, number_of
-from reeldrop import durable
+from reeldrop.base import durable
 
 MANY = 300
 """Fewer acknowledgements would mean that next to nothing was done between the cuts."""

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from conftest import DEADLINE_SECONDS, NEW_PROCESS, REELDROP, Daemon, Site, await_that
-from reeldrop import client, config
-from reeldrop.errors import Unavailable
-from reeldrop.lock import TUNER, Holder
-from reeldrop.spool import Spool
+from reeldrop.base.errors import Unavailable
+from reeldrop.commands import client
+from reeldrop.config import config
+from reeldrop.store.lock import TUNER, Holder
+from reeldrop.store.spool import Spool
 
 
 def shell(site: Site, line: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop import prompts, results, rules, strict_yaml
-from reeldrop.errors import ConfigError, Mistake, PromptError
-from reeldrop.job import Capabilities, DefaultsFile, Job, Prompt, Rendered
-from reeldrop.prompts import NotDescribed, PromptFile
-from reeldrop.rules import ModelRules
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import ConfigError, Mistake, PromptError
+from reeldrop.base.job import Capabilities, DefaultsFile, Job, Prompt, Rendered
+from reeldrop.prompts import parsing, rules
+from reeldrop.prompts.parsing import NotDescribed, PromptFile
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.store import results
 
 CAPABILITIES = Capabilities(
     settings={
@@ -57,7 +59,7 @@ def parse(
     content: str | bytes, name: str = "a.yaml", defaults: Defaults | None = None
 ) -> PromptFile:
     """Parse a prompt file; the n-th drawn seed is 1000 + n."""
-    return prompts.parse(
+    return parsing.parse(
         name,
         content if isinstance(content, bytes) else content.encode(),
         [DefaultsFile(file, text.encode()) for file, text in defaults or []],
@@ -322,7 +324,7 @@ def test_mistakes_in_defaults_name_that_file(
 def test_undecodable_defaults_name_that_file() -> None:
     """A mistake in the bytes names the defaults file as well."""
     with pytest.raises(PromptError) as caught:
-        prompts.parse(
+        parsing.parse(
             "a.txt", b"a", [DefaultsFile("_defaults.yaml", b"a\n\xff")], RULES, "tiny", int
         )
     assert ["_defaults.yaml, line 2, column 1"] == [m.place for m in caught.value.mistakes]
@@ -474,7 +476,7 @@ def test_the_size_limit() -> None:
     """A file of exactly 1 MiB is read, one with a byte more is not."""
     line = b"# " + b"x" * 1021 + b"\n"
     data = b"a\n#" + line * 1023
-    data += b"#" * (prompts.MAX_BYTES - len(data))
+    data += b"#" * (parsing.MAX_BYTES - len(data))
     assert ["a"] == texts(data)
     found = mistake(data + b"#", "a.txt")
     assert "1,048,576 bytes" in found.problem
@@ -555,7 +557,7 @@ def test_what_all_prompts_have_wrong_is_not_looked_for_in_all() -> None:
     rules = {"m": Counting("m", CAPABILITIES, {}, {})}
     content = "hieght: 8\nfps: x\nprompts: [" + "a," * 1000 + "]"
     with pytest.raises(PromptError) as refused:
-        prompts.parse("a.yaml", content.encode(), [], rules, "m", int)
+        parsing.parse("a.yaml", content.encode(), [], rules, "m", int)
     assert ["hieght", "fps"] == [found.key for found in refused.value.mistakes]
     assert looks <= 21
 
@@ -564,7 +566,7 @@ def test_defaults_and_the_file_itself_share_an_allowance() -> None:
     """31 folders with defaults of a thousand values each are no more than one file may be."""
     defaults = [DefaultsFile(f"{n}", f"seed: [{'1,' * 1000}]".encode()) for n in range(31)]
     with pytest.raises(PromptError, match="unfolds to more than 20,000"):
-        prompts.parse("a.txt", b"a", defaults, RULES, "tiny", int)
+        parsing.parse("a.txt", b"a", defaults, RULES, "tiny", int)
 
 
 def test_a_report_on_long_keys_and_values_is_short() -> None:

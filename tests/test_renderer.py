@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 import torch
 from fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
-from reeldrop import pipeline, renderer
-from reeldrop.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
-from reeldrop.fast import FastPath
-from reeldrop.job import (
+from reeldrop.base.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
+from reeldrop.base.job import (
     Batch,
     BatchFailed,
     BatchRendered,
@@ -29,8 +27,10 @@ from reeldrop.job import (
     Scalar,
     StepDone,
 )
-from reeldrop.pipeline import LoadedPipeline, ModelSource
-from reeldrop.renderer import InProcessRenderer
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.speed.fast import FastPath
 from torch import nn
 from transformers import CLIPTextModel
 

@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop import durable, results, strict_yaml
-from reeldrop.job import Job, Prompt, Rendered, Video
-from reeldrop.names import safe_name, video_name
-from reeldrop.results import Results
+from reeldrop.base import durable, strict_yaml
+from reeldrop.base.job import Job, Prompt, Rendered, Video
+from reeldrop.base.names import safe_name, video_name
+from reeldrop.store import results
+from reeldrop.store.results import Results
 
 RENDERED = Rendered(
     model="somebody/model",

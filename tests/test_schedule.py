@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from reeldrop import schedule
-from reeldrop.job import Prompt
-from reeldrop.schedule import (
+from reeldrop.base.job import Prompt
+from reeldrop.schedule import schedule
+from reeldrop.schedule.schedule import (
     FileView,
     JobView,
     Load,
@@ -22,7 +22,7 @@ from reeldrop.schedule import (
     Wait,
     decide,
 )
-from reeldrop.turns import Rank
+from reeldrop.schedule.turns import Rank
 
 IDLE, BUSY = RendererView(), RendererView(True, math.inf)
 AT_WORK = RendererView(model="m", model_seconds=59.9)

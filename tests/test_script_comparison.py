@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import Site, make_site
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
-from reeldrop import pipeline, renderer
-from reeldrop.fast import Options
-from reeldrop.job import Prompt
-from reeldrop.pipeline import ModelSource
+from reeldrop.base.job import Prompt
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import ModelSource
+from reeldrop.speed.fast import Options
 
 PROMPTS = (
     "Spiderman is surfing",

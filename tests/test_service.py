@@ -20,8 +20,8 @@ import pytest
 from conftest import Daemon, Site, await_that, make_site
 from fakes import FAULTY_WORD, save_tiny_pipeline
 from PIL import Image
-from reeldrop import strict_yaml
-from reeldrop.names import portable
+from reeldrop.base import strict_yaml
+from reeldrop.base.names import portable
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ORIGINAL = [

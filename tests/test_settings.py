@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import CONFIG
-from reeldrop import config as configuration
-from reeldrop import pipeline, profiles
-from reeldrop.config import Config
-from reeldrop.errors import ConfigError, Mistake
-from reeldrop.settings import Settings
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.config import config as configuration
+from reeldrop.config import profiles
+from reeldrop.config.config import Config
+from reeldrop.config.settings import Settings
+from reeldrop.render import pipeline
 
 
 class File:

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from reeldrop import inbox, share
-from reeldrop.share import Finding
+from reeldrop.intake import inbox, share
+from reeldrop.intake.share import Finding
 
 
 def measured(folder: Path) -> dict[str, Finding]:

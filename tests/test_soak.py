@@ -17,7 +17,7 @@ MAX_MEMORY_GROWTH = 0.10
 
 LEAK = """\
 import os, threading
-from reeldrop import durable
+from reeldrop.base import durable
 
 kept, rename = [], durable.rename_exclusively
 

@@ -20,11 +20,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import says
-from reeldrop import durable, spool
-from reeldrop.errors import ConfigError, Mistake, PromptError, SpoolLocked
-from reeldrop.job import Cause, DefaultsFile, Job
-from reeldrop.lock import Holder
-from reeldrop.spool import Spool
+from reeldrop.base import durable
+from reeldrop.base.errors import ConfigError, Mistake, PromptError, SpoolLocked
+from reeldrop.base.job import Cause, DefaultsFile, Job
+from reeldrop.store import spool
+from reeldrop.store.lock import Holder
+from reeldrop.store.spool import Spool
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from reeldrop import status
-from reeldrop.status import Rendering, Status, Waiting
+from reeldrop.store import status
+from reeldrop.store.status import Rendering, Status, Waiting
 
 UPDATED = "2026-03-01T13:00:00+00:00"
 

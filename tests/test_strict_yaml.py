@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop import strict_yaml
-from reeldrop.errors import Mistake, YamlError
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import Mistake, YamlError
 
 
 def values(text: str) -> list[Any]:

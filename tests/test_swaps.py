@@ -12,12 +12,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import says
-from reeldrop import aside, durable
-from reeldrop.errors import PlaceError
-from reeldrop.inbox import Candidate, Inbox
-from reeldrop.job import Job
-from reeldrop.results import Results
-from reeldrop.spool import Spool
+from reeldrop.base import durable
+from reeldrop.base.errors import PlaceError
+from reeldrop.base.job import Job
+from reeldrop.intake.inbox import Candidate, Inbox
+from reeldrop.store import aside
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 from test_beneath import exchange
 
 

@@ -285,7 +285,7 @@ def test_it_is_kept_to_its_folders(service: Service) -> None:
 
 def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
     """`MemoryMax=` bounds for how many prompts there is room, as what the machine has left does."""
-    command = "from reeldrop import memory; print(memory.available_bytes() >> 20)"
+    command = "from reeldrop.render import memory; print(memory.available_bytes() >> 20)"
     python = ("/opt/reeldrop/.venv/bin/python", "-c", command)
     own = ("systemd-run", "--wait", "--pipe", "--quiet", f"--setenv=LD_LIBRARY_PATH={PYTHON}/lib")
     free = int(machine.run(*own, *python).stdout)

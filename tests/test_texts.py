@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from fakes import save_tiny_pipeline, save_tiny_wan
-from reeldrop import pipeline, texts
-from reeldrop.pipeline import ModelSource
-from reeldrop.texts import MOST, Texts
+from reeldrop.render import pipeline
+from reeldrop.render.pipeline import ModelSource
+from reeldrop.speed import texts
+from reeldrop.speed.texts import MOST, Texts
 
 
 @pytest.fixture(scope="module", params=["tiny", "wan"])

@@ -14,11 +14,14 @@ import torch
 from conftest import Site
 from cpu_recorder import CpuRecorder
 from fakes import save_tiny_wan
-from reeldrop import compiled, config, fast, graphs, pipeline, profiles, tuned, tuning
-from reeldrop.job import BatchLimit
-from reeldrop.spool import Spool
-from reeldrop.tuned import Finding
-from reeldrop.tuning import Tuner
+from reeldrop.base.job import BatchLimit
+from reeldrop.config import config, profiles
+from reeldrop.render import pipeline
+from reeldrop.speed import compiled, fast, graphs
+from reeldrop.store.spool import Spool
+from reeldrop.tune import tuned, tuning
+from reeldrop.tune.tuned import Finding
+from reeldrop.tune.tuning import Tuner
 from torch._dynamo.utils import counters
 
 FORMS = ("compile", "compile_blocks", "cuda_graphs")

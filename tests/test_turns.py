@@ -6,8 +6,8 @@ import random
 from pathlib import PurePosixPath
 
 import pytest
-from reeldrop import turns
-from reeldrop.turns import MAX_GROUPS, Queue, Turns
+from reeldrop.schedule import turns
+from reeldrop.schedule.turns import MAX_GROUPS, Queue, Turns
 
 
 def add(queue: Queue[str], *names: str, priority: int = 0) -> None:

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reeldrop import durable
+from reeldrop.base import durable
 
 REELDROP = (sys.executable, "-m", "reeldrop")
 
@@ -47,8 +47,9 @@ _READ_LATE = {
 """Variables that are looked up when they are needed, not while something is imported."""
 
 _SLOW_IMPORTS = (
-    "reeldrop.check", "reeldrop.cli", "reeldrop.client", "reeldrop.history", "reeldrop.pipeline",
-    "reeldrop.progress", "reeldrop.renderer", "reeldrop.service", "reeldrop.tuning",
+    "reeldrop.commands.check", "reeldrop.commands.cli", "reeldrop.commands.client",
+    "reeldrop.commands.progress", "reeldrop.render.pipeline", "reeldrop.render.renderer",
+    "reeldrop.service.service", "reeldrop.store.history", "reeldrop.tune.tuning",
     "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "watchdog.observers",
 )  # fmt: skip

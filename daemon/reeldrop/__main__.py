@@ -1,5 +1,5 @@
 """`python -m reeldrop` is `reeldrop`."""
 
-from reeldrop.cli import main
+from reeldrop.commands.cli import main
 
 main()

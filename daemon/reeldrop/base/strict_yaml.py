@@ -1,0 +1,280 @@
+"""Read YAML that a stranger may have written, and write YAML that reads back the same.
+
+Only what settings need: mappings with text keys, lists and scalars of the YAML 1.2 core schema
+(so `no`, `on` and `12:30` are texts). Every value knows its line. Tags, duplicate keys, deep
+nesting and aliases that would explode are refused before anything is built from them.
+Does not know what the keys mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import yaml
+
+from reeldrop.base.errors import Mistake, YamlError
+from reeldrop.base.escaping import short
+
+Scalar = str | int | float | bool | None
+
+MAX_DEPTH = 16
+MAX_NODES = 20_000
+_LONGEST_NUMBER = 300
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_NULL = re.compile(r"|~|null|Null|NULL")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+_NAN = re.compile(r"\.(nan|NaN|NAN)")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value and where it stands. The value of a key stands where its key stands.
+
+    `line` and `column` count from 1.
+    """
+
+    value: Scalar | list[Node] | dict[str, Node]
+    line: int
+    column: int
+
+
+def plain(node: Node) -> Any:
+    """Return the node's value as Python's own dicts, lists and scalars."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value]
+    return node.value
+
+
+def child(node: Node, part: str | int) -> Node | None:
+    """Return the value of a key or the item of a list, None where there is none."""
+    if isinstance(node.value, dict):
+        return node.value.get(str(part))
+    if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
+        return node.value[part]
+    return None
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many values may be read, of one text or of several that are read for one purpose.
+
+    What an alias stands for counts at each use; so does an empty document.
+    """
+
+    nodes: int = MAX_NODES
+
+
+def load_all(text: str, allowance: Allowance | None = None) -> list[Node]:
+    """Return the documents of a YAML text; empty documents are left out.
+
+    What is read is taken off the `allowance`.
+
+    Raises:
+        YamlError: the text does not parse, or holds what is refused here.
+    """
+    events = _Events(text, allowance or Allowance())
+    documents = []
+    while not events.at(yaml.StreamEndEvent):
+        if events.at(yaml.DocumentStartEvent):
+            documents.append(_Builder(events).document())
+        else:
+            events.advance()
+    return [node for node in documents if node.value is not None]
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """Return the mapping as a YAML document that `load_all` reads back equal."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100, indent=2
+    )
+    return text
+
+
+def _resolve(text: str) -> Scalar:
+    """Return what a plain scalar means in the YAML 1.2 core schema (without octal and hex)."""
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if len(text) > _LONGEST_NUMBER:
+        return text
+    if _INT.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf"))
+    if _NAN.fullmatch(text):
+        return float("nan")
+    return text
+
+
+def _fail(mark: Any, problem: str, remedy: str) -> NoReturn:
+    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+    raise YamlError(Mistake(problem, remedy, line, column)) from None
+
+
+class _Events:
+    """The parser's events with one of look-ahead."""
+
+    def __init__(self, text: str, allowance: Allowance) -> None:
+        self._text = text
+        self.allowance = allowance
+        self._stream: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+        self.now: Any = None
+        self.advance()
+
+    def at(self, kind: type) -> bool:
+        return isinstance(self.now, kind)
+
+    def advance(self) -> None:
+        try:
+            self.now = next(self._stream, self.now)
+        except yaml.MarkedYAMLError as error:
+            problem = " ".join(p for p in (error.context, error.problem) if p)
+            mark: Any = error.problem_mark or error.context_mark
+            _fail(
+                mark,
+                f"this is not YAML: {problem}",
+                "texts with a colon, a quote or a # in them are best put between quotes",
+            )
+        except yaml.reader.ReaderError as error:  # the first such character stops the reader
+            before = self._text.partition(chr(error.character))[0]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            problem = f"this is not YAML: there is a control character, U+{error.character:04X}"
+            mistake = Mistake(problem, "remove it", line, column)
+            raise YamlError(mistake) from None
+
+
+class _Builder:
+    """Builds one document from events."""
+
+    def __init__(self, events: _Events) -> None:
+        self._events = events
+        self._anchors: dict[str, Node] = {}
+        self._sizes: dict[str, int] = {}
+        self._open_anchors: set[str] = set()
+
+    def document(self) -> Node:
+        self._events.advance()
+        node = self._node(depth=0)
+        self._events.advance()
+        return node
+
+    def _node(self, depth: int) -> Node:
+        event = self._events.now
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, depth)
+        if event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            _fail(event.start_mark, f"the tag {short(tag)} is not allowed", "remove it")
+        self._check_depth(depth, event)
+        before = self._events.allowance.nodes
+        self._count(1, event)
+        if event.anchor:
+            self._open_anchors.add(event.anchor)
+        node = self._built(event, depth)
+        if event.anchor:
+            self._open_anchors.discard(event.anchor)
+            self._anchors[event.anchor] = node
+            self._sizes[event.anchor] = before - self._events.allowance.nodes
+        return node
+
+    def _built(self, event: Any, depth: int) -> Node:
+        value: Scalar | list[Node] | dict[str, Node]
+        if isinstance(event, yaml.MappingStartEvent):
+            value = self._mapping(depth)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = self._sequence(depth)
+        else:
+            value = _resolve(event.value) if event.implicit[0] else event.value
+            self._events.advance()
+        return Node(value, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _sequence(self, depth: int) -> list[Node]:
+        self._events.advance()
+        items = []
+        while not self._events.at(yaml.SequenceEndEvent):
+            items.append(self._node(depth + 1))
+        self._events.advance()
+        return items
+
+    def _mapping(self, depth: int) -> dict[str, Node]:
+        self._events.advance()
+        entries: dict[str, Node] = {}
+        while not self._events.at(yaml.MappingEndEvent):
+            event = self._events.now
+            if not isinstance(event, yaml.ScalarEvent):
+                _fail(event.start_mark, "a key must be a text", "write it as `key: value`")
+            key: str = event.value
+            mark: Any = event.start_mark
+            self._events.advance()
+            if key in entries:
+                first = entries[key].line
+                problem = f"the key '{short(key)}' is there twice"
+                _fail(mark, problem, f"it stands in line {first} already")
+            value = self._node(depth + 1).value
+            entries[key] = Node(value, mark.line + 1, mark.column + 1)
+        self._events.advance()
+        return entries
+
+    def _alias(self, event: Any, depth: int) -> Node:
+        name, told = event.anchor, short(event.anchor)
+        if name in self._open_anchors:
+            _fail(event.start_mark, f"*{told} contains itself", "write the value out")
+        if name not in self._anchors:
+            _fail(event.start_mark, f"*{told} has no anchor &{told} above it", "define it first")
+        self._count(self._sizes[name], event)
+        self._check_depth(depth + _height(self._anchors[name]), event)
+        self._events.advance()
+        return self._anchors[name]
+
+    def _check_depth(self, depth: int, event: Any) -> None:
+        if depth > MAX_DEPTH:
+            _fail(event.start_mark, "this is nested too deeply", f"use at most {MAX_DEPTH} levels")
+
+    def _count(self, nodes: int, event: Any) -> None:
+        self._events.allowance.nodes -= nodes
+        if self._events.allowance.nodes < 0:
+            _fail(
+                event.start_mark,
+                f"this file unfolds to more than {MAX_NODES:,} values",
+                "use fewer aliases, or split the file",
+            )
+
+
+def _height(node: Node) -> int:
+    """Return how many levels of lists and mappings there are below a node."""
+    value = node.value
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max((1 + _height(item) for item in below), default=0)
+
+
+class _Dumper(yaml.SafeDumper):
+    """A dumper that quotes what `_resolve` would not read as a text."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(_resolve(text), str) else "'"
+    if _BREAKS.search(text):  # only between double quotes are these escaped, and so kept
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _represent_sequence(dumper: yaml.SafeDumper, items: Sequence[Any]) -> yaml.SequenceNode:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(tuple, _represent_sequence)

@@ -1,0 +1,185 @@
+"""Will it work here? One row for each thing that the daemon needs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.base import durable
+from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.host import disk
+from reeldrop.intake import share as shares
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was checked; `detail` says what was found, or what to do about it.
+
+    What is not ok `may_pass` without a change of config.yaml: a share may be mounted later.
+    """
+
+    what: str
+    ok: bool
+    detail: str
+    may_pass: bool = False
+
+
+def folders(config: Config) -> Iterator[Row]:
+    """Try in each folder what the daemon will do there; make those that are its own.
+
+    The inbox is not made: where it is missing, a share is probably not mounted. Nothing is tried in
+    folders of which one is inside another.
+    """
+    apart = _row("folders", lambda: _require_apart(config))
+    if not apart.ok:
+        yield apart
+        return
+    yield _row("inbox", lambda: _exercise(config.inbox))
+    own = {"results": config.results, "failed": config.failed, "spool": config.spool}
+    for name, folder in own.items():
+        yield _row(name, functools.partial(_exercise_own, folder))
+    yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
+    yield apart
+
+
+def share(config: Config) -> Iterator[Row]:
+    """Say what the inbox's file system can do. None of it keeps the daemon from working.
+
+    What keeps files from being made there is said by `folders`.
+    """
+    with contextlib.suppress(OSError):
+        for found in shares.measure(config.inbox, config.scan_seconds):
+            yield Row(f"inbox: {found.what}", True, found.text)
+
+
+def room(config: Config) -> Row:
+    """Look whether there is room for more; the daemon waits for it, and begins nothing until then.
+
+    Only after `folders`, which makes the folders that are asked for.
+    """
+    shortage = disk.shortage((config.results, config.spool), config.min_free_gib)
+    enough = f"at least min_free_gib: {config.min_free_gib:g} in results and spool"
+    return Row("room", not shortage, shortage or enough, may_pass=bool(shortage))
+
+
+def require_folders(config: Config) -> None:
+    """Check the folders.
+
+    Raises:
+        Unavailable: names each that can't be used, which may be for now.
+        ConfigError: one of them stays wrong until config.yaml is changed.
+    """
+    bad = [row for row in folders(config) if not row.ok]
+    if bad:
+        kind = Unavailable if all(row.may_pass for row in bad) else ConfigError
+        raise kind(*(Mistake(row.detail, key=row.what) for row in bad))
+
+
+def _require_apart(config: Config) -> str:
+    """Look whether one is inside another, which a path with a link in it does not show.
+
+    Only what failed may be in the results.
+    """
+    named = {
+        "inbox": config.inbox,
+        "results": config.results,
+        "spool": config.spool,
+        "failed": config.failed,
+    }
+    for (name, folder), (other, above) in itertools.permutations(named.items(), 2):
+        if (name, other) != ("failed", "results") and _is_inside(folder, above):
+            problem = f"{folder} is inside the {other} ({above})"
+            raise ConfigError(Mistake(problem, "give each a folder of its own", key=name))
+    return "each folder is apart from the others"
+
+
+def _is_inside(folder: Path, above: Path) -> bool:
+    """Return whether a folder is another or below it, where links lead; neither has to exist."""
+    resolved = Path(os.path.realpath(folder))
+    return any(_is_same(above, parent) for parent in (resolved, *resolved.parents))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return os.path.realpath(one) == str(other)
+
+
+def machine(config: Config) -> Iterator[Row]:
+    """Say which device there is, and load the model onto it."""
+    from reeldrop.config import profiles  # they take seconds to import
+    from reeldrop.render import pipeline
+
+    cuda = pipeline.cuda_is_available()
+    yield Row("device", True, pipeline.device_name())
+    try:
+        model = config.selected_model(cuda=cuda)
+        loaded = pipeline.load(profiles.source(model, config))
+        profiles.model_rules(model, config, loaded.capabilities)
+    except FileError as error:
+        yield Row("model", False, str(error), may_pass=isinstance(error, Unavailable))
+    else:
+        detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
+        yield Row("model", True, detail)
+
+
+def _row(what: str, attempt: Callable[[], str]) -> Row:
+    try:
+        return Row(what, True, attempt())
+    except ConfigError as error:
+        return Row(what, False, str(error))
+    except OSError as error:
+        may_pass = error.errno != errno.EXDEV
+        return Row(what, False, f"{error.strerror}: {error.filename}", may_pass)
+
+
+def _exercise_own(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return _exercise(folder)
+
+
+def _exercise(folder: Path) -> str:
+    """Create, rename and delete a file."""
+    if not folder.is_dir():
+        raise NotADirectoryError(0, "there is no such folder; is the share mounted?", str(folder))
+    canary, renamed = _canary(folder), _canary(folder)
+    _touch(canary)
+    durable.remove_left(folder, beside=canary)
+    os.rename(canary, renamed)
+    renamed.unlink()
+    return str(folder)
+
+
+def _canary(folder: Path) -> Path:
+    """Return a name that only this call has."""
+    return durable.temporary(folder / "x", durable.command_owner())
+
+
+def _touch(canary: Path) -> None:
+    with open(canary, "xb"):
+        pass
+
+
+def _rename_between(inbox: Path, spool: Path) -> str:
+    """Do what a claim does."""
+    canary, renamed = _canary(inbox), _canary(spool)
+    _touch(canary)
+    try:
+        os.rename(canary, renamed)
+    except OSError as error:
+        canary.unlink()
+        error.strerror = "they must be on one file system (taking a prompt file is one rename)"
+        raise
+    renamed.unlink()
+    return "on one file system"

@@ -1,0 +1,156 @@
+"""What a profile of config.yaml means to the stages, which do not know config.yaml."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.base.job import BatchLimit, Capabilities, Prompt
+from reeldrop.prompts import rules
+from reeldrop.prompts.rules import ModelRules, SettingsRefused
+from reeldrop.render import pipeline
+from reeldrop.render.pipeline import ModelSource
+from reeldrop.speed import fast
+from reeldrop.speed.lossy import Lossy
+from reeldrop.tune import tuned
+from reeldrop.tune.tuned import Basis, Finding
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+MAX_TOGETHER = {"cuda": 16, "cpu": 4}
+"""So many prompts are rendered at once, at most, where neither profile nor findings say how many.
+Beyond that, there is little to be gained, and the first of them waits for the last."""
+
+MOST_TOGETHER = 1000
+SWITCHED = (True, False, "auto")
+
+_SAMPLE = "a red ball"
+
+_log = structlog.get_logger()
+
+
+def source(name: str, config: Config) -> ModelSource:
+    """Return where a profile's pipeline comes from and how it is set up."""
+    found = _finding(name, config)
+    plain = untuned(name, config)
+    return dataclasses.replace(plain, speed=fast.over(found.speed, plain.speed)) if found else plain
+
+
+def untuned(name: str, config: Config) -> ModelSource:
+    """Return the same, without what `reeldrop tune` has found."""
+    profile = config.models[name]
+    return ModelSource(
+        name=name,
+        location=str(profile.path or profile.repository or pipeline.bundled()),
+        revision=profile.revision,
+        variant=profile.variant,
+        dtype=profile.dtype,
+        scheduler=profile.scheduler.name if profile.scheduler else None,
+        scheduler_settings=profile.scheduler.settings if profile.scheduler else {},
+        placement=profile.placement,
+        speed=profile.speed.model_dump(exclude_defaults=True),
+        lossy=Lossy(**profile.lossy.model_dump()),
+    )
+
+
+def sources(config: Config) -> dict[str, ModelSource]:
+    """Return where each profile's pipeline comes from."""
+    for name in tuned.read(config.spool).keys() & config.models.keys():
+        if _finding(name, config) is None:
+            _log.warning("tuned_for_another", model=name, remedy="`reeldrop tune` finds out anew")
+    return {name: source(name, config) for name in config.models}
+
+
+def batch_limit(name: str, config: Config) -> BatchLimit:
+    """Return how many prompts of a profile may be rendered together."""
+    profile, found = config.models[name], _finding(name, config)
+    if untuned(name, config).lossy.mixes_prompts:
+        return BatchLimit(1)
+    if profile.max_batch_size is not None:
+        return BatchLimit(profile.max_batch_size)
+    is_cpu = profile.placement == "cpu" or not pipeline.cuda_is_available()
+    most = found.max_batch_size if found else MAX_TOGETHER["cpu" if is_cpu else "cuda"]
+    return BatchLimit(most, is_measured=True)
+
+
+def _finding(name: str, config: Config) -> Finding | None:
+    """Return what was found out about a profile, if it was that profile, and on this machine."""
+    found = tuned.read(config.spool).get(name)
+    if found is None or not _is_possible(found):
+        return None
+    return found if found.basis == basis(untuned(name, config)) else None
+
+
+def _is_possible(found: Finding) -> bool:
+    """Return whether a finding, which a disk or a person may have spoilt, can be followed."""
+    ways = all(way in fast.SWITCHES and on in SWITCHED for way, on in found.speed.items())
+    return ways and 1 <= found.max_batch_size <= MOST_TOGETHER
+
+
+def basis(plain: ModelSource) -> Basis:
+    """Return what findings about a pipeline are true of."""
+    return Basis(
+        device=pipeline.device_name(),
+        versions=pipeline.versions(),
+        location=plain.location,
+        revision=plain.revision,
+        dtype=plain.dtype,
+        scheduler=plain.scheduler,
+        placement=plain.placement,
+        lossy=dataclasses.asdict(plain.lossy),
+    )
+
+
+def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelRules:
+    """Return what prompt files may ask of a profile.
+
+    Raises:
+        ConfigError: its defaults or limits are for settings that the pipeline doesn't have, or
+            the defaults are beyond its limits.
+    """
+    profile = config.models[name]
+    found = ModelRules(name, capabilities, profile.defaults, profile.limits)
+    rules.check(found)
+    return found
+
+
+def sample(found: ModelRules) -> Prompt:
+    """Return what shows how a profile renders: its defaults.
+
+    Raises:
+        SettingsRefused: there are no defaults that could be rendered.
+    """
+    settings = found.resolve({"prompt": _SAMPLE})
+    arguments = ((key, settings[key]) for key in found.capabilities.settings)
+    given = tuple((key, value) for key, value in arguments if value is not None)
+    return Prompt(1, _SAMPLE, found.name, given, 0, settings["fps"], ("mp4",))
+
+
+def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:
+    """Return what there is to tune of a profile: its pipeline, and what that is to render.
+
+    Raises:
+        ConfigError: the pipeline can't be loaded, or has no defaults that could be rendered.
+    """
+    plain = untuned(name, config)
+    capabilities = pipeline.load(plain).capabilities
+    try:
+        return plain, sample(model_rules(name, config, capabilities))
+    except SettingsRefused as error:
+        problem = "there is nothing to tune it with: the defaults can't be rendered"
+        raise ConfigError(Mistake(problem, str(error), key=f"models.{name}.defaults")) from None
+
+
+def warm_up(found: ModelRules) -> Prompt:
+    """Return what is rendered before anybody's prompt: the defaults, in two steps.
+
+    Raises:
+        SettingsRefused: there are no defaults that could be rendered.
+    """
+    shown = sample(found)
+    arguments = {**dict(shown.arguments), "num_inference_steps": 2}
+    return dataclasses.replace(shown, arguments=tuple(arguments.items()))

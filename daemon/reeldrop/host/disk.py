@@ -1,0 +1,78 @@
+"""Is there room for more, where it was? Looks at file systems, not at what is written to them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from reeldrop.base.beneath import Root
+from reeldrop.base.errors import Mistake
+
+_log = structlog.get_logger()
+
+
+class Room:
+    """Watches whether folders have enough room; `shortage` is the last answer, in words.
+
+    It is also asked whether the `roots` are the folders that they were; `is_lost` if one is not.
+    """
+
+    def __init__(
+        self, folders: Iterable[Path], min_free_gib: float, roots: Iterable[Root] = ()
+    ) -> None:
+        self._folders = tuple(folders)
+        self._roots = tuple(roots)
+        self.min_free_gib = min_free_gib
+        self.shortage = ""
+        self.is_lost = False
+
+    @property
+    def problem(self) -> Mistake:
+        """Return the shortage with what to do about it."""
+        if self.is_lost:
+            return Mistake(self.shortage, "mount it, and start again")
+        return Mistake(self.shortage, "make room, or lower it", key="min_free_gib")
+
+    def look(self) -> str:
+        """Look again, and say when the answer is another one than before."""
+        lost = _lost(self._roots)
+        found = lost or shortage(self._folders, self.min_free_gib)
+        self.is_lost = bool(lost)
+        if found and not self.shortage:
+            passes = "the old folder is back" if lost else "there is room"
+            _log.error("paused", reason=found, remedy=f"work goes on when {passes}")
+        elif self.shortage and not found:
+            _log.info("resumed")
+        self.shortage = found
+        return found
+
+
+def _lost(roots: Iterable[Root]) -> str:
+    """Return which folder is not the one that it was, in words; empty if all are."""
+    for root in roots:
+        try:
+            root.check()
+        except OSError as error:
+            if error.errno == errno.ESTALE:  # else whoever writes there says what is wrong
+                return f"{root.path}: {error.strerror}"
+    return ""
+
+
+def shortage(folders: Iterable[Path], min_free_gib: float) -> str:
+    """Return which folder has too little room on its file system, in words; empty if none has.
+
+    A folder that can't be asked is left to whoever writes there.
+    """
+    for folder in folders:
+        try:
+            found = os.statvfs(folder)
+        except OSError:
+            continue
+        gib = found.f_bavail * found.f_frsize / 2**30
+        if gib < min_free_gib:
+            return f"{gib:.2f} GiB free in {folder}, less than min_free_gib: {min_free_gib:g}"
+    return ""

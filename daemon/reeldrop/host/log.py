@@ -1,0 +1,171 @@
+"""Logging: structured events to where stdout goes, and each job's into its own file as well.
+
+On a terminal the events are for people; where stdout is systemd's journal they are its entries,
+to be searched by job; elsewhere they are JSON lines. What libraries log or warn comes out the same
+way. Does not know what the events mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from reeldrop.base.escaping import shown, shown_lines
+from reeldrop.host import journal, process
+
+IDENTIFIER = "reeldrop"
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_THE_JOURNALS_OWN = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"}
+_BELOW = ("exception", "stacks")
+_NOT_IN_LINE = {"event", "level", "timestamp", *_BELOW}
+
+_job_files: dict[str, IO[str]] = {}
+
+
+def configure(stream: TextIO, *, for_people: bool) -> None:
+    """Send every event to the stream from now on."""
+    if for_people:
+        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+        _configure(stream, lambda logger, name, event: render(logger, name, _escaped(event)))
+    else:
+        _configure(stream, structlog.processors.JSONRenderer(ensure_ascii=False, default=str))
+
+
+def configure_journal(stream: TextIO, address: str = journal.ADDRESS) -> None:
+    """Send every event to the journal from now on, and to the stream what it can't take."""
+
+    def into_journal(_: WrappedLogger, __: str, event: EventDict) -> str:
+        priority, words = _PRIORITIES[event["level"]], _in_words(event)
+        try:
+            journal.send(_fields(event, priority, words), address)
+        except OSError:
+            return "\n".join(f"<{priority}>{line}" for line in words.splitlines())
+        raise structlog.DropEvent
+
+    _configure(stream, into_journal)
+
+
+def _configure(stream: TextIO, last: Callable[..., Any]) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _printable,
+            _into_job_file,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, process.Steadfast(stream))),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_FromLibraries(logging.WARNING)]
+    logging.captureWarnings(True)
+
+
+def open_job_file(job_id: str, path: Path) -> None:
+    """Write events that carry this `job_id` into the file, too, as JSON lines."""
+    close_job_file(job_id)
+    _job_files[job_id] = path.open("a", encoding="utf-8", errors="backslashreplace")
+
+
+def close_job_file(job_id: str) -> None:
+    """End what `open_job_file` began, if it did."""
+    file = _job_files.pop(job_id, None)
+    if file is not None:
+        with contextlib.suppress(OSError):  # what could not be written is written now, or lost
+            file.close()
+
+
+def _into_job_file(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    file = _job_files.get(str(event.get("job_id")))
+    if file is not None:
+        with contextlib.suppress(OSError):  # a full disk must not end the job that fills it
+            file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+    return event
+
+
+def _in_words(event: EventDict) -> str:
+    """Return an event as a line for people, with a traceback below it if there is one."""
+    details = " ".join(
+        f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_LINE
+    )
+    line = str(event["event"]).replace("_", " ")
+    traces = [shown_lines(str(event[key])) for key in _BELOW if event.get(key)]
+    return "\n".join([f"{line}: {details}" if details else line, *traces])
+
+
+def _fields(event: EventDict, priority: int, words: str) -> Iterator[tuple[str, str]]:
+    """Yield the fields of an event's entry; the journal has a clock and levels of its own."""
+    yield "MESSAGE", words
+    yield "PRIORITY", str(priority)
+    yield "SYSLOG_IDENTIFIER", IDENTIFIER
+    for key, value in event.items():
+        name = journal.field_name(key)
+        if name and name not in _THE_JOURNALS_OWN and key not in ("level", "timestamp"):
+            yield name, _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool | int | float | list | tuple | dict | None):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as it is if it is one word, else in quotes, without control characters."""
+    if text.isprintable() and text and " " not in text and '"' not in text:
+        return text
+    return shown(json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(event: EventDict) -> EventDict:
+    """Return an event whose texts can do nothing to a terminal."""
+    return {key: _escaped_value(key, value) for key, value in event.items()}
+
+
+def _escaped_value(key: str, value: object) -> object:
+    if isinstance(value, str):
+        return shown_lines(value) if key in _BELOW else shown(value)
+    return value
+
+
+def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Make texts writable that hold bytes of a file name that is no UTF-8."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isascii():
+            event[key] = value.encode("utf-8", "backslashreplace").decode()
+    return event
+
+
+class _FromLibraries(logging.Handler):
+    """Passes on what libraries log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(library=record.name)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no others
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # the library's arguments do not fit its own text
+            message = str(record.msg)
+        logger.log(level, "library_message", message=" ".join(message.split()))
+
+
+def to_stdout() -> None:
+    """Configure for what this process's stdout is: a terminal, systemd's journal, or else."""
+    if journal.has_stream(sys.stdout.fileno(), os.environ):
+        configure_journal(sys.stdout)
+    else:
+        configure(sys.stdout, for_people=sys.stdout.isatty())

@@ -1,0 +1,205 @@
+"""What comes into the inbox and orders nothing: files that came back, and copies of conflicts.
+
+A deletion may be undone by a sync tool that was not there when it happened. What then comes back
+has the bytes and the modification time of the prompt file that lies beside its videos, or in
+`_failed/`: rendering it again is what nobody asked for. Who edits a file changes its bytes, who
+saves or touches it changes its time, and both order it anew. A conflict copy with the bytes of its
+original orders nothing either; with others it is a prompt file of its own.
+
+No file is deleted: one that came back is laid upon its twin, a copy is laid beside its original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePath, PurePosixPath
+
+import structlog
+
+from reeldrop.base import beneath, durable
+from reeldrop.base.beneath import Root
+from reeldrop.base.errors import DISK_ERRORS
+from reeldrop.base.job import Job, shown
+from reeldrop.base.names import NOTE_SUFFIX, portable
+from reeldrop.intake.ignored import conflict_copy
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file lies, or would: its path below a root, where no link is followed."""
+
+    root: Root
+    below: PurePath
+
+    def __str__(self) -> str:
+        return str(self.root.path / self.below)
+
+    def beside(self, name: str) -> _Place:
+        return _Place(self.root, self.below.with_name(name))
+
+    @contextlib.contextmanager
+    def opened(self, *, make: bool = False) -> Iterator[Path]:
+        """Give a path to it that holds meanwhile."""
+        with self.root.opened(self.below.parent, make=make) as folder:
+            yield folder / self.below.name
+
+
+class Deliveries:
+    """Tells orders from what only came along. What raises OSError may be called again."""
+
+    def __init__(self, place: Spool, tree: Results) -> None:
+        self._spool = place
+        self._results = tree
+
+    def is_order(self, job: Job) -> bool:
+        """Tell whether a job asks for something. One that does not has ended."""
+        if self._spool.was_in_hand(job) or job.is_damaged:
+            return True
+        if self._ends_a_retry(job):
+            return True
+        twin = self._twin(job)
+        if twin is not None:
+            self._lay_upon(job, twin)
+            return False
+        return not self._is_needless_copy(job)
+
+    def _ends_a_retry(self, job: Job) -> bool:
+        """Return whether a file comes from `_failed/`, and remove the name that it still has there.
+
+        The command is about to, or was killed before it could.
+        """
+        for taken in self._spool.taken_out(job.source):
+            place = _Place(self._spool.failed, taken)
+            if _is_same(job, place) and _is_as_old(job, place):
+                with place.opened() as file:
+                    file.unlink(missing_ok=True)
+                return True
+        return False
+
+    # Files that came back
+
+    def _twin(self, job: Job) -> _Place | None:
+        """Return the same prompt file from an earlier delivery."""
+        for place in self._places(job.source, job):
+            if _is_same(job, place) and _is_as_old(job, place):
+                return place
+        return None
+
+    def _places(self, source: PurePosixPath, job: Job) -> Iterator[_Place]:
+        """Yield where prompt files lie that had this path in the inbox, in hand or at their end."""
+        for other in self._spool.others_in_hand(source, job):
+            below = other.prompt_file.relative_to(self._spool.folder)
+            yield _Place(self._spool.root, below)
+        if _keeps_its_name(source):
+            yield from _named(self._place_in_results(source, source))
+        for aside in self._spool.set_aside_earlier(source, job):
+            yield _Place(self._spool.failed, aside)
+
+    def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> _Place:
+        """Return where a prompt file lies that is put beside the videos of another, or its own."""
+        folder = self._results.place_for(original)
+        return _Place(self._results.root, folder / portable(source).name)
+
+    def _lay_upon(self, job: Job, twin: _Place) -> None:
+        name = shown(job.source)
+        if twin.root is not self._spool.root:
+            note = (
+                f"{name} was delivered once more, with the same content and the same\n"
+                f"modification time. Sync tools do so when they did not hear of a deletion, so\n"
+                "it has not been rendered again.\n\n"
+                "To have it rendered again, save it anew, or `touch` it in the inbox.\n"
+            )
+            self._write_note(twin, note, job)
+        with twin.opened() as file:
+            self._spool.lay_upon(job, file)
+        _log.info("came_back", job_id=job.id, prompt_file=name, same_as=str(twin))
+
+    # Copies of conflicts
+
+    def _is_needless_copy(self, job: Job) -> bool:
+        """Lay a conflict copy aside that has the bytes of its original; tell whether it is one."""
+        copy = conflict_copy(job.source.name)
+        if copy is None:
+            return False
+        for name in copy.originals:
+            original = job.source.with_name(name)
+            places = [_Place(self._spool.inbox, original), *self._places(original, job)]
+            same = next((place for place in places if _is_same(job, place)), None)
+            if same is not None:
+                self._lay_beside(job, original, same)
+                return True
+        _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=copy.tool)
+        return False
+
+    def _lay_beside(self, job: Job, original: PurePosixPath, same: _Place) -> None:
+        """Move a conflict copy to where its original is or will be."""
+        lies_open = same.root in (self._spool.inbox, self._spool.root)
+        place = self._place_in_results(job.source, original)
+        place = place if lies_open else same.beside(place.below.name)
+        note = (
+            f"{shown(job.source)} is the copy that a sync tool made of {shown(original)}\n"
+            "when it was changed in two places. Both have the same content, so the copy has not\n"
+            "been rendered.\n"
+        )
+        self._write_note(place, note, job)
+        _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
+        for taken in _named(place):
+            if _is_same(job, taken) and _is_as_old(job, taken):
+                with taken.opened() as file:
+                    self._spool.lay_upon(job, file)
+                return
+        with place.opened(make=True) as file:
+            self._spool.finish(job, file.parent)
+
+    def _write_note(self, place: _Place, text: str, job: Job) -> None:
+        """Leave a text beside a file; the next note on it replaces this one."""
+        now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+        note = f"{text}\n{now}\n".encode("utf-8", "backslashreplace")
+        with place.opened(make=True) as file:
+            durable.write(file.with_name(file.name + NOTE_SUFFIX), note, job.id)
+
+
+def _named(first: _Place) -> Iterator[_Place]:
+    """Yield the files that were moved somewhere under a name, up to the first free one."""
+    for name in durable.free_names(*durable.split_name(first.below.name)):
+        place = first.beside(name)
+        try:
+            with place.opened() as file:
+                file.lstat()
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            return
+        yield place
+
+
+def _keeps_its_name(source: PurePosixPath) -> bool:
+    """Tell whether no other path in the inbox leads to the same folder of the results."""
+    same = PurePosixPath(unicodedata.normalize("NFC", str(source)))
+    return portable(source) == same and not any(part.startswith("_") for part in same.parts)
+
+
+def _is_same(job: Job, place: _Place) -> bool:
+    """Return whether a plain file has the prompt file's bytes; what is missing has not."""
+    try:
+        with place.opened() as file:
+            is_as_long = job.prompt_file.lstat().st_size == file.lstat().st_size
+            return is_as_long and beneath.have_same_bytes(job.prompt_file, file)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        return False
+
+
+def _is_as_old(job: Job, place: _Place) -> bool:
+    with place.opened() as file:
+        ours, theirs = job.prompt_file.lstat(), file.lstat()
+        return durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)

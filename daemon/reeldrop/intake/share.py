@@ -1,0 +1,180 @@
+"""What the file system below a folder can do, tried with a canary, and what follows from it.
+
+A folder may be a share: of what other machines do there the kernel then hears nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reeldrop.base import durable
+from reeldrop.intake.inbox import Watch
+
+EVENT_SECONDS = 2.0
+CLOCK_SECONDS = 2.5
+RENAMES = 200
+
+_LOCAL = frozenset(
+    {
+        "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "bcachefs", "f2fs", "jfs", "nilfs2",
+        "reiserfs", "tmpfs", "ramfs", "overlay", "vfat", "exfat", "ntfs3", "hfsplus",
+    }
+)  # fmt: skip
+"""File systems that only this machine's kernel changes, so that it tells of every change.
+
+Overlays are a container's own root: what is below one must not be changed while it is mounted, and
+a volume that is mounted into the container has a file system of its own.
+"""
+
+_LEASED_BY_SERVERS = frozenset({"nfs", "nfs4", "cifs", "smb3"})
+"""File systems whose server gives leases, or does not, for reasons of its own."""
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+_TIME_NS = 1_600_000_001_123_456_789
+_STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "milliseconds"),
+          (10**9, "whole seconds"))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried: whether it is as good as it can be, and what follows."""
+
+    what: str
+    ok: bool
+    text: str
+
+
+def file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder is on; empty if nobody knows."""
+    path, longest, found = os.fsencode(folder.resolve()), 0, b""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        before, _, after = line.partition(b" - ")
+        point = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), before.split()[4])
+        is_above = path == point or path.startswith(point.rstrip(b"/") + b"/")
+        if is_above and len(point) >= longest:  # of two on one point, the last is on top
+            longest, found = len(point), after.split()[0]
+    return os.fsdecode(found)
+
+
+def tells_all(folder: Path) -> bool:
+    """Tell whether no change in a folder escapes this machine's kernel."""
+    return file_system(folder) in _LOCAL
+
+
+def knows_writers(folder: Path) -> bool:
+    """Tell whether a lease that is refused means that a program of this machine writes."""
+    return file_system(folder) not in _LEASED_BY_SERVERS
+
+
+def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
+    """Try what a folder that prompt files are delivered to can do.
+
+    Raises:
+        OSError: not even a file can be made there.
+    """
+    canary = durable.temporary(folder / "x", durable.command_owner())
+    try:
+        yield _events(folder, canary, scan_seconds)
+        yield _renames(canary)
+        yield _times(canary)
+        yield _clock(canary)
+        yield _deletion(canary)
+    finally:
+        canary.unlink(missing_ok=True)
+
+
+def _events(folder: Path, canary: Path, scan_seconds: float) -> Finding:
+    scanned = f"new files are found by looking every {scan_seconds:g} s"
+    kind = file_system(folder) or "a file system of an unknown kind"
+    if not _is_heard(folder, canary):
+        return Finding("events", False, f"{kind} tells of no changes: {scanned}")
+    if not tells_all(folder):
+        text = f"{kind} tells of what this machine does, not of what others do: for those {scanned}"
+        return Finding("events", False, text)
+    return Finding("events", True, f"{kind} tells of every change: new files are seen at once")
+
+
+def _is_heard(folder: Path, canary: Path) -> bool:
+    heard = threading.Event()
+    try:
+        watch = Watch(folder, heard.set)
+    except OSError:
+        return False
+    try:
+        canary.write_bytes(b"canary")
+        return heard.wait(EVENT_SECONDS)
+    finally:
+        watch.close()
+
+
+def _renames(canary: Path) -> Finding:
+    """Replace a file again and again, and see whether it is ever not there."""
+    canary.write_bytes(b"canary")
+    other = canary.with_name(f"{canary.name}.~.tmp")
+    gaps, done = [], threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            if not canary.exists():
+                gaps.append(True)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(RENAMES):
+            other.write_bytes(b"canary")
+            os.replace(other, canary)
+    finally:
+        done.set()
+        looking.join()
+        other.unlink(missing_ok=True)
+    if gaps:
+        return Finding("renames", False, "a file that is replaced is gone for a moment")
+    return Finding("renames", True, "a rename replaces a file at one stroke")
+
+
+def _times(canary: Path) -> Finding:
+    canary.write_bytes(b"canary")
+    os.utime(canary, ns=(_TIME_NS, _TIME_NS))
+    off = abs(canary.stat().st_mtime_ns - _TIME_NS)
+    name = next((name for step, name in _STEPS if off < step), "two seconds or worse")
+    text = f"modification times are kept in {name}"
+    if off < 10**9:
+        return Finding("times", True, text)
+    return Finding("times", False, f"{text}: files that come back may be rendered again")
+
+
+def _clock(canary: Path) -> Finding:
+    """Compare the clock by which the file system dates files with this machine's."""
+    before = time.time()
+    canary.write_bytes(b"canary, once more")
+    found, after = canary.stat().st_mtime, time.time()
+    off = found - (before + after) / 2
+    if abs(off) < CLOCK_SECONDS:
+        return Finding("clock", True, "its clock and this machine's agree")
+    which = "ahead" if off > 0 else "behind"
+    text = f"its clock is {abs(off):.0f} s {which}; nothing here goes by it, but sync tools may"
+    return Finding("clock", False, text)
+
+
+def _deletion(canary: Path) -> Finding:
+    """Delete a file that is open, which some shares only hide."""
+    canary.write_bytes(b"canary")
+    before = set(os.listdir(canary.parent))
+    with canary.open("rb"):
+        canary.unlink()
+        left = set(os.listdir(canary.parent)) - before
+    hidden = [name for name in left if name.startswith((".nfs", ".fuse_hidden", ".smbdelete"))]
+    if canary.exists() or hidden:
+        return Finding("deletion", False, "a file that is open stays under another name")
+    return Finding("deletion", True, "files can be deleted, also while they are open")

@@ -1,0 +1,375 @@
+"""Load a diffusers pipeline as a profile says: weights, dtype, scheduler, placement.
+
+Loads safetensors only, and runs no code but diffusers' own. Does not render.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import inspect
+import logging
+import math
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.base.job import Capabilities, Scalar
+from reeldrop.speed import fast
+from reeldrop.speed.fast import FastPath
+from reeldrop.speed.lossy import NOTHING, Lossy
+
+_PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
+
+_NOT_SETTINGS = frozenset(
+    {
+        "prompt", "num_images_per_prompt", "num_videos_per_prompt", "output_type", "return_dict",
+        "callback_steps", "clip_skip", "attention_kwargs", "cross_attention_kwargs",
+    }
+)  # fmt: skip
+"""Simple call arguments that the renderer chooses; clip_skip fails with transformers 5."""
+
+_ROOM_FOR_ACTIVATIONS = 1.5
+"""The whole pipeline goes onto the device if this many times its weights are free."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a profile's pipeline comes from and how it is set up.
+
+    `location` is a repository of the hub or a folder; `dtype` is auto, float16, bfloat16 or
+    float32; `scheduler` is a class name of diffusers, None for the model's own; `placement` is
+    auto, cuda, model_offload, sequential_offload or cpu; `speed` holds those switches of the fast
+    path that are not auto; `lossy` holds the lossy ways.
+    """
+
+    name: str
+    location: str
+    revision: str | None = None
+    variant: str | None = None
+    dtype: str = "auto"
+    scheduler: str | None = None
+    scheduler_settings: Mapping[str, Scalar] = field(default_factory=dict)
+    placement: str = "auto"
+    speed: Mapping[str, bool | str] = field(default_factory=dict)
+    lossy: Lossy = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPipeline:
+    """A pipeline that is ready to be called, and how it was loaded."""
+
+    source: ModelSource
+    pipe: Any
+    capabilities: Capabilities
+    device: str
+    dtype: str
+    revision: str | None
+    placement: str
+    fast_path: FastPath
+
+
+def bundled() -> Path:
+    """Return the folder of the small model that comes with reeldrop."""
+    return Path(str(resources.files("reeldrop").joinpath("bundled_model")))
+
+
+def cuda_is_available() -> bool:
+    """Return whether there is a CUDA device that torch can use."""
+    return torch.cuda.is_available()
+
+
+def device_name() -> str:
+    """Return the name of the GPU, or `cpu` with its number of threads."""
+    if cuda_is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+@functools.cache
+def versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions of the packages that decide what a video looks like."""
+    return tuple((name, importlib.metadata.version(name)) for name in _PACKAGES)
+
+
+def load(source: ModelSource) -> LoadedPipeline:
+    """Load a profile's pipeline and place it.
+
+    Raises:
+        ConfigError: it can't be loaded, or is no text-to-video pipeline.
+        Unavailable: it could not be downloaded.
+    """
+    _be_quiet()
+    dtype = _dtype(source.dtype)
+    pipe = _from_pretrained(source, dtype)
+    capabilities = describe(pipe, source.name)
+    if source.scheduler is not None:
+        pipe.scheduler = _scheduler(source, pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    placement = source.placement
+    if placement == "auto":
+        placement = choose_placement(_weight_bytes(pipe), _free_bytes())
+    kind = "cpu" if placement == "cpu" else "cuda"
+    wanted = fast.resolve(source.speed, kind)
+    fast_path = FastPath(pipe, wanted, kind, source.lossy, stays=placement == kind)
+    return LoadedPipeline(
+        source=source,
+        pipe=pipe,
+        capabilities=capabilities,
+        device=_place(pipe, placement),
+        dtype=str(dtype).removeprefix("torch."),
+        revision=source.revision or _commit(pipe),
+        placement=placement,
+        fast_path=fast_path,
+    )
+
+
+def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
+    """Move a pipeline to a placement that takes less GPU memory; see `ModelSource`."""
+    loaded.fast_path.let_go_of_forms()
+    device = _place(loaded.pipe, placement)
+    return dataclasses.replace(loaded, device=device, placement=placement)
+
+
+def _be_quiet() -> None:
+    """Keep libraries off stdout and stderr: no progress bars, messages through logging."""
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
+        library.disable_default_handler()
+        library.enable_propagation()
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "torch":
+            _leave_to_the_log(logging.getLogger(name))
+    # The renderer itself reports prompts that are too long.
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+    # Its errors are raised as well, and reported by the caller.
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
+
+
+def _leave_to_the_log(logger: logging.Logger) -> None:
+    """Remove the handlers for stderr that torch gives to its loggers."""
+    if any(type(handler) is logging.StreamHandler for handler in logger.handlers):
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name == "auto":
+        return torch.float16 if cuda_is_available() else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _from_pretrained(source: ModelSource, dtype: torch.dtype) -> Any:
+    try:
+        with _without_deprecation_notice():
+            return diffusers.DiffusionPipeline.from_pretrained(
+                source.location,
+                revision=source.revision,
+                variant=source.variant,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+    except (OSError, ValueError, AttributeError, TypeError, RuntimeError) as error:
+        problem, remedy = _load_problem(source, error), _load_remedy(source)
+        raise _kind_of_failure(source)(Mistake(problem, remedy, key=source.name)) from error
+
+
+@contextlib.contextmanager
+def _without_deprecation_notice() -> Iterator[None]:
+    """Silence diffusers' notice at each load that TextToVideoSDPipeline is deprecated."""
+    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _kind_of_failure(source: ModelSource) -> type[FileError]:
+    """Return ConfigError for a folder, Unavailable for a download, which may succeed later."""
+    return ConfigError if Path(source.location).is_absolute() else Unavailable
+
+
+def _load_problem(source: ModelSource, error: Exception) -> str:
+    is_folder = Path(source.location).is_absolute()
+    if is_folder and not Path(source.location).is_dir():
+        return f"the model {source.name} can't be loaded: there is no folder {source.location}"
+    if isinstance(error, OSError) and not is_folder:
+        model = f"the model {source.name} ({source.location})"
+        cause = "" if _is_offline() else f": {_first_line(error.__cause__ or error)}"
+        return f"{model} is not on this machine and could not be downloaded{cause}"
+    reason = " ".join(str(error).split())[:500]
+    return f"the model {source.name} can't be loaded from {source.location}: {reason}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:120]
+
+
+def _load_remedy(source: ModelSource) -> str:
+    if Path(source.location).is_absolute():
+        return "the folder must hold a diffusers pipeline with safetensors weights"
+    if _is_offline():
+        return (
+            "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or give the folder "
+            "of a copy as `path:`"
+        )
+    return (
+        "check the network, and the repository's name, revision and variant in config.yaml; or "
+        "give the folder of a copy as `path:`"
+    )
+
+
+def _is_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _scheduler(source: ModelSource, config: Mapping[str, Any]) -> Any:
+    kind = getattr(diffusers, source.scheduler or "", None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        problem = f"diffusers has no scheduler {source.scheduler}"
+        remedy = "use a class name such as DPMSolverMultistepScheduler"
+        raise ConfigError(Mistake(problem, remedy, key=f"{source.name}.scheduler"))
+    return kind.from_config(config, **source.scheduler_settings)
+
+
+def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
+    """Return the placement: cuda if the whole pipeline fits, else model_offload; cpu without a GPU.
+
+    `free_bytes` is the GPU's free memory, None without a GPU.
+    """
+    if free_bytes is None:
+        return "cpu"
+    return "cuda" if weight_bytes * _ROOM_FOR_ACTIVATIONS <= free_bytes else "model_offload"
+
+
+def _weight_bytes(pipe: Any) -> int:
+    return sum(map(_part_bytes, pipe.components.values()))
+
+
+def denoiser_bytes(pipe: Any) -> int:
+    """Return the size of the largest denoiser's weights, which model offload moves."""
+    names = ("unet", "transformer", "transformer_2")
+    return max(_part_bytes(getattr(pipe, name, None)) for name in names)
+
+
+def _part_bytes(part: object) -> int:
+    if not isinstance(part, torch.nn.Module):
+        return 0
+    return sum(p.numel() * p.element_size() for p in part.parameters())
+
+
+def _free_bytes() -> int | None:
+    if not cuda_is_available():
+        return None
+    free, _ = torch.cuda.mem_get_info()
+    return free
+
+
+def _place(pipe: Any, placement: str) -> str:
+    """Place a pipeline and return the device's name."""
+    if placement == "cpu":
+        pipe.to("cpu")
+        return "cpu"
+    if not cuda_is_available():
+        problem = f"placement: {placement} needs a CUDA device, and there is none"
+        raise ConfigError(Mistake(problem, "use placement: auto", key="placement"))
+    match placement:
+        case "cuda":
+            pipe.to("cuda")
+        case "model_offload":
+            pipe.enable_model_cpu_offload()
+        case "sequential_offload":
+            pipe.enable_sequential_cpu_offload()
+    return f"cuda ({torch.cuda.get_device_name()}, {placement})"
+
+
+def _commit(pipe: Any) -> str | None:
+    """Return the commit of the hub's repository, None if the weights are not from the hub."""
+    for part in pipe.components.values():
+        config = getattr(part, "config", None)
+        parts = Path(str(getattr(config, "_name_or_path", ""))).parts
+        if "snapshots" in parts[:-1]:
+            return parts[parts.index("snapshots") + 1]
+    return None
+
+
+def describe(pipe: Any, name: str) -> Capabilities:
+    """Return what a pipeline can be asked for, read from its call signature and configuration.
+
+    Raises:
+        ConfigError: it makes no videos from text.
+    """
+    parameters = inspect.signature(pipe.__call__).parameters
+    if "num_frames" not in parameters or "prompt" not in parameters:
+        problem = f"{type(pipe).__name__} is no text-to-video pipeline"
+        remedy = "its call must take prompt and num_frames"
+        raise ConfigError(Mistake(problem, remedy, key=name))
+    hints = typing.get_type_hints(pipe.__call__)
+    settings, defaults = {}, {}
+    for key, parameter in parameters.items():
+        kind = _simple_type(hints.get(key))
+        if kind is not None and key not in _NOT_SETTINGS:
+            settings[key] = kind
+            defaults[key] = parameter.default
+    spatial = _first(
+        pipe,
+        "vae_scale_factor_spatial",
+        "vae_spatial_compression_ratio",
+        "vae_scale_factor",
+        default=8,
+    )
+    for key in ("height", "width"):
+        if key in settings and defaults[key] is None:
+            defaults[key] = _default_size(pipe, spatial)
+    return Capabilities(
+        settings=types.MappingProxyType(settings),
+        defaults=types.MappingProxyType(defaults),
+        size_multiple=math.lcm(8, spatial * _patch(pipe)),
+        frames_multiple=_first(
+            pipe, "vae_scale_factor_temporal", "vae_temporal_compression_ratio", default=1
+        ),
+    )
+
+
+def _simple_type(hint: Any) -> type | None:
+    """Return int, float, bool or str if the hint is that type, also in a union; else None."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(hint) if is_union else (hint,)
+    found = [kind for kind in (bool, int, float, str) if kind in kinds]
+    return found[0] if len(found) == 1 else None
+
+
+def _first(pipe: Any, *names: str, default: int) -> int:
+    """Return the first of these attributes of the pipeline that is an int."""
+    values = (getattr(pipe, name, None) for name in names)
+    return next((value for value in values if isinstance(value, int)), default)
+
+
+def _patch(pipe: Any) -> int:
+    """Return the transformer's spatial patch size, in latent cells."""
+    transformer = getattr(pipe, "transformer", None)
+    patch = getattr(getattr(transformer, "config", None), "patch_size", 1)
+    patch = patch[-1] if isinstance(patch, (list, tuple)) else patch
+    return patch if isinstance(patch, int) else 1
+
+
+def _default_size(pipe: Any, spatial: int) -> int | None:
+    with contextlib.suppress(AttributeError, TypeError):
+        return int(pipe.unet.config.sample_size * spatial)
+    return None

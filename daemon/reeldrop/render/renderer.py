@@ -1,0 +1,473 @@
+"""Prompts to frames: the `Renderer` protocol and the renderer in this process.
+
+A renderer takes orders and answers on the service's queue. Does not know files, jobs, or what
+becomes of the frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import gc
+import inspect
+import math
+import queue
+import resource
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+import torch
+
+from reeldrop.base.errors import (
+    FileError,
+    Mistake,
+    ReeldropError,
+    RenderCancelled,
+    RendererDied,
+    RenderError,
+    Unavailable,
+    Unrenderable,
+    is_shortage,
+)
+from reeldrop.base.job import (
+    Batch,
+    BatchFailed,
+    BatchRendered,
+    Event,
+    ModelFailed,
+    ModelLoaded,
+    Prompt,
+    Rendered,
+    RendererEnded,
+    StepDone,
+)
+from reeldrop.render import memory, pipeline
+from reeldrop.render.memory import Fit
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed.compiled import is_compiling, wait_for_compiler
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
+
+_log = structlog.get_logger()
+
+COMPILER_SECONDS = 300.0
+"""How long a render that ran out of memory waits for a running compiler, at most."""
+
+
+class Renderer(Protocol):
+    """Renders one batch at a time and answers with events.
+
+    `load` is answered by ModelLoaded or ModelFailed; `render` by StepDone for each step, then
+    BatchRendered or BatchFailed (with RenderCancelled after `cancel`). Orders are carried out in
+    turn. RendererEnded may come at any time; no answer follows it.
+    """
+
+    def load(self, model: str) -> None:
+        """Make a profile's pipeline resident."""
+
+    def render(self, batch: Batch) -> None:
+        """Render a batch, loading its pipeline first where it isn't resident."""
+
+    def cancel(self, batch: Batch) -> None:
+        """Stop a batch that has no answer yet, at the end of its step."""
+
+    def close(self) -> None:
+        """End, once the order in hand has been answered."""
+
+
+class InProcessRenderer:
+    """Renders in a thread of this process; a second thread encodes the texts of the next batch."""
+
+    def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
+        self._sources = sources
+        self._tell = tell
+        self._orders: queue.SimpleQueue[str | Batch | None] = queue.SimpleQueue()
+        self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
+        self._loaded: LoadedPipeline | None = None
+        self._fits: dict[tuple[object, ...], Fit] = {}
+        self._shortage = ""
+        self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._stays = threading.Lock()
+        """Held to keep the pipeline from being exchanged or moved."""
+        # Daemon threads: a render that hangs must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("renderer", self._work), ("texts", self._read_ahead))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def load(self, model: str) -> None:
+        self._orders.put(model)
+
+    def render(self, batch: Batch) -> None:
+        self._orders.put(batch)
+        self._coming.put(batch)
+
+    def cancel(self, batch: Batch) -> None:
+        self._cancelled.add(batch)
+
+    def close(self) -> None:
+        self._orders.put(None)
+        self._coming.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._let_go()
+
+    def _work(self) -> None:
+        try:
+            while (order := self._orders.get()) is not None:
+                self._tell(self._answer(order))
+        except RendererDied as error:
+            self._tell(RendererEnded(error))
+
+    def _read_ahead(self) -> None:
+        """Encode the texts of the next batches while a batch is rendered."""
+        while (batch := self._coming.get()) is not None:
+            with self._stays:
+                try:
+                    _encode(self._loaded, batch)
+                except Exception as error:  # the render meets the same error and reports it
+                    _log.debug("not_encoded_ahead", reason=str(error))
+
+    def _answer(self, order: str | Batch) -> Event:
+        try:
+            if isinstance(order, Batch):
+                return self._render(self._resident(order.model), order)
+            began = time.monotonic()
+            capabilities = self._resident(order).capabilities
+            return ModelLoaded(order, capabilities, time.monotonic() - began)
+        except (RenderCancelled, FileError, RenderError) as error:
+            # Without the traceback, which would keep the tensors of the failed render alive.
+            failure: ReeldropError = error.with_traceback(None)
+            failure.__cause__ = failure.__context__ = None
+        except Exception as error:
+            text = "".join(traceback.format_exception_only(error)).strip()
+            if isinstance(error, torch.AcceleratorError):
+                raise RendererDied(f"the device is broken: {text}") from None
+            failure = RenderError(text)
+        empty_cache()
+        if isinstance(order, Batch):
+            return BatchFailed(order, failure)
+        if not isinstance(failure, FileError):  # mostly too little free memory on the device
+            failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=order))
+        return ModelFailed(order, failure)
+
+    def _resident(self, model: str) -> LoadedPipeline:
+        if self._loaded is not None and self._loaded.source.name == model:
+            return self._loaded
+        with self._stays:
+            self._let_go()
+            self._loaded = None  # free the old weights before loading the new ones
+            empty_cache()
+            self._loaded = loaded = pipeline.load(self._sources[model])
+        path = loaded.fast_path
+        _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
+        return loaded
+
+    def _let_go(self) -> None:
+        if self._loaded is not None:
+            self._loaded.fast_path.discard()
+
+    def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
+        """Render a batch, in parts if the device has no room for the whole."""
+        frames: list[Frames] = []
+        rendered: list[Rendered] = []
+        key = batch.prompts[0].memory_key
+        fit = self._fits.get(key) or Fit(len(batch.prompts), loaded.placement)
+        fit = dataclasses.replace(fit, placement=loaded.placement)
+        self._go_on(batch, 0)
+        is_alone = True
+        while left := batch.prompts[len(frames) :]:
+            if fit.placement != loaded.placement:
+                with self._stays:
+                    self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
+            part = left[: fit.batch_size]
+            is_alone &= not is_compiling()
+            done = self._try(loaded, batch, len(frames), part, fit)
+            if done is None:
+                fit = self._fits[key] = self._more_frugal(fit)
+                continue
+            made, seconds = done
+            frames += made
+            rendered += _rendered(loaded, part, seconds)
+        learned = self._fits.get(key)
+        measured = how_many_fit(loaded, len(part)) if is_alone else len(part)
+        fits = learned.batch_size if learned else measured
+        return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
+
+    def _try(
+        self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
+    ) -> tuple[tuple[Frames, ...], float] | None:
+        """Return the frames of a part of a batch, and the seconds that they took.
+
+        `before` is how many prompts of the batch precede the part. None if memory ran out even
+        without the compiler and the recordings.
+        """
+        was_compiling = (
+            is_compiling()
+        )  # asked before: it may end meanwhile, for want of memory, too
+        done = self._try_once(loaded, batch, before, part, fit)
+        if done is None and was_compiling:
+            empty_cache()
+            wait_for_compiler(COMPILER_SECONDS)
+            done = self._try_once(loaded, batch, before, part, fit)
+        if done is None and loaded.fast_path.drop_graphs():
+            _log.warning("recordings_dropped", reason=self._shortage)
+            empty_cache()
+            done = self._try_once(loaded, batch, before, part, fit)
+        return done
+
+    def _try_once(
+        self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
+    ) -> tuple[tuple[Frames, ...], float] | None:
+        began = time.monotonic()
+        try:
+            frames = render(
+                loaded,
+                part,
+                lambda step: self._step_done(batch, before, len(part), step),
+                decodes_by_frame=fit.decodes_by_frame,
+            )
+        except RuntimeError as error:
+            if not is_shortage(error):
+                raise
+            self._shortage = " ".join(str(error).split())
+            return None
+        return frames, time.monotonic() - began
+
+    def _more_frugal(self, fit: Fit) -> Fit:
+        """Return the next way to render after memory ran out.
+
+        Raises:
+            Unrenderable: there is none.
+        """
+        empty_cache()  # only here has the traceback gone that held the tensors
+        frugal = fit.more_frugal()
+        _log.warning(
+            "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
+        )
+        if frugal is None:
+            raise Unrenderable(f"the memory does not suffice even for {fit}: {self._shortage}")
+        return frugal
+
+    def _step_done(self, batch: Batch, before: int, together: int, step: int) -> None:
+        """Report the step of the batch as a whole; `before` prompts of it are done."""
+        self._go_on(batch, step)
+        through = before * batch.steps + together * step
+        self._tell(StepDone(batch, math.ceil(through / len(batch.prompts))))
+
+    def _go_on(self, batch: Batch, step: int) -> None:
+        if batch in self._cancelled:
+            raise RenderCancelled(f"it was cancelled on request, in step {step}")
+
+
+def _rendered(
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], seconds: float
+) -> Iterator[Rendered]:
+    """Yield the record of each prompt of a part that was rendered together."""
+    for prompt in prompts:
+        yield Rendered(
+            model=loaded.source.location,
+            revision=loaded.revision,
+            pipeline=type(loaded.pipe).__name__,
+            scheduler=type(loaded.pipe.scheduler).__name__,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            versions=pipeline.versions(),
+            seconds=seconds,
+            peak_memory_mib=_peak_memory_mib(loaded),
+            batch_size=len(prompts),
+            ignored_text=_ignored_text(loaded, prompt.prompt),
+            speed=tuple(loaded.fast_path.used),
+        )
+
+
+@torch.inference_mode()
+def render(
+    loaded: LoadedPipeline,
+    prompts: tuple[Prompt, ...],
+    on_step: Callable[[int], None],
+    *,
+    decodes_by_frame: bool = False,
+) -> tuple[Frames, ...]:
+    """Return the frames, (frames, height, width, 3) uint8, of each prompt of one batch.
+
+    `on_step` is called after each step with its number, from 1; an error that it raises ends the
+    render. With `decodes_by_frame` the VAE takes less memory and more time.
+
+    Raises:
+        RenderError: the frames are NaN, all black, or all equal.
+    """
+    pipe = loaded.pipe
+    arguments = dict(prompts[0].arguments)
+    loaded.fast_path.begin(arguments)
+    _slice_decoding(pipe, slices=decodes_by_frame)
+    texts = _texts(loaded, prompts)
+    _reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
+    try:
+        output = pipe(
+            **texts,
+            # On the CPU, a seed gives the same noise whatever device renders.
+            generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
+            output_type="pt",
+            **{key: value for key, value in arguments.items() if key != "negative_prompt"},
+            **_step_callback(pipe, on_step),
+        )
+    finally:
+        pipe.maybe_free_model_hooks()
+    loaded.fast_path.end()
+    return tuple(_sound_frames(video) for video in output.frames)
+
+
+def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
+    """Return the call arguments for the prompts: texts, or their embeddings."""
+    wanted = {"prompt": [prompt.prompt for prompt in prompts]}
+    if "negative_prompt" in loaded.capabilities.settings:
+        unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
+        wanted["negative_prompt"] = unwanted
+    if (kept := loaded.fast_path.texts) is None:
+        return dict(wanted)
+    settings = dict(prompts[0].arguments)
+    return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
+
+
+@torch.inference_mode()
+def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
+    """Encode and keep the texts of a batch, beside a render."""
+    if loaded is None or loaded.source.name != batch.model or not _has_room_beside(loaded):
+        return
+    if loaded.fast_path.texts is not None:
+        with torch.cuda.stream(_stream_beside()):
+            _texts(loaded, batch.prompts)
+
+
+def _has_room_beside(loaded: LoadedPipeline) -> bool:
+    """Return whether texts can be encoded beside a render: on a GPU that holds all models.
+
+    On a CPU a second computing thread slows down the first one for good: with more threads than
+    cores, OpenMP's threads go to sleep between tasks.
+    """
+    return loaded.placement == "cuda"
+
+
+@functools.cache
+def _stream_beside() -> Any:
+    stream: Any = torch.cuda.Stream
+    return stream() if pipeline.cuda_is_available() else None
+
+
+def _sound_frames(video: torch.Tensor) -> Frames:
+    """Return the frames of one video.
+
+    Raises:
+        RenderError: they are NaN, all black, or all equal.
+    """
+    if torch.isnan(video).any():
+        raise RenderError("the model returned frames that are not numbers (NaN)")
+    frames = to_uint8(video)
+    if not frames.any():
+        raise RenderError("the model returned black frames")
+    if len(frames) > 1 and (frames[1:] == frames[0]).all():
+        raise RenderError(f"the model returned the same frame {len(frames)} times")
+    return frames
+
+
+def to_uint8(video: torch.Tensor) -> Frames:
+    """Return (frames, 3, height, width) floats in 0..1 as (frames, height, width, 3) uint8."""
+    video = (video.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    frames: Frames = video.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return frames
+
+
+def _step_callback(pipe: Any, on_step: Callable[[int], None]) -> dict[str, Any]:
+    """Return the call arguments for a callback at each step, newer or older."""
+    if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
+
+        def at_step_end(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            on_step(step + 1)
+            return tensors
+
+        return {"callback_on_step_end": at_step_end}
+    return {"callback": lambda step, _t, _latents: on_step(step + 1), "callback_steps": 1}
+
+
+def _slice_decoding(pipe: Any, *, slices: bool) -> None:
+    vae: Any = getattr(pipe, "vae", None)
+    if hasattr(vae, "enable_slicing"):
+        if slices:
+            vae.enable_slicing()
+        else:
+            vae.disable_slicing()
+
+
+def _ignored_text(loaded: LoadedPipeline, prompt: str) -> str:
+    kept = loaded.fast_path.texts
+    with kept.lock if kept else contextlib.nullcontext():
+        return ignored_text(loaded.pipe, prompt)
+
+
+def ignored_text(pipe: Any, prompt: str) -> str:
+    """Return the end of a prompt that the pipeline's text encoder does not read."""
+    tokenizer = getattr(pipe, "tokenizer", None)
+    longest = getattr(tokenizer, "model_max_length", None)
+    if tokenizer is None or longest is None or longest > 100_000:  # transformers' "no limit"
+        return ""
+    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
+    # The last token is the end mark.
+    ignored: str = tokenizer.decode(ids[longest - 1 : -1]) if len(ids) > longest else ""
+    return ignored.strip()
+
+
+def _reset_peak_memory() -> None:
+    if pipeline.cuda_is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory_mib(loaded: LoadedPipeline) -> int:
+    if pipeline.cuda_is_available():
+        return torch.cuda.max_memory_allocated() + loaded.fast_path.uncounted_bytes >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
+    """Return how many prompts fit at once, from the memory that `rendered` prompts like them took.
+
+    On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
+    recorded render takes no other.
+    """
+    if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return memory.how_many_fit(memory.available_bytes(), taken / rendered)
+    resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    if (
+        loaded.placement == "model_offload"
+    ):  # it was on the device during the render, and is not now
+        resident += pipeline.denoiser_bytes(loaded.pipe)
+    free, _ = torch.cuda.mem_get_info()
+    kept = loaded.fast_path.graph_bytes
+    room = free + torch.cuda.memory_reserved() - resident - kept
+    taken = peak - resident + loaded.fast_path.uncounted_bytes
+    fit = memory.how_many_fit(room, taken / rendered)
+    return max(fit, rendered) if kept else fit
+
+
+def empty_cache() -> None:
+    """Give unused memory back to the device.
+
+    Raises:
+        RendererDied: the device is broken.
+    """
+    gc.collect()  # modules in reference cycles
+    if pipeline.cuda_is_available():
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            raise RendererDied(f"the device is broken: {error}") from None

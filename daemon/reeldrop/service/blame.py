@@ -1,0 +1,110 @@
+"""Which prompts are to blame for the ends of processes, and which only may be.
+
+Knows the attempts at a job, and nothing of how jobs are opened or end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+
+from reeldrop.base.errors import Unrenderable
+from reeldrop.base.job import Attempt, Cause, Job
+
+KILLS_PER_SIGN = 3
+"""So many ends that nobody knows the cause of count as much as one that shows a prompt's doing."""
+
+MAX_HOLDS = 30
+"""So often a job that is suspected is held back, for others to show that the device works."""
+
+
+def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool:
+    """Return whether a prompt, or for None the loading of the model, has ended processes too often.
+
+    Kills that nobody can explain count for less, and, unless there are very many, only if one came
+    after the process had rendered something else.
+    """
+    ends = _ends(job, number)
+    if _has_left_signs(ends, max_attempts):
+        return True
+    kills = max_attempts * KILLS_PER_SIGN
+    is_clear = len(ends) >= 2 * kills or any(end.device_worked for end in ends)
+    return len(ends) >= kills and is_clear and any(end.was_alone for end in ends)
+
+
+def is_suspected(job: Job, number: int | None, max_attempts: int) -> bool:
+    """Return whether a prompt has ended processes too often, or may have."""
+    ends = _ends(job, number)
+    kills = [end for end in ends if end.cause is Cause.UNKNOWN]
+    return len(kills) >= max_attempts or _has_left_signs(ends, max_attempts)
+
+
+def _ends(job: Job, number: int | None) -> list[Attempt]:
+    return [attempt for attempt in job.attempts if attempt.is_of(number)]
+
+
+def _has_left_signs(ends: Sequence[Attempt], max_attempts: int) -> bool:
+    signs = [end for end in ends if end.cause is Cause.WORK]
+    return len(signs) >= max_attempts and any(end.was_alone for end in signs)
+
+
+def ended_with(job: Job, number: int | None) -> Unrenderable:
+    """Return why a prompt fails, or a model, that has ended processes too often."""
+    ends = _ends(job, number)
+    told = "; ".join(f"at {end.began}: {end.ending}" for end in ends)
+    what = "it" if number else "loading its model"
+    advice = " ".join(dict.fromkeys(map(_advice, ends)))
+    return Unrenderable(
+        f"the process ended in the middle of {what} {len(ends)} times ({told}). {advice}"
+    )
+
+
+def _advice(end: Attempt) -> str:
+    if end.cause is Cause.UNKNOWN:
+        return "Find out who kills the service: journalctl -k, systemd-oomd, a container's limit."
+    if "memory ran out" in end.ending:
+        return "Ask for a smaller size or fewer frames, or give the service more memory."
+    if "stalled" in end.ending:
+        return "It hung: the log has the stacks of all threads."
+    return "It crashed: the log has the stacks; a driver or a library may be at fault."
+
+
+class Suspects:
+    """Jobs that are held back until another has been rendered, each to be looked at again."""
+
+    def __init__(self) -> None:
+        self._holds: Counter[str] = Counter()
+        self._due: dict[str, float] = {}
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._holds
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._holds)
+
+    def hold(self, job_id: str, due: float) -> bool:
+        """Hold a job back until then; return whether that is news."""
+        self._holds[job_id] += 1
+        self._due[job_id] = due
+        return self._holds[job_id] == 1
+
+    def have_waited(self, job_id: str) -> bool:
+        """Return whether a job has been held back so often that it need not be again."""
+        return self._holds[job_id] >= MAX_HOLDS
+
+    def let_go(self, job_id: str) -> None:
+        """Hold a job back no more."""
+        del self._holds[job_id]
+        self._due.pop(job_id, None)
+
+    def look(self, now: float, there: Container[str]) -> None:
+        """See which are due by now, or not there any more."""
+        self._due = {i: due for i, due in self._due.items() if due > now and i in there}
+
+    def note_success(self) -> None:
+        """Note that something was rendered: all are due."""
+        self._due.clear()
+
+    def due(self) -> dict[str, float]:
+        """Return when those are due that are not."""
+        return self._due

@@ -1,0 +1,114 @@
+"""Carries out what `schedule` decides: jobs are opened, models loaded, batches handed over.
+
+Keeps nothing: the spool, the inbox and the open jobs say what is next. Does not wait for anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError, RenderCancelled
+from reeldrop.base.job import Job
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts.parsing import NotDescribed
+from reeldrop.schedule import schedule
+from reeldrop.schedule.schedule import FileView, Load, Open, PutBack, Render, SpoolView, View
+from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.workbench import Workbench
+from reeldrop.store.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Feeder:
+    """Brings what waits onto the workbench."""
+
+    spool: Spool
+    jobs: OpenJobs
+    intake: Intake
+    bench: Workbench
+
+    def feed(self, now: float, *, opens: bool = True, is_paused: bool = False) -> bool:
+        """Come nearer to the next batch, or hand it over; return whether there was anything to do.
+
+        Files are only claimed, and jobs opened that were not begun, where it `opens` any. Where it
+        `is_paused`, nothing is done.
+        """
+        renderers = (self.bench.view(now),)
+        if is_paused or schedule.free(renderers) is None:
+            return False  # before all else is looked at: that is so at nearly every step
+        if self.jobs.turns.are_many():
+            self.jobs.turns.keep(self.jobs.groups() | self.intake.groups())
+        view = View(
+            renderers,
+            self.jobs.views(now),
+            self.jobs.in_spool(now),
+            self.intake.first() if opens else (),
+            opens=opens,
+            is_in_trouble=self.jobs.is_held_up(),
+            is_paused=is_paused,
+        )
+        match schedule.decide(view):
+            case Open(what):
+                self._open_next(what)
+            case PutBack(job_id):
+                self.jobs.put_back(job_id)
+            case Load(_, what):
+                self._load(what)
+            case Render() as found:
+                self._render(found, now)
+            case _:
+                return False
+        return True
+
+    def _render(self, found: Render, now: float) -> None:
+        batch = self.jobs.begin(found)
+        if batch is not None:
+            self.intake.pass_over(found.passed_over)
+            self.bench.render(batch, now)
+
+    def render_next(self, now: float) -> None:
+        """Hand over the next batch as it is, if there is one."""
+        batch = self.jobs.next_batch(now)
+        if batch is not None:
+            self.bench.render(batch, now)
+
+    def heed_cancellations(self) -> None:
+        """Stop what somebody asked to cancel, and what nobody else waits for."""
+        cancelled = self.jobs.cancel_asked()
+        for batch in self.bench.batches:
+            if all(member.job_id in cancelled for member in batch.members):
+                self.bench.cancel(batch)
+
+    def _open_next(self, what: SpoolView | FileView) -> None:
+        """Open a job of the spool or a file of the inbox, if it is still there."""
+        job = self.jobs.find(what.id) if isinstance(what, SpoolView) else self.intake.take(what)
+        if job is not None:
+            self._open(job, what)
+
+    def _open(self, job: Job, what: SpoolView | FileView) -> None:
+        """Read a claimed file, so that its prompts wait for the renderer."""
+        try:
+            if self.spool.is_cancelled(job) and not self.spool.was_in_hand(job):
+                self.jobs.fail(job, RenderCancelled("it was cancelled on request"))
+                return
+            if not self.jobs.is_order(job):
+                return
+            found = self.intake.read(job)
+        except NotDescribed as unknown:
+            self.jobs.need(job, unknown.model)
+        except PromptError as error:
+            self.jobs.fail(job, error)
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                self.jobs.postpone(job, error)
+            else:
+                self.jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
+        else:
+            self.jobs.open(job, found.prompts, what.rank)
+            self.heed_cancellations()  # before it is begun again
+
+    def _load(self, what: SpoolView) -> None:
+        """Load the model that a job needs, which stays in the spool until then."""
+        job = self.jobs.find(what.id)
+        if job is not None and self.jobs.begin_loading(job):
+            self.bench.load(what.model, job)

@@ -1,0 +1,147 @@
+"""What the renderer is at: a model, the warm-up or a batch; how far that is, and whether it hangs.
+
+The service's side of the renderer. Does not know where batches come from or frames go.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Batch, Job, shown
+from reeldrop.host import ending
+from reeldrop.host.ending import StallWatch
+from reeldrop.schedule.schedule import RendererView
+from reeldrop.service.opened import OpenJob
+from reeldrop.store.status import Rendering
+
+if TYPE_CHECKING:
+    from reeldrop.render.renderer import Renderer
+
+
+class Workbench:
+    """One renderer, and what it has in hand.
+
+    That is the model that is `loading`, the batch of the `warm_up`, or a `batch` with perhaps the
+    one `coming` after it; `loads_for` is the job that asked for the model, None for the daemon's
+    own. `step` is the last one done.
+    """
+
+    def __init__(self, renderer: Renderer, stall_seconds: float) -> None:
+        self._renderer = renderer
+        self._stall = StallWatch(stall_seconds)
+        self.batch: Batch | None = None
+        self.coming: Batch | None = None
+        self.warm_up: Batch | None = None
+        self.loading: str | None = None
+        self.loads_for: Job | None = None
+        self.step = 0
+        self._began = 0.0
+        self._model = ""
+        self._model_since = math.inf
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.batch or self.warm_up or self.loading)
+
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        return tuple(batch for batch in (self.batch, self.coming) if batch)
+
+    def load(self, model: str, job: Job | None = None) -> None:
+        """Load a profile's pipeline, for a job or as the daemon's own."""
+        self.loading, self.loads_for, self.step = model, job, 0
+        self._renderer.load(model)
+
+    def try_out(self, batch: Batch) -> None:
+        """Render the warm-up."""
+        self.warm_up, self.step = batch, 0
+        self._renderer.render(batch)
+
+    def render(self, batch: Batch, now: float) -> None:
+        """Render a batch, after the one in hand. `now` is monotonic, as everywhere here."""
+        if self.batch is None:
+            self._begin(batch, now)
+        else:
+            self.coming = batch
+        self._renderer.render(batch)
+
+    def _begin(self, batch: Batch | None, now: float) -> None:
+        self.batch, self.coming, self.step, self._began = batch, None, 0, now
+        if batch is not None and (batch.model != self._model or self._model_since == math.inf):
+            self._model, self._model_since = batch.model, now
+
+    def loaded(self, model: str) -> None:
+        """Note that a model is there; it is at work from its first batch on."""
+        self._model, self._model_since = model, math.inf
+
+    def step_done(self, step: int) -> None:
+        """Note a step."""
+        self.step = step
+        self._stall.progress()
+
+    def clear(self) -> None:
+        """Have no model and no warm-up in hand any more: it has been answered for."""
+        self.warm_up = self.loading = None
+
+    def batch_done(self, now: float) -> None:
+        """Have the next batch in hand, if there is one: this one has been answered for."""
+        self._begin(self.coming, now)
+
+    def view(self, now: float) -> RendererView:
+        """Return whether the renderer is busy, for how long it still is, and with which model."""
+        seconds_left = 0.0
+        if self.is_busy:
+            seconds_left = math.inf
+            if self.batch is not None and self.coming is None and self.step:
+                steps_left = max(0, self.batch.steps - self.step)
+                seconds_left = steps_left * self._seconds_per_step(now)
+        return RendererView(self.is_busy, seconds_left, self._model, now - self._model_since)
+
+    def _seconds_per_step(self, now: float) -> float:
+        return (now - self._began) / self.step
+
+    def cancel(self, batch: Batch) -> None:
+        """Stop a batch at the end of its step."""
+        self._renderer.cancel(batch)
+
+    def close(self) -> None:
+        """End the renderer, unless it is in the middle of something that can't be waited for."""
+        if not self.is_busy:
+            self._renderer.close()
+
+    def hangs(self, now: float) -> bool:
+        """Tell whether what is in hand does not go on any more.
+
+        Until the first step is through, a model may have to be read.
+        """
+        sign = ending.mebibytes_moved() if self.is_busy and not self.step else 0
+        return self._stall.is_stalled(now, busy=self.is_busy, sign=sign)
+
+    def doing(self) -> str:
+        """Return what is in hand, in words; empty if nothing is."""
+        if self.loading:
+            return f"loading {self.loading}"
+        if self.warm_up:
+            return f"warming up {self.warm_up.model}"
+        return "rendering" if self.batch else ""
+
+    def progress(self, batch: Batch, opened: OpenJob, now: float) -> Rendering:
+        """Return how far the batch in hand is; `opened` is the job of its first prompt."""
+        first, together = batch.members[0].prompt, len(batch.members)
+        steps = max(1, batch.steps)
+        eta = None
+        if self.step:
+            waiting = sum(prompt.steps for prompt in opened.waiting) / together
+            eta = round(self._seconds_per_step(now) * (steps - self.step + waiting), 1)
+        return Rendering(
+            job_id=opened.job.id,
+            prompt_file=shown(opened.job.source),
+            prompt=first.prompt,
+            number=first.number,
+            count=opened.count,
+            step=self.step,
+            steps=steps,
+            eta_seconds=eta,
+            together=together,
+        )

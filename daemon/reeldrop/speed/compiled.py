@@ -1,0 +1,246 @@
+"""Compile a pipeline's denoiser in the background for the shapes that are rendered.
+
+No render waits for the compiler: until a shape is compiled, or where that fails, the denoiser runs
+as it is. Does not know what a render is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from torch import nn
+from torch._inductor.runtime import cache_dir_utils
+from torch.utils import _pytree as pytree
+
+from reeldrop.speed.shapes import Shape
+from reeldrop.speed.unet3d import Call
+
+MOST = 16
+"""Upper bound on the compiled shapes of one pipeline; the least recently rendered is dropped."""
+
+_REPEATED_BLOCKS = (
+    "ResnetBlock2D",
+    "TemporalConvLayer",
+    "Transformer2DModel",
+    "TransformerTemporalModel",
+)
+"""Class names of the repeated blocks of UNet3DConditionModel."""
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+_OF_ANOTHER = "of-another-"
+
+_log = structlog.get_logger()
+
+_one_at_a_time = threading.Lock()
+_at_work: set[threading.Thread] = set()
+"""Threads that compile or wait for their turn to compile."""
+
+
+def is_compiling() -> bool:
+    """Return whether a compilation runs or is due, for this pipeline or an earlier one."""
+    return any(thread.is_alive() for thread in list(_at_work))
+
+
+def wait_for_compiler(seconds: float | None = None) -> None:
+    """Wait until every compilation has ended, at most for `seconds`."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    for thread in [thread for thread in list(_at_work) if thread.is_alive()]:
+        thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
+
+
+@contextlib.contextmanager
+def cache_for_another() -> Iterator[Path]:
+    """Make a cache folder for another process, and move what it leaves there into our own cache.
+
+    Existing files are not replaced: one may be loaded, and replacing it would crash this process.
+    """
+    _keep_what_is_compiled()
+    ours = Path(cache_dir_utils.cache_dir())
+    for left in ours.glob(f"{_OF_ANOTHER}*"):  # left by a process that was killed
+        if left.stat().st_mtime < time.time() - 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_OF_ANOTHER, dir=ours) as folder:
+        yield Path(folder)
+        for path in Path(folder).rglob("*"):
+            kept = ours / path.relative_to(folder)
+            if path.is_file() and not kept.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(kept)
+
+
+class Compiled:
+    """Compiled forms of a denoiser, by the shape of its calls.
+
+    The compiler works on a copy of the denoiser that shares its weights and has its own `Call`, so
+    that it does not interfere with renders.
+    """
+
+    def __init__(self, denoiser: nn.Module, call: Call, *, by_blocks: bool = False) -> None:
+        """Compile a denoiser as a whole, or each of its repeated blocks (see `blocks`)."""
+        self.seconds = 0.0
+        """How long the compiler has worked in all."""
+        self._denoiser = denoiser
+        self._call = call
+        self._by_blocks = by_blocks
+        self._begun: OrderedDict[Shape, None] = OrderedDict()
+        self._ready: dict[Shape, Callable[..., Any]] = {}
+        self._told: set[str] = set()
+        self._is_stopped = False
+        _keep_what_is_compiled()
+
+    def get(self, shape: Shape) -> Callable[..., Any] | None:
+        """Return the compiled form for a shape, called like the denoiser; None before that."""
+        return self._ready.get(shape)
+
+    def begin(self, shapes: set[Shape], *, uncounted_bytes: int = 0, kept_bytes: int = 0) -> None:
+        """Compile, in the background, those shapes of the last render that are new.
+
+        The render needed `uncounted_bytes` of GPU memory beyond torch's count; `kept_bytes` of
+        torch's reserved memory belong to recordings.
+        """
+        for shape in shapes:
+            if shape in self._begun:
+                self._begun.move_to_end(shape)
+                continue
+            arguments = (shape, _bytes_of_last_render() + uncounted_bytes, kept_bytes)
+            thread = threading.Thread(target=self._work, args=arguments, daemon=True)
+            self._begun[shape] = None
+            _at_work.add(thread)
+            thread.start()
+        while len(self._begun) > MOST:
+            shape, _ = self._begun.popitem(last=False)
+            self._ready.pop(shape, None)
+
+    def stop(self) -> None:
+        """Drop what is compiled, and discard what is being compiled."""
+        self._is_stopped = True
+        self._ready.clear()
+
+    def _work(self, shape: Shape, needed: int, kept: int) -> None:
+        try:
+            with _one_at_a_time:
+                if not self._is_stopped and shape in self._begun:
+                    self._make_ready(shape, needed, kept)
+        finally:
+            _at_work.discard(threading.current_thread())
+
+    def _make_ready(self, shape: Shape, needed: int, kept: int) -> None:
+        if not _has_room_for(needed, kept):
+            self._tell_once("there is no room on the device beside a render", **shape.sizes)
+            self._begun.pop(shape, None)  # so that it is tried again after a later render
+            return
+        began = time.monotonic()
+        _log.info("compiling", **shape.sizes)
+        try:
+            compiled = self._compile(shape)
+        except Exception as error:  # a compiler raises errors of many types
+            if not self._is_stopped:
+                reason = " ".join(str(error).split())[:500]
+                _log.warning("not_compiled", reason=reason, **shape.sizes)
+            return
+        if not self._is_stopped:
+            self._ready[shape] = compiled
+            seconds = time.monotonic() - began
+            self.seconds += seconds
+            _log.info("compiled", seconds=round(seconds, 1), **shape.sizes)
+
+    def _tell_once(self, reason: str, **sizes: list[int]) -> None:
+        if reason not in self._told:
+            self._told.add(reason)
+            _log.warning("not_compiled", reason=reason, **sizes)
+
+    @torch.inference_mode()
+    def _compile(self, shape: Shape) -> Callable[..., Any]:
+        # The compiler keeps one version of a denoiser's code for each shape and pipeline, and of a
+        # block's code for each width and resolution, too.
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = (
+            100 * MOST
+        )
+        made = self._copy(Call(*shape.call) if shape.call else Call())
+        parts = blocks(made) if self._by_blocks else [made]
+        plain = [part.forward for part in parts]
+        for part, forward in zip(parts, plain, strict=True):
+            part.forward = torch.compile(forward, dynamic=False)
+        made.forward(**shape.arguments())  # past the hooks, which write to the other record
+        for part, forward in zip(parts, plain, strict=True):
+            part.forward = torch._dynamo.run(forward)  # runs compiled code, never compiles
+        only_what_is_compiled = made.forward
+
+        def call(**arguments: Any) -> Any:
+            tensors = pytree.tree_map_only(torch.Tensor, _as_it_was_compiled, arguments)
+            return only_what_is_compiled(**tensors)
+
+        return call
+
+    def _copy(self, call: Call) -> nn.Module:
+        """Return a copy of the denoiser that shares its weights and reads the record `call`."""
+        front = vars(self._denoiser)["forward"]  # the instance's own, set by Forms
+        shared = (front, *self._denoiser.parameters(), *self._denoiser.buffers())
+        known: dict[int, Any] = {id(one): one for one in shared}
+        made = copy.deepcopy(self._denoiser, {**known, id(self._call): call})
+        del made.forward
+        return made
+
+
+def blocks(denoiser: nn.Module) -> list[nn.Module]:
+    """Return the repeated blocks of a denoiser, none of them inside another.
+
+    Equal blocks are compiled once. diffusers' models name their repeated blocks
+    (`_repeated_blocks`); UNet3DConditionModel does not.
+    """
+    names = getattr(denoiser, "_repeated_blocks", None) or _REPEATED_BLOCKS
+    found: list[nn.Module] = []
+    waiting = [*denoiser.children()]
+    while waiting:
+        part = waiting.pop()
+        if any(kind.__name__ in names for kind in type(part).__mro__):
+            found.append(part)
+        else:
+            waiting += part.children()
+    return found
+
+
+def _as_it_was_compiled(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with the memory layout that `Shape.arguments` gives."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _keep_what_is_compiled() -> None:
+    """Set a cache folder that survives the process: torch's default is in /tmp.
+
+    The default may already be in the environment: torch puts it there on import.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    default = cache_dir_utils.default_cache_dir()
+    is_given = os.environ.get(CACHE, default) != default
+    if os.path.isabs(caches) and not is_given:  # there may be no home
+        os.environ[CACHE] = os.path.join(caches, "reeldrop-compiled")
+
+
+def _bytes_of_last_render() -> int:
+    """Return the GPU memory that the last render took beside the weights."""
+    if not torch.cuda.is_available():
+        return 0
+    return torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+
+
+def _has_room_for(needed: int, kept: int) -> bool:
+    """Return whether the GPU has room to try the compiled form while a render runs."""
+    if not torch.cuda.is_available():
+        return True
+    free, _ = torch.cuda.mem_get_info()
+    stock = torch.cuda.memory_reserved() - torch.cuda.memory_allocated() - kept
+    return free + stock > 2 * needed

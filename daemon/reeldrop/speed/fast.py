@@ -1,0 +1,304 @@
+"""The fast path: ways to render the same frames, up to rounding, in less time.
+
+Each way has a switch and applies where a pipeline has the parts for it. Does not load pipelines and
+does not render.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
+from torch import nn
+
+from reeldrop.speed import decoding, graphs, lossy, mixed_precision, texts, unet3d
+from reeldrop.speed.compiled import Compiled, blocks
+from reeldrop.speed.forms import Forms
+from reeldrop.speed.graphs import Graphs
+from reeldrop.speed.lossy import Lossy
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which ways are wanted, or were taken. config.yaml explains each of them."""
+
+    channels_last: bool = False
+    temporal_conv_2d: bool = False
+    text_once: bool = False
+    guidance_once: bool = False
+    fused_qkv: bool = False
+    mixed_precision: bool = False
+    cached_texts: bool = False
+    compile: bool = False
+    compile_blocks: bool = False
+    cuda_graphs: bool = False
+
+
+SWITCHES = tuple(field.name for field in dataclasses.fields(Options))
+"""Names of the ways, in the order in which `tune` tries them."""
+
+FORMS = {"compile": "compiled", "compile_blocks": "compiled", "cuda_graphs": "recorded"}
+"""The ways that make another form of the denoiser, and the name of that form in `Forms.used`."""
+
+_ALL = Options(
+    channels_last=True,
+    temporal_conv_2d=True,
+    text_once=True,
+    guidance_once=True,
+    fused_qkv=True,
+    mixed_precision=True,
+    cached_texts=True,
+    compile=True,
+)
+_DEFAULTS = {
+    "cpu": dataclasses.replace(_ALL, mixed_precision=mixed_precision.is_native(), compile=False),
+    "cuda": dataclasses.replace(_ALL, mixed_precision=False),
+}
+_ONLY_IF_MEASURED = {
+    "cpu": ("compile", "compile_blocks"),
+    "cuda": ("compile_blocks", "cuda_graphs"),
+}
+"""Ways that are faster with some models and slower with others."""
+
+
+def defaults(device: str) -> tuple[str, ...]:
+    """Return the ways that are on by default on a device type, cpu or cuda.
+
+    Not compile on CPUs: the compiler takes the cores from renders for a minute or more for each
+    size, which a thousand videos earn back. Not mixed_precision on GPUs: all is in 16 bits there.
+    """
+    return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
+
+
+def worth_a_try(device: str) -> tuple[str, ...]:
+    """Return the ways that can be faster on a device type, cpu or cuda."""
+    return (*defaults(device), *_ONLY_IF_MEASURED[device])
+
+
+def over(found: Mapping[str, bool | str], given: Mapping[str, bool | str]) -> dict[str, bool | str]:
+    """Return the given switches, with those found that do not contradict them."""
+    fits = dict(found)
+    if given.get("compile") or given.get("compile_blocks"):  # they exclude each other
+        fits |= {"compile": False, "compile_blocks": False}
+    return {**fits, **given}
+
+
+def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
+    """Return the wanted ways: the given switches over the defaults of the device type.
+
+    `switches` has values by the names of `Options`; `device` is cpu or cuda.
+    """
+    given: dict[str, Any] = dict(switches)
+    if given.get("compile_blocks"):
+        given.setdefault("compile", False)  # they exclude each other
+    return dataclasses.replace(_DEFAULTS[device], **given)
+
+
+class FastPath:
+    """The ways that were put onto a pipeline, told of each render."""
+
+    def __init__(
+        self,
+        pipe: Any,
+        wanted: Options,
+        device: str,
+        asked: Lossy = lossy.NOTHING,
+        *,
+        stays: bool = True,
+    ) -> None:
+        """Put the wanted ways onto a pipeline, as far as it has the parts for them.
+
+        Call this before the pipeline is placed. `device` is cpu or cuda. Nothing is compiled where
+        the weights move between devices (not `stays`), or where lossy ways change what the denoiser
+        does from step to step.
+        """
+        self._call = unet3d.Call()
+        self.lossy = lossy.apply(pipe, asked)
+        taken = {
+            name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
+        }
+        self._forms: Forms | None = None
+        taken |= dict.fromkeys(FORMS, False)
+        if stays and not self.lossy:
+            heeds_call = taken["text_once"] or taken["guidance_once"]
+            self._forms, forms = _forms(pipe, self._call, wanted, device, heeds_call=heeds_call)
+            taken |= forms
+        self.options = Options(**taken)
+        self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
+        self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
+        self.texts = texts.Texts(pipe) if self.options.cached_texts else None
+        decoding.decode_in_chunks(getattr(pipe, "vae", None), device)
+
+    @property
+    def taken(self) -> list[str]:
+        """The names of the ways in effect."""
+        return [*(name for name in SWITCHES if getattr(self.options, name)), *self.lossy]
+
+    @property
+    def used(self) -> list[str]:
+        """The names of the ways that the last render used."""
+        used = self._forms.used if self._forms is not None else set()
+        unused = {name for name, form in FORMS.items() if form not in used}
+        return [name for name in self.taken if name not in unused]
+
+    def begin(self, arguments: Mapping[str, Any]) -> None:
+        """Begin a render; `arguments` are those of the pipeline's call."""
+        if self._forms is not None:
+            self._forms.begin()
+        # TextToVideoSDPipeline decides so; the denoiser then gets the batch twice, with two texts.
+        self._call.is_guided = arguments.get("guidance_scale", 0) > 1
+
+    def end(self) -> None:
+        """End a render: its shapes are compiled and recorded for the next one."""
+        if self._forms is not None:
+            self._forms.end()
+
+    @property
+    def gets_faster(self) -> bool:
+        """Return whether a shape that has been rendered once is rendered faster later."""
+        return self._forms is not None
+
+    @property
+    def compiler_seconds(self) -> float:
+        """How long the compiler has worked for this pipeline."""
+        compiled = self._forms.compiled if self._forms is not None else None
+        return compiled.seconds if compiled is not None else 0.0
+
+    @property
+    def graph_bytes(self) -> int:
+        """How much device memory recordings keep."""
+        return self._graphs.taken_bytes if self._graphs is not None else 0
+
+    @property
+    def uncounted_bytes(self) -> int:
+        """Memory that the last render needed beyond torch's count (see `Forms`)."""
+        return self._forms.uncounted_bytes if self._forms is not None else 0
+
+    def drop_graphs(self) -> bool:
+        """Drop all recordings; return whether that frees memory."""
+        if self._graphs is None or not self._graphs.taken_bytes:
+            return False
+        self._graphs.drop()
+        return True
+
+    def let_go_of_forms(self) -> None:
+        """Stop compiling and recording: the weights are about to move."""
+        if self._forms is not None:
+            self._forms.stop()
+
+    def discard(self) -> None:
+        """Free what the forms keep: the pipeline is not needed any more."""
+        if self._forms is not None:
+            self._forms.discard()
+
+    @property
+    def _graphs(self) -> Graphs | None:
+        return self._forms.graphs if self._forms is not None else None
+
+
+def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
+    """Store the weights of convolutions in channels_last, as the frames are to be."""
+    convs = [m for part in _parts(pipe) for m in part.modules() if isinstance(m, nn.Conv2d)]
+    for conv in convs:
+        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+    if (unet := _unet3d(pipe)) is not None:
+        unet3d.keep_channels_last(unet)
+    return bool(convs)
+
+
+def _temporal_conv_2d(pipe: Any, _call: unet3d.Call) -> bool:
+    found = [unet3d.use_temporal_conv_2d(part) for part in _parts(pipe)]
+    return any(found)
+
+
+def _text_once(pipe: Any, call: unet3d.Call) -> bool:
+    unet = _unet3d(pipe)
+    return unet is not None and unet3d.use_text_once(unet, call)
+
+
+def _guidance_once(pipe: Any, call: unet3d.Call) -> bool:
+    unet = _unet3d(pipe)
+    if unet is None or type(pipe) is not TextToVideoSDPipeline:
+        return False
+    unet3d.use_guidance_once(unet, call)
+    return True
+
+
+def _fused_qkv(pipe: Any, _call: unet3d.Call) -> bool:
+    unet = _unet3d(pipe)
+    return unet is not None and unet3d.use_fused_qkv(unet)
+
+
+def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
+    found = [
+        mixed_precision.use_mixed_precision(model)
+        for model in (_unet3d(pipe), getattr(getattr(pipe, "vae", None), "decoder", None))
+        if model is not None and _unet3d(pipe) is not None
+    ]
+    return any(found)
+
+
+def _forms(
+    pipe: Any, call: unet3d.Call, wanted: Options, device: str, *, heeds_call: bool
+) -> tuple[Forms | None, dict[str, bool]]:
+    """Return what receives the denoiser's calls, and which ways that implements.
+
+    None where a pipeline has several denoisers.
+    """
+    names = ("unet", "transformer", "transformer_2")
+    parts = [part for name in names if isinstance(part := getattr(pipe, name, None), nn.Module)]
+    if len(parts) != 1:
+        return None, dict.fromkeys(FORMS, False)
+    (denoiser,) = parts
+    by_blocks = wanted.compile_blocks and bool(blocks(denoiser))
+    as_a_whole = wanted.compile and not wanted.compile_blocks
+    recorder = graphs.recorder(device) if wanted.cuda_graphs else None
+    taken = {
+        "compile": as_a_whole,
+        "compile_blocks": by_blocks,
+        "cuda_graphs": recorder is not None,
+    }
+    if not any(taken.values()):
+        return None, taken
+    forms = Forms(
+        denoiser,
+        call,
+        heeds_call=heeds_call,
+        compiled=Compiled(denoiser, call, by_blocks=by_blocks) if as_a_whole or by_blocks else None,
+        graphs=Graphs(recorder) if recorder is not None else None,
+    )
+    return forms, taken
+
+
+def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:
+    return texts.can_be_kept(pipe)
+
+
+_WAYS: dict[str, Callable[[Any, unet3d.Call], bool]] = {
+    "channels_last": _channels_last,
+    "temporal_conv_2d": _temporal_conv_2d,
+    "text_once": _text_once,
+    "fused_qkv": _fused_qkv,
+    "mixed_precision": _mixed_precision,  # after those that exchange the layers' classes
+    "guidance_once": _guidance_once,
+    "cached_texts": _cached_texts,
+}
+
+
+def _parts(pipe: Any) -> Iterator[nn.Module]:
+    """Yield a pipeline's denoisers and its VAE."""
+    for name in ("unet", "transformer", "transformer_2", "vae"):
+        part = getattr(pipe, name, None)
+        if isinstance(part, nn.Module):
+            yield part
+
+
+def _unet3d(pipe: Any) -> Any:
+    unet = getattr(pipe, "unet", None)
+    if isinstance(unet, UNet3DConditionModel):
+        return unet
+    return None

@@ -1,0 +1,62 @@
+"""Convolutions and linear layers that multiply in bfloat16, in a float32 model.
+
+bfloat16 has 8 significant bits, float32 has 24. Activations between layers, sums, normalisation and
+attention stay in float32: with everything in bfloat16, some videos show something else.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reeldrop.speed.unet3d import TemporalConv2d
+
+_PRODUCT = torch.bfloat16
+
+
+class MixedLinear(nn.Linear):
+    """A linear layer with weights in bfloat16."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return F.linear(input.to(_PRODUCT), self.weight, self.bias).float()
+
+
+class MixedConv2d(nn.Conv2d):
+    """A convolution of pictures with weights in bfloat16."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.to(_PRODUCT)).float()
+
+
+class MixedTemporalConv2d(TemporalConv2d):
+    """A convolution over frames with weights in bfloat16."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.to(_PRODUCT)).float()
+
+
+_FORMS = {nn.Linear: MixedLinear, nn.Conv2d: MixedConv2d, TemporalConv2d: MixedTemporalConv2d}
+
+
+def is_native() -> bool:
+    """Return whether this CPU has instructions for bfloat16; else float32 is faster."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def use_mixed_precision(model: nn.Module) -> bool:
+    """Give the inner layers of a float32 model their faster form; return whether there are any.
+
+    The outermost layers stay: they read and write the latents and the picture.
+    """
+    layers = [m for child in model.children() for m in _inner(child)]
+    for layer in layers:
+        layer.to(_PRODUCT)
+        layer.__class__ = _FORMS[type(layer)]
+    return bool(layers)
+
+
+def _inner(part: nn.Module) -> list[nn.Module]:
+    modules = [m for m in part.modules() if m is not part and type(m) in _FORMS]
+    return [m for m in modules if all(p.dtype == torch.float32 for p in m.parameters())]

@@ -1,0 +1,71 @@
+"""The shape of a call of the denoiser: all of its arguments except the values of tensors.
+
+A faster form of the denoiser is made for one shape. Does not know how.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+
+from reeldrop.speed.unet3d import Call
+
+
+class Tensor(NamedTuple):
+    """A tensor without its values."""
+
+    size: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The arguments of a call by name, without the values of tensors.
+
+    `leaves` are the flattened arguments and `tree` is their structure; `call` holds the fields of
+    the `Call` that the parts read. `sizes` are for the log and are not compared.
+    """
+
+    leaves: tuple[Tensor | float | str | None, ...]
+    tree: pytree.TreeSpec
+    call: tuple[int, bool] | None
+    sizes: dict[str, list[int]] = field(compare=False)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], call: Call | None) -> Shape:
+        """Return the shape of a call. `call` is the record that the parts read, None if none does.
+
+        Raises:
+            TypeError: an argument is of a type that can't be compared between calls.
+        """
+        leaves, tree = pytree.tree_flatten(dict(arguments))
+        for one in leaves:
+            if not (one is None or isinstance(one, torch.Tensor | bool | int | float | str)):
+                raise TypeError(f"it is called with a {type(one).__name__}")
+        tensors = {k: one for k, one in arguments.items() if isinstance(one, torch.Tensor)}
+        return cls(
+            leaves=tuple(
+                Tensor(one.shape, one.dtype, one.device) if isinstance(one, torch.Tensor) else one
+                for one in leaves
+            ),
+            tree=tree,
+            call=dataclasses.astuple(call) if call else None,
+            sizes={name: list(one.shape) for name, one in tensors.items() if one.shape},
+        )
+
+    def arguments(self, device: torch.device | None = None) -> dict[str, Any]:
+        """Return arguments of this shape with tensors of zeros, on `device` if it is given."""
+        leaves = [
+            torch.zeros(one.size, dtype=one.dtype, device=device or one.device)
+            if isinstance(one, Tensor)
+            else one
+            for one in self.leaves
+        ]
+        made: dict[str, Any] = pytree.tree_unflatten(leaves, self.tree)
+        return made

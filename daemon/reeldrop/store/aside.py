@@ -1,0 +1,136 @@
+"""Prompt files that commands move between the inbox and `_failed/`, while a daemon is at work.
+
+The daemon takes a file of the inbox that has the bytes and the time of one in `_failed/` for a
+delivery that orders nothing. So it must not see half a move, which there is where the file system
+can't move in one instant: what goes back into the inbox first gets a name that no failure ever has.
+Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from reeldrop.base import durable
+from reeldrop.base.beneath import Root
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
+
+
+def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
+    """Move a file of `_failed/` into the inbox, and return where it is; None if it was gone."""
+    parent, original = _origin(name)
+    with failed.opened(parent) as there, inbox.opened(parent, make=True) as into:
+        place = there / name.relative_to(parent)
+        try:
+            at = _put_back(place, there / RETRIED_FOLDER, into, original)
+        except FileNotFoundError:
+            if os.path.lexists(place):
+                raise
+            return None
+        finally:
+            with contextlib.suppress(OSError):  # it is not there, or another retry is at work in it
+                os.rmdir(there / RETRIED_FOLDER)
+        durable.remove_left(into, at)
+        return inbox.path / parent / at.name
+
+
+def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:
+    """Return the folder and the name in which a file of `_failed/` was in the inbox."""
+    if name.parent.name != RETRIED_FOLDER:
+        return name.parent, name.name
+    return name.parent.parent, name.name.partition("-")[2]  # a retry of it was killed
+
+
+def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
+    """Do so; what lies beside the file goes first, because then its place may be another's."""
+    owner, taken = durable.command_owner(), place
+    beside = (place.with_name(place.name + s) for s in (NOTE_SUFFIX, LOG_SUFFIX, ERROR_SUFFIX))
+    kept = {path: path.read_bytes() for path in beside if path.is_file()}
+    try:
+        if place.parent != retried:
+            with contextlib.suppress(PermissionError):  # so that it counts as ordered anew
+                os.utime(place, follow_symlinks=False)
+            for path in kept:
+                path.unlink(missing_ok=True)
+            taken = _taken_out(place, retried)
+        return durable.move_to_free_name(taken, into, name, owner)
+    except OSError:
+        with contextlib.suppress(OSError):
+            if taken != place:
+                durable.rename_new(taken, place)
+            if os.path.lexists(place):
+                for path, data in kept.items():
+                    durable.write_new(path, data, owner)
+        raise
+
+
+def _taken_out(place: Path, retried: Path) -> Path:
+    """Give a file a name that is never given twice, so that nothing but it can be removed by it."""
+    target = retried / f"{secrets.token_hex(4)}-{place.name}"
+    while True:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(retried)
+        try:
+            os.rename(place, target)
+        except FileNotFoundError:  # another retry may have removed the empty folder
+            if not os.path.lexists(place):
+                raise
+        else:
+            return target
+
+
+def withdraw(
+    inbox: Root,
+    failed: Root,
+    source: PurePosixPath,
+    report: Callable[[str], str],
+    *,
+    across: bool = False,
+) -> Path | None:
+    """Move a file of the inbox into `_failed/`, and return where it is; None if it was gone.
+
+    `report` is given the name that `retry` takes, and returns why. It is written last: a kill
+    before leaves a file without a report there, and never a report of what still waits. With
+    `across`, the file is copied if it has to be, which is only safe while no daemon is at work.
+
+    Raises:
+        OSError: EXDEV, it has to be; or it is neither a file nor a link, and its author's own.
+    """
+    owner, first = durable.command_owner(), portable(source)
+    with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
+        try:
+            mode = (there / source.name).lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                raise OSError(errno.EXDEV, "only the daemon takes this", str(source))
+            durable.fsync_untrusted(there / source.name)  # whoever dropped it may not have
+            at = _set_aside(there / source.name, into / first.name, owner if across else "")
+        except FileNotFoundError:
+            if os.path.lexists(there / source.name):
+                raise
+            return None
+        beside = at.with_name(at.name + ERROR_SUFFIX)
+        text = report(str(first.with_name(at.name))).encode("utf-8", "backslashreplace")
+        with contextlib.suppress(FileExistsError):
+            durable.write_new(beside, text, owner)
+        if not os.path.lexists(at):  # somebody has put it back by now
+            beside.unlink(missing_ok=True)
+        durable.remove_left(into, beside)
+        return failed.path / first.with_name(at.name)
+
+
+def _set_aside(file: Path, first: Path, copies_for: str) -> Path:
+    """Move a file to the first place in `_failed/` that neither a file nor a report has."""
+    for target in map(first.with_name, durable.free_names(first.stem, first.suffix)):
+        if not os.path.lexists(target.with_name(target.name + ERROR_SUFFIX)):
+            with contextlib.suppress(FileExistsError):
+                if copies_for:
+                    durable.move(file, target, copies_for)
+                else:
+                    durable.rename_new(file, target)
+                return target
+    raise AssertionError("free_names never ends")

@@ -1,0 +1,118 @@
+"""How a job ends: its prompt file goes beside its videos, or into `_failed/` with the reason.
+
+Ties `spool` and `results` together. Does not know what waits or is in hand.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import structlog
+
+from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
+from reeldrop.base.job import Job, Prompt, shown
+from reeldrop.base.names import SIDECAR_SUFFIX
+from reeldrop.store import results, spool
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+
+Failure = tuple[Prompt, Exception]
+
+_log = structlog.get_logger()
+
+
+class Filing:
+    """Ends jobs. What raises OSError has not ended its job, and may be called again for it."""
+
+    def __init__(self, place: Spool, tree: Results) -> None:
+        self._spool = place
+        self._results = tree
+        self._rest_is_aside: set[str] = set()
+
+    def file_away(
+        self, job: Job, videos: int, failures: Sequence[Failure], *, is_resumed: bool
+    ) -> None:
+        """End a job that has so many videos, and these failures in the order of its prompts.
+
+        The prompt file goes beside the videos, and of the prompts that failed one is written into
+        `_failed/`; where there are no videos, it goes there itself.
+        """
+        if failures and not videos:
+            self.set_aside(job, failures[0][1])
+            return
+        if failures or is_resumed:
+            self._clean(job)
+        if failures and job.id not in self._rest_is_aside:
+            self._set_aside_remainder(job, videos, failures)
+            self._rest_is_aside.add(job.id)  # from now on a person may have it rendered again
+        if is_resumed and not failures:  # an earlier try may have got as far as to report a failure
+            for name in {_remainder_name(job), job.source.name}:
+                self._spool.take_back_aside(job, name)
+        with self._results.opened(job.source, make=True) as folder:
+            self._spool.finish(job, folder)
+        self._rest_is_aside.discard(job.id)
+
+    def set_aside(self, job: Job, error: Exception) -> None:
+        """End a job by moving its prompt file into `_failed/`, with what is wrong."""
+        warning = self._clean(job)
+
+        def report(name: PurePosixPath) -> str:
+            return spool.error_text(job.source, job.id, error, warning + _advice(name, error))
+
+        at = self._spool.fail(job, report)
+        _log.error(
+            "job_failed",
+            job_id=job.id,
+            prompt_file=shown(job.source),
+            reason=str(error),
+            set_aside=str(at),
+        )
+
+    def _clean(self, job: Job) -> str:
+        """Remove what is no whole video, and return what to say where there are whole ones.
+
+        What can't be reached can't have been written, either.
+        """
+        if self._spool.is_new(job):
+            return ""
+        try:
+            numbers = self._results.clean(job)
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            return ""
+        if not numbers:
+            return ""
+        which = ", ".join(map(str, numbers))
+        return (
+            f"Of its videos, these are in {self._results.folder_for(job.source)} already: {which}. "
+            "Take their prompts out of the file first, or they are rendered again.\n"
+        )
+
+    def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[Failure]) -> None:
+        """Put a prompt file with just the prompts that failed into `_failed/`."""
+        left = results.remainder_text([prompt for prompt, _ in failures])
+        error = failures[0][1]
+        others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
+
+        def report(name: PurePosixPath) -> str:
+            return spool.error_text(job.source, job.id, error, others + _advice(name, error))
+
+        self._spool.set_aside(job, _remainder_name(job), left.encode(), report)
+
+
+def _remainder_name(job: Job) -> str:
+    return f"{job.source.stem}{SIDECAR_SUFFIX}"
+
+
+def _advice(name: PurePosixPath, error: Exception) -> str:
+    """Return what a person can do about a prompt file that has this path in `_failed/`."""
+    retry = f"`reeldrop retry {shlex.quote(shown(name))}`"
+    if isinstance(error, RenderCancelled):
+        return f"Run {retry} to render it after all."
+    return (
+        "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
+        f"run {retry}."
+    )

@@ -1,0 +1,199 @@
+"""Read the results back: which videos there are, what failed and why.
+
+Derived from the files alone, newest first. What counts was written by the daemon: it belongs to
+whom its folder belongs to, and has beside it what only the daemon puts there. Nothing that is read
+raises: what a stranger has written or spoilt is no video, or a report without a reason or a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from reeldrop.base import beneath, strict_yaml
+from reeldrop.base.errors import YamlError
+from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
+
+NO_REPORT = "there is no report: a command was interrupted, or somebody has removed it"
+
+
+@dataclass(frozen=True, slots=True)
+class PastVideo:
+    """A video in the results: a file in each of its formats.
+
+    `seconds` is the wall time of its render, `finished` an ISO 8601 time in UTC.
+    """
+
+    files: tuple[Path, ...]
+    prompt: str
+    prompt_file: str
+    job_id: str
+    model: str
+    seed: int
+    seconds: float
+    finished: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A prompt file in `_failed/`; `name` is what `reeldrop retry` takes.
+
+    `failed` is an ISO 8601 time in UTC, empty where its file has none that makes sense.
+    """
+
+    name: str
+    reason: str
+    failed: str
+
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 64
+
+
+def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
+    """Return the newest videos, at most `limit`."""
+    newest_first = sorted(_files(results, SIDECAR_SUFFIX, skip=failed), reverse=True)
+    found = (video for _, path in newest_first if (video := _video(path)) is not None)
+    return list(itertools.islice(found, limit))
+
+
+def count(results: Path, failed: Path) -> int:
+    """Return how many videos there are, without reading a file."""
+    sidecars = (path for _, path in _files(results, SIDECAR_SUFFIX, skip=failed))
+    return sum(_is_plain(sidecar.with_suffix(POSTER_SUFFIX)) for sidecar in sidecars)
+
+
+def _files(
+    folder: Path,
+    suffix: str,
+    skip: Path | None = None,
+    *,
+    of_all: bool = False,
+    depth: int = MAX_DEPTH,
+) -> Iterator[tuple[float, Path]]:
+    """Yield the daemon's files below a folder that end so, each with its mtime in seconds.
+
+    The daemon has made the folders, too: what in them belongs to somebody else was put there, as
+    prompt files are. Those are yielded, too, where the files `of_all` are wanted.
+    """
+    try:
+        owner = folder.stat().st_uid
+        entries = os.scandir(folder)
+    except OSError:
+        return
+    with entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # it went away meanwhile
+                if entry.is_dir(follow_symlinks=False):
+                    if depth and Path(entry.path) != skip:
+                        below = Path(entry.path)
+                        yield from _files(below, suffix, skip, of_all=of_all, depth=depth - 1)
+                elif entry.name.endswith(suffix) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    if of_all or status.st_uid == owner:
+                        yield status.st_mtime, Path(entry.path)
+
+
+def _is_plain(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
+
+
+def _video(sidecar: Path) -> PastVideo | None:
+    """Return the video of a sidecar; None for a YAML file that is none, or has lost its video.
+
+    A poster tells a sidecar from a prompt file that looks like one, and came beside a video by its
+    name: no prompt file is a picture.
+    """
+    with contextlib.suppress(OSError, YamlError, ValueError, LookupError, TypeError):
+        data = beneath.content(sidecar, MAX_BYTES)
+        settings: Any = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
+        rendered, formats = settings["rendered"], settings["format"]
+        formats = [formats] if isinstance(formats, str) else formats
+        files = tuple(filter(_is_plain, (sidecar.with_suffix(f".{f}") for f in formats)))
+        if files and _is_plain(sidecar.with_suffix(POSTER_SUFFIX)):
+            return PastVideo(
+                files=files,
+                prompt=_text(settings["prompt"]),
+                prompt_file=_text(rendered["prompt_file"]),
+                job_id=_text(rendered["job"]),
+                model=_text(settings["model"]),
+                seed=_whole(settings["seed"]),
+                seconds=_seconds(rendered["seconds"]),
+                finished=_text(rendered["finished"]),
+            )
+    return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ValueError(value)
+    return float(value)
+
+
+def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failure]:
+    """Return what stands in `_failed/`, newest first: by its report, or without one.
+
+    `is_prompt_file` says of a file's name whether it may be one; other files are not listed.
+    """
+    reports = _by_name(failed, _files(failed, ERROR_SUFFIX))
+    reported = {name.removesuffix(ERROR_SUFFIX): mtime for name, mtime in reports.items()}
+    in_folders = tuple(f"{name}/" for name in reported)  # what was no file is kept as it was
+    alone = {
+        name: mtime
+        for name, mtime in _by_name(failed, _files(failed, "", of_all=True)).items()
+        if name not in reported
+        and not name.endswith((ERROR_SUFFIX, NOTE_SUFFIX))
+        and is_prompt_file(os.path.basename(name))
+        and not name.startswith(in_folders)
+    }
+    found = sorted(((mtime, name) for name, mtime in (reported | alone).items()), reverse=True)
+    return [
+        Failure(
+            name=name,
+            reason=NO_REPORT if name in alone else _reason(failed / f"{name}{ERROR_SUFFIX}"),
+            failed=_time(mtime),
+        )
+        for mtime, name in found
+        if f"{name}{ERROR_SUFFIX}" not in reported  # else that is a prompt file of such a name
+    ]
+
+
+def _by_name(folder: Path, found: Iterator[tuple[float, Path]]) -> dict[str, float]:
+    return {str(path.relative_to(folder)): mtime for mtime, path in found}
+
+
+def _time(mtime: float) -> str:
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(mtime, UTC).isoformat(timespec="seconds")
+    return ""
+
+
+def _reason(report: Path) -> str:
+    """Return the first mistake of an error text, in a line."""
+    try:
+        lines = beneath.content(report, MAX_BYTES).decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("What is wrong:")]
+    return stated[0] if stated else next((line for line in lines if line), "")

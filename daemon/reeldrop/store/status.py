@@ -1,0 +1,111 @@
+"""What the daemon is doing right now, for people who ask another process.
+
+The daemon writes it to a file in the spool; it is only a report, nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import Field
+
+from reeldrop.base import beneath, durable
+from reeldrop.base.escaping import shown
+
+FILE_NAME = "status.json"
+MAX_BYTES = 1 << 20
+MAX_WAITING = 100
+NOT_RUNNING = "not running"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A prompt file that is not rendered yet, and why."""
+
+    prompt_file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What is being rendered: video `number` of `count` of a prompt file.
+
+    `eta_seconds` is for the whole prompt file, None before the first step; `together` is how many
+    videos are rendered at once.
+    """
+
+    job_id: str
+    prompt_file: str
+    prompt: str
+    number: int
+    count: int
+    step: int
+    steps: int
+    eta_seconds: Annotated[float | None, Field(ge=0, le=1e9)]
+    together: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One moment of the daemon.
+
+    `state` is loading, idle, rendering, stopping, stopped, NOT_RUNNING or what keeps it from
+    working; `waiting` names the first MAX_WAITING of `waiting_count` prompt files,
+    of which one has been in the inbox for `waiting_seconds`, and none for longer. config.yaml was
+    read again `readings` times; what was wrong with it the last time is in `refused`.
+    """
+
+    pid: Annotated[int, Field(ge=0, lt=1 << 31)]
+    state: str
+    model: str
+    updated: str
+    rendering: Rendering | None = None
+    waiting: tuple[Waiting, ...] = ()
+    waiting_count: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    waiting_seconds: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    readings: int = 0
+    refused: str = ""
+
+    def line(self) -> str:
+        """Return the status as one line for systemctl and process lists."""
+        parts = [self.state]
+        if self.rendering is not None:
+            r = self.rendering
+            what = f"rendering {r.prompt_file} {r.number}/{r.count}"
+            beside = f" and {r.together - 1} beside it" if r.together > 1 else ""
+            parts = [what + beside, f"step {r.step}/{r.steps}"]
+        if self.waiting_count:
+            parts.append(f"{self.waiting_count} waiting")
+        if self.rendering is not None and self.rendering.eta_seconds is not None:
+            free = datetime.fromisoformat(self.updated).astimezone()
+            free += timedelta(seconds=self.rendering.eta_seconds)
+            parts.append(f"next free about {free:%H:%M}")
+        return shown(", ".join(parts))
+
+
+_ADAPTER = pydantic.TypeAdapter(Status)
+
+
+def write(path: Path, status: Status) -> None:
+    """Replace the report. It is not waited for: after a power cut nobody needs it."""
+    unfinished = path.with_suffix(".tmp")
+    durable.make_way(path)
+    durable.make_way(unfinished)
+    unfinished.write_bytes(_ADAPTER.dump_json(status))
+    os.replace(unfinished, path)
+
+
+def read(path: Path) -> Status | None:
+    """Return the last report, None if there is none that can be read and makes sense."""
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        found = _ADAPTER.validate_json(beneath.content(path, MAX_BYTES))
+        found.line()  # it works with the times
+        datetime.fromisoformat(found.updated).astimezone(UTC)
+        return found if datetime.fromisoformat(found.updated).tzinfo else None
+    return None

@@ -1,0 +1,69 @@
+"""What `reeldrop tune` has found out about profiles on this machine, in a file in the spool.
+
+The file may be deleted: then the defaults are used. Does not know how it was found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydantic
+
+from reeldrop.base import beneath, durable
+
+FILE_NAME = "tuned.json"
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What was tuned, and on what; of anything else the findings say nothing.
+
+    `versions` are those of the packages that render.
+    """
+
+    device: str
+    versions: tuple[tuple[str, str], ...]
+    location: str
+    revision: str | None
+    dtype: str
+    scheduler: str | None
+    placement: str
+    lossy: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is fastest: the switches of the fast path, and how many prompts at once."""
+
+    basis: Basis
+    speed: dict[str, bool | str]
+    max_batch_size: int
+
+
+_ADAPTER = pydantic.TypeAdapter(dict[str, Finding])
+
+
+def read(spool: Path) -> dict[str, Finding]:
+    """Return what has been found, by profile; nothing where the file can't be read."""
+    try:
+        return _ADAPTER.validate_json(beneath.content(spool / FILE_NAME, MAX_BYTES))
+    except (OSError, pydantic.ValidationError):
+        return {}
+
+
+def note(spool: Path, name: str, finding: Finding) -> Path:
+    """Add a finding, or replace the earlier one of the same profile, and return the file.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    path = spool / FILE_NAME
+    durable.make_way(path)
+    found: Mapping[str, Finding] = {**read(spool), name: finding}
+    records = {name: dataclasses.asdict(one) for name, one in found.items()}
+    durable.write(path, _ADAPTER.dump_json(_ADAPTER.validate_python(records), indent=1), "tune")
+    return path

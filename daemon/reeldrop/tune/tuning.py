@@ -1,0 +1,306 @@
+"""Find out which ways to render a profile's prompts are fastest on this machine.
+
+Each way is tried with the profile's defaults, and kept if it is faster and shows what the plain
+pipeline shows. For the lossy ways of a profile, the difference to plain is measured. Does not know
+where the findings go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reeldrop.base.errors import ReeldropError, RenderError
+from reeldrop.base.job import Prompt
+from reeldrop.host import log
+from reeldrop.render import pipeline, renderer
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed import compiled, fast
+from reeldrop.speed.lossy import NOTHING, Lossy
+from reeldrop.tune.likeness import psnr_db, ssim
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reeldrop.base.job import Frames
+
+LEAST_PSNR_DB = 40.0
+"""From here on nobody sees a difference; below it, it is more than rounding."""
+
+LEAST_GAIN = 1.02
+"""A way has to be faster by this factor to be kept."""
+
+LEAST_SOONER_SECONDS = 10.0
+"""A form that is compiled sooner by this much may be slower by LEAST_GAIN."""
+
+CAME_TO_NOTHING = "the model can't be made so, as the log says"
+NOT_FASTER = "it is not faster"
+NOT_HERE = "the model has no parts for it, or does not stay on the device"
+
+BATCH_SIZES = (2, 4, 8, 16)
+COMPARED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way to render, as measured.
+
+    `seconds` is for one video, the minimum over all rounds; `gain` is the plain pipeline's time
+    over that; `psnr_db` and `ssim` compare its frames to the plain ones (`psnr_db` is None where
+    they are equal). `why` is the reason why it is not `taken`, or is taken although it shows
+    something else. A way that fails has no measurements. `compiler_seconds` is what the compiler
+    took for a form of the denoiser.
+    """
+
+    what: str
+    taken: bool
+    why: str = ""
+    seconds: float | None = None
+    gain: float | None = None
+    psnr_db: float | None = None
+    ssim: float | None = None
+    compiler_seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """The outcome, in words."""
+        if self.seconds is None:
+            return self.why
+        measured = f"{self.seconds:.3g} s a video, {self.gain:.2f} times as fast as plain"
+        near = "" if self.psnr_db is None else f"{self.psnr_db:.0f} dB, SSIM {self.ssim or 0:.4f}, "
+        return f"{measured}, {near}{self._how}"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The trial as a row of a table: what, seconds, gain, PSNR, SSIM, outcome."""
+        if self.seconds is None:
+            return (self.what, "", "", "", "", self.why)
+        near = "equal" if self.psnr_db is None else f"{self.psnr_db:.0f} dB"
+        like = "" if self.ssim is None else f"{self.ssim:.4f}"
+        return (self.what, f"{self.seconds:.3g}", f"{self.gain:.2f}", near, like, self._how)
+
+    @property
+    def _how(self) -> str:
+        compiled = f", compiled in {self.compiler_seconds:.0f} s" if self.compiler_seconds else ""
+        return f"{self.why or 'taken'}{compiled}"
+
+
+@dataclass(slots=True)
+class Tuner:
+    """Tries one way after the other by rendering `sample` with several seeds."""
+
+    source: ModelSource
+    sample: Prompt
+    rounds: int
+    speed: dict[str, bool | str] = field(default_factory=dict)
+    batch_size: int = 1
+    _expected: tuple[Frames, ...] = ()
+    _plain_seconds: float = 0.0
+    _seconds: float = 0.0
+    _seconds_for_whole: float = 0.0
+
+    def trials(self) -> Iterator[Trial]:
+        """Yield each trial when it is done; at the end `speed` and `batch_size` are the fastest.
+
+        Raises:
+            ConfigError: the pipeline can't be loaded.
+            RenderError: not even the plain pipeline renders the sample.
+        """
+        is_cpu = self.source.placement == "cpu" or not pipeline.cuda_is_available()
+        device = "cpu" if is_cpu else "cuda"
+        plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
+        self.speed = plain
+        yield self._try_plain()
+        off = {name for name, value in self.source.speed.items() if value is False}
+        if self.source.lossy.wanted:
+            off |= {*fast.FORMS}  # they exclude each other
+        ways = [name for name in fast.worth_a_try(device) if name not in off]
+        slower = []
+        for name in ways:
+            if name not in fast.FORMS:
+                trial = self._try_speed(_in_words(name), {**self.speed, name: True})
+                if trial.why == NOT_FASTER:
+                    slower.append(name)
+                yield trial
+        if slower:  # some pay only together, or in a compiled denoiser
+            together = {**self.speed, **dict.fromkeys(slower, True)}
+            yield self._try_speed("all of them", together, 1 / LEAST_GAIN)
+        for name in ways:
+            if name in fast.FORMS:
+                yield self._try_form(name)
+        if self.source.lossy.wanted:
+            yield self._try_lossy()
+        if not self.source.lossy.mixes_prompts:
+            yield from self._try_batches()
+        # What the profile switches off was not tried, so there is no finding about it.
+        self.speed = {k: v for k, v in self.speed.items() if self.source.speed.get(k) is not False}
+
+    def _prompts(self, count: int) -> tuple[Prompt, ...]:
+        return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
+
+    def _load(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
+        renderer.empty_cache()
+        return pipeline.load(dataclasses.replace(self.source, speed=speed, lossy=lossy))
+
+    def _try_plain(self) -> Trial:
+        loaded = self._load(self.speed)
+        alone = [_render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
+        self._expected = tuple(frames for one in alone for frames in one)
+        self._plain_seconds = self._seconds = self._measure(loaded, self._prompts(1))
+        return Trial("plain", True, "", self._seconds, 1.0)
+
+    def _measure(self, loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> float:
+        """Return the seconds per prompt of a batch."""
+        return min(_render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
+
+    def _try_speed(
+        self, what: str, speed: dict[str, bool | str], least_gain: float = LEAST_GAIN
+    ) -> Trial:
+        loaded = self._load(speed)
+        options = loaded.fast_path.options
+        taken: dict[str, bool | str] = {name: getattr(options, name) for name in self.speed}
+        if taken == self.speed:
+            return Trial(what, False, NOT_HERE)
+        trial, _frames = self._measured(what, loaded, 1, least_gain)
+        if trial.seconds is not None and loaded.fast_path.used != loaded.fast_path.taken:
+            return Trial(what, False, CAME_TO_NOTHING)
+        if trial.taken and trial.seconds is not None:
+            self.speed, self._seconds = taken, trial.seconds
+        return trial
+
+    def _try_form(self, name: str) -> Trial:
+        what, speed, least_gain = _in_words(name), {**self.speed, name: True}, LEAST_GAIN
+        if fast.FORMS[name] != "compiled":
+            return self._try_speed(what, speed)
+        try:
+            seconds = self._compile_apart(speed)
+        except (ReeldropError, RuntimeError, OSError) as error:  # e.g. that process crashed
+            return _failed(what, error)
+        if name == "compile":
+            self._seconds_for_whole = seconds
+        elif self.speed["compile"] and 0 < seconds < self._seconds_for_whole - LEAST_SOONER_SECONDS:
+            least_gain = 1 / LEAST_GAIN
+        return dataclasses.replace(
+            self._try_speed(what, speed, least_gain), compiler_seconds=seconds
+        )
+
+    def _compile_apart(self, speed: dict[str, bool | str]) -> float:
+        """Compile in a new process with an empty cache, and return how long that takes.
+
+        In this process the compiler would reuse parts of another form. The result is added to this
+        process's cache.
+        """
+        source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
+        renderer.empty_cache()
+        apart = multiprocessing.get_context("spawn")
+        with (
+            compiled.cache_for_another() as cache,
+            ProcessPoolExecutor(1, mp_context=apart) as process,
+        ):
+            return process.submit(_compile, source, self._prompts(1), cache).result()
+
+    def _try_lossy(self) -> Trial:
+        """Measure the profile's lossy ways. They are taken, and later trials compare to them."""
+        loaded = self._load(self.speed, self.source.lossy)
+        what = _in_words(" and ".join(loaded.fast_path.lossy))
+        if not what:
+            return Trial("lossy ways", False, NOT_HERE)
+        trial, frames = self._measured(what, loaded, 1)
+        if trial.seconds is not None:
+            slower = "" if trial.seconds < self._seconds else ", though it is slower than without"
+            why = f"taken: the profile asks for it{slower}"
+            self._seconds, self._expected = trial.seconds, frames
+            trial = dataclasses.replace(trial, taken=True, why=why)
+        return trial
+
+    def _try_batches(self) -> Iterator[Trial]:
+        loaded = self._load(self.speed, self.source.lossy)
+        for size in BATCH_SIZES:
+            if size > renderer.how_many_fit(loaded, size // 2):
+                break
+            trial, _frames = self._measured(f"{size} at once", loaded, size)
+            yield trial
+            if not trial.taken or trial.seconds is None:
+                break
+            self.batch_size, self._seconds = size, trial.seconds
+
+    def _measured(
+        self, what: str, loaded: LoadedPipeline, size: int, least_gain: float = LEAST_GAIN
+    ) -> tuple[Trial, tuple[Frames, ...]]:
+        """Return the trial of a way to render `size` prompts at once, and its frames."""
+        prompts = self._prompts(max(size, COMPARED))
+        parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
+        try:
+            if loaded.fast_path.gets_faster:
+                _render(loaded, parts[0])
+                compiled.wait_for_compiler()
+            frames = tuple(one for part in parts for one in _render(loaded, part)[0])
+            seconds = self._measure(loaded, parts[0])
+        except (RenderError, RuntimeError) as error:  # e.g. out of memory
+            return _failed(what, error), ()
+        pairs = list(zip(frames, self._expected, strict=False))
+        near = min(psnr_db(ours, expected) for ours, expected in pairs)
+        trial = judged(what, seconds, near, self._plain_seconds, self._seconds, least_gain)
+        like = min(ssim(ours, expected) for ours, expected in pairs)
+        return dataclasses.replace(trial, ssim=like), frames
+
+
+def _compile(source: ModelSource, prompts: tuple[Prompt, ...], cache: Path) -> float:
+    """Compile a pipeline in this process and return the compiler's seconds.
+
+    Nothing is logged: the calling process compiles the same again, and logs it.
+    """
+    log.configure(io.StringIO(), for_people=True)
+    os.environ[compiled.CACHE] = str(cache)
+    os.environ.pop("TRITON_CACHE_DIR", None)  # torch sets it once it has compiled
+    loaded = pipeline.load(source)
+    _render(loaded, prompts)
+    compiled.wait_for_compiler()
+    return loaded.fast_path.compiler_seconds
+
+
+def _failed(what: str, error: Exception) -> Trial:
+    return Trial(what, False, f"it fails: {' '.join(str(error).split())}")
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def judged(
+    what: str,
+    seconds: float,
+    near: float,
+    plain: float,
+    best: float,
+    least_gain: float = LEAST_GAIN,
+) -> Trial:
+    """Return the trial of a way; it is taken if it shows the same as plain and is faster.
+
+    `seconds`, `plain` and `best` are the times of this way, the plain pipeline and the best so far;
+    `near` is the PSNR to the plain frames in dB. Faster means by the factor `least_gain`.
+    """
+    why = ""
+    if near < LEAST_PSNR_DB:
+        why = f"it shows something else (less than {LEAST_PSNR_DB:g} dB)"
+    elif best / seconds < least_gain:
+        why = NOT_FASTER
+    known = None if math.isinf(near) else near
+    return Trial(what, not why, why, seconds, plain / seconds, known)
+
+
+def _render(
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...]
+) -> tuple[tuple[Frames, ...], float]:
+    """Return the frames of a batch, and the seconds that it took."""
+    began = time.monotonic()
+    frames = renderer.render(loaded, prompts, lambda _step: None)
+    return frames, time.monotonic() - began

@@ -1,0 +1,4 @@
+"""From frames to published files: encoding, metadata, posters, beside the next render.
+
+Does not know where frames come from.
+"""

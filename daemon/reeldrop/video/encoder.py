@@ -1,0 +1,244 @@
+"""Frames to video files, and the settings that a video file carries with it.
+
+Does not know names or folders: it writes to the path that it is given.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import av
+import mutagen
+import mutagen.mp4
+import numpy as np
+import structlog
+from PIL import Image
+
+from reeldrop.base.errors import Mistake, PromptError, UnfinishedError
+
+if TYPE_CHECKING:
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.stream import VideoStream
+
+    from reeldrop.base.job import Frames
+
+_REMEDY = "only an mp4 that reeldrop made can be dropped to be rendered again"
+_SETTINGS_TAG = "\xa9cmt"
+_MAX_INDEX_BYTES = 1 << 21
+_MAX_BOXES = 64
+_MAX_INDEX_BOXES = 2000
+"""Ours has some forty; mutagen makes an object of each."""
+
+_CONTAINERS = frozenset(
+    {b"moov", b"udta", b"trak", b"mdia", b"meta", b"ilst", b"stbl", b"minf", b"moof", b"traf"}
+)
+
+_X264 = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
+"""Visually lossless for material that was never compressed before. With macroblock trees, the same
+small pictures (seen at 64x64) came out differently after something else had been rendered."""
+
+_NVENC = {"preset": "p6", "tune": "hq", "rc": "vbr", "cq": "17", "b": "0"}
+"""The same by a GPU's own encoder, which compute cards such as the H100 do not have."""
+
+H264 = {"libx264": _X264, "h264_nvenc": _NVENC}
+"""The encoders for mp4, with their options."""
+
+_SIZES = 1000
+"""Of so many sizes it is remembered whether they can be encoded; prompt files choose them."""
+
+_VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+
+_log = structlog.get_logger()
+
+
+def encode(
+    frames: Frames,
+    path: Path,
+    format: str,
+    fps: float,
+    settings: str,
+    on_frame: Callable[[], None] = lambda: None,
+    h264: str = "libx264",
+) -> None:
+    """Write frames, (frames, height, width, 3) uint8, as one file.
+
+    `format` is mp4 (H.264, plays in every browser, starts before it is loaded whole), webm
+    (VP9), gif, or jpg: a poster, the frame in the middle. mp4 and webm carry `settings`, and
+    `on_frame` is called for each of their frames. For mp4, `h264` is the encoder that is asked
+    first, one of `H264`; libx264 takes what that does not.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    match format:
+        case "mp4":
+            _write_mp4(frames, path, fps, settings, on_frame, h264)
+        case "webm":
+            _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings, on_frame)
+        case "gif":
+            images = [Image.fromarray(frame) for frame in frames]
+            milliseconds = round(1000 / fps)
+            images[0].save(
+                path, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+            )
+        case "jpg":
+            Image.fromarray(frames[len(frames) // 2]).save(path, "JPEG", quality=90)
+        case _:
+            raise ValueError(f"unknown format {format}")
+
+
+def choose_h264(wanted: str) -> str:
+    """Return which of `H264` is to be asked first: for auto, the GPU's where there is one."""
+    if wanted != "auto":
+        return wanted
+    return "h264_nvenc" if opens("h264_nvenc", 256, 256) else "libx264"
+
+
+@functools.lru_cache(_SIZES)
+def opens(codec: str, width: int, height: int) -> bool:
+    """Tell whether an encoder of `H264` works on this machine, for frames of this size."""
+    try:
+        context = cast("VideoCodecContext", av.CodecContext.create(codec, "w"))
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base, context.options = Fraction(1, 8), H264[codec]
+        context.open()
+    except (av.FFmpegError, ValueError):  # PyAV may have been built without it
+        return False
+    return True
+
+
+def _write_mp4(
+    frames: Frames, path: Path, fps: float, settings: str, on_frame: Callable[[], None], h264: str
+) -> None:
+    """Write an mp4 by the encoder that is asked first, else by libx264."""
+    options = {"movflags": "+faststart"}
+    if h264 != "libx264" and opens(h264, frames.shape[2], frames.shape[1]):
+        try:
+            _write_video(frames, path, "mp4", h264, H264[h264], options, fps, settings, on_frame)
+        except av.FFmpegError as error:  # the GPU's memory may be full of what is being rendered
+            _log.warning("encoder_failed", encoder=h264, reason=str(error), next="libx264")
+        else:
+            return
+    _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings, on_frame)
+
+
+def _write_video(
+    frames: Frames,
+    path: Path,
+    container_format: str,
+    codec: str,
+    codec_options: dict[str, str],
+    container_options: dict[str, str],
+    fps: float,
+    settings: str,
+    on_frame: Callable[[], None],
+) -> None:
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(str(path), "w", format=container_format, options=container_options) as container:
+        container.metadata["comment"] = settings
+        stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=codec_options))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        _tag_colours(stream.codec_context)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+            picture.pts, picture.time_base = number, 1 / rate
+            container.mux(stream.encode(picture))
+            on_frame()
+        container.mux(stream.encode())
+
+
+def _tag_colours(context: av.VideoCodecContext) -> None:
+    """Say which colour matrix the file has: players guess by the size otherwise, and differ."""
+    context.color_range = 1  # limited
+    context.colorspace = 1  # BT.709
+    context.color_primaries = 1
+    context.color_trc = 1
+
+
+def embedded_settings(path: Path) -> bytes:
+    """Return the settings that a dropped mp4 carries. Its pictures are never decoded.
+
+    Raises:
+        PromptError: it carries none, or is no mp4.
+        UnfinishedError: bytes are missing.
+        OSError: it can't be read.
+    """
+    try:
+        tags: Any = mutagen.mp4.MP4(io.BytesIO(_index_of(path))).tags or {}
+    except (mutagen.MutagenError, ValueError, RecursionError) as error:
+        raise PromptError(Mistake(f"this is no readable mp4: {error}", _REMEDY)) from None
+    texts = tags.get(_SETTINGS_TAG) or []
+    if not texts or not isinstance(texts[0], str):
+        raise PromptError(Mistake("this mp4 carries no settings", _REMEDY))
+    return texts[0].encode()
+
+
+def _index_of(path: Path) -> bytes:
+    """Return an mp4 without its pictures: only the boxes that say what is in it (ISO 14496-12).
+
+    Raises:
+        ValueError: it has too many or too large ones, or does not begin as an mp4 does.
+    """
+    boxes: list[bytes] = []
+    room = _MAX_INDEX_BYTES
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        for _ in range(_MAX_BOXES):
+            header = file.read(8)
+            if len(header) < 8:
+                index = b"".join(boxes)
+                _require_few_boxes(index)
+                return index
+            _require_bytes(header)
+            size, kind = struct.unpack(">I4s", header)
+            if size == 1:  # the size is a long one, and follows
+                header += file.read(8)
+                size = int.from_bytes(header[8:], "big")
+            rest = size - len(header)
+            if rest < 0:
+                raise ValueError("a box is smaller than its own header")
+            if kind not in (b"ftyp", b"moov"):
+                file.seek(rest, os.SEEK_CUR)
+            elif rest > room:
+                raise ValueError("its index is too large to be one of reeldrop's")
+            else:
+                boxes.append(header + file.read(rest))
+                _require_bytes(boxes[-1][-8:])
+                room -= rest
+    raise ValueError("it has too many boxes to be one of reeldrop's")
+
+
+def _require_few_boxes(index: bytes) -> None:
+    """Refuse an index that takes long to read: one with many boxes, or with many in its tags."""
+    at = tags_end = 0
+    for _ in range(_MAX_INDEX_BOXES):
+        if at + 8 > len(index):
+            return
+        size, kind = struct.unpack_from(">I4s", index, at)
+        header = 16 if size == 1 else 8
+        size = int.from_bytes(index[at + 8 : at + 16], "big") if size == 1 else size
+        if kind == b"ilst":
+            tags_end = at + size
+        if kind in _CONTAINERS or (at < tags_end and kind != b"data"):
+            at += header + 4 * (kind == b"meta")
+        elif size < header:
+            return  # mutagen reads no further
+        else:
+            at += size
+    raise ValueError("its index has too many boxes to be one of reeldrop's")
+
+
+def _require_bytes(part: bytes) -> None:
+    """Tell apart an mp4 that has been given its size, and not all of its bytes."""
+    if not any(part):
+        remedy = f"send it again if a part of it is missing; {_REMEDY}"
+        raise UnfinishedError(Mistake("this is no readable mp4: it ends in NUL bytes", remedy))

@@ -1,0 +1,76 @@
+"""Frames to published videos, beside the next render: a thread encodes one after the other.
+
+Ties `encoder` and `results` together. Its answers are events; it does not know what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Event, Job, Prompt, Rendered, Video, VideoFailed, VideoPublished
+from reeldrop.store.results import Results
+from reeldrop.video import encoder
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
+
+
+class Publisher:
+    """Encodes and publishes. `tell` is given a VideoPublished or VideoFailed for each video.
+
+    `h264` is the encoder for mp4, as `encoder.encode` takes it. `videos` and `bytes` say what is in
+    hand until `release` is told of the answer; `signs_of_life` grows as long as the thread does not
+    hang.
+    """
+
+    def __init__(self, tree: Results, tell: Callable[[Event], None]) -> None:
+        self._results = tree
+        self._tell = tell
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self.h264 = "libx264"
+        self.videos = 0
+        self.bytes = 0
+        self.signs_of_life = 0
+
+    def publish(
+        self, job: Job, prompt: Prompt, frames: Frames, rendered: Rendered, earlier: Video | None
+    ) -> None:
+        """Make a video of frames, (frames, height, width, 3) uint8, and put it into the results.
+
+        `earlier` is what an earlier attempt has left of it.
+        """
+
+        def encode(path: Path, format: str, settings: str) -> None:
+            encoder.encode(frames, path, format, prompt.fps, settings, self._note_life, self.h264)
+
+        def answer(publication: Future[Video]) -> None:
+            if publication.cancelled():
+                return
+            error = publication.exception()
+            if isinstance(error, Exception):
+                self._tell(VideoFailed(job.id, prompt, error, frames.nbytes))
+            else:
+                self._tell(VideoPublished(publication.result(), frames.nbytes))
+
+        self.videos += 1
+        self.bytes += frames.nbytes
+        publication = self._thread.submit(
+            self._results.publish, job, prompt, rendered, encode, earlier
+        )
+        publication.add_done_callback(answer)
+
+    def _note_life(self) -> None:
+        self.signs_of_life += 1
+
+    def release(self, event: VideoPublished | VideoFailed) -> None:
+        """Take a video that has been answered for out of what is in hand."""
+        self.videos -= 1
+        self.bytes -= event.bytes
+        self._note_life()
+
+    def close(self) -> None:
+        """Finish the video that is being encoded; what waits behind it is given up."""
+        self._thread.shutdown(cancel_futures=True)

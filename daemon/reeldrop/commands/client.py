@@ -327,10 +327,15 @@ def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | Non
 
 
 def _named(name: str, known: list[str], where: str) -> str:
-    """Return the prompt file that is meant: its path, or its name if there is one such."""
+    """Return the prompt file that is meant: its path, or its name if there is one such.
+
+    In `_failed/` its portable path stands for the one that it had in the inbox.
+    """
     for path in known:
         if name in (path, shown(PurePosixPath(path))):
             return path
+    if (moved := str(portable(PurePosixPath(name)))) in known:
+        return moved
     same_name = [path for path in known if PurePosixPath(path).name == name]
     same_stem = [path for path in known if PurePosixPath(path).stem == name]
     for found in (same_name, same_stem):

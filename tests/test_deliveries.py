@@ -327,8 +327,8 @@ WORK = """
 import os, sys
 from pathlib import Path, PurePosixPath
 from reeldrop.deliveries import Deliveries
-from reeldrop.results import Results
-from reeldrop.spool import Spool
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 from zygote import _kill_before
 
 def work(folder, results, kill_at):

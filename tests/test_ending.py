@@ -23,7 +23,7 @@ LIMIT = 30.0
 WORK = """
 import ctypes, os, pathlib, signal, sys
 from reeldrop.host import ending
-from reeldrop.errors import ConfigError, Mistake
+from reeldrop.base.errors import ConfigError, Mistake
 path, way = pathlib.Path(sys.argv[1]), sys.argv[2]
 with ending.traced(path):
     if way.endswith(" on request"):

@@ -853,7 +853,7 @@ def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Pat
 HOLD = """
 import sys
 from pathlib import Path
-from reeldrop.spool import Spool
+from reeldrop.store.spool import Spool
 spool = Spool(*map(Path, sys.argv[1:]))
 with spool.lock():
     print("held", flush=True)

@@ -359,7 +359,7 @@ def is_reported(path: Path) -> bool:
 
 
 def is_whole(video: Path) -> bool:
-    """Tell whether a video decodes to its end."""
+    """Return whether a video decodes to its end."""
     try:
         with av.open(str(video)) as container:
             return sum(1 for _ in container.decode(video=0)) == 2

@@ -173,7 +173,7 @@ class Point:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process has not ended; one that nobody has waited for has."""
+    """Return whether a process has not ended; one that nobody has waited for has."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -182,7 +182,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> bool:
-    """Wait until a condition holds, and tell whether it came to that in time."""
+    """Wait until a condition holds, and return whether it came to that in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -201,7 +201,7 @@ def stop(site: crash.Site, pid: int) -> int:
 
 
 def is_through(site: crash.Site) -> bool:
-    """Tell whether every prompt file has left inbox and spool."""
+    """Return whether every prompt file has left inbox and spool."""
     left = [path for path in (site.folder / "inbox").rglob("*") if path.is_file()]
     active = site.folder / "spool" / "active"
     return not left and not any(own for own in active.glob("*/*") if _is_prompt_file(own))
@@ -212,7 +212,7 @@ def _is_prompt_file(path: Path) -> bool:
 
 
 def is_spool_empty(site: crash.Site) -> bool:
-    """Tell whether no job has left anything in the spool."""
+    """Return whether no job has left anything in the spool."""
     return not any((site.folder / "spool" / "active").glob("*"))
 
 
@@ -400,7 +400,7 @@ def _lay_down(order: crash.Order, site: Site) -> tuple[Path, Path]:
 
 
 def is_spool_empty_and_through(site: Site) -> bool:
-    """Tell whether nothing is left to do or to clear away."""
+    """Return whether nothing is left to do or to clear away."""
     return is_through(site) and is_spool_empty(site)
 
 

@@ -203,7 +203,7 @@ class Road:
 
 
 def is_careful(number: int) -> bool:
-    """Tell whether a prompt file's owner waits for the disk. Most programs do not."""
+    """Return whether a prompt file's owner waits for the disk. Most programs do not."""
     return number % 3 > 0
 
 
@@ -468,7 +468,7 @@ def torn(site: Path) -> Iterator[Fault]:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a file is what its name says, from its first byte to its last."""
+    """Return whether a file is what its name says, from its first byte to its last."""
     data = path.read_bytes()
     if path.name.endswith(".error.txt"):
         return re.search(rb"\nJob [-0-9a-f]+, .*\n\Z", data) is not None
@@ -484,7 +484,7 @@ def is_whole(path: Path) -> bool:
 
 
 def is_whole_yaml(path: Path, number: int, data: bytes) -> bool:
-    """Tell whether a sidecar, or the remainder of a prompt file, says all that it has to say."""
+    """Return whether a sidecar, or the remainder of a prompt file, says all that it has to say."""
     prompts = prompts_of(text(number))
     if "_failed" in path.parts:
         return data == remainder_text([p for p in prompts if p.prompt == IMPOSSIBLE]).encode()

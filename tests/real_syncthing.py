@@ -122,14 +122,14 @@ class Node:
             return json.loads(answer.read() or b"null")
 
     def is_connected(self, other: Node) -> bool:
-        """Tell whether the two are talking."""
+        """Return whether the two are talking."""
         with contextlib.suppress(OSError):
             connections = self.ask("system/connections")["connections"]
             return bool(connections.get(other.id, {}).get("connected"))
         return False
 
     def knows_all(self, folder: str, other: Node) -> bool:
-        """Tell whether both have the same in a folder, as far as this one knows."""
+        """Return whether both have the same in a folder, as far as this one knows."""
         with contextlib.suppress(OSError):
             mine = self.ask(f"db/completion?folder={folder}")
             theirs = self.ask(f"db/completion?folder={folder}&device={other.id}")
@@ -153,5 +153,5 @@ def connected(*nodes: Node) -> Iterator[None]:
 
 
 def is_there() -> bool:
-    """Tell whether there is a Syncthing on this machine."""
+    """Return whether there is a Syncthing on this machine."""
     return shutil.which("syncthing") is not None

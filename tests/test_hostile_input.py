@@ -204,7 +204,7 @@ def a_place() -> Iterator[Place]:
 
 
 def drop(place: Place, name: bytes, content: str = "A red balloon\n") -> bool:
-    """Put a prompt file into the inbox; tell whether the file system takes its name."""
+    """Put a prompt file into the inbox; return whether the file system takes its name."""
     path = os.fsencode(place.folder / "inbox") + b"/" + name
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -48,7 +48,7 @@ class Live:
         return [event for event in ends if event["prompt_file"] == prompt_file]
 
     def is_rendering(self, prompt_file: str) -> bool:
-        """Tell whether a step of a prompt file is through."""
+        """Return whether a step of a prompt file is through."""
         status = json.loads((self.site.spool / "status.json").read_text())
         now = status["rendering"]
         return now is not None and now["prompt_file"] == prompt_file and now["step"] > 0

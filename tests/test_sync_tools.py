@@ -182,7 +182,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 def is_open(port: int) -> bool:
-    """Tell whether somebody listens on a port of loopback."""
+    """Return whether somebody listens on a port of loopback."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False

@@ -379,7 +379,7 @@ class _FaultyDisk:
         av.open = self._failing_av_open(av.open)
 
     def meets(self, call: str, *places: Any, is_change: bool = True, **keywords: Any) -> bool:
-        """Count a call, and tell whether it has to fail."""
+        """Count a call, and return whether it has to fail."""
         paths = [_path(place, keywords.get("dir_fd")) for place in places]
         concerned = next((path for path in paths if self._concerns(path)), None)
         # os.access, because it is the one look that is never made to fail

@@ -78,7 +78,7 @@ def all_specs() -> Iterator[Spec]:
 
 
 def is_held_out(spec: Spec) -> bool:
-    """Tell whether no stage of the training may see this combination."""
+    """Return whether no stage of the training may see this combination."""
     return zlib.crc32("|".join(astuple(spec)).encode()) % HELD_OUT_ONE_IN == 0
 
 

@@ -91,7 +91,7 @@ def _temporaries(folder: Path, owner: str) -> Iterator[os.DirEntry[str]]:
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a name is one that `temporary` gives."""
+    """Return whether a name is one that `temporary` gives."""
     prefix, suffix = _TEMPORARY
     return name.startswith(prefix) and name.endswith(suffix)
 

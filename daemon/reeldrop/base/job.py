@@ -126,7 +126,7 @@ class Attempt:
     device_worked: bool = True
 
     def is_of(self, number: int | None) -> bool:
-        """Tell whether a prompt was in hand; for None, whether the model was being loaded."""
+        """Return whether a prompt was in hand; for None, whether the model was being loaded."""
         return number in self.numbers if number is not None else not self.numbers
 
 

@@ -107,7 +107,7 @@ class Settings:
         return profiles.source(name, self.config) != profiles.source(name, config)
 
     def change(self) -> bool:
-        """Use what was read, and tell whether any pipeline has to be loaded anew for it."""
+        """Use what was read, and return whether any pipeline has to be loaded anew for it."""
         assert self._next is not None
         coming, self._next = self._next, None
         try:  # more pipelines may be known by now

@@ -72,7 +72,7 @@ class StallWatch:
         self._idle = 0.0
 
     def is_stalled(self, now: float, *, busy: bool, sign: int = 0) -> bool:
-        """Tell whether busy work has made no progress for too long. `now` is monotonic."""
+        """Return whether busy work has made no progress for too long. `now` is monotonic."""
         if sign != self._sign:
             self._sign = sign
             self.progress()

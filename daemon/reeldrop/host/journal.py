@@ -26,7 +26,7 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 
 
 def has_stream(fd: int, environment: Mapping[str, str]) -> bool:
-    """Tell whether a descriptor is the stream to the journal that systemd has opened for us."""
+    """Return whether a descriptor is the stream to the journal that systemd has opened for us."""
     try:
         found = os.fstat(fd)
     except OSError:

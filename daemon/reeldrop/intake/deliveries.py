@@ -60,7 +60,7 @@ class Deliveries:
         self._results = tree
 
     def is_order(self, job: Job) -> bool:
-        """Tell whether a job asks for something. One that does not has ended."""
+        """Return whether a job asks for something. One that does not has ended."""
         if self._spool.was_in_hand(job) or job.is_damaged:
             return True
         if self._ends_a_retry(job):
@@ -125,7 +125,7 @@ class Deliveries:
     # Copies of conflicts
 
     def _is_needless_copy(self, job: Job) -> bool:
-        """Lay a conflict copy aside that has the bytes of its original; tell whether it is one."""
+        """Lay aside a conflict copy that equals its original; return whether it was one."""
         copy = conflict_copy(job.source.name)
         if copy is None:
             return False
@@ -182,7 +182,7 @@ def _named(first: _Place) -> Iterator[_Place]:
 
 
 def _keeps_its_name(source: PurePosixPath) -> bool:
-    """Tell whether no other path in the inbox leads to the same folder of the results."""
+    """Return whether no other path in the inbox leads to the same folder of the results."""
     same = PurePosixPath(unicodedata.normalize("NFC", str(source)))
     return portable(source) == same and not any(part.startswith("_") for part in same.parts)
 

@@ -159,7 +159,7 @@ class Inbox:
         return self
 
     def scan(self, now: float, renamed: Container[str] = ()) -> bool:
-        """Look at every file, and tell whether anything has changed since the last scan.
+        """Look at every file, and return whether anything has changed since the last scan.
 
         `renamed` are the paths of those that have come by a rename, as far as is known.
 
@@ -238,7 +238,7 @@ class Inbox:
         )
 
     def _is_in_new_folder(self, path: str, found: _Found, now: float) -> bool:
-        """Tell whether a folder is still being delivered: its defaults may come after the files."""
+        """Return whether a folder is still being delivered: its defaults may come last."""
         first_seen = found.folders.get(path.rpartition("/")[0], -math.inf)
         return now < first_seen + self.settle_seconds
 
@@ -280,7 +280,7 @@ class Inbox:
         return self._found.candidates
 
     def __contains__(self, candidate: Candidate) -> bool:
-        """Tell whether a file is still there as the last scan found it."""
+        """Return whether a file is still there as the last scan found it."""
         return self._candidates.get(str(candidate.path)) is candidate
 
     def find(self, path: str) -> Candidate | None:
@@ -313,7 +313,7 @@ class Inbox:
         return min((t for t in times if t > 0), default=None)
 
     def is_unchanged(self, candidate: Candidate) -> bool:
-        """Tell whether a file still is as the last scan saw it."""
+        """Return whether a file still is as the last scan saw it."""
         try:
             with self.opened(candidate.path) as file:
                 return _fingerprint(file.lstat()) == candidate.fingerprint
@@ -329,7 +329,7 @@ class Inbox:
     def hold(self, candidate: Candidate, reason: str, until: float, now: float) -> bool:
         """Let a file wait that is not finished, unless it has waited in vain for long enough.
 
-        Tell whether it waits.
+        Return whether it waits.
         """
         end = candidate.since + UNFINISHED_SECONDS
         if now >= end:
@@ -570,7 +570,7 @@ class Watch:
         self._observer.start()
 
     def is_alive(self) -> bool:
-        """Tell whether events can still come."""
+        """Return whether events can still come."""
         return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
 
     def close(self) -> None:

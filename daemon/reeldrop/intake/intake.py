@@ -120,7 +120,7 @@ class Intake:
         return min(self._settles, scan, self._held_until if self.is_held_up() else math.inf)
 
     def is_empty(self) -> bool:
-        """Tell whether the inbox has been looked through, and nothing is in it to be claimed."""
+        """Return whether the inbox has been looked through, and nothing is in it to be claimed."""
         left = len(self._inbox) - self.blocked()
         return self.scanned and not self._woken and left == 0
 
@@ -235,7 +235,7 @@ class Intake:
         self._sort(self._clock())
 
     def _is_being_written(self, candidate: Candidate) -> bool:
-        """Tell whether a program of this machine still writes into a file, which then waits."""
+        """Return whether a program of this machine still writes into a file, which then waits."""
         if not self._knows_writers:
             return False
         try:
@@ -253,7 +253,7 @@ class Intake:
         return self._inbox.patient and self._hold(candidate, "holds NUL bytes so far", math.inf)
 
     def _hold(self, candidate: Candidate, what: str, until: float) -> bool:
-        """Let a file wait that is not finished; tell whether it does, or has waited long enough."""
+        """Let an unfinished file wait; return whether it waits, or has waited long enough."""
         if not self._inbox.hold(candidate, what, until, self._clock()):
             if not candidate.examined:  # else it has been said before
                 self._say_unfinished(candidate, what)
@@ -271,7 +271,7 @@ class Intake:
         return self._disk_trouble if self.is_held_up() else ""
 
     def is_held_up(self) -> bool:
-        """Tell whether nothing can be claimed for now, because a disk is in trouble."""
+        """Return whether nothing can be claimed for now, because a disk is in trouble."""
         return self._clock() < self._held_until
 
     def _enqueue(self, candidate: Candidate, priority: int) -> None:

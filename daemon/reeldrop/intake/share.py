@@ -67,12 +67,12 @@ def file_system(folder: Path) -> str:
 
 
 def tells_all(folder: Path) -> bool:
-    """Tell whether no change in a folder escapes this machine's kernel."""
+    """Return whether no change in a folder escapes this machine's kernel."""
     return file_system(folder) in _LOCAL
 
 
 def knows_writers(folder: Path) -> bool:
-    """Tell whether a lease that is refused means that a program of this machine writes."""
+    """Return whether a lease that is refused means that a program of this machine writes."""
     return file_system(folder) not in _LEASED_BY_SERVERS
 
 

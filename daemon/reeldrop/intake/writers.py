@@ -20,7 +20,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 
 
 def is_written(path: Path) -> bool:
-    """Tell whether some program is known to have a plain file open to write into it."""
+    """Return whether some program is known to have a plain file open to write into it."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.lstat().st_mode):
             return False  # to open a pipe would let its writer go on

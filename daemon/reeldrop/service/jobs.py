@@ -484,7 +484,7 @@ class OpenJobs:
         return len(self._later.resting())
 
     def is_held_up(self) -> bool:
-        """Tell whether nothing new should be begun, because a disk or a share is in trouble."""
+        """Return whether nothing new should be begun, because a disk or a share is in trouble."""
         return self.trouble() != ""
 
     def trouble(self) -> str:
@@ -508,7 +508,7 @@ class OpenJobs:
         return found
 
     def is_order(self, job: Job) -> bool:
-        """Tell whether a job asks for something; one that only came back has ended."""
+        """Return whether a job asks for something; one that only came back has ended."""
         try:
             is_order = self._deliveries.is_order(job)
         except OSError as error:

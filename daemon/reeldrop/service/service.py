@@ -532,14 +532,14 @@ class Service:
                 break
 
     def _takes_files(self) -> bool:
-        """Tell whether settled files are read: by rules that stay, and there is a place to fail."""
+        """Return whether settled files are read: the rules stay, and `_failed/` is there."""
         return self._is_ready and not self._settings.are_on_trial and not self._disk.is_lost
 
     def _is_renderer_free(self) -> bool:
         return self._may_go_on() and not self._bench.is_busy
 
     def _may_go_on(self) -> bool:
-        """Tell whether the renderer may be given more than it has."""
+        """Return whether the renderer may be given more than it has."""
         kept = not self._is_ready or self._disk.shortage
         return not kept and self._publisher.bytes < BYTES_TO_ENCODE
 

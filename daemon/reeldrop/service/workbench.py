@@ -111,7 +111,7 @@ class Workbench:
             self._renderer.close()
 
     def hangs(self, now: float) -> bool:
-        """Tell whether what is in hand does not go on any more.
+        """Return whether what is in hand does not go on any more.
 
         Until the first step is through, a model may have to be read.
         """

@@ -198,7 +198,7 @@ def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | 
 
 
 def is_published(video: Video) -> bool:
-    """Tell whether every file of a video is there."""
+    """Return whether every file of a video is there."""
     return all(path.exists() for path in (*video.files, video.poster))
 
 

@@ -245,7 +245,7 @@ class Spool:
         return True
 
     def was_in_hand(self, job: Job) -> bool:
-        """Tell whether anything of a job has ever been in hand; false spares many a look."""
+        """Return whether anything of a job has ever been in hand; false spares many a look."""
         try:
             (job.folder / _ATTEMPTS).lstat()
         except FileNotFoundError:
@@ -322,7 +322,7 @@ class Spool:
         return os.path.lexists(job.prompt_file)
 
     def is_cancelled(self, job: Job) -> bool:
-        """Tell whether somebody asked to cancel the job; not where the disk does not answer."""
+        """Return whether somebody asked to cancel the job; not where the disk does not answer."""
         return os.path.exists(job.folder / _CANCEL)
 
     def finish(self, job: Job, folder: Path) -> Path:

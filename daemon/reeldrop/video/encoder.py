@@ -103,7 +103,7 @@ def choose_h264(wanted: str) -> str:
 
 @functools.lru_cache(_SIZES)
 def opens(codec: str, width: int, height: int) -> bool:
-    """Tell whether an encoder of `H264` works on this machine, for frames of this size."""
+    """Return whether an encoder of `H264` works on this machine, for frames of this size."""
     try:
         context = cast("VideoCodecContext", av.CodecContext.create(codec, "w"))
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"

@@ -1,4 +1,4 @@
-"""What people type, and what they are shown.
+"""The command line: commands, their output and their exit codes.
 
-Works on the folders; talks to a running daemon only by files and signals.
+It works on the folders, and talks to a running daemon only through files and signals.
 """

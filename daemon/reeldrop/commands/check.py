@@ -1,4 +1,4 @@
-"""Will it work here? One row for each thing that the daemon needs."""
+"""Check whether the daemon can work here: one row for each thing that it needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was checked; `detail` says what was found, or what to do about it.
+    """The result of one check.
 
-    What is not ok `may_pass` without a change of config.yaml: a share may be mounted later.
+    detail: what was found, or what is wrong.
+    may_pass: it is not ok now, but may become so without a change of config.yaml, such as a share
+        that is mounted later.
     """
 
     what: str
@@ -35,10 +37,10 @@ class Row:
 
 
 def folders(config: Config) -> Iterator[Row]:
-    """Try in each folder what the daemon will do there; make those that are its own.
+    """Try in each folder what the daemon does there; make the daemon's own folders.
 
-    The inbox is not made: where it is missing, a share is probably not mounted. Nothing is tried in
-    folders of which one is inside another.
+    The inbox is not made: if it is missing, a share is probably not mounted. If one folder is
+    inside another, nothing else is tried.
     """
     apart = _row("folders", lambda: _require_apart(config))
     if not apart.ok:
@@ -53,9 +55,9 @@ def folders(config: Config) -> Iterator[Row]:
 
 
 def share(config: Config) -> Iterator[Row]:
-    """Say what the inbox's file system can do. None of it keeps the daemon from working.
+    """Yield what the inbox's file system can do. The daemon works without any of it.
 
-    What keeps files from being made there is said by `folders`.
+    OSError is ignored: `folders` reports an inbox in which files can't be made.
     """
     with contextlib.suppress(OSError):
         for found in shares.measure(config.inbox, config.scan_seconds):
@@ -63,9 +65,9 @@ def share(config: Config) -> Iterator[Row]:
 
 
 def room(config: Config) -> Row:
-    """Look whether there is room for more; the daemon waits for it, and begins nothing until then.
+    """Check the free disk space; without enough, the daemon waits and begins no job.
 
-    Only after `folders`, which makes the folders that are asked for.
+    Call it after `folders`, which makes the folders.
     """
     shortage = disk.shortage((config.results, config.spool), config.min_free_gib)
     enough = f"at least min_free_gib: {config.min_free_gib:g} in results and spool"
@@ -76,8 +78,8 @@ def require_folders(config: Config) -> None:
     """Check the folders.
 
     Raises:
-        Unavailable: names each that can't be used, which may be for now.
-        ConfigError: one of them stays wrong until config.yaml is changed.
+        Unavailable: some can't be used now, but may be later.
+        ConfigError: one stays wrong until config.yaml is changed.
     """
     bad = [row for row in folders(config) if not row.ok]
     if bad:
@@ -86,9 +88,9 @@ def require_folders(config: Config) -> None:
 
 
 def _require_apart(config: Config) -> str:
-    """Look whether one is inside another, which a path with a link in it does not show.
+    """Raise ConfigError if a folder is inside another, symbolic links resolved.
 
-    Only what failed may be in the results.
+    Only `failed` may be inside `results`.
     """
     named = {
         "inbox": config.inbox,
@@ -104,7 +106,7 @@ def _require_apart(config: Config) -> str:
 
 
 def _is_inside(folder: Path, above: Path) -> bool:
-    """Return whether a folder is another or below it, where links lead; neither has to exist."""
+    """Return whether a folder is `above` or below it, links resolved; neither has to exist."""
     resolved = Path(os.path.realpath(folder))
     return any(_is_same(above, parent) for parent in (resolved, *resolved.parents))
 
@@ -117,8 +119,8 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def machine(config: Config) -> Iterator[Row]:
-    """Say which device there is, and load the model onto it."""
-    from reeldrop.config import profiles  # they take seconds to import
+    """Yield the device, and whether the model can be loaded onto it."""
+    from reeldrop.config import profiles  # these take seconds to import
     from reeldrop.render import pipeline
 
     cuda = pipeline.cuda_is_available()
@@ -162,7 +164,7 @@ def _exercise(folder: Path) -> str:
 
 
 def _canary(folder: Path) -> Path:
-    """Return a name that only this call has."""
+    """Return a name that no other call returns."""
     return durable.temporary(folder / "x", durable.command_owner())
 
 
@@ -172,7 +174,7 @@ def _touch(canary: Path) -> None:
 
 
 def _rename_between(inbox: Path, spool: Path) -> str:
-    """Do what a claim does."""
+    """Rename a file from the inbox into the spool, as a claim does."""
     canary, renamed = _canary(inbox), _canary(spool)
     _touch(canary)
     try:

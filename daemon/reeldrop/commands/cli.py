@@ -1,11 +1,10 @@
 """The commands, their output and their exit codes.
 
-Exit codes: 0; 1 a job failed (`run --drain`, `submit --wait`), or something unexpected; 2 usage;
-75 what is needed is not there now, or another daemon works on the spool; 78 the configuration is
-wrong (sysexits.h).
-On stdout is what was asked for, as a table on a terminal and as lines with tabs elsewhere; on
-stderr what there is to say about it.
-Only `run`, `check` and `tune` import torch.
+Exit codes, after sysexits.h: 0 success; 1 a job failed (`run --drain`, `submit --wait`), or an
+unexpected error; 2 usage; 75 something is unavailable now, or another process has locked the
+spool; 78 the configuration is wrong.
+Results go to stdout, as a table on a terminal and as tab-separated lines elsewhere; notes and
+errors go to stderr. Only `run`, `check` and `tune` import torch.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from reeldrop.base.errors import (
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.host import ending, process
 
-# What only some commands need is imported by them: a prompt answer is worth the odd look.
+# Imports that only some commands need are inside those, so that the others answer fast.
 if TYPE_CHECKING:
     from reeldrop.commands.client import Moved
     from reeldrop.config.config import Config
     from reeldrop.store.status import Status
 
-# Pydantic would look through every installed package for plugins, at each start of a command.
+# Otherwise, pydantic searches every installed package for plugins at each start of a command.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 EXIT_FAILED = 1
@@ -51,7 +50,7 @@ EXIT_NOT_NOW = 75
 EXIT_CONFIG = 78
 
 LONGEST_UNBROKEN = 20
-"""Columns of a table with longer cells give way where a terminal is too narrow for all of it."""
+"""Columns with longer cells are wrapped if the terminal is too narrow for the table."""
 
 app = typer.Typer(
     help="Drop a prompt file into a folder; get the video back in a folder.",
@@ -72,7 +71,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run a command, and end the process with its exit code."""
+    """Run a command, and exit with its code."""
     process.prepare()
     try:
         _run_command()
@@ -86,12 +85,12 @@ def main() -> None:
 
 
 def _note_lost(error: OSError) -> None:
-    if not isinstance(error, BrokenPipeError):  # who reads no further wants no more
+    if not isinstance(error, BrokenPipeError):  # the reader has closed the pipe: no error
         _note(f"reeldrop: can't write to stdout: {error.strerror}")
 
 
 def _run_command() -> None:
-    """Run a command, and turn errors that a person has to act on into a text and a code."""
+    """Run a command; turn errors that the user has to act on into a message and an exit code."""
     try:
         app()
     except FileError as error:
@@ -129,7 +128,7 @@ def _print_json(value: Any) -> None:
 
 
 def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> None:
-    """Print a table on a terminal, elsewhere a line for each row with tabs between its cells."""
+    """Print a table on a terminal; elsewhere, one line of tab-separated cells for each row."""
     lines = [list(map(_shown, row)) for row in rows]
     if not sys.stdout.isatty():
         for line in lines:
@@ -150,20 +149,20 @@ def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> 
 
 
 def _shown(text: object) -> str:
-    """Return a text for stdout: what programs read has the bytes of a name as they are."""
+    """Return a text escaped for stdout; for programs, the bytes of file names are kept."""
     return shown(text, raw_bytes=not sys.stdout.isatty())
 
 
 def _path(path: Path) -> str:
-    """Return a path: the whole of it, or on a terminal from the current folder if it is below."""
-    with contextlib.suppress(FileNotFoundError):  # the current folder may be deleted
+    """Return a path in full; on a terminal, relative to the current folder if it is below it."""
+    with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
         if sys.stdout.isatty() and path.is_relative_to(Path.cwd()):
             return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
 def _local(iso: str) -> str:
-    """Return a time as people here read it; what is no time as it is."""
+    """Return an ISO 8601 time as local time; any other text unchanged."""
     try:
         return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):
@@ -205,7 +204,7 @@ def init(
         settings = configuration.parse(configuration.template(), path)
         for made in (settings.inbox, settings.results, settings.spool):
             durable.make_folder(made)
-        # Last, so that one that is there says that all is.
+        # Written last: where config.yaml exists, so do the folders.
         durable.write_new(path, configuration.template().encode(), durable.command_owner())
     except FileExistsError:
         _note(f"reeldrop: {path} is there already; it is left as it is")
@@ -232,7 +231,7 @@ def run(
         log.to_stdout()
         from reeldrop.config import profiles, settings
         from reeldrop.render import pipeline, renderer
-        from reeldrop.service import service  # torch: seconds
+        from reeldrop.service import service  # imports torch: takes seconds
 
         def read() -> tuple[Config, str]:
             found = _load(config)
@@ -271,7 +270,7 @@ def tune(
     from reeldrop.render import pipeline
     from reeldrop.store.lock import TUNER
     from reeldrop.store.spool import Spool
-    from reeldrop.tune import tuned, tuning  # torch: seconds
+    from reeldrop.tune import tuned, tuning  # imports torch: takes seconds
 
     name = model or settings.selected_model(cuda=pipeline.cuda_is_available())
     if name not in settings.models:
@@ -293,7 +292,7 @@ def tune(
 
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Try whether config, folders, device and model work."""
+    """Check whether config, folders, device and model work."""
     from reeldrop.commands import check as checks
     from reeldrop.config import config as configuration
 
@@ -370,7 +369,7 @@ def _parsed(assignments: list[str]) -> dict[str, object]:
         try:
             documents = strict_yaml.load_all(f"value: {value}")
             settings[key] = strict_yaml.plain(documents[0])["value"]
-        except YamlError:  # a colon in a text, mostly
+        except YamlError:  # mostly a text with a colon in it
             settings[key] = value
         if settings[key] is None:
             raise typer.BadParameter(f"{key} has no value")

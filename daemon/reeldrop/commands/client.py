@@ -1,6 +1,6 @@
-"""What the commands do with the folders while a daemon may be at work on them.
+"""The commands' work on the folders, while a daemon may work on them, too.
 
-The folders are the whole interface: nothing here talks to the daemon's process.
+The folders are the interface to the daemon; only `reload` sends its process a signal.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 RELOAD_SECONDS = 30.0
-"""So long the daemon has time to say that it has read config.yaml again."""
+"""How long the daemon has to report that it has read config.yaml again."""
 
 STALE_SECONDS = 60.0
-"""A daemon's report that is so much older than two scans is no longer what it does."""
+"""A daemon's report is stale if it is older than two scans by more than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A prompt file that was put into the inbox, and where its first video will be."""
+    """A prompt file that `submit` put into the inbox, and where its first video will be."""
 
     source: PurePosixPath
     prompt_file: Path
@@ -60,7 +60,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What became of an order: the files of its videos, and what is wrong if something is."""
+    """The outcome of an order: the files of its videos, and the error; empty if there is none."""
 
     videos: tuple[Path, ...]
     error: str
@@ -68,7 +68,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a command did with the prompt file `name`: in words, and where it is now if it knows."""
+    """What a command did with the prompt file `name`, in words.
+
+    file: where it is now; None if that is unknown or it is still in hand.
+    """
 
     name: str
     what: str
@@ -80,7 +83,7 @@ def _spool(config: Config) -> Spool:
 
 
 def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order:
-    """Write a prompt file into the inbox, whole at once, under a name that nothing has yet.
+    """Write a prompt file into the inbox atomically, under an unused name.
 
     Raises:
         Unavailable: there is no inbox.
@@ -103,7 +106,7 @@ def submit(config: Config, prompt: str, settings: Mapping[str, object]) -> Order
 
 
 def _unused_names(config: Config, stem: str) -> Iterator[PurePosixPath]:
-    """Yield names for a prompt file that no other of which anything is left has had."""
+    """Yield names for a prompt file that no job, result or entry in `_failed/` has."""
     in_hand = {job.source for job in _spool(config).unfinished()}
     for name in durable.free_names(stem, ".yaml"):
         source = portable(PurePosixPath(name))
@@ -117,14 +120,14 @@ def _unused_names(config: Config, stem: str) -> Iterator[PurePosixPath]:
 
 
 def _require_inbox(config: Config) -> None:
-    """Refuse to make an inbox: where it is missing, a share is probably not mounted."""
+    """Raise Unavailable if the inbox is missing; it is not made: the share may be unmounted."""
     if not config.inbox.is_dir():
         problem = f"there is no folder {config.inbox}; is the share mounted?"
         raise Unavailable(Mistake(problem, key="inbox"))
 
 
 def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End:
-    """Follow an order until it has ended; `observe` is told the daemon's status meanwhile."""
+    """Wait until an order has ended; call `observe` with the daemon's status at each poll."""
     own = set[str]()
     while not _has_ended(config, order, own):
         observe(status(config))
@@ -141,9 +144,9 @@ def wait(config: Config, order: Order, observe: Callable[[Status], None]) -> End
 
 
 def _has_ended(config: Config, order: Order, own: set[str]) -> bool:
-    """Return whether a prompt file has left first the inbox and then the spool.
+    """Return whether a prompt file has left the inbox and then the spool.
 
-    The ids of the jobs that it has been are added to `own`.
+    Adds the ids of its jobs to `own`.
     """
     if order.prompt_file.exists():
         return False
@@ -153,10 +156,10 @@ def _has_ended(config: Config, order: Order, own: set[str]) -> bool:
 
 
 def _report(config: Config, order: Order, own: set[str]) -> str:
-    """Return the report on an order; empty if there is none.
+    """Return the text of the `.error.txt` of an order; empty if there is none.
 
-    When it was made, there was none of its name. Where it was seen as a job, only that one's
-    counts: by now somebody may have dropped another file of that name.
+    No report had this name when the order was made. If the order's jobs are known, only their
+    reports count: another file of that name may have been dropped since.
     """
     for name in durable.free_names(*durable.split_name(order.source.name)):
         try:
@@ -169,7 +172,7 @@ def _report(config: Config, order: Order, own: set[str]) -> str:
 
 
 def status(config: Config) -> Status:
-    """Return what the daemon is doing; what waits is looked up here if there is none."""
+    """Return the daemon's status; without a daemon, one with what waits in the folders."""
     found = daemon_status.read(config.spool / daemon_status.FILE_NAME)
     if found is not None and _spool(config).is_locked():
         return found
@@ -185,7 +188,7 @@ def status(config: Config) -> Status:
 
 
 def doubt(config: Config) -> str:
-    """Return in words what is odd about the daemon's last report; empty if nothing is."""
+    """Return, in words, what the daemon's last report suggests is wrong; empty if nothing."""
     found = daemon_status.read(config.spool / daemon_status.FILE_NAME)
     if found is None or found.state == "stopped":
         return ""
@@ -211,7 +214,7 @@ def _waiting_without_daemon(config: Config) -> list[Waiting]:
 
 
 def failures(config: Config) -> list[history.Failure]:
-    """Return what stands in `_failed/`, newest first."""
+    """Return the prompt files and reports in `_failed/`, newest first."""
     from reeldrop.intake.ignored import Ignored
     from reeldrop.prompts import parsing
 
@@ -229,7 +232,7 @@ def _prompt_files(inbox: Inbox) -> list[PurePosixPath]:
 
 
 def _scanned(config: Config) -> Inbox:
-    """Return what is in the inbox, where all that is whole counts as settled."""
+    """Return the scanned inbox, in which every complete file counts as settled."""
     from reeldrop.intake.ignored import Ignored
     from reeldrop.intake.inbox import Inbox
     from reeldrop.prompts import parsing
@@ -244,10 +247,10 @@ def _scanned(config: Config) -> Inbox:
 
 
 def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
-    """Move prompt files from `_failed/` back into the inbox; all of them for None.
+    """Move prompt files from `_failed/` back into the inbox; all of them if `names` is None.
 
     Raises:
-        NoSuchPromptFile: there is none of a name; then none is moved.
+        NoSuchPromptFile: a name doesn't exist; no file is moved then.
         Unavailable: there is no inbox.
     """
     _require_inbox(config)
@@ -269,10 +272,10 @@ def _put_back(config: Config, name: PurePosixPath) -> Moved:
 
 
 def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
-    """Cancel prompt files by their path in the inbox, whether they wait or are being rendered.
+    """Cancel prompt files that wait or are being rendered, by their path in the inbox.
 
     Raises:
-        NoSuchPromptFile: there is none of a name; then none is cancelled.
+        NoSuchPromptFile: a name doesn't exist; no file is cancelled then.
     """
     in_hand = [str(job.source) for job in _spool(config).unfinished()]
     waiting = [str(path) for path in _prompt_files(_scanned(config))]
@@ -284,7 +287,7 @@ def cancel(config: Config, names: Iterable[str]) -> list[Moved]:
 
 
 def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
-    """Cancel one file, wherever it is by now: it may be claimed, or may end, at any moment."""
+    """Cancel one prompt file; it may be claimed, or its job may end, at any moment meanwhile."""
     name = str(source)
     place = _spool(config)
     if waits and (at := _withdraw(config, source, place)):
@@ -297,9 +300,11 @@ def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
 
 
 def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | None:
-    """Set a prompt file aside that no daemon has claimed yet; None if one has, or is to do it.
+    """Set aside a prompt file that no daemon has claimed yet, and return where it is now.
 
-    It is, where that takes a copy to another file system: while one is made, it might be claimed.
+    None if it is claimed. If it is not a regular file, or `_failed/` is on another file system
+    while a daemon runs, which could claim it during the copy, it is claimed here as cancelled, and
+    the daemon sets it aside.
     """
 
     def report(name: str) -> str:
@@ -319,7 +324,7 @@ def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | Non
             return withdraw(across=True)
     except SpoolLocked:
         pass
-    except OSError as error:  # it is no file, which only a daemon sets aside
+    except OSError as error:  # not a regular file: only the daemon sets it aside
         if error.errno != errno.EXDEV:
             raise
     place.claim(source, (), is_cancelled=True)
@@ -327,9 +332,12 @@ def _withdraw(config: Config, source: PurePosixPath, place: Spool) -> Path | Non
 
 
 def _named(name: str, known: list[str], where: str) -> str:
-    """Return the prompt file that is meant: its path, or its name if there is one such.
+    """Return the path in `known` that `name` means: a path, or a file name or stem of only one.
 
-    In `_failed/` its portable path stands for the one that it had in the inbox.
+    A path in the inbox also means its portable form, which the file has in `_failed/`.
+
+    Raises:
+        NoSuchPromptFile: `name` means none of them, or several.
     """
     for path in known:
         if name in (path, shown(PurePosixPath(path))):
@@ -347,10 +355,10 @@ def _named(name: str, known: list[str], where: str) -> str:
 
 
 def reload(config: Config) -> str:
-    """Let the daemon read config.yaml again, and return what it refuses; empty if nothing.
+    """Let the daemon read config.yaml again, and return why it refuses it; empty if it doesn't.
 
     Raises:
-        Unavailable: there is no daemon on this spool, or it does not answer.
+        Unavailable: no daemon works on this spool, it is on another machine, or doesn't answer.
     """
     holder = _spool(config).holder()
     file = config.spool / daemon_status.FILE_NAME
@@ -372,7 +380,10 @@ def reload(config: Config) -> str:
 
 
 def _require_daemon_here(holder: Holder, folder: Path) -> None:
-    """Refuse to send a signal to who would end by it, or to another process of the same number."""
+    """Raise Unavailable if SIGHUP would end the lock's holder, or hit another process by its pid.
+
+    Only the daemon handles SIGHUP, and the pid is meaningful only on its own machine.
+    """
     if holder.role != DAEMON:
         problem = f"the {holder.role} {holder.pid} works on {folder}, and no daemon"
         raise Unavailable(Mistake(problem, "the daemon reads config.yaml when it starts"))

@@ -1,4 +1,4 @@
-"""What people see while they wait: a progress bar on a terminal, and what is in the way."""
+"""What users see while they wait: a progress bar on a terminal, and why nothing is rendered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _NO_DAEMON = "no daemon is running; waiting until one is (`reeldrop run` starts 
 
 @contextlib.contextmanager
 def shown(for_people: bool) -> Iterator[Callable[[Status], None]]:
-    """Show the steps of what is being rendered; the function yielded is told each new status."""
+    """Show a progress bar; yield the function that updates it with a new status.
+
+    Shows nothing unless `for_people`.
+    """
     if not for_people:
         yield lambda _status: None
         return
@@ -38,12 +41,12 @@ def shown(for_people: bool) -> Iterator[Callable[[Status], None]]:
 def with_trouble(
     observe: Callable[[Status], None], tell: Callable[[str], None]
 ) -> Callable[[Status], None]:
-    """Return an observer that passes each status on, and tells why nothing is rendered, once."""
+    """Return an observer that passes each status to `observe`, and each new obstacle to `tell`."""
     told = ""
 
     def observe_and_tell(status: Status) -> None:
         nonlocal told
-        kind = status.state.partition(":")[0]  # what comes after it may change from look to look
+        kind = status.state.partition(":")[0]  # the rest may change with each status
         if kind != told and not kind.startswith(_GOES_ON):
             tell(_NO_DAEMON if kind == NOT_RUNNING else f"waiting: {status.state}")
         told = kind

@@ -1,4 +1,4 @@
-"""config.yaml: its keys, what a profile means to the stages, and how changes come into force.
+"""config.yaml: its keys, the translation of a profile for the stages, and reloading.
 
-The only package that knows config.yaml; the stages are given plain values.
+Only this package knows config.yaml; the stages take plain values.
 """

@@ -1,4 +1,4 @@
-"""config.yaml: read, check, and name every mistake with its line and what would be right."""
+"""Read and check config.yaml; report every mistake with its line and a remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AUTO_WITHOUT = "bundled"
 
 
 def _glob(pattern: object) -> object:
-    """Take a glob of names. One that takes in every prompt file would leave nothing to do."""
+    """Accept a glob of names, but none that matches every prompt file."""
     if not isinstance(pattern, str) or not pattern.strip("*? "):
         raise ValueError("must be a name with * and ? in it, such as '*.draft.txt'")
     if "/" in pattern:
@@ -40,7 +40,7 @@ def _one_value(value: object) -> object:
 
 
 def _pair(limit: object) -> object:
-    """Take `num_frames: 200` for the largest, `num_frames: [8, 32]` for both ends."""
+    """Return (smallest, largest): (None, 200) for `num_frames: 200`, (8, 32) for `[8, 32]`."""
     match limit:
         case bool() | [bool(), _] | [_, bool()]:
             pass
@@ -79,13 +79,13 @@ _WANTED = {
     "dict_type": "a list of `key: value` lines",
     "model_type": "a list of `key: value` lines",
 }
-"""What pydantic would call a valid integer, or a dictionary or an instance of a class."""
+"""What each of pydantic's errors of type expected, in words for the user."""
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Scheduler(BaseModel):
-    """A noise schedule: a class of diffusers', and settings over the model's own."""
+    """A noise schedule: a diffusers class, and settings that override the model's own."""
 
     model_config = _STRICT
 
@@ -94,7 +94,7 @@ class Scheduler(BaseModel):
 
 
 class Speed(BaseModel):
-    """The ways of the fast path: each taken, not taken, or left to what is known to be fastest."""
+    """Switches of the fast path: each on, off, or auto for what is known to be fastest."""
 
     model_config = _STRICT
 
@@ -111,7 +111,7 @@ class Speed(BaseModel):
 
 
 class Lossy(BaseModel):
-    """Ways that show something else in less time; 1 and 0 are without."""
+    """Optimisations that change the video to save time; the defaults, 1 and 0, turn them off."""
 
     model_config = _STRICT
 
@@ -120,7 +120,7 @@ class Lossy(BaseModel):
 
 
 class Profile(BaseModel):
-    """A model with its settings: where it comes from, how it runs, what it may be asked for."""
+    """A model and its settings: its source, how it runs, and what prompt files may ask of it."""
 
     model_config = _STRICT
 
@@ -159,7 +159,7 @@ class Profile(BaseModel):
 
 
 def _absolute(value: object, info: pydantic.ValidationInfo) -> Path:
-    """Return a path that is relative to config.yaml as an absolute one."""
+    """Return the absolute path; a relative one starts at config.yaml's folder."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("must be the path of a folder")
     base: Path = info.context["base"] if info.context else Path.cwd()
@@ -170,7 +170,7 @@ def _absolute(value: object, info: pydantic.ValidationInfo) -> Path:
 
 
 class Config(BaseModel):
-    """Every setting of the daemon. Folders are absolute."""
+    """All settings of the daemon. Folders are absolute paths."""
 
     model_config = _STRICT
 
@@ -224,7 +224,7 @@ class Config(BaseModel):
         """Return the profile for prompts that name none.
 
         Raises:
-            ConfigError: `model: auto` has no profile of the name that it stands for here.
+            ConfigError: `model: auto` selects a profile that config.yaml doesn't have.
         """
         if self.model != "auto":
             return self.model
@@ -237,12 +237,12 @@ class Config(BaseModel):
 
 
 def template() -> str:
-    """Return the commented config.yaml that is shipped."""
+    """Return the text of the commented config.yaml that is shipped."""
     return resources.files("reeldrop").joinpath(NAME).read_text(encoding="utf-8")
 
 
 def find(given: Path | None) -> Path:
-    """Return which config.yaml is meant: the one given, the environment's, or the nearest.
+    """Return the config.yaml to use: `given`, else $REELDROP_CONFIG, ./ or /etc/reeldrop/.
 
     Raises:
         ConfigError: there is none.
@@ -262,7 +262,7 @@ def load(path: Path) -> Config:
     """Return the settings of a config.yaml.
 
     Raises:
-        ConfigError: has every mistake that was found.
+        ConfigError: contains every mistake that was found.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -276,7 +276,10 @@ def load(path: Path) -> Config:
 
 
 def parse(text: str, path: Path) -> Config:
-    """Return the settings of a config.yaml of this text; see `load`."""
+    """Return the settings in a config.yaml's text, as `load` does.
+
+    `path` is for error messages, and relative folders start at its folder.
+    """
     try:
         documents = strict_yaml.load_all(text)
     except YamlError as error:
@@ -300,7 +303,7 @@ def _mistakes(
     for detail in error.errors(include_url=False):
         location = [part for part in detail["loc"] if part != "function-before"]
         problem, remedy = _explain(detail, location)
-        if not location and ": " in problem:  # of the whole file, and begins with its key
+        if not location and ": " in problem:  # from `_consistent`: begins with the key
             location = [problem.partition(": ")[0]]
         node, known = _locate(root, location)
         key = ".".join(str(part) for part in location)
@@ -309,7 +312,7 @@ def _mistakes(
 
 
 def _locate(root: strict_yaml.Node, location: list[Any]) -> tuple[strict_yaml.Node, bool]:
-    """Return the node at a location, or the nearest one above it, and whether it is below root."""
+    """Return the node at a location, or else its nearest parent, and whether it isn't the root."""
     node = root
     for part in location:
         below = strict_yaml.child(node, part)

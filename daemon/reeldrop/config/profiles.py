@@ -1,4 +1,4 @@
-"""What a profile of config.yaml means to the stages, which do not know config.yaml."""
+"""Translate a profile of config.yaml into values for the stages, which do not know config.yaml."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from reeldrop.config.config import Config
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}
-"""So many prompts are rendered at once, at most, where neither profile nor findings say how many.
-Beyond that, there is little to be gained, and the first of them waits for the last."""
+"""Upper bound on a batch if neither the profile nor `reeldrop tune` sets one. A larger batch gains
+little, and its first prompt has to wait for its last."""
 
 MOST_TOGETHER = 1000
 SWITCHED = (True, False, "auto")
@@ -34,14 +34,14 @@ _log = structlog.get_logger()
 
 
 def source(name: str, config: Config) -> ModelSource:
-    """Return where a profile's pipeline comes from and how it is set up."""
+    """Return where a profile's pipeline comes from and how to set it up, findings included."""
     found = _finding(name, config)
     plain = untuned(name, config)
     return dataclasses.replace(plain, speed=fast.over(found.speed, plain.speed)) if found else plain
 
 
 def untuned(name: str, config: Config) -> ModelSource:
-    """Return the same, without what `reeldrop tune` has found."""
+    """Return the same as `source`, without the findings of `reeldrop tune`."""
     profile = config.models[name]
     return ModelSource(
         name=name,
@@ -58,7 +58,7 @@ def untuned(name: str, config: Config) -> ModelSource:
 
 
 def sources(config: Config) -> dict[str, ModelSource]:
-    """Return where each profile's pipeline comes from."""
+    """Return the `source` of each profile; log a warning for findings that no longer apply."""
     for name in tuned.read(config.spool).keys() & config.models.keys():
         if _finding(name, config) is None:
             _log.warning("tuned_for_another", model=name, remedy="`reeldrop tune` finds out anew")
@@ -66,7 +66,7 @@ def sources(config: Config) -> dict[str, ModelSource]:
 
 
 def batch_limit(name: str, config: Config) -> BatchLimit:
-    """Return how many prompts of a profile may be rendered together."""
+    """Return the maximum size of a batch of a profile."""
     profile, found = config.models[name], _finding(name, config)
     if untuned(name, config).lossy.mixes_prompts:
         return BatchLimit(1)
@@ -78,7 +78,7 @@ def batch_limit(name: str, config: Config) -> BatchLimit:
 
 
 def _finding(name: str, config: Config) -> Finding | None:
-    """Return what was found out about a profile, if it was that profile, and on this machine."""
+    """Return the findings for a profile; None if they are for other settings or another machine."""
     found = tuned.read(config.spool).get(name)
     if found is None or not _is_possible(found):
         return None
@@ -86,13 +86,13 @@ def _finding(name: str, config: Config) -> Finding | None:
 
 
 def _is_possible(found: Finding) -> bool:
-    """Return whether a finding, which a disk or a person may have spoilt, can be followed."""
+    """Return whether a finding is usable; its file may have been damaged or edited."""
     ways = all(way in fast.SWITCHES and on in SWITCHED for way, on in found.speed.items())
     return ways and 1 <= found.max_batch_size <= MOST_TOGETHER
 
 
 def basis(plain: ModelSource) -> Basis:
-    """Return what findings about a pipeline are true of."""
+    """Return the conditions that findings about a pipeline depend on."""
     return Basis(
         device=pipeline.device_name(),
         versions=pipeline.versions(),
@@ -109,8 +109,8 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
     """Return what prompt files may ask of a profile.
 
     Raises:
-        ConfigError: its defaults or limits are for settings that the pipeline doesn't have, or
-            the defaults are beyond its limits.
+        ConfigError: the defaults or limits name settings that the pipeline doesn't have, or the
+            defaults exceed the limits.
     """
     profile = config.models[name]
     found = ModelRules(name, capabilities, profile.defaults, profile.limits)
@@ -119,10 +119,10 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
 
 
 def sample(found: ModelRules) -> Prompt:
-    """Return what shows how a profile renders: its defaults.
+    """Return a prompt with a profile's defaults.
 
     Raises:
-        SettingsRefused: there are no defaults that could be rendered.
+        SettingsRefused: the defaults can't be rendered.
     """
     settings = found.resolve({"prompt": _SAMPLE})
     arguments = ((key, settings[key]) for key in found.capabilities.settings)
@@ -131,10 +131,10 @@ def sample(found: ModelRules) -> Prompt:
 
 
 def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:
-    """Return what there is to tune of a profile: its pipeline, and what that is to render.
+    """Return a profile's untuned source, and the prompt to time it with.
 
     Raises:
-        ConfigError: the pipeline can't be loaded, or has no defaults that could be rendered.
+        ConfigError: the pipeline can't be loaded, or the defaults can't be rendered.
     """
     plain = untuned(name, config)
     capabilities = pipeline.load(plain).capabilities
@@ -146,10 +146,10 @@ def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:
 
 
 def warm_up(found: ModelRules) -> Prompt:
-    """Return what is rendered before anybody's prompt: the defaults, in two steps.
+    """Return the prompt that warms a profile up: its defaults, in two steps.
 
     Raises:
-        SettingsRefused: there are no defaults that could be rendered.
+        SettingsRefused: the defaults can't be rendered.
     """
     shown = sample(found)
     arguments = {**dict(shown.arguments), "num_inference_steps": 2}

@@ -1,6 +1,7 @@
-"""The settings in force, and how others follow while the daemon runs.
+"""The settings in force, and their replacement while the daemon runs.
 
-config.yaml is read again on request. What is wrong with it is told, and the settings in force stay.
+config.yaml is read again on request. If it has mistakes, they are reported, and the settings in
+force stay.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ class _Set(NamedTuple):
 
 
 class Settings:
-    """What config.yaml says; `read` returns that, and the profile for prompts that name none.
+    """The settings in force. `read` returns config.yaml's, and the profile for prompts without one.
 
-    `rules` are what prompt files may ask of the profiles, None where that is not known yet.
-    `readings` counts how often the file was read again, `refused` says what is wrong with it.
+    rules: what prompt files may ask of each profile; None while that is unknown.
+    readings: how often config.yaml was read again.
+    refused: why the last change was refused; empty if it was not.
     """
 
     def __init__(self, read: Callable[[], tuple[Config, str]]) -> None:
@@ -58,16 +60,16 @@ class Settings:
 
     @property
     def are_changing(self) -> bool:
-        """Whether other settings wait to be used."""
+        """Whether settings were read that `change` has not put into force yet."""
         return self._next is not None
 
     @property
     def are_on_trial(self) -> bool:
-        """Whether those in force have a model that may turn out not to be loadable."""
+        """Whether the settings in force have a pipeline that may still fail to load."""
         return self._before is not None
 
     def read_again(self) -> Config | None:
-        """Read the file, and return what is used from the next `change` on; None if it is bad."""
+        """Read config.yaml, and return the settings for the next `change`; None if it is bad."""
         self.readings += 1
         self._next, self.refused = None, ""
         try:
@@ -91,10 +93,10 @@ class Settings:
                 raise ConfigError(Mistake(problem, "restart it", key=name))
 
     def _rules_known(self, config: Config) -> dict[str, ModelRules | None]:
-        """Return the rules of the profiles that stay the same pipelines.
+        """Return the rules of each profile; None where its pipeline is new or not yet loaded.
 
         Raises:
-            ConfigError: defaults or limits do not fit a pipeline.
+            ConfigError: defaults or limits don't fit a pipeline.
         """
         rules: dict[str, ModelRules | None] = dict.fromkeys(config.models)
         for name in rules:
@@ -107,10 +109,13 @@ class Settings:
         return profiles.source(name, self.config) != profiles.source(name, config)
 
     def change(self) -> bool:
-        """Use what was read, and return whether any pipeline has to be loaded anew for it."""
+        """Put into force what was read, and return whether pipelines have to be loaded for it.
+
+        False also if it is refused.
+        """
         assert self._next is not None
         coming, self._next = self._next, None
-        try:  # more pipelines may be known by now
+        try:  # more pipelines may have been loaded by now
             coming = coming._replace(rules=self._rules_known(coming.config))
         except ConfigError as error:
             self._refuse(error)
@@ -124,7 +129,10 @@ class Settings:
         return not is_same
 
     def change_back(self, error: Exception) -> bool:
-        """Use those from before the last change again, if its model has turned out bad."""
+        """Return to the settings before the last change, whose model failed to load with `error`.
+
+        False if there are none to return to.
+        """
         if self._before is None:
             return False
         self._now, self._before = self._before, None
@@ -132,5 +140,5 @@ class Settings:
         return True
 
     def confirm(self) -> None:
-        """Keep what was changed to: its model is loaded."""
+        """Keep the settings in force: their model is loaded."""
         self._before = None

@@ -1,4 +1,4 @@
-"""From frames to published files: encoding, metadata, posters, beside the next render.
+"""Encode frames into video files with metadata and publish them, while the next batch renders.
 
-Does not know where frames come from.
+It does not know where frames come from.
 """

@@ -1,6 +1,6 @@
-"""Frames to video files, and the settings that a video file carries with it.
+"""Encode frames into video files, and read the settings embedded in one.
 
-Does not know names or folders: it writes to the path that it is given.
+It does not know names or folders: it writes to the given path.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _SETTINGS_TAG = "\xa9cmt"
 _MAX_INDEX_BYTES = 1 << 21
 _MAX_BOXES = 64
 _MAX_INDEX_BOXES = 2000
-"""Ours has some forty; mutagen makes an object of each."""
+"""reeldrop's own have about forty; mutagen makes an object for each box."""
 
 _CONTAINERS = frozenset(
     {b"moov", b"udta", b"trak", b"mdia", b"meta", b"ilst", b"stbl", b"minf", b"moof", b"traf"}
 )
 
 _X264 = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
-"""Visually lossless for material that was never compressed before. With macroblock trees, the same
-small pictures (seen at 64x64) came out differently after something else had been rendered."""
+"""Visually lossless for material that was never compressed before. mbtree is off: with it, equal
+small frames (seen at 64x64) were encoded differently after another render."""
 
 _NVENC = {"preset": "p6", "tune": "hq", "rc": "vbr", "cq": "17", "b": "0"}
-"""The same by a GPU's own encoder, which compute cards such as the H100 do not have."""
+"""The same for a GPU's encoder, which compute cards such as the H100 lack."""
 
 H264 = {"libx264": _X264, "h264_nvenc": _NVENC}
 """The encoders for mp4, with their options."""
 
 _SIZES = 1000
-"""Of so many sizes it is remembered whether they can be encoded; prompt files choose them."""
+"""Upper bound on cached answers of `opens`; prompt files choose the sizes."""
 
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
@@ -67,12 +67,13 @@ def encode(
     on_frame: Callable[[], None] = lambda: None,
     h264: str = "libx264",
 ) -> None:
-    """Write frames, (frames, height, width, 3) uint8, as one file.
+    """Write frames, (frames, height, width, 3) uint8, to one file.
 
-    `format` is mp4 (H.264, plays in every browser, starts before it is loaded whole), webm
-    (VP9), gif, or jpg: a poster, the frame in the middle. mp4 and webm carry `settings`, and
-    `on_frame` is called for each of their frames. For mp4, `h264` is the encoder that is asked
-    first, one of `H264`; libx264 takes what that does not.
+    format: mp4 (H.264, plays in every browser, and before it has loaded completely), webm (VP9),
+        gif, or jpg, a poster of the middle frame.
+    settings: embedded in mp4 and webm.
+    on_frame: called after each frame of an mp4 or webm.
+    h264: the encoder to try first for mp4, one of `H264`; the fallback is libx264.
 
     Raises:
         OSError: the file can't be written.
@@ -95,7 +96,7 @@ def encode(
 
 
 def choose_h264(wanted: str) -> str:
-    """Return which of `H264` is to be asked first: for auto, the GPU's where there is one."""
+    """Return which of `H264` to try first: `wanted`, or for auto the GPU's encoder if it works."""
     if wanted != "auto":
         return wanted
     return "h264_nvenc" if opens("h264_nvenc", 256, 256) else "libx264"
@@ -103,7 +104,7 @@ def choose_h264(wanted: str) -> str:
 
 @functools.lru_cache(_SIZES)
 def opens(codec: str, width: int, height: int) -> bool:
-    """Return whether an encoder of `H264` works on this machine, for frames of this size."""
+    """Return whether an encoder of `H264` works on this machine for frames of this size."""
     try:
         context = cast("VideoCodecContext", av.CodecContext.create(codec, "w"))
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
@@ -117,12 +118,12 @@ def opens(codec: str, width: int, height: int) -> bool:
 def _write_mp4(
     frames: Frames, path: Path, fps: float, settings: str, on_frame: Callable[[], None], h264: str
 ) -> None:
-    """Write an mp4 by the encoder that is asked first, else by libx264."""
+    """Write an mp4 with the encoder `h264`; with libx264 if that fails."""
     options = {"movflags": "+faststart"}
     if h264 != "libx264" and opens(h264, frames.shape[2], frames.shape[1]):
         try:
             _write_video(frames, path, "mp4", h264, H264[h264], options, fps, settings, on_frame)
-        except av.FFmpegError as error:  # the GPU's memory may be full of what is being rendered
+        except av.FFmpegError as error:  # the render may have filled the GPU's memory
             _log.warning("encoder_failed", encoder=h264, reason=str(error), next="libx264")
         else:
             return
@@ -157,7 +158,7 @@ def _write_video(
 
 
 def _tag_colours(context: av.VideoCodecContext) -> None:
-    """Say which colour matrix the file has: players guess by the size otherwise, and differ."""
+    """Tag the colour matrix; otherwise, players guess it from the size, and not alike."""
     context.color_range = 1  # limited
     context.colorspace = 1  # BT.709
     context.color_primaries = 1
@@ -165,10 +166,10 @@ def _tag_colours(context: av.VideoCodecContext) -> None:
 
 
 def embedded_settings(path: Path) -> bytes:
-    """Return the settings that a dropped mp4 carries. Its pictures are never decoded.
+    """Return the settings embedded in a dropped mp4, without decoding its pictures.
 
     Raises:
-        PromptError: it carries none, or is no mp4.
+        PromptError: it is not an mp4, or has no settings.
         UnfinishedError: bytes are missing.
         OSError: it can't be read.
     """
@@ -183,10 +184,11 @@ def embedded_settings(path: Path) -> bytes:
 
 
 def _index_of(path: Path) -> bytes:
-    """Return an mp4 without its pictures: only the boxes that say what is in it (ISO 14496-12).
+    """Return an mp4's index: only its ftyp and moov boxes (ISO 14496-12).
 
     Raises:
-        ValueError: it has too many or too large ones, or does not begin as an mp4 does.
+        ValueError: it has too many boxes, too large an index, or a malformed box.
+        UnfinishedError: bytes are missing.
     """
     boxes: list[bytes] = []
     room = _MAX_INDEX_BYTES
@@ -200,7 +202,7 @@ def _index_of(path: Path) -> bytes:
                 return index
             _require_bytes(header)
             size, kind = struct.unpack(">I4s", header)
-            if size == 1:  # the size is a long one, and follows
+            if size == 1:  # a 64-bit size follows
                 header += file.read(8)
                 size = int.from_bytes(header[8:], "big")
             rest = size - len(header)
@@ -218,7 +220,7 @@ def _index_of(path: Path) -> bytes:
 
 
 def _require_few_boxes(index: bytes) -> None:
-    """Refuse an index that takes long to read: one with many boxes, or with many in its tags."""
+    """Raise ValueError if the index has too many boxes, tags included, to be read quickly."""
     at = tags_end = 0
     for _ in range(_MAX_INDEX_BOXES):
         if at + 8 > len(index):
@@ -238,7 +240,7 @@ def _require_few_boxes(index: bytes) -> None:
 
 
 def _require_bytes(part: bytes) -> None:
-    """Tell apart an mp4 that has been given its size, and not all of its bytes."""
+    """Raise UnfinishedError if `part` is all NUL: preallocated, but not written yet."""
     if not any(part):
         remedy = f"send it again if a part of it is missing; {_REMEDY}"
         raise UnfinishedError(Mistake("this is no readable mp4: it ends in NUL bytes", remedy))

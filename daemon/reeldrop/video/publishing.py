@@ -1,6 +1,6 @@
-"""Frames to published videos, beside the next render: a thread encodes one after the other.
+"""Encode and publish videos one at a time on a thread, while the next batch renders.
 
-Ties `encoder` and `results` together. Its answers are events; it does not know what follows.
+Connects `encoder` and `results`, and answers with events; it does not know who handles them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Publisher:
-    """Encodes and publishes. `tell` is given a VideoPublished or VideoFailed for each video.
+    """Encodes and publishes videos; calls `tell` with VideoPublished or VideoFailed for each.
 
-    `h264` is the encoder for mp4, as `encoder.encode` takes it. `videos` and `bytes` say what is in
-    hand until `release` is told of the answer; `signs_of_life` grows as long as the thread does not
-    hang.
+    h264: the encoder for mp4, as in `encoder.encode`.
+    videos, bytes: what is in hand, from `publish` to `release`; bytes of frames.
+    signs_of_life: a count that grows unless the thread hangs.
     """
 
     def __init__(self, tree: Results, tell: Callable[[Event], None]) -> None:
@@ -38,9 +38,9 @@ class Publisher:
     def publish(
         self, job: Job, prompt: Prompt, frames: Frames, rendered: Rendered, earlier: Video | None
     ) -> None:
-        """Make a video of frames, (frames, height, width, 3) uint8, and put it into the results.
+        """Encode frames, (frames, height, width, 3) uint8, and publish the video, on the thread.
 
-        `earlier` is what an earlier attempt has left of it.
+        earlier: the video as an earlier attempt left it; None if it did not.
         """
 
         def encode(path: Path, format: str, settings: str) -> None:
@@ -66,11 +66,11 @@ class Publisher:
         self.signs_of_life += 1
 
     def release(self, event: VideoPublished | VideoFailed) -> None:
-        """Take a video that has been answered for out of what is in hand."""
+        """Remove the video of an answer from what is in hand."""
         self.videos -= 1
         self.bytes -= event.bytes
         self._note_life()
 
     def close(self) -> None:
-        """Finish the video that is being encoded; what waits behind it is given up."""
+        """Finish the video that is being encoded, and drop those that wait behind it."""
         self._thread.shutdown(cancel_futures=True)

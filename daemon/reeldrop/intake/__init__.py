@@ -1,4 +1,4 @@
-"""The inbox: when it is scanned, which names are ignored, what has settled, why files wait.
+"""The inbox: when it is scanned, which names are ignored, which files are settled, why others wait.
 
-Takes prompt files into the spool. Does not know what is rendered, nor in which batch.
+Moves prompt files into the spool. Does not know what is rendered, nor in which batch.
 """

@@ -1,12 +1,12 @@
-"""What comes into the inbox and orders nothing: files that came back, and copies of conflicts.
+"""Files in the inbox that order nothing: prompt files that came back, and conflict copies.
 
-A deletion may be undone by a sync tool that was not there when it happened. What then comes back
-has the bytes and the modification time of the prompt file that lies beside its videos, or in
-`_failed/`: rendering it again is what nobody asked for. Who edits a file changes its bytes, who
-saves or touches it changes its time, and both order it anew. A conflict copy with the bytes of its
-original orders nothing either; with others it is a prompt file of its own.
+A sync tool that missed a deletion may restore the file. It then has the bytes and the modification
+time of the prompt file beside its videos, or in `_failed/`, and nobody wants it rendered again. An
+edit changes the bytes, a save or `touch` the time; either orders the file again. A conflict copy
+with the bytes of its original orders nothing either; with other bytes it is a prompt file of its
+own.
 
-No file is deleted: one that came back is laid upon its twin, a copy is laid beside its original.
+No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a file lies, or would: its path below a root, where no link is followed."""
+    """The path of a file below a root, where no link is followed. The file may be missing."""
 
     root: Root
     below: PurePath
@@ -47,20 +47,20 @@ class _Place:
 
     @contextlib.contextmanager
     def opened(self, *, make: bool = False) -> Iterator[Path]:
-        """Give a path to it that holds meanwhile."""
+        """Yield a path to the file that stays valid while the context is open."""
         with self.root.opened(self.below.parent, make=make) as folder:
             yield folder / self.below.name
 
 
 class Deliveries:
-    """Tells orders from what only came along. What raises OSError may be called again."""
+    """Separates orders from files that order nothing. Calls that raised OSError may be repeated."""
 
     def __init__(self, place: Spool, tree: Results) -> None:
         self._spool = place
         self._results = tree
 
     def is_order(self, job: Job) -> bool:
-        """Return whether a job asks for something. One that does not has ended."""
+        """Return whether a job orders anything. If not, the job has been ended."""
         if self._spool.was_in_hand(job) or job.is_damaged:
             return True
         if self._ends_a_retry(job):
@@ -72,9 +72,9 @@ class Deliveries:
         return not self._is_needless_copy(job)
 
     def _ends_a_retry(self, job: Job) -> bool:
-        """Return whether a file comes from `_failed/`, and remove the name that it still has there.
+        """Return whether a retry moved the file out of `_failed/`, and remove its name there.
 
-        The command is about to, or was killed before it could.
+        The retry command removes that name, too, unless it is killed before.
         """
         for taken in self._spool.taken_out(job.source):
             place = _Place(self._spool.failed, taken)
@@ -84,17 +84,17 @@ class Deliveries:
                 return True
         return False
 
-    # Files that came back
+    # Prompt files that came back
 
     def _twin(self, job: Job) -> _Place | None:
-        """Return the same prompt file from an earlier delivery."""
+        """Return where the same prompt file lies from an earlier delivery; None if it does not."""
         for place in self._places(job.source, job):
             if _is_same(job, place) and _is_as_old(job, place):
                 return place
         return None
 
     def _places(self, source: PurePosixPath, job: Job) -> Iterator[_Place]:
-        """Yield where prompt files lie that had this path in the inbox, in hand or at their end."""
+        """Yield where prompt files lie that had this path in the inbox: in hand, done or failed."""
         for other in self._spool.others_in_hand(source, job):
             below = other.prompt_file.relative_to(self._spool.folder)
             yield _Place(self._spool.root, below)
@@ -104,7 +104,7 @@ class Deliveries:
             yield _Place(self._spool.failed, aside)
 
     def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> _Place:
-        """Return where a prompt file lies that is put beside the videos of another, or its own."""
+        """Return the place of the prompt file `source` beside the videos of `original`."""
         folder = self._results.place_for(original)
         return _Place(self._results.root, folder / portable(source).name)
 
@@ -122,10 +122,10 @@ class Deliveries:
             self._spool.lay_upon(job, file)
         _log.info("came_back", job_id=job.id, prompt_file=name, same_as=str(twin))
 
-    # Copies of conflicts
+    # Conflict copies
 
     def _is_needless_copy(self, job: Job) -> bool:
-        """Lay aside a conflict copy that equals its original; return whether it was one."""
+        """Return whether a job is a conflict copy that equals its original; if so, end it."""
         copy = conflict_copy(job.source.name)
         if copy is None:
             return False
@@ -160,7 +160,7 @@ class Deliveries:
             self._spool.finish(job, file.parent)
 
     def _write_note(self, place: _Place, text: str, job: Job) -> None:
-        """Leave a text beside a file; the next note on it replaces this one."""
+        """Write a note beside a file; the next note on it replaces this one."""
         now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
         note = f"{text}\n{now}\n".encode("utf-8", "backslashreplace")
         with place.opened(make=True) as file:
@@ -168,7 +168,7 @@ class Deliveries:
 
 
 def _named(first: _Place) -> Iterator[_Place]:
-    """Yield the files that were moved somewhere under a name, up to the first free one."""
+    """Yield the files under a name and its numbered variants, up to the first free one."""
     for name in durable.free_names(*durable.split_name(first.below.name)):
         place = first.beside(name)
         try:
@@ -182,13 +182,13 @@ def _named(first: _Place) -> Iterator[_Place]:
 
 
 def _keeps_its_name(source: PurePosixPath) -> bool:
-    """Return whether no other path in the inbox leads to the same folder of the results."""
+    """Return whether no other path in the inbox maps to the same folder of the results."""
     same = PurePosixPath(unicodedata.normalize("NFC", str(source)))
     return portable(source) == same and not any(part.startswith("_") for part in same.parts)
 
 
 def _is_same(job: Job, place: _Place) -> bool:
-    """Return whether a plain file has the prompt file's bytes; what is missing has not."""
+    """Return whether a plain file has the prompt file's bytes; False if it is missing."""
     try:
         with place.opened() as file:
             is_as_long = job.prompt_file.lstat().st_size == file.lstat().st_size

@@ -1,7 +1,6 @@
-"""Which names say that a file is no prompt file, or not yet: a table with a row for each tool.
+"""Which names belong to no prompt file, or to an unfinished one: a table with a row for each tool.
 
-Knows names only. What the names mean was read in the tools' own sources and manuals, or seen when
-they ran.
+Knows names only. Their meanings were read in the tools' sources and manuals, or observed.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program that puts files into folders, and the names that it uses for its own ends.
+    """A program that puts files into folders, and the names that it uses internally.
 
-    `ignored` are globs, in lower case, of files and folders that hold no prompt; `why` says what
-    they are. `unfinished` matches a name that is given to the file `name` until all of it is there.
-    `conflict` matches a copy of the file whose name is `stem` and `suffix`, made because two had
-    changed it.
+    ignored: globs, in lower case, of files and folders that hold no prompt
+    why: what the ignored names are
+    unfinished: regex of a temporary name; group `name` is the name of the finished file
+    conflict: regex of a conflict copy's name; groups `stem` and `suffix` are the original's
     """
 
     name: str
@@ -140,11 +139,11 @@ TOOLS = (
 )  # fmt: skip
 
 _LIKE_A_COPY = re.compile(r"conflict|case clash|path|backup", re.IGNORECASE)
-"""What all names of conflict copies have: most names are told from them at once."""
+"""A part that all names of conflict copies have: a cheap test that excludes most names."""
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Compile globs, but for those that another one covers: they are matched with every name."""
+    """Compile globs into one regex, less those that another one covers: every name is matched."""
     globs = {pattern.lower() for pattern in patterns}
     needed = {g for g in globs if not any(g != o and fnmatch.fnmatchcase(g, o) for o in globs)}
     return re.compile("|".join(map(fnmatch.translate, sorted(needed))))
@@ -160,7 +159,7 @@ _CONFLICTS = [(t.name, c) for t in TOOLS if (c := _compiled(t.conflict)) is not 
 
 
 class Ignored:
-    """The names that an inbox passes over: those of the table, and the globs of the operator."""
+    """The names that an inbox ignores: those of the table, and the operator's globs."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
         more = tuple(more)
@@ -174,9 +173,9 @@ class Ignored:
 
 
 def finished_name(name: str) -> tuple[str, str] | None:
-    """Return the name that an unfinished file will have, and whose file it is; None if it is none.
+    """Return the final name of an unfinished file, and its tool; None if no tool names files so.
 
-    An editor's lock is no such file: what it locks is whole.
+    An editor's lock gives None: the file that it locks is complete.
     """
     for tool, pattern in _UNFINISHED:
         found = pattern.fullmatch(name)
@@ -187,14 +186,14 @@ def finished_name(name: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class ConflictCopy:
-    """What a name says of a conflict copy: whose it is, and the names its original may have."""
+    """What the name of a conflict copy tells: the tool, and the possible names of the original."""
 
     tool: str
     originals: tuple[str, ...]
 
 
 def conflict_copy(name: str) -> ConflictCopy | None:
-    """Return what the name of a conflict copy says; None if it is that of no such copy."""
+    """Return what the name of a conflict copy tells; None if the name is not one."""
     if not _LIKE_A_COPY.search(name):
         return None
     for tool, pattern in _CONFLICTS:
@@ -206,7 +205,7 @@ def conflict_copy(name: str) -> ConflictCopy | None:
 
 
 def _originals(stem: str, suffix: str, tool: str) -> Iterator[str]:
-    """Yield what the original may be called: some tools put their mark behind the whole name."""
+    """Yield the possible names of the original: some tools append their mark to the whole name."""
     if os.path.splitext(stem)[1].lower() == suffix.lower() or not suffix:
         yield stem
     if tool != "OneDrive":

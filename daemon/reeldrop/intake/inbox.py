@@ -1,7 +1,7 @@
 """Which prompt files of the inbox are settled, in which order, and why the others wait.
 
-The scan decides; file system events only say when to look. Reads no prompt file and follows no
-link: folders are opened one below the other. Time is the caller's: seconds of a monotonic clock.
+The scan decides; file system events only trigger it. Does not parse prompt files. Follows no link:
+each folder is opened relative to its parent. Callers pass the time: seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from reeldrop.intake.ignored import Ignored, conflict_copy, finished_name
 
 MAX_DEPTH = 32
 EMPTY_SECONDS = 60.0
-"""How long a file without a byte may stay: some programs make the name first."""
+"""How long an empty file waits for content: some programs create a file before they write it."""
 
 TEMPORARY_SECONDS = 120.0
-"""How long a file waits for a temporary one of the same name to change, grow or go."""
+"""How long a file waits for a temporary file of the same name that does not change."""
 
 UNFINISHED_SECONDS = 600.0
-"""How long a file waits to be finished that looks unfinished, and does not change."""
+"""How long a file waits that looks unfinished and does not change."""
 
 TRANSFER_SECONDS = 3600.0
-"""How long a temporary file that keeps changing is waited for: anybody can give it its name."""
+"""How long a file waits for a temporary file that keeps changing: anybody can create one."""
 
 DEFAULTS_SECONDS = 120.0
-"""How long a `_defaults.yaml` that keeps changing is waited for."""
+"""How long a file waits for a `_defaults.yaml` that keeps changing."""
 
 _Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -45,13 +45,21 @@ _Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 class Candidate:
     """A file in the inbox that asks to be rendered.
 
-    `since` is when its present state was first seen; `mode` its type and permissions as lstat
-    gives them; `is_renamed` is whether it came by a rename, so that it settles sooner; `held` is
-    what it waits for until `held_until`, and looks at its name do not tell.
-    The rest is the caller's to set: whether it has been `examined`, its `priority`, of how many
-    prompts (`count`) it is and of what `kind` if they are all of one, which `model` it needs,
-    whether a batch has passed it over, and what keeps it from being claimed (`blocked`) until when
-    (`blocked_until`).
+    Set by the inbox:
+        mode: type and permissions, as of lstat
+        since: when its present state was first seen
+        first_seen: when its path was first seen
+        is_renamed: whether it arrived by a rename, and so settles sooner
+        held, held_until: why it waits and until when, if not for its name, size or times
+
+    Set by the caller:
+        examined: whether it has been read
+        priority: the priority that it asks for
+        kind: the hash of its prompts' batch key; 0 if they differ
+        count: the number of its prompts; 0 if it is not known yet
+        model: the profile that it needs
+        was_passed_over: whether a batch has passed it over
+        blocked, blocked_until: why it can't be claimed, and until when
     """
 
     path: PurePosixPath
@@ -84,16 +92,19 @@ class Candidate:
         return _is_interrupted(self.fingerprint[1])
 
     def is_same(self, status: os.stat_result) -> bool:
-        """Return whether this is the file that was seen: a few file systems change its inode."""
+        """Return whether it is the same file: same inode, or, if inodes change, size and mtime."""
         seen, found = self.fingerprint, _fingerprint(status)
         return seen[3] == found[3] or seen[:2] == found[:2]
 
 
 @dataclass(slots=True)
 class _Still:
-    """What must not change for a while: how it was seen last, and since when it is so.
+    """A file that has to stay unchanged for a while.
 
-    It `began` to change when it was last at rest, or when it came.
+    fingerprint: its last state
+    since: when that state was first seen
+    began: when the latest series of changes began
+    tool: the tool that writes it
     """
 
     fingerprint: _Fingerprint
@@ -103,7 +114,7 @@ class _Still:
 
 
 class _Wait(NamedTuple):
-    """Why a file waits, until when, and when it is taken all the same."""
+    """Why a file waits, until when, and when it is taken regardless."""
 
     reason: str
     until: float
@@ -112,12 +123,14 @@ class _Wait(NamedTuple):
 
 @dataclass(slots=True)
 class _Found:
-    """What a scan has found, by its path in the inbox.
+    """The result of a scan, by path in the inbox.
 
-    `folders` are those below it, with the time at which each was first seen; `defaults` are by
-    their folder; `temporaries` are what tools have not finished, by the name that it will have;
-    `strays` are what nobody takes as it is, with the reason: conflict copies that no longer have a
-    prompt file's ending, and folders that can't be looked into.
+    candidates: the files to be rendered
+    folders: when each folder was first seen
+    defaults: the `_defaults.yaml` files, by their folder
+    temporaries: unfinished files, by the path that they will have
+    strays: why nobody takes a path as it is: a conflict copy whose name does not end like a prompt
+        file's any more, or a folder that can't be read
     """
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -131,11 +144,12 @@ class _Found:
 class Inbox:
     """The folder that people drop prompt files into.
 
-    `suffixes` are the endings of prompt files, in lower case; `settle_seconds` is how long a
-    file has to stay as it is, and `renamed_settle_seconds` one that has come by a rename, where
-    that is less. Where `patient` is false, files that look unfinished settle as
-    quickly as others. `beside` is a folder on the same file system, which tells a remounted inbox
-    from another one. Names that are `ignored` are passed over.
+    suffixes: the endings of prompt files, in lower case
+    settle_seconds: how long a file has to stay unchanged
+    renamed_settle_seconds: the same for a file that arrived by a rename, where it is less
+    patient: if False, files that look unfinished settle as quickly as others
+    beside: a folder on the same file system, to tell a remounted inbox from another folder
+    ignored: the names to ignore
     """
 
     folder: Path
@@ -154,17 +168,17 @@ class Inbox:
         self.root = Root(self.folder, self.beside)
 
     def after(self, other: Inbox) -> Inbox:
-        """Know what `other` knows of the same folder, and return this one."""
+        """Take over what `other` knows of the same folder, and return this one."""
         self.root, self._found = other.root, other._found
         return self
 
     def scan(self, now: float, renamed: Container[str] = ()) -> bool:
         """Look at every file, and return whether anything has changed since the last scan.
 
-        `renamed` are the paths of those that have come by a rename, as far as is known.
+        `renamed` are the paths of the files that are known to have arrived by a rename.
 
         Raises:
-            OSError: the inbox itself can't be read, or another folder stands in its place.
+            OSError: the inbox can't be read, or another folder is in its place.
         """
         before, found = self._found, _Found()
         with self.root.opened() as top:
@@ -175,13 +189,13 @@ class Inbox:
         return found != before
 
     def _walk(self, place: str, folder: str, depth: int, found: _Found, now: float) -> None:
-        """Note what is in a folder, and below it, in the order of names."""
+        """Record what is in a folder and below it, sorted by name."""
         try:
             here, entries = _listed(place)
         except OSError as error:
             if not folder:
                 raise
-            if isinstance(error, PermissionError):  # else it went away, or is a folder no more
+            if isinstance(error, PermissionError):  # else it is gone, or no folder any more
                 found.strays[folder] = f"can't be looked into: {error.strerror}"
             return
         try:
@@ -227,7 +241,7 @@ class Inbox:
     def _note_temporary(
         self, entry: os.DirEntry[str], folder: str, found: _Found, now: float
     ) -> None:
-        """Note what will be a prompt file when some tool has finished it."""
+        """Record a temporary file that a tool will turn into a prompt file."""
         finished = finished_name(entry.name)
         if finished is None or not self._is_prompt_file(finished[0]):
             return
@@ -238,23 +252,23 @@ class Inbox:
         )
 
     def _is_in_new_folder(self, path: str, found: _Found, now: float) -> bool:
-        """Return whether a folder is still being delivered: its defaults may come last."""
+        """Return whether the folder may still be incomplete: its defaults may arrive last."""
         first_seen = found.folders.get(path.rpartition("/")[0], -math.inf)
         return now < first_seen + self.settle_seconds
 
     def _note_stray(self, path: str, found: _Found) -> None:
-        """Note a copy of a prompt file that its tool has given an ending of its own."""
+        """Record a conflict copy of a prompt file to whose name the tool appended an ending."""
         copy = conflict_copy(os.path.basename(path))
         if copy is not None and any(map(self._is_prompt_file, copy.originals)):
             ends = " or ".join(sorted(self.suffixes))
             found.strays[path] = f"a conflict copy by {copy.tool}: taken if its name ends in {ends}"
 
     def settled(self, now: float) -> list[Candidate]:
-        """Return the files that are settled, in no order; `rank` gives them one."""
+        """Return the settled files, unsorted; `rank` is their sort key."""
         return [c for c in self._candidates.values() if self._remaining(c, now) <= 0]
 
     def waiting(self, now: float) -> Iterator[tuple[PurePosixPath, str]]:
-        """Yield the files that can't be claimed yet, or never as they are, each with the reason."""
+        """Yield the files that can't be claimed yet, or not as they are, each with the reason."""
         for c in self._candidates.values():
             if self._remaining(c, now) > 0:
                 yield c.path, c.blocked if c.blocked_until > now else self._unsettled(c, now)
@@ -267,12 +281,12 @@ class Inbox:
             yield PurePosixPath(path), reason
 
     def waiting_count(self) -> int:
-        """Return how many files there are that wait, or are not finished."""
+        """Return the number of all files that wait, settled and unfinished ones included."""
         others = sum(path not in self._candidates for path in self._found.temporaries)
         return len(self) + others + len(self._found.strays)
 
     def oldest(self) -> float | None:
-        """Return since when the file waits that has waited longest."""
+        """Return when the oldest of the waiting files was first seen; None if there are none."""
         return min((c.first_seen for c in self._candidates.values()), default=None)
 
     @property
@@ -280,15 +294,15 @@ class Inbox:
         return self._found.candidates
 
     def __contains__(self, candidate: Candidate) -> bool:
-        """Return whether a file is still there as the last scan found it."""
+        """Return whether the last scan found this file in this state."""
         return self._candidates.get(str(candidate.path)) is candidate
 
     def find(self, path: str) -> Candidate | None:
-        """Return the file of a path, as the last scan found it; None if it is gone."""
+        """Return the file at a path as of the last scan; None if there is none."""
         return self._candidates.get(path)
 
     def _unsettled(self, candidate: Candidate, now: float) -> str:
-        """Return what a file waits for, and for how long at most."""
+        """Return what a file waits for, and for how long at most, in words."""
         waits = [
             _Wait(candidate.held, candidate.held_until, candidate.since + UNFINISHED_SECONDS),
             *self._waits(candidate),
@@ -304,16 +318,16 @@ class Inbox:
         return f"settles in {math.ceil(self._remaining(candidate, now))} s"
 
     def blocked(self, now: float) -> int:
-        """Return how many files could not be claimed, and are not to be tried again yet."""
+        """Return how many files could not be claimed and are not to be tried again yet."""
         return sum(c.blocked_until > now for c in self._candidates.values())
 
     def seconds_to_settle(self, now: float) -> float | None:
-        """Return when the next file settles, None if nothing waits."""
+        """Return the seconds until the next file settles; None if nothing waits."""
         times = (self._remaining(c, now) for c in self._candidates.values())
         return min((t for t in times if t > 0), default=None)
 
     def is_unchanged(self, candidate: Candidate) -> bool:
-        """Return whether a file still is as the last scan saw it."""
+        """Return whether a file is still as the last scan saw it."""
         try:
             with self.opened(candidate.path) as file:
                 return _fingerprint(file.lstat()) == candidate.fingerprint
@@ -322,15 +336,12 @@ class Inbox:
 
     @contextlib.contextmanager
     def opened(self, path: PurePosixPath) -> Iterator[Path]:
-        """Give a path to a file that is not led astray when a folder above it is exchanged."""
+        """Yield a path to a file that stays valid if a folder above it is replaced."""
         with self.root.opened(path.parent) as folder:
             yield folder / path.name
 
     def hold(self, candidate: Candidate, reason: str, until: float, now: float) -> bool:
-        """Let a file wait that is not finished, unless it has waited in vain for long enough.
-
-        Return whether it waits.
-        """
+        """Let an unfinished file wait, `UNFINISHED_SECONDS` at most; return whether it waits."""
         end = candidate.since + UNFINISHED_SECONDS
         if now >= end:
             return False
@@ -338,14 +349,17 @@ class Inbox:
         return True
 
     def forget(self, candidate: Candidate) -> None:
-        """Drop a file that has been claimed; the next scan finds it again if it is there."""
+        """Drop a claimed file; the next scan adds it again if it is still there."""
         self._candidates.pop(str(candidate.path), None)
 
     def __len__(self) -> int:
         return len(self._candidates)
 
     def _remaining(self, candidate: Candidate, now: float) -> float:
-        """Return how long to wait for a file: it, and the defaults above it, have to settle."""
+        """Return the seconds until a file may be claimed; 0 or less if it may be now.
+
+        The file, its temporary file and the defaults above it have to settle.
+        """
         settled = candidate.since + self._patience(candidate)
         if self._found.temporaries:
             temporary = self._found.temporaries.get(str(candidate.path))
@@ -356,7 +370,7 @@ class Inbox:
         return max(settled, candidate.blocked_until, candidate.held_until) - now
 
     def _waits(self, candidate: Candidate) -> Iterator[_Wait]:
-        """Yield what a file waits for besides itself, which may change for ever."""
+        """Yield the waits for other files. Those may change for ever, so each wait has an end."""
         temporary = self._found.temporaries.get(str(candidate.path))
         if temporary is not None:
             reason = f"still being written by {temporary.tool}: its temporary file is beside it"
@@ -370,12 +384,12 @@ class Inbox:
                 yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
 
     def waited_in_vain(self, candidate: Candidate, now: float) -> str:
-        """Return what a file has waited for as long as it may; empty if it has come to rest."""
+        """Return why a wait for another file ended before that file settled; empty if none did."""
         waits = self._waits(candidate)
         return next((wait.reason for wait in waits if wait.end <= now < wait.until), "")
 
     def _patience(self, candidate: Candidate) -> float:
-        """Return for how long a file has to stay as it is."""
+        """Return how many seconds a file has to stay unchanged."""
         if self.patient and candidate.is_plain:
             if candidate.size == 0:
                 return max(EMPTY_SECONDS, self.settle_seconds)
@@ -387,16 +401,16 @@ class Inbox:
 
     @property
     def _temporary_seconds(self) -> float:
-        """For how long a temporary file that does not change may still be finished."""
+        """How long to wait for a temporary file that does not change."""
         return TEMPORARY_SECONDS if self.patient else self.settle_seconds
 
     def _temporary_left(self, temporary: _Still) -> float:
-        """Return when a temporary file is not waited for any more."""
+        """Return the time at which the wait for a temporary file ends."""
         until = temporary.since + self._temporary_seconds
         return min(until, temporary.began + TRANSFER_SECONDS)
 
     def _defaults_settled(self, folder: PurePosixPath) -> float:
-        """Return when the defaults for the files of a folder are settled, those above it, too."""
+        """Return when the defaults of a folder and of those above it are settled."""
         if folder not in self._defaults_settle:
             own = self._found.defaults.get(str(folder) if folder.name else "")
             settled = -math.inf
@@ -408,14 +422,14 @@ class Inbox:
         return self._defaults_settle[folder]
 
     def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:
-        """Return the `_defaults.yaml` files above a prompt file, the farthest first.
+        """Return the `_defaults.yaml` files above a prompt file, the outermost first.
 
         Raises:
-            PromptError: one of them is no plain file, or they are too large together.
+            PromptError: one of them is not a plain file, or they are too large together.
             OSError: a folder above it is no folder any more, or can't be read.
         """
         files = []
-        with contextlib.suppress(FileNotFoundError):  # the file has gone with its folder
+        with contextlib.suppress(FileNotFoundError):  # the file is gone with its folder
             for folder in reversed(path.parents):
                 name = folder / self.defaults_name
                 with self.opened(name) as file:
@@ -438,12 +452,12 @@ class Inbox:
 
 
 def rank(candidate: Candidate) -> tuple[int, float, str]:
-    """Return what settled files are ordered by: priority, then first seen, then name."""
+    """Return the sort key of settled files: priority, then first seen, then name."""
     return -candidate.priority, candidate.first_seen, str(candidate.path)
 
 
 def _listed(place: str) -> tuple[int, list[os.DirEntry[str]]]:
-    """Return a folder's descriptor, to be closed, and what is in it, in the order of names."""
+    """Return a folder's descriptor, which the caller closes, and its entries sorted by name."""
     here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with os.scandir(here) as entries:
@@ -460,9 +474,9 @@ def _fingerprint(status: os.stat_result) -> _Fingerprint:
 def _still(
     before: _Still | None, status: os.stat_result, now: float, rest: float, tool: str = ""
 ) -> _Still:
-    """Return what was seen before if it is the same, else what is seen now.
+    """Return `before` if the state is the same, else a record of the new state.
 
-    It has begun to change anew if it was at rest for so many seconds.
+    A change after `rest` seconds without one begins a new series of changes.
     """
     fingerprint = _fingerprint(status)
     if before is not None and before.fingerprint == fingerprint:
@@ -472,12 +486,12 @@ def _still(
 
 
 def _is_interrupted(mtime_ns: int) -> bool:
-    """Tell a file that rsync has left when it was interrupted: its time is in the first second."""
+    """Return whether the mtime is in the first second of 1970, as of an interrupted rsync."""
     return 0 <= mtime_ns < 10**9
 
 
 def refusal(path: PurePosixPath, mode: int, mtime_ns: int = -1) -> PromptError | None:
-    """Return why a file can't be a prompt file whatever is in it; None if it can."""
+    """Return why a file can't be a prompt file, whatever its content; None if it can."""
     kinds: Sequence[tuple[Callable[[int], bool], str]] = (
         (stat.S_ISLNK, "a link"),
         (stat.S_ISDIR, "a directory"),
@@ -504,8 +518,8 @@ def read_plain(path: Path, max_bytes: int) -> bytes:
     """Return the content of a plain file, without following a link or waiting for a pipe.
 
     Raises:
-        PromptError: it is something else, or larger than `max_bytes`.
-        OSError: the disk is in trouble, and the file not to blame.
+        PromptError: it is not a plain file, can't be read, or is larger than `max_bytes`.
+        OSError: the disk is to blame, not the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -532,17 +546,16 @@ def _below(folder: Path, path: str | bytes) -> str:
 
 
 class Watch:
-    """Calls back when something happens in a folder, if the file system says so.
+    """Calls `wake` when something happens in a folder, if the file system reports it.
 
-    `renamed` are the files of which the last that was heard is that they came to their name by a
-    rename, by their path in the folder.
+    `renamed`: the files, by path in the folder, whose last event was a rename to that path
 
     Raises:
         OSError: the folder can't be watched.
     """
 
     def __init__(self, folder: Path, wake: Callable[[], None]) -> None:
-        # Here, and not above, because commands that only look at the inbox should start at once.
+        # Imported here so that commands that only read the inbox start quickly.
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
         from watchdog.observers.inotify import InotifyObserver
 
@@ -550,27 +563,27 @@ class Watch:
 
         class Waker(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
-                if event.event_type in ("opened", "closed_no_write"):  # our own reading
+                if event.event_type in ("opened", "closed_no_write"):  # our own reads
                     return
                 if event.event_type != "attrib" and not event.is_directory:
                     self._note(event)
                 wake()
 
             def _note(self, event: FileSystemEvent) -> None:
-                """Note who renamed, and who wrote or made it anew; a folder's files are neither."""
+                """Add what was renamed; drop what was changed since, and files of moved folders."""
                 renamed.discard(_below(folder, event.src_path))
                 if event.event_type == "moved" and event.dest_path and not event.is_synthetic:
                     renamed.add(_below(folder, event.dest_path))
 
-        # It warns of each thread that it ends; the scan notices a watch that died.
+        # watchdog warns when it ends a thread; `is_alive` detects a watch that died.
         logging.getLogger("watchdog").setLevel(logging.CRITICAL)
-        # Full events tell a file that came from outside by a rename from one that was made here.
+        # Full events distinguish a file moved in from outside from one created here.
         self._observer = InotifyObserver(generate_full_events=True)
         self._observer.schedule(Waker(), str(folder), recursive=True)
         self._observer.start()
 
     def is_alive(self) -> bool:
-        """Return whether events can still come."""
+        """Return whether events can still arrive."""
         return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
 
     def close(self) -> None:

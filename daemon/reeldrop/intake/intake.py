@@ -1,6 +1,7 @@
-"""From the inbox into the spool: when to look, what settled files ask for, which is next.
+"""From the inbox into the spool: when to scan, what settled files ask for, which is next.
 
-The service's right hand: ties `inbox`, `prompts` and `spool` together and keeps the watch.
+Used by the service: connects `inbox`, `prompts` and `spool`, and owns the watch. Does not know the
+renderer, nor the open jobs.
 """
 
 from __future__ import annotations
@@ -31,29 +32,31 @@ from reeldrop.store.status import Waiting
 from reeldrop.video import encoder
 
 EXAMINE_SECONDS = 0.1
-"""So long new files are read at a time, before the renderer is looked after again."""
+"""How long new files are read before the renderer is served again."""
 
 EXAMINE_FIRST_SECONDS = 3.0
-"""So long, where nothing is queued for it yet: the first is to be the one of highest priority."""
+"""The same while no file is queued: the file of the highest priority should be the first."""
 
 SCAN_PAUSE_SECONDS = 0.02
 SETTLE_PAUSE_SECONDS = 2.0
 SCAN_SHARE = 40
-"""After a scan, pause for this many times what it took of the processor, so that it costs at most
-2.5 % of a core; and at least for as long as it took, on a slow share. What has settled meanwhile is
-looked for without a scan, after shorter pauses."""
+"""After a scan, pause for this many times its CPU time, so that scanning costs at most 2.5 % of a
+core; and at least for its wall time, on a slow share. Meanwhile, settled files are looked for
+without a scan, after shorter pauses.
+"""
 
 QUIET_SECONDS = 60.0
-"""Once nothing has changed for so long, the inbox is looked through less often."""
+"""After this long without a change, the inbox is scanned less often."""
 
 _log = structlog.get_logger()
 
 
 class Intake:
-    """What waits in the inbox. `rules` and `model` are what `prompts.parse` takes.
+    """The files that wait in the inbox.
 
-    `wake` is called from another thread when the inbox may have changed. Time, where a method
-    asks for it, is what `clock` tells.
+    rules, model: as for `parsing.parse`
+    wake: called from another thread when the inbox may have changed
+    clock: the clock of all times that methods take and return
     """
 
     def __init__(
@@ -103,12 +106,12 @@ class Intake:
             return None
 
     def _on_event(self) -> None:
-        if not self._woken:  # one wake for however many events
+        if not self._woken:  # one wake for any number of events
             self._woken = True
             self._wake()
 
     def close(self) -> None:
-        """End the watch."""
+        """Close the watch."""
         if self._watch is not None:
             self._watch.close()
 
@@ -120,7 +123,7 @@ class Intake:
         return min(self._settles, scan, self._held_until if self.is_held_up() else math.inf)
 
     def is_empty(self) -> bool:
-        """Return whether the inbox has been looked through, and nothing is in it to be claimed."""
+        """Return whether the inbox has been scanned and has no file that can be claimed."""
         left = len(self._inbox) - self.blocked()
         return self.scanned and not self._woken and left == 0
 
@@ -129,7 +132,7 @@ class Intake:
         return self._inbox.blocked(self._clock())
 
     def look(self, now: float) -> None:
-        """Scan the inbox if something may have changed, or it is time."""
+        """Look for settled files; scan first if something may have changed, or a scan is due."""
         is_due = now >= (self._earliest_scan if self._woken else self._next_scan)
         if not is_due and now < self._settles:
             return
@@ -163,16 +166,16 @@ class Intake:
             self._watch = None
 
     def _pause(self, now: float) -> float:
-        """Return how long not to look without being told to: longer where nothing happens.
+        """Return the seconds to the next scan if no event arrives: more in a quiet inbox.
 
-        Only where events tell of everything; else a file would be found late.
+        Only where events report every change; elsewhere a file would be found late.
         """
         is_told = self._watch is not None and self._tells_all
         is_quiet = now - self._quiet_since >= QUIET_SECONDS
         return self._idle_scan_seconds if is_told and is_quiet else self._scan_seconds
 
     def _sort(self, now: float) -> None:
-        """See what has settled. That needs no scan: a file is looked at again when it is taken."""
+        """Sort out what has settled. Needs no scan: a file is checked when it is claimed."""
         self._listed = None
         settled = self._inbox.settled(now)
         self._unexamined = _by_turns(c for c in settled if not c.examined)
@@ -183,17 +186,17 @@ class Intake:
             _log.error("inbox_gone", reason=problem, remedy="work goes on when it is back")
         elif self.problem and not problem:
             _log.info("inbox_back")
-            self.close()  # it watched a folder that went away, and never heard of the new one
+            self.close()  # it watched the folder that is gone, and gets no events of the new one
             self._watch = self._make_watch()
             self._tells_all = share.tells_all(self._inbox.folder)
             self._knows_writers = share.knows_writers(self._inbox.folder)
         self.problem = problem
 
     def refused(self, *, patient: bool) -> Iterator[tuple[Job, PromptError]]:
-        """Read newly settled files, and yield those that can't be rendered, already claimed.
+        """Read newly settled files; claim and yield those that can't be rendered.
 
-        So their authors hear of it at once, whatever is being rendered. The others are noted
-        with their priority. A `patient` caller has time until the first of them is known.
+        Their authors get the error at once, whatever is being rendered. Other files are queued by
+        priority. If `patient`, reading may take longer while nothing is queued.
         """
         seconds = EXAMINE_FIRST_SECONDS if patient and not self._queue else EXAMINE_SECONDS
         end = self._clock() + seconds
@@ -229,13 +232,13 @@ class Intake:
                         yield job, error
 
     def examine_again(self) -> None:
-        """Read those files anew of which too little was known: a model has been loaded since."""
+        """Read the files again whose model was not known: it may have been loaded since."""
         for candidate in self._queue:
             candidate.examined = candidate.count > 0
         self._sort(self._clock())
 
     def _is_being_written(self, candidate: Candidate) -> bool:
-        """Return whether a program of this machine still writes into a file, which then waits."""
+        """Let a file wait that a program on this machine is writing; return whether it waits."""
         if not self._knows_writers:
             return False
         try:
@@ -243,19 +246,19 @@ class Intake:
                 if not writers.is_written(file):
                     return False
                 what = candidate.held or f"still being written by {writers.name_of_writer(file)}"
-        except OSError:  # whoever opens it next is told
+        except OSError:  # whoever opens it next gets the error
             return False
         again = self._clock() + max(self._inbox.settle_seconds, SETTLE_PAUSE_SECONDS)
         return self._hold(candidate, what, again)
 
     def _holds_nul(self, candidate: Candidate) -> bool:
-        """Let a file wait that has been given its size, and not all of its bytes."""
+        """Let a file wait that has its size but not all of its bytes; return whether it waits."""
         return self._inbox.patient and self._hold(candidate, "holds NUL bytes so far", math.inf)
 
     def _hold(self, candidate: Candidate, what: str, until: float) -> bool:
-        """Let an unfinished file wait; return whether it waits, or has waited long enough."""
+        """Let an unfinished file wait; return whether it waits: not if it has for long enough."""
         if not self._inbox.hold(candidate, what, until, self._clock()):
-            if not candidate.examined:  # else it has been said before
+            if not candidate.examined:  # else it has been logged before
                 self._say_unfinished(candidate, what)
             return False
         candidate.examined = False
@@ -279,7 +282,7 @@ class Intake:
         self._queue.add(*_place(candidate), candidate)
 
     def first(self) -> tuple[FileView, ...]:
-        """Return the files that are next, in order; none where nothing can be claimed for now."""
+        """Return the next files, in order; none while nothing can be claimed."""
         if self.is_held_up():
             return ()
         return tuple(
@@ -288,18 +291,21 @@ class Intake:
         )
 
     def groups(self) -> set[str]:
-        """Return the groups of which something waits here."""
+        """Return the groups that have a file waiting here."""
         return self._queue.groups()
 
     def pass_over(self, paths: Iterable[str]) -> None:
-        """Note that a batch has passed over some of the files that wait."""
+        """Mark those of the paths that wait here as passed over by a batch."""
         for path in paths:
             candidate = self._inbox.find(path)
             if candidate is not None:
                 candidate.was_passed_over = True
 
     def take(self, file: FileView | None = None) -> Job | None:
-        """Claim a file that waits, the first if none is given; None if it is not as it was."""
+        """Claim a file, the next one by default.
+
+        None if nothing waits, or the file has changed, is being written or can't be claimed.
+        """
         while not self.is_held_up():
             taken = file or next(iter(self.first()), None)
             if taken is None:
@@ -315,14 +321,14 @@ class Intake:
         return None
 
     def _defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
-        """Return a file's defaults; None if it has changed, or is still written into."""
+        """Return a file's defaults; None if it has changed, is being written, or on an error."""
         if candidate not in self._inbox or not self._inbox.is_unchanged(candidate):
             return None
         if self._is_being_written(candidate):
             return None
         try:
             return self._inbox.defaults_for(candidate.path, parsing.MAX_DEFAULTS_BYTES)
-        except PromptError:  # since it was examined, so it is examined again
+        except PromptError:  # the defaults have changed: examine the file again
             candidate.examined = False
         except OSError as error:
             candidate.examined = False
@@ -343,14 +349,14 @@ class Intake:
         return job
 
     def _claim_failed(self, candidate: Candidate, error: OSError) -> None:
-        """Leave a file where it is for now, and all others where the disk is in trouble."""
+        """Block a file for now, and all others if the disk is in trouble."""
         self._block(candidate, f"can't be taken: {error.strerror}", error)
         if error.errno in DISK_ERRORS:
             self._held_until = candidate.blocked_until
-            candidate.blocked_until += self._retry_seconds  # it may be its own: others are first
+            candidate.blocked_until += self._retry_seconds  # it may be the cause: try others first
 
     def _block(self, candidate: Candidate, reason: str, error: OSError) -> None:
-        """Leave a file where it is for now, and say why: once, where the disk is in trouble."""
+        """Block a file for now, and log the reason, only once if the disk is in trouble."""
         again = self._clock() + self._retry_seconds
         is_told = reason in (candidate.blocked, self._disk_trouble)
         if error.errno in DISK_ERRORS:
@@ -365,9 +371,9 @@ class Intake:
         """Return the prompts of a claimed file.
 
         Raises:
-            PromptError: it can't be rendered; so does a file that we stumble over ourselves.
+            PromptError: it can't be rendered; also if reading it raised an unexpected error.
             NotDescribed: it has to be read again when a model has been loaded.
-            OSError: it can't be read.
+            OSError: the disk is in trouble, or the file is gone.
         """
         if job.is_damaged:
             problem = (
@@ -410,14 +416,14 @@ class Intake:
             raise PromptError(Mistake(problem, "please report this")) from error
 
     def waiting(self, now: float) -> tuple[tuple[Waiting, ...], int]:
-        """Return the first files that are not claimed yet, with the reasons, and their number."""
+        """Return the first unclaimed files with the reasons, and the number of all."""
         if self._listed is None:
             self._listed = self._list(now)
             self._oldest = self._inbox.oldest()
         return self._listed
 
     def waiting_seconds(self, now: float) -> int:
-        """Return for how long the file has been there that has waited longest."""
+        """Return the age of the file that has waited longest, in seconds."""
         if self._oldest is None:
             return 0
         return max(0, int(now - self._oldest))
@@ -437,13 +443,13 @@ class Intake:
 
 
 def _place(candidate: Candidate) -> tuple[int, str, float, str]:
-    """Return what a file's place in the queue follows from, and its path."""
+    """Return a file's place in the queue: priority, group, first seen, path."""
     path = str(candidate.path)
     return candidate.priority, turns.group(candidate.path), candidate.first_seen, path
 
 
 def _by_turns(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Return files in the order in which they are read, the first last: each group in its turn."""
+    """Return files in reverse reading order, so that the last is read first; groups take turns."""
     counts: Counter[str] = Counter()
     found = []
     for candidate in sorted(candidates, key=inbox.rank):
@@ -454,5 +460,5 @@ def _by_turns(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _refused_defaults(error: PromptError) -> tuple[DefaultsFile, ...]:
-    """Return what keeps a job from being rendered without the defaults that could not be read."""
+    """Return invalid stand-ins for defaults that can't be read, so that a job can't do without."""
     return tuple(DefaultsFile(m.file, b"]") for m in error.mistakes if m.file)

@@ -1,6 +1,7 @@
-"""What the file system below a folder can do, tried with a canary, and what follows from it.
+"""What the file system of a folder can do, measured with a canary file, and what follows from it.
 
-A folder may be a share: of what other machines do there the kernel then hears nothing.
+A folder may be a network share: the kernel reports no changes that other machines make there.
+Knows nothing of prompt files and jobs.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _LOCAL = frozenset(
         "reiserfs", "tmpfs", "ramfs", "overlay", "vfat", "exfat", "ntfs3", "hfsplus",
     }
 )  # fmt: skip
-"""File systems that only this machine's kernel changes, so that it tells of every change.
+"""File systems that only this machine's kernel changes, so that it reports every change.
 
-Overlays are a container's own root: what is below one must not be changed while it is mounted, and
-a volume that is mounted into the container has a file system of its own.
+An overlay is the root of a container: its layers must not be changed while it is mounted, and a
+volume that is mounted into the container has a file system of its own.
 """
 
 _LEASED_BY_SERVERS = frozenset({"nfs", "nfs4", "cifs", "smb3"})
-"""File systems whose server gives leases, or does not, for reasons of its own."""
+"""File systems whose server grants or refuses leases for reasons of its own."""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _TIME_NS = 1_600_000_001_123_456_789
@@ -43,7 +44,7 @@ _STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried: whether it is as good as it can be, and what follows."""
+    """The result of one test: whether it is as good as can be, and what follows."""
 
     what: str
     ok: bool
@@ -51,7 +52,7 @@ class Finding:
 
 
 def file_system(folder: Path) -> str:
-    """Return the type of the file system that a folder is on; empty if nobody knows."""
+    """Return the type of the file system that a folder is on; empty if it is unknown."""
     path, longest, found = os.fsencode(folder.resolve()), 0, b""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
@@ -61,26 +62,26 @@ def file_system(folder: Path) -> str:
         before, _, after = line.partition(b" - ")
         point = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), before.split()[4])
         is_above = path == point or path.startswith(point.rstrip(b"/") + b"/")
-        if is_above and len(point) >= longest:  # of two on one point, the last is on top
+        if is_above and len(point) >= longest:  # of two mounts on one point, the last is on top
             longest, found = len(point), after.split()[0]
     return os.fsdecode(found)
 
 
 def tells_all(folder: Path) -> bool:
-    """Return whether no change in a folder escapes this machine's kernel."""
+    """Return whether this machine's kernel reports every change in a folder."""
     return file_system(folder) in _LOCAL
 
 
 def knows_writers(folder: Path) -> bool:
-    """Return whether a lease that is refused means that a program of this machine writes."""
+    """Return whether a refused lease means that a program on this machine is writing."""
     return file_system(folder) not in _LEASED_BY_SERVERS
 
 
 def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
-    """Try what a folder that prompt files are delivered to can do.
+    """Test what a folder for prompt files can do, and yield the findings.
 
     Raises:
-        OSError: not even a file can be made there.
+        OSError: no file can be created there.
     """
     canary = durable.temporary(folder / "x", durable.command_owner())
     try:
@@ -118,7 +119,7 @@ def _is_heard(folder: Path, canary: Path) -> bool:
 
 
 def _renames(canary: Path) -> Finding:
-    """Replace a file again and again, and see whether it is ever not there."""
+    """Replace a file repeatedly, and check whether it is ever missing."""
     canary.write_bytes(b"canary")
     other = canary.with_name(f"{canary.name}.~.tmp")
     gaps, done = [], threading.Event()
@@ -155,7 +156,7 @@ def _times(canary: Path) -> Finding:
 
 
 def _clock(canary: Path) -> Finding:
-    """Compare the clock by which the file system dates files with this machine's."""
+    """Compare the file system's clock with this machine's."""
     before = time.time()
     canary.write_bytes(b"canary, once more")
     found, after = canary.stat().st_mtime, time.time()
@@ -168,7 +169,7 @@ def _clock(canary: Path) -> Finding:
 
 
 def _deletion(canary: Path) -> Finding:
-    """Delete a file that is open, which some shares only hide."""
+    """Delete an open file; some shares only hide it."""
     canary.write_bytes(b"canary")
     before = set(os.listdir(canary.parent))
     with canary.open("rb"):

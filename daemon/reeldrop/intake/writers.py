@@ -1,8 +1,8 @@
-"""Who on this machine still has a file open to write into it.
+"""Finds the program on this machine that still has a file open for writing.
 
-A tool that writes in place gives no other sign when it pauses. Asked is the kernel: it grants no
-lease on a file that somebody writes. It only answers who owns the file, or has CAP_LEASE; of what
-other machines do with a share it knows nothing, and on NFS and SMB its refusal may mean anything.
+A tool that writes in place gives no other sign while it pauses. The kernel refuses a read lease on
+a file that is open for writing. Only the file's owner, or a process with CAP_LEASE, may ask for
+one. Writers on other machines are not seen, and on NFS and SMB a refusal may mean anything.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 
 
 def is_written(path: Path) -> bool:
-    """Return whether some program is known to have a plain file open to write into it."""
+    """Return whether a program is known to have a plain file open for writing."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.lstat().st_mode):
-            return False  # to open a pipe would let its writer go on
+            return False  # opening a pipe would unblock its writer
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return stat.S_ISREG(os.fstat(fd).st_mode) and _is_written(fd)
@@ -33,7 +33,7 @@ def is_written(path: Path) -> bool:
 
 
 def name_of_writer(path: Path) -> str:
-    """Return the name of the program that writes into a file, as far as we may see that."""
+    """Return the name of the program that writes into a file; `SOMEBODY` if it can't be seen."""
     with contextlib.suppress(OSError):
         status = path.lstat()
         identity = status.st_dev, status.st_ino
@@ -45,7 +45,7 @@ def name_of_writer(path: Path) -> str:
 
 
 def _is_written(fd: int) -> bool:
-    # Who opens the file in this very moment waits for it; we are sent a signal that does nothing.
+    # A writer that opens the file now blocks until the unlock; we get SIGURG, ignored by default.
     fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)

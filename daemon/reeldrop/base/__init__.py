@@ -1,5 +1,5 @@
-"""Records, names and files that every other package stands on.
+"""Records, names and file operations that all other packages build on.
 
-Values that pass between stages, errors, safe names, durable writes, paths that are walked without
-following links, strict YAML. Knows nothing of inboxes, pipelines or the service.
+Values passed between stages, errors, safe names, durable writes, paths opened without following
+links, strict YAML. Knows nothing of inboxes, pipelines or the service.
 """

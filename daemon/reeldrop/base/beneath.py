@@ -1,9 +1,9 @@
-"""Folders below one that the operator has named, opened without following a link on the way.
+"""Open folders below a root that the operator named, without following links.
 
-What is below the inbox, the results and `_failed` was named by strangers, who may exchange a folder
-for a link at any moment. So each folder is opened below the one before it, and what is done in it
-is done by its descriptor: its path is `/proc/self/fd/<number>`, which every call takes. The folder
-at the top may be a link, and is known again: an empty mount point looks like it.
+Strangers name what is below the inbox, the results and `_failed/`, and may swap a folder for a
+link at any moment. So each folder is opened relative to its parent's descriptor, and used by the
+path `/proc/self/fd/<number>`, which every call accepts. The root itself may be a link; its identity
+is remembered, to tell the root from the empty mount point that it was mounted on.
 Knows nothing of what is in these folders.
 """
 
@@ -29,7 +29,7 @@ _GONE = "it is gone with the share that it was on; mount that again, or start ag
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What tells a folder from others: device, inode, and what some file systems call theirs."""
+    """Identity of a folder: device, inode, and the file system's id (`f_fsid`)."""
 
     device: int
     inode: int
@@ -43,11 +43,11 @@ class _Identity:
 
 @dataclass(slots=True)
 class Root:
-    """A folder that the operator has named, which must stay the one that was found there first.
+    """A folder that the operator named; it must stay the folder that was found there first.
 
-    `beside` is a folder on the same file system: a share that is mounted again may have another
-    device number, and then so has that folder. One that `may_be_remade` is also the same when
-    another took its place in the same mount, as who deletes it and makes it anew wants it.
+    beside: a folder on the same file system. It confirms the new device number of a share that
+        was mounted again.
+    may_be_remade: accept another folder in the same mount, made after the first was deleted.
     """
 
     path: Path
@@ -58,15 +58,15 @@ class Root:
 
     @contextlib.contextmanager
     def opened(self, below: PurePath = _HERE, *, make: bool = False) -> Iterator[Path]:
-        """Hold a folder below this one open, and give a path to it that holds meanwhile.
+        """Hold a folder below this one open, and yield a path to it that is valid meanwhile.
 
-        With `make`, folders that are missing are made, durably. In errors that are raised
-        meanwhile, the path is replaced by the one that people know.
+        With `make`, missing folders are created durably. Errors raised in the block name the
+        folder's ordinary path.
 
         Raises:
-            NotADirectoryError: something on the way is a link, or no folder.
-            FileNotFoundError: something on the way is missing.
-            OSError: ESTALE, another folder is in the place of this one.
+            NotADirectoryError: a part of the path is a link, or no folder.
+            FileNotFoundError: a part of the path is missing.
+            OSError: ESTALE if another folder is in the place of this one.
         """
         fd = self._open(make)
         try:
@@ -80,10 +80,10 @@ class Root:
             os.close(fd)
 
     def check(self) -> None:
-        """Look whether this is the folder that it was; one that was deleted is forgotten.
+        """Check that this is still the same folder; forget its identity if it was deleted.
 
         Raises:
-            OSError: ESTALE, it is not; or it can't be looked at.
+            OSError: ESTALE if it is another folder, or its share is gone; or it can't be opened.
         """
         with contextlib.suppress(FileNotFoundError):
             os.close(self._open(make=False))
@@ -128,13 +128,13 @@ class Root:
         return is_beside or found.file_system == known.file_system
 
     def _require_deleted(self) -> None:
-        """Refuse to make a folder that was not deleted, but is on a share that is not mounted."""
+        """Raise ESTALE if the folder is missing because its share is not mounted."""
         if self._mount is not None and self._mount != _mount_above(self.path):
             raise OSError(errno.ESTALE, _GONE, str(self.path))
 
 
 def _mount_above(folder: Path) -> tuple[int, int]:
-    """Return on which mount the nearest folder is that is there, above one that is not."""
+    """Return the mount of the nearest existing folder above a missing one."""
     for above in Path(os.path.realpath(folder)).parents:
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(above, _PLACE)
@@ -146,13 +146,13 @@ def _mount_above(folder: Path) -> tuple[int, int]:
 
 
 def _mount_of(fd: int) -> tuple[int, int]:
-    """Return the numbers of a mount and its device: that of a mount is given again to others."""
+    """Return the ids of a mount and of its device: the kernel reuses a mount's id for others."""
     described = Path(f"/proc/self/fdinfo/{fd}").read_text()
     return int(described.partition("mnt_id:")[2].split()[0]), os.fstat(fd).st_dev
 
 
 def _enter(fd: int, name: str, known_as: Path, make: bool) -> int:
-    """Return the descriptor of a folder in another, whose own is closed if all goes well."""
+    """Return the descriptor of a subfolder; close the parent's on success."""
     if name in ("..", "/"):
         raise OSError(errno.EINVAL, "this leads out of the folder", str(known_as))
     above = Path(f"/proc/self/fd/{fd}")
@@ -189,25 +189,25 @@ def _open_in(fd: int, name: str) -> int:
 
 @contextlib.contextmanager
 def _named(path: Path, known_as: Path) -> Iterator[None]:
-    """Replace the beginning of a path in errors by one that people know."""
+    """Replace the prefix `path` by `known_as` in the file names of errors."""
     try:
         yield
     except OSError as error:
         for attribute in ("filename", "filename2"):
             name = getattr(error, attribute, None)
             if isinstance(name, str | Path) and Path(name).is_relative_to(path):
-                with contextlib.suppress(AttributeError):  # PyAV's errors keep theirs
+                with contextlib.suppress(AttributeError):  # read-only in PyAV's errors
                     setattr(error, attribute, str(known_as / Path(name).relative_to(path)))
         raise
 
 
 def open_plain(path: Path) -> int:
-    """Open a plain file to read it, without following a link or waiting for a pipe.
+    """Open a plain file for reading, without following a link or blocking on a pipe.
 
     Raises:
-        OSError: it can't be read; EINVAL where it is a link or something else.
+        OSError: it can't be read; EINVAL if it is a link or no plain file.
     """
-    _require_plain(path, os.lstat(path))  # to open a pipe would let its writer go on
+    _require_plain(path, os.lstat(path))  # opening a pipe would unblock its writer
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _require_plain(path, os.fstat(fd))
@@ -238,10 +238,10 @@ def have_same_bytes(one: Path, other: Path) -> bool:
 
 
 def content(path: Path, most: int) -> bytes:
-    """Return the content of a plain file, opened like that.
+    """Return the content of a plain file, opened by `open_plain`.
 
     Raises:
-        OSError: it can't be read; EFBIG where it has more than so many bytes.
+        OSError: it can't be read; EFBIG if it has more than `most` bytes.
     """
     with open(open_plain(path), "rb") as file:
         data = file.read(most + 1)

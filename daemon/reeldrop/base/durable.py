@@ -1,9 +1,9 @@
-"""Files that are whole and on the disk, or not there at all.
+"""Durable file operations: afterwards a file is whole and on the disk, or not there at all.
 
-Every change here is one rename after an fsync of the file, followed by an fsync of the folder, so
-that neither a kill nor a power cut leaves something half done. Nothing is ever overwritten, except
-by `write` and `replace` where the caller owns the name. A temporary name has its owner in it: a
-job, so that who takes over after a kill can clear it away, or a random number of a command.
+Each change is one rename after an fsync of the file, followed by an fsync of the folder, so that
+neither a kill nor a power cut leaves a partial result. Nothing is overwritten, except by `write`
+and `replace`, whose callers own the name. A temporary name contains its owner: a job's id, so that
+the next process can remove it after a kill, or a random number of a command.
 Knows nothing of jobs or videos.
 """
 
@@ -22,62 +22,63 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 _TEMPORARY = ("~syncthing~reeldrop-", ".~.tmp")
-"""Prefix and suffix of temporary names, which tools skip that send what they find in a folder:
-Syncthing what begins with `~syncthing~`, Nextcloud what has `.~` in it, others `*.tmp`."""
+"""Prefix and suffix of temporary names, chosen so that sync tools skip them: Syncthing skips names
+that begin with `~syncthing~`, Nextcloud names that contain `.~`, others `*.tmp`."""
 
 _COMMAND = "command-"
 LEFT_SECONDS = 3600.0
-"""After so long without a change, a temporary file of a command is what a kill has left."""
+"""Seconds without a change after which a temporary file of a command counts as left by a kill."""
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NOT_HERE = {errno.EINVAL, errno.ENOSYS}
-"""What a kernel or a file system says that has no renames to a name that must be free."""
+"""Errors of a kernel or a file system that lacks RENAME_NOREPLACE."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 
 _sure: set[tuple[int, int]] = set()
-"""Folders whose names are known to be on the disk, by device and inode; at most so many."""
+"""Device and inode of folders whose names are known to be on the disk."""
 _MOST_SURE = 4096
+"""Size of `_sure` at which it is cleared."""
 
 
 def temporary(path: Path, owner: str) -> Path:
-    """Return a temporary name beside `path`; the same owner gets the same name again."""
+    """Return a temporary name beside `path`, always the same one for the same owner."""
     prefix, suffix = _TEMPORARY
     return path.with_name(f"{prefix}{owner}{suffix}")
 
 
 def _fresh(unfinished: Path) -> Path:
-    """Free a temporary name that an earlier call has left.
+    """Remove a temporary file left by an earlier call, and return its path.
 
-    To write into what has it could change a file under its final name: an end between link and
-    unlink leaves one file with both names.
+    Writing into it could change a file under its final name: a kill between link and unlink leaves
+    one file with both names.
     """
     unfinished.unlink(missing_ok=True)
     return unfinished
 
 
 def command_owner() -> str:
-    """Return an owner that no other process has, on whatever host and in whatever container."""
+    """Return a random owner, unique across processes, hosts and containers."""
     return f"{_COMMAND}{secrets.token_hex(8)}"
 
 
 def remove_temporaries(folder: Path, owner: str) -> None:
-    """Remove what is left in a folder under the temporary names that begin with `owner`."""
+    """Remove the temporary files in a folder whose owner begins with `owner`."""
     for entry in _temporaries(folder, owner):
         os.unlink(entry.path)
 
 
 def remove_left(folder: Path, beside: Path) -> None:
-    """Remove the temporary files of commands that were killed long before a file was changed.
+    """Remove temporary files of commands that changed over LEFT_SECONDS before `beside` did.
 
-    The file is in the folder, so that the clock of its file system says for how long. One of a
-    command that is at work stays: it changed a moment ago.
+    `beside` is a file in the folder that just changed, so the age is measured by the clock of the
+    folder's file system. Files of a running command stay: they changed a moment ago.
     """
-    with contextlib.suppress(OSError):  # it has been claimed, or the folder is no longer there
+    with contextlib.suppress(OSError):  # `beside` was claimed, or the folder is gone
         limit = beside.lstat().st_ctime - LEFT_SECONDS
         for entry in _temporaries(folder, _COMMAND):
-            with contextlib.suppress(OSError):  # somebody has made a folder of that name
+            with contextlib.suppress(OSError):  # it is a folder
                 if entry.stat(follow_symlinks=False).st_ctime < limit:
                     os.unlink(entry.path)
 
@@ -91,13 +92,13 @@ def _temporaries(folder: Path, owner: str) -> Iterator[os.DirEntry[str]]:
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether a name is one that `temporary` gives."""
+    """Return whether a name has the form of `temporary`'s."""
     prefix, suffix = _TEMPORARY
     return name.startswith(prefix) and name.endswith(suffix)
 
 
 def fsync_file(path: Path) -> None:
-    """Wait until a file's content is on the disk."""
+    """Flush a file's content to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -106,12 +107,12 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_untrusted(path: Path) -> None:
-    """Wait until the content of a file that a stranger made is on the disk.
+    """Flush the content of a file that a stranger made to the disk.
 
-    What is no plain file, or can't be read, is left alone.
+    Does nothing if it is no plain file, or can't be read.
     """
     if stat.S_ISREG(path.lstat().st_mode):
-        with contextlib.suppress(PermissionError):  # nobody will read it later on, either
+        with contextlib.suppress(PermissionError):  # a later read will fail, too
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.fsync(fd)
@@ -120,22 +121,22 @@ def fsync_untrusted(path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Flush a folder's entries to the disk."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares can't
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # unsupported by some network shares
             raise
     finally:
         os.close(fd)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, durably. One that is there already is fine.
+    """Make a folder and its parents durably; it may exist already.
 
-    It may have been made by a process that was killed before it had waited for the disk, so that
-    is done once for each folder.
+    An existing folder is flushed once per process, too: whoever made it may have been killed before
+    the fsync.
     """
     is_new = False
     if not folder.is_dir():
@@ -147,12 +148,12 @@ def make_folder(folder: Path) -> None:
 
 
 def make_sure(parent: Path, folder: os.stat_result, *, is_new: bool) -> None:
-    """Wait until a folder's name is on the disk, unless this process has done so before."""
+    """Flush a folder's name to the disk, unless this process has done so before."""
     identity = folder.st_dev, folder.st_ino
-    if is_new:  # it may have the number of one that was deleted
+    if is_new:  # it may reuse the inode of a deleted folder
         _sure.discard(identity)
     if identity not in _sure:
-        with contextlib.suppress(PermissionError):  # closed to us, so nothing in it is ours
+        with contextlib.suppress(PermissionError):  # not readable, so nothing in it is ours
             fsync_folder(parent)
         if len(_sure) >= _MOST_SURE:
             _sure.clear()
@@ -160,12 +161,12 @@ def make_sure(parent: Path, folder: os.stat_result, *, is_new: bool) -> None:
 
 
 def write(path: Path, data: bytes, owner: str) -> None:
-    """Write a file of the caller's own, replacing what it wrote there before."""
+    """Write a file under a name that the caller owns, replacing its earlier content."""
     _write_out(path, data, owner, replace)
 
 
 def write_new(path: Path, data: bytes, owner: str) -> None:
-    """Write a file under a name that must be free; a watcher sees that it came by a rename.
+    """Write a file under a name that must be free; a watcher sees it arrive by a rename.
 
     Raises:
         FileExistsError: the name is taken.
@@ -189,7 +190,7 @@ def _write_out(
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename within one file system, replacing the target, and wait for the disk."""
+    """Rename within one file system, replacing the target, and flush both folders."""
     os.replace(source, target)
     fsync_folder(target.parent)
     if source.parent != target.parent:
@@ -197,19 +198,19 @@ def replace(source: Path, target: Path) -> None:
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename within one file system to a name that must be free, and wait for the disk.
+    """Rename within one file system to a name that must be free, and flush both folders.
 
-    It is done in one instant where the file system can; else the old name goes after the new one
-    has come.
+    Atomic where kernel and file system support it; otherwise the new name is linked before the old
+    one is removed, or, without links, checked before the rename.
 
     Raises:
         FileExistsError: the target's name is taken.
-        OSError: EXDEV, the two are not on one file system.
+        OSError: EXDEV if source and target are on different file systems.
     """
     try:
         rename_exclusively(source, target)
     except FileExistsError:
-        # Both names for one file: an earlier call ended before it could unlink.
+        # One file has both names: an earlier call was killed before its unlink.
         if source.lstat().st_nlink < 2 or not os.path.samestat(source.lstat(), target.lstat()):
             raise
         _remove_linked(source, target)
@@ -223,10 +224,10 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def rename_exclusively(source: Path, target: Path) -> None:
-    """Rename to a name that must be free by renameat2(2), which Python does not have.
+    """Rename to a name that must be free, by renameat2(2), which Python does not offer.
 
     Raises:
-        OSError: EEXIST, EXDEV; EINVAL or ENOSYS where it can't be done in this way.
+        OSError: EEXIST, EXDEV; EINVAL or ENOSYS where RENAME_NOREPLACE is not supported.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     names = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
@@ -237,7 +238,7 @@ def rename_exclusively(source: Path, target: Path) -> None:
 
 
 def _rename_in_steps(source: Path, target: Path) -> None:
-    """Do the same by a link, which fails where the name is taken, or by a look at the name."""
+    """Rename by link and unlink; without links, check the name, then rename."""
     if stat.S_ISREG(source.lstat().st_mode) and _link(source, target):
         _remove_linked(source, target)
         return
@@ -247,7 +248,7 @@ def _rename_in_steps(source: Path, target: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Give a file a second name; false where the file system has no links."""
+    """Link a file to a second name; return False where the file system has no links."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
@@ -261,16 +262,16 @@ def _link(source: Path, target: Path) -> bool:
 
 
 def _remove_linked(source: Path, target: Path) -> None:
-    """Remove the old name of a file when the new one is on the disk."""
+    """Remove the old name of a file once the new one is on the disk."""
     fsync_folder(target.parent)
     source.unlink(missing_ok=True)
 
 
 def move(source: Path, target: Path, owner: str) -> None:
-    """Move a regular file to a name that must be free, on whatever file system that is.
+    """Move a regular file to a name that must be free, also across file systems.
 
-    Across file systems the copy appears whole under the target's name before the source goes,
-    which stays if it has been replaced meanwhile.
+    Across file systems, the whole copy has the target's name before the source is removed. A source
+    that was replaced meanwhile stays.
 
     Raises:
         FileExistsError: the target's name is taken.
@@ -311,7 +312,7 @@ def _copy(source: Path, target: Path, owner: str) -> None:
 
 
 def _is_copy(source: Path, target: Path) -> bool:
-    """Return whether an earlier `move` was killed between copying and removing the source."""
+    """Return whether the target is a copy by a `move` that was killed before it was done."""
     ours, theirs = source.lstat(), target.lstat()
     if not stat.S_ISREG(theirs.st_mode) or ours.st_size != theirs.st_size:
         return False
@@ -320,7 +321,7 @@ def _is_copy(source: Path, target: Path) -> bool:
 
 
 def is_same_time(one: int, other: int) -> bool:
-    """Compare times in ns, of which file systems and tools keep parts: 100 ns, us, ms or s."""
+    """Return whether two times in ns match, if one may be truncated to 100 ns, us, ms or s."""
     return any(
         one // step == other // step and 0 in (one % step, other % step)
         for step in (1, 100, 10**3, 10**6, 10**9)
@@ -328,14 +329,14 @@ def is_same_time(one: int, other: int) -> bool:
 
 
 def free_names(stem: str, suffix: str) -> Iterator[str]:
-    """Yield stem and suffix, then with -2, -3, ... between them."""
+    """Yield stem + suffix, then the same with -2, -3, ... in between."""
     yield f"{stem}{suffix}"
     for number in itertools.count(2):
         yield f"{stem}-{number}{suffix}"
 
 
 def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path:
-    """Move a file into a folder under the first free name, and return where it is."""
+    """Move a file into a folder under the first free name, and return its path."""
     make_folder(folder)
     for candidate in free_names(*split_name(name)):
         with contextlib.suppress(FileExistsError):
@@ -351,7 +352,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def make_way(path: Path) -> None:
-    """Rename what stands where a plain file of our own belongs, and is none. It is kept."""
+    """Rename what is no plain file out of the way of one of our own; nothing is deleted."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             os.rename(path, path.with_name(f".{path.name}-{secrets.token_hex(4)}"))

@@ -1,4 +1,4 @@
-"""The errors that reeldrop tells apart, by who has to act on them."""
+"""The exceptions of reeldrop, distinguished by who has to act."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISK_ERRORS = frozenset(
         errno.ENFILE,
     }
 )  # fmt: skip
-"""Errors of a disk or a share, which meet every job; others are of one file or folder."""
+"""Errors of a disk or a share, which affect every job; others concern one file or folder."""
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -26,10 +26,11 @@ class ReeldropError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing that is wrong in a file: what, what would be right, and where.
+    """One mistake in a file: the problem, the remedy, and the place.
 
-    `line` and `column` count from 1; `key` is the setting concerned; `file` is named where it
-    is another one than the file that was read (a `_defaults.yaml` above a prompt file).
+    line, column: from 1; None if unknown
+    key: the setting concerned
+    file: set if it is not the file that was read, but a `_defaults.yaml` above a prompt file
     """
 
     problem: str
@@ -41,7 +42,7 @@ class Mistake:
 
     @property
     def place(self) -> str:
-        """Where the mistake stands, in words; empty for the file as a whole."""
+        """The place of the mistake in words; empty for the whole file."""
         parts = [shown(self.file)] if self.file else []
         if self.line is not None:
             parts.append(f"line {self.line}")
@@ -57,7 +58,7 @@ class Mistake:
 
 
 class FileError(ReeldropError):
-    """A file that somebody wrote can't be used as it is; carries every mistake found in it."""
+    """A file that somebody wrote is not usable as it is; carries every mistake found."""
 
     def __init__(self, *mistakes: Mistake) -> None:
         super().__init__("; ".join(str(mistake) for mistake in mistakes))
@@ -73,45 +74,45 @@ class PromptError(FileError):
 
 
 class UnfinishedError(PromptError):
-    """A prompt file looks as if not all of it were there yet; it may be when looked at again."""
+    """A prompt file looks incomplete; it may be complete when read again."""
 
 
 class ConfigError(FileError):
-    """The operator has to act: config.yaml, a folder or a model is not usable."""
+    """config.yaml, a folder or a model is not usable; the operator has to act."""
 
 
 class PlaceError(FileError):
-    """What a job makes can't be put where it belongs, which says nothing about other jobs."""
+    """A job's output can't be written to its place; other jobs are not affected."""
 
 
 class RenderError(ReeldropError):
-    """The pipeline could not make a video of a prompt; it may when it is tried again."""
+    """The pipeline failed to render a prompt; a retry may succeed."""
 
 
 class Unrenderable(RenderError):
-    """A video that can't be made would fail again in the same way; never retried."""
+    """A render failed, and would fail again in the same way; never retried."""
 
 
 class RenderCancelled(ReeldropError):
-    """A render was stopped on request, between two steps."""
+    """A render was cancelled on request, between two steps."""
 
 
 class Unavailable(FileError):
-    """What is needed is not there now, but may be soon: a share, a download, a GPU's memory."""
+    """A resource is missing, but may be back soon: a share, a download, a GPU's memory."""
 
 
 class SpoolLocked(ReeldropError):
-    """Another daemon works on the same spool."""
+    """Another process holds the same spool."""
 
 
 class RendererDied(ReeldropError):
-    """Nothing can be rendered any more by this process: its CUDA context is broken."""
+    """This process can't render any more: its CUDA context is broken."""
 
 
 class NoSuchPromptFile(ReeldropError):
-    """A command names a prompt file that there isn't."""
+    """A command names a prompt file that does not exist."""
 
 
 def is_shortage(error: Exception) -> bool:
-    """Return whether an error says that memory ran out, on the GPU or on the host."""
+    """Return whether an error reports that memory ran out, on the GPU or on the host."""
     return any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -1,6 +1,6 @@
-"""Texts that strangers chose, as people may be shown them: in one line, and with nothing hidden.
+"""Escape strangers' texts for people to read: on one line, with nothing hidden.
 
-Reports, notes, tables, logs for people and status lines all use this; JSON needs none of it.
+Used by reports, notes, tables, logs for people and status lines; JSON does not need it.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import unicodedata
 
 MAX_QUOTED = 40
-"""No more characters of a stranger's text stand in a message."""
+"""Most characters of a stranger's text that a message quotes."""
 
 
 def shown(text: object, *, raw_bytes: bool = False) -> str:
-    """Return a text as one line that can be written anywhere, whatever it is made of.
+    """Return a text as one line that is safe to write anywhere.
 
-    Control, format and direction characters, line separators, and bytes of a name that are no
-    UTF-8 are escaped; letters of every script stay, and so do spaces. Escaping again changes
-    nothing. Programs need a name's `raw_bytes`, which stay as they are then.
+    Escapes control, format and direction characters, line separators, and bytes of a name that are
+    not UTF-8; keeps letters of every script, and spaces. Idempotent. With `raw_bytes`, for names
+    that programs read, bytes that are not UTF-8 stay.
     """
     found = str(text)
     if found.isprintable():
@@ -25,12 +25,12 @@ def shown(text: object, *, raw_bytes: bool = False) -> str:
 
 
 def shown_lines(text: str) -> str:
-    """Return a text of several lines like that, line by line."""
+    """Apply `shown` to each line of a text."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def short(text: str) -> str:
-    """Return a text, or its beginning where it is too long for a message."""
+    """Return a text, cut to MAX_QUOTED characters."""
     whole = len(text) <= MAX_QUOTED
     return text if whole else text[: MAX_QUOTED - 1] + "\N{HORIZONTAL ELLIPSIS}"
 

@@ -22,11 +22,12 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a loaded pipeline can be asked for.
+    """What a loaded pipeline accepts.
 
-    `settings` are the call arguments that a prompt file may set, with their type; `defaults`
-    their values where nobody sets them. Height and width are multiples of `size_multiple`;
-    num_frames is a multiple of `frames_multiple` plus one (any number where that is 1).
+    settings: call arguments that a prompt file may set, with their types
+    defaults: their default values
+    size_multiple: height and width are multiples of it
+    frames_multiple: num_frames is a multiple of it, plus one (any number if it is 1)
     """
 
     settings: Mapping[str, type]
@@ -39,8 +40,8 @@ class Capabilities:
 class Prompt:
     """Text and settings of one video, fully resolved.
 
-    `number` counts the videos of one prompt file from 1. `arguments` are the pipeline's call
-    arguments by diffusers' names, without prompt and generator.
+    number: counts the videos of one prompt file from 1
+    arguments: the pipeline's call arguments by diffusers' names, without prompt and generator
     """
 
     number: int
@@ -52,7 +53,7 @@ class Prompt:
     formats: tuple[str, ...]
 
     def argument(self, name: str) -> Scalar:
-        """Return one call argument, None where it isn't set."""
+        """Return a call argument, None if it is not set."""
         return dict(self.arguments).get(name)
 
     @property
@@ -62,19 +63,19 @@ class Prompt:
 
     @property
     def batch_key(self) -> tuple[object, ...]:
-        """What has to be equal for two prompts to be rendered in one batch."""
+        """Prompts with equal keys may be rendered in one batch."""
         return (self.model, *(pair for pair in self.arguments if pair[0] != "negative_prompt"))
 
     @property
     def memory_key(self) -> tuple[object, ...]:
-        """What has to be equal for two prompts to take the same memory."""
+        """Prompts with equal keys take the same memory."""
         sizes = (self.argument(name) for name in ("num_frames", "height", "width"))
         guidance = self.argument("guidance_scale")
-        is_guided = isinstance(guidance, int | float) and guidance > 1  # then each comes twice
+        is_guided = isinstance(guidance, int | float) and guidance > 1  # doubles the batch
         return (self.model, *sizes, is_guided)
 
     def as_settings(self) -> dict[str, object]:
-        """Return the settings as a prompt file that renders this very video would have them."""
+        """Return the settings of a prompt file that renders this video again."""
         fps = int(self.fps) if self.fps == int(self.fps) else self.fps
         formats = self.formats[0] if len(self.formats) == 1 else list(self.formats)
         return {
@@ -89,33 +90,35 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class DefaultsFile:
-    """A `_defaults.yaml` above a prompt file: its path in the inbox, and its bytes."""
+    """A `_defaults.yaml` above a prompt file: its path in the inbox, and its content."""
 
     name: str
     data: bytes
 
 
 class Cause(enum.StrEnum):
-    """What may have ended a process, as far as the next one can tell."""
+    """What may have ended a process, as far as the next process can tell."""
 
     WORK = "work"
-    """What was in hand: a crash, a hang, or no memory left."""
+    """The work in hand: a crash, a hang, or out of memory."""
 
     UNKNOWN = "unknown"
-    """It was killed, and nobody knows by whom."""
+    """A kill by an unknown process or person."""
 
     MACHINE = "machine"
-    """A power cut or a reboot, which no prompt is to blame for."""
+    """A power cut or a reboot; no prompt is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What of a job was in hand at one time: the `numbers` of its prompts; none while loading.
+    """One attempt at a job: which of its prompts were in hand at one time.
 
-    `began` is a time by ISO 8601; `ending` says how the process ended meanwhile, and is empty for
-    as long as it has not; `cause` is what may have ended it. Where it `was_alone`, nothing else was
-    in hand at that end, of no job. The `device_worked` if the process had rendered something else
-    before, as far as there was anything.
+    began: ISO 8601 time
+    numbers: numbers of the prompts in hand; empty while the model was loading
+    ending: how the process ended during the attempt; empty if it has not
+    was_alone: nothing else was in hand at that end, of this job or another
+    cause: what may have ended the process
+    device_worked: the process had rendered something else before, if there was anything else
     """
 
     began: str
@@ -126,17 +129,19 @@ class Attempt:
     device_worked: bool = True
 
     def is_of(self, number: int | None) -> bool:
-        """Return whether a prompt was in hand; for None, whether the model was being loaded."""
+        """Return whether a prompt was in hand; for None, whether the model was loading."""
         return number in self.numbers if number is not None else not self.numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One prompt file in hand.
+    """One claimed prompt file.
 
-    `source` is the prompt file's path in the inbox, `folder` the job's own folder in the spool;
-    `attempts` are those in whose middle a process has ended. Where the record `is_damaged`, only
-    the prompt file's name is known of all this.
+    source: the prompt file's path in the inbox
+    folder: the job's folder in the spool
+    attempts: attempts cut short when the process died
+    is_damaged: the record is damaged; `source` is only the file's name, and neither defaults nor
+        priority are known
     """
 
     id: str
@@ -155,8 +160,7 @@ class Job:
     def drawn_seed(self, number: int) -> int:
         """Return the seed, below 2**32, of a video for which none was given.
 
-        It is drawn with the job's random id, so that it needs no record of its own to be the
-        same when the job is resumed.
+        Derived from the job's random id, so a resumed job gets the same seed without a record.
         """
         digest = hashlib.sha256(f"{self.id}:{number}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
@@ -164,12 +168,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """How a video was rendered; stands in its sidecar.
+    """How a video was rendered; written into its sidecar.
 
-    `seconds` is wall time and `peak_memory_mib` the device's peak (the process's on a CPU), both
-    of the batch of `batch_size` prompts that the video was rendered in. `ignored_text` is the
-    end of the prompt that was too long for the text encoder. `speed` are the ways of the fast path
-    that were taken.
+    seconds: wall time of the video's batch
+    peak_memory_mib: peak memory of the device (of the process on a CPU) during the batch
+    batch_size: number of prompts in the batch
+    ignored_text: the end of a prompt that was too long for the text encoder
+    speed: the ways of the fast path that were used
     """
 
     model: str
@@ -188,7 +193,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A published video: `files` are its paths, one for each format."""
+    """A video in the results; `files` has one path for each format."""
 
     job_id: str
     number: int
@@ -199,7 +204,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A prompt of a batch, with the job that it is of."""
+    """A prompt of a batch, with the id of its job."""
 
     job_id: str
     prompt: Prompt
@@ -207,7 +212,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Batch:
-    """Prompts with equal settings that are rendered together, of one job or of several."""
+    """Prompts of one or more jobs, with equal settings, that are rendered together."""
 
     members: tuple[Member, ...]
 
@@ -225,18 +230,18 @@ class Batch:
 
 
 class BatchLimit(NamedTuple):
-    """How many prompts may be rendered together: fewer where it `is_measured` that not all fit."""
+    """How many prompts may be rendered together; if `is_measured`, only as many as fit."""
 
     most: int
     is_measured: bool = False
 
 
-# What the stages tell the service. They put these on its one queue.
+# Events: the stages put these on the service's one queue.
 
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Something may have changed in the inbox."""
+    """The inbox may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +258,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class ModelLoaded:
-    """A profile's pipeline is resident."""
+    """A profile's pipeline is loaded."""
 
     model: str
     capabilities: Capabilities
@@ -262,7 +267,7 @@ class ModelLoaded:
 
 @dataclass(frozen=True, slots=True)
 class ModelFailed:
-    """A profile's pipeline can't be loaded; an operator has to act."""
+    """A profile's pipeline can't be loaded; the operator has to act."""
 
     model: str
     error: Exception
@@ -270,7 +275,7 @@ class ModelFailed:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A denoising step is through. `step` counts from 1."""
+    """A denoising step is done; `step` counts from 1."""
 
     batch: Batch
     step: int
@@ -278,9 +283,9 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class BatchRendered:
-    """Every prompt of a batch has its frames, in the batch's order.
+    """A batch is rendered; `frames` and `rendered` are in the order of its prompts.
 
-    `fits` is how many prompts like these the device has room for at once.
+    `fits` is how many such prompts fit on the device at once.
     """
 
     batch: Batch
@@ -291,7 +296,7 @@ class BatchRendered:
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed:
-    """A batch has no frames: cancelled, or an error of the pipeline."""
+    """A batch has no frames: it was cancelled, or the pipeline failed."""
 
     batch: Batch
     error: Exception
@@ -299,14 +304,14 @@ class BatchFailed:
 
 @dataclass(frozen=True, slots=True)
 class RendererEnded:
-    """The renderer can do no more; the process has to end, and another to begin."""
+    """The renderer can't continue; the process has to be replaced by a new one."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class VideoPublished:
-    """A video, its poster and its sidecar are in the results; it had so many bytes of frames."""
+    """A video, its poster and its sidecar are in the results; `bytes` is the size of its frames."""
 
     video: Video
     bytes: int
@@ -314,7 +319,7 @@ class VideoPublished:
 
 @dataclass(frozen=True, slots=True)
 class VideoFailed:
-    """So many bytes of frames could not be encoded or published."""
+    """A video could not be encoded or published; `bytes` is the size of its frames."""
 
     job_id: str
     prompt: Prompt

@@ -1,4 +1,4 @@
-"""Names that Linux, macOS, Windows, SMB and sync tools accept, and what is added to them."""
+"""File names that Linux, macOS, Windows, SMB and sync tools accept, and reeldrop's suffixes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 MAX_NAME_BYTES = 200
 MAX_PATH_UNITS = 219
-"""UTF-16 units of a path below the results. Windows takes 259, and the folder that the results are
-synced to has 40 of them."""
+"""Longest path below the results in UTF-16 units. Windows allows 259; 40 are reserved for the
+folder that the results are synced to."""
 
 SIDECAR_SUFFIX = ".yaml"
 POSTER_SUFFIX = ".jpg"
@@ -18,16 +18,16 @@ ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"
 RETRIED_FOLDER = "_retried"
-"""Below `_failed/`: what is on its way back into the inbox, as <number>-<name>."""
+"""Folder in `_failed/` for files on their way back into the inbox, as <random hex>-<name>."""
 
 _ROOM = len("-9999.yaml")
 _LONGEST_SUFFIX = len(SIDECAR_SUFFIX)
 _MAX_FOLDERS_UNITS = 80
 _FILE_UNITS = MAX_PATH_UNITS - len(f"//-9999{SIDECAR_SUFFIX}{NOTE_SUFFIX}")
-"""A prompt file's folders, and its stem twice: it lies in a folder of that name."""
+"""Room for a prompt file's folders and twice its stem: it lies in a folder named by its stem."""
 
 _LONGEST_READ = 1000
-"""No more of a text goes into its name. Normalising takes time that grows with the square."""
+"""Most characters of a text that go into its name: normalising takes quadratic time."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *(\..*)?)$", re.IGNORECASE
@@ -46,27 +46,27 @@ _DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u
 
 
 def video_name(prompt: str, folder: str = ".") -> str:
-    """Return the file name, without suffix, of a prompt's video: spaces become underscores.
+    """Return the file name, without suffix, of a prompt's video; spaces become underscores.
 
-    It fits into `folder`, a path below the results.
+    It is short enough for `folder`, a path below the results.
     """
     room = MAX_PATH_UNITS - _units(f"{folder}/") - _ROOM
     return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _ROOM, room)
 
 
 def folder_name(text: str) -> str:
-    """Return a safe name for a folder of the results, where a leading underscore is reeldrop's."""
+    """Return a safe name for a results folder; a leading underscore is reserved for reeldrop."""
     name = safe_name(text)
-    while name.startswith("_"):  # what comes to the front has to be safe there, too
+    while name.startswith("_"):  # the new first characters have to be safe, too
         name = safe_name(name.lstrip("_"))
     return name
 
 
 def portable(source: PurePosixPath) -> PurePosixPath:
-    """Return a prompt file's path as every file system takes it, with room for what is added.
+    """Return a prompt file's path made valid on every file system, with room for suffixes.
 
-    What is portable stays as it is. Of folders that are too long or too deep together the beginning
-    is kept, with a hash of them all.
+    A portable path stays unchanged. If the folders are too long together, their beginning is kept,
+    with a hash of them all.
     """
     folders = _portable_folders(source.parent)
     room = (_FILE_UNITS - _units(str(folders))) // 2
@@ -87,10 +87,9 @@ def _portable_folders(folders: PurePosixPath) -> PurePosixPath:
 
 
 def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES, max_units: int = MAX_NAME_BYTES) -> str:
-    """Return a name that Linux, macOS, Windows, SMB and sync tools accept, close to the text.
+    """Return a name, close to the text, that Linux, macOS, Windows, SMB and sync tools accept.
 
-    In NFC, at most `max_bytes` of UTF-8 and `max_units` of UTF-16; what is cut off is stood for by
-    a short hash.
+    In NFC, at most `max_bytes` of UTF-8 and `max_units` of UTF-16; a short hash marks a cut.
     """
     beginning = text[:_LONGEST_READ]
     name = "".join(c for c in beginning if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
@@ -111,12 +110,12 @@ def _hash(text: str) -> str:
 
 
 def _units(text: str) -> int:
-    """Return how long Windows takes a text for."""
+    """Return the length of a text in UTF-16 units, as Windows counts it."""
     return len(text.encode("utf-16-le")) // 2
 
 
 def _cut(name: str, max_bytes: int, max_units: int) -> str:
-    """Cut between characters, so that no accent, joiner or variation mark loses its base."""
+    """Cut a name, without separating an accent, joiner or variation mark from its base."""
     kept = name.encode()[:max_bytes].decode(errors="ignore")
     kept = kept.encode("utf-16-le")[: 2 * max_units].decode("utf-16-le", errors="ignore")
     while kept and len(kept) < len(name) and (_is_mark(name[len(kept)]) or kept[-1] == "\u200d"):

@@ -1,8 +1,8 @@
-"""Read YAML that a stranger may have written, and write YAML that reads back the same.
+"""Read untrusted YAML strictly, and write YAML that reads back equal.
 
-Only what settings need: mappings with text keys, lists and scalars of the YAML 1.2 core schema
-(so `no`, `on` and `12:30` are texts). Every value knows its line. Tags, duplicate keys, deep
-nesting and aliases that would explode are refused before anything is built from them.
+Supports only what settings need: mappings with text keys, lists and scalars of the YAML 1.2 core
+schema (so `no`, `on` and `12:30` are texts). Every value has its line and column. Tags, duplicate
+keys, deep nesting and aliases that would explode are refused before anything is built from them.
 Does not know what the keys mean.
 """
 
@@ -36,9 +36,9 @@ _NAN = re.compile(r"\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value and where it stands. The value of a key stands where its key stands.
+    """A value and its place: `line` and `column` count from 1.
 
-    `line` and `column` count from 1.
+    A value in a mapping has the place of its key.
     """
 
     value: Scalar | list[Node] | dict[str, Node]
@@ -47,7 +47,7 @@ class Node:
 
 
 def plain(node: Node) -> Any:
-    """Return the node's value as Python's own dicts, lists and scalars."""
+    """Return a node's value as Python dicts, lists and scalars."""
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
@@ -56,7 +56,7 @@ def plain(node: Node) -> Any:
 
 
 def child(node: Node, part: str | int) -> Node | None:
-    """Return the value of a key or the item of a list, None where there is none."""
+    """Return the value of a key or an item of a list, None if there is none."""
     if isinstance(node.value, dict):
         return node.value.get(str(part))
     if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
@@ -66,21 +66,21 @@ def child(node: Node, part: str | int) -> Node | None:
 
 @dataclass(slots=True)
 class Allowance:
-    """How many values may be read, of one text or of several that are read for one purpose.
+    """How many values may still be read, from one text or from several that belong together.
 
-    What an alias stands for counts at each use; so does an empty document.
+    Each use of an alias counts all values that it expands to; an empty document counts as one.
     """
 
     nodes: int = MAX_NODES
 
 
 def load_all(text: str, allowance: Allowance | None = None) -> list[Node]:
-    """Return the documents of a YAML text; empty documents are left out.
+    """Return the documents of a YAML text, without empty ones.
 
-    What is read is taken off the `allowance`.
+    The values read are subtracted from `allowance`.
 
     Raises:
-        YamlError: the text does not parse, or holds what is refused here.
+        YamlError: the text does not parse, or has something that is refused here.
     """
     events = _Events(text, allowance or Allowance())
     documents = []
@@ -101,7 +101,7 @@ def dump(value: Mapping[str, Any]) -> str:
 
 
 def _resolve(text: str) -> Scalar:
-    """Return what a plain scalar means in the YAML 1.2 core schema (without octal and hex)."""
+    """Return the value of a plain scalar by the YAML 1.2 core schema (without octal and hex)."""
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):
@@ -123,7 +123,7 @@ def _fail(mark: Any, problem: str, remedy: str) -> NoReturn:
 
 
 class _Events:
-    """The parser's events with one of look-ahead."""
+    """The parser's events, with one event of look-ahead."""
 
     def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
@@ -252,14 +252,14 @@ class _Builder:
 
 
 def _height(node: Node) -> int:
-    """Return how many levels of lists and mappings there are below a node."""
+    """Return the number of levels of lists and mappings below a node."""
     value = node.value
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return max((1 + _height(item) for item in below), default=0)
 
 
 class _Dumper(yaml.SafeDumper):
-    """A dumper that quotes what `_resolve` would not read as a text."""
+    """A dumper that quotes texts that `_resolve` would read as another type."""
 
     def ignore_aliases(self, _data: object) -> bool:
         return True
@@ -267,7 +267,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None if isinstance(_resolve(text), str) else "'"
-    if _BREAKS.search(text):  # only between double quotes are these escaped, and so kept
+    if _BREAKS.search(text):  # only double quotes escape, and so preserve, these
         style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

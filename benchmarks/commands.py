@@ -1,6 +1,6 @@
-"""What the commands that do not render cost: processor time, the best of many runs.
+"""Measure the processor time of the commands that do not render: the best of many runs.
 
-Beside them, as the baseline, a bare start of Python, and one that imports torch.
+The baselines are a bare start of Python, and one that imports torch.
 
     python benchmarks/commands.py
 """
@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def cpu_seconds(command: list[str], environment: dict[str, str]) -> float:
-    """Return user and system time of one run of a command."""
+    """Return user plus system time of one run of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -37,9 +37,9 @@ def cpu_seconds(command: list[str], environment: dict[str, str]) -> float:
 
 
 def measure(runs: int, site: Path) -> dict[str, float]:
-    """Return the least time of each command, in alternating runs on an empty site."""
+    """Return the minimum time of each command, from alternating runs on an empty site."""
     environment = {**os.environ, "REELDROP_CONFIG": str(site / "config.yaml")}
-    environment["PYTHONPYCACHEPREFIX"] = str(site / "byte-code")  # kept from the first run on
+    environment["PYTHONPYCACHEPREFIX"] = str(site / "byte-code")  # written by the first run
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run([*REELDROP, "init", str(site)], stdout=subprocess.DEVNULL, check=True)
     best = dict.fromkeys(COMMANDS, float("inf"))

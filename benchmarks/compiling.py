@@ -1,9 +1,9 @@
-"""What it takes to compile the denoiser, as a whole or by blocks, and what renders gain by it.
+"""Measure how long the denoiser takes to compile, whole or by blocks, and how much renders gain.
 
-Each form is compiled from nothing in a process and a cache of its own, and once more in another
-process, which has that cache. Then all of them render in turn: the same prompt and seed, medians of
-the rounds. On a CUDA device the model has the true shape of ms-1.7b with random weights, and CUDA
-graphs are recorded, too; elsewhere it is the bundled one.
+Each form is compiled in a process of its own with an empty cache, then in another process with the
+filled cache. Then all forms render in turn, with the same prompt and seed; the result is the median
+of the rounds. On a CUDA device, the model has the true shape of ms-1.7b with random weights, and
+CUDA graphs are measured, too; elsewhere, it is the bundled model.
 
     python benchmarks/compiling.py --rounds 5
 """
@@ -49,9 +49,12 @@ ON_CUDA = {
 
 @dataclass
 class Row:
-    """What one form took: to be compiled from nothing, the same with a cache that has it, and each
-    video. `psnr_db` is how near its frames are to those of the denoiser as it is; None where they
-    are equal.
+    """The measurements of one form.
+
+    compiler_seconds: to compile it with an empty cache.
+    cached_seconds: to compile it with a filled cache.
+    seconds: of each video.
+    psnr_db: of its frames against those of the eager denoiser; None if they are equal.
     """
 
     compiler_seconds: float = 0.0
@@ -71,10 +74,10 @@ def compare(
     caches: Path,
     apart: Callable[..., Any] = device.in_a_process,
 ) -> dict[str, Row]:
-    """Return a row for each of the forms, which are switches of the fast path.
+    """Return a row for each form, a set of switches of the fast path.
 
-    What has to be apart, so that nothing is left of it, is called by `apart`. What is compiled is
-    kept in a folder for each form, in `caches`.
+    apart: calls a function in isolation, so that it leaves no state behind.
+    caches: the folder for the compiler's caches, one for each form.
     """
     prompt = prompt_of(asked)
     rows = {form: Row() for form in forms}
@@ -95,12 +98,12 @@ def compare(
 
 
 def compiled_in(asked: Order, speed: dict[str, bool], cache: Path) -> float:
-    """Return for how many seconds the compiler is at work on a form."""
+    """Return how many seconds the compiler works on a form."""
     return warmed_up(asked, speed, cache).fast_path.compiler_seconds
 
 
 def warmed_up(asked: Order, speed: dict[str, bool], cache: Path) -> LoadedPipeline:
-    """Return a pipeline that has rendered a prompt, whereupon the denoiser was compiled."""
+    """Return a pipeline that has rendered a prompt, and whose denoiser is compiled."""
     os.environ[compiled.CACHE] = str(cache)
     loaded = load(asked, speed)
     render(loaded, prompt_of(asked))
@@ -109,27 +112,27 @@ def warmed_up(asked: Order, speed: dict[str, bool], cache: Path) -> LoadedPipeli
 
 
 def prompt_of(asked: Order) -> Prompt:
-    """Return the first of the prompts."""
+    """Return the first prompt of an order."""
     name, seed = asked.prompts[0]
     return Prompt(1, name, "m", tuple(asked.settings.items()), seed, 8, ("mp4",))
 
 
 def load(asked: Order, speed: dict[str, bool]) -> LoadedPipeline:
-    """Load the pipeline with its fast path, but for the form of the denoiser."""
+    """Load the pipeline with its fast path; of the forms of the denoiser, use only `speed`."""
     switches: dict[str, bool | str] = {**dict.fromkeys(fast.FORMS, False), **speed}
     given = {key: asked.profile.get(key) for key in ("variant", "scheduler")}
     return pipeline.load(ModelSource("m", str(asked.folder), speed=switches, **given))
 
 
 def render(loaded: LoadedPipeline, prompt: Prompt) -> tuple[np.ndarray, float]:
-    """Return the frames of a prompt, and the seconds that they took."""
+    """Return the frames of a prompt, and the seconds to render them."""
     began = time.monotonic()
     (frames,) = renderer.render(loaded, (prompt,), lambda _step: None)
     return frames, time.monotonic() - began
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """Return the rows as a table, each beside the denoiser as it is."""
+    """Return the rows as a table, with the gain over the eager denoiser."""
     lines = [f"{'':18}{'compiled in':>12}{'from cache':>12}{'a video':>10}{'gain':>8}{'PSNR':>10}"]
     for form, row in rows.items():
         gain = rows[EAGER].median / row.median

@@ -1,10 +1,9 @@
 """Kill the daemon and commands at random moments, and count what is lost or doubled.
 
-A real daemon process with a real pipeline class at tiny size works through prompt files of every
-kind while it is killed by SIGKILL again and again. Beside it work `submit`, `retry` and `cancel`,
-which are killed, too, or are slow. In the end each prompt file has to be exactly once in the
-results or in `_failed/`, each video that was asked for exactly once in the results, whole, and
-nothing may be left over.
+A real daemon process with a tiny pipeline of a real class works through prompt files of every kind,
+and is killed with SIGKILL again and again. `submit`, `retry` and `cancel` run beside it; they are
+killed, too, or slowed down. In the end, each prompt file has to be exactly once in the results or
+in `_failed/`, each requested video exactly once in the results, complete, and nothing left over.
 
     python benchmarks/crash.py --kills 1000
 """
@@ -51,15 +50,15 @@ models:
 """
 
 COMMANDS = 0.5
-"""Beside so many of the daemons a command is at work."""
+"""The probability that a command runs beside a daemon."""
 
 MOST_CALLS = 40
-"""No command changes a folder more often than that."""
+"""Upper bound on the calls with which a command changes folders."""
 
 
 @dataclass
 class Count:
-    """What a run of kills has done to the files."""
+    """The state of the files after a run of kills."""
 
     kills: int = 0
     jobs: int = 0
@@ -70,7 +69,7 @@ class Count:
     leftover: int = 0
 
     def plus(self, other: Count) -> Count:
-        """Return what both have counted."""
+        """Return the sum of both."""
         return Count(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Count)))
 
     @property
@@ -80,7 +79,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Order:
-    """A prompt file, the number of videos that it asks for, and whether it has to fail."""
+    """A prompt file, and the number of videos that it asks for; with none, it has to fail."""
 
     name: str
     text: str
@@ -92,7 +91,7 @@ class Order:
 
 
 def order(number: int, dice: random.Random) -> Order:
-    """Return a prompt file of some kind, with a name of its own."""
+    """Return a prompt file of a random kind, with a unique name."""
     folder = dice.choice(["", "poems/", "a/b/"])
     kinds = (
         ("txt", "A red balloon\nA white boat\n", 2),
@@ -108,7 +107,7 @@ def order(number: int, dice: random.Random) -> Order:
 
 
 def drop(order: Order, inbox: Path) -> None:
-    """Put a prompt file into the inbox as a sync tool does: by a rename."""
+    """Put a prompt file into the inbox by a rename, as a sync tool does."""
     path = inbox / order.name
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
@@ -142,7 +141,7 @@ class Site:
         return self.zygote.start(command, self.log, kill_at)
 
     def drain(self, kill_at: int = 0) -> int:
-        """Let a daemon work through what is there, and return its exit code."""
+        """Run a daemon with `--drain`, and return its exit code."""
         return self.zygote.wait(self.start("--drain", kill_at=kill_at))
 
     def command(self, *arguments: str, kill_at: int = 0, slow: float = 0.0) -> int:
@@ -155,7 +154,7 @@ class Site:
         return self.folder / "commands.log"
 
     def retry_all(self) -> None:
-        """Put back all that is in `_failed/`."""
+        """Put every prompt file in `_failed/` back into the inbox."""
         assert self.zygote.wait(self.command("retry", "--all")) == 0
 
     def await_ready(self) -> None:
@@ -165,7 +164,7 @@ class Site:
 
 
 def kill_at_random(site: Site, kills: int, seed: int, longest: float) -> tuple[Count, list[Order]]:
-    """Kill a daemon that many times while prompt files come in, then let it finish."""
+    """Kill a daemon `kills` times while prompt files are dropped, then let it finish."""
     dice = random.Random(seed)
     orders: list[Order] = []
     for kill in range(kills):
@@ -188,7 +187,7 @@ def kill_at_random(site: Site, kills: int, seed: int, longest: float) -> tuple[C
 
 @dataclass
 class Beside:
-    """A command at work beside the daemon; `submitted` is what it orders, if it orders anything."""
+    """A command that runs beside the daemon; `submitted` is its order, None if it makes none."""
 
     site: Site
     pid: int
@@ -197,7 +196,7 @@ class Beside:
 
     @classmethod
     def begin(cls, site: Site, orders: list[Order], dice: random.Random) -> Beside:
-        """Start a command of some kind: as it is, slow, or killed at some call."""
+        """Start a random command: unchanged, slow, or killed at a random call."""
         how = {
             "slow": dice.choice([0.0, 0.02, 0.2]),
             "kill_at": dice.choice([0, dice.randint(1, 20)]),
@@ -222,7 +221,7 @@ class Beside:
         return cls(site, site.command("submit", name, **how), submitted)
 
     def end(self) -> list[Order]:
-        """Wait for it, and return what it has ordered: if it was killed, only what is there."""
+        """Wait for the command, and return its orders; if it was killed, only those that exist."""
         code = self.site.zygote.wait(self.pid)
         self.was_killed = code == -signal.SIGKILL
         if self.submitted is None:
@@ -243,7 +242,7 @@ def kill_commands_before_each_change(
 ) -> Count:
     """Kill commands before the first change that they make to a folder, the second, and so on.
 
-    Each time it is about another prompt file; once while no daemon is at work, and once beside one.
+    Each run uses another prompt file. The sweep is done without a daemon, and beside one.
     """
     total = Count()
     for beside in (False, True):
@@ -252,7 +251,7 @@ def kill_commands_before_each_change(
         for order in orders:
             drop(order, site.folder / "inbox")
         assert site.drain() == 1
-        for order in orders:  # what was wrong with it is mended there
+        for order in orders:  # correct the prompt file
             (site.results / "_failed" / order.name).write_text("a horse\n")
         daemon = site.start() if beside else 0
         kills = sum(sweep(site, command, orders) for command in ("retry", "cancel", "submit"))
@@ -264,7 +263,10 @@ def kill_commands_before_each_change(
 
 
 def sweep(site: Site, command: str, orders: list[Order]) -> int:
-    """Kill a command before each of its calls in turn, and return how often; add its orders."""
+    """Kill a command before each of its calls in turn; return the number of kills.
+
+    Adds the command's orders to `orders`.
+    """
     for call in range(MOST_CALLS):
         submitted, argument = None, f"poems/{command}{call:02}.txt"
         if command == "cancel":
@@ -285,7 +287,7 @@ def kill_before_each_change(
 ) -> Count:
     """Kill a daemon before the first change that it makes to a folder, the second, and so on.
 
-    Each time it begins anew with one good and one bad prompt file. `stride` skips some.
+    Each daemon starts on a new site with a good and a bad prompt file. `stride` skips some changes.
     """
     total = Count()
     orders = [
@@ -303,7 +305,7 @@ def kill_before_each_change(
 
 
 def finish(site: Site, orders: list[Order], kills: int) -> Count:
-    """Let a daemon work to its end, also through what is put back once more, and count."""
+    """Drain the inbox, retry what failed, drain again, and count."""
     for turn in range(2):
         code = site.drain()
         assert code in (0, 1), f"the last daemon ended with {code}, see {site.log}"
@@ -315,7 +317,7 @@ def finish(site: Site, orders: list[Order], kills: int) -> Count:
 
 
 def check(site: Site, orders: list[Order]) -> Count:
-    """Count what is not as it should be after all prompt files have been worked through."""
+    """Count the faults after all prompt files have ended."""
     count = Count(jobs=len(orders))
     results, failed = site.results, site.results / "_failed"
     for order in orders:
@@ -347,23 +349,23 @@ def check(site: Site, orders: list[Order]) -> Count:
 
 
 def is_left_by_a_command(path: Path) -> bool:
-    """Return whether a command was killed over a file: another clears it away, an hour later."""
+    """Return whether a killed command left a file; another command removes it after an hour."""
     return durable.is_temporary(path.name) and "-command-" in path.name
 
 
 def is_reported(path: Path) -> bool:
-    """Return whether what lies in `_failed/` is a prompt file or belongs to one, with a report."""
+    """Return whether a file in `_failed/` is, or belongs to, a prompt file that has a report."""
     for suffix in (ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX):
         path = path.with_name(path.name.removesuffix(suffix))
     return path.exists() and path.with_name(path.name + ERROR_SUFFIX).exists()
 
 
 def is_whole(video: Path) -> bool:
-    """Return whether a video decodes to its end."""
+    """Return whether a video can be decoded completely."""
     try:
         with av.open(str(video)) as container:
             return sum(1 for _ in container.decode(video=0)) == 2
-    except (av.FFmpegError, IndexError):  # IndexError: it has no picture at all
+    except (av.FFmpegError, IndexError):  # IndexError: it has no video stream
         return False
 
 

@@ -1,8 +1,9 @@
 """Deliver prompt files as sync tools, browsers and editors do, byte by byte, at random speeds.
 
-Each way of delivery is a generator that does one thing to real files at a time. Many are done at
-once, beside a real `Inbox` and `Intake` whose clock this program sets; so hours pass in seconds.
-In the end every file has to have been taken exactly once, with its final content.
+Each way of delivery is a generator; each of its steps does one operation on real files. Many
+deliveries are interleaved with a real `Inbox` and `Intake`, whose clock this program sets, so that
+hours pass in seconds. In the end, every file has to have been claimed exactly once, with its final
+content.
 
     python benchmarks/deliveries.py --deliveries 2000
 """
@@ -36,8 +37,8 @@ SCAN_SECONDS = 0.5
 RULES = {"tiny": ModelRules("tiny", Capabilities({}, {}, 8, 1), {}, {})}
 
 SOON, A_WHILE, LATER = "soon", "a while", "later"
-"""How long a way of delivery may pause: for less than a file takes to settle, for less than an
-empty or a temporary file is waited for, or for minutes."""
+"""How long a delivery may pause: for less than a file takes to settle, for less than the intake
+waits for an empty or temporary file, or for minutes."""
 
 Steps = Iterator[str]
 FOLDERS = ("", "poems", "a/b")
@@ -46,21 +47,21 @@ OLD = (1_500_000_000, 1_500_000_000)
 
 @dataclass
 class Delivery:
-    """One file on its way: where it goes, what is in it, and the dice that cut it into pieces."""
+    """A file to deliver: its path, its content, and the dice that cut it into pieces."""
 
     path: Path
     data: bytes
     dice: random.Random
 
     def pieces(self) -> list[bytes]:
-        """Cut the content somewhere, into single bytes if it comes to that."""
+        """Cut the content at random places, at most into single bytes."""
         cuts = self.dice.choice((1, 4, 30, len(self.data)))
         ends = {self.dice.randrange(1, len(self.data)) for _ in range(cuts)}
         places = [0, *sorted(ends), len(self.data)]
         return [self.data[a:b] for a, b in itertools.pairwise(places)]
 
     def beside(self, name: str) -> Path:
-        """Return a name in the same folder; {} in it stands for the file's own."""
+        """Return a path in the same folder; {} in `name` stands for the file's own name."""
         return self.path.parent / name.format(self.path.name)
 
 
@@ -73,7 +74,7 @@ def write(path: Path, delivery: Delivery, pause: str) -> Steps:
 
 
 def write_from_elsewhere(path: Path, delivery: Delivery) -> Steps:
-    """Write piece by piece as another machine does: nobody here has the file open."""
+    """Write piece by piece as from another machine: no process here keeps the file open."""
     path.write_bytes(b"")
     for piece in delivery.pieces():
         with path.open("ab") as file:
@@ -82,12 +83,15 @@ def write_from_elsewhere(path: Path, delivery: Delivery) -> Steps:
 
 
 def old(path: Path) -> None:
-    """Give a file the time that it has where it comes from."""
+    """Set the old modification time that the file has at its source."""
     os.utime(path, OLD)
 
 
 def by_rename(name: str, *, late_time: bool = False) -> Callable[[Delivery], Steps]:
-    """Return a way that writes under a temporary name, and renames."""
+    """Return a way that writes under a temporary name, then renames.
+
+    late_time: set the modification time after the rename, not before.
+    """
 
     def deliver(delivery: Delivery) -> Steps:
         unfinished = delivery.beside(name)
@@ -99,14 +103,14 @@ def by_rename(name: str, *, late_time: bool = False) -> Callable[[Delivery], Ste
         unfinished.rename(delivery.path)
         yield SOON
         if late_time:
-            with contextlib.suppress(FileNotFoundError):  # it has been taken meanwhile
+            with contextlib.suppress(FileNotFoundError):  # already claimed
                 old(delivery.path)
 
     return deliver
 
 
 def replacing(name: str) -> Callable[[Delivery], Steps]:
-    """Return a way that has an older version there, and replaces it when the new one is whole."""
+    """Return a way that replaces an older version once the new one is complete."""
 
     def deliver(delivery: Delivery) -> Steps:
         unfinished = delivery.beside(name)
@@ -134,11 +138,11 @@ def from_elsewhere(delivery: Delivery) -> Steps:
 
 
 def allocated(delivery: Delivery) -> Steps:
-    """Set the size before the bytes, as Windows does on a share."""
+    """Allocate the full size before writing the bytes, as Windows does on a share."""
     delivery.path.write_bytes(bytes(len(delivery.data)))
     at = 0
     for piece in delivery.pieces():
-        yield LATER if any(delivery.data[at:]) else SOON  # what is left may be NUL bytes, as it is
+        yield LATER if any(delivery.data[at:]) else SOON  # a rest of NUL bytes is final already
         with delivery.path.open("r+b") as file:
             file.seek(at)
             file.write(piece)
@@ -148,14 +152,14 @@ def allocated(delivery: Delivery) -> Steps:
 
 
 def name_first(delivery: Delivery) -> Steps:
-    """Make an empty file first, as some programs do."""
+    """Create an empty file first, as some programs do."""
     delivery.path.touch()
     yield A_WHILE
     yield from in_place(delivery)
 
 
 def firefox(delivery: Delivery) -> Steps:
-    """Keep the final name with an empty file while the download goes on beside it."""
+    """Reserve the final name with an empty file while the download is written beside it."""
     delivery.path.touch()
     unfinished = delivery.beside("{}.part")
     for _ in write(unfinished, delivery, LATER):
@@ -164,7 +168,7 @@ def firefox(delivery: Delivery) -> Steps:
 
 
 def interrupted(delivery: Delivery) -> Steps:
-    """Leave a part with the time 0, as rsync does, and come again."""
+    """Leave a partial file with the modification time 0, as rsync does, then deliver again."""
     unfinished = delivery.beside(".{}.Ab3dE6")
     unfinished.write_bytes(delivery.data[: len(delivery.data) // 2])
     os.utime(unfinished, ns=(0, 36_303_909))
@@ -175,7 +179,7 @@ def interrupted(delivery: Delivery) -> Steps:
 
 
 def vs_code(delivery: Delivery) -> Steps:
-    """Truncate and write in place, twice: the first time with a mistake in it."""
+    """Truncate and write in place, twice: first a wrong text, then the final one."""
     for data in (b"a first try\n", delivery.data):
         with delivery.path.open("wb") as file:
             yield LATER
@@ -184,7 +188,7 @@ def vs_code(delivery: Delivery) -> Steps:
 
 
 def vim(delivery: Delivery) -> Steps:
-    """Try whether the folder can be written, move the old file away, write the new one."""
+    """Probe whether the folder is writable, move the old file away, write the new one."""
     delivery.path.write_text("an older version\n")
     delivery.beside(".{}.swp").write_text("swap")
     yield SOON
@@ -199,7 +203,7 @@ def vim(delivery: Delivery) -> Steps:
 
 
 def emacs(delivery: Delivery) -> Steps:
-    """Lock with a link that leads nowhere, save a copy now and then, rename in the end."""
+    """Lock with a dangling symbolic link, write an auto-save file, then rename it."""
     lock, saved = delivery.beside(".#{}"), delivery.beside("#{}#")
     lock.symlink_to("somebody@somewhere.1234")
     yield from write(saved, delivery, LATER)
@@ -209,7 +213,7 @@ def emacs(delivery: Delivery) -> Steps:
 
 
 def finder(delivery: Delivery) -> Steps:
-    """Write the attributes beside the file, and the file in place."""
+    """Write the attributes to a file beside it, and the file in place."""
     delivery.beside("._{}").write_bytes(b"\0\5\x16\7")
     yield from in_place(delivery)
 
@@ -252,7 +256,7 @@ WAYS: dict[str, Callable[[Delivery], Steps]] = {
 
 
 def content(number: int, dice: random.Random) -> tuple[str, bytes]:
-    """Return an ending and what is in the file: words whose last one says that it is whole."""
+    """Return a suffix and content: words, the last of which marks the content as complete."""
     words = " ".join(
         dice.choice(["red", "hot", "air", "balloon"]) for _ in range(dice.randrange(1, 9))
     )
@@ -266,13 +270,13 @@ def content(number: int, dice: random.Random) -> tuple[str, bytes]:
 
 
 def a_delivery(folder: Path, number: int, dice: random.Random) -> Delivery:
-    """Return a file that goes somewhere in a folder, under a name of its own."""
+    """Return a delivery to a random place below `folder`, with a unique name."""
     suffix, data = content(number, dice)
     return Delivery(folder / dice.choice(FOLDERS) / f"{number:05}{suffix}", data, dice)
 
 
 def seconds(pause: str, dice: random.Random) -> float:
-    """Return how long a pause is."""
+    """Return the length of a pause in seconds."""
     patience = {
         SOON: 0.5 * SETTLE_SECONDS,
         A_WHILE: dice.choice([1.0, 5.0, 0.9 * EMPTY_SECONDS]),
@@ -283,7 +287,7 @@ def seconds(pause: str, dice: random.Random) -> float:
 
 @dataclass
 class World:
-    """An inbox, the files on their way into it, and the time."""
+    """An inbox and its intake, what they took and refused, and the simulated time."""
 
     folder: Path
     now: float = 1000.0
@@ -303,7 +307,7 @@ class World:
         )
 
     def work(self) -> None:
-        """Do what a daemon does at one moment."""
+        """Run one turn of the daemon's intake."""
         self.intake.look(self.now)
         for job, error in self.intake.refused(patient=True):
             self.refused.append(f"{job.source}: {error}")
@@ -313,7 +317,7 @@ class World:
             self.spool.finish(job, self.folder / "results" / job.source.parent)
 
     def run(self, ways: list[tuple[float, Delivery, Steps]], dice: random.Random) -> None:
-        """Let deliveries that begin at their times come to their ends, and files settle."""
+        """Run all deliveries, each from its start time to its end, until their files settle."""
         line = [(self.now + begins, n, d, steps) for n, (begins, d, steps) in enumerate(ways)]
         heapq.heapify(line)
         idle_since = self.now
@@ -334,7 +338,7 @@ class World:
 
 @dataclass
 class Count:
-    """What has become of the deliveries; the last four have to be none."""
+    """The outcome of the deliveries; the last four have to be empty."""
 
     deliveries: int
     ways: Counter[str]
@@ -351,7 +355,7 @@ class Count:
 def deliver(
     count: int, dice: random.Random, folder: Path, ways: Sequence[str] = tuple(WAYS)
 ) -> Count:
-    """Let so many files be delivered, in ways and at speeds that the dice choose."""
+    """Deliver `count` files, in ways and at speeds that the dice choose."""
     world = World(folder)
     begun, kinds = [], Counter[str]()
     sent: list[tuple[float, Delivery, Steps]] = []

@@ -1,7 +1,7 @@
-"""What a device could do at most, what a render asks of it, and how much of the time it idles.
+"""Measure a device's peak, the work of a render, and the share of time that the device idles.
 
-The peak is a large product of matrices. On the CPU, torch's counter does not count the attention
-itself, a few hundredths of the work.
+The peak is that of a large matrix product. On the CPU, torch's counter omits the attention itself,
+a few percent of the work.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRODUCTS = 9
 
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process, which gives all of its memory back."""
+    """Call a function in a new process, so that all of its memory is freed."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(function, *arguments).result()
@@ -40,7 +40,7 @@ def work_and_peak(order: Order) -> tuple[float, float]:
 
 
 def peak_tflops() -> float:
-    """Return how many TFLOP the device does in a second, in the dtype that renders have on it."""
+    """Return the device's TFLOP per second in the dtype that renders use on it."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -64,7 +64,7 @@ def _product_seconds(a: torch.Tensor) -> float:
 
 
 def render_tflop(order: Order) -> float:
-    """Return the work of one video, as torch counts it in one render by plain diffusers."""
+    """Return the work of one video in TFLOP, as torch counts it for plain diffusers."""
     import script_loop
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -76,16 +76,16 @@ def render_tflop(order: Order) -> float:
 
 
 def cpu_idle_share(cpu_seconds: float, seconds: float, threads: int) -> float:
-    """Return how much of the time of so many threads a process did not use.
+    """Return the share of the time of `threads` threads that a process did not use.
 
-    A thread that waits for another in a loop, as OpenMP's do, counts as busy.
+    A thread that busy-waits, as OpenMP's do, counts as busy.
     """
     return 1 - cpu_seconds / (seconds * threads)
 
 
 @contextlib.contextmanager
 def gpu_watched(log: Path) -> Iterator[None]:
-    """Let nvidia-smi write down how busy the GPU is until the block ends."""
+    """Log the GPU's utilisation with nvidia-smi until the block ends."""
     query = ["--query-gpu=timestamp,utilization.gpu", "--format=csv,noheader,nounits", "--id=0"]
     with log.open("w") as file:
         watch = subprocess.Popen(
@@ -99,9 +99,10 @@ def gpu_watched(log: Path) -> Iterator[None]:
 
 
 def gpu_idle_share(log: str, began: float, ended: float) -> float:
-    """Return how much of the time between two moments the GPU computed nothing.
+    """Return the share of the time from `began` to `ended` in which the GPU was idle.
 
-    `log` is what nvidia-smi wrote; times are seconds since the epoch.
+    log: nvidia-smi's output.
+    began, ended: seconds since the epoch.
     """
     lines = (line.split(", ") for line in log.splitlines())
     samples = ((seconds_since_epoch(at), float(share) / 100) for at, share in lines)
@@ -110,5 +111,5 @@ def gpu_idle_share(log: str, began: float, ended: float) -> float:
 
 
 def seconds_since_epoch(stamp: str) -> float:
-    """Return a time of nvidia-smi's, which is a local one, in seconds since the epoch."""
+    """Convert nvidia-smi's local time to seconds since the epoch."""
     return datetime.strptime(stamp, "%Y/%m/%d %H:%M:%S.%f").timestamp()

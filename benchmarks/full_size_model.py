@@ -1,7 +1,7 @@
-"""The original model's pipeline at its true shape, its weights drawn at random.
+"""Make the original model's pipeline at its true shape with random weights.
 
-Speed and memory are those of text-to-video-ms-1.7b; what it films is noise. No weights have to be
-downloaded. Takes 8 GB of memory and 4 GB on the disk.
+Its speed and memory are those of text-to-video-ms-1.7b; its videos are noise. Nothing has to be
+downloaded. Needs 8 GB of memory and 4 GB of disk.
 
     python benchmarks/full_size_model.py
 """
@@ -28,14 +28,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fakes import scheduler
 
 FOLDER = Path(tempfile.gettempdir()) / "reeldrop-full-size-model"
-"""Where the comparisons keep it, from one to the next."""
+"""Where the comparisons keep it, to reuse it."""
 
 DOWN_BLOCKS = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",)
 UP_BLOCKS = ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3
 
 
 def unet() -> UNet3DConditionModel:
-    """Return the UNet, with 1.4 thousand million parameters."""
+    """Return the UNet, with 1.4 billion parameters."""
     return UNet3DConditionModel(
         sample_size=32,
         in_channels=4,
@@ -87,7 +87,7 @@ def vae() -> AutoencoderKL:
 
 
 def tokenizer(folder: Path) -> CLIPTokenizer:
-    """Return a tokenizer of letters: what a prompt says is all the same to random weights."""
+    """Return a tokenizer of letters: with random weights, the prompt's meaning doesn't matter."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(33, 127)]
     words = ["<|startoftext|>", "<pad>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
@@ -99,14 +99,14 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def enliven(model: UNet3DConditionModel) -> None:
-    """Give random values to the convolutions that begin as zeros: else frames are all the same."""
+    """Randomise the zero-initialised convolutions: otherwise, all frames would be equal."""
     for module in model.modules():
         if isinstance(module, TemporalConvLayer):
             torch.nn.init.normal_(module.conv4[-1].weight, std=0.02)
 
 
 def save(folder: Path) -> Path:
-    """Save the pipeline in a folder, in fp16, unless it is there."""
+    """Save the pipeline in fp16 in a folder, unless it exists."""
     if (folder / "model_index.json").exists():
         return folder
     torch.manual_seed(0)
@@ -127,7 +127,7 @@ def save(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Save it, and say where."""
+    """Save the pipeline, and print where."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     print(save(parser.parse_args().folder))

@@ -1,17 +1,16 @@
-"""Let hostile authors at a daemon for twenty minutes, and see that it harms nobody.
+"""Attack a daemon with hostile authors for twenty minutes, and check that it harms nobody.
 
-Real daemons with a real pipeline class at tiny size, one as root and one as a service's user, each
-with an inbox, a spool and results of its own. Several authors under user ids of their own do what
-`hostile_roles.py` lists; one author drops good files beside them; a person runs commands as root,
-removes the lock, fills the disk for a moment. The good files have to be rendered, each within a
-bound; what is told must not be forged; nothing outside inbox, spool and results may be touched or
-come to light; memory stays near that of an empty run.
+Real daemons run with a tiny pipeline of a real class, one as root and one as a service user,
+each with an inbox, a spool and results of its own. Several hostile authors, each with a user id of
+its own, do what `hostile_roles.py` lists, and one author drops good files. An operator runs
+commands as root, removes the lock, and fills the disk for a moment. Each good file has to be
+rendered within a time limit; output must not contain forged facts; nothing outside inbox, spool and
+results may be changed or disclosed; memory has to stay near that of an empty run.
 
-The inbox is a share of mode 3777, whose group is the service's: everybody may make files, and
-nobody may rename those of others, but in one folder of mode 0777. The results are of mode 1777. No
-kernel at hand had quotas: a full one is a limit on the size of files, and a disk that is full for a
-moment.
-Needs root; what is mounted is seen by nobody else.
+The inbox is a share of mode 3777 with the service's group: everybody may create files, and nobody
+may rename another's, except in one folder of mode 0777. The results have mode 1777. Quotas were not
+available: a limit on file sizes, and a disk that is full for a moment, stand in for a full one.
+Needs root; the mounts are invisible to other processes.
 
     python benchmarks/hostile.py --minutes 20
 """
@@ -60,13 +59,13 @@ from soak import memory
 from zygote import Zygote
 
 MEMORY_MIB = 300.0
-"""So much more than an empty run a daemon may take at its peak."""
+"""How much the daemon's peak memory may exceed that of an empty run."""
 
 COMMAND_SECONDS = 20.0
-"""So long a command may take, on a machine with other work."""
+"""How long a command may take, on a machine with other work."""
 
 SILENCE_SECONDS = 20.0
-"""So long a daemon at work may go without saying what it does, but for a full disk."""
+"""How old the daemon's status may become, except while the disk is full."""
 
 DRAIN_SECONDS = 600.0
 
@@ -75,7 +74,7 @@ READY = b'"event": "ready"'
 
 @dataclass
 class Command:
-    """A command that is running."""
+    """A running command."""
 
     name: str
     pid: int
@@ -83,7 +82,7 @@ class Command:
 
 
 def cast(site: Site, seed: int, authors: int, pause: float) -> list[Order]:
-    """Return who writes into an inbox: so many hostile authors, two with one idea, a good one."""
+    """Return all authors: `authors` hostile ones, two with a single attack, and a good one."""
     seeds, numbers = seed * 100, range(2, authors + 1)
     return [
         site.author("hostile", "h1", FIRST_UID, seeds + 1, pause, is_heavy=True),
@@ -95,7 +94,7 @@ def cast(site: Site, seed: int, authors: int, pause: float) -> list[Order]:
 
 
 def let_loose(order: Order, site: Site) -> subprocess.Popen[str]:
-    """Start an author."""
+    """Start an author's process."""
     command = [sys.executable, str(Path(__file__).with_name("hostile_roles.py"))]
     with site.beside("authors.log").open("a") as log:
         process = subprocess.Popen(
@@ -108,7 +107,7 @@ def let_loose(order: Order, site: Site) -> subprocess.Popen[str]:
 
 
 class Siege:
-    """One daemon, the authors who write into its inbox, and a person who looks after it."""
+    """One daemon, the authors who write into its inbox, and its operator."""
 
     def __init__(self, site: Site, authors: list[Order], minutes: float, seed: int) -> None:
         self.site = site
@@ -121,10 +120,10 @@ class Siege:
         self._command: Command | None = None
         self._next: dict[str, float] = {}
 
-    # The course of it
+    # The phases
 
     def run(self) -> Siege:
-        """Begin, hold out, drain, and count."""
+        """Start, let the authors work, drain, and count."""
         empty = self._empty_run()
         self._start_daemon()
         self._break_in()
@@ -144,7 +143,7 @@ class Siege:
         return self
 
     def _empty_run(self) -> float:
-        """Return the peak of a daemon that has nothing to do, in MiB."""
+        """Return the peak memory of an idle daemon in MiB."""
         self._start_daemon()
         time.sleep(2)
         peak = memory(self._daemon)["VmHWM"] / 1024
@@ -177,7 +176,7 @@ class Siege:
             self._peak = max(self._peak, memory(self._daemon).get("VmHWM", 0) / 1024)
 
     def _see_silence(self) -> None:
-        """See when the daemon has last written its status: while it blocks, it does not."""
+        """Record the age of the daemon's status, which grows while the daemon blocks."""
         with contextlib.suppress(OSError):
             written = (self.site.spool / status.FILE_NAME).stat().st_mtime
             silence, count = round(time.time() - written, 1), self.tally.count
@@ -186,7 +185,7 @@ class Siege:
             count.longest_silence = max(count.longest_silence, silence)
 
     def _break_in(self) -> None:
-        """Have a good file rendered and a bad one refused: the folders of both are there then."""
+        """Have a good file rendered and a bad one refused, so that the folders of both exist."""
         inbox, results = self.site.inbox, self.site.results
         (inbox / "good" / "first.txt").write_text("first\n")
         (inbox / "good" / "bad.txt").write_text("# nothing\n")
@@ -219,7 +218,7 @@ class Siege:
         return True
 
     def _look(self) -> None:
-        """See which good files have come to their end, and whether the daemon lives."""
+        """Record which good files are rendered; restart the daemon if it died."""
         self.tally.see(self.site)
         self._see_memory()
         self._see_silence()
@@ -230,7 +229,7 @@ class Siege:
             self._start_daemon()
 
     def _await_the_good(self) -> None:
-        """Give each good file its time."""
+        """Wait until each good file is rendered or exceeds its time limit."""
 
         def is_over() -> bool:
             self._look()
@@ -239,7 +238,7 @@ class Siege:
 
         wait_until(is_over, BOUND_SECONDS + 10)
 
-    # The person who looks after it
+    # The operator
 
     def _run_commands(self) -> None:
         if self._command is not None:
@@ -268,14 +267,14 @@ class Siege:
         return self._dice.choice(choices)
 
     def _set_aside(self) -> Iterator[str]:
-        """Yield what one may want to retry."""
+        """Yield the prompt files in `_failed/`."""
         for path, seen in walk(self.site.failed):
             is_report = path.endswith((ERROR_SUFFIX, NOTE_SUFFIX))
             if Path(path).suffix in SUFFIXES and stat.S_ISREG(seen.st_mode) and not is_report:
                 yield path
 
     def _end_command(self) -> None:
-        """See how a command has ended, which it has to have by now, and what it has said."""
+        """Wait for the running command, and check its time, exit code and output."""
         if self._command is None:
             return
         command, self._command = self._command, None
@@ -296,7 +295,7 @@ class Siege:
             self.tally.note("bad_commands", f"{command.name}: {wrong}")
 
     def _remove_lock(self) -> None:
-        """Take the lock away, as who tidies up does: a second daemon must not get in for it."""
+        """Delete the lock file, as a cleanup may; a second daemon must still be refused."""
         (self.site.spool / "lock").unlink(missing_ok=True)
         pid = self.site.start("run", "--drain", log="second.log")
         self._until(lambda: not is_alive(pid), 20)
@@ -309,7 +308,7 @@ class Siege:
             self.tally.note("second_daemons", f"the second daemon ended with {code}")
 
     def _fill_disk(self) -> None:
-        """Let the disk be full for some seconds."""
+        """Fill the disk for some seconds."""
         if not os.path.ismount(self.site.folder):
             return
         filler = self.site.folder / "site" / "spool" / ".filler"
@@ -320,13 +319,13 @@ class Siege:
         filler.unlink()
 
     def _make_device(self) -> None:
-        """Lay a device into the inbox, as only root can."""
+        """Make a device file in the inbox, as only root can."""
         with contextlib.suppress(FileExistsError):
             device = self.site.inbox / f"device{self._dice.randrange(100)}.txt"
             os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 5))
 
     def _until(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Go on looking until a condition holds, or for so long."""
+        """Keep calling `_look` until a condition holds, for at most `seconds`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not condition():
             self._look()
@@ -352,7 +351,7 @@ class Siege:
 
 
 def besiege(base: Path, modes: list[str], options: argparse.Namespace) -> dict[str, Siege]:
-    """Run a siege for each mode, side by side."""
+    """Run a siege for each mode, in parallel."""
     base.chmod(0o755)
     alone()
     let_everybody_read(Path(sys.base_prefix), base / "python")
@@ -375,7 +374,7 @@ def besiege(base: Path, modes: list[str], options: argparse.Namespace) -> dict[s
 
 
 def table(sieges: dict[str, Siege]) -> str:
-    """Return what was counted as a table, then what became of each kind of attack."""
+    """Return a table of the counts, then one of the outcomes of each kind of attack."""
     rows = [f"{'':20}" + "".join(f"{mode:>12}" for mode in sieges)]
     for name in asdict(Count()):
         values = "".join(f"{getattr(s.tally.count, name):12}" for s in sieges.values())

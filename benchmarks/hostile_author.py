@@ -1,6 +1,6 @@
-"""One who writes into an inbox, under a user id of its own: who it is, and what it knows.
+"""An author who writes into an inbox under a user id of its own: identity, state and helpers.
 
-Used by `hostile_deeds.py`, which says what the authors do.
+It does not know the attacks; those are in `hostile_deeds.py`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FORGED = "FORGED"
-"""What a report or a list must not begin a line with, nor show as a fact."""
+"""A text that must not begin a line of a report or list, nor be shown as a fact."""
 
 FILMS = ("a.yaml", "b.txt", "c.yaml")
-"""Prompt files that lie outside the inbox, where links lead."""
+"""Prompt files outside the inbox, which links point to."""
 
 OPEN_TO_ALL = "everybody"
-"""A folder of the inbox in which all may write, also into each other's files."""
+"""A folder of the inbox in which everybody may write, and rename others' files."""
 
 _PR_SET_PDEATHSIG = 1
 _RENAME_EXCHANGE = 2
@@ -34,10 +34,13 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Order:
-    """Who an author is, and where; `role` is what it does, a key of ROLES.
+    """An author's identity and places.
 
-    `outside` are folders that links lead to, `home` is the author's own and outside, too. Between
-    two deeds are `pause` seconds in the mean. Who `is_heavy` orders also what takes minutes.
+    role: what it does, a key of ROLES.
+    outside: folders outside the inbox, which links point to.
+    home: the author's own folder, also outside.
+    pause: mean seconds between two deeds.
+    is_heavy: it also orders jobs that take minutes.
     """
 
     role: str
@@ -58,7 +61,7 @@ class Order:
 
 
 class Author:
-    """One who writes into the inbox. `dice` decides what."""
+    """An author who writes into the inbox, with `dice` for its choices."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -73,12 +76,12 @@ class Author:
         self._later: list[tuple[float, Callable[[], object]]] = []
 
     def become(self) -> None:
-        """Give up root's rights, and end with the process that has started this one."""
+        """Drop root's rights to those of the author, and die with the parent process."""
         parent = os.getppid()
         os.setgroups([])
         os.setresgid(self.order.uid, self.order.uid, self.order.uid)
         os.setresuid(self.order.uid, self.order.uid, self.order.uid)
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # after that: new rights forget it
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # only now: a change of ids resets it
         if os.getppid() != parent:
             sys.exit("the benchmark has ended already")
         os.umask(0o007 if self.order.role == "good" else 0o002)
@@ -93,7 +96,10 @@ class Author:
         return f"{self.order.name}-{self.deeds:05}"
 
     def may(self, what: str, seconds: float) -> bool:
-        """Return whether what costs much was not done for so long; it counts as done now."""
+        """Return whether an expensive deed was last done at least `seconds` ago, and record it.
+
+        False for an author who is not heavy.
+        """
         if not self.order.is_heavy:
             return False
         now = time.monotonic()
@@ -120,7 +126,7 @@ class Author:
         return folder
 
     def write(self, path: Path, data: bytes | str) -> Path:
-        """Write a file in one of the ways in which people do."""
+        """Write a file in place, or under a temporary name followed by a rename."""
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         if self.dice.random() < 0.5:
             unfinished = path.with_name(f".{self.order.name}{self.deeds}.tmp")
@@ -131,7 +137,7 @@ class Author:
         return path
 
     def settle(self) -> None:
-        """Wait until about the moment at which the daemon takes a file."""
+        """Wait until about the moment at which the daemon claims a file."""
         time.sleep(max(0.0, self.order.settle_seconds + self.dice.uniform(-0.2, 0.3)))
 
     def outside(self) -> Path:
@@ -139,17 +145,17 @@ class Author:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two names change their places at once."""
+    """Swap two paths atomically; return whether that worked."""
     names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
     return bool(_LIBC.renameat2(*names, _RENAME_EXCHANGE) == 0)
 
 
 def swap_for(one: Path, other: Path, seconds: float, dice: random.Random) -> None:
-    """Let them change their places all the time, and in the end lie as they lay."""
+    """Swap two paths again and again for `seconds`; in the end, each is back in its place."""
     end, swaps = time.monotonic() + seconds, 0
     while time.monotonic() < end or swaps % 2:
         swaps += exchange(one, other)
         if dice.random() < 0.1:
             time.sleep(dice.random() * 0.002)
-        if swaps == 0:  # one of them has gone
+        if swaps == 0:  # one of them is gone
             return

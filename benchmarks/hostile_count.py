@@ -1,4 +1,4 @@
-"""What hostile authors have done to a daemon, seen from the files in the end."""
+"""Count what hostile authors did to a daemon, from the files at the end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from reeldrop.intake.ignored import Ignored
 from reeldrop.prompts.parsing import DEFAULTS_NAME, SUFFIXES
 
 BOUND_SECONDS = 300.0
-"""So long a good file may take to its video from its drop, or from when strangers have ceased to
-keep what looks like its temporary file growing, for which it waits an hour. Defaults that change
-all the time keep it for two minutes; then it is its turn, whatever others have ordered."""
+"""How long a good file may take from its drop to its video, or from when strangers stop imitating
+its temporary file: the daemon waits up to an hour for one that grows. It waits two minutes for
+defaults that keep changing; then it is the file's turn, whatever others have ordered."""
 
 IMITATED_SECONDS = 45.0
-"""So long a stranger keeps a file growing that looks like a temporary one."""
+"""How long a stranger keeps a file growing that looks like a temporary one."""
 
 _MARK = re.compile(r"[hst]\d-\d{5}|good\d{5}[0-9a-f]{8}")
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -37,7 +37,7 @@ _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 @dataclass
 class Count:
-    """What came of it all. What is from `failed` on has to be 0."""
+    """The counts of a siege. All from `failed` on have to be 0."""
 
     good: int = 0
     rendered: int = 0
@@ -76,9 +76,11 @@ class Count:
 
 @dataclass
 class Good:
-    """A good file: where it was dropped, when, and how long it took to become a video.
+    """A good file.
 
-    For `held` seconds strangers kept what looked like its temporary file growing.
+    dropped: when, in seconds since the epoch.
+    wait: seconds from the drop to the video; None without one.
+    held: seconds from the drop until strangers stop imitating its temporary file.
     """
 
     token: str
@@ -93,7 +95,7 @@ class Good:
 
 @dataclass
 class Tally:
-    """What is known of a siege while it goes on; `kinds` of the deeds are by their marks."""
+    """The state of a siege while it runs; `kinds` maps the mark of a deed to its kind."""
 
     count: Count = field(default_factory=Count)
     good: dict[str, Good] = field(default_factory=dict)
@@ -104,14 +106,14 @@ class Tally:
     _length: int = 0
 
     def note(self, what: str, problem: str) -> None:
-        """Count something that is off, and say it; of each kind only so many are said."""
+        """Count a problem, and keep its text; only the first 20 of each kind."""
         number = getattr(self.count, what) + 1
         setattr(self.count, what, number)
         if number <= 20:
             self.problems.append(f"{what}: {problem}")
 
     def see(self, site: Site) -> None:
-        """Take in what the authors have told, and which good files are videos by now."""
+        """Read the authors' journal, and record which good files have become videos."""
         self._read(site.beside("journal"))
         for good in self.good.values():
             if good.wait is None and good.video(site.results).exists():
@@ -136,7 +138,7 @@ class Tally:
 
 
 def hidden_harm(text: str) -> str:
-    """Return what a text has in it that a terminal or a reader would take for something else."""
+    """Return the text's raw control character or forged line, if any; empty if none."""
     for character in text:
         is_control = (
             unicodedata.category(character) in ("Cc", "Zl", "Zp") and character not in "\n\t"
@@ -148,7 +150,7 @@ def hidden_harm(text: str) -> str:
 
 
 def forged_row(name: str, text: str) -> str:
-    """Return what a command shows as a fact that a stranger has made up."""
+    """Return the row of a command's output that shows a forged fact; empty if none."""
     for line in text.split("\n"):
         cells = line.split("\t")
         if len(cells) > 1 and any(cell.startswith((FORGED, "3170843")) for cell in cells):
@@ -157,7 +159,7 @@ def forged_row(name: str, text: str) -> str:
 
 
 class Reckoning:
-    """Counts, when all is over."""
+    """Counts the outcome after the siege."""
 
     def __init__(self, site: Site, tally: Tally) -> None:
         self._site = site
@@ -166,7 +168,7 @@ class Reckoning:
         self._videos: Counter[str] = Counter()
 
     def reckon(self, before: dict[str, Seen]) -> None:
-        """Look at every file, and count what is not as it should be, or was outside `before`."""
+        """Check every file, and count faults; `before` is the snapshot of the files outside."""
         self._tally.see(self._site)
         for line in changes(before, snapshot(self._site)):
             self._tally.note("touched", line)
@@ -181,7 +183,7 @@ class Reckoning:
             self._tally.note("unsaid", f"jobs are left in the spool: {active[:5]}")
 
     def _find_places(self) -> None:
-        """See where the names with each mark lie by now, and how often each video is there."""
+        """Find where the names with each mark are, and how many copies of each video exist."""
         for where, path, seen in self._all_files():
             is_planted = where == "rendered" and "/" not in path and seen.st_uid != self._site.uid
             if where == "rendered" and path.endswith(".mp4"):
@@ -223,7 +225,7 @@ class Reckoning:
         return report.read_text(errors="replace")[:300] if report.exists() else "no report"
 
     def _count_hostile(self) -> None:
-        """Sort the deeds by what became of them: of several files, of the best of them."""
+        """Count the outcomes of deeds; a deed with several files has the outcome of the best."""
         for mark, kind in self._tally.kinds.items():
             where = self._places.get(mark, set())
             best = next((w for w in ("rendered", "refused", "spool", "waiting") if w in where), "")
@@ -235,7 +237,7 @@ class Reckoning:
         self._tally.count.hostile = len(self._tally.kinds)
 
     def _read_reports(self) -> None:
-        """Read what was written for people, and see whose folders `_failed/` and results are."""
+        """Check the reports, and the owners of the folders in the results and `_failed/`."""
         for path, seen in walk(self._site.results):
             own = seen.st_uid in (0, self._site.uid)
             if stat.S_ISDIR(seen.st_mode):
@@ -248,7 +250,7 @@ class Reckoning:
                     self._tally.note("bad_reports", f"{path}: {wrong}")
 
     def _look_for_secrets(self) -> None:
-        """Look whether anything that was read outside has come into what authors can see."""
+        """Check that no content from outside is in the inbox, the results or the spool."""
         site, secret = self._site, self._site.secret.encode()
         tops = {"waiting": site.inbox, "rendered": site.results, "spool": site.spool}
         for where, path, seen in self._all_files():
@@ -261,7 +263,7 @@ class Reckoning:
                     self._tally.note("leaked", str(file))
 
     def _see_what_waits(self) -> None:
-        """Hold what is left in the inbox against what `status` says."""
+        """Check that `status` lists every prompt file that is left in the inbox."""
         site, log = self._site, self._site.beside("status.log")
         log.write_bytes(b"")
         site.zygote.wait(site.start("status", "--json", log="status.log", uid=0))
@@ -270,12 +272,12 @@ class Reckoning:
         left = [*map(shown, self._left_in_inbox())]
         self._tally.count.still_waiting = len(left)
         unsaid = [path for path in left if not _is_told(path, names)]
-        if len(unsaid) > told["waiting_count"] - len(names):  # not all names are listed
+        if len(unsaid) > told["waiting_count"] - len(names):  # `status` lists only the first ones
             for path in unsaid:
                 self._tally.note("unsaid", f"{path} waits, and nobody says so")
 
     def _left_in_inbox(self) -> Iterator[str]:
-        """Yield what has a prompt file's name, and is in no folder that has one."""
+        """Yield paths named like prompt files that are in no folder named like one."""
         ignored = Ignored()
         for path, _ in walk(self._site.inbox):
             *above, name = path.split("/")
@@ -286,7 +288,7 @@ class Reckoning:
 
 
 def _is_told(path: str, names: Container[str]) -> bool:
-    """Return whether a file is named, or a folder that it is in."""
+    """Return whether `names` has a path or a folder above it."""
     return path in names or any(str(folder) in names for folder in PurePosixPath(path).parents)
 
 

@@ -548,7 +548,7 @@ def _below(folder: Path, path: str | bytes) -> str:
 class Watch:
     """Calls `wake` when something happens in a folder, if the file system reports it.
 
-    `renamed`: the files, by path in the folder, whose last event was a rename to that path
+    renamed: the files, by path in the folder, whose last event was a rename to that path
 
     Raises:
         OSError: the folder can't be watched.

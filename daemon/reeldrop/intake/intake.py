@@ -356,7 +356,7 @@ class Intake:
             candidate.blocked_until += self._retry_seconds  # it may be the cause: try others first
 
     def _block(self, candidate: Candidate, reason: str, error: OSError) -> None:
-        """Block a file for now, and log the reason, only once if the disk is in trouble."""
+        """Block a file for now, and log the reason unless it is the last one logged."""
         again = self._clock() + self._retry_seconds
         is_told = reason in (candidate.blocked, self._disk_trouble)
         if error.errno in DISK_ERRORS:
@@ -460,5 +460,5 @@ def _by_turns(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _refused_defaults(error: PromptError) -> tuple[DefaultsFile, ...]:
-    """Return invalid stand-ins for defaults that can't be read, so that a job can't do without."""
+    """Return invalid stand-ins for unreadable defaults, so that a job never runs without them."""
     return tuple(DefaultsFile(m.file, b"]") for m in error.mistakes if m.file)

@@ -1,7 +1,8 @@
-"""What is tried again later: jobs that are in trouble, each after a pause of its own that grows.
+"""When jobs in trouble are tried again: each after a pause of its own, which grows with the tries.
 
-Keeps in memory how a job has ended that could not be filed away, so that only that is tried again.
-Trouble of one job holds up nobody else; that of the disk does.
+Remembers how a job ended that could not be filed away, so that only the filing is tried again.
+Trouble with one job holds up no other; trouble with the disk holds up all. Does no I/O and has no
+clock of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job
 
 MAX_PAUSE_SECONDS = 600.0
-"""No pause grows longer, so that who mends a place does not wait for an hour to see it."""
+"""Upper bound on the growth of a pause, so that a repair shows within minutes, not hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A job that has nothing left to do but to be filed away, and whether it `failed`."""
+    """A job that only has to be filed away.
+
+    file: files it away; may raise OSError
+    failed: whether the job failed
+    """
 
     job: Job
     file: Callable[[], None]
@@ -28,9 +33,14 @@ class End:
 
 @dataclass(slots=True)
 class _Trouble:
-    """Why something could not be done, and when it is due again; then it `is_due`.
+    """Why something could not be done, and when to try it again.
 
-    `tries` counts what can't be the fault of the disk: others `went_on` meanwhile.
+    tries: failures so far that the disk is not to blame for
+    due: when to try again
+    is_of_disk: whether the disk is in trouble
+    end: how the job ended, if only its filing failed
+    is_due: whether `due` had passed at the last `look`
+    went_on: whether other jobs have succeeded since, so that the disk works
     """
 
     reason: str
@@ -43,7 +53,7 @@ class _Trouble:
 
 
 class Later:
-    """What is in trouble, by its name, until it is forgotten."""
+    """Everything in trouble, by name, until it is forgotten."""
 
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
@@ -57,7 +67,7 @@ class Later:
     def put(
         self, name: str, error: OSError, now: float, pause: float, end: End | None = None
     ) -> bool:
-        """Note a trouble, and return whether it is news. The pause grows with the tries."""
+        """Record a trouble, and return whether it is news. The pause doubles with the `tries`."""
         before = self._troubles.get(name)
         is_of_disk = error.errno in DISK_ERRORS
         is_its_own = not is_of_disk or (before is not None and before.went_on)
@@ -68,45 +78,45 @@ class Later:
         return before is None or before.reason != str(error)
 
     def forget(self, name: str) -> None:
-        """Note that something is out of trouble, or gone."""
+        """Drop a trouble: it is over, or the job is gone."""
         self._troubles.pop(name, None)
 
     def note_success(self, name: str) -> None:
-        """Note that the disk works, at least for what has this name."""
+        """Record that the disk works, at least for the job of this name."""
         for other, trouble in self._troubles.items():
             trouble.is_of_disk = False
             trouble.went_on |= other != name
 
     def tries(self, name: str) -> int:
-        """Return how often something was in trouble that was not the disk's."""
+        """Return how often something failed that the disk is not to blame for."""
         return self._troubles[name].tries if name in self._troubles else 0
 
     def reason(self, name: str) -> str:
-        """Return what keeps something from going on, empty if nothing does."""
+        """Return why something can't go on; empty if it can."""
         found = self._troubles.get(name)
         if found is None:
             return ""
         return f"can't be filed away: {found.reason}" if found.end else found.reason
 
     def due(self, name: str) -> float:
-        """Return since when something in trouble waits for its turn; else before all others."""
+        """Return when something is due again, as its time in the line; -inf without trouble."""
         return self._troubles[name].due if name in self._troubles else -math.inf
 
     def look(self, now: float) -> None:
-        """See what is due by now."""
+        """Mark what is due by now."""
         for trouble in self._troubles.values():
             trouble.is_due |= trouble.due <= now
 
     def resting(self) -> dict[str, float]:
-        """Return when those are due that are not, or that are only to be filed away."""
+        """Return the due times of what can't be opened: not due yet, or only to be filed away."""
         return {n: t.due for n, t in self._troubles.items() if t.end or not t.is_due}
 
     def due_end(self) -> End | None:
-        """Return the job that has been due to be filed away for longest, if any is."""
+        """Return the job that has been due for filing the longest; None if there is none."""
         ends = [(t.due, t.end) for t in self._troubles.values() if t.end and t.is_due]
         return min(ends, key=lambda found: found[0])[1] if ends else None
 
     def trouble(self) -> str:
-        """Return what is wrong with the disk, empty if nothing is known to be."""
+        """Return what is wrong with the disk; empty if nothing is known to be."""
         found = (t.reason for t in self._troubles.values() if t.is_of_disk and not t.is_due)
         return next(found, "")

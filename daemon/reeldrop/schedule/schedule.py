@@ -1,7 +1,7 @@
-"""What is rendered next: decided by `decide`, and nowhere else.
+"""Decides what is rendered next: only `decide` does.
 
-Pure: no I/O, and no clock of its own. It is given records of all that waits, and returns what to
-do; `feeding` carries that out, and asks again. Does not know files, the spool or the renderer.
+Pure: no I/O, and no clock of its own. It takes records of everything that waits and returns one
+action; `feeding` executes it and asks again. Does not know files, the spool or the renderer.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ from reeldrop.base.job import Prompt
 from reeldrop.schedule.turns import Rank
 
 AHEAD_SECONDS = 1.0
-"""The next batch is handed over so long before the end of this one: enough to claim its files."""
+"""How long before the end of a batch the next is handed over: enough to claim its files."""
 
 MAX_OPEN_JOBS = 256
-"""No more jobs are open at a time: each holds a file open."""
+"""Upper bound on the number of open jobs: each holds a file open."""
 
 MAX_OPEN_PROMPTS = 10_000
-"""Of jobs that wait for their turn, only those stay open that together have fewer prompts left."""
+"""No more jobs are opened while this many prompts of the open ones wait."""
 
 LOOK_THROUGH = 64
-"""Of so many files that wait, those are looked for that can be rendered in one batch."""
+"""How many of the waiting files are searched for prompts that fit into one batch."""
 
 
 MODEL_SECONDS = 60.0
-"""A model that has been loaded is worked with for so long, before it is another's turn of the same
-priority that needs another one: or models would be loaded all the time."""
+"""How long a loaded model is kept before work of the same priority that needs another one gets its
+turn. Without it, models would be loaded all the time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RendererView:
-    """What a renderer has in hand: nothing, or something that takes so many seconds more at least.
+    """What a renderer has in hand.
 
-    Where it `is_busy` and the seconds are infinite, that is not known, or another batch follows. It
-    works with a `model`, and has done so for `model_seconds`.
+    is_busy: whether it has anything in hand
+    seconds_left: how long that takes at least; infinite if unknown, or if another batch follows
+    model: the model that it works with
+    model_seconds: for how long it has worked with that model
     """
 
     is_busy: bool = False
@@ -47,12 +50,16 @@ class RendererView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """An open job of which `count` prompts wait for the renderer; `prompts` are the first of them.
+    """An open job.
 
-    `size` is how many like the first are rendered together. What was in hand when a process ended
-    `is_suspect`. Prompts of the numbers `alone` are not rendered together with others. The job has
-    something `is_in_hand` in the renderer or the encoder; it `was_passed_over` by a batch; and it
-    `may_go_back` into the spool, where nothing would be lost by it.
+    prompts: the first of the prompts that wait for the renderer
+    count: the number of all prompts that wait
+    size: how many prompts like the first are rendered together
+    alone: numbers of the prompts that are rendered in a batch of their own
+    is_suspect: whether it was in hand when a process ended
+    is_in_hand: whether the renderer or the encoder has prompts of it
+    was_passed_over: whether a batch has passed it over
+    may_go_back: whether it can go back into the spool without a loss
     """
 
     id: str
@@ -71,21 +78,23 @@ class JobView:
         return self.prompts[0].model
 
     def kind(self, prompt: Prompt) -> tuple[object, ...]:
-        """Return what the prompts of one batch have in common."""
+        """Return the key that the prompts of one batch have in common."""
         if self.is_suspect or prompt.number in self.alone:
             return (self.id, prompt.number)
         return prompt.batch_key
 
     def count_of(self, kind: tuple[object, ...]) -> int:
-        """Return how many of a kind are first among those that wait."""
+        """Return how many prompts at the head of those that wait are of a kind."""
         return sum(1 for _ in takewhile(lambda prompt: self.kind(prompt) == kind, self.prompts))
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolView:
-    """A job of the spool that is not open, and needs a `model` to be loaded first if one is named.
+    """A job of the spool that is not open.
 
-    It `was_begun` by this process, under the settings in force.
+    model: the model that has to be loaded first; empty if none has
+    is_suspect: whether it was in hand when a process ended
+    was_begun: whether this process has opened it before, under the settings in force
     """
 
     id: str
@@ -97,7 +106,13 @@ class SpoolView:
 
 @dataclass(frozen=True, slots=True)
 class FileView:
-    """A settled file of `count` prompts; `kind` is the hash of theirs, 0 if they are not of one."""
+    """A settled file of the inbox.
+
+    kind: the hash of its prompts' kind; 0 if they differ or are not known yet
+    count: the number of its prompts; 0 if it is not known yet
+    was_passed_over: whether a batch has passed it over
+    model: the model that its first prompt needs
+    """
 
     id: str
     rank: Rank
@@ -109,10 +124,12 @@ class FileView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that is needed to decide: `files` are the first of the inbox, in order.
+    """All input of a decision.
 
-    Jobs are only opened where it `opens` any; where the disk `is_in_trouble`, only those of the
-    spool. Where it `is_paused`, nothing is begun.
+    files: the first files of the inbox, in order
+    opens: whether jobs may be opened that were not begun
+    is_in_trouble: whether the disk is in trouble, so that no file is claimed
+    is_paused: whether nothing may be begun
     """
 
     renderers: tuple[RendererView, ...]
@@ -126,12 +143,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There is nothing to do until something happens."""
+    """Do nothing until something happens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a job of the spool, or claim and open a file, to go on or along with the next batch."""
+    """Open a job of the spool, or claim and open a file, for the next batch."""
 
     what: SpoolView | FileView
 
@@ -153,9 +170,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """Let a renderer render the first so many prompts of each of these open jobs, in one batch.
+    """Let a renderer render prompts of open jobs in one batch.
 
-    The first of them leads it. Jobs and files were `passed_over`, which were before the last.
+    picks: the jobs, each with how many of its first waiting prompts; the first job leads the batch
+    passed_over: the jobs and files that had other prompts waiting ahead of the last pick
     """
 
     renderer: int
@@ -187,9 +205,9 @@ def decide(view: View) -> Decision:
 
 
 def free(renderers: tuple[RendererView, ...]) -> int | None:
-    """Return which renderer may be given a batch: an idle one, else one that is nearly through.
+    """Return the renderer that may be given a batch: an idle one, else one that is nearly done.
 
-    Not earlier, so that prompt files stay in the inbox for as long as they can.
+    None if there is none. Not earlier, so that prompt files stay in the inbox as long as possible.
     """
     for number, renderer in enumerate(renderers):
         if not renderer.is_busy:
@@ -201,7 +219,7 @@ def free(renderers: tuple[RendererView, ...]) -> int | None:
 
 
 def _line(view: View) -> list[_Waiting]:
-    """Return all that may be next, in order."""
+    """Return everything that may be next, sorted by rank."""
     line: list[_Waiting] = [job for job in view.jobs if job.prompts]
     line += [job for job in view.spool if view.opens or job.was_begun]
     if view.opens and not view.is_in_trouble:
@@ -210,7 +228,10 @@ def _line(view: View) -> list[_Waiting]:
 
 
 def _held(renderer: RendererView, line: list[_Waiting]) -> list[_Waiting]:
-    """Return the line, led by who needs no other model, where the one at work has just come."""
+    """Return the line, changed so that a loaded model stays in use for `MODEL_SECONDS`.
+
+    Until then, the first of the same priority that needs this model leads the line.
+    """
     if renderer.model_seconds < MODEL_SECONDS and line[0].model not in ("", renderer.model):
         for waiting in line:
             if waiting.rank[0] == line[0].rank[0] and waiting.model == renderer.model:
@@ -219,18 +240,18 @@ def _held(renderer: RendererView, line: list[_Waiting]) -> list[_Waiting]:
 
 
 def _is_full(view: View) -> bool:
-    """Return whether no more jobs can be open beside those that are."""
+    """Return whether no more jobs can be opened."""
     prompts = sum(job.count for job in view.jobs)
     return len(view.jobs) >= MAX_OPEN_JOBS or prompts >= MAX_OPEN_PROMPTS
 
 
 def _begin(view: View, renderer: int, line: list[_Waiting]) -> Decision:
-    """Return how to come nearer to a batch that is led by the first in line."""
+    """Return the next action towards a batch that is led by the first in line."""
     first = line[0]
     if isinstance(first, FileView):
         return Open(first)
     if first.is_suspect and any(job.is_in_hand for job in view.jobs):
-        return Wait()  # or what is in hand would be blamed, too, if it ends this process
+        return Wait()  # else what is in hand would share the blame if it ends this process
     if isinstance(first, JobView):
         return _batch(view, renderer, first, line)
     if not first.model:
@@ -239,9 +260,9 @@ def _begin(view: View, renderer: int, line: list[_Waiting]) -> Decision:
 
 
 def _batch(view: View, renderer: int, first: JobView, line: list[_Waiting]) -> Open | Render:
-    """Fill a batch with what is like its first prompt, in order, past what is not.
+    """Fill a batch with prompts of the same kind as the first, in order, passing over the others.
 
-    Of what is not open, the whole of a file has to fit. Nobody is passed over for two batches.
+    A file is opened only if all its prompts fit. Nothing is passed over twice.
     """
     kind, room = first.kind(first.prompts[0]), first.size
     opens = not (first.is_suspect or _is_full(view))

@@ -1,4 +1,4 @@
-"""The order of what waits: priorities, and within one priority groups that take turns.
+"""The order of what waits: by priority, and within one priority, groups take turns.
 
 A group is what lies in one folder at the top of the inbox, or directly in the inbox. Pure: knows
 neither files nor jobs.
@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import Generic, TypeVar
 
 Rank = tuple[int, int, float, str]
-"""Priority (negated), the turn of the group, since when it waits, its name: the least is first."""
+"""Priority (negated), turn of the group, time since which it waits, name: the lowest is first."""
 
 MAX_GROUPS = 10_000
-"""So many groups are remembered; beyond that, only those of which something waits."""
+"""How many groups are remembered; beyond that, only those that have something waiting."""
 
 T = TypeVar("T")
 _Entry = tuple[float, str, T]
@@ -24,16 +24,16 @@ _Lane = tuple[int, str]
 
 
 def group(path: PurePosixPath) -> str:
-    """Return whose turn a prompt file waits for: its folder at the top of the inbox."""
+    """Return a prompt file's group: its folder at the top of the inbox; empty if it is in none."""
     folder, slash, _ = str(path).partition("/")
     return folder if slash else ""
 
 
 class Turns:
-    """When each group has led a batch last, or else when it came, counted in batches.
+    """When each group last led a batch, or else when it came, counted in batches.
 
-    A group's number never falls, and who comes later stands behind all that have waited longer: so
-    however many others come, each has its turn.
+    A group's number never falls, and a new group ranks behind all that have waited longer. So each
+    group gets its turn, however many others come.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class Turns:
         self._most = MAX_GROUPS
 
     def of(self, group: str) -> int:
-        """Return a group's number: the least has its turn first."""
+        """Return a group's number: the lowest is next."""
         return self._of.setdefault(group, 2 * self._batches - 1)
 
     def lead(self, group: str) -> None:
-        """Note that a group leads a batch."""
+        """Record that a group leads a batch."""
         self._batches += 1
         self._of[group] = 2 * self._batches
 
@@ -61,11 +61,11 @@ class Turns:
 
 
 class Queue(Generic[T]):
-    """What waits, in order. To add, find or remove the first costs little, however many wait.
+    """What waits, in order. To add an item, or to find or remove the first, is cheap at any length.
 
-    There is a lane for each priority and group, in order of time and name; and a heap of the first
-    of each lane. A rank in the heap may be too low, because its lane's first has gone or its group
-    has had its turn: that is put right when it comes to the top. It is never too high.
+    There is a lane for each priority and group, sorted by time and name, and a heap of the first of
+    each lane. A rank in the heap may be too low, because the first of its lane was removed or its
+    group has had its turn; it is corrected when it reaches the top. It is never too high.
     """
 
     def __init__(self, turns: Turns) -> None:
@@ -77,15 +77,15 @@ class Queue(Generic[T]):
         return bool(self._lanes)
 
     def __iter__(self) -> Iterator[T]:
-        """Yield all that waits, in no order."""
+        """Yield all items, unsorted."""
         return (entry[2] for lane in self._lanes.values() for entry in lane)
 
     def groups(self) -> set[str]:
-        """Return the groups of which something waits."""
+        """Return the groups that have something waiting."""
         return {group for _, group in self._lanes}
 
     def fill(self, items: Iterable[tuple[int, str, float, str, T]]) -> None:
-        """Let these wait, each with priority, group, time and name, and nothing else."""
+        """Replace all items; each has a priority, a group, a time and a name."""
         self._lanes = {}
         for priority, group, since, name, item in items:
             self._lanes.setdefault((-priority, group), []).append((since, name, item))
@@ -97,7 +97,7 @@ class Queue(Generic[T]):
         heapq.heapify(self._heads)
 
     def add(self, priority: int, group: str, since: float, name: str, item: T) -> None:
-        """Let one more wait."""
+        """Add an item."""
         lane = (-priority, group)
         entries, entry = self._lanes.setdefault(lane, []), (since, name, item)
         insort(entries, entry, key=_when)
@@ -105,7 +105,7 @@ class Queue(Generic[T]):
             heapq.heappush(self._heads, (self._rank(lane, entry), lane))
 
     def remove(self, priority: int, group: str, since: float, name: str) -> T | None:
-        """Take one out, and return it if it waited."""
+        """Remove an item and return it; None if it was not in the queue."""
         lane = (-priority, group)
         entries = self._lanes.get(lane, [])
         at = bisect_left(entries, (since, name), key=_when)
@@ -117,9 +117,9 @@ class Queue(Generic[T]):
         return item
 
     def first(self, most: int) -> list[tuple[Rank, T]]:
-        """Return the first so many, in order, each with its rank."""
+        """Return the first `most` items, in order, each with its rank."""
         found: list[tuple[Rank, T]] = []
-        ahead: list[tuple[Rank, _Lane, int]] = []  # lanes that are gone along, and how far
+        ahead: list[tuple[Rank, _Lane, int]] = []  # lanes in use, with the index of their next
         begun: set[_Lane] = set()
         while len(found) < most:
             while (head := self._head(begun)) is not None and (not ahead or head < ahead[0][:2]):
@@ -140,10 +140,10 @@ class Queue(Generic[T]):
         return found
 
     def _head(self, begun: set[_Lane]) -> tuple[Rank, _Lane] | None:
-        """Return the first lane that is not `begun`, by its rank of now."""
+        """Return the first lane that is not in `begun`, with its present rank; None if none is."""
         while self._heads:
             rank, lane = self._heads[0]
-            if lane in begun or lane not in self._lanes:  # it was listed twice, or is empty
+            if lane in begun or lane not in self._lanes:  # a duplicate, or an empty lane
                 heapq.heappop(self._heads)
                 continue
             now = self._rank(lane, self._lanes[lane][0])

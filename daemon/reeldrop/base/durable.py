@@ -312,7 +312,7 @@ def _copy(source: Path, target: Path, owner: str) -> None:
 
 
 def _is_copy(source: Path, target: Path) -> bool:
-    """Return whether the target is a copy by a `move` that was killed before it was done."""
+    """Return whether the target is a copy by a `move` killed before it removed the source."""
     ours, theirs = source.lstat(), target.lstat()
     if not stat.S_ISREG(theirs.st_mode) or ours.st_size != theirs.st_size:
         return False

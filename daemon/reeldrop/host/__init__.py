@@ -1,4 +1,4 @@
-"""What the machine is told and tells: log, systemd, the trace of an ended process, room on disks.
+"""Exchange with the machine: logs, systemd, the trace of an ended process, room on disks.
 
 Knows nothing of prompt files or jobs.
 """

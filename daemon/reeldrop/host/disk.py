@@ -1,4 +1,7 @@
-"""Is there room for more, where it was? Looks at file systems, not at what is written to them."""
+"""Check that file systems have room, and that the operator's folders are still the same.
+
+Does not know what is written to them.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ _log = structlog.get_logger()
 
 
 class Room:
-    """Watches whether folders have enough room; `shortage` is the last answer, in words.
+    """Watches whether folders have enough room, and whether `roots` are still the same folders.
 
-    It is also asked whether the `roots` are the folders that they were; `is_lost` if one is not.
+    shortage: the problem found by the last look, in words; empty if there was none
+    is_lost: that problem is a root that is not the same folder any more
     """
 
     def __init__(
@@ -32,13 +36,13 @@ class Room:
 
     @property
     def problem(self) -> Mistake:
-        """Return the shortage with what to do about it."""
+        """The shortage and its remedy."""
         if self.is_lost:
             return Mistake(self.shortage, "mount it, and start again")
         return Mistake(self.shortage, "make room, or lower it", key="min_free_gib")
 
     def look(self) -> str:
-        """Look again, and say when the answer is another one than before."""
+        """Look again, log when a shortage begins or ends, and return `shortage`."""
         lost = _lost(self._roots)
         found = lost or shortage(self._folders, self.min_free_gib)
         self.is_lost = bool(lost)
@@ -52,12 +56,12 @@ class Room:
 
 
 def _lost(roots: Iterable[Root]) -> str:
-    """Return which folder is not the one that it was, in words; empty if all are."""
+    """Return which root is not the same folder any more, in words; empty if all are."""
     for root in roots:
         try:
             root.check()
         except OSError as error:
-            if error.errno == errno.ESTALE:  # else whoever writes there says what is wrong
+            if error.errno == errno.ESTALE:  # others are reported by whoever writes there
                 return f"{root.path}: {error.strerror}"
     return ""
 
@@ -65,7 +69,7 @@ def _lost(roots: Iterable[Root]) -> str:
 def shortage(folders: Iterable[Path], min_free_gib: float) -> str:
     """Return which folder has too little room on its file system, in words; empty if none has.
 
-    A folder that can't be asked is left to whoever writes there.
+    A folder that can't be checked is skipped: whoever writes there reports the error.
     """
     for folder in folders:
         try:

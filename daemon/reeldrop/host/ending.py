@@ -1,9 +1,9 @@
-"""Ends that nobody asked for: notice a hang, leave a trace, tell the next process what happened.
-And those that somebody did: leave what can't be waited for.
+"""Unrequested ends of the process: detect a hang, leave a trace, tell the next process the cause.
+Requested ends: leave threads behind that can't be waited for.
 
-The trace is a file in the spool. It is there while a process works, with what the kernel counted
-at its start, and below that what ends it, if it can still tell. It goes when the process ends as it
-should. Knows nothing of jobs.
+The trace is a file in the spool that exists while a process works. It has the kernel's counters at
+the start, and below them the reason of the end, if the process can still write it. A normal end
+removes it. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _MAX_TRACE_BYTES = 1 << 20
 
 
 def mebibytes_moved() -> int:
-    """Return how much the process's threads but this one have read and written so far.
+    """Return how many MiB the process's other threads have read and written so far.
 
-    A model that is being loaded or downloaded shows by it that it goes on (proc(5), task/*/io).
-    Single bytes would not: the thread that hears of the inbox's events reads some all the time.
+    Shows the progress of loading or downloading a model (proc(5), task/*/io). Single bytes show
+    none: the thread that watches the inbox reads some all the time.
     """
     own, moved = str(threading.get_native_id()), 0
     for thread in Path("/proc/self/task").iterdir():
         if thread.name != own:
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # the thread has ended
                 lines = (thread / "io").read_text().splitlines()
                 counts = dict(line.split(": ") for line in lines)
                 moved += sum(int(counts[key]) for key in ("rchar", "wchar", "read_bytes"))
@@ -54,11 +54,10 @@ def mebibytes_moved() -> int:
 
 
 class StallWatch:
-    """Measures for how long work that should go on has not gone on.
+    """Measures how long work has made no progress.
 
-    That it goes on, it is told, or it sees that `sign` has changed since the last look. A process
-    that was itself stopped, or a machine that slept, has lost time that its work never had:
-    between two looks at most ten seconds count.
+    Progress is reported by `progress()`, or seen as a change of `sign`. At most ten seconds count
+    between two looks: while the process was stopped, or the machine asleep, no work could be done.
     """
 
     def __init__(self, limit_seconds: float) -> None:
@@ -68,11 +67,11 @@ class StallWatch:
         self._sign = 0
 
     def progress(self) -> None:
-        """Work has gone on."""
+        """Report progress."""
         self._idle = 0.0
 
     def is_stalled(self, now: float, *, busy: bool, sign: int = 0) -> bool:
-        """Return whether busy work has made no progress for too long. `now` is monotonic."""
+        """Return whether busy work has made no progress for too long; `now` is monotonic."""
         if sign != self._sign:
             self._sign = sign
             self.progress()
@@ -83,7 +82,7 @@ class StallWatch:
 
 
 class Ending(NamedTuple):
-    """How a process ended, in words (none if it ended well), and what may have been the cause."""
+    """How a process ended, in words (empty if it ended normally), and the possible cause."""
 
     how: str
     cause: Cause = Cause.WORK
@@ -91,23 +90,23 @@ class Ending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Where the kernel tells what it did to the processes of a machine."""
+    """Where the kernel reports what it did to processes."""
 
     proc: Path = Path("/proc")
     cgroups: Path = Path("/sys/fs/cgroup")
 
     def boot(self) -> str:
-        """Return what is another text after each start of the machine; empty if unknown."""
+        """Return the id of the machine's current boot; empty if unknown."""
         try:
             return (self.proc / "sys/kernel/random/boot_id").read_text().strip()
         except OSError:
             return ""
 
     def out_of_memory(self) -> Iterator[tuple[str, int, int]]:
-        """Yield counters of processes killed because memory ran out, the nearest to us first.
+        """Yield path, inode and value of the counters of OOM kills, the nearest to us first.
 
-        Each with its inode: a counter that was made anew, as that of a service is at its restart,
-        can't be compared; then that of the slice around it can, and at last the machine's.
+        A counter with another inode was made anew, as a service's is at its restart, and can't be
+        compared; then the counter of the slice around it can, or the machine's.
         """
         for path in (*self._of_cgroups(), self.proc / "vmstat"):
             found = _counter(path)
@@ -123,14 +122,14 @@ class Kernel:
             _, kinds, name = line.split(":", 2)
             own = Path(name.lstrip("/"))
             if not kinds:
-                for folder in (own, *own.parents):  # each counts those below it, too
+                for folder in (own, *own.parents):  # each includes those below it
                     yield self.cgroups / folder / "memory.events"
             elif "memory" in kinds.split(","):
                 yield self.cgroups / "memory" / own / "memory.oom_control"
 
 
 def _counter(path: Path) -> tuple[int, int] | None:
-    """Return a file's inode and what it says of `oom_kill`; None where it says nothing."""
+    """Return a file's inode and its value of `oom_kill`; None if it has none."""
     with contextlib.suppress(OSError, ValueError, KeyError), path.open() as file:
         counts = dict(line.split() for line in file)
         return os.fstat(file.fileno()).st_ino, int(counts["oom_kill"])
@@ -139,9 +138,9 @@ def _counter(path: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def traced(path: Path, kernel: Kernel = Kernel()) -> Iterator[None]:
-    """Leave a trace in the file if the process ends in the middle of the block, or by an error.
+    """Leave a trace in the file if the process ends inside the block, or the block raises.
 
-    A FileError leaves none: an operator has to act, and no job is to blame.
+    A FileError leaves none: the operator has to act, and no job is to blame.
     """
     durable.make_way(path)
     with path.open("wb", buffering=0) as trace:
@@ -153,7 +152,7 @@ def traced(path: Path, kernel: Kernel = Kernel()) -> Iterator[None]:
             excuse(path)
             raise
         except BaseException as error:
-            with contextlib.suppress(OSError):  # a full disk must not hide what the error was
+            with contextlib.suppress(OSError):  # a full disk must not hide the error
                 trace.write(f"{type(error).__name__}: {error}\n".encode(errors="replace"))
             raise
         finally:
@@ -162,21 +161,21 @@ def traced(path: Path, kernel: Kernel = Kernel()) -> Iterator[None]:
 
 
 def excuse(path: Path) -> None:
-    """Let whatever ends the process from now on count for nothing: somebody asked for an end.
+    """Remove the trace, so that the next process holds this end against no job.
 
-    Safe in a signal handler, and needs no room on the disk.
+    Safe in a signal handler; needs no room on the disk.
     """
     with contextlib.suppress(OSError):
         path.unlink()
 
 
 def _note_start(trace: FileIO, kernel: Kernel) -> None:
-    """Write what the kernel says at the start, if there is room for it, to be compared later."""
+    """Write the boot id and the counters at the start, to compare later; nothing on a full disk."""
     start = {"boot": kernel.boot(), "out_of_memory": list(kernel.out_of_memory())}
     line = json.dumps(start).encode() + b"\n"
     try:
         is_whole = trace.write(line) == len(line)
-        os.fsync(trace.fileno())  # else a power cut takes it, which it is to tell from a kill
+        os.fsync(trace.fileno())  # it tells a power cut from a kill, so it must survive one
     except OSError:
         is_whole = False
     if not is_whole:
@@ -186,7 +185,7 @@ def _note_start(trace: FileIO, kernel: Kernel) -> None:
 
 
 def how_it_ended(path: Path, kernel: Kernel = Kernel()) -> Ending:
-    """Return how the process ended that left the file."""
+    """Return how the process that wrote the trace ended."""
     start, told = _read(path)
     if told is None:
         return Ending("")
@@ -201,7 +200,7 @@ def how_it_ended(path: Path, kernel: Kernel = Kernel()) -> Ending:
 
 
 def _ran_out_of_memory(before: object) -> bool:
-    """Return whether the nearest counter that is still the same one has grown."""
+    """Return whether the nearest counter with an unchanged inode has grown."""
     with contextlib.suppress(TypeError, ValueError):
         for path, inode, count in before:  # type: ignore[attr-defined]
             now = _counter(Path(path))
@@ -211,16 +210,16 @@ def _ran_out_of_memory(before: object) -> bool:
 
 
 def stacks(path: Path) -> str:
-    """Return where the threads of that process were, if it could still tell; else nothing."""
+    """Return the stacks of that process's threads; empty if it could not write them."""
     _, told = _read(path)
     return (told or "").partition("\n")[2].strip()
 
 
 def _read(path: Path) -> tuple[dict[str, object], str | None]:
-    """Return what a process noted at its start, and what it told at its end; None if no file."""
+    """Return what a process wrote at its start, and at its end; None for that if no file."""
     try:
         text = beneath.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
-    except OSError:  # there is none, or it is not one of ours
+    except OSError:  # it is missing, or not one of ours
         return {}, None
     first, _, rest = text.partition("\n")
     with contextlib.suppress(ValueError, RecursionError):
@@ -231,9 +230,9 @@ def _read(path: Path) -> tuple[dict[str, object], str | None]:
 
 
 def leave_threads(end: SystemExit) -> None:
-    """End the process at once if a thread is at work that nobody waits for.
+    """End the process at once if a daemon thread is running.
 
-    Python would end that thread wherever it is, and in the middle of torch this aborts the process.
+    Python would stop that thread anywhere; inside torch this aborts the process.
     """
     if any(thread.daemon for thread in threading.enumerate()):
         sys.stdout.flush()
@@ -242,7 +241,7 @@ def leave_threads(end: SystemExit) -> None:
 
 
 def leave_at_once() -> NoReturn:
-    """End the process as by a kill: not a file is touched that is another process's by now."""
+    """End the process like a kill, without touching files that another process owns by now."""
     sys.stdout.flush()
     os._exit(EXIT_LOST)
 
@@ -250,9 +249,9 @@ def leave_at_once() -> NoReturn:
 def end_stalled(path: Path | None, reason: str) -> NoReturn:
     """End the process at once, with the stacks of all its threads on stderr.
 
-    Nothing is waited for: a thread that hangs in a driver never comes back.
+    Waits for nothing: a thread that hangs in a driver never returns.
     """
-    with contextlib.suppress(OSError):  # the disk may be what hangs; then it counts as killed
+    with contextlib.suppress(OSError):  # if the disk is in trouble, it counts as killed
         if path is not None:
             with path.open("a") as trace:
                 trace.write(f"{reason}\n")

@@ -1,7 +1,7 @@
-"""systemd's journal, by its native protocol: an entry is fields in a datagram, or in a file.
+"""Write to systemd's journal by its native protocol: an entry is fields in a datagram.
 
-An entry that is too large for a datagram is written into a sealed file in memory, whose descriptor
-is sent. Knows nothing of events.
+An entry too large for a datagram is written into a sealed memory file, whose descriptor is sent.
+Knows nothing of events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 
 ADDRESS = "/run/systemd/journal/socket"
 WAIT_SECONDS = 1.0
-"""How long an entry may wait for a journal that is busy: then somebody else has to take it."""
+"""How long to wait for a busy journal before `send` raises an error."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _TOO_LARGE = {errno.EMSGSIZE, errno.ENOBUFS}
@@ -26,7 +26,7 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 
 
 def has_stream(fd: int, environment: Mapping[str, str]) -> bool:
-    """Return whether a descriptor is the stream to the journal that systemd has opened for us."""
+    """Return whether a descriptor is the journal stream that systemd opened for this process."""
     try:
         found = os.fstat(fd)
     except OSError:
@@ -35,16 +35,16 @@ def has_stream(fd: int, environment: Mapping[str, str]) -> bool:
 
 
 def field_name(key: str) -> str:
-    """Return the name of the field for a key; empty where the journal would not take it."""
+    """Return the field name for a key; empty if the journal would not accept it."""
     name = key.upper()
     return name if _NAME.fullmatch(name) else ""
 
 
 def send(fields: Iterable[tuple[str, str]], address: str = ADDRESS) -> None:
-    """Add an entry.
+    """Send an entry.
 
     Raises:
-        OSError: the journal can't take it.
+        OSError: the journal did not accept it.
     """
     entry = b"".join(_field(name, value) for name, value in fields)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:

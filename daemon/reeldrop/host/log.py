@@ -1,8 +1,8 @@
-"""Logging: structured events to where stdout goes, and each job's into its own file as well.
+"""Log structured events to stdout, and each job's events to a file of its own, too.
 
-On a terminal the events are for people; where stdout is systemd's journal they are its entries,
-to be searched by job; elsewhere they are JSON lines. What libraries log or warn comes out the same
-way. Does not know what the events mean.
+A terminal gets lines for people, systemd's journal gets entries that can be searched by job, and
+anything else gets JSON lines. Messages and warnings of libraries are logged in the same way.
+Does not know what the events mean.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _job_files: dict[str, IO[str]] = {}
 
 
 def configure(stream: TextIO, *, for_people: bool) -> None:
-    """Send every event to the stream from now on."""
+    """Send all events to the stream from now on."""
     if for_people:
         render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
         _configure(stream, lambda logger, name, event: render(logger, name, _escaped(event)))
@@ -42,7 +42,7 @@ def configure(stream: TextIO, *, for_people: bool) -> None:
 
 
 def configure_journal(stream: TextIO, address: str = journal.ADDRESS) -> None:
-    """Send every event to the journal from now on, and to the stream what it can't take."""
+    """Send all events to the journal from now on, or to the stream if the journal refuses one."""
 
     def into_journal(_: WrappedLogger, __: str, event: EventDict) -> str:
         priority, words = _PRIORITIES[event["level"]], _in_words(event)
@@ -75,30 +75,30 @@ def _configure(stream: TextIO, last: Callable[..., Any]) -> None:
 
 
 def open_job_file(job_id: str, path: Path) -> None:
-    """Write events that carry this `job_id` into the file, too, as JSON lines."""
+    """Write events with this `job_id` to the file, too, as JSON lines."""
     close_job_file(job_id)
     _job_files[job_id] = path.open("a", encoding="utf-8", errors="backslashreplace")
 
 
 def close_job_file(job_id: str) -> None:
-    """End what `open_job_file` began, if it did."""
+    """Close the file of `open_job_file`, if it is open."""
     file = _job_files.pop(job_id, None)
     if file is not None:
-        with contextlib.suppress(OSError):  # what could not be written is written now, or lost
+        with contextlib.suppress(OSError):  # what is still buffered may be lost
             file.close()
 
 
 def _into_job_file(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     file = _job_files.get(str(event.get("job_id")))
     if file is not None:
-        with contextlib.suppress(OSError):  # a full disk must not end the job that fills it
+        with contextlib.suppress(OSError):  # a full disk must not end the job
             file.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
             file.flush()
     return event
 
 
 def _in_words(event: EventDict) -> str:
-    """Return an event as a line for people, with a traceback below it if there is one."""
+    """Return an event as a line for people, followed by its traceback if it has one."""
     details = " ".join(
         f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_LINE
     )
@@ -108,7 +108,7 @@ def _in_words(event: EventDict) -> str:
 
 
 def _fields(event: EventDict, priority: int, words: str) -> Iterator[tuple[str, str]]:
-    """Yield the fields of an event's entry; the journal has a clock and levels of its own."""
+    """Yield the fields of an event's entry, without its level and time: the journal has its own."""
     yield "MESSAGE", words
     yield "PRIORITY", str(priority)
     yield "SYSLOG_IDENTIFIER", IDENTIFIER
@@ -125,14 +125,14 @@ def _text(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as it is if it is one word, else in quotes, without control characters."""
+    """Return one word unchanged, any other text in quotes and without control characters."""
     if text.isprintable() and text and " " not in text and '"' not in text:
         return text
     return shown(json.dumps(text, ensure_ascii=False))
 
 
 def _escaped(event: EventDict) -> EventDict:
-    """Return an event whose texts can do nothing to a terminal."""
+    """Return an event whose texts can't control a terminal."""
     return {key: _escaped_value(key, value) for key, value in event.items()}
 
 
@@ -143,7 +143,7 @@ def _escaped_value(key: str, value: object) -> object:
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Make texts writable that hold bytes of a file name that is no UTF-8."""
+    """Escape bytes of file names that are not UTF-8, so that texts can be encoded."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isascii():
             event[key] = value.encode("utf-8", "backslashreplace").decode()
@@ -151,20 +151,20 @@ def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 class _FromLibraries(logging.Handler):
-    """Passes on what libraries log."""
+    """Passes log records of libraries on as events."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger(library=record.name)
-        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog knows no others
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog has no others
         try:
             message = record.getMessage()
-        except (TypeError, ValueError):  # the library's arguments do not fit its own text
+        except (TypeError, ValueError):  # the arguments do not match the format
             message = str(record.msg)
         logger.log(level, "library_message", message=" ".join(message.split()))
 
 
 def to_stdout() -> None:
-    """Configure for what this process's stdout is: a terminal, systemd's journal, or else."""
+    """Configure by the kind of this process's stdout: a terminal, systemd's journal, or another."""
     if journal.has_stream(sys.stdout.fileno(), os.environ):
         configure_journal(sys.stdout)
     else:

@@ -1,6 +1,6 @@
-"""Tell systemd how the service is: the sd_notify protocol, sd_notify(3).
+"""Report the service's state to systemd by the protocol of sd_notify(3).
 
-Does nothing where the process was not started by systemd.
+Does nothing if systemd did not start the process.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ WAIT_SECONDS = 1.0
 
 
 class Notifier:
-    """Sends states to the socket that systemd named, if it did.
+    """Sends states to systemd's socket, if there is one.
 
-    `watchdog_seconds` is after how long without `progress` systemd ends the process, if it does.
+    `watchdog_seconds` is the time without `progress` after which systemd ends the process; None if
+    there is no watchdog.
     """
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
@@ -34,40 +35,40 @@ class Notifier:
 
     @property
     def is_heard(self) -> bool:
-        """Whether systemd, or somebody like it, has started this process."""
+        """Whether systemd, or another service manager, started this process."""
         return bool(self._address)
 
     def ready(self) -> None:
-        """The service can do its work."""
+        """Report that the service is ready."""
         self._send("READY=1", wait=True)
 
     def stopping(self) -> None:
-        """The service has begun to end."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1", wait=True)
 
     def be_patient(self, seconds: float) -> None:
-        """The start or the end takes longer: wait on for so long from now."""
+        """Extend the timeout of the start or the stop to this many seconds from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1_000_000:.0f}")
 
     def progress(self) -> None:
-        """Work goes on: the watchdog may start anew."""
+        """Report progress: restart the watchdog's timeout."""
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Say in one line what is going on; saying the same again sends nothing."""
+        """Report a status line; send nothing if it is the same as before."""
         if text != self._last_status:
             self._last_status = text
-            self._send(f"STATUS={shown(' '.join(text.split()))}")  # a break would begin another
+            self._send(f"STATUS={shown(' '.join(text.split()))}")  # a line break starts a state
 
     def _send(self, state: str, *, wait: bool = False) -> None:
-        """Send a state. One that is repeated anyway is dropped where the socket is full."""
+        """Send a state; without `wait`, drop it if the socket is full, as it is repeated anyway."""
         if not self._address:
             return
         address = self._address
         if address.startswith("@"):  # Linux's abstract namespace
             address = "\0" + address[1:]
         with (
-            contextlib.suppress(OSError),  # systemd's socket is gone or full; the work goes on
+            contextlib.suppress(OSError),  # the socket is gone or full; work continues
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
         ):
             sender.settimeout(WAIT_SECONDS if wait else 0)

@@ -1,6 +1,6 @@
-"""What a process is given by who starts it, made such that it neither ends nor spoils the work.
+"""Set up what a process inherits, so that it neither ends the process nor spoils its work.
 
-Standard streams, signals, the umask, the number of open files. Knows nothing of what is done.
+Standard streams, signals, the umask, the limit of open files. Knows nothing of the work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from typing import Any, TextIO, cast
 
 OPEN_FILES = 4096
-"""So many files may be open at once, where the hard limit allows it; each open job has one."""
+"""Limit of open files to set, if the hard limit allows it; each open job has one."""
 
 _OWNERS_RIGHTS = 0o700
 _WRITABLE = "reeldrop.writable"
@@ -23,13 +23,13 @@ _MEAN_NOTHING = (
     signal.SIGIO, signal.SIGPWR, signal.SIGSTKFLT,
     *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )  # fmt: skip
-"""Nobody sends these to ask for an end, and each ends a process that does not know it."""
+"""Signals that nobody sends to request an end, but that end a process without a handler."""
 
 
 def prepare() -> None:
-    """Make what every command needs: standard streams, and rights to what it writes itself.
+    """Set up what every command needs: standard streams, and rights to its own files.
 
-    Where names of files are not UTF-8, the command begins again so that they are.
+    If the encoding of file names is not UTF-8, start the command again with UTF-8 mode.
     """
     _fill_gaps()
     if sys.getfilesystemencoding() != "utf-8":
@@ -42,9 +42,9 @@ def prepare() -> None:
 
 
 def _fill_gaps() -> None:
-    """Open /dev/null in place of each standard stream that is closed.
+    """Open /dev/null in place of each closed standard stream.
 
-    Else the next file to be opened, perhaps a video, would get what is printed.
+    Otherwise the next opened file, perhaps a video, would receive what is printed.
     """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
@@ -55,7 +55,10 @@ def _fill_gaps() -> None:
 
 
 def _as_writable(error: UnicodeError) -> tuple[bytes, int]:
-    r"""Return the bytes of file names as they are, and what the stream can't take as \uXXXX."""
+    r"""Return bytes of file names unchanged, and other characters that can't be encoded as \uXXXX.
+
+    An error handler for codecs.
+    """
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     return b"".join(map(_escaped, text)), error.end
@@ -72,21 +75,21 @@ codecs.register_error(_WRITABLE, _as_writable)
 
 
 def withstand() -> None:
-    """Make what a daemon needs besides: it ends when it is asked to, and by nothing else.
+    """Set up what a daemon needs besides `prepare`: it ends on request, and by nothing else.
 
-    SIGHUP waits until `hear` is called. What is printed is a log, which may be lost.
+    SIGHUP is blocked until `hear` is called. What is printed is a log, which may be lost.
     """
     if isinstance(sys.stdout, Steadfast):
         sys.stdout.is_log = True
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         os.getcwd()
-    except FileNotFoundError:  # it is deleted: libraries that look for it end the process
+    except FileNotFoundError:  # deleted: libraries that ask for it would end the process
         os.chdir("/")
     for number in _MEAN_NOTHING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.SIG_IGN)
-    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # then nobody's end can be waited for
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # children could not be waited for
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
@@ -95,16 +98,17 @@ def withstand() -> None:
 
 
 def hear() -> None:
-    """Let the signals through for which there are handlers by now, whoever has blocked them."""
+    """Unblock the signals that have handlers by now, whoever blocked them."""
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGABRT}
     )
 
 
 class Steadfast:
-    """A stream that may fail: what can't be written is lost, and the work goes on.
+    """Wraps a stream that may fail: what can't be written is lost, and the work continues.
 
-    `lost` says why, if anything was, which matters unless it `is_log`.
+    lost: the last error, None if nothing was lost
+    is_log: losses do not matter
     """
 
     is_log = False
@@ -127,7 +131,7 @@ class Steadfast:
             self.lost = error
 
     def close_down(self) -> None:
-        """Write what is left, or lose it: else Python tries again, and ends with its own code."""
+        """Flush, or discard what can't be written: Python would retry, and change the exit code."""
         self.flush()
         if self.lost is not None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -141,7 +145,7 @@ class Steadfast:
 
 
 def close_down() -> OSError | None:
-    """Write what was printed to its end; return why something is lost that was asked for."""
+    """Flush what was printed; return the error if output of a command was lost, else None."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, Steadfast):
             stream.close_down()

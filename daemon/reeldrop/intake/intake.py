@@ -186,7 +186,7 @@ class Intake:
             _log.error("inbox_gone", reason=problem, remedy="work goes on when it is back")
         elif self.problem and not problem:
             _log.info("inbox_back")
-            self.close()  # it watched the folder that is gone, and gets no events of the new one
+            self.close()  # the old watch gets no events of the new folder
             self._watch = self._make_watch()
             self._tells_all = share.tells_all(self._inbox.folder)
             self._knows_writers = share.knows_writers(self._inbox.folder)

@@ -1,4 +1,4 @@
-"""The daemon: one loop, what is rendered next, the open jobs, the renderer's workbench.
+"""The daemon: its loop, the open jobs, the renderer's workbench, and what feeds it.
 
-Knows every stage, and ties them together. Does not know the commands.
+Knows and connects all stages. Does not know the commands.
 """

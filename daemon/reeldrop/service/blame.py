@@ -1,6 +1,6 @@
-"""Which prompts are to blame for the ends of processes, and which only may be.
+"""Which prompts are to blame for the ends of processes, and which are only suspected.
 
-Knows the attempts at a job, and nothing of how jobs are opened or end.
+Knows the attempts at a job. Does not know how jobs are opened or ended.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Attempt, Cause, Job
 
 KILLS_PER_SIGN = 3
-"""So many ends that nobody knows the cause of count as much as one that shows a prompt's doing."""
+"""How many ends of unknown cause count as much as one that shows signs of a prompt's doing."""
 
 MAX_HOLDS = 30
-"""So often a job that is suspected is held back, for others to show that the device works."""
+"""How often a suspected job is held back, for others to show that the device works."""
 
 
 def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool:
-    """Return whether a prompt, or for None the loading of the model, has ended processes too often.
+    """Return whether a prompt (None: loading the model) has ended processes too often.
 
-    Kills that nobody can explain count for less, and, unless there are very many, only if one came
-    after the process had rendered something else.
+    Unexplained kills count for less and, unless there are very many, only if the process had
+    rendered something else before one of them.
     """
     ends = _ends(job, number)
     if _has_left_signs(ends, max_attempts):
@@ -33,7 +33,7 @@ def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool
 
 
 def is_suspected(job: Job, number: int | None, max_attempts: int) -> bool:
-    """Return whether a prompt has ended processes too often, or may have."""
+    """Return whether a prompt (None: loading the model) may have ended processes too often."""
     ends = _ends(job, number)
     kills = [end for end in ends if end.cause is Cause.UNKNOWN]
     return len(kills) >= max_attempts or _has_left_signs(ends, max_attempts)
@@ -49,7 +49,7 @@ def _has_left_signs(ends: Sequence[Attempt], max_attempts: int) -> bool:
 
 
 def ended_with(job: Job, number: int | None) -> Unrenderable:
-    """Return why a prompt fails, or a model, that has ended processes too often."""
+    """Return the error of a prompt (None: of loading the model) that ended processes too often."""
     ends = _ends(job, number)
     told = "; ".join(f"at {end.began}: {end.ending}" for end in ends)
     what = "it" if number else "loading its model"
@@ -70,7 +70,7 @@ def _advice(end: Attempt) -> str:
 
 
 class Suspects:
-    """Jobs that are held back until another has been rendered, each to be looked at again."""
+    """Jobs that are held back until another has been rendered, or until a time."""
 
     def __init__(self) -> None:
         self._holds: Counter[str] = Counter()
@@ -83,28 +83,28 @@ class Suspects:
         return iter(self._holds)
 
     def hold(self, job_id: str, due: float) -> bool:
-        """Hold a job back until then; return whether that is news."""
+        """Hold a job back until `due`; return whether that is news."""
         self._holds[job_id] += 1
         self._due[job_id] = due
         return self._holds[job_id] == 1
 
     def have_waited(self, job_id: str) -> bool:
-        """Return whether a job has been held back so often that it need not be again."""
+        """Return whether a job has been held back so often that it is not held back again."""
         return self._holds[job_id] >= MAX_HOLDS
 
     def let_go(self, job_id: str) -> None:
-        """Hold a job back no more."""
+        """Stop holding a job back, and forget how often it was."""
         del self._holds[job_id]
         self._due.pop(job_id, None)
 
     def look(self, now: float, there: Container[str]) -> None:
-        """See which are due by now, or not there any more."""
+        """Release the jobs that are due by now, or gone."""
         self._due = {i: due for i, due in self._due.items() if due > now and i in there}
 
     def note_success(self) -> None:
-        """Note that something was rendered: all are due."""
+        """Release all jobs: something was rendered."""
         self._due.clear()
 
     def due(self) -> dict[str, float]:
-        """Return when those are due that are not."""
+        """Return until when each job is held back."""
         return self._due

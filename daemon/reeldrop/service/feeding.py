@@ -1,6 +1,6 @@
-"""Carries out what `schedule` decides: jobs are opened, models loaded, batches handed over.
+"""Carries out what `schedule` decides: opens jobs, loads models, hands over batches.
 
-Keeps nothing: the spool, the inbox and the open jobs say what is next. Does not wait for anything.
+Has no state: the spool, the inbox and the open jobs tell what is next. Does not wait for anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reeldrop.store.spool import Spool
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """Brings what waits onto the workbench."""
+    """Moves what waits onto the workbench."""
 
     spool: Spool
     jobs: OpenJobs
@@ -28,14 +28,14 @@ class Feeder:
     bench: Workbench
 
     def feed(self, now: float, *, opens: bool = True, is_paused: bool = False) -> bool:
-        """Come nearer to the next batch, or hand it over; return whether there was anything to do.
+        """Take one step towards the next batch, or hand it over; return whether there was a step.
 
-        Files are only claimed, and jobs opened that were not begun, where it `opens` any. Where it
-        `is_paused`, nothing is done.
+        opens: whether files may be claimed, and jobs opened that were not begun
+        is_paused: whether to do nothing
         """
         renderers = (self.bench.view(now),)
         if is_paused or schedule.free(renderers) is None:
-            return False  # before all else is looked at: that is so at nearly every step
+            return False  # checked first: true after nearly every step
         if self.jobs.turns.are_many():
             self.jobs.turns.keep(self.jobs.groups() | self.intake.groups())
         view = View(
@@ -67,26 +67,26 @@ class Feeder:
             self.bench.render(batch, now)
 
     def render_next(self, now: float) -> None:
-        """Hand over the next batch as it is, if there is one."""
+        """Hand over the next batch of the open jobs as it is, if there is one."""
         batch = self.jobs.next_batch(now)
         if batch is not None:
             self.bench.render(batch, now)
 
     def heed_cancellations(self) -> None:
-        """Stop what somebody asked to cancel, and what nobody else waits for."""
+        """Cancel jobs on request, and each batch that only has prompts of cancelled jobs."""
         cancelled = self.jobs.cancel_asked()
         for batch in self.bench.batches:
             if all(member.job_id in cancelled for member in batch.members):
                 self.bench.cancel(batch)
 
     def _open_next(self, what: SpoolView | FileView) -> None:
-        """Open a job of the spool or a file of the inbox, if it is still there."""
+        """Open a job of the spool, or claim and open a file of the inbox, if it is still there."""
         job = self.jobs.find(what.id) if isinstance(what, SpoolView) else self.intake.take(what)
         if job is not None:
             self._open(job, what)
 
     def _open(self, job: Job, what: SpoolView | FileView) -> None:
-        """Read a claimed file, so that its prompts wait for the renderer."""
+        """Read a claimed file, and queue its prompts for the renderer."""
         try:
             if self.spool.is_cancelled(job) and not self.spool.was_in_hand(job):
                 self.jobs.fail(job, RenderCancelled("it was cancelled on request"))
@@ -105,10 +105,10 @@ class Feeder:
                 self.jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
         else:
             self.jobs.open(job, found.prompts, what.rank)
-            self.heed_cancellations()  # before it is begun again
+            self.heed_cancellations()  # before any prompt of it is rendered
 
     def _load(self, what: SpoolView) -> None:
-        """Load the model that a job needs, which stays in the spool until then."""
+        """Load the model that a job needs; the job stays in the spool until then."""
         job = self.jobs.find(what.id)
         if job is not None and self.jobs.begin_loading(job):
             self.bench.load(what.model, job)

@@ -1,6 +1,6 @@
-"""The jobs that are open: their batches go out, their videos and failures come in, they end.
+"""The open jobs: their batches go out, their videos and failures come in, and they end.
 
-The service's left hand. Does not render or encode, nor know where files go at the end.
+Used by the service. Does not render or encode, nor know where files go in the end.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from reeldrop.store.spool import Spool
 from reeldrop.store.status import MAX_WAITING, Waiting
 
 MAX_KINDS = 1000
-"""Of so many kinds of prompts it is remembered how many fit at once; prompt files choose them."""
+"""Upper bound on the remembered entries of `note_fits`: prompt files choose their keys."""
 
 _SPOOL = ""
-"""Stands for the spool itself among the jobs that are to be tried again."""
+"""Stands for the spool itself among the jobs to be tried again."""
 
 _log = structlog.get_logger()
 
@@ -51,9 +51,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many prompts of a profile may be rendered together, and how often what is tried when.
+    """The limits that config.yaml sets.
 
-    What failed is tried again after `retry_seconds`, a prompt `max_attempts` times in all.
+    batch_sizes: how many prompts of a profile may be rendered together
+    max_attempts: how often a prompt is tried in all
+    retry_seconds: the pause before a retry
     """
 
     batch_sizes: Mapping[str, BatchLimit]
@@ -63,7 +65,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """What is known of a job in the spool that is not open."""
+    """What is known of a job of the spool that is not open."""
 
     priority: int
     group: str
@@ -97,7 +99,7 @@ class OpenJobs:
         return self._open[job_id]
 
     def use(self, limits: Limits) -> None:
-        """Go on under other settings, where no job is begun."""
+        """Apply other limits. Only while no job is begun."""
         self.limits = limits
         self._needs.clear()
 
@@ -107,9 +109,9 @@ class OpenJobs:
         return bool(self._open or self._put_back)
 
     def unfinished(self, now: float) -> Job | None:
-        """Return the oldest job of the spool that is not open, nor postponed.
+        """Return the oldest job of the spool that is neither open nor postponed.
 
-        Those that were in trouble are behind all others.
+        None if there is none. Jobs that were in trouble come last.
         """
         for job_id in sorted(self._unopened(now), key=lambda job_id: job_id in self._later):
             if (job := self.find(job_id)) is not None:
@@ -117,7 +119,7 @@ class OpenJobs:
         return None
 
     def find(self, job_id: str) -> Job | None:
-        """Return a job of the spool that is not open; None if it has ended, or can't be read."""
+        """Return a job of the spool that is not open; None if it has ended or can't be read."""
         try:
             job = self._spool.find(job_id)
         except OSError as error:
@@ -128,9 +130,9 @@ class OpenJobs:
         return job
 
     def _unopened(self, now: float) -> list[str]:
-        """Return the ids of the jobs of the spool that are neither open nor postponed, in order.
+        """Return the ids of the jobs of the spool that may be opened, the oldest first.
 
-        What can only be filed away is, meanwhile.
+        Those are neither open, postponed nor held back. Also try again to file away a job, if due.
         """
         self._later.look(now)
         if _SPOOL in self._later.resting():
@@ -157,7 +159,7 @@ class OpenJobs:
         self._put_back.discard(job_id)
 
     def in_spool(self, now: float) -> tuple[SpoolView, ...]:
-        """Return what is to be known of the jobs that are not open, to decide what is next."""
+        """Return the jobs that are not open, as input of a decision."""
         return tuple(self._spool_views(now))
 
     def _spool_views(self, now: float) -> Iterator[SpoolView]:
@@ -174,7 +176,7 @@ class OpenJobs:
             yield SpoolView(job_id, rank, model, left.is_suspect, was_begun)
 
     def views(self, now: float) -> tuple[JobView, ...]:
-        """Return what is to be known of the open jobs, to decide what is next."""
+        """Return the open jobs, as input of a decision."""
         most = max((limit.most for limit in self.limits.batch_sizes.values()), default=1)
         return tuple(self._view(opened, now, most) for opened in self._open.values())
 
@@ -199,22 +201,22 @@ class OpenJobs:
         )
 
     def groups(self) -> set[str]:
-        """Return the groups of which a job is open."""
+        """Return the groups that have an open job."""
         return {turns.group(opened.job.source) for opened in self._open.values()}
 
     def due(self, *, opens: bool) -> list[float]:
-        """Return when what failed is to be tried again: prompts, and jobs if any may be opened."""
+        """Return when failed prompts are to be tried again; if `opens`, postponed jobs, too."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
         later = (*self._later.resting().values(), *self._suspects.due().values())
         return [*later, *resting] if opens else resting
 
     def open(self, job: Job, prompts: tuple[Prompt, ...], rank: Rank | None = None) -> None:
-        """Make those prompts of a job wait for the renderer that have no video yet.
+        """Queue the prompts of a job for the renderer that have no video yet.
 
-        A prompt that was in hand at `max_attempts` ends of a process, and at one of them alone,
-        fails instead; ends without any sign of its doing count for less. After the first end, all
-        are rendered one at a time, to find the one that is to blame, those last that are suspected.
-        So do all fail where there is no place for their videos.
+        A prompt fails instead if it was in hand at `max_attempts` ends of a process, at one of them
+        alone; ends that show no sign of its doing count for less. After the first end, prompts are
+        rendered one at a time, to find the one to blame, suspected ones last. A job with only
+        suspected ones left may be held back. If there is no place for their videos, all fail.
         """
         try:
             is_resumed = not self._spool.is_new(job)
@@ -263,10 +265,10 @@ class OpenJobs:
         return None
 
     def _is_held_back(self, job: Job) -> bool:
-        """Return whether a job that is suspected waits until another has been rendered.
+        """Return whether a suspected job waits until another has been rendered.
 
-        Where nothing else can be rendered either, the device is broken, and no prompt to blame; and
-        who kills the service does so whatever is in hand.
+        If nothing else can be rendered either, the device is broken, and no prompt is to blame; and
+        whoever kills the service does so whatever is in hand.
         """
         if self._device_works(job) or self._suspects.have_waited(job.id):
             self._suspects.let_go(job.id)
@@ -276,11 +278,11 @@ class OpenJobs:
         return True
 
     def holds_back(self) -> bool:
-        """Return whether a job that is to blame waits for others to be rendered."""
+        """Return whether a suspected job waits for others to be rendered."""
         return bool(self._suspects.due())
 
     def _device_works(self, job: Job) -> bool:
-        """Return whether this process has rendered anything, or can't but for suspected jobs."""
+        """Return whether this process has rendered something, or has only suspected jobs to try."""
         if self.outcome.videos:
             return True
         if self._open.keys() - {job.id} or self.others_wait():
@@ -291,9 +293,10 @@ class OpenJobs:
         return False
 
     def begin_loading(self, job: Job) -> bool:
-        """Record that a model is loaded for a job, which may end the process, too.
+        """Record that a model is being loaded for a job, because that may end the process, too.
 
-        Return false where the job has ended meanwhile, because that has happened too often.
+        Return False if it must not be loaded: the job is held back, has failed because of earlier
+        ends, or is postponed.
         """
         if blame.is_suspected(job, None, self.limits.max_attempts) and self._is_held_back(job):
             return False
@@ -308,24 +311,24 @@ class OpenJobs:
         return True
 
     def end_loading(self, job: Job) -> None:
-        """Record that the model is there, or can't be loaded."""
+        """Record that the model is loaded, or can't be."""
         model = self._needs.pop(job.id, "")
         self._needs = {job_id: other for job_id, other in self._needs.items() if other != model}
         with contextlib.suppress(OSError):  # the next attempt replaces it
             self._spool.take_back_attempt(job)
 
     def need(self, job: Job, model: str) -> None:
-        """Remember that a job can't be read before a model has been loaded."""
+        """Record that a job can't be read before a model has been loaded."""
         self._needs[job.id] = model
 
     def put_back(self, job_id: str) -> None:
-        """Put an open job back into the spool until its turn comes; nothing of it is in hand."""
+        """Put an open job with nothing in hand back into the spool until its turn comes."""
         del self._open[job_id]
         log.close_job_file(job_id)
         self._put_back.add(job_id)
 
     def next_batch(self, now: float) -> Batch | None:
-        """Return what is rendered next of the jobs that are open."""
+        """Begin the next batch of the open jobs, and return it; None if there is none."""
         batch = None
         while batch is None:
             found = schedule.decide(View((RendererView(),), self.views(now)))
@@ -335,9 +338,9 @@ class OpenJobs:
         return batch
 
     def begin(self, found: Render) -> Batch | None:
-        """Return the batch of which it was decided, once it is recorded that it is in hand.
+        """Record that a batch is in hand, and return it.
 
-        What can't be recorded is left out, and waits in the spool; None where that is all.
+        Jobs for which that can't be recorded are left out and wait in the spool; None if all are.
         """
         first = self._open[found.picks[0][0]]
         first.was_passed_over, first.since, first.name = False, -math.inf, first.job.id
@@ -350,13 +353,13 @@ class OpenJobs:
         return Batch(tuple(members)) if members else None
 
     def _size(self, prompt: Prompt) -> int:
-        """Return how many prompts like this one are rendered at once."""
+        """Return how many prompts like this one are rendered together."""
         limit = self.limits.batch_sizes[prompt.model]
         fits = self._fits.get(prompt.memory_key, 1) if limit.is_measured else limit.most
         return min(limit.most, fits)
 
     def _begin(self, job_id: str, count: int) -> list[Member]:
-        """Record that the first prompts that wait are in hand, too; none are if it can't be."""
+        """Record that the first waiting prompts are in hand; return none of them if that fails."""
         opened = self._open[job_id]
         in_hand = opened.in_hand | {prompt.number for prompt in islice(opened.waiting, count)}
         try:
@@ -373,7 +376,7 @@ class OpenJobs:
         self._spool.begin_attempt(opened.job, sorted(in_hand), device_worked=worked)
 
     def render_alone(self, batch: Batch) -> None:
-        """Make the prompts of a batch wait again, each for a batch of its own."""
+        """Queue the prompts of a batch again, each for a batch of its own."""
         for member in reversed(batch.members):
             opened = self._open[member.job_id]
             opened.in_hand.discard(member.prompt.number)
@@ -383,7 +386,7 @@ class OpenJobs:
             self._let_go(self._open[job_id])
 
     def note_fits(self, batch: Batch, fits: int) -> None:
-        """Remember for how many prompts like those of a batch there is room at once."""
+        """Remember how many prompts like those of a batch fit into memory at once."""
         key = batch.prompts[0].memory_key
         self._fits.pop(key, None)
         if len(self._fits) >= MAX_KINDS:
@@ -391,14 +394,14 @@ class OpenJobs:
         self._fits[key] = fits
 
     def rendered(self, job_id: str, rendered: Rendered) -> None:
-        """Note how a prompt was rendered."""
+        """Record how a prompt was rendered."""
         opened = self._open[job_id]
         opened.peak_memory_mib = max(opened.peak_memory_mib, rendered.peak_memory_mib)
         if rendered.ignored_text:
             _log.warning("prompt_too_long", job_id=job_id, ignored_text=rendered.ignored_text)
 
     def published(self, video: Video) -> None:
-        """Note a video; end its job if it was the last."""
+        """Record a video; end its job if it was the last."""
         opened = self._open[video.job_id]
         opened.in_hand.discard(video.number)
         opened.videos += 1
@@ -410,7 +413,7 @@ class OpenJobs:
         self._close_if_through(opened)
 
     def prompt_failed(self, job_id: str, prompt: Prompt, error: Exception) -> None:
-        """Note that a prompt has no video; try it again, or end its job if it was the last."""
+        """Record that a prompt failed; try it again later, or end its job if it was the last."""
         opened = self._open[job_id]
         opened.in_hand.discard(prompt.number)
         if isinstance(error, OSError) and self._is_of_disk(job_id, error):
@@ -431,7 +434,7 @@ class OpenJobs:
         self._close_if_through(opened)
 
     def _is_of_disk(self, job_id: str, error: OSError) -> bool:
-        """Return whether the disk is to blame; not where others go on each time, and this never."""
+        """Return whether the disk is to blame: not if only this job keeps failing."""
         return error.errno in DISK_ERRORS and self._later.tries(job_id) < self.limits.max_attempts
 
     def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
@@ -441,14 +444,14 @@ class OpenJobs:
         return may_pass and few and opened.trouble is None
 
     def _leave_for_now(self, opened: OpenJob, error: OSError) -> None:
-        """Give a job back to the spool once nothing of it is in hand any more."""
+        """Return a job to the spool as soon as nothing of it is in hand."""
         opened.trouble = error
         opened.waiting.clear()
         opened.resting.clear()
         self._close_if_through(opened)
 
     def cancel_asked(self) -> set[str]:
-        """Fail what waits of the jobs that somebody asked to cancel, and return their ids."""
+        """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids."""
         asked = [opened for opened in self._open.values() if self._spool.is_cancelled(opened.job)]
         for opened in asked:
             left = [*opened.waiting, *(prompt for _, prompt in opened.resting)]
@@ -461,14 +464,14 @@ class OpenJobs:
         return {opened.job.id for opened in asked}
 
     def put_down(self) -> None:
-        """Leave the open jobs in the spool, to be gone on with at the next start."""
+        """Leave the open jobs in the spool, to be resumed at the next start."""
         for opened in self._open.values():
             log.close_job_file(opened.job.id)
             self._take_back_attempt(opened)
 
     def _let_go(self, opened: OpenJob) -> None:
-        """Record that less is in hand than before, while the job goes on."""
-        with contextlib.suppress(OSError):  # then it counts
+        """Record that fewer prompts are in hand than before, while the job goes on."""
+        with contextlib.suppress(OSError):  # then the attempt counts
             if opened.in_hand:
                 self._record(opened, opened.in_hand)
             else:
@@ -476,23 +479,23 @@ class OpenJobs:
 
     def _take_back_attempt(self, opened: OpenJob) -> None:
         if opened.is_recorded:
-            with contextlib.suppress(OSError):  # then it counts
+            with contextlib.suppress(OSError):  # then the attempt counts
                 self._spool.take_back_attempt(opened.job)
 
     def postponed(self) -> int:
-        """Return how many jobs wait in the spool to be tried again."""
+        """Return how many jobs wait in the spool for another try."""
         return len(self._later.resting())
 
     def is_held_up(self) -> bool:
-        """Return whether nothing new should be begun, because a disk or a share is in trouble."""
+        """Return whether nothing new should begin, because a disk or a share is in trouble."""
         return self.trouble() != ""
 
     def trouble(self) -> str:
-        """Return why nothing new should be begun; empty if something may."""
+        """Return why nothing new should begin; empty if something may."""
         return self._later.trouble()
 
     def waiting(self) -> list[Waiting]:
-        """Return the jobs that were begun and go on later."""
+        """Return the jobs that were begun and wait to go on."""
         found = [
             Waiting(shown(opened.job.source), "begun; waits for its turn")
             for opened in self._open.values()
@@ -508,7 +511,7 @@ class OpenJobs:
         return found
 
     def is_order(self, job: Job) -> bool:
-        """Return whether a job asks for something; one that only came back has ended."""
+        """Return whether a job orders anything. If not, it has been ended, or postponed."""
         try:
             is_order = self._deliveries.is_order(job)
         except OSError as error:
@@ -519,17 +522,15 @@ class OpenJobs:
         return is_order
 
     def fail(self, job: Job, error: Exception) -> None:
-        """Set a job's prompt file aside, with what is wrong."""
+        """Put a job's prompt file into `_failed/`, with the error."""
         self._file(End(job, partial(self._filing.set_aside, job, error), failed=True))
 
     def _close_if_through(self, opened: OpenJob) -> None:
-        """End a job whose prompts all have their video or their failure."""
+        """End a job when all its prompts have a video or a failure; postpone it if in trouble."""
         if opened.in_hand:
             return
         if opened.waiting or opened.resting:
-            if (
-                opened.is_recorded
-            ):  # or it would be blamed for what is rendered before its next turn
+            if opened.is_recorded:  # no blame for what is rendered before its turn
                 self._let_go(opened)
             return
         job = opened.job
@@ -548,11 +549,11 @@ class OpenJobs:
         self._file(End(job, file, failed=bool(failures)))
 
     def _file(self, end: End) -> None:
-        """File a job away that has ended; where that can't be, only that is tried again."""
+        """File away a job that has ended; if that fails, only the filing is tried again."""
         try:
             end.file()
         except OSError as error:
-            with contextlib.suppress(OSError):  # then it counts
+            with contextlib.suppress(OSError):  # then the attempt counts
                 if self._spool.was_in_hand(end.job):
                     self._spool.take_back_attempt(end.job)
             self.postpone(end.job, error, end)
@@ -566,12 +567,12 @@ class OpenJobs:
             return
         if self._spool.is_in_hand(end.job):
             self._file(end)
-        else:  # it was filed away, and only the disk's answer got lost
+        else:  # it was filed away, although the disk reported an error
             self._forget(end.job.id)
 
     def postpone(self, job: Job, error: OSError, end: End | None = None) -> None:
-        """Leave a job in the spool for now: the disk may be full."""
-        self.turns.lead(turns.group(job.source))  # or it would be before all others, each time
+        """Leave a job in the spool for now, for example because the disk is full."""
+        self.turns.lead(turns.group(job.source))  # else it would be first each time
         details = {"job_id": job.id, "prompt_file": shown(job.source)}
         self._try_later(job.id, error, "job_postponed", end, **details)
 
@@ -579,6 +580,6 @@ class OpenJobs:
         self, what: str, error: OSError, event: str, end: End | None = None, **details: str
     ) -> None:
         pause = self.limits.retry_seconds
-        # Saying it at each try would fill the log, which may be what fills the disk.
+        # Log only news: a line for each try would fill the log, and maybe the disk.
         if self._later.put(what, error, time.monotonic(), pause, end):
             _log.error(event, **details, reason=str(error), seconds=pause)

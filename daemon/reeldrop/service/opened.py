@@ -1,4 +1,7 @@
-"""A job whose prompts are known and wait, are rendered, or rest."""
+"""The state of an open job: which of its prompts wait, are in hand, rest or have failed.
+
+Does not know what is rendered next, nor where files go.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,22 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class OpenJob:
-    """A job whose prompts are being rendered; those `in_hand` are in the renderer or encoder.
+    """A job whose prompts are being rendered.
 
-    `count` is how many videos were asked for, `reserved` those that an earlier attempt has
-    reserved names for. It waits for its turn `since` a time, by its `name`: before all else of its
-    group once it has led a batch, or was left in the spool. The prompts that are `waiting` go out
-    in their order, those of the numbers `alone` not together with others. `resting` are prompts
-    that failed, with the time at which to try them again, and `tries` says how often each has
-    failed. A job `was_passed_over` if a batch has taken prompts of later ones before its own.
-    `trouble` keeps the job from being ended now.
+    count: how many videos were ordered
+    waiting: the prompts for the renderer, in order
+    reserved: the videos whose names an earlier attempt has reserved, by prompt number
+    videos: how many are published, those of earlier attempts included
+    is_resumed: whether there may have been an earlier attempt
+    since, name: its place in its group; the first, once it has led a batch or was in the spool
+    is_recorded: whether the spool has a record of this attempt
+    in_hand: numbers of the prompts in the renderer or the encoder
+    alone: numbers of the prompts that are rendered in a batch of their own
+    was_passed_over: whether a batch took prompts of later jobs before its own
+    resting: failed prompts, with the time of their next try
+    tries: how often each prompt has failed
+    trouble: why the job goes back to the spool instead of ending
+    failures: the prompts that are not tried again, by number
     """
 
     job: Job
@@ -49,13 +59,13 @@ class OpenJob:
     peak_memory_mib: int = 0
 
     def wake(self, now: float) -> None:
-        """Let the prompts wait for the renderer that have rested for long enough."""
+        """Queue the prompts for the renderer that have rested for long enough."""
         due = [prompt for at, prompt in self.resting if at <= now]
         self.resting = [(at, prompt) for at, prompt in self.resting if at > now]
         self.waiting.extend(due)
 
     def log_end(self) -> None:
-        """Write the one line that sums a job up."""
+        """Log the line that sums up the job."""
         _log.info(
             "job_ended",
             job_id=self.job.id,

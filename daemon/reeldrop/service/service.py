@@ -1,8 +1,8 @@
 """The daemon's loop: one prompt file through all stages. Read this first.
 
-The main thread reads one queue of events and never waits for anything else. Nothing here
-remembers what the files do not say, but whose turn it is: `schedule` decides which job of the spool
-or file of the inbox is next, and that is the whole of starting, going on and starting again.
+The main thread reads one queue of events and never waits for anything else. Nothing here holds
+state that is not in the files, except whose turn it is. `schedule` decides which job of the spool
+or file of the inbox is next; to start, to go on and to restart are that same decision.
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ if TYPE_CHECKING:
     from reeldrop.render.renderer import Renderer
 
 BYTES_TO_ENCODE = 1 << 30
-"""The renderer pauses while more frames than this wait to be encoded."""
+"""The renderer pauses while this many bytes of frames wait to be encoded."""
 
 OPEN_SECONDS = 0.1
-"""So long jobs are opened that end at once, before events are handled again."""
+"""How long jobs that end at once are opened before events are handled again."""
 
 STATUS_SECONDS = 0.5
-"""How often the status is written, and a wish to cancel is looked for, while there is work."""
+"""While there is work, how often the status is written and requests to cancel are read."""
 
 PATIENCE_SECONDS = 60.0
-"""How long systemd is asked to wait on, each time, for a start or an end that goes on."""
+"""How much longer systemd is asked to wait, each time, for a start or a stop in progress."""
 
 _log = structlog.get_logger()
 
@@ -88,9 +88,10 @@ _log = structlog.get_logger()
 class Service:
     """One daemon on one inbox.
 
-    `make_renderer` is given the settings, and the function that takes the renderer's events. With
-    `drain`, the run ends when nothing is left to do. `observe` is told every new status. Where
-    the process `is_attended`, by somebody at a terminal, it ends when that is closed.
+    make_renderer: takes the config and a function for the renderer's events
+    drain: end the run when nothing is left to do
+    observe: called with every new status
+    is_attended: somebody started it at a terminal; end when that is closed
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Service:
         return self._settings.model
 
     def _watch_over(self) -> None:
-        """Watch the disk and the encoder, as config.yaml says."""
+        """Set up the watch over the disk and the encoder from config.yaml."""
         config = self._config
         self._disk.min_free_gib = config.min_free_gib
         self._encoder_stall = StallWatch(config.stall_seconds)
@@ -146,14 +147,14 @@ class Service:
     # The lifecycle
 
     def run(self) -> Outcome:
-        """Work until somebody asks to stop, or nothing is left of what is to be drained.
+        """Work until a request to stop; with `drain`, until nothing is left to do.
 
         Raises:
             ConfigError: a folder or the model can't be used.
             SpoolLocked: another daemon works on this spool.
-            Unavailable: the disk is too full, or in trouble, for what is to be drained.
+            Unavailable: a drain ended early: the disk is full or in trouble, or the inbox is gone.
         """
-        # Under nohup a terminal that is closed must end nothing, but the config is read again.
+        # Under nohup, closing the terminal must not end the daemon; it reloads the config.
         self._is_attended &= signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
         signal.signal(signal.SIGHUP, self._on_hangup)
         process.hear()
@@ -174,14 +175,17 @@ class Service:
         return self._jobs.outcome
 
     def _waits_for_the_spool(self, problem: str) -> bool:
-        """Wait where systemd has started this daemon beside one that can't be ended."""
+        """Return whether to wait until the spool is free: only under systemd.
+
+        It may have started this daemon beside one that can't be ended.
+        """
         if self._notifier.is_heard:
             self._notifier.status(f"{problem}; waiting until it ends")
             self._notifier.be_patient(PATIENCE_SECONDS)
         return self._notifier.is_heard
 
     def _look_back(self, end: Ending, stacks: str) -> None:
-        """Blame the end of the process before this one on what it had in hand, if it may be."""
+        """Blame what the previous process had in hand for its end, unless the machine ended."""
         if end.how:
             _log.error("previous_process_ended", reason=end.how, stacks=stacks)
         is_blamed = end.cause is not Cause.MACHINE
@@ -191,11 +195,11 @@ class Service:
         self._start()
         try:
             self._look_after_the_disk(time.monotonic())
-            self._report(time.monotonic(), is_due=True)  # a small model is there in no time
+            self._report(time.monotonic(), is_due=True)  # a small model is loaded at once
             while not self._is_over():
                 self._handle_events()
                 self._advance(time.monotonic())
-            self._stopping = True  # also where a drain ends with jobs that are held up
+            self._stopping = True  # also if a drain ends with jobs held up
             self._held_up = self._jobs.trouble() or self._intake.trouble()
         finally:
             self._end()
@@ -210,7 +214,7 @@ class Service:
         self._feeder = self._make_feeder()
 
     def _open_workbench(self) -> None:
-        """Let a renderer load the model of the settings in force."""
+        """Open a renderer, and load the model of the settings in force."""
         renderer = self._make_renderer(self._config, self._events.put)
         self._bench = Workbench(renderer, self._config.stall_seconds)
         self._bench.load(self._model)
@@ -245,17 +249,17 @@ class Service:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._ask_to_stop(number)
-        for either in (signal.SIGTERM, signal.SIGINT):  # who asks twice does not want to wait
+        for either in (signal.SIGTERM, signal.SIGINT):  # the second signal ends the process
             signal.signal(either, signal.SIG_DFL)
 
     def _on_hangup(self, number: int, _frame: object) -> None:
-        if self._is_attended and not os.isatty(sys.stdin.fileno()):  # the terminal has gone
+        if self._is_attended and not os.isatty(sys.stdin.fileno()):  # the terminal is gone
             self._ask_to_stop(number)
         else:
             self._events.put(Reload())
 
     def _ask_to_stop(self, number: int) -> None:
-        # Only this, which is safe in the middle of anything: one system call, and a put.
+        # A signal handler must do nothing else: one system call and a reentrant put are safe.
         ending.excuse(self._config.spool / ending.FILE_NAME)
         self._events.put(Stop(signal.Signals(number).name))
 
@@ -278,7 +282,7 @@ class Service:
 
     def _end(self) -> None:
         self._notifier.stopping()
-        self._publisher.close()  # what is not encoded yet is rendered again
+        self._publisher.close()  # a video not encoded yet is rendered again
         self._bench.close()
         self._intake.close()
         if self._stopping:
@@ -292,7 +296,7 @@ class Service:
     # Events
 
     def _handle_events(self) -> None:
-        """Wait for an event or until something is due, and handle all that have come."""
+        """Wait for an event or until something is due, and handle all that have arrived."""
         with contextlib.suppress(queue.Empty):
             self._handle(self._events.get(timeout=self._seconds_to_wait()))
         self._handle_all_that_came()
@@ -316,7 +320,7 @@ class Service:
     def _handle(self, event: Event) -> None:
         match event:
             case Wake():
-                pass  # to have come back here is all that it is for
+                pass  # it only ends the wait
             case Stop():
                 self._stop(event)
             case Reload():
@@ -347,9 +351,9 @@ class Service:
                 self._jobs.prompt_failed(event.job_id, event.prompt, event.error)
 
     def _reload(self) -> None:
-        """Read config.yaml again, to use it between two jobs."""
+        """Read config.yaml again, to be used as soon as no job is begun."""
         coming = self._settings.read_again()
-        if coming is not None:  # where there is too little room, no job ends before there is more
+        if coming is not None:  # at once: no job may end before there is room
             self._disk.min_free_gib = coming.min_free_gib
         self._report(time.monotonic(), is_due=True)
 
@@ -385,10 +389,10 @@ class Service:
             self._be_ready()
 
     def _begin_warm_up(self, rules: ModelRules) -> None:
-        """Render the defaults once: what is broken shows before it meets anybody's prompt."""
+        """Render the defaults once, so that a defect shows before the first prompt file."""
         try:
             prompt = profiles.warm_up(rules)
-        except SettingsRefused:  # it has no defaults for all that it needs
+        except SettingsRefused:  # the defaults are incomplete
             self._be_ready()
         else:
             self._bench.try_out(Batch((Member("", prompt),)))
@@ -406,7 +410,7 @@ class Service:
             _log.info("ready", inbox=str(self._config.inbox))
 
     def _model_failed(self, model: str, error: Exception) -> None:
-        """Fail the job that asked for it; else this is the daemon's own, and it has to end."""
+        """Fail the job that asked for the model. If none did, restore the old settings or raise."""
         self._end_loading()
         if self._stopping:
             return
@@ -427,7 +431,7 @@ class Service:
 
     def _prompt_rendered(self, member: Member, frames: Frames, rendered: Rendered) -> None:
         opened, prompt = self._jobs[member.job_id], member.prompt
-        if self._spool.is_cancelled(opened.job):  # while others' prompts were in the same batch
+        if self._spool.is_cancelled(opened.job):  # its batch went on for other jobs
             error = RenderCancelled("it was cancelled on request")
             self._jobs.prompt_failed(member.job_id, prompt, error)
             return
@@ -438,20 +442,20 @@ class Service:
     def _batch_failed(self, event: BatchFailed) -> None:
         self._bench.batch_done(time.monotonic())
         if self._stopping:
-            return  # the job stays in the spool, and is the first of the next start
+            return  # the jobs stay in the spool, and are first at the next start
         if isinstance(event.error, FileError) and event.batch.model == self._model:
-            raise event.error  # its own model can't be loaded any more
+            raise event.error  # the daemon's own model can't be loaded any more
         may_pass = not isinstance(event.error, Unrenderable)
         if isinstance(event.error, RenderError) and may_pass and len(event.batch.members) > 1:
-            self._jobs.render_alone(event.batch)  # to find the one that is to blame
+            self._jobs.render_alone(event.batch)  # to find the prompt to blame
             return
         for member in event.batch.members:
             self._jobs.prompt_failed(member.job_id, member.prompt, event.error)
 
-    # The road of one prompt file
+    # The path of a prompt file
 
     def _advance(self, now: float) -> None:
-        """Do all that can be done now without waiting."""
+        """Do everything that can be done now without waiting."""
         self._keep_the_spool()
         self._look_for_hangs(now)
         self._change_settings()
@@ -468,14 +472,14 @@ class Service:
         self._report(now)
 
     def _keep_the_spool(self) -> None:
-        """End the process at once if another has the spool: it goes on with what was in hand."""
+        """End the process at once if another has the spool: that one resumes what was in hand."""
         if not self._spool.keep():
             reason = f"the lock's file in {self._config.spool} was removed, and another locked it"
             _log.critical("spool_lost", reason=reason)
             ending.leave_at_once()
 
     def _look_for_hangs(self, now: float) -> None:
-        """End the process if the renderer or the encoder hangs: systemd starts another."""
+        """End the process if the renderer or the encoder hangs: systemd restarts it."""
         if self._bench.hangs(now):
             self._end_stalled(f"{self._bench.doing()}, in step {self._bench.step}")
         sign, busy = self._publisher.signs_of_life, self._publisher.videos > 0
@@ -485,12 +489,12 @@ class Service:
     def _end_stalled(self, what: str) -> NoReturn:
         reason = f"stalled: nothing went on for {self._config.stall_seconds:g} s while {what}"
         _log.critical("stalled", reason=reason)
-        # After a stop was asked for, no end is held against what was in hand.
+        # After a request to stop, what is in hand is not blamed for the end.
         trace = None if self._stopping else self._config.spool / ending.FILE_NAME
         ending.end_stalled(trace, reason)
 
     def _change_settings(self) -> None:
-        """Use what config.yaml says by now, as soon as no job is in the middle of anything."""
+        """Use the settings read last, as soon as no job is begun and the renderer is idle."""
         busy = self._stopping or self._bench.is_busy or self._jobs.are_begun
         if busy or not self._settings.are_changing:
             return
@@ -500,13 +504,13 @@ class Service:
             self._use_settings()
 
     def _change_renderer(self) -> None:
-        """Let another renderer follow, with the models of the settings in force."""
+        """Replace the renderer by one with the models of the settings in force."""
         self._bench.close()
         self._open_workbench()
         self._use_settings()
 
     def _use_settings(self) -> None:
-        """Go on with the settings in force, and with what is known of the inbox."""
+        """Apply the settings in force, and keep what is known of the inbox."""
         self._watch_over()
         self._publisher.h264 = encoder.choose_h264(self._config.mp4_encoder)
         self._jobs.use(_limits(self._config))
@@ -516,34 +520,34 @@ class Service:
         self._feeder = self._make_feeder()
 
     def _look_after_the_disk(self, now: float) -> None:
-        """Begin nothing new where the disk is too full, or another one, until it is not."""
+        """Begin nothing new while the disk is too full, or not the same one; a drain ends then."""
         if self._is_report_due(now) and self._disk.look() and self._drain:
             self._stopping = True
 
     def _keep_rendering(self, now: float) -> None:
-        """Let the renderer always have work; but events are not kept waiting for long."""
+        """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most."""
         end = time.monotonic() + OPEN_SECONDS
         opens = not self._settings.are_changing
         while self._feeder.feed(now, opens=opens, is_paused=not self._may_go_on()):
             if time.monotonic() > end:
                 self._events.put(Wake())
-                if not self._bench.is_busy:  # it does not wait until a large batch is complete
+                if not self._bench.is_busy:  # rather than wait for a full batch
                     self._feeder.render_next(now)
                 break
 
     def _takes_files(self) -> bool:
-        """Return whether settled files are read: the rules stay, and `_failed/` is there."""
+        """Return whether settled files are read: not on trial settings, nor without `_failed/`."""
         return self._is_ready and not self._settings.are_on_trial and not self._disk.is_lost
 
     def _is_renderer_free(self) -> bool:
         return self._may_go_on() and not self._bench.is_busy
 
     def _may_go_on(self) -> bool:
-        """Return whether the renderer may be given more than it has."""
+        """Return whether the renderer may be given more work."""
         kept = not self._is_ready or self._disk.shortage
         return not kept and self._publisher.bytes < BYTES_TO_ENCODE
 
-    # What others are told
+    # Reports
 
     def _is_report_due(self, now: float) -> bool:
         return now - self._status_written >= STATUS_SECONDS
@@ -573,10 +577,10 @@ class Service:
         self._observe(current)
 
     def _keep_systemd_patient(self) -> None:
-        """Say that a start or an end goes on, or that there is nothing to go on.
+        """Keep systemd from ending the process while it starts, stops, loads a model or is idle.
 
-        A model may take long to be downloaded, and a step of a large video long to end; if either
-        hangs, the process ends itself. While it renders, each step says that it goes on.
+        The download of a model, or a step of a large video, may take long; if either hangs, the
+        process ends itself. While it renders, each step reports progress.
         """
         if self._bench.loading or not self._bench.is_busy:
             self._notifier.progress()

@@ -1,4 +1,4 @@
-"""What the renderer is at: a model, the warm-up or a batch; how far that is, and whether it hangs.
+"""What the renderer has in hand, its progress, and whether it hangs.
 
 The service's side of the renderer. Does not know where batches come from or frames go.
 """
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 class Workbench:
-    """One renderer, and what it has in hand.
+    """One renderer, and what it has in hand: a model, the warm-up or a batch.
 
-    That is the model that is `loading`, the batch of the `warm_up`, or a `batch` with perhaps the
-    one `coming` after it; `loads_for` is the job that asked for the model, None for the daemon's
-    own. `step` is the last one done.
+    batch, coming: the batch in hand, and the one after it
+    warm_up: the batch of the warm-up
+    loading: the model that is being loaded
+    loads_for: the job that asked for the model; None if it is the daemon's own
+    step: the last step done
     """
 
     def __init__(self, renderer: Renderer, stall_seconds: float) -> None:
@@ -59,7 +61,7 @@ class Workbench:
         self._renderer.render(batch)
 
     def render(self, batch: Batch, now: float) -> None:
-        """Render a batch, after the one in hand. `now` is monotonic, as everywhere here."""
+        """Render a batch after the one in hand. `now` is monotonic, as in all methods."""
         if self.batch is None:
             self._begin(batch, now)
         else:
@@ -72,24 +74,24 @@ class Workbench:
             self._model, self._model_since = batch.model, now
 
     def loaded(self, model: str) -> None:
-        """Note that a model is there; it is at work from its first batch on."""
+        """Record that a model is loaded; its time at work begins with its first batch."""
         self._model, self._model_since = model, math.inf
 
     def step_done(self, step: int) -> None:
-        """Note a step."""
+        """Record a step."""
         self.step = step
         self._stall.progress()
 
     def clear(self) -> None:
-        """Have no model and no warm-up in hand any more: it has been answered for."""
+        """Record that the model or the warm-up in hand is done or has failed."""
         self.warm_up = self.loading = None
 
     def batch_done(self, now: float) -> None:
-        """Have the next batch in hand, if there is one: this one has been answered for."""
+        """Record that the batch is done or has failed; the next one is in hand, if there is one."""
         self._begin(self.coming, now)
 
     def view(self, now: float) -> RendererView:
-        """Return whether the renderer is busy, for how long it still is, and with which model."""
+        """Return whether the renderer is busy, for how long at least, and with which model."""
         seconds_left = 0.0
         if self.is_busy:
             seconds_left = math.inf
@@ -102,18 +104,18 @@ class Workbench:
         return (now - self._began) / self.step
 
     def cancel(self, batch: Batch) -> None:
-        """Stop a batch at the end of its step."""
+        """Stop a batch at the end of its current step."""
         self._renderer.cancel(batch)
 
     def close(self) -> None:
-        """End the renderer, unless it is in the middle of something that can't be waited for."""
+        """Close the renderer, unless it is busy with something that can't be waited for."""
         if not self.is_busy:
             self._renderer.close()
 
     def hangs(self, now: float) -> bool:
-        """Return whether what is in hand does not go on any more.
+        """Return whether what is in hand makes no progress any more.
 
-        Until the first step is through, a model may have to be read.
+        Until the first step is done, a model may have to be read: then I/O counts as progress.
         """
         sign = ending.mebibytes_moved() if self.is_busy and not self.step else 0
         return self._stall.is_stalled(now, busy=self.is_busy, sign=sign)
@@ -127,7 +129,7 @@ class Workbench:
         return "rendering" if self.batch else ""
 
     def progress(self, batch: Batch, opened: OpenJob, now: float) -> Rendering:
-        """Return how far the batch in hand is; `opened` is the job of its first prompt."""
+        """Return the progress of the batch in hand; `opened` is the job of its first prompt."""
         first, together = batch.members[0].prompt, len(batch.members)
         steps = max(1, batch.steps)
         eta = None

@@ -1,4 +1,4 @@
-"""From the bytes of a prompt file to resolved prompts, and what a profile allows in them.
+"""Turn the bytes of a prompt file into resolved prompts, and check them by the profile's rules.
 
-Messages about mistakes in prompt files are worded here. Pure: reads no file, knows no pipeline.
+Words the messages about mistakes in prompt files. Pure: reads no file, knows no pipeline.
 """

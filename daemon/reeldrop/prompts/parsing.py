@@ -1,7 +1,7 @@
-"""Prompt files to prompts: the bytes of a text or YAML file in, fully resolved prompts out.
+"""Parse prompt files: the bytes of a text or YAML file in, fully resolved prompts out.
 
-Pure: reads no file and knows no pipeline, only the rules that it is given. Nothing is corrected:
-what is not right is refused, every mistake with its place and what would be right.
+Pure: reads no file and knows no pipeline, only the rules passed in. Corrects nothing: a file with
+mistakes is refused, and every mistake is reported with its place and remedy.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from reeldrop.prompts.rules import (
 
 MAX_BYTES = 1 << 20
 MAX_DEFAULTS_BYTES = 1 << 16
-"""All `_defaults.yaml` above a prompt file together: they are read, and kept, with each file."""
+"""Limit of all `_defaults.yaml` above a prompt file together: each file's job keeps a copy."""
 
 MAX_LINES = 20_000
 MAX_MISTAKES = 20
 MAX_KEYS = 100
 MAX_LIST = 10
-"""No setting but the seed has that many values; each is looked at again for each prompt."""
+"""Most values of any setting but the seed: each is validated again for each prompt."""
 
 PRIORITIES = (-10, 10)
 TEXT_SUFFIXES = frozenset({".txt"})
@@ -50,7 +50,7 @@ _BOMS = (
 
 
 class NotDescribed(ReeldropError):
-    """A prompt file asks for a profile of which nothing is known until it has been loaded."""
+    """A prompt file asks for a profile whose rules are unknown until it has been loaded."""
 
     def __init__(self, model: str, priority: int) -> None:
         super().__init__(f"the model {model} has not been loaded yet")
@@ -60,7 +60,7 @@ class NotDescribed(ReeldropError):
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """The prompts of one file, and its place in the queue: -10 to 10, higher is sooner."""
+    """The prompts of one file, and its priority: -10 to 10, higher is sooner."""
 
     prompts: tuple[Prompt, ...]
     priority: int
@@ -68,7 +68,7 @@ class PromptFile:
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """A key's value where it was written; `file` is empty for the prompt file itself."""
+    """A key's value with its place; `file` is empty for the prompt file itself."""
 
     node: strict_yaml.Node
     file: str = ""
@@ -93,10 +93,12 @@ def parse(
 ) -> PromptFile:
     """Return the prompts that a prompt file asks for.
 
-    `defaults` are the `_defaults.yaml` files above it, the farthest first; `rules` has an entry
-    for each profile, None where its pipeline has not been described yet; `model` is the profile
-    for prompts that name none. `draw_seed` gives the seed of the n-th video, where n counts
-    from 1. The bytes of an .mp4 file are the settings embedded in it.
+    name: the file's name; its suffix tells the format
+    data: the file's content; for an .mp4 file, the settings embedded in it
+    defaults: the `_defaults.yaml` files above it, the farthest first
+    rules: an entry for each profile, None if its pipeline has not been described yet
+    model: the profile for prompts that name none
+    draw_seed: returns the seed of the n-th video, n from 1
 
     Raises:
         PromptError: the file can't be rendered; has every mistake that was found.
@@ -117,7 +119,7 @@ def parse(
     for item in items:
         layer = _merge(base, item)
         seeds += _seeds_given(layer)
-        _check_count(max(1, seeds))  # before the next thousand of them are looked at
+        _check_count(max(1, seeds))  # before the next prompts are validated
         videos += reader.videos(layer)
         _check_count(max(1, len(videos)))
         if reader.has_enough:
@@ -132,7 +134,7 @@ def decode(data: bytes) -> str:
 
     Raises:
         PromptError: the bytes are neither.
-        UnfinishedError: they hold a NUL, as files do that were given their size before their bytes.
+        UnfinishedError: there is a NUL byte, as in a file allocated before its bytes are written.
     """
     encoding, bom = next(((e, b) for b, e in _BOMS if data.startswith(b)), ("utf-8", b""))
     try:
@@ -159,7 +161,7 @@ def _with_newlines(text: str) -> str:
 
 
 def _merge(*layers: _Layer) -> _Layer:
-    """Return the layers as one; the later wins, key by key."""
+    """Merge layers key by key; later ones win."""
     return {key: setting for layer in layers for key, setting in layer.items()}
 
 
@@ -175,7 +177,7 @@ def _check_count(count: int) -> None:
 def _items(
     name: str, data: bytes, allowance: strict_yaml.Allowance
 ) -> tuple[list[_Layer], int | None]:
-    """Return the settings of each prompt of a file, and the file's priority if it gives one."""
+    """Return the settings of each prompt of a file, and the file's priority, None if not given."""
     if len(data) > MAX_BYTES:
         problem = f"this file has more than {MAX_BYTES:,} bytes"
         raise PromptError(Mistake(problem, "split it into several files"))
@@ -204,7 +206,7 @@ def _text_items(text: str) -> Iterator[_Layer]:
         for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := line.strip()) and not prompt.startswith("#")
     ]
-    _check_count(max(1, len(found)))  # before more is made of them
+    _check_count(max(1, len(found)))  # before settings are made of them
     for prompt, number, line in found:
         yield {"prompt": _Setting(strict_yaml.Node(prompt, number, line.index(prompt) + 1))}
 
@@ -227,7 +229,7 @@ def _layer(document: strict_yaml.Node, file: str = "") -> _Layer:
 
 
 def _check_size(layer: _Layer) -> None:
-    """Refuse what would be far too much work to validate once more for each prompt."""
+    """Raise PromptError for settings that would take too long to validate for each prompt."""
     if len(layer) > MAX_KEYS:
         first = next(iter(layer.values()))
         problem = f"there are {len(layer):,} keys here, and no more than {MAX_KEYS} settings"
@@ -247,7 +249,7 @@ def _check_size(layer: _Layer) -> None:
 
 def _document_items(layer: _Layer) -> list[_Layer]:
     if "prompts" not in layer:
-        return [layer]  # without a prompt, too: the schema says what is missing
+        return [layer]  # also without a prompt: the schema reports it as missing
     prompts = layer.pop("prompts")
     if "prompt" in layer:
         problem = "a document has either `prompt` or `prompts`, not both"
@@ -295,7 +297,7 @@ def _priority(setting: _Setting) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Video:
-    """One video asked for, without its number; `seed` is None where none was given."""
+    """One requested video, not numbered yet; `seed` is None if none was given."""
 
     settings: Mapping[str, Any]
     rules: ModelRules
@@ -318,7 +320,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
 
 
 class _Reader:
-    """Resolves the settings of one prompt after another, and gathers every mistake once."""
+    """Resolves the settings of one prompt after another, and collects each mistake once."""
 
     def __init__(self, rules: Mapping[str, ModelRules | None], model: str, priority: int) -> None:
         self._rules = rules
@@ -329,16 +331,16 @@ class _Reader:
 
     @property
     def has_enough(self) -> bool:
-        """Whether so much was wrong that the rest need not be looked at: it may all be the same."""
+        """Whether there are so many mistakes that the rest need not be validated."""
         return max(self._refused, len(self._mistakes)) > MAX_MISTAKES
 
     @property
     def mistakes(self) -> tuple[Mistake, ...]:
-        """What was found, in the order of the lines."""
+        """The mistakes found, in the order of files and lines."""
         return tuple(sorted(self._mistakes, key=lambda m: (m.file, m.line or 0, m.column or 0)))
 
     def videos(self, layer: _Layer) -> list[_Video]:
-        """Return the videos that one prompt's settings ask for; none if there is a mistake."""
+        """Return the videos that one prompt's settings ask for; empty if there is a mistake."""
         videos = self._videos(layer)
         self._refused += not videos
         return videos
@@ -360,7 +362,7 @@ class _Reader:
         return [_Video(settings, rules, seed) for seed in _seeds(settings)]
 
     def _model_of(self, layer: _Layer) -> str | None:
-        """Return the profile that is asked for; None if there is none of that name."""
+        """Return the requested profile; None, and record the mistake, if it does not exist."""
         if "model" not in layer:
             return self._model
         name = layer["model"].node.value
@@ -374,7 +376,7 @@ class _Reader:
 
 
 def _placed(fault: Fault, layer: _Layer) -> Mistake:
-    """Return a fault with its place: the setting's own, or the prompt's where it is not given."""
+    """Return a fault with its place: the setting's, or the prompt's if the setting is not given."""
     if fault.key in layer:
         return layer[fault.key].mistake(fault.problem, fault.remedy, fault.key, fault.item)
     own = (setting.node.line for setting in layer.values() if not setting.file)
@@ -382,13 +384,13 @@ def _placed(fault: Fault, layer: _Layer) -> Mistake:
 
 
 def _seeds_given(layer: _Layer) -> int:
-    """Return how many seeds a prompt has, right or wrong: each asks for a video."""
+    """Return the number of seeds of a prompt, valid or not: each asks for a video."""
     seeds = layer["seed"].node.value if "seed" in layer else None
     return len(seeds) if isinstance(seeds, list) else 1
 
 
 def _seeds(settings: Mapping[str, Any]) -> list[int | None]:
-    """Return the seed of each video that a prompt asks for, None for one to be drawn."""
+    """Return the seed of each video that a prompt asks for; None if it is to be drawn."""
     seeds, count = settings["seed"], settings["num_videos_per_prompt"]
     if not seeds:
         return [None] * count

@@ -1,6 +1,6 @@
-"""What prompt files may ask of a profile, and in which words they hear of it when they ask more.
+"""What prompt files may set for a profile, and the messages about settings that are refused.
 
-Knows settings as plain values; where they were written is `prompts`' business.
+Knows settings as plain values; `parsing` knows their places in the file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ MAX_SEED = 2**63 - 1
 LONGEST_KEY = 100
 LONGEST_TEXT = 10_000
 MAX_FAULTS = 20
-"""No more is said of one prompt: saying it takes longer than finding it."""
+"""Most faults reported of one prompt: describing one takes longer than finding it."""
 
 Format = Literal["mp4", "gif", "webm"]
 FORMATS: tuple[str, ...] = get_args(Format)
 FILE_KEYS = ("prompts", "priority", "rendered")
-"""Keys of a whole prompt file, which may not stand in one prompt."""
+"""Keys of a whole prompt file, not allowed in a single prompt."""
 
 _OWN_DEFAULTS: Mapping[str, Scalar] = {"fps": 8, "format": "mp4"}
 _OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt")
@@ -46,7 +46,7 @@ _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a setting, and what would be right; `item` is its place in a list."""
+    """What is wrong with a setting, and the remedy; `item` is the index in a list."""
 
     key: str
     problem: str
@@ -55,7 +55,7 @@ class Fault:
 
 
 class SettingsRefused(ReeldropError):
-    """The settings of a prompt can't be rendered; has every fault that was found."""
+    """A prompt's settings can't be rendered; has every fault that was found."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -64,10 +64,10 @@ class SettingsRefused(ReeldropError):
 
 @dataclass(frozen=True)
 class ModelRules:
-    """What prompt files may ask of one profile.
+    """What prompt files may set for one profile.
 
-    `defaults` are the profile's, over the pipeline's own; `limits` are the smallest and the
-    largest value of a setting, None for the smallest that makes sense.
+    defaults: the profile's, which override the pipeline's
+    limits: the smallest and the largest value of a setting; None for the smallest that makes sense
     """
 
     name: str
@@ -77,16 +77,16 @@ class ModelRules:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every key that may stand beside a prompt for this profile."""
+        """Every key that is allowed in a prompt for this profile."""
         return (*self.capabilities.settings, *_OWN_KEYS, "model")
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return every setting of a prompt, those that are not given by default.
+        """Return all settings of a prompt, with defaults for those that are not given.
 
-        `seed` and `format` are lists; an empty `seed` means that none was given.
+        `seed` and `format` are lists; `seed` is empty if none was given.
 
         Raises:
-            SettingsRefused: not all of it can be rendered.
+            SettingsRefused: the settings can't be rendered.
         """
         settings = {**self._all_defaults, **given}
         for key in _LISTS:
@@ -134,7 +134,7 @@ class ModelRules:
     def _within(
         self, name: str, kind: type, lowest: float, highest: float, multiple: int | None = None
     ) -> Any:
-        """Return a number's type with its bounds: the profile's, else those given here."""
+        """Return a number's type with bounds: the profile's limits, else those given here."""
         low, high = self.limits.get(name, (None, highest))
         low = lowest if low is None else low
         finite = False if kind is float else None
@@ -162,7 +162,7 @@ class ModelRules:
             yield Fault("num_frames", problem, f"use {lower} or {lower + multiple}")
 
     def _fault(self, detail: Any) -> Fault:
-        """Say a validation error of pydantic's in the words of somebody who writes prompt files."""
+        """Return a validation error of pydantic as a fault worded for authors of prompt files."""
         key, *rest = detail["loc"]
         problem, remedy = self._explain(str(key), detail)
         item = rest[0] if rest and isinstance(rest[0], int) else None
@@ -210,7 +210,7 @@ class ModelRules:
                 return f"{key}: {detail['msg']}", ""
 
     def _near(self, key: str, value: int, multiple: int) -> list[str]:
-        """Return the multiples next to a number, those that the profile allows."""
+        """Return the multiples next to a number that the profile allows; both if it allows none."""
         lower = max(multiple, value // multiple * multiple)
         both = (lower, lower + multiple)
         low, high = self.limits.get(key, (None, max(both)))
@@ -218,7 +218,7 @@ class ModelRules:
 
 
 def check(rules: ModelRules) -> None:
-    """Check a profile's defaults and limits against what its pipeline can do.
+    """Check a profile's defaults and limits against its pipeline's capabilities.
 
     Raises:
         ConfigError: has every mistake that was found.
@@ -242,16 +242,16 @@ def check(rules: ModelRules) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the nearest of the known words, if one is near, and all of them."""
+    """Return a hint with all known words, and the most similar one, if any is similar."""
     names = list(known)
-    is_near = len(word) <= LONGEST_KEY  # a longer one is no slip, and takes long to compare
+    is_near = len(word) <= LONGEST_KEY  # a longer one is no typo, and slow to compare
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5) if is_near else []
     listed = "known are " + ", ".join(names)
     return f"did you mean '{near[0]}'? {listed}" if near else listed
 
 
 def described(value: object) -> str:
-    """Return a value as it should stand in a message: short, and its type plain to see."""
+    """Return a value for a message: short, and with its type recognizable."""
     match value:
         case None:
             return "nothing"

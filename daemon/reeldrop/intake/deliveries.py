@@ -7,6 +7,7 @@ with the bytes of its original orders nothing either; with other bytes it is a p
 own.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
+Compares files; does not parse them.
 """
 
 from __future__ import annotations

@@ -384,7 +384,7 @@ class Inbox:
                 yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
 
     def waited_in_vain(self, candidate: Candidate, now: float) -> str:
-        """Return why a wait for another file ended before that file settled; empty if none did."""
+        """Return the reason of a wait for another file that has run out; empty if none has."""
         waits = self._waits(candidate)
         return next((wait.reason for wait in waits if wait.end <= now < wait.until), "")
 

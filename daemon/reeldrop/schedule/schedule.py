@@ -111,7 +111,7 @@ class FileView:
     kind: the hash of its prompts' kind; 0 if they differ or are not known yet
     count: the number of its prompts; 0 if it is not known yet
     was_passed_over: whether a batch has passed it over
-    model: the model that its first prompt needs
+    model: the model of its first prompt, or the one that has to be loaded to read the file
     """
 
     id: str

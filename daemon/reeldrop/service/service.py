@@ -259,7 +259,7 @@ class Service:
             self._events.put(Reload())
 
     def _ask_to_stop(self, number: int) -> None:
-        # A signal handler must do nothing else: one system call and a reentrant put are safe.
+        # Only what is safe in a signal handler: one system call and a reentrant put.
         ending.excuse(self._config.spool / ending.FILE_NAME)
         self._events.put(Stop(signal.Signals(number).name))
 
@@ -353,7 +353,7 @@ class Service:
     def _reload(self) -> None:
         """Read config.yaml again, to be used as soon as no job is begun."""
         coming = self._settings.read_again()
-        if coming is not None:  # at once: no job may end before there is room
+        if coming is not None:  # at once: without room no job ends, nor would it be used
             self._disk.min_free_gib = coming.min_free_gib
         self._report(time.monotonic(), is_due=True)
 

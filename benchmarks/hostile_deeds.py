@@ -1,4 +1,4 @@
-"""What hostile authors do: a function for each kind of attack, which leaves names with a mark."""
+"""The deeds of hostile authors: one function for each kind of attack, which marks its names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from hostile_author import FILMS, FORGED, Author, swap_for
 
-# What is in the files
+# The content of the files
 
 
 def prompt_text(mark: str, **settings: object) -> str:
-    """Return a prompt file that is right."""
+    """Return a correct prompt file."""
     lines = [f"{key}: {value}" for key, value in settings.items()]
     return "\n".join([f"prompt: {mark}", *lines, ""])
 
@@ -26,7 +26,7 @@ _INJECTIONS = (
 
 
 def _mistake(author: Author, mark: str) -> str:
-    """Return a prompt file that is wrong, and would like to be shown otherwise than it is."""
+    """Return a wrong prompt file, whose content tries to forge the messages about it."""
     text = author.dice.choice(_INJECTIONS).format(f=FORGED).replace("\x1b", "\\x1b")
     return author.dice.choice((
         f'prompt: {mark}\n"{text}": 1\n',
@@ -51,23 +51,23 @@ def _rendered_block(text: str) -> str:
     )
 
 
-# The deeds: each leaves something with `mark` in its name
+# The deeds: each leaves files with `mark` in their names
 
 
 def plain(author: Author, mark: str) -> None:
-    """Drop what anybody drops."""
+    """Drop an ordinary prompt file."""
     suffix = author.dice.choice((".txt", ".yaml", ".yml"))
     text = f"{mark}\n" if suffix == ".txt" else prompt_text(mark)
     author.write(author.place() / f"{mark}{suffix}", text)
 
 
 def mistake(author: Author, mark: str) -> None:
-    """Drop what has to be refused, with a report that is to be misread."""
+    """Drop a prompt file that has to be refused, and tries to forge its report."""
     author.write(author.place() / f"{mark}.yaml", _mistake(author, mark))
 
 
 def swap_folder(author: Author, mark: str) -> None:
-    """Exchange a folder, or one above it, for a link to a folder elsewhere with the same names."""
+    """Swap a folder, or its parent, with a link to a folder elsewhere that has the same names."""
     top, link = author.own / f"{mark}-d", author.own / f".{mark}-l"
     target = author.outside()
     below = author.dice.random() < 0.3
@@ -81,7 +81,7 @@ def swap_folder(author: Author, mark: str) -> None:
 
 
 def swap_file(author: Author, mark: str) -> None:
-    """Exchange a prompt file for a link to somebody else's, or for a pipe or a folder."""
+    """Swap a prompt file with a link to another's file, or with a pipe or a folder."""
     folder = author.own
     file, other = folder / f"{mark}.yaml", folder / f".{mark}-o"
     kind = author.dice.randrange(3)
@@ -98,7 +98,7 @@ def swap_file(author: Author, mark: str) -> None:
 
 
 def links(author: Author, mark: str) -> None:
-    """Drop links: to what only root may read, to folders, to nothing, in a circle."""
+    """Drop links: to files that only root may read, to folders, to nothing, and in a loop."""
     folder = author.place()
     target = author.outside()
     choice = author.dice.randrange(6)
@@ -120,18 +120,18 @@ def links(author: Author, mark: str) -> None:
 
 
 def hard_links(author: Author, mark: str) -> None:
-    """Give one file two names, and try to do so with files of others."""
+    """Give a file a second hard link, and try the same with others' files."""
     folder = author.place()
     file = author.write(folder / f"{mark}-1.yaml", prompt_text(mark))
     with contextlib.suppress(OSError):
         os.link(file, folder / f"{mark}-2.yaml")
-    for film in FILMS:  # what is others' can't be linked, if the kernel protects it
+    for film in FILMS:  # fails where the kernel protects hard links
         with contextlib.suppress(OSError):
             os.link(author.outside() / film, folder / f"{mark}-3.yaml")
 
 
 def deep(author: Author, mark: str) -> None:
-    """Drop a file at the end of a path that is about as long as one can be, or longer."""
+    """Drop a file with a path of about the maximum length, or longer."""
     total = author.dice.choice((300, 1500, 3800, 4080, 4094, 4300))
     name, size = f"{mark}.yaml", author.dice.choice((40, 120, 200, 250))
     at = os.open(author.own, os.O_RDONLY | os.O_DIRECTORY)
@@ -151,7 +151,7 @@ def deep(author: Author, mark: str) -> None:
 
 
 def long_names(author: Author, mark: str) -> None:
-    """Drop names of 255 bytes, in folders of 255 bytes, of letters that get longer."""
+    """Drop names of 255 bytes, in folders of 255 bytes, also with letters that can expand."""
     letter = author.dice.choice(("n", "ß", "電", "ﷺ", "🎈"))
     suffix = author.dice.choice((".txt", ".yaml"))
     room = 255 - len(mark.encode()) - len(suffix)
@@ -176,7 +176,7 @@ _ODD = (
 
 
 def odd_names(author: Author, mark: str) -> None:
-    """Drop names that Windows refuses, that terminals act on, or that look like ours."""
+    """Drop names that Windows refuses, that terminals interpret, or that look like reeldrop's."""
     path = author.own / author.dice.choice(_ODD).format(m=mark)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = author.dice.choice((prompt_text(mark), "# nothing\n"))
@@ -184,7 +184,7 @@ def odd_names(author: Author, mark: str) -> None:
 
 
 def bytes_names(author: Author, mark: str) -> None:
-    """Drop names that are no UTF-8."""
+    """Drop names that are not UTF-8."""
     name = author.dice.choice(
         (b"\xff\xfe", b"\xe9t\xe9", b"\xed\xa0\x80", b"\xc0\xaf", b"\x80" * 200)
     )
@@ -198,7 +198,7 @@ def bytes_names(author: Author, mark: str) -> None:
 
 
 def aliases(author: Author, mark: str) -> None:
-    """Drop a few KB of YAML that become much: aliases of aliases, a thousand of one."""
+    """Drop a few KB of YAML that expand: aliases of aliases, or a thousand of one."""
     many = ", ".join(["*a"] * 1000)
     some, keys = list(range(300)), {f"k{n}": n for n in range(300)}
     lists = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
@@ -217,7 +217,7 @@ def aliases(author: Author, mark: str) -> None:
 
 
 def many_seeds(author: Author, mark: str) -> None:
-    """Order a thousand videos by a few bytes, or a few more than may be ordered."""
+    """Order a thousand videos with a few bytes, or slightly more than the limit."""
     count = 1001
     if author.may("thousand", 600):
         count = 1000
@@ -228,7 +228,7 @@ def many_seeds(author: Author, mark: str) -> None:
 
 
 def heavy_defaults(author: Author, mark: str) -> None:
-    """Lay defaults of a megabyte into each of 31 folders, and files at the end of them."""
+    """Put defaults of a megabyte into each of 31 nested folders, and files into the last."""
     folder = author.own / f"{mark}-0"
     size = (1 << 20) - 100 if author.may("defaults", 120) else 1 << 10
     top = folder
@@ -243,7 +243,7 @@ def heavy_defaults(author: Author, mark: str) -> None:
 
 
 def defaults(author: Author, mark: str) -> None:
-    """Lay defaults that are wrong, a folder, a pipe, or for ever new above a file."""
+    """Put defaults above a file that are wrong, a folder, a pipe, or keep changing."""
     folder = author.own / f"{mark}-d"
     folder.mkdir()
     name = folder / "_defaults.yaml"
@@ -262,7 +262,7 @@ def defaults(author: Author, mark: str) -> None:
 
 
 def looks_temporary(author: Author, mark: str) -> None:
-    """Lay what looks like somebody's temporary file beside a file, and keep it growing."""
+    """Put a file that looks like its temporary file beside a file, and keep it growing."""
     forms = (".syncthing.{}.tmp", ".{}.a1B2c3", "{}.part", ".{}.~1a2b", "{}.crdownload",
              "~syncthing~{}.tmp", "{}.filepart", ".{}.swp", "{}.1a2b3c4d.partial")  # fmt: skip
     form = author.dice.choice(forms)
@@ -286,7 +286,7 @@ def looks_temporary(author: Author, mark: str) -> None:
 
 
 def forged(author: Author, mark: str) -> None:
-    """Drop a prompt file that says of itself that it is a sidecar, or a report of ours."""
+    """Drop a prompt file that imitates a sidecar, or one of reeldrop's reports."""
     kind = author.dice.randrange(5)
     folder = author.place()
     sidecar = prompt_text(mark, format="mp4", seed=1, model="tiny") + _rendered_block(FORGED)
@@ -309,7 +309,7 @@ def forged(author: Author, mark: str) -> None:
 
 
 def _atoms(settings: bytes) -> bytes:
-    """Return what looks like the beginning of an mp4 with a comment, and lies about its sizes."""
+    """Return the imitated beginning of an mp4 with a comment, with wrong sizes."""
     comment = b"\xa9cmt" + (1 << 30).to_bytes(4, "big") + settings
     inner = (len(comment) + 8).to_bytes(4, "big") + b"udta" + comment
     moov = ((1 << 31) + 7).to_bytes(4, "big") + b"moov" + inner
@@ -317,7 +317,7 @@ def _atoms(settings: bytes) -> bytes:
 
 
 def _forge_results(author: Author, mark: str, sidecar: str) -> None:
-    """Write videos into the results that nobody has rendered."""
+    """Write videos into the results that were never rendered."""
     folder = author.results / f"{mark}-{FORGED}"
     folder.mkdir()
     for suffix, text in ((".yaml", sidecar), (".mp4", "no video"), (".jpg", "no picture")):
@@ -333,7 +333,7 @@ _COPIES = (
 
 
 def conflict_copies(author: Author, mark: str) -> None:
-    """Drop copies as sync tools make them, of own files and of those of others."""
+    """Drop conflict copies, as sync tools make them, of own and others' files."""
     folder = author.place()
     text = prompt_text(mark)
     file = author.write(folder / f"{mark}.yaml", text)
@@ -350,7 +350,7 @@ def conflict_copies(author: Author, mark: str) -> None:
 
 
 def full(author: Author, mark: str) -> None:
-    """Write where there is no room for all of it, as with a full quota: only a part gets there."""
+    """Write a file only partly, as a full quota does."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (author.dice.choice((0, 7, 100)), hard))
     try:
@@ -366,7 +366,7 @@ def full(author: Author, mark: str) -> None:
 
 
 def no_rights(author: Author, mark: str) -> None:
-    """Take the rights away: of a file, of its folder, for good or for a while."""
+    """Remove the permissions of a file or its folder, permanently or for a while."""
     folder = author.own / f"{mark}-d"
     folder.mkdir()
     file = author.write(folder / "x.yaml", prompt_text(mark))
@@ -379,7 +379,7 @@ def no_rights(author: Author, mark: str) -> None:
 
 
 def no_files(author: Author, mark: str) -> None:
-    """Drop pipes, sockets and folders under the names of prompt files."""
+    """Drop pipes, sockets and folders that are named like prompt files."""
     path = author.place() / f"{mark}.txt"
     kind = author.dice.randrange(3)
     if kind == 0:
@@ -393,7 +393,7 @@ def no_files(author: Author, mark: str) -> None:
 
 
 def kept_folder(author: Author, mark: str) -> None:
-    """Drop a folder under a prompt file's name, and go on to write in it wherever it is by now."""
+    """Drop a folder named like a prompt file, and keep writing into it wherever it is moved."""
     path = author.place() / f"{mark}.yaml"
     path.mkdir()
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -414,7 +414,7 @@ def kept_folder(author: Author, mark: str) -> None:
 
 
 def rewritten(author: Author, mark: str) -> None:
-    """Write into a file again and again about the moment at which it is taken."""
+    """Rewrite a file repeatedly about the moment at which it is claimed."""
     path = author.place() / f"{mark}.yaml"
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         file.write(prompt_text(mark)[:6].encode())
@@ -430,7 +430,7 @@ def rewritten(author: Author, mark: str) -> None:
 
 
 def vanishing(author: Author, mark: str) -> None:
-    """Take a file, or the folder that it is in, away about the moment at which it is taken."""
+    """Remove a file or its folder about the moment at which the file is claimed."""
     folder = author.own / f"{mark}-d"
     folder.mkdir()
     file = author.write(folder / f"{mark}.yaml", prompt_text(mark))
@@ -448,7 +448,7 @@ def vanishing(author: Author, mark: str) -> None:
 
 
 def priorities(author: Author, mark: str) -> None:
-    """Order many videos last, or few before everybody else."""
+    """Order many videos with the lowest priority, or few with the highest."""
     last = author.may("many", 45)
     priority, count = (-10, 60) if last else (10, 1)
     author.write(
@@ -458,7 +458,7 @@ def priorities(author: Author, mark: str) -> None:
 
 
 def huge(author: Author, mark: str) -> None:
-    """Drop what is too large, binary, or has more lines than may be rendered."""
+    """Drop files that are too large, binary, or have more lines than the limit."""
     folder = author.place()
     kind = author.dice.randrange(8)
     path = folder / f"{mark}{author.dice.choice(('.txt', '.yaml', '.mp4'))}"
@@ -484,7 +484,7 @@ def huge(author: Author, mark: str) -> None:
 
 
 def times(author: Author, mark: str) -> None:
-    """Drop files from the year 1970, from before it, and from long after."""
+    """Drop files with times in 1970, before it, and far in the future."""
     path = author.write(
         author.place() / f"{mark}.yaml", author.dice.choice((prompt_text(mark), "a: 1"))
     )
@@ -494,10 +494,10 @@ def times(author: Author, mark: str) -> None:
 
 
 def results_links(author: Author, mark: str) -> None:
-    """Lay a link, a file, a folder or a pipe where a file's videos would come to be."""
+    """Put a link, file, folder or pipe where a prompt file's results would be."""
     place = author.results / mark
     kind = author.dice.randrange(6)
-    with contextlib.suppress(OSError):  # where one may not write into the results
+    with contextlib.suppress(OSError):  # the results may not be writable
         if kind == 0:
             place.symlink_to(author.outside())
         elif kind == 1:
@@ -525,4 +525,4 @@ DEEDS: dict[Callable[[Author, str], None], float] = {
     full: 0.7, no_rights: 0.7, no_files: 0.7, kept_folder: 0.5, rewritten: 0.5, vanishing: 0.5,
     priorities: 0.7, huge: 0.7, times: 0.4, results_links: 0.7,
 }  # fmt: skip
-"""What a hostile author does, each as often as its number says."""
+"""The deeds of a hostile author, with their weights."""

@@ -1,8 +1,8 @@
-"""What each author does all the time. This is the program that an author is.
+"""The roles of authors, and the program that runs as one of them.
 
-It reads an `Order` as a line of JSON from stdin, gives up root's rights for those of the author,
-and writes into the inbox until it is ended. What it does is told in a journal, one line of JSON for
-each deed; all names that a deed leaves have the deed's mark in them.
+It reads an `Order` as a line of JSON from stdin, drops root's rights to those of the author, and
+writes into the inbox until it is killed. It records each deed as a line of JSON in a journal; all
+names that a deed leaves contain the deed's mark.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from hostile_author import Author, Order
 from hostile_deeds import DEEDS, prompt_text, swap_file, swap_folder
 
 LARGEST_BACKLOG = 150
-"""With more files than this of its own in the inbox an author waits: all has to be worked off."""
+"""An author waits while it has more files than this in the inbox: all have to be processed."""
 
 
 def do(author: Author, deed: Callable[[Author, str], None]) -> None:
-    """Do one deed, and note it. What one may not do, or has no room for, is left."""
+    """Do one deed, and record it; one that fails for lack of rights or room is abandoned."""
     mark = author.mark()
     try:
         deed(author, mark)
@@ -37,7 +37,7 @@ def do(author: Author, deed: Callable[[Author, str], None]) -> None:
 
 
 def be_hostile(author: Author) -> None:
-    """Do one thing after the other."""
+    """Do random deeds without end."""
     deeds, weights = list(DEEDS), list(DEEDS.values())
     waits = 0
     while True:
@@ -59,21 +59,21 @@ def _backlog(author: Author) -> int:
 
 
 def be_brief(author: Author) -> None:
-    """Do everything once."""
+    """Do each deed once."""
     for deed in DEEDS:
         do(author, deed)
         author.do_what_is_due()
 
 
 def be_swapping(author: Author) -> None:
-    """Exchange folders and files all the time."""
+    """Swap folders and files without end."""
     while True:
         do(author, author.dice.choice((swap_folder, swap_folder, swap_file)))
         time.sleep(author.order.pause)
 
 
 def be_touching(author: Author) -> None:
-    """Touch the defaults of the whole inbox, or write them anew, so that they hardly ever rest."""
+    """Touch or rewrite the inbox's top-level defaults so often that they hardly ever settle."""
     file = author.inbox / "_defaults.yaml"
     while True:
         with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def be_touching(author: Author) -> None:
 
 
 def be_good(author: Author) -> None:
-    """Drop prompt files that are right, into a folder of one's own and beside everybody else's."""
+    """Drop correct prompt files into the author's own folder and beside everybody else's."""
     while True:
         stem = f"good{author.deeds:05}{author.dice.randrange(1 << 32):08x}"
         author.deeds += 1
@@ -100,7 +100,7 @@ def be_good(author: Author) -> None:
             folder.mkdir(exist_ok=True)
         try:
             author.write(path, f"{stem}\n" if path.suffix == ".txt" else prompt_text(stem))
-        except OSError as error:  # the disk is full just now
+        except OSError as error:  # the disk is full
             with contextlib.suppress(OSError):
                 path.unlink()
             print(f"{path}: {error}", file=sys.stderr)
@@ -119,7 +119,7 @@ ROLES: dict[str, Callable[[Author], None]] = {
 
 
 def main() -> None:
-    """Be an author until the process is ended."""
+    """Run as an author until the process is killed."""
     order = Order(**json.loads(sys.stdin.readline()))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

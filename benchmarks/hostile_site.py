@@ -1,4 +1,4 @@
-"""Where hostile authors are let at a daemon: its folders, and what lies around them."""
+"""The site that hostile authors attack: the daemon's folders, and the files around them."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _CLONE_NEWNS = 0x20000
 
 
 def alone() -> None:
-    """Let what this process mounts be nobody else's."""
+    """Make this process's mounts private to it."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 def let_everybody_read(folder: Path, spare: Path) -> None:
-    """Show a folder to all users where it lies in a home; what else is in the home is hidden."""
+    """Make a folder below a closed one, such as a home, readable for all; hide the rest of that."""
     closed = [p for p in reversed(folder.parents) if not p.stat().st_mode & stat.S_IXOTH]
     if not closed:
         return
@@ -61,9 +61,10 @@ def let_everybody_read(folder: Path, spare: Path) -> None:
 
 @dataclass(frozen=True)
 class Site:
-    """A folder with the daemon's own, and beside it what is nobody's business.
+    """A folder with the daemon's folders, and the files outside them.
 
-    `uid` is whom the daemon runs as; `secret` is what only the files outside hold.
+    uid: of the user whom the daemon runs as.
+    secret: a text that only the files outside contain.
     """
 
     folder: Path
@@ -95,7 +96,7 @@ class Site:
         return site
 
     def _lay_out(self, place: Path, owner: int) -> None:
-        """Make a folder with prompt files that are to stay where they are, unread."""
+        """Make a folder of prompt files that must be neither moved nor read."""
         place.mkdir(parents=True)
         for name in (*FILMS, "film.mp4", "passwd"):
             text = self.secret if name.endswith(".txt") else f"prompt: {self.secret}\n"
@@ -126,16 +127,16 @@ class Site:
 
     @property
     def outside(self) -> tuple[Path, ...]:
-        """Folders that links lead to."""
+        """Folders outside the inbox, which links point to."""
         homes = self.folder / "home"
         return (self.folder / "etc" / "films", homes / "alice" / "films", self.results / "old")
 
     def home(self, uid: int) -> Path:
-        """Return where an author has what is nobody's business."""
+        """Return the private folder of an author."""
         return self.folder / "home" / f"u{uid}"
 
     def beside(self, name: str) -> Path:
-        """Return a file that no author can reach."""
+        """Return the path of a file that no author can reach."""
         return self.folder.with_name(f"{self.folder.name}.{name}")
 
     def start(self, *arguments: str, log: str = "daemon.log", uid: int | None = None) -> int:
@@ -146,7 +147,7 @@ class Site:
     def author(
         self, role: str, name: str, uid: int, seed: int, pause: float, *, is_heavy: bool = False
     ) -> Order:
-        """Return who an author of this site is."""
+        """Return the order of an author of this site."""
         places = (str(self.inbox), str(self.results), tuple(map(str, self.outside)))
         home, journal = str(self.home(uid)), str(self.beside("journal"))
         return Order(role, name, uid, seed, *places, home, journal, SETTLE_SECONDS, pause, is_heavy)
@@ -156,7 +157,7 @@ Seen = tuple[Any, ...]
 
 
 def snapshot(site: Site) -> dict[str, Seen]:
-    """Return what is outside, by path: kind, rights, owner, time, inode, names, content."""
+    """Return the files outside by path: kind, mode, owner, time, inode, names, content."""
     found: dict[str, Seen] = {}
     for place in (site.folder / "etc", site.folder / "home", site.results / "old", site.config):
         for path in (place, *sorted(place.rglob("*"))):
@@ -175,14 +176,14 @@ def snapshot(site: Site) -> dict[str, Seen]:
 
 
 def changes(before: dict[str, Seen], after: dict[str, Seen]) -> list[str]:
-    """Return what differs between two snapshots, in words."""
+    """Return the differences between two snapshots, in words."""
     names = sorted({*before, *after})
     both = ((name, before.get(name), after.get(name)) for name in names)
     return [f"{name}: {was} -> {now}" for name, was, now in both if was != now]
 
 
 def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield all that is below a folder, however long its path is, by its path from there."""
+    """Yield all entries below a folder by their relative paths, even those over PATH_MAX."""
     for folder, folders, files, fd in os.fwalk(os.fsencode(top), follow_symlinks=False):
         for name in (*folders, *files):
             with contextlib.suppress(FileNotFoundError):
@@ -192,7 +193,7 @@ def walk(top: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 @contextlib.contextmanager
 def disk(folder: Path) -> Iterator[Path]:
-    """Make a file system for a site. After an error, what was on it is kept beside it."""
+    """Mount a file system for a site. After an error, its content is kept beside it."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"mode=755,size={DISK_SIZE}", "tmpfs", str(folder)]
     subprocess.run(command, check=True)
@@ -206,6 +207,6 @@ def disk(folder: Path) -> Iterator[Path]:
 
 
 def keep(folder: Path) -> None:
-    """Copy what is on a disk that only this process sees, but for paths that are too long."""
+    """Copy the content of a privately mounted disk, except for paths that are too long."""
     copy = folder.with_name(f"{folder.name}-kept")
     subprocess.run(["cp", "-a", str(folder), str(copy)], check=False)

@@ -1,12 +1,15 @@
-"""Put very many prompt files into the inbox, and see what they cost.
+"""Put very many prompt files into the inbox, and measure their cost.
 
-A real daemon process with a real pipeline class at tiny size is started on an inbox with so many
-files. Measured are the seconds until the first job begins, beyond those of a start with an empty
-inbox; the seconds from the start of the process until its status counts all of them; the peak of
-resident memory, beyond that of a daemon that rendered one file; the processor's time while nothing
-changes, once with files that have not settled, once with settled ones behind a long render (of the
-main thread and those that watch, not of the render); and the time of a job with few and with very
-many results there. It fails where a goal is missed.
+A real daemon process with a tiny pipeline of a real class is started on the inbox. Measured are:
+
+- the seconds until the first job begins, beyond those of a start with an empty inbox;
+- the seconds from the start of the process until its status counts all files;
+- the peak of resident memory, beyond that of a daemon that rendered one file;
+- processor time while nothing changes, with files that have not settled, and with settled ones
+  that wait for a long render (without the render's thread);
+- the time of a job with few and with very many results.
+
+It fails if a goal is missed.
 
     python benchmarks/intake.py --files 1000 10000 100000 --results 100 100000
 """
@@ -38,7 +41,7 @@ GOALS = {
     "scan_share": 0.05,
     "job_ratio": 1.2,
 }
-"""What may not be reached or gone beyond; `scan_share` is of one core."""
+"""Upper bounds; `scan_share` is of one core."""
 
 PATIENCE_SECONDS = 600.0
 NEVER_SETTLES_SECONDS = 3600.0
@@ -58,7 +61,7 @@ width: 128
 
 @contextmanager
 def running(site: Path) -> Iterator[WatchedDaemon]:
-    """Run a daemon, and end it however the block ends. A long render is not waited for."""
+    """Run a daemon until the block ends, then end it without waiting for a long render."""
     daemon = WatchedDaemon(site)
     try:
         yield daemon
@@ -67,7 +70,7 @@ def running(site: Path) -> Iterator[WatchedDaemon]:
 
 
 def fill_inbox(inbox: Path, files: int) -> None:
-    """Put that many prompt files into an inbox, a thousand to a folder."""
+    """Put `files` prompt files into an inbox, a thousand in each folder."""
     for number in range(files):
         folder = inbox / f"{number // 1000:04}"
         if number % 1000 == 0:
@@ -76,7 +79,7 @@ def fill_inbox(inbox: Path, files: int) -> None:
 
 
 def fill_results(results: Path, videos: int, *, one_folder: bool = False) -> None:
-    """Make what that many videos leave in the results, each in its own folder or all in one."""
+    """Make the results of `videos` videos, each in a folder of its own or all in one."""
     for number in range(videos):
         folder = results / ("many" if one_folder else f"{number:06}-earlier")
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def fill_results(results: Path, videos: int, *, one_folder: bool = False) -> Non
 
 
 def cpu_seconds(pid: int) -> dict[str, float]:
-    """Return the processor's time of each thread of a process."""
+    """Return the processor time of each thread of a process."""
     tick = os.sysconf("SC_CLK_TCK")
     found = {}
     for task in (Path("/proc") / str(pid) / "task").iterdir():
@@ -95,7 +98,7 @@ def cpu_seconds(pid: int) -> dict[str, float]:
 
 
 def cpu_shares(pid: int, window: float) -> list[float]:
-    """Return the share of a core that each thread takes during a time, the busiest first."""
+    """Return each thread's share of a core during `window` seconds, the busiest first."""
     before, began = cpu_seconds(pid), time.monotonic()
     time.sleep(window)
     after, passed = cpu_seconds(pid), time.monotonic() - began
@@ -104,7 +107,7 @@ def cpu_shares(pid: int, window: float) -> list[float]:
 
 @dataclass(frozen=True)
 class Start:
-    """A start on a full inbox. `job_seconds` is the time of a job while the others wait."""
+    """Measurements of a start; `job_seconds` is the time of a job while the others wait."""
 
     ready_seconds: float
     first_job_seconds: float
@@ -113,7 +116,7 @@ class Start:
 
 
 def start(base: Path, pipeline: Path, files: int) -> Start:
-    """Start a daemon on an inbox with that many files, and let it end a few jobs."""
+    """Measure a start on an inbox with `files` files, and the first few jobs."""
     site = make_site(base / f"start-{files}", pipeline, "gif", SETTLE_SECONDS, SCAN_SECONDS)
     fill_inbox(site / "inbox", files)
     jobs = min(JOBS_OBSERVED, files)
@@ -134,7 +137,7 @@ def start(base: Path, pipeline: Path, files: int) -> Start:
 
 
 def empty_start(base: Path, pipeline: Path) -> Start:
-    """Start a daemon on an empty inbox, and give it a file when it is ready."""
+    """Measure a start on an empty inbox, and one job."""
     site = make_site(base / "start-empty", pipeline, "gif", SETTLE_SECONDS, SCAN_SECONDS)
     with running(site) as daemon:
         daemon.await_that(lambda: daemon.events("ready"), PATIENCE_SECONDS)
@@ -146,10 +149,10 @@ def empty_start(base: Path, pipeline: Path) -> Start:
 
 
 def while_unsettled(base: Path, pipeline: Path, files: int, window: float) -> tuple[float, float]:
-    """Start a daemon whose files do not settle.
+    """Run a daemon whose files never settle.
 
-    Return the seconds until its status, written twice a second, counts all of them, and the share
-    of a core that it takes from then on.
+    Return the seconds until its status, written twice a second, counts all of them, and its share
+    of a core from then on.
     """
     site = make_site(
         base / f"unsettled-{files}", pipeline, "gif", NEVER_SETTLES_SECONDS, SCAN_SECONDS
@@ -165,7 +168,7 @@ def while_unsettled(base: Path, pipeline: Path, files: int, window: float) -> tu
 
 
 def share_while_rendering(base: Path, pipeline: Path, files: int, window: float) -> float:
-    """Return the share that a daemon takes besides a long render that settled files wait behind."""
+    """Return a daemon's share of a core besides a long render, which settled files wait for."""
     site = make_site(base / f"rendering-{files}", pipeline, "gif", SETTLE_SECONDS, SCAN_SECONDS)
     (site / "inbox" / "a.yaml").write_text(LONG_RENDER)
     with running(site) as daemon:
@@ -174,7 +177,7 @@ def share_while_rendering(base: Path, pipeline: Path, files: int, window: float)
         daemon.await_that(lambda: waiting_count(site) == files, PATIENCE_SECONDS)
         time.sleep(SETTLE_SECONDS)
         pid = daemon.process.pid
-        # The render is the busiest thread by far once all files have been read.
+        # Once all files are read, the render is by far the busiest thread.
         daemon.await_that(lambda: sum(cpu_shares(pid, 3.0)[1:]) < 0.3, PATIENCE_SECONDS)
         shares = cpu_shares(pid, window)
         assert not daemon.events("video_failed"), "the long render was none"
@@ -183,7 +186,7 @@ def share_while_rendering(base: Path, pipeline: Path, files: int, window: float)
 
 
 def waiting_count(site: Path) -> int:
-    """Return how many prompt files the daemon says that it has not begun."""
+    """Return the daemon's count of prompt files that wait."""
     try:
         status = json.loads((site / "spool" / "status.json").read_bytes())
     except FileNotFoundError:
@@ -192,9 +195,9 @@ def waiting_count(site: Path) -> int:
 
 
 def job_times(base: Path, pipeline: Path, results: list[int], *, one_folder: bool) -> list[float]:
-    """Return the time of a job for each number of results that are there already.
+    """Return the median time of a job for each number of existing results.
 
-    A daemon for each takes its turns, so that whatever else the machine does meets them all.
+    The daemons take turns, so that other load on the machine affects all of them.
     """
     sites = []
     for count in results:
@@ -213,7 +216,7 @@ def job_times(base: Path, pipeline: Path, results: list[int], *, one_folder: boo
 
 
 def a_round(site: Path, daemon: WatchedDaemon, turn: int, *, one_folder: bool) -> list[float]:
-    """Let a daemon end some jobs, and return the time of each but the first few."""
+    """Let a daemon end some jobs, and return their times without the first few."""
     before = len(daemon.events("job_ended"))
     for number, name in enumerate(names(turn, one_folder=one_folder)):
         drop(site / "inbox", name, f"prompt: A red balloon, number {turn} {number}\n")
@@ -224,7 +227,7 @@ def a_round(site: Path, daemon: WatchedDaemon, turn: int, *, one_folder: bool) -
 
 
 def names(turn: int, *, one_folder: bool) -> list[str]:
-    """Return names of prompt files whose videos belong into folders of their own, or into one."""
+    """Return prompt file names whose videos go into a folder each, or all into one."""
     if not one_folder:
         return [f"{turn}-{number}.yaml" for number in range(JOBS_IN_A_ROUND)]
     spelled = itertools.product("yY", "aA", "mM", "lL")
@@ -233,10 +236,10 @@ def names(turn: int, *, one_folder: bool) -> list[str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a number of prompt files in the inbox costs. The first job and memory are beyond
-    those of an empty one.
+    """The cost of a number of prompt files in the inbox.
 
-    The shares are of one core; `job_seconds` is the time of a job while the others wait.
+    The first job and memory are beyond those of an empty inbox; shares are of one core;
+    `job_seconds` is the time of a job while the others wait.
     """
 
     first_job_seconds: float
@@ -247,7 +250,7 @@ class Cost:
     job_seconds: float
 
     def misses(self) -> list[str]:
-        """Return the goals that are missed."""
+        """Return the missed goals."""
         reached = {
             "first_job_seconds": self.first_job_seconds,
             "known_seconds": self.known_seconds,
@@ -258,7 +261,7 @@ class Cost:
 
 
 def cost(base: Path, pipeline: Path, files: int, window: float, empty: Start) -> Cost:
-    """Measure what that many prompt files cost."""
+    """Measure the cost of `files` prompt files."""
     full = start(base, pipeline, files)
     known_seconds, unsettled_share = while_unsettled(base, pipeline, files, window)
     return Cost(
@@ -272,7 +275,7 @@ def cost(base: Path, pipeline: Path, files: int, window: float, empty: Start) ->
 
 
 def cost_table(costs: dict[int, Cost]) -> str:
-    """Return the costs as a table, a column for each number of files."""
+    """Return the costs as a table with a column for each number of files."""
     rows = [f"{'files':20}" + "".join(f"{files:>12,}" for files in costs)]
     for field in fields(Cost):
         values = (getattr(found, field.name) for found in costs.values())
@@ -281,7 +284,7 @@ def cost_table(costs: dict[int, Cost]) -> str:
 
 
 def results_table(results: list[int], times: dict[str, list[float]]) -> str:
-    """Return the time of a job with the results there, in milliseconds, as a table."""
+    """Return a table of the time of a job, in milliseconds, for each number of results."""
     rows = [f"{'results':20}" + "".join(f"{count:>12,}" for count in results)]
     for name, found in times.items():
         rows.append(f"{name:20}" + "".join(f"{1000 * seconds:12.1f}" for seconds in found))

@@ -1,8 +1,8 @@
-"""Let the disk fail at every call in turn, and count what is lost, doubled, half done or blamed.
+"""Make the disk fail at every call in turn, and count what is lost, doubled, half done or blamed.
 
-A real daemon process with a real pipeline class at tiny size works through a good and a bad prompt
-file while one of its calls fails, once, or that one and all after it until the fault ends. Then
-everything has to come to its normal end, by itself.
+A real daemon process with a tiny pipeline of a real class works through a good and a bad prompt
+file while one of its calls fails, or that call and all later ones until the fault ends. Then both
+prompt files have to end as usual, without intervention.
 
     python benchmarks/io_faults.py
 """
@@ -56,16 +56,16 @@ ORDERS = [
 ]
 
 HOLD_SECONDS = 1.5
-"""How long a fault lasts that is not for once."""
+"""How long a fault of more than one call lasts."""
 
 PATIENCE_SECONDS = 30.0
-"""How long everything may take to come to its end before what is not there counts as lost."""
+"""How long all jobs may take to end before missing files count as lost."""
 
 LEFTOVER_SECONDS = 2.0
-"""How long after the prompt files have their places the spool may still need to be empty."""
+"""How long the spool may take to become empty after the prompt files have left it."""
 
 MAX_ERRORS_PER_SECOND = 4.0
-"""With more lines in the log than this, nobody reads it."""
+"""Above this rate, the log counts as flooded."""
 
 
 EXT4_OPTIONS = "loop,errors=remount-ro"
@@ -73,7 +73,7 @@ EXT4_OPTIONS = "loop,errors=remount-ro"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which error is given, and for how long."""
+    """Which error calls get, and for how long."""
 
     number: int
     for_good: bool = False
@@ -86,9 +86,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Site(crash.Site):
-    """A daemon's folders; its log is beside them, because they may be on a faulty disk.
+    """A daemon's folders; its log is beside them, since they may be on a faulty disk.
 
-    `patience` is how many seconds everything may take to come to its end.
+    patience: how many seconds all jobs may take to end.
     """
 
     patience: float = PATIENCE_SECONDS
@@ -106,13 +106,13 @@ class Site(crash.Site):
         return self.folder.with_name(f"{self.folder.name}.marker")
 
     def configure(self, pipeline: Path, retry_seconds: float | None) -> None:
-        """Write the config.yaml; without `retry_seconds` the product's own number holds."""
+        """Write config.yaml; if `retry_seconds` is None, reeldrop's default holds."""
         retry = "" if retry_seconds is None else f"retry_seconds: {retry_seconds}"
         config = CONFIG.format(pipeline=pipeline, results=self.results, retry=retry)
         (self.folder / "config.yaml").write_text(config)
 
     def start_faulty(self, plan: Plan, at: int) -> int:
-        """Start a daemon on a disk that fails at a call, once the marker is there."""
+        """Start a daemon whose disk fails at the `at`-th call after the marker appears."""
         self.log.write_bytes(b"")
         self.journal.write_bytes(b"")
         places = (self.folder / "inbox", self.folder / "spool", self.results)
@@ -129,7 +129,7 @@ class Site(crash.Site):
         return self.zygote.start(command, self.log, fault=fault)
 
     def calls(self) -> list[dict[str, Any]]:
-        """Return the calls that were counted, and breaches of the rule of fsync."""
+        """Return the recorded calls, and the violations of the fsync rule."""
         return _records(self.journal)
 
     def failed_calls(self) -> list[dict[str, Any]]:
@@ -137,11 +137,11 @@ class Site(crash.Site):
         return [call for call in self.calls() if call.get("fails")]
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what the daemon has logged."""
+        """Return the events that the daemon has logged."""
         return _records(self.log)
 
     def errors(self) -> list[dict[str, Any]]:
-        """Return the errors that the daemon has logged, but not that of the bad prompt file."""
+        """Return the errors that the daemon has logged, except that of the bad prompt file."""
         errors = [event for event in self.events() if event["level"] in ("error", "critical")]
         return [event for event in errors if event["event"] != "job_failed"]
 
@@ -153,7 +153,7 @@ def _records(file: Path) -> list[dict[str, Any]]:
 
 @dataclass
 class Point:
-    """What one fault has done. `seconds` is from its end to the end of all work."""
+    """The effects of one fault. `seconds` is from its end to the end of all work."""
 
     at: int
     met: str = ""
@@ -173,7 +173,7 @@ class Point:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process has not ended; one that nobody has waited for has."""
+    """Return whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -182,7 +182,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> bool:
-    """Wait until a condition holds, and return whether it came to that in time."""
+    """Wait until a condition holds; return whether it did in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -192,7 +192,7 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
 
 
 def stop(site: crash.Site, pid: int) -> int:
-    """End a daemon in good order, and return its exit code."""
+    """End a daemon with SIGTERM, and return its exit code; kill it if it hangs."""
     if is_alive(pid):
         os.kill(pid, signal.SIGTERM)
     if not wait_until(lambda: not is_alive(pid)):
@@ -201,7 +201,7 @@ def stop(site: crash.Site, pid: int) -> int:
 
 
 def is_through(site: crash.Site) -> bool:
-    """Return whether every prompt file has left inbox and spool."""
+    """Return whether every prompt file has left the inbox and the spool."""
     left = [path for path in (site.folder / "inbox").rglob("*") if path.is_file()]
     active = site.folder / "spool" / "active"
     return not left and not any(own for own in active.glob("*/*") if _is_prompt_file(own))
@@ -217,7 +217,7 @@ def is_spool_empty(site: crash.Site) -> bool:
 
 
 def endure(site: Site, plan: Plan, at: int) -> Point | None:
-    """Let the `at`-th call of a daemon fail, and count; None if it has no such call."""
+    """Make the `at`-th call of a daemon fail, and count; None if it makes fewer calls."""
     pid = site.start_faulty(plan, at)
     site.await_ready()
     site.marker.touch()
@@ -246,14 +246,14 @@ def _judge_the_log(site: Site, point: Point) -> None:
 
 
 def await_the_end(site: Site, pid: int, point: Point, fault_ended: float) -> None:
-    """Wait until all work has come to its end after a fault, and count what has not."""
+    """Wait until all work has ended after a fault, and count the faults in the files."""
     wait_until(lambda: is_through(site) or not is_alive(pid), site.patience)
     wait_until(lambda: is_spool_empty(site), LEFTOVER_SECONDS)
     point.seconds = round(time.monotonic() - fault_ended, 2)
     point.died = stop(site, pid) != 0
     events = site.events()
     if point.died:
-        site.drain()  # what systemd does
+        site.drain()  # as systemd would
     point.count = crash.check(site, ORDERS)
     tries = [event.get("attempt", 1) for event in events if event["event"] == "job_started"]
     tries += [event.get("attempts", 1) for event in events if event["event"] == "job_ended"]
@@ -263,7 +263,7 @@ def await_the_end(site: Site, pid: int, point: Point, fault_ended: float) -> Non
 
 @contextlib.contextmanager
 def mounted(folder: Path, source: str, *options: str) -> Iterator[Path]:
-    """Mount something on a folder, which is made; needs root."""
+    """Mount `source` on a new folder; needs root."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", *options, source, str(folder)], check=True)
     try:
@@ -274,7 +274,7 @@ def mounted(folder: Path, source: str, *options: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def ext4(folder: Path) -> Iterator[Path]:
-    """Mount a new small ext4 on a folder. An error of the disk turns it read-only."""
+    """Mount a new small ext4 on a folder; a disk error makes it read-only."""
     image = folder.with_suffix(".ext4")
     with image.open("wb") as file:
         file.truncate(16 << 20)
@@ -286,14 +286,14 @@ def ext4(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Filler:
-    """Fills a small file system, but for some pages and inodes."""
+    """Fills a small file system, except for some pages and inodes."""
 
     folder: Path
     pages: int | None = None
     inodes: int | None = None
 
     def begin(self) -> None:
-        """Take what is not to be left."""
+        """Use up all other pages and inodes."""
         found = os.statvfs(self.folder)
         if self.inodes is not None:
             for number in range(found.f_favail - self.inodes):
@@ -303,14 +303,14 @@ class Filler:
             (self.folder / "filler").write_bytes(b"x" * max(0, size))
 
     def end(self) -> None:
-        """Make room again."""
+        """Free them again."""
         for filler in self.folder.glob("filler*"):
             filler.unlink()
 
 
 @dataclass(frozen=True)
 class ReadOnly:
-    """Turns a mounted file system read-only, and back."""
+    """Makes a mounted file system read-only, and writable again."""
 
     folder: Path
 
@@ -323,7 +323,7 @@ class ReadOnly:
 
 @dataclass(frozen=True)
 class Broken:
-    """Lets a mounted ext4 find an error, which turns it read-only until it has been repaired."""
+    """Triggers an error in a mounted ext4, which makes it read-only until it is repaired."""
 
     folder: Path
     image: Path
@@ -344,14 +344,14 @@ class Broken:
 
 @dataclass
 class Traced:
-    """Makes system calls of a process fail, by strace, for as long as that is attached."""
+    """Makes system calls of a process fail while strace is attached to it."""
 
     calls: str
     error: str
     process: subprocess.Popen[bytes] | None = None
 
     def attach(self, pid: int) -> None:
-        """Begin, and wait until every thread of the process is concerned."""
+        """Attach, and wait until every thread of the process is traced."""
         inject = ["-e", f"trace={self.calls}", "-e", f"inject={self.calls}:error={self.error}"]
         command = ["strace", "-f", "-qq", "-o", "/dev/null", *inject, "-p", str(pid)]
         self.process = subprocess.Popen(command)
@@ -359,7 +359,7 @@ class Traced:
         assert wait_until(lambda: all(map(_is_traced, tasks.iterdir()))), "strace did not attach"
 
     def end(self) -> None:
-        """Let the process go."""
+        """Detach from the process."""
         assert self.process is not None
         self.process.terminate()
         self.process.wait()
@@ -372,7 +372,7 @@ def _is_traced(task: Path) -> bool:
 def endure_real(
     site: Site, begin: Callable[[int], None], end: Callable[[], None], at: int = 0
 ) -> Point:
-    """Let a daemon meet a real fault until it has told of it, and a while more; count."""
+    """Cause a real fault until the daemon has logged it, and a while longer; count."""
     site.log.write_bytes(b"")
     pid = site.start()
     site.await_ready()
@@ -391,7 +391,7 @@ def endure_real(
 
 
 def _lay_down(order: crash.Order, site: Site) -> tuple[Path, Path]:
-    """Write a prompt file while there is room, and return its names for now and for later."""
+    """Write a prompt file while there is room; return its temporary and its final path."""
     path = site.folder / "inbox" / order.name
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
@@ -400,19 +400,19 @@ def _lay_down(order: crash.Order, site: Site) -> tuple[Path, Path]:
 
 
 def is_spool_empty_and_through(site: Site) -> bool:
-    """Return whether nothing is left to do or to clear away."""
+    """Return whether no work and no leftovers remain."""
     return is_through(site) and is_spool_empty(site)
 
 
 def _anonymous(path: str, site: Site) -> str:
-    """Return a path within the site, with the part that differs from run to run left out."""
+    """Return a path relative to the site, with job ids, which differ between runs, replaced."""
     parts = path.removeprefix(f"{site.folder}/").removeprefix(f"{site.folder.parent}/").split("/")
     return "/".join("<job>" if part[:8].isdigit() else part for part in parts)
 
 
 @dataclass
 class Row:
-    """What the faults of one plan have done together."""
+    """The combined effects of all faults of one plan."""
 
     plan: str
     points: int = 0
@@ -442,7 +442,7 @@ class Row:
         return self.longest_seconds <= 10 and not any(self.harm())
 
     def harm(self) -> list[int]:
-        """Return the numbers that have to be zero."""
+        """Return the counts that have to be zero."""
         files = [self.lost, self.doubled, self.half_visible, self.leftover]
         return [*files, self.counted_attempts, self.synced_again, self.died, self.untold,
                 self.floods]  # fmt: skip
@@ -450,7 +450,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the sweeps run."""
+    """Runs the sweeps, on sites below `base`."""
 
     base: Path
     pipeline: Path
@@ -459,7 +459,7 @@ class Bench:
     at_once: int = 4
 
     def point(self, plan: Plan, at: int) -> Point | None:
-        """Let one call fail, on a site of its own that goes when nothing was wrong."""
+        """Make one call fail, on a site of its own that is removed if nothing went wrong."""
         name = f"{str(plan).replace(' ', '-').replace(',', '')}-{at}"
         point = endure(self.site(name), plan, at)
         if point is None or point.is_clean:
@@ -484,7 +484,7 @@ class Bench:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def full(self, what: str, left: int, *, spool: bool) -> Point:
-        """Let the results, or inbox and spool, be full but for some pages or inodes."""
+        """Fill the disk of the results, or of the whole site, except for `left` pages or inodes."""
         name = f"full-{'spool' if spool else 'results'}-{what}-{left}"
         disk = self.base / (name if spool else f"{name}-disk")
         with mounted(disk, "tmpfs", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100"):
@@ -495,7 +495,7 @@ class Bench:
         return point
 
     def fill(self, what: str, *, spool: bool, stride: int = 1) -> Iterator[Point]:
-        """Leave no room, then a little, then more, until it is enough."""
+        """Leave no room, then more and more, until it suffices."""
         for left in itertools.count(0, stride):
             point = self.full(what, left, spool=spool)
             yield point
@@ -503,7 +503,7 @@ class Bench:
                 return
 
     def read_only(self, *, broken: bool = False) -> Iterator[Point]:
-        """Let the disk of the results turn read-only, and back."""
+        """Make the disk of the results read-only, and writable again."""
         name = "broken" if broken else "read-only"
         with ext4(self.base / f"{name}-disk") as disk:
             site = self.site(name, disk / "results")
@@ -512,14 +512,14 @@ class Bench:
         self.clear(name)
 
     def traced(self, calls: str, error: str) -> Iterator[Point]:
-        """Let system calls of the whole process fail."""
+        """Make system calls of the whole process fail."""
         name = f"traced-{calls.replace(',', '-')}-{error}"
         fault = Traced(calls, error)
         yield endure_real(self.site(name), fault.attach, fault.end)
         self.clear(name)
 
     def real(self, stride: int = 1) -> Iterator[tuple[str, Iterator[Point]]]:
-        """Yield real faults, each with a name; they need root, mount and strace."""
+        """Yield real faults with their names; they need root, mount and strace."""
         for spool, what in itertools.product((False, True), ("pages", "inodes")):
             disk = "spool" if spool else "results"
             yield f"{disk}: no {what}", self.fill(what, spool=spool, stride=stride)
@@ -529,7 +529,7 @@ class Bench:
             yield f"EIO {calls}", self.traced(calls, "EIO")
 
     def sweep(self, plan: Plan, numbers: Iterable[int]) -> Iterator[Point]:
-        """Let each call fail in turn, until there are no more."""
+        """Make each call fail in turn, until there are no more calls."""
         waiting = iter(numbers)
         with ThreadPoolExecutor(self.at_once) as threads:
             while chunk := list(itertools.islice(waiting, self.at_once)):
@@ -540,7 +540,7 @@ class Bench:
 
 
 def summary(plan: Plan | str, points: Iterable[Point]) -> Row:
-    """Add up the points, and name on stderr those where something was wrong."""
+    """Add up the points, and print those with faults to stderr."""
     row = Row(str(plan))
     for point in points:
         row.add(point)

@@ -1,11 +1,11 @@
-"""How long an idle daemon takes from a prompt file to the first step, and to the video.
+"""Measure an idle daemon's time from a prompt file to the first step, and to the video.
 
-A real daemon on config.yaml as it is shipped, with the bundled model, is given one prompt file at a
-time: by a rename into its inbox, by a rename within it, as sync tools do, and by a copy. Measured
-is the time from then until the UNet is called for it, beyond what it takes to settle, and until the
-video is there; the latter with settling and without. Baseline is the script (`script_loop.py`),
-started anew for each prompt. All of them take turns; medians. It fails where a goal is missed, and
-the goals are for renames: what is copied has to wait for more.
+A real daemon with the shipped config.yaml and the bundled model gets one prompt file at a time: by
+a rename into the inbox, by a rename within it, as sync tools do, and by a copy. Measured are the
+times from the delivery to the first call of the UNet, without the time to settle, and to the video,
+with and without the time to settle. The baseline is the script (`script_loop.py`), started for each
+prompt. All take turns; the results are medians. It fails if a goal is missed; the goals are for
+renames, since a copy takes longer to settle.
 
     python benchmarks/latency.py --rounds 9
 """
@@ -31,17 +31,17 @@ from order import Order
 from soak import WatchedDaemon, drop
 
 GOALS = {"first_step_ms": 100.0, "speedup": 5.0}
-"""What the daemon may take to the first step, and how many times as fast as the script it is to be,
-what files take to settle included."""
+"""The daemon's maximum time to the first step, and its minimum speedup over the script, with the
+time to settle included."""
 
 QUIET_SECONDS = 1.5
-"""The daemon is left alone for so long before each prompt file: it has to be idle."""
+"""The pause before each prompt file, so that the daemon is idle."""
 
 COPIED = "copied"
-"""The delivery that the goals are not for."""
+"""The delivery without goals."""
 
 Delivery = Callable[[Path, str, str], None]
-"""What lets a prompt file of a name and content appear in a site's inbox."""
+"""Delivers a prompt file into a site's inbox, given its name and content."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Times:
 
 
 def rename_into(site: Path, name: str, text: str) -> None:
-    """Write a prompt file elsewhere, and move it into the inbox."""
+    """Write a prompt file outside the inbox, and move it in."""
     elsewhere = site / name
     elsewhere.write_text(text)
     elsewhere.rename(site / "inbox" / name)
 
 
 def rename_within(site: Path, name: str, text: str) -> None:
-    """Write a prompt file in the inbox under a temporary name, as sync tools do."""
+    """Write a prompt file in the inbox under a temporary name, and rename it, as sync tools do."""
     drop(site / "inbox", name, text)
 
 
 def copy(site: Path, name: str, text: str) -> None:
-    """Write a prompt file under its name."""
+    """Write a prompt file under its final name."""
     (site / "inbox" / name).write_text(text)
 
 
@@ -74,11 +74,11 @@ DELIVERIES: dict[str, tuple[Delivery, str]] = {
     "renamed within": (rename_within, "renamed_settle_seconds"),
     COPIED: (copy, "settle_seconds"),
 }
-"""Each with the setting that says how long what comes so has to settle."""
+"""Each with the setting for how long such a file has to settle."""
 
 
 def by_daemon(daemon: WatchedDaemon, notes: Path, deliver: Callable[[], None]) -> Times:
-    """Deliver a prompt file, and return when what became of it."""
+    """Deliver a prompt file, and return its times."""
     before, steps_before = len(daemon.events("job_ended")), len(first_steps(notes))
     deliver()
     delivered, delivered_at = time.monotonic(), time.time()
@@ -89,12 +89,12 @@ def by_daemon(daemon: WatchedDaemon, notes: Path, deliver: Callable[[], None]) -
 
 
 def first_steps(notes: Path) -> list[float]:
-    """Return the monotonic times at which the UNet was called first for each batch."""
+    """Return the monotonic time of the UNet's first call for each batch."""
     return [float(line) for line in notes.read_text().splitlines()]
 
 
 def by_script(folder: Path, asked: Order) -> float:
-    """Return how long the script takes to a prompt's video from its start on."""
+    """Return how long the script takes from its start to a prompt's video."""
     began = time.time()
     video = resident.script(folder, asked, "--no-warm-up")["published"][0]
     return float(video - began)
@@ -102,9 +102,9 @@ def by_script(folder: Path, asked: Order) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Medians, in seconds but for the names that say otherwise; deliveries by their name.
+    """Medians, in seconds unless the name has another unit; deliveries by name.
 
-    The speedups are of the slower of the renames against the script.
+    The speedups are of the slower of the two renames over the script.
     """
 
     first_step_ms: dict[str, float]
@@ -114,13 +114,13 @@ class Comparison:
 
     @property
     def speedup(self) -> float:
-        """How many times as fast as the script the daemon is, all included."""
+        """The speedup over the script, with the time to settle."""
         slowest = max(self.video_seconds[name] for name in self._renames)
         return round(self.script_seconds / slowest, 2)
 
     @property
     def speedup_without_settling(self) -> float:
-        """How many times as fast it is where files would settle at once."""
+        """The speedup over the script, without the time to settle."""
         slowest = max(self._beyond_settling(name) for name in self._renames)
         return round(self.script_seconds / slowest, 2)
 
@@ -132,7 +132,7 @@ class Comparison:
         return self.video_seconds[name] - self.settle_seconds[name]
 
     def misses(self) -> list[str]:
-        """Return the goals that are missed."""
+        """Return the missed goals."""
         missed = {
             "first_step_ms": max(self.first_step_ms[name] for name in self._renames)
             >= GOALS["first_step_ms"],
@@ -141,7 +141,7 @@ class Comparison:
         return [name for name, is_missed in missed.items() if is_missed]
 
     def table(self) -> str:
-        """Return all of it as a table."""
+        """Return the comparison as a table."""
         rows = [f"{'':20}{'first step (ms)':>18}{'video (s)':>12}{'without settling':>18}"]
         for name, video in self.video_seconds.items():
             step = self.first_step_ms[name]
@@ -154,7 +154,7 @@ class Comparison:
 def compare(
     folder: Path, asked: Order, rounds: int, quiet_seconds: float, **changes: Any
 ) -> Comparison:
-    """Let each delivery and the script take turns; `changes` are to the shipped config.yaml."""
+    """Measure each delivery and the script in turn; `changes` are to the shipped config.yaml."""
     site = resident.make_site(folder / "site", asked, **changes)
     config = yaml.safe_load((site / "config.yaml").read_text())
     settle_seconds = {name: config[setting] for name, (_, setting) in DELIVERIES.items()}
@@ -177,7 +177,7 @@ def compare(
 def medians(
     ours: dict[str, list[Times]], theirs: list[float], settle: dict[str, float]
 ) -> Comparison:
-    """Return the medians of what was measured; first steps beyond what files take to settle."""
+    """Return the medians of the measurements; first steps without the time to settle."""
     steps = {
         name: round(1000 * (statistics.median(t.first_step for t in times) - settle[name]), 1)
         for name, times in ours.items()

@@ -1,9 +1,10 @@
-"""What a video of 200 frames takes: peak of memory and time, of the daemon and of the script.
+"""Measure peak memory and time of a video of 200 frames, for the daemon and for the script.
 
-A real daemon and the script (`script_loop.py`) take turns, each in a process of its own: the same
-model, prompt and seed, both warm; medians of the rounds. On a CUDA device the model has the true
-shape of ms-1.7b with random weights, elsewhere it is the bundled one without its limits. Where the
-script has not enough memory it has no row. It fails where a goal is missed; goals are for CUDA.
+A real daemon and the script (`script_loop.py`) take turns, each in a process of its own, warm, with
+the same model, prompt and seed; the results are medians of the rounds. On a CUDA device, the model
+has the true shape of ms-1.7b with random weights; elsewhere, it is the bundled model without its
+limits. If the script runs out of memory, it has no row. It fails if a goal is missed; the goals are
+for CUDA.
 
     python benchmarks/long_video.py --rounds 3
 """
@@ -30,12 +31,12 @@ from resident import Run
 
 FRAMES = 200
 GOALS = {"peak_memory_mib": 12_000, "time_ratio": 0.6}
-"""What the daemon may take at most on a CUDA device; the ratio is to the script."""
+"""Upper bounds for the daemon on a CUDA device; the ratio is to the script."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one side took for the video, in the median of its rounds."""
+    """What one side needed for the video: median time and maximum peak memory of its rounds."""
 
     seconds: float
     peak_memory_mib: int
@@ -48,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides' rows; that of the script is None where it could not make the video."""
+    """Both sides' rows; the script's is None if it ran out of memory."""
 
     daemon: Row
     script: Row | None
@@ -60,13 +61,13 @@ class Comparison:
 
     @property
     def memory_ratio(self) -> float | None:
-        """The daemon's peak of memory as a share of the script's."""
+        """The daemon's peak memory as a share of the script's."""
         if self.script is None:
             return None
         return round(self.daemon.peak_memory_mib / self.script.peak_memory_mib, 3)
 
     def misses(self) -> list[str]:
-        """Return the goals that are missed; one that can't be told is missed, too."""
+        """Return the missed goals, including those that could not be measured."""
         reached = {
             "peak_memory_mib": self.daemon.peak_memory_mib,
             "time_ratio": self.time_ratio,
@@ -83,11 +84,11 @@ class Comparison:
 
 
 def compare(asked: Order, rounds: int, **changes: Any) -> Comparison:
-    """Let both sides take turns; `changes` are to the shipped config.yaml."""
+    """Measure both sides in turn; `changes` are to the shipped config.yaml."""
     ours: list[Run] = []
     theirs: list[Run] = []
     for number in range(rounds):
-        if len(theirs) == number:  # else it has had not enough memory
+        if len(theirs) == number:  # else it has run out of memory before
             theirs += unless_out_of_memory(lambda folder: resident.by_script(folder, asked))
         with tempfile.TemporaryDirectory(prefix="reeldrop-long-") as folder:
             site = resident.make_site(Path(folder) / "site", asked, **changes)
@@ -97,7 +98,7 @@ def compare(asked: Order, rounds: int, **changes: Any) -> Comparison:
 
 
 def unless_out_of_memory(script: Callable[[Path], Run]) -> list[Run]:
-    """Return the script's run, or none where memory ran out."""
+    """Return a list of the script's run; empty if it ran out of memory."""
     with tempfile.TemporaryDirectory(prefix="reeldrop-long-") as folder:
         try:
             return [script(Path(folder))]

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measure the bundled model: the judge on drawn clips, the model on captions never trained.
+"""Measure the bundled model: the judge on drawn clips, the model on captions not trained on.
 
     python benchmarks/model_quality.py
 
 Prints a table and one line of JSON. The clips' combinations of attributes are held out of every
-stage of the training, a quarter of the captions are in word orders held out too, and no seed is
-ever tried twice.
+stage of training, a quarter of the captions also have held-out word orders, and no seed is used
+twice.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _round_trip(pipeline: artefact.TextToVideoSDPipeline, frames: world.Frames) 
 def check_model(
     pipeline: artefact.TextToVideoSDPipeline, count: int, batch: int, steps: int, guidance: float
 ) -> tuple[Counts, dict[str, str], float]:
-    """Film and judge held-out captions; return counts, what went wrong, mean steadiness."""
+    """Render and judge held-out captions; return counts, the failures, mean steadiness."""
     counts, wrong, steadiness = dict.fromkeys(ATTRIBUTES, 0), {}, []
     examples = captions.held_out_captions(count, CAPTION_SEED)
     for start in range(0, count, batch):
@@ -92,7 +92,7 @@ def _count(counts: Counts, matches: dict[str, bool]) -> None:
 
 
 def time_film(pipeline: artefact.TextToVideoSDPipeline, steps: int, guidance: float) -> float:
-    """Return the median seconds of a video of 16 frames, the first one not counted."""
+    """Return the median seconds of a video of 16 frames, without the first video."""
     seconds = []
     for seed in range(6):
         begun = time.perf_counter()
@@ -102,7 +102,7 @@ def time_film(pipeline: artefact.TextToVideoSDPipeline, steps: int, guidance: fl
 
 
 def time_load() -> float:
-    """Return the median seconds of loading the model once everything is imported."""
+    """Return the median seconds to load the model, without imports."""
     seconds = []
     for _ in range(4):
         begun = time.perf_counter()
@@ -112,7 +112,7 @@ def time_load() -> float:
 
 
 def megabytes() -> float:
-    """Return the size of the model's folder, 1 MB being a million bytes."""
+    """Return the size of the model's folder in MB of a million bytes."""
     return sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file()) / 1e6
 
 

@@ -1,8 +1,8 @@
-"""`reeldrop` that keeps what a comparison asks for; everything else is real.
+"""`reeldrop` that records data for a comparison; everything else is real.
 
-With `--first-steps=FILE` as the first argument, it notes there, a line each, the monotonic time at
-which a pipeline's UNet is first called for a batch; with `--frames=FOLDER` it keeps the frames that
-reach the encoder, as arrays that are named by their seed.
+With `--first-steps=FILE` as the first argument, it writes there, one per line, the monotonic time
+of the UNet's first call for each batch. With `--frames=FOLDER`, it saves the frames that reach the
+encoder, as arrays named by their seed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from reeldrop.video import encoder
 
 
 def note_first_steps(file: Path) -> None:
-    """Write down when the UNet is first called after each call of the pipeline."""
+    """Record the time of the UNet's first call within each call of the pipeline."""
     pipeline, unet = diffusers.TextToVideoSDPipeline, diffusers.UNet3DConditionModel
     render, step = pipeline.__call__, unet.__call__
     is_first = False
 
-    @functools.wraps(render)  # which prompt files may set what is read from the signature
+    @functools.wraps(render)  # reeldrop reads the settings from the signature
     def rendering(*arguments: Any, **keywords: Any) -> Any:
         nonlocal is_first
         is_first = True

@@ -1,6 +1,6 @@
-"""What both sides of a comparison are asked for: the same model, prompts, seeds and settings.
+"""The order for both sides of a comparison: the same model, prompts, seeds and settings.
 
-Knows neither the script nor the daemon. Its settings are those of the daemon's profile.
+It knows neither the script nor the daemon. Its settings are those of the daemon's profile.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ SMALL = "bundled"
 
 @dataclass(frozen=True)
 class Order:
-    """A number of prompts for one model, with the seeds from `first_seed` on.
+    """A number of prompts for one model, with consecutive seeds from `first_seed`.
 
-    `folder` holds the diffusers pipeline; `profile` is how config.yaml describes it.
+    folder: of the diffusers pipeline.
+    profile: its profile in config.yaml.
     """
 
     folder: Path
@@ -45,37 +46,37 @@ class Order:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The call arguments of diffusers' that the profile gives to every prompt."""
+        """The diffusers call arguments that the profile sets for every prompt."""
         given = self.profile["defaults"]
         return {key: value for key, value in given.items() if key not in ("fps", "format")}
 
     def write(self, path: Path) -> Path:
-        """Write this down for another process."""
+        """Write the order to a file for another process, and return its path."""
         path.write_text(json.dumps({**asdict(self), "folder": str(self.folder)}))
         return path
 
     @classmethod
     def read(cls, path: Path) -> Order:
-        """Return what another process wrote down."""
+        """Return the order that another process wrote."""
         written = json.loads(path.read_text())
         return cls(**{**written, "folder": Path(written["folder"])})
 
 
 def shipped(name: str) -> dict[str, Any]:
-    """Return a profile of the config.yaml that comes with reeldrop."""
+    """Return a profile of the shipped config.yaml."""
     profile: dict[str, Any] = yaml.safe_load(config.template())["models"][name]
     return profile
 
 
 def of_bundled(videos: int, **changes: Any) -> Order:
-    """Ask the model that comes with reeldrop; `changes` are to the defaults of its profile."""
+    """Return an order for the bundled model; `changes` are to its profile's defaults."""
     profile = shipped(SMALL)
     profile["defaults"] |= changes
     return Order(pipeline.bundled(), profile, videos)
 
 
 def of_folder(folder: Path, videos: int, **changes: Any) -> Order:
-    """Ask a pipeline in a folder, by the profile of the original model."""
+    """Return an order for a pipeline in a folder, with the original model's profile."""
     profile = shipped(FULL_SIZE)
     del profile["repository"]
     profile["path"] = str(folder)

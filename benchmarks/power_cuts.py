@@ -1,10 +1,10 @@
-"""Cut the power while prompt files are on their road, and count what is lost or torn.
+"""Cut the power while prompt files are processed, and count what is lost or torn.
 
-The product's own code claims prompt files, publishes videos and ends jobs on a file system in an
-image, and a file elsewhere says what it has acknowledged, and when. The file system is shut down
-without a last flush, or brought into a state that a cut could have left by a replay of the disk's
-writes. Mounted again, it has to hold all that was acknowledged, nothing torn, and the same code
-has to bring everything to its end. With fsync switched off, the counting has to find faults.
+reeldrop's own code claims prompt files, publishes videos and ends jobs on a file system in an
+image, and acknowledges each in a file elsewhere. Then the file system is shut down without a last
+flush, or the disk's writes are replayed into a state that a cut could have left. Mounted again, it
+has to hold everything that was acknowledged, and nothing torn; the same code has to finish all
+jobs. As a control, the counts have to find faults if fsync is switched off.
 
     python benchmarks/power_cuts.py --cuts 200 --states 500    # as root
 """
@@ -48,44 +48,44 @@ from reeldrop.store.results import Results, remainder_text, sidecar_text
 from reeldrop.store.spool import Spool
 
 MEGABYTES = {"ext4": 48, "xfs": 320}
-"""The smallest images that the file systems' makers accept, or little more."""
+"""Image sizes: about the smallest that mkfs accepts."""
 
 SHUT_DOWN = 0x8004587D  # FS_IOC_GOINGDOWN
 WITHOUT_FLUSH = 2
 
 AT_ONCE = 6
-"""So many prompt files are dropped before they are worked through."""
+"""How many prompt files are dropped before they are processed."""
 
 ENOUGH = 120
-"""After so many acknowledgements there is nothing new to be seen."""
+"""After this many acknowledgements, a worker shows nothing new."""
 
 LONGEST_SECONDS = 0.3
 STATES_PER_LOG = 25
 
 CONTROLS = {"all": "no fsync at all", "folders": "no fsync of folders"}
 CONTROL_SHARE = 5
-"""The controls get one in so many of the cuts and states."""
+"""Each control gets one in this many of the cuts and states."""
 
 MODEL = "none"
 UNFINISHED = ".part"
-"""What those who drop prompt files leave in the inbox is not the product's to clear away."""
+"""The suffix of the dropper's temporary files, which reeldrop does not have to clean up."""
 
 IMPOSSIBLE = "an impossible thing"
 RENDERED = Rendered(MODEL, None, "None", "None", "cpu", "float32", (), 0.0, 0)
 
-_fsync = os.fsync  # for who drops prompt files, when the product's own is switched off
+_fsync = os.fsync  # for the dropper, while reeldrop's is switched off
 
 
-# What is ordered, and what has to come of it
+# The prompt files, and their expected outcome
 
 
 def prompt_file(number: int) -> PurePosixPath:
-    """Return where in the inbox a prompt file is dropped."""
+    """Return the path in the inbox of a prompt file."""
     return PurePosixPath("poems" if number % 2 else "", f"{number:05}.txt")
 
 
 def text(number: int) -> str:
-    """Return a prompt file that asks for two videos, for one and what can't be, or for nothing."""
+    """Return a prompt file with two prompts, with one and an impossible one, or with none."""
     first, second = f"star {number:05} 1", f"star {number:05} 2"
     kinds = (f"{first}\n{second}\n",) * 3 + (f"{first}\n{IMPOSSIBLE}\n", "# nothing\n")
     return kinds[number % len(kinds)]
@@ -101,13 +101,13 @@ def prompts_of(text: str) -> tuple[Prompt, ...]:
 
 
 def content(stem: str, suffix: str) -> bytes:
-    """Return the bytes that stand for a video or a poster: always the same for one name."""
+    """Return stand-in bytes for a video or poster, always the same for the same name."""
     dice = random.Random(stem + suffix)
     return dice.randbytes(dice.randrange(10_000, 50_000))
 
 
 def outcome(number: int) -> set[str]:
-    """Return the files that a prompt file has to leave in the end, and no others."""
+    """Return exactly the files that a prompt file has to leave in the end."""
     source, prompts = prompt_file(number), prompts_of(text(number))
     failed, folder = f"results/_failed/{source}", f"results/{source.with_suffix('')}"
     if not prompts:
@@ -119,14 +119,14 @@ def outcome(number: int) -> set[str]:
     return {f"{folder}/{source.name}", f"{folder}/job.log", *videos, *aside}
 
 
-# The road, in a process of its own
+# The worker, in a process of its own
 
 
 class Road:
-    """The product's code on the road of prompt files, with a stand-in for renderer and encoder.
+    """Processes prompt files with reeldrop's code, and stand-ins for renderer and encoder.
 
-    What it has done for good it writes into `told`, a file on another file system, and ends
-    right after line number `last`.
+    It acknowledges in `told`, a file on another file system, what it has done durably, and exits
+    right after line `last`; never if that is 0.
     """
 
     def __init__(self, site: Path, told: Path, last: int = 0) -> None:
@@ -139,7 +139,7 @@ class Road:
         self._jobs = OpenJobs(self._spool, self._results, Limits({MODEL: BatchLimit(1)}, 100, 1))
 
     def tell(self, what: str, name: str, digest: str = "") -> None:
-        """Acknowledge something."""
+        """Write an acknowledgement; exit after the last one."""
         line = f"{json.dumps([time.monotonic_ns(), what, name, digest])}\n"
         os.write(self._told, line.encode())
         self._left -= 1
@@ -147,7 +147,7 @@ class Road:
             os._exit(0)
 
     def drop_and_go(self) -> None:
-        """Drop prompt files and work through them, without an end."""
+        """Drop prompt files and process them, without end."""
         for number in itertools.count():
             drop(number, self._site / "inbox")
             if is_careful(number):
@@ -156,7 +156,7 @@ class Road:
                 self.go()
 
     def go(self) -> None:
-        """Work through all that is there."""
+        """Process all prompt files that exist."""
         with self._spool.lock():
             self._spool.prepare()
             self._spool.note_ending("the power was cut")
@@ -203,12 +203,12 @@ class Road:
 
 
 def is_careful(number: int) -> bool:
-    """Return whether a prompt file's owner waits for the disk. Most programs do not."""
+    """Return whether the dropper of a prompt file calls fsync. Most programs do not."""
     return number % 3 > 0
 
 
 def drop(number: int, inbox: Path) -> None:
-    """Drop a prompt file: as a good sync tool does, or as `cp` does."""
+    """Drop a prompt file as a careful sync tool does, or as `cp` does."""
     path = inbox / prompt_file(number)
     if not is_careful(number):
         path.write_text(text(number))
@@ -221,19 +221,19 @@ def drop(number: int, inbox: Path) -> None:
 
 
 def wait_for_disk(path: Path) -> None:
-    """Do what `os.fsync` does, whether the product's own is switched off or not."""
+    """Sync a file or folder, even if reeldrop's fsync is switched off."""
     fd = os.open(path, os.O_RDONLY)
     _fsync(fd)
     os.close(fd)
 
 
 def digest(path: Path) -> str:
-    """Return what tells a file's content from any other's."""
+    """Return the SHA-256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def switch_off_fsync(of: str) -> None:
-    """Let fsync do nothing in this process: of "files", of "folders" or of "all"."""
+    """Make fsync do nothing in this process, for "files", "folders" or "all"."""
 
     def fsync(fd: int) -> None:
         kind = "folders" if stat.S_ISDIR(os.fstat(fd).st_mode) else "files"
@@ -244,23 +244,23 @@ def switch_off_fsync(of: str) -> None:
 
 
 def walk(site: Path, told: Path, last: int, without: str) -> None:
-    """Be the process that works: for `last` acknowledgements, or to the end where that is 0."""
+    """Run the worker: for `last` acknowledgements, or until all jobs have ended if that is 0."""
     nowhere = open(os.devnull, "w")  # noqa: SIM115
     log.configure(nowhere, for_people=False)
     switch_off_fsync(without)
     road = Road(site, told, last)
     if last:
-        os.dup2(nowhere.fileno(), 2)  # it ends in errors, because its disk does
+        os.dup2(nowhere.fileno(), 2)  # it prints errors when its disk goes
         road.drop_and_go()
     road.go()
 
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["__main__", "power_cuts"])  # so that it is imported only once
+_processes.set_forkserver_preload(["__main__", "power_cuts"])  # import only once
 
 
 def start_walk(site: Path, told: Path, last: int, without: str) -> ForkServerProcess:
-    """Start a process of its own that works."""
+    """Start a worker in a process of its own."""
     worker = _processes.Process(target=walk, args=(site, told, last, without))
     worker.start()
     return worker
@@ -271,7 +271,7 @@ def start_walk(site: Path, told: Path, last: int, without: str) -> ForkServerPro
 
 @dataclass(frozen=True)
 class Place:
-    """Where the images of one kind of file system are, and where they are mounted."""
+    """The images of one kind of file system, and their mount point."""
 
     folder: Path
     kind: str
@@ -309,12 +309,12 @@ class Place:
         return image
 
     def start(self, last: int, without: str = "") -> ForkServerProcess:
-        """Start a process that works on the site, until it is told to end or its disk is gone."""
+        """Start a worker on the site; it ends after `last` acknowledgements or with its disk."""
         self.told.write_bytes(b"")
         return start_walk(self.site, self.told, last, without)
 
     def finish(self) -> list[Told]:
-        """Let a process work to the end, and return what it has told."""
+        """Let a worker finish all jobs, and return its acknowledgements."""
         told = self.folder / "told-later"
         worker = start_walk(self.site, told, 0, "")
         worker.join()
@@ -325,7 +325,7 @@ class Place:
 
 @contextlib.contextmanager
 def mounted(image: Path, folder: Path) -> Iterator[None]:
-    """Mount an image."""
+    """Mount an image until the block ends."""
     subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True)
     try:
         yield
@@ -334,7 +334,7 @@ def mounted(image: Path, folder: Path) -> Iterator[None]:
 
 
 def cut_power(folder: Path) -> int:
-    """Let a file system forget what is not on its disk, and return when that began."""
+    """Shut a file system down without a flush; return the monotonic time of the start, in ns."""
     fd = os.open(folder, os.O_RDONLY)
     at = time.monotonic_ns()
     fcntl.ioctl(fd, SHUT_DOWN, struct.pack("I", WITHOUT_FLUSH))
@@ -342,12 +342,12 @@ def cut_power(folder: Path) -> int:
     return at
 
 
-# What was acknowledged, and what is left of it
+# The acknowledgements, and what remains after a cut
 
 
 @dataclass(frozen=True)
 class Told:
-    """An acknowledgement: when it was given, of what, and for a video the sidecar's digest."""
+    """An acknowledgement: when, of what, and for a video the sidecar's digest."""
 
     at: int
     what: str
@@ -356,19 +356,19 @@ class Told:
 
 
 def read_told(file: Path) -> list[Told]:
-    """Return the acknowledgements that a process has written into a file."""
+    """Return the acknowledgements in a file."""
     return [Told(*json.loads(line)) for line in file.read_text().splitlines()]
 
 
 FAULTS = ("lost", "torn", "doubled", "leftover")
 
 Fault = tuple[str, str]
-"""What is wrong, one of the above, and with what."""
+"""The kind of fault, one of the above, and the file."""
 
 
 @dataclass
 class Count:
-    """What cuts have done to the files."""
+    """The faults after some cuts."""
 
     cuts: int = 0
     acknowledged: int = 0
@@ -382,14 +382,14 @@ class Count:
         )
 
     def row(self) -> dict[str, int]:
-        """Return the numbers of the table."""
+        """Return the numbers of a row of the table."""
         kinds = Counter(kind for kind, _ in self.faults)
         numbers = {"cuts": self.cuts, "acknowledged": self.acknowledged}
         return numbers | {kind: kinds[kind] for kind in FAULTS}
 
 
 def check(place: Place, told: list[Told], *, go_on: bool = True) -> Count:
-    """Count what is wrong after a cut, and after the same code has worked on to the end."""
+    """Count the faults after a cut, and, if `go_on`, after the same code has finished all jobs."""
     faults = {*not_kept(place.site, told), *torn(place.site)}
     if go_on:
         drop_again(place.site)
@@ -402,7 +402,7 @@ def check(place: Place, told: list[Told], *, go_on: bool = True) -> Count:
 
 
 def drop_again(site: Path) -> None:
-    """Mend what a careless owner dropped and the cut has torn before it was claimed."""
+    """Rewrite the unclaimed prompt files that were dropped without fsync: they may be torn."""
     for path in (site / "inbox").rglob("*.txt"):
         number = number_of(path)
         if number is not None and not is_careful(number):
@@ -410,14 +410,14 @@ def drop_again(site: Path) -> None:
 
 
 def files(site: Path) -> list[Path]:
-    """Return the files of a site that are its users' concern, and whatever is left of jobs."""
+    """Return the files in inbox, results and active jobs, without temporary ones of the dropper."""
     own = [p for top in ("inbox", "results") for p in (site / top).rglob("*") if p.is_file()]
     in_hand = (site / "spool" / "active").rglob("*")
     return [*(path for path in own if path.suffix != UNFINISHED), *in_hand]
 
 
 def number_of(path: Path) -> int | None:
-    """Return the number of the prompt file that a file belongs to, by its name."""
+    """Return the number of the prompt file that a file belongs to; None if it belongs to none."""
     found = re.match(r"(?:star_)?(\d{5})[._]", path.name)
     return int(found[1]) if found else None
 
@@ -427,11 +427,11 @@ ALLOWED = {
     "claimed": {"spool", "results"},
     "ended": {"results"},
 }
-"""Where a prompt file may be once that was acknowledged."""
+"""Where a prompt file may be after each acknowledgement."""
 
 
 def not_kept(site: Path, told: list[Told]) -> Iterator[Fault]:
-    """Yield what was acknowledged and is not so, or more than once."""
+    """Yield what was acknowledged and is missing, in a wrong place, or doubled."""
     found: dict[str, list[Path]] = {}
     for path in files(site):
         found.setdefault(path.name, []).append(path)
@@ -440,7 +440,7 @@ def not_kept(site: Path, told: list[Told]) -> Iterator[Fault]:
             yield from not_published(found, ack)
             continue
         paths = found.get(ack.name, [])
-        # A move is a link and an unlink, so for a moment one file has two names.
+        # A move is a link and an unlink, so one file may have two names.
         if len({path.stat().st_ino for path in paths}) > 1:
             yield "doubled", ack.name
         places = {path.relative_to(site).parts[0] for path in paths}
@@ -449,7 +449,7 @@ def not_kept(site: Path, told: list[Told]) -> Iterator[Fault]:
 
 
 def not_published(found: dict[str, list[Path]], ack: Told) -> Iterator[Fault]:
-    """Yield what is not there of an acknowledged video; whether it is whole, `torn` tells."""
+    """Yield the missing files of an acknowledged video; `torn` checks whether they are whole."""
     for suffix in (".yaml", ".jpg", ".mp4"):
         paths = found.get(ack.name + suffix, [])
         if not paths:
@@ -459,7 +459,7 @@ def not_published(found: dict[str, list[Path]], ack: Told) -> Iterator[Fault]:
 
 
 def torn(site: Path) -> Iterator[Fault]:
-    """Yield the files that have their final name and are not whole."""
+    """Yield the files that have their final name and are incomplete."""
     for path in files(site):
         of_users = path.is_relative_to(site / "results") and not durable.is_temporary(path.name)
         is_claimed = path.is_relative_to(site / "spool") and path.suffix == ".txt"
@@ -468,7 +468,7 @@ def torn(site: Path) -> Iterator[Fault]:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a file is what its name says, from its first byte to its last."""
+    """Return whether a file has exactly the content that its name implies."""
     data = path.read_bytes()
     if path.name.endswith(".error.txt"):
         return re.search(rb"\nJob [-0-9a-f]+, .*\n\Z", data) is not None
@@ -484,7 +484,7 @@ def is_whole(path: Path) -> bool:
 
 
 def is_whole_yaml(path: Path, number: int, data: bytes) -> bool:
-    """Return whether a sidecar, or the remainder of a prompt file, says all that it has to say."""
+    """Return whether a sidecar, or the remainder of a prompt file, has the expected content."""
     prompts = prompts_of(text(number))
     if "_failed" in path.parts:
         return data == remainder_text([p for p in prompts if p.prompt == IMPOSSIBLE]).encode()
@@ -496,10 +496,10 @@ def is_whole_yaml(path: Path, number: int, data: bytes) -> bool:
 
 
 def not_as_ordered(site: Path, numbers: set[int]) -> Iterator[Fault]:
-    """Yield what is missing, and what is too much, when all has come to its end."""
+    """Yield the missing and the surplus files after all jobs have ended."""
     expected = {path for number in numbers for path in outcome(number)}
     paths = [str(path.relative_to(site)) for path in files(site)]
-    # A job that was cut off between its log's move and its own goes on with a second log.
+    # A job that is cut off after the move of its log, and before its own, starts a second log.
     found = {re.sub(r"job-\d+\.log$", "job.log", path) for path in paths}
     for path in expected - found:
         yield "lost", path
@@ -512,7 +512,7 @@ def not_as_ordered(site: Path, numbers: set[int]) -> Iterator[Fault]:
 
 
 def cut_while_working(place: Place, dice: random.Random, without: str = "") -> Count:
-    """Cut the power once: right after an acknowledgement, or at any moment."""
+    """Cut the power once: right after an acknowledgement, or at a random moment."""
     image = place.copy()
     with mounted(image, place.site):
         if dice.random() < 0.5:
@@ -528,7 +528,7 @@ def cut_while_working(place: Place, dice: random.Random, without: str = "") -> C
 
 
 def cut_at_any_moment(place: Place, dice: random.Random, without: str) -> int:
-    """Start to work, and cut the power some time after the first acknowledgement."""
+    """Start a worker, and cut the power some time after the first acknowledgement."""
     worker = place.start(1_000_000, without)
     try:
         while not place.told.stat().st_size and worker.is_alive():
@@ -541,13 +541,13 @@ def cut_at_any_moment(place: Place, dice: random.Random, without: str) -> int:
 
 
 def replay(place: Place, states: int, dice: random.Random, without: str = "") -> Count:
-    """Work on a logged disk, and check states that a cut could have left it in."""
+    """Run a worker on a logged disk, and check states that a cut could have left."""
     count, image, writes = Count(), place.copy(), place.folder / "writes"
     with logged_disk(image, writes, place.folder / "fuse") as disk, mounted(disk, place.site):
         place.start(ENOUGH, without).join()
     changes, told = Changes.read(writes), read_told(place.told)
     for _ in range(states):
-        # Right after an acknowledgement is when it can turn out to be hollow.
+        # A false acknowledgement shows right after it.
         at = dice.choice(told).at if dice.random() < 0.5 else dice.randint(told[0].at, told[-1].at)
         image = place.copy()
         changes.play(image, changes.count_until(at), dice)
@@ -557,14 +557,14 @@ def replay(place: Place, states: int, dice: random.Random, without: str = "") ->
 
 
 def fastest() -> Path | None:
-    """Return memory, if there is enough, as the place for images; None for the usual place."""
+    """Return /dev/shm for the images if it has enough room; else None, the default folder."""
     memory = Path("/dev/shm")
     is_large = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
     return memory if is_large else None
 
 
 def run(kind: str, cuts: int, states: int, seed: int, without: str = "") -> dict[str, Count]:
-    """Cut the power that often on one kind of file system, and check so many states."""
+    """Make `cuts` power cuts on one kind of file system, and check `states` replayed states."""
     dice, logs = random.Random(f"{seed} {kind} {without}"), range(0, states, STATES_PER_LOG)
     with tempfile.TemporaryDirectory(prefix="reeldrop-power-cuts-", dir=fastest()) as folder:
         place = Place.make(Path(folder) / kind, kind)
@@ -592,7 +592,7 @@ def main() -> None:
 
 
 def measure(cuts: int, states: int, seed: int) -> dict[str, dict[str, Count]]:
-    """Return for each row of the table the counts with and without fsync."""
+    """Return, for each row of the table, the counts with and without fsync."""
     rows: dict[str, dict[str, Count]] = {}
     for kind in MEGABYTES:
         for without in ("", *CONTROLS):

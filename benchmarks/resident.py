@@ -1,7 +1,7 @@
-"""Our side of a comparison: a real daemon on a site with config.yaml as it is shipped.
+"""Run and measure both sides of a comparison: a daemon as it is shipped, and the script.
 
-And the other side, so that both are measured alike: by when each video was there, the processor's
-time until then, and the peak of memory.
+Both are measured alike: when each video was finished, the processor time until then, and peak
+memory.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ HERE = Path(__file__).parent
 PATIENCE_SECONDS = 3600.0
 NOTED = (sys.executable, str(HERE / "noted_daemon.py"))
 EQUAL_DB = 120.0
-"""The PSNR of frames that are equal; of those that differ in a single value it is less."""
+"""The PSNR of equal frames; a difference in a single value gives less."""
 
 launch: Callable[..., subprocess.CompletedProcess[str]] = functools.partial(
     subprocess.run, capture_output=True, text=True, check=False
 )
-"""Tests have a quicker way, as in `soak`."""
+"""Runs the script; tests replace it with something faster, as in `soak`."""
 
 
 class ScriptOutOfMemory(Exception):
-    """The device has not enough memory for what the script does."""
+    """The device has too little memory for the script."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What some videos took, beyond start and warm-up.
+    """What some videos took, without start and warm-up.
 
-    `began` is in seconds since the epoch; `cpu_seconds` are the process's own.
+    began: in seconds since the epoch.
+    cpu_seconds: of the process.
     """
 
     videos: int
@@ -56,7 +57,7 @@ class Run:
 
 
 def make_site(folder: Path, order: Order, **changes: Any) -> Path:
-    """Make a site whose config.yaml is the shipped one but for the model and some `changes`."""
+    """Make a site with the shipped config.yaml, except for the model and `changes`."""
     settings = yaml.safe_load(config.template())
     settings |= {"model": "asked", "models": {"asked": order.profile}, "min_free_gib": 0}
     (folder / "inbox").mkdir(parents=True)
@@ -66,7 +67,7 @@ def make_site(folder: Path, order: Order, **changes: Any) -> Path:
 
 @contextmanager
 def daemon_on(site: Path, program: Sequence[str] = REELDROP) -> Iterator[WatchedDaemon]:
-    """Run a daemon with all the threads that torch takes by itself, and end it in any case."""
+    """Run a daemon with the number of `threads` until the block ends."""
     daemon = WatchedDaemon(site, threads(), program)
     try:
         daemon.await_that(lambda: daemon.events("ready"), PATIENCE_SECONDS)
@@ -76,15 +77,15 @@ def daemon_on(site: Path, program: Sequence[str] = REELDROP) -> Iterator[Watched
 
 
 def threads() -> dict[str, str]:
-    """Return how many threads the environment gives to both sides: one a core, if it says none."""
+    """Return OMP_NUM_THREADS for both sides: the environment's, else one thread per core."""
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))}
 
 
 def by_daemon(site: Path, order: Order) -> Run:
-    """Let a daemon render an order after another like it, its prompt files all there at once.
+    """Let a daemon render an order after a warm-up with a similar one.
 
-    So batches have the same sizes in both. The time begins with the first job, and so does not
-    contain what files take to settle.
+    Each order's prompt files appear at once, so that both have the same batch sizes. The time
+    begins with the first job, so it excludes the time to settle.
     """
     with daemon_on(site) as daemon:
         drop_all(site, "warm-up", order)
@@ -98,7 +99,7 @@ def by_daemon(site: Path, order: Order) -> Run:
 
 
 def drop_all(site: Path, name: str, order: Order) -> None:
-    """Let a folder with a file for each prompt appear in the inbox by one rename."""
+    """Move a folder with a file for each prompt into the inbox by one rename."""
     unfinished = site / name
     unfinished.mkdir()
     for prompt, seed in order.prompts:
@@ -107,7 +108,7 @@ def drop_all(site: Path, name: str, order: Order) -> None:
 
 
 def published(daemon: WatchedDaemon, videos: int) -> list[float]:
-    """Wait until there are that many videos, and return when each was there."""
+    """Wait until there are `videos` videos, and return when each was finished."""
 
     def are_there() -> bool:
         failed = daemon.events("video_failed") + daemon.events("job_failed")
@@ -119,13 +120,13 @@ def published(daemon: WatchedDaemon, videos: int) -> list[float]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor's time of a process."""
+    """Return the processor time of a process."""
     numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_memory_mib(site: Path) -> int:
-    """Return the most memory that a video's sidecar speaks of: of the GPU, where there is one."""
+    """Return the maximum of the videos' peak memory in their sidecars; with a GPU, the GPU's."""
     sidecars = (site / "results").rglob("*.yaml")
     blocks = (yaml.safe_load(sidecar.read_text()).get("rendered") for sidecar in sidecars)
     return max(block["peak_memory_mib"] for block in blocks if block)
@@ -174,12 +175,12 @@ def _kept(folder: Path) -> dict[int, np.ndarray]:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Return how alike two videos are, in dB: above 40 nobody sees a difference."""
+    """Return the PSNR of two videos in dB; above 40, differences are invisible."""
     return min(EQUAL_DB, psnr_db(a, b))
 
 
 def likeness(folder: Path, site: Path, order: Order) -> float:
-    """Return the least PSNR of the daemon's videos against the script's of the same seed."""
+    """Return the minimum PSNR between the daemon's and the script's videos of the same seed."""
     theirs, ours = frames_of_script(folder, order), frames_of_daemon(site, order)
     assert theirs.keys() == ours.keys(), "both sides have to render the same seeds"
     return min(psnr(theirs[seed], ours[seed]) for seed in theirs)

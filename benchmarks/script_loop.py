@@ -1,13 +1,13 @@
-"""What the script did that reeldrop grew from, unimproved: the baseline of the comparisons.
+"""The original script that reeldrop replaces, unimproved: the baseline of the comparisons.
 
-It loads a pipeline, with the schedule and the offload that it always had, and for each prompt
-renders, exports by diffusers' own `export_to_video`, and moves the file into the results. On the
-CPU weights are float32, because diffusers renders in nothing else there. Before, the first prompt
-is rendered once as a warm-up.
+It loads a pipeline with the script's noise schedule and offload, and for each prompt renders,
+exports with diffusers' `export_to_video`, and moves the file into the results. On the CPU, weights
+are float32, the only dtype that diffusers renders there. First, it renders the first prompt once as
+a warm-up.
 
     python benchmarks/script_loop.py --videos 4
 
-Prints a table and a line of JSON, with the time at which each video was there.
+Prints a table and a line of JSON with the time at which each video was finished.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ VARIANT = "fp16"
 
 @dataclass(frozen=True)
 class Report:
-    """What a run took. Times are seconds since the epoch: of the first prompt that counts, and of
-    each video in the results."""
+    """Measurements of a run. `began`, after the warm-up, and `published`, when each video was in
+    the results, are in seconds since the epoch."""
 
     began: float
     published: tuple[float, ...]
@@ -43,7 +43,7 @@ class Report:
 
 
 def load(order: Order, *, offloads: bool = True) -> Any:
-    """Return the pipeline as the script made it."""
+    """Return the pipeline, set up as in the script."""
     on_cuda = torch.cuda.is_available()
     dtype = torch.float16 if on_cuda else torch.float32
     pipe = DiffusionPipeline.from_pretrained(order.folder, dtype=dtype, variant=VARIANT)
@@ -63,7 +63,7 @@ def render(pipe: Any, prompt: str, seed: int, settings: dict[str, Any]) -> np.nd
 
 
 def loop(pipe: Any, order: Order, results: Path, keep: Path | None = None) -> Report:
-    """Render one prompt after the other; `keep` is where the frames go, too, as arrays."""
+    """Render one prompt after the other; also save the frames as arrays in `keep`."""
     began, cpu_before, published = time.time(), time.process_time(), []
     for prompt, seed in order.prompts:
         frames = render(pipe, prompt, seed, order.settings)
@@ -77,7 +77,7 @@ def loop(pipe: Any, order: Order, results: Path, keep: Path | None = None) -> Re
 
 
 def peak_memory_mib() -> int:
-    """Return the most memory that this process had: of the GPU, where there is one."""
+    """Return the peak memory of this process; with a GPU, that of the GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

@@ -1,9 +1,9 @@
-"""Let one daemon work through thousands of jobs, and see whether it grows.
+"""Run thousands of jobs in one daemon, and check that it does not leak.
 
-A real daemon process with a real pipeline class at tiny size is kept busy with prompt files of one
-prompt. Its resident memory, open files and threads are read at steady intervals; the last tenth
-of them is held against the first. It fails if memory has grown by more than 5 %, or the fewest open
-files or threads at all.
+A real daemon process with a tiny pipeline of a real class is kept busy with prompt files of one
+prompt. Its resident memory, open files and threads are sampled at regular intervals; the last tenth
+of the samples is compared with the first. It fails if memory grew by more than 5 %, or the minimum
+of open files or threads at all.
 
     python benchmarks/soak.py --jobs 5000
 """
@@ -29,10 +29,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 BACKLOG = 20
-"""So many prompt files wait in the inbox at any time."""
+"""How many prompt files wait in the inbox at any time."""
 
 WARM_UP_JOBS = 20
-"""Jobs before the first sample: libraries load what they need when it is first used."""
+"""Jobs before the first sample: libraries load parts on first use."""
 
 MAX_MEMORY_GROWTH = 0.05
 END_SECONDS = 60.0
@@ -40,7 +40,7 @@ END_SECONDS = 60.0
 REELDROP = (sys.executable, "-m", "reeldrop")
 
 launch: Callable[..., Any] = subprocess.Popen
-"""Tests, which need no process of its own to measure, have a quicker way."""
+"""Starts the daemon; tests, which don't measure it, replace this with something faster."""
 
 CONFIG = """\
 settle_seconds: {settle_seconds}
@@ -76,7 +76,7 @@ def make_site(
 
 
 def drop(inbox: Path, name: str, text: str) -> None:
-    """Put a prompt file into the inbox as a sync tool does: by a rename."""
+    """Put a prompt file into the inbox by a rename, as a sync tool does."""
     unfinished = inbox / f".{name}.tmp"
     unfinished.write_text(text)
     unfinished.rename(inbox / name)
@@ -84,7 +84,7 @@ def drop(inbox: Path, name: str, text: str) -> None:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process has in use after a number of jobs. `rss` is in KiB."""
+    """The resources of a process after a number of jobs; `rss` is in KiB."""
 
     jobs: int
     rss: int
@@ -93,7 +93,7 @@ class Sample:
 
 
 class WatchedDaemon:
-    """A daemon as a process of its own, seen through `/proc` and its log."""
+    """A daemon in a process of its own, observed through `/proc` and its log."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class WatchedDaemon:
         self._events: dict[str, list[dict[str, Any]]] = {}
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the events of a name that it has logged so far."""
+        """Return the events with this name that the daemon has logged so far."""
         *lines, self._half_a_line = (self._half_a_line + self._log.read()).split(b"\n")
         for line in lines:
             event = json.loads(line) if line.startswith(b"{") else {"event": "no event"}
@@ -123,12 +123,12 @@ class WatchedDaemon:
         return self._events.get(name, [])
 
     def times(self, name: str) -> list[float]:
-        """Return when it has logged the events of a name, in seconds since the epoch."""
+        """Return the times of the logged events with this name, in seconds since the epoch."""
         stamps = (event["timestamp"] for event in self.events(name))
         return [datetime.fromisoformat(stamp).timestamp() for stamp in stamps]
 
     def await_that(self, condition: Callable[[], object], seconds: float) -> None:
-        """Wait until a condition holds. It must be so within the time, and while it lives."""
+        """Wait until a condition holds; fail after `seconds`, or if the daemon ends."""
         deadline = time.monotonic() + seconds
         while not condition():
             self.check()
@@ -136,19 +136,19 @@ class WatchedDaemon:
             time.sleep(0.02)
 
     def check(self) -> None:
-        """Stop everything if the process has ended by itself."""
+        """Fail if the daemon has ended by itself."""
         code = self.process.poll()
         assert code is None, f"the daemon ended with {code}, see {self._path}"
 
     def sample(self) -> Sample:
-        """Return what it has in use now."""
+        """Return a sample of the daemon's resources."""
         process = Path("/proc") / str(self.process.pid)
         status = memory(self.process.pid)
         fds = len(os.listdir(process / "fd"))
         return Sample(len(self.events("job_ended")), status["VmRSS"], fds, status["Threads"])
 
     def stop(self) -> int:
-        """Ask it to end, and return its exit code."""
+        """Ask the daemon to end, and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(END_SECONDS)
@@ -167,9 +167,9 @@ def memory(pid: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Tenth:
-    """A tenth of the samples: median memory in MiB, the fewest open files and threads.
+    """A tenth of the samples: median memory in MiB, minimum of open files and threads.
 
-    What a job has open comes and goes; what leaks raises the fewest.
+    A job's own files and threads come and go; only leaks raise the minimum.
     """
 
     memory_mib: float
@@ -185,7 +185,7 @@ class Tenth:
 
 @dataclass(frozen=True)
 class Growth:
-    """The first tenth of a run and the last."""
+    """The first and the last tenth of a run."""
 
     first: Tenth
     last: Tenth
@@ -197,11 +197,11 @@ class Growth:
 
     @property
     def memory(self) -> float:
-        """How much more memory the last has, as a share of the first."""
+        """The growth of memory from the first tenth to the last, as a share of the first."""
         return self.last.memory_mib / self.first.memory_mib - 1
 
     def leaks(self, most_memory: float = MAX_MEMORY_GROWTH) -> list[str]:
-        """Return the names of what has grown by more than it may."""
+        """Return the names of the resources that grew beyond their bounds."""
         grown = {
             "memory": self.memory > most_memory,
             "fds": self.last.fds > self.first.fds,
@@ -211,7 +211,7 @@ class Growth:
 
 
 def soak(daemon: WatchedDaemon, inbox: Path, jobs: int, every: float) -> list[Sample]:
-    """Keep a daemon busy until it has ended that many jobs; return a sample of each interval."""
+    """Keep a daemon busy until it has ended `jobs` jobs; return a sample of each interval."""
     dropped, samples = 0, []
     while (ended := len(daemon.events("job_ended"))) < jobs:
         daemon.check()

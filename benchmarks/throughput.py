@@ -1,10 +1,11 @@
-"""How many videos a minute the daemon makes of a full inbox, and how many the script.
+"""Measure the videos per minute of the daemon with a full inbox, and of the script.
 
-A real daemon on config.yaml as it is shipped, its inbox full of prompt files, takes turns with the
-script (`script_loop.py`) in a process of its own: the same model, prompts and seeds, both warm;
-medians of the rounds. On a CUDA device the model has the true shape of ms-1.7b with random weights,
-in batches of several sizes, beside the script with and without its offload; elsewhere it is the
-bundled one. First, both sides' frames are compared. It fails where a goal is missed.
+A real daemon with the shipped config.yaml and an inbox full of prompt files, and the script
+(`script_loop.py`) take turns, each in a process of its own, warm, with the same model, prompts and
+seeds; the results are medians of the rounds. On a CUDA device, the model has the true shape of
+ms-1.7b with random weights, the daemon renders in several batch sizes, and the script runs with and
+without its offload; elsewhere, it is the bundled model. First, both sides' frames are compared. It
+fails if a goal is missed.
 
     python benchmarks/throughput.py --videos 16 --rounds 5
 """
@@ -40,19 +41,19 @@ GOALS = {
     "cuda": {SCRIPT: 4.0, SCRIPT_ON_GPU: 2.0, "peak_share": 0.5, "idle_share": 0.02},
     "cpu": {SCRIPT: 1.5},
 }
-"""How many times as fast as each baseline the fastest daemon is to be; how much of the device's
-peak it is to use at least, and how much of the time the device may idle at most."""
+"""The fastest daemon's minimum speedup over each baseline, its minimum share of the device's peak,
+and the device's maximum share of idle time."""
 
 Measured = tuple[Run, float]
-"""A run, and the share of the time in which the device was idle."""
+"""A run, and the device's share of idle time."""
 
 Way = Callable[[Path], Run]
-"""One way to render the order, in a folder of its own."""
+"""Renders the order in one way, in a folder of its own."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one way to render took, in the median of its rounds."""
+    """What one way to render took: medians of its rounds, but the maximum of peak memory."""
 
     videos_per_minute: float
     seconds_per_video: float
@@ -74,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows, by their way to render; the least PSNR of the two sides' frames; the goals."""
+    """All rows by way to render, the minimum PSNR between both sides' frames, and the goals."""
 
     rows: dict[str, Row]
     psnr: float
@@ -88,13 +89,13 @@ class Comparison:
 
     @property
     def speedups(self) -> dict[str, float]:
-        """How many times as fast as each baseline the fastest daemon is."""
+        """The fastest daemon's speedup over each baseline."""
         theirs = {name: row for name, row in self.rows.items() if name.startswith(SCRIPT)}
         ours = self.fastest.seconds_per_video
         return {name: round(row.seconds_per_video / ours, 3) for name, row in theirs.items()}
 
     def misses(self) -> list[str]:
-        """Return the goals that are missed."""
+        """Return the missed goals."""
         reached = {**self.speedups, "peak_share": self.fastest.peak_share}
         missed = [name for name in reached if reached[name] < self.goals.get(name, 0.0)]
         if self.fastest.idle_share >= self.goals.get("idle_share", 2.0):
@@ -102,7 +103,7 @@ class Comparison:
         return [*missed, "psnr"] if self.psnr < MIN_PSNR else missed
 
     def table(self) -> str:
-        """Return all of it as a table."""
+        """Return the comparison as a table."""
         names = [field.name for field in dataclasses.fields(Row)]
         rows = [f"{'':20}" + "".join(f"{name.replace('_', ' '):>19}" for name in names)]
         for way, row in self.rows.items():
@@ -112,7 +113,7 @@ class Comparison:
         return "\n".join([*rows, f"the fastest daemon is {', '.join(times)}; {alike}"])
 
     def json(self) -> str:
-        """Return all of it as a line of JSON."""
+        """Return the comparison as a line of JSON."""
         return json.dumps(
             {
                 "rows": {name: asdict(row) for name, row in self.rows.items()},
@@ -125,12 +126,12 @@ class Comparison:
 
 
 def in_batches(asked: Order, size: int) -> Order:
-    """Let the daemon render so many prompts at once."""
+    """Return the order with a batch size for the daemon."""
     return dataclasses.replace(asked, profile={**asked.profile, "max_batch_size": size})
 
 
 def ways(asked: Order, batch_sizes: Sequence[int], **changes: Any) -> dict[str, Way]:
-    """Return the ways to render an order: the daemon as shipped, where no batch sizes are given.
+    """Return the ways to render an order; without batch sizes, the daemon's is the shipped one.
 
     `changes` are to the shipped config.yaml.
     """
@@ -149,7 +150,7 @@ def ways(asked: Order, batch_sizes: Sequence[int], **changes: Any) -> dict[str, 
 
 
 def measured(way: Way, on_cuda: bool) -> Measured:
-    """Render the order once, and watch the device meanwhile."""
+    """Render the order once, and measure the device's idle time meanwhile."""
     with tempfile.TemporaryDirectory(prefix="reeldrop-throughput-") as folder:
         log = Path(folder) / "gpu.log"
         with device.gpu_watched(log) if on_cuda else nullcontext():
@@ -161,7 +162,7 @@ def measured(way: Way, on_cuda: bool) -> Measured:
 
 
 def likeness(asked: Order, batch_sizes: Sequence[int], **changes: Any) -> float:
-    """Return the least PSNR of the daemon's frames, in the largest batches."""
+    """Return the minimum PSNR of the daemon's frames, in the largest batches, to the script's."""
     ours = in_batches(asked, max(batch_sizes)) if batch_sizes else asked
     with tempfile.TemporaryDirectory(prefix="reeldrop-likeness-") as folder:
         site = resident.make_site(Path(folder) / "site", ours, **changes)
@@ -169,7 +170,7 @@ def likeness(asked: Order, batch_sizes: Sequence[int], **changes: Any) -> float:
 
 
 def compare(asked: Order, batch_sizes: Sequence[int], rounds: int, **changes: Any) -> Comparison:
-    """Let the ways to render take turns. Batch sizes are for a CUDA device only.
+    """Measure the ways to render in turn. Batch sizes are for a CUDA device only.
 
     `changes` are to the shipped config.yaml.
     """

@@ -446,6 +446,16 @@ def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: In
     assert "written by rsync" in box.waited_in_vain(candidate, TRANSFER_SECONDS)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+def test_a_temporary_file_of_another_owner_delays_nobody(box: Inbox) -> None:
+    """Tools write as the owner of the file that they replace; others only want to hold it up."""
+    drop(box, "a.txt")
+    temporary = drop(box, ".a.txt.abcdef")
+    os.chown(temporary, 65534, 65534)
+    box.scan(0.0)
+    assert ["a.txt"] == settled(box, SETTLE)
+
+
 # Order
 
 

@@ -33,7 +33,7 @@ UNFINISHED_SECONDS = 600.0
 """How long a file waits that looks unfinished and does not change."""
 
 TRANSFER_SECONDS = 3600.0
-"""How long a file waits for a temporary file that keeps changing: anybody can create one."""
+"""How long a file waits for a temporary file of the same owner that keeps changing."""
 
 DEFAULTS_SECONDS = 120.0
 """How long a file waits for a `_defaults.yaml` that keeps changing."""
@@ -49,6 +49,7 @@ class Candidate:
         mode: type and permissions, as of lstat
         since: when its present state was first seen
         first_seen: when its path was first seen
+        owner: the user id of its owner
         is_renamed: whether it arrived by a rename, and so settles sooner
         held, held_until: why it waits and until when, if not for its name, size or times
 
@@ -67,6 +68,7 @@ class Candidate:
     fingerprint: _Fingerprint
     since: float
     first_seen: float
+    owner: int
     is_renamed: bool = False
     held: str = ""
     held_until: float = 0.0
@@ -104,12 +106,14 @@ class _Still:
     fingerprint: its last state
     since: when that state was first seen
     began: when the latest series of changes began
+    owner: the user id of its owner
     tool: the tool that writes it
     """
 
     fingerprint: _Fingerprint
     since: float
     began: float
+    owner: int
     tool: str = ""
 
 
@@ -236,7 +240,8 @@ class Inbox:
         if known is not None and known.fingerprint == fingerprint:
             return known
         first_seen = known.first_seen if known is not None else now
-        return Candidate(PurePosixPath(path), status.st_mode, fingerprint, now, first_seen)
+        name = PurePosixPath(path)
+        return Candidate(name, status.st_mode, fingerprint, now, first_seen, status.st_uid)
 
     def _note_temporary(
         self, entry: os.DirEntry[str], folder: str, found: _Found, now: float
@@ -361,17 +366,16 @@ class Inbox:
         The file, its temporary file and the defaults above it have to settle.
         """
         settled = candidate.since + self._patience(candidate)
-        if self._found.temporaries:
-            temporary = self._found.temporaries.get(str(candidate.path))
-            if temporary is not None:
-                settled = max(settled, self._temporary_left(temporary))
+        temporary = self._temporary_of(candidate)
+        if temporary is not None:
+            settled = max(settled, self._temporary_left(temporary))
         if self._found.defaults:
             settled = max(settled, self._defaults_settled(candidate.path.parent))
         return max(settled, candidate.blocked_until, candidate.held_until) - now
 
     def _waits(self, candidate: Candidate) -> Iterator[_Wait]:
         """Yield the waits for other files. Those may change for ever, so each wait has an end."""
-        temporary = self._found.temporaries.get(str(candidate.path))
+        temporary = self._temporary_of(candidate)
         if temporary is not None:
             reason = f"still being written by {temporary.tool}: its temporary file is beside it"
             until = temporary.since + self._temporary_seconds
@@ -403,6 +407,11 @@ class Inbox:
     def _temporary_seconds(self) -> float:
         """How long to wait for a temporary file that does not change."""
         return TEMPORARY_SECONDS if self.patient else self.settle_seconds
+
+    def _temporary_of(self, candidate: Candidate) -> _Still | None:
+        """Return the temporary file of a file, if it has the same owner: others may only delay."""
+        temporary = self._found.temporaries.get(str(candidate.path))
+        return temporary if temporary is not None and temporary.owner == candidate.owner else None
 
     def _temporary_left(self, temporary: _Still) -> float:
         """Return the time at which the wait for a temporary file ends."""
@@ -482,7 +491,8 @@ def _still(
     if before is not None and before.fingerprint == fingerprint:
         return before
     goes_on = before is not None and now < before.since + rest
-    return _Still(fingerprint, now, before.began if before and goes_on else now, tool)
+    began = before.began if before and goes_on else now
+    return _Still(fingerprint, now, began, status.st_uid, tool)
 
 
 def _is_interrupted(mtime_ns: int) -> bool:

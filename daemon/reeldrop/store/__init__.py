@@ -1,4 +1,4 @@
-"""Where jobs and videos lie: the spool, the results tree, `_failed/`; what is read back from them.
+"""Store jobs and videos, and read them back: the spool, the results tree, `_failed/`.
 
 Does not know what a prompt file says, how a video is made, or what is rendered next.
 """

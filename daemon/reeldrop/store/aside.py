@@ -1,8 +1,8 @@
-"""Prompt files that commands move between the inbox and `_failed/`, while a daemon is at work.
+"""Move prompt files between the inbox and `_failed/` for commands, while a daemon is at work.
 
-The daemon takes a file of the inbox that has the bytes and the time of one in `_failed/` for a
-delivery that orders nothing. So it must not see half a move, which there is where the file system
-can't move in one instant: what goes back into the inbox first gets a name that no failure ever has.
+The daemon ignores an inbox file with the bytes and the time of one in `_failed/`: it counts as
+delivered twice. So it must not see half a move, where the file system has no atomic one: a file
+on its way back into the inbox first gets a name in `_failed/` that no failure ever has.
 Knows nothing of jobs.
 """
 
@@ -22,7 +22,7 @@ from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_F
 
 
 def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
-    """Move a file of `_failed/` into the inbox, and return where it is; None if it was gone."""
+    """Move a file of `_failed/` into the inbox, and return its path there; None if it was gone."""
     parent, original = _origin(name)
     with failed.opened(parent) as there, inbox.opened(parent, make=True) as into:
         place = there / name.relative_to(parent)
@@ -33,27 +33,30 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
                 raise
             return None
         finally:
-            with contextlib.suppress(OSError):  # it is not there, or another retry is at work in it
+            with contextlib.suppress(OSError):  # it is missing, or another retry uses it
                 os.rmdir(there / RETRIED_FOLDER)
         durable.remove_left(into, at)
         return inbox.path / parent / at.name
 
 
 def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:
-    """Return the folder and the name in which a file of `_failed/` was in the inbox."""
+    """Return the folder and the name that a file of `_failed/` had in the inbox."""
     if name.parent.name != RETRIED_FOLDER:
         return name.parent, name.name
-    return name.parent.parent, name.name.partition("-")[2]  # a retry of it was killed
+    return name.parent.parent, name.name.partition("-")[2]  # left by a killed retry
 
 
 def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
-    """Do so; what lies beside the file goes first, because then its place may be another's."""
+    """Move the file, and remove its note, log and report; restore them if the move fails.
+
+    They are removed first: once the file is moved, its place may belong to another failure.
+    """
     owner, taken = durable.command_owner(), place
     beside = (place.with_name(place.name + s) for s in (NOTE_SUFFIX, LOG_SUFFIX, ERROR_SUFFIX))
     kept = {path: path.read_bytes() for path in beside if path.is_file()}
     try:
         if place.parent != retried:
-            with contextlib.suppress(PermissionError):  # so that it counts as ordered anew
+            with contextlib.suppress(PermissionError):  # a new time makes it a new order
                 os.utime(place, follow_symlinks=False)
             for path in kept:
                 path.unlink(missing_ok=True)
@@ -70,7 +73,7 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
 
 
 def _taken_out(place: Path, retried: Path) -> Path:
-    """Give a file a name that is never given twice, so that nothing but it can be removed by it."""
+    """Move a file to a unique name, by which no other file can be removed instead."""
     target = retried / f"{secrets.token_hex(4)}-{place.name}"
     while True:
         with contextlib.suppress(FileExistsError):
@@ -92,14 +95,14 @@ def withdraw(
     *,
     across: bool = False,
 ) -> Path | None:
-    """Move a file of the inbox into `_failed/`, and return where it is; None if it was gone.
+    """Move a file of the inbox into `_failed/`, and return its path there; None if it was gone.
 
-    `report` is given the name that `retry` takes, and returns why. It is written last: a kill
-    before leaves a file without a report there, and never a report of what still waits. With
-    `across`, the file is copied if it has to be, which is only safe while no daemon is at work.
+    `report` gets the name that `reeldrop retry` takes, and returns the reason. The report is
+    written last: a kill before that leaves a file without a report, never a report on a file that
+    still waits. `across` permits a copy to another file system, safe only while no daemon works.
 
     Raises:
-        OSError: EXDEV, it has to be; or it is neither a file nor a link, and its author's own.
+        OSError: EXDEV if a copy is needed, but not permitted; or it is neither a file nor a link.
     """
     owner, first = durable.command_owner(), portable(source)
     with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
@@ -107,7 +110,7 @@ def withdraw(
             mode = (there / source.name).lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 raise OSError(errno.EXDEV, "only the daemon takes this", str(source))
-            durable.fsync_untrusted(there / source.name)  # whoever dropped it may not have
+            durable.fsync_untrusted(there / source.name)  # its author may not have done so
             at = _set_aside(there / source.name, into / first.name, owner if across else "")
         except FileNotFoundError:
             if os.path.lexists(there / source.name):
@@ -117,14 +120,14 @@ def withdraw(
         text = report(str(first.with_name(at.name))).encode("utf-8", "backslashreplace")
         with contextlib.suppress(FileExistsError):
             durable.write_new(beside, text, owner)
-        if not os.path.lexists(at):  # somebody has put it back by now
+        if not os.path.lexists(at):  # it was put back meanwhile
             beside.unlink(missing_ok=True)
         durable.remove_left(into, beside)
         return failed.path / first.with_name(at.name)
 
 
 def _set_aside(file: Path, first: Path, copies_for: str) -> Path:
-    """Move a file to the first place in `_failed/` that neither a file nor a report has."""
+    """Move a file to the first place in `_failed/` that has neither a file nor a report."""
     for target in map(first.with_name, durable.free_names(first.stem, first.suffix)):
         if not os.path.lexists(target.with_name(target.name + ERROR_SUFFIX)):
             with contextlib.suppress(FileExistsError):

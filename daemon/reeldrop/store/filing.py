@@ -1,6 +1,6 @@
-"""How a job ends: its prompt file goes beside its videos, or into `_failed/` with the reason.
+"""End jobs: move the prompt file beside its videos, or into `_failed/` with the reason.
 
-Ties `spool` and `results` together. Does not know what waits or is in hand.
+Combines `spool` and `results`. Does not know which jobs wait or are in hand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 
 class Filing:
-    """Ends jobs. What raises OSError has not ended its job, and may be called again for it."""
+    """Ends jobs. A call that raised OSError has not ended its job, and may be repeated."""
 
     def __init__(self, place: Spool, tree: Results) -> None:
         self._spool = place
@@ -34,10 +34,10 @@ class Filing:
     def file_away(
         self, job: Job, videos: int, failures: Sequence[Failure], *, is_resumed: bool
     ) -> None:
-        """End a job that has so many videos, and these failures in the order of its prompts.
+        """End a job with this number of videos, and failures in the order of its prompts.
 
-        The prompt file goes beside the videos, and of the prompts that failed one is written into
-        `_failed/`; where there are no videos, it goes there itself.
+        Move the prompt file beside the videos, and write one with the failed prompts into
+        `_failed/`. If all prompts failed, move the prompt file itself there.
         """
         if failures and not videos:
             self.set_aside(job, failures[0][1])
@@ -46,8 +46,8 @@ class Filing:
             self._clean(job)
         if failures and job.id not in self._rest_is_aside:
             self._set_aside_remainder(job, videos, failures)
-            self._rest_is_aside.add(job.id)  # from now on a person may have it rendered again
-        if is_resumed and not failures:  # an earlier try may have got as far as to report a failure
+            self._rest_is_aside.add(job.id)  # from now on a person may retry it
+        if is_resumed and not failures:  # an earlier attempt may have reported a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.take_back_aside(job, name)
         with self._results.opened(job.source, make=True) as folder:
@@ -55,7 +55,7 @@ class Filing:
         self._rest_is_aside.discard(job.id)
 
     def set_aside(self, job: Job, error: Exception) -> None:
-        """End a job by moving its prompt file into `_failed/`, with what is wrong."""
+        """End a job by moving its prompt file into `_failed/`, with a report."""
         warning = self._clean(job)
 
         def report(name: PurePosixPath) -> str:
@@ -71,9 +71,9 @@ class Filing:
         )
 
     def _clean(self, job: Job) -> str:
-        """Remove what is no whole video, and return what to say where there are whole ones.
+        """Remove incomplete videos; return a warning that lists the whole ones, empty if none.
 
-        What can't be reached can't have been written, either.
+        A folder that can't be opened can't have been written to, either.
         """
         if self._spool.is_new(job):
             return ""
@@ -92,7 +92,7 @@ class Filing:
         )
 
     def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[Failure]) -> None:
-        """Put a prompt file with just the prompts that failed into `_failed/`."""
+        """Write a prompt file with only the failed prompts into `_failed/`."""
         left = results.remainder_text([prompt for prompt, _ in failures])
         error = failures[0][1]
         others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
@@ -108,7 +108,7 @@ def _remainder_name(job: Job) -> str:
 
 
 def _advice(name: PurePosixPath, error: Exception) -> str:
-    """Return what a person can do about a prompt file that has this path in `_failed/`."""
+    """Return what a person can do about a prompt file with this path in `_failed/`."""
     retry = f"`reeldrop retry {shlex.quote(shown(name))}`"
     if isinstance(error, RenderCancelled):
         return f"Run {retry} to render it after all."

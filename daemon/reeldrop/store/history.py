@@ -1,8 +1,8 @@
 """Read the results back: which videos there are, what failed and why.
 
-Derived from the files alone, newest first. What counts was written by the daemon: it belongs to
-whom its folder belongs to, and has beside it what only the daemon puts there. Nothing that is read
-raises: what a stranger has written or spoilt is no video, or a report without a reason or a time.
+Derived from the files alone, newest first. Only files of the daemon count: they have the owner of
+their folder, and beside them what only the daemon writes. Bad content raises no error: a file that
+a stranger wrote or damaged is no video, or a report without a reason or a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ NO_REPORT = "there is no report: a command was interrupted, or somebody has remo
 class PastVideo:
     """A video in the results: a file in each of its formats.
 
-    `seconds` is the wall time of its render, `finished` an ISO 8601 time in UTC.
+    seconds: wall time of the render
+    finished: ISO 8601 time in UTC
     """
 
     files: tuple[Path, ...]
@@ -43,9 +44,10 @@ class PastVideo:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A prompt file in `_failed/`; `name` is what `reeldrop retry` takes.
+    """A prompt file in `_failed/`.
 
-    `failed` is an ISO 8601 time in UTC, empty where its file has none that makes sense.
+    name: as `reeldrop retry` takes it
+    failed: ISO 8601 time in UTC; empty if the file's time is out of range
     """
 
     name: str
@@ -65,7 +67,7 @@ def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
 
 
 def count(results: Path, failed: Path) -> int:
-    """Return how many videos there are, without reading a file."""
+    """Return the number of videos, without reading a file."""
     sidecars = (path for _, path in _files(results, SIDECAR_SUFFIX, skip=failed))
     return sum(_is_plain(sidecar.with_suffix(POSTER_SUFFIX)) for sidecar in sidecars)
 
@@ -78,10 +80,10 @@ def _files(
     of_all: bool = False,
     depth: int = MAX_DEPTH,
 ) -> Iterator[tuple[float, Path]]:
-    """Yield the daemon's files below a folder that end so, each with its mtime in seconds.
+    """Yield mtime (in seconds) and path of the daemon's files with this suffix below a folder.
 
-    The daemon has made the folders, too: what in them belongs to somebody else was put there, as
-    prompt files are. Those are yielded, too, where the files `of_all` are wanted.
+    The daemon made the folders, too, so a file with another owner than its folder was moved there,
+    as prompt files are. With `of_all`, these files are yielded, too.
     """
     try:
         owner = folder.stat().st_uid
@@ -90,7 +92,7 @@ def _files(
         return
     with entries:
         for entry in entries:
-            with contextlib.suppress(OSError):  # it went away meanwhile
+            with contextlib.suppress(OSError):  # it was removed meanwhile
                 if entry.is_dir(follow_symlinks=False):
                     if depth and Path(entry.path) != skip:
                         below = Path(entry.path)
@@ -108,10 +110,10 @@ def _is_plain(path: Path) -> bool:
 
 
 def _video(sidecar: Path) -> PastVideo | None:
-    """Return the video of a sidecar; None for a YAML file that is none, or has lost its video.
+    """Return the video of a sidecar; None if the YAML file is no sidecar, or the video is gone.
 
-    A poster tells a sidecar from a prompt file that looks like one, and came beside a video by its
-    name: no prompt file is a picture.
+    A poster tells a sidecar from a prompt file that looks like one, and has a name by which it lies
+    beside a video: no prompt file is a picture.
     """
     with contextlib.suppress(OSError, YamlError, ValueError, LookupError, TypeError):
         data = beneath.content(sidecar, MAX_BYTES)
@@ -152,13 +154,14 @@ def _seconds(value: object) -> float:
 
 
 def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failure]:
-    """Return what stands in `_failed/`, newest first: by its report, or without one.
+    """Return the prompt files in `_failed/`, newest first, also those without a report.
 
-    `is_prompt_file` says of a file's name whether it may be one; other files are not listed.
+    `is_prompt_file` returns whether a file with this name may be one; others are not listed unless
+    they have a report.
     """
     reports = _by_name(failed, _files(failed, ERROR_SUFFIX))
     reported = {name.removesuffix(ERROR_SUFFIX): mtime for name, mtime in reports.items()}
-    in_folders = tuple(f"{name}/" for name in reported)  # what was no file is kept as it was
+    in_folders = tuple(f"{name}/" for name in reported)  # folders set aside are one entry
     alone = {
         name: mtime
         for name, mtime in _by_name(failed, _files(failed, "", of_all=True)).items()
@@ -175,7 +178,7 @@ def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failur
             failed=_time(mtime),
         )
         for mtime, name in found
-        if f"{name}{ERROR_SUFFIX}" not in reported  # else that is a prompt file of such a name
+        if f"{name}{ERROR_SUFFIX}" not in reported  # else the report is a prompt file
     ]
 
 
@@ -190,7 +193,7 @@ def _time(mtime: float) -> str:
 
 
 def _reason(report: Path) -> str:
-    """Return the first mistake of an error text, in a line."""
+    """Return the first mistake of a report, as one line."""
     try:
         lines = beneath.content(report, MAX_BYTES).decode(errors="replace").split("\n")
     except OSError:

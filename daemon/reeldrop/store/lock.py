@@ -1,9 +1,9 @@
-"""Which process works on a spool: at most one, whatever becomes of the lock's file.
+"""Lock a spool for at most one process, even if somebody removes the lock file.
 
-The lock is of the open file (fcntl(2), F_OFD_SETLK), and takes the right to write: who may only
-read can't keep a daemon from its start. Who asks takes no lock. It counts as long as the file has
-its name: the holder looks for that, and makes a file anew that somebody has removed; who finds
-none, though there were jobs, gives a holder the time for it.
+The lock is an open file description lock (fcntl(2), F_OFD_SETLK). It needs permission to write, so
+a process that may only read can't keep a daemon from starting. Queries take no lock. The lock is
+valid while the locked file has its name: the holder checks this, and recreates a removed file. A
+process that finds no file, though the spool was used before, first gives a holder time to do so.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from reeldrop.base import durable
 from reeldrop.base.errors import SpoolLocked
 
 LOOK_SECONDS = 2.0
-"""How often a holder at work looks at least whether its file has its name."""
+"""Longest interval in which a working holder checks that its file has its name."""
 
 GRACE_SECONDS = 4 * LOOK_SECONDS
 
 _PAUSE_SECONDS = 1.0
 _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _FLOCK = struct.Struct("hhqqi0q")
-"""What fcntl(2) takes: type, whence, start, length and, zero here, the process."""
+"""`struct flock` of fcntl(2): type, whence, start, length, and pid, which is zero here."""
 
 _log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ COMMAND = "command"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Holder:
-    """A process that holds a spool; `is_here` if its number means the same process to us."""
+    """A process that holds a spool; `is_here` if its pid is valid in our pid namespace."""
 
     pid: int
     role: str
@@ -51,7 +51,7 @@ class Holder:
 
 
 class Lock:
-    """The lock on the spool `folder`. Where the folder `sign` is there, it has been held before."""
+    """The lock on the spool `folder`; if the folder `sign` exists, the spool was used before."""
 
     def __init__(self, folder: Path, sign: Path) -> None:
         self._folder = folder
@@ -62,13 +62,13 @@ class Lock:
 
     @contextlib.contextmanager
     def held(self, is_patient: Callable[[str], bool], role: str) -> Iterator[None]:
-        """Hold the spool for this process alone.
+        """Hold the spool for this process alone, and record its pid and `role` in the lock file.
 
-        The lock's file says who that is, in which `role`. While another process holds it,
-        `is_patient` is asked every second whether to wait on.
+        While another process holds the spool, `is_patient` is called every second with the problem
+        in words, and returns whether to keep waiting.
 
         Raises:
-            SpoolLocked: another process holds it.
+            SpoolLocked: another process holds it, and `is_patient` returned False.
         """
         self._role = role
         durable.make_folder(self._folder)
@@ -96,11 +96,14 @@ class Lock:
             time.sleep(0.05)
 
     def _taken(self) -> int | None:
-        """Lock the file that has the name, and say in it who did; None if another has locked it."""
+        """Lock the file and record the holder in it; return None if another process has the lock.
+
+        The locked file is the one that has the name.
+        """
         while True:
             fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                with contextlib.suppress(PermissionError):  # an older version let others read it
+                with contextlib.suppress(PermissionError):  # older versions let others read it
                     os.fchmod(fd, 0o600)
                 fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
                 is_named = self._has_name(fd)
@@ -111,7 +114,7 @@ class Lock:
                 os.close(fd)
                 raise
             if is_named:
-                with contextlib.suppress(OSError):  # a full disk: this only helps a person
+                with contextlib.suppress(OSError):  # a full disk: the record only informs people
                     os.ftruncate(fd, 0)
                     record = {"pid": os.getpid(), "role": self._role, "where": _where()}
                     os.write(fd, f"{json.dumps(record)}\n".encode())
@@ -125,9 +128,9 @@ class Lock:
             return False
 
     def keep(self) -> bool:
-        """Return whether the spool is still this process's; make a file anew that is missing.
+        """Return whether this process still holds the spool; recreate a missing lock file.
 
-        What can't be made, or looked at, is left for the next time: its share may not be mounted.
+        A file that can't be checked or made is left to the next call: its share may be unmounted.
         """
         try:
             if self._has_name(self._fd):
@@ -143,7 +146,7 @@ class Lock:
         return True
 
     def holder(self) -> Holder | None:
-        """Return which process holds the spool, None if there is none or it is unknown."""
+        """Return the process that holds the spool; None if there is none, or it is unknown."""
         return self._read() if self.is_held() else None
 
     def is_held(self) -> bool:
@@ -164,7 +167,7 @@ class Lock:
         return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
     def _is_listed(self) -> bool:
-        """Return the same for who may not open the file, from what the kernel tells everybody."""
+        """Return whether the spool is held, by /proc/locks, if this user may not open the file."""
         with contextlib.suppress(OSError):
             number = str(self._file.stat().st_ino)
             for line in Path("/proc/locks").read_text().splitlines():
@@ -174,7 +177,7 @@ class Lock:
         return False
 
     def _read(self) -> Holder | None:
-        """Return what the file says; where an older version has written it, only a number."""
+        """Return the holder by the lock file's record; older versions wrote only a pid."""
         with contextlib.suppress(OSError, *_DAMAGED):
             found = json.loads(self._file.read_text(errors="replace"))
             if isinstance(found, int):
@@ -185,7 +188,7 @@ class Lock:
 
 
 def _where() -> str:
-    """Return what is the same for two processes that mean the same by a process's number."""
+    """Return boot id and pid namespace, in which a pid is unique; empty if unknown."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

@@ -1,4 +1,4 @@
-"""Records of our own in the spool, which a broken disk or a person may have spoilt.
+"""Read records in the spool that a broken disk or a person may have damaged.
 
 Does not know where they are, or what becomes of a job whose record is damaged.
 """
@@ -17,27 +17,27 @@ from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import DefaultsFile
 
 MAX_BYTES = 8 << 20
-"""More than any has: `_defaults.yaml` are bounded."""
+"""More than any record has: the size of `_defaults.yaml` files is limited."""
 
 
 def of_defaults(file: DefaultsFile) -> list[str]:
-    """Return defaults as they stand in a job's record, where no byte takes much more than one."""
+    """Return a defaults file as stored in a job's record: base64, so that its size is bounded."""
     return [file.name, base64.b64encode(file.data).decode(), "base64"]
 
 
 def defaults(name: str, text: str, encoding: str = "latin-1") -> DefaultsFile:
-    """Return defaults from a record, also from one that an older version has written."""
+    """Return a defaults file from a record, also from one that an older version wrote."""
     is_ours = encoding == "base64"
     data = base64.b64decode(text, validate=True) if is_ours else text.encode("latin-1")
     return DefaultsFile("" + name, data)
 
 
 def read(path: Path) -> Any:
-    """Return what a record of our own says.
+    """Return the content of a record.
 
     Raises:
-        ValueError: it is none, or too large.
-        OSError: it is not there, or the disk is in trouble.
+        ValueError: it is no valid record, or too large.
+        OSError: it does not exist, or the disk is in trouble.
     """
     with disk_or_damage():
         return json.loads(beneath.content(path, MAX_BYTES))
@@ -45,7 +45,10 @@ def read(path: Path) -> Any:
 
 @contextlib.contextmanager
 def disk_or_damage() -> Iterator[None]:
-    """Tell a disk in trouble, which may pass, and what is missing from what a record spoils."""
+    """Raise ValueError for errors that mean a damaged record.
+
+    Missing files and a disk in trouble, which may pass, still raise OSError.
+    """
     try:
         yield
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The reports in `_failed/`: on which job one is, and whether a place there is free for another.
+"""The reports in `_failed/`: which job a report is about, and whether a place there is free.
 
-What has the name of a report may be anything: a prompt file of that name was set aside, too. So
-none is read that is not a plain file, nor more than a report has. Does not know what they say.
+A file with the name of a report may be anything, as a prompt file of that name may be set aside,
+too. So only plain files are read, and no more than a report has. Does not know what reports say.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from reeldrop.base.beneath import open_plain
 from reeldrop.base.names import ERROR_SUFFIX
 
 _LONGEST = 1 << 20
-"""Bytes of a report, at its end, in which the id of its job is looked for."""
+"""Bytes at the end of a report that are searched for the id of its job."""
 
 
 def beside(target: Path) -> Path:
-    """Return where the report on a file in `_failed/` is."""
+    """Return the path of the report on a file in `_failed/`."""
     return target.with_name(target.name + ERROR_SUFFIX)
 
 
 def is_free(target: Path) -> bool:
-    """Return whether neither a prompt file nor a report has a place in `_failed/`."""
+    """Return whether a place in `_failed/` has neither a prompt file nor a report."""
     return not (os.path.lexists(target) or os.path.lexists(beside(target)))
 
 
 def is_on(report: Path, job_id: str) -> bool:
-    """Return whether a report is on a job."""
+    """Return whether a report is about a job."""
     with contextlib.suppress(OSError), open(open_plain(report), "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST))
         return f"Job {job_id}".encode() in file.read(_LONGEST)
@@ -37,14 +37,14 @@ def is_on(report: Path, job_id: str) -> bool:
 
 
 def begins_with(report: Path, beginning: bytes) -> bool:
-    """Return whether a report begins so."""
+    """Return whether a report begins with these bytes."""
     with contextlib.suppress(OSError), open(open_plain(report), "rb") as file:
         return file.read(len(beginning)) == beginning
     return False
 
 
 def write(target: Path, text: bytes, job_id: str) -> bool:
-    """Write a report for a place in `_failed/`; return whether the place is the job's."""
+    """Write a report for a place in `_failed/`; return False if the place is taken."""
     path = beside(target)
     into_place = durable.write if is_on(path, job_id) else durable.write_new
     try:

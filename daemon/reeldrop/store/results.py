@@ -1,8 +1,8 @@
-"""Names, sidecars, publishing: how a video gets into the results, whole and once.
+"""Publish videos into the results, each whole and once: names, sidecars, publishing.
 
-A video is a file for each format, a poster and a sidecar, all with one stem. The sidecar comes
-first: it holds the job's id and the video's number, and so reserves the stem. A video counts as
-published when all its files are there. Does not know how frames are made or encoded.
+A video has a file for each format, a poster and a sidecar, all with one stem. The sidecar is
+written first: it has the job's id and the video's number, and so reserves the stem. A video counts
+as published when all its files exist. Does not know how frames are made or encoded.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ from reeldrop.base.job import Job, Prompt, Rendered, Video, shown
 from reeldrop.base.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
 
 _USUAL_NAME = 100
-"""Temporary names are not longer, and not much shorter."""
+"""Upper bound of the length of temporary names, which are not much shorter."""
 
 _MISSING = (FileNotFoundError, NotADirectoryError, PermissionError)
-"""What folders say in which nothing of ours can be."""
+"""Errors of opening a folder that can't contain anything of ours."""
 
 
 class Results:
-    """The results tree: for each prompt file of the inbox a folder, in the same place."""
+    """The results tree: a folder for each prompt file, at the same place as in the inbox."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = Root(folder)
 
     def place_for(self, source: PurePosixPath) -> PurePath:
-        """Return where below the results a prompt file's videos are published."""
+        """Return the folder of a prompt file's videos, relative to the results."""
         return PurePath(*map(folder_name, portable(source).with_suffix("").parts))
 
     def folder_for(self, source: PurePosixPath) -> Path:
-        """Return the folder in which a prompt file's videos are published."""
+        """Return the folder of a prompt file's videos."""
         return self.root.path / self.place_for(source)
 
     def video_name(self, source: PurePosixPath, prompt: str) -> str:
-        """Return the name, without suffix, of a prompt's video in its folder, where it is free."""
+        """Return the name, without suffix, that a prompt's video has if it is free."""
         return video_name(prompt, str(self.place_for(source)))
 
     @contextlib.contextmanager
     def opened(self, source: PurePosixPath, *, make: bool = False) -> Iterator[Path]:
-        """Give a path to this folder that leads nowhere else meanwhile.
+        """Hold the folder of a prompt file's videos open, and yield a path to it.
 
         Raises:
-            OSError: it is not there, or a link, or no folder.
+            OSError: it does not exist, or is a link or no folder.
         """
         with self.root.opened(self.place_for(source), make=make) as folder:
             yield folder
 
     def check_place(self, source: PurePosixPath) -> None:
-        """Find out whether a prompt file's videos can be put into their folder; make nothing.
+        """Check that a prompt file's videos can be written to their folder; create nothing.
 
         Raises:
-            PlaceError: they can't, for a reason that is only theirs.
-            OSError: nothing can be put into the results; or it can't be found out.
+            PlaceError: they can't, for a reason that concerns only this folder.
+            OSError: nothing can be written to the results, or the check failed.
         """
         self.root.check()
         folder = self.folder_for(source)
@@ -72,12 +72,12 @@ class Results:
         if place == self.folder or not os.access(self.folder, os.W_OK | os.X_OK):
             is_read_only = os.statvfs(self.folder).f_flag & os.ST_RDONLY
             problem = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
-            # Of the errors that meet every job, whatever the reason.
+            # EROFS, whatever the reason: it is one of DISK_ERRORS, which affect every job.
             raise OSError(errno.EROFS, problem, str(self.folder))
         raise _place_error(folder, f"{place} can't be written to", "let reeldrop write there")
 
     def _nearest(self, folder: Path) -> Path:
-        """Return the folder of the results that is to be written to first."""
+        """Return the deepest existing folder on the way to a folder: it is written to first."""
         try:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 folder.joinpath("x" * _USUAL_NAME).lstat()
@@ -96,9 +96,9 @@ class Results:
         return place
 
     def reserved(self, job: Job) -> dict[int, Video]:
-        """Return the videos that a job has reserved names for, by their number.
+        """Return the videos for which a job has reserved names, by number.
 
-        They have a sidecar; whether the rest is there, too, `is_published` tells.
+        They have a sidecar; `is_published` returns whether they are complete.
         """
         with contextlib.suppress(*_MISSING), self.opened(job.source) as folder:
             return self._reserved(job, folder)
@@ -126,11 +126,11 @@ class Results:
         encode: Callable[[Path, str, str], None],
         earlier: Video | None = None,
     ) -> Video:
-        """Publish one video, and return where it is.
+        """Publish one video, and return its paths.
 
-        `earlier` is the same video, begun before; its names are used again.
-        `encode(path, format, settings)` writes the video to the path: in one of the prompt's
-        formats, or as a poster where the format is "jpg"; `settings` is the sidecar's text.
+        earlier: the same video, begun by an earlier attempt; its names are used again
+        encode(path, format, settings): writes the video to the path, in one of the prompt's
+            formats, or as a poster if the format is "jpg"; `settings` is the sidecar's text
         """
         settings = sidecar_text(job, prompt, rendered)
         with self._opened_to_publish(job) as folder:
@@ -142,17 +142,17 @@ class Results:
             published = [sidecar]
             for path in (folder / file.name for file in (video.poster, *video.files)):
                 unfinished = durable.temporary(path, f"{job.id}-{prompt.number}{path.suffix}")
-                unfinished.unlink(missing_ok=True)  # a kill may have left it as its second name
+                unfinished.unlink(missing_ok=True)  # after a kill, it may be a second name
                 try:
                     encode(unfinished, path.suffix[1:], settings)
                     durable.fsync_file(unfinished)
-                    published.append(path)  # it may be there also where the next call fails
+                    published.append(path)  # the next call may fail after the rename
                     into_place(unfinished, path)
-                except FileExistsError:  # somebody has put a file of that name beside our sidecar
+                except FileExistsError:  # a stranger's file has that name
                     _remove(unfinished, *(ours for ours in reversed(published) if ours != path))
                     return self.publish(job, prompt, rendered, encode)
                 except BaseException:
-                    with contextlib.suppress(OSError):  # what is left is found by `reserved`
+                    with contextlib.suppress(OSError):  # `reserved` finds what remains
                         _remove(unfinished, *reversed(published if earlier is None else []))
                     raise
         return video
@@ -168,9 +168,9 @@ class Results:
             yield folder
 
     def clean(self, job: Job) -> list[int]:
-        """Remove what is not a whole video, when nothing of the job will be rendered any more.
+        """Remove a job's incomplete videos, once none of its prompts will be rendered any more.
 
-        Return the numbers of those that are whole.
+        Return the numbers of the whole ones.
         """
         with contextlib.suppress(*_MISSING), self.opened(job.source) as folder:
             reserved = self._reserved(job, folder)
@@ -184,7 +184,7 @@ class Results:
 
 
 def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | None) -> Path:
-    """Write the sidecar under a stem that nothing else has, or that this video had before."""
+    """Write the sidecar under a free stem, or under the one that this video had before."""
     if earlier is not None:
         durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
         return folder / earlier.sidecar.name
@@ -198,7 +198,7 @@ def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | 
 
 
 def is_published(video: Video) -> bool:
-    """Return whether every file of a video is there."""
+    """Return whether every file of a video exists."""
     return all(path.exists() for path in (*video.files, video.poster))
 
 
@@ -207,7 +207,7 @@ def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:
 
 
 def _sidecars(folder: Path) -> list[Path]:
-    """Return what may be a sidecar, in order."""
+    """Return the files that may be sidecars, sorted."""
     with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         return sorted(
             Path(entry.path)
@@ -218,16 +218,16 @@ def _sidecars(folder: Path) -> list[Path]:
 
 
 def _remove(*paths: Path) -> None:
-    """Remove files in this order: the sidecar, which tells of the others, has to be the last."""
+    """Remove files in this order: the sidecar, by which the others are found, has to be last."""
     for path in paths:
         path.unlink(missing_ok=True)
 
 
 def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
-    """Return number and formats of a video of this job; None for anybody else's YAML file.
+    """Return number and formats of this job's video; None if the file is no sidecar of this job.
 
     Raises:
-        OSError: it can't be read, so nobody knows: the video might be rendered twice.
+        OSError: it can't be read. To take it for no sidecar could render the video twice.
     """
     known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
     with contextlib.suppress(*known):
@@ -248,12 +248,12 @@ def _is_suffix(format: object) -> bool:
 
 
 def _folded(name: str) -> str:
-    """Return the stem as file systems see it that don't tell upper from lower case."""
+    """Return a name's stem as case-insensitive file systems compare it."""
     return unicodedata.normalize("NFC", name.rpartition(".")[0] or name).casefold()
 
 
 def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
-    """Return the prompt file that renders this video again, with how it was rendered."""
+    """Return a prompt file that renders this video again, with a record of how it was rendered."""
     block = {
         "job": job.id,
         "prompt_file": shown(job.source),
@@ -277,5 +277,5 @@ def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
 
 
 def remainder_text(prompts: list[Prompt]) -> str:
-    """Return a prompt file with just these prompts, ready to be dropped again."""
+    """Return a prompt file with only these prompts, ready to be dropped again."""
     return "---\n".join(strict_yaml.dump(prompt.as_settings()) for prompt in prompts)

@@ -1,8 +1,8 @@
-"""Jobs in hand: claim a prompt file, count attempts, finish or fail it.
+"""Jobs in hand: claim a prompt file, record attempts, finish or fail the job.
 
-A job is a directory `active/<job_id>/` with the claimed prompt file in it; a job that has no such
-directory is not in hand. What happened to it is read from the files, never remembered; a file
-whose record is damaged is a job, too, so that a person hears of it.
+A job is a directory `active/<job_id>/` that contains the claimed prompt file; without one, the job
+is not in hand. A job's state is always read from the files. A prompt file with a damaged record is
+a job, too, so that a person is told.
 Does not know what a prompt file says or how videos are made.
 """
 
@@ -40,7 +40,7 @@ _CANCEL = "cancel"
 _OWN = {_RECORD, _ATTEMPTS, _LOG, _CANCEL}
 
 _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What a file of our own may raise that a broken disk or a person has spoilt."""
+"""Errors of reading one of our files that a broken disk or a person has damaged."""
 
 _log = structlog.get_logger()
 
@@ -48,8 +48,8 @@ _log = structlog.get_logger()
 class Spool:
     """The jobs in hand of one daemon.
 
-    `folder` is on the inbox's file system and is never synced; `failed` is where prompt files
-    are set aside for a person, in the place that they had in the inbox.
+    folder: the spool, on the inbox's file system; never synced
+    failed: where prompt files are set aside for a person, at the place that they had in the inbox
     """
 
     def __init__(self, folder: Path, inbox: Path, failed: Path) -> None:
@@ -64,13 +64,12 @@ class Spool:
         self._new: set[str] = set()
 
     def prepare(self) -> None:
-        """Make the folders, and clear away directories of jobs that never began or have ended.
+        """Make the folders, and remove directories of jobs that never began or have ended.
 
         Only for the process that holds the lock.
 
         Raises:
-            ConfigError: a claim could not be a rename, because inbox and spool are on different
-                file systems.
+            ConfigError: inbox and spool are on different file systems; a claim must be a rename.
         """
         self._make_active()
         if self.active.stat().st_dev != self.inbox.path.stat().st_dev:
@@ -81,9 +80,10 @@ class Spool:
         self.tidy()
 
     def tidy(self) -> None:
-        """Clear away what ended jobs and failed claims have left. Only for who holds the lock.
+        """Remove what ended jobs and failed claims left.
 
-        What can't be cleared away is left for the next time: nothing depends on it.
+        Only for the process that holds the lock. What can't be removed is tried again by the next
+        call: nothing depends on it.
         """
         for folder, told in list(self._untidy.items()):
             try:
@@ -101,13 +101,13 @@ class Spool:
     def lock(
         self, is_patient: Callable[[str], bool] = lambda _problem: False, role: str = DAEMON
     ) -> Iterator[None]:
-        """Hold the spool for this process alone; see `lock.Lock`."""
+        """Hold the spool for this process alone; see `lock.Lock.held`."""
         with self._lock.held(is_patient, role):
             yield
 
     def keep(self) -> bool:
-        """Return whether the spool is still this process's; make anew what somebody removed."""
-        with contextlib.suppress(OSError):  # its share is not mounted; claims say what is wrong
+        """Return whether this process still holds the spool; recreate what somebody removed."""
+        with contextlib.suppress(OSError):  # its share is not mounted; claims report the error
             if not self.active.exists():
                 self._make_active()
         return self._lock.keep()
@@ -117,11 +117,11 @@ class Spool:
             pass
 
     def holder(self) -> Holder | None:
-        """Return which process is at work on this spool, None if there is none or it is unknown."""
+        """Return the process that holds the spool; None if there is none, or it is unknown."""
         return self._lock.holder()
 
     def is_locked(self) -> bool:
-        """Return whether a process is at work on this spool."""
+        """Return whether a process holds the spool."""
         return self._lock.is_held()
 
     def claim(
@@ -133,13 +133,13 @@ class Spool:
         is_cancelled: bool = False,
         is_same: Callable[[os.stat_result], bool] = lambda _status: True,
     ) -> Job | None:
-        """Take a file of the inbox in hand; None if it is gone by now, or not the same any more.
+        """Claim a file of the inbox; return None if it is gone, or `is_same` returns False.
 
-        The job's record is on the disk before the one rename that makes it a job, and with
-        `is_cancelled` the wish that it shall not be rendered.
+        The job's record, and with `is_cancelled` the mark of a cancelled job, is on the disk before
+        the one rename that makes it a job.
 
         Raises:
-            OSError: it can't be moved; it is where it was, or else an unfinished job.
+            OSError: the file can't be moved. It is still in the inbox, or else an unfinished job.
         """
         defaults = tuple(defaults)
         now = datetime.now(UTC)
@@ -161,12 +161,12 @@ class Spool:
         except OSError as error:
             self._untidy.setdefault(folder, "")
             self.tidy()
-            # A share may have moved the file and lost its answer: then it is a job all the same.
+            # A share may have moved the file, but lost its reply: then it is a job all the same.
             if not os.path.lexists(folder / source.name):
                 if isinstance(error, FileNotFoundError | NotADirectoryError):
                     return None
                 raise
-        with contextlib.suppress(OSError):  # it is a job, if one that a power cut may undo
+        with contextlib.suppress(OSError):  # it is a job, though a power cut may undo it
             durable.fsync_folder(folder)
             with self.inbox.opened(source.parent) as above:
                 durable.fsync_folder(above)
@@ -174,12 +174,12 @@ class Spool:
         return Job(job_id, source, folder, defaults, priority=priority)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
-        """Yield the jobs in hand, the oldest first; those `without` are not even read."""
+        """Return an iterator over the jobs in hand, oldest first; ids in `without` are not read."""
         folders = (folder for folder in self._folders() if folder.name not in without)
         return (job for folder in folders if (job := self._job(folder)) is not None)
 
     def ids(self) -> list[str]:
-        """Return the ids of all that may be jobs in hand, the oldest first."""
+        """Return the ids of all possible jobs in hand, oldest first."""
         return [folder.name for folder in self._folders()]
 
     def find(self, job_id: str) -> Job | None:
@@ -194,7 +194,7 @@ class Spool:
             return []
 
     def _job(self, folder: Path) -> Job | None:
-        """Return a folder's job. One without a prompt file never became a job, or has ended."""
+        """Return a folder's job; None without a prompt file: it never was a job, or has ended."""
         ended = tuple(attempt for attempt in self._attempts(folder) or () if attempt.ending)
         with contextlib.suppress(FileNotFoundError, *_DAMAGED):
             record = records.read(folder / _RECORD)
@@ -211,14 +211,14 @@ class Spool:
     def begin_attempt(
         self, job: Job, numbers: Iterable[int], *, device_worked: bool = True
     ) -> None:
-        """Record which prompts of a job are in hand from now on, instead of those before."""
+        """Record which prompts of a job are in hand from now on; replaces the open attempt."""
         self._new.discard(job.id)
         began = datetime.now(UTC).isoformat(timespec="seconds")
         attempt = Attempt(began, tuple(numbers), device_worked=device_worked)
         self._write_attempts(job.folder, (*job.attempts, attempt))
 
     def take_back_attempt(self, job: Job) -> None:
-        """Forget what was in hand: it was ended on request, and says nothing about the job."""
+        """Remove the open attempt: it was ended on request, and says nothing about the job."""
         self._write_attempts(job.folder, job.attempts)
 
     def others_in_hand(self, source: PurePosixPath, job: Job) -> Iterator[Job]:
@@ -230,9 +230,9 @@ class Spool:
                     yield other
 
     def is_new(self, job: Job) -> bool:
-        """Return whether a job was claimed here and nothing of it has ever been in hand.
+        """Return whether a job was claimed by this process, and had no attempt yet.
 
-        Of others nobody knows: after a restore, they may have lost the record of it.
+        For other jobs this is unknown: after a restore, their record of attempts may be missing.
         """
         return job.id in self._new
 
@@ -245,7 +245,7 @@ class Spool:
         return True
 
     def was_in_hand(self, job: Job) -> bool:
-        """Return whether anything of a job has ever been in hand; false spares many a look."""
+        """Return whether a job ever had an attempt; False lets callers skip expensive checks."""
         try:
             (job.folder / _ATTEMPTS).lstat()
         except FileNotFoundError:
@@ -255,9 +255,9 @@ class Spool:
     def note_ending(self, how: str, cause: Cause = Cause.WORK) -> None:
         """Record how the process ended that had prompts in hand. Not while one is at work.
 
-        An empty `how` says that it ended as it should: what it has left open is forgotten. Where
-        the disk is full, it is remembered until the next attempt is recorded, before which
-        nothing is rendered.
+        An empty `how` means a normal end: open attempts are removed. If writing fails, as on a full
+        disk, the record is kept in memory until the next attempt is recorded; nothing is rendered
+        before that.
         """
         found = {folder: self._attempts(folder) for folder in self._folders()}
         open_ones = [a for attempts in found.values() for a in attempts or () if not a.ending]
@@ -281,7 +281,7 @@ class Spool:
                 self._unwritten[folder] = known
 
     def _attempts(self, folder: Path) -> list[Attempt] | None:
-        """Return what was in hand at which time; None where the record of it is damaged."""
+        """Return a job's recorded attempts; None if the record is damaged."""
         if folder in self._unwritten:
             return self._unwritten[folder]
         with contextlib.suppress(*_DAMAGED):
@@ -309,12 +309,12 @@ class Spool:
         self._unwritten.pop(folder, None)
 
     def log_file(self, job: Job) -> Path:
-        """Return where the job's own log is written while it is in hand."""
+        """Return the path of the job's own log while it is in hand."""
         durable.make_way(job.folder / _LOG)
         return job.folder / _LOG
 
     def ask_to_cancel(self, job: Job) -> bool:
-        """Leave word for the daemon that the job shall be cancelled; false if it has ended."""
+        """Mark a job for the daemon to cancel; return False if it has ended."""
         try:
             durable.write(job.folder / _CANCEL, b"", durable.command_owner())
         except FileNotFoundError:
@@ -322,11 +322,11 @@ class Spool:
         return os.path.lexists(job.prompt_file)
 
     def is_cancelled(self, job: Job) -> bool:
-        """Return whether somebody asked to cancel the job; not where the disk does not answer."""
+        """Return whether the job is marked to be cancelled; False if the disk does not answer."""
         return os.path.exists(job.folder / _CANCEL)
 
     def finish(self, job: Job, folder: Path) -> Path:
-        """Move the job's log and, as the last act, its prompt file into the results folder."""
+        """Move the job's log and, as the last step, its prompt file into the results folder."""
         self._untidy.setdefault(job.folder, "")
         self._publish_log(job, folder, _LOG)
         name = portable(job.source).name
@@ -335,25 +335,25 @@ class Spool:
         return at
 
     def _publish_log(self, job: Job, folder: Path, name: str) -> None:
-        """Move the job's log, if there is one, to where people look for it."""
+        """Move the job's log, if there is one, into a folder that people see."""
         log = self.log_file(job)
         if log.exists():
-            durable.write(log, log.read_bytes(), job.id)  # anew: an fsync of it may have failed
+            durable.write(log, log.read_bytes(), job.id)  # again: an fsync may have failed
             durable.move_to_free_name(log, folder, name, job.id)
 
     def set_aside(
         self, job: Job, name: str, data: bytes, report: Callable[[PurePosixPath], str]
     ) -> Path:
-        """Put a prompt file with what is left of a job, and why, into `_failed/`.
+        """Write a prompt file with the rest of a job, and a report, into `_failed/`.
 
-        `report` is given its path there. Doing it again for the same job replaces what it left.
+        `report` gets the prompt file's path there. A repeated call replaces what the first wrote.
         """
         return self._put_aside(
             job, name, report, lambda target, _: durable.write_new(target, data, job.id)
         )
 
     def take_back_aside(self, job: Job, name: str) -> None:
-        """Remove what an earlier attempt at this job has `set_aside`, if it did."""
+        """Remove what an earlier attempt at this job wrote by `set_aside`, if anything."""
         missing = (FileNotFoundError, NotADirectoryError, PermissionError)
         with (
             contextlib.suppress(*missing),  # then nothing of ours is there
@@ -366,7 +366,7 @@ class Spool:
                 reports.beside(target).unlink()
 
     def set_aside_earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
-        """Yield the paths in `_failed/` of what other jobs left of a path in the inbox."""
+        """Yield the paths in `_failed/` of what other jobs with this inbox path left there."""
         first, headline = portable(source), _encoded(_headline(source))
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
@@ -381,7 +381,7 @@ class Spool:
                     yield first.with_name(name)
 
     def taken_out(self, source: PurePosixPath) -> list[PurePosixPath]:
-        """Return the paths in `_failed/` of what is on its way back into the folder of a file."""
+        """Return the paths in `_failed/` of files on their way back into the folder of `source`."""
         place = portable(source).with_name(RETRIED_FOLDER)
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
@@ -391,7 +391,7 @@ class Spool:
         return []
 
     def lay_upon(self, job: Job, twin: Path) -> None:
-        """End a job whose prompt file is there already: what was two files is one."""
+        """End a job whose prompt file was delivered before, as `twin`: keep only one of the two."""
         self._untidy.setdefault(job.folder, "")
         try:
             durable.replace(job.prompt_file, twin)
@@ -401,14 +401,14 @@ class Spool:
             durable.remove_temporaries(twin.parent, job.id)  # of a copy that was just made
             if not have_same_bytes(job.prompt_file, twin):
                 raise OSError(errno.ESTALE, "it has changed meanwhile", str(twin)) from None
-        # It is still there also where a kill has left one file with both names: see rename(2).
+        # rename(2) keeps the old name if both are one file, as after a kill.
         job.prompt_file.unlink(missing_ok=True)
         self.tidy()
 
     def fail(self, job: Job, report: Callable[[PurePosixPath], str]) -> Path:
-        """Move the job's prompt file into `_failed/`, beside a text that says why.
+        """Move the job's prompt file into `_failed/`, with a report.
 
-        `report` is given its path there.
+        `report` gets the prompt file's path there.
         """
         self._untidy.setdefault(job.folder, "")
         target = self._put_aside(
@@ -433,9 +433,9 @@ class Spool:
             self._keep(job, target, report)
 
     def _keep(self, job: Job, target: Path, report: bytes) -> None:
-        """Keep in the spool what can't be copied without opening it, or is its author's own folder.
+        """Keep in the spool what can't be moved into `_failed/`, such as a pipe or a folder.
 
-        Nobody else comes there: who owns a folder may write into it, wherever it is.
+        Only reeldrop can enter that place: a folder's owner may write into it wherever it is.
         """
         refused = self.folder / "refused"
         durable.make_folder(refused / job.id)
@@ -452,14 +452,14 @@ class Spool:
         report: Callable[[PurePosixPath], str],
         put: Callable[[Path, bytes], None],
     ) -> Path:
-        """Write a report into `_failed/`, put a file beside it, and return where that is."""
+        """Write a report into `_failed/`, put a file beside it, and return the file's path."""
         first = _place_of(job, name)
         with self.failed.opened(first.parent, make=True) as folder:
             for target in self._places(job, folder, name):
                 at = first.with_name(target.name)
                 text = _encoded(report(at))
                 if not reports.write(target, text, job.id):
-                    continue  # somebody was quicker, and has the place
+                    continue  # another process took the place
                 try:
                     put(target, text)
                 except FileExistsError:
@@ -471,19 +471,19 @@ class Spool:
         raise AssertionError("free_names never ends")
 
     def _places(self, job: Job, folder: Path, name: str) -> Iterator[Path]:
-        """Yield the place in `_failed/` that an earlier try has taken, emptied; then free ones."""
-        durable.remove_temporaries(folder, job.id)  # of an earlier try that was killed
+        """Yield the place in `_failed/` that an earlier try took, emptied; then free places."""
+        durable.remove_temporaries(folder, job.id)  # left by a killed try
         own = self._own_place(job, folder, name)
         if own is not None:
-            own.unlink(missing_ok=True)  # the job still has all that was there
+            own.unlink(missing_ok=True)  # the job still has its content
             yield own
         first = _place_of(job, name)
         names = durable.free_names(first.stem, first.suffix)
         yield from filter(reports.is_free, (folder / candidate for candidate in names))
 
     def _own_place(self, job: Job, folder: Path, name: str) -> Path | None:
-        """Return where in `_failed/` an earlier try at this job has put a file of this name."""
-        if job.is_damaged:  # there may be more files in its folder, with the same id
+        """Return where an earlier try at this job put a file of this name; None if nowhere."""
+        if job.is_damaged:  # its folder may have several files, which share the id
             return None
         first = _place_of(job, name)
         stem, suffix = map(re.escape, (first.stem, first.suffix))
@@ -496,19 +496,21 @@ class Spool:
 
 
 def _place_of(job: Job, name: str) -> PurePosixPath:
-    """Return where in `_failed/` a prompt file is put, if the place is free."""
+    """Return the place in `_failed/` where a prompt file is put if the place is free."""
     return portable(job.source.with_name(name))
 
 
 def _take(source: Path, target: Path, is_same: Callable[[os.stat_result], bool]) -> None:
-    """Move a file out of the inbox, unless another one has come by its name.
+    """Move a file out of the inbox, unless another file has taken its name.
 
-    One that can't go back, because its name is taken again, is kept: nothing is lost.
+    Another file that was moved by mistake goes back; if its name is taken again, it stays at the
+    target, so that nothing is lost.
 
     Raises:
-        FileNotFoundError: it is gone, or another one has its name.
+        FileNotFoundError: the file is gone, or another one has its name.
+        FileExistsError: another file can't go back.
     """
-    durable.fsync_untrusted(source)  # whoever dropped it may not have
+    durable.fsync_untrusted(source)  # its author may not have done so
     other = FileNotFoundError(errno.ENOENT, "another file has its name", str(source))
     if not is_same(source.lstat()):
         raise other
@@ -523,14 +525,18 @@ def _encoded(report: str) -> bytes:
 
 
 def _inside(source: PurePosixPath) -> PurePosixPath:
-    """Return a path that stays inside the folder that it is put behind; else raise ValueError."""
+    """Return a path below a folder unchanged.
+
+    Raises:
+        ValueError: it leads out of the folder, or its name is one of our own files'.
+    """
     if source.is_absolute() or ".." in source.parts or source.name in ("", *_OWN):
         raise ValueError(source)
     return source
 
 
 def _others_files(folder: Path) -> list[str]:
-    """Return what is in a job's folder besides reeldrop's own and hidden files, in order."""
+    """Return the names in a job's folder, sorted, without reeldrop's own and hidden files."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         return sorted(name for name in os.listdir(folder) if not _is_own(name))
     return []
@@ -541,14 +547,14 @@ def _is_own(name: str) -> bool:
 
 
 def _cause_of_old(ending: str) -> Cause:
-    """Return the cause of an end that a version noted which did not tell causes apart."""
+    """Return the cause of an ending recorded by a version that did not record causes."""
     return Cause.UNKNOWN if ending.startswith("without a trace") else Cause.WORK
 
 
 def error_text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:
-    """Return the text of an `.error.txt`: what is wrong, where, what would be right, what next.
+    """Return the text of an `.error.txt`: the mistakes, their places and remedies, and `then`.
 
-    What was never a job has no `job_id`.
+    `job_id` is empty if the prompt file was never a job.
     """
     mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
     lines = [_headline(source)]

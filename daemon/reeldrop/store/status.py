@@ -1,6 +1,6 @@
-"""What the daemon is doing right now, for people who ask another process.
+"""The daemon's current activity, for other processes to show to people.
 
-The daemon writes it to a file in the spool; it is only a report, nothing depends on it.
+The daemon writes it to a file in the spool. It is only a report: nothing depends on it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOT_RUNNING = "not running"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A prompt file that is not rendered yet, and why."""
+    """A prompt file that is not rendered yet, and the reason."""
 
     prompt_file: str
     reason: str
@@ -34,10 +34,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What is being rendered: video `number` of `count` of a prompt file.
+    """The current render: video `number` of `count` of a prompt file.
 
-    `eta_seconds` is for the whole prompt file, None before the first step; `together` is how many
-    videos are rendered at once.
+    eta_seconds: for the whole prompt file; None before the first step
+    together: number of videos that are rendered at once
     """
 
     job_id: str
@@ -53,12 +53,14 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One moment of the daemon.
+    """The daemon's state at one moment.
 
-    `state` is loading, idle, rendering, stopping, stopped, NOT_RUNNING or what keeps it from
-    working; `waiting` names the first MAX_WAITING of `waiting_count` prompt files,
-    of which one has been in the inbox for `waiting_seconds`, and none for longer. config.yaml was
-    read again `readings` times; what was wrong with it the last time is in `refused`.
+    state: loading, idle, rendering, stopping, stopped, NOT_RUNNING, or what keeps it from working
+    waiting: the first MAX_WAITING of the waiting prompt files
+    waiting_count: number of waiting prompt files
+    waiting_seconds: how long the oldest of them has been in the inbox
+    readings: how often config.yaml was read again
+    refused: what was wrong with config.yaml the last time; empty if nothing
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -93,7 +95,7 @@ _ADAPTER = pydantic.TypeAdapter(Status)
 
 
 def write(path: Path, status: Status) -> None:
-    """Replace the report. It is not waited for: after a power cut nobody needs it."""
+    """Replace the report, without an fsync: after a power cut nobody needs it."""
     unfinished = path.with_suffix(".tmp")
     durable.make_way(path)
     durable.make_way(unfinished)
@@ -102,10 +104,10 @@ def write(path: Path, status: Status) -> None:
 
 
 def read(path: Path) -> Status | None:
-    """Return the last report, None if there is none that can be read and makes sense."""
+    """Return the last report; None if it is missing, unreadable or invalid."""
     with contextlib.suppress(OSError, ValueError, OverflowError):
         found = _ADAPTER.validate_json(beneath.content(path, MAX_BYTES))
-        found.line()  # it works with the times
+        found.line()  # raises if its times are invalid
         datetime.fromisoformat(found.updated).astimezone(UTC)
         return found if datetime.fromisoformat(found.updated).tzinfo else None
     return None

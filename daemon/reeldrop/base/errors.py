@@ -82,7 +82,7 @@ class ConfigError(FileError):
 
 
 class PlaceError(FileError):
-    """A job's output can't be written to its place; other jobs are not affected."""
+    """A job's output can't be written to its place; this says nothing about other jobs."""
 
 
 class RenderError(ReeldropError):

@@ -1,7 +1,7 @@
 """Jobs in hand: claim a prompt file, record attempts, finish or fail the job.
 
 A job is a directory `active/<job_id>/` that contains the claimed prompt file; without one, the job
-is not in hand. A job's state is always read from the files. A prompt file with a damaged record is
+is not in hand. A job's state is read from its files. A prompt file with a damaged record is
 a job, too, so that a person is told.
 Does not know what a prompt file says or how videos are made.
 """

@@ -1,7 +1,7 @@
-"""What the client of Nextcloud needs of a server to carry files, over a plain folder.
+"""Serve a folder as far as Nextcloud's client needs a server to sync files.
 
-It stands in for a Nextcloud, which no package has: WebDAV with the properties that its client asks
-for. Run as a program with a folder and a port. Needs nothing but Python.
+It stands in for a Nextcloud server, which no package offers: WebDAV with the properties that the
+client asks for. Run it as a program with a folder and a port; it needs only Python.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ABOUT = {
 
 
 class Cloud(BaseHTTPRequestHandler):
-    """Answers one request of a client."""
+    """Handles one request of a client."""
 
     protocol_version = "HTTP/1.1"
     root: Path
@@ -98,12 +98,12 @@ class Cloud(BaseHTTPRequestHandler):
 
 
 def identity(path: Path) -> dict[str, str]:
-    """Return what tells a file from others, and from what it was before."""
+    """Return the properties that identify a file and its version."""
     return {"ETag": f'"{mark(path)}"', "OC_FileId": f"{path.stat().st_ino:08}of-tests"}
 
 
 def mark(path: Path) -> str:
-    """Return a text that changes with a file, or with anything in a folder."""
+    """Return a text that changes whenever a file, or anything in a folder, does."""
     status = path.stat()
     found = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}"
     if path.is_dir():

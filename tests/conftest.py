@@ -1,10 +1,10 @@
-"""What the tests share: a tiny pipeline on disk, a set of folders, a daemon as a real process."""
+"""Shared fixtures and helpers: a tiny pipeline on disk, a site, a daemon as a real process."""
 
 from __future__ import annotations
 
 import os
 
-# One thread is quickest for pipelines this small; it has to be set before torch is imported.
+# One thread is fastest for such small pipelines; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ctypes
@@ -25,7 +25,7 @@ from zygote import REELDROP, Process, Zygote
 DEADLINE_SECONDS = 120.0
 
 NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
-"""`reeldrop` as no fork: for tests whose subject is how a process begins."""
+"""`reeldrop` as a new process, not a fork: for tests of how a process starts."""
 
 
 SLOW = (
@@ -33,11 +33,11 @@ SLOW = (
     "test_power_cuts", "test_tuning", "test_benchmarks", "test_syncthing", "test_sync_tools",
     "test_faults", "test_soak", "test_reload", "test_cli",
 )  # fmt: skip
-"""Files that take longest: they go first, or one process would wait for another in the end."""
+"""The slowest files: they run first, so that no process has to wait for another at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
+    """Run the slowest files first."""
     ranks = {name: rank for rank, name in enumerate(SLOW)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
@@ -46,37 +46,37 @@ _CLONE_NEWNS = 0x20000
 
 
 def pytest_configure() -> None:
-    """Let what tests of one process mount be nobody else's, who would keep it busy.
+    """Make the mounts of this test process private to it.
 
-    Who boots a machine in another test process takes a copy of all that is mounted, and for as long
-    as he holds it, a file system that is unmounted here lives on.
+    Otherwise, a test process that boots a machine copies all mounts, and a file system that is
+    unmounted here stays in use until that copy goes.
     """
     if os.geteuid() == 0 and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 def pytest_unconfigure() -> None:
-    """End what tests have shared."""
+    """End the process that the tests share."""
     if fork_server.cache_info().currsize:
         fork_server().close()
 
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-    # Under nohup, or behind a shell's `&`, processes would begin with these ignored, too. What is
-    # handled here is the default again in whatever is started.
+    # Under nohup, or after a shell's `&`, these signals are ignored, and child processes would
+    # inherit that. A handled signal is reset to the default in child processes.
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 
 
 @functools.cache
 def fork_server() -> Zygote:
-    """Return the process that starts commands for the tests of this process."""
+    """Return the zygote that starts commands for the tests of this process."""
     return Zygote()
 
 
 @pytest.fixture(scope="session")
 def zygote() -> Zygote:
-    """A process that starts daemons at once."""
+    """A process that starts daemons quickly."""
     return fork_server()
 
 
@@ -88,7 +88,7 @@ def start(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Process | subprocess.Popen[bytes]:
-    """Start a command as `subprocess.Popen` does, but as a fork where that makes no difference."""
+    """Start a command like `subprocess.Popen`, but as a fork if that is equivalent."""
     stderr = stdout if stderr == subprocess.STDOUT else stderr
     if fork_server().can_run(command, env):
         streams = [s if isinstance(s, int) else s.fileno() for s in (stdin, stdout, stderr)]
@@ -99,7 +99,7 @@ def start(
 def run(
     command: Sequence[str], errors: str = "strict", **kwargs: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, and return what it has written."""
+    """Run a command to its end, and return its exit code and output."""
     with _scratch(errors) as stdout, _scratch(errors) as stderr:
         process = start(command, stdout=stdout, stderr=stderr, **kwargs)
         try:
@@ -118,7 +118,7 @@ def _scratch(errors: str) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a real text-to-video pipeline that renders in a fraction of a second."""
+    """The folder of a real text-to-video pipeline that renders in a fraction of a second."""
     from fakes import save_tiny_pipeline
 
     return save_tiny_pipeline(tmp_path_factory.mktemp("model") / "tiny")
@@ -126,7 +126,7 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def least_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline that is quicker to load, for tests that start hundreds of daemons."""
+    """The folder of a pipeline that loads faster, for tests that start hundreds of daemons."""
     from fakes import save_tiny_pipeline
 
     return save_tiny_pipeline(tmp_path_factory.mktemp("model") / "least", blocks=1)
@@ -134,7 +134,7 @@ def least_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline of the newer kind, whose denoiser is compiled in seconds."""
+    """The folder of a pipeline with a transformer, which compiles in seconds."""
     from fakes import save_tiny_wan
 
     return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
@@ -170,7 +170,7 @@ class Site:
         return path
 
     def configure(self, *lines: str) -> None:
-        """Set what stands in the lines, over what config.yaml has."""
+        """Set the keys in these lines in config.yaml; they replace existing ones."""
         config = self.folder / "config.yaml"
         keys = tuple(line.partition(":")[0] + ":" for line in lines)
         kept = [line for line in config.read_text().splitlines() if not line.startswith(keys)]
@@ -184,7 +184,7 @@ class Site:
         return run([*(program or REELDROP), *arguments, "--config", config], **kwargs)
 
     def drain(self, program: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-        """Render all that is in the inbox."""
+        """Run `reeldrop run --drain`."""
         return self.command("run", "--drain", program=program)
 
 
@@ -206,7 +206,7 @@ models:
 
 
 def make_site(folder: Path, pipeline: Path) -> Site:
-    """Return an empty inbox in a new folder, and a config.yaml with the pipeline."""
+    """Make a site in a new folder: an empty inbox, and a config.yaml with the pipeline."""
     made = Site(folder)
     made.inbox.mkdir(parents=True)
     (made.folder / "config.yaml").write_text(CONFIG.format(pipeline=pipeline))
@@ -220,7 +220,7 @@ def site(tmp_path: Path, tiny_pipeline: Path) -> Site:
 
 
 class Daemon:
-    """A daemon as a process of its own, with its log as a list of events."""
+    """A daemon in a process of its own, with its log as a list of events."""
 
     def __init__(
         self,
@@ -241,14 +241,14 @@ class Daemon:
             )
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
-        """Return what it has logged so far, or only the events of one name."""
+        """Return the events that the daemon has logged so far, all or those of one name."""
         with self._log.open() as log:
             log.seek(self._from)
             events = [json.loads(line) for line in log if line.endswith("\n")]
         return [event for event in events if not name or event["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> dict[str, Any]:
-        """Wait until it has logged an event that many times, and return the last of them."""
+        """Wait until the daemon has logged an event `count` times, and return the last one."""
         await_that(lambda: len(self.events(name)) >= count or self._ended(), f"the event {name}")
         return self.events(name)[count - 1]
 
@@ -263,7 +263,10 @@ class Daemon:
 
 @pytest.fixture
 def daemon(site: Site) -> Iterator[Callable[..., Daemon]]:
-    """Start daemons on the site; the keyword arguments are environment variables."""
+    """A function that starts daemons on the site; its keyword arguments are environment variables.
+
+    The daemons are killed after the test.
+    """
     started: list[Daemon] = []
 
     def start(**environment: str) -> Daemon:
@@ -277,12 +280,12 @@ def daemon(site: Site) -> Iterator[Callable[..., Daemon]]:
 
 
 def says(text: str) -> Callable[[object], str]:
-    """Return a report that is the same whatever the name of the prompt file in `_failed/`."""
+    """Return a report that is the same for every name of the prompt file in `_failed/`."""
     return lambda _name: text
 
 
 def await_that(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition holds, and fail if it never does."""
+    """Wait until a condition holds; fail after DEADLINE_SECONDS."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"

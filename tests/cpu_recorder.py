@@ -1,4 +1,4 @@
-"""What records on the CPU as CUDA graphs do on a GPU: only what touches tensors is done again."""
+"""Record work on the CPU as CUDA graphs do on a GPU: a replay repeats only tensor operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFUSED = "operation not permitted when stream is capturing"
 
 
 class _NoValues(TorchFunctionMode):
-    """Refuses what hands a tensor's values to Python, without any operation where it is a CPU's."""
+    """Refuses calls that pass a tensor's values to Python; on the CPU, they are no operations."""
 
     NAMES = frozenset({"tolist", "numpy", "__array__", "item"})
 
@@ -26,10 +26,10 @@ class _NoValues(TorchFunctionMode):
 
 
 class Tape(TorchDispatchMode):
-    """Notes each operation with the very tensors that it has read and written."""
+    """Records each operation with the very tensors that it read and wrote."""
 
     WAIT = frozenset({"lift_fresh", "_local_scalar_dense", "equal"})
-    """What waits for the device, besides what says so of itself."""
+    """Operations that wait for the device, besides those with a tag that implies it."""
     TAGS = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        with self:  # in inference mode what is made of several operations comes whole
+        with self:  # in inference mode, composite operations arrive whole
             output = func.decompose(*args, **kwargs)
         if output is not NotImplemented:
             return output
@@ -62,11 +62,11 @@ class Tape(TorchDispatchMode):
 
     @property
     def made_bytes(self) -> int:
-        """How much memory all that it has written is."""
+        """The size of all memory that the operations wrote."""
         return sum(one.untyped_storage().nbytes() for one in self._made.values())
 
     def replay(self) -> None:
-        """Do all of it again, in the same memory."""
+        """Repeat all operations, in the same memory."""
         for func, args, kwargs, output in self._operations:
             again = pytree.tree_leaves(func(*args, **kwargs))
             for old, new in zip(pytree.tree_leaves(output), again, strict=True):
@@ -74,14 +74,14 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
     def spoil(self) -> None:
-        """Overwrite what it has written, as another recording does that has the same memory."""
+        """Overwrite the written memory, as another recording that shares it would."""
         for one in self._made.values():
             whole = torch.empty(0, dtype=torch.uint8).set_(one.untyped_storage())
-            whole.fill_(0xFF)  # as floats: not numbers
+            whole.fill_(0xFF)  # as floats: NaN
 
 
 class CpuRecorder:
-    """A `graphs.Recorder`, which knows how often it was asked."""
+    """A `graphs.Recorder` that counts its recordings and replays."""
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
@@ -91,7 +91,7 @@ class CpuRecorder:
 
     @property
     def taken_bytes(self) -> int:
-        """As if each took as much."""
+        """Memory of all recordings, as if each took 1 MiB."""
         return len(self._tapes) << 20
 
     def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None], int]:

@@ -1,8 +1,8 @@
-"""Stands in for what `torch.cuda.graph` needs of a GPU: streams, and pools with their users.
+"""Stand in for the parts of a GPU that `torch.cuda.graph` needs: streams, and pools with users.
 
-It does what torch does with them (CUDAGraph.cpp): a pool keeps its memory until its last graph goes
-and is dead then; the end of a recording that the device has refused raises, leaves the stream as it
-is, and lets the allocator think that it goes on.
+It treats them as torch does (CUDAGraph.cpp): a pool keeps its memory until its last graph is
+deleted, and is dead then; the end of a recording that the device refused raises, leaves the stream
+as it is, and leaves the allocator recording.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REFUSED = "operation not permitted when stream is capturing"
 
 
 class Cuda:
-    """The device: which stream is current, what is recorded, and how many use each pool."""
+    """The device: its current stream, the state of the recording, and the users of each pool."""
 
     def __init__(self) -> None:
         self.streams = 0
@@ -31,7 +31,7 @@ class Cuda:
         self.handles = itertools.count(1)
 
     def stand_in(self, patch: pytest.MonkeyPatch) -> None:
-        """Take the place of the device in `torch.cuda`."""
+        """Replace the device in `torch.cuda`."""
         for name, value in {
             "CUDAGraph": lambda: Graph(self),
             "Stream": lambda: Stream(self),
@@ -53,13 +53,16 @@ class Cuda:
         patch.setattr(torch._C, "_cuda_endAllocateToPool", self.end_allocating_to, raising=False)
 
     def end_allocating_to(self, _device: int, pool: int) -> None:
-        """Give no memory of a pool any more."""
+        """End allocations from a pool."""
         if pool not in self.allocating_to:
             raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
         self.allocating_to.remove(pool)
 
     def wait(self) -> None:
-        """Be waited for, as by `item`."""
+        """Synchronise, as `item` does.
+
+        Raises RuntimeError during a recording, or where waiting counts as an error.
+        """
         if self.is_recording:
             self.is_spoilt = True
             raise RuntimeError(REFUSED)
@@ -68,7 +71,7 @@ class Cuda:
 
 
 class _On:
-    """Makes a stream the current one for a while. Not a generator, which ends when it is lost."""
+    """Makes a stream current until exit. Not a generator, whose exit runs when it is collected."""
 
     def __init__(self, cuda: Cuda, stream: object) -> None:
         self._cuda = cuda
@@ -82,17 +85,17 @@ class _On:
 
 
 class Stream:
-    """One of the device's."""
+    """A stream of the device."""
 
     def __init__(self, cuda: Cuda) -> None:
         cuda.streams += 1
 
     def wait_stream(self, _other: object) -> None:
-        """Do nothing: what is told to this device is done at once."""
+        """Do nothing: this device finishes all work at once."""
 
 
 class Graph:
-    """A recording, and a user of its pool until it goes."""
+    """A recording, which uses its pool until it is deleted."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
@@ -109,7 +112,7 @@ class Graph:
     def capture_end(self) -> None:
         self._cuda.is_recording = False
         if self._cuda.is_spoilt:
-            self._pool = 0  # its use of the pool is never taken back
+            self._pool = 0  # its use of the pool is never released
             raise RuntimeError("operation failed due to a previous error during capture")
         self._cuda.end_allocating_to(0, self._pool)
 
@@ -117,7 +120,7 @@ class Graph:
         return self._pool
 
     def replay(self) -> None:
-        """Do nothing: this device has nothing to do."""
+        """Do nothing: this device does no work."""
 
     def __del__(self) -> None:
         if self._pool:
@@ -127,7 +130,7 @@ class Graph:
 
 
 def waiting(cuda: Cuda, calls: Container[int]) -> Callable[[], int]:
-    """Return work that waits for the device in some of its calls, which are counted from 1."""
+    """Return work that waits for the device in its calls with these numbers, counted from 1."""
     count = itertools.count(1)
 
     def work() -> int:

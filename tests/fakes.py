@@ -1,4 +1,4 @@
-"""Small real things that tests stand on: a tiny pipeline of diffusers' real classes, on disk."""
+"""Save tiny pipelines of diffusers' real classes for tests."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, UMT5Confi
 MAX_TOKENS = 24
 
 FAULTY_WORD = "gryphon"
-"""A pipeline saved with `faulty=True` has a token for this word, but no embedding of the token."""
+"""A pipeline saved with `faulty=True` has a token for this word, but no embedding for the token."""
 
 
 def save_tiny_pipeline(
     folder: Path, seed: int = 0, *, faulty: bool = False, blocks: int = 2
 ) -> Path:
-    """Save a `TextToVideoSDPipeline` at random initialisation, with its fp16 variant.
+    """Save a randomly initialised `TextToVideoSDPipeline`, with its fp16 variant.
 
-    With one block on each way through the UNet, a daemon starts sooner. A faulty one can't render
-    a prompt with FAULTY_WORD in it: somebody has added the word to the tokenizer and left the text
-    encoder as it was.
+    blocks: of each half of the UNet; with one, a daemon starts faster.
+    faulty: it can't render a prompt with FAULTY_WORD, as if somebody had added the word to the
+        tokenizer, but not to the text encoder.
     """
     torch.manual_seed(seed)
     tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
@@ -72,7 +72,7 @@ def save_tiny_pipeline(
 
 
 def tiny_unet(blocks: int = 2) -> UNet3DConditionModel:
-    """Return a UNet of the original model's kind at random initialisation."""
+    """Return a randomly initialised UNet of the original model's kind."""
     return UNet3DConditionModel(
         sample_size=16,
         block_out_channels=(8, 16)[:blocks],
@@ -86,7 +86,7 @@ def tiny_unet(blocks: int = 2) -> UNet3DConditionModel:
 
 
 def scheduler() -> DDIMScheduler:
-    """Return the original model's own noise schedule, before the script exchanged it."""
+    """Return the original model's own noise schedule, which the script replaced."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -98,7 +98,7 @@ def scheduler() -> DDIMScheduler:
 
 
 def save_tiny_wan(folder: Path, layers: int = 1) -> Path:
-    """Save a `WanPipeline` at random initialisation: a pipeline of the newer kind."""
+    """Save a randomly initialised `WanPipeline`: a pipeline with a transformer."""
     torch.manual_seed(0)
     tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
     pipe = WanPipeline(
@@ -134,7 +134,7 @@ def save_tiny_wan(folder: Path, layers: int = 1) -> Path:
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """Make a tokenizer that knows the letters of ASCII, each within and at the end of a word."""
+    """Make a tokenizer that knows the ASCII letters, each within and at the end of a word."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(33, 127)]
     words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]

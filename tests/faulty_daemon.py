@@ -1,11 +1,14 @@
-"""`reeldrop` with a pipeline that breaks where a prompt says so; everything else is real.
+"""`reeldrop` with a pipeline that breaks on certain prompts; everything else is real.
 
-A prompt with the word `segfault` in it ends the process in C code, `hang` never comes back. With
-`--read-only-inbox` as the first argument, no text file can be moved; with `--clock=FILE` the wall
-clock is off by as many days as the file says; with `--hang-loading=PATH` the model of that folder
-is never loaded; with `--hang-encoding` no video is ever encoded, and two jobs may be open; with
-`--hang-once=FILE` the main thread hangs at the first step for a prompt file, unless the file is
-there, which it makes.
+A prompt with the word `segfault` crashes the process in C code; one with `hang` never returns. The
+first argument may cause another fault:
+
+- `--read-only-inbox`: no .txt file can be renamed.
+- `--clock=FILE`: the wall clock is off by the number of days in the file.
+- `--hang-loading=PATH`: the model of that folder never finishes loading.
+- `--hang-encoding`: no video is ever encoded, and two jobs may be open.
+- `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
+  file, unless the file exists.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ def _break(prompts: list[str]) -> None:
 
 
 def _breaking(encode: Any) -> Any:
-    @functools.wraps(encode)  # whether texts may be kept is read from the signature
+    @functools.wraps(encode)  # reeldrop reads from the signature whether it may cache texts
     def wrapper(self: Any, prompt: list[str] | None, *rest: Any, **arguments: Any) -> Any:
         _break(prompt or [])
         return encode(self, prompt, *rest, **arguments)
@@ -59,7 +62,7 @@ def _stuck(rename: Any) -> Any:
 
 
 class _Jumping(datetime):
-    """A wall clock that is off; what measures durations is the machine's own, as on a real one."""
+    """A wall clock that is off. As on a real machine, the clock for durations is unaffected."""
 
     file: Path
 
@@ -80,7 +83,7 @@ def _hang_loading(folder: str) -> None:
     load = diffusers.DiffusionPipeline.from_pretrained
 
     def hanging(location: str, **arguments: Any) -> Any:
-        while location == folder:  # in torch, where a load is nearly all the time
+        while location == folder:  # in torch, where a load spends nearly all its time
             torch.ones(1 << 16).sin()
         return load(location, **arguments)
 
@@ -104,7 +107,7 @@ def _hang_once(sign: Path) -> None:
     workbench.Workbench.step_done = hanging  # type: ignore[method-assign]
 
 
-# Here all texts come by, whether the pipeline encodes them itself or they are kept for it.
+# All texts pass here, whether the pipeline encodes them or reeldrop does for its cache.
 PIPELINE.encode_prompt = _breaking(PIPELINE.encode_prompt)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A socket that stands where systemd's journal does, for tests of what is sent there."""
+"""A socket that stands in for systemd's journal, for tests of what is sent there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Receiver:
-    """What stands where the journal does, and reads what it is sent."""
+    """Receives what is sent to the journal."""
 
     def __init__(self, path: Path) -> None:
         self.address = str(path)
@@ -22,7 +22,7 @@ class Receiver:
         return data, fds
 
     def entry(self) -> dict[str, str]:
-        """Return the fields of the next entry, by whatever way it came."""
+        """Return the fields of the next entry, sent as a datagram or as a file descriptor."""
         data, fds = self.datagram()
         for fd in fds:
             with open(fd, "rb") as file:

@@ -1,7 +1,7 @@
-"""A disk that remembers every write and every flush, so that any power cut can be played again.
+"""A disk that logs every write and flush, so that any power cut can be replayed.
 
-Run as a program, it shows one file, `disk`, in a folder: a loop device on it is a block device
-whose writes arrive here in the order and with the flushes that a real disk would be given.
+Run as a program, it provides one file, `disk`, in a folder. A loop device on that file is a block
+device whose writes and flushes arrive here in the order in which a real disk would receive them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ DEADLINE_SECONDS = 30.0
 _HEAD = struct.Struct("<QqI")  # nanoseconds, offset, length; of a flush, _FLUSH
 _FLUSH = -1
 _SECTORS = 4096
-"""What a disk writes in one go; of longer writes a power cut may leave any part."""
+"""Bytes that a disk writes atomically; of longer writes, a power cut may leave any part."""
 
 _ODDS = (0.0, 0.2, 0.5, 0.9, 1.0)
-"""How likely it is in a state that a write is kept that no flush came after."""
+"""The probabilities, one for each state, that a write without a later flush is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A write, or a flush where there is no `data`. `at` is by this machine's monotonic clock."""
+    """A write, or a flush, whose `offset` is _FLUSH. `at` is monotonic time in nanoseconds."""
 
     at: int
     offset: int
@@ -46,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """All that was written to a disk, in its order."""
+    """All writes and flushes of a disk, in order."""
 
     changes: list[Change]
 
@@ -61,13 +61,14 @@ class Changes:
         return cls(changes)
 
     def count_until(self, at: int) -> int:
-        """Return how many changes there were up to a moment."""
+        """Return the number of changes until a moment."""
         return bisect.bisect_right(self.changes, at, key=lambda change: change.at)
 
     def play(self, image: Path, count: int, dice: random.Random) -> None:
-        """Bring a copy of the first image into a state that a cut after so many could leave.
+        """Bring a copy of the first image into a state that a cut could leave.
 
-        What was written before the last flush is there; of the rest is what the dice decide.
+        count: the number of changes before the cut. Those before the last flush are all applied,
+            and a random part of the others.
         """
         flushes = (n for n in range(count - 1, -1, -1) if self.changes[n].is_flush)
         safe, odds = next(flushes, 0), dice.choice(_ODDS)
@@ -81,7 +82,7 @@ class Changes:
 
 @contextlib.contextmanager
 def logged_disk(image: Path, log: Path, folder: Path) -> Iterator[Path]:
-    """Show an image as a file whose changes are logged; the log is complete at the end."""
+    """Provide an image as a file whose changes are logged; the log is complete at exit."""
     folder.mkdir(exist_ok=True)
     process = subprocess.Popen([sys.executable, __file__, str(image), str(log), str(folder)])
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -92,13 +93,13 @@ def logged_disk(image: Path, log: Path, folder: Path) -> Iterator[Path]:
     try:
         yield folder / "disk"
     finally:
-        # Lazily, because the loop device on it goes away a moment after its own unmount.
+        # Lazy, because the loop device on it is released some time after its own unmount.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
         process.wait(DEADLINE_SECONDS)
 
 
 class Disk:
-    """What mfusepy asks of a file system: a folder with one file, whose changes are logged."""
+    """A file system for mfusepy: a folder with one file, whose changes are logged."""
 
     use_ns = True
 
@@ -137,7 +138,7 @@ class Disk:
 
 
 def _serve(image: str, log: str, folder: str) -> None:
-    import mfusepy  # here, because it looks for its library at once
+    import mfusepy  # here, because the import needs its C library
 
     options = {"foreground": True, "nothreads": True, "big_writes": True, "max_write": 131072}
     mfusepy.FUSE(Disk(image, log), folder, **options)

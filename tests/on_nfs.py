@@ -1,7 +1,7 @@
-"""What happens on NFS: run by test_sync_recipes.py on a machine of its own, with the page's lines.
+"""Test reeldrop on NFS; test_sync_recipes.py runs this on a virtual machine set up as documented.
 
-The server's disk is `/export/reeldrop`, and what reeldrop sees of it `/srv/reeldrop`. The server
-gives no delegations, as many do not.
+The server exports `/export/reeldrop`; reeldrop sees it mounted on `/srv/reeldrop`. The server gives
+no delegations, like many others.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from reeldrop.intake import share
 
 SERVED, SEEN = Path("/export/reeldrop"), Path("/srv/reeldrop")
 OWNER = 1000, 1000
-"""Whom the page's export makes of everybody."""
+"""The uid and gid that the documented export maps everybody to."""
 WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-"""As a user whom the server knows nothing of."""
+"""Runs a command without capabilities, so that it has no more rights than a user."""
 
 
 @dataclass
 class Live:
-    """A daemon on what is mounted, and its folders as the server has them."""
+    """A daemon on the mounted share, and the same site as the server sees it."""
 
     site: Site
     served: Site
@@ -34,7 +34,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
-    """Mount what the server exports, and run a daemon there."""
+    """Mount the export, and run a daemon on it."""
     Path("/proc/sys/fs/leases-enable").write_text("0")
     SERVED.mkdir(parents=True)
     os.chown(SERVED, *OWNER)
@@ -54,7 +54,7 @@ def live() -> Iterator[Live]:
 
 
 def test_what_is_said_of_it(live: Live) -> None:
-    """Changes of others are not told of; all else is as on a disk."""
+    """Changes by other machines cause no events; all else is as on a local disk."""
     found = {finding.what: finding for finding in share.measure(live.site.inbox, 5.0)}
     assert "nfs4 tells of what this machine does, not of what others do" in found["events"].text
     assert ["renames", "times", "clock"] == [what for what in found if found[what].ok]
@@ -62,7 +62,7 @@ def test_what_is_said_of_it(live: Live) -> None:
 
 
 def test_what_another_machine_puts_there(live: Live) -> None:
-    """It is found by looking, settles, is claimed, and what comes of it is on the server."""
+    """It is found by a scan, settles, is claimed, and its results are on the server."""
     poem = live.served.drop("poems/first.txt", "the first horse\n")
     os.chown(poem.parent, *OWNER)
     folder = live.served.results / "poems" / "first"
@@ -74,7 +74,7 @@ def test_what_another_machine_puts_there(live: Live) -> None:
 
 
 def test_what_another_machine_writes_slowly(live: Live) -> None:
-    """A file that grows has not settled, also where its size is remembered for a second."""
+    """A file that grows has not settled, even though its size is cached for a second."""
     with (live.served.inbox / "slow.txt").open("w") as file:
         for number in range(8):
             file.write(f"# line {number}\n")
@@ -89,7 +89,7 @@ def test_what_another_machine_writes_slowly(live: Live) -> None:
 
 
 def test_what_this_machine_puts_there(live: Live) -> None:
-    """No file waits for a writer: the kernel's refusal of a lease says nothing here."""
+    """No file waits for a writer: a refused lease does not imply one on NFS."""
     live.site.drop("second.txt", "the second horse\n")
     await_that((live.served.results / "second" / "second.txt").exists, "the second")
     started = [event["prompt_file"] for event in live.daemon.events("job_started")]

@@ -1,4 +1,4 @@
-"""What the pages show as code, so that it can be run as it stands."""
+"""Extract the code blocks of the documentation, so that tests can run them unchanged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _HEADING_OR_BLOCK = re.compile(r"^#+ (.*)\n|((?:^ {4}.*\n|^\n(?= {4}))+)", re.MU
 
 @dataclass(frozen=True)
 class Block:
-    """An indented block, unindented, and the heading that it is under."""
+    """The unindented text of an indented block, and the heading above it."""
 
     heading: str
     text: str
 
 
 def blocks(page: Path, heading: str | None = None) -> list[Block]:
-    """Return the blocks of a page, or those under one heading, in their order."""
+    """Return the blocks of a page, or those under one heading, in order."""
     found, above = [], ""
     for match in _HEADING_OR_BLOCK.finditer(page.read_text()):
         if match[1] is not None:

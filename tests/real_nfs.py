@@ -1,8 +1,8 @@
-"""A real NFS between a real server and a real client: both in a Linux that runs as a program.
+"""Run commands on a real NFS: server and client are both in one User-mode Linux.
 
-User-mode Linux has the modules that the kernel of this machine may lack. Its root is in memory; of
-this machine's files it sees all but /etc, of which it has a copy. Run as a program, this becomes
-its PID 1.
+User-mode Linux has the modules that the host's kernel may lack. Its root is in memory; it sees the
+host's files, but has /proc, /sys, /run, /etc, /srv and /export of its own, /etc as a copy. Run as a
+program, this becomes its PID 1.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ _POWER_OFF = 0x4321FEDC
 def run(
     folder: Path, exports: str, fstab: str, command: Sequence[str], **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on a machine that mounts what it exports itself, as `nas` and `server`.
+    """Run a command on a machine that can mount its own exports under the names `nas` and `server`.
 
-    The lines of /etc/exports and /etc/fstab are given; the folder is empty. The exit code is that
-    of the command.
+    folder: an empty one.
+    exports, fstab: the lines of /etc/exports and /etc/fstab.
+
+    Returns the command's exit code; 1 if the machine failed before.
     """
     (folder / "root").mkdir()
     (folder / "exports").write_text(exports)
@@ -55,11 +57,11 @@ def run(
     return done
 
 
-# What runs in there
+# Inside the machine
 
 
 def _main(folder: Path, command: Sequence[str]) -> None:
-    """Become the machine, run the command, and be switched off."""
+    """Set the machine up, run the command, and power off."""
     environment = {path.stem: path.read_text() for path in folder.glob("*.env")}
     os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     code = 1
@@ -77,7 +79,7 @@ def _main(folder: Path, command: Sequence[str]) -> None:
 
 
 def _enter(root: Path) -> None:
-    """Make a root in memory, with all that this machine has, and go there."""
+    """Make a root in memory with the host's files, and change into it."""
     _do("mount", "-t", "tmpfs", "-o", "mode=755", "none", root)
     for path in Path("/").iterdir():
         there = root / path.name
@@ -99,7 +101,7 @@ def _enter(root: Path) -> None:
 
 
 def _serve() -> None:
-    """Serve what /etc/exports says, by the NFS of the kernel."""
+    """Start the kernel's NFS server with /etc/exports."""
     for name in ("nfsv4", "nfsd"):
         _load(name)
     for folder in ("rpc_pipefs", "v4recovery"):
@@ -113,13 +115,13 @@ def _serve() -> None:
 
 
 def _load(name: str) -> None:
-    """Load a module of the kernel, and before it those that it needs."""
+    """Load a kernel module after its dependencies."""
     (modules,) = _MODULES.iterdir()
     needs = dict(_dependencies(modules / "modules.dep"))
     (path,) = (path for path in needs if path.endswith(f"/{name}.ko"))
     finit_module, library = 313, ctypes.CDLL(None)
     for module in (*reversed(needs[path]), path):
-        with (modules / module).open("rb") as file:  # those that are there already are refused
+        with (modules / module).open("rb") as file:  # fails if it is loaded already
             library.syscall(finit_module, file.fileno(), b"", 0)
 
 

@@ -1,4 +1,4 @@
-"""The service as it is installed on a real machine with systemd, and what tests do with it."""
+"""The service, installed on a machine with a real systemd, and helpers for its tests."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ FOR_TESTS = f"""\
 Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1
 RestartSec=100ms
 """
-"""All that the tests change for every service: where this Python's own library is, and a pause."""
+"""The changes that tests make to every service: Python's library, threads, a shorter pause."""
 
 
 def with_model(machine: Machine, pipeline: Path, folder: str = MODEL) -> None:
-    """Give a machine a pipeline, for everybody to read."""
+    """Copy a pipeline to a machine, readable for everybody."""
     shutil.copytree(pipeline, machine.path(folder))
     machine.run("chmod", "--recursive", "a+rX", folder)
 
 
 class Service:
-    """A unit on the machine, its folders, and the config.yaml that it is given."""
+    """A unit on a machine, with its folders and its config.yaml."""
 
     def __init__(self, machine: Machine, unit: str = UNIT, folder: str = "/srv/reeldrop") -> None:
         self.machine = machine
@@ -46,7 +46,7 @@ class Service:
         self.since: tuple[str, ...] = ()
 
     def configure(self, **changes: Any) -> None:
-        """Write a config.yaml with the tiny pipeline, and with these keys changed."""
+        """Write a config.yaml with the tiny pipeline and these keys."""
         text = FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
         keys = tuple(f"{key}:" for key in changes)
         kept = [line for line in text.splitlines() if not line.startswith(keys)]
@@ -61,7 +61,7 @@ class Service:
         self.machine.run("systemctl", "daemon-reload")
 
     def systemctl(self, verb: str, *, check: bool = True) -> str:
-        """Act on the unit, and return what systemctl said."""
+        """Run a systemctl command on the unit, and return its output."""
         done = self.machine.run("systemctl", verb, self.unit, check=check)
         return done.stdout + done.stderr
 
@@ -79,7 +79,7 @@ class Service:
         self.machine.await_that(lambda: all(path.exists() for path in wanted), f"{names}")
 
     def await_step(self) -> None:
-        """Wait until it is in the middle of a render, and has said so to systemd."""
+        """Wait until the daemon tells systemd that it is rendering step 1 or later."""
         is_in_a_step = re.compile(r"rendering .*, step [1-9]").search
         self.machine.await_that(lambda: is_in_a_step(self.show("StatusText")), "a step")
 
@@ -88,15 +88,15 @@ class Service:
         self.site.drop(name, content)
 
     def journal(self, *arguments: str) -> list[dict[str, Any]]:
-        """Return its entries in the journal since the test began."""
+        """Return the unit's journal entries since the test began."""
         return self.machine.journal(f"--unit={self.unit}", *self.since, *arguments)
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return its entries of one event."""
+        """Return the unit's journal entries of one event."""
         return self.journal(f"EVENT={name}")
 
     def begin(self) -> None:
-        """Leave to a test nothing of the test before."""
+        """Reset the service and its folders before a test."""
         self.systemctl("stop", check=False)
         self.systemctl("reset-failed", check=False)
         shutil.rmtree(self.machine.path(f"{DROP_INS}/{self.unit}.d"), ignore_errors=True)
@@ -105,7 +105,7 @@ class Service:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (last,) = self.machine.journal("--lines=1")
-        # Not --after-cursor, which in systemd 252 skips one more of the entries that match.
+        # Not --after-cursor: in systemd 252, it skips one matching entry too many.
         seconds, rest = divmod(int(last["__REALTIME_TIMESTAMP"]) + 1, 1_000_000)
         self.since = (f"--since=@{seconds}.{rest:06}",)
         self.configure()

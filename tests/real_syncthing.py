@@ -1,4 +1,4 @@
-"""Two real Syncthing nodes on loopback that share folders, without a word to anybody else."""
+"""Two real Syncthing nodes on loopback that share folders, and connect to nobody else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KEY = "for-tests-alone"
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port of loopback."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -42,7 +42,11 @@ def free_port() -> int:
 
 @dataclass
 class Node:
-    """A Syncthing; `folders` are its paths by the id of the shared folder, `types` their roles."""
+    """A Syncthing node.
+
+    folders: its path of each shared folder, by the folder's id.
+    types: the role of each shared folder, by the folder's id.
+    """
 
     home: Path
     folders: dict[str, Path]
@@ -73,7 +77,7 @@ class Node:
         ).stdout
 
     def configure(self, *nodes: Node) -> None:
-        """Write a configuration in which these nodes share the folders."""
+        """Write a configuration with which these nodes share the folders."""
         devices = "".join(
             f'<device id="{node.id}" name="{node.port}" compression="never">'
             f"<address>tcp://127.0.0.1:{node.port}</address></device>"
@@ -112,7 +116,7 @@ class Node:
             self.process = None
 
     def ask(self, path: str, *, post: bool = False) -> Any:
-        """Ask the node's own interface."""
+        """Call the node's REST interface, and return its answer."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.gui}/rest/{path}",
             headers={"X-API-Key": _KEY},
@@ -122,14 +126,14 @@ class Node:
             return json.loads(answer.read() or b"null")
 
     def is_connected(self, other: Node) -> bool:
-        """Return whether the two are talking."""
+        """Return whether the two nodes are connected."""
         with contextlib.suppress(OSError):
             connections = self.ask("system/connections")["connections"]
             return bool(connections.get(other.id, {}).get("connected"))
         return False
 
     def knows_all(self, folder: str, other: Node) -> bool:
-        """Return whether both have the same in a folder, as far as this one knows."""
+        """Return whether a folder is in sync on both nodes, as far as this node knows."""
         with contextlib.suppress(OSError):
             mine = self.ask(f"db/completion?folder={folder}")
             theirs = self.ask(f"db/completion?folder={folder}&device={other.id}")
@@ -139,7 +143,7 @@ class Node:
 
 @contextlib.contextmanager
 def connected(*nodes: Node) -> Iterator[None]:
-    """Let two nodes share their folders for a while."""
+    """Run two connected nodes until the block ends."""
     one, other = nodes
     try:
         for node in nodes:
@@ -153,5 +157,5 @@ def connected(*nodes: Node) -> Iterator[None]:
 
 
 def is_there() -> bool:
-    """Return whether there is a Syncthing on this machine."""
+    """Return whether Syncthing is installed on this machine."""
     return shutil.which("syncthing") is not None

@@ -1,7 +1,7 @@
-"""A real systemd as PID 1 of a machine that is thrown away: namespaces over this one's files.
+"""Boot a real systemd as PID 1 of a disposable machine: namespaces over the host's files.
 
-Its root is an overlay of `/`: what this machine has is there, and what is written goes to memory.
-Run as a program, it becomes that machine.
+Its root is an overlay of `/`: it sees the host's files, and keeps its own writes in memory. Run as
+a program, this becomes that machine.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ _MASKED = (
     "systemd-update-done.service",
     "systemd-update-utmp.service",
 )
-"""What belongs to a machine's devices or people, of which this one has none."""
+"""Units for devices and logins, which this machine doesn't have."""
 
 
 def require() -> None:
-    """End the test where no systemd can be booted: by a failure where it has to be possible."""
-    import pytest  # which the program that becomes the machine can do without
+    """Skip the test if no systemd can be booted; under CI, fail it."""
+    import pytest  # here: the program that becomes the machine doesn't need it
 
     if reason := why_not():
         end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
@@ -76,7 +76,7 @@ def require() -> None:
 
 
 def why_not() -> str:
-    """Return why no systemd can be booted here; empty where it can."""
+    """Return why no systemd can be booted here; empty if it can."""
     if os.geteuid() != 0:
         return "a systemd of one's own needs root"
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
@@ -90,26 +90,30 @@ OWN_LIBRARIES = Path(sysconfig.get_path("purelib"))
 
 
 def offline_pip(folder: Path, libraries: Path = OWN_LIBRARIES) -> dict[str, str]:
-    """Return the environment in which pip installs a package without its dependencies, offline.
+    """Return the environment for pip to install a package offline, without its dependencies.
 
-    The setuptools that builds it is that of the running tests, which is linked to in the folder.
+    It is built with the setuptools of the running tests, which is linked into the new `folder`.
     """
     folder.mkdir()
     for path in OWN_LIBRARIES.glob("setuptools*"):
         (folder / path.name).symlink_to(libraries / path.name)
     return {
         "PYTHONPATH": str(folder),
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip reads 0 as true where an option begins with `no`
+        "PIP_NO_BUILD_ISOLATION": "0",  # for a `no` option, pip reads 0 as true
         "PIP_NO_DEPS": "1",
         "PIP_NO_INDEX": "1",
     }
 
 
 class Machine:
-    """A booted machine, whose files are below `root` while it runs."""
+    """A booted machine; while it runs, its files are below `root`."""
 
     def __init__(self, folder: Path, binds: Mapping[str, str]) -> None:
-        """Boot it; `folder` is empty, `binds` are folders of ours by their names in there."""
+        """Boot the machine.
+
+        folder: an empty one, for the machine's memory and the boot log.
+        binds: folders of the host by their paths in the machine.
+        """
         self._name = f"reeldrop-{os.getpid()}-{secrets.token_hex(3)}"
         self._log = folder / "boot.log"
         memory = folder / "memory"
@@ -131,7 +135,7 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """The process id that its PID 1 has here."""
+        """The host's process id of the machine's PID 1."""
         return self._pid
 
     @property
@@ -139,13 +143,13 @@ class Machine:
         return Path(f"/proc/{self._pid}/root")
 
     def path(self, inside: str) -> Path:
-        """Return by which path of ours a file in there can be reached."""
+        """Return the host's path of a file in the machine."""
         return self.root / inside.lstrip("/")
 
     def run(
         self, *command: str, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in there, as root."""
+        """Run a command in the machine as root."""
         done = subprocess.run(
             ["nsenter", f"--target={self._pid}", "--all", *command],
             capture_output=True,
@@ -170,7 +174,7 @@ class Machine:
         return [json.loads(line) for line in found.stdout.splitlines()]
 
     def await_that(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until a condition holds, and tell what the journal says if it never does."""
+        """Wait until a condition holds; after DEADLINE_SECONDS, fail with the journal's end."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition():
             if time.monotonic() > deadline:
@@ -179,13 +183,13 @@ class Machine:
             time.sleep(0.05)
 
     def halt(self) -> None:
-        """End it, with all that runs in it, and leave nothing behind."""
+        """End the machine with all of its processes, and remove its control groups."""
         with contextlib.suppress(AttributeError, ProcessLookupError):
             os.kill(self._pid, _HALT)
         try:
             self._unshare.wait(10)
         except subprocess.TimeoutExpired:
-            self._unshare.kill()  # and with it all that is in its namespace
+            self._unshare.kill()  # this ends all processes in its namespace
             self._unshare.wait()
         for cgroup in _cgroups(self._name):
             _remove_cgroup(cgroup)
@@ -195,7 +199,7 @@ class Machine:
         return state in ("running\n", "degraded\n")
 
     def _wait_for_systemd(self) -> int:
-        """Return the pid that the machine's PID 1 has here, once it is systemd."""
+        """Wait until the machine's PID 1 is systemd; return its process id on the host."""
         children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children")
         deadline = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < deadline and self._unshare.poll() is None:
@@ -207,11 +211,11 @@ class Machine:
         raise AssertionError(f"no systemd has begun: {self._log.read_text()}")
 
     def install(self) -> None:
-        """Install reeldrop as an operator does; only its libraries are those of the tests."""
+        """Install reeldrop as an operator does, but with the tests' libraries."""
         self._install("install", "/opt/reeldrop/.venv")
 
     def install_for(self, person: Sequence[str], **environment: str) -> None:
-        """Install it for a person; `person` is a command that runs another as that person."""
+        """Install reeldrop for a user; `person` is a command that runs another as that user."""
         home = environment["HOME"]
         self._install("install-user", f"{home}/.local/share/reeldrop/.venv", *person, **environment)
 
@@ -224,14 +228,14 @@ class Machine:
         shutil.rmtree(build)
 
     def make(self, target: str, *command: str, **environment: str) -> None:
-        """Make a target of the source's Makefile, as root or by way of a command."""
+        """Make a target of the source's Makefile, as root or through `command`."""
         python = f"PYTHON={PYTHON}/bin/python3"
         self.run(*command, "make", f"--directory={SOURCE}", target, python, **environment)
 
 
 @contextlib.contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
-    """Boot a machine for as long as the block lasts; it sees the source and the tests' Python."""
+    """Boot a machine until the block ends; it sees the source and the tests' Python."""
     binds = {
         SOURCE: str(Path(__file__).parents[1]),
         PYTHON: sys.base_prefix,
@@ -245,7 +249,7 @@ def machine(folder: Path) -> Iterator[Machine]:
 
 
 def connect(**machines: Machine) -> None:
-    """Lay a cable between two machines, which then know each other by these names."""
+    """Connect two machines by a network, on which they know each other by these names."""
     one, other = (str(machine.pid) for machine in machines.values())
     pair = ("type", "veth", "peer", "name", "cable", "netns", other)
     subprocess.run(["ip", "link", "add", "cable", "netns", one, *pair], check=True)
@@ -259,12 +263,12 @@ def connect(**machines: Machine) -> None:
 
 
 def address(number: int) -> str:
-    """Return the address of the first or second of two connected machines."""
+    """Return the address of the first (1) or second (2) of two connected machines."""
     return f"192.0.2.{number}"
 
 
 def _cgroups(name: str) -> list[Path]:
-    """Return where a machine's control groups are, in every hierarchy that there is."""
+    """Return the folders of a machine's control groups, one for each hierarchy."""
     top = Path("/sys/fs/cgroup")
     split = [top / kind / name for kind in _HIERARCHIES if (top / kind).is_dir()]
     return split if (top / "unified").is_dir() else [top / name]
@@ -276,12 +280,12 @@ def _remove_cgroup(folder: Path) -> None:
             os.rmdir(path)
 
 
-# What runs as the program: outside, in new namespaces, and then it is systemd
+# The program: first outside, then in new namespaces, where it becomes systemd
 
 
 def _outside(name: str, *arguments: str) -> None:
-    """Go into control groups of our own, and from there into namespaces."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
+    """Enter new control groups, then new namespaces."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # die with the tests
     for cgroup in _cgroups(name):
         cgroup.mkdir()
         (cgroup / "cgroup.procs").write_text(f"{os.getpid()}\n")
@@ -292,7 +296,7 @@ def _outside(name: str, *arguments: str) -> None:
 
 
 def _inside(memory: str, *binds: str) -> None:
-    """Make the root, and become its systemd."""
+    """Set up the root, and become its systemd."""
     root = _make_root(Path(memory))
     _mount_kernel(root)
     _mount_cgroups(root / "sys/fs/cgroup")
@@ -319,7 +323,7 @@ def _make_root(memory: Path) -> Path:
         folder.mkdir()
     options = f"lowerdir=/,upperdir={upper},workdir={work}"
     _mount("-t", "overlay", "-o", options, "overlay", root)
-    assert os.path.ismount(root)  # or this machine's own files would be changed below
+    assert os.path.ismount(root)  # otherwise, the code below would change the host's files
     for name in ("etc/systemd/system", "etc/systemd/user", "etc/init.d", "var/log/journal"):
         shutil.rmtree(root / name, ignore_errors=True)
     for name in ("etc/reeldrop", "opt/reeldrop", "srv/reeldrop", "var/cache/reeldrop"):
@@ -337,7 +341,7 @@ def _make_root(memory: Path) -> Path:
 
 
 def _mount_kernel(root: Path) -> None:
-    """Give the root a /proc, /sys, /dev, /run and /tmp of its own."""
+    """Mount the machine's own /proc, /sys, /dev, /run and /tmp."""
     _mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", root / "proc")
     _mount("--bind", root / "proc/sys", root / "proc/sys")
     _mount("-o", "remount,bind,ro", root / "proc/sys")

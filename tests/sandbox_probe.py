@@ -1,6 +1,6 @@
-"""Tries what a service must not be able to do, and writes down what came of it, as JSON.
+"""Try what the service may and may not do, and write the outcome as JSON.
 
-Runs in place of the daemon, under the settings of its unit. Needs nothing but Python.
+It runs in place of the daemon, with the settings of its unit; it needs only Python.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLONE_NEWUSER = 0x10000000
 
 
 def attempt(function: Callable[..., object], *arguments: object) -> str:
-    """Return why something can't be done; empty where it can."""
+    """Return the error of a call; empty if it succeeds."""
     try:
         function(*arguments)
     except OSError as error:
@@ -31,21 +31,25 @@ def attempt(function: Callable[..., object], *arguments: object) -> str:
 
 
 def write_into(folder: str | Path) -> None:
-    """Write a new file."""
+    """Write a new file into a folder, and remove it."""
     path = Path(folder, "probe")
     path.write_text("x")
     path.unlink()
 
 
 def call(name: str, *arguments: object) -> None:
-    """Call a function of the C library that returns -1 where it fails."""
+    """Call a function of the C library that returns -1 on failure.
+
+    Raises:
+        OSError: it failed.
+    """
     library = ctypes.CDLL(None, use_errno=True)
     if getattr(library, name)(*arguments) < 0:
         raise OSError(ctypes.get_errno(), name)
 
 
 def probe(site: Path) -> dict[str, object]:
-    """Return what can be done and what can't."""
+    """Return the outcome of each attempt."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "forbidden": {folder: attempt(write_into, folder) for folder in FORBIDDEN},

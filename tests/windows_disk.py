@@ -1,7 +1,7 @@
-"""A file system that takes only what Windows takes, as those behind SMB, NTFS and FAT do.
+"""A file system with the limits of Windows, as behind SMB, NTFS and FAT.
 
-Run as a program, it shows one folder in another: without names that Windows refuses, without links,
-and without paths that a Windows program can't open.
+Run as a program, it mirrors one folder in another, but refuses names that Windows refuses, links,
+and paths that are too long for Windows programs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 DEADLINE_SECONDS = 30.0
 REFUSED = set('<>:"|?*\\')
 LONGEST = 259 - 40
-"""UTF-16 units of a path, where the folder that is shown is in one of 40."""
+"""UTF-16 units of a path within the folder, if the folder's own path has 40."""
 
 
 @contextlib.contextmanager
 def windows_disk(behind: Path, folder: Path) -> Iterator[Path]:
-    """Show the folder `behind` as such a file system."""
+    """Mirror the folder `behind` in `folder` with the limits of Windows."""
     behind.mkdir(parents=True)
     folder.mkdir(parents=True)
     device = folder.stat().st_dev
@@ -42,7 +42,7 @@ def windows_disk(behind: Path, folder: Path) -> Iterator[Path]:
 
 
 class Disk:
-    """What mfusepy asks of a file system: that of another folder, with the rules of Windows."""
+    """A file system for mfusepy: that of another folder, with the rules of Windows."""
 
     use_ns = True
 
@@ -106,11 +106,11 @@ class Disk:
         os.utime(self._of(path), ns=times)
 
     def chmod(self, _path: str, _mode: int) -> None:
-        pass  # Windows has none of these rights
+        pass  # Windows has no such permissions
 
 
 def _serve(behind: str, folder: str) -> None:
-    import mfusepy  # here, because it looks for its library at once
+    import mfusepy  # here, because the import needs its C library
 
     mfusepy.FUSE(Disk(behind), folder, foreground=True, nothreads=True)
 

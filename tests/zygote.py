@@ -1,9 +1,8 @@
-"""Commands that start at once: forked from a process that has imported torch already.
+"""Start commands quickly: fork them from a process that has imported torch already.
 
-Each is a real process of its own that runs the real command; only the seconds of importing are
-saved. It has the arguments, environment, folder and streams that it is given, and ends as Python
-ends. Run as a program, this serves a socket: each request has a command and its streams, and is
-answered with the process id of the fork.
+Each command is a real process of its own; only the seconds of importing are saved. It gets the
+given arguments, environment, folder and streams, and exits as Python does. Run as a program, this
+serves a socket: a request has a command and its streams, and the answer is the fork's process id.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _READ_LATE = {
     "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PYTEST_CURRENT_TEST",
     "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR", "WATCHDOG_PID", "WATCHDOG_USEC",
 }  # fmt: skip
-"""Variables that are looked up when they are needed, not while something is imported."""
+"""Environment variables that are read on use, not on import."""
 
 _SLOW_IMPORTS = (
     "reeldrop.commands.check", "reeldrop.commands.cli", "reeldrop.commands.client",
@@ -53,17 +52,18 @@ _SLOW_IMPORTS = (
     "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "watchdog.observers",
 )  # fmt: skip
-"""What commands import, and what libraries import when a pipeline is loaded."""
+"""Modules that commands import, or that libraries import when they load a pipeline."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """An error of the disk below some folders.
+    """A disk error below some folders.
 
-    Calls are counted from the moment when the file `marker` is there. The `at`-th fails with
-    `number` (an errno); with `for_good` so do all after it, until the marker is gone. Counted are
-    the calls that change something, or, with `reads`, those that look or read. Each is told in the
-    file `journal`, one line of JSON.
+    number: the errno of the failing calls.
+    at: the number of the failing call, counted from 1 while the file `marker` exists.
+    for_good: all later calls fail, too, until the marker is removed.
+    reads: count the calls that read, instead of those that change something.
+    journal: the file in which each counted call is recorded as a line of JSON.
     """
 
     number: int
@@ -76,27 +76,31 @@ class Fault:
 
 
 class Process:
-    """A forked process, with the part of `subprocess.Popen` that tests use."""
+    """A forked process, with the parts of `subprocess.Popen` that tests use."""
 
     def __init__(self, zygote: Zygote, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._zygote = zygote
-        self._pidfd = os.pidfd_open(pid)  # the pid is its own until it is waited for
+        self._pidfd = os.pidfd_open(pid)  # before a wait, the pid can't be reused
 
     def poll(self) -> int | None:
-        """Return its exit code, or minus the signal that ended it; None while it runs."""
+        """Return the exit code, or minus the signal that ended it; None while it runs."""
         return self._wait(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended, and return its exit code."""
+        """Wait until the process has ended, and return what `poll` does.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs after `timeout` seconds.
+        """
         code = self._wait(timeout)
         if code is None:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it is known to have ended."""
+        """Send a signal, unless the process is known to have ended."""
         if self.returncode is None:
             signal.pidfd_send_signal(self._pidfd, number)
 
@@ -117,7 +121,7 @@ class Process:
 
 
 class Zygote:
-    """A process that forks commands on demand. All of them end with it, and it with this one."""
+    """A process that forks commands on demand. They end with it, and it ends with this process."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -138,9 +142,9 @@ class Zygote:
             return int(self._socket.recv(100))
 
     def can_run(self, command: Sequence[str], environment: Mapping[str, str] | None) -> bool:
-        """Return whether a fork is no different from a new process.
+        """Return whether a fork of the command is equivalent to a new process.
 
-        Any other program is, and so is an environment that differs in what imports look at.
+        It isn't for other programs, or if variables differ that are read on import.
         """
         given, own = dict(os.environ if environment is None else environment), self._environment
         names = {name for name in given.keys() | own if given.get(name) != own.get(name)}
@@ -156,7 +160,7 @@ class Zygote:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start `python -m MODULE` or a Python script with stdin, stdout and stderr."""
+        """Start `python -m reeldrop` or a Python script with stdin, stdout and stderr."""
         return Process(self, self._start(command, streams, folder, environment))
 
     def _start(
@@ -190,11 +194,12 @@ class Zygote:
         uid: int = 0,
         slow: float = 0.0,
     ) -> int:
-        """Start `reeldrop` with the arguments, its output appended to a file; return its pid.
+        """Start `reeldrop` with its output appended to `log`, and return its pid.
 
-        With `kill_at`, it is killed right before that many-th change to a folder or fsync. With
-        `fault`, its disk fails; if it is `slow`, each such call takes up to so many seconds longer.
-        With `uid`, it runs as that user, with the rights of the service.
+        kill_at: kill it right before its change of a folder or fsync with this number; 0: never.
+        slow: delay each such call by up to this many seconds.
+        fault: the fault of its disk.
+        uid: run it as this user, with the rights of the service.
         """
         with log.open("ab") as output, open(os.devnull, "rb") as nothing:
             streams = (nothing.fileno(), output.fileno(), output.fileno())
@@ -206,19 +211,19 @@ class Zygote:
         return self._ask(pid)
 
     def close(self) -> None:
-        """End the process and all that it has forked."""
+        """End the process and all of its forks."""
         self._socket.close()
         self._process.wait()
 
 
 def _serve(connection: socket.socket) -> list[str]:
-    """Fork on each request, and return in the fork the command that it has to run."""
+    """Fork on each request; in the fork, return the command that it has to run."""
     import transformers.conversion_mapping
 
     for module in _SLOW_IMPORTS:
         importlib.import_module(module)
-    transformers.conversion_mapping.get_checkpoint_conversion_mapping("clip")  # kept for all models
-    gc.freeze()  # what is here is nobody's garbage: a fork has not to look through it
+    transformers.conversion_mapping.get_checkpoint_conversion_mapping("clip")  # for all models
+    gc.freeze()  # forks need not collect what exists now
     while True:
         message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         if not message:
@@ -252,7 +257,7 @@ def _become(
     uid: int,
     slow: float,
 ) -> list[str]:
-    """Let this process be what a new one would be, and return its command."""
+    """Make this process like a newly started one, and return its command."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -263,8 +268,8 @@ def _become(
     os.environ.update(environment)
     if uid:
         _become_service(uid)
-    # After that: who gets other rights is not killed with its parent any more.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # a broken run leaves nothing
+    # Die with the parent. Set only now: a change of ids resets it.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if kill_at or slow:
         _kill_before(kill_at, slow)
     if fault is not None:
@@ -273,14 +278,14 @@ def _become(
 
 
 def _become_service(uid: int) -> None:
-    """Let this process be what reeldrop.service makes of it: no root, but with CAP_LEASE."""
+    """Give this process the rights of reeldrop.service: an ordinary user with CAP_LEASE."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)
-    # Effective, permitted and inheritable: of the lower 32 capabilities, then of the others.
+    # Effective, permitted and inheritable: first of the lower 32 capabilities, then of the rest.
     sets = (ctypes.c_uint32 * 6)(_CAP_LEASE, _CAP_LEASE, 0, 0, 0, 0)
     if libc.capset(header, sets):
         raise OSError(ctypes.get_errno(), "capset")
@@ -289,7 +294,7 @@ def _become_service(uid: int) -> None:
 
 
 def _run_to_its_end(command: list[str]) -> NoReturn:
-    """Run a command, and end as Python does but for what takes long: to take all modules apart."""
+    """Run a command, and exit as Python does, but without the slow teardown of all modules."""
     code: object = 1
     try:
         _run(command)
@@ -300,7 +305,7 @@ def _run_to_its_end(command: list[str]) -> NoReturn:
             print(code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    threading._shutdown()  # type: ignore[attr-defined]  # wait for threads
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -308,7 +313,7 @@ def _run_to_its_end(command: list[str]) -> NoReturn:
 
 
 def _run(command: list[str]) -> None:
-    """Do what Python does with such a command line."""
+    """Run a command line as Python does."""
     if command[1] == "-m":
         sys.path[0] = os.getcwd()
         sys.argv = command[2:]
@@ -320,15 +325,15 @@ def _run(command: list[str]) -> None:
 
 
 def _kill_before(call: int, slow: float) -> None:
-    """Let this process be killed right before one of its calls that change what is on the disk.
+    """Kill this process right before its disk-changing call number `call`; 0: never.
 
-    All before it take up to so many seconds longer.
+    Each such call is delayed by up to `slow` seconds.
     """
     calls, dice = itertools.count(1), random.Random(call)
 
     def counted(function: Callable[..., object]) -> Callable[..., object]:
         def wrapper(*arguments: Any, **keywords: Any) -> object:
-            # The status is written by the clock, so it would make the count differ between runs.
+            # Not counted: the status, whose writes depend on time and differ between runs.
             if not str(arguments[0]).endswith("status.tmp") and next(calls) == call:
                 os.kill(os.getpid(), signal.SIGKILL)
             if slow:
@@ -349,15 +354,15 @@ _CHANGES = (
 _LOOKS = ("stat", "lstat", "scandir", "listdir")
 _NOT_COUNTED = ("status.json", "status.tmp", "lock", "ending")
 _DEVICES = {errno.ENOSPC: "/dev/full", errno.EIO: "/proc/self/mem"}
-"""What gives these errors to whoever writes there, even to C code."""
+"""Files on which every write fails with this errno, even in C code."""
 
 
 class _FaultyDisk:
     """Makes this process's calls fail as a `Fault` says.
 
-    It watches over one rule, too: after a failed fsync the kernel may have dropped what it could
-    not write, so the same file must be neither synced again nor published. Files of the inbox are
-    others', and can't be written again.
+    It also checks the fsync rule: after a failed fsync, the kernel may have dropped unwritten data,
+    so the file must be neither synced again nor published. Files in the inbox are exempt: they
+    belong to others, and reeldrop can't rewrite them.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -368,7 +373,7 @@ class _FaultyDisk:
         self._stat = os.stat
 
     def install(self) -> None:
-        """Put this between the program and its calls."""
+        """Wrap the process's calls."""
         import av
 
         for name in _CHANGES if not self._fault.reads else (*_CHANGES, *_LOOKS):
@@ -382,7 +387,7 @@ class _FaultyDisk:
         """Count a call, and return whether it has to fail."""
         paths = [_path(place, keywords.get("dir_fd")) for place in places]
         concerned = next((path for path in paths if self._concerns(path)), None)
-        # os.access, because it is the one look that is never made to fail
+        # os.access, because it is not wrapped
         if concerned is None or not os.access(self._fault.marker, os.F_OK):
             return False
         if is_change == self._fault.reads:
@@ -421,7 +426,7 @@ class _FaultyDisk:
         return wrapper
 
     def _identity(self, place: Any, dir_fd: int | None) -> set[tuple[int, int]]:
-        """Return a set with what tells a file from all others; folders and no files have none."""
+        """Return a set with a file's device and inode; empty for a folder or a missing file."""
         try:
             found = self._stat(place, dir_fd=dir_fd, follow_symlinks=isinstance(place, int))
         except (OSError, ValueError):
@@ -465,7 +470,7 @@ class _FaultyDisk:
         return wrapper
 
     def _failing_av_open(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Fail where FFmpeg opens a file, and, by way of a device, where its C code writes."""
+        """Fail where FFmpeg opens a file, and, through a device, where its C code writes."""
         from av.error import err_check
 
         def wrapper(file: Any, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
@@ -525,7 +530,7 @@ def _path(place: Any, dir_fd: int | None) -> str:
     path = os.fsdecode(place)
     if dir_fd is not None and not path.startswith("/"):
         path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), path)
-    if found := re.fullmatch("(/proc/self/fd/[0-9]+)(|/.*)", path):  # a folder that is held open
+    if found := re.fullmatch("(/proc/self/fd/[0-9]+)(|/.*)", path):  # below an open folder
         path = os.readlink(found[1]) + found[2]
     return os.path.abspath(path)
 

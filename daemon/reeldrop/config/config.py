@@ -242,7 +242,7 @@ def template() -> str:
 
 
 def find(given: Path | None) -> Path:
-    """Return the config.yaml to use: `given`, else $REELDROP_CONFIG, ./ or /etc/reeldrop/.
+    """Return the config.yaml to use: `given`, $REELDROP_CONFIG, ./config.yaml or SYSTEM_WIDE.
 
     Raises:
         ConfigError: there is none.

@@ -78,7 +78,7 @@ def batch_limit(name: str, config: Config) -> BatchLimit:
 
 
 def _finding(name: str, config: Config) -> Finding | None:
-    """Return the findings for a profile; None if they are for other settings or another machine."""
+    """Return the findings for a profile; None without any for these settings and this machine."""
     found = tuned.read(config.spool).get(name)
     if found is None or not _is_possible(found):
         return None

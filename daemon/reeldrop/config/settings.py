@@ -30,7 +30,7 @@ class _Set(NamedTuple):
 
 
 class Settings:
-    """The settings in force. `read` returns config.yaml's, and the profile for prompts without one.
+    """The settings in force. `read` returns config.yaml's and the profile for prompts without one.
 
     rules: what prompt files may ask of each profile; None while that is unknown.
     readings: how often config.yaml was read again.

@@ -1,4 +1,4 @@
-"""The commands, their output and their exit codes.
+"""The commands: their arguments, what they print, and their exit codes.
 
 Exit codes, after sysexits.h: 0 success; 1 a job failed (`run --drain`, `submit --wait`), or an
 unexpected error; 2 usage; 75 something is unavailable now, or another process has locked the

@@ -1,4 +1,4 @@
-"""The commands' work on the folders, while a daemon may work on them, too.
+"""What submit, status, retry, cancel and reload do in the folders, beside a running daemon.
 
 The folders are the interface to the daemon; only `reload` sends its process a signal.
 """

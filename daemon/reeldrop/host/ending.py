@@ -1,4 +1,4 @@
-"""Unrequested ends of the process: detect a hang, leave a trace, tell the next process the cause.
+"""Crashes, kills and hangs: measure a hang, leave a trace, tell the next process the cause.
 Requested ends: leave threads behind that can't be waited for.
 
 The trace is a file in the spool that exists while a process works. It has the kernel's counters at

@@ -1,9 +1,9 @@
-"""Files in the inbox that order nothing: prompt files that came back, and conflict copies.
+"""Inbox files that ask for no render: prompt files that came back, and conflict copies.
 
 A sync tool that missed a deletion may restore the file. It then has the bytes and the modification
 time of the prompt file beside its videos, or in `_failed/`, and nobody wants it rendered again. An
-edit changes the bytes, a save or `touch` the time; either orders the file again. A conflict copy
-with the bytes of its original orders nothing either; with other bytes it is a prompt file of its
+edit changes the bytes, a save or `touch` the time; either asks for a new render. A conflict copy
+with the bytes of its original asks for none either; with other bytes it is a prompt file of its
 own.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.

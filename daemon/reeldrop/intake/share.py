@@ -1,4 +1,4 @@
-"""What the file system of a folder can do, measured with a canary file, and what follows from it.
+"""What the file system of a folder can do: does it report changes, or must the clock do.
 
 A folder may be a network share: the kernel reports no changes that other machines make there.
 Knows nothing of prompt files and jobs.

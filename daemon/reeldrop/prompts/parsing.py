@@ -1,7 +1,7 @@
 """Parse prompt files: the bytes of a text or YAML file in, fully resolved prompts out.
 
 Pure: reads no file and knows no pipeline, only the rules passed in. Corrects nothing: a file with
-mistakes is refused, and every mistake is reported with its place and remedy.
+mistakes is refused. Words the mistakes in a file's form, and adds the places to those of `rules`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What prompt files may set for a profile, and the messages about settings that are refused.
+"""Which keys and values a profile allows; words the messages about unknown keys and bad values.
 
 Knows settings as plain values; `parsing` knows their places in the file.
 """

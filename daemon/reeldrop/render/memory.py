@@ -1,4 +1,4 @@
-"""Rules for renders within the device's memory: how many at once, and what to try when it runs out.
+"""Renders within the device's memory: how many prompts fit at once, what to try if it runs out.
 
 `renderer` measures, applies these rules and remembers what fitted.
 """

@@ -1,8 +1,8 @@
 """When jobs in trouble are tried again: each after a pause of its own, which grows with the tries.
 
-Remembers how a job ended that could not be filed away, so that only the filing is tried again.
-Trouble with one job holds up no other; trouble with the disk holds up all. Does no I/O and has no
-clock of its own.
+For a job that has ended and could not be filed away, remembers how it ended: only the filing is
+tried again. Trouble with one job holds up no other; trouble with the disk holds up all. Does no I/O
+and has no clock of its own.
 """
 
 from __future__ import annotations

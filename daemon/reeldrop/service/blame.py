@@ -1,4 +1,4 @@
-"""Which prompts are to blame for the ends of processes, and which are only suspected.
+"""Which prompts fail because the process crashed or was killed, and which are only suspected.
 
 Knows the attempts at a job. Does not know how jobs are opened or ended.
 """

@@ -1,4 +1,4 @@
-"""The state of an open job: which of its prompts wait, are in hand, rest or have failed.
+"""One open job: which of its prompts wait, are in hand, rest or have failed.
 
 Does not know what is rendered next, nor where files go.
 """

@@ -1,4 +1,4 @@
-"""What the renderer has in hand, its progress, and whether it hangs.
+"""What the renderer has in hand, how far that is, and whether it makes no progress any more.
 
 The service's side of the renderer. Does not know where batches come from or frames go.
 """

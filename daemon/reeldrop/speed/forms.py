@@ -1,7 +1,7 @@
-"""Pass each call of a denoiser to the fastest form that exists for its shape.
+"""Pass each call of a denoiser to the fastest form: as it is, compiled, or a CUDA graph.
 
-After a shape has been rendered once, it is compiled in the background and recorded as a CUDA graph.
-Where no form exists yet, the denoiser is called as it is.
+A form is made for one shape of the arguments, after that shape has been rendered once: `compiled`
+compiles it in the background, `graphs` records it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Move prompt files between the inbox and `_failed/` for commands, while a daemon is at work.
 
-The daemon ignores an inbox file with the bytes and the time of one in `_failed/`: it counts as
-delivered twice. So it must not see half a move, where the file system has no atomic one: a file
-on its way back into the inbox first gets a name in `_failed/` that no failure ever has.
+The daemon takes an inbox file with the bytes and the time of one in `_failed/` for a file that a
+sync tool brought back. Where the file system can't move atomically, it must not see both names; so
+a file on its way back into the inbox first gets a name in `_failed/` that no failure ever has.
 Knows nothing of jobs.
 """
 

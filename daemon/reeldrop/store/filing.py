@@ -1,6 +1,7 @@
 """End jobs: move the prompt file beside its videos, or into `_failed/` with the reason.
 
-Combines `spool` and `results`. Does not know which jobs wait or are in hand.
+Combines `spool` and `results`, which know their own folders only. Does not know which jobs wait or
+are in hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Publish videos into the results, each whole and once: names, sidecars, publishing.
+"""The results tree: where videos are published, under which names, and what a sidecar says.
 
 A video has a file for each format, a poster and a sidecar, all with one stem. The sidecar is
 written first: it has the job's id and the video's number, and so reserves the stem. A video counts

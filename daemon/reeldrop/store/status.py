@@ -1,6 +1,6 @@
-"""The daemon's current activity, for other processes to show to people.
+"""The file in the spool in which the daemon says what it does now; `status` prints it.
 
-The daemon writes it to a file in the spool. It is only a report: nothing depends on it.
+It is only a report: nothing depends on it.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ from pathlib import Path
 import test_compiled as t
 from reeldrop.speed import compiled
 from reeldrop.host import log
-from reeldrop.compiled import Compiled
+from reeldrop.speed.compiled import Compiled
 log.configure(sys.stdout, for_people=False)
 loaded, copy = t.load(Path(sys.argv[1])), Compiled._copy
 def copy_and_discard(self, call):
@@ -316,7 +316,7 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
 @pytest.mark.parametrize(
     ("calls", "reason"),
     [
-        ([{"num_frames": n} for n in range(5)], "it has been called in 5 different ways"),
+        ([{"num_frames": n} for n in range(5)], "it was called with 5 different shapes"),
         ([{"num_frames": 1, "others": {"x": object()}}] * 2, "it is called with a object"),
     ],
 )

@@ -326,7 +326,7 @@ def test_what_was_cancelled_stays_cancelled(site: Site) -> None:
 WORK = """
 import os, sys
 from pathlib import Path, PurePosixPath
-from reeldrop.deliveries import Deliveries
+from reeldrop.intake.deliveries import Deliveries
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from zygote import _kill_before
@@ -334,7 +334,7 @@ from zygote import _kill_before
 def work(folder, results, kill_at):
     spool = Spool(folder / "spool", folder / "inbox", results / "_failed")
     if kill_at:
-        _kill_before(kill_at)
+        _kill_before(kill_at, 0.0)
     spool.prepare()
     for path in sorted((folder / "inbox").iterdir()):
         spool.claim(PurePosixPath(path.name), ())

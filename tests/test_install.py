@@ -94,7 +94,9 @@ def test_the_environment_is_made_for_its_final_place(packaged: Path) -> None:
         assert str(packaged) not in path.read_text()
     first = (environment / "bin/reeldrop").read_text().splitlines()[0]
     assert "#!/opt/reeldrop/.venv/bin/python" == first.rstrip("0123456789.")
-    assert len(list(environment.glob("lib/python3*/site-packages/reeldrop/service.py"))) == 1
+    assert (
+        len(list(environment.glob("lib/python3*/site-packages/reeldrop/service/service.py"))) == 1
+    )
 
 
 def test_the_config_has_absolute_folders(packaged: Path) -> None:

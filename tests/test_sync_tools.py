@@ -105,8 +105,8 @@ def test_rsync(options: Sequence[str], live: Live) -> None:
 def test_rsync_that_is_interrupted(live: Live) -> None:
     """With --partial a part of the file is left under its own name; the next run completes it."""
     needs("rsync")
-    path = live.write("interrupted.txt", lines=8 * LINES)
-    command = ["rsync", "-a", "--partial", "--bwlimit=100", path, f"{live.site.inbox}/"]
+    path = live.write("interrupted.txt", lines=4 * LINES)
+    command = ["rsync", "-a", "--partial", "--bwlimit=50", path, f"{live.site.inbox}/"]
     sending = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     await_that(lambda: any(p.stat().st_size for p in live.site.inbox.glob(".inter*")), "a part")
     sending.send_signal(signal.SIGINT)

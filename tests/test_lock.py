@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import struct
+import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
 
 
 def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
-    """Its holder does so; where its share is gone, nothing is made below."""
+    """Its holder makes it anew, and still holds it."""
     (folder / "lock").touch()
     inbox = folder.with_name("inbox")
     inbox.mkdir()
@@ -116,10 +117,22 @@ def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
         assert ours.keep()
         assert made(folder).is_held()
         assert ["active", "lock"] == sorted(os.listdir(folder))
-        shutil.rmtree(folder.parent)
-        folder.parent.mkdir()
-        assert ours.keep()
-        assert [] == os.listdir(folder.parent)
+
+
+def test_a_spool_whose_share_is_unmounted_is_not_made_anew(tmp_path: Path) -> None:
+    """Nothing is made under the mount point, and the spool stays its holder's."""
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
+    try:
+        (tmp_path / "inbox").mkdir()
+        ours = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "failed")
+        with ours.lock():
+            ours.prepare()
+            subprocess.run(["umount", "--lazy", tmp_path], check=True)
+            assert ours.keep()
+            assert [] == os.listdir(tmp_path)
+    finally:
+        if os.path.ismount(tmp_path):
+            subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_readers_cannot_keep_a_daemon_from_its_start(folder: Path) -> None:

@@ -737,5 +737,5 @@ def test_a_job_that_has_no_place_fails_with_that_reason(faults: Faults) -> None:
     reasons = [e["reason"] for e in faults.first if e.get("prompt_file") == "blocked.txt"
                and e["event"] == "job_failed"]  # fmt: skip
     assert 1 == len(reasons)
-    assert "that is a file" in reasons[0]
+    assert "is a file, not a folder" in reasons[0]
     assert "blocked.txt" in names(faults.site.results / "blocked")

@@ -27,11 +27,14 @@ ESCAPED = [
     ("a\u2028b\u2029", r"a\u2028b\u2029"),
     ("\u202egnp.exe\u2066", r"\u202egnp.exe\u2066"),
     ("a\u200bb\u00ad\ufeff", r"a\u200bb\xad\ufeff"),
+    ("a\u200db\u200c", r"a\u200db\u200c"),
+    ("\u0645\u200d\u200d\u0645", r"\u0645\u200d\u200d\u0645".replace(r"\u0645", "\u0645")),
     ("\U000e0041", r"\U000e0041"),
     ("caf\udce9", r"caf\udce9"),
     ("\ud800", r"\ud800"),
 ]
 READABLE = ["大鸟 升起\u3000。", "cafe\u0301", "\u0645\u0631\u062d", "\U0001f3ac", "a\u00a0b"]
+READABLE += ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f680"]
 RULES = {"m": ModelRules("m", Capabilities({"height": int}, {"height": 64}, 8, 1), {}, {})}
 EVIL = "\x1b[31m\n\u2028\u202e\x9b"
 

@@ -10,18 +10,23 @@ import unicodedata
 MAX_QUOTED = 40
 """Most characters of a stranger's text that a message quotes."""
 
+_JOINERS = "\u200c\u200d"
+
 
 def shown(text: object, *, raw_bytes: bool = False) -> str:
     """Return a text as one line that is safe to write anywhere.
 
     Escapes control, format and direction characters, line separators, and bytes of a name that are
-    not UTF-8; keeps letters of every script, and spaces. Idempotent. With `raw_bytes`, for names
-    that programs read, bytes that are not UTF-8 stay.
+    not UTF-8; keeps letters of every script, emoji, what joins them, and spaces. Idempotent. With
+    `raw_bytes`, for names that programs read, bytes that are not UTF-8 stay.
     """
     found = str(text)
     if found.isprintable():
         return found
-    return "".join(c if raw_bytes and _is_byte(c) else _shown_character(c) for c in found)
+    return "".join(
+        c if _is_joiner(found, place) or (raw_bytes and _is_byte(c)) else _shown_character(c)
+        for place, c in enumerate(found)
+    )
 
 
 def shown_lines(text: str) -> str:
@@ -37,6 +42,13 @@ def short(text: str) -> str:
 
 def _is_byte(character: str) -> bool:
     return "\udc80" <= character <= "\udcff"
+
+
+def _is_joiner(text: str, place: int) -> bool:
+    """Return whether a character joins two letters or signs, as Persian words and emoji need it."""
+    beside = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
+    is_inside = len(beside) == 2 and beside.isprintable() and not any(map(str.isascii, beside))
+    return text[place] in _JOINERS and is_inside
 
 
 def _shown_character(character: str) -> str:

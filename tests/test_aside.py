@@ -18,7 +18,7 @@ import pytest
 from conftest import says
 from reeldrop.base import durable
 from reeldrop.base.errors import NoSuchPromptFile, RenderError
-from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
 from reeldrop.commands import cli, client
 from reeldrop.config import config
 from reeldrop.intake.deliveries import Deliveries
@@ -353,3 +353,31 @@ def test_an_init_that_is_killed_at_any_call_can_be_done_again(
         assert [True] * 3 == [f.is_dir() for f in (made.inbox, made.results, made.spool)]
         if not killed:
             return
+
+
+def test_a_stranger_who_imitates_a_retry_sends_no_file_elsewhere(tmp_path: Path) -> None:
+    """Only names that a retry gives stand for others."""
+    made = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    (made.failed / RETRIED_FOLDER).mkdir()
+    for name in ("foo.yaml", "my-cat.yaml"):
+        (made.failed / RETRIED_FOLDER / name).write_text("prompt: a horse")
+    made.put_back()
+    assert [f"{RETRIED_FOLDER}/foo.yaml", f"{RETRIED_FOLDER}/my-cat.yaml"] == sorted(
+        str(path.relative_to(made.inbox)) for path in made.inbox.rglob("*.yaml")
+    )
+
+
+def test_a_file_that_has_no_way_back_keeps_no_other_from_it(tmp_path: Path) -> None:
+    """Its folder in the inbox may have become a link; the command says so, and ends with 1."""
+    made = failed_before(World(tmp_path / "site", tmp_path / "results" / "_failed"))
+    (made.failed / "b.txt").write_text("a cow")
+    (made.inbox / NAME.parent).rmdir()
+    (made.inbox / NAME.parent).symlink_to(tmp_path)
+    found = {one.name: one for one in client.retry(made.config, None)}
+    assert {"b.txt": False, str(NAME): True} == {n: one.is_failure for n, one in found.items()}
+    assert "can't be put back" in found[str(NAME)].what
+    assert ["results/_failed/poems/a.txt", "site/inbox/b.txt"] == [
+        str(path.relative_to(tmp_path))
+        for path in (made.failed / NAME, made.inbox / "b.txt")
+        if path.exists()
+    ]

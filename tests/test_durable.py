@@ -363,6 +363,7 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
         (1_600_000_001_123_456_789, 1_600_000_001_123_456_000, True),
         (1_600_000_001_123_000_000, 1_600_000_001_123_456_789, True),
         (1_600_000_001_000_000_000, 1_600_000_001_123_456_789, True),
+        (1_600_000_001_120_000_000, 1_600_000_001_123_456_789, True),  # exFAT
         (1_600_000_000_000_000_000, 1_600_000_001_123_456_789, False),
         (1_600_000_001_123_456_789, 1_600_000_001_123_456_788, False),
         (1_600_000_001_123_456_000, 1_600_000_001_123_457_000, False),
@@ -372,3 +373,25 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
 def test_times_are_the_same_as_far_as_they_are_kept(one: int, other: int, same: bool) -> None:
     """A file system that cuts them off must not make a copy look like another file."""
     assert (same, same) == (durable.is_same_time(one, other), durable.is_same_time(other, one))
+
+
+def test_what_gets_the_old_name_during_a_move_by_links_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever saves a new file under the name while the folder is flushed does not lose it."""
+    (tmp_path / "there").mkdir()
+    source, target = file(tmp_path / "a.txt", "old"), tmp_path / "there" / "a.txt"
+    flush = durable.fsync_folder
+
+    def saving(folder: Path) -> None:
+        flush(folder)
+        if folder == target.parent:
+            os.replace(file(tmp_path / "new", "new"), source)
+
+    def cannot(_source: Path, target: Path) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(target))
+
+    monkeypatch.setattr(durable, "rename_exclusively", cannot)
+    monkeypatch.setattr(durable, "fsync_folder", saving)
+    durable.rename_new(source, target)
+    assert ("new", "old") == (source.read_text(), target.read_text())

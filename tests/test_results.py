@@ -526,3 +526,23 @@ def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert 0o644 == video.sidecar.stat().st_mode & 0o777
+
+
+def test_a_copy_of_a_sidecar_is_not_taken_for_the_sidecar(tmp_path: Path) -> None:
+    """It is a prompt file; filed away in the same folder, it is neither replaced nor removed."""
+    place, job = Results(tmp_path), a_job()
+    video = publish(place, job, a_prompt())
+    for name in ("aa.yaml", "zz.yaml"):
+        video.sidecar.with_name(name).write_bytes(video.sidecar.read_bytes())
+    assert {1: video} == place.reserved(job)
+    assert [1] == place.clean(job)
+    assert {"aa.yaml", "zz.yaml"} < set(listed(video.sidecar.parent))
+
+
+def test_a_huge_file_is_no_sidecar(tmp_path: Path) -> None:
+    """It is not read into memory, and the job goes on."""
+    place, job = Results(tmp_path), a_job()
+    video = publish(place, job, a_prompt())
+    with video.sidecar.with_name("z.yaml").open("wb") as file:
+        file.truncate(1 << 40)
+    assert {1: video} == place.reserved(job)

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from conftest import says
@@ -959,3 +960,49 @@ def test_job_ids_are_unique_and_sort_by_time(
     first, second = folders.claimed("a.txt"), folders.claimed("b.txt")
     assert first.id < second.id
     assert ("aaaaaa", "bbbbbb") == (first.id[-6:], second.id[-6:])
+
+
+def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command may claim beside the daemon, and a share may rename late: nothing is lost."""
+    place = folders.open()
+    folder = place.active / "a-claim"
+    folder.mkdir()
+    (folder / "job.json").write_text("{}")
+    unlink = os.unlink
+
+    def late(path: Any, **options: Any) -> None:
+        unlink(path, **options)
+        (folder / "a.txt").write_text("a prompt")
+
+    monkeypatch.setattr(os, "unlink", late)
+    place.prepare()
+    assert ["a.txt"] == [job.source.name for job in folders.open().unfinished()]
+
+
+def test_an_mp4_takes_no_name_that_a_sidecar_has_reserved(folders: Folders, tmp_path: Path) -> None:
+    """The video of another job will get it, and would replace the prompt file."""
+    results = tmp_path / "results" / "cat"
+    results.mkdir(parents=True)
+    (results / "cat.yaml").write_text("the sidecar of a video in hand")
+    first, second = folders.claimed("cat.mp4"), folders.claimed("cat.txt")
+    assert results / "cat-2.mp4" == folders.open().finish(first, results)
+    assert results / "cat.txt" == folders.open().finish(second, results)
+
+
+def test_folders_of_retries_that_are_closed_hold_nothing_up() -> None:
+    """Another user's retry may have made one: the daemon finds no twin there, and goes on."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+        failed = Path(top) / "failed"
+        for name in ("_retried", "closed"):
+            (failed / name).mkdir(parents=True, mode=0o700)
+        made = Spool(Path(top) / "spool", Path(top) / "inbox", failed)
+        pid = os.fork()
+        if not pid:
+            os.setuid(65534)
+            job = Job("1", PurePosixPath("closed/a.txt"), Path(top), ())
+            seen = [*made.taken_out(PurePosixPath("a.txt"))]
+            os._exit(len([*seen, *made.set_aside_earlier(job.source, job)]))
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

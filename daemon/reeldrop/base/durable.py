@@ -211,9 +211,10 @@ def rename_new(source: Path, target: Path) -> None:
         rename_exclusively(source, target)
     except FileExistsError:
         # One file has both names: an earlier call was killed before its unlink.
-        if source.lstat().st_nlink < 2 or not os.path.samestat(source.lstat(), target.lstat()):
+        linked = source.lstat()
+        if linked.st_nlink < 2 or not os.path.samestat(linked, target.lstat()):
             raise
-        _remove_linked(source, target)
+        _remove_linked(source, target, linked)
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise
@@ -239,8 +240,9 @@ def rename_exclusively(source: Path, target: Path) -> None:
 
 def _rename_in_steps(source: Path, target: Path) -> None:
     """Rename by link and unlink; without links, check the name, then rename."""
-    if stat.S_ISREG(source.lstat().st_mode) and _link(source, target):
-        _remove_linked(source, target)
+    before = source.lstat()
+    if stat.S_ISREG(before.st_mode) and _link(source, target):
+        _remove_linked(source, target, before)
         return
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "the name is taken", str(target))
@@ -261,10 +263,15 @@ def _link(source: Path, target: Path) -> bool:
     return True
 
 
-def _remove_linked(source: Path, target: Path) -> None:
-    """Remove the old name of a file once the new one is on the disk."""
+def _remove_linked(source: Path, target: Path, linked: os.stat_result) -> None:
+    """Remove the old name of a file once the new one is on the disk.
+
+    Another file that has got the old name meanwhile stays.
+    """
     fsync_folder(target.parent)
-    source.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(source.lstat(), linked):
+            os.unlink(source)
 
 
 def move(source: Path, target: Path, owner: str) -> None:
@@ -290,6 +297,7 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
         raise OSError(errno.EXDEV, "only a plain file can be copied to there", str(source))
     if not (os.path.lexists(target) and _is_copy(source, target)):
         _copy(source, target, owner)
+    fsync_folder(target.parent)  # the copy may be that of a call which failed before it did so
     with contextlib.suppress(FileNotFoundError):
         now = source.lstat()
         if (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns):
@@ -321,10 +329,13 @@ def _is_copy(source: Path, target: Path) -> bool:
 
 
 def is_same_time(one: int, other: int) -> bool:
-    """Return whether two times in ns match, if one may be truncated to 100 ns, us, ms or s."""
+    """Return whether two times in ns match, if one may be truncated as file systems do.
+
+    They keep 100 ns (NTFS), us, ms, 10 ms (exFAT) or s. Not 2 s (FAT): a `touch` orders anew.
+    """
     return any(
         one // step == other // step and 0 in (one % step, other % step)
-        for step in (1, 100, 10**3, 10**6, 10**9)
+        for step in (1, 100, 10**3, 10**6, 10**7, 10**9)
     )
 
 
@@ -335,10 +346,21 @@ def free_names(stem: str, suffix: str) -> Iterator[str]:
         yield f"{stem}-{number}{suffix}"
 
 
-def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path:
-    """Move a file into a folder under the first free name, and return its path."""
+def move_to_free_name(
+    source: Path,
+    folder: Path,
+    name: str,
+    owner: str,
+    is_reserved: Callable[[Path], bool] = lambda _place: False,
+) -> Path:
+    """Move a file into a folder under the first free name, and return its path.
+
+    A name that `is_reserved` for another file is passed over, though it is free.
+    """
     make_folder(folder)
     for candidate in free_names(*split_name(name)):
+        if is_reserved(folder / candidate):
+            continue
         with contextlib.suppress(FileExistsError):
             move(source, folder / candidate, owner)
             return folder / candidate

@@ -516,9 +516,11 @@ def reload(config: ConfigOption = None) -> None:
 def _report_moves(moved: Sequence[Moved], as_json: bool, nothing: str) -> None:
     if as_json:
         _print_json([dataclasses.asdict(one) for one in moved])
-        return
-    for one in moved:
-        where = f", as {one.file}" if one.file else ""
-        print(_shown(f"{one.name}: {one.what}{where}"))
-    if not moved:
-        print(nothing)
+    else:
+        for one in moved:
+            where = f", as {one.file}" if one.file else ""
+            print(_shown(f"{one.name}: {one.what}{where}"))
+        if not moved:
+            print(nothing)
+    if any(one.is_failure for one in moved):
+        raise typer.Exit(EXIT_FAILED)

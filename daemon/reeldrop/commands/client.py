@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base import durable, strict_yaml
 from reeldrop.base.beneath import Root
 from reeldrop.base.errors import (
+    DISK_ERRORS,
     Mistake,
     NoSuchPromptFile,
     RenderCancelled,
@@ -71,11 +72,13 @@ class Moved:
     """What a command did with the prompt file `name`, in words.
 
     file: where it is now; None if that is unknown or it is still in hand.
+    is_failure: whether the command could not do it
     """
 
     name: str
     what: str
     file: Path | None = None
+    is_failure: bool = False
 
 
 def _spool(config: Config) -> Spool:
@@ -267,7 +270,13 @@ def retry(config: Config, names: Iterable[str] | None) -> list[Moved]:
 
 
 def _put_back(config: Config, name: PurePosixPath) -> Moved:
-    at = aside.put_back(Root(config.failed), Root(config.inbox), name)
+    try:
+        at = aside.put_back(Root(config.failed), Root(config.inbox), name)
+    except OSError as error:  # of this file's place; the others go back all the same
+        if error.errno in DISK_ERRORS:
+            raise
+        problem = f"can't be put back: {error.strerror}: {error.filename}"
+        return Moved(str(name), problem, config.failed / name, is_failure=True)
     return Moved(str(name), "is back in the inbox" if at else "has left meanwhile", at)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base import durable
 from reeldrop.base.beneath import Root
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
+
+_TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
+"""Names that `_taken_out` gives."""
 
 
 def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
@@ -41,7 +45,7 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
 
 def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:
     """Return the folder and the name that a file of `_failed/` had in the inbox."""
-    if name.parent.name != RETRIED_FOLDER:
+    if name.parent.name != RETRIED_FOLDER or not _TAKEN_OUT.fullmatch(name.name):
         return name.parent, name.name
     return name.parent.parent, name.name.partition("-")[2]  # left by a killed retry
 

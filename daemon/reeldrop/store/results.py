@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
 
 from reeldrop.base import durable, strict_yaml
-from reeldrop.base.beneath import Root, open_plain
+from reeldrop.base.beneath import Root, content
 from reeldrop.base.errors import Mistake, PlaceError, YamlError
 from reeldrop.base.job import Job, Prompt, Rendered, Video, shown
 from reeldrop.base.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
 
+_MAX_SIDECAR_BYTES = 1 << 20
 _USUAL_NAME = 100
 """Upper bound of the length of temporary names, which are not much shorter."""
 
@@ -105,13 +106,19 @@ class Results:
         return {}
 
     def _reserved(self, job: Job, folder: Path) -> dict[int, Video]:
-        videos = {}
+        """Read the sidecars of a job. Its own is the one of a whole video, else the first.
+
+        A copy of a sidecar is a prompt file, and may have been filed away in this folder.
+        """
+        videos: dict[int, Video] = {}
         for found in _sidecars(folder):
             read = _read_sidecar(found, job)
             if read is not None:
                 number, formats = read
                 sidecar = self.folder_for(job.source) / found.name
-                videos[number] = self._video(job, sidecar, number, formats)
+                video = self._video(job, sidecar, number, formats)
+                if number not in videos or is_published(video) > is_published(videos[number]):
+                    videos[number] = video
         return videos
 
     def _video(self, job: Job, sidecar: Path, number: int, formats: list[str]) -> Video:
@@ -231,8 +238,12 @@ def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
     """
     known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
     with contextlib.suppress(*known):
-        with open(open_plain(path), "rb") as file:
-            data = file.read()
+        try:
+            data = content(path, _MAX_SIDECAR_BYTES)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            return None
         if job.id.encode() in data:
             settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
             if settings["rendered"]["job"] == job.id:

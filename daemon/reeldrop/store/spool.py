@@ -29,7 +29,7 @@ from reeldrop.base.beneath import Root, have_same_bytes
 from reeldrop.base.errors import ConfigError, FileError, Mistake
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.job import Attempt, Cause, DefaultsFile, Job
-from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, SIDECAR_SUFFIX, portable
 from reeldrop.store import records, reports
 from reeldrop.store.lock import DAEMON, Holder, Lock
 
@@ -88,7 +88,7 @@ class Spool:
         for folder, told in list(self._untidy.items()):
             try:
                 if folder.exists() and self._job(folder) is None:
-                    shutil.rmtree(folder)
+                    _remove_job(folder)
                     durable.fsync_folder(self.active)
                 del self._untidy[folder]
                 self._new.discard(folder.name)
@@ -330,7 +330,7 @@ class Spool:
         self._untidy.setdefault(job.folder, "")
         self._publish_log(job, folder, _LOG)
         name = portable(job.source).name
-        at = durable.move_to_free_name(job.prompt_file, folder, name, job.id)
+        at = durable.move_to_free_name(job.prompt_file, folder, name, job.id, _is_for_a_video)
         self.tidy()
         return at
 
@@ -369,7 +369,7 @@ class Spool:
         """Yield the paths in `_failed/` of what other jobs with this inbox path left there."""
         first, headline = portable(source), _encoded(_headline(source))
         with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
             self.failed.opened(first.parent) as folder,
         ):
             for name in durable.free_names(first.stem, first.suffix):
@@ -384,7 +384,7 @@ class Spool:
         """Return the paths in `_failed/` of files on their way back into the folder of `source`."""
         place = portable(source).with_name(RETRIED_FOLDER)
         with (
-            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError),
             self.failed.opened(place) as folder,
         ):
             return [place / name for name in os.listdir(folder)]
@@ -540,6 +540,27 @@ def _others_files(folder: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError, PermissionError):
         return sorted(name for name in os.listdir(folder) if not _is_own(name))
     return []
+
+
+def _remove_job(folder: Path) -> None:
+    """Remove a job's folder with reeldrop's own files; a prompt file that came late stays.
+
+    Raises:
+        OSError: ENOTEMPTY, a claim has put a prompt file there meanwhile.
+    """
+    with os.scandir(folder) as entries:
+        own = [entry for entry in entries if _is_own(entry.name)]
+    for entry in own:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(folder)
+
+
+def _is_for_a_video(place: Path) -> bool:
+    """Return whether a sidecar reserves the name that an mp4, as a prompt file, could get."""
+    return place.suffix.lower() == ".mp4" and os.path.lexists(place.with_suffix(SIDECAR_SUFFIX))
 
 
 def _is_own(name: str) -> bool:

@@ -670,3 +670,27 @@ def test_every_row_of_the_table_of_names_is_documented() -> None:
     page = (DOCS / "sync.md").read_text()
     assert [] == [t.name for t in ignored.TOOLS if f"| {t.name} |" not in page]
     assert [] == [g for t in ignored.TOOLS for g in t.ignored if f"`{g}`" not in page]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24", 24),
+        ("[mp4, gif]", ["mp4", "gif"]),
+        ("'a # b'", "a # b"),
+        ("blurry # low", "blurry # low"),
+        ("a\n---\nb: 1", "a\n---\nb: 1"),
+        ("1\nprompt: 2", "1\nprompt: 2"),
+        ("Close-up: a ball", "Close-up: a ball"),
+    ],
+)
+def test_a_setting_of_submit_is_one_value(text: str, expected: object) -> None:
+    """YAML's types are known, and nothing of a text is taken for YAML and dropped."""
+    assert expected == cli._value(text)
+
+
+def test_a_setting_that_is_no_utf8_is_refused(site: Site) -> None:
+    """With the exit code for usage, and no traceback."""
+    done = site.command("submit", "a ball", "--set", os.fsdecode(b"model=caf\xe9"))
+    assert (2, True) == (done.returncode, "not UTF-8" in done.stderr)
+    assert "Traceback" not in done.stderr

@@ -917,6 +917,18 @@ def test_who_has_a_file_open_to_write(tmp_path: Path) -> None:
     assert "another program" == writers.name_of_writer(path)
 
 
+def test_a_writer_whose_name_is_cut_in_a_character_is_named(tmp_path: Path) -> None:
+    """The kernel keeps 15 bytes of a program's name, whatever they are."""
+    path, comm = tmp_path / "a.txt", Path("/proc/self/comm")
+    before = comm.read_bytes()
+    try:
+        comm.write_bytes("синхрон".encode() + b"\xd0")
+        with path.open("w"):
+            assert "синхрон\ufffd" == writers.name_of_writer(path)
+    finally:
+        comm.write_bytes(before)
+
+
 @pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
 def test_nobody_writes_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """What can't be asked about is not waited for, and no pipe is opened that would hang."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from conftest import says
@@ -17,6 +19,7 @@ from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import FileView, Open, RendererView, View
 from reeldrop.service import blame, jobs
 from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.store import records
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -725,3 +728,60 @@ def test_a_report_names_the_first_mistake(place: Place) -> None:
         "the model returned nothing" in (place.root / "results/_failed/a.txt.error.txt").read_text()
     )
     assert jobs.Outcome(videos=0, failed_jobs=1) == place.open.outcome
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+    """Let the records of a job lie on a bad sector."""
+    read = records.read
+
+    def failing(path: Path) -> Any:
+        if path.parent == job.folder:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(records, "read", failing)
+
+
+def test_a_record_on_a_bad_sector_holds_up_no_other_job(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the start, where the end before is looked back upon, nor later."""
+    bad, good = place.claim("a.txt"), place.claim("b.txt")
+    place.open.open(bad, prompts(1))
+    assert place.open.next_batch(NOW) is not None
+    unreadable(monkeypatch, bad)
+    process = place.again()
+    found = process.unfinished(NOW)
+    assert (good.id, "") == (found.id if found else "", process.trouble())
+    assert [good.id] == [view.id for view in process.in_spool(NOW)]
+
+
+def test_who_waits_for_the_whole_spool_looks_at_nothing_else_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due in a spool that does not answer would keep the main thread busy."""
+    stuck, _ = place.claim("a.txt"), place.claim("b.txt")
+    (place.root / "results").mkdir(exist_ok=True)
+    (place.root / "results/_failed").write_text("in the way")
+    place.open.fail(stuck, RenderError("broken"))
+
+    def failing(_spool: Spool) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    assert 1 == len(place.open.due(opens=True))
+    monkeypatch.setattr(Spool, "ids", failing)
+    assert place.open.unfinished(NOW) is None
+    assert 1 == len(place.open.due(opens=True))
+
+
+def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
+    """The spool does not know of them: they would begin anew, without end."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2))
+    batch = place.open.next_batch(NOW)
+    assert batch is not None
+    (view,) = place.open.views(NOW)
+    assert not view.may_go_back
+    place.open.render_alone(batch)
+    (view,) = place.open.views(NOW)
+    assert (2, False) == (view.count, view.may_go_back)

@@ -355,9 +355,6 @@ def submit(
 
 
 def _parsed(assignments: list[str]) -> dict[str, object]:
-    from reeldrop.base import strict_yaml
-    from reeldrop.base.errors import YamlError
-
     settings: dict[str, object] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -366,14 +363,26 @@ def _parsed(assignments: list[str]) -> dict[str, object]:
             raise typer.BadParameter(f"'{assignment}' is not KEY=VALUE")
         if key in settings or key == "prompt":
             raise typer.BadParameter(f"{key} is given twice")
-        try:
-            documents = strict_yaml.load_all(f"value: {value}")
-            settings[key] = strict_yaml.plain(documents[0])["value"]
-        except YamlError:  # mostly a text with a colon in it
-            settings[key] = value
+        settings[key] = _value(value)
         if settings[key] is None:
             raise typer.BadParameter(f"{key} has no value")
     return settings
+
+
+def _value(text: str) -> object:
+    """Return the value of a setting as YAML; a text that YAML would take apart stays whole."""
+    from reeldrop.base import strict_yaml
+    from reeldrop.base.errors import YamlError
+
+    try:
+        documents = strict_yaml.load_all(f"value: {text}")
+    except YamlError:  # mostly a text with a colon in it
+        return text
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{_shown(text)} has bytes that are not UTF-8") from None
+    found: Any = strict_yaml.plain(documents[0])
+    has_comment = " #" in text and not text.lstrip().startswith(("'", '"', "[", "{"))
+    return text if len(documents) > 1 or len(found) > 1 or has_comment else found["value"]
 
 
 @app.command()

@@ -40,7 +40,7 @@ def name_of_writer(path: Path) -> str:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if any(_writes(process, number, identity) for number in os.listdir(process / "fd")):
-                    return (process / "comm").read_text().strip()
+                    return (process / "comm").read_bytes().decode(errors="replace").strip()
     return SOMEBODY
 
 

@@ -122,8 +122,9 @@ class OpenJobs:
         """Return a job of the spool that is not open; None if it has ended or can't be read."""
         try:
             job = self._spool.find(job_id)
-        except OSError as error:
-            self._try_later(_SPOOL, error, "spool_unreadable")
+        except OSError as error:  # of this job's record alone, or the next one fails, too
+            unreadable = OSError(f"its record can't be read: {error.strerror}")
+            self._try_later(job_id, unreadable, "job_postponed", job_id=job_id)
             return None
         if job is None:
             self._forget(job_id)
@@ -147,6 +148,7 @@ class OpenJobs:
         resting = self._later.resting()
         for gone in {*self._later} - {*found, *resting}:
             self._later.forget(gone)
+        self._put_back.intersection_update(found)
         self._suspects.look(now, found)
         hidden = {*self._open, *resting, *self._suspects.due()}
         return [job_id for job_id in found if job_id not in hidden]
@@ -197,18 +199,30 @@ class OpenJobs:
             is_suspect,
             bool(opened.in_hand),
             opened.was_passed_over,
-            not (opened.in_hand or opened.resting or opened.failures or opened.trouble),
+            not (
+                opened.in_hand
+                or opened.resting
+                or opened.failures
+                or opened.trouble
+                or opened.tries
+                or opened.alone
+            ),
         )
 
     def groups(self) -> set[str]:
-        """Return the groups that have an open job."""
-        return {turns.group(opened.job.source) for opened in self._open.values()}
+        """Return the groups that have a job in hand, as far as they are known."""
+        opened = {turns.group(opened.job.source) for opened in self._open.values()}
+        return opened | {left.group for left in self._left.values()}
 
     def due(self, *, opens: bool) -> list[float]:
         """Return when failed prompts are to be tried again; if `opens`, postponed jobs, too."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
-        later = (*self._later.resting().values(), *self._suspects.due().values())
-        return [*later, *resting] if opens else resting
+        later = self._later.resting()
+        if _SPOOL in later:  # nothing else of the spool is looked at before
+            later = {_SPOOL: later[_SPOOL]}
+        else:
+            later |= self._suspects.due()
+        return [*later.values(), *resting] if opens else resting
 
     def open(self, job: Job, prompts: tuple[Prompt, ...], rank: Rank | None = None) -> None:
         """Queue the prompts of a job for the renderer that have no video yet.

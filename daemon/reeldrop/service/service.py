@@ -121,6 +121,7 @@ class Service:
         self._stopping = False
         self._is_ready = False
         self._held_up = ""
+        self._drained_early: Mistake | None = None
         self._status_written = 0.0
 
     @property
@@ -166,8 +167,8 @@ class Service:
             self._look_back(ending.how_it_ended(trace), ending.stacks(trace))
             with ending.traced(trace):
                 self._work()
-        if self._drain and self._disk.shortage:
-            raise Unavailable(self._disk.problem)
+        if self._drained_early is not None:
+            raise Unavailable(self._drained_early)
         if self._drain and self._intake.problem:
             raise Unavailable(Mistake(self._intake.problem, "put it back", key="inbox"))
         if self._drain and self._held_up:
@@ -523,6 +524,7 @@ class Service:
         """Begin nothing new while the disk is too full, or not the same one; a drain ends then."""
         if self._is_report_due(now) and self._disk.look() and self._drain:
             self._stopping = True
+            self._drained_early = self._disk.problem
 
     def _keep_rendering(self, now: float) -> None:
         """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most."""

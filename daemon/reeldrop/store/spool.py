@@ -259,7 +259,7 @@ class Spool:
         disk, the record is kept in memory until the next attempt is recorded; nothing is rendered
         before that.
         """
-        found = {folder: self._attempts(folder) for folder in self._folders()}
+        found = dict(self._all_attempts())
         open_ones = [a for attempts in found.values() for a in attempts or () if not a.ending]
         was_alone = sum(max(1, len(attempt.numbers)) for attempt in open_ones) == 1
         for folder, attempts in found.items():
@@ -279,6 +279,14 @@ class Spool:
                 self._write_attempts(folder, known)
             except OSError:
                 self._unwritten[folder] = known
+
+    def _all_attempts(self) -> Iterator[tuple[Path, list[Attempt] | None]]:
+        """Yield what is recorded of each job; one whose record can't be read holds up no other."""
+        for folder in self._folders():
+            try:
+                yield folder, self._attempts(folder)
+            except OSError as error:
+                _log.error("attempts_unreadable", job_id=folder.name, reason=str(error))
 
     def _attempts(self, folder: Path) -> list[Attempt] | None:
         """Return a job's recorded attempts; None if the record is damaged."""

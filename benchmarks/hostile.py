@@ -289,7 +289,7 @@ class Siege:
         wrong = forged_row(command.name, said) or hidden_harm(said)
         if seconds > COMMAND_SECONDS:
             wrong = f"it took {seconds:.0f} s"
-        elif code not in (0, 2, 75) or "Traceback" in said:
+        elif "Traceback" in said or not (code in (0, 2, 75) or "can't be put back" in said):
             wrong = f"it ended with {code}: {said[-300:]!r}"
         if wrong:
             self.tally.note("bad_commands", f"{command.name}: {wrong}")

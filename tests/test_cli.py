@@ -694,3 +694,15 @@ def test_a_setting_that_is_no_utf8_is_refused(site: Site) -> None:
     done = site.command("submit", "a ball", "--set", os.fsdecode(b"model=caf\xe9"))
     assert (2, True) == (done.returncode, "not UTF-8" in done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_json_shows_nothing_raw_that_acts_on_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It stays the same JSON, in one line; what can be read stays readable."""
+    value = {"prompt": "大鸟\u202e\u2028\x1b[2J\udce9\U000e0041", "n": 1}
+    cli._print_json(value)
+    printed = capsys.readouterr().out
+    assert value == json.loads(printed)
+    assert printed.removesuffix("\n").isprintable()
+    assert "大鸟" in printed

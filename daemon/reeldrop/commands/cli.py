@@ -123,8 +123,9 @@ def _note(text: str) -> None:
 
 
 def _print_json(value: Any) -> None:
+    """Print JSON on one line, with what is not printable as JSON's own escapes."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    print(text.encode("utf-8", "backslashreplace").decode())
+    print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
 def _print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> None:

@@ -381,12 +381,13 @@ def test_what_gets_the_old_name_during_a_move_by_links_stays(
     """Whoever saves a new file under the name while the folder is flushed does not lose it."""
     (tmp_path / "there").mkdir()
     source, target = file(tmp_path / "a.txt", "old"), tmp_path / "there" / "a.txt"
+    new = file(tmp_path / "new", "new")
     flush = durable.fsync_folder
 
     def saving(folder: Path) -> None:
         flush(folder)
-        if folder == target.parent:
-            os.replace(file(tmp_path / "new", "new"), source)
+        if new.exists():
+            os.replace(new, source)
 
     def cannot(_source: Path, target: Path) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(target))

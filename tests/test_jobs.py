@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -785,3 +786,16 @@ def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
     place.open.render_alone(batch)
     (view,) = place.open.views(NOW)
     assert (2, False) == (view.count, view.may_go_back)
+
+
+def test_a_job_that_went_back_and_was_removed_by_hand_is_not_begun(place: Place) -> None:
+    """Other settings would wait for its end for ever. Until then, its group keeps its turn."""
+    (place.root / "inbox/ann").mkdir()
+    job = place.claim("ann/a.txt")
+    place.open.open(job, prompts(2))
+    place.open.put_back(job.id)
+    assert [job.id] == [view.id for view in place.open.in_spool(NOW)]
+    assert (True, {"ann"}) == (place.open.are_begun, place.open.groups())
+    shutil.rmtree(job.folder)
+    assert [] == list(place.open.in_spool(NOW))
+    assert not place.open.are_begun

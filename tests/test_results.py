@@ -531,7 +531,7 @@ def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
 def test_a_copy_of_a_sidecar_is_not_taken_for_the_sidecar(tmp_path: Path) -> None:
     """It is a prompt file; filed away in the same folder, it is neither replaced nor removed."""
     place, job = Results(tmp_path), a_job()
-    video = publish(place, job, a_prompt())
+    video = publish(place, job, a_prompt("bird"))
     for name in ("aa.yaml", "zz.yaml"):
         video.sidecar.with_name(name).write_bytes(video.sidecar.read_bytes())
     assert {1: video} == place.reserved(job)

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 from conftest import says
@@ -970,14 +969,16 @@ def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
     folder = place.active / "a-claim"
     folder.mkdir()
     (folder / "job.json").write_text("{}")
-    unlink = os.unlink
+    look = Spool._job
 
-    def late(path: Any, **options: Any) -> None:
-        unlink(path, **options)
+    def late(place: Spool, folder: Path) -> Job | None:
+        found = look(place, folder)
         (folder / "a.txt").write_text("a prompt")
+        return found
 
-    monkeypatch.setattr(os, "unlink", late)
-    place.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "_job", late)
+        place.prepare()
     assert ["a.txt"] == [job.source.name for job in folders.open().unfinished()]
 
 
@@ -1001,8 +1002,12 @@ def test_folders_of_retries_that_are_closed_hold_nothing_up() -> None:
         made = Spool(Path(top) / "spool", Path(top) / "inbox", failed)
         pid = os.fork()
         if not pid:
-            os.setuid(65534)
-            job = Job("1", PurePosixPath("closed/a.txt"), Path(top), ())
-            seen = [*made.taken_out(PurePosixPath("a.txt"))]
-            os._exit(len([*seen, *made.set_aside_earlier(job.source, job)]))
+            code = 99
+            try:
+                os.setuid(65534)
+                job = Job("1", PurePosixPath("closed/a.txt"), Path(top), ())
+                seen = [*made.taken_out(PurePosixPath("a.txt"))]
+                code = len([*seen, *made.set_aside_earlier(job.source, job)])
+            finally:
+                os._exit(code)
         assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

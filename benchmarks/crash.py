@@ -27,10 +27,10 @@ import av
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from fakes import save_tiny_pipeline
+from harness.fakes import save_tiny_pipeline
+from harness.zygote import Zygote
 from reeldrop.base import durable
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
-from zygote import Zygote
 
 CONFIG = """\
 results: {results}

@@ -25,7 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from fakes import scheduler
+from harness.fakes import scheduler
 
 FOLDER = Path(tempfile.gettempdir()) / "reeldrop-full-size-model"
 """Where the comparisons keep it, to reuse it."""

@@ -36,7 +36,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from fakes import save_tiny_pipeline
+from harness.fakes import save_tiny_pipeline
+from harness.watched_daemon import memory
+from harness.zygote import Zygote
 from hostile_author import Order
 from hostile_count import BOUND_SECONDS, Count, Reckoning, Tally, forged_row, hidden_harm
 from hostile_site import (
@@ -55,8 +57,6 @@ from io_faults import is_alive, wait_until
 from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX
 from reeldrop.prompts.parsing import SUFFIXES
 from reeldrop.store import status
-from soak import memory
-from zygote import Zygote
 
 MEMORY_MIB = 300.0
 """How much the daemon's peak memory may exceed that of an empty run."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.zygote import Zygote
 from hostile_author import FILMS, OPEN_TO_ALL, Order
-from zygote import Zygote
 
 SETTLE_SECONDS = 0.5
 

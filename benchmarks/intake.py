@@ -32,7 +32,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from soak import WatchedDaemon, drop, make_site, memory
+from harness.large_inbox import fill_inbox, waiting_count
+from harness.watched_daemon import WatchedDaemon, drop, make_site, memory
 
 GOALS = {
     "first_job_seconds": 10.0,
@@ -67,15 +68,6 @@ def running(site: Path) -> Iterator[WatchedDaemon]:
         yield daemon
     finally:
         daemon.stop()
-
-
-def fill_inbox(inbox: Path, files: int) -> None:
-    """Put `files` prompt files into an inbox, a thousand in each folder."""
-    for number in range(files):
-        folder = inbox / f"{number // 1000:04}"
-        if number % 1000 == 0:
-            folder.mkdir()
-        (folder / f"{number:06}.txt").write_text(f"A red balloon, number {number}\n")
 
 
 def fill_results(results: Path, videos: int, *, one_folder: bool = False) -> None:
@@ -185,15 +177,6 @@ def share_while_rendering(base: Path, pipeline: Path, files: int, window: float)
     return sum(shares[1:])
 
 
-def waiting_count(site: Path) -> int:
-    """Return the daemon's count of prompt files that wait."""
-    try:
-        status = json.loads((site / "spool" / "status.json").read_bytes())
-    except FileNotFoundError:
-        return -1
-    return int(status["waiting_count"])
-
-
 def job_times(base: Path, pipeline: Path, results: list[int], *, one_folder: bool) -> list[float]:
     """Return the median time of a job for each number of existing results.
 
@@ -299,7 +282,7 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=60.0, help="seconds of a steady state")
     parser.add_argument("--one-folder", action="store_true", help="all results in one folder, too")
     arguments = parser.parse_args()
-    from fakes import save_tiny_pipeline
+    from harness.fakes import save_tiny_pipeline
 
     base = Path(tempfile.mkdtemp(prefix="reeldrop-intake-"))
     pipeline = save_tiny_pipeline(base / "tiny")

@@ -30,8 +30,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import crash
-from fakes import save_tiny_pipeline
-from zygote import Fault, Zygote
+from harness.fakes import save_tiny_pipeline
+from harness.zygote import Fault, Zygote
 
 CONFIG = """\
 results: {results}

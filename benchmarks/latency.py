@@ -24,11 +24,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 import order
 import resident
 import yaml
+from harness.watched_daemon import WatchedDaemon, drop
 from order import Order
-from soak import WatchedDaemon, drop
 
 GOALS = {"first_step_ms": 100.0, "speedup": 5.0}
 """The daemon's maximum time to the first step, and its minimum speedup over the script, with the

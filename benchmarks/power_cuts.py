@@ -36,7 +36,7 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from logged_disk import Changes, logged_disk
+from harness.logged_disk import Changes, logged_disk
 from reeldrop.base import durable
 from reeldrop.base.errors import Mistake, PromptError, Unrenderable
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered

@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 import numpy as np
 import yaml
+from harness.watched_daemon import REELDROP, WatchedDaemon
 from order import Order
 from reeldrop.base.errors import is_shortage
 from reeldrop.config import config
 from reeldrop.tune.likeness import psnr_db
-from soak import REELDROP, WatchedDaemon
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 3600.0
@@ -34,7 +36,7 @@ EQUAL_DB = 120.0
 launch: Callable[..., subprocess.CompletedProcess[str]] = functools.partial(
     subprocess.run, capture_output=True, text=True, check=False
 )
-"""Runs the script; tests replace it with something faster, as in `soak`."""
+"""Runs the script; tests replace it with something faster, as in `watched_daemon`."""
 
 
 class ScriptOutOfMemory(Exception):

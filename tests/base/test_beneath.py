@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import subprocess
@@ -11,15 +10,9 @@ from pathlib import Path, PurePath
 
 import av
 import pytest
+from harness.files import exchange
 from reeldrop.base import beneath, durable
 from reeldrop.base.beneath import Root
-
-_EXCHANGE = 2
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Let two names change places at one stroke, by renameat2(2)."""
-    assert 0 == ctypes.CDLL(None).renameat2(-100, bytes(one), -100, bytes(other), _EXCHANGE)
 
 
 @pytest.fixture

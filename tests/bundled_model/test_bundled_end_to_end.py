@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from bundled_model import judge
-from conftest import REELDROP
+from harness.zygote import REELDROP
 
 SEEN = {
     "a red balloon rising over the sea": ("sea", "red", "balloon", "rising"),

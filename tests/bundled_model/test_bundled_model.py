@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bundled_model import artefact, judge, world
 
-MODEL = Path(__file__).parents[1] / "daemon" / "reeldrop" / "bundled_model"
+MODEL = Path(__file__).parents[2] / "daemon" / "reeldrop" / "bundled_model"
 ORIGINAL_PROMPTS = [
     "Spiderman is surfing",
     "An astronaut riding a horse",

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from conftest import says
+from harness.jobs import says
 from reeldrop.base import durable
 from reeldrop.base.errors import NoSuchPromptFile, RenderError
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER

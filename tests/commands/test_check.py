@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Site
+from harness.site import Site
 from reeldrop.base import durable
 from reeldrop.base.errors import ConfigError
 from reeldrop.commands import check

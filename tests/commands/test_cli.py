@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REELDROP, Daemon, Site, await_that, make_site, run, start
+from harness.processes import await_that, run, start
+from harness.site import Daemon, Site, make_site
+from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml
 from reeldrop.commands import cli, progress
 from reeldrop.commands.check import Row
@@ -631,7 +633,7 @@ def test_texts_of_strangers_are_not_markup(site: Site) -> None:
     assert "[/i].txt" in site.command("status").stdout
 
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_command_and_option_is_documented() -> None:

@@ -11,7 +11,7 @@ from reeldrop.config import config, profiles
 from reeldrop.config.config import Config
 from reeldrop.speed.fast import Options
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 MODELS = "models:\n  m: {path: x}\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CONFIG
+from harness.site import CONFIG
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.config import config as configuration
 from reeldrop.config import profiles

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from conftest import CONFIG, Site
-from real_systemd import PYTHON, Machine
+from harness.real_systemd import PYTHON, Machine
+from harness.site import CONFIG, Site
 
 UNIT = "reeldrop.service"
 DROP_INS = "/run/systemd/system"

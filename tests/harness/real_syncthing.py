@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conftest import await_that
+from harness.processes import await_that
 
 _OPTIONS = {
     "globalAnnounceEnabled": "false",

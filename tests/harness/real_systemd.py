@@ -27,6 +27,7 @@ SYSTEMD = "/lib/systemd/systemd"
 TOOLS = (SYSTEMD, "dbus-daemon", "journalctl", "systemctl", "unshare", "nsenter", "mount", "make")
 
 SOURCE = "/usr/local/src/reeldrop"
+HARNESS = f"{SOURCE}/tests/harness"
 PYTHON = "/opt/python"
 LIBRARIES = "/opt/libraries"
 
@@ -237,7 +238,7 @@ class Machine:
 def machine(folder: Path) -> Iterator[Machine]:
     """Boot a machine until the block ends; it sees the source and the tests' Python."""
     binds = {
-        SOURCE: str(Path(__file__).parents[1]),
+        SOURCE: str(Path(__file__).parents[2]),
         PYTHON: sys.base_prefix,
         LIBRARIES: str(OWN_LIBRARIES),
     }

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import await_that, run, start
+
+from harness.processes import await_that, run, start
 
 SCRIPT = """\
 import json, os, signal, sys

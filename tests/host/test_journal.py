@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from journal_receiver import Receiver, parsed
+from harness.journal_receiver import Receiver, parsed
 from reeldrop.host import journal
 
 LARGE = "a traceback\n" * 100_000

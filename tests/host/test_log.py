@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
-from journal_receiver import Receiver
+from harness.journal_receiver import Receiver
 from reeldrop.host import log
 
 

@@ -11,7 +11,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import DEADLINE_SECONDS, NEW_PROCESS, REELDROP, Daemon, Site, await_that
+from harness.processes import DEADLINE_SECONDS, NEW_PROCESS, await_that
+from harness.site import Daemon, Site
+from harness.zygote import REELDROP
 from reeldrop.base.errors import Unavailable
 from reeldrop.commands import client
 from reeldrop.config import config

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import Daemon, Site, says
+from harness.jobs import says
+from harness.site import Daemon, Site
 from reeldrop.base.job import Job
 from reeldrop.intake.deliveries import Deliveries
 from reeldrop.store import spool
@@ -329,7 +330,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop.intake.deliveries import Deliveries
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
-from zygote import _kill_before
+from harness.zygote import _kill_before
 
 def work(folder, results, kill_at):
     spool = Spool(folder / "spool", folder / "inbox", results / "_failed")
@@ -372,11 +373,10 @@ def test_a_kill_loses_and_doubles_nothing_that_came_back(
            for n in range(50)]  # fmt: skip
     places = [Place(*at) for at in ats]
     expected = [came_back(place) for place in places]
-    tests = str(Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", WORK],
         input="".join(f"{place.folder}|{place.results}\n" for place in places),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

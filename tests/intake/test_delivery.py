@@ -13,8 +13,10 @@ from pathlib import Path
 
 import deliveries as benchmark
 import pytest
-from conftest import Daemon, Site, await_that, says
 from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
+from harness.jobs import says
+from harness.processes import await_that
+from harness.site import Daemon, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reeldrop.base.errors import PromptError

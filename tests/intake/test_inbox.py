@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import await_that
+from harness.processes import await_that
+from harness.sync_names import CASES
 from reeldrop.base import beneath
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import DefaultsFile
@@ -30,7 +31,6 @@ from reeldrop.intake.inbox import (
     Inbox,
     Watch,
 )
-from test_ignored import CASES
 
 NOBODY = 65534
 SETTLE = 2.0

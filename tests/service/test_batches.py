@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Daemon, Site, await_that, make_site
+from harness.processes import await_that
+from harness.site import Daemon, Site, make_site
+from harness.videos import decoded
 from reeldrop.base import strict_yaml
 from reeldrop.base.job import Batch, Capabilities, Member, Prompt
 from reeldrop.intake.inbox import Inbox
@@ -29,7 +31,6 @@ from reeldrop.schedule.schedule import (
 )
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.spool import Spool
-from test_service import decoded
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
 RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Site, await_that
+from harness.processes import await_that
+from harness.site import Site
+from harness.zygote import Zygote
 from reeldrop.host import ending
-from zygote import Zygote
 
 FILES = 12
 KILLS = 25

@@ -7,81 +7,21 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import says
+from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, open_jobs, prompts, says
 from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
-from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt, Rendered
-from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import FileView, Open, RendererView, View
+from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt
 from reeldrop.service import blame, jobs
-from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.jobs import OpenJobs
 from reeldrop.store import records
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
-NOW = 0.0
-RETRY_SECONDS = 20.0
 MEASURED = {"m": BatchLimit(16, is_measured=True)}
-ENDING = "Segmentation fault"
-RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
-
-
-@dataclass
-class Place:
-    """Folders of a daemon, with the jobs that are open in it."""
-
-    root: Path
-    spool: Spool
-    results: Results
-    open: OpenJobs
-    processes: list[OpenJobs]
-
-    def claim(self, name: str) -> Job:
-        """Drop a prompt file and claim it."""
-        (self.root / "inbox" / name).write_text("anything\n")
-        job = self.spool.claim(PurePosixPath(name), ())
-        assert job is not None
-        return job
-
-    def next(self) -> list[tuple[str, list[int]]]:
-        """Return whose prompts are rendered next, by the names of the prompt files."""
-        batch = self.open.next_batch(NOW)
-        members = batch.members if batch else ()
-        return [
-            (self.open[job_id].job.source.name, [member.prompt.number for member in group])
-            for job_id, group in groupby(members, key=lambda member: member.job_id)
-        ]
-
-    def has_room_for(self, count: int) -> bool:
-        """Return whether a file of so many prompts that comes last goes along with what is next."""
-        file = FileView("z.txt", (99, 0, 0.0, "z"), hash(prompts(1)[0].batch_key), count)
-        view = View((RendererView(),), self.open.views(NOW), files=(file,))
-        return isinstance(schedule.decide(view), Open)
-
-    def publish(self, batch: Batch, number: int = 0) -> None:
-        """Let one video of a batch be published."""
-        member = batch.members[number]
-        job, prompt = self.open[member.job_id].job, member.prompt
-        video = self.results.publish(
-            job, prompt, RENDERED, lambda path, _format, _settings: path.write_bytes(b"x") and None
-        )
-        self.open.published(video)
-
-    def again(self) -> OpenJobs:
-        """Return the open jobs of the next process on the same folders."""
-        self.spool.note_ending(ENDING)
-        self.processes.append(open_jobs(self.spool, self.results))
-        return self.processes[-1]
-
-
-def open_jobs(spool: Spool, results: Results) -> OpenJobs:
-    """Return the open jobs of a process, with at most two attempts at everything."""
-    return OpenJobs(spool, results, Limits({"m": BatchLimit(2)}, 2, RETRY_SECONDS))
 
 
 @pytest.fixture
@@ -96,12 +36,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield made
     for process in made.processes:
         process.put_down()
-
-
-def prompts(count: int, num_frames: int = 4) -> tuple[Prompt, ...]:
-    """Return prompts with equal settings."""
-    frames = (("num_frames", num_frames), ("num_inference_steps", 2))
-    return tuple(Prompt(n, f"p{n}", "m", frames, n, 8, ("mp4",)) for n in range(1, count + 1))
 
 
 def has_suspect(process: OpenJobs) -> bool:

@@ -14,8 +14,10 @@ from typing import Any
 
 import av
 import pytest
-from conftest import DEADLINE_SECONDS, REELDROP, Daemon, Site, await_that, make_site, start
-from fakes import save_tiny_pipeline
+from harness.fakes import save_tiny_pipeline
+from harness.processes import DEADLINE_SECONDS, await_that, start
+from harness.site import Daemon, Site, make_site
+from harness.zygote import REELDROP
 
 LONG = "prompt: long\nnum_inference_steps: 150\n"
 

@@ -17,13 +17,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import Daemon, Site, await_that, make_site
-from fakes import FAULTY_WORD, save_tiny_pipeline
+from harness.fakes import FAULTY_WORD, save_tiny_pipeline
+from harness.processes import await_that
+from harness.site import Daemon, Site, make_site
+from harness.videos import decoded
 from PIL import Image
 from reeldrop.base import strict_yaml
 from reeldrop.base.names import portable
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ORIGINAL = [
     "Spiderman_is_surfing",
     "An_astronaut_riding_a_horse",
@@ -33,12 +35,6 @@ ORIGINAL = [
     "I_want_to_cross_the_Yellow_River_which_is_blocked_by_ice",
 ]
 POEMS = ["大鹏一日同风起", "两只黄鹂鸣翠柳", "欲渡黄河冰塞川"]
-
-
-def decoded(video: Path) -> np.ndarray:
-    """Return the frames of a video file, (frames, height, width, 3) uint8."""
-    with av.open(str(video)) as container:
-        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
 def sidecar(video: Path) -> dict[str, Any]:

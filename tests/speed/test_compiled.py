@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 import torch
-from conftest import Daemon, Site
-from fakes import save_tiny_pipeline, save_tiny_wan
+from harness.fakes import save_tiny_pipeline, save_tiny_wan
+from harness.site import Daemon, Site
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.render import pipeline, renderer
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource

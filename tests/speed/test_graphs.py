@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cpu_recorder import CpuRecorder
-from cuda_stand_in import Cuda, waiting
+from harness.cpu_recorder import CpuRecorder
+from harness.cuda_stand_in import Cuda, waiting
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.render import pipeline, renderer
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Site
 from diffusers import WanPipeline
-from fakes import save_tiny_wan
+from harness.fakes import save_tiny_wan
+from harness.site import Site
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline, renderer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import save_tiny_pipeline, save_tiny_wan
+from harness.fakes import save_tiny_pipeline, save_tiny_wan
 from reeldrop.render import pipeline
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed import texts

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Daemon, Site, await_that
+from harness.processes import await_that
+from harness.site import Daemon, Site
 from reeldrop.base.errors import SpoolLocked
 from reeldrop.store import lock
 from reeldrop.store.lock import DAEMON, Lock

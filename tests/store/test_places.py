@@ -12,7 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from conftest import Site
+from harness.jobs import NOW, RETRY_SECONDS, Place, open_jobs, prompts
+from harness.rules import RULES
+from harness.site import Site
+from harness.windows_disk import windows_disk
 from reeldrop.base import durable, strict_yaml
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import Job, shown
@@ -23,9 +26,6 @@ from reeldrop.prompts import parsing as parser
 from reeldrop.schedule import later
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
-from test_hostile_input import RULES
-from test_jobs import NOW, RETRY_SECONDS, Place, open_jobs, prompts
-from windows_disk import windows_disk
 
 FIRST = "results/_failed"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import says
+from harness.jobs import says
 from reeldrop.base import durable
 from reeldrop.base.errors import ConfigError, Mistake, PromptError, SpoolLocked
 from reeldrop.base.job import Cause, DefaultsFile, Job

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import says
+from harness.files import exchange
+from harness.jobs import says
 from reeldrop.base import durable
 from reeldrop.base.errors import PlaceError
 from reeldrop.base.job import Job
@@ -19,7 +20,6 @@ from reeldrop.intake.inbox import Candidate, Inbox
 from reeldrop.store import aside
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
-from test_beneath import exchange
 
 
 @dataclass(frozen=True)

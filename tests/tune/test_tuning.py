@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Site
-from cpu_recorder import CpuRecorder
-from fakes import save_tiny_wan
+from harness.cpu_recorder import CpuRecorder
+from harness.fakes import save_tiny_wan
+from harness.site import Site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline

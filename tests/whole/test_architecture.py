@@ -10,8 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from harness import HARNESS
 
-PACKAGE = Path(__file__).parents[1] / "daemon" / "reeldrop"
+TESTS = HARNESS.parent
+PACKAGE = Path(__file__).parents[2] / "daemon" / "reeldrop"
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")
 )
@@ -66,6 +68,15 @@ def tree(module: str) -> ast.Module:
 
 def _path(module: str) -> Path:
     return PACKAGE / f"{module.replace('.', '/')}.py"
+
+
+def outermost(read: ast.Module) -> Iterator[str]:
+    """Yield the outermost names of all modules that a file imports."""
+    for node in ast.walk(read):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module).partition(".")[0]
 
 
 def imported(module: str) -> Iterator[str]:
@@ -216,10 +227,28 @@ def test_every_test_states_the_rule_that_it_holds() -> None:
     """A test without a docstring can't be told from one that is wrong."""
     silent = [
         f"{path.name}: {node.name}"
-        for path in sorted(Path(__file__).parent.glob("test_*.py"))
+        for path in sorted(TESTS.rglob("test_*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef)
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
     ]
     assert [] == silent
+
+
+def test_tests_and_benchmarks_share_only_the_harness() -> None:
+    """No test imports another one, no benchmark a test, and the harness neither."""
+    benchmarks = {path.stem for path in (TESTS.parent / "benchmarks").glob("*.py")}
+    tests = {path.stem for path in TESTS.rglob("*.py") if HARNESS not in path.parents}
+    tests |= {path.stem for path in TESTS.rglob("test_*.py")}
+    forbidden = {
+        **dict.fromkeys(TESTS.rglob("*.py"), tests),
+        **dict.fromkeys((TESTS.parent / "benchmarks").glob("*.py"), tests),
+        **dict.fromkeys(HARNESS.glob("[!t]*.py"), tests | benchmarks),
+    }
+    found = {
+        f"{path.name} imports {name}"
+        for path, names in forbidden.items()
+        for name in names.intersection(outermost(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert set() == found

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 
 import compiling
-import conftest
 import device
 import full_size_model
 import intake
@@ -24,11 +23,12 @@ import order
 import pytest
 import resident
 import script_loop
-import soak
 import throughput
 import torch
 from diffusers import UNet3DConditionModel
-from fakes import save_tiny_wan, tiny_unet
+from harness import watched_daemon
+from harness.fakes import save_tiny_wan, tiny_unet
+from harness.processes import run, start
 from order import Order
 from reeldrop.speed import compiled
 from resident import Run
@@ -40,8 +40,8 @@ SMALL = {"num_inference_steps": 2, "num_frames": 4, "height": 32, "width": 32}
 def _quick_start() -> Iterator[None]:
     """What is measured here interests nobody: processes may begin as forks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(soak, "launch", conftest.start)
-        patch.setattr(resident, "launch", conftest.run)
+        patch.setattr(watched_daemon, "launch", start)
+        patch.setattr(resident, "launch", run)
         yield
 
 

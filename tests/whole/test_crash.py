@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import crash
-from zygote import Zygote
+from harness.zygote import Zygote
 
 
 def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Daemon, Site, await_that, make_site
+from harness import HARNESS
+from harness.processes import await_that
+from harness.site import Daemon, Site, make_site
 from safetensors.torch import load_file, save_file
 
-FAULTY = (sys.executable, str(Path(__file__).with_name("faulty_daemon.py")))
+FAULTY = (sys.executable, str(HARNESS / "faulty_daemon.py"))
 MIB = 1 << 20
 
 EIGHT = "num_inference_steps: 1\nprompts:\n" + "".join(

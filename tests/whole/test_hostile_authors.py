@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.zygote import Zygote
 from hostile import let_loose
 from hostile_count import Reckoning, Tally
 from hostile_deeds import DEEDS
 from hostile_site import FIRST_UID, GOOD_UID, Site, snapshot
-from zygote import Zygote
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import real_systemd
-from real_systemd import PYTHON, Machine
+from harness import real_systemd
+from harness.real_systemd import PYTHON, Machine
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
 SYSTEM_UNITS = ("reeldrop.service", "reeldrop@.service")
 

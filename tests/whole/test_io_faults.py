@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ from pathlib import Path, PurePosixPath
 
 import io_faults
 import pytest
+from harness.zygote import Zygote
 from io_faults import Bench, Plan, Row
 from reeldrop.store.spool import Spool
-from zygote import Zygote
 
 STRIDE = 12
 """Of the calls that can fail, every so-manieth; the benchmark lets each fail."""
@@ -24,7 +25,7 @@ ERRORS = {errno.EIO: 1, errno.ENOSPC: 13, errno.EROFS: 9}
 
 REWRITES = """\
 import errno, json, os, sys
-from zygote import Fault, _FaultyDisk
+from harness.zygote import Fault, _FaultyDisk
 
 folder, marker = sys.argv[1:3]
 _FaultyDisk(Fault(errno.EIO, 3, (folder,), marker, f"{marker}.journal")).install()
@@ -195,7 +196,8 @@ def test_a_second_fsync_after_a_failed_one_would_be_noticed(
     folder.mkdir()
     marker.touch()
     command = [sys.executable, "-c", REWRITES, str(folder), str(marker), *arguments]
-    subprocess.run(command, check=True, cwd=Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(command, check=True, env=environment)
     lines = Path(f"{marker}.journal").read_text().splitlines()
     found = [call["violation"] for call in map(json.loads, lines) if "violation" in call]
     assert breaches == found

@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import pages
 import pytest
-from conftest import Daemon, Site, await_that
+from harness import pages
+from harness.processes import await_that
+from harness.site import Daemon, Site
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def blocks() -> list[str]:

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import Site, make_site
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from harness.site import Site, make_site
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, renderer
 from reeldrop.render.pipeline import ModelSource

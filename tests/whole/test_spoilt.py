@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from conftest import Site
+from harness.site import Site
 
 
 def claimed(site: Site, number: int, name: str) -> Path:

@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pages
 import pytest
-import real_nfs
-import real_syncthing
-import real_systemd
-from conftest import Daemon, Site, await_that
-from real_service import Service, with_model
-from real_syncthing import Node
-from real_systemd import PYTHON, SOURCE, Machine
-from test_sync_tools import needs
+from harness import pages, real_nfs, real_syncthing, real_systemd
+from harness.processes import await_that
+from harness.programs import needs
+from harness.real_service import Service, with_model
+from harness.real_syncthing import Node
+from harness.real_systemd import HARNESS, PYTHON, Machine
+from harness.site import Daemon, Site
 
-PAGE = Path(__file__).parents[1] / "docs" / "sync.md"
+PAGE = Path(__file__).parents[2] / "docs" / "sync.md"
 TEMPORARY = "~syncthing~reeldrop-of-a-video.~.tmp"
 PASSWORD = "a horse"
 AN_ID = "ABCDEFG-..."
@@ -299,7 +297,12 @@ def start_cloud(place: Place) -> None:
     for machine in (place.server, place.home):
         with machine.path("/etc/hosts").open("a") as file:
             file.write(f"{real_systemd.address(2)} cloud.example\n")
-    program = (f"{PYTHON}/bin/python3", f"{SOURCE}/tests/cloud_server.py", "/srv/cloud", "80")
+    program = (
+        f"{PYTHON}/bin/python3",
+        f"{HARNESS}/cloud_server.py",
+        "/srv/cloud",
+        "80",
+    )
     library = f"--setenv=LD_LIBRARY_PATH={PYTHON}/lib"
     place.home.run("systemd-run", "--unit=cloud", library, *program)
     is_open = ("bash", "-c", ": <>/dev/tcp/cloud.example/80")

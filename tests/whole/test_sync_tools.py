@@ -14,20 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Daemon, Site, await_that, make_site
-from real_syncthing import free_port
+from harness.processes import await_that
+from harness.programs import needs
+from harness.real_syncthing import free_port
+from harness.site import Daemon, Site, make_site
 
 LINES = 4000
 """A file of so many lines takes a throttled tool a few seconds."""
-
-
-def needs(*programs: str) -> None:
-    """End the test where a program is missing: by a failure where all have to be there."""
-    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/usr/lib/openssh"
-    missing = [name for name in programs if shutil.which(name, path=path) is None]
-    if missing:
-        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end(f"there is no {' and no '.join(missing)} on this machine")
 
 
 def run(*command: str | Path, seconds: float = 60.0) -> None:

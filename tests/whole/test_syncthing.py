@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import real_syncthing
-from conftest import Daemon, Site, await_that, make_site
-from real_syncthing import Node
+from harness import real_syncthing
+from harness.processes import await_that
+from harness.real_syncthing import Node
+from harness.site import Daemon, Site, make_site
 
 SLOW = (
     "prompt: {}\nnum_inference_steps: 1000\nnum_frames: 16\nheight: 64\nwidth: 64\npriority: 10\n"

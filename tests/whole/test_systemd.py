@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pages
 import pytest
-import real_systemd
-from real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, MODEL, UNIT, Service, with_model
-from real_systemd import PYTHON, SOURCE, Machine
+from harness import pages, real_systemd
+from harness.real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, MODEL, UNIT, Service, with_model
+from harness.real_systemd import HARNESS, PYTHON, Machine
 
 CAP_LEASE = 28
 
@@ -20,7 +19,7 @@ PROBE = f"""\
 [Service]
 Type=oneshot
 ExecStart=
-ExecStart=/opt/reeldrop/.venv/bin/python {SOURCE}/tests/sandbox_probe.py /srv/reeldrop
+ExecStart=/opt/reeldrop/.venv/bin/python {HARNESS}/sandbox_probe.py /srv/reeldrop
 """
 
 WAN = "/opt/wan"
@@ -28,7 +27,7 @@ WAN = "/opt/wan"
 FAULTY = f"""\
 [Service]
 ExecStart=
-ExecStart=/opt/reeldrop/.venv/bin/python {SOURCE}/tests/faulty_daemon.py run --config {CONFIG_FILE}
+ExecStart=/opt/reeldrop/.venv/bin/python {HARNESS}/faulty_daemon.py run --config {CONFIG_FILE}
 """
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Daemon, Site, await_that
+from harness.processes import await_that
+from harness.site import Daemon, Site
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import REELDROP, Daemon, Site, await_that, make_site
+from harness.processes import await_that
+from harness.site import Daemon, Site, make_site
+from harness.zygote import REELDROP
 from reeldrop.intake import share
 
 SERVED, SEEN = Path("/export/reeldrop"), Path("/srv/reeldrop")

@@ -1,0 +1,69 @@
+"""Start commands as forks of one process, run them, and wait for conditions."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.zygote import Process, Zygote
+
+DEADLINE_SECONDS = 120.0
+
+NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
+"""`reeldrop` as a new process, not a fork: for tests of how a process starts."""
+
+
+@functools.cache
+def fork_server() -> Zygote:
+    """Return the zygote that starts commands for the tests of this process."""
+    return Zygote()
+
+
+def start(
+    command: Sequence[str],
+    stdin: Any = 0,
+    stdout: Any = 1,
+    stderr: Any = 2,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Process | subprocess.Popen[bytes]:
+    """Start a command like `subprocess.Popen`, but as a fork if that is equivalent."""
+    stderr = stdout if stderr == subprocess.STDOUT else stderr
+    if fork_server().can_run(command, env):
+        streams = [s if isinstance(s, int) else s.fileno() for s in (stdin, stdout, stderr)]
+        return fork_server().run(command, streams, cwd, env)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env)
+
+
+def run(
+    command: Sequence[str], errors: str = "strict", **kwargs: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, and return its exit code and output."""
+    with _scratch(errors) as stdout, _scratch(errors) as stderr:
+        process = start(command, stdout=stdout, stderr=stderr, **kwargs)
+        try:
+            code = process.wait(DEADLINE_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(command, code, stdout.read(), stderr.read())
+
+
+def _scratch(errors: str) -> Any:
+    return os.fdopen(os.memfd_create("output"), "r+", errors=errors)
+
+
+def await_that(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds; fail after DEADLINE_SECONDS."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)

@@ -1,0 +1,17 @@
+"""Programs that tests need on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def needs(*programs: str) -> None:
+    """End the test where a program is missing: by a failure where all have to be there."""
+    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/usr/lib/openssh"
+    missing = [name for name in programs if shutil.which(name, path=path) is None]
+    if missing:
+        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        end(f"there is no {' and no '.join(missing)} on this machine")

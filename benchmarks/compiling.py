@@ -29,7 +29,7 @@ import order
 from order import Order
 from reeldrop.base.job import Prompt
 from reeldrop.host import log
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.tune.likeness import psnr_db
@@ -127,7 +127,7 @@ def load(asked: Order, speed: dict[str, bool]) -> LoadedPipeline:
 def render(loaded: LoadedPipeline, prompt: Prompt) -> tuple[np.ndarray, float]:
     """Return the frames of a prompt, and the seconds to render them."""
     began = time.monotonic()
-    (frames,) = renderer.render(loaded, (prompt,), lambda _step: None)
+    (frames,) = rendering.render(loaded, (prompt,), lambda _step: None)
     return frames, time.monotonic() - began
 
 

@@ -27,7 +27,7 @@ from reeldrop.base.job import (
     Scalar,
     StepDone,
 )
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, renderer, rendering, unread
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.speed.fast import FastPath
@@ -86,7 +86,7 @@ def ignore(_step: int) -> None:
 
 def render(loaded: LoadedPipeline, *prompts: Prompt) -> list[np.ndarray]:
     """Return the frames of the prompts, rendered as one batch."""
-    return list(renderer.render(loaded, prompts, ignore))
+    return list(rendering.render(loaded, prompts, ignore))
 
 
 def test_frames_are_what_was_asked_for(loaded: LoadedPipeline) -> None:
@@ -99,7 +99,7 @@ def test_frames_are_what_was_asked_for(loaded: LoadedPipeline) -> None:
 def test_every_step_is_reported_in_order(loaded: LoadedPipeline) -> None:
     """Progress counts from 1 to the number of steps."""
     steps: list[int] = []
-    renderer.render(loaded, (prompt(num_inference_steps=4),), steps.append)
+    rendering.render(loaded, (prompt(num_inference_steps=4),), steps.append)
     assert [1, 2, 3, 4] == steps
 
 
@@ -145,7 +145,7 @@ def test_what_the_step_callback_raises_ends_the_render(loaded: LoadedPipeline) -
             raise RenderCancelled("enough")
 
     with pytest.raises(RenderCancelled):
-        renderer.render(loaded, (prompt(num_inference_steps=5),), leave)
+        rendering.render(loaded, (prompt(num_inference_steps=5),), leave)
     assert [1, 2] == seen
     assert np.array_equal(expected, render(loaded, prompt()))
 
@@ -165,7 +165,7 @@ def test_what_the_step_callback_raises_ends_the_render(loaded: LoadedPipeline) -
 )
 def test_frames_are_rounded_to_the_nearest_grey(value: float, grey: int) -> None:
     """Truncating, as export_to_video does, would make every video half a level darker."""
-    frames = renderer.to_uint8(torch.full((2, 3, 4, 6), value))
+    frames = rendering.to_uint8(torch.full((2, 3, 4, 6), value))
     assert ((2, 4, 6, 3), {grey}) == (frames.shape, set(frames.ravel().tolist()))
 
 
@@ -173,7 +173,7 @@ def test_channels_go_last() -> None:
     """Red stays red, and rows stay rows."""
     video = torch.zeros(1, 3, 2, 2)
     video[0, 0, 1, 0] = 1.0  # red, lower left
-    assert [[[0, 0, 0], [0, 0, 0]], [[255, 0, 0], [0, 0, 0]]] == renderer.to_uint8(video)[
+    assert [[[0, 0, 0], [0, 0, 0]], [[255, 0, 0], [0, 0, 0]]] == rendering.to_uint8(video)[
         0
     ].tolist()
 
@@ -191,7 +191,7 @@ def test_text_that_the_model_does_not_read_is_named(
     text: str, ignored: str, loaded: LoadedPipeline
 ) -> None:
     """The tokenizer reads 24 tokens, two of them marks; what comes after is reported."""
-    assert ignored == renderer.ignored_text(loaded.pipe, text)
+    assert ignored == unread.ignored_text(loaded.pipe, text)
 
 
 class Answers:
@@ -260,7 +260,7 @@ def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, Mode
     prompts = (prompt("a horse"), prompt("abcdefghijklmnopqrstuv and more", seed=2))
     end = answers.render(*prompts)
     assert isinstance(end, BatchRendered)
-    expected = renderer.render(pipeline.load(sources["tiny"]), prompts, ignore)
+    expected = rendering.render(pipeline.load(sources["tiny"]), prompts, ignore)
     assert np.array_equal(expected, end.frames)
     record = end.rendered[0]
     assert (
@@ -428,7 +428,7 @@ def test_texts_are_encoded_while_the_batch_before_is_rendered(
     rendering.close()
     assert ["texts"] * 2 == before[0][-2:]
     assert encodings.empty()
-    alone = renderer.render(pipeline.load(sources["tiny"]), second.prompts, ignore)
+    alone = rendering.render(pipeline.load(sources["tiny"]), second.prompts, ignore)
     assert isinstance(done[1], BatchRendered)
     assert np.array_equal(alone, done[1].frames)
 
@@ -462,7 +462,7 @@ def test_out_of_memory_is_answered_with_smaller_batches(
     answers: Answers, sources: dict[str, ModelSource], on_device: Callable[[int], Device]
 ) -> None:
     """Never the same try again; the frames are those of the batch, and what fits is remembered."""
-    expected = renderer.render(pipeline.load(sources["tiny"]), FOUR, ignore)
+    expected = rendering.render(pipeline.load(sources["tiny"]), FOUR, ignore)
     device = on_device(2)
     end = answers.render(*FOUR)
     assert isinstance(end, BatchRendered)

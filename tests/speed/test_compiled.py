@@ -22,7 +22,7 @@ import torch
 from harness.fakes import save_tiny_pipeline, save_tiny_wan
 from harness.site import Daemon, Site
 from reeldrop.base.job import Prompt, Scalar
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.fast import FastPath, Options
@@ -73,7 +73,7 @@ def load(folder: Path, way: str = "compile") -> LoadedPipeline:
 
 def render(loaded: LoadedPipeline, one: Prompt) -> np.ndarray:
     """Return the frames of a prompt."""
-    (frames,) = renderer.render(loaded, (one,), lambda _step: None)
+    (frames,) = rendering.render(loaded, (one,), lambda _step: None)
     return frames
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from reeldrop.base.job import Prompt, Scalar
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import fast, mixed_precision
 from reeldrop.speed.fast import Options
@@ -41,7 +41,7 @@ def prompt(text: str = "a horse", *, seed: int = 1, **changed: Scalar) -> Prompt
 
 def render(loaded: LoadedPipeline, *prompts: Prompt, by_frame: bool = False) -> np.ndarray:
     """Return the frames of the prompts, rendered as one batch, as wide numbers."""
-    frames = renderer.render(loaded, prompts, lambda _step: None, decodes_by_frame=by_frame)
+    frames = rendering.render(loaded, prompts, lambda _step: None, decodes_by_frame=by_frame)
     return np.stack(frames).astype(np.int64)
 
 
@@ -244,7 +244,7 @@ def test_after_a_render_that_was_left_nothing_is_left(rough_pipeline: Path) -> N
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        renderer.render(stopped, (prompt("a bird", num_frames=9, guidance_scale=1.0),), stop)
+        rendering.render(stopped, (prompt("a bird", num_frames=9, guidance_scale=1.0),), stop)
     assert np.array_equal(render(quick, prompt()), render(stopped, prompt()))
 
 

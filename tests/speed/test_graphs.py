@@ -19,7 +19,7 @@ import torch
 from harness.cpu_recorder import CpuRecorder
 from harness.cuda_stand_in import Cuda, waiting
 from reeldrop.base.job import Prompt, Scalar
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import measure, pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, graphs
 from reeldrop.speed.compiled import Compiled
@@ -56,7 +56,7 @@ def prompt(text: str = "a horse", **changed: Scalar) -> Prompt:
 
 def render(loaded: LoadedPipeline, *prompts: Prompt) -> np.ndarray:
     """Return the frames of prompts that are rendered together, as wide numbers."""
-    frames = renderer.render(loaded, prompts, lambda _step: None)
+    frames = rendering.render(loaded, prompts, lambda _step: None)
     return np.stack(frames).astype(int)
 
 
@@ -361,7 +361,7 @@ def test_what_recordings_keep_is_counted(
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     for uncounted, expected in ((kept, fit), (0, fit_others)):
         path: Any = SimpleNamespace(graph_bytes=kept * gib, uncounted_bytes=uncounted * gib)
-        found = renderer.how_many_fit(dataclasses.replace(loaded, fast_path=path), 7)
+        found = measure.how_many_fit(dataclasses.replace(loaded, fast_path=path), 7)
         assert expected == found
 
 

@@ -12,7 +12,7 @@ from harness.fakes import save_tiny_wan
 from harness.site import Site
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.config import config, profiles
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.tune.likeness import psnr_db
@@ -42,7 +42,7 @@ def load(folder: Path, lossy: Lossy = NOTHING, **settings: str) -> LoadedPipelin
 
 def render(loaded: LoadedPipeline, *prompts: Prompt) -> np.ndarray:
     """Return the frames of prompts that are rendered together."""
-    return np.stack(renderer.render(loaded, prompts, lambda _step: None)).astype(np.int64)
+    return np.stack(rendering.render(loaded, prompts, lambda _step: None)).astype(np.int64)
 
 
 def calls_of(part: nn.Module) -> list[None]:
@@ -214,7 +214,7 @@ def test_nothing_is_left_of_a_render(lossy: Lossy, tiny_pipeline: Path, wan_pipe
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        renderer.render(loaded, (prompt("a bird"),), stop)
+        rendering.render(loaded, (prompt("a bird"),), stop)
     assert np.array_equal(first, render(loaded, prompt()))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from reeldrop.base.errors import PromptError, UnfinishedError
 from reeldrop.base.job import Prompt
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.video import encoder
 
@@ -73,10 +73,10 @@ def test_the_same_frames_give_the_same_file(tiny_pipeline: Path, tmp_path: Path)
     loaded = pipeline.load(ModelSource("tiny", str(tiny_pipeline), variant="fp16"))
     arguments = (("num_frames", 5), ("height", 48), ("width", 32), ("num_inference_steps", 3))
     prompts = [Prompt(1, "a", "tiny", arguments, seed, 8, ("mp4",)) for seed in range(20)]
-    [frames] = renderer.render(loaded, (prompts[0],), lambda _step: None)
+    [frames] = rendering.render(loaded, (prompts[0],), lambda _step: None)
     files = set()
     for prompt in prompts:
-        renderer.render(loaded, (prompt,), lambda _step: None)
+        rendering.render(loaded, (prompt,), lambda _step: None)
         encoder.encode(frames, tmp_path / "a.mp4", "mp4", 12, SETTINGS)
         files.add((tmp_path / "a.mp4").read_bytes())
     assert 1 == len(files)

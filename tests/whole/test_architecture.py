@@ -33,8 +33,10 @@ OWNERS = {
     "yaml": {"base.strict_yaml"},
     "watchdog": {"intake.inbox"},
     "torch": {
+        "render.measure",
         "render.pipeline",
         "render.renderer",
+        "render.rendering",
         "speed.fast",
         "speed.unet3d",
         "speed.decoding",

@@ -13,7 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from harness.site import Site, make_site
 from reeldrop.base.job import Prompt
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed.fast import Options
 
@@ -87,7 +87,7 @@ def test_the_renderer_gives_the_scripts_frames(
     frames = [
         video
         for first in range(0, len(prompts), batch_size)
-        for video in renderer.render(
+        for video in rendering.render(
             loaded, tuple(prompts[first : first + batch_size]), lambda _step: None
         )
     ]

@@ -6,14 +6,10 @@ becomes of the frames.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import gc
-import inspect
 import math
 import queue
-import resource
 import threading
 import time
 import traceback
@@ -47,7 +43,7 @@ from reeldrop.base.job import (
     RendererEnded,
     StepDone,
 )
-from reeldrop.render import memory, pipeline
+from reeldrop.render import measure, pipeline, rendering, unread
 from reeldrop.render.memory import Fit
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed.compiled import is_compiling, wait_for_compiler
@@ -153,7 +149,7 @@ class InProcessRenderer:
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
             failure = RenderError(text)
-        empty_cache()
+        measure.empty_cache()
         if isinstance(order, Batch):
             return BatchFailed(order, failure)
         if not isinstance(failure, FileError):  # mostly too little free memory on the device
@@ -166,7 +162,7 @@ class InProcessRenderer:
         with self._stays:
             self._let_go()
             self._loaded = None  # free the old weights before loading the new ones
-            empty_cache()
+            measure.empty_cache()
             self._loaded = loaded = pipeline.load(self._sources[model])
         path = loaded.fast_path
         _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
@@ -199,7 +195,7 @@ class InProcessRenderer:
             frames += made
             rendered += _rendered(loaded, part, seconds)
         learned = self._fits.get(key)
-        measured = how_many_fit(loaded, len(part)) if is_alone else len(part)
+        measured = measure.how_many_fit(loaded, len(part)) if is_alone else len(part)
         fits = learned.batch_size if learned else measured
         return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
 
@@ -216,12 +212,12 @@ class InProcessRenderer:
         )  # asked before: it may end meanwhile, for want of memory, too
         done = self._try_once(loaded, batch, before, part, fit)
         if done is None and was_compiling:
-            empty_cache()
+            measure.empty_cache()
             wait_for_compiler(COMPILER_SECONDS)
             done = self._try_once(loaded, batch, before, part, fit)
         if done is None and loaded.fast_path.drop_graphs():
             _log.warning("recordings_dropped", reason=self._shortage)
-            empty_cache()
+            measure.empty_cache()
             done = self._try_once(loaded, batch, before, part, fit)
         return done
 
@@ -230,7 +226,7 @@ class InProcessRenderer:
     ) -> tuple[tuple[Frames, ...], float] | None:
         began = time.monotonic()
         try:
-            frames = render(
+            frames = rendering.render(
                 loaded,
                 part,
                 lambda step: self._step_done(batch, before, len(part), step),
@@ -249,7 +245,7 @@ class InProcessRenderer:
         Raises:
             Unrenderable: there is none.
         """
-        empty_cache()  # only here has the traceback gone that held the tensors
+        measure.empty_cache()  # only here has the traceback gone that held the tensors
         frugal = fit.more_frugal()
         _log.warning(
             "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
@@ -283,60 +279,11 @@ def _rendered(
             dtype=loaded.dtype,
             versions=pipeline.versions(),
             seconds=seconds,
-            peak_memory_mib=_peak_memory_mib(loaded),
+            peak_memory_mib=measure.peak_memory_mib(loaded),
             batch_size=len(prompts),
-            ignored_text=_ignored_text(loaded, prompt.prompt),
+            ignored_text=unread.of_prompt(loaded, prompt.prompt),
             speed=tuple(loaded.fast_path.used),
         )
-
-
-@torch.inference_mode()
-def render(
-    loaded: LoadedPipeline,
-    prompts: tuple[Prompt, ...],
-    on_step: Callable[[int], None],
-    *,
-    decodes_by_frame: bool = False,
-) -> tuple[Frames, ...]:
-    """Return the frames, (frames, height, width, 3) uint8, of each prompt of one batch.
-
-    `on_step` is called after each step with its number, from 1; an error that it raises ends the
-    render. With `decodes_by_frame` the VAE takes less memory and more time.
-
-    Raises:
-        RenderError: the frames are NaN, all black, or all equal.
-    """
-    pipe = loaded.pipe
-    arguments = dict(prompts[0].arguments)
-    loaded.fast_path.begin(arguments)
-    _slice_decoding(pipe, slices=decodes_by_frame)
-    texts = _texts(loaded, prompts)
-    _reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
-    try:
-        output = pipe(
-            **texts,
-            # On the CPU, a seed gives the same noise whatever device renders.
-            generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
-            output_type="pt",
-            **{key: value for key, value in arguments.items() if key != "negative_prompt"},
-            **_step_callback(pipe, on_step),
-        )
-    finally:
-        pipe.maybe_free_model_hooks()
-    loaded.fast_path.end()
-    return tuple(_sound_frames(video) for video in output.frames)
-
-
-def _texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
-    """Return the call arguments for the prompts: texts, or their embeddings."""
-    wanted = {"prompt": [prompt.prompt for prompt in prompts]}
-    if "negative_prompt" in loaded.capabilities.settings:
-        unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
-        wanted["negative_prompt"] = unwanted
-    if (kept := loaded.fast_path.texts) is None:
-        return dict(wanted)
-    settings = dict(prompts[0].arguments)
-    return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
 
 
 @torch.inference_mode()
@@ -346,7 +293,7 @@ def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
         return
     if loaded.fast_path.texts is not None:
         with torch.cuda.stream(_stream_beside()):
-            _texts(loaded, batch.prompts)
+            rendering.texts(loaded, batch.prompts)
 
 
 def _has_room_beside(loaded: LoadedPipeline) -> bool:
@@ -362,112 +309,3 @@ def _has_room_beside(loaded: LoadedPipeline) -> bool:
 def _stream_beside() -> Any:
     stream: Any = torch.cuda.Stream
     return stream() if pipeline.cuda_is_available() else None
-
-
-def _sound_frames(video: torch.Tensor) -> Frames:
-    """Return the frames of one video.
-
-    Raises:
-        RenderError: they are NaN, all black, or all equal.
-    """
-    if torch.isnan(video).any():
-        raise RenderError("the model returned frames that are not numbers (NaN)")
-    frames = to_uint8(video)
-    if not frames.any():
-        raise RenderError("the model returned black frames")
-    if len(frames) > 1 and (frames[1:] == frames[0]).all():
-        raise RenderError(f"the model returned the same frame {len(frames)} times")
-    return frames
-
-
-def to_uint8(video: torch.Tensor) -> Frames:
-    """Return (frames, 3, height, width) floats in 0..1 as (frames, height, width, 3) uint8."""
-    video = (video.float() * 255).round().clamp(0, 255).to(torch.uint8)
-    frames: Frames = video.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return frames
-
-
-def _step_callback(pipe: Any, on_step: Callable[[int], None]) -> dict[str, Any]:
-    """Return the call arguments for a callback at each step, newer or older."""
-    if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
-
-        def at_step_end(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(step + 1)
-            return tensors
-
-        return {"callback_on_step_end": at_step_end}
-    return {"callback": lambda step, _t, _latents: on_step(step + 1), "callback_steps": 1}
-
-
-def _slice_decoding(pipe: Any, *, slices: bool) -> None:
-    vae: Any = getattr(pipe, "vae", None)
-    if hasattr(vae, "enable_slicing"):
-        if slices:
-            vae.enable_slicing()
-        else:
-            vae.disable_slicing()
-
-
-def _ignored_text(loaded: LoadedPipeline, prompt: str) -> str:
-    kept = loaded.fast_path.texts
-    with kept.lock if kept else contextlib.nullcontext():
-        return ignored_text(loaded.pipe, prompt)
-
-
-def ignored_text(pipe: Any, prompt: str) -> str:
-    """Return the end of a prompt that the pipeline's text encoder does not read."""
-    tokenizer = getattr(pipe, "tokenizer", None)
-    longest = getattr(tokenizer, "model_max_length", None)
-    if tokenizer is None or longest is None or longest > 100_000:  # transformers' "no limit"
-        return ""
-    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
-    # The last token is the end mark.
-    ignored: str = tokenizer.decode(ids[longest - 1 : -1]) if len(ids) > longest else ""
-    return ignored.strip()
-
-
-def _reset_peak_memory() -> None:
-    if pipeline.cuda_is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_memory_mib(loaded: LoadedPipeline) -> int:
-    if pipeline.cuda_is_available():
-        return torch.cuda.max_memory_allocated() + loaded.fast_path.uncounted_bytes >> 20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-
-
-def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
-    """Return how many prompts fit at once, from the memory that `rendered` prompts like them took.
-
-    On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
-    recorded render takes no other.
-    """
-    if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
-        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        return memory.how_many_fit(memory.available_bytes(), taken / rendered)
-    resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
-    if (
-        loaded.placement == "model_offload"
-    ):  # it was on the device during the render, and is not now
-        resident += pipeline.denoiser_bytes(loaded.pipe)
-    free, _ = torch.cuda.mem_get_info()
-    kept = loaded.fast_path.graph_bytes
-    room = free + torch.cuda.memory_reserved() - resident - kept
-    taken = peak - resident + loaded.fast_path.uncounted_bytes
-    fit = memory.how_many_fit(room, taken / rendered)
-    return max(fit, rendered) if kept else fit
-
-
-def empty_cache() -> None:
-    """Give unused memory back to the device.
-
-    Raises:
-        RendererDied: the device is broken.
-    """
-    gc.collect()  # modules in reference cycles
-    if pipeline.cuda_is_available():
-        try:
-            torch.cuda.empty_cache()
-        except RuntimeError as error:
-            raise RendererDied(f"the device is broken: {error}") from None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.errors import ReeldropError, RenderError
 from reeldrop.base.job import Prompt
 from reeldrop.host import log
-from reeldrop.render import pipeline, renderer
+from reeldrop.render import measure, pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import NOTHING, Lossy
@@ -147,7 +147,7 @@ class Tuner:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
 
     def _load(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
-        renderer.empty_cache()
+        measure.empty_cache()
         return pipeline.load(dataclasses.replace(self.source, speed=speed, lossy=lossy))
 
     def _try_plain(self) -> Trial:
@@ -199,7 +199,7 @@ class Tuner:
         process's cache.
         """
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
-        renderer.empty_cache()
+        measure.empty_cache()
         apart = multiprocessing.get_context("spawn")
         with (
             compiled.cache_for_another() as cache,
@@ -224,7 +224,7 @@ class Tuner:
     def _try_batches(self) -> Iterator[Trial]:
         loaded = self._load(self.speed, self.source.lossy)
         for size in BATCH_SIZES:
-            if size > renderer.how_many_fit(loaded, size // 2):
+            if size > measure.how_many_fit(loaded, size // 2):
                 break
             trial, _frames = self._measured(f"{size} at once", loaded, size)
             yield trial
@@ -302,5 +302,5 @@ def _render(
 ) -> tuple[tuple[Frames, ...], float]:
     """Return the frames of a batch, and the seconds that it took."""
     began = time.monotonic()
-    frames = renderer.render(loaded, prompts, lambda _step: None)
+    frames = rendering.render(loaded, prompts, lambda _step: None)
     return frames, time.monotonic() - began

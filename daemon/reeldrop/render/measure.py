@@ -1,0 +1,64 @@
+"""Measure the memory that renders take, on the device or in this process."""
+
+from __future__ import annotations
+
+import gc
+import resource
+from typing import TYPE_CHECKING
+
+import torch
+
+from reeldrop.base.errors import RendererDied
+from reeldrop.render import memory, pipeline
+
+if TYPE_CHECKING:
+    from reeldrop.render.pipeline import LoadedPipeline
+
+
+def reset_peak_memory() -> None:
+    """Let the next peak be that of what runs from now on."""
+    if pipeline.cuda_is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory_mib(loaded: LoadedPipeline) -> int:
+    """Return the peak memory of the device since the reset; that of this process on a CPU."""
+    if pipeline.cuda_is_available():
+        return torch.cuda.max_memory_allocated() + loaded.fast_path.uncounted_bytes >> 20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
+    """Return how many prompts fit at once, from the memory that `rendered` prompts like them took.
+
+    On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
+    recorded render takes no other.
+    """
+    if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
+        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return memory.how_many_fit(memory.available_bytes(), taken / rendered)
+    resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    if (
+        loaded.placement == "model_offload"
+    ):  # it was on the device during the render, and is not now
+        resident += pipeline.denoiser_bytes(loaded.pipe)
+    free, _ = torch.cuda.mem_get_info()
+    kept = loaded.fast_path.graph_bytes
+    room = free + torch.cuda.memory_reserved() - resident - kept
+    taken = peak - resident + loaded.fast_path.uncounted_bytes
+    fit = memory.how_many_fit(room, taken / rendered)
+    return max(fit, rendered) if kept else fit
+
+
+def empty_cache() -> None:
+    """Give unused memory back to the device.
+
+    Raises:
+        RendererDied: the device is broken.
+    """
+    gc.collect()  # modules in reference cycles
+    if pipeline.cuda_is_available():
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            raise RendererDied(f"the device is broken: {error}") from None

@@ -12,7 +12,7 @@ import importlib.metadata
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,38 +22,21 @@ import torch
 import transformers
 
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
-from reeldrop.base.job import Capabilities, Scalar
+from reeldrop.base.job import Capabilities
+from reeldrop.prompts.rules import did_you_mean
+from reeldrop.render import dtypes, parts
 from reeldrop.render.capabilities import describe
+from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.fast import FastPath
-from reeldrop.speed.lossy import NOTHING, Lossy
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
 
+_UNSUITED_TO_QUANTIZED = {"fused_qkv": False, "mixed_precision": False}
+"""Ways of the fast path that need weights as plain tensors."""
+
 _ROOM_FOR_ACTIVATIONS = 1.5
 """The whole pipeline goes onto the device if this many times its weights are free."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where a profile's pipeline comes from and how it is set up.
-
-    `location` is a repository of the hub or a folder; `dtype` is auto, float16, bfloat16 or
-    float32; `scheduler` is a class name of diffusers, None for the model's own; `placement` is
-    auto, cuda, model_offload, sequential_offload or cpu; `speed` holds those switches of the fast
-    path that are not auto; `lossy` holds the lossy ways.
-    """
-
-    name: str
-    location: str
-    revision: str | None = None
-    variant: str | None = None
-    dtype: str = "auto"
-    scheduler: str | None = None
-    scheduler_settings: Mapping[str, Scalar] = field(default_factory=dict)
-    placement: str = "auto"
-    speed: Mapping[str, bool | str] = field(default_factory=dict)
-    lossy: Lossy = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +84,23 @@ def load(source: ModelSource) -> LoadedPipeline:
         Unavailable: it could not be downloaded.
     """
     _be_quiet()
-    dtype = _dtype(source.dtype)
-    pipe = _from_pretrained(source, dtype)
+    pipe, wanted_dtypes = _from_pretrained(source)
     capabilities = describe(pipe, source.name)
-    if source.scheduler is not None:
-        pipe.scheduler = _scheduler(source, pipe.scheduler.config)
+    parts.set_up(pipe, source)
     pipe.set_progress_bar_config(disable=True)
     placement = source.placement
     if placement == "auto":
         placement = choose_placement(_weight_bytes(pipe), _free_bytes())
     kind = "cpu" if placement == "cpu" else "cuda"
-    wanted = fast.resolve(source.speed, kind)
+    unsuited = _UNSUITED_TO_QUANTIZED if source.quantization else {}
+    wanted = fast.resolve({**source.speed, **unsuited}, kind)
     fast_path = FastPath(pipe, wanted, kind, source.lossy, stays=placement == kind)
     return LoadedPipeline(
         source=source,
         pipe=pipe,
         capabilities=capabilities,
         device=_place(pipe, placement),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=dtypes.in_words(wanted_dtypes),
         revision=source.revision or _commit(pipe),
         placement=placement,
         fast_path=fast_path,
@@ -154,27 +136,56 @@ def _leave_to_the_log(logger: logging.Logger) -> None:
         logger.propagate = True
 
 
-def _dtype(name: str) -> torch.dtype:
-    if name == "auto":
-        return torch.float16 if cuda_is_available() else torch.float32
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
-
-
-def _from_pretrained(source: ModelSource, dtype: torch.dtype) -> Any:
+def _from_pretrained(source: ModelSource) -> tuple[Any, Mapping[str, str]]:
+    """Return the pipeline, and the dtype of each part."""
     try:
+        wanted = _dtypes(source)
         with _without_deprecation_notice():
-            return diffusers.DiffusionPipeline.from_pretrained(
+            pipe = diffusers.DiffusionPipeline.from_pretrained(
                 source.location,
                 revision=source.revision,
                 variant=source.variant,
-                dtype=dtype,
+                dtype=_for_torch(wanted),
+                quantization_config=parts.quantization(source),
                 use_safetensors=True,
                 trust_remote_code=False,
             )
     except (OSError, ValueError, AttributeError, TypeError, RuntimeError) as error:
         problem, remedy = _load_problem(source, error), _load_remedy(source)
         raise _kind_of_failure(source)(Mistake(problem, remedy, key=source.name)) from error
+    _require_parts(pipe, source)
+    return pipe, wanted
+
+
+def _dtypes(source: ModelSource) -> Mapping[str, str]:
+    """Return the dtype of each part, with `default` for the others."""
+    if source.dtype != dtypes.AUTO:
+        return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
+    return {**_auto_dtypes(source), **source.part_dtypes}
+
+
+def _auto_dtypes(source: ModelSource) -> Mapping[str, str]:
+    if source.placement == "cpu" or not cuda_is_available():
+        return {dtypes.DEFAULT: "float32"}
+    if source.native_dtype:
+        return source.native_dtype
+    index = diffusers.DiffusionPipeline.load_config(source.location, revision=source.revision)
+    return dtypes.native(index)
+
+
+def _for_torch(wanted: Mapping[str, str]) -> torch.dtype | dict[str, torch.dtype]:
+    found: dict[str, torch.dtype] = {part: getattr(torch, name) for part, name in wanted.items()}
+    return found[dtypes.DEFAULT] if found.keys() == {dtypes.DEFAULT} else found
+
+
+def _require_parts(pipe: Any, source: ModelSource) -> None:
+    """Raise ConfigError if dtype names a part that the pipeline doesn't have."""
+    known = list(pipe.components)
+    for part in source.part_dtypes:
+        if part not in known:
+            problem = f"{type(pipe).__name__} has no part '{part}'"
+            key = f"models.{source.name}.dtype.{part}"
+            raise ConfigError(Mistake(problem, did_you_mean(part, known), key=key))
 
 
 @contextlib.contextmanager
@@ -226,15 +237,6 @@ def _load_remedy(source: ModelSource) -> str:
 
 def _is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _scheduler(source: ModelSource, config: Mapping[str, Any]) -> Any:
-    kind = getattr(diffusers, source.scheduler or "", None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
-        problem = f"diffusers has no scheduler {source.scheduler}"
-        remedy = "use a class name such as DPMSolverMultistepScheduler"
-        raise ConfigError(Mistake(problem, remedy, key=f"{source.name}.scheduler"))
-    return kind.from_config(config, **source.scheduler_settings)
 
 
 def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:

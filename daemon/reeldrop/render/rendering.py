@@ -48,6 +48,7 @@ def render(
             generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
             output_type="pt",
             **{key: value for key, value in arguments.items() if key != "negative_prompt"},
+            **{key: list(values) for key, values in loaded.source.fixed.items()},
             **_step_callback(pipe, on_step),
         )
     finally:

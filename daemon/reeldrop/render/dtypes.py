@@ -1,0 +1,36 @@
+"""Which dtype each part of a pipeline is loaded with. Knows their names only, not torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+AUTO = "auto"
+NAMES = ("float16", "bfloat16", "float32")
+
+DEFAULT = "default"
+"""The key for all parts that are not named."""
+
+_VAES_IN_FLOAT32 = ("AutoencoderKLWan",)
+"""Their authors decode in float32; in bfloat16 they lose detail."""
+
+
+def native(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the dtypes that a model is meant for, from its model_index.json.
+
+    A UNet is trained for float16. Transformers overflow in it, and are trained in bfloat16.
+    """
+    default = "float16" if "unet" in index else "bfloat16"
+    classes = {name: part[1] for name, part in index.items() if _is_part(part)}
+    exceptions = {name: "float32" for name, kind in classes.items() if kind in _VAES_IN_FLOAT32}
+    return {DEFAULT: default, **exceptions}
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2
+
+
+def in_words(dtypes: Mapping[str, str]) -> str:
+    """Return dtypes by part in words, such as `bfloat16, vae float32`."""
+    parts = [f"{name} {dtype}" for name, dtype in dtypes.items() if name != DEFAULT]
+    return ", ".join([dtypes.get(DEFAULT, AUTO), *parts])

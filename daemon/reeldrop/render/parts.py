@@ -1,0 +1,130 @@
+"""Set up a pipeline's parts as its profile says: scheduler, guider, VAE, quantized weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
+
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.prompts.rules import did_you_mean
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Scalar
+    from reeldrop.render.source import ModelSource
+
+_SHIFTS = ("flow_shift", "shift")
+"""What schedulers call the shift of a flow model's noise levels."""
+
+_DENOISERS = ("transformer", "transformer_2", "unet")
+
+
+def set_up(pipe: Any, source: ModelSource) -> None:
+    """Replace a pipeline's scheduler and guider, and switch its VAE's tiling, as asked.
+
+    Raises:
+        ConfigError: the pipeline has no such part, or the part has no such setting.
+    """
+    if source.scheduler is not None or source.flow_shift is not None:
+        pipe.scheduler = _scheduler(pipe.scheduler, source)
+    if source.guider:
+        pipe.guider = _guider(pipe, source)
+    _check_fixed(pipe, source)
+    if source.tiling != "auto":
+        _tile(pipe, source)
+
+
+def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:
+    """Return how the denoisers' weights are to be quantized; None for not at all.
+
+    Raises:
+        ConfigError: torchao is not installed.
+    """
+    if source.quantization is None:
+        return None
+    try:
+        from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig
+    except ImportError:
+        problem = "quantization needs the package torchao, which is not installed"
+        remedy = "pip install 'reeldrop[quantization]', or leave quantization out"
+        key = f"models.{source.name}.quantization"
+        raise ConfigError(Mistake(problem, remedy, key=key)) from None
+    kind = Int8WeightOnlyConfig if source.quantization == "int8" else Float8WeightOnlyConfig
+    config: Any = diffusers.TorchAoConfig(kind())
+    return PipelineQuantizationConfig(quant_mapping=dict.fromkeys(_DENOISERS, config))
+
+
+def _scheduler(own: Any, source: ModelSource) -> Any:
+    kind = type(own) if source.scheduler is None else getattr(diffusers, source.scheduler, None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        problem = f"diffusers has no scheduler {source.scheduler}"
+        remedy = "use a class name such as DPMSolverMultistepScheduler"
+        raise ConfigError(Mistake(problem, remedy, key=f"{source.name}.scheduler"))
+    settings = dict(source.scheduler_settings)
+    accepted = _accepted(kind)
+    _require(settings, accepted, kind, f"models.{source.name}.scheduler.settings")
+    if source.flow_shift is not None:
+        settings[_shift_of(kind, accepted, source)] = source.flow_shift
+    return kind.from_config(own.config, **settings)
+
+
+def _shift_of(kind: type, accepted: Iterable[str], source: ModelSource) -> str:
+    found = next((name for name in _SHIFTS if name in accepted), None)
+    if found is None:
+        problem = f"{kind.__name__} has no flow shift"
+        remedy = "leave flow_shift out, or name a scheduler such as UniPCMultistepScheduler"
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{source.name}.flow_shift"))
+    return found
+
+
+def _guider(pipe: Any, source: ModelSource) -> Any:
+    guider = getattr(pipe, "guider", None)
+    key = f"models.{source.name}.guider"
+    if guider is None:
+        problem = f"{type(pipe).__name__} has no guider"
+        raise ConfigError(Mistake(problem, "give guidance_scale under defaults", key=key))
+    _require(source.guider, _accepted(type(guider)), type(guider), key)
+    return guider.new(**source.guider)
+
+
+def _check_fixed(pipe: Any, source: ModelSource) -> None:
+    accepted = inspect.signature(pipe.__call__).parameters
+    for name in source.fixed:
+        if name not in accepted:
+            problem = f"{type(pipe).__name__} takes no {name}"
+            key = f"models.{source.name}.defaults.{name}"
+            raise ConfigError(Mistake(problem, did_you_mean(name, accepted), key=key))
+
+
+def _tile(pipe: Any, source: ModelSource) -> None:
+    vae: Any = getattr(pipe, "vae", None)
+    if not hasattr(vae, "enable_tiling"):
+        problem = f"the VAE of {type(pipe).__name__} decodes in no tiles"
+        raise ConfigError(Mistake(problem, "use auto", key=f"models.{source.name}.tiling"))
+    if source.tiling:
+        vae.enable_tiling()
+    else:
+        vae.disable_tiling()
+
+
+def _accepted(kind: type) -> list[str]:
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+
+
+def _require(given: Mapping[str, Scalar], accepted: list[str], kind: type, key: str) -> None:
+    unknown = [name for name in given if name not in accepted]
+    if unknown:
+        raise ConfigError(
+            *(
+                Mistake(
+                    f"{kind.__name__} has no setting '{name}'",
+                    did_you_mean(name, accepted),
+                    key=f"{key}.{name}",
+                )
+                for name in unknown
+            )
+        )

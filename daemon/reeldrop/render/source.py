@@ -1,0 +1,46 @@
+"""What the loader is told of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reeldrop.base.job import Scalar
+from reeldrop.speed.lossy import NOTHING, Lossy
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a profile's pipeline comes from and how it is set up.
+
+    location: a repository of the hub or a folder
+    dtype: auto, float16, bfloat16 or float32
+    part_dtypes: the same for the parts that differ, such as the VAE
+    native_dtype: what auto is on a GPU, by part, with `default`; empty for what `dtypes` says
+    scheduler: a class name of diffusers; None for the model's own
+    flow_shift: the scheduler's shift or flow_shift; None for the model's own
+    guider: settings of the pipeline's guider that differ from the model's own
+    fixed: call arguments that prompts can't set: sigmas or timesteps
+    tiling: whether the VAE decodes in tiles: true, false, or auto
+    quantization: int8 or float8, the denoiser's weights by torchao; None for no quantization
+    placement: auto, cuda, model_offload, sequential_offload or cpu
+    speed: the switches of the fast path that are not auto
+    """
+
+    name: str
+    location: str
+    revision: str | None = None
+    variant: str | None = None
+    dtype: str = "auto"
+    part_dtypes: Mapping[str, str] = field(default_factory=dict)
+    native_dtype: Mapping[str, str] = field(default_factory=dict)
+    scheduler: str | None = None
+    scheduler_settings: Mapping[str, Scalar] = field(default_factory=dict)
+    flow_shift: float | None = None
+    guider: Mapping[str, Scalar] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    tiling: bool | str = "auto"
+    quantization: str | None = None
+    placement: str = "auto"
+    speed: Mapping[str, bool | str] = field(default_factory=dict)
+    lossy: Lossy = NOTHING

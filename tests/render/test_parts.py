@@ -1,0 +1,198 @@
+"""What a profile says of a pipeline's parts reaches them: dtypes, schedule, guider, tiling."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers.guiders import ClassifierFreeGuidance
+from reeldrop.base.errors import ConfigError
+from reeldrop.base.job import Prompt
+from reeldrop.render import dtypes, parts, pipeline, rendering
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+
+PLAIN = {"mixed_precision": False}
+
+
+def load(folder: Path, **settings: Any) -> LoadedPipeline:
+    """Load a pipeline as a profile with these settings does."""
+    return pipeline.load(ModelSource("m", str(folder), speed=PLAIN, **settings))
+
+
+def refused(folder: Path, **settings: Any) -> tuple[str, str]:
+    """Return the key and the words of the one thing that is wrong with a profile."""
+    with pytest.raises(ConfigError) as caught:
+        load(folder, **settings)
+    (found,) = caught.value.mistakes
+    return found.key, f"{found.problem}; {found.remedy}"
+
+
+def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
+    """UNets are made for float16, transformers for bfloat16, and Wan's VAE for float32."""
+    unet = {"_class_name": "A", "unet": ["diffusers", "UNet3DConditionModel"], "vae": ["d", "K"]}
+    wan = {"transformer": ["diffusers", "T"], "vae": ["diffusers", "AutoencoderKLWan"], "x": None}
+    assert {"default": "float16"} == dtypes.native(unet)
+    assert {"default": "bfloat16", "vae": "float32"} == dtypes.native(wan)
+    assert "bfloat16, vae float32" == dtypes.in_words(dtypes.native(wan))
+
+
+def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what the model is made for; what the profile says of a model or a part goes over it."""
+    monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
+    monkeypatch.setattr(pipeline, "_free_bytes", lambda: None)
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, "bfloat16, vae float32"),
+        ({"native_dtype": {"default": "float16"}}, "float16"),
+        ({"part_dtypes": {"vae": "bfloat16"}}, "bfloat16, vae bfloat16"),
+        ({"placement": "cpu"}, "float32"),
+        ({"dtype": "float16", "part_dtypes": {"vae": "float32"}}, "float16, vae float32"),
+    )
+    for settings, expected in cases:
+        loaded = load(wan_pipeline, **settings)
+        assert expected == loaded.dtype, settings
+        if "vae" in expected:
+            kinds = {str(p.dtype) for p in loaded.pipe.vae.parameters()}
+            assert {f"torch.{expected.rpartition(' ')[2]}"} == kinds
+            assert {p.dtype for p in loaded.pipe.transformer.parameters()} <= {
+                getattr(torch, expected.partition(",")[0]),
+                torch.float32,  # layers that diffusers keeps in it
+            }
+
+
+def test_dtypes_differ_by_part(wan_pipeline: Path) -> None:
+    """A transformer in bfloat16 with a VAE in float32 renders, on a CPU as well."""
+    loaded = load(wan_pipeline, dtype="bfloat16", part_dtypes={"vae": "float32"})
+    assert {torch.float32} == {p.dtype for p in loaded.pipe.vae.parameters()}
+    assert torch.bfloat16 == loaded.pipe.transformer.proj_out.weight.dtype
+    assert (5, 32, 32, 3) == frames(loaded).shape
+
+
+def frames(loaded: LoadedPipeline) -> Any:
+    """Return the frames of a tiny video."""
+    arguments = (("num_frames", 5), ("height", 32), ("width", 32), ("num_inference_steps", 2))
+    prompt = Prompt(1, "a red ball", "m", arguments, 1, 8.0, ("mp4",))
+    (found,) = rendering.render(loaded, (prompt,), lambda _step: None)
+    return found
+
+
+def test_flow_shift_reaches_each_kind_of_scheduler(wan_pipeline: Path) -> None:
+    """Schedulers name it differently; the profile need not know how."""
+    for scheduler, key in ((None, "shift"), ("UniPCMultistepScheduler", "flow_shift")):
+        config = load(wan_pipeline, scheduler=scheduler, flow_shift=7.0).pipe.scheduler.config
+        assert 7.0 == config[key]
+    own = load(wan_pipeline, scheduler_settings={"shift": 2.0}, flow_shift=7.0).pipe.scheduler
+    assert (7.0, diffusers.FlowMatchEulerDiscreteScheduler) == (own.config.shift, type(own))
+
+
+def test_what_a_part_does_not_have(tiny_pipeline: Path, wan_pipeline: Path) -> None:
+    """The key is named, and what would be right."""
+    dpm = "DPMSolverMultistepScheduler"
+    cases: tuple[tuple[Path, dict[str, Any], str, str], ...] = (
+        (tiny_pipeline, {"flow_shift": 3.0}, "models.m.flow_shift", "DDIMScheduler has no flow"),
+        (
+            tiny_pipeline,
+            {"scheduler": dpm, "scheduler_settings": {"use_karas_sigmas": True}},
+            "models.m.scheduler.settings.use_karas_sigmas",
+            "did you mean 'use_karras_sigmas'?",
+        ),
+        (wan_pipeline, {"guider": {"guidance_scale": 6.0}}, "models.m.guider", "no guider"),
+        (
+            wan_pipeline,
+            {"part_dtypes": {"vea": "float32"}},
+            "models.m.dtype.vea",
+            "did you mean 'vae'?",
+        ),
+        (
+            wan_pipeline,
+            {"fixed": {"sigmas": (1.0, 0.5)}},
+            "models.m.defaults.sigmas",
+            "WanPipeline takes no sigmas",
+        ),
+    )
+    for folder, settings, key, words in cases:
+        found = refused(folder, **settings)
+        assert key == found[0]
+        assert words in found[1]
+
+
+def test_tiling(tiny_pipeline: Path, wan_pipeline: Path) -> None:
+    """It is switched as the profile says, and left alone by auto."""
+    assert load(wan_pipeline, tiling=True).pipe.vae.use_tiling
+    assert not load(wan_pipeline, tiling=False).pipe.vae.use_tiling
+    own = load(wan_pipeline).pipe.vae
+    own.enable_tiling()
+    parts.set_up(load(wan_pipeline).pipe, ModelSource("m", str(wan_pipeline)))
+    assert own.use_tiling
+    assert load(tiny_pipeline, tiling=True).pipe.vae.use_tiling
+
+
+class _Guided:
+    """A pipeline that guides by a guider, as HunyuanVideo 1.5 does."""
+
+    def __init__(self) -> None:
+        self.guider = ClassifierFreeGuidance(guidance_scale=7.5)
+
+    def __call__(self, sigmas: list[float] | None = None) -> None:
+        """Take the arguments of a call."""
+
+
+def test_settings_of_a_guider() -> None:
+    """They replace the model's own; an unknown one is refused."""
+    pipe = _Guided()
+    parts.set_up(
+        pipe, ModelSource("m", "x", guider={"guidance_scale": 6.0}, fixed={"sigmas": (1,)})
+    )
+    assert 6.0 == pipe.guider.guidance_scale
+    with pytest.raises(ConfigError, match="did you mean 'guidance_scale'") as caught:
+        parts.set_up(pipe, ModelSource("m", "x", guider={"guidance": 6.0}))
+    assert "models.m.guider.guidance" == caught.value.mistakes[0].key
+
+
+def test_quantized_weights(wan_pipeline: Path) -> None:
+    """The transformer's weights take half the memory, and the frames stay near."""
+    plain = frames(load(wan_pipeline, dtype="bfloat16"))
+    for kind, name in (("int8", "Int8Tensor"), ("float8", "Float8Tensor")):
+        loaded = load(wan_pipeline, dtype="bfloat16", quantization=kind)
+        assert name == type(loaded.pipe.transformer.proj_out.weight).__name__
+        assert "fused_qkv" not in loaded.fast_path.taken
+        difference = abs(frames(loaded).astype(int) - plain.astype(int))
+        assert 0 < difference.max()
+        assert difference.mean() < 8
+
+
+def test_quantization_without_torchao(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is named, and how to get it."""
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    key, words = refused(wan_pipeline, quantization="int8")
+    assert "models.m.quantization" == key
+    assert "pip install 'reeldrop[quantization]'" in words
+
+
+def test_a_list_of_the_profile_reaches_the_call(tiny_pipeline: Path) -> None:
+    """Lists such as sigmas are passed on with each call; no prompt changes them."""
+    loaded = load(tiny_pipeline)
+    seen: dict[str, Any] = {}
+
+    class Spy:
+        """A pipeline that notes what it is called with."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(loaded.pipe, name)
+
+        def __call__(self, **arguments: Any) -> Any:
+            seen.update(arguments)
+            del arguments["sigmas"]
+            return loaded.pipe(**arguments)
+
+    source = dataclasses.replace(loaded.source, fixed={"sigmas": (1.0, 0.5)})
+    prompt = Prompt(
+        1, "a red ball", "m", (("num_frames", 2), ("num_inference_steps", 2)), 1, 8.0, ("mp4",)
+    )
+    spied = dataclasses.replace(loaded, pipe=Spy(), source=source)
+    rendering.render(spied, (prompt,), lambda _step: None)
+    assert [1.0, 0.5] == seen["sigmas"]

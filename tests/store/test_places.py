@@ -23,7 +23,7 @@ from reeldrop.base.names import portable
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.prompts import parsing as parser
-from reeldrop.schedule import later
+from reeldrop.schedule import retries
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -259,14 +259,14 @@ def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: 
 
 def test_pauses_grow_up_to_a_bound() -> None:
     """Trouble of one job is tried ever less often; that of the disk as often as at first."""
-    found = later.Later()
+    found = retries.Retries()
     own, disk = OSError(errno.EACCES, "denied"), OSError(errno.EIO, "broken")
     pauses = []
     for _ in range(9):
         found.put("own", own, 100.0, RETRY_SECONDS)
         found.put("disk", disk, 100.0, RETRY_SECONDS)
         pauses.append(tuple(found.resting()[name] - 100.0 for name in ("own", "disk")))
-    expected = [20.0, 40.0, 80.0, 160.0, 320.0, *[later.MAX_PAUSE_SECONDS] * 4]
+    expected = [20.0, 40.0, 80.0, 160.0, 320.0, *[retries.MAX_PAUSE_SECONDS] * 4]
     assert [(pause, RETRY_SECONDS) for pause in expected] == pauses
     found.put("slow", own, 0.0, 3600.0)
     assert 3600.0 == found.resting()["slow"]

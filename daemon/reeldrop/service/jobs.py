@@ -21,7 +21,7 @@ from reeldrop.base.job import Batch, BatchLimit, Job, Member, Prompt, Rendered, 
 from reeldrop.host import log
 from reeldrop.intake.deliveries import Deliveries
 from reeldrop.schedule import schedule, turns
-from reeldrop.schedule.later import End, Later
+from reeldrop.schedule.retries import End, Retries
 from reeldrop.schedule.schedule import JobView, Render, RendererView, SpoolView, View
 from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.service import blame
@@ -82,7 +82,7 @@ class OpenJobs:
         self._filing = Filing(place, tree)
         self._deliveries = Deliveries(place, tree)
         self._open: dict[str, OpenJob] = {}
-        self._later = Later()
+        self._retries = Retries()
         self._fits: dict[tuple[object, ...], int] = {}
         self._left: dict[str, _Left] = {}
         self._needs: dict[str, str] = {}
@@ -113,7 +113,7 @@ class OpenJobs:
 
         None if there is none. Jobs that were in trouble come last.
         """
-        for job_id in sorted(self._unopened(now), key=lambda job_id: job_id in self._later):
+        for job_id in sorted(self._unopened(now), key=lambda job_id: job_id in self._retries):
             if (job := self.find(job_id)) is not None:
                 return job
         return None
@@ -124,7 +124,7 @@ class OpenJobs:
             job = self._spool.find(job_id)
         except OSError as error:  # of this job's record alone, or the next one fails, too
             unreadable = OSError(f"its record can't be read: {error.strerror}")
-            self._try_later(job_id, unreadable, "job_postponed", job_id=job_id)
+            self._retry(job_id, unreadable, "job_postponed", job_id=job_id)
             return None
         if job is None:
             self._forget(job_id)
@@ -135,19 +135,19 @@ class OpenJobs:
 
         Those are neither open, postponed nor held back. Also try again to file away a job, if due.
         """
-        self._later.look(now)
-        if _SPOOL in self._later.resting():
+        self._retries.look(now)
+        if _SPOOL in self._retries.resting():
             return []
         try:
             self._spool.tidy()
             self._file_again()
             found = self._spool.ids()
         except OSError as error:
-            self._try_later(_SPOOL, error, "spool_unreadable")
+            self._retry(_SPOOL, error, "spool_unreadable")
             return []
-        resting = self._later.resting()
-        for gone in {*self._later} - {*found, *resting}:
-            self._later.forget(gone)
+        resting = self._retries.resting()
+        for gone in {*self._retries} - {*found, *resting}:
+            self._retries.forget(gone)
         self._put_back.intersection_update(found)
         self._suspects.look(now, found)
         hidden = {*self._open, *resting, *self._suspects.due()}
@@ -155,7 +155,7 @@ class OpenJobs:
 
     def _forget(self, job_id: str) -> None:
         """Drop what is remembered of a job that has ended."""
-        self._later.forget(job_id)
+        self._retries.forget(job_id)
         self._left.pop(job_id, None)
         self._needs.pop(job_id, None)
         self._put_back.discard(job_id)
@@ -172,7 +172,7 @@ class OpenJobs:
                     continue
                 group = turns.group(job.source)
                 self._left[job_id] = _Left(job.priority, group, bool(job.attempts))
-            left, since = self._left[job_id], self._later.due(job_id)
+            left, since = self._left[job_id], self._retries.due(job_id)
             rank = (-left.priority, self.turns.of(left.group), since, job_id)
             model, was_begun = self._needs.get(job_id, ""), job_id in self._put_back
             yield SpoolView(job_id, rank, model, left.is_suspect, was_begun)
@@ -217,7 +217,7 @@ class OpenJobs:
     def due(self, *, opens: bool) -> list[float]:
         """Return when failed prompts are to be tried again; if `opens`, postponed jobs, too."""
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
-        later = self._later.resting()
+        later = self._retries.resting()
         if _SPOOL in later:  # nothing else of the spool is looked at before
             later = {_SPOOL: later[_SPOOL]}
         else:
@@ -301,7 +301,7 @@ class OpenJobs:
             return True
         if self._open.keys() - {job.id} or self.others_wait():
             return False
-        known = {*self._suspects, *self._later.resting(), job.id}
+        known = {*self._suspects, *self._retries.resting(), job.id}
         with contextlib.suppress(OSError):
             return next(self._spool.unfinished(known), None) is None
         return False
@@ -420,7 +420,7 @@ class OpenJobs:
         opened.in_hand.discard(video.number)
         opened.videos += 1
         self.outcome.videos += 1
-        self._later.note_success(video.job_id)
+        self._retries.note_success(video.job_id)
         self._suspects.note_success()
         file = str(video.files[0])
         _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
@@ -449,7 +449,7 @@ class OpenJobs:
 
     def _is_of_disk(self, job_id: str, error: OSError) -> bool:
         """Return whether the disk is to blame: not if only this job keeps failing."""
-        return error.errno in DISK_ERRORS and self._later.tries(job_id) < self.limits.max_attempts
+        return error.errno in DISK_ERRORS and self._retries.tries(job_id) < self.limits.max_attempts
 
     def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
         may_pass = isinstance(error, RenderError | MemoryError)
@@ -498,7 +498,7 @@ class OpenJobs:
 
     def postponed(self) -> int:
         """Return how many jobs wait in the spool for another try."""
-        return len(self._later.resting())
+        return len(self._retries.resting())
 
     def is_held_up(self) -> bool:
         """Return whether nothing new should begin, because a disk or a share is in trouble."""
@@ -506,7 +506,7 @@ class OpenJobs:
 
     def trouble(self) -> str:
         """Return why nothing new should begin; empty if something may."""
-        return self._later.trouble()
+        return self._retries.trouble()
 
     def waiting(self) -> list[Waiting]:
         """Return the jobs that were begun and wait to go on."""
@@ -518,7 +518,7 @@ class OpenJobs:
         with contextlib.suppress(OSError):
             found += [
                 Waiting(
-                    shown(job.source), f"begun; {self._later.reason(job.id) or 'goes on later'}"
+                    shown(job.source), f"begun; {self._retries.reason(job.id) or 'goes on later'}"
                 )
                 for job in islice(self._spool.unfinished(self._open), MAX_WAITING)
             ]
@@ -576,7 +576,7 @@ class OpenJobs:
             self.outcome.failed_jobs += end.failed
 
     def _file_again(self) -> None:
-        end = self._later.due_end()
+        end = self._retries.due_end()
         if end is None:
             return
         if self._spool.is_in_hand(end.job):
@@ -588,12 +588,12 @@ class OpenJobs:
         """Leave a job in the spool for now, for example because the disk is full."""
         self.turns.lead(turns.group(job.source))  # else it would be first each time
         details = {"job_id": job.id, "prompt_file": shown(job.source)}
-        self._try_later(job.id, error, "job_postponed", end, **details)
+        self._retry(job.id, error, "job_postponed", end, **details)
 
-    def _try_later(
+    def _retry(
         self, what: str, error: OSError, event: str, end: End | None = None, **details: str
     ) -> None:
         pause = self.limits.retry_seconds
         # Log only news: a line for each try would fill the log, and maybe the disk.
-        if self._later.put(what, error, time.monotonic(), pause, end):
+        if self._retries.put(what, error, time.monotonic(), pause, end):
             _log.error(event, **details, reason=str(error), seconds=pause)

@@ -52,7 +52,7 @@ class _Trouble:
     went_on: bool = False
 
 
-class Later:
+class Retries:
     """Everything in trouble, by name, until it is forgotten."""
 
     def __init__(self) -> None:

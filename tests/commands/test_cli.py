@@ -29,7 +29,7 @@ from reeldrop.commands.client import Moved
 from reeldrop.config import config
 from reeldrop.intake import ignored
 from reeldrop.store.history import Failure, PastVideo
-from reeldrop.store.status import Rendering, Status, Waiting
+from reeldrop.store.status import Rendering, State, Status, Waiting
 
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -458,13 +458,19 @@ def test_submit_says_that_no_daemon_runs(
 
 def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
     """Once, whatever its figures do meanwhile; and nothing of what a daemon does by itself."""
-    states = ["loading m", "warming up m", "idle", "rendering", "paused: 0.5 GiB free"]
-    states += ["paused: 0.4 GiB free", "rendering", "stopping", "stopped", "not running"]
+    states = [
+        (State.LOADING, "m"), (State.WARMING_UP, "m"), (State.IDLE, ""), (State.RENDERING, ""),
+        (State.PAUSED, "0.5 GiB free"), (State.PAUSED, "0.4 GiB free"), (State.RENDERING, ""),
+        (State.UNKNOWN, "dreaming"), (State.STOPPING, ""), (State.STOPPED, ""),
+        (State.TUNING, "process 7"), (State.NOT_RUNNING, ""),
+    ]  # fmt: skip
     told: list[str] = []
     observe = progress.with_trouble(lambda _status: None, told.append)
-    for state in states:
-        observe(Status(pid=1, state=state, model="m", updated=""))
-    expected = ["waiting: paused: 0.5 GiB free", "no daemon is running"]
+    for state, reason in states:
+        observe(Status(pid=1, state=state, model="m", updated="", reason=reason))
+    expected = [
+        "waiting: paused: 0.5 GiB free", "waiting: tuning: process 7", "no daemon is running",
+    ]  # fmt: skip
     assert expected == [text.partition(";")[0] for text in told]
 
 

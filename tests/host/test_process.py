@@ -17,8 +17,9 @@ from harness.zygote import REELDROP
 from reeldrop.base.errors import Unavailable
 from reeldrop.commands import client
 from reeldrop.config import config
-from reeldrop.store.lock import TUNER, Holder
+from reeldrop.store.lock import COMMAND, TUNER, Holder
 from reeldrop.store.spool import Spool
+from reeldrop.store.status import State
 
 
 def shell(site: Site, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -141,6 +142,19 @@ def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site)
     finally:
         daemon.kill()
         daemon.wait()
+
+
+def test_who_tunes_is_told(site: Site) -> None:
+    """No daemon can run meanwhile; who looks or waits hears which process that is."""
+    settings = config.load(site.folder / "config.yaml")
+    place = Spool(settings.spool, settings.inbox, settings.failed)
+    site.drop("a.txt", "a horse\n")
+    with place.lock(role=TUNER):
+        found = client.status(settings)
+    assert (State.TUNING, 1) == (found.state, found.waiting_count)
+    assert str(os.getpid()) in found.said()
+    with place.lock(role=COMMAND):
+        assert State.NOT_RUNNING == client.status(settings).state
 
 
 def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:

@@ -10,6 +10,7 @@ import pytest
 from reeldrop.base.job import Prompt
 from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import (
+    Conditions,
     FileView,
     JobView,
     Load,
@@ -26,6 +27,7 @@ from reeldrop.schedule.turns import Rank
 
 IDLE, BUSY = RendererView(), RendererView(True, math.inf)
 AT_WORK = RendererView(model="m", model_seconds=59.9)
+CHANGING = Conditions(settings_change=True)
 SIZE = 4
 
 
@@ -98,7 +100,19 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(job("a"), renderers=(RendererView(True, 0.5), IDLE)),
         render(("a", 1), renderer=1),
     ),
-    "it is paused": (view(job("a"), is_paused=True), Wait()),
+    "it is paused": (view(job("a"), conditions=Conditions(is_ready=False)), Wait()),
+    "there is too little room": (
+        view(job("a"), conditions=Conditions(is_short_of_room=True)),
+        Wait(),
+    ),
+    "the encoder is far behind": (
+        view(job("a"), conditions=Conditions(bytes_to_encode=schedule.BYTES_TO_ENCODE)),
+        Wait(),
+    ),
+    "the encoder keeps up": (
+        view(job("a"), conditions=Conditions(bytes_to_encode=schedule.BYTES_TO_ENCODE - 1)),
+        render(("a", 1)),
+    ),
     # Order
     "a priority": (
         view(job("a"), file("b", kind=8, rank=rank(1))),
@@ -202,9 +216,12 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     ),
     "the disk, and an open job": (view(job("b"), file("a"), is_in_trouble=True), render(("b", 1))),
     "cancelled": (view(job("a", (), is_in_hand=True), job("b")), render(("b", 1))),
-    "settings change": (view(job("c"), file("a"), left("b"), opens=False), render(("c", 1))),
+    "settings change": (
+        view(job("c"), file("a"), left("b"), conditions=CHANGING),
+        render(("c", 1)),
+    ),
     "what was begun goes on before": (
-        view(left("b", was_begun=True), file("a"), opens=False),
+        view(left("b", was_begun=True), file("a"), conditions=CHANGING),
         Open(left("b", was_begun=True)),
     ),
     # Models

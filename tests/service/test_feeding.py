@@ -16,6 +16,7 @@ from reeldrop.intake.intake import Intake
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
+from reeldrop.schedule.schedule import Conditions
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.jobs import Limits, OpenJobs
 from reeldrop.service.workbench import Workbench
@@ -59,7 +60,7 @@ class World:
         )  # fmt: skip
         self.bench = Workbench(Orders(), 600)
         self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
-        self.opens = True
+        self.conditions = Conditions()
 
     def drop(self, name: str, count: int, priority: int = 0, num_frames: int = 8) -> None:
         """Put a file of so many prompts into the inbox, and read it."""
@@ -77,7 +78,7 @@ class World:
 
     def begin(self) -> list[tuple[str, list[int]]]:
         """Let the next batch begin, and return whose prompts it has, by the prompt files."""
-        while self.bench.batch is None and self.feeder.feed(self.now, opens=self.opens):
+        while self.bench.batch is None and self.feeder.feed(self.now, self.conditions):
             pass
         members = self.bench.batch.members if self.bench.batch else ()
         return [
@@ -265,7 +266,7 @@ def test_what_went_back_is_ended_before_settings_change(
         world.drop(f"{folder}/x.yaml", 6, num_frames=8 * (number + 1))
     for folder in "ab":
         assert [(f"{folder}/x.yaml", [1, 2, 3, 4])] == world.render()
-    world.opens = False
+    world.conditions = Conditions(settings_change=True)
     assert [[("a/x.yaml", [5, 6])], [("b/x.yaml", [5, 6])]] == world.render_all()
     assert not world.jobs.are_begun
     assert (world.folder / "inbox/c/x.yaml").exists()

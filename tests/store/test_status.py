@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from reeldrop.store import status
-from reeldrop.store.status import Rendering, Status, Waiting
+from reeldrop.store.status import Rendering, State, Status, Waiting
 
 UPDATED = "2026-03-01T13:00:00+00:00"
 
@@ -33,14 +33,16 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (Status(1, "idle", "m", UPDATED), "idle"),
-        (Status(1, "idle", "m", UPDATED, waiting_count=2), "idle, 2 waiting"),
+        (Status(1, State.IDLE, "m", UPDATED), "idle"),
+        (Status(1, State.IDLE, "m", UPDATED, waiting_count=2), "idle, 2 waiting"),
         (
-            Status(1, "rendering", "m", UPDATED, rendering(5520.0), waiting_count=41),
+            Status(1, State.RENDERING, "m", UPDATED, rendering(5520.0), waiting_count=41),
             "rendering poems/li_bai.yaml 3/5, step 12/25, 41 waiting, next free about 23:32",
         ),
+        (Status(1, State.LOADING, "m", UPDATED, reason="n"), "loading n"),
+        (Status(1, State.PAUSED, "m", UPDATED, reason="no room"), "paused: no room"),
         (
-            Status(1, "rendering", "m", UPDATED, rendering(None)),
+            Status(1, State.RENDERING, "m", UPDATED, rendering(None)),
             "rendering poems/li_bai.yaml 3/5, step 12/25",
         ),
     ],
@@ -77,6 +79,16 @@ def test_a_report_that_makes_no_sense_is_none(content: bytes, tmp_path: Path) ->
     assert status.read(tmp_path / "status.json") is not None
 
 
+def test_a_state_of_another_version_is_shown_as_it_is(tmp_path: Path) -> None:
+    """Earlier versions wrote the reason into the state: no command ends for it."""
+    for said in ("paused: 0.50 GiB free", "loading tiny", "dreaming", ""):
+        text = GOOD.replace(b"idle", said.encode()) % b""
+        (tmp_path / "status.json").write_bytes(text)
+        found = status.read(tmp_path / "status.json")
+        assert found is not None
+        assert (State.UNKNOWN, said, said) == (found.state, found.reason, found.line())
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("x.tmp")])
 def test_what_is_no_report_is_moved_out_of_the_way(
     make: Callable[[Path], object], tmp_path: Path
@@ -86,7 +98,7 @@ def test_what_is_no_report_is_moved_out_of_the_way(
     for place in (path, tmp_path / "status.tmp"):
         make(place)
     assert status.read(path) is None
-    found = Status(1, "idle", "m", UPDATED)
+    found = Status(1, State.IDLE, "m", UPDATED)
     status.write(path, found)
     assert found == status.read(path)
 
@@ -94,7 +106,9 @@ def test_what_is_no_report_is_moved_out_of_the_way(
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """By another process, at any time."""
     waiting = (Waiting("a.txt", "settles in 2 s"),)
-    found = Status(1, "rendering", "m", UPDATED, rendering(1.5), waiting, 1, 60, 2, "a mistake")
+    found = Status(
+        1, State.RENDERING, "m", UPDATED, rendering(1.5), waiting, 1, 60, 2, "a mistake", "a reason"
+    )
     assert status.read(tmp_path / "status.json") is None
     status.write(tmp_path / "status.json", found)
     assert found == status.read(tmp_path / "status.json")

@@ -226,11 +226,11 @@ def test_a_full_disk_pauses_the_rendering(
     started = daemon()
     started.wait_for("paused")
 
-    def state() -> str:
-        found: str = json.loads(crowded.command("status", "--json").stdout)["state"]
-        return found
+    def is_told() -> bool:
+        found = json.loads(crowded.command("status", "--json").stdout)
+        return found["state"] == "paused" and "GiB free in" in found["reason"]
 
-    await_that(lambda: "GiB free in" in state(), "the reason")
+    await_that(is_told, "the reason")
     assert dropped.exists()
     filler.unlink()
     started.wait_for("job_ended")

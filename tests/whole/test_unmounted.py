@@ -48,7 +48,7 @@ def test_nothing_is_rendered_while_the_results_are_not_mounted(
 
     def status() -> tuple[bool, int]:
         found = json.loads((site.spool / "status.json").read_text())
-        return found["state"].startswith("paused"), found["waiting_count"]
+        return found["state"] == "paused", found["waiting_count"]
 
     await_that(lambda: status() == (True, 2), "the status")
     assert [] == os.listdir(site.results)

@@ -396,7 +396,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         _print_json(dataclasses.asdict(now))
         return
-    print(_shown(now.state))
+    print(_shown(now.said()))
     doubt = client.doubt(settings)
     if doubt:
         print(f"  {_shown(doubt)}")

@@ -34,10 +34,10 @@ from reeldrop.base.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.config.config import Config
 from reeldrop.store import aside, history, spool
 from reeldrop.store import status as daemon_status
-from reeldrop.store.lock import COMMAND, DAEMON, Holder
+from reeldrop.store.lock import COMMAND, DAEMON, TUNER, Holder
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
-from reeldrop.store.status import Status, Waiting
+from reeldrop.store.status import State, Status, Waiting
 
 if TYPE_CHECKING:
     from reeldrop.intake.inbox import Inbox
@@ -177,12 +177,17 @@ def _report(config: Config, order: Order, own: set[str]) -> str:
 def status(config: Config) -> Status:
     """Return the daemon's status; without a daemon, one with what waits in the folders."""
     found = daemon_status.read(config.spool / daemon_status.FILE_NAME)
-    if found is not None and _spool(config).is_locked():
+    place = _spool(config)
+    holder = place.holder()
+    is_daemon = holder.role == DAEMON if holder is not None else place.is_locked()
+    if found is not None and is_daemon:
         return found
+    tunes = holder is not None and holder.role == TUNER
     waiting = _waiting_without_daemon(config)
     return Status(
         pid=0,
-        state=daemon_status.NOT_RUNNING,
+        state=State.TUNING if tunes else State.NOT_RUNNING,
+        reason=f"process {holder.pid} has the spool until it is done" if tunes and holder else "",
         model=config.model,
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(waiting[: daemon_status.MAX_WAITING]),
@@ -193,7 +198,7 @@ def status(config: Config) -> Status:
 def doubt(config: Config) -> str:
     """Return, in words, what the daemon's last report suggests is wrong; empty if nothing."""
     found = daemon_status.read(config.spool / daemon_status.FILE_NAME)
-    if found is None or found.state == "stopped":
+    if found is None or found.state == State.STOPPED:
         return ""
     reported = datetime.fromisoformat(found.updated)
     if not _spool(config).is_locked():

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from reeldrop.store.status import NOT_RUNNING, Status
+from reeldrop.store.status import State, Status
 
-_GOES_ON = ("idle", "rendering", "loading", "warming", "stop")
 _NO_DAEMON = "no daemon is running; waiting until one is (`reeldrop run` starts it)"
 
 
@@ -42,14 +41,14 @@ def with_trouble(
     observe: Callable[[Status], None], tell: Callable[[str], None]
 ) -> Callable[[Status], None]:
     """Return an observer that passes each status to `observe`, and each new obstacle to `tell`."""
-    told = ""
+    told: State | None = None
 
     def observe_and_tell(status: Status) -> None:
         nonlocal told
-        kind = status.state.partition(":")[0]  # the rest may change with each status
-        if kind != told and not kind.startswith(_GOES_ON):
-            tell(_NO_DAEMON if kind == NOT_RUNNING else f"waiting: {status.state}")
-        told = kind
+        if status.state != told and status.state.is_obstacle:  # its reason may change each time
+            is_missing = status.state == State.NOT_RUNNING
+            tell(_NO_DAEMON if is_missing else f"waiting: {status.said()}")
+        told = status.state
         observe(status)
 
     return observe_and_tell

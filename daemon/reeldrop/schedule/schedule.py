@@ -25,6 +25,8 @@ MAX_OPEN_PROMPTS = 10_000
 LOOK_THROUGH = 64
 """How many of the waiting files are searched for prompts that fit into one batch."""
 
+BYTES_TO_ENCODE = 1 << 30
+"""The renderer pauses while this many bytes of frames wait to be encoded."""
 
 MODEL_SECONDS = 60.0
 """How long a loaded model is kept before work of the same priority that needs another one gets its
@@ -123,22 +125,46 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """What decides, apart from jobs, whether work goes on.
+
+    is_ready: the daemon's own model was loaded and warmed up
+    is_short_of_room: the disk is too full, or another folder is in the place of one of ours
+    settings_change: other settings are used as soon as what was begun has ended
+    bytes_to_encode: the size of the frames that wait to be encoded
+    """
+
+    is_ready: bool = True
+    is_short_of_room: bool = False
+    settings_change: bool = False
+    bytes_to_encode: int = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing may be begun."""
+        is_full = self.bytes_to_encode >= BYTES_TO_ENCODE
+        return not self.is_ready or self.is_short_of_room or is_full
+
+    @property
+    def opens(self) -> bool:
+        """Whether jobs may be opened that were not begun."""
+        return not self.settings_change
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """All input of a decision.
 
     files: the first files of the inbox, in order
-    opens: whether jobs may be opened that were not begun
     is_in_trouble: whether the disk is in trouble, so that no file is claimed
-    is_paused: whether nothing may be begun
     """
 
     renderers: tuple[RendererView, ...]
     jobs: tuple[JobView, ...] = ()
     spool: tuple[SpoolView, ...] = ()
     files: tuple[FileView, ...] = ()
-    opens: bool = True
+    conditions: Conditions = Conditions()
     is_in_trouble: bool = False
-    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +216,7 @@ def decide(view: View) -> Decision:
     renderer = free(view.renderers)
     is_guarded = any(job.is_suspect and job.is_in_hand for job in view.jobs)
     line = _line(view)
-    if renderer is None or view.is_paused or is_guarded or not line:
+    if renderer is None or view.conditions.is_paused or is_guarded or not line:
         return Wait()
     line = _held(view.renderers[renderer], line)
     if _is_full(view) and not isinstance(line[0], JobView):
@@ -221,8 +247,8 @@ def free(renderers: tuple[RendererView, ...]) -> int | None:
 def _line(view: View) -> list[_Waiting]:
     """Return everything that may be next, sorted by rank."""
     line: list[_Waiting] = [job for job in view.jobs if job.prompts]
-    line += [job for job in view.spool if view.opens or job.was_begun]
-    if view.opens and not view.is_in_trouble:
+    line += [job for job in view.spool if view.conditions.opens or job.was_begun]
+    if view.conditions.opens and not view.is_in_trouble:
         line += view.files
     return sorted(line, key=lambda waiting: waiting.rank)
 

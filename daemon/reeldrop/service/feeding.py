@@ -12,7 +12,16 @@ from reeldrop.base.job import Job
 from reeldrop.intake.intake import Intake
 from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import FileView, Load, Open, PutBack, Render, SpoolView, View
+from reeldrop.schedule.schedule import (
+    Conditions,
+    FileView,
+    Load,
+    Open,
+    PutBack,
+    Render,
+    SpoolView,
+    View,
+)
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.spool import Spool
@@ -27,14 +36,10 @@ class Feeder:
     intake: Intake
     bench: Workbench
 
-    def feed(self, now: float, *, opens: bool = True, is_paused: bool = False) -> bool:
-        """Take one step towards the next batch, or hand it over; return whether there was a step.
-
-        opens: whether files may be claimed, and jobs opened that were not begun
-        is_paused: whether to do nothing
-        """
+    def feed(self, now: float, conditions: Conditions) -> bool:
+        """Take a step towards the next batch, or hand it over; return whether there was a step."""
         renderers = (self.bench.view(now),)
-        if is_paused or schedule.free(renderers) is None:
+        if conditions.is_paused or schedule.free(renderers) is None:
             return False  # checked first: true after nearly every step
         if self.jobs.turns.are_many():
             self.jobs.turns.keep(self.jobs.groups() | self.intake.groups())
@@ -42,10 +47,9 @@ class Feeder:
             renderers,
             self.jobs.views(now),
             self.jobs.in_spool(now),
-            self.intake.first() if opens else (),
-            opens=opens,
+            self.intake.first() if conditions.opens else (),
+            conditions,
             is_in_trouble=self.jobs.is_held_up(),
-            is_paused=is_paused,
         )
         match schedule.decide(view):
             case Open(what):

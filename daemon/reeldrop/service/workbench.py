@@ -13,7 +13,7 @@ from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
 from reeldrop.schedule.schedule import RendererView
 from reeldrop.service.opened import OpenJob
-from reeldrop.store.status import Rendering
+from reeldrop.store.status import Rendering, State
 
 if TYPE_CHECKING:
     from reeldrop.render.renderer import Renderer
@@ -107,6 +107,12 @@ class Workbench:
         """Stop a batch at the end of its current step."""
         self._renderer.cancel(batch)
 
+    def cancel_all(self) -> None:
+        """Stop everything in hand at the end of its current step."""
+        for batch in (self.warm_up, *self.batches):
+            if batch is not None:
+                self._renderer.cancel(batch)
+
     def close(self) -> None:
         """Close the renderer, unless it is busy with something that can't be waited for."""
         if not self.is_busy:
@@ -120,13 +126,13 @@ class Workbench:
         sign = ending.mebibytes_moved() if self.is_busy and not self.step else 0
         return self._stall.is_stalled(now, busy=self.is_busy, sign=sign)
 
-    def doing(self) -> str:
-        """Return what is in hand, in words; empty if nothing is."""
+    def doing(self) -> tuple[State, str] | None:
+        """Return what is in hand, and the model if that is all there is; None if nothing is."""
         if self.loading:
-            return f"loading {self.loading}"
+            return State.LOADING, self.loading
         if self.warm_up:
-            return f"warming up {self.warm_up.model}"
-        return "rendering" if self.batch else ""
+            return State.WARMING_UP, self.warm_up.model
+        return (State.RENDERING, "") if self.batch else None
 
     def progress(self, batch: Batch, opened: OpenJob, now: float) -> Rendering:
         """Return the progress of the batch in hand; `opened` is the job of its first prompt."""

@@ -6,6 +6,7 @@ It is only a report: nothing depends on it.
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,40 @@ from reeldrop.base.escaping import shown
 FILE_NAME = "status.json"
 MAX_BYTES = 1 << 20
 MAX_WAITING = 100
-NOT_RUNNING = "not running"
+
+
+class State(enum.StrEnum):
+    """What the daemon does, or what keeps it from working."""
+
+    LOADING = "loading"
+    WARMING_UP = "warming up"
+    IDLE = "idle"
+    RENDERING = "rendering"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+    PAUSED = "paused"
+    """A file system has too little room, or another folder is in the place of one of ours."""
+
+    HELD_UP = "held up"
+    """A disk or a share is in trouble. It is tried again."""
+
+    NO_INBOX = "no inbox"
+    NOT_RUNNING = "not running"
+
+    TUNING = "tuning"
+    """`reeldrop tune` has locked the spool, so no daemon runs."""
+
+    UNKNOWN = "unknown"
+    """Another version of the daemon reported a state that this one does not have."""
+
+    @property
+    def is_obstacle(self) -> bool:
+        """Whether nothing is rendered until somebody acts, or something outside changes."""
+        return self in _OBSTACLES
+
+
+_OBSTACLES = {State.PAUSED, State.HELD_UP, State.NO_INBOX, State.NOT_RUNNING, State.TUNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +89,7 @@ class Rendering:
 class Status:
     """The daemon's state at one moment.
 
-    state: loading, idle, rendering, stopping, stopped, NOT_RUNNING, or what keeps it from working
+    reason: the model that it loads or warms up; else what keeps it from working; else empty
     waiting: the first MAX_WAITING of the waiting prompt files
     waiting_count: number of waiting prompt files
     waiting_seconds: how long the oldest of them has been in the inbox
@@ -64,7 +98,7 @@ class Status:
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
-    state: str
+    state: State
     model: str
     updated: str
     rendering: Rendering | None = None
@@ -73,10 +107,20 @@ class Status:
     waiting_seconds: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     readings: int = 0
     refused: str = ""
+    reason: str = ""
+
+    def said(self) -> str:
+        """Return the state and its reason, in words."""
+        match self.state:
+            case State.LOADING | State.WARMING_UP:
+                return f"{self.state} {self.reason}"
+            case State.UNKNOWN:
+                return self.reason
+        return f"{self.state}: {self.reason}" if self.reason else self.state
 
     def line(self) -> str:
         """Return the status as one line for systemctl and process lists."""
-        parts = [self.state]
+        parts = [self.said()]
         if self.rendering is not None:
             r = self.rendering
             what = f"rendering {r.prompt_file} {r.number}/{r.count}"
@@ -91,7 +135,15 @@ class Status:
         return shown(", ".join(parts))
 
 
-_ADAPTER = pydantic.TypeAdapter(Status)
+def _of_any_version(values: object) -> object:
+    """Accept a state that only another version has: earlier ones wrote the reason into it."""
+    if isinstance(values, dict) and isinstance(state := values.get("state"), str):
+        is_known = state in frozenset(map(str, State))
+        return values if is_known else {**values, "state": State.UNKNOWN, "reason": state}
+    return values
+
+
+_ADAPTER = pydantic.TypeAdapter(Annotated[Status, pydantic.BeforeValidator(_of_any_version)])
 
 
 def write(path: Path, status: Status) -> None:

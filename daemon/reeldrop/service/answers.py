@@ -1,0 +1,181 @@
+"""What the renderer and the encoder answer, and what follows from it for models and jobs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.base.errors import (
+    ConfigError,
+    FileError,
+    Mistake,
+    RenderCancelled,
+    RenderError,
+    Unavailable,
+    Unrenderable,
+)
+from reeldrop.base.job import (
+    Batch,
+    BatchFailed,
+    BatchRendered,
+    Event,
+    Member,
+    ModelFailed,
+    ModelLoaded,
+    RendererEnded,
+    StepDone,
+    VideoFailed,
+    VideoPublished,
+)
+from reeldrop.config import profiles
+from reeldrop.prompts.rules import ModelRules, SettingsRefused
+from reeldrop.service.report import Reporter
+from reeldrop.service.stages import Phase, Stages
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames, Rendered
+
+_log = structlog.get_logger()
+
+
+class Answers:
+    """Handles the events of the stages."""
+
+    def __init__(self, stages: Stages, phase: Phase, reporter: Reporter) -> None:
+        self._stages = stages
+        self._phase = phase
+        self._reporter = reporter
+
+    def handle(self, event: Event) -> None:
+        """Handle an event of the renderer or the encoder.
+
+        Raises:
+            ConfigError, Unavailable: the daemon's own model can't be used.
+            RendererDied: the renderer can't go on.
+        """
+        bench = self._stages.bench
+        match event:
+            case ModelLoaded():
+                self._model_loaded(event)
+            case ModelFailed():
+                self._model_failed(event.model, event.error)
+            case StepDone():
+                bench.step_done(event.step)
+                self._reporter.progress()
+            case BatchRendered(batch=batch) if batch is bench.warm_up:
+                bench.clear()
+                self._be_ready()
+            case BatchFailed(batch=batch) if batch is bench.warm_up:
+                self._warm_up_failed(event.error)
+            case BatchRendered():
+                self._batch_rendered(event)
+            case BatchFailed():
+                self._batch_failed(event)
+            case RendererEnded():
+                raise event.error
+            case VideoPublished():
+                self._stages.publisher.release(event)
+                self._stages.jobs.published(event.video)
+            case VideoFailed():
+                self._stages.publisher.release(event)
+                self._stages.jobs.prompt_failed(event.job_id, event.prompt, event.error)
+
+    # Models
+
+    def _end_loading(self) -> None:
+        bench = self._stages.bench
+        bench.clear()
+        if bench.loads_for is not None:
+            self._stages.jobs.end_loading(bench.loads_for)
+
+    def _model_loaded(self, event: ModelLoaded) -> None:
+        self._end_loading()
+        if self._phase.is_stopping:
+            return
+        stages = self._stages
+        stages.bench.loaded(event.model)
+        _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
+        try:
+            rules = profiles.model_rules(event.model, stages.settings.config, event.capabilities)
+        except ConfigError as error:
+            self._model_failed(event.model, error)
+            return
+        stages.settings.rules[event.model] = rules
+        stages.intake.examine_again()
+        if stages.bench.loads_for is None and not self._phase.drains:
+            self._begin_warm_up(rules)
+        else:
+            self._be_ready()
+
+    def _begin_warm_up(self, rules: ModelRules) -> None:
+        """Render the defaults once, so that a defect shows before the first prompt file."""
+        try:
+            prompt = profiles.warm_up(rules)
+        except SettingsRefused:  # the defaults are incomplete
+            self._be_ready()
+        else:
+            self._stages.bench.try_out(Batch((Member("", prompt),)))
+
+    def _warm_up_failed(self, error: Exception) -> None:
+        model = self._stages.settings.model
+        problem = f"the model can't render its own defaults: {error}"
+        remedy = "see what else uses the device, or change the defaults"
+        self._model_failed(model, Unavailable(Mistake(problem, remedy, key=model)))
+
+    def _be_ready(self) -> None:
+        settings = self._stages.settings
+        settings.confirm()
+        if not self._phase.is_ready and not self._phase.is_stopping:
+            self._phase.is_ready = True
+            self._reporter.ready()
+            _log.info("ready", inbox=str(settings.config.inbox))
+
+    def _model_failed(self, model: str, error: Exception) -> None:
+        """Fail the job that asked for the model. If none did, restore the old settings or raise."""
+        self._end_loading()
+        if self._phase.is_stopping:
+            return
+        loads_for = self._stages.bench.loads_for
+        if loads_for is not None:
+            _log.error("model_failed", model=model, reason=str(error))
+            self._stages.jobs.fail(loads_for, error)
+        elif self._stages.settings.change_back(error):
+            self._stages.change_renderer()
+        else:
+            raise error
+
+    # Batches
+
+    def _batch_rendered(self, event: BatchRendered) -> None:
+        self._stages.bench.batch_done(time.monotonic())
+        self._stages.jobs.note_fits(event.batch, event.fits)
+        answers = zip(event.batch.members, event.frames, event.rendered, strict=True)
+        for member, frames, rendered in answers:
+            self._prompt_rendered(member, frames, rendered)
+
+    def _prompt_rendered(self, member: Member, frames: Frames, rendered: Rendered) -> None:
+        jobs, prompt = self._stages.jobs, member.prompt
+        opened = jobs[member.job_id]
+        if self._stages.spool.is_cancelled(opened.job):  # its batch went on for other jobs
+            error = RenderCancelled("it was cancelled on request")
+            jobs.prompt_failed(member.job_id, prompt, error)
+            return
+        jobs.rendered(member.job_id, rendered)
+        earlier = opened.reserved.get(prompt.number)
+        self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier)
+
+    def _batch_failed(self, event: BatchFailed) -> None:
+        self._stages.bench.batch_done(time.monotonic())
+        if self._phase.is_stopping:
+            return  # the jobs stay in the spool, and are first at the next start
+        jobs, error = self._stages.jobs, event.error
+        if isinstance(error, FileError) and event.batch.model == self._stages.settings.model:
+            raise error  # the daemon's own model can't be loaded any more
+        may_pass = not isinstance(error, Unrenderable)
+        if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:
+            jobs.render_alone(event.batch)  # to find the prompt to blame
+            return
+        for member in event.batch.members:
+            jobs.prompt_failed(member.job_id, member.prompt, error)

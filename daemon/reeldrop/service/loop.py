@@ -1,0 +1,251 @@
+"""The daemon's loop: reads one queue of events, and supplies the renderer with work.
+
+The main thread reads that queue and never waits for anything else. Nothing here holds state that is
+not in the files, except whose turn it is. `schedule` decides which job of the spool or file of the
+inbox is next; to start, to go on and to restart are that same decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from reeldrop.base.errors import Mistake
+from reeldrop.base.job import Event, Reload, Stop, Wake
+from reeldrop.host import ending
+from reeldrop.schedule.schedule import Conditions
+from reeldrop.service.answers import Answers
+from reeldrop.service.jobs import Outcome
+from reeldrop.service.report import STATUS_SECONDS, Reporter
+from reeldrop.service.stages import Phase, Stages
+from reeldrop.store import lock
+
+OPEN_SECONDS = 0.1
+"""How long jobs that end at once are opened before events are handled again."""
+
+_log = structlog.get_logger()
+
+
+class Loop:
+    """A running daemon: it has locked the spool, and its model is being loaded.
+
+    trace: the file that shows to the next process how this one ended
+    drained_early: why a drain ended although something is left to do; None if it did not
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        phase: Phase,
+        reporter: Reporter,
+        events: queue.SimpleQueue[Event],
+        trace: Path,
+    ) -> None:
+        self._stages = stages
+        self._phase = phase
+        self._reporter = reporter
+        self._events = events
+        self._trace = trace
+        self._answers = Answers(stages, phase, reporter)
+        self.drained_early: Mistake | None = None
+        reporter.check_the_watchdog()
+
+    @property
+    def outcome(self) -> Outcome:
+        return self._stages.jobs.outcome
+
+    def work(self) -> None:
+        """Work until a request to stop; when draining, until nothing is left to do."""
+        try:
+            self._look_after_the_disk(time.monotonic())
+            self._reporter.report(time.monotonic())  # a small model is loaded at once
+            while not self._is_over():
+                self._handle_events()
+                self._advance(time.monotonic())
+            self._phase.is_stopping = True  # also if a drain ends with jobs held up
+            self._note_what_is_left()
+        finally:
+            self._end()
+
+    def _is_over(self) -> bool:
+        stages = self._stages
+        if stages.bench.batch or stages.bench.warm_up:
+            return False
+        if self._phase.is_stopping:
+            return True
+        busy = stages.publisher.videos or stages.bench.loading or stages.settings.are_changing
+        return self._phase.drains and not busy and not self._is_anything_left()
+
+    def _is_anything_left(self) -> bool:
+        jobs, intake = self._stages.jobs, self._stages.intake
+        if jobs.is_held_up() or intake.is_held_up():
+            return False
+        if jobs.holds_back():
+            return True
+        in_inbox = not (intake.problem or intake.is_empty())
+        in_spool = jobs.unfinished(time.monotonic())
+        return len(jobs) > 0 or in_inbox or in_spool is not None
+
+    def _note_what_is_left(self) -> None:
+        """Record why a drain ends, if it does not end because nothing is left to do."""
+        if not self._phase.drains or self.drained_early is not None:
+            return
+        intake = self._stages.intake
+        if intake.problem:
+            self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
+        elif trouble := self._stages.jobs.trouble() or intake.trouble():
+            self.drained_early = Mistake(f"held up: {trouble}", "start again when it is mended")
+
+    def _end(self) -> None:
+        self._reporter.stopping()
+        self._stages.close()
+        if self._phase.is_stopping:
+            self._handle_all_that_came()
+            self._stages.jobs.put_down()
+        outcome = self.outcome
+        outcome.failed_jobs += self._stages.intake.blocked() + self._stages.jobs.postponed()
+        self._reporter.report_the_end(time.monotonic())
+        _log.info("stopped", videos=outcome.videos, failed_jobs=outcome.failed_jobs)
+
+    # Events
+
+    def _handle_events(self) -> None:
+        """Wait for an event or until something is due, and handle all that have arrived."""
+        with contextlib.suppress(queue.Empty):
+            self._handle(self._events.get(timeout=self._seconds_to_wait()))
+        self._handle_all_that_came()
+
+    def _handle_all_that_came(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._handle(self._events.get_nowait())
+
+    def _seconds_to_wait(self) -> float:
+        stages, now = self._stages, time.monotonic()
+        due = [now + min(stages.settings.config.scan_seconds, lock.LOOK_SECONDS)]
+        if self._takes_files() and not self._phase.is_stopping:
+            due.append(stages.intake.due())
+        if self._is_renderer_free():
+            due += stages.jobs.due(opens=not stages.settings.are_changing)
+        if len(stages.jobs) or not self._phase.is_ready or stages.disk.shortage:
+            due.append(now + STATUS_SECONDS)
+        return max(0.0, min(due) - now)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Wake():
+                pass  # it only ends the wait
+            case Stop():
+                self._stop(event)
+            case Reload():
+                self._reload()
+            case _:
+                self._answers.handle(event)
+
+    def _reload(self) -> None:
+        """Read config.yaml again, to be used as soon as no job is begun."""
+        coming = self._stages.settings.read_again()
+        if coming is not None:  # at once: without room no job ends, nor would it be used
+            self._stages.disk.min_free_gib = coming.min_free_gib
+        self._reporter.report(time.monotonic())
+
+    def _stop(self, event: Stop) -> None:
+        _log.info("stopping", signal=event.signal_name)
+        self._reporter.stopping()
+        self._phase.is_stopping = True
+        self._stages.bench.cancel_all()
+
+    # What is due
+
+    def _advance(self, now: float) -> None:
+        """Do everything that can be done now without waiting."""
+        stages = self._stages
+        self._keep_the_spool()
+        self._look_for_hangs(now)
+        self._change_settings()
+        self._look_after_the_disk(now)
+        if not self._phase.is_stopping:
+            self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
+            stages.intake.look(now)
+            if self._takes_files():
+                for job, error in stages.intake.refused(patient=self._is_renderer_free()):
+                    if stages.jobs.is_order(job):
+                        stages.jobs.fail(job, error)
+            stages.feeder.heed_cancellations()
+            self._keep_rendering(now)
+        if self._reporter.is_due(now):
+            self._reporter.report(now)
+
+    def _keep_the_spool(self) -> None:
+        """End the process at once if another has the spool: that one resumes what was in hand."""
+        spool = self._stages.spool
+        if not spool.keep():
+            reason = f"the lock's file in {spool.root.path} was removed, and another locked it"
+            _log.critical("spool_lost", reason=reason)
+            ending.leave_at_once()
+
+    def _look_for_hangs(self, now: float) -> None:
+        """End the process if the renderer or the encoder hangs: systemd restarts it."""
+        what = self._stages.hanging(now)
+        if what:
+            self._end_stalled(what)
+
+    def _end_stalled(self, what: str) -> NoReturn:
+        seconds = self._stages.settings.config.stall_seconds
+        reason = f"stalled: nothing went on for {seconds:g} s while {what}"
+        _log.critical("stalled", reason=reason)
+        # After a request to stop, what is in hand is not blamed for the end.
+        ending.end_stalled(None if self._phase.is_stopping else self._trace, reason)
+
+    def _change_settings(self) -> None:
+        """Use the settings read last, as soon as no job is begun and the renderer is idle."""
+        stages = self._stages
+        busy = self._phase.is_stopping or stages.bench.is_busy or stages.jobs.are_begun
+        if busy or not stages.settings.are_changing:
+            return
+        if stages.settings.change():
+            stages.change_renderer()
+        else:
+            stages.use_settings()
+        self._reporter.check_the_watchdog()
+
+    def _look_after_the_disk(self, now: float) -> None:
+        """Begin nothing new while the disk is too full, or not the same one; a drain ends then."""
+        disk = self._stages.disk
+        if self._reporter.is_due(now) and disk.look() and self._phase.drains:
+            self._phase.is_stopping = True
+            self.drained_early = disk.problem
+
+    def _keep_rendering(self, now: float) -> None:
+        """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most."""
+        end = time.monotonic() + OPEN_SECONDS
+        feeder, conditions = self._stages.feeder, self._conditions()
+        while feeder.feed(now, conditions):
+            conditions = self._conditions()
+            if time.monotonic() > end:
+                self._events.put(Wake())
+                if not self._stages.bench.is_busy:  # rather than wait for a full batch
+                    feeder.render_next(now)
+                break
+
+    def _conditions(self) -> Conditions:
+        stages = self._stages
+        return Conditions(
+            is_ready=self._phase.is_ready,
+            is_short_of_room=bool(stages.disk.shortage),
+            settings_change=stages.settings.are_changing,
+            bytes_to_encode=stages.publisher.bytes,
+        )
+
+    def _takes_files(self) -> bool:
+        """Return whether settled files are read: not on trial settings, nor without `_failed/`."""
+        stages = self._stages
+        return self._phase.is_ready and not stages.settings.are_on_trial and not stages.disk.is_lost
+
+    def _is_renderer_free(self) -> bool:
+        return not self._conditions().is_paused and not self._stages.bench.is_busy

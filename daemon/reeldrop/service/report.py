@@ -1,0 +1,145 @@
+"""What the daemon tells others: the status file, systemd, and who watches at the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from reeldrop.host.notify import Notifier
+from reeldrop.service.stages import Phase, Stages
+from reeldrop.store import status
+from reeldrop.store.status import MAX_WAITING, Rendering, State, Status
+
+STATUS_SECONDS = 0.5
+"""While there is work, how often the status is written and requests to cancel are read."""
+
+PATIENCE_SECONDS = 60.0
+"""How much longer systemd is asked to wait, each time, for a start or a stop in progress."""
+
+_log = structlog.get_logger()
+
+
+class Reporter:
+    """Puts together the status of a daemon, and tells it.
+
+    file: the status file
+    observe: called with every new status
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        phase: Phase,
+        notifier: Notifier,
+        file: Path,
+        observe: Callable[[Status], None],
+    ) -> None:
+        self._stages = stages
+        self._phase = phase
+        self._notifier = notifier
+        self._file = file
+        self._observe = observe
+        self._written = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the last report is older than `STATUS_SECONDS`."""
+        return now - self._written >= STATUS_SECONDS
+
+    def report(self, now: float) -> None:
+        """Tell the status."""
+        self._tell(now, *self._state())
+
+    def report_the_end(self, now: float) -> None:
+        """Tell that the daemon has stopped."""
+        self._tell(now, State.STOPPED, "")
+
+    def ready(self) -> None:
+        """Tell systemd that the service is ready."""
+        self._notifier.ready()
+
+    def stopping(self) -> None:
+        """Tell systemd that the service is stopping."""
+        self._notifier.stopping()
+
+    def progress(self) -> None:
+        """Tell systemd's watchdog that a step is done."""
+        self._notifier.progress()
+
+    def check_the_watchdog(self) -> None:
+        """Warn if systemd would end the process before it ends itself when the device hangs."""
+        watchdog = self._notifier.watchdog_seconds
+        stall = self._stages.settings.config.stall_seconds
+        if watchdog is not None and watchdog <= stall:
+            _log.warning(
+                "watchdog_is_first",
+                reason=f"systemd ends a render after {watchdog:g} s in which no step ended",
+                remedy="make WatchdogSec= larger than stall_seconds, or that smaller",
+            )
+
+    def _tell(self, now: float, state: State, reason: str) -> None:
+        self._written = now
+        current = self._status(now, state, reason)
+        self._keep_systemd_patient()
+        with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
+            status.write(self._file, current)
+        self._notifier.status(current.line())
+        self._observe(current)
+
+    def _status(self, now: float, state: State, reason: str) -> Status:
+        stages = self._stages
+        begun = stages.jobs.waiting()
+        waiting, count = stages.intake.waiting(now)
+        return Status(
+            pid=os.getpid(),
+            state=state,
+            model=stages.settings.model,
+            updated=datetime.now(UTC).isoformat(timespec="seconds"),
+            rendering=self._rendering(now),
+            waiting=(*begun, *waiting)[:MAX_WAITING],
+            waiting_count=len(begun) + count,
+            waiting_seconds=stages.intake.waiting_seconds(now),
+            readings=stages.settings.readings,
+            refused=stages.settings.refused,
+            reason=reason,
+        )
+
+    def _state(self) -> tuple[State, str]:
+        """Return the state and the reason."""
+        stages, doing = self._stages, self._stages.bench.doing()
+        if self._phase.is_stopping:
+            return State.STOPPING, ""
+        if doing is not None and doing[0] is not State.RENDERING:
+            return doing
+        if stages.disk.shortage:
+            return State.PAUSED, stages.disk.shortage
+        trouble = stages.jobs.trouble() or stages.intake.trouble()
+        if trouble:
+            seconds = stages.settings.config.retry_seconds
+            return State.HELD_UP, f"{trouble}; tried again every {seconds:g} s"
+        if stages.intake.problem:
+            return State.NO_INBOX, stages.intake.problem
+        return doing or (State.IDLE, "")
+
+    def _rendering(self, now: float) -> Rendering | None:
+        bench = self._stages.bench
+        if bench.batch is None:
+            return None
+        opened = self._stages.jobs[bench.batch.members[0].job_id]
+        return bench.progress(bench.batch, opened, now)
+
+    def _keep_systemd_patient(self) -> None:
+        """Keep systemd from ending the process while it starts, stops, loads a model or is idle.
+
+        The download of a model, or a step of a large video, may take long; if either hangs, the
+        process ends itself. While it renders, each step reports progress.
+        """
+        bench = self._stages.bench
+        if bench.loading or not bench.is_busy:
+            self._notifier.progress()
+        if self._phase.is_stopping or not self._phase.is_ready:
+            self._notifier.be_patient(PATIENCE_SECONDS)

@@ -1,0 +1,153 @@
+"""The stages that the loop works with, made as the settings in force say: inbox, renderer, encoder.
+
+Makes them anew when settings change. Does not decide when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Event, Wake
+from reeldrop.config import profiles
+from reeldrop.config.settings import Settings
+from reeldrop.host.disk import Room
+from reeldrop.host.ending import StallWatch
+from reeldrop.intake.ignored import Ignored
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.prompts import parsing
+from reeldrop.service.feeding import Feeder
+from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.workbench import Workbench
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+from reeldrop.video import encoder
+from reeldrop.video.publishing import Publisher
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+    from reeldrop.render.renderer import Renderer
+
+
+@dataclass(slots=True)
+class Phase:
+    """How far the life of the daemon is.
+
+    drains: it ends when nothing is left to do
+    is_ready: its own model was loaded and warmed up
+    is_stopping: somebody asked it to end
+    """
+
+    drains: bool = False
+    is_ready: bool = False
+    is_stopping: bool = False
+
+
+class Stages:
+    """All stages of one daemon, under the settings in force. The model is being loaded.
+
+    make_renderer: takes the config and a function for the renderer's events
+    tell: takes the events of all stages, from any thread
+    is_patient: whether files that seem unfinished are waited for
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        results: Results,
+        make_renderer: Callable[[Config, Callable[[Event], None]], Renderer],
+        tell: Callable[[Event], None],
+        *,
+        is_patient: bool,
+    ) -> None:
+        self.settings = settings
+        self.spool = spool
+        config = settings.config
+        self.jobs = OpenJobs(spool, results, _limits(config))
+        self.jobs.others_wait = lambda: not self.intake.is_empty()
+        roots = (results.root, spool.failed, spool.root)
+        self.disk = Room((config.results, config.spool), config.min_free_gib, roots)
+        self._make_renderer = make_renderer
+        self._tell = tell
+        self._is_patient = is_patient
+        self._inbox = self._make_inbox()
+        self.intake = self._make_intake()
+        self.publisher = Publisher(results, tell)
+        self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
+        self._encoder_stall = StallWatch(config.stall_seconds)
+        self.bench = self._make_bench()
+        self.feeder = Feeder(spool, self.jobs, self.intake, self.bench)
+
+    def _make_inbox(self) -> Inbox:
+        config = self.settings.config
+        return Inbox(
+            config.inbox,
+            parsing.SUFFIXES,
+            config.settle_seconds,
+            parsing.DEFAULTS_NAME,
+            patient=self._is_patient,
+            beside=config.spool,
+            ignored=Ignored(config.ignore),
+            renamed_settle_seconds=config.renamed_settle_seconds,
+        )
+
+    def _make_intake(self) -> Intake:
+        config = self.settings.config
+        return Intake(
+            self._inbox,
+            self.spool,
+            self.settings.rules,
+            self.settings.model,
+            config.scan_seconds,
+            config.retry_seconds,
+            lambda: self._tell(Wake()),
+            config.idle_scan_seconds,
+            order=self.jobs.turns,
+        )
+
+    def _make_bench(self) -> Workbench:
+        """Make a renderer, and let it load the model of the settings in force."""
+        config = self.settings.config
+        bench = Workbench(self._make_renderer(config, self._tell), config.stall_seconds)
+        bench.load(self.settings.model)
+        return bench
+
+    def change_renderer(self) -> None:
+        """Replace the renderer by one with the models of the settings in force, and use these."""
+        self.bench.close()
+        self.bench = self._make_bench()
+        self.use_settings()
+
+    def use_settings(self) -> None:
+        """Apply the settings in force, and keep what is known of the inbox."""
+        config = self.settings.config
+        self.disk.min_free_gib = config.min_free_gib
+        self._encoder_stall = StallWatch(config.stall_seconds)
+        self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
+        self.jobs.use(_limits(config))
+        self.intake.close()
+        self._inbox = self._make_inbox().after(self._inbox)
+        self.intake = self._make_intake()
+        self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
+
+    def hanging(self, now: float) -> str:
+        """Return what makes no progress any more, in words; empty if nothing hangs."""
+        if self.bench.hangs(now):
+            what = " ".join(self.bench.doing() or ()).strip()
+            return f"{what}, in step {self.bench.step}"
+        sign, busy = self.publisher.signs_of_life, self.publisher.videos > 0
+        return "encoding" if self._encoder_stall.is_stalled(now, busy=busy, sign=sign) else ""
+
+    def close(self) -> None:
+        """End the stages. A video that is not encoded yet is rendered again at the next start."""
+        self.publisher.close()
+        self.bench.close()
+        self.intake.close()
+
+
+def _limits(config: Config) -> Limits:
+    batch_sizes = {name: profiles.batch_limit(name, config) for name in config.models}
+    return Limits(batch_sizes, config.max_attempts, config.retry_seconds)

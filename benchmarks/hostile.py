@@ -69,6 +69,12 @@ SILENCE_SECONDS = 20.0
 
 DRAIN_SECONDS = 600.0
 
+GOOD_PAUSE_SECONDS = 4.0
+"""Seconds between two good files: slower than a daemon renders one author's.
+
+A good file then waits for the hostile authors only, not for the good author's own queue.
+"""
+
 READY = b'"event": "ready"'
 
 
@@ -81,15 +87,15 @@ class Command:
     began: float
 
 
-def cast(site: Site, seed: int, authors: int, pause: float) -> list[Order]:
-    """Return all authors: `authors` hostile ones, two with a single attack, and a good one."""
-    seeds, numbers = seed * 100, range(2, authors + 1)
+def cast(site: Site, options: argparse.Namespace) -> list[Order]:
+    """Return all authors: hostile ones, two with a single attack, and a good one."""
+    seeds, numbers, pause = options.seed * 100, range(2, options.authors + 1), options.pause
     return [
         site.author("hostile", "h1", FIRST_UID, seeds + 1, pause, is_heavy=True),
         *(site.author("hostile", f"h{n}", FIRST_UID + n - 1, seeds + n, pause) for n in numbers),
         site.author("swapping", "s1", FIRST_UID, seeds + 97, pause),
         site.author("touching", "t1", FIRST_UID + 1, seeds + 98, pause),
-        site.author("good", "good", GOOD_UID, seeds + 99, pause),
+        site.author("good", "good", GOOD_UID, seeds + 99, options.good_pause),
     ]
 
 
@@ -362,7 +368,7 @@ def besiege(base: Path, modes: list[str], options: argparse.Namespace) -> dict[s
         for mode in modes:
             folder = stack.enter_context(disk(base / mode))
             site = Site.make(folder, 0 if mode == "root" else SERVICE_UID, pipeline, zygote)
-            authors = cast(site, options.seed, options.authors, options.pause)
+            authors = cast(site, options)
             sieges[mode] = Siege(site, authors, options.minutes, options.seed)
         with ThreadPoolExecutor(len(sieges)) as threads:
             list(threads.map(Siege.run, sieges.values()))
@@ -395,6 +401,12 @@ def main() -> None:
     parser.add_argument("--as", dest="mode", choices=("root", "user", "both"), default="both")
     parser.add_argument("--authors", type=int, default=3, help="hostile ones, besides two more")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between two deeds of one")
+    parser.add_argument(
+        "--good-pause",
+        type=float,
+        default=GOOD_PAUSE_SECONDS,
+        help="seconds between two good files",
+    )
     options = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="reeldrop-hostile-"))
     modes = ["root", "user"] if options.mode == "both" else [options.mode]

@@ -6,8 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.config import config, profiles
+from reeldrop.config import builtin, config, profiles, schema
 from reeldrop.config.config import Config
 from reeldrop.speed.fast import Options
 
@@ -53,12 +54,15 @@ def test_the_shipped_config_is_the_packages() -> None:
 
 
 def test_the_shipped_config_shows_the_defaults(tmp_path: Path) -> None:
-    """Every value that it shows is the one that holds where the line is left out."""
+    """Every value that it shows is the one that holds where the line is left out, profiles too."""
     shipped = load(tmp_path, config.template())
-    alone = load(tmp_path, MODELS)
-    shown = set(Config.model_fields) - {"models"}
-    assert {k: getattr(shipped, k) for k in shown} == {k: getattr(alone, k) for k in shown}
+    assert shipped == load(tmp_path, "inbox: inbox\n")
     assert shipped.model_fields_set == set(Config.model_fields)
+    for name, profile in strict_yaml.plain(strict_yaml.load_all(config.template())[0])[
+        "models"
+    ].items():
+        without = {k: v for k, v in builtin.profiles()[name].items() if k != "about"}
+        assert without == {k: profile[k] for k in without}
 
 
 def test_folders_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,15 +130,23 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("ignore: ['old/*']\n" + MODELS, 1, "ignore.0", "without a slash", ""),
         ("max_attempts: 2.5\n" + MODELS, 1, "max_attempts", "a whole number, not 2.5", ""),
         ("max_attempts: '2'\n" + MODELS, 1, "max_attempts", "a whole number, not '2'", ""),
-        ("model: n\n" + MODELS, 1, "model", "no profile 'n' under models", ""),
+        ("model: wan2.1-13b", 1, "model", "no profile 'wan2.1-13b'", "mean 'wan2.1-1.3b'? known"),
+        ("model: ms-1.7b\nmodels: {ms-1.7b: }", 1, "model", "is taken away under models", "name"),
+        ("models:\n  mochi:", 2, "models.mochi", "has nothing in it", "write `{}` behind it"),
+        (
+            "models:\n  x: {base: mochy, path: p}",
+            2,
+            "models.x.base",
+            "no profile 'mochy'",
+            "'mochi'?",
+        ),
         ("model: 5\n" + MODELS, 1, "model", "a text, not 5", ""),
         ("inbox: 5\n" + MODELS, 1, "inbox", "the path of a folder", ""),
         ("inbox: ''\n" + MODELS, 1, "inbox", "the path of a folder", ""),
         ("results:\n" + MODELS, 1, "results", "the path of a folder", ""),
         ('spool: "a\\0b"\n' + MODELS, 1, "spool", "the path of a folder", ""),
         ("spool: ~nobody-of-this-name/x\n" + MODELS, 1, "spool", "~nobody-of-this-name", ""),
-        ("inbox: x\n", None, "models", "'models' is missing", "reeldrop init"),
-        ("models: {}", 1, "models", "at least one", "reeldrop init"),
+        ("models: {ms-1.7b: , bundled: }", 1, "models", "at least one", "reeldrop init"),
         ("models: [m]", 1, "models", "`key: value` lines", ""),
         ("models:\n  m: 5", 2, "models.m", "`key: value` lines", ""),
         ("models:\n  m: {}", 2, "models.m", "exactly one of repository, path and bundled", ""),
@@ -142,6 +154,37 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("models:\n  m:\n    path: 5", 3, "models.m.path", "the path of a folder", ""),
         ("models:\n  m:\n    path: x\n    dtyp: auto", 4, "models.m.dtyp", "unknown", "'dtype'?"),
         ("models:\n  m:\n    path: x\n    dtype: int8", 4, "models.m.dtype", "int8", "'float16'"),
+        ("models:\n  m: {path: x, dtype: {vae: f}}", 2, "models.m.dtype", "'f'", "'float32'"),
+        ("models:\n  m: {path: x, dtype: [a]}", 2, "models.m.dtype", "`part: dtype` lines", ""),
+        ("models:\n  m: {path: x, flow_shift: 0}", 2, "models.m.flow_shift", "than 0, not 0", ""),
+        (
+            "models:\n  m: {path: x, about: {license: x}}",
+            2,
+            "models.m.about.license",
+            "",
+            "'licence'",
+        ),
+        (
+            "models:\n  m: {path: x, lossy: {deepcache: 2}}",
+            2,
+            "models.m.lossy.deepcache",
+            "",
+            "deep_c",
+        ),
+        (
+            "models:\n  m: {path: x, defaults: {sigmas: [1.0, 0.5], num_inference_steps: 3}}",
+            2,
+            "models.m",
+            "num_inference_steps is 3, but the list has 2 steps",
+            "leave num_inference_steps out",
+        ),
+        (
+            "models:\n  m: {path: x, defaults: {sigmas: [1.0], timesteps: [1]}}",
+            2,
+            "models.m",
+            "sigmas and timesteps say the same",
+            "give one of them",
+        ),
         ("models:\n  m:\n    path: x\n    placement: gpu", 4, "models.m.placement", "", "'cuda'"),
         ("models:\n  m: {path: x, max_batch_size: 0}", 2, "models.m.max_batch_size", "not 0", ""),
         ("models:\n  m: {path: x, scheduler: 5}", 2, "models.m.scheduler", "not 5", ""),
@@ -186,7 +229,7 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
                 "must be a text, a number, or true or false",
                 "",
             )
-            for value in ("", "[1]", "{a: 1}")
+            for value in ("", "[]", "[a]", "[true]", "{a: 1}")
         ),
         ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
         ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),
@@ -260,7 +303,7 @@ def test_switches_of_the_fast_path(tmp_path: Path) -> None:
 
 def test_every_way_of_the_fast_path_has_a_switch() -> None:
     """And nothing else has one."""
-    assert [field.name for field in fields(Options)] == list(config.Speed.model_fields)
+    assert [field.name for field in fields(Options)] == list(schema.Speed.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +318,7 @@ def test_every_way_of_the_fast_path_has_a_switch() -> None:
 )
 def test_selected_model(tmp_path: Path, lines: str, cuda: bool, expected: str) -> None:
     """auto goes by the machine; a name is that profile anywhere."""
-    models = "models:\n  ms-1.7b: {path: a}\n  bundled: {bundled: true}\n  other: {path: b}\n"
+    models = "models:\n  other: {path: b}\n"
     assert expected == load(tmp_path, lines + models).selected_model(cuda=cuda)
 
 
@@ -283,7 +326,7 @@ def test_selected_model(tmp_path: Path, lines: str, cuda: bool, expected: str) -
 def test_auto_without_its_profile(tmp_path: Path, cuda: bool, missing: str) -> None:
     """Where auto stands for nothing, the operator is told what it stands for, and what there is."""
     with pytest.raises(ConfigError) as caught:
-        load(tmp_path, MODELS).selected_model(cuda=cuda)
+        load(tmp_path, f"{MODELS}  ms-1.7b:\n  bundled:\n").selected_model(cuda=cuda)
     (found,) = caught.value.mistakes
     assert "model" == found.key
     assert f"'{missing}'" in found.problem

@@ -11,7 +11,7 @@ from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import BatchLimit, Capabilities, Prompt
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
-from reeldrop.render import pipeline
+from reeldrop.render import dtypes, pipeline
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import Lossy
@@ -48,9 +48,16 @@ def untuned(name: str, config: Config) -> ModelSource:
         location=str(profile.path or profile.repository or pipeline.bundled()),
         revision=profile.revision,
         variant=profile.variant,
-        dtype=profile.dtype,
+        dtype=profile.dtype.get("default", "auto"),
+        part_dtypes={part: name for part, name in profile.dtype.items() if part != "default"},
+        native_dtype=profile.native_dtype,
+        quantization=profile.quantization,
         scheduler=profile.scheduler.name if profile.scheduler else None,
         scheduler_settings=profile.scheduler.settings if profile.scheduler else {},
+        flow_shift=profile.flow_shift,
+        guider=profile.guider,
+        fixed=profile.lists,
+        tiling=profile.tiling,
         placement=profile.placement,
         speed=profile.speed.model_dump(exclude_defaults=True),
         lossy=Lossy(**profile.lossy.model_dump()),
@@ -98,7 +105,8 @@ def basis(plain: ModelSource) -> Basis:
         versions=pipeline.versions(),
         location=plain.location,
         revision=plain.revision,
-        dtype=plain.dtype,
+        dtype=dtypes.in_words({dtypes.DEFAULT: plain.dtype, **plain.part_dtypes}),
+        quantization=plain.quantization,
         scheduler=plain.scheduler,
         placement=plain.placement,
         lossy=dataclasses.asdict(plain.lossy),
@@ -113,7 +121,7 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
             defaults exceed the limits.
     """
     profile = config.models[name]
-    found = ModelRules(name, capabilities, profile.defaults, profile.limits)
+    found = ModelRules(name, capabilities, profile.prompt_defaults, profile.prompt_limits)
     rules.check(found)
     return found
 

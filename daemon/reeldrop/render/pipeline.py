@@ -167,10 +167,10 @@ def _dtypes(source: ModelSource) -> Mapping[str, str]:
 def _auto_dtypes(source: ModelSource) -> Mapping[str, str]:
     if source.placement == "cpu" or not cuda_is_available():
         return {dtypes.DEFAULT: "float32"}
-    if source.native_dtype:
+    if dtypes.DEFAULT in source.native_dtype:
         return source.native_dtype
     index = diffusers.DiffusionPipeline.load_config(source.location, revision=source.revision)
-    return dtypes.native(index)
+    return {**dtypes.native(index), **source.native_dtype}
 
 
 def _for_torch(wanted: Mapping[str, str]) -> torch.dtype | dict[str, torch.dtype]:

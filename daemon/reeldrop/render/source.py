@@ -16,7 +16,7 @@ class ModelSource:
     location: a repository of the hub or a folder
     dtype: auto, float16, bfloat16 or float32
     part_dtypes: the same for the parts that differ, such as the VAE
-    native_dtype: what auto is on a GPU, by part, with `default`; empty for what `dtypes` says
+    native_dtype: what auto is on a GPU, by part, `default` for the others; else as `dtypes` says
     scheduler: a class name of diffusers; None for the model's own
     flow_shift: the scheduler's shift or flow_shift; None for the model's own
     guider: settings of the pipeline's guider that differ from the model's own

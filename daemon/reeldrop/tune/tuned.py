@@ -33,6 +33,7 @@ class Basis:
     scheduler: str | None
     placement: str
     lossy: dict[str, float]
+    quantization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,146 @@
+"""The profiles that come with reeldrop, and how what config.yaml says goes over them.
+
+Works on plain values; `schema` says what they may be.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+from reeldrop.base import strict_yaml
+from reeldrop.prompts.rules import did_you_mean
+
+FILE = "profiles.yaml"
+
+OFFERED = ("ms-1.7b", "bundled")
+"""What prompt files may name where config.yaml says nothing. The other built-in profiles have to be
+named in it: a prompt file must not make a machine download a hundred gigabytes."""
+
+_SOURCES = ("repository", "path", "bundled")
+_OF_A_SOURCE = ("revision", "about")
+"""What is said of a model's source, and not true of another."""
+
+Fault = tuple[list[Any], str, str]
+"""A key's location in config.yaml, the problem, and the remedy."""
+
+
+@functools.cache
+def profiles() -> Mapping[str, dict[str, Any]]:
+    """Return the built-in profiles by name, in the form of `models` in config.yaml."""
+    text = resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8")
+    found: dict[str, dict[str, Any]] = strict_yaml.plain(strict_yaml.load_all(text)[0])
+    return found
+
+
+def merged(values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the values of a config.yaml with those of the built-in profiles below them.
+
+    A key without a value takes the built-in one away. A profile of another name begins with
+    nothing, or with the profile that it names as its `base`.
+    """
+    models = values.get("models", {})
+    if not isinstance(models, dict):
+        return values, []
+    profiles_of = _Merge(models)
+    faults = list(profiles_of.faults(values.get("model")))
+    wanted = [*OFFERED, *models]
+    if values.get("model") in profiles():
+        wanted.append(values["model"])
+    names = [name for name in dict.fromkeys(wanted) if not profiles_of.is_removed(name)]
+    return {**values, "models": {name: profiles_of.whole(name) for name in names}}, faults
+
+
+class _Merge:
+    """The profiles of one config.yaml, `given`, over the built-in ones."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+
+    def is_removed(self, name: str) -> bool:
+        return name in self._given and self._given[name] is None
+
+    def whole(self, name: str) -> Any:
+        """Return all that is said of a profile."""
+        given = self._given.get(name) or {}
+        if not isinstance(given, dict):
+            return given
+        base = self._base(name)
+        if base in (None, name) or self._base_fault(name):
+            return _over(profiles().get(name, {}), given)
+        return _over(self.whole(str(base)), given)
+
+    def _base(self, name: str) -> str | None:
+        given = self._given.get(name)
+        base = given.get("base") if isinstance(given, dict) else None
+        return base if isinstance(base, str) else None
+
+    def _base_fault(self, name: str) -> tuple[str, str] | None:
+        seen = [name]
+        while (base := self._base(seen[-1])) is not None and base != seen[-1]:
+            if base not in self._known:
+                return f"there is no profile '{base}'", did_you_mean(base, self._known)
+            if base in seen:
+                return (
+                    f"{' is based on '.join([*seen, base])}",
+                    "let one of them begin with nothing",
+                )
+            seen.append(base)
+        return None
+
+    @property
+    def _known(self) -> list[str]:
+        return list(dict.fromkeys([*profiles(), *self._given]))
+
+    def faults(self, selected: object) -> Iterator[Fault]:
+        """Yield what is wrong with the names of profiles."""
+        for name in self._given:
+            if self.is_removed(name) and name not in OFFERED:
+                remedy = "write `{}` behind it to offer it as it comes, or remove the line"
+                yield ["models", name], "has nothing in it", remedy
+            elif self._base(name) and (fault := self._base_fault(name)):
+                yield ["models", name, "base"], *fault
+        if not isinstance(selected, str) or selected == "auto":
+            return
+        if selected not in self._known:
+            problem = f"there is no profile '{selected}'"
+            yield ["model"], problem, did_you_mean(selected, self._known)
+        elif self.is_removed(selected):
+            yield ["model"], f"the profile '{selected}' is taken away under models", "name another"
+
+
+def _over(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a profile's values, `given` over those below it."""
+    above = _with_named_scheduler(given)
+    dropped = ["base"]
+    if any(given.get(key) not in (None, below.get(key)) for key in _SOURCES):
+        dropped += [*_SOURCES, *_OF_A_SOURCE]
+    if _scheduler_name(above) not in (None, _scheduler_name(_with_named_scheduler(below))):
+        dropped.append("scheduler")  # its settings are those of another class
+    return _merge({k: v for k, v in below.items() if k not in dropped}, above)
+
+
+def _scheduler_name(profile: Mapping[str, Any]) -> object:
+    scheduler = profile.get("scheduler")
+    return scheduler.get("name") if isinstance(scheduler, dict) else None
+
+
+def _with_named_scheduler(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a profile's values with `scheduler: NAME` written out, so that both forms merge."""
+    if isinstance(given.get("scheduler"), str):
+        return {**given, "scheduler": {"name": given["scheduler"]}}
+    return given
+
+
+def _merge(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(_with_named_scheduler(below))
+    for key, value in given.items():
+        if value is None and key in found:
+            del found[key]
+        elif isinstance(value, dict) and isinstance(found.get(key), dict):
+            found[key] = _merge(found[key], value)
+        else:
+            found[key] = value
+    return found

@@ -1,0 +1,102 @@
+"""Word what is wrong with config.yaml: the place, the problem and what would be right."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import Mistake
+from reeldrop.config import schema
+from reeldrop.prompts.rules import did_you_mean
+
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a list of `key: value` lines",
+    "model_type": "a list of `key: value` lines",
+}
+"""What each of pydantic's errors of type expected, in words for the user."""
+
+_STEPS = ("function-before",)
+"""What pydantic puts into a location that is no key."""
+
+
+def of(error: pydantic.ValidationError, root: strict_yaml.Node, path: Path) -> Iterator[Mistake]:
+    """Yield what is wrong with the values of a config.yaml."""
+    for detail in error.errors(include_url=False):
+        location = [part for part in detail["loc"] if part not in _STEPS]
+        problem, remedy = _explain(detail, location)
+        if not location and ": " in problem:  # of more than one key: begins with the first of them
+            location = [problem.partition(": ")[0]]
+        yield placed(root, path, location, problem, remedy)
+
+
+def placed(
+    root: strict_yaml.Node, path: Path, location: list[Any], problem: str, remedy: str
+) -> Mistake:
+    """Return a mistake with the line of its key, or of what is nearest to it."""
+    node, known = _locate(root, location)
+    key = ".".join(str(part) for part in location)
+    line, column = (node.line, node.column) if known else (None, None)
+    return Mistake(problem, remedy, line, column, key, str(path))
+
+
+def _locate(root: strict_yaml.Node, location: list[Any]) -> tuple[strict_yaml.Node, bool]:
+    """Return the node at a location, or else its nearest parent, and whether it isn't the root."""
+    node = root
+    for part in location:
+        below = strict_yaml.child(node, part)
+        if below is None:
+            break
+        node = below
+    return node, node is not root
+
+
+def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
+    value = detail["input"]
+    shown = f"'{value}'" if isinstance(value, str) else str(value)
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown key '{location[-1]}'", did_you_mean(
+                str(location[-1]), _fields(location[:-1])
+            )
+        case "missing":
+            return f"'{location[-1]}' is missing", "see `reeldrop init` for an example"
+        case "value_error":
+            error = detail["ctx"]["error"]
+            return str(error), getattr(error, "remedy", "")
+        case "too_short":
+            return "must have at least one entry", "see `reeldrop init` for an example"
+        case "literal_error":
+            return f"can't be {shown}", f"use {detail['ctx']['expected']}"
+        case kind if kind in _WANTED:
+            return f"must be {_WANTED[kind]}, not {shown}", ""
+        case _:
+            message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+            return f"must be {message}, not {shown}", ""
+
+
+def _fields(above: list[Any]) -> typing.Iterable[str]:
+    match above:
+        case []:
+            return schema.Config.model_fields
+        case ["models", _]:
+            return schema.Profile.model_fields
+        case ["models", _, "about"]:
+            return schema.About.model_fields
+        case ["models", _, "lossy"]:
+            return schema.Lossy.model_fields
+        case ["models", _, "speed"]:
+            return schema.Speed.model_fields
+        case _:
+            return schema.Scheduler.model_fields

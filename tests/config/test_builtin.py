@@ -1,0 +1,174 @@
+"""The built-in profiles, and how config.yaml's words go over them, key by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reeldrop.base.errors import ConfigError
+from reeldrop.config import builtin, config, profiles
+from reeldrop.config.config import Config
+from reeldrop.config.schema import Profile
+
+
+def parsed(text: str) -> Config:
+    """Return the settings that a config.yaml's text says."""
+    return config.parse(text, Path("/site/config.yaml"))
+
+
+def profile(text: str, name: str) -> Profile:
+    """Return a profile as a config.yaml's text has it."""
+    return parsed(text).models[name]
+
+
+def test_every_profile_works_by_its_name_alone() -> None:
+    """`model: wan2.1-1.3b` is a whole config.yaml, and so is each other name."""
+    for name, given in builtin.profiles().items():
+        loaded = parsed(f"model: {name}")
+        found = loaded.models[name]
+        assert list(dict.fromkeys([*builtin.OFFERED, name])) == list(loaded.models)
+        assert name == loaded.selected_model(cuda=True)
+        assert given["defaults"] == {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in found.defaults.items()
+        }
+        source = profiles.untuned(name, loaded)
+        assert source.location
+        assert found.about.licence
+        assert found.about.pipeline
+        assert found.about.weights_gb
+
+
+def test_defaults_keep_within_limits() -> None:
+    """A shipped profile never refuses its own defaults."""
+    for name in builtin.profiles():
+        found = profile(f"model: {name}", name)
+        for key, (low, high) in found.prompt_limits.items():
+            assert (low or 0) <= float(found.prompt_defaults[key]) <= high, (name, key)
+        assert {"num_frames", "height", "width", "num_inference_steps"} <= set(found.prompt_limits)
+
+
+def test_one_thing_is_changed() -> None:
+    """Whatever is not named stays as it comes, of this profile and of the others."""
+    plain = parsed("inbox: inbox")
+    changed = parsed("models: {bundled: {defaults: {fps: 12}}}")
+    assert 12 == changed.models["bundled"].defaults["fps"]
+    expected = plain.models["bundled"].model_dump()
+    expected["defaults"]["fps"] = 12
+    assert expected == changed.models["bundled"].model_dump()
+    assert plain.models["ms-1.7b"] == changed.models["ms-1.7b"]
+
+
+def test_a_key_without_a_value_takes_the_built_in_one_away() -> None:
+    """Of a profile, of its defaults and limits, and a whole profile of those that are offered."""
+    text = "models: {ms-1.7b: {variant: , scheduler: , defaults: {fps: }, limits: {height: }}}"
+    found = profile(text, "ms-1.7b")
+    assert (None, None) == (found.variant, found.scheduler)
+    assert "fps" not in found.defaults
+    assert "height" not in found.limits
+    assert "width" in found.limits
+    assert ["bundled"] == list(parsed("models: {ms-1.7b: }").models)
+
+
+def test_another_source_keeps_the_settings() -> None:
+    """A copy or a finetune of a model keeps variant and defaults, but not what is said of files."""
+    plain = profile("model: mochi", "mochi")
+    assert plain.about.licence
+    for source in ("path: /models/mochi", "repository: me/mochi"):
+        found = profile(f"models: {{mochi: {{{source}, revision: abc}}}}", "mochi")
+        assert ("bf16", plain.defaults, plain.limits) == (
+            found.variant,
+            found.defaults,
+            found.limits,
+        )
+        assert "abc" == found.revision
+        assert found.about.licence is None
+        assert 1 == sum([found.repository is not None, found.path is not None])
+    pinned = "models: {mochi: {repository: genmo/mochi-1-preview, revision: abc}}"
+    assert plain.about == profile(pinned, "mochi").about
+
+
+def test_a_new_name_begins_with_nothing_or_with_its_base() -> None:
+    """A base may be built in, or stand in the same file, and be based on another."""
+    text = """
+models:
+  draft: {base: wan2.1-1.3b, defaults: {num_inference_steps: 20}, max_batch_size: 1}
+  tiny: {base: draft, path: /models/tiny, defaults: {height: 240}}
+  alone: {path: /models/alone}
+"""
+    loaded = parsed(text)
+    draft, tiny, alone = (loaded.models[name] for name in ("draft", "tiny", "alone"))
+    assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" == draft.repository
+    assert (20, 81, 480) == tuple(
+        draft.defaults[key] for key in ("num_inference_steps", "num_frames", "height")
+    )
+    assert (None, 8.0, 1) == (tiny.repository, tiny.flow_shift, tiny.max_batch_size)
+    assert (20, 240) == (tiny.defaults["num_inference_steps"], tiny.defaults["height"])
+    assert ({}, None) == (alone.defaults, alone.flow_shift)
+    assert "wan2.1-1.3b" not in loaded.models
+
+
+def test_bases_in_a_circle() -> None:
+    """They are told at each of their keys, once."""
+    text = "models:\n  x: {base: y, path: p}\n  y: {base: x, path: p}\n"
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    keys = {mistake.key: mistake.problem for mistake in caught.value.mistakes}
+    assert {
+        "models.x.base": "x is based on y is based on x",
+        "models.y.base": "y is based on x is based on y",
+    } == keys
+
+
+def test_a_scheduler_goes_over_another() -> None:
+    """Settings of the same class are merged; those of another class are not its own."""
+    name = "ltx-2-distilled"
+    same = f"models: {{{name}: {{scheduler: {{settings: {{shift_terminal: 0.2}}}}}}}}"
+    found = profile(same, name).scheduler
+    assert found is not None
+    assert {"use_dynamic_shifting": False, "shift_terminal": 0.2} == found.settings
+    other = profile(f"models: {{{name}: {{scheduler: UniPCMultistepScheduler}}}}", name).scheduler
+    assert other is not None
+    assert {} == other.settings
+
+
+def test_a_list_fixes_the_number_of_steps() -> None:
+    """Prompts can't set another, and progress knows how many there are."""
+    found = profile("model: ltx-2-distilled", "ltx-2-distilled")
+    assert (8, (8, 8)) == (
+        found.prompt_defaults["num_inference_steps"],
+        found.prompt_limits["num_inference_steps"],
+    )
+    source = profiles.untuned("ltx-2-distilled", parsed("model: ltx-2-distilled"))
+    assert ["sigmas"] == list(source.fixed)
+    assert 8 == len(source.fixed["sigmas"])
+    assert "sigmas" not in found.prompt_defaults
+
+
+def test_what_a_profile_says_reaches_the_loader() -> None:
+    """Each key has its place in the load settings."""
+    text = """
+model: hunyuanvideo-1.5
+models:
+  hunyuanvideo-1.5:
+    dtype: {default: bfloat16, vae: float32}
+    quantization: int8
+  cogvideox-2b: {dtype: {vae: float32}}
+"""
+    loaded = parsed(text)
+    source = profiles.untuned("hunyuanvideo-1.5", loaded)
+    assert ("bfloat16", {"vae": "float32"}) == (source.dtype, source.part_dtypes)
+    assert ("int8", 5.0, {"guidance_scale": 6.0}, True) == (
+        source.quantization,
+        source.flow_shift,
+        source.guider,
+        source.tiling,
+    )
+    cog = profiles.untuned("cogvideox-2b", loaded)
+    assert ("auto", {"vae": "float32"}, {"default": "float16"}) == (
+        cog.dtype,
+        cog.part_dtypes,
+        cog.native_dtype,
+    )
+    assert "int8" == profiles.basis(source).quantization
+    assert "bfloat16, vae float32" == profiles.basis(source).dtype

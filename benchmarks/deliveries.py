@@ -26,8 +26,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reeldrop.base.job import Capabilities
-from reeldrop.intake.inbox import EMPTY_SECONDS, UNFINISHED_SECONDS, Inbox
+from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
+from reeldrop.intake.settling import EMPTY_SECONDS, UNFINISHED_SECONDS
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.store.spool import Spool
@@ -303,7 +306,12 @@ class World:
         self.spool.prepare()
         box = Inbox(self.inbox, parsing.SUFFIXES, SETTLE_SECONDS, parsing.DEFAULTS_NAME)
         self.intake = Intake(
-            box, self.spool, RULES, "tiny", SCAN_SECONDS, 1.0, lambda: None, clock=lambda: self.now
+            box,
+            self.spool,
+            Reader(RULES, "tiny"),
+            Intervals(SCAN_SECONDS, 1.0),
+            lambda: None,
+            clock=lambda: self.now,
         )
 
     def work(self) -> None:

@@ -22,8 +22,11 @@ from hypothesis import strategies as st
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import Capabilities, Job
 from reeldrop.intake import share
-from reeldrop.intake.inbox import DEFAULTS_SECONDS, UNFINISHED_SECONDS, Inbox
-from reeldrop.intake.intake import SETTLE_PAUSE_SECONDS, Intake
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import SETTLE_PAUSE_SECONDS, Intervals
+from reeldrop.intake.reading import Reader
+from reeldrop.intake.settling import DEFAULTS_SECONDS, UNFINISHED_SECONDS
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.store.spool import Spool
@@ -52,17 +55,16 @@ class Place:
         self.inbox.mkdir(parents=True)
         self.spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
         self.spool.prepare()
-        box = Inbox(self.inbox, parsing.SUFFIXES, SETTLE, parsing.DEFAULTS_NAME, self.patient)
+        box = Inbox(
+            self.inbox, parsing.SUFFIXES, SETTLE, parsing.DEFAULTS_NAME, patient=self.patient
+        )
         self.intake = Intake(
             box,
             self.spool,
-            RULES,
-            "tiny",
-            self.scan,
-            1.0,
+            Reader(RULES, "tiny"),
+            Intervals(self.scan, 1.0, self.idle),
             lambda: None,
-            self.idle,
-            lambda: self.now,
+            clock=lambda: self.now,
         )
 
     def drop(self, name: str, content: str | bytes = "a horse\n") -> Path:
@@ -249,7 +251,7 @@ def test_what_is_refused_for_its_defaults_is_never_rendered_without_them(place: 
     assert parsing.DEFAULTS_NAME in str(error)
     (job,) = place.spool.unfinished()
     with pytest.raises(PromptError, match=parsing.DEFAULTS_NAME):
-        place.intake.read(job)
+        place.intake.reader.read_job(job)
 
 
 def test_utf_16_is_no_sign_of_an_unfinished_file(place: Place) -> None:

@@ -26,10 +26,6 @@ def test_each_row_of_the_table(tool: Tool) -> None:
         found = ignored.finished_name(name)
         assert found is not None
         assert "a.txt" == found[0]
-    for name in case.conflicts:
-        copy = ignored.conflict_copy(name)
-        assert copy is not None
-        assert "a.txt" in copy.originals
     assert tool.why
 
 
@@ -40,7 +36,6 @@ def test_each_pattern_has_a_case(tool: Tool) -> None:
     seen = [name.lower() for name in (*case.ignored, *case.unfinished)]
     assert [] == [glob for glob in tool.ignored if not fnmatch.filter(seen, glob)]
     assert bool(tool.unfinished) == bool(case.unfinished)
-    assert bool(tool.conflict) == bool(case.conflicts)
 
 
 def test_each_case_has_a_row() -> None:
@@ -54,10 +49,9 @@ def test_each_case_has_a_row() -> None:
      "path1.txt", "backup.txt", "a conflicted copy.txt", "A-Z.yml", "recycle.txt", "a~b.txt"],
 )  # fmt: skip
 def test_names_that_people_give(name: str) -> None:
-    """Neither passed over nor taken for copies: two files of such names may both be wanted."""
+    """Neither passed over nor taken for unfinished: files of such names are wanted."""
     assert name not in Ignored()
     assert ignored.finished_name(name) is None
-    assert ignored.conflict_copy(name) is None
 
 
 @pytest.mark.parametrize("lock", [".a.txt.swp", ".~lock.a.txt#", ".#a.txt", "a.txt~", "~$a.txt"])
@@ -76,19 +70,10 @@ def test_patterns_of_the_operator() -> None:
     assert "a.draft.txt" not in Ignored()
 
 
-def test_copies_of_copies() -> None:
-    """The outermost mark comes off first: the original of a copy's copy is that copy."""
-    copy = "a.sync-conflict-20261122-160257-I6L4PPB.txt"
-    found = ignored.conflict_copy("a.sync-conflict-20261122-160257-I6L4PPB.conflict2.txt")
-    assert found is not None
-    assert copy in found.originals
-
-
 @given(st.text(alphabet=string.printable.replace("/", "") + "é诗", min_size=1, max_size=250))
 def test_names_take_no_time(text: str) -> None:
     """Whatever a stranger calls a file, its name is told at once, and told the same again."""
-    for name in (text, f"{text}.txt", f"a{text}conflict", "(" * 80 + text + " conflicted copy" * 9):
-        assert ignored.conflict_copy(name) == ignored.conflict_copy(name)
+    for name in (text, f"{text}.txt"):
         assert ignored.finished_name(name) == ignored.finished_name(name)
         assert (name in Ignored()) == (name.upper() in Ignored())
 

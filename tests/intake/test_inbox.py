@@ -20,17 +20,20 @@ from harness.sync_names import CASES
 from reeldrop.base import beneath
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import DefaultsFile
-from reeldrop.intake import inbox, writers
+from reeldrop.intake import reading, writers
 from reeldrop.intake.ignored import TOOLS, Ignored, Tool
-from reeldrop.intake.inbox import (
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.line import Examined, Line
+from reeldrop.intake.scan import MAX_DEPTH, Candidate
+from reeldrop.intake.settling import (
     DEFAULTS_SECONDS,
     EMPTY_SECONDS,
     TEMPORARY_SECONDS,
     TRANSFER_SECONDS,
     UNFINISHED_SECONDS,
-    Inbox,
-    Watch,
 )
+from reeldrop.intake.watch import Watch
+from reeldrop.schedule.turns import Turns
 
 NOBODY = 65534
 SETTLE = 2.0
@@ -70,9 +73,14 @@ def found(box: Inbox) -> list[str]:
     return settled(box, 1e9)
 
 
+def when(candidate: Candidate) -> tuple[float, str]:
+    """Return since when a file waits, and its name."""
+    return candidate.first_seen, str(candidate.path)
+
+
 def settled(box: Inbox, now: float) -> list[str]:
     """Return the names of what is settled."""
-    return [str(candidate.path) for candidate in sorted(box.settled(now), key=inbox.rank)]
+    return [str(candidate.path) for candidate in sorted(box.settled(now), key=when)]
 
 
 # Settling
@@ -250,11 +258,11 @@ def test_an_interrupted_transfer_is_given_time(box: Inbox) -> None:
 
 def test_what_is_left_of_an_interrupted_transfer_is_refused() -> None:
     """When nobody came again: half a prompt must not be rendered."""
-    error = inbox.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 36303909)
+    error = reading.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 36303909)
     assert error is not None
     assert "only a part" in error.mistakes[0].problem
     assert "touch" in error.mistakes[0].remedy
-    assert inbox.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 10**9) is None
+    assert reading.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 10**9) is None
 
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool.unfinished], ids=lambda t: t.name)
@@ -316,13 +324,13 @@ def test_a_file_can_be_held_but_not_for_ever(box: Inbox) -> None:
     path = drop(box, "a.txt")
     box.scan(0.0)
     (candidate,) = box.settled(SETTLE)
-    assert box.hold(candidate, "open elsewhere", 20.0, SETTLE)
+    assert box.pauses.hold(candidate, "open elsewhere", 20.0, SETTLE)
     expected = {"a.txt": "open elsewhere; waits 598 s more at most"}
     assert (18.0, expected) == (box.seconds_to_settle(2.0), reasons(box, 2.0))
     assert ["a.txt"] == settled(box, 20.0)
-    assert box.hold(candidate, "NUL bytes", 1e9, 20.0)
+    assert box.pauses.hold(candidate, "NUL bytes", 1e9, 20.0)
     assert ([], ["a.txt"]) == (settled(box, 599.0), settled(box, UNFINISHED_SECONDS))
-    assert not box.hold(candidate, "NUL bytes", 1e9, UNFINISHED_SECONDS)
+    assert not box.pauses.hold(candidate, "NUL bytes", 1e9, UNFINISHED_SECONDS)
     path.write_text("changed")
     box.scan(30.0)
     assert ["a.txt"] == settled(box, 30.0 + SETTLE)
@@ -384,16 +392,16 @@ def test_a_blocked_file_waits_for_its_time_or_a_change(box: Inbox) -> None:
     path = drop(box, "a.txt")
     box.scan(0.0)
     (candidate,) = box.settled(1e9)
-    candidate.blocked, candidate.blocked_until = "Permission denied", 30.0
+    box.pauses.block(candidate, "Permission denied", 30.0)
     box.scan(10.0)
     assert [] == settled(box, 29.0)
     assert ["Permission denied"] == [why for _, why in box.waiting(29.0)]
-    assert 1 == box.blocked(29.0)
+    assert 1 == box.pauses.count_blocked(29.0)
     assert ["a.txt"] == settled(box, 30.0)
     path.write_text("changed")
     box.scan(20.0)
     assert ["a.txt"] == settled(box, 20.0 + SETTLE)
-    assert 0 == box.blocked(20.0)
+    assert 0 == box.pauses.count_blocked(20.0)
 
 
 def test_files_wait_for_the_defaults_above_them(box: Inbox) -> None:
@@ -465,10 +473,13 @@ def test_order(box: Inbox) -> None:
         drop(box, name)
         if name != "c.txt":
             box.scan(now)
-    assert ["d.txt", "a.txt", "c.txt", "b.txt"] == settled(box, 10.0)
-    for candidate in box.settled(10.0):
-        candidate.priority = {"b.txt": 5, "d.txt": -1}.get(candidate.path.name, 0)
-    assert ["b.txt", "a.txt", "c.txt", "d.txt"] == settled(box, 10.0)
+    line = Line(Turns())
+    unread = line.fill(box.settled(10.0), box)
+    assert ["d.txt", "a.txt", "c.txt", "b.txt"] == [c.path.name for c in unread]
+    for candidate in unread:
+        priority = {"b.txt": 5, "d.txt": -1}.get(candidate.path.name, 0)
+        line.add(Examined(candidate, priority, 0, 1, "tiny"))
+    assert ["b.txt", "a.txt", "c.txt", "d.txt"] == [c.path.name for c in line.candidates(9)]
 
 
 def test_an_edit_does_not_lose_the_place_in_the_queue(box: Inbox) -> None:
@@ -548,8 +559,8 @@ def test_linked_folders_are_not_followed(
 
 def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
     """The walk is bounded, so that no tree can exhaust the stack, and says where it ends."""
-    drop(box, "/".join(["d"] * (inbox.MAX_DEPTH - 1)) + "/in.txt")
-    too_deep = drop(box, "/".join(["d"] * inbox.MAX_DEPTH) + "/out.txt").parent
+    drop(box, "/".join(["d"] * (MAX_DEPTH - 1)) + "/in.txt")
+    too_deep = drop(box, "/".join(["d"] * MAX_DEPTH) + "/out.txt").parent
     assert ["in.txt"] == [Path(name).name for name in found(box)]
     path = PurePosixPath(too_deep.relative_to(box.folder))
     assert [(path, "not looked into: it is 32 folders deep")] == list(box.waiting(1e9))
@@ -658,7 +669,7 @@ def test_kinds_that_are_refused(box: Inbox, make: Callable[[Path], None], kind: 
     make(box.folder / "a.txt")
     box.scan(0.0)
     (candidate,) = box.settled(SETTLE)
-    error = inbox.refusal(candidate.path, candidate.mode)
+    error = reading.refusal(candidate.path, candidate.mode)
     assert error is not None
     (found,) = error.mistakes
     assert f"this is {kind}, not a file" in found.problem
@@ -668,7 +679,7 @@ def test_kinds_that_are_refused(box: Inbox, make: Callable[[Path], None], kind: 
 @pytest.mark.parametrize("mode", [stat.S_IFCHR, stat.S_IFBLK])
 def test_devices_are_refused(mode: int) -> None:
     """A device in the inbox is refused by its kind."""
-    error = inbox.refusal(PurePosixPath("a.txt"), mode | 0o644)
+    error = reading.refusal(PurePosixPath("a.txt"), mode | 0o644)
     assert "a device" in str(error)
 
 
@@ -677,7 +688,7 @@ def test_devices_are_refused(mode: int) -> None:
 )
 def test_underscore_names_are_refused(path: str, part: str) -> None:
     """Names that begin with an underscore are ours, files and folders alike."""
-    error = inbox.refusal(PurePosixPath(path), stat.S_IFREG)
+    error = reading.refusal(PurePosixPath(path), stat.S_IFREG)
     assert error is not None
     assert f"'{part}'" in error.mistakes[0].problem
     assert "another name" in error.mistakes[0].remedy
@@ -685,7 +696,7 @@ def test_underscore_names_are_refused(path: str, part: str) -> None:
 
 def test_plain_files_are_not_refused() -> None:
     """Underscores elsewhere in a name are everybody's."""
-    assert inbox.refusal(PurePosixPath("a_b/c_.txt"), stat.S_IFREG | 0o600) is None
+    assert reading.refusal(PurePosixPath("a_b/c_.txt"), stat.S_IFREG | 0o600) is None
 
 
 # Reading
@@ -694,9 +705,9 @@ def test_plain_files_are_not_refused() -> None:
 def test_read_plain(tmp_path: Path) -> None:
     """A file of up to the limit is read whole."""
     (tmp_path / "a").write_bytes(b"12345")
-    assert b"12345" == inbox.read_plain(tmp_path / "a", 5)
+    assert b"12345" == reading.read_plain(tmp_path / "a", 5)
     with pytest.raises(PromptError, match=r"has 5 bytes, more than 4.*split it"):
-        inbox.read_plain(tmp_path / "a", 4)
+        reading.read_plain(tmp_path / "a", 4)
 
 
 @pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
@@ -704,7 +715,7 @@ def test_read_plain_opens_nothing_else(tmp_path: Path, make: Callable[[Path], No
     """No pipe is waited for and no link followed; what is missing is a mistake, too."""
     make(tmp_path / "a.txt")
     with pytest.raises(PromptError, match=r"put a plain"):
-        inbox.read_plain(tmp_path / "a.txt", 100)
+        reading.read_plain(tmp_path / "a.txt", 100)
 
 
 def test_defaults_have_one_bound_together(box: Inbox) -> None:
@@ -788,7 +799,7 @@ def test_watch_does_not_wake_itself(tmp_path: Path) -> None:
 
     watch = Watch(tmp_path, wake)
     try:
-        inbox.read_plain(tmp_path / "a.txt", 10)
+        reading.read_plain(tmp_path / "a.txt", 10)
         made(tmp_path).scan(0.0)
         (tmp_path / "b.txt").touch()
         assert woken.wait(20)

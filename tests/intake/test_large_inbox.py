@@ -23,6 +23,8 @@ from harness.rules import RULES
 from harness.watched_daemon import WatchedDaemon
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.store.spool import Spool
 
@@ -113,7 +115,9 @@ def look_through(tmp_path: Path) -> Iterator[Callable[[int], Intake]]:
         folder = filled(tmp_path / str(files), files)
         place = Spool(tmp_path / str(files) / "spool", folder, tmp_path / str(files) / "failed")
         place.prepare()
-        intake = Intake(an_inbox(folder), place, RULES, "tiny", 1.0, 1.0, lambda: None)
+        intake = Intake(
+            an_inbox(folder), place, Reader(RULES, "tiny"), Intervals(1.0, 1.0), lambda: None
+        )
         made.append(intake)
         intake.look(time.monotonic())
         while intake.due() == 0.0:

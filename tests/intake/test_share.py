@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from reeldrop.intake import inbox, share
+from reeldrop.intake import share
 from reeldrop.intake.share import Finding
+from reeldrop.intake.watch import Watch
 
 
 def measured(folder: Path) -> dict[str, Finding]:
@@ -82,7 +83,7 @@ def test_a_share_is_said_to_be_one(
 def test_no_events_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that can't be watched is looked at by the clock."""
 
-    def none(*_: object) -> inbox.Watch:
+    def none(*_: object) -> Watch:
         raise OSError(28, "inotify watch limit reached")
 
     monkeypatch.setattr(share, "Watch", none)

@@ -33,10 +33,12 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import PromptError, ReeldropError
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import portable, video_name
-from reeldrop.intake import inbox
+from reeldrop.intake import reading
 from reeldrop.intake.ignored import Ignored
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.store import results, spool
@@ -168,7 +170,7 @@ class Place:
         """Look at the inbox."""
         folder = self.folder / "inbox"
         box = Inbox(folder, parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME, patient=False)
-        intake = Intake(box, self.spool, RULES, "tiny", 1.0, 1.0, lambda: None)
+        intake = Intake(box, self.spool, Reader(RULES, "tiny"), Intervals(1.0, 1.0), lambda: None)
         try:
             intake.look(time.monotonic())
             yield intake
@@ -684,7 +686,7 @@ def _read(file: str) -> str:
         if path.suffix == ".mp4":
             data = encoder.embedded_settings(path)
         else:
-            data = inbox.read_plain(path, parsing.MAX_BYTES)
+            data = reading.read_plain(path, parsing.MAX_BYTES)
         found = parse(data, path.name)
     except ReeldropError as error:
         spool.error_text(PurePosixPath(path.name), JOB.id, error, "")

@@ -17,6 +17,8 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.job import Batch, Capabilities, Member, Prompt
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
@@ -156,7 +158,12 @@ class Place:
         box = Inbox(self.inbox, parsing.SUFFIXES, 1.0, parsing.DEFAULTS_NAME)
         self.rules: dict[str, ModelRules | None] = {**RULES}
         self.intake = Intake(
-            box, spool, self.rules, "m", 5.0, 1.0, lambda: None, 5.0, lambda: self.now
+            box,
+            spool,
+            Reader(self.rules, "m"),
+            Intervals(5.0, 1.0),
+            lambda: None,
+            clock=lambda: self.now,
         )
 
     def drop(self, *names: str) -> None:
@@ -202,7 +209,7 @@ class Place:
         """Render the batch."""
         decision = self.decide(0)
         assert isinstance(decision, Render)
-        self.intake.pass_over(decision.passed_over)
+        self.intake.line.pass_over(decision.passed_over)
         self.batch = []
 
     def next(self) -> str:

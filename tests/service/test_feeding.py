@@ -13,6 +13,8 @@ import pytest
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Rendered
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
@@ -55,9 +57,14 @@ class World:
         self.jobs = OpenJobs(self.spool, self.results, Limits({"m": BatchLimit(SIZE)}, 2, 0.0))
         box = Inbox(folder / "inbox", parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
         self.intake = Intake(
-            box, self.spool, RULES, "m", 1.0, 1.0, lambda: None, 1.0, lambda: self.now,
-            self.jobs.turns,
-        )  # fmt: skip
+            box,
+            self.spool,
+            Reader(RULES, "m"),
+            Intervals(1.0, 1.0),
+            lambda: None,
+            clock=lambda: self.now,
+            order=self.jobs.turns,
+        )
         self.bench = Workbench(Orders(), 600)
         self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
         self.conditions = Conditions()

@@ -22,6 +22,8 @@ from reeldrop.base.job import Job, shown
 from reeldrop.base.names import portable
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing as parser
 from reeldrop.schedule import retries
 from reeldrop.store.results import Results
@@ -419,7 +421,14 @@ def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
         (place.root / "inbox" / name).write_text("a horse\n")
         os.utime(place.root / "inbox" / name, (ord(name[0]), ord(name[0])))
     box = Inbox(place.root / "inbox", parser.SUFFIXES, 0.0, parser.DEFAULTS_NAME, patient=False)
-    intake = Intake(box, place.spool, RULES, "tiny", 1.0, 5.0, lambda: None, clock=lambda: now[0])
+    intake = Intake(
+        box,
+        place.spool,
+        Reader(RULES, "tiny"),
+        Intervals(1.0, 5.0),
+        lambda: None,
+        clock=lambda: now[0],
+    )
     taken = []
     while now[0] < 140.0:
         intake.look(now[0])

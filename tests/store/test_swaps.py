@@ -16,7 +16,8 @@ from harness.jobs import says
 from reeldrop.base import durable
 from reeldrop.base.errors import PlaceError
 from reeldrop.base.job import Job
-from reeldrop.intake.inbox import Candidate, Inbox
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.scan import Candidate
 from reeldrop.store import aside
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool

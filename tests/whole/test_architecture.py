@@ -31,7 +31,7 @@ LAYERS = (
 
 OWNERS = {
     "yaml": {"base.strict_yaml"},
-    "watchdog": {"intake.inbox"},
+    "watchdog": {"intake.watch"},
     "torch": {
         "render.measure",
         "render.pipeline",
@@ -200,7 +200,7 @@ def test_every_error_is_caught_in_five_places_only() -> None:
     assert {
         "speed.compiled": 1,
         "speed.graphs": 1,
-        "intake.intake": 1,
+        "intake.reading": 1,
         "render.renderer": 2,
     } == found
 

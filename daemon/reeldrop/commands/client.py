@@ -234,9 +234,8 @@ def failures(config: Config) -> list[history.Failure]:
 
 
 def _prompt_files(inbox: Inbox) -> list[PurePosixPath]:
-    from reeldrop.intake.inbox import rank
-
-    return [candidate.path for candidate in sorted(inbox.settled(0.0), key=rank)]
+    settled = sorted(inbox.settled(0.0), key=lambda c: (c.first_seen, str(c.path)))
+    return [candidate.path for candidate in settled]
 
 
 def _scanned(config: Config) -> Inbox:

@@ -26,7 +26,7 @@ from reeldrop.base.beneath import Root
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job, shown
 from reeldrop.base.names import NOTE_SUFFIX, portable
-from reeldrop.intake.ignored import conflict_copy
+from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 

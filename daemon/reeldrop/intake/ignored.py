@@ -6,9 +6,8 @@ Knows names only. Their meanings were read in the tools' sources and manuals, or
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -19,17 +18,13 @@ class Tool:
     ignored: globs, in lower case, of files and folders that hold no prompt
     why: what the ignored names are
     unfinished: regex of a temporary name; group `name` is the name of the finished file
-    conflict: regex of a conflict copy's name; groups `stem` and `suffix` are the original's
     """
 
     name: str
     ignored: tuple[str, ...]
     why: str
     unfinished: str = ""
-    conflict: str = ""
 
-
-_SUFFIX = r"(?P<suffix>\.[^. ()]+)?"
 
 TOOLS = (
     Tool(
@@ -37,15 +32,12 @@ TOOLS = (
         (".syncthing.*", "~syncthing~*", ".stfolder*", ".stignore", ".stversions"),
         "downloads, and its own marks and old versions",
         unfinished=r"(?:\.syncthing\.|~syncthing~)(?P<name>.+)\.tmp",
-        conflict=r"(?P<stem>.+)\.sync-conflict-\d{8}-\d{6}(?:-[A-Z0-9]+)?" + _SUFFIX,
     ),
     Tool(
         "Nextcloud",
         (".*.~*", "*.nextcloud", "*.owncloud", ".sync_*", "._sync_*", ".owncloudsync.log*"),
         "downloads, placeholders and databases of the clients of Nextcloud and ownCloud",
         unfinished=r"\.(?P<name>.+)\.~[0-9a-f]+",
-        conflict=r"(?P<stem>.+?)(?: \((?:conflicted copy (?:.+ )?\d{4}-\d\d-\d\d \d{6}"
-        r"|case clash from .+)\)|_conflict-(?:.+-)?\d{8}-\d{6})" + _SUFFIX,
     ),
     Tool(
         "Nextcloud's server",
@@ -70,20 +62,17 @@ TOOLS = (
         ("*.partial",),
         "transfers",
         unfinished=r"(?P<name>.+)\.[0-9a-f]{8}\.partial",
-        conflict=r"(?P<stem>.+?)(?:\.conflict\d+|\.\.path[12])" + _SUFFIX,
     ),
     Tool(
         "Dropbox",
         (".dropbox", ".dropbox.*"),
         "its cache and marks",
-        conflict=r"(?P<stem>.+) \([^()]*conflicted copy(?: [^()]*)?\)" + _SUFFIX,
     ),
     Tool("Google Drive", (".tmp.driveupload", ".tmp.drivedownload"), "transfers"),
     Tool(
         "OneDrive",
         ("~*", "*.tmp"),
         "transfers, and locks of Microsoft Office",
-        conflict=r"(?P<stem>.+)-safebackup-\d{4}" + _SUFFIX,
     ),
     Tool(
         "Resilio Sync",
@@ -102,7 +91,6 @@ TOOLS = (
         ("*.seaftmp", "*.seaftmp~", "*.sbak"),
         "downloads and backups",
         unfinished=r"(?P<name>.+)\.seaftmp~?",
-        conflict=r"(?P<stem>.+?) ?\(sfconflict [^()]*\)" + _SUFFIX,
     ),
     Tool("WinSCP", ("*.filepart",), "uploads", unfinished=r"(?P<name>.+)\.filepart"),
     Tool(
@@ -138,9 +126,6 @@ TOOLS = (
     Tool("anything", (".*",), "hidden"),
 )  # fmt: skip
 
-_LIKE_A_COPY = re.compile(r"conflict|case clash|path|backup", re.IGNORECASE)
-"""A part that all names of conflict copies have: a cheap test that excludes most names."""
-
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
     """Compile globs into one regex, less those that another one covers: every name is matched."""
@@ -155,7 +140,6 @@ def _compiled(regex: str) -> re.Pattern[str] | None:
 
 _IGNORED = _any_of(pattern for tool in TOOLS for pattern in tool.ignored)
 _UNFINISHED = [(t.name, c) for t in TOOLS if (c := _compiled(t.unfinished)) is not None]
-_CONFLICTS = [(t.name, c) for t in TOOLS if (c := _compiled(t.conflict)) is not None]
 
 
 class Ignored:
@@ -182,35 +166,3 @@ def finished_name(name: str) -> tuple[str, str] | None:
         if found is not None:
             return found["name"], tool
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class ConflictCopy:
-    """What the name of a conflict copy tells: the tool, and the possible names of the original."""
-
-    tool: str
-    originals: tuple[str, ...]
-
-
-def conflict_copy(name: str) -> ConflictCopy | None:
-    """Return what the name of a conflict copy tells; None if the name is not one."""
-    if not _LIKE_A_COPY.search(name):
-        return None
-    for tool, pattern in _CONFLICTS:
-        found = pattern.fullmatch(name)
-        if found is not None:
-            names = _originals(found["stem"], found["suffix"] or "", tool)
-            return ConflictCopy(tool, tuple(dict.fromkeys(names)))
-    return None
-
-
-def _originals(stem: str, suffix: str, tool: str) -> Iterator[str]:
-    """Yield the possible names of the original: some tools append their mark to the whole name."""
-    if os.path.splitext(stem)[1].lower() == suffix.lower() or not suffix:
-        yield stem
-    if tool != "OneDrive":
-        yield stem + suffix
-        return
-    while "-" in stem:  # the mark begins with the machine's name, which may have hyphens
-        stem = stem.rpartition("-")[0]
-        yield stem + suffix

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reeldrop.base import durable
-from reeldrop.intake.inbox import Watch
+from reeldrop.intake.watch import Watch
 
 EVENT_SECONDS = 2.0
 CLOCK_SECONDS = 2.5

@@ -42,7 +42,7 @@ class Feeder:
         if conditions.is_paused or schedule.free(renderers) is None:
             return False  # checked first: true after nearly every step
         if self.jobs.turns.are_many():
-            self.jobs.turns.keep(self.jobs.groups() | self.intake.groups())
+            self.jobs.turns.keep(self.jobs.groups() | self.intake.line.groups())
         view = View(
             renderers,
             self.jobs.views(now),
@@ -67,7 +67,7 @@ class Feeder:
     def _render(self, found: Render, now: float) -> None:
         batch = self.jobs.begin(found)
         if batch is not None:
-            self.intake.pass_over(found.passed_over)
+            self.intake.line.pass_over(found.passed_over)
             self.bench.render(batch, now)
 
     def render_next(self, now: float) -> None:
@@ -97,7 +97,7 @@ class Feeder:
                 return
             if not self.jobs.is_order(job):
                 return
-            found = self.intake.read(job)
+            found = self.intake.reader.read_job(job)
         except NotDescribed as unknown:
             self.jobs.need(job, unknown.model)
         except PromptError as error:

@@ -83,7 +83,7 @@ class Loop:
 
     def _is_anything_left(self) -> bool:
         jobs, intake = self._stages.jobs, self._stages.intake
-        if jobs.is_held_up() or intake.is_held_up():
+        if jobs.is_held_up() or intake.claims.are_held_up():
             return False
         if jobs.holds_back():
             return True
@@ -98,7 +98,7 @@ class Loop:
         intake = self._stages.intake
         if intake.problem:
             self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
-        elif trouble := self._stages.jobs.trouble() or intake.trouble():
+        elif trouble := self._stages.jobs.trouble() or intake.claims.trouble():
             self.drained_early = Mistake(f"held up: {trouble}", "start again when it is mended")
 
     def _end(self) -> None:

@@ -17,6 +17,8 @@ from reeldrop.host.ending import StallWatch
 from reeldrop.intake.ignored import Ignored
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
+from reeldrop.intake.pace import Intervals
+from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.jobs import Limits, OpenJobs
@@ -73,7 +75,6 @@ class Stages:
         self._make_renderer = make_renderer
         self._tell = tell
         self._is_patient = is_patient
-        self._inbox = self._make_inbox()
         self.intake = self._make_intake()
         self.publisher = Publisher(results, tell)
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
@@ -81,9 +82,9 @@ class Stages:
         self.bench = self._make_bench()
         self.feeder = Feeder(spool, self.jobs, self.intake, self.bench)
 
-    def _make_inbox(self) -> Inbox:
+    def _make_intake(self) -> Intake:
         config = self.settings.config
-        return Inbox(
+        inbox = Inbox(
             config.inbox,
             parsing.SUFFIXES,
             config.settle_seconds,
@@ -93,18 +94,12 @@ class Stages:
             ignored=Ignored(config.ignore),
             renamed_settle_seconds=config.renamed_settle_seconds,
         )
-
-    def _make_intake(self) -> Intake:
-        config = self.settings.config
         return Intake(
-            self._inbox,
+            inbox,
             self.spool,
-            self.settings.rules,
-            self.settings.model,
-            config.scan_seconds,
-            config.retry_seconds,
+            Reader(self.settings.rules, self.settings.model),
+            Intervals(config.scan_seconds, config.retry_seconds, config.idle_scan_seconds),
             lambda: self._tell(Wake()),
-            config.idle_scan_seconds,
             order=self.jobs.turns,
         )
 
@@ -129,8 +124,7 @@ class Stages:
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
         self.jobs.use(_limits(config))
         self.intake.close()
-        self._inbox = self._make_inbox().after(self._inbox)
-        self.intake = self._make_intake()
+        self.intake = self._make_intake().after(self.intake)
         self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
 
     def hanging(self, now: float) -> str:

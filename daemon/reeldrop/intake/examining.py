@@ -1,0 +1,142 @@
+"""Examines settled files: what they ask for, or why they can't be rendered.
+
+Lets a file wait that is still being written. Does not know which file is next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from reeldrop.base.errors import PromptError, UnfinishedError
+from reeldrop.base.job import DefaultsFile, shown
+from reeldrop.intake import reading, writers
+from reeldrop.intake.claims import Claims
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.line import Examined
+from reeldrop.intake.pace import SETTLE_PAUSE_SECONDS
+from reeldrop.intake.reading import Reader
+from reeldrop.intake.scan import Candidate
+from reeldrop.prompts import parsing
+from reeldrop.prompts.parsing import NotDescribed
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that can't be rendered, with the defaults that it was read with."""
+
+    defaults: tuple[DefaultsFile, ...]
+    error: PromptError
+
+
+class Examiner:
+    """Reads settled files before they are claimed.
+
+    knows_writers: whether a refused lease means that a program on this machine is writing
+    clock: the clock of all times
+    look_by: called with the time at which to look at the inbox again
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        reader: Reader,
+        claims: Claims,
+        clock: Callable[[], float],
+        look_by: Callable[[float], None],
+    ) -> None:
+        self._inbox = inbox
+        self._reader = reader
+        self._claims = claims
+        self._clock = clock
+        self._look_by = look_by
+        self.knows_writers = False
+
+    def examine(self, candidate: Candidate) -> Examined | Refused | None:
+        """Read a settled file; None if it waits, or has changed."""
+        if self._is_being_written(candidate, is_logged=True):
+            return None
+        if what := self._inbox.waited_in_vain(candidate, self._clock()):
+            _say_unfinished(candidate, what)
+        defaults: tuple[DefaultsFile, ...] = ()
+        try:
+            defaults = self._defaults(candidate)
+            with self._inbox.opened(candidate.path) as file:
+                found = self._reader.read(candidate.path, file, defaults)
+        except NotDescribed as unknown:
+            return Examined(candidate, unknown.priority, 0, 0, unknown.model)
+        except OSError as error:
+            if self._inbox.is_unchanged(candidate):  # else the next scan decides
+                self._claims.unreadable(candidate, error)
+            return None
+        except PromptError as error:
+            if isinstance(error, UnfinishedError) and self._holds_nul(candidate):
+                return None
+            if not self._inbox.is_unchanged(candidate):
+                return None
+            return Refused(defaults or reading.refused_defaults(error), error)
+        kinds = {hash(prompt.batch_key) for prompt in found.prompts}
+        kind = kinds.pop() if len(kinds) == 1 else 0
+        model = found.prompts[0].model
+        return Examined(candidate, found.priority, kind, len(found.prompts), model)
+
+    def defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
+        """Return a file's defaults; None if it has changed, is being written, or on an error."""
+        if candidate not in self._inbox or not self._inbox.is_unchanged(candidate):
+            return None
+        if self._is_being_written(candidate):
+            return None
+        try:
+            return self._defaults(candidate)
+        except PromptError:  # the defaults have changed: examine the file again
+            pass
+        except OSError as error:
+            self._claims.unreadable(candidate, error)
+        return None
+
+    def _defaults(self, candidate: Candidate) -> tuple[DefaultsFile, ...]:
+        return self._inbox.defaults_for(candidate.path, parsing.MAX_DEFAULTS_BYTES)
+
+    def _is_being_written(self, candidate: Candidate, *, is_logged: bool = False) -> bool:
+        """Let a file wait that a program on this machine is writing; return whether it waits.
+
+        If it has waited for long enough, the reason is logged if `is_logged`.
+        """
+        if not self.knows_writers:
+            return False
+        held = self._inbox.pauses.held(candidate)
+        try:
+            with self._inbox.opened(candidate.path) as file:
+                if not writers.is_written(file):
+                    return False
+                what = held or f"still being written by {writers.name_of_writer(file)}"
+        except OSError:  # whoever opens it next gets the error
+            return False
+        again = self._clock() + max(self._inbox.patience.settle_seconds, SETTLE_PAUSE_SECONDS)
+        waits = self._hold(candidate, what, again)
+        if is_logged and not waits:
+            _say_unfinished(candidate, what)
+        return waits
+
+    def _holds_nul(self, candidate: Candidate) -> bool:
+        """Let a file wait that has its size but not all of its bytes; return whether it waits."""
+        return self._inbox.patience.is_long and self._hold(
+            candidate, "holds NUL bytes so far", math.inf
+        )
+
+    def _hold(self, candidate: Candidate, what: str, until: float) -> bool:
+        """Let an unfinished file wait; return whether it waits: not if it has for long enough."""
+        end = self._inbox.pauses.hold(candidate, what, until, self._clock())
+        if end is None:
+            return False
+        self._look_by(end)
+        return True
+
+
+def _say_unfinished(candidate: Candidate, what: str) -> None:
+    _log.warning("taken_unfinished", prompt_file=shown(candidate.path), reason=what)

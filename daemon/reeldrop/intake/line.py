@@ -1,0 +1,138 @@
+"""The files of the inbox that have been examined, in the order in which they are rendered.
+
+Opens no file. Does not know what is rendered beside them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+
+from reeldrop.intake.scan import Candidate
+from reeldrop.schedule import turns
+from reeldrop.schedule.schedule import LOOK_THROUGH, FileView
+from reeldrop.schedule.turns import Queue, Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a settled file asks for.
+
+    kind: the hash of its prompts' batch key; 0 if they differ
+    count: the number of its prompts; 0 if it is not known yet
+    model: the profile that it needs
+    """
+
+    candidate: Candidate
+    priority: int
+    kind: int
+    count: int
+    model: str
+
+    @property
+    def path(self) -> str:
+        return str(self.candidate.path)
+
+    @property
+    def place(self) -> tuple[int, str, float, str]:
+        """Its place in the queue: priority, group, first seen, path."""
+        group = turns.group(self.candidate.path)
+        return self.priority, group, self.candidate.first_seen, self.path
+
+
+class Line:
+    """The queue of the files that can be claimed, and what is known of those that can't be now."""
+
+    def __init__(self, order: Turns) -> None:
+        self._queue: Queue[Examined] = Queue(order)
+        self._known: dict[str, Examined] = {}
+        self._expired: set[Candidate] = set()
+        self._passed_over: set[Candidate] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def take_over(self, other: Line) -> None:
+        """Go on with what `other` knows of the same inbox."""
+        self._known, self._expired = other._known, other._expired
+        self._passed_over = other._passed_over
+
+    def fill(self, settled: Iterable[Candidate], there: Container[Candidate]) -> deque[Candidate]:
+        """Queue the settled files that have been examined; return the others, in turn.
+
+        Forget files that are not there any more.
+        """
+        self._known = {p: known for p, known in self._known.items() if known.candidate in there}
+        self._expired = {candidate for candidate in self._expired if candidate in there}
+        self._passed_over = {candidate for candidate in self._passed_over if candidate in there}
+        examined, others = [], []
+        for candidate in settled:
+            known = self._known.get(str(candidate.path))
+            if known is None or candidate in self._expired:
+                others.append((-known.priority if known else 0, candidate))
+            else:
+                examined.append((*known.place, known))
+        self._queue.fill(examined)
+        return _by_turns(others)
+
+    def add(self, examined: Examined) -> None:
+        """Queue a file."""
+        self._known[examined.path] = examined
+        self._expired.discard(examined.candidate)
+        self._queue.add(*examined.place, examined)
+
+    def remove(self, path: str) -> Examined | None:
+        """Take a file out of the queue; None if it is not in it."""
+        known = self._known.get(path)
+        return self._queue.remove(*known.place) if known is not None else None
+
+    def expire(self, candidate: Candidate) -> None:
+        """Have a file examined again."""
+        self._expired.add(candidate)
+
+    def expire_unread(self) -> None:
+        """Have the files examined again whose model was not known."""
+        self._expired.update(known.candidate for known in self._known.values() if not known.count)
+
+    def first(self) -> tuple[FileView, ...]:
+        """Return the next files, in order."""
+        return tuple(
+            FileView(
+                known.path,
+                rank,
+                known.kind,
+                known.count,
+                known.candidate in self._passed_over,
+                known.model,
+            )
+            for rank, known in self._queue.first(LOOK_THROUGH)
+        )
+
+    def candidates(self, most: int) -> list[Candidate]:
+        """Return the first `most` files, in order."""
+        return [known.candidate for _, known in self._queue.first(most)]
+
+    def groups(self) -> set[str]:
+        """Return the groups that have a file waiting here."""
+        return self._queue.groups()
+
+    def pass_over(self, paths: Iterable[str]) -> None:
+        """Mark those of the paths that wait here as passed over by a batch."""
+        for path in paths:
+            if path in self._known:
+                self._passed_over.add(self._known[path].candidate)
+
+
+def _by_turns(files: list[tuple[int, Candidate]]) -> deque[Candidate]:
+    """Return files in the order in which they are read: groups take turns.
+
+    Within a group, a file goes by the priority that it had before, negated.
+    """
+    counts: Counter[str] = Counter()
+    found = []
+    for _, candidate in sorted(files, key=lambda f: (f[0], f[1].first_seen, str(f[1].path))):
+        group = turns.group(candidate.path)
+        found.append((counts[group], candidate))
+        counts[group] += 1
+    return deque(candidate for _, candidate in sorted(found, key=lambda entry: entry[0]))

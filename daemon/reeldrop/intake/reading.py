@@ -1,0 +1,178 @@
+"""Reads what strangers have put into the inbox: a prompt file, and the defaults above it.
+
+Opens nothing but plain files. Does not know what has settled, nor which file is next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import structlog
+
+from reeldrop.base.beneath import Root
+from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError
+from reeldrop.base.job import DefaultsFile, Job
+from reeldrop.intake.scan import is_interrupted
+from reeldrop.prompts import parsing
+from reeldrop.prompts.parsing import NotDescribed, PromptFile
+from reeldrop.prompts.rules import ModelRules
+from reeldrop.video import encoder
+
+_PLAIN_FILE = "put a plain, readable file there"
+
+_log = structlog.get_logger()
+
+
+class Reader:
+    """Reads prompt files.
+
+    rules, model: as for `parsing.parse`
+    """
+
+    def __init__(self, rules: Mapping[str, ModelRules | None], model: str) -> None:
+        self._rules = rules
+        self._model = model
+
+    def read_job(self, job: Job) -> PromptFile:
+        """Return the prompts of a claimed file; see `read`.
+
+        Raises:
+            PromptError: also if its record in the spool is damaged.
+        """
+        if job.is_damaged:
+            problem = (
+                "the record of it in the spool is damaged: its place in the inbox is not known"
+            )
+            remedy = "put it there again, and mind that folder's defaults"
+            raise PromptError(Mistake(problem, remedy))
+        return self.read(job.source, job.prompt_file, job.defaults, job.drawn_seed)
+
+    def read(
+        self,
+        source: PurePosixPath,
+        file: Path,
+        defaults: tuple[DefaultsFile, ...],
+        draw_seed: Callable[[int], int] = lambda number: number,
+    ) -> PromptFile:
+        """Return the prompts of a file that had the path `source` in the inbox.
+
+        Raises:
+            PromptError: it can't be rendered; also if reading it raised an unexpected error.
+            NotDescribed: it has to be read again when a model has been loaded.
+            OSError: the disk is in trouble, or the file is gone.
+        """
+        status = file.lstat()
+        refused = refusal(source, status.st_mode, status.st_mtime_ns)
+        if refused is not None:
+            raise refused
+        try:
+            if source.suffix.lower() == ".mp4":
+                data = encoder.embedded_settings(file)
+            else:
+                data = read_plain(file, parsing.MAX_BYTES)
+            return parsing.parse(source.name, data, defaults, self._rules, self._model, draw_seed)
+        except (PromptError, NotDescribed):
+            raise
+        except OSError as error:
+            if error.errno in DISK_ERRORS or error.errno == errno.ENOENT:
+                raise
+            problem = f"can't read it: {error.strerror}"
+            raise PromptError(Mistake(problem, _PLAIN_FILE)) from None
+        except Exception as error:
+            _log.exception("unexpected_error", prompt_file=str(source))
+            problem = f"reeldrop stumbled over this file: {type(error).__name__}: {error}"
+            raise PromptError(Mistake(problem, "please report this")) from error
+
+
+def refusal(path: PurePosixPath, mode: int, mtime_ns: int = -1) -> PromptError | None:
+    """Return why a file can't be a prompt file, whatever its content; None if it can."""
+    kinds: Sequence[tuple[Callable[[int], bool], str]] = (
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    for is_kind, kind in kinds:
+        if is_kind(mode):
+            problem = f"this is {kind}, not a file; it has not been opened"
+            return PromptError(Mistake(problem, "put the file itself into the inbox"))
+    for part in path.parts:
+        if part.startswith("_"):
+            problem = f"names that begin with an underscore are reeldrop's own, and '{part}' does"
+            return PromptError(Mistake(problem, "give it another name"))
+    if is_interrupted(mtime_ns):
+        problem = "its modification time is 0, as rsync leaves a file of which it sent only a part"
+        return PromptError(Mistake(problem, "send it again, or `touch` it if all of it is there"))
+    return None
+
+
+def read_plain(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a plain file, without following a link or waiting for a pipe.
+
+    Raises:
+        PromptError: it is not a plain file, can't be read, or is larger than `max_bytes`.
+        OSError: the disk is to blame, not the file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        raise PromptError(Mistake(f"can't read it: {error.strerror}", _PLAIN_FILE)) from None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise PromptError(Mistake("this is not a plain file", "put a plain file there"))
+        if status.st_size > max_bytes:
+            problem = f"this file has {status.st_size:,} bytes, more than {max_bytes:,}"
+            raise PromptError(Mistake(problem, "split it into several files"))
+        with open(fd, "rb", closefd=False) as file:
+            return file.read(max_bytes)
+    finally:
+        os.close(fd)
+
+
+def defaults_above(
+    root: Root, path: PurePosixPath, defaults_name: str, max_bytes: int
+) -> tuple[DefaultsFile, ...]:
+    """Return the `_defaults.yaml` files above a path in the inbox, the outermost first.
+
+    Raises:
+        PromptError: one of them is not a plain file, or they are too large together.
+        OSError: a folder above the path is no folder any more, or can't be read.
+    """
+    files = []
+    with contextlib.suppress(FileNotFoundError):  # the file is gone with its folder
+        for above in reversed(path.parents):
+            name = above / defaults_name
+            with root.opened(above) as folder:
+                if os.path.lexists(folder / defaults_name):
+                    data = _read_defaults(name, folder / defaults_name, max_bytes)
+                    files.append(DefaultsFile(str(name), data))
+            if sum(len(file.data) for file in files) > max_bytes:
+                problem = (
+                    f"the defaults for this folder have more than {max_bytes:,} bytes together"
+                )
+                raise PromptError(Mistake(problem, "make them smaller", file=str(name)))
+    return tuple(files)
+
+
+def refused_defaults(error: PromptError) -> tuple[DefaultsFile, ...]:
+    """Return invalid stand-ins for unreadable defaults, so that a job never runs without them."""
+    return tuple(DefaultsFile(m.file, b"]") for m in error.mistakes if m.file)
+
+
+def _read_defaults(name: PurePosixPath, file: Path, max_bytes: int) -> bytes:
+    try:
+        return read_plain(file, max_bytes)
+    except PromptError as error:
+        named = (dataclasses.replace(m, file=str(name)) for m in error.mistakes)
+        raise PromptError(*named) from None

@@ -1,0 +1,242 @@
+"""One scan of the inbox: a walk over its folders, which records what is there.
+
+Follows no link: each folder is opened relative to its parent. Reads no file. Does not know what has
+settled, nor what waits for what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from reeldrop.intake.conflicts import conflict_copy
+from reeldrop.intake.ignored import Ignored, finished_name
+
+MAX_DEPTH = 32
+
+Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the names in an inbox mean.
+
+    suffixes: the endings of prompt files, in lower case
+    defaults_name: the name of the file with a folder's defaults
+    ignored: the names to ignore
+    """
+
+    suffixes: frozenset[str]
+    defaults_name: str
+    ignored: Ignored
+
+    def is_prompt_file(self, name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in self.suffixes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A file in the inbox that asks to be rendered, in one state: a changed file is another one.
+
+    mode: type and permissions, as of lstat
+    owner: the user id of its owner
+    first_seen: when its path was first seen
+    began: when its latest series of changes began
+    since: when this state was first seen
+    """
+
+    path: PurePosixPath
+    mode: int
+    fingerprint: Fingerprint
+    owner: int
+    first_seen: float
+    began: float
+    since: float
+
+    @property
+    def size(self) -> int:
+        return self.fingerprint[0]
+
+    @property
+    def is_plain(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_interrupted(self) -> bool:
+        return is_interrupted(self.fingerprint[1])
+
+    def is_same(self, status: os.stat_result) -> bool:
+        """Return whether it is the same file: same inode, or, if inodes change, size and mtime."""
+        seen, found = self.fingerprint, fingerprint(status)
+        return seen[3] == found[3] or seen[:2] == found[:2]
+
+
+@dataclass(slots=True)
+class Still:
+    """A file that others wait for until it has stayed unchanged for a while.
+
+    fingerprint: its last state
+    since: when that state was first seen
+    began: when its latest series of changes began
+    owner: the user id of its owner
+    tool: the tool that writes it
+    """
+
+    fingerprint: Fingerprint
+    since: float
+    began: float
+    owner: int
+    tool: str = ""
+
+
+@dataclass(slots=True)
+class Found:
+    """The result of a scan, by path in the inbox.
+
+    candidates: the files to be rendered
+    folders: when each folder was first seen
+    defaults: the `_defaults.yaml` files, by their folder
+    temporaries: unfinished files, by the path that they will have
+    strays: why a path is never taken as it is
+    renamed: the candidates that arrived by a rename, in folders that are complete
+    """
+
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    folders: dict[str, float] = field(default_factory=dict)
+    defaults: dict[str, Still] = field(default_factory=dict)
+    temporaries: dict[str, Still] = field(default_factory=dict)
+    strays: dict[str, str] = field(default_factory=dict)
+    renamed: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+class Scan:
+    """A walk at one time, compared with the result of the one before.
+
+    settle_seconds: a change later than this after the previous one begins a new series
+    temporary_seconds: the same for temporary files
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        before: Found,
+        now: float,
+        settle_seconds: float,
+        temporary_seconds: float,
+    ) -> None:
+        self._names = names
+        self._before = before
+        self._now = now
+        self._settle_seconds = settle_seconds
+        self._temporary_seconds = temporary_seconds
+        self.found = Found()
+
+    def walk(self, place: str, folder: str = "", depth: int = MAX_DEPTH) -> None:
+        """Record what is in a folder and below it, sorted by name.
+
+        Raises:
+            OSError: the outermost folder can't be read.
+        """
+        try:
+            here, entries = _listed(place)
+        except OSError as error:
+            if not folder:
+                raise
+            if isinstance(error, PermissionError):  # else it is gone, or no folder any more
+                self.found.strays[folder] = f"can't be looked into: {error.strerror}"
+            return
+        try:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    self._note(entry, here, folder, depth)
+        finally:
+            os.close(here)
+
+    def _note(self, entry: os.DirEntry[str], here: int, folder: str, depth: int) -> None:
+        if entry.name in self._names.ignored:
+            self._note_temporary(entry, folder)
+            return
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        status = entry.stat(follow_symlinks=False)
+        if entry.name == self._names.defaults_name:
+            before = self._before.defaults.get(folder)
+            self.found.defaults[folder] = self._still(before, status, self._settle_seconds)
+        elif self._names.is_prompt_file(entry.name):
+            self.found.candidates[path] = self._candidate(path, status)
+        elif stat.S_ISDIR(status.st_mode):
+            if depth > 1:
+                self.found.folders[path] = self._before.folders.get(path, self._now)
+                self.walk(f"/proc/self/fd/{here}/{entry.name}", path, depth - 1)
+            else:
+                self.found.strays[path] = f"not looked into: it is {MAX_DEPTH} folders deep"
+        else:
+            self._note_stray(entry.name, path)
+
+    def _candidate(self, path: str, status: os.stat_result) -> Candidate:
+        known, now = self._before.candidates.get(path), self._now
+        state = fingerprint(status)
+        if known is not None and known.fingerprint == state:
+            return known
+        first_seen = known.first_seen if known else now
+        goes_on = known is not None and now < known.since + self._settle_seconds
+        began = known.began if known and goes_on else now
+        where = PurePosixPath(path)
+        return Candidate(where, status.st_mode, state, status.st_uid, first_seen, began, now)
+
+    def _note_temporary(self, entry: os.DirEntry[str], folder: str) -> None:
+        """Record a temporary file that a tool will turn into a prompt file."""
+        finished = finished_name(entry.name)
+        if finished is None or not self._names.is_prompt_file(finished[0]):
+            return
+        path = f"{folder}/{finished[0]}" if folder else finished[0]
+        status = entry.stat(follow_symlinks=False)
+        before = self._before.temporaries.get(path)
+        self.found.temporaries[path] = self._still(
+            before, status, self._temporary_seconds, finished[1]
+        )
+
+    def _note_stray(self, name: str, path: str) -> None:
+        """Record a conflict copy of a prompt file to whose name the tool appended an ending."""
+        copy = conflict_copy(name)
+        if copy is not None and any(map(self._names.is_prompt_file, copy.originals)):
+            ends = " or ".join(sorted(self._names.suffixes))
+            reason = f"a conflict copy by {copy.tool}: taken if its name ends in {ends}"
+            self.found.strays[path] = reason
+
+    def _still(
+        self, before: Still | None, status: os.stat_result, rest: float, tool: str = ""
+    ) -> Still:
+        """Return `before` if the state is the same, else a record of the new state.
+
+        A change after `rest` seconds without one begins a new series of changes.
+        """
+        state, now = fingerprint(status), self._now
+        if before is not None and before.fingerprint == state:
+            return before
+        goes_on = before is not None and now < before.since + rest
+        began = before.began if before and goes_on else now
+        return Still(state, now, began, status.st_uid, tool)
+
+
+def fingerprint(status: os.stat_result) -> Fingerprint:
+    """Return what tells one state of a file from another."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def is_interrupted(mtime_ns: int) -> bool:
+    """Return whether the mtime is in the first second of 1970, as of an interrupted rsync."""
+    return 0 <= mtime_ns < 10**9
+
+
+def _listed(place: str) -> tuple[int, list[os.DirEntry[str]]]:
+    """Return a folder's descriptor, which the caller closes, and its entries sorted by name."""
+    here = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with os.scandir(here) as entries:
+            return here, sorted(entries, key=lambda entry: entry.name)
+    except BaseException:
+        os.close(here)
+        raise

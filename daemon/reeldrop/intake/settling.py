@@ -1,0 +1,205 @@
+"""When a file of the inbox has settled, and what it waits for, in words.
+
+Pure: no I/O, and no clock of its own. Callers pass the time: seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from reeldrop.base.escaping import shown
+from reeldrop.intake.scan import Candidate, Found, Still
+
+EMPTY_SECONDS = 60.0
+"""How long an empty file waits for content: some programs create a file before they write it."""
+
+TEMPORARY_SECONDS = 120.0
+"""How long a file waits for a temporary file of the same name that does not change."""
+
+UNFINISHED_SECONDS = 600.0
+"""How long a file waits that looks unfinished and does not change."""
+
+TRANSFER_SECONDS = 3600.0
+"""How long a file waits for a temporary file of the same owner that keeps changing."""
+
+DEFAULTS_SECONDS = 120.0
+"""How long a file waits for a `_defaults.yaml` that keeps changing."""
+
+
+class _Wait(NamedTuple):
+    """Why a file waits, until when, and when it is taken regardless."""
+
+    reason: str
+    until: float
+    end: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long files have to stay unchanged.
+
+    settle_seconds: most files
+    renamed_settle_seconds: a file that arrived by a rename, where it is less
+    is_long: whether files that look unfinished have to for longer than others
+    """
+
+    settle_seconds: float
+    renamed_settle_seconds: float = math.inf
+    is_long: bool = True
+
+    @property
+    def temporary_seconds(self) -> float:
+        """How long to wait for a temporary file that does not change."""
+        return TEMPORARY_SECONDS if self.is_long else self.settle_seconds
+
+    def of(self, candidate: Candidate, *, is_renamed: bool) -> float:
+        """Return how many seconds a file has to stay unchanged."""
+        if self.is_long and candidate.is_plain:
+            if candidate.size == 0:
+                return max(EMPTY_SECONDS, self.settle_seconds)
+            if candidate.is_interrupted:
+                return max(UNFINISHED_SECONDS, self.settle_seconds)
+        if is_renamed:
+            return min(self.renamed_settle_seconds, self.settle_seconds)
+        return self.settle_seconds
+
+
+@dataclass(slots=True)
+class Pauses:
+    """The files that wait for another reason than their name, size or times."""
+
+    _held: dict[Candidate, _Wait] = field(default_factory=dict)
+    _blocked: dict[Candidate, _Wait] = field(default_factory=dict)
+
+    def hold(self, candidate: Candidate, reason: str, until: float, now: float) -> float | None:
+        """Let an unfinished file wait, `UNFINISHED_SECONDS` at most; return the end of the wait.
+
+        None if it has waited for that long.
+        """
+        end = candidate.since + UNFINISHED_SECONDS
+        if now >= end:
+            return None
+        self._held[candidate] = _Wait(reason, min(until, end), end)
+        return min(until, end)
+
+    def block(self, candidate: Candidate, reason: str, until: float) -> None:
+        """Let a file wait that can't be claimed."""
+        self._blocked[candidate] = _Wait(reason, until)
+
+    def held(self, candidate: Candidate) -> str:
+        """Return why a file was held last; empty if it never was."""
+        return self._held[candidate].reason if candidate in self._held else ""
+
+    def blocked(self, candidate: Candidate, now: float = -math.inf) -> str:
+        """Return why a file is blocked, at a time or at all; empty if it is not."""
+        found = self._blocked.get(candidate)
+        return found.reason if found is not None and found.until > now else ""
+
+    def count_blocked(self, now: float) -> int:
+        """Return how many files could not be claimed and are not to be tried again yet."""
+        return sum(wait.until > now for wait in self._blocked.values())
+
+    def of(self, candidate: Candidate) -> Iterator[_Wait]:
+        """Yield the waits of a file."""
+        for waits in (self._held, self._blocked):
+            if candidate in waits:
+                yield waits[candidate]
+
+    def keep(self, found: Found) -> None:
+        """Forget files that have changed or are gone."""
+        for waits in (self._held, self._blocked):
+            for candidate in list(waits):
+                if found.candidates.get(str(candidate.path)) is not candidate:
+                    del waits[candidate]
+
+    def forget(self, candidate: Candidate) -> None:
+        """Drop a file that has been claimed."""
+        self._held.pop(candidate, None)
+        self._blocked.pop(candidate, None)
+
+
+@dataclass(slots=True)
+class Settling:
+    """What the files of one scan wait for.
+
+    The file, its temporary file and the defaults above it have to settle.
+    """
+
+    found: Found
+    pauses: Pauses
+    patience: Patience
+    defaults_name: str
+    _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
+
+    def remaining(self, candidate: Candidate, now: float) -> float:
+        """Return the seconds until a file may be claimed; 0 or less if it may be now."""
+        settled = candidate.since + self._own_seconds(candidate)
+        temporary = self._temporary_of(candidate)
+        if temporary is not None:
+            until = temporary.since + self.patience.temporary_seconds
+            settled = max(settled, min(until, temporary.began + TRANSFER_SECONDS))
+        if self.found.defaults:
+            settled = max(settled, self._defaults_settled(candidate.path.parent))
+        return max(settled, *(wait.until for wait in self.pauses.of(candidate)), -math.inf) - now
+
+    def reason(self, candidate: Candidate, now: float) -> str:
+        """Return what a file waits for, and for how long at most, in words."""
+        if blocked := self.pauses.blocked(candidate, now):
+            return blocked
+        waits = [*self.pauses.of(candidate), *self._others(candidate)]
+        end = candidate.since + self._own_seconds(candidate)
+        if candidate.size == 0:
+            waits.append(_Wait("empty so far", end, end))
+        if candidate.is_interrupted:
+            waits.append(_Wait("its modification time is 0: an interrupted transfer", end, end))
+        for wait in waits:
+            if now < min(wait.until, wait.end):
+                return f"{wait.reason}; waits {math.ceil(wait.end - now)} s more at most"
+        return f"settles in {math.ceil(self.remaining(candidate, now))} s"
+
+    def waited_in_vain(self, candidate: Candidate, now: float) -> str:
+        """Return the reason of a wait for another file that has run out; empty if none has."""
+        waits = self._others(candidate)
+        return next((wait.reason for wait in waits if wait.end <= now < wait.until), "")
+
+    def _own_seconds(self, candidate: Candidate) -> float:
+        is_renamed = str(candidate.path) in self.found.renamed
+        return self.patience.of(candidate, is_renamed=is_renamed)
+
+    def _others(self, candidate: Candidate) -> Iterator[_Wait]:
+        """Yield the waits for other files. Those may change for ever, so each wait has an end."""
+        temporary = self._temporary_of(candidate)
+        if temporary is not None:
+            reason = f"still being written by {temporary.tool}: its temporary file is beside it"
+            until = temporary.since + self.patience.temporary_seconds
+            yield _Wait(reason, until, temporary.began + TRANSFER_SECONDS)
+        for folder in candidate.path.parents:
+            defaults = self._defaults_of(folder)
+            if defaults is not None:
+                reason = f"{shown(folder / self.defaults_name)} has just changed"
+                until = defaults.since + self.patience.settle_seconds
+                yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
+
+    def _temporary_of(self, candidate: Candidate) -> Still | None:
+        """Return the temporary file of a file, if it has the same owner: others may only delay."""
+        temporary = self.found.temporaries.get(str(candidate.path))
+        return temporary if temporary is not None and temporary.owner == candidate.owner else None
+
+    def _defaults_of(self, folder: PurePosixPath) -> Still | None:
+        return self.found.defaults.get(str(folder) if folder.name else "")
+
+    def _defaults_settled(self, folder: PurePosixPath) -> float:
+        """Return when the defaults of a folder and of those above it are settled."""
+        if folder not in self._defaults_settle:
+            own, settled = self._defaults_of(folder), -math.inf
+            if own is not None:
+                until = own.since + self.patience.settle_seconds
+                settled = min(until, own.began + DEFAULTS_SECONDS)
+            if folder.name:
+                settled = max(settled, self._defaults_settled(folder.parent))
+            self._defaults_settle[folder] = settled
+        return self._defaults_settle[folder]

@@ -1,0 +1,61 @@
+"""The events of a folder, as the kernel reports them.
+
+A network share may report none. Does not know prompt files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Watch:
+    """Calls `wake` when something happens in a folder, if the file system reports it.
+
+    renamed: the files, by path in the folder, whose last event was a rename to that path
+
+    Raises:
+        OSError: the folder can't be watched.
+    """
+
+    def __init__(self, folder: Path, wake: Callable[[], None]) -> None:
+        # Imported here so that commands that only read the inbox start quickly.
+        from watchdog.events import FileSystemEvent, FileSystemEventHandler
+        from watchdog.observers.inotify import InotifyObserver
+
+        renamed = self.renamed = set[str]()
+
+        class Waker(FileSystemEventHandler):
+            def on_any_event(self, event: FileSystemEvent) -> None:
+                if event.event_type in ("opened", "closed_no_write"):  # our own reads
+                    return
+                if event.event_type != "attrib" and not event.is_directory:
+                    self._note(event)
+                wake()
+
+            def _note(self, event: FileSystemEvent) -> None:
+                """Add what was renamed; drop what was changed since, and files of moved folders."""
+                renamed.discard(_below(folder, event.src_path))
+                if event.event_type == "moved" and event.dest_path and not event.is_synthetic:
+                    renamed.add(_below(folder, event.dest_path))
+
+        # watchdog warns when it ends a thread; `is_alive` detects a watch that died.
+        logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+        # Full events distinguish a file moved in from outside from one created here.
+        self._observer = InotifyObserver(generate_full_events=True)
+        self._observer.schedule(Waker(), str(folder), recursive=True)
+        self._observer.start()
+
+    def is_alive(self) -> bool:
+        """Return whether events can still arrive."""
+        return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
+
+    def close(self) -> None:
+        self._observer.stop()
+        self._observer.join()
+
+
+def _below(folder: Path, path: str | bytes) -> str:
+    return os.fsdecode(path).removeprefix(f"{folder}/")

@@ -106,3 +106,15 @@ def test_what_failed_may_be_in_the_results_by_a_link(site: Site, tmp_path: Path)
     site.configure(f"failed: {tmp_path}/link/below")
     site.results.mkdir()
     check.require_folders(config.load(site.folder / "config.yaml"))
+
+
+def test_a_spool_in_a_synced_folder_is_warned_of(settings: Config, site: Site) -> None:
+    """A sync tool would take away what is in hand; one that has only the inbox may do so."""
+    (site.inbox / ".stfolder").mkdir()
+    assert [] == list(check.synced(settings))
+    (site.folder / ".stfolder").mkdir()
+    [row] = check.synced(settings)
+    assert not row.ok
+    assert "Syncthing" in row.detail
+    assert str(site.folder / ".stfolder") in row.detail
+    assert "set spool to a folder outside" in row.detail

@@ -163,10 +163,12 @@ def test_check_names_what_is_wrong(site: Site) -> None:
     path = site.folder / "config.yaml"
     path.write_text(path.read_text().replace("path: ", "path: /nowhere"))
     site.inbox.rmdir()
+    (site.folder / ".stfolder").mkdir()
     ended = site.command("check")
     bad = [line for line in ended.stdout.splitlines() if line.startswith("NO\t")]
-    assert (78, 3) == (ended.returncode, len(bad))
-    assert (str(site.inbox) in bad[0], "/nowhere" in bad[2]) == (True, True)
+    assert (78, 4) == (ended.returncode, len(bad))
+    assert (str(site.inbox) in bad[0], "/nowhere" in bad[3]) == (True, True)
+    assert "is in a folder that Syncthing syncs" in bad[2]
     assert not site.inbox.exists()
 
 

@@ -60,13 +60,32 @@ def test_a_lock_or_backup_is_no_unfinished_file(lock: str) -> None:
     assert ignored.finished_name(lock) is None
 
 
+def test_words_behind_a_hidden_name_are_no_transfers_of_rsync() -> None:
+    """rsync's six characters are drawn by chance: they are no word, and no number."""
+    for end in (
+        "backup",
+        "Backup",
+        "BACKUP",
+        "orig01",
+        "save1",
+        "202611",
+        "edited",
+        "Old123",
+        "V00001",
+    ):
+        assert ignored.finished_name(f".poems.txt.{end}") is None, end
+        assert f".poems.txt.{end}" in Ignored()
+    for end in ("MAy4Ra", "hfO7nr", "aB3dEf", "1a2b3c", "abcDef", "ABCdEF"):
+        assert ("poems.txt", "rsync") == ignored.finished_name(f".poems.txt.{end}"), end
+
+
 def test_patterns_of_the_operator() -> None:
     """They come on top of the table, and know no case."""
     more = Ignored(["*.Draft.txt", "old?"])
     assert "a.draft.TXT" in more
     assert "OLD1" in more
     assert "old10" not in more
-    assert ".a.txt.abcdef" in more
+    assert ".a.txt.aB3dEf" in more
     assert "a.draft.txt" not in Ignored()
 
 

@@ -285,7 +285,7 @@ def test_a_file_waits_for_the_temporary_one_beside_it(box: Inbox, tool: Tool) ->
 
 def test_a_temporary_file_holds_up_its_own_file_alone(box: Inbox) -> None:
     """Neither those of other names nor of other folders wait for it."""
-    for name in ("a.txt", "b.txt", "x/a.txt", ".b.md.abcdef", "x/.b.txt.abcdef"):
+    for name in ("a.txt", "b.txt", "x/a.txt", ".b.md.aB3dEf", "x/.b.txt.aB3dEf"):
         drop(box, name)
     box.scan(0.0)
     assert ["a.txt", "b.txt", "x/a.txt"] == settled(box, SETTLE)
@@ -293,7 +293,7 @@ def test_a_temporary_file_holds_up_its_own_file_alone(box: Inbox) -> None:
 
 def test_what_has_only_a_temporary_name_is_told(box: Inbox) -> None:
     """Who looks for a file hears that it is on its way, or that nobody finishes it."""
-    drop(box, "x/.a.txt.abcdef")
+    drop(box, "x/.a.txt.aB3dEf")
     box.scan(0.0)
     assert {"x/a.txt": "still being written by rsync"} == reasons(box, TEMPORARY_SECONDS - 0.01)
     assert {"x/a.txt": "left unfinished by rsync"} == reasons(box, TEMPORARY_SECONDS)
@@ -304,11 +304,74 @@ def test_what_has_only_a_temporary_name_is_told(box: Inbox) -> None:
 def test_copies_that_have_lost_their_ending_are_told(box: Inbox, name: str) -> None:
     """What can't be taken under the name that a tool gave it is not passed over in silence."""
     drop(box, name)
-    drop(box, "README.conflict1")
+    drop(box, "notes.conflict1")
     box.scan(0.0)
-    assert [name] == list(reasons(box, 0.0))
     assert "a conflict copy by rclone: taken if its name ends in .txt" in reasons(box, 0.0)[name]
-    assert (0, 1) == (len(box), box.waiting_count())
+    assert "no prompt file: ends in .conflict1" in reasons(box, 0.0)["notes.conflict1"]
+    assert (0, 2) == (len(box), box.waiting_count())
+
+
+RIGHT = "right are .txt with one prompt a line, .yaml and .yml"
+OTHERS = {
+    "board.json": "ends in .json; rename it to .yaml, which may hold JSON",
+    "film.SRT": f"ends in .srt; {RIGHT}",
+    "notes.md": f"ends in .md; {RIGHT}",
+    "prompts": f"its name has no ending; {RIGHT}",
+    f"a.{'x' * 30}": f"its name has another ending; {RIGHT}",
+    "a.\u202etxt": f"ends in .\\u202etxt; {RIGHT}",
+}
+
+
+def test_what_is_no_prompt_file_is_told(box: Inbox) -> None:
+    """Each file that nobody will film has its reason, and what would be right."""
+    for name in OTHERS:
+        drop(box, f"x/{name}")
+    (box.folder / "link").symlink_to("/etc")
+    for quiet in ("README.md", "Readme", ".hidden", "Thumbs.db", "a.txt.part"):
+        drop(box, quiet)
+    os.mkfifo(box.folder / "pipe")
+    box.scan(0.0)
+    told = reasons(box, 1e9)
+    link = {"link": "a link, which is not followed: put what it leads to here"}
+    unfinished = {"a.txt": "left unfinished by a browser"}
+    others = {f"x/{name}": f"no prompt file: {why}" for name, why in OTHERS.items()}
+    assert {**unfinished, **link, **others} == told
+    assert (0, len(told)) == (len(box), box.waiting_count())
+
+
+def test_a_file_that_keeps_changing_is_said_to(box: Inbox) -> None:
+    """It waits without an end, and from the first minute on its reason says so."""
+    path = drop(box, "a.txt")
+    for second in range(130):
+        os.utime(path, (second + 1, second + 1))
+        box.scan(float(second))
+        expected = "settles in 2 s"
+        if second >= 60:
+            expected = (
+                f"has kept changing for {second // 60} min; is taken 2 s after its last change"
+            )
+        assert {"a.txt": expected} == reasons(box, float(second))
+    assert ["a.txt"] == settled(box, 131.0)
+    os.utime(path, (1, 1))
+    box.scan(200.0)
+    assert {"a.txt": "settles in 2 s"} == reasons(box, 200.0)
+
+
+def test_a_file_that_is_held_and_keeps_changing_is_said_to(box: Inbox) -> None:
+    """Each line that is added begins the ten minutes anew, so no end of them is told."""
+    path = drop(box, "a.txt")
+    for minute in range(20):
+        os.utime(path, (minute + 1, minute + 1))
+        box.scan(60.0 * minute)
+        [candidate] = box.settled(60.0 * minute + SETTLE)
+        assert box.pauses.hold(
+            candidate, "still being written by bash", 1e9, 60.0 * minute + SETTLE
+        )
+        told = reasons(box, 60.0 * minute + SETTLE)["a.txt"]
+        if minute:
+            assert f"still being written by bash; has kept changing for {minute} min" == told
+        else:
+            assert "still being written by bash; waits 598 s more at most" == told
 
 
 def test_patterns_of_the_operator_are_passed_over(tmp_path: Path) -> None:
@@ -343,7 +406,7 @@ def test_a_scan_tells_whether_anything_has_changed(box: Inbox) -> None:
     assert (True, False) == (box.scan(1.0), box.scan(2.0))
     path.write_text("changed")
     assert (True, False) == (box.scan(3.0), box.scan(4.0))
-    temporary = drop(box, ".a.txt.abcdef")
+    temporary = drop(box, ".a.txt.aB3dEf")
     assert (True, False) == (box.scan(5.0), box.scan(6.0))
     temporary.unlink()
     path.unlink()
@@ -367,7 +430,7 @@ def test_an_impatient_inbox_takes_empty_files_at_once(tmp_path: Path) -> None:
     drop(box, "empty.txt", "")
     os.utime(drop(box, "part.txt"), (0, 0))
     drop(box, "whole.txt")
-    drop(box, ".whole.txt.abcdef")
+    drop(box, ".whole.txt.aB3dEf")
     box.scan(0.0)
     assert ["empty.txt", "part.txt", "whole.txt"] == settled(box, SETTLE)
 
@@ -444,7 +507,7 @@ def test_defaults_that_never_come_to_rest_are_waited_for_once(box: Inbox) -> Non
 def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: Inbox) -> None:
     """Anybody can give a file such a name; a tool that is at work has replaced the file by then."""
     drop(box, "a.txt")
-    temporary = drop(box, ".a.txt.abcdef")
+    temporary = drop(box, ".a.txt.aB3dEf")
     for now in range(0, int(TRANSFER_SECONDS) + 60, 60):
         os.utime(temporary, (now, now))
         box.scan(float(now))
@@ -458,7 +521,7 @@ def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: In
 def test_a_temporary_file_of_another_owner_delays_nobody(box: Inbox) -> None:
     """Tools write as the owner of the file that they replace; others only want to hold it up."""
     drop(box, "a.txt")
-    temporary = drop(box, ".a.txt.abcdef")
+    temporary = drop(box, ".a.txt.aB3dEf")
     os.chown(temporary, 65534, 65534)
     box.scan(0.0)
     assert ["a.txt"] == settled(box, SETTLE)

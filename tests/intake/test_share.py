@@ -120,3 +120,43 @@ def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:
     """That is an error, which `reeldrop check` shows as one."""
     with pytest.raises(OSError, match="No such file"):
         measured(tmp_path / "nowhere")
+
+
+MARKS = [
+    ("Syncthing", ".stfolder/"),
+    ("Nextcloud", ".sync_0123456789ab.db"),
+    ("Nextcloud", ".nextcloudsync.log"),
+    ("ownCloud", "._sync_0123456789ab.db"),
+    ("ownCloud", ".owncloudsync.log"),
+    ("a server of Nextcloud or ownCloud", ".ocdata"),
+    ("a server of Nextcloud", ".ncdata"),
+    ("Dropbox", ".dropbox"),
+    ("Dropbox", ".dropbox.cache/"),
+    ("Maestral", ".maestral.cache/"),
+    ("Google Drive", ".tmp.drivedownload/"),
+    ("OneDrive", ".849C9593-D756-4E56-8D6E-42412F2A707B"),
+    ("Synology Drive", ".SynologyWorkingDirectory/"),
+]
+
+
+def test_a_folder_that_a_tool_syncs_is_known_by_its_mark(tmp_path: Path) -> None:
+    """The mark is in the folder or far above it, also where a link leads there."""
+    for number, (tool, name) in enumerate(MARKS):
+        top = tmp_path / str(number)
+        spool = top / "x" / "spool"
+        spool.mkdir(parents=True)
+        before = share.synced_by(spool)
+        assert before is None
+        (top / name).mkdir() if name.endswith("/") else (top / name).touch()
+        (tmp_path / f"link{number}").symlink_to(spool)
+        for folder in (spool, tmp_path / f"link{number}", top):
+            assert (tool, top / name) == share.synced_by(folder)
+
+
+def test_marks_of_other_folders_do_not_count(tmp_path: Path) -> None:
+    """Neither those beside and below it, nor Dropbox's settings in somebody's home."""
+    (tmp_path / "home" / ".dropbox").mkdir(parents=True)
+    (tmp_path / "home" / "inbox" / ".stfolder").mkdir(parents=True)
+    (tmp_path / "home" / "spool" / "active" / ".stfolder").mkdir(parents=True)
+    assert share.synced_by(tmp_path / "home" / "spool") is None
+    assert share.synced_by(tmp_path / "home" / "not made yet") is None

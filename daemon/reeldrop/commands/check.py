@@ -64,6 +64,16 @@ def share(config: Config) -> Iterator[Row]:
             yield Row(f"inbox: {found.what}", True, found.text)
 
 
+def synced(config: Config) -> Iterator[Row]:
+    """Yield a row if a sync tool would take files in hand out of the spool, or bring them back."""
+    found = shares.synced_by(config.spool)
+    if found is not None:
+        tool, mark = found
+        where = f"{config.spool} is in a folder that {tool} syncs ({mark} is there)"
+        remedy = "set spool to a folder outside of it, on the same file system as the inbox"
+        yield Row("spool apart", False, f"{where}; {remedy}")
+
+
 def room(config: Config) -> Row:
     """Check the free disk space; without enough, the daemon waits and begins no job.
 

@@ -302,6 +302,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     rows = [checks.Row("config", True, str(path.absolute())), *checks.folders(settings)]
     if all(row.ok for row in rows if row.what == "inbox"):
         rows += checks.share(settings)
+    rows += checks.synced(settings)
     rows += [checks.room(settings), *checks.machine(settings)]
     if as_json:
         _print_json([dataclasses.asdict(row) for row in rows])

@@ -55,7 +55,8 @@ TOOLS = (
         "rsync",
         (".~tmp~", ".rsync-partial"),
         "transfers, and folders of what was interrupted; with a dot before the name, too",
-        unfinished=r"\.(?P<name>.+)\.[a-z0-9]{6}",
+        # Six random letters and digits: nothing like `.backup`, `.Backup`, `.old001` or `.202611`.
+        unfinished=r"\.(?P<name>.+)\.(?-i:(?!(?:[A-Z]?[a-z]*|[A-Z]*)\d*\Z)[A-Za-z0-9]{6})",
     ),
     Tool(
         "rclone",

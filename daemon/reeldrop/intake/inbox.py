@@ -69,7 +69,14 @@ class Inbox:
             OSError: the inbox can't be read, or another folder is in its place.
         """
         before, patience = self._found, self.patience
-        scan = Scan(self._names, before, now, patience.settle_seconds, patience.temporary_seconds)
+        scan = Scan(
+            self._names,
+            before,
+            now,
+            lambda candidate: self._settling.waits(candidate, now),
+            patience.settle_seconds,
+            patience.temporary_seconds,
+        )
         with self.root.opened() as top:
             scan.walk(f"{top}/.")
         found = scan.found

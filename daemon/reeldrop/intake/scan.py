@@ -7,15 +7,20 @@ settled, nor what waits for what.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from reeldrop.base.escaping import shown
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.ignored import Ignored, finished_name
 
 MAX_DEPTH = 32
+MAX_ENDING = 20
+"""Longest ending that is told, in characters."""
 
 Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -115,7 +120,8 @@ class Found:
 class Scan:
     """A walk at one time, compared with the result of the one before.
 
-    settle_seconds: a change later than this after the previous one begins a new series
+    waits: whether a file has not settled by now: its change goes on with a series
+    settle_seconds: a change of defaults later than this after the previous one begins a new series
     temporary_seconds: the same for temporary files
     """
 
@@ -124,12 +130,14 @@ class Scan:
         names: Names,
         before: Found,
         now: float,
+        waits: Callable[[Candidate], bool],
         settle_seconds: float,
         temporary_seconds: float,
     ) -> None:
         self._names = names
         self._before = before
         self._now = now
+        self._waits = waits
         self._settle_seconds = settle_seconds
         self._temporary_seconds = temporary_seconds
         self.found = Found()
@@ -173,7 +181,7 @@ class Scan:
             else:
                 self.found.strays[path] = f"not looked into: it is {MAX_DEPTH} folders deep"
         else:
-            self._note_stray(entry.name, path)
+            self._note_stray(entry.name, path, status.st_mode)
 
     def _candidate(self, path: str, status: os.stat_result) -> Candidate:
         known, now = self._before.candidates.get(path), self._now
@@ -181,7 +189,7 @@ class Scan:
         if known is not None and known.fingerprint == state:
             return known
         first_seen = known.first_seen if known else now
-        goes_on = known is not None and now < known.since + self._settle_seconds
+        goes_on = known is not None and self._waits(known)
         began = known.began if known and goes_on else now
         where = PurePosixPath(path)
         return Candidate(where, status.st_mode, state, status.st_uid, first_seen, began, now)
@@ -198,13 +206,18 @@ class Scan:
             before, status, self._temporary_seconds, finished[1]
         )
 
-    def _note_stray(self, name: str, path: str) -> None:
-        """Record a conflict copy of a prompt file to whose name the tool appended an ending."""
+    def _note_stray(self, name: str, path: str, mode: int) -> None:
+        """Record what is not called like a prompt file, but for a README of the folder."""
         copy = conflict_copy(name)
+        stem, ending = os.path.splitext(name)
         if copy is not None and any(map(self._names.is_prompt_file, copy.originals)):
             ends = " or ".join(sorted(self._names.suffixes))
             reason = f"a conflict copy by {copy.tool}: taken if its name ends in {ends}"
             self.found.strays[path] = reason
+        elif stat.S_ISLNK(mode):
+            self.found.strays[path] = "a link, which is not followed: put what it leads to here"
+        elif stat.S_ISREG(mode) and stem.lower() != "readme":
+            self.found.strays[path] = _no_prompt_file(ending.lower())
 
     def _still(
         self, before: Still | None, status: os.stat_result, rest: float, tool: str = ""
@@ -229,6 +242,17 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
 def is_interrupted(mtime_ns: int) -> bool:
     """Return whether the mtime is in the first second of 1970, as of an interrupted rsync."""
     return 0 <= mtime_ns < 10**9
+
+
+@functools.lru_cache(100)
+def _no_prompt_file(ending: str) -> str:
+    """Return why a file with this ending is no prompt file, and what would be right."""
+    if ending == ".json":
+        return "no prompt file: ends in .json; rename it to .yaml, which may hold JSON"
+    what = f"ends in {shown(ending)}" if ending else "its name has no ending"
+    if len(ending) > MAX_ENDING:
+        what = "its name has another ending"
+    return f"no prompt file: {what}; right are .txt with one prompt a line, .yaml and .yml"
 
 
 def _listed(place: str) -> tuple[int, list[os.DirEntry[str]]]:

@@ -26,6 +26,9 @@ UNFINISHED_SECONDS = 600.0
 TRANSFER_SECONDS = 3600.0
 """How long a file waits for a temporary file of the same owner that keeps changing."""
 
+RESTLESS_SECONDS = 60.0
+"""After this long, it is said of a file that changes again and again that it does."""
+
 DEFAULTS_SECONDS = 120.0
 """How long a file waits for a `_defaults.yaml` that keeps changing."""
 
@@ -146,10 +149,18 @@ class Settling:
             settled = max(settled, self._defaults_settled(candidate.path.parent))
         return max(settled, *(wait.until for wait in self.pauses.of(candidate)), -math.inf) - now
 
+    def waits(self, candidate: Candidate, now: float) -> bool:
+        """Return whether a file has not settled, or was held when it was about to be taken."""
+        return self.remaining(candidate, now) > 0 or bool(self.pauses.held(candidate))
+
     def reason(self, candidate: Candidate, now: float) -> str:
         """Return what a file waits for, and for how long at most, in words."""
         if blocked := self.pauses.blocked(candidate, now):
             return blocked
+        restless = self._restless(candidate, now)
+        for held in self.pauses.of(candidate):
+            if restless and now < held.until:
+                return f"{held.reason}; {restless}"
         waits = [*self.pauses.of(candidate), *self._others(candidate)]
         end = candidate.since + self._own_seconds(candidate)
         if candidate.size == 0:
@@ -159,7 +170,20 @@ class Settling:
         for wait in waits:
             if now < min(wait.until, wait.end):
                 return f"{wait.reason}; waits {math.ceil(wait.end - now)} s more at most"
+        if restless:
+            seconds = self._own_seconds(candidate)
+            return f"{restless}; is taken {seconds:g} s after its last change"
         return f"settles in {math.ceil(self.remaining(candidate, now))} s"
+
+    def _restless(self, candidate: Candidate, now: float) -> str:
+        """Return for how long a file has been changing again and again; empty if it has not.
+
+        Such a file waits without an end, for it may be incomplete at any moment.
+        """
+        seconds = now - candidate.began
+        if candidate.began == candidate.since or seconds < RESTLESS_SECONDS:
+            return ""
+        return f"has kept changing for {int(seconds // 60)} min"
 
     def waited_in_vain(self, candidate: Candidate, now: float) -> str:
         """Return the reason of a wait for another file that has run out; empty if none has."""

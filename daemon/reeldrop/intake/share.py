@@ -6,6 +6,8 @@ Knows nothing of prompt files and jobs.
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import os
 import re
 import threading
@@ -65,6 +67,40 @@ def file_system(folder: Path) -> str:
         if is_above and len(point) >= longest:  # of two mounts on one point, the last is on top
             longest, found = len(point), after.split()[0]
     return os.fsdecode(found)
+
+
+_MARKS = (
+    ("Syncthing", ".stfolder", None),
+    ("Nextcloud", ".sync_*.db", False),
+    ("Nextcloud", ".nextcloudsync.log", False),
+    ("ownCloud", "._sync_*.db", False),
+    ("ownCloud", ".owncloudsync.log", False),
+    ("a server of Nextcloud or ownCloud", ".ocdata", False),
+    ("a server of Nextcloud", ".ncdata", False),
+    ("Dropbox", ".dropbox", False),  # a folder of this name in a home holds its settings
+    ("Dropbox", ".dropbox.cache", True),
+    ("Maestral", ".maestral.cache", True),
+    ("Google Drive", ".tmp.drive*load", True),
+    ("OneDrive", ".849C9593-D756-4E56-8D6E-42412F2A707B", None),
+    ("Synology Drive", ".SynologyWorkingDirectory", True),
+)
+"""What sync tools keep in the top folder of those that they sync: tool, glob, whether a folder."""
+
+
+def synced_by(folder: Path) -> tuple[str, Path] | None:
+    """Return the tool that syncs a folder, and its mark in or above that; None if none is found.
+
+    Some tools leave no mark: Seafile, Unison, rclone, rsync.
+    """
+    folder = folder.resolve()
+    for above in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            names = os.listdir(above)
+            for tool, glob, is_folder in _MARKS:
+                for name in fnmatch.filter(names, glob):
+                    if is_folder in (None, (above / name).is_dir()):
+                        return tool, above / name
+    return None
 
 
 def tells_all(folder: Path) -> bool:

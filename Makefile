@@ -35,7 +35,11 @@ user_etc := $(HOME)/.config/reeldrop
 run: $(INSTALLED)
 	mkdir -p inbox/examples
 	cp examples/*.txt examples/*.yaml inbox/examples/
-	$(BIN)/reeldrop run --drain; ended=$$?; $(BIN)/reeldrop history --limit 100; exit $$ended
+	@$(BIN)/reeldrop run --drain; ended=$$?; \
+	videos=$$(find results/examples -name '*.mp4' | wc -l); \
+	echo "$$videos videos in results/examples, each with a poster (.jpg) and its settings (.yaml)."; \
+	echo "To look at them, open that folder in a file manager: xdg-open results/examples"; \
+	echo "To list them: $(BIN)/reeldrop history --limit $$videos"; exit $$ended
 
 # Three processes for two cores, because many tests wait: for a disk, a clock, a machine that boots.
 test: tools $(INSTALLED)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.escaping import short, shown, shown_lines
 from reeldrop.base.job import Capabilities
-from reeldrop.commands import cli
+from reeldrop.commands import output
 from reeldrop.host import log
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
@@ -112,8 +112,8 @@ def test_the_status_line_is_one_harmless_line() -> None:
 
 def test_what_commands_say_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
     """Notes on stderr and rows on stdout."""
-    cli._note(f"reeldrop: {EVIL}")
-    cli._print_rows([(EVIL, "大")], ("a", "b"))
+    output.note(f"reeldrop: {EVIL}")
+    output.print_rows([(EVIL, "大")], ("a", "b"))
     out, err = capsys.readouterr()
     assert_harmless(err)
     assert r"\x1b[31m\n\u2028\u202e\x9b" + "\t大\n" == out

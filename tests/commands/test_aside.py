@@ -19,7 +19,9 @@ from harness.jobs import says
 from reeldrop.base import durable
 from reeldrop.base.errors import NoSuchPromptFile, RenderError
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
-from reeldrop.commands import cli, client
+from reeldrop.commands import cli, folders, submit
+from reeldrop.commands.cancel import cancel_files
+from reeldrop.commands.retry import put_back
 from reeldrop.config import config
 from reeldrop.intake.deliveries import Deliveries
 from reeldrop.store.filing import Filing
@@ -72,12 +74,12 @@ class World:
 
     def put_back(self) -> None:
         """Retry what a person sees in `_failed/`."""
-        client.retry(self.config, None)
+        put_back(self.config, None)
 
     def cancel(self) -> None:
         """Cancel the file that waits, unless it does not any more."""
         with contextlib.suppress(NoSuchPromptFile):
-            client.cancel(self.config, [str(NAME)])
+            cancel_files(self.config, [str(NAME)])
 
     def places(self) -> list[str]:
         """Return where files are, without what tells of them, and what a kill has left of none."""
@@ -252,7 +254,7 @@ def test_a_cancellation_that_is_killed_at_any_call_loses_and_doubles_nothing(
             place.cancel()
         (found,) = place.places()
         if found.startswith("_failed/"):
-            seen = client.failures(place.config)
+            seen = folders.failures(place.config)
             assert ["poems/a.txt"] == [failure.name for failure in seen]
         else:
             assert found.startswith("spool/active/")
@@ -267,18 +269,18 @@ def test_a_submission_that_is_killed_at_any_call_is_there_whole_or_not(
     """What it leaves has a name that the inbox passes over, and goes with one an hour later."""
     for at in itertools.count(1):
         place = world()
-        submit = functools.partial(client.submit, place.config, "a horse", {})
-        killed = is_killed(at, submit, monkeypatch)
+        order = functools.partial(submit.write_order, place.config, "a horse", {})
+        killed = is_killed(at, order, monkeypatch)
         names = os.listdir(place.inbox)
         ours = [name for name in names if durable.is_temporary(name)]
         assert set(names) - set(ours) <= {"poems", "a_horse.yaml"}
         if "a_horse.yaml" in names:
             assert "prompt: a horse\n" == (place.inbox / "a_horse.yaml").read_text()
-        client.submit(place.config, "a cow", {})
+        submit.write_order(place.config, "a cow", {})
         assert set(ours) <= set(os.listdir(place.inbox))
         with monkeypatch.context() as patch:
             patch.setattr(durable, "LEFT_SECONDS", 0.0)
-            client.submit(place.config, "a cow", {})
+            submit.write_order(place.config, "a cow", {})
         assert not [n for n in os.listdir(place.inbox) if durable.is_temporary(n)]
         if not killed:
             return
@@ -294,11 +296,11 @@ def test_two_that_submit_at_once_write_their_own(
 
     def interrupted(fd: int) -> None:
         monkeypatch.setattr(os, "fsync", fsync)
-        client.submit(place.config, "the other's", {})
+        submit.write_order(place.config, "the other's", {})
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", interrupted)
-    client.submit(place.config, "ours", {})
+    submit.write_order(place.config, "ours", {})
     found = {p.stem: p.read_text() for p in place.inbox.glob("*.yaml")}
     assert {"ours": "prompt: ours\n", "the_other's": "prompt: the other's\n"} == found
 
@@ -308,7 +310,7 @@ def test_a_submission_does_not_take_an_old_report_for_its_own(tmp_path: Path) ->
     place = World(tmp_path / "site", tmp_path / "results" / "_failed")
     old = place.failed / "a_horse.yaml.error.txt"
     old.write_text("What is wrong:  long ago\n")
-    order = client.submit(place.config, "a horse", {})
+    order = submit.write_order(place.config, "a horse", {})
     assert PurePosixPath("a_horse-2.yaml") == order.source
     place.fails = True
 
@@ -321,7 +323,7 @@ def test_a_submission_does_not_take_an_old_report_for_its_own(tmp_path: Path) ->
         else:
             place.work()
 
-    end = client.wait(place.config, order, act)
+    end = submit.wait(place.config, order, act)
     assert end.error.startswith("anew")
 
 
@@ -373,7 +375,7 @@ def test_a_file_that_has_no_way_back_keeps_no_other_from_it(tmp_path: Path) -> N
     (made.failed / "b.txt").write_text("a cow")
     (made.inbox / NAME.parent).rmdir()
     (made.inbox / NAME.parent).symlink_to(tmp_path)
-    found = {one.name: one for one in client.retry(made.config, None)}
+    found = {one.name: one for one in put_back(made.config, None)}
     assert {"b.txt": False, str(NAME): True} == {n: one.is_failure for n, one in found.items()}
     assert "can't be put back" in found[str(NAME)].what
     assert ["results/_failed/poems/a.txt", "site/inbox/b.txt"] == [

@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -23,9 +24,10 @@ from harness.processes import await_that, run, start
 from harness.site import Daemon, Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml
-from reeldrop.commands import cli, progress
+from reeldrop.commands import cli, output, progress, submit
 from reeldrop.commands.check import Row
-from reeldrop.commands.client import Moved
+from reeldrop.commands.moved import Moved
+from reeldrop.commands.status import current, show_status
 from reeldrop.config import config
 from reeldrop.intake import ignored
 from reeldrop.store.history import Failure, PastVideo
@@ -142,7 +144,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str], site: Site) -> None:
     """And with a word on what is wrong, and nothing in the inbox."""
     ended = site.command(*arguments)
     assert (2, "") == (ended.returncode, ended.stdout)
-    assert "rror" in ended.stderr
+    assert "rror" in ended.stderr or "reeldrop: " in ended.stderr
     assert [] == list(site.inbox.iterdir())
 
 
@@ -312,6 +314,22 @@ def test_status_without_a_daemon(site: Site) -> None:
     assert expected == now["waiting"]
     shown = site.command("status").stdout
     assert [] == [word for word in ("not running", "a/horse.txt") if word not in shown]
+
+
+def test_status_without_a_daemon_says_how_long_files_wait(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the time at which the oldest came to its name; without one, not at all."""
+    settings = config.load(site.folder / "config.yaml")
+    assert 0 == current(settings).waiting_seconds
+    site.drop("a.txt", "a horse\n")
+    assert 60 > current(settings).waiting_seconds
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 7200)
+    site.drop("b.txt", "a cow\n")
+    assert 7195 <= current(settings).waiting_seconds <= 7200
+    show_status(settings, as_json=False)
+    assert "in the inbox for 120 min" in capsys.readouterr().err
 
 
 def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daemon]) -> None:
@@ -489,12 +507,17 @@ def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: 
     assert (site.inbox / "a_horse.yaml").exists()
 
 
-def test_submit_says_why_there_is_no_video(live: Site) -> None:
+def test_submit_says_why_there_is_no_video(site: Site, tmp_path: Path) -> None:
     """Exit code 1, and the text of the error file."""
-    ended = live.command("submit", "a cow", "--set", "num_frams=3", "--wait", "--json")
-    answer = json.loads(ended.stdout)
-    assert (1, []) == (ended.returncode, answer["videos"])
-    assert "did you mean 'num_frames'" in answer["error"]
+    command = [*REELDROP, "submit", "a cow", "--wait", "--json", "-c", str(site.folder)]
+    with (tmp_path / "said").open("wb") as said, open(os.devnull, "wb") as nothing:
+        waiting = start(command, stdout=said, stderr=nothing)
+    await_that((site.inbox / "a_cow.yaml").exists, "the prompt file")
+    assert 0 == site.command("cancel", "a_cow").returncode
+    assert 1 == waiting.wait(60)
+    answer = json.loads((tmp_path / "said").read_text())
+    assert [] == answer["videos"]
+    assert "cancelled on request" in answer["error"]
 
 
 def test_history_lists_the_videos(live: Site) -> None:
@@ -651,10 +674,11 @@ def test_every_command_and_option_is_documented() -> None:
         command.name or command.callback.__name__ for command in cli.app.registered_commands
     }
     assert commands == set(re.findall(r"^\| `reeldrop (\w+)", page, re.MULTILINE))
-    options = {"--version", "--config"}
-    for command in commands:
-        options |= set(re.findall(r"--[a-z]+", reeldrop(command, "--help").stdout)) - {"--help"}
-    assert options == set(re.findall(r"--[a-z]+", page))
+    options = {"--config"}
+    for command in ((), *((name,) for name in commands)):
+        shown = reeldrop(*command, "--help").stdout
+        options |= set(re.findall(r"--[a-z][a-z-]*", shown)) - {"--help"}
+    assert options == set(re.findall(r"--[a-z][a-z-]*", page))
 
 
 @pytest.mark.parametrize(
@@ -696,7 +720,7 @@ def test_every_row_of_the_table_of_names_is_documented() -> None:
 )
 def test_a_setting_of_submit_is_one_value(text: str, expected: object) -> None:
     """YAML's types are known, and nothing of a text is taken for YAML and dropped."""
-    assert expected == cli._value(text)
+    assert expected == submit.value(text)
 
 
 def test_a_setting_that_is_no_utf8_is_refused(site: Site) -> None:
@@ -711,7 +735,7 @@ def test_json_shows_nothing_raw_that_acts_on_a_terminal(
 ) -> None:
     """It stays the same JSON, in one line; what can be read stays readable."""
     value = {"prompt": "大鸟\u202e\u2028\x1b[2J\udce9\U000e0041", "n": 1}
-    cli._print_json(value)
+    output.print_json(value)
     printed = capsys.readouterr().out
     assert value == json.loads(printed)
     assert printed.removesuffix("\n").isprintable()

@@ -46,8 +46,11 @@ _READ_LATE = {
 """Environment variables that are read on use, not on import."""
 
 _SLOW_IMPORTS = (
-    "reeldrop.commands.check", "reeldrop.commands.cli", "reeldrop.commands.client",
-    "reeldrop.commands.progress", "reeldrop.render.pipeline", "reeldrop.render.renderer",
+    "reeldrop.commands.cancel", "reeldrop.commands.check", "reeldrop.commands.cli",
+    "reeldrop.commands.history", "reeldrop.commands.init", "reeldrop.commands.progress",
+    "reeldrop.commands.reload", "reeldrop.commands.retry", "reeldrop.commands.run",
+    "reeldrop.commands.status", "reeldrop.commands.submit", "reeldrop.commands.tune",
+    "reeldrop.render.pipeline", "reeldrop.render.renderer",
     "reeldrop.service.service", "reeldrop.store.history", "reeldrop.tune.tuning",
     "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "watchdog.observers",
@@ -352,7 +355,9 @@ _CHANGES = (
     "fdatasync", "truncate", "ftruncate", "utime", "chmod", "sendfile",
 )  # fmt: skip
 _LOOKS = ("stat", "lstat", "scandir", "listdir")
-_NOT_COUNTED = ("status.json", "status.tmp", "lock", "ending")
+_NOT_COUNTED = (
+    "described.json", "described.tmp", "ending", "lock", "status.json", "status.tmp",
+)  # fmt: skip
 _DEVICES = {errno.ENOSPC: "/dev/full", errno.EIO: "/proc/self/mem"}
 """Files on which every write fails with this errno, even in C code."""
 

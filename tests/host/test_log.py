@@ -6,8 +6,12 @@ import contextlib
 import io
 import json
 import logging
+import os
+import pty
+import time
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +201,53 @@ def test_for_people(stream: io.StringIO) -> None:
     assert not line.startswith("{")
     assert "\x1b" not in line
     assert "" == stream.getvalue()
+
+
+def test_a_line_for_people_is_short(
+    stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local time of day, paths from the current folder, and nothing that only programs need."""
+    monkeypatch.setenv("TZ", "XXX-5:30")
+    time.tzset()
+    monkeypatch.chdir(tmp_path)
+    log.configure(terminal := io.StringIO(), for_people=True)
+    before = datetime.now(UTC) + timedelta(hours=5, minutes=30)
+    structlog.get_logger().info("video_published", job_id="j1", file=str(tmp_path / "a/b.mp4"), n=1)
+    structlog.get_logger().warning("paused", job_id="j1", reason="disk")
+    first, second = terminal.getvalue().splitlines()
+    assert "video_published file=a/b.mp4 n=1" == first.partition(" ")[2]
+    assert "[warning] paused reason=disk" == second.partition(" ")[2]
+    after = datetime.now(UTC) + timedelta(hours=5, minutes=30)
+    assert first.partition(" ")[0] in {f"{before:%H:%M:%S}", f"{after:%H:%M:%S}"}
+    monkeypatch.undo()
+    time.tzset()
+    assert "" == stream.getvalue()
+
+
+def test_a_line_for_people_without_a_current_folder(
+    stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have deleted it."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    log.configure(terminal := io.StringIO(), for_people=True)
+    structlog.get_logger().info("video_published", file="/a/b.mp4")
+    assert terminal.getvalue().endswith("video_published file=/a/b.mp4\n")
+    assert "" == stream.getvalue()
+
+
+@pytest.mark.usefixtures("stream")
+def test_colours_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By NO_COLOR, as everywhere."""
+    for value, expected in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", value)
+        ours, terminal = pty.openpty()
+        with os.fdopen(ours, "rb", buffering=0) as reader, os.fdopen(terminal, "w") as tty:
+            log.configure(tty, for_people=True)
+            structlog.get_logger().info("x")
+            tty.flush()
+            assert expected == (b"\x1b[" in reader.read(1000))
 
 
 # The journal

@@ -15,7 +15,8 @@ from harness.processes import DEADLINE_SECONDS, NEW_PROCESS, await_that
 from harness.site import Daemon, Site
 from harness.zygote import REELDROP
 from reeldrop.base.errors import Unavailable
-from reeldrop.commands import client
+from reeldrop.commands.reload import ask_daemon
+from reeldrop.commands.status import current
 from reeldrop.config import config
 from reeldrop.store.lock import COMMAND, TUNER, Holder
 from reeldrop.store.spool import Spool
@@ -150,11 +151,11 @@ def test_who_tunes_is_told(site: Site) -> None:
     place = Spool(settings.spool, settings.inbox, settings.failed)
     site.drop("a.txt", "a horse\n")
     with place.lock(role=TUNER):
-        found = client.status(settings)
+        found = current(settings)
     assert (State.TUNING, 1) == (found.state, found.waiting_count)
     assert str(os.getpid()) in found.said()
     with place.lock(role=COMMAND):
-        assert State.NOT_RUNNING == client.status(settings).state
+        assert State.NOT_RUNNING == current(settings).state
 
 
 def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
@@ -163,11 +164,11 @@ def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
     place = Spool(settings.spool, settings.inbox, settings.failed)
     settings.spool.mkdir()
     with place.lock(role=TUNER), pytest.raises(Unavailable, match=f"the tuner {os.getpid()} works"):
-        client.reload(settings)
+        ask_daemon(settings)
     with place.lock():
         record = json.loads((settings.spool / "lock").read_text())
         (settings.spool / "lock").write_text(json.dumps({**record, "where": "elsewhere"}))
         with pytest.raises(Unavailable, match="on another machine or in a container"):
-            client.reload(settings)
+            ask_daemon(settings)
         (settings.spool / "lock").write_text("4711\n")
         assert Holder(4711, "daemon", is_here=True) == place.holder()

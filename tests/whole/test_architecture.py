@@ -62,7 +62,7 @@ OWNERS = {
     "mutagen": {"video.encoder"},
     "PIL": {"video.encoder"},
     "typer": {"commands.cli"},
-    "signal": {"service.service", "commands.client", "host.process", "intake.writers"},
+    "signal": {"service.service", "commands.reload", "host.process", "intake.writers"},
 }
 
 NEEDED_TO_RENDER = {"torch", "diffusers", "transformers", "av", "PIL", "numpy", "watchdog"}
@@ -170,7 +170,15 @@ def test_imports_have_no_cycles() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["commands.cli", "commands.client", "config.config", "prompts.parsing", "store.history"],
+    [
+        "commands.cli",
+        "commands.submit",
+        "commands.retry",
+        "commands.cancel",
+        "config.config",
+        "prompts.parsing",
+        "store.history",
+    ],
 )
 def test_commands_that_do_not_render_start_without_torch(module: str) -> None:
     """Looking at the queue does not wait for a library that only rendering needs."""

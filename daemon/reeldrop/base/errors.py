@@ -109,7 +109,11 @@ class RendererDied(ReeldropError):
     """This process can't render any more: its CUDA context is broken."""
 
 
-class NoSuchPromptFile(ReeldropError):
+class WrongUsage(ReeldropError):
+    """A command was called with arguments that it can't use."""
+
+
+class NoSuchPromptFile(WrongUsage):
     """A command names a prompt file that does not exist."""
 
 

@@ -1,8 +1,9 @@
-"""Check whether the daemon can work here: one row for each thing that it needs."""
+"""`reeldrop check`: whether the daemon can work here; one row for each thing that it needs."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import itertools
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from reeldrop.base import durable
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.commands import exit_codes, output
+from reeldrop.config import config as configuration
 from reeldrop.host import disk
 from reeldrop.intake import share as shares
 
@@ -34,6 +37,27 @@ class Row:
     ok: bool
     detail: str
     may_pass: bool = False
+
+
+def check_all(path: Path | None, *, as_json: bool) -> int:
+    """Print a row for each thing that the daemon needs, and return the exit code.
+
+    path: the config.yaml; None for the one that is found
+    """
+    file = configuration.find(path)
+    config = configuration.load(file)
+    rows = [Row("config", True, str(file.absolute())), *folders(config)]
+    if all(row.ok for row in rows if row.what == "inbox"):
+        rows += share(config)
+    rows += [*synced(config), room(config), *machine(config)]
+    if as_json:
+        output.print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        output.print_rows(("ok" if row.ok else "NO", row.what, row.detail) for row in rows)
+    wrong = [row for row in rows if not row.ok]
+    if not wrong:
+        return 0
+    return exit_codes.NOT_NOW if all(row.may_pass for row in wrong) else exit_codes.CONFIG
 
 
 def folders(config: Config) -> Iterator[Row]:

@@ -27,12 +27,14 @@ def template() -> str:
 def find(given: Path | None) -> Path:
     """Return the config.yaml to use: `given`, $REELDROP_CONFIG, ./config.yaml or SYSTEM_WIDE.
 
+    A folder stands for the config.yaml in it.
+
     Raises:
         ConfigError: there is none.
     """
     named = given or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     if named is not None:
-        return named
+        return named / NAME if named.is_dir() else named
     for path in (Path.cwd() / NAME, SYSTEM_WIDE):
         if path.exists():
             return path

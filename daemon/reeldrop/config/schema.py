@@ -199,6 +199,11 @@ class Profile(BaseModel):
         return self
 
     @property
+    def origin(self) -> str:
+        """Where the pipeline comes from, to tell it from another one of the same profile."""
+        return f"{self.path or self.repository or 'bundled'} {self.revision or ''}".strip()
+
+    @property
     def lists(self) -> dict[str, tuple[float, ...]]:
         """The defaults that are lists, such as sigmas: call arguments that no prompt changes."""
         return {key: value for key, value in self.defaults.items() if isinstance(value, tuple)}

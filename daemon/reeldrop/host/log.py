@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
@@ -35,8 +36,13 @@ _job_files: dict[str, IO[str]] = {}
 def configure(stream: TextIO, *, for_people: bool) -> None:
     """Send all events to the stream from now on."""
     if for_people:
-        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
-        _configure(stream, lambda logger, name, event: render(logger, name, _escaped(event)))
+        colors = stream.isatty() and not os.environ.get("NO_COLOR")
+        render = structlog.dev.ConsoleRenderer(
+            colors=colors, pad_event_to=0, pad_level=False, sort_keys=False
+        )
+        _configure(
+            stream, lambda logger, name, event: render(logger, name, _brief(_escaped(event)))
+        )
     else:
         _configure(stream, structlog.processors.JSONRenderer(ensure_ascii=False, default=str))
 
@@ -129,6 +135,22 @@ def _quoted(text: str) -> str:
     if text.isprintable() and text and " " not in text and '"' not in text:
         return text
     return shown(json.dumps(text, ensure_ascii=False))
+
+
+def _brief(event: EventDict) -> EventDict:
+    """Return what a person at a terminal needs of an event.
+
+    The local time of day, a level from a warning on, and paths from the current folder, but no id
+    of a job.
+    """
+    here = ""
+    with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
+        here = f"{os.getcwd()}/"
+    left_out = {"job_id"} if event["level"] != "info" else {"job_id", "level"}
+    at = datetime.fromisoformat(event["timestamp"]).astimezone()
+    kept = {key: value for key, value in event.items() if key not in left_out}
+    brief = {k: v.removeprefix(here) if isinstance(v, str) else v for k, v in kept.items()}
+    return {**brief, "timestamp": f"{at:%H:%M:%S}"}
 
 
 def _escaped(event: EventDict) -> EventDict:

@@ -33,6 +33,7 @@ from reeldrop.config import profiles
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.service.report import Reporter
 from reeldrop.service.stages import Phase, Stages
+from reeldrop.store import described
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Rendered
@@ -103,6 +104,9 @@ class Answers:
             self._model_failed(event.model, error)
             return
         stages.settings.rules[event.model] = rules
+        config = stages.settings.config
+        origin = config.models[event.model].origin
+        described.note(config.spool, event.model, origin, event.capabilities)
         stages.intake.examine_again()
         if stages.bench.loads_for is None and not self._phase.drains:
             self._begin_warm_up(rules)

@@ -114,15 +114,10 @@ class Tuner:
             ConfigError: the pipeline can't be loaded.
             RenderError: not even the plain pipeline renders the sample.
         """
-        is_cpu = self.source.placement == "cpu" or not pipeline.cuda_is_available()
-        device = "cpu" if is_cpu else "cuda"
         plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
         self.speed = plain
         yield self._try_plain()
-        off = {name for name, value in self.source.speed.items() if value is False}
-        if self.source.lossy.wanted:
-            off |= {*fast.FORMS}  # they exclude each other
-        ways = [name for name in fast.worth_a_try(device) if name not in off]
+        ways = self._ways()
         slower = []
         for name in ways:
             if name not in fast.FORMS:
@@ -142,6 +137,20 @@ class Tuner:
             yield from self._try_batches()
         # What the profile switches off was not tried, so there is no finding about it.
         self.speed = {k: v for k, v in self.speed.items() if self.source.speed.get(k) is not False}
+
+    @property
+    def most_trials(self) -> int:
+        """Upper bound on the number of trials: the plain pipeline, each way, and all of them."""
+        lossy = self.source.lossy
+        batches = 0 if lossy.mixes_prompts else len(BATCH_SIZES)
+        return 2 + len(self._ways()) + bool(lossy.wanted) + batches
+
+    def _ways(self) -> list[str]:
+        is_cpu = self.source.placement == "cpu" or not pipeline.cuda_is_available()
+        off = {name for name, value in self.source.speed.items() if value is False}
+        if self.source.lossy.wanted:
+            off |= {*fast.FORMS}  # they exclude each other
+        return [name for name in fast.worth_a_try("cpu" if is_cpu else "cuda") if name not in off]
 
     def _prompts(self, count: int) -> tuple[Prompt, ...]:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))

@@ -1,0 +1,87 @@
+"""`reeldrop cancel`: set prompt files aside, whether they wait or are being rendered."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import shlex
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from reeldrop.base.beneath import Root
+from reeldrop.base.errors import RenderCancelled, SpoolLocked
+from reeldrop.commands import folders
+from reeldrop.commands.moved import Moved, meant
+from reeldrop.store import aside, spool
+from reeldrop.store.lock import COMMAND
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+    from reeldrop.store.spool import Spool
+
+
+def cancel_files(config: Config, names: Iterable[str]) -> list[Moved]:
+    """Cancel prompt files that wait or are being rendered, by their path in the inbox.
+
+    Raises:
+        NoSuchPromptFile: a name doesn't exist; no file is cancelled then.
+    """
+    in_hand, waiting = in_hand_and_waiting(config)
+    chosen = [meant(name, [*in_hand, *waiting], "that waits or is rendered") for name in names]
+    return [
+        _cancel(config, PurePosixPath(name), waits=name not in in_hand)
+        for name in dict.fromkeys(chosen)
+    ]
+
+
+def in_hand_and_waiting(config: Config) -> tuple[list[str], list[str]]:
+    """Return the paths of the prompt files in the spool, and of those in the inbox."""
+    in_hand = [str(job.source) for job in folders.spool_of(config).unfinished()]
+    waiting = [str(path) for path in folders.prompt_files(folders.scanned_inbox(config))]
+    return in_hand, waiting
+
+
+def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
+    """Cancel one prompt file; it may be claimed, or its job may end, at any moment meanwhile."""
+    name = str(source)
+    jobs = folders.spool_of(config)
+    if waits and (at := _withdraw(config, source, jobs)):
+        return Moved(name, "is cancelled and set aside", at)
+    for job in jobs.unfinished():
+        if job.source == source and jobs.ask_to_cancel(job):
+            when = "after this step" if jobs.is_locked() else "at the next start"
+            return Moved(name, f"is cancelled {when}")
+    return Moved(name, "has ended or left before it could be cancelled")
+
+
+def _withdraw(config: Config, source: PurePosixPath, jobs: Spool) -> Path | None:
+    """Set aside a prompt file that no daemon has claimed yet, and return where it is now.
+
+    None if it is claimed. If it is not a regular file, or `_failed/` is on another file system
+    while a daemon runs, which could claim it during the copy, it is claimed here as cancelled, and
+    the daemon sets it aside.
+    """
+
+    def report(name: str) -> str:
+        then = f"Run `reeldrop retry {shlex.quote(name)}` to render it after all."
+        return spool.error_text(source, "", RenderCancelled("it was cancelled on request"), then)
+
+    withdraw = functools.partial(
+        aside.withdraw, Root(config.inbox), Root(config.failed), source, report
+    )
+    try:
+        return withdraw()
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    try:
+        with jobs.lock(role=COMMAND):
+            return withdraw(across=True)
+    except SpoolLocked:
+        pass
+    except OSError as error:  # not a regular file: only the daemon sets it aside
+        if error.errno != errno.EXDEV:
+            raise
+    jobs.claim(source, (), is_cancelled=True)
+    return None

@@ -1,0 +1,54 @@
+"""`reeldrop history`: list the videos, or what failed and why, newest first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from reeldrop.commands import folders, output
+from reeldrop.store import history
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+
+def list_videos(config: Config, limit: int, *, as_json: bool) -> None:
+    """Print the newest videos, at most `limit`."""
+    videos = history.videos(config.results, config.failed, limit)
+    if as_json:
+        output.print_json([dataclasses.asdict(video) for video in videos])
+        return
+    rows = (
+        (
+            output.path(video.files[0]),
+            video.prompt,
+            video.model,
+            f"{video.seconds:.1f}",
+            output.local_time(video.finished),
+        )
+        for video in videos
+    )
+    output.print_rows(rows, ("video", "prompt", "model", "seconds", "finished"))
+    are_all = len(videos) < limit
+    count = len(videos) if are_all else history.count(config.results, config.failed)
+    _note_what_is_left_out(len(videos), count, "videos", "history")
+
+
+def list_failures(config: Config, limit: int, *, as_json: bool) -> None:
+    """Print what failed last, at most `limit` prompt files."""
+    failures = folders.failures(config)
+    listed = failures[:limit]
+    if as_json:
+        output.print_json([dataclasses.asdict(failure) for failure in listed])
+        return
+    rows = ((f.name, f.reason, output.local_time(f.failed)) for f in listed)
+    output.print_rows(rows, ("prompt file", "what is wrong", "when"))
+    _note_what_is_left_out(len(listed), len(failures), "failed prompt files", "history --failed")
+
+
+def _note_what_is_left_out(listed: int, count: int, what: str, command: str) -> None:
+    if not count:
+        output.note(f"there are no {what}")
+    elif count > listed:
+        rest = count - listed
+        output.note(f"{rest} more; `reeldrop {command} --limit {count}` shows all {what}")

@@ -1,0 +1,30 @@
+"""`reeldrop init`: write a commented config.yaml, and make the folders that it names."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from reeldrop.base import durable
+from reeldrop.commands import exit_codes, output
+from reeldrop.config import config
+
+
+def write_config(folder: Path) -> int:
+    """Write the config.yaml, print what to do next, and return the exit code."""
+    path = folder / config.NAME
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError
+        settings = config.parse(config.template(), path)
+        for made in (settings.inbox, settings.results, settings.spool):
+            durable.make_folder(made)
+        # Written last: where config.yaml exists, so do the folders.
+        durable.write_new(path, config.template().encode(), durable.command_owner())
+    except FileExistsError:
+        output.note(f"reeldrop: {path} is there already; it is left as it is")
+        return exit_codes.USAGE
+    print(f"Wrote {path}. Next, run this, and put a text file with a prompt on each line into")
+    print(f"{settings.inbox}:\n\n    reeldrop run --config {shlex.quote(str(path))}")
+    return 0

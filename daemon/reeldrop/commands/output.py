@@ -1,0 +1,72 @@
+"""Print what commands have to say: rows, JSON and paths to stdout, notes to stderr.
+
+Rows are a table on a terminal, and tab-separated lines elsewhere. Escapes what acts on a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from reeldrop.base.escaping import shown, shown_lines
+
+LONGEST_UNBROKEN = 20
+"""Columns with longer cells are wrapped if the terminal is too narrow for the table."""
+
+
+def note(text: str) -> None:
+    """Print a note or an error to stderr."""
+    print(shown_lines(text), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON on one line, with what is not printable as JSON's own escapes."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
+
+
+def print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> None:
+    """Print a table on a terminal; elsewhere, one line of tab-separated cells for each row."""
+    lines = [list(map(printable, row)) for row in rows]
+    if not sys.stdout.isatty():
+        for line in lines:
+            print("\t".join(line))
+    elif lines:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(show_header=bool(headings), box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading, *cells in zip(headings or lines[0], *lines, strict=True):
+            is_short = max(map(len, cells)) <= LONGEST_UNBROKEN
+            table.add_column(heading, overflow="fold", no_wrap=is_short)
+        for line in lines:
+            table.add_row(*map(Text, line))
+        Console().print(table)
+
+
+def printable(text: object) -> str:
+    """Return a text escaped for stdout; for programs, the bytes of file names are kept."""
+    return shown(text, raw_bytes=not sys.stdout.isatty())
+
+
+def path(file: Path) -> str:
+    """Return a path in full; on a terminal, relative to the current folder if it is below it."""
+    with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
+        if sys.stdout.isatty() and file.is_relative_to(Path.cwd()):
+            return str(file.relative_to(Path.cwd()))
+    return str(file)
+
+
+def local_time(iso: str) -> str:
+    """Return an ISO 8601 time as local time; any other text unchanged."""
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):
+        return iso

@@ -1,0 +1,49 @@
+"""`reeldrop retry`: put prompt files that failed back into the inbox."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from reeldrop.base.beneath import Root
+from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile
+from reeldrop.base.names import ERROR_SUFFIX
+from reeldrop.commands import folders
+from reeldrop.commands.moved import Moved, meant
+from reeldrop.store import aside
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+
+def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
+    """Move prompt files from `_failed/` back into the inbox; all of them if `names` is None.
+
+    Raises:
+        NoSuchPromptFile: a name doesn't exist; no file is moved then.
+        Unavailable: there is no inbox.
+    """
+    folders.require_inbox(config)
+    known = [failure.name for failure in folders.failures(config)]
+    there = [name for name in known if os.path.lexists(config.failed / name)]
+    if names is None:
+        return [_put_back(config, PurePosixPath(name)) for name in there]
+    chosen = dict.fromkeys([meant(name, known, f"in {config.failed}") for name in names])
+    for name in chosen:
+        if name not in there:
+            problem = f"{name} is not in {config.failed} any more; only the report on it is"
+            raise NoSuchPromptFile(f"{problem}: {config.failed / name}{ERROR_SUFFIX}")
+    return [_put_back(config, PurePosixPath(name)) for name in chosen]
+
+
+def _put_back(config: Config, name: PurePosixPath) -> Moved:
+    try:
+        at = aside.put_back(Root(config.failed), Root(config.inbox), name)
+    except OSError as error:  # of this file's place; the others go back all the same
+        if error.errno in DISK_ERRORS:
+            raise
+        problem = f"can't be put back: {error.strerror}: {error.filename}"
+        return Moved(str(name), problem, config.failed / name, is_failure=True)
+    return Moved(str(name), "is back in the inbox" if at else "has left meanwhile", at)

@@ -1,0 +1,55 @@
+"""`reeldrop run`: set up the daemon, and run it until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.commands import check, exit_codes, progress
+from reeldrop.config import config as configuration
+from reeldrop.host import log, process
+from reeldrop.store.status import State, Status
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+
+def run_daemon(path: Path | None, *, drain: bool) -> int:
+    """Render what is put into the inbox, and return the exit code.
+
+    path: the config.yaml; None for the one that is found
+    drain: end when every prompt file is done
+    """
+    is_attended = sys.stdin.isatty()
+    process.withstand()
+    check.require_folders(configuration.load(configuration.find(path)))
+    with progress.shown(sys.stdout.isatty()) as observe:
+        log.to_stdout()
+        structlog.get_logger().info("loading_libraries")  # nothing else is said for seconds
+        observe(_loading_libraries())
+        from reeldrop.config import profiles, settings
+        from reeldrop.render import pipeline, renderer
+        from reeldrop.service import service  # imports torch: takes seconds
+
+        def read() -> tuple[Config, str]:
+            found = configuration.load(configuration.find(path))
+            return found, found.selected_model(cuda=pipeline.cuda_is_available())
+
+        outcome = service.Service(
+            settings.Settings(read),
+            lambda found, tell: renderer.InProcessRenderer(profiles.sources(found), tell),
+            drain=drain,
+            is_attended=is_attended,
+            observe=observe,
+        ).run()
+    return exit_codes.FAILED if drain and outcome.failed_jobs else 0
+
+
+def _loading_libraries() -> Status:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Status(os.getpid(), State.LOADING, "", now, reason="the libraries that render")

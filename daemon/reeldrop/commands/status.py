@@ -1,0 +1,113 @@
+"""`reeldrop status`: what is being rendered, what waits and why.
+
+The daemon's report says it; without a daemon, the folders do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import shown
+from reeldrop.commands import folders, output
+from reeldrop.store import status as reports
+from reeldrop.store.lock import TUNER
+from reeldrop.store.status import State, Status, Waiting
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+    from reeldrop.intake.inbox import Inbox
+
+STALE_SECONDS = 60.0
+"""A daemon's report is stale if it is older than two scans by more than this."""
+
+
+def show_status(config: Config, *, as_json: bool) -> None:
+    """Print the daemon's status."""
+    now = current(config)
+    if as_json:
+        output.print_json(dataclasses.asdict(now))
+        return
+    print(output.printable(now.said()))
+    doubt = doubts(config)
+    if doubt:
+        print(f"  {output.printable(doubt)}")
+    if now.refused:
+        refused = output.printable(now.refused)
+        print(f"  config.yaml was refused, and the settings stay as they were: {refused}")
+    _print_rendering(now)
+    _print_waiting(now)
+
+
+def _print_rendering(now: Status) -> None:
+    if now.rendering is not None:
+        r = now.rendering
+        eta = "" if r.eta_seconds is None else f", about {r.eta_seconds:.0f} s left"
+        prompt_file, prompt = output.printable(r.prompt_file), output.printable(r.prompt)
+        print(f"  {prompt_file} {r.number}/{r.count}: {prompt}")
+        print(f"  step {r.step}/{r.steps}{eta}")
+
+
+def _print_waiting(now: Status) -> None:
+    output.print_rows([(w.prompt_file, w.reason) for w in now.waiting], ("waiting", "why"))
+    if now.waiting_seconds >= 60:
+        output.note(f"the first has been in the inbox for {now.waiting_seconds // 60} min")
+    if now.waiting_count > len(now.waiting):
+        output.note(f"{now.waiting_count - len(now.waiting)} more are waiting")
+
+
+def current(config: Config) -> Status:
+    """Return the daemon's status; without a daemon, one with what waits in the folders."""
+    found = reports.read(config.spool / reports.FILE_NAME)
+    if found is not None and folders.is_at_work(config):
+        return found
+    holder = folders.spool_of(config).holder()
+    tunes = holder is not None and holder.role == TUNER
+    inbox = folders.scanned_inbox(config)
+    waiting = _waiting_without_daemon(config, inbox)
+    return Status(
+        pid=0,
+        state=State.TUNING if tunes else State.NOT_RUNNING,
+        reason=f"process {holder.pid} has the spool until it is done" if tunes and holder else "",
+        model=config.model,
+        updated=datetime.now(UTC).isoformat(timespec="seconds"),
+        waiting=tuple(waiting[: reports.MAX_WAITING]),
+        waiting_count=len(waiting),
+        waiting_seconds=_seconds_in_inbox(inbox),
+    )
+
+
+def doubts(config: Config) -> str:
+    """Return, in words, what the daemon's last report suggests is wrong; empty if nothing."""
+    found = reports.read(config.spool / reports.FILE_NAME)
+    if found is None or found.state == State.STOPPED:
+        return ""
+    reported = datetime.fromisoformat(found.updated)
+    if not folders.spool_of(config).is_locked():
+        at = f"{reported.astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"it was ended in the middle of its work; its last report, at {at}: {found.line()}"
+    seconds = (datetime.now(UTC) - reported).total_seconds()
+    if seconds < STALE_SECONDS + 2 * config.scan_seconds:
+        return ""
+    return f"it has not reported for {seconds:.0f} s; it may hang, or its disk may be full"
+
+
+def _seconds_in_inbox(inbox: Inbox) -> int:
+    """Return how long the oldest prompt file has been in the inbox, by the times of the files.
+
+    A file's ctime is when it came to its name, or was last changed.
+    """
+    oldest = min((c.fingerprint[2] for c in inbox.settled(0.0)), default=None)
+    return 0 if oldest is None else max(0, int(time.time() - oldest / 1e9))
+
+
+def _waiting_without_daemon(config: Config, inbox: Inbox) -> list[Waiting]:
+    unfinished = [job.source for job in folders.spool_of(config).unfinished()]
+    waiting = [
+        *((path, "begun, goes on when the daemon runs") for path in unfinished),
+        *((path, "the daemon is not running") for path in folders.prompt_files(inbox)),
+        *inbox.waiting(0.0),
+    ]
+    return [Waiting(shown(path), reason) for path, reason in waiting]

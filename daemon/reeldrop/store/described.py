@@ -1,0 +1,68 @@
+"""What each profile's pipeline accepts, noted in the spool for commands, which load no pipeline.
+
+Only a note: it is derived from the pipelines, and nothing that the daemon does depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reeldrop.base import beneath, durable
+from reeldrop.base.job import Capabilities
+
+FILE_NAME = "described.json"
+MAX_BYTES = 1 << 20
+
+_KINDS: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def note(spool: Path, profile: str, origin: str, found: Capabilities) -> None:
+    """Note what the pipeline of a profile accepts; `origin` is where it was loaded from.
+
+    Only the daemon calls it. If it fails, commands check less. There is no fsync: after a power cut
+    the next start notes it again.
+    """
+    file = spool / FILE_NAME
+    described = {
+        "origin": origin,
+        "settings": {key: kind.__name__ for key, kind in found.settings.items()},
+        "defaults": dict(found.defaults),
+        "size_multiple": found.size_multiple,
+        "frames_multiple": found.frames_multiple,
+    }
+    known = _read(file)
+    if known.get(profile) != described:
+        text = json.dumps({**known, profile: described}, indent=1)
+        unfinished = file.with_suffix(".tmp")
+        with contextlib.suppress(OSError):
+            durable.make_way(file)
+            durable.make_way(unfinished)
+            unfinished.write_text(f"{text}\n", encoding="utf-8")
+            os.replace(unfinished, file)
+
+
+def read(spool: Path, profile: str, origin: str) -> Capabilities | None:
+    """Return what the pipeline of a profile accepts; None if unknown, or of another origin."""
+    found: Any = _read(spool / FILE_NAME).get(profile)
+    with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):
+        if found["origin"] == origin:
+            return Capabilities(
+                settings={key: _KINDS[kind] for key, kind in found["settings"].items()},
+                defaults=dict(found["defaults"]),
+                size_multiple=int(found["size_multiple"]),
+                frames_multiple=int(found["frames_multiple"]),
+            )
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(beneath.content(file, MAX_BYTES))
+        if isinstance(found, dict):
+            return found
+    return {}

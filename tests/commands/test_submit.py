@@ -1,0 +1,140 @@
+"""submit: what the daemon would refuse is refused at once, and a slip of the shell is explained."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+from harness.processes import run
+from harness.site import Site, make_site
+from harness.zygote import REELDROP
+from reeldrop.base import strict_yaml
+from reeldrop.commands import submit
+from reeldrop.config import config
+from reeldrop.config.config import Config
+from reeldrop.store.spool import Spool
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Site:
+    """A site on which a daemon has worked before, so that its pipeline is known."""
+    site = make_site(tmp_path_factory.mktemp("known") / "site", tiny_pipeline)
+    assert 0 == site.drain().returncode
+    return site
+
+
+def settings_of(site: Site) -> Config:
+    """Return the settings of a site."""
+    return config.load(site.folder / "config.yaml")
+
+
+def test_what_the_daemon_would_refuse_is_refused_at_once(known: Site) -> None:
+    """Keys, types and limits, in the daemon's words and all at once; nothing is written."""
+    for given, words in (
+        (["num_frams=3"], ["key 'num_frams'", "did you mean 'num_frames'"]),
+        (["num_frames=many"], ["key 'num_frames'", "a whole number"]),
+        (["num_frames=33"], ["key 'num_frames'", "use 32 or less"]),
+        (["height=100", "seed=-1"], ["key 'height'", "key 'seed'"]),
+        (["model=none"], ["there is no model 'none'"]),
+        (["priority=11"], ["priority must be a whole number from -10 to 10"]),
+        (["rendered=1", "prompts=[a]"], ["either `prompt` or `prompts`"]),
+    ):
+        options = [f"--set={assignment}" for assignment in given]
+        ended = known.command("submit", "a horse", *options)
+        assert (2, "") == (ended.returncode, ended.stdout), given
+        assert [] == [word for word in words if word not in ended.stderr], (given, ended.stderr)
+        lines = ended.stderr.splitlines()
+        assert all(line.startswith("reeldrop: ") and "line 1" not in line for line in lines)
+    assert [] == list(known.inbox.iterdir())
+
+
+def test_defaults_of_the_inbox_count(known: Site) -> None:
+    """A mistake there would fail the prompt, too; it is named with its file and line."""
+    defaults = known.drop("_defaults.yaml", "num_frames: 99\n")
+    refused = known.command("submit", "a horse")
+    assert (2, True) == (refused.returncode, "_defaults.yaml, line 1" in refused.stderr)
+    defaults.write_text("num_frames: 8\n")
+    taken = known.command("submit", "a horse")
+    assert (0, "") == (taken.returncode, taken.stderr)
+    for file in known.inbox.iterdir():
+        file.unlink()
+
+
+def test_what_is_not_known_is_left_to_the_daemon(site: Site) -> None:
+    """Where no daemon has loaded the pipeline, or only that of another model."""
+    settings = settings_of(site)
+    assert submit.write_order(settings, "a cow", {}).prompt_file.exists()
+    submit.submit_prompt(settings, "x", {"odd": 1}, checks=True, waits=False, as_json=True)
+    assert {"a_cow.yaml", "x.yaml"} == {file.name for file in site.inbox.iterdir()}
+
+
+def test_a_prompt_without_quotes_is_explained(site: Site) -> None:
+    """With the command that was meant; a word alone is a prompt."""
+    ended = site.command("submit", "a", "red", "man's", "balloon")
+    assert 2 == ended.returncode
+    hint = ended.stderr.splitlines()[-1].partition("reeldrop submit ")[2]
+    assert ["a red man's balloon"] == shlex.split(hint)
+    assert 0 == site.command("submit", "balloon", "--set", "seed=1").returncode
+
+
+def test_a_prompt_that_begins_with_a_dash(site: Site) -> None:
+    """Goes after `--`, and the hint can be copied; its file's name is no option to anybody."""
+    for prompt, name in (
+        ("- a ball", "a_ball"),
+        ("-5 degrees", "5_degrees"),
+        ("--film x", "film_x"),
+    ):
+        refused = site.command("submit", prompt)
+        assert (2, "") == (refused.returncode, refused.stdout)
+        command = shlex.split(refused.stderr.partition("reeldrop submit ")[2])
+        assert ["--", prompt] == command
+        # -c is given with its folder: what is after `--` is no option.
+        taken = run([*REELDROP, "submit", "-c", str(site.folder), *command])
+        assert (0, "") == (taken.returncode, taken.stderr)
+        written = strict_yaml.load_all((site.inbox / f"{name}.yaml").read_text())
+        assert {"prompt": prompt} == strict_yaml.plain(written[0])
+    spaced = site.command("submit", "a ball", "--set=negative_prompt=a - b")
+    assert (0, "") == (spaced.returncode, spaced.stderr)
+
+
+def test_a_name_that_begins_with_a_dash_can_be_cancelled(site: Site) -> None:
+    """With `./` before it, as for every command."""
+    site.drop("-x.txt", "a horse\n")
+    assert 0 == site.command("cancel", "./-x.txt").returncode
+    assert (site.failed / "-x.txt").exists()
+
+
+def test_while_config_yaml_is_broken_a_daemon_is_still_seen(site: Site) -> None:
+    """Commands answer with what is right in it, and say the mistake; without one they refuse."""
+    site.drop("a.txt", "a horse\n")
+    site.configure("max_attempts: many")
+    mistake = f"{site.folder / 'config.yaml'}, line 1"
+    commands = (["status"], ["history"], ["history", "--failed"], ["submit", "b", "--set", "odd=1"])
+    for command in (*commands, ["cancel", "b"], ["retry", "b"]):
+        blind = site.command(*command)
+        assert (78, "", True) == (blind.returncode, blind.stdout, mistake in blind.stderr)
+    settings = Spool(site.spool, site.inbox, site.failed)
+    with settings.lock():
+        for command in (*commands, ["cancel", "b"], ["retry", "b"]):
+            seeing = site.command(*command)
+            assert 0 == seeing.returncode, seeing.stderr
+            assert mistake in seeing.stderr, command
+            assert "the daemon works on with the settings that it read before" in seeing.stderr
+        assert "a.txt" in site.command("status").stdout
+        assert {"a.txt", "b.yaml"} == {file.name for file in site.inbox.iterdir()}
+        for command in (["run"], ["check"], ["tune"], ["reload"]):
+            assert 78 == site.command(*command).returncode, command
+
+
+def test_a_folder_stands_for_the_config_in_it(site: Site) -> None:
+    """As an option and in the environment."""
+    site.drop("a.txt", "a horse\n")
+    given = run([*REELDROP, "status", "-c", str(site.folder)])
+    environment = {**os.environ, config.ENVIRONMENT: str(site.folder)}
+    named = run([*REELDROP, "status"], env=environment)
+    assert given.stdout == named.stdout
+    assert "a.txt\t" in given.stdout
+    missing = run([*REELDROP, "status", "-c", str(site.inbox)])
+    assert (78, True) == (missing.returncode, str(site.inbox / "config.yaml") in missing.stderr)

@@ -1,0 +1,29 @@
+"""described: commands know what the daemon's pipelines accept, and nothing of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.rules import CAPABILITIES
+from reeldrop.store import described
+
+
+def test_what_is_noted_is_read(tmp_path: Path) -> None:
+    """For each profile, as long as it is loaded from the same place."""
+    described.note(tmp_path, "tiny", "/models/tiny", CAPABILITIES)
+    described.note(tmp_path, "other", "hub/other abc", CAPABILITIES)
+    assert CAPABILITIES == described.read(tmp_path, "tiny", "/models/tiny")
+    assert CAPABILITIES == described.read(tmp_path, "other", "hub/other abc")
+    assert described.read(tmp_path, "tiny", "/models/newer") is None
+    assert described.read(tmp_path, "third", "/models/tiny") is None
+
+
+def test_a_note_is_only_a_note(tmp_path: Path) -> None:
+    """Damaged, it says nothing and is replaced; one that can't be written ends nobody's work."""
+    file = tmp_path / described.FILE_NAME
+    for content in (b"", b"[]", b"\xff", b'{"tiny": 3}', b'{"tiny": {"origin": "x"}}', b"[" * 9999):
+        file.write_bytes(content)
+        assert described.read(tmp_path, "tiny", "x") is None, content
+    described.note(tmp_path, "tiny", "x", CAPABILITIES)
+    assert CAPABILITIES == described.read(tmp_path, "tiny", "x")
+    described.note(tmp_path / "none", "tiny", "x", CAPABILITIES)

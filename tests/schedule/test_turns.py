@@ -13,7 +13,7 @@ from reeldrop.schedule.turns import MAX_GROUPS, Queue, Turns
 def add(queue: Queue[str], *names: str, priority: int = 0) -> None:
     """Let files wait, each by its path, in this order."""
     for name in names:
-        queue.add(priority, turns.group(PurePosixPath(name)), 0.0, name, name)
+        queue.add(priority, turns.group(PurePosixPath(name), 1000), 0.0, name, name)
 
 
 def names(queue: Queue[str], most: int = 99) -> list[str]:
@@ -26,8 +26,8 @@ def served(queue: Queue[str], order: Turns, count: int) -> list[str]:
     found = []
     for _ in range(count):
         [(rank, name)] = queue.first(1)
-        queue.remove(-rank[0], turns.group(PurePosixPath(name)), *rank[2:])
-        order.lead(turns.group(PurePosixPath(name)))
+        queue.remove(-rank[0], turns.group(PurePosixPath(name), 1000), *rank[2:])
+        order.lead(turns.group(PurePosixPath(name), 1000))
         found.append(name)
     return found
 

@@ -69,12 +69,15 @@ class World:
         self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
         self.conditions = Conditions()
 
-    def drop(self, name: str, count: int, priority: int = 0, num_frames: int = 8) -> None:
+    def drop(
+        self, name: str, count: int, priority: int = 0, num_frames: int = 8, owner: int = -1
+    ) -> None:
         """Put a file of so many prompts into the inbox, and read it."""
         path = self.folder / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = "".join(f"  - p{n}\n" for n in range(1, count + 1))
         path.write_text(f"num_frames: {num_frames}\npriority: {priority}\nprompts:\n{texts}")
+        os.chown(path, owner, -1)
         self.look()
 
     def look(self) -> None:
@@ -152,6 +155,20 @@ def test_one_folder_does_not_hold_up_another(world: World) -> None:
     world.end()
     assert [("b/one.yaml", [1]), ("a/later.yaml", [1])] == world.render()
     assert [("a/many.yaml", [5, 6, 7, 8])] == world.render()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
+    """A file of very many prompts holds up no file of another user, in no folder either."""
+    world.drop("many.yaml", 100)
+    assert [("many.yaml", [1, 2, 3, 4])] == world.begin()
+    world.drop("same.yaml", 1, num_frames=16)
+    world.drop("other.yaml", 5, num_frames=16, owner=65534)
+    world.end()
+    assert [("other.yaml", [1, 2, 3, 4])] == world.render()
+    assert [("many.yaml", [5, 6, 7, 8])] == world.render()
+    assert [("other.yaml", [5]), ("same.yaml", [1])] == world.render()
+    assert [("many.yaml", [9, 10, 11, 12])] == world.render()
 
 
 def test_a_priority_is_heeded_in_the_middle_of_a_file(world: World) -> None:

@@ -95,6 +95,17 @@ def test_claim_is_read_back_from_the_files(folders: Folders) -> None:
     assert [] == list((folders.inbox / "poems").iterdir())
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+def test_whose_file_it_is_stays_known(folders: Folders) -> None:
+    """Files directly in the inbox take turns by their owners, also those in hand at a start."""
+    file = folders.inbox / "a.txt"
+    file.write_text("a horse")
+    os.chown(file, 65534, -1)
+    job = folders.open().claim(PurePosixPath("a.txt"), ())
+    assert job is not None
+    assert [65534, 65534] == [job.owner, *(j.owner for j in folders.open().unfinished())]
+
+
 def test_claim_keeps_the_defaults_as_bytes(folders: Folders) -> None:
     """The defaults of the moment of the claim are the job's, whatever bytes they are."""
     (folders.inbox / "a.txt").touch()

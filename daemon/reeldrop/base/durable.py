@@ -331,11 +331,13 @@ def _is_copy(source: Path, target: Path) -> bool:
 def is_same_time(one: int, other: int) -> bool:
     """Return whether two times in ns match, if one may be truncated as file systems do.
 
-    They keep 100 ns (NTFS), us, ms, 10 ms (exFAT) or s. Not 2 s (FAT): a `touch` orders anew.
+    They keep 100 ns (NTFS), us, ms, 10 ms (exFAT), s, or 2 s (FAT). Of two times in whole seconds,
+    none is FAT's of the other: a `touch` orders anew where no less than seconds are kept.
     """
+    is_whole = one % 10**9 == 0 == other % 10**9
     return any(
         one // step == other // step and 0 in (one % step, other % step)
-        for step in (1, 100, 10**3, 10**6, 10**7, 10**9)
+        for step in (1, 100, 10**3, 10**6, 10**7, 10**9, *(() if is_whole else (2 * 10**9,)))
     )
 
 

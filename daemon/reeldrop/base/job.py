@@ -139,6 +139,7 @@ class Job:
 
     source: the prompt file's path in the inbox
     folder: the job's folder in the spool
+    owner: the user id of the prompt file's owner
     attempts: attempts cut short when the process died
     is_damaged: the record is damaged; `source` is only the file's name, and neither defaults nor
         priority are known
@@ -151,6 +152,7 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     is_damaged: bool = False
     priority: int = 0
+    owner: int = 0
 
     @property
     def prompt_file(self) -> Path:

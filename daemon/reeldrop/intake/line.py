@@ -37,7 +37,7 @@ class Examined:
     @property
     def place(self) -> tuple[int, str, float, str]:
         """Its place in the queue: priority, group, first seen, path."""
-        group = turns.group(self.candidate.path)
+        group = turns.group(self.candidate.path, self.candidate.owner)
         return self.priority, group, self.candidate.first_seen, self.path
 
 
@@ -132,7 +132,7 @@ def _by_turns(files: list[tuple[int, Candidate]]) -> deque[Candidate]:
     counts: Counter[str] = Counter()
     found = []
     for _, candidate in sorted(files, key=lambda f: (f[0], f[1].first_seen, str(f[1].path))):
-        group = turns.group(candidate.path)
+        group = turns.group(candidate.path, candidate.owner)
         found.append((counts[group], candidate))
         counts[group] += 1
     return deque(candidate for _, candidate in sorted(found, key=lambda entry: entry[0]))

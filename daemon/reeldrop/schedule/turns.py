@@ -1,7 +1,7 @@
 """The order of what waits: by priority, and within one priority, groups take turns.
 
-A group is what lies in one folder at the top of the inbox, or directly in the inbox. Pure: knows
-neither files nor jobs.
+A group is what lies in one folder at the top of the inbox, or what one user has put directly into
+the inbox. Pure: knows neither files nor jobs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _Entry = tuple[float, str, T]
 _Lane = tuple[int, str]
 
 
-def group(path: PurePosixPath) -> str:
-    """Return a prompt file's group: its folder at the top of the inbox; empty if it is in none."""
+def group(path: PurePosixPath, owner: int) -> str:
+    """Return a prompt file's group: its folder at the top of the inbox, or else its owner's id."""
     folder, slash, _ = str(path).partition("/")
-    return folder if slash else ""
+    return folder if slash else f"/{owner}"  # no folder is called like that
 
 
 class Turns:

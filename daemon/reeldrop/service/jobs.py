@@ -170,7 +170,7 @@ class OpenJobs:
                 job = self.find(job_id)
                 if job is None:
                     continue
-                group = turns.group(job.source)
+                group = turns.group(job.source, job.owner)
                 self._left[job_id] = _Left(job.priority, group, bool(job.attempts))
             left, since = self._left[job_id], self._retries.due(job_id)
             rank = (-left.priority, self.turns.of(left.group), since, job_id)
@@ -185,7 +185,7 @@ class OpenJobs:
     def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
         opened.wake(now)
         job = opened.job
-        turn = self.turns.of(turns.group(job.source))
+        turn = self.turns.of(turns.group(job.source, job.owner))
         prompts = tuple(islice(opened.waiting, most))
         is_suspect = bool(job.attempts)
         is_alone = prompts and (is_suspect or prompts[0].number in opened.alone)
@@ -211,7 +211,9 @@ class OpenJobs:
 
     def groups(self) -> set[str]:
         """Return the groups that have a job in hand, as far as they are known."""
-        opened = {turns.group(opened.job.source) for opened in self._open.values()}
+        opened = {
+            turns.group(opened.job.source, opened.job.owner) for opened in self._open.values()
+        }
         return opened | {left.group for left in self._left.values()}
 
     def due(self, *, opens: bool) -> list[float]:
@@ -363,7 +365,7 @@ class OpenJobs:
             if job_id in self._open:
                 self._open[job_id].was_passed_over = True
         if members:
-            self.turns.lead(turns.group(first.job.source))
+            self.turns.lead(turns.group(first.job.source, first.job.owner))
         return Batch(tuple(members)) if members else None
 
     def _size(self, prompt: Prompt) -> int:
@@ -586,7 +588,7 @@ class OpenJobs:
 
     def postpone(self, job: Job, error: OSError, end: End | None = None) -> None:
         """Leave a job in the spool for now, for example because the disk is full."""
-        self.turns.lead(turns.group(job.source))  # else it would be first each time
+        self.turns.lead(turns.group(job.source, job.owner))  # else it would be first each time
         details = {"job_id": job.id, "prompt_file": shown(job.source)}
         self._retry(job.id, error, "job_postponed", end, **details)
 

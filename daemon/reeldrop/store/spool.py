@@ -166,12 +166,14 @@ class Spool:
                 if isinstance(error, FileNotFoundError | NotADirectoryError):
                     return None
                 raise
+        owner = 0
         with contextlib.suppress(OSError):  # it is a job, though a power cut may undo it
+            owner = (folder / source.name).lstat().st_uid
             durable.fsync_folder(folder)
             with self.inbox.opened(source.parent) as above:
                 durable.fsync_folder(above)
         self._new.add(job_id)
-        return Job(job_id, source, folder, defaults, priority=priority)
+        return Job(job_id, source, folder, defaults, priority=priority, owner=owner)
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
         """Return an iterator over the jobs in hand, oldest first; ids in `without` are not read."""
@@ -200,10 +202,10 @@ class Spool:
             record = records.read(folder / _RECORD)
             source = _inside(PurePosixPath(record["source"]))
             with records.disk_or_damage():
-                (folder / source.name).lstat()
+                owner = (folder / source.name).lstat().st_uid
             defaults = tuple(records.defaults(*file) for file in record["defaults"])
             priority = operator.index(record.get("priority", 0))
-            return Job(folder.name, source, folder, defaults, ended, priority=priority)
+            return Job(folder.name, source, folder, defaults, ended, priority=priority, owner=owner)
         for name in _others_files(folder):
             return Job(folder.name, PurePosixPath(name), folder, (), ended, is_damaged=True)
         return None

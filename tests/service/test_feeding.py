@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Rendered
@@ -15,6 +16,7 @@ from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
 from reeldrop.intake.reading import Reader
+from reeldrop.intake.settling import UNFINISHED_SECONDS
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
@@ -169,6 +171,61 @@ def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
     assert [("many.yaml", [5, 6, 7, 8])] == world.render()
     assert [("other.yaml", [5]), ("same.yaml", [1])] == world.render()
     assert [("many.yaml", [9, 10, 11, 12])] == world.render()
+
+
+@pytest.fixture
+def open_file(world: World) -> Iterator[tuple[World, TextIO]]:
+    """A prompt file of one line that is taken after ten minutes, its writer still at it."""
+    path = world.folder / "inbox" / "x" / "poems.txt"
+    path.parent.mkdir()
+    with path.open("w") as writer:
+        writer.write("a horse\n")
+        writer.flush()
+        world.look()
+        assert [] == world.begin()
+        world.now += UNFINISHED_SECONDS
+        world.look()
+        assert [("x/poems.txt", [1])] == world.begin()
+        yield world, writer
+
+
+def test_lines_that_came_late_are_said_and_kept(open_file: tuple[World, TextIO]) -> None:
+    """The file waits for its writer, as the status says; then a note has what was not rendered."""
+    world, writer = open_file
+    writer.write("a cow\na pig\n")
+    writer.flush()
+    world.end()
+    world.now = time.monotonic() + 5
+    assert [] == world.render()
+    name = Path("/proc/self/comm").read_text().strip()
+    [waits] = world.jobs.waiting()
+    assert f"still being written by {name}" in waits.reason
+    place = world.folder / "results" / "x" / "poems"
+    assert not (place / "poems.txt").exists()
+    writer.write("a hen\n")
+    writer.close()
+    assert [] == world.render()
+    assert "a horse\na cow\na pig\na hen\n" == (place / "poems.txt").read_text()
+    note = (place / "poems.txt.not-rendered.txt").read_text()
+    assert "line 2 to line 4 (18 bytes)" in note
+    assert ["    a cow", "    a pig", "    a hen"] == note.splitlines()[5:8]
+    assert ([], 1) == (world.jobs.waiting(), world.jobs.outcome.videos)
+
+
+def test_late_lines_are_rendered_after_a_restart(
+    open_file: tuple[World, TextIO], start: Callable[[], World]
+) -> None:
+    """A new process reads the whole file, and renders what has no video yet."""
+    world, writer = open_file
+    writer.write("a cow\n")
+    world.end()
+    writer.close()
+    world.close()
+    again = start()
+    assert [("x/poems.txt", [2])] == again.render()
+    names = sorted(path.name for path in (world.folder / "results" / "x" / "poems").iterdir())
+    assert ["a_cow.mp4", "a_horse.mp4"] == [name for name in names if name.endswith(".mp4")]
+    assert not any("not-rendered" in name for name in names)
 
 
 def test_a_priority_is_heeded_in_the_middle_of_a_file(world: World) -> None:

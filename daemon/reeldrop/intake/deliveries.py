@@ -12,45 +12,22 @@ Compares files; does not parse them.
 
 from __future__ import annotations
 
-import contextlib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import PurePosixPath
 
 import structlog
 
 from reeldrop.base import beneath, durable
-from reeldrop.base.beneath import Root
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job, shown
-from reeldrop.base.names import NOTE_SUFFIX, portable
+from reeldrop.base.names import portable
 from reeldrop.intake.conflicts import conflict_copy
+from reeldrop.intake.places import Place
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The path of a file below a root, where no link is followed. The file may be missing."""
-
-    root: Root
-    below: PurePath
-
-    def __str__(self) -> str:
-        return str(self.root.path / self.below)
-
-    def beside(self, name: str) -> _Place:
-        return _Place(self.root, self.below.with_name(name))
-
-    @contextlib.contextmanager
-    def opened(self, *, make: bool = False) -> Iterator[Path]:
-        """Yield a path to the file that stays valid while the context is open."""
-        with self.root.opened(self.below.parent, make=make) as folder:
-            yield folder / self.below.name
 
 
 class Deliveries:
@@ -78,7 +55,7 @@ class Deliveries:
         The retry command removes that name, too, unless it is killed before.
         """
         for taken in self._spool.taken_out(job.source):
-            place = _Place(self._spool.failed, taken)
+            place = Place(self._spool.failed, taken)
             if _is_same(job, place) and _is_as_old(job, place):
                 with place.opened() as file:
                     file.unlink(missing_ok=True)
@@ -87,29 +64,29 @@ class Deliveries:
 
     # Prompt files that came back
 
-    def _twin(self, job: Job) -> _Place | None:
+    def _twin(self, job: Job) -> Place | None:
         """Return where the same prompt file lies from an earlier delivery; None if it does not."""
         for place in self._places(job.source, job):
             if _is_same(job, place) and _is_as_old(job, place):
                 return place
         return None
 
-    def _places(self, source: PurePosixPath, job: Job) -> Iterator[_Place]:
+    def _places(self, source: PurePosixPath, job: Job) -> Iterator[Place]:
         """Yield where prompt files lie that had this path in the inbox: in hand, done or failed."""
         for other in self._spool.others_in_hand(source, job):
             below = other.prompt_file.relative_to(self._spool.folder)
-            yield _Place(self._spool.root, below)
+            yield Place(self._spool.root, below)
         if _keeps_its_name(source):
             yield from _named(self._place_in_results(source, source))
         for aside in self._spool.set_aside_earlier(source, job):
-            yield _Place(self._spool.failed, aside)
+            yield Place(self._spool.failed, aside)
 
-    def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> _Place:
+    def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> Place:
         """Return the place of the prompt file `source` beside the videos of `original`."""
         folder = self._results.place_for(original)
-        return _Place(self._results.root, folder / portable(source).name)
+        return Place(self._results.root, folder / portable(source).name)
 
-    def _lay_upon(self, job: Job, twin: _Place) -> None:
+    def _lay_upon(self, job: Job, twin: Place) -> None:
         name = shown(job.source)
         if twin.root is not self._spool.root:
             note = (
@@ -118,7 +95,7 @@ class Deliveries:
                 "it has not been rendered again.\n\n"
                 "To have it rendered again, save it anew, or `touch` it in the inbox.\n"
             )
-            self._write_note(twin, note, job)
+            twin.write_note(note, job)
         with twin.opened() as file:
             self._spool.lay_upon(job, file)
         _log.info("came_back", job_id=job.id, prompt_file=name, same_as=str(twin))
@@ -132,7 +109,7 @@ class Deliveries:
             return False
         for name in copy.originals:
             original = job.source.with_name(name)
-            places = [_Place(self._spool.inbox, original), *self._places(original, job)]
+            places = [Place(self._spool.inbox, original), *self._places(original, job)]
             same = next((place for place in places if _is_same(job, place)), None)
             if same is not None:
                 self._lay_beside(job, original, same)
@@ -140,7 +117,7 @@ class Deliveries:
         _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=copy.tool)
         return False
 
-    def _lay_beside(self, job: Job, original: PurePosixPath, same: _Place) -> None:
+    def _lay_beside(self, job: Job, original: PurePosixPath, same: Place) -> None:
         """Move a conflict copy to where its original is or will be."""
         lies_open = same.root in (self._spool.inbox, self._spool.root)
         place = self._place_in_results(job.source, original)
@@ -150,7 +127,7 @@ class Deliveries:
             "when it was changed in two places. Both have the same content, so the copy has not\n"
             "been rendered.\n"
         )
-        self._write_note(place, note, job)
+        place.write_note(note, job)
         _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
         for taken in _named(place):
             if _is_same(job, taken) and _is_as_old(job, taken):
@@ -160,15 +137,8 @@ class Deliveries:
         with place.opened(make=True) as file:
             self._spool.finish(job, file.parent)
 
-    def _write_note(self, place: _Place, text: str, job: Job) -> None:
-        """Write a note beside a file; the next note on it replaces this one."""
-        now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-        note = f"{text}\n{now}\n".encode("utf-8", "backslashreplace")
-        with place.opened(make=True) as file:
-            durable.write(file.with_name(file.name + NOTE_SUFFIX), note, job.id)
 
-
-def _named(first: _Place) -> Iterator[_Place]:
+def _named(first: Place) -> Iterator[Place]:
     """Yield the files under a name and its numbered variants, up to the first free one."""
     for name in durable.free_names(*durable.split_name(first.below.name)):
         place = first.beside(name)
@@ -188,7 +158,7 @@ def _keeps_its_name(source: PurePosixPath) -> bool:
     return portable(source) == same and not any(part.startswith("_") for part in same.parts)
 
 
-def _is_same(job: Job, place: _Place) -> bool:
+def _is_same(job: Job, place: Place) -> bool:
     """Return whether a plain file has the prompt file's bytes; False if it is missing."""
     try:
         with place.opened() as file:
@@ -200,7 +170,7 @@ def _is_same(job: Job, place: _Place) -> bool:
         return False
 
 
-def _is_as_old(job: Job, place: _Place) -> bool:
+def _is_as_old(job: Job, place: Place) -> bool:
     with place.opened() as file:
         ours, theirs = job.prompt_file.lstat(), file.lstat()
         return durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)

@@ -11,22 +11,35 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import structlog
 
 from reeldrop.base.beneath import Root
 from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError
-from reeldrop.base.job import DefaultsFile, Job
+from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.intake.scan import is_interrupted
 from reeldrop.prompts import parsing
-from reeldrop.prompts.parsing import NotDescribed, PromptFile
+from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.video import encoder
 
 _PLAIN_FILE = "put a plain, readable file there"
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a prompt file said when it was read.
+
+    size: how many bytes it had
+    """
+
+    prompts: tuple[Prompt, ...]
+    priority: int
+    size: int
 
 
 class Reader:
@@ -39,8 +52,8 @@ class Reader:
         self._rules = rules
         self._model = model
 
-    def read_job(self, job: Job) -> PromptFile:
-        """Return the prompts of a claimed file; see `read`.
+    def read_job(self, job: Job) -> Content:
+        """Return the content of a claimed file; see `read`.
 
         Raises:
             PromptError: also if its record in the spool is damaged.
@@ -59,8 +72,8 @@ class Reader:
         file: Path,
         defaults: tuple[DefaultsFile, ...],
         draw_seed: Callable[[int], int] = lambda number: number,
-    ) -> PromptFile:
-        """Return the prompts of a file that had the path `source` in the inbox.
+    ) -> Content:
+        """Return the content of a file that had the path `source` in the inbox.
 
         Raises:
             PromptError: it can't be rendered; also if reading it raised an unexpected error.
@@ -73,10 +86,12 @@ class Reader:
             raise refused
         try:
             if source.suffix.lower() == ".mp4":
-                data = encoder.embedded_settings(file)
+                data, size = encoder.embedded_settings(file), status.st_size
             else:
                 data = read_plain(file, parsing.MAX_BYTES)
-            return parsing.parse(source.name, data, defaults, self._rules, self._model, draw_seed)
+                size = len(data)
+            found = parsing.parse(source.name, data, defaults, self._rules, self._model, draw_seed)
+            return Content(found.prompts, found.priority, size)
         except (PromptError, NotDescribed):
             raise
         except OSError as error:

@@ -108,7 +108,7 @@ class Feeder:
             else:
                 self.jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
         else:
-            self.jobs.open(job, found.prompts, what.rank)
+            self.jobs.open(job, found.prompts, what.rank, found.size)
             self.heed_cancellations()  # before any prompt of it is rendered
 
     def _load(self, what: SpoolView) -> None:

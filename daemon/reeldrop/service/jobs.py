@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,7 +19,9 @@ import structlog
 from reeldrop.base.errors import DISK_ERRORS, PlaceError, RenderCancelled, RenderError, Unrenderable
 from reeldrop.base.job import Batch, BatchLimit, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.host import log
+from reeldrop.intake import late
 from reeldrop.intake.deliveries import Deliveries
+from reeldrop.intake.places import Place
 from reeldrop.schedule import schedule, turns
 from reeldrop.schedule.retries import End, Retries
 from reeldrop.schedule.schedule import JobView, Render, RendererView, SpoolView, View
@@ -27,7 +29,7 @@ from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.service import blame
 from reeldrop.service.opened import OpenJob
 from reeldrop.store import results
-from reeldrop.store.filing import Filing
+from reeldrop.store.filing import Failure, Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.store.status import MAX_WAITING, Waiting
@@ -226,8 +228,16 @@ class OpenJobs:
             later |= self._suspects.due()
         return [*later.values(), *resting] if opens else resting
 
-    def open(self, job: Job, prompts: tuple[Prompt, ...], rank: Rank | None = None) -> None:
+    def open(
+        self,
+        job: Job,
+        prompts: tuple[Prompt, ...],
+        rank: Rank | None = None,
+        size: int | None = None,
+    ) -> None:
         """Queue the prompts of a job for the renderer that have no video yet.
+
+        `size` is how many bytes the prompt file had when it was read.
 
         A prompt fails instead if it was in hand at `max_attempts` ends of a process, at one of them
         alone; ends that show no sign of its doing count for less. After the first end, prompts are
@@ -251,6 +261,7 @@ class OpenJobs:
         opened = OpenJob(
             job, len(prompts), deque(), reserved, time.monotonic(), len(published), is_resumed
         )
+        opened.size = size
         self._open[job.id] = opened
         if rank is not None:
             _, _, opened.since, opened.name = rank
@@ -559,10 +570,17 @@ class OpenJobs:
             self.postpone(job, opened.trouble)
             return
         failures = [opened.failures[number] for number in sorted(opened.failures)]
-        file = partial(
-            self._filing.file_away, job, opened.videos, failures, is_resumed=opened.is_resumed
-        )
-        self._file(End(job, file, failed=bool(failures)))
+        self._file(End(job, partial(self._file_away, opened, failures), failed=bool(failures)))
+
+    def _file_away(self, opened: OpenJob, failures: Sequence[Failure]) -> None:
+        """End a job that is through, once nobody writes into its prompt file any more."""
+        job = opened.job
+        if opened.videos:
+            late.require_closed(job)
+        name = self._filing.file_away(job, opened.videos, failures, is_resumed=opened.is_resumed)
+        if name is not None and opened.size is not None:
+            folder = self._results.place_for(job.source)
+            late.tell(job, Place(self._results.root, folder / name), opened.size)
 
     def _file(self, end: End) -> None:
         """File away a job that has ended; if that fails, only the filing is tried again."""

@@ -37,6 +37,7 @@ class OpenJob:
     tries: how often each prompt has failed
     trouble: why the job goes back to the spool instead of ending
     failures: the prompts that are not tried again, by number
+    size: how many bytes the prompt file had when it was read; None if that is unknown
     """
 
     job: Job
@@ -57,6 +58,7 @@ class OpenJob:
     trouble: OSError | None = None
     failures: dict[int, Failure] = field(default_factory=dict)
     peak_memory_mib: int = 0
+    size: int | None = None
 
     def wake(self, now: float) -> None:
         """Queue the prompts for the renderer that have rested for long enough."""

@@ -34,15 +34,16 @@ class Filing:
 
     def file_away(
         self, job: Job, videos: int, failures: Sequence[Failure], *, is_resumed: bool
-    ) -> None:
+    ) -> str | None:
         """End a job with this number of videos, and failures in the order of its prompts.
 
         Move the prompt file beside the videos, and write one with the failed prompts into
-        `_failed/`. If all prompts failed, move the prompt file itself there.
+        `_failed/`. If all prompts failed, move the prompt file itself there. Return its name
+        beside the videos; None if it is not there.
         """
         if failures and not videos:
             self.set_aside(job, failures[0][1])
-            return
+            return None
         if failures or is_resumed:
             self._clean(job)
         if failures and job.id not in self._rest_is_aside:
@@ -52,8 +53,9 @@ class Filing:
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.take_back_aside(job, name)
         with self._results.opened(job.source, make=True) as folder:
-            self._spool.finish(job, folder)
+            name = self._spool.finish(job, folder).name
         self._rest_is_aside.discard(job.id)
+        return name
 
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with a report."""

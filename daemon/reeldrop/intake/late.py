@@ -1,0 +1,78 @@
+"""What is written into a prompt file after it has been read: it is told, and not rendered.
+
+A program that keeps the file open goes on writing into it wherever it is moved to.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from reeldrop.base import beneath
+from reeldrop.base.escaping import short, shown
+from reeldrop.base.job import Job
+from reeldrop.intake import share, writers
+from reeldrop.intake.places import Place
+from reeldrop.prompts import parsing
+
+MAX_LINES = 20
+"""Upper bound on the late lines that a note repeats."""
+
+_log = structlog.get_logger()
+
+
+def require_closed(job: Job) -> None:
+    """Check that no program on this machine has a prompt file open for writing.
+
+    Moved to another file system, the file would be a copy, and what comes later lost.
+
+    Raises:
+        OSError: one has.
+    """
+    if writers.is_written(job.prompt_file) and share.knows_writers(job.folder):
+        name = writers.name_of_writer(job.prompt_file)
+        raise OSError(f"still being written by {name}, which began before it was rendered")
+
+
+def tell(job: Job, place: Place, size: int) -> None:
+    """Leave a note beside a prompt file that has grown since `size` bytes of it were read."""
+    try:
+        with place.opened() as file:
+            now = file.lstat().st_size
+            is_text = file.suffix.lower() != ".mp4" and now <= parsing.MAX_BYTES
+            data = beneath.content(file, now) if now > size and is_text else b""
+        if now <= size or (data and not data[size:].strip()):
+            return
+        what = _which(data, size) + f"{now - size} bytes" + ")" * bool(data)
+        _log.warning("grew_after_it_was_read", prompt_file=shown(job.source), late=what)
+        place.write_note(_note(shown(job.source), what, data[size:]), job)
+    except OSError as error:  # it is filed away, and nothing of it is lost
+        _log.warning("late_lines_untold", prompt_file=shown(job.source), reason=str(error))
+
+
+def _which(data: bytes, size: int) -> str:
+    """Return which lines of a text came after its first `size` bytes; empty without a text."""
+    if not data:
+        return ""
+    first = data.count(b"\n", 0, size) + 1
+    last = first + data[size:].rstrip(b"\n").count(b"\n")
+    is_cut = size > 0 and not data[:size].endswith(b"\n")
+    beginning = "the end of line" if is_cut else "line"
+    if last == first:
+        return f"{beginning} {first} ("
+    return f"{beginning} {first} to line {last} ("
+
+
+def _note(name: str, what: str, late: bytes) -> str:
+    lines = late.decode("utf-8", "backslashreplace").splitlines()
+    listed = [f"    {shown(short(line))}" for line in lines[:MAX_LINES]]
+    listed += [f"    and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+    return "\n".join(
+        (
+            f"{name} was still being written when its videos were made. Not rendered,",
+            f"because it came later: {what}.",
+            "",
+            "To have it rendered, put it into a new prompt file in the inbox.",
+            *(("", *listed) if listed else ()),
+            "",
+        )
+    )

@@ -1,0 +1,72 @@
+"""late: what is written into a prompt file after it was read is said beside it, and is not lost."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath, PurePosixPath
+
+from reeldrop.base.beneath import Root
+from reeldrop.base.job import Job
+from reeldrop.intake import late
+from reeldrop.intake.places import Place
+from reeldrop.prompts import parsing
+
+JOB = Job("20261124-000000-000000-abcdef", PurePosixPath("x/poems.txt"), Path("/nowhere"), ())
+
+CASES: dict[str, tuple[bytes, bytes, str, list[str]]] = {
+    "a line": (b"a\n", b"b\n", "line 2 (2 bytes)", ["b"]),
+    "lines": (b"a\nb\n", b"c\nd\ne", "line 3 to line 5 (5 bytes)", ["c", "d", "e"]),
+    "the end of a line": (b"a ho", b"rse\n", "the end of line 1 (4 bytes)", ["rse"]),
+    "more than that": (
+        b"a\nb ho",
+        b"rse\nc\n",
+        "the end of line 2 to line 3 (6 bytes)",
+        ["rse", "c"],
+    ),
+    "into an empty file": (b"", b"a\n", "line 1 (2 bytes)", ["a"]),
+    "no text": (b"a\n", b"\xff\x1b\n", "line 2 (3 bytes)", ["\\xff\\x1b"]),
+    "too much": (b"a\n", bytes(parsing.MAX_BYTES), f"{parsing.MAX_BYTES} bytes", []),
+}
+"""What was there, what came later, and what is said of it."""
+
+
+def said(folder: Path, before: bytes, after: bytes, name: str = "poems.txt") -> str:
+    """Return the note beside a file to which something was added; empty if there is none."""
+    (folder / name).write_bytes(before + after)
+    late.tell(JOB, Place(Root(folder), PurePath(name)), len(before))
+    note = folder / f"{name}.not-rendered.txt"
+    return note.read_text() if note.exists() else ""
+
+
+def test_late_lines_are_named(tmp_path: Path) -> None:
+    """Which they are, how many bytes, what they say, and what to do with them."""
+    for number, (before, after, which, lines) in enumerate(CASES.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        note = said(folder, before, after)
+        assert "x/poems.txt was still being written when its videos were made" in note
+        assert f"because it came later: {which}." in note
+        assert "put it into a new prompt file in the inbox" in note
+        assert lines == [line[4:] for line in note.split("\n") if line.startswith("    ")]
+        assert before + after == (folder / "poems.txt").read_bytes()
+
+
+def test_very_many_late_lines_are_counted(tmp_path: Path) -> None:
+    """The note stays short."""
+    note = said(tmp_path, b"a\n", b"b\n" * 50)
+    assert late.MAX_LINES == note.count("    b\n")
+    assert "    and 30 more\n" in note
+
+
+def test_a_late_part_of_a_video_is_named_by_its_size(tmp_path: Path) -> None:
+    """It has no lines."""
+    assert "it came later: 5 bytes.\n" in said(tmp_path, b"ftyp", b"a\nb\nc", "a.mp4")
+
+
+def test_nothing_is_said_of_a_file_as_it_was_read(tmp_path: Path) -> None:
+    """Nor where it has only got the end of its last line, or less than it had, or is gone."""
+    assert "" == said(tmp_path, b"a horse\n", b"")
+    assert "" == said(tmp_path, b"a horse", b"\n\n")
+    (tmp_path / "poems.txt").write_bytes(b"a")
+    late.tell(JOB, Place(Root(tmp_path), PurePath("poems.txt")), 8)
+    late.tell(JOB, Place(Root(tmp_path), PurePath("gone/poems.txt")), 8)
+    assert ["poems.txt"] == [path.name for path in tmp_path.iterdir()]

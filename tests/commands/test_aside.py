@@ -23,7 +23,7 @@ from reeldrop.commands import cli, folders, submit
 from reeldrop.commands.cancel import cancel_files
 from reeldrop.commands.retry import put_back
 from reeldrop.config import config
-from reeldrop.intake.deliveries import Deliveries
+from reeldrop.intake.repeats import Repeats
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -50,7 +50,7 @@ class World:
     def __post_init__(self) -> None:
         self.inbox = self.folder / "inbox"
         self.spool = Spool(self.folder / "spool", self.inbox, self.failed)
-        self.deliveries = Deliveries(self.spool, Results(self.folder / "results"))
+        self.repeats = Repeats(self.spool, Results(self.folder / "results"))
         (self.inbox / NAME.parent).mkdir(parents=True)
         (self.failed / NAME.parent).mkdir(parents=True)
         self.spool.prepare()
@@ -67,7 +67,7 @@ class World:
         for job in self.spool.unfinished(self.opened):
             if self.spool.is_cancelled(job):
                 self.spool.fail(job, says(f"cancelled\n\nJob {job.id}, now\n"))
-            elif self.deliveries.is_order(job):
+            elif self.repeats.is_order(job):
                 self.opened.add(job.id)
                 if self.fails:
                     self.spool.fail(job, says(f"anew\n\nJob {job.id}, now\n"))

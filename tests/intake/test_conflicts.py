@@ -6,87 +6,12 @@ import string
 import unicodedata
 from pathlib import Path
 
+from harness.sync_names import COPIES
 from hypothesis import given
 from hypothesis import strategies as st
 from reeldrop.intake import conflicts
 from reeldrop.intake.conflicts import NAMINGS, Naming, conflict_copy
 from reeldrop.intake.inbox import Inbox
-
-COPIES = {
-    "Syncthing": [
-        "a.sync-conflict-20261122-160257-I6L4PPB.txt",
-        "a.sync-conflict-20140401-101112.txt",
-    ],
-    "Nextcloud": [
-        "a (conflicted copy 2026-11-24 101112).txt",
-        "a_conflict-20261124-101112.txt",
-        "a (conflicted copy anna 2026-11-24 101112).txt",
-        "a_conflict-anna-20261124-101112.txt",
-        "a (case clash from anna).txt",
-    ],
-    "Resilio Sync": [
-        "a.Conflict.txt",
-        "a.Conflict2.txt",
-        "a.txt.Conflict",
-        "a.Conflict.Conflict.Conflict.txt",
-    ],
-    "rclone": ["a.txt.conflict1", "a.conflict2.txt", "a.txt..path1", "a.txt..path2"],
-    "Dropbox": [
-        "a (Anna's conflicted copy 2026-11-24).txt",
-        "a (conflicted copy).txt",
-        "a (conflicted copy 2026-11-24 1).txt",
-        "a (Annas in Konflikt stehende Kopie 2026-11-24).txt",
-        "a (In Konflikt stehende Kopie von Anna 2026-11-24).txt",
-        "a (Copie en conflit de SEMLOG-GTH-0001 2026-11-24).txt",
-        "a (Copia en conflicto de Ana 2026-11-24).txt",
-        "a (Copia conflictiva de Ana 2026-11-24).txt",
-        "a (Cópia em conflito de Contabilidade 2026-08-25 1).txt",
-        "a (Copia in conflitto di MBP-di-Marco.fritz.box 2026-10-08).txt",
-        "a (kopia powodująca konflikt użytkownika Jan 2026-10-02).txt",
-        "a (Конфликтующая копия с компьютера MAIN-PC 2017-11-01).txt",  # noqa: RUF001
-        "a (平川知明 の競合コピー 2023-10-29).txt",
-        "a (G Z 的冲突副本 2018-01-21).txt",
-        "a(Cong-Windows的冲突副本1_2026-06-26 02-11-37).txt",
-        "a (小明的衝突複本 2026-11-24).txt",
-        "a (김의 충돌된 사본 2026-09-29).txt",
-        "a (conflicting copy).txt",
-        "a (conflicting copy 3).txt",
-        "a (case conflict).txt",
-        "a (Case Conflict (1)).txt",
-        "a (Unicode Encoding Conflict).txt",
-        "a (unicode conflict 2).txt",
-        "a (selective sync conflict).txt",
-    ],
-    "OneDrive": [
-        "a-DESKTOP-1A2B-safeBackup-0001.txt",
-        "a-box-safeBackup-0012.txt",
-        "a-DESKTOP-1A2B3C4.txt",
-        "a-LAPTOP-0ABCDEF1.txt",
-        "a-WIN-0123456789A-2.txt",
-    ],
-    "Synology Drive": [
-        "a_Andy-PC_Jan-03-0901-2013_CaseConflict_1.txt",
-        "a_840G11-WEBER_oct.-05-085858-2026_CaseConflict.txt",
-        "a_edge_nas_2_Jan-21-173321-2026_Conflict.txt",
-        "a_PC_1月-03-0901-2026_WhiteSpaceConflict.txt",
-    ],
-    "Seafile": [
-        "a (SFConflict anna@example.org 2026-11-24-10-11-12).txt",
-        "a (SFConflict 2026-11-24-10-11-12).txt",
-        "a.txt (SFConflict anna@example.org 2026-11-24-10-11-12)",
-        "a.txt (SFConflict anna@example.org 2026-11-24-10-11-12).txt",
-        "a.txt(SFConflict anna 2026-11-24-10-11-12)",
-    ],
-    "pCloud": ["a (conflicted).txt", "a (conflicted 12).txt", "a.txt.conflicted"],
-    "Unison": [
-        "a.txt (conflict_on_2026-11-24)",
-        "a.txt (conflict #2_on_2026-11-24)",
-        "a.txt (conflict_on_2026-11-24_was_deleted)",
-    ],
-    "FileCloud": ["a(Conflict_other (Web browser)_2020-03-25-22-50-36).txt"],
-    "Cryptomator": ["a.txt (Conflict a4ab3033)", "a (Conflict a4ab3033).txt"],
-}
-"""Names of copies of a.txt, most of them seen in public with another name than `a`."""
 
 HONEST = """
 a.txt | a (1).txt | a 2.txt | a-laptop.txt | a-2.txt | Kopie von a.txt | conflict.txt | a.b.yaml

@@ -315,6 +315,8 @@ RIGHT = "right are .txt with one prompt a line, .yaml and .yml"
 OTHERS = {
     "board.json": "ends in .json; rename it to .yaml, which may hold JSON",
     "film.SRT": f"ends in .srt; {RIGHT}",
+    "scene.prompt": f"ends in .prompt; {RIGHT}",
+    "styles.csv": f"ends in .csv; {RIGHT}",
     "notes.md": f"ends in .md; {RIGHT}",
     "prompts": f"its name has no ending; {RIGHT}",
     f"a.{'x' * 30}": f"its name has another ending; {RIGHT}",

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
+from reeldrop.base import beneath
 from reeldrop.base.beneath import Root
 from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
@@ -101,7 +102,7 @@ class Reader:
             raise PromptError(Mistake(problem, _PLAIN_FILE)) from None
         except Exception as error:
             _log.exception("unexpected_error", prompt_file=str(source))
-            problem = f"reeldrop stumbled over this file: {type(error).__name__}: {error}"
+            problem = f"reading it failed unexpectedly: {type(error).__name__}: {error}"
             raise PromptError(Mistake(problem, "please report this")) from error
 
 
@@ -137,22 +138,16 @@ def read_plain(path: Path, max_bytes: int) -> bytes:
         OSError: the disk is to blame, not the file.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(beneath.open_plain(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max_bytes:
+                problem = f"this file has {size:,} bytes, more than {max_bytes:,}"
+                raise PromptError(Mistake(problem, "split it into several files"))
+            return file.read(max_bytes)
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise
         raise PromptError(Mistake(f"can't read it: {error.strerror}", _PLAIN_FILE)) from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise PromptError(Mistake("this is not a plain file", "put a plain file there"))
-        if status.st_size > max_bytes:
-            problem = f"this file has {status.st_size:,} bytes, more than {max_bytes:,}"
-            raise PromptError(Mistake(problem, "split it into several files"))
-        with open(fd, "rb", closefd=False) as file:
-            return file.read(max_bytes)
-    finally:
-        os.close(fd)
 
 
 def defaults_above(

@@ -11,8 +11,9 @@ import contextlib
 import fcntl
 import os
 import signal
-import stat
 from pathlib import Path
+
+from reeldrop.base import beneath
 
 SOMEBODY = "another program"
 
@@ -22,11 +23,9 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 def is_written(path: Path) -> bool:
     """Return whether a program is known to have a plain file open for writing."""
     with contextlib.suppress(OSError):
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return False  # opening a pipe would unblock its writer
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = beneath.open_plain(path)
         try:
-            return stat.S_ISREG(os.fstat(fd).st_mode) and _is_written(fd)
+            return _is_written(fd)
         finally:
             os.close(fd)
     return False

@@ -20,8 +20,8 @@ from reeldrop.base.errors import DISK_ERRORS, PlaceError, RenderCancelled, Rende
 from reeldrop.base.job import Batch, BatchLimit, Job, Member, Prompt, Rendered, Video, shown
 from reeldrop.host import log
 from reeldrop.intake import late
-from reeldrop.intake.deliveries import Deliveries
 from reeldrop.intake.places import Place
+from reeldrop.intake.repeats import Repeats
 from reeldrop.schedule import schedule, turns
 from reeldrop.schedule.retries import End, Retries
 from reeldrop.schedule.schedule import JobView, Render, RendererView, SpoolView, View
@@ -82,7 +82,7 @@ class OpenJobs:
         self._spool = place
         self._results = tree
         self._filing = Filing(place, tree)
-        self._deliveries = Deliveries(place, tree)
+        self._repeats = Repeats(place, tree)
         self._open: dict[str, OpenJob] = {}
         self._retries = Retries()
         self._fits: dict[tuple[object, ...], int] = {}
@@ -540,7 +540,7 @@ class OpenJobs:
     def is_order(self, job: Job) -> bool:
         """Return whether a job orders anything. If not, it has been ended, or postponed."""
         try:
-            is_order = self._deliveries.is_order(job)
+            is_order = self._repeats.is_order(job)
         except OSError as error:
             self.postpone(job, error)
             return False

@@ -30,12 +30,12 @@ from reeldrop.store.spool import Spool
 _log = structlog.get_logger()
 
 
-class Deliveries:
-    """Separates orders from files that order nothing. Calls that raised OSError may be repeated."""
+class Repeats:
+    """Tells files that order nothing, and ends them. Calls that raised OSError may be repeated."""
 
-    def __init__(self, place: Spool, tree: Results) -> None:
-        self._spool = place
-        self._results = tree
+    def __init__(self, spool: Spool, results: Results) -> None:
+        self._spool = spool
+        self._results = results
 
     def is_order(self, job: Job) -> bool:
         """Return whether a job orders anything. If not, the job has been ended."""

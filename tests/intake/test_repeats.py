@@ -1,4 +1,4 @@
-"""deliveries: what came back or is a needless copy is laid aside; every edit is an order."""
+"""repeats: what came back or is a needless copy is laid aside; every edit is an order."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 from harness.jobs import says
 from harness.site import Daemon, Site
+from harness.sync_names import COPIES
 from reeldrop.base.job import Job
-from reeldrop.intake.deliveries import Deliveries
+from reeldrop.intake.repeats import Repeats
 from reeldrop.store import spool
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
+from structlog.testing import capture_logs
 
 OLD = 1_600_000_000 * 10**9 + 123_456_789
 COPY = "a.sync-conflict-20261122-160257-I6L4PPB.txt"
@@ -37,7 +39,7 @@ class Place:
         self.spool = Spool(self.folder / "spool", self.folder / "inbox", self.results / "_failed")
         self.spool.prepare()
         self.tree = Results(self.results)
-        self.deliveries = Deliveries(self.spool, self.tree)
+        self.repeats = Repeats(self.spool, self.tree)
         self.filing = Filing(self.spool, self.tree)
 
     def drop(self, name: str = "a.txt", content: str = "a horse\n", mtime: int = OLD) -> Path:
@@ -64,7 +66,7 @@ class Place:
     def is_order(self, job: Job) -> bool:
         """Ask about a job; see that one that is no order has ended, and that nothing is lost."""
         data = job.prompt_file.read_bytes()
-        is_order = self.deliveries.is_order(job)
+        is_order = self.repeats.is_order(job)
         assert is_order == job.folder.exists()
         kept = [p.read_bytes() for p in self.folder.rglob("*") if p.is_file()]
         kept += [p.read_bytes() for p in self.results.rglob("*") if p.is_file()]
@@ -204,7 +206,7 @@ def test_what_is_no_file_is_an_order(place: Place) -> None:
     (place.folder / "inbox" / "a.txt").symlink_to(place.results / "a" / "a.txt")
     job = place.spool.claim(PurePosixPath("a.txt"), ())
     assert job is not None
-    assert place.deliveries.is_order(job)
+    assert place.repeats.is_order(job)
 
 
 def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, shared_memory: Path) -> None:
@@ -249,6 +251,19 @@ def test_a_conflict_copy_with_other_bytes_is_an_order(where: str, place: Place) 
     """Two people wrote two prompts, and get two videos."""
     originals(place)[where]()
     assert place.is_order(place.deliver(COPY, "another horse\n"))
+
+
+def test_copies_by_every_tool(tmp_path: Path) -> None:
+    """With the bytes of the original none is an order; with others each is, and the log says so."""
+    place = Place(tmp_path / "place", tmp_path / "results")
+    place.finish(place.deliver())
+    for tool, names in COPIES.items():
+        for name in names:
+            if name.endswith(".txt"):
+                assert not place.is_order(place.deliver(name)), name
+                with capture_logs() as events:
+                    assert place.is_order(place.deliver(name, "another horse\n")), name
+                assert [tool] == [e["made_by"] for e in events if e["event"] == "conflict_copy"]
 
 
 def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -> None:
@@ -327,7 +342,7 @@ def test_what_was_cancelled_stays_cancelled(site: Site) -> None:
 WORK = """
 import os, sys
 from pathlib import Path, PurePosixPath
-from reeldrop.intake.deliveries import Deliveries
+from reeldrop.intake.repeats import Repeats
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from harness.zygote import _kill_before
@@ -340,7 +355,7 @@ def work(folder, results, kill_at):
     for path in sorted((folder / "inbox").iterdir()):
         spool.claim(PurePosixPath(path.name), ())
     for job in spool.unfinished():
-        assert not Deliveries(spool, Results(results)).is_order(job)
+        assert not Repeats(spool, Results(results)).is_order(job)
 
 for number, line in enumerate(sys.stdin, start=1):
     for kill_at in (number, 0):

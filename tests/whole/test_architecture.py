@@ -57,6 +57,7 @@ OWNERS = {
         "speed.lossy",
     },
     "torchao": {"render.parts"},
+    "huggingface_hub": {"render.downloads"},
     "transformers": {"render.pipeline"},
     "av": {"video.encoder"},
     "mutagen": {"video.encoder"},

@@ -276,6 +276,15 @@ class ModelFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Downloading:
+    """A profile's files are being downloaded: how many bytes are there, and of how many."""
+
+    model: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepDone:
     """A denoising step is done; `step` counts from 1."""
 
@@ -335,6 +344,7 @@ Event = (
     | Reload
     | ModelLoaded
     | ModelFailed
+    | Downloading
     | StepDone
     | BatchRendered
     | BatchFailed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from reeldrop.base import durable
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
-from reeldrop.commands import exit_codes, output
+from reeldrop.commands import exit_codes, models, output
 from reeldrop.config import config as configuration
 from reeldrop.host import disk
 from reeldrop.intake import share as shares
@@ -31,12 +31,19 @@ class Row:
     detail: what was found, or what is wrong.
     may_pass: it is not ok now, but may become so without a change of config.yaml, such as a share
         that is mounted later.
+    doubt: it is ok as far as one can tell, but may not work.
     """
 
     what: str
     ok: bool
     detail: str
     may_pass: bool = False
+    doubt: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The result in two letters."""
+        return "NO" if not self.ok else "??" if self.doubt else "ok"
 
 
 def check_all(path: Path | None, *, as_json: bool) -> int:
@@ -53,7 +60,7 @@ def check_all(path: Path | None, *, as_json: bool) -> int:
     if as_json:
         output.print_json([dataclasses.asdict(row) for row in rows])
     else:
-        output.print_rows(("ok" if row.ok else "NO", row.what, row.detail) for row in rows)
+        output.print_rows((row.mark, row.what, row.detail) for row in rows)
     wrong = [row for row in rows if not row.ok]
     if not wrong:
         return 0
@@ -161,6 +168,9 @@ def machine(config: Config) -> Iterator[Row]:
     yield Row("device", True, pipeline.device_name())
     try:
         model = config.selected_model(cuda=cuda)
+        yield from _doubts(model, config, pipeline.device_bytes())
+        if models.is_to_come(model, config):
+            return
         loaded = pipeline.load(profiles.source(model, config))
         profiles.model_rules(model, config, loaded.capabilities)
     except FileError as error:
@@ -168,6 +178,18 @@ def machine(config: Config) -> Iterator[Row]:
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)
+
+
+def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:
+    """Yield what may keep a model from working, as far as one can tell before it is loaded."""
+    about = config.models[model].about
+    fits, needs = models.fit(about, gpu_bytes, models.host_bytes())
+    if fits == models.TOO_LARGE:
+        yield Row("memory", True, f"{model} may not fit: it {needs}", doubt=True)
+    if models.is_to_come(model, config):
+        size = "" if about.download_gb is None else f" ({about.download_gb:g} GB)"
+        remedy = f"`reeldrop pull {model}` downloads it, or else the first start"
+        yield Row("model", True, f"{model} is not on this machine{size}; {remedy}", doubt=True)
 
 
 def _row(what: str, attempt: Callable[[], str]) -> Row:

@@ -1,6 +1,6 @@
 """The commands' arguments, and the exit code of each error. What each does is in its own module.
 
-Only `run`, `check` and `tune` import torch.
+Only `run`, `check`, `tune` and `models` import torch.
 """
 
 from __future__ import annotations
@@ -199,6 +199,28 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from reeldrop.commands.check import check_all
 
     _end(check_all(config, as_json=as_json))
+
+
+@app.command()
+def models(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the models: what fits on this machine, what is downloaded, their licences."""
+    from reeldrop.commands.models import list_models
+
+    list_models(_load(config), as_json=as_json)
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(metavar="PROFILE", help="One that `models` lists.")],
+    newest: Annotated[
+        bool, typer.Option("--newest", help="Take what the repository has today.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Download a model's files, or go on where a download broke off."""
+    from reeldrop.commands.pull import pull_model
+
+    pull_model(_load(config), model, newest=newest)
 
 
 class _SubmitCommand(TyperCommand):

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from reeldrop.base import strict_yaml
+from reeldrop.config.schema import Profile
 from reeldrop.prompts.rules import did_you_mean
 
 FILE = "profiles.yaml"
@@ -33,6 +34,11 @@ def profiles() -> Mapping[str, dict[str, Any]]:
     text = resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8")
     found: dict[str, dict[str, Any]] = strict_yaml.plain(strict_yaml.load_all(text)[0])
     return found
+
+
+def profile(name: str) -> Profile:
+    """Return a built-in profile as it comes."""
+    return Profile.model_validate(_merge(profiles()[name], {}))
 
 
 def merged(values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

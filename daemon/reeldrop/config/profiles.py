@@ -11,7 +11,7 @@ from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import BatchLimit, Capabilities, Prompt
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
-from reeldrop.render import dtypes, pipeline
+from reeldrop.render import dtypes, pins, pipeline
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import Lossy
@@ -61,6 +61,7 @@ def untuned(name: str, config: Config) -> ModelSource:
         placement=profile.placement,
         speed=profile.speed.model_dump(exclude_defaults=True),
         lossy=Lossy(**profile.lossy.model_dump()),
+        pins=config.spool / pins.FILE_NAME,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import logging
 import os
 import resource
 import signal
@@ -26,6 +27,14 @@ _MEAN_NOTHING = (
 """Signals that nobody sends to request an end, but that end a process without a handler."""
 
 
+_WARN_OF_TORCHAO = (
+    "torch.utils._pytree",
+    "torchao",
+    "diffusers.quantizers.torchao.torchao_quantizer",
+)
+"""Loggers that warn on stderr of torchao's inner affairs, at each start, where it is installed."""
+
+
 def prepare() -> None:
     """Set up what every command needs: standard streams, and rights to its own files.
 
@@ -39,6 +48,8 @@ def prepare() -> None:
     sys.stdout = cast(TextIO, Steadfast(sys.stdout))
     sys.stderr = cast(TextIO, Steadfast(sys.stderr))
     os.umask(os.umask(0o077) & ~_OWNERS_RIGHTS)
+    for name in _WARN_OF_TORCHAO:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _fill_gaps() -> None:

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -24,7 +23,7 @@ import transformers
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities
 from reeldrop.prompts.rules import did_you_mean
-from reeldrop.render import dtypes, parts
+from reeldrop.render import downloads, dtypes, parts
 from reeldrop.render.capabilities import describe
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
@@ -63,6 +62,11 @@ def cuda_is_available() -> bool:
     return torch.cuda.is_available()
 
 
+def device_bytes() -> int | None:
+    """Return the memory of the GPU; None without one."""
+    return torch.cuda.mem_get_info()[1] if cuda_is_available() else None
+
+
 def device_name() -> str:
     """Return the name of the GPU, or `cpu` with its number of threads."""
     if cuda_is_available():
@@ -76,15 +80,17 @@ def versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, importlib.metadata.version(name)) for name in _PACKAGES)
 
 
-def load(source: ModelSource) -> LoadedPipeline:
-    """Load a profile's pipeline and place it.
+def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipeline:
+    """Load a profile's pipeline and place it; download it first if it is not on this machine.
+
+    `tell` is told how many bytes of the download are there, and of how many.
 
     Raises:
         ConfigError: it can't be loaded, or is no text-to-video pipeline.
         Unavailable: it could not be downloaded.
     """
     _be_quiet()
-    pipe, wanted_dtypes = _from_pretrained(source)
+    pipe, wanted_dtypes = _from_pretrained(source, _location(source, tell))
     capabilities = describe(pipe, source.name)
     parts.set_up(pipe, source)
     pipe.set_progress_bar_config(disable=True)
@@ -136,14 +142,29 @@ def _leave_to_the_log(logger: logging.Logger) -> None:
         logger.propagate = True
 
 
-def _from_pretrained(source: ModelSource) -> tuple[Any, Mapping[str, str]]:
-    """Return the pipeline, and the dtype of each part."""
+def _location(source: ModelSource, tell: downloads.Tell | None) -> str:
+    """Return the folder of a model; the repository if diffusers has to look for it in its cache."""
+    if Path(source.location).is_absolute():
+        return source.location
+    if downloads.is_offline() and downloads.complete(source) is None:
+        return source.location
     try:
-        wanted = _dtypes(source)
+        return str(downloads.fetch(source, tell))
+    except Unavailable:
+        if downloads.may_be_there(source):
+            return source.location
+        raise
+
+
+def _from_pretrained(source: ModelSource, location: str) -> tuple[Any, Mapping[str, str]]:
+    """Return the pipeline, and the dtype of each part."""
+    revision = source.revision if location == source.location else None
+    try:
+        wanted = _dtypes(source, location, revision)
         with _without_deprecation_notice():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
-                source.location,
-                revision=source.revision,
+                location,
+                revision=revision,
                 variant=source.variant,
                 dtype=_for_torch(wanted),
                 quantization_config=parts.quantization(source),
@@ -157,20 +178,16 @@ def _from_pretrained(source: ModelSource) -> tuple[Any, Mapping[str, str]]:
     return pipe, wanted
 
 
-def _dtypes(source: ModelSource) -> Mapping[str, str]:
+def _dtypes(source: ModelSource, location: str, revision: str | None) -> Mapping[str, str]:
     """Return the dtype of each part, with `default` for the others."""
     if source.dtype != dtypes.AUTO:
         return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
-    return {**_auto_dtypes(source), **source.part_dtypes}
-
-
-def _auto_dtypes(source: ModelSource) -> Mapping[str, str]:
     if source.placement == "cpu" or not cuda_is_available():
-        return {dtypes.DEFAULT: "float32"}
+        return {dtypes.DEFAULT: "float32", **source.part_dtypes}
     if dtypes.DEFAULT in source.native_dtype:
-        return source.native_dtype
-    index = diffusers.DiffusionPipeline.load_config(source.location, revision=source.revision)
-    return {**dtypes.native(index), **source.native_dtype}
+        return {**source.native_dtype, **source.part_dtypes}
+    index = diffusers.DiffusionPipeline.load_config(location, revision=revision)
+    return {**dtypes.native(index), **source.native_dtype, **source.part_dtypes}
 
 
 def _for_torch(wanted: Mapping[str, str]) -> torch.dtype | dict[str, torch.dtype]:
@@ -211,7 +228,7 @@ def _load_problem(source: ModelSource, error: Exception) -> str:
         return f"the model {source.name} can't be loaded: there is no folder {source.location}"
     if isinstance(error, OSError) and not is_folder:
         model = f"the model {source.name} ({source.location})"
-        cause = "" if _is_offline() else f": {_first_line(error.__cause__ or error)}"
+        cause = "" if downloads.is_offline() else f": {_first_line(error.__cause__ or error)}"
         return f"{model} is not on this machine and could not be downloaded{cause}"
     reason = " ".join(str(error).split())[:500]
     return f"the model {source.name} can't be loaded from {source.location}: {reason}"
@@ -224,19 +241,15 @@ def _first_line(error: BaseException) -> str:
 def _load_remedy(source: ModelSource) -> str:
     if Path(source.location).is_absolute():
         return "the folder must hold a diffusers pipeline with safetensors weights"
-    if _is_offline():
+    if downloads.is_offline():
         return (
-            "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or give the folder "
-            "of a copy as `path:`"
+            "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or download it with "
+            f"`reeldrop pull {source.name}`, or give the folder of a copy as `path:`"
         )
     return (
         "check the network, and the repository's name, revision and variant in config.yaml; or "
         "give the folder of a copy as `path:`"
     )
-
-
-def _is_offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:

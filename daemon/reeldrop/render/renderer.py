@@ -35,6 +35,7 @@ from reeldrop.base.job import (
     Batch,
     BatchFailed,
     BatchRendered,
+    Downloading,
     Event,
     ModelFailed,
     ModelLoaded,
@@ -163,10 +164,22 @@ class InProcessRenderer:
             self._let_go()
             self._loaded = None  # free the old weights before loading the new ones
             measure.empty_cache()
-            self._loaded = loaded = pipeline.load(self._sources[model])
+            self._loaded = loaded = pipeline.load(self._sources[model], self._on_download(model))
         path = loaded.fast_path
         _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
         return loaded
+
+    def _on_download(self, model: str) -> Callable[[int, int], None]:
+        """Return what tells of a download, each second and at its end."""
+        told = 0.0
+
+        def on_download(done: int, total: int) -> None:
+            nonlocal told
+            if done >= total or time.monotonic() >= told + 1:
+                told = time.monotonic()
+                self._tell(Downloading(model, done, total))
+
+        return on_download
 
     def _let_go(self) -> None:
         if self._loaded is not None:

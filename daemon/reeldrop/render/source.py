@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reeldrop.base.job import Scalar
 from reeldrop.speed.lossy import NOTHING, Lossy
@@ -25,6 +26,7 @@ class ModelSource:
     quantization: int8 or float8, the denoiser's weights by torchao; None for no quantization
     placement: auto, cuda, model_offload, sequential_offload or cpu
     speed: the switches of the fast path that are not auto
+    pins: the file with the commits that repositories had at their first download; None for none
     """
 
     name: str
@@ -44,3 +46,4 @@ class ModelSource:
     placement: str = "auto"
     speed: Mapping[str, bool | str] = field(default_factory=dict)
     lossy: Lossy = NOTHING
+    pins: Path | None = None

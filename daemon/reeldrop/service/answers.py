@@ -20,6 +20,7 @@ from reeldrop.base.job import (
     Batch,
     BatchFailed,
     BatchRendered,
+    Downloading,
     Event,
     Member,
     ModelFailed,
@@ -62,6 +63,8 @@ class Answers:
                 self._model_loaded(event)
             case ModelFailed():
                 self._model_failed(event.model, event.error)
+            case Downloading():
+                bench.downloaded(event.done, event.total)
             case StepDone():
                 bench.step_done(event.step)
                 self._reporter.progress()

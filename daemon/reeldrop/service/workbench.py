@@ -37,6 +37,7 @@ class Workbench:
         self.warm_up: Batch | None = None
         self.loading: str | None = None
         self.loads_for: Job | None = None
+        self._downloaded = ""
         self.step = 0
         self._began = 0.0
         self._model = ""
@@ -52,7 +53,7 @@ class Workbench:
 
     def load(self, model: str, job: Job | None = None) -> None:
         """Load a profile's pipeline, for a job or as the daemon's own."""
-        self.loading, self.loads_for, self.step = model, job, 0
+        self.loading, self.loads_for, self.step, self._downloaded = model, job, 0, ""
         self._renderer.load(model)
 
     def try_out(self, batch: Batch) -> None:
@@ -76,6 +77,12 @@ class Workbench:
     def loaded(self, model: str) -> None:
         """Record that a model is loaded; its time at work begins with its first batch."""
         self._model, self._model_since = model, math.inf
+
+    def downloaded(self, done: int, total: int) -> None:
+        """Record how many bytes of the model that is being loaded are downloaded."""
+        is_whole = done >= total
+        told = f", {done / 1e9:.1f} of {total / 1e9:.1f} GB downloaded"
+        self._downloaded = "" if is_whole else told
 
     def step_done(self, step: int) -> None:
         """Record a step."""
@@ -129,7 +136,7 @@ class Workbench:
     def doing(self) -> tuple[State, str] | None:
         """Return what is in hand, and the model if that is all there is; None if nothing is."""
         if self.loading:
-            return State.LOADING, self.loading
+            return State.LOADING, self.loading + self._downloaded
         if self.warm_up:
             return State.WARMING_UP, self.warm_up.model
         return (State.RENDERING, "") if self.batch else None

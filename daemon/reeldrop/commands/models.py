@@ -1,0 +1,166 @@
+"""`reeldrop models`: the models that reeldrop knows, what fits on this machine, what is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reeldrop.commands import output
+from reeldrop.config import builtin
+from reeldrop.render import downloads, pins
+from reeldrop.render.downloads import Repository
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+    from reeldrop.config.schema import About, Profile
+
+WHOLE, PART_BY_PART, ON_THE_CPU = "on the GPU", "part by part on the GPU", "on the CPU"
+TOO_LARGE, UNKNOWN = "no", "unknown"
+
+_ROOM = 1.5
+"""The whole pipeline goes onto the GPU if this many times its weights are free."""
+
+_FLOAT32 = 2.0
+"""On a CPU, weights are in float32: twice the size."""
+
+_BESIDE = 1.2
+"""What a process takes of memory, as a multiple of the weights in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model: what it is, and how it stands with this machine.
+
+    offered: prompt files may name it
+    is_default: it is the profile for prompts that name none
+    fits: WHOLE, PART_BY_PART, ON_THE_CPU, TOO_LARGE or UNKNOWN
+    downloaded: its files are on this machine
+    seconds: what a video of its defaults takes; always None, since nobody knows before the first
+    """
+
+    name: str
+    offered: bool
+    is_default: bool
+    pipeline: str | None
+    licence: str | None
+    video: str
+    fits: str
+    needs: str
+    download_gb: float | None
+    downloaded: bool
+    note: str | None
+    seconds: float | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The columns of the table: name, fits, downloaded, video, licence."""
+        mark = "*" if self.is_default else "" if self.offered else "-"
+        size = "" if self.download_gb is None else f"no, {self.download_gb:g} GB"
+        there = "yes" if self.downloaded else size or "no"
+        fits = f"{self.fits}, {self.needs}" if self.fits == TOO_LARGE else self.fits
+        return f"{self.name}{mark}", fits, there, self.video, self.licence or ""
+
+
+HEADINGS = ("model", "fits", "downloaded", "video", "licence")
+
+
+def list_models(config: Config, *, as_json: bool) -> None:
+    """Print the models of config.yaml and those that come with reeldrop."""
+    from reeldrop.render import pipeline  # imports torch: takes seconds
+
+    default = config.selected_model(cuda=pipeline.cuda_is_available())
+    found = list(listed(config, default, pipeline.device_bytes()))
+    if as_json:
+        output.print_json([dataclasses.asdict(model) for model in found])
+        return
+    output.print_rows((model.cells for model in found), HEADINGS)
+    if sys.stdout.isatty():
+        print("* is for prompts that name no model; those with - have to be named in config.yaml.")
+        print("How long a video takes here, nobody knows before the first one.")
+        for model in found:
+            if model.note:
+                print(f"{model.name}: {model.note}")
+
+
+def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[Listed]:
+    """Yield the models of config.yaml and those that come with reeldrop.
+
+    `gpu_bytes` is the memory of the GPU, None without one.
+    """
+    for name in dict.fromkeys([*config.models, *builtin.profiles()]):
+        profile = config.models.get(name) or builtin.profile(name)
+        about = profile.about
+        fits, needs = fit(about, gpu_bytes, host_bytes())
+        yield Listed(
+            name=name,
+            offered=name in config.models,
+            is_default=name == default,
+            pipeline=about.pipeline,
+            licence=about.licence,
+            video=video(profile),
+            fits=fits,
+            needs=needs,
+            download_gb=about.download_gb,
+            downloaded=is_downloaded(repository(name, profile, config)),
+            note=about.note,
+        )
+
+
+def is_to_come(name: str, config: Config) -> bool:
+    """Return whether the first start will download a model: it is not here, and may come."""
+    wanted = repository(name, config.models[name], config)
+    return not is_downloaded(wanted) and not downloads.is_offline()
+
+
+def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]:
+    """Return how a model fits on a machine, and in words what it needs."""
+    if about.weights_gb is None:
+        return UNKNOWN, ""
+    weights = about.weights_gb * 1e9
+    if gpu_bytes is None:
+        needed = weights * _FLOAT32 * _BESIDE
+        words = f"needs {_gb(needed)} of memory without a GPU"
+        return (ON_THE_CPU if needed <= host_bytes else TOO_LARGE), words
+    if weights * _ROOM <= gpu_bytes:
+        return WHOLE, f"needs {_gb(weights * _ROOM)} on the GPU"
+    offloaded = (about.offloaded_gb or about.weights_gb) * 1e9
+    words = f"needs {_gb(offloaded)} on the GPU and {_gb(weights * _BESIDE)} of memory"
+    has_room = offloaded <= gpu_bytes and weights * _BESIDE <= host_bytes
+    return (PART_BY_PART if has_room else TOO_LARGE), words
+
+
+def video(profile: Profile) -> str:
+    """Return what a profile films by default: size, frames and frames a second."""
+    found = profile.defaults
+    if not {"width", "height", "num_frames"} <= found.keys():
+        return ""
+    size = f"{found['width']}x{found['height']}, {found['num_frames']} frames"
+    return f"{size} at {found['fps']} fps" if "fps" in found else size
+
+
+def repository(name: str, profile: Profile, config: Config) -> Repository | None:
+    """Return the repository of a profile; None if its files are on this machine anyway."""
+    if profile.repository is None:
+        return None
+    file = config.spool / pins.FILE_NAME
+    return Repository(name, profile.repository, profile.revision, profile.variant, file)
+
+
+def is_downloaded(wanted: Repository | None) -> bool:
+    """Return whether the files of a model are on this machine."""
+    if wanted is None:
+        return True
+    return downloads.complete(wanted) is not None or downloads.may_be_there(wanted)
+
+
+def host_bytes() -> int:
+    """Return the memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.0f} GB" if count >= 1e9 else f"{count / 1e9:.1f} GB"

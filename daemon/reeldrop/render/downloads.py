@@ -1,0 +1,340 @@
+"""Download a model's files from the hub: only those needed, from where it broke off, of one commit.
+
+Files go into the hub's own cache, where diffusers finds them. The commit that a repository had at
+the first download is noted, and stays until somebody asks for the newest. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import huggingface_hub as hub
+from huggingface_hub import constants, errors
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils.tqdm import tqdm
+
+from reeldrop.base.errors import DISK_ERRORS, ConfigError, Mistake, Unavailable
+from reeldrop.render import checkpoint, pins
+
+_SPARE_BYTES = 256 << 20
+"""Room left on the disk beside the files."""
+
+Tell = Callable[[int, int], None]
+"""Is told how many bytes are there, and of how many."""
+
+
+class Wanted(Protocol):
+    """What is downloaded; `pins` is the file with the commits of the first downloads, or None."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def location(self) -> str: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def variant(self) -> str | None: ...
+    @property
+    def pins(self) -> Path | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A profile's repository, for those who do not render."""
+
+    name: str
+    location: str
+    revision: str | None = None
+    variant: str | None = None
+    pins: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A commit's files that are needed, with their sizes; `large` by the SHA-256 of their content.
+
+    blobs: the folder of the cache that holds the content of files by their hashes
+    """
+
+    commit: str
+    sizes: dict[str, int]
+    large: dict[str, str]
+    blobs: Path
+
+    @property
+    def total(self) -> int:
+        return sum(self.sizes.values())
+
+
+def is_offline() -> bool:
+    """Return whether the environment forbids downloads."""
+    return bool(hub.is_offline_mode())
+
+
+def pinned(wanted: Wanted) -> str | None:
+    """Return the commit to use: the profile's own, else the one noted at the first download."""
+    return wanted.revision or pins.read(wanted.pins).get(wanted.location)
+
+
+def complete(wanted: Wanted) -> Path | None:
+    """Return the folder of a model that is whole on this machine; None if it isn't known to be."""
+    with contextlib.suppress(
+        OSError, ValueError, errors.CachedRepoTreeNotFoundError, errors.EntryNotFoundError
+    ):
+        revision = pinned(wanted)
+        tree = hub.get_cached_repo_tree(wanted.location, revision=revision)
+        index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
+        if isinstance(index, str):
+            folder = Path(index).parent
+            names = checkpoint.needed((f.path for f in tree), _read(index), wanted.variant)
+            if all((folder / name).is_file() for name in names):
+                return folder
+    return None
+
+
+def may_be_there(wanted: Wanted) -> bool:
+    """Return whether the cache seems to have a model, though its list of files is not known.
+
+    That is so of what was downloaded by earlier versions or by other programs.
+    """
+    revision = pinned(wanted)
+    index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
+    if not isinstance(index, str):
+        return False
+    return all((Path(index).parent / part).is_dir() for part in checkpoint.parts(_read(index)))
+
+
+def fetch(wanted: Wanted, tell: Tell | None = None, *, newest: bool = False) -> Path:
+    """Return the folder of a model; download what is missing of it.
+
+    With `newest`, the commit noted at the first download is replaced by today's.
+
+    Raises:
+        ConfigError: the repository, the revision or the weights that the profile asks for are not
+            there, or it may not be read.
+        Unavailable: the hub does not answer, the download broke off, or the disk is too small.
+    """
+    found = None if newest else complete(wanted)
+    if found is not None:
+        _note(wanted, found.name)
+        return found
+    if is_offline():
+        problem = (
+            f"the model {wanted.name} ({wanted.location}) is not on this machine, or not whole"
+        )
+        remedy = f"HF_HUB_OFFLINE forbids downloads: `HF_HUB_OFFLINE=0 reeldrop pull {wanted.name}`"
+        raise Unavailable(Mistake(problem, remedy, key=wanted.name))
+    # What it warns of, such as a retry, is told when nothing helps.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    with _as_ours(wanted):
+        plan = _plan(wanted, newest)
+        missing = _missing(plan)
+        _require_room(wanted, plan, missing)
+        _download(wanted, plan, missing, tell or (lambda _done, _total: None))
+        patterns = list(map(glob.escape, plan.sizes))
+        folder = Path(
+            hub.snapshot_download(
+                wanted.location, revision=plan.commit, allow_patterns=patterns, tqdm_class=_Silent
+            )
+        )
+    _note(wanted, plan.commit)
+    return folder
+
+
+def newest(wanted: Wanted) -> str:
+    """Return the commit that a repository has now, of the profile's revision.
+
+    Raises:
+        ConfigError, Unavailable: as `fetch`.
+    """
+    with _as_ours(wanted):
+        return str(hub.HfApi().repo_info(wanted.location, revision=wanted.revision).sha)
+
+
+def _plan(wanted: Wanted, newest: bool) -> _Plan:
+    api = hub.HfApi()
+    revision = wanted.revision if newest else pinned(wanted)
+    # It also notes the commit in the cache, so that diffusers finds the files without the hub.
+    commit = api.resolve_revision(wanted.location, revision=revision).resolved
+    files = {
+        file.path: file
+        for file in api.list_repo_tree(wanted.location, recursive=True, revision=commit)
+        if isinstance(file, hub.RepoFile)
+        if hasattr(file, "size")
+    }
+    if checkpoint.INDEX not in files:
+        problem = f"{wanted.location} is no diffusers pipeline: it has no {checkpoint.INDEX}"
+        remedy = "many models have a second repository for diffusers, mostly with that in its name"
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
+    index = _read(hub.hf_hub_download(wanted.location, checkpoint.INDEX, revision=commit))
+    pickled = checkpoint.without_safetensors(files, index)
+    if pickled:
+        problem = f"{wanted.location} has no safetensors weights for {', '.join(pickled)}"
+        remedy = "convert a copy with diffusers' save_pretrained, and give its folder as `path`"
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
+    names = sorted(checkpoint.needed(files, index, wanted.variant))
+    folder = repo_folder_name(repo_id=wanted.location, repo_type="model")
+    return _Plan(
+        commit,
+        {name: files[name].size for name in names},
+        {name: lfs.sha256 for name in names if (lfs := files[name].lfs) is not None},
+        Path(constants.HF_HUB_CACHE) / folder / "blobs",
+    )
+
+
+def _missing(plan: _Plan) -> dict[str, int]:
+    """Return how many bytes of each large file are still to come."""
+    missing = {}
+    for name, digest in plan.large.items():
+        if not (plan.blobs / digest).exists():
+            partial = _partial(plan, digest)
+            there = partial.stat().st_size if partial.exists() else 0
+            missing[name] = max(0, plan.sizes[name] - there)
+    return missing
+
+
+def _partial(plan: _Plan, digest: str) -> Path:
+    return plan.blobs / f"{digest}.reeldrop"
+
+
+def _require_room(wanted: Wanted, plan: _Plan, missing: dict[str, int]) -> None:
+    plan.blobs.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(plan.blobs).free, sum(missing.values())
+    if missing and needed + _SPARE_BYTES > free:
+        cache = constants.HF_HUB_CACHE
+        problem = f"{wanted.name} needs {_gb(needed)} more in {cache}, where {_gb(free)} are free"
+        remedy = "make room, or put the cache elsewhere with HF_HOME"
+        raise Unavailable(Mistake(problem, remedy, key=wanted.name))
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _download(wanted: Wanted, plan: _Plan, missing: dict[str, int], tell: Tell) -> None:
+    """Download the large files, one after the other."""
+    there = plan.total - sum(missing.values())
+    tell(there, plan.total)
+
+    class Bar(_Silent):
+        """Counts for `tell`."""
+
+        def update(self, count: float | None = 1) -> None:
+            nonlocal there
+            there += int(count or 0)
+            tell(there, plan.total)
+
+    for name in missing:
+        _download_one(wanted, plan, name, Bar)
+
+
+def _download_one(wanted: Wanted, plan: _Plan, name: str, bar: type[_Silent]) -> None:
+    digest = plan.large[name]
+    partial = _partial(plan, digest)
+    with open(partial, "a+b") as file, _alone(wanted, file):
+        there = file.seek(0, os.SEEK_END)
+        if there > plan.sizes[name]:
+            there = file.truncate(0)
+        http_get(
+            hub.hf_hub_url(wanted.location, name, revision=plan.commit),
+            file,
+            resume_size=there,
+            headers=build_hf_headers(),
+            expected_size=plan.sizes[name],
+            displayed_filename=name,
+            tqdm_class=bar,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            file.truncate(0)
+            raise OSError(errno.EIO, f"{name} arrived damaged, and will be downloaded anew")
+        os.replace(partial, plan.blobs / digest)
+
+
+@contextlib.contextmanager
+def _alone(wanted: Wanted, file: IO[bytes]) -> Iterator[None]:
+    """Hold a file that is being downloaded, so that no other process writes into it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        problem = f"another process is downloading {wanted.location}"
+        raise Unavailable(Mistake(problem, "wait until it is done", key=wanted.name)) from None
+    yield
+
+
+class _Silent(tqdm):
+    """A progress bar that shows nothing."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **{**settings, "disable": True})  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _as_ours(wanted: Wanted) -> Iterator[None]:
+    """Raise the hub's errors as ours, with what would be right."""
+    place, where = wanted.location, f"models.{wanted.name}.repository"
+    try:
+        yield
+    except errors.GatedRepoError:
+        problem = f"{place} is only for those who accept its conditions"
+        remedy = f"accept them on {constants.ENDPOINT}/{place}, and {_TOKEN}"
+        raise ConfigError(Mistake(problem, remedy, key=where)) from None
+    except errors.RepositoryNotFoundError:
+        problem = f"there is no repository {place} on the hub, or it is private"
+        remedy = f"correct the name; for a private one, {_TOKEN}"
+        raise ConfigError(Mistake(problem, remedy, key=where)) from None
+    except errors.RevisionNotFoundError:
+        raise ConfigError(_no_revision(wanted)) from None
+    except (HTTPError, OSError, errors.RevisionResolutionError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS - {errno.EIO}:
+            raise
+        cause = " ".join(str(error.__cause__ or error).split())[:120] or type(error).__name__
+        model = f"the model {wanted.name} ({place})"
+        problem = f"{model} is not on this machine and could not be downloaded: {cause}"
+        remedy = (
+            "check the network: the next try goes on where this one ended; or give the folder of "
+            "a copy as `path:`"
+        )
+        raise Unavailable(Mistake(problem, remedy, key=wanted.name)) from None
+
+
+_TOKEN = (
+    "make a token on https://huggingface.co/settings/tokens, and give it as HF_TOKEN in the "
+    "environment, or with `hf auth login`"
+)
+
+
+def _no_revision(wanted: Wanted) -> Mistake:
+    if wanted.revision is not None:
+        problem = f"{wanted.location} has no revision {wanted.revision}"
+        remedy = "give a commit, tag or branch that it has, or leave revision out for the newest"
+        return Mistake(problem, remedy, key=f"models.{wanted.name}.revision")
+    problem = f"{wanted.location} no longer has the commit {pinned(wanted)} of the first download"
+    return Mistake(problem, f"`reeldrop pull --newest {wanted.name}` takes the newest")
+
+
+def _read(index: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(index).read_text(encoding="utf-8"))
+    return found
+
+
+def _note(wanted: Wanted, commit: str) -> None:
+    """Note the commit of a download, unless the profile names its revision itself."""
+    if wanted.pins is not None and wanted.revision is None:
+        pins.note(wanted.pins, wanted.location, commit)

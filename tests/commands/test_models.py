@@ -1,0 +1,135 @@
+"""`reeldrop models` and `pull`: what is listed, what fits, what is downloaded, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.hub_server import Hub, served
+from harness.site import Site
+from huggingface_hub import constants
+from reeldrop.base.errors import WrongUsage
+from reeldrop.commands import check, models, pull
+from reeldrop.config import builtin, config
+from reeldrop.config.config import Config
+from reeldrop.config.schema import About
+from reeldrop.render import downloads
+
+GB = 10**9
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that is asked in this process, and an empty cache."""
+    with served() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield hub
+
+
+def settings(folder: Path, text: str) -> Config:
+    """Return the settings of a config.yaml in a folder."""
+    return config.parse(text, folder / "config.yaml")
+
+
+def test_what_fits() -> None:
+    """The whole model, one part at a time, or nothing of it, on a GPU and without one."""
+    about = About(weights_gb=20, offloaded_gb=14)
+    cases = (
+        (about, 30, 64, models.WHOLE, "30 GB on the GPU"),
+        (about, 24, 64, models.PART_BY_PART, "14 GB on the GPU and 24 GB of memory"),
+        (about, 24, 16, models.TOO_LARGE, "14 GB on the GPU and 24 GB of memory"),
+        (about, 12, 64, models.TOO_LARGE, "14 GB on the GPU"),
+        (about, None, 64, models.ON_THE_CPU, "48 GB of memory without a GPU"),
+        (about, None, 32, models.TOO_LARGE, "48 GB of memory without a GPU"),
+        (About(), 80, 64, models.UNKNOWN, ""),
+    )
+    for known, gpu, host, expected, words in cases:
+        fits, needs = models.fit(known, None if gpu is None else gpu * GB, host * GB)
+        assert (expected, True) == (fits, words in needs), (gpu, host)
+
+
+def test_every_model_is_listed(tmp_path: Path, hub: Hub) -> None:
+    """Those of config.yaml first, with what is offered, the default, and what is downloaded."""
+    text = "model: mine\nmodels: {mine: {path: mine, defaults: {num_frames: 9}}, mochi: {}}\n"
+    found = {m.name: m for m in models.listed(settings(tmp_path, text), "mine", None)}
+    assert ["ms-1.7b", "bundled", "mine", "mochi"] == list(found)[:4]
+    assert set(builtin.profiles()) <= set(found)
+    assert [True, True, True, True, False] == [m.offered for m in found.values()][:5]
+    assert ["mine"] == [m.name for m in found.values() if m.is_default]
+    assert {"bundled", "mine"} == {m.name for m in found.values() if m.downloaded}
+    wan = found["wan2.1-1.3b"]
+    assert "832x480, 81 frames at 16 fps" == wan.video
+    assert ("wan2.1-1.3b-", "Apache-2.0") == (wan.cells[0], wan.cells[-1])
+    assert "no, 28.9 GB" == wan.cells[2]
+    assert ("mine*", "yes", "") == (found["mine"].cells[0], *found["mine"].cells[2:4])
+    assert {None} == {m.seconds for m in found.values()}
+    assert [] == hub.asked
+
+
+def test_the_list_as_json(site: Site) -> None:
+    """One object for each model."""
+    listed = json.loads(site.command("models", "--json").stdout)
+    fields = {field.name for field in dataclasses.fields(models.Listed)}
+    assert [fields] * len(listed) == [set(model) for model in listed]
+    assert {"tiny", "bundled", "wan2.2-a14b"} <= {model["name"] for model in listed}
+
+
+def test_pull(
+    tmp_path: Path, hub: Hub, wan_pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder is printed; a repository that has moved on is noted, and taken when asked for."""
+    hub.add("some/wan", wan_pipeline)
+    found = settings(tmp_path, "models: {wan: {repository: some/wan}}")
+    assert models.is_to_come("wan", found)
+    pull.pull_model(found, "wan", newest=False)
+    first = capsys.readouterr()
+    assert "a" * 40 == Path(first.out.strip()).name
+    assert "" == first.err
+    assert not models.is_to_come("wan", found)
+    hub.commits["some/wan"] = "b" * 40
+    pull.pull_model(found, "wan", newest=False)
+    second = capsys.readouterr()
+    assert first.out == second.out
+    assert f"some/wan has moved on to {'b' * 40}; `reeldrop pull --newest wan`" in second.err
+    pull.pull_model(found, "wan", newest=True)
+    assert "b" * 40 == Path(capsys.readouterr().out.strip()).name
+    pull.pull_model(found, "wan", newest=False)
+    assert ("b" * 40, "") == (
+        downloads.pinned(models.repository("wan", found.models["wan"], found)),  # type: ignore[arg-type]
+        capsys.readouterr().err,
+    )
+
+
+def test_what_can_not_be_pulled(tmp_path: Path) -> None:
+    """A wrong name has the right one near it; what is here needs no download."""
+    found = settings(tmp_path, "models: {mine: {path: mine}}")
+    with pytest.raises(WrongUsage, match=r"no profile 'wan2.1-13b': did you mean 'wan2.1-1.3b'"):
+        pull.pull_model(found, "wan2.1-13b", newest=False)
+    for name in ("mine", "bundled"):
+        with pytest.raises(WrongUsage, match="is on this machine already"):
+            pull.pull_model(found, name, newest=False)
+
+
+def test_check_warns_before_a_start(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that won't fit and is not downloaded, without a download and without a refusal."""
+    monkeypatch.setattr(models, "host_bytes", lambda: 8 * GB)
+    rows = list(check.machine(settings(tmp_path, "model: wan2.1-14b")))
+    assert ["device", "memory", "model"] == [row.what for row in rows]
+    assert ["ok", "??", "??"] == [row.mark for row in rows]
+    assert "wan2.1-14b may not fit: it needs 97 GB of memory without a GPU" == rows[1].detail
+    assert "not on this machine (80.4 GB); `reeldrop pull wan2.1-14b`" in rows[2].detail
+    assert [] == hub.asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(models, "host_bytes", lambda: 800 * GB)
+    (_, row) = check.machine(settings(tmp_path, "model: wan2.1-14b"))
+    assert ("model", "NO", True) == (row.what, row.mark, row.may_pass)
+    assert "`reeldrop pull wan2.1-14b`" in row.detail

@@ -1,0 +1,317 @@
+"""Downloads from a hub on loopback: what is fetched, resumed, refused, pinned; and a kill in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from harness.hub_server import Hub, served
+from huggingface_hub import constants
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
+from reeldrop.render import downloads, pins, pipeline
+from reeldrop.render.downloads import Repository
+from reeldrop.render.pipeline import ModelSource
+
+NAME = "somebody/model"
+LARGE_BYTES = 24 << 20
+"""More than two of the pieces of 10 MiB that huggingface_hub writes at once."""
+
+INDEX = {"_class_name": "X", "vae": ["diffusers", "V"], "text_encoder": ["transformers", "T"]}
+
+
+class Place(NamedTuple):
+    """A hub, its one repository's folder, and a cache to download into."""
+
+    hub: Hub
+    source: Path
+    cache: Path
+    spool: Path
+
+    @property
+    def wanted(self) -> Repository:
+        return Repository("m", NAME, pins=self.spool / pins.FILE_NAME)
+
+    @property
+    def blobs(self) -> Path:
+        return self.cache / "models--somebody--model" / "blobs"
+
+    def partial(self) -> list[Path]:
+        """Return what is half downloaded."""
+        return list(self.blobs.glob("*.reeldrop"))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one large file, and what nobody needs."""
+    folder = tmp_path_factory.mktemp("hub") / "model"
+    for name, data in {
+        "model_index.json": json.dumps(INDEX).encode(),
+        "vae/config.json": b"{}",
+        "vae/diffusion_pytorch_model.safetensors": os.urandom(1 << 20) * (LARGE_BYTES >> 20),
+        "vae/diffusion_pytorch_model.bin": bytes(1 << 20),
+        "text_encoder/config.json": b"{}",
+        "text_encoder/model.safetensors": os.urandom(1 << 13),
+        "sample.png": bytes(1 << 13),
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def place(large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A hub that huggingface_hub asks in this process, and an empty cache."""
+    with served() as hub:
+        hub.add(NAME, large)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        (tmp_path / "spool").mkdir()
+        yield Place(hub, large, tmp_path / "cache", tmp_path / "spool")
+
+
+def mistake(wanted: Repository, kind: type[ConfigError | Unavailable]) -> Mistake:
+    """Return what a download is refused with."""
+    with pytest.raises(kind) as caught:
+        downloads.fetch(wanted)
+    (found,) = caught.value.mistakes
+    return found
+
+
+def test_only_what_is_needed_is_downloaded(place: Place) -> None:
+    """And what is there is not asked for again; nothing is said of the hub's own bars."""
+    told: list[tuple[int, int]] = []
+    assert downloads.complete(place.wanted) is None
+    folder = downloads.fetch(place.wanted, lambda done, total: told.append((done, total)))
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {
+        "model_index.json",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+    } == names
+    for name in names:
+        assert (place.source / name).read_bytes() == (folder / name).read_bytes()
+    done, total = zip(*told, strict=True)
+    assert sorted(done) == list(done)
+    assert (total[0], 1) == (done[-1], len(set(total)))
+    assert folder == downloads.complete(place.wanted)
+    place.hub.asked.clear()
+    assert folder == downloads.fetch(place.wanted)
+    assert [] == place.hub.asked
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(place: Place) -> None:
+    """The bytes that arrived are not sent again, neither in this process nor in the next."""
+    place.hub.cut_after = 15 << 20
+    folder = downloads.fetch(place.wanted)
+    assert [None, f"bytes={10 << 20}-"] == place.hub.ranges[-2:]
+    name = "vae/diffusion_pytorch_model.safetensors"
+    assert (place.source / name).read_bytes() == (folder / name).read_bytes()
+    assert [] == place.partial()
+
+
+def test_a_server_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as something that may pass, and the next try begins where this one ended."""
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _seconds: None)
+    place.hub.cut_after = 5  # less than huggingface_hub writes at once: no progress
+    found = mistake(place.wanted, Unavailable)
+    assert "could not be downloaded" in found.problem
+    assert "goes on where this one ended" in found.remedy
+    assert downloads.complete(place.wanted) is None
+    assert not downloads.may_be_there(place.wanted)
+    place.hub.cut_after = None
+    content = (place.source / "vae/diffusion_pytorch_model.safetensors").read_bytes()
+    name = f"{hashlib.sha256(content).hexdigest()}.reeldrop"
+    (place.blobs / name).write_bytes(content[:9_000_000])
+    downloads.fetch(place.wanted)
+    assert "bytes=9000000-" in place.hub.ranges
+    place.hub.close()
+    other = Repository("other", "somebody/other")
+    assert "could not be downloaded" in mistake(other, Unavailable).problem
+    assert downloads.fetch(place.wanted)  # whole: nobody is asked
+
+
+def test_what_arrives_damaged_is_not_kept(place: Place) -> None:
+    """Its hash is compared; the next try begins anew."""
+    place.hub.damaged = True
+    assert "arrived damaged" in mistake(place.wanted, Unavailable).problem
+    assert downloads.complete(place.wanted) is None
+    place.hub.damaged = False
+    folder = downloads.fetch(place.wanted)
+    assert place.source.joinpath("vae/config.json").read_bytes() == b"{}"
+    assert folder == downloads.complete(place.wanted)
+
+
+def test_a_disk_that_is_too_small(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is begun; the room that is needed, what there is, and the place are named."""
+    usage = shutil.disk_usage("/")._replace(free=100 << 20)
+    monkeypatch.setattr("reeldrop.render.downloads.shutil.disk_usage", lambda _path: usage)
+    found = mistake(place.wanted, Unavailable)
+    assert f"needs 0.0 GB more in {place.cache}, where 0.1 GB are free" in found.problem
+    assert "HF_HOME" in found.remedy
+    assert [] == place.hub.ranges
+
+
+def test_a_disk_that_fills_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own error is passed on: callers know what to do about disks."""
+
+    def full(*_arguments: object, **_settings: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloads, "http_get", full)
+    with pytest.raises(OSError, match="No space left"):
+        downloads.fetch(place.wanted)
+
+
+def test_what_may_not_be_read(place: Place) -> None:
+    """Names, conditions and revisions are told apart, each with what would be right."""
+    key = "models.m.repository"
+    cases = (
+        ("no/such", None, "there is no repository no/such on the hub", "HF_TOKEN"),
+        ("some/gated", (403, "GatedRepo"), "only for those who accept", "/some/gated, and make a"),
+        ("some/private", (404, "RepoNotFound"), "or it is private", "hf auth login"),
+    )
+    for name, status, problem, remedy in cases:
+        if status:
+            place.hub.statuses[name] = status
+        found = mistake(Repository("m", name), ConfigError)
+        assert (key, True, True) == (found.key, problem in found.problem, remedy in found.remedy)
+    found = mistake(Repository("m", NAME, revision="v9"), ConfigError)
+    assert "models.m.revision" == found.key
+    assert "has no revision v9" in found.problem
+    place.hub.statuses["some/broken"] = (500, "")
+    assert "could not be downloaded" in mistake(Repository("m", "some/broken"), Unavailable).problem
+
+
+def test_what_is_no_pipeline(place: Place, tmp_path: Path) -> None:
+    """A repository without model_index.json, and one with pickles only, are refused in words."""
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "config.json").write_text("{}")
+    place.hub.add("some/bare", tmp_path / "bare")
+    assert "has no model_index.json" in mistake(Repository("m", "some/bare"), ConfigError).problem
+    shutil.copytree(place.source, tmp_path / "old")
+    for path in (tmp_path / "old").rglob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))
+    place.hub.add("some/old", tmp_path / "old")
+    found = mistake(Repository("m", "some/old"), ConfigError)
+    assert "no safetensors weights for vae, text_encoder" in found.problem
+    assert "give its folder as `path`" in found.remedy
+
+
+def test_the_first_commit_stays(place: Place) -> None:
+    """Until the newest is asked for; the profile's own revision is not noted."""
+    first, second = "a" * 40, "b" * 40
+    downloads.fetch(Repository("m", NAME, revision=first, pins=place.wanted.pins))
+    assert {} == pins.read(place.wanted.pins)
+    downloads.fetch(place.wanted)
+    assert {NAME: first} == pins.read(place.wanted.pins)
+    place.hub.commits[NAME] = second
+    assert first == downloads.fetch(place.wanted).name
+    assert second == downloads.newest(place.wanted)
+    assert second == downloads.fetch(place.wanted, newest=True).name
+    assert {NAME: second} == pins.read(place.wanted.pins)
+    assert 1 == len([r for r in place.hub.ranges if r is None]) // 2  # each content once
+
+
+def test_a_commit_that_is_gone(place: Place) -> None:
+    """Where the repository was made anew, the command that takes the newest is named."""
+    assert place.wanted.pins is not None
+    pins.note(place.wanted.pins, NAME, "c" * 40)
+    found = mistake(place.wanted, ConfigError)
+    assert f"no longer has the commit {'c' * 40}" in found.problem
+    assert "`reeldrop pull --newest m`" in found.remedy
+
+
+def test_two_downloads_at_once(place: Place) -> None:
+    """The second one says so, instead of writing into the first one's file."""
+    place.hub.cut_after = 5
+    with contextlib.suppress(Unavailable), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.file_download.time.sleep", lambda _seconds: None)
+        downloads.fetch(place.wanted)
+    (partial,) = place.partial()
+    with partial.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = mistake(place.wanted, Unavailable)
+    assert "another process is downloading somebody/model" in found.problem
+
+
+def test_the_token_is_sent_to_the_hub(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_TOKEN opens private repositories."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    downloads.fetch(place.wanted)
+    assert "Bearer hf_secret" in place.hub.tokens
+
+
+def test_a_kill_in_the_middle(place: Place, tmp_path: Path) -> None:
+    """kill -9 loses no byte that was written: the next process asks for the rest alone."""
+    place.hub.holds_after = 12 << 20
+    config = tmp_path / "config.yaml"
+    config.write_text(f"spool: {place.spool}\nmodels: {{m: {{repository: {NAME}}}}}\n")
+    command = [sys.executable, "-m", "reeldrop", "pull", "m", "--config", str(config)]
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": place.hub.url,
+        "HF_HUB_CACHE": str(place.cache),
+        "HF_HUB_OFFLINE": "0",
+    }
+    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size >= 10 << 20 for path in place.partial()):
+            assert killed.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    place.hub.holds_after = None
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert f"bytes={10 << 20}-" in place.hub.ranges
+    folder = Path(ended.stdout.strip())
+    name = "vae/diffusion_pytorch_model.safetensors"
+    assert (place.source / name).read_bytes() == (folder / name).read_bytes()
+    assert {NAME: "a" * 40} == pins.read(place.wanted.pins)
+
+
+def test_a_pipeline_is_loaded_from_what_was_downloaded(
+    place: Place, wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Online and, once it is there, offline; also by diffusers itself, by the repository's name."""
+    place.hub.add("some/wan", wan_pipeline)
+    source = ModelSource("wan", "some/wan", pins=place.spool / pins.FILE_NAME)
+    told: list[tuple[int, int]] = []
+    loaded = pipeline.load(source, lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1]
+    assert ("a" * 40, "WanPipeline") == (loaded.revision, type(loaded.pipe).__name__)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    place.hub.asked.clear()
+    assert "a" * 40 == pipeline.load(source).revision
+    monkeypatch.setattr(downloads, "complete", lambda _wanted: None)
+    assert "a" * 40 == pipeline.load(source).revision
+    assert [] == place.hub.asked
+
+
+def test_offline_without_the_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service without network says which command brings the model."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Unavailable, match=r"`reeldrop pull m`"):
+        pipeline.load(ModelSource("m", NAME))
+    assert "HF_HUB_OFFLINE=0 reeldrop pull m" in mistake(place.wanted, Unavailable).remedy

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from harness.fakes import save_tiny_pipeline
 from harness.zygote import Zygote
-from reeldrop.base import durable
+from reeldrop.base import temporaries
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
 
 CONFIG = """\
@@ -341,7 +341,7 @@ def check(site: Site, orders: list[Order]) -> Count:
         count.half_visible += len(sidecars) - extra != len(videos)
     paths = [*results.rglob("*"), *(site.folder / "inbox").rglob("*")]
     left = [path for path in paths if path.is_file() and not is_left_by_a_command(path)]
-    count.leftover += sum(p.name.startswith(".") or durable.is_temporary(p.name) for p in left)
+    count.leftover += sum(p.name.startswith(".") or temporaries.is_temporary(p.name) for p in left)
     count.leftover += sum(path.is_relative_to(site.folder / "inbox") for path in left)
     count.leftover += sum(not is_reported(p) for p in left if p.is_relative_to(failed))
     count.leftover += sum(1 for _ in (site.folder / "spool" / "active").iterdir())
@@ -350,7 +350,7 @@ def check(site: Site, orders: list[Order]) -> Count:
 
 def is_left_by_a_command(path: Path) -> bool:
     """Return whether a killed command left a file; another command removes it after an hour."""
-    return durable.is_temporary(path.name) and "-command-" in path.name
+    return temporaries.is_temporary(path.name) and "-command-" in path.name
 
 
 def is_reported(path: Path) -> bool:

@@ -37,13 +37,14 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from harness.logged_disk import Changes, logged_disk
-from reeldrop.base import durable
+from reeldrop.base import temporaries
 from reeldrop.base.errors import Mistake, PromptError, Unrenderable
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
 from reeldrop.base.names import video_name
 from reeldrop.host import log
 from reeldrop.intake.inbox import Inbox
-from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.limits import Limits
 from reeldrop.store.results import Results, remainder_text, sidecar_text
 from reeldrop.store.spool import Spool
 
@@ -157,17 +158,17 @@ class Road:
 
     def go(self) -> None:
         """Process all prompt files that exist."""
-        with self._spool.lock():
+        with self._spool.lock.held():
             self._spool.prepare()
             self._spool.note_ending("the power was cut")
             while (job := self._next_job()) is not None:
                 self._work(job)
-                if self._jobs.postponed():
+                if self._jobs.spooled.postponed():
                     sys.exit(f"the disk is in trouble: {self._jobs.waiting()}")
                 self.tell("ended", job.source.name)
 
     def _next_job(self) -> Job | None:
-        job = self._jobs.unfinished(time.monotonic())
+        job = self._jobs.spooled.unfinished(time.monotonic())
         if job is None:
             self._inbox.scan(time.monotonic())
             for candidate in self._inbox.settled(time.monotonic())[:1]:
@@ -179,7 +180,7 @@ class Road:
     def _work(self, job: Job) -> None:
         prompts = prompts_of(job.prompt_file.read_text())
         if not prompts:
-            self._jobs.fail(job, PromptError(Mistake("there is nothing in it")))
+            self._jobs.ends.fail(job, PromptError(Mistake("there is nothing in it")))
             return
         self._jobs.open(job, prompts)
         while (batch := self._jobs.next_batch(time.monotonic())) is not None:
@@ -461,7 +462,7 @@ def not_published(found: dict[str, list[Path]], ack: Told) -> Iterator[Fault]:
 def torn(site: Path) -> Iterator[Fault]:
     """Yield the files that have their final name and are incomplete."""
     for path in files(site):
-        of_users = path.is_relative_to(site / "results") and not durable.is_temporary(path.name)
+        of_users = path.is_relative_to(site / "results") and not temporaries.is_temporary(path.name)
         is_claimed = path.is_relative_to(site / "spool") and path.suffix == ".txt"
         if (of_users or is_claimed) and not is_whole(path):
             yield "torn", str(path.relative_to(site))
@@ -504,7 +505,7 @@ def not_as_ordered(site: Path, numbers: set[int]) -> Iterator[Fault]:
     for path in expected - found:
         yield "lost", path
     for path in found - expected:
-        is_left = durable.is_temporary(Path(path).name) or not path.startswith("results/")
+        is_left = temporaries.is_temporary(Path(path).name) or not path.startswith("results/")
         yield ("leftover" if is_left else "doubled"), path
 
 

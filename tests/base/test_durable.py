@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reeldrop.base import durable
+from reeldrop.base import durable, temporaries
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def file(path: Path, content: str) -> Path:
 
 def test_temporary_names_are_left_alone_by_sync_tools() -> None:
     """They begin as Syncthing's own, and end as every tool's unfinished files do."""
-    name = durable.temporary(Path("/x/video.mp4"), "job-1")
+    name = temporaries.beside(Path("/x/video.mp4"), "job-1")
     assert Path("/x") == name.parent
     assert name.name.startswith("~syncthing~")
     assert name.name.endswith(".tmp")
     assert "job-1" in name.name
-    assert name == durable.temporary(Path("/x/other.mp4"), "job-1")
+    assert name == temporaries.beside(Path("/x/other.mp4"), "job-1")
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (durable.temporary(Path("a"), "b").name, True),
+        (temporaries.beside(Path("a"), "b").name, True),
         ("video.mp4", False),
         ("video.tmp", False),
         ("~syncthing~other.tmp", False),
@@ -73,24 +73,24 @@ def test_temporary_names_are_left_alone_by_sync_tools() -> None:
 )
 def test_is_temporary(name: str, expected: bool) -> None:
     """Only names that `temporary` gives are ours to clear away."""
-    assert expected is durable.is_temporary(name)
+    assert expected is temporaries.is_temporary(name)
 
 
 def test_remove_temporaries_of_one_owner(tmp_path: Path) -> None:
     """Only what the owner left goes; another job's, and everybody's files, stay."""
-    durable.temporary(tmp_path / "x", "job-1-write").touch()
-    durable.temporary(tmp_path / "x", "job-1").touch()
-    other = durable.temporary(tmp_path / "x", "job-2")
+    temporaries.beside(tmp_path / "x", "job-1-write").touch()
+    temporaries.beside(tmp_path / "x", "job-1").touch()
+    other = temporaries.beside(tmp_path / "x", "job-2")
     other.touch()
     file(tmp_path / "job-1.tmp", "")
-    durable.remove_temporaries(tmp_path, "job-1")
+    temporaries.remove(tmp_path, "job-1")
     assert sorted([other.name, "job-1.tmp"]) == names(tmp_path)
-    durable.remove_temporaries(tmp_path / "missing", "job-1")
+    temporaries.remove(tmp_path / "missing", "job-1")
 
 
 def test_commands_share_no_temporary_name() -> None:
     """Not even those of one process id, as on two hosts, or in containers."""
-    assert 100 == len({durable.command_owner() for _ in range(100)})
+    assert 100 == len({temporaries.command_owner() for _ in range(100)})
 
 
 def test_make_folder(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_write_replaces_its_own(tmp_path: Path) -> None:
 
 def test_write_replaces_what_a_kill_left(tmp_path: Path) -> None:
     """A temporary file of an earlier try does not disturb the next, however long it was."""
-    durable.temporary(tmp_path / "a", "me-write").write_bytes(b"x" * 1000)
+    temporaries.beside(tmp_path / "a", "me-write").write_bytes(b"x" * 1000)
     durable.write(tmp_path / "a", b"one", "me")
     assert b"one" == (tmp_path / "a").read_bytes()
     assert ["a"] == names(tmp_path)
@@ -155,7 +155,7 @@ def test_what_has_its_final_name_is_not_written_to(
     """An end between link and unlink leaves a file with both names, and a reader may have it."""
     final = file(tmp_path / "a", "before")
     for kind in ("write", "copy"):
-        os.link(final, durable.temporary(final, f"me-{kind}"))
+        os.link(final, temporaries.beside(final, f"me-{kind}"))
     with final.open() as reader:
         if write is durable.write:
             durable.write(final, b"after", "me")

@@ -17,7 +17,7 @@ from reeldrop.commands import output
 from reeldrop.host import log
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
-from reeldrop.store.spool import error_text
+from reeldrop.store import reports
 from reeldrop.store.status import Rendering, Status
 
 ESCAPED = [
@@ -92,14 +92,14 @@ def test_reports_on_evil_keys_and_values(content: str) -> None:
     quoted = '"\\e[31m\\n\\u2028\\u202e\\x9b"'
     with pytest.raises(PromptError) as refused:
         parsing.parse("a.yaml", content.format(quoted).encode(), [], RULES, "m", int)
-    assert_harmless(error_text(PurePosixPath(f"{EVIL}.yaml"), "j", refused.value, "Then.\nThen."))
+    assert_harmless(reports.text(PurePosixPath(f"{EVIL}.yaml"), "j", refused.value, "Then.\nThen."))
     assert_harmless(str(refused.value))
 
 
 def test_reports_on_evil_errors() -> None:
     """An error of a library may quote anything, and an `_defaults.yaml` lie in any folder."""
     for error in (RuntimeError(EVIL), PromptError(Mistake(EVIL, EVIL, 1, 1, EVIL, EVIL))):
-        assert_harmless(error_text(PurePosixPath("a.txt"), "", error, EVIL))
+        assert_harmless(reports.text(PurePosixPath("a.txt"), "", error, EVIL))
     assert_harmless(str(error))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from harness.jobs import says
-from reeldrop.base import durable
+from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
 from reeldrop.commands import cli, folders, submit
@@ -24,6 +24,7 @@ from reeldrop.commands.cancel import cancel_files
 from reeldrop.commands.retry import put_back
 from reeldrop.config import config
 from reeldrop.intake.repeats import Repeats
+from reeldrop.store import job_files
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -62,10 +63,10 @@ class World:
 
     def work(self) -> None:
         """Do what a daemon does with what it finds, in hand or in the inbox."""
-        for path in [p for p in self.inbox.rglob("*.txt") if not durable.is_temporary(p.name)]:
+        for path in [p for p in self.inbox.rglob("*.txt") if not temporaries.is_temporary(p.name)]:
             self.spool.claim(PurePosixPath(path.relative_to(self.inbox)), ())
         for job in self.spool.unfinished(self.opened):
-            if self.spool.is_cancelled(job):
+            if job_files.is_cancelled(job):
                 self.spool.fail(job, says(f"cancelled\n\nJob {job.id}, now\n"))
             elif self.repeats.is_order(job):
                 self.opened.add(job.id)
@@ -89,7 +90,7 @@ class World:
         return sorted(
             str(p.relative_to(self.folder if p.is_relative_to(self.folder) else self.failed.parent))
             for p in found
-            if p.name not in known and not durable.is_temporary(p.name)
+            if p.name not in known and not temporaries.is_temporary(p.name)
         )
 
     def reports(self) -> list[str]:
@@ -226,7 +227,7 @@ def test_a_cancellation_that_is_held_at_any_call_loses_and_doubles_nothing(
     """The daemon has claimed the file, or it is in `_failed/`, with a report; never both."""
     for at in itertools.count(1):
         place = waiting(world())
-        with monkeypatch.context() as patch, place.spool.lock():
+        with monkeypatch.context() as patch, place.spool.lock.held():
             calls = interposed(at, place.work, patch)
             place.cancel()
         place.work()
@@ -272,16 +273,16 @@ def test_a_submission_that_is_killed_at_any_call_is_there_whole_or_not(
         order = functools.partial(submit.write_order, place.config, "a horse", {})
         killed = is_killed(at, order, monkeypatch)
         names = os.listdir(place.inbox)
-        ours = [name for name in names if durable.is_temporary(name)]
+        ours = [name for name in names if temporaries.is_temporary(name)]
         assert set(names) - set(ours) <= {"poems", "a_horse.yaml"}
         if "a_horse.yaml" in names:
             assert "prompt: a horse\n" == (place.inbox / "a_horse.yaml").read_text()
         submit.write_order(place.config, "a cow", {})
         assert set(ours) <= set(os.listdir(place.inbox))
         with monkeypatch.context() as patch:
-            patch.setattr(durable, "LEFT_SECONDS", 0.0)
+            patch.setattr(temporaries, "LEFT_SECONDS", 0.0)
             submit.write_order(place.config, "a cow", {})
-        assert not [n for n in os.listdir(place.inbox) if durable.is_temporary(n)]
+        assert not [n for n in os.listdir(place.inbox) if temporaries.is_temporary(n)]
         if not killed:
             return
 

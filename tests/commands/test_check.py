@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness.site import Site
-from reeldrop.base import durable
+from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError
 from reeldrop.commands import check
 from reeldrop.config import config
@@ -24,7 +24,7 @@ def settings(site: Site) -> Config:
 
 def left(site: Site) -> list[str]:
     """Return the names of all temporary files."""
-    return [path.name for path in site.folder.rglob("*") if durable.is_temporary(path.name)]
+    return [path.name for path in site.folder.rglob("*") if temporaries.is_temporary(path.name)]
 
 
 def test_two_that_check_at_once_do_not_disturb_each_other(
@@ -65,7 +65,7 @@ def test_what_a_kill_has_left_of_a_check_goes_with_one_an_hour_later(
     (killed,) = left(site)
     assert all(row.ok for row in check.folders(settings))
     assert [killed] == left(site)
-    monkeypatch.setattr(durable, "LEFT_SECONDS", 0.0)
+    monkeypatch.setattr(temporaries, "LEFT_SECONDS", 0.0)
     assert all(row.ok for row in check.folders(settings))
     assert [] == left(site)
 
@@ -74,9 +74,9 @@ def test_what_is_no_file_of_a_command_is_left_alone(
     settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The inbox is everybody's: no name in it keeps the daemon from its start."""
-    monkeypatch.setattr(durable, "LEFT_SECONDS", 0.0)
-    durable.temporary(site.inbox / "x", "job-1").touch()
-    durable.temporary(site.inbox / "x", "command-1").mkdir()
+    monkeypatch.setattr(temporaries, "LEFT_SECONDS", 0.0)
+    temporaries.beside(site.inbox / "x", "job-1").touch()
+    temporaries.beside(site.inbox / "x", "command-1").mkdir()
     before = left(site)
     assert all(row.ok for row in check.folders(settings))
     assert before == left(site)

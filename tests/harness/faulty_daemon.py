@@ -29,7 +29,7 @@ import torch
 from reeldrop.commands import cli
 from reeldrop.schedule import schedule
 from reeldrop.service import service, workbench
-from reeldrop.store import results, spool
+from reeldrop.store import attempts, reports, results, spool
 from reeldrop.video import encoder
 
 PIPELINE = diffusers.TextToVideoSDPipeline
@@ -73,7 +73,7 @@ class _Jumping(datetime):
 
 def _jump(file: Path) -> None:
     _Jumping.file = file
-    for module in (results, service, spool):
+    for module in (attempts, reports, results, service, spool):
         module.datetime = _Jumping  # type: ignore[attr-defined]
     real = time.time
     time.time = lambda: real() + 86_400 * int(file.read_text())

@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
 from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import FileView, Open, RendererView, View
-from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.limits import Limits
+from reeldrop.service.spooled import SpooledJobs
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -29,6 +31,10 @@ class Place:
     results: Results
     open: OpenJobs
     processes: list[OpenJobs]
+
+    @property
+    def spooled(self) -> SpooledJobs:
+        return self.open.spooled
 
     def claim(self, name: str) -> Job:
         """Drop a prompt file and claim it."""

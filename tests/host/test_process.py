@@ -150,11 +150,11 @@ def test_who_tunes_is_told(site: Site) -> None:
     settings = config.load(site.folder / "config.yaml")
     place = Spool(settings.spool, settings.inbox, settings.failed)
     site.drop("a.txt", "a horse\n")
-    with place.lock(role=TUNER):
+    with place.lock.held(role=TUNER):
         found = current(settings)
     assert (State.TUNING, 1) == (found.state, found.waiting_count)
     assert str(os.getpid()) in found.said()
-    with place.lock(role=COMMAND):
+    with place.lock.held(role=COMMAND):
         assert State.NOT_RUNNING == current(settings).state
 
 
@@ -163,12 +163,15 @@ def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
     settings = config.load(site.folder / "config.yaml")
     place = Spool(settings.spool, settings.inbox, settings.failed)
     settings.spool.mkdir()
-    with place.lock(role=TUNER), pytest.raises(Unavailable, match=f"the tuner {os.getpid()} works"):
+    with (
+        place.lock.held(role=TUNER),
+        pytest.raises(Unavailable, match=f"the tuner {os.getpid()} works"),
+    ):
         ask_daemon(settings)
-    with place.lock():
+    with place.lock.held():
         record = json.loads((settings.spool / "lock").read_text())
         (settings.spool / "lock").write_text(json.dumps({**record, "where": "elsewhere"}))
         with pytest.raises(Unavailable, match="on another machine or in a container"):
             ask_daemon(settings)
         (settings.spool / "lock").write_text("4711\n")
-        assert Holder(4711, "daemon", is_here=True) == place.holder()
+        assert Holder(4711, "daemon", is_here=True) == place.lock.holder()

@@ -10,7 +10,7 @@ import pytest
 from harness.sync_names import CASES
 from hypothesis import given
 from hypothesis import strategies as st
-from reeldrop.base import durable, names
+from reeldrop.base import durable, names, temporaries
 from reeldrop.intake import ignored
 from reeldrop.intake.ignored import TOOLS, Ignored, Tool
 
@@ -138,6 +138,6 @@ def test_what_is_not_finished_is_not_sent(tool: str) -> None:
     """Every tool that skips anything skips our temporary names, whatever they are made of."""
     owner = f"20261124-101112-{random.randrange(10**6):06}-abcdef-1.mp4"
     for path in ("a.mp4", "a.yaml", "job.log"):
-        name = durable.temporary(durable.Path(path), owner).name
+        name = temporaries.beside(durable.Path(path), owner).name
         assert any(fnmatch.fnmatch(name, glob) for glob in SKIPPED_BY[tool])
         assert name in Ignored()

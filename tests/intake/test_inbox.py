@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from harness.processes import await_that
 from harness.sync_names import CASES
-from reeldrop.base import beneath
+from reeldrop.base import roots
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import DefaultsFile
 from reeldrop.intake import reading, writers
@@ -697,7 +697,7 @@ def test_a_share_may_have_another_device_number_when_it_is_back(
     before = (status.st_dev + device, status.st_ino + inode, own + number)
     beside = tmp_path if has_beside else None
     box = Inbox(tmp_path, frozenset(), SETTLE, "_", beside=beside)
-    box.root._identity = beneath._Identity(*before)
+    box.root._identity = roots._Identity(*before)
     if is_same:
         box.scan(0.0)
         box.scan(1.0)

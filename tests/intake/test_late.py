@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath, PurePosixPath
 
-from reeldrop.base.beneath import Root
 from reeldrop.base.job import Job
+from reeldrop.base.roots import Root
 from reeldrop.intake import late
 from reeldrop.intake.places import Place
 from reeldrop.prompts import parsing

@@ -17,7 +17,7 @@ from harness.site import Daemon, Site
 from harness.sync_names import COPIES
 from reeldrop.base.job import Job
 from reeldrop.intake.repeats import Repeats
-from reeldrop.store import spool
+from reeldrop.store import reports
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -60,7 +60,7 @@ class Place:
         return self.spool.finish(job, self.tree.folder_for(job.source))
 
     def fail(self, job: Job) -> Path:
-        report = spool.error_text(job.source, job.id, ValueError("no"), "Then.")
+        report = reports.text(job.source, job.id, ValueError("no"), "Then.")
         return self.spool.fail(job, says(report))
 
     def is_order(self, job: Job) -> bool:
@@ -159,7 +159,7 @@ def test_each_of_several_versions_may_come_back(place: Place) -> None:
 def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:
     """It is one order, whatever becomes of it."""
     first = place.deliver()
-    place.spool.begin_attempt(first, [1])
+    place.spool.attempts.begin(first, [1])
     assert not place.is_order(place.deliver())
     assert place.is_order(place.deliver(content="a house\n"))
     place.finish(first)
@@ -170,7 +170,7 @@ def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:
     """What has been rendered is not thrown away, whatever lies in the results."""
     place.finish(place.deliver())
     job = place.deliver()
-    place.spool.begin_attempt(job, [1])
+    place.spool.attempts.begin(job, [1])
     assert place.is_order(job)
 
 

@@ -41,7 +41,7 @@ from reeldrop.intake.pace import Intervals
 from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
-from reeldrop.store import results, spool
+from reeldrop.store import reports, results
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.video import encoder
@@ -183,7 +183,7 @@ class Place:
         with self.intake() as intake:
             while intake.due() == 0.0:  # there are files that it has not read yet
                 for job, error in intake.refused(patient=True):
-                    report = spool.error_text(job.source, job.id, error, "Then.")
+                    report = reports.text(job.source, job.id, error, "Then.")
                     set_aside.append(self.spool.fail(job, says(report)))
             while (job := intake.take()) is not None:
                 intake.read(job)
@@ -689,7 +689,7 @@ def _read(file: str) -> str:
             data = reading.read_plain(path, parsing.MAX_BYTES)
         found = parse(data, path.name)
     except ReeldropError as error:
-        spool.error_text(PurePosixPath(path.name), JOB.id, error, "")
+        reports.text(PurePosixPath(path.name), JOB.id, error, "")
         return "refused"
     for text in {prompt.prompt for prompt in found}:
         assert_legal(video_name(text))

@@ -22,7 +22,8 @@ from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import Conditions
 from reeldrop.service.feeding import Feeder
-from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.limits import Limits
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -309,7 +310,7 @@ def test_who_waits_for_a_turn_is_not_to_blame(start: Callable[[], World]) -> Non
     world.drop("high.yaml", 1, 10, num_frames=16)
     assert [("high.yaml", [1])] == world.begin()
     again = start()  # the process ends
-    suspects = [view.is_suspect for view in again.jobs.in_spool(again.now)]
+    suspects = [view.is_suspect for view in again.jobs.spooled.views(again.now)]
     assert [False, True] == suspects
 
 
@@ -357,14 +358,14 @@ def test_who_makes_trouble_himself_goes_behind_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that can't be begun is tried again after those that wait by then."""
-    begin_attempt = world.spool.begin_attempt
+    begin_attempt = world.spool.attempts.begin
 
     def refusing(job: object, numbers: object, **how: object) -> None:
         if "bad" in str(job):
             raise OSError(errno.EACCES, "Permission denied")
         begin_attempt(job, numbers, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(world.spool, "begin_attempt", refusing)
+    monkeypatch.setattr(world.spool.attempts, "begin", refusing)
     for number, name in enumerate(("bad", "good", "other")):
         world.drop(f"{name}.yaml", 1, num_frames=8 * (number + 1))
     assert [("good.yaml", [1])] == world.render()

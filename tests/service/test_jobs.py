@@ -15,9 +15,9 @@ import pytest
 from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, open_jobs, prompts, says
 from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt
-from reeldrop.service import blame, jobs
+from reeldrop.service import limits, suspects
 from reeldrop.service.jobs import OpenJobs
-from reeldrop.store import records
+from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -89,13 +89,13 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
     place.open.prompt_failed(job.id, batch.prompts[0], OSError(number, "trouble"))
     assert 1 == len(place.open), "the other prompt of the batch is still being encoded"
     place.publish(batch, 1)
-    assert (0, 1, True) == (len(place.open), place.open.postponed(), place.open.is_held_up())
+    assert (0, 1, True) == (len(place.open), place.spooled.postponed(), place.spooled.is_held_up())
     assert [] == attempts(job)
     assert job.prompt_file.exists()
     (due,) = place.open.due(opens=True)
     assert [] == place.open.due(opens=False), "who opens none would wake up for nothing, for ever"
-    assert place.open.unfinished(due - RETRY_SECONDS / 2) is None
-    again = place.open.unfinished(due)
+    assert place.spooled.unfinished(due - RETRY_SECONDS / 2) is None
+    again = place.spooled.unfinished(due)
     assert again == job
     place.open.open(again, prompts(3))
     batch = place.open.next_batch(NOW)
@@ -110,7 +110,7 @@ def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
     batch = place.open.next_batch(NOW)
     assert batch is not None
     place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
-    assert (0, 0, False) == (len(place.open), place.open.postponed(), place.open.is_held_up())
+    assert (0, 0, False) == (len(place.open), place.spooled.postponed(), place.spooled.is_held_up())
     assert "too long" in (place.root / "results/_failed/a.txt.error.txt").read_text()
 
 
@@ -156,7 +156,7 @@ def in_hand_at(
     job = place.claim(name)
     for how, cause in ends:
         (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
-        place.spool.begin_attempt(job, [1], device_worked=device_worked)
+        place.spool.attempts.begin(job, [1], device_worked=device_worked)
         place.spool.note_ending(how, cause)
     (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
     return job
@@ -200,7 +200,7 @@ def test_what_was_in_hand_at_several_kills_goes_behind_the_others(place: Place) 
     """Then a kill in its middle says something: the process had rendered others before."""
     job, other = in_hand_at(place, "a.txt", KILL, KILL), place.claim("b.txt")
     place.open.open(job, prompts(1))
-    assert place.open.holds_back()
+    assert place.open.suspects.due()
     place.open.open(other, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
@@ -216,7 +216,7 @@ def test_what_was_never_alone_at_an_end_that_counts_does_not_fail(place: Place) 
     for (how, cause), beside in ((CRASH, True), (CRASH, True), (KILL, False)):
         for each in (job, other)[: 1 + beside]:
             (each,) = (found for found in place.spool.unfinished() if found.id == each.id)
-            place.spool.begin_attempt(each, [1])
+            place.spool.attempts.begin(each, [1])
         place.spool.note_ending(how, cause)
     first = next(place.spool.unfinished())
     assert [False, False, True] == [attempt.was_alone for attempt in first.attempts]
@@ -243,34 +243,34 @@ def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -
     """
     job, other = in_hand_at(place, "a.txt", CRASH, CRASH), place.claim("b.txt")
     place.open.open(job, prompts(1))
-    found = place.open.unfinished(NOW)
+    found = place.spooled.unfinished(NOW)
     assert found is not None
     assert (other.id, 0, True) == (
         found.id,
         place.open.outcome.failed_jobs,
-        place.open.holds_back(),
+        place.open.suspects.due(),
     )
     place.open.open(other, prompts(1))
     batch = place.open.next_batch(NOW)
     assert batch is not None
     place.publish(batch)
-    found = place.open.unfinished(NOW)
+    found = place.spooled.unfinished(NOW)
     assert found is not None
     assert job.id == found.id
     place.open.open(found, prompts(1))
-    assert (1, False) == (place.open.outcome.failed_jobs, place.open.holds_back())
+    assert (1, False) == (place.open.outcome.failed_jobs, place.open.suspects.due())
 
 
 def test_what_is_to_blame_does_not_wait_for_ever(place: Place) -> None:
     """Where files lie in the inbox that never come to be rendered, it is set aside all the same."""
-    place.open.limits = replace(place.open.limits, retry_seconds=0)
-    place.open.others_wait = lambda: True
+    place.open.use(replace(place.open.limits, retry_seconds=0))
+    place.open.suspects.others_wait = lambda: True
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
     looks = 0
     while place.open.outcome.failed_jobs == 0:
         place.open.open(job, prompts(1))
         looks += 1
-    assert blame.MAX_HOLDS + 1 == looks
+    assert suspects.MAX_HOLDS + 1 == looks
     assert (place.root / "results/_failed/a.txt").exists()
 
 
@@ -286,7 +286,7 @@ def test_two_that_are_to_blame_do_not_wait_for_each_other(place: Place) -> None:
 def test_a_suspected_prompt_of_a_file_does_not_keep_the_others_waiting(place: Place) -> None:
     """They are what shows that the device works."""
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
-    place.open.others_wait = lambda: True
+    place.open.suspects.others_wait = lambda: True
     place.open.open(job, prompts(2))
     batch = place.open.next_batch(NOW)
     assert batch is not None
@@ -299,10 +299,10 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
     """Loading a model is an attempt, too; without a limit it would end every next process."""
     job = place.claim("a.txt")
     for process in (place.open, place.again()):
-        assert process.begin_loading(job)
+        assert process.spooled.begin_loading(job)
         place.spool.note_ending(ENDING)
         (job,) = place.spool.unfinished()
-    assert not place.again().begin_loading(job)
+    assert not place.again().spooled.begin_loading(job)
     report = (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert "in the middle of loading its model 2 times" in report
 
@@ -310,9 +310,9 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
 def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
     """The record goes when the model is there."""
     job = place.claim("a.txt")
-    assert place.open.begin_loading(job)
+    assert place.spooled.begin_loading(job)
     assert [[]] == attempts(job)
-    place.open.end_loading(job)
+    place.spooled.end_loading(job)
     assert [] == attempts(job)
 
 
@@ -364,7 +364,7 @@ def test_an_end_that_cannot_be_filed_is_no_attempt(
 
     monkeypatch.setattr(place.spool, "finish", full)
     place.publish(batch)
-    assert (0, 1, []) == (len(place.open), place.open.postponed(), attempts(job))
+    assert (0, 1, []) == (len(place.open), place.spooled.postponed(), attempts(job))
 
 
 def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
@@ -406,7 +406,7 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
     place.open.open(job, prompts(2))
     batch = place.open.next_batch(NOW)
     assert batch is not None
-    place.spool.set_aside(job, name, b"prompt: p2\n", says(f"why\n\nJob {job.id}, now\n"))
+    place.spool.failed.write(job, name, b"prompt: p2\n", says(f"why\n\nJob {job.id}, now\n"))
     if not killed:
         place.open.put_down()
 
@@ -428,7 +428,7 @@ def test_cancelling_fails_what_waits(place: Place) -> None:
     batch = place.open.next_batch(NOW)
     assert batch is not None
     assert set() == place.open.cancel_asked()
-    place.spool.ask_to_cancel(job)
+    job_files.ask_to_cancel(job)
     assert {job.id} == place.open.cancel_asked()
     assert place.open.next_batch(NOW) is None
     for prompt in batch.prompts:
@@ -507,7 +507,7 @@ def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
 def test_as_many_go_together_as_fit(place: Place) -> None:
     """One until that was measured, if the profile leaves it to us; else what that says."""
     place.open.open(place.claim("a.txt"), prompts(40))
-    place.open.limits = replace(place.open.limits, batch_sizes=MEASURED)
+    place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
     sizes = []
     for fits in (3, 100, 1):
         batch = place.open.next_batch(NOW)
@@ -516,7 +516,7 @@ def test_as_many_go_together_as_fit(place: Place) -> None:
         place.open.note_fits(batch, fits)
     assert [1, 3, MEASURED["m"].most] == sizes
     assert [("a.txt", [21])] == place.next()
-    place.open.limits = replace(place.open.limits, batch_sizes={"m": BatchLimit(2)})
+    place.open.use(replace(place.open.limits, batch_sizes={"m": BatchLimit(2)}))
     assert [("a.txt", [22, 23])] == place.next(), "the operator's word goes over it"
 
 
@@ -530,7 +530,7 @@ def test_with_guidance_less_fits_than_without(place: Place, guidance: float, tog
             for prompt in prompts(5)
         )
 
-    place.open.limits = replace(place.open.limits, batch_sizes=MEASURED)
+    place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
     place.open.note_fits(Batch((Member("j", at(1.0)[0]),)), 9)
     place.open.open(place.claim("a.txt"), at(guidance))
     assert [("a.txt", list(range(1, together + 1)))] == place.next()
@@ -538,10 +538,10 @@ def test_with_guidance_less_fits_than_without(place: Place, guidance: float, tog
 
 def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place) -> None:
     """Prompt files choose the sizes; the oldest are forgotten."""
-    kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(jobs.MAX_KINDS + 1)]
+    kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(limits.MAX_KINDS + 1)]
     for batch in kinds:
         place.open.note_fits(batch, 9)
-    place.open.limits = replace(place.open.limits, batch_sizes=MEASURED)
+    place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
     place.open.open(place.claim("a.txt"), prompts(9, 0))
     place.open.open(place.claim("b.txt"), prompts(9, 1))
     assert [("a.txt", [1])] == place.next()
@@ -557,16 +557,16 @@ def test_one_of_several_files_that_cannot_be_begun_does_not_hold_up_the_others(
     bad, good = place.claim("a.txt"), place.claim("b.txt")
     for job in (bad, good):
         place.open.open(job, prompts(1))
-    begin_attempt = place.spool.begin_attempt
+    begin_attempt = place.spool.attempts.begin
 
     def failing(job: Job, numbers: Iterable[int], *, device_worked: bool) -> None:
         if job.id == bad.id:
             raise OSError(errno.EIO, "Input/output error")
         begin_attempt(job, numbers, device_worked=device_worked)
 
-    monkeypatch.setattr(place.spool, "begin_attempt", failing)
+    monkeypatch.setattr(place.spool.attempts, "begin", failing)
     assert [("b.txt", [1])] == place.next()
-    assert 1 == place.open.postponed()
+    assert 1 == place.spooled.postponed()
 
 
 def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -> None:
@@ -595,7 +595,7 @@ def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
     for _ in range(2):
         place.open = place.again()
-        place.open.limits = replace(place.open.limits, max_attempts=1)
+        place.open.use(replace(place.open.limits, max_attempts=1))
         for job in list(place.spool.unfinished()):
             place.open.open(job, prompts(1))
         in_hand = place.next()
@@ -623,8 +623,8 @@ def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) ->
 def test_a_report_says_what_to_do(place: Place) -> None:
     """With the command to type, which is another one for what was only cancelled."""
     job, other = place.claim("a b.txt"), place.claim("c.txt")
-    place.open.fail(job, RenderError("a hiccup"))
-    place.open.fail(other, RenderCancelled("it was cancelled on request"))
+    place.open.ends.fail(job, RenderError("a hiccup"))
+    place.open.ends.fail(other, RenderCancelled("it was cancelled on request"))
     reports = [
         (place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in ("a b", "c")
     ]
@@ -649,32 +649,32 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
 def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
     """A job that waits in the spool for the disk is in nobody's inbox: the status has to say."""
     job = place.claim("a.txt")
-    place.open.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
+    place.open.ends.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
     expected = [("a.txt", "begun; [Errno 28] No space left on device")]
     assert expected == [(w.prompt_file, w.reason) for w in place.open.waiting()]
-    assert "No space left" in place.open.trouble()
+    assert "No space left" in place.spooled.trouble()
 
 
 def test_a_report_names_the_first_mistake(place: Place) -> None:
     """A job that fails as a whole is set aside with its own reason."""
     job = place.claim("a.txt")
-    place.open.fail(job, RenderError("the model returned nothing"))
+    place.open.ends.fail(job, RenderError("the model returned nothing"))
     assert (
         "the model returned nothing" in (place.root / "results/_failed/a.txt.error.txt").read_text()
     )
-    assert jobs.Outcome(videos=0, failed_jobs=1) == place.open.outcome
+    assert limits.Outcome(videos=0, failed_jobs=1) == place.open.outcome
 
 
 def unreadable(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
     """Let the records of a job lie on a bad sector."""
-    read = records.read
+    read = job_files.read
 
     def failing(path: Path) -> Any:
         if path.parent == job.folder:
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         return read(path)
 
-    monkeypatch.setattr(records, "read", failing)
+    monkeypatch.setattr(job_files, "read", failing)
 
 
 def test_a_record_on_a_bad_sector_holds_up_no_other_job(
@@ -686,9 +686,9 @@ def test_a_record_on_a_bad_sector_holds_up_no_other_job(
     assert place.open.next_batch(NOW) is not None
     unreadable(monkeypatch, bad)
     process = place.again()
-    found = process.unfinished(NOW)
-    assert (good.id, "") == (found.id if found else "", process.trouble())
-    assert [good.id] == [view.id for view in process.in_spool(NOW)]
+    found = process.spooled.unfinished(NOW)
+    assert (good.id, "") == (found.id if found else "", process.spooled.trouble())
+    assert [good.id] == [view.id for view in process.spooled.views(NOW)]
 
 
 def test_who_waits_for_the_whole_spool_looks_at_nothing_else_before(
@@ -698,14 +698,14 @@ def test_who_waits_for_the_whole_spool_looks_at_nothing_else_before(
     stuck, _ = place.claim("a.txt"), place.claim("b.txt")
     (place.root / "results").mkdir(exist_ok=True)
     (place.root / "results/_failed").write_text("in the way")
-    place.open.fail(stuck, RenderError("broken"))
+    place.open.ends.fail(stuck, RenderError("broken"))
 
     def failing(_spool: Spool) -> list[str]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     assert 1 == len(place.open.due(opens=True))
     monkeypatch.setattr(Spool, "ids", failing)
-    assert place.open.unfinished(NOW) is None
+    assert place.spooled.unfinished(NOW) is None
     assert 1 == len(place.open.due(opens=True))
 
 
@@ -728,8 +728,8 @@ def test_a_job_that_went_back_and_was_removed_by_hand_is_not_begun(place: Place)
     job = place.claim("ann/a.txt")
     place.open.open(job, prompts(2))
     place.open.put_back(job.id)
-    assert [job.id] == [view.id for view in place.open.in_spool(NOW)]
+    assert [job.id] == [view.id for view in place.spooled.views(NOW)]
     assert (True, {"ann"}) == (place.open.are_begun, place.open.groups())
     shutil.rmtree(job.folder)
-    assert [] == list(place.open.in_spool(NOW))
+    assert [] == list(place.spooled.views(NOW))
     assert not place.open.are_begun

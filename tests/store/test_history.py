@@ -10,10 +10,9 @@ import pytest
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
-from reeldrop.store import history
+from reeldrop.store import history, reports
 from reeldrop.store.history import Failure, PastVideo
 from reeldrop.store.results import Results
-from reeldrop.store.spool import error_text
 
 RENDERED = Rendered("repo", None, "P", "S", "cpu", "float32", (), 1.5, 100)
 
@@ -142,7 +141,7 @@ def is_text(name: str) -> bool:
 def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
     """The name is what `reeldrop retry` takes; the reason is one line, newest first."""
     error = PromptError(Mistake("大: unknown key 'sed'", "use seed"), Mistake("more"))
-    text = error_text(PurePosixPath("x/a.yaml"), "j", error, "next")
+    text = reports.text(PurePosixPath("x/a.yaml"), "j", error, "next")
     fail(tmp_path, "x/a.yaml", text, 10)
     fail(tmp_path, "b.txt", "What is wrong:  it crashed\n", 20)
     assert [

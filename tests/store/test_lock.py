@@ -112,7 +112,7 @@ def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
     inbox = folder.with_name("inbox")
     inbox.mkdir()
     ours = Spool(folder, inbox, folder.with_name("failed"))
-    with ours.lock():
+    with ours.lock.held():
         ours.prepare()
         shutil.rmtree(folder)
         assert ours.keep()
@@ -126,7 +126,7 @@ def test_a_spool_whose_share_is_unmounted_is_not_made_anew(tmp_path: Path) -> No
     try:
         (tmp_path / "inbox").mkdir()
         ours = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "failed")
-        with ours.lock():
+        with ours.lock.held():
             ours.prepare()
             subprocess.run(["umount", "--lazy", tmp_path], check=True)
             assert ours.keep()

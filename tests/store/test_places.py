@@ -18,7 +18,8 @@ from harness.site import Site
 from harness.windows_disk import windows_disk
 from reeldrop.base import durable, strict_yaml
 from reeldrop.base.errors import RenderError, Unrenderable
-from reeldrop.base.job import Job, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job
 from reeldrop.base.names import portable
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
@@ -110,13 +111,13 @@ def test_what_the_inbox_takes_finds_a_place_in_results_of_windows(
     sidecar = strict_yaml.plain(strict_yaml.load_all((found / "p1.yaml").read_text())[0])
     assert shown(source) == sidecar["rendered"]["prompt_file"]
 
-    place.open.fail(claim(place, name), RenderError("a hiccup"))
+    place.open.ends.fail(claim(place, name), RenderError("a hiccup"))
     again = portable(source)
     report = place.results.folder / "_failed" / f"{again}.error.txt"
     assert f"could not render {shown(source)}\n" in report.read_text()
     assert report.with_name(again.name).exists()
     assert found == place.results.folder_for(again), "a retry has its videos in the same folder"
-    assert (0, []) == (place.open.postponed(), list(place.spool.active.iterdir()))
+    assert (0, []) == (place.spooled.postponed(), list(place.spool.active.iterdir()))
 
 
 # What can be known before a render
@@ -158,7 +159,7 @@ def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
     assert f"What is wrong:  its videos can't be put into {place.results.folder}/poems/a" in report
     assert f"{in_the_way} is a {what}, not a folder" in report
     assert os.path.lexists(in_the_way)
-    assert (0, 1) == (place.open.postponed(), place.open.outcome.failed_jobs)
+    assert (0, 1) == (place.spooled.postponed(), place.open.outcome.failed_jobs)
 
 
 def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendered(
@@ -178,8 +179,8 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
     """They meet every job: nothing is rendered or fails, and nothing new is begun."""
     with mounted(place.results.folder, "ro"):
         place.open.open(claim(place, "a.txt"), prompts(1))
-        assert (1, True) == (place.open.postponed(), place.open.is_held_up())
-        assert f"Read-only file system: '{place.results.folder}'" in place.open.trouble()
+        assert (1, True) == (place.spooled.postponed(), place.spooled.is_held_up())
+        assert f"Read-only file system: '{place.results.folder}'" in place.spooled.trouble()
         again = ["mount", "-o", "remount,rw", str(place.results.folder)]
         subprocess.run(again, check=True)
         go_on(place)
@@ -188,7 +189,7 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
 def go_on(place: Place) -> None:
     """Render a.txt, for which it is time again."""
     (due,) = place.open.due(opens=True)
-    job = place.open.unfinished(due)
+    job = place.spooled.unfinished(due)
     assert job is not None
     place.open.open(job, prompts(1))
     assert ["a.txt"] == render(place)
@@ -200,7 +201,11 @@ def test_results_that_are_not_mounted_any_more_are_waited_for(place: Place) -> N
     away = place.results.folder.rename(place.root / "away")
     place.results.folder.mkdir()
     place.open.open(claim(place, "a.txt"), prompts(1))
-    assert (1, True, []) == (place.open.postponed(), place.open.is_held_up(), place.next())
+    assert (1, True, []) == (
+        place.spooled.postponed(),
+        place.spooled.is_held_up(),
+        place.next(),
+    )
     place.results.folder.rmdir()
     away.rename(place.results.folder)
     go_on(place)
@@ -239,8 +244,8 @@ def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: 
         (at,) = place.open.due(opens=True)
         pauses.append(at - due[-1])
         due.append(at)
-        assert place.open.unfinished(at) is None
-    assert not place.open.is_held_up()
+        assert place.spooled.unfinished(at) is None
+    assert not place.spooled.is_held_up()
     (waiting,) = place.open.waiting()
     assert "a.txt" == waiting.prompt_file
     assert "begun; can't be filed away: " in waiting.reason
@@ -249,11 +254,11 @@ def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: 
     assert ["b.txt"] == render(place)
     failed.unlink()
     (at,) = place.open.due(opens=True)
-    assert place.open.unfinished(at) is None
+    assert place.spooled.unfinished(at) is None
     assert ["a.txt", "a.txt.error.txt", "a.txt.job.log"] == below(failed)
     assert "denied" in (failed / "a.txt.error.txt").read_text()
     assert (0, 1, []) == (
-        place.open.postponed(),
+        place.spooled.postponed(),
         place.open.outcome.failed_jobs,
         list(place.spool.active.iterdir()),
     )
@@ -299,20 +304,20 @@ def test_filing_away_again_leaves_no_more_logs(
             place.publish(batch, number)
     for _ in range(3):
         (at,) = place.open.due(opens=True)
-        assert place.open.unfinished(at) is None
+        assert place.spooled.unfinished(at) is None
     rest = place.root / FIRST / "a.yaml"
     rest_is_there = rest.exists()
     rest.unlink(missing_ok=True)  # as `reeldrop retry` does
     monkeypatch.undo()
     (at,) = place.open.due(opens=True)
-    assert place.open.unfinished(at) is None
+    assert place.spooled.unfinished(at) is None
     left = below(place.results.folder)
     logs = {"failed": "_failed/a.txt.job.log"}
     assert [logs.get(end, "a/job.log")] == [name for name in left if "job" in name]
     assert min(1, fails) == len([name for name in left if name.endswith(".error.txt")])
     assert 1 == len([name for name in left if name.endswith("a.txt")])
     assert (end == "partly failed", False) == (rest_is_there, rest.exists())
-    assert (0, []) == (place.open.postponed(), list(place.spool.active.iterdir()))
+    assert (0, []) == (place.spooled.postponed(), list(place.spool.active.iterdir()))
 
 
 def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
@@ -329,8 +334,8 @@ def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
     place.open.open(claim(place, "a.txt"), prompts(1))
     render(place)
     (at,) = place.open.due(opens=True)
-    assert place.open.unfinished(at) is None
-    assert ([], 0) == (place.open.due(opens=True), place.open.postponed())
+    assert place.spooled.unfinished(at) is None
+    assert ([], 0) == (place.open.due(opens=True), place.spooled.postponed())
 
 
 def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: Site) -> None:
@@ -385,7 +390,7 @@ def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) 
         while f"{number}.txt" not in rendered:
             rendered += fail_of_disk(place, {"bad.txt", "worse.txt"})
         now = max([*place.open.due(opens=True), 0.0])
-        while (job := place.open.unfinished(now)) is not None:
+        while (job := place.spooled.unfinished(now)) is not None:
             place.open.open(job, prompts(1, 4 if job.source.name == "bad.txt" else 8))
     assert 20 == len([name for name in rendered if name[0].isdigit()])
     assert rendered.count("bad.txt") == rendered.count("worse.txt") <= 5
@@ -397,12 +402,12 @@ def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) 
 def test_what_was_in_trouble_is_tried_after_all_others(place: Place) -> None:
     """Of what is in the spool, also where it is the oldest."""
     bad, good = claim(place, "a.txt"), claim(place, "b.txt")
-    place.open.postpone(bad, OSError(errno.EACCES, "denied"))
+    place.open.ends.postpone(bad, OSError(errno.EACCES, "denied"))
     (at,) = place.open.due(opens=True)
-    found = place.open.unfinished(at)
+    found = place.spooled.unfinished(at)
     assert found == good
-    place.open.fail(good, RenderError("no"))
-    assert bad == place.open.unfinished(at)
+    place.open.ends.fail(good, RenderError("no"))
+    assert bad == place.spooled.unfinished(at)
 
 
 def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
@@ -466,9 +471,11 @@ def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -
 def test_a_new_job_reads_no_sidecars(place: Place) -> None:
     """There may be thousands; of a job that another process has claimed all are read."""
     job = claim(place, "a.txt")
-    assert place.spool.is_new(job)
+    assert place.spool.attempts.is_new(job)
     place.open.open(job, prompts(2))
     assert place.open.next_batch(NOW) is not None
-    assert not place.spool.is_new(job)
+    assert not place.spool.attempts.is_new(job)
     other = claim(place, "b.txt")
-    assert not Spool(place.spool.folder, place.spool.inbox, place.root / FIRST).is_new(other)
+    assert not Spool(place.spool.folder, place.spool.inbox, place.root / FIRST).attempts.is_new(
+        other
+    )

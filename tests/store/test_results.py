@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop.base import durable, strict_yaml
+from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import safe_name, video_name
 from reeldrop.store import results
@@ -299,8 +299,8 @@ def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> Non
 
     def look(path: Path, format: str, settings: str) -> None:
         encode(path, format, settings)
-        assert durable.is_temporary(path.name)
-        seen.append((format, [n for n in listed(path.parent) if not durable.is_temporary(n)]))
+        assert temporaries.is_temporary(path.name)
+        seen.append((format, [n for n in listed(path.parent) if not temporaries.is_temporary(n)]))
         (begun,) = place.reserved(a_job()).values()
         assert not results.is_published(begun)
 
@@ -350,7 +350,7 @@ def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) ->
     place, prompt = Results(tmp_path), a_prompt("a bird")
     video = publish(place, a_job(), prompt)
     video.files[0].unlink()
-    os.link(video.poster, durable.temporary(video.poster, "20261124-1-1.jpg"))
+    os.link(video.poster, temporaries.beside(video.poster, "20261124-1-1.jpg"))
     before = video.poster.read_text()
 
     def encode_other(path: Path, format: str, _settings: str) -> None:
@@ -436,7 +436,7 @@ def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, 
     with pytest.raises(EncodeError):
         publish(place, a_job(), prompt, killed, failing_at(at))
     folder = place.folder_for(a_job().source)
-    assert not any(durable.is_temporary(name) for name in listed(folder))
+    assert not any(temporaries.is_temporary(name) for name in listed(folder))
     begun = place.reserved(a_job())
     assert [1] == list(begun)
     assert not results.is_published(begun[1])
@@ -508,8 +508,8 @@ def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
     place, job = Results(tmp_path), a_job()
     place.clean(job)
     video = publish(place, job, a_prompt())
-    ours = durable.temporary(video.files[0], f"{job.id}-1.mp4")
-    others = durable.temporary(video.files[0], "20261124-2-1.mp4")
+    ours = temporaries.beside(video.files[0], f"{job.id}-1.mp4")
+    others = temporaries.beside(video.files[0], "20261124-2-1.mp4")
     ours.touch()
     others.touch()
     place.clean(job)

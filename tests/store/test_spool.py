@@ -20,10 +20,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from harness.jobs import says
-from reeldrop.base import durable
+from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import ConfigError, Mistake, PromptError, SpoolLocked
 from reeldrop.base.job import Cause, DefaultsFile, Job
-from reeldrop.store import spool
+from reeldrop.store import job_files, reports
 from reeldrop.store.lock import Holder
 from reeldrop.store.spool import Spool
 
@@ -159,13 +159,13 @@ def test_unfinished_without_a_spool(tmp_path: Path) -> None:
 def test_an_attempt_counts_once_the_process_has_ended(folders: Folders) -> None:
     """What was in hand is on the disk before it is rendered; how it ended comes to it later."""
     job = folders.claimed("a.txt")
-    folders.open().begin_attempt(job, [1, 2])
-    folders.open().begin_attempt(job, [2, 3])
+    folders.open().attempts.begin(job, [1, 2])
+    folders.open().attempts.begin(job, [2, 3])
     assert [()] == [found.attempts for found in folders.open().unfinished()]
     folders.open().note_ending("Bus error")
     (job,) = folders.open().unfinished()
     assert [((2, 3), "Bus error")] == [(a.numbers, a.ending) for a in job.attempts]
-    folders.open().begin_attempt(job, [3])
+    folders.open().attempts.begin(job, [3])
     folders.open().note_ending("Killed")
     (job,) = folders.open().unfinished()
     assert ["Bus error", "Killed"] == [attempt.ending for attempt in job.attempts]
@@ -174,8 +174,8 @@ def test_an_attempt_counts_once_the_process_has_ended(folders: Folders) -> None:
 def test_an_attempt_that_was_taken_back_never_counts(folders: Folders) -> None:
     """A process that ended on request says nothing about the job."""
     job = folders.claimed("a.txt")
-    folders.open().begin_attempt(job, [1])
-    folders.open().take_back_attempt(job)
+    folders.open().attempts.begin(job, [1])
+    folders.open().attempts.take_back(job)
     folders.open().note_ending("Killed")
     assert [()] == [found.attempts for found in folders.open().unfinished()]
 
@@ -183,7 +183,7 @@ def test_an_attempt_that_was_taken_back_never_counts(folders: Folders) -> None:
 def test_what_ended_as_it_should_leaves_nothing_to_blame(folders: Folders) -> None:
     """An attempt that was left open by an end without a trace of trouble is forgotten."""
     job = folders.claimed("a.txt")
-    folders.open().begin_attempt(job, [1])
+    folders.open().attempts.begin(job, [1])
     folders.open().note_ending("")
     folders.open().note_ending("Killed")
     assert [()] == [found.attempts for found in folders.open().unfinished()]
@@ -209,7 +209,7 @@ def test_attempts_that_cannot_be_read_do_not_count(
 ) -> None:
     """Whatever stands in the record, the job goes on; that is said once, and others are told of."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
-    folders.open().begin_attempt(other, [2])
+    folders.open().attempts.begin(other, [2])
     (job.folder / "attempts.json").write_bytes(content)
     assert [job, other] == list(folders.open().unfinished())
     for _ in range(2):
@@ -218,7 +218,7 @@ def test_attempts_that_cannot_be_read_do_not_count(
     again, blamed = folders.open().unfinished()
     assert job == again
     assert ["Killed"] == [attempt.ending for attempt in blamed.attempts]
-    assert folders.open().was_in_hand(job), "its videos have to be looked for"
+    assert folders.open().attempts.was_in_hand(job), "its videos have to be looked for"
 
 
 def fifo(path: Path) -> None:
@@ -256,7 +256,7 @@ def test_attempts_that_are_no_file_do_not_count(
 ) -> None:
     """The job goes on, what stands there is moved out of the way, and others are told of."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
-    folders.open().begin_attempt(other, [2])
+    folders.open().attempts.begin(other, [2])
     spoil(job.folder / "attempts.json")
     assert [job, other] == list(folders.open().unfinished())
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_attempts_that_are_no_file_do_not_count(
     assert 1 == capsys.readouterr().out.count("attempts_damaged")
     again, blamed = folders.open().unfinished()
     assert (job, 1) == (again, len(blamed.attempts))
-    folders.open().begin_attempt(job, [1])
+    folders.open().attempts.begin(job, [1])
     assert not folders.open().fail(job, says("why")).is_relative_to(folders.spool)
     assert [other.id] == folders.jobs()
 
@@ -292,7 +292,7 @@ def test_a_log_that_is_no_file_is_moved_out_of_the_way(
     """A job can be logged, and end."""
     job = folders.claimed("a.txt")
     spoil(job.folder / "job.log")
-    folders.open().log_file(job).write_text("an event")
+    job_files.log_of(job).write_text("an event")
     folders.open().fail(job, says("why"))
     assert "an event" == (folders.failed / "a.txt.job.log").read_text()
 
@@ -371,7 +371,7 @@ def test_what_a_power_cut_leaves_of_a_record_is_no_prompt_file(folders: Folders)
     place = folders.open()
     folder = place.active / "20260101-000000-000000-abcdef"
     folder.mkdir(parents=True)
-    durable.temporary(folder / "job.json", f"{folder.name}-write").write_text('{"sour')
+    temporaries.beside(folder / "job.json", f"{folder.name}-write").write_text('{"sour')
     assert [] == list(place.unfinished())
     place.prepare()
     assert [] == list(place.active.iterdir())
@@ -467,21 +467,21 @@ def test_cancelling_does_not_disturb_an_attempt_that_is_being_recorded(
     def interrupted(fd: int) -> None:
         fsync(fd)
         if next(calls) == 1:
-            folders.open().ask_to_cancel(job)
+            job_files.ask_to_cancel(job)
 
     monkeypatch.setattr(os, "fsync", interrupted)
-    folders.open().begin_attempt(job, [7])
+    folders.open().attempts.begin(job, [7])
     folders.open().note_ending("Killed")
     assert [(7,)] == [a.numbers for found in folders.open().unfinished() for a in found.attempts]
-    assert folders.open().is_cancelled(job)
+    assert job_files.is_cancelled(job)
 
 
 def test_cancelling_is_a_file(folders: Folders) -> None:
     """Another process may ask to cancel one job, and only that."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
-    folders.open().ask_to_cancel(job)
-    assert folders.open().is_cancelled(job)
-    assert not folders.open().is_cancelled(other)
+    job_files.ask_to_cancel(job)
+    assert job_files.is_cancelled(job)
+    assert not job_files.is_cancelled(other)
 
 
 # Finish
@@ -490,8 +490,8 @@ def test_cancelling_is_a_file(folders: Folders) -> None:
 def test_finish(folders: Folders, tmp_path: Path) -> None:
     """The log and the prompt file go to the videos; nothing is left in hand."""
     job = folders.claimed("x/a.txt", "text")
-    folders.open().log_file(job).write_text("log")
-    folders.open().begin_attempt(job, [1])
+    job_files.log_of(job).write_text("log")
+    folders.open().attempts.begin(job, [1])
     at = folders.open().finish(job, tmp_path / "results" / "x" / "a")
     assert tmp_path / "results" / "x" / "a" / "a.txt" == at
     assert {"a.txt": "text", "job.log": "log"} == files(at.parent)
@@ -502,7 +502,7 @@ def test_finish_beside_earlier_ones(folders: Folders, tmp_path: Path) -> None:
     """A prompt file that is dropped again stands beside the first, with its own log."""
     for text in ("one", "two", "three"):
         job = folders.claimed("a.txt", text)
-        folders.open().log_file(job).write_text(f"log of {text}")
+        job_files.log_of(job).write_text(f"log of {text}")
         folders.open().finish(job, tmp_path / "done")
     assert {
         "a.txt": "one",
@@ -519,8 +519,8 @@ def test_finish_after_a_kill_in_the_middle(folders: Folders, tmp_path: Path) -> 
     done = tmp_path / "done"
     done.mkdir()
     job = folders.claimed("a.txt", "text")
-    folders.open().log_file(job).write_text("log")
-    os.rename(folders.open().log_file(job), done / "job.log")
+    job_files.log_of(job).write_text("log")
+    os.rename(job_files.log_of(job), done / "job.log")
     os.link(job.prompt_file, done / "a.txt")
     (again,) = folders.open().unfinished()
     folders.open().finish(again, done)
@@ -540,7 +540,7 @@ def test_a_job_whose_prompt_file_has_left_is_no_job(folders: Folders) -> None:
 def test_finish_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
     """Results may be on a disk of their own."""
     job = folders.claimed("a.txt", "text")
-    folders.open().log_file(job).write_text("log")
+    job_files.log_of(job).write_text("log")
     folders.open().finish(job, elsewhere / "a")
     assert {"a.txt": "text", "job.log": "log"} == files(elsewhere / "a")
     assert [] == folders.jobs()
@@ -552,7 +552,7 @@ def test_finish_on_another_file_system(folders: Folders, elsewhere: Path) -> Non
 def test_fail(folders: Folders) -> None:
     """The file has the place in `_failed` that it had in the inbox, with report and log beside."""
     job = folders.claimed("poems/li_bai.yaml", "text")
-    folders.open().log_file(job).write_text("log")
+    job_files.log_of(job).write_text("log")
     at = folders.open().fail(job, says("why \udcff"))
     assert folders.failed / "poems" / "li_bai.yaml" == at
     assert {
@@ -611,7 +611,7 @@ def test_fail_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
     """`_failed` may be on a disk of its own, and a kill in the middle is finished there, too."""
     apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
     job = apart.claimed("x/a.txt", "text")
-    apart.open().log_file(job).write_text("log")
+    job_files.log_of(job).write_text("log")
     apart.open().fail(job, says("why"))
     expected = {"x/a.txt": "text", "x/a.txt.error.txt": "why", "x/a.txt.job.log": "log"}
     assert expected == files(apart.failed)
@@ -631,7 +631,7 @@ def test_set_aside_what_is_left(folders: Folders) -> None:
     """The rest of a job stands in `_failed` under its own name while the job goes on."""
     job = folders.claimed("x/a.txt", "text")
     report = f"why\nJob {job.id}, now\n"
-    at = folders.open().set_aside(job, "a.yaml", b"prompt: rest", says(report))
+    at = folders.open().failed.write(job, "a.yaml", b"prompt: rest", says(report))
     assert folders.failed / "x" / "a.yaml" == at
     assert {"x/a.yaml": "prompt: rest", "x/a.yaml.error.txt": report} == files(folders.failed)
     assert [job] == list(folders.open().unfinished())
@@ -641,7 +641,7 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
     """Repeated for the same job there is one file, for another job there are two."""
     first, second = folders.claimed("a.txt"), folders.claimed("a.txt")
     for job, data in ((first, b"old"), (first, b"new"), (second, b"other")):
-        folders.open().set_aside(job, "a.yaml", data, says(f"Job {job.id}"))
+        folders.open().failed.write(job, "a.yaml", data, says(f"Job {job.id}"))
     assert {
         "a.yaml": "new",
         "a.yaml.error.txt": f"Job {first.id}",
@@ -653,21 +653,21 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
 def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -> None:
     """What stood before it has been retried meanwhile: there is still one file for one job."""
     other, job = folders.claimed("a.txt"), folders.claimed("a.txt")
-    folders.open().set_aside(other, "a.yaml", b"", says(f"Job {other.id}"))
-    folders.open().set_aside(job, "a.yaml", b"old", says(f"Job {job.id}"))
+    folders.open().failed.write(other, "a.yaml", b"", says(f"Job {other.id}"))
+    folders.open().failed.write(job, "a.yaml", b"old", says(f"Job {job.id}"))
     for name in ("a.yaml", "a.yaml.error.txt"):
         (folders.failed / name).unlink()
-    folders.open().set_aside(job, "a.yaml", b"new", says(f"Job {job.id}"))
+    folders.open().failed.write(job, "a.yaml", b"new", says(f"Job {job.id}"))
     expected = {"a-2.yaml": "new", "a-2.yaml.error.txt": f"Job {job.id}"}
     assert expected == files(folders.failed)
-    folders.open().take_back_aside(job, "a.yaml")
+    folders.open().failed.take_back(job, "a.yaml")
     assert {} == files(folders.failed)
 
 
 def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
     """The file itself has all that its remainder had, under the same name."""
     job = folders.claimed("a.yaml", "text")
-    folders.open().set_aside(job, "a.yaml", b"rest", says(f"Job {job.id}"))
+    folders.open().failed.write(job, "a.yaml", b"rest", says(f"Job {job.id}"))
     folders.open().fail(job, says(f"why\nJob {job.id}"))
     assert {"a.yaml": "text", "a.yaml.error.txt": f"why\nJob {job.id}"} == files(folders.failed)
 
@@ -691,7 +691,7 @@ def test_a_place_that_somebody_takes_meanwhile_is_theirs(
     if whole:
         folders.open().fail(job, says(report))
     else:
-        folders.open().set_aside(job, "a.txt", b"text", says(report))
+        folders.open().failed.write(job, "a.txt", b"text", says(report))
     ours = {"a-2.txt": "text", "a-2.txt.error.txt": report}
     assert {quicker: "theirs", **ours} == files(folders.failed)
 
@@ -776,7 +776,7 @@ def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
     active = folders.spool / "active"
     (active / "empty").mkdir()
     (active / "claiming").mkdir()
-    durable.temporary(active / "claiming" / "x", "y").touch()
+    temporaries.beside(active / "claiming" / "x", "y").touch()
     for name in ("job.json", "attempts.json", "job.log", "cancel"):
         (active / "claiming" / name).write_text('{"source": "b.txt", "defaults": []}')
     (active / "unknown").mkdir()
@@ -794,7 +794,7 @@ def test_what_an_error_left_is_tidied_by_the_same_process(
     """Whichever fsync of a job's end fails: the job is there to be ended again, or is no more."""
     place = folders.open()
     job = folders.claimed("a.txt", "text")
-    place.log_file(job).write_text("log")
+    job_files.log_of(job).write_text("log")
     calls, fsync = itertools.count(1), os.fsync
 
     def failing(fd: int) -> None:
@@ -866,7 +866,7 @@ import sys
 from pathlib import Path
 from reeldrop.store.spool import Spool
 spool = Spool(*map(Path, sys.argv[1:]))
-with spool.lock():
+with spool.lock.held():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -885,15 +885,15 @@ def test_lock_holds_against_another_process(folders: Folders) -> None:
     with other:
         assert other.stdout is not None
         assert "held\n" == other.stdout.readline()
-        assert folders.open().is_locked()
-        with pytest.raises(SpoolLocked, match=f"process {other.pid} "), folders.open().lock():
+        assert folders.open().lock.is_held()
+        with pytest.raises(SpoolLocked, match=f"process {other.pid} "), folders.open().lock.held():
             pass
         other.send_signal(signal.SIGKILL)
-    assert not folders.open().is_locked()
-    with folders.open().lock():
-        assert folders.open().is_locked()
-        assert Holder(os.getpid(), "daemon", is_here=True) == folders.open().holder()
-    assert not folders.open().is_locked()
+    assert not folders.open().lock.is_held()
+    with folders.open().lock.held():
+        assert folders.open().lock.is_held()
+        assert Holder(os.getpid(), "daemon", is_here=True) == folders.open().lock.holder()
+    assert not folders.open().lock.is_held()
 
 
 def test_attempts_of_an_older_version_are_read(folders: Folders) -> None:
@@ -907,7 +907,7 @@ def test_attempts_of_an_older_version_are_read(folders: Folders) -> None:
     (job.folder / "attempts.json").write_text(json.dumps(old))
     (found,) = folders.open().unfinished()
     assert [Cause.UNKNOWN, Cause.WORK] == [attempt.cause for attempt in found.attempts]
-    folders.open().begin_attempt(found, [2])
+    folders.open().attempts.begin(found, [2])
     folders.open().note_ending("killed", Cause.UNKNOWN)
     (found,) = folders.open().unfinished()
     causes = [attempt.cause for attempt in found.attempts]
@@ -916,7 +916,7 @@ def test_attempts_of_an_older_version_are_read(folders: Folders) -> None:
 
 def test_is_locked_without_a_spool(tmp_path: Path) -> None:
     """Where no daemon ever ran, none runs; looking makes nothing."""
-    assert not Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").is_locked()
+    assert not Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").lock.is_held()
     assert [] == os.listdir(tmp_path)
 
 
@@ -928,7 +928,7 @@ def test_report_says_what_where_and_what_is_right() -> None:
     error = PromptError(
         Mistake("unknown key 'sed'", "did you mean 'seed'?", 3, 1, "sed"), Mistake("and this")
     )
-    text = spool.error_text(PurePosixPath("x/a.yaml"), "20261124-1", error, "Drop it again.")
+    text = reports.text(PurePosixPath("x/a.yaml"), "20261124-1", error, "Drop it again.")
     *lines, last, end = text.split("\n")
     assert [
         "reeldrop could not render x/a.yaml",
@@ -948,7 +948,7 @@ def test_report_says_what_where_and_what_is_right() -> None:
 
 def test_report_of_any_error() -> None:
     """An error without mistakes is told in its own words."""
-    text = spool.error_text(PurePosixPath("a.txt"), "1", ValueError("out of memory"), "next")
+    text = reports.text(PurePosixPath("a.txt"), "1", ValueError("out of memory"), "next")
     assert "What is wrong:  out of memory\n" in text
     assert "Where:" not in text
 
@@ -956,7 +956,7 @@ def test_report_of_any_error() -> None:
 def test_report_of_very_many_mistakes() -> None:
     """A file that is wrong everywhere does not make a report that nobody reads."""
     error = PromptError(*(Mistake(f"mistake {n}") for n in range(25)))
-    text = spool.error_text(PurePosixPath("a.txt"), "1", error, "next")
+    text = reports.text(PurePosixPath("a.txt"), "1", error, "next")
     assert 20 == text.count("What is wrong:")
     assert "and 5 more mistakes" in text
 
@@ -1017,8 +1017,8 @@ def test_folders_of_retries_that_are_closed_hold_nothing_up() -> None:
             try:
                 os.setuid(65534)
                 job = Job("1", PurePosixPath("closed/a.txt"), Path(top), ())
-                seen = [*made.taken_out(PurePosixPath("a.txt"))]
-                code = len([*seen, *made.set_aside_earlier(job.source, job)])
+                seen = [*made.failed.on_their_way_back(PurePosixPath("a.txt"))]
+                code = len([*seen, *made.failed.earlier(job.source, job)])
             finally:
                 os._exit(code)
         assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from harness.files import exchange
 from harness.jobs import says
-from reeldrop.base import durable
+from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import PlaceError
 from reeldrop.base.job import Job
 from reeldrop.intake.inbox import Inbox
@@ -161,9 +161,9 @@ def test_a_link_in_the_results_is_not_followed(place: Place, at: str) -> None:
     link.parent.mkdir(parents=True)
     link.symlink_to(place.root / "outside")
     (place.root / "outside/a").mkdir()
-    left = durable.temporary(place.root / "outside/a/x", job.id)
+    left = temporaries.beside(place.root / "outside/a/x", job.id)
     left.touch()
-    durable.temporary(place.root / "outside/x", job.id).touch()
+    temporaries.beside(place.root / "outside/x", job.id).touch()
     with pytest.raises(PlaceError, match="is a link"), tree._opened_to_publish(job):
         pass
     assert ({}, []) == (tree.reserved(job), tree.clean(job))
@@ -191,7 +191,7 @@ def test_what_has_the_name_of_a_report_is_not_opened(
     (place.root / "failed/d").mkdir()
     make(place.root / "failed/d/a.txt.error.txt")
     assert place.root / "failed/d/a-2.txt" == place.spool.fail(job, says(f"Job {job.id}"))
-    assert [] == list(place.spool.set_aside_earlier(PurePosixPath("d/b.txt"), job))
+    assert [] == list(place.spool.failed.earlier(PurePosixPath("d/b.txt"), job))
 
 
 def test_a_folder_is_not_withdrawn_into_failed(place: Place) -> None:
@@ -200,7 +200,7 @@ def test_a_folder_is_not_withdrawn_into_failed(place: Place) -> None:
     name = PurePosixPath("x.txt")
     for across in (False, True):
         with pytest.raises(OSError, match="only the daemon takes this") as caught:
-            aside.withdraw(place.box.root, place.spool.failed, name, str, across=across)
+            aside.withdraw(place.box.root, place.spool.failed.root, name, str, across=across)
         assert errno.EXDEV == caught.value.errno
     assert [] == os.listdir(place.root / "failed")
     assert (place.root / "inbox/x.txt").is_dir()

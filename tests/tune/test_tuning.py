@@ -351,7 +351,7 @@ def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:
     """Both would be slow, and what was measured would be wrong."""
     site.spool.mkdir()
     spool = Spool(site.spool, site.inbox, site.failed)
-    with spool.lock():
+    with spool.lock.held():
         done = site.command("tune")
     assert 75 == done.returncode
     assert "works on" in done.stderr

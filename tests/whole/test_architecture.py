@@ -147,7 +147,7 @@ def test_packages_know_only_what_is_below_them(package: str) -> None:
 
 def test_what_opens_folders_knows_only_how_to_make_them() -> None:
     """The walk by descriptors stands on `durable`, and on nothing else."""
-    assert {"base.durable"} == imported_modules("base.beneath")
+    assert {"base.durable"} == imported_modules("base.roots")
 
 
 def test_records_import_no_library() -> None:

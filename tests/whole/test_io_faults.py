@@ -111,7 +111,7 @@ def crashed(bench: Bench) -> Iterator[tuple[io_faults.Site, io_faults.Filler]]:
         (inbox / "two.txt").write_text("a\nb\n")
         job = place.claim(PurePosixPath("two.txt"), [])
         assert job is not None
-        place.begin_attempt(job, [1])
+        place.attempts.begin(job, [1])
         (spool / "ending").touch()
         config = site.folder / "config.yaml"
         config.write_text(config.read_text().replace("max_attempts: 1", "max_attempts: 2"))

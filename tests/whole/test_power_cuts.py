@@ -8,7 +8,7 @@ from pathlib import Path
 import power_cuts
 import pytest
 from power_cuts import Count, Place, number_of
-from reeldrop.base import durable
+from reeldrop.base import temporaries
 
 MANY = 300
 """Fewer acknowledgements would mean that next to nothing was done between the cuts."""
@@ -74,7 +74,7 @@ def test_damage_that_is_done_on_purpose_is_found(tmp_path: Path) -> None:
     half.write_bytes(half.read_bytes()[:4096])
     again = whole.with_name(f"{whole.stem}-2.mp4")
     again.write_bytes(whole.read_bytes())
-    left = durable.temporary(half, "20260101-000000-000000-abcdef")
+    left = temporaries.beside(half, "20260101-000000-000000-abcdef")
     left.touch()
 
     lost, doubled, leftover = (str(path.relative_to(site)) for path in (gone, again, left))

@@ -2,8 +2,7 @@
 
 Each change is one rename after an fsync of the file, followed by an fsync of the folder, so that
 neither a kill nor a power cut leaves a partial result. Nothing is overwritten, except by `write`
-and `replace`, whose callers own the name. A temporary name contains its owner: a job's id, so that
-the next process can remove it after a kill, or a random number of a command.
+and `replace`, whose callers own the name.
 Knows nothing of jobs or videos.
 """
 
@@ -21,13 +20,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
-_TEMPORARY = ("~syncthing~reeldrop-", ".~.tmp")
-"""Prefix and suffix of temporary names, chosen so that sync tools skip them: Syncthing skips names
-that begin with `~syncthing~`, Nextcloud names that contain `.~`, others `*.tmp`."""
-
-_COMMAND = "command-"
-LEFT_SECONDS = 3600.0
-"""Seconds without a change after which a temporary file of a command counts as left by a kill."""
+from reeldrop.base import temporaries
+from reeldrop.base.plain_files import OPEN_FLAGS
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NOT_HERE = {errno.EINVAL, errno.ENOSYS}
@@ -40,61 +34,6 @@ _sure: set[tuple[int, int]] = set()
 """Device and inode of folders whose names are known to be on the disk."""
 _MOST_SURE = 4096
 """Size of `_sure` at which it is cleared."""
-
-
-def temporary(path: Path, owner: str) -> Path:
-    """Return a temporary name beside `path`, always the same one for the same owner."""
-    prefix, suffix = _TEMPORARY
-    return path.with_name(f"{prefix}{owner}{suffix}")
-
-
-def _fresh(unfinished: Path) -> Path:
-    """Remove a temporary file left by an earlier call, and return its path.
-
-    Writing into it could change a file under its final name: a kill between link and unlink leaves
-    one file with both names.
-    """
-    unfinished.unlink(missing_ok=True)
-    return unfinished
-
-
-def command_owner() -> str:
-    """Return a random owner, unique across processes, hosts and containers."""
-    return f"{_COMMAND}{secrets.token_hex(8)}"
-
-
-def remove_temporaries(folder: Path, owner: str) -> None:
-    """Remove the temporary files in a folder whose owner begins with `owner`."""
-    for entry in _temporaries(folder, owner):
-        os.unlink(entry.path)
-
-
-def remove_left(folder: Path, beside: Path) -> None:
-    """Remove temporary files of commands that changed over LEFT_SECONDS before `beside` did.
-
-    `beside` is a file in the folder that just changed, so the age is measured by the clock of the
-    folder's file system. Files of a running command stay: they changed a moment ago.
-    """
-    with contextlib.suppress(OSError):  # `beside` was claimed, or the folder is gone
-        limit = beside.lstat().st_ctime - LEFT_SECONDS
-        for entry in _temporaries(folder, _COMMAND):
-            with contextlib.suppress(OSError):  # it is a folder
-                if entry.stat(follow_symlinks=False).st_ctime < limit:
-                    os.unlink(entry.path)
-
-
-def _temporaries(folder: Path, owner: str) -> Iterator[os.DirEntry[str]]:
-    missing = (FileNotFoundError, NotADirectoryError)
-    with contextlib.suppress(*missing), os.scandir(folder) as entries:
-        for entry in entries:
-            if is_temporary(entry.name) and entry.name.startswith(_TEMPORARY[0] + owner):
-                yield entry
-
-
-def is_temporary(name: str) -> bool:
-    """Return whether a name has the form of `temporary`'s."""
-    prefix, suffix = _TEMPORARY
-    return name.startswith(prefix) and name.endswith(suffix)
 
 
 def fsync_file(path: Path) -> None:
@@ -113,7 +52,7 @@ def fsync_untrusted(path: Path) -> None:
     """
     if stat.S_ISREG(path.lstat().st_mode):
         with contextlib.suppress(PermissionError):  # a later read will fail, too
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(path, OPEN_FLAGS)
             try:
                 os.fsync(fd)
             finally:
@@ -177,7 +116,7 @@ def write_new(path: Path, data: bytes, owner: str) -> None:
 def _write_out(
     path: Path, data: bytes, owner: str, into_place: Callable[[Path, Path], None]
 ) -> None:
-    unfinished = _fresh(temporary(path, f"{owner}-write"))
+    unfinished = temporaries.fresh(path, f"{owner}-write")
     try:
         with open(unfinished, "xb") as file:
             file.write(data)
@@ -306,9 +245,9 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
 
 
 def _copy(source: Path, target: Path, owner: str) -> None:
-    unfinished = _fresh(temporary(target, f"{owner}-copy"))
+    unfinished = temporaries.fresh(target, f"{owner}-copy")
     try:
-        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(source, OPEN_FLAGS)
         with open(fd, "rb") as ours, open(unfinished, "xb") as copy:
             shutil.copyfileobj(ours, copy)
             copy.flush()

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from reeldrop.base.escaping import shown as shown
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from reeldrop.base.beneath import Root
 from reeldrop.base.errors import RenderCancelled, SpoolLocked
+from reeldrop.base.roots import Root
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, meant
-from reeldrop.store import aside, spool
+from reeldrop.store import aside, job_files, reports
 from reeldrop.store.lock import COMMAND
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
     if waits and (at := _withdraw(config, source, jobs)):
         return Moved(name, "is cancelled and set aside", at)
     for job in jobs.unfinished():
-        if job.source == source and jobs.ask_to_cancel(job):
-            when = "after this step" if jobs.is_locked() else "at the next start"
+        if job.source == source and job_files.ask_to_cancel(job):
+            when = "after this step" if jobs.lock.is_held() else "at the next start"
             return Moved(name, f"is cancelled {when}")
     return Moved(name, "has ended or left before it could be cancelled")
 
@@ -65,7 +65,7 @@ def _withdraw(config: Config, source: PurePosixPath, jobs: Spool) -> Path | None
 
     def report(name: str) -> str:
         then = f"Run `reeldrop retry {shlex.quote(name)}` to render it after all."
-        return spool.error_text(source, "", RenderCancelled("it was cancelled on request"), then)
+        return reports.text(source, "", RenderCancelled("it was cancelled on request"), then)
 
     withdraw = functools.partial(
         aside.withdraw, Root(config.inbox), Root(config.failed), source, report
@@ -76,7 +76,7 @@ def _withdraw(config: Config, source: PurePosixPath, jobs: Spool) -> Path | None
         if error.errno != errno.EXDEV:
             raise
     try:
-        with jobs.lock(role=COMMAND):
+        with jobs.lock.held(role=COMMAND):
             return withdraw(across=True)
     except SpoolLocked:
         pass

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reeldrop.base import durable
+from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.commands import exit_codes, models, output
 from reeldrop.config import config as configuration
@@ -213,7 +213,7 @@ def _exercise(folder: Path) -> str:
         raise NotADirectoryError(0, "there is no such folder; is the share mounted?", str(folder))
     canary, renamed = _canary(folder), _canary(folder)
     _touch(canary)
-    durable.remove_left(folder, beside=canary)
+    temporaries.remove_left(folder, canary)
     os.rename(canary, renamed)
     renamed.unlink()
     return str(folder)
@@ -221,7 +221,7 @@ def _exercise(folder: Path) -> str:
 
 def _canary(folder: Path) -> Path:
     """Return a name that no other call returns."""
-    return durable.temporary(folder / "x", durable.command_owner())
+    return temporaries.beside(folder / "x", temporaries.command_owner())
 
 
 def _touch(canary: Path) -> None:

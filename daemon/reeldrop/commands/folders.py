@@ -58,8 +58,8 @@ def spool_of(config: Config) -> Spool:
 def is_at_work(config: Config) -> bool:
     """Return whether a daemon works on the spool; one whose record can't be read counts."""
     jobs = spool_of(config)
-    holder = jobs.holder()
-    return holder.role == DAEMON if holder is not None else jobs.is_locked()
+    holder = jobs.lock.holder()
+    return holder.role == DAEMON if holder is not None else jobs.lock.is_held()
 
 
 def require_inbox(config: Config) -> None:

@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from reeldrop.base import durable
+from reeldrop.base import durable, temporaries
 from reeldrop.commands import exit_codes, output
 from reeldrop.config import config
 
@@ -21,7 +21,7 @@ def write_config(folder: Path) -> int:
         for made in (settings.inbox, settings.results, settings.spool):
             durable.make_folder(made)
         # Written last: where config.yaml exists, so do the folders.
-        durable.write_new(path, config.template().encode(), durable.command_owner())
+        durable.write_new(path, config.template().encode(), temporaries.command_owner())
     except FileExistsError:
         output.note(f"reeldrop: {path} is there already; it is left as it is")
         return exit_codes.USAGE

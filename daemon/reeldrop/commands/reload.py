@@ -27,7 +27,7 @@ def ask_daemon(config: Config) -> str:
     Raises:
         Unavailable: no daemon works on this spool, it is on another machine, or doesn't answer.
     """
-    holder = folders.spool_of(config).holder()
+    holder = folders.spool_of(config).lock.holder()
     file = config.spool / status.FILE_NAME
     before = status.read(file)
     if holder is None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from reeldrop.base.beneath import Root
 from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile
 from reeldrop.base.names import ERROR_SUFFIX
+from reeldrop.base.roots import Root
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, meant
 from reeldrop.store import aside

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from reeldrop.base.job import shown
+from reeldrop.base.escaping import shown
 from reeldrop.commands import folders, output
 from reeldrop.store import status as reports
 from reeldrop.store.lock import TUNER
@@ -63,7 +63,7 @@ def current(config: Config) -> Status:
     found = reports.read(config.spool / reports.FILE_NAME)
     if found is not None and folders.is_at_work(config):
         return found
-    holder = folders.spool_of(config).holder()
+    holder = folders.spool_of(config).lock.holder()
     tunes = holder is not None and holder.role == TUNER
     inbox = folders.scanned_inbox(config)
     waiting = _waiting_without_daemon(config, inbox)
@@ -85,7 +85,7 @@ def doubts(config: Config) -> str:
     if found is None or found.state == State.STOPPED:
         return ""
     reported = datetime.fromisoformat(found.updated)
-    if not folders.spool_of(config).is_locked():
+    if not folders.spool_of(config).lock.is_held():
         at = f"{reported.astimezone():%Y-%m-%d %H:%M:%S}"
         return f"it was ended in the middle of its work; its last report, at {at}: {found.line()}"
     seconds = (datetime.now(UTC) - reported).total_seconds()

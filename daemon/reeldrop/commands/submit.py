@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from reeldrop.base import durable, strict_yaml
+from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
 from reeldrop.base.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.commands import exit_codes, folders, output, progress
@@ -200,10 +200,10 @@ def write_order(config: Config, prompt: str, settings: Mapping[str, object]) -> 
     for source in _unused_names(config, stem):
         prompt_file = config.inbox / source
         try:
-            durable.write_new(prompt_file, text.encode(), durable.command_owner())
+            durable.write_new(prompt_file, text.encode(), temporaries.command_owner())
         except FileExistsError:
             continue
-        durable.remove_left(config.inbox, prompt_file)
+        temporaries.remove_left(config.inbox, prompt_file)
         formats = settings.get("format", "mp4")
         suffix = formats[0] if isinstance(formats, list) and formats else formats
         video = tree.folder_for(source) / f"{tree.video_name(source, prompt)}.{suffix}"

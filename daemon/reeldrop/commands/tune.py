@@ -36,7 +36,7 @@ def find_fastest(config: Config, model: str, rounds: int, *, as_json: bool) -> N
     name = model or config.selected_model(cuda=pipeline.cuda_is_available())
     if name not in config.models:
         raise WrongUsage(f"there is no profile '{name}' under models in config.yaml")
-    with folders.spool_of(config).lock(role=TUNER):
+    with folders.spool_of(config).lock.held(role=TUNER):
         tuner = tuning.Tuner(*profiles.to_tune(name, config), rounds)
         trials = list(_told(tuner))
         finding = tuned.Finding(profiles.basis(tuner.source), tuner.speed, tuner.batch_size)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from reeldrop.base.beneath import Root
 from reeldrop.base.errors import Mistake
+from reeldrop.base.roots import Root
 
 _log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from reeldrop.base import beneath, durable
+from reeldrop.base import durable, plain_files
 from reeldrop.base.errors import FileError
 from reeldrop.base.job import Cause
 
@@ -218,7 +218,7 @@ def stacks(path: Path) -> str:
 def _read(path: Path) -> tuple[dict[str, object], str | None]:
     """Return what a process wrote at its start, and at its end; None for that if no file."""
     try:
-        text = beneath.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
+        text = plain_files.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
     except OSError:  # it is missing, or not one of ours
         return {}, None
     first, _, rest = text.partition("\n")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import structlog
 
 from reeldrop.base.errors import DISK_ERRORS
-from reeldrop.base.job import DefaultsFile, Job, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.scan import Candidate
 from reeldrop.store.spool import Spool

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import structlog
 
 from reeldrop.base.errors import PromptError, UnfinishedError
-from reeldrop.base.job import DefaultsFile, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import DefaultsFile
 from reeldrop.intake import reading, writers
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.inbox import Inbox

@@ -11,8 +11,8 @@ import math
 from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base.beneath import Root
 from reeldrop.base.job import DefaultsFile
+from reeldrop.base.roots import Root
 from reeldrop.intake import reading
 from reeldrop.intake.ignored import Ignored
 from reeldrop.intake.scan import Candidate, Found, Names, Scan, fingerprint

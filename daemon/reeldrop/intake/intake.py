@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from reeldrop.base.errors import PromptError
-from reeldrop.base.job import Job, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job
 from reeldrop.intake import share
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.examining import Examiner, Refused

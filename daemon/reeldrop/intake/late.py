@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import structlog
 
-from reeldrop.base import beneath
+from reeldrop.base import plain_files
 from reeldrop.base.escaping import short, shown
 from reeldrop.base.job import Job
 from reeldrop.intake import share, writers
@@ -39,7 +39,7 @@ def tell(job: Job, place: Place, size: int) -> None:
         with place.opened() as file:
             now = file.lstat().st_size
             is_text = file.suffix.lower() != ".mp4" and now <= parsing.MAX_BYTES
-            data = beneath.content(file, now) if now > size and is_text else b""
+            data = plain_files.content(file, now) if now > size and is_text else b""
         if now <= size or (data and not data[size:].strip()):
             return
         what = _which(data, size) + f"{now - size} bytes" + ")" * bool(data)

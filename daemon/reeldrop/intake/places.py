@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from reeldrop.base import durable
-from reeldrop.base.beneath import Root
 from reeldrop.base.job import Job
 from reeldrop.base.names import NOTE_SUFFIX
+from reeldrop.base.roots import Root
 
 
 @dataclass(frozen=True, slots=True)

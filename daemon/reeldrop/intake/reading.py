@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop.base import beneath
-from reeldrop.base.beneath import Root
+from reeldrop.base import plain_files
 from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
+from reeldrop.base.roots import Root
 from reeldrop.intake.scan import is_interrupted
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
@@ -138,7 +138,7 @@ def read_plain(path: Path, max_bytes: int) -> bytes:
         OSError: the disk is to blame, not the file.
     """
     try:
-        with open(beneath.open_plain(path), "rb") as file:
+        with open(plain_files.open_plain(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > max_bytes:
                 problem = f"this file has {size:,} bytes, more than {max_bytes:,}"

@@ -18,9 +18,10 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from reeldrop.base import beneath, durable
+from reeldrop.base import durable, plain_files
 from reeldrop.base.errors import DISK_ERRORS
-from reeldrop.base.job import Job, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job
 from reeldrop.base.names import portable
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.places import Place
@@ -39,7 +40,7 @@ class Repeats:
 
     def is_order(self, job: Job) -> bool:
         """Return whether a job orders anything. If not, the job has been ended."""
-        if self._spool.was_in_hand(job) or job.is_damaged:
+        if self._spool.attempts.was_in_hand(job) or job.is_damaged:
             return True
         if self._ends_a_retry(job):
             return True
@@ -54,8 +55,8 @@ class Repeats:
 
         The retry command removes that name, too, unless it is killed before.
         """
-        for taken in self._spool.taken_out(job.source):
-            place = Place(self._spool.failed, taken)
+        for taken in self._spool.failed.on_their_way_back(job.source):
+            place = Place(self._spool.failed.root, taken)
             if _is_same(job, place) and _is_as_old(job, place):
                 with place.opened() as file:
                     file.unlink(missing_ok=True)
@@ -78,8 +79,8 @@ class Repeats:
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):
             yield from _named(self._place_in_results(source, source))
-        for aside in self._spool.set_aside_earlier(source, job):
-            yield Place(self._spool.failed, aside)
+        for aside in self._spool.failed.earlier(source, job):
+            yield Place(self._spool.failed.root, aside)
 
     def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> Place:
         """Return the place of the prompt file `source` beside the videos of `original`."""
@@ -163,7 +164,7 @@ def _is_same(job: Job, place: Place) -> bool:
     try:
         with place.opened() as file:
             is_as_long = job.prompt_file.lstat().st_size == file.lstat().st_size
-            return is_as_long and beneath.have_same_bytes(job.prompt_file, file)
+            return is_as_long and plain_files.have_same_bytes(job.prompt_file, file)
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise

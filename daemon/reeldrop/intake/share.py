@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reeldrop.base import durable
+from reeldrop.base import temporaries
 from reeldrop.intake.watch import Watch
 
 EVENT_SECONDS = 2.0
@@ -119,7 +119,7 @@ def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
     Raises:
         OSError: no file can be created there.
     """
-    canary = durable.temporary(folder / "x", durable.command_owner())
+    canary = temporaries.beside(folder / "x", temporaries.command_owner())
     try:
         yield _events(folder, canary, scan_seconds)
         yield _renames(canary)

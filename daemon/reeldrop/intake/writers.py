@@ -13,7 +13,7 @@ import os
 import signal
 from pathlib import Path
 
-from reeldrop.base import beneath
+from reeldrop.base import plain_files
 
 SOMEBODY = "another program"
 
@@ -23,7 +23,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 def is_written(path: Path) -> bool:
     """Return whether a program is known to have a plain file open for writing."""
     with contextlib.suppress(OSError):
-        fd = beneath.open_plain(path)
+        fd = plain_files.open_plain(path)
         try:
             return _is_written(fd)
         finally:

@@ -34,7 +34,7 @@ from reeldrop.config import profiles
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.service.report import Reporter
 from reeldrop.service.stages import Phase, Stages
-from reeldrop.store import described
+from reeldrop.store import described, job_files
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Rendered
@@ -92,7 +92,7 @@ class Answers:
         bench = self._stages.bench
         bench.clear()
         if bench.loads_for is not None:
-            self._stages.jobs.end_loading(bench.loads_for)
+            self._stages.jobs.spooled.end_loading(bench.loads_for)
 
     def _model_loaded(self, event: ModelLoaded) -> None:
         self._end_loading()
@@ -147,7 +147,7 @@ class Answers:
         loads_for = self._stages.bench.loads_for
         if loads_for is not None:
             _log.error("model_failed", model=model, reason=str(error))
-            self._stages.jobs.fail(loads_for, error)
+            self._stages.jobs.ends.fail(loads_for, error)
         elif self._stages.settings.change_back(error):
             self._stages.change_renderer()
         else:
@@ -165,7 +165,7 @@ class Answers:
     def _prompt_rendered(self, member: Member, frames: Frames, rendered: Rendered) -> None:
         jobs, prompt = self._stages.jobs, member.prompt
         opened = jobs[member.job_id]
-        if self._stages.spool.is_cancelled(opened.job):  # its batch went on for other jobs
+        if job_files.is_cancelled(opened.job):  # its batch went on for other jobs
             error = RenderCancelled("it was cancelled on request")
             jobs.prompt_failed(member.job_id, prompt, error)
             return

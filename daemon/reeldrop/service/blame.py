@@ -5,17 +5,13 @@ Knows the attempts at a job. Does not know how jobs are opened or ended.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Sequence
 
 from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Attempt, Cause, Job
 
 KILLS_PER_SIGN = 3
 """How many ends of unknown cause count as much as one that shows signs of a prompt's doing."""
-
-MAX_HOLDS = 30
-"""How often a suspected job is held back, for others to show that the device works."""
 
 
 def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool:
@@ -67,44 +63,3 @@ def _advice(end: Attempt) -> str:
     if "stalled" in end.ending:
         return "It hung: the log has the stacks of all threads."
     return "It crashed: the log has the stacks; a driver or a library may be at fault."
-
-
-class Suspects:
-    """Jobs that are held back until another has been rendered, or until a time."""
-
-    def __init__(self) -> None:
-        self._holds: Counter[str] = Counter()
-        self._due: dict[str, float] = {}
-
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._holds
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._holds)
-
-    def hold(self, job_id: str, due: float) -> bool:
-        """Hold a job back until `due`; return whether that is news."""
-        self._holds[job_id] += 1
-        self._due[job_id] = due
-        return self._holds[job_id] == 1
-
-    def have_waited(self, job_id: str) -> bool:
-        """Return whether a job has been held back so often that it is not held back again."""
-        return self._holds[job_id] >= MAX_HOLDS
-
-    def let_go(self, job_id: str) -> None:
-        """Stop holding a job back, and forget how often it was."""
-        del self._holds[job_id]
-        self._due.pop(job_id, None)
-
-    def look(self, now: float, there: Container[str]) -> None:
-        """Release the jobs that are due by now, or gone."""
-        self._due = {i: due for i, due in self._due.items() if due > now and i in there}
-
-    def note_success(self) -> None:
-        """Release all jobs: something was rendered."""
-        self._due.clear()
-
-    def due(self) -> dict[str, float]:
-        """Return until when each job is held back."""
-        return self._due

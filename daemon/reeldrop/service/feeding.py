@@ -24,6 +24,7 @@ from reeldrop.schedule.schedule import (
 )
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.workbench import Workbench
+from reeldrop.store import job_files
 from reeldrop.store.spool import Spool
 
 
@@ -46,10 +47,10 @@ class Feeder:
         view = View(
             renderers,
             self.jobs.views(now),
-            self.jobs.in_spool(now),
+            self.jobs.spooled.views(now),
             self.intake.first() if conditions.opens else (),
             conditions,
-            is_in_trouble=self.jobs.is_held_up(),
+            is_in_trouble=self.jobs.spooled.is_held_up(),
         )
         match schedule.decide(view):
             case Open(what):
@@ -85,34 +86,37 @@ class Feeder:
 
     def _open_next(self, what: SpoolView | FileView) -> None:
         """Open a job of the spool, or claim and open a file of the inbox, if it is still there."""
-        job = self.jobs.find(what.id) if isinstance(what, SpoolView) else self.intake.take(what)
+        if isinstance(what, SpoolView):
+            job = self.jobs.spooled.find(what.id)
+        else:
+            job = self.intake.take(what)
         if job is not None:
             self._open(job, what)
 
     def _open(self, job: Job, what: SpoolView | FileView) -> None:
         """Read a claimed file, and queue its prompts for the renderer."""
         try:
-            if self.spool.is_cancelled(job) and not self.spool.was_in_hand(job):
-                self.jobs.fail(job, RenderCancelled("it was cancelled on request"))
+            if job_files.is_cancelled(job) and not self.spool.attempts.was_in_hand(job):
+                self.jobs.ends.fail(job, RenderCancelled("it was cancelled on request"))
                 return
-            if not self.jobs.is_order(job):
+            if not self.jobs.ends.is_order(job):
                 return
             found = self.intake.reader.read_job(job)
         except NotDescribed as unknown:
-            self.jobs.need(job, unknown.model)
+            self.jobs.spooled.need(job, unknown.model)
         except PromptError as error:
-            self.jobs.fail(job, error)
+            self.jobs.ends.fail(job, error)
         except OSError as error:
             if error.errno in DISK_ERRORS:
-                self.jobs.postpone(job, error)
+                self.jobs.ends.postpone(job, error)
             else:
-                self.jobs.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
+                self.jobs.ends.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
         else:
             self.jobs.open(job, found.prompts, what.rank, found.size)
             self.heed_cancellations()  # before any prompt of it is rendered
 
     def _load(self, what: SpoolView) -> None:
         """Load the model that a job needs; the job stays in the spool until then."""
-        job = self.jobs.find(what.id)
-        if job is not None and self.jobs.begin_loading(job):
+        job = self.jobs.spooled.find(what.id)
+        if job is not None and self.jobs.spooled.begin_loading(job):
             self.bench.load(what.model, job)

@@ -20,7 +20,7 @@ from reeldrop.base.job import Event, Reload, Stop, Wake
 from reeldrop.host import ending
 from reeldrop.schedule.schedule import Conditions
 from reeldrop.service.answers import Answers
-from reeldrop.service.jobs import Outcome
+from reeldrop.service.limits import Outcome
 from reeldrop.service.report import STATUS_SECONDS, Reporter
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.store import lock
@@ -83,12 +83,12 @@ class Loop:
 
     def _is_anything_left(self) -> bool:
         jobs, intake = self._stages.jobs, self._stages.intake
-        if jobs.is_held_up() or intake.claims.are_held_up():
+        if jobs.spooled.is_held_up() or intake.claims.are_held_up():
             return False
-        if jobs.holds_back():
+        if jobs.suspects.due():
             return True
         in_inbox = not (intake.problem or intake.is_empty())
-        in_spool = jobs.unfinished(time.monotonic())
+        in_spool = jobs.spooled.unfinished(time.monotonic())
         return len(jobs) > 0 or in_inbox or in_spool is not None
 
     def _note_what_is_left(self) -> None:
@@ -98,7 +98,7 @@ class Loop:
         intake = self._stages.intake
         if intake.problem:
             self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
-        elif trouble := self._stages.jobs.trouble() or intake.claims.trouble():
+        elif trouble := self._stages.jobs.spooled.trouble() or intake.claims.trouble():
             self.drained_early = Mistake(f"held up: {trouble}", "start again when it is mended")
 
     def _end(self) -> None:
@@ -108,7 +108,7 @@ class Loop:
             self._handle_all_that_came()
             self._stages.jobs.put_down()
         outcome = self.outcome
-        outcome.failed_jobs += self._stages.intake.blocked() + self._stages.jobs.postponed()
+        outcome.failed_jobs += self._stages.intake.blocked() + self._stages.jobs.spooled.postponed()
         self._reporter.report_the_end(time.monotonic())
         _log.info("stopped", videos=outcome.videos, failed_jobs=outcome.failed_jobs)
 
@@ -174,8 +174,8 @@ class Loop:
             stages.intake.look(now)
             if self._takes_files():
                 for job, error in stages.intake.refused(patient=self._is_renderer_free()):
-                    if stages.jobs.is_order(job):
-                        stages.jobs.fail(job, error)
+                    if stages.jobs.ends.is_order(job):
+                        stages.jobs.ends.fail(job, error)
             stages.feeder.heed_cancellations()
             self._keep_rendering(now)
         if self._reporter.is_due(now):

@@ -1,19 +1,26 @@
 """One open job: which of its prompts wait, are in hand, rest or have failed.
 
-Does not know what is rendered next, nor where files go.
+Keeps the record of the attempt in the spool equal to what is in hand. Does not know what is
+rendered next, nor where files go.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
 
-from reeldrop.base.job import Job, Prompt, Video, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job, Prompt, Video
+from reeldrop.schedule import turns
+from reeldrop.schedule.schedule import JobView
+from reeldrop.store.attempts import Attempts
 from reeldrop.store.filing import Failure
 
 _log = structlog.get_logger()
@@ -24,47 +31,125 @@ class OpenJob:
     """A job whose prompts are being rendered.
 
     count: how many videos were ordered
-    waiting: the prompts for the renderer, in order
     reserved: the videos whose names an earlier attempt has reserved, by prompt number
     videos: how many are published, those of earlier attempts included
     is_resumed: whether there may have been an earlier attempt
-    since, name: its place in its group; the first, once it has led a batch or was in the spool
-    is_recorded: whether the spool has a record of this attempt
+    place: its place in its group, smaller is earlier: when it was first seen, and a name
+    waiting: the prompts for the renderer, in order
     in_hand: numbers of the prompts in the renderer or the encoder
-    alone: numbers of the prompts that are rendered in a batch of their own
-    was_passed_over: whether a batch took prompts of later jobs before its own
     resting: failed prompts, with the time of their next try
-    tries: how often each prompt has failed
-    trouble: why the job goes back to the spool instead of ending
     failures: the prompts that are not tried again, by number
+    alone: numbers of the prompts that are rendered in a batch of their own
+    tries: how often each prompt has failed
+    trouble: why the job goes back to the spool instead of ending; None if it does not
+    is_recorded: whether the spool has a record of this attempt
+    was_passed_over: whether a batch took prompts of later jobs before its own
     size: how many bytes the prompt file had when it was read; None if that is unknown
+    opened_at: monotonic time
     """
 
     job: Job
+    attempts: Attempts
     count: int
-    waiting: deque[Prompt]
     reserved: Mapping[int, Video]
-    opened_at: float
     videos: int
     is_resumed: bool
-    since: float = -math.inf
-    name: str = ""
-    is_recorded: bool = False
+    place: tuple[float, str]
+    waiting: deque[Prompt] = field(default_factory=deque)
     in_hand: set[int] = field(default_factory=set)
-    alone: set[int] = field(default_factory=set)
-    was_passed_over: bool = False
     resting: list[tuple[float, Prompt]] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    alone: set[int] = field(default_factory=set)
     tries: Counter[int] = field(default_factory=Counter)
     trouble: OSError | None = None
-    failures: dict[int, Failure] = field(default_factory=dict)
+    is_recorded: bool = False
+    was_passed_over: bool = False
     peak_memory_mib: int = 0
     size: int | None = None
+    opened_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def group(self) -> str:
+        """The group with which the job takes turns."""
+        return turns.group(self.job.source, self.job.owner)
+
+    def view(self, turn: int, size: int, most: int) -> JobView:
+        """Return the job as input of a decision.
+
+        size: how many prompts like its first waiting one are rendered together
+        most: how many of its prompts a batch may take at most
+        """
+        prompts = tuple(islice(self.waiting, most))
+        is_suspect = bool(self.job.attempts)
+        is_alone = prompts and (is_suspect or prompts[0].number in self.alone)
+        has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
+        return JobView(
+            self.job.id,
+            (-self.job.priority, turn, *self.place),
+            prompts,
+            len(self.waiting),
+            size if prompts and not is_alone else 1,
+            frozenset(self.alone),
+            is_suspect,
+            bool(self.in_hand),
+            self.was_passed_over,
+            not (self.in_hand or has_history),
+        )
+
+    def lead(self) -> None:
+        """Record that a batch begins with a prompt of this job: it is first in its group."""
+        self.was_passed_over = False
+        self.place = first_place(self.job)
 
     def wake(self, now: float) -> None:
         """Queue the prompts for the renderer that have rested for long enough."""
         due = [prompt for at, prompt in self.resting if at <= now]
         self.resting = [(at, prompt) for at, prompt in self.resting if at > now]
         self.waiting.extend(due)
+
+    def begin(self, count: int, *, device_worked: bool) -> list[Prompt]:
+        """Record that the first waiting prompts are in hand, and return them.
+
+        Raises:
+            OSError: it can't be recorded; they still wait.
+        """
+        in_hand = self.in_hand | {prompt.number for prompt in islice(self.waiting, count)}
+        self.attempts.begin(self.job, sorted(in_hand), device_worked=device_worked)
+        self.is_recorded = True
+        self.in_hand = in_hand
+        return [self.waiting.popleft() for _ in range(count)]
+
+    def queue_alone(self, prompt: Prompt) -> None:
+        """Queue a prompt in hand again as the first one, for a batch of its own."""
+        self.in_hand.discard(prompt.number)
+        self.alone.add(prompt.number)
+        self.waiting.appendleft(prompt)
+
+    def rest(self, prompt: Prompt, until: float) -> None:
+        """Let a failed prompt wait for its next try, in a batch of its own."""
+        self.alone.add(prompt.number)
+        self.resting.append((until, prompt))
+
+    def drop_waiting(self) -> list[Prompt]:
+        """Remove and return the prompts that are not in hand."""
+        left = [*self.waiting, *(prompt for _, prompt in self.resting)]
+        self.waiting.clear()
+        self.resting.clear()
+        return left
+
+    def let_go(self, *, device_worked: bool) -> None:
+        """Record that fewer prompts are in hand than before, while the job goes on."""
+        with contextlib.suppress(OSError):  # then the attempt counts
+            if self.in_hand:
+                self.attempts.begin(self.job, sorted(self.in_hand), device_worked=device_worked)
+            else:
+                self.attempts.take_back(self.job)
+
+    def take_back_attempt(self) -> None:
+        """Remove the record of this attempt, if there is one."""
+        if self.is_recorded:
+            with contextlib.suppress(OSError):  # then the attempt counts
+                self.attempts.take_back(self.job)
 
     def log_end(self) -> None:
         """Log the line that sums up the job."""
@@ -84,3 +169,8 @@ class OpenJob:
         if not self.failures:
             return "finished"
         return "partly failed" if self.videos else "failed"
+
+
+def first_place(job: Job) -> tuple[float, str]:
+    """Return the place before all jobs that have not begun; among those that have, by age."""
+    return -math.inf, job.id

@@ -117,7 +117,7 @@ class Reporter:
             return doing
         if stages.disk.shortage:
             return State.PAUSED, stages.disk.shortage
-        trouble = stages.jobs.trouble() or stages.intake.claims.trouble()
+        trouble = stages.jobs.spooled.trouble() or stages.intake.claims.trouble()
         if trouble:
             seconds = stages.settings.config.retry_seconds
             return State.HELD_UP, f"{trouble}; tried again every {seconds:g} s"

@@ -20,7 +20,7 @@ from reeldrop.config.settings import Settings
 from reeldrop.host import ending, process
 from reeldrop.host.ending import Ending
 from reeldrop.host.notify import Notifier
-from reeldrop.service.jobs import Outcome
+from reeldrop.service.limits import Outcome
 from reeldrop.service.loop import Loop
 from reeldrop.service.report import PATIENCE_SECONDS, Reporter
 from reeldrop.service.stages import Phase, Stages
@@ -79,7 +79,7 @@ class Service:
         self._is_attended &= signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
         signal.signal(signal.SIGHUP, self._on_hangup)
         process.hear()
-        with self._spool.lock(self._waits_for_the_spool):
+        with self._spool.lock.held(self._waits_for_the_spool):
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
             self._spool.prepare()

@@ -21,7 +21,8 @@ from reeldrop.intake.pace import Intervals
 from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.service.feeding import Feeder
-from reeldrop.service.jobs import Limits, OpenJobs
+from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.limits import Limits
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -69,8 +70,8 @@ class Stages:
         self.spool = spool
         config = settings.config
         self.jobs = OpenJobs(spool, results, _limits(config))
-        self.jobs.others_wait = lambda: not self.intake.is_empty()
-        roots = (results.root, spool.failed, spool.root)
+        self.jobs.suspects.others_wait = lambda: not self.intake.is_empty()
+        roots = (results.root, spool.failed.root, spool.root)
         self.disk = Room((config.results, config.spool), config.min_free_gib, roots)
         self._make_renderer = make_renderer
         self._tell = tell

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from reeldrop.base.job import Batch, Job, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Batch, Job
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
 from reeldrop.schedule.schedule import RendererView

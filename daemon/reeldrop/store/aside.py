@@ -17,9 +17,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable
-from reeldrop.base.beneath import Root
+from reeldrop.base import durable, temporaries
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
+from reeldrop.base.roots import Root
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
@@ -39,7 +39,7 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
         finally:
             with contextlib.suppress(OSError):  # it is missing, or another retry uses it
                 os.rmdir(there / RETRIED_FOLDER)
-        durable.remove_left(into, at)
+        temporaries.remove_left(into, at)
         return inbox.path / parent / at.name
 
 
@@ -55,7 +55,7 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
 
     They are removed first: once the file is moved, its place may belong to another failure.
     """
-    owner, taken = durable.command_owner(), place
+    owner, taken = temporaries.command_owner(), place
     beside = (place.with_name(place.name + s) for s in (NOTE_SUFFIX, LOG_SUFFIX, ERROR_SUFFIX))
     kept = {path: path.read_bytes() for path in beside if path.is_file()}
     try:
@@ -108,7 +108,7 @@ def withdraw(
     Raises:
         OSError: EXDEV if a copy is needed, but not permitted; or it is neither a file nor a link.
     """
-    owner, first = durable.command_owner(), portable(source)
+    owner, first = temporaries.command_owner(), portable(source)
     with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
         try:
             mode = (there / source.name).lstat().st_mode
@@ -126,7 +126,7 @@ def withdraw(
             durable.write_new(beside, text, owner)
         if not os.path.lexists(at):  # it was put back meanwhile
             beside.unlink(missing_ok=True)
-        durable.remove_left(into, beside)
+        temporaries.remove_left(into, beside)
         return failed.path / first.with_name(at.name)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reeldrop.base import beneath, durable
+from reeldrop.base import durable, plain_files
 from reeldrop.base.job import Capabilities
 
 FILE_NAME = "described.json"
@@ -62,7 +62,7 @@ def read(spool: Path, profile: str, origin: str) -> Capabilities | None:
 
 def _read(file: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(beneath.content(file, MAX_BYTES))
+        found = json.loads(plain_files.content(file, MAX_BYTES))
         if isinstance(found, dict):
             return found
     return {}

@@ -13,9 +13,10 @@ from pathlib import PurePosixPath
 import structlog
 
 from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
-from reeldrop.base.job import Job, Prompt, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job, Prompt
 from reeldrop.base.names import SIDECAR_SUFFIX
-from reeldrop.store import results, spool
+from reeldrop.store import reports, results
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -51,7 +52,7 @@ class Filing:
             self._rest_is_aside.add(job.id)  # from now on a person may retry it
         if is_resumed and not failures:  # an earlier attempt may have reported a failure
             for name in {_remainder_name(job), job.source.name}:
-                self._spool.take_back_aside(job, name)
+                self._spool.failed.take_back(job, name)
         with self._results.opened(job.source, make=True) as folder:
             name = self._spool.finish(job, folder).name
         self._rest_is_aside.discard(job.id)
@@ -62,7 +63,7 @@ class Filing:
         warning = self._clean(job)
 
         def report(name: PurePosixPath) -> str:
-            return spool.error_text(job.source, job.id, error, warning + _advice(name, error))
+            return reports.text(job.source, job.id, error, warning + _advice(name, error))
 
         at = self._spool.fail(job, report)
         _log.error(
@@ -78,7 +79,7 @@ class Filing:
 
         A folder that can't be opened can't have been written to, either.
         """
-        if self._spool.is_new(job):
+        if self._spool.attempts.is_new(job):
             return ""
         try:
             numbers = self._results.clean(job)
@@ -101,9 +102,9 @@ class Filing:
         others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
 
         def report(name: PurePosixPath) -> str:
-            return spool.error_text(job.source, job.id, error, others + _advice(name, error))
+            return reports.text(job.source, job.id, error, others + _advice(name, error))
 
-        self._spool.set_aside(job, _remainder_name(job), left.encode(), report)
+        self._spool.failed.write(job, _remainder_name(job), left.encode(), report)
 
 
 def _remainder_name(job: Job) -> str:

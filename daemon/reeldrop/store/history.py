@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reeldrop.base import beneath, strict_yaml
+from reeldrop.base import plain_files, strict_yaml
 from reeldrop.base.errors import YamlError
 from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
 
@@ -116,7 +116,7 @@ def _video(sidecar: Path) -> PastVideo | None:
     beside a video: no prompt file is a picture.
     """
     with contextlib.suppress(OSError, YamlError, ValueError, LookupError, TypeError):
-        data = beneath.content(sidecar, MAX_BYTES)
+        data = plain_files.content(sidecar, MAX_BYTES)
         settings: Any = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
         rendered, formats = settings["rendered"], settings["format"]
         formats = [formats] if isinstance(formats, str) else formats
@@ -195,7 +195,7 @@ def _time(mtime: float) -> str:
 def _reason(report: Path) -> str:
     """Return the first mistake of a report, as one line."""
     try:
-        lines = beneath.content(report, MAX_BYTES).decode(errors="replace").split("\n")
+        lines = plain_files.content(report, MAX_BYTES).decode(errors="replace").split("\n")
     except OSError:
         return ""
     stated = [line.partition(":")[2].strip() for line in lines if line.startswith("What is wrong:")]

@@ -61,7 +61,9 @@ class Lock:
         self._role = ""
 
     @contextlib.contextmanager
-    def held(self, is_patient: Callable[[str], bool], role: str) -> Iterator[None]:
+    def held(
+        self, is_patient: Callable[[str], bool] = lambda _problem: False, role: str = DAEMON
+    ) -> Iterator[None]:
         """Hold the spool for this process alone, and record its pid and `role` in the lock file.
 
         While another process holds the spool, `is_patient` is called every second with the problem

@@ -1,21 +1,54 @@
-"""The reports in `_failed/`: which job a report is about, and whether a place there is free.
+"""The reports in `_failed/`: what they say, which job one is about, whether a place is free.
 
 A file with the name of a report may be anything, as a prompt file of that name may be set aside,
-too. So only plain files are read, and no more than a report has. Does not know what reports say.
+too. So only plain files are read, and no more than a report has.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable
-from reeldrop.base.beneath import open_plain
+from reeldrop.base.errors import FileError, Mistake
+from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX
+from reeldrop.base.plain_files import open_plain
+
+MAX_MISTAKES = 20
 
 _LONGEST = 1 << 20
 """Bytes at the end of a report that are searched for the id of its job."""
+
+
+def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:
+    """Return the text of a report: the mistakes, their places and remedies, and `then`.
+
+    `job_id` is empty if the prompt file was never a job.
+    """
+    mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
+    lines = [_headline(source)]
+    for mistake in mistakes[:MAX_MISTAKES]:
+        lines.append(f"What is wrong:  {shown(mistake.problem)}")
+        lines += [f"Where:          {mistake.place}"] if mistake.place else []
+        lines += [f"What is right:  {shown(mistake.remedy)}"] if mistake.remedy else []
+        lines.append("")
+    if len(mistakes) > MAX_MISTAKES:
+        lines += [f"and {len(mistakes) - MAX_MISTAKES} more mistakes of this kind", ""]
+    now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    job = f"Job {job_id}, " if job_id else ""
+    return "\n".join([*lines, shown_lines(then), "", f"{job}{now}", ""])
+
+
+def _headline(source: PurePosixPath) -> str:
+    return f"reeldrop could not render {shown(source)}\n"
+
+
+def encoded(text: str) -> bytes:
+    """Return a report's text as it is written: bytes of a name that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def beside(target: Path) -> Path:
@@ -36,8 +69,9 @@ def is_on(report: Path, job_id: str) -> bool:
     return False
 
 
-def begins_with(report: Path, beginning: bytes) -> bool:
-    """Return whether a report begins with these bytes."""
+def is_about(report: Path, source: PurePosixPath) -> bool:
+    """Return whether a report is about a prompt file with this path in the inbox."""
+    beginning = encoded(_headline(source))
     with contextlib.suppress(OSError), open(open_plain(report), "rb") as file:
         return file.read(len(beginning)) == beginning
     return False

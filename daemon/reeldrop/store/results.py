@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
 
-from reeldrop.base import durable, strict_yaml
-from reeldrop.base.beneath import Root, content
+from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.errors import Mistake, PlaceError, YamlError
-from reeldrop.base.job import Job, Prompt, Rendered, Video, shown
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
+from reeldrop.base.plain_files import content
+from reeldrop.base.roots import Root
 
 _MAX_SIDECAR_BYTES = 1 << 20
 _USUAL_NAME = 100
@@ -148,8 +150,7 @@ class Results:
             into_place = durable.rename_new if earlier is None else durable.replace
             published = [sidecar]
             for path in (folder / file.name for file in (video.poster, *video.files)):
-                unfinished = durable.temporary(path, f"{job.id}-{prompt.number}{path.suffix}")
-                unfinished.unlink(missing_ok=True)  # after a kill, it may be a second name
+                unfinished = temporaries.fresh(path, f"{job.id}-{prompt.number}{path.suffix}")
                 try:
                     encode(unfinished, path.suffix[1:], settings)
                     durable.fsync_file(unfinished)
@@ -185,7 +186,7 @@ class Results:
                 if not is_published(video):
                     files = (*video.files, video.poster, video.sidecar)
                     _remove(*(folder / file.name for file in files))
-            durable.remove_temporaries(folder, job.id)
+            temporaries.remove(folder, job.id)
             return sorted(number for number, video in reserved.items() if is_published(video))
         return []
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from reeldrop.base import beneath, durable
+from reeldrop.base import durable, plain_files
 from reeldrop.base.escaping import shown
 
 FILE_NAME = "status.json"
@@ -158,7 +158,7 @@ def write(path: Path, status: Status) -> None:
 def read(path: Path) -> Status | None:
     """Return the last report; None if it is missing, unreadable or invalid."""
     with contextlib.suppress(OSError, ValueError, OverflowError):
-        found = _ADAPTER.validate_json(beneath.content(path, MAX_BYTES))
+        found = _ADAPTER.validate_json(plain_files.content(path, MAX_BYTES))
         found.line()  # raises if its times are invalid
         datetime.fromisoformat(found.updated).astimezone(UTC)
         return found if datetime.fromisoformat(found.updated).tzinfo else None

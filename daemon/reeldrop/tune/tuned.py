@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pydantic
 
-from reeldrop.base import beneath, durable
+from reeldrop.base import durable, plain_files
 
 FILE_NAME = "tuned.json"
 MAX_BYTES = 1 << 20
@@ -51,7 +51,7 @@ _ADAPTER = pydantic.TypeAdapter(dict[str, Finding])
 def read(spool: Path) -> dict[str, Finding]:
     """Return what has been found, by profile; nothing where the file can't be read."""
     try:
-        return _ADAPTER.validate_json(beneath.content(spool / FILE_NAME, MAX_BYTES))
+        return _ADAPTER.validate_json(plain_files.content(spool / FILE_NAME, MAX_BYTES))
     except (OSError, pydantic.ValidationError):
         return {}
 

@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 import av
 import pytest
 from harness.files import exchange
-from reeldrop.base import beneath, durable
-from reeldrop.base.beneath import Root
+from reeldrop.base import durable, plain_files, roots
+from reeldrop.base.roots import Root
 
 
 @pytest.fixture
@@ -221,8 +221,8 @@ def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe", "."):
         with pytest.raises(OSError, match="not a plain file"):
-            beneath.open_plain(tmp_path / name)
-    with open(beneath.open_plain(tmp_path / "file")) as file:
+            plain_files.open_plain(tmp_path / name)
+    with open(plain_files.open_plain(tmp_path / "file")) as file:
         assert "1" == file.read()
 
 
@@ -232,14 +232,14 @@ def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
     (tmp_path / "one").write_text("12345")
     (tmp_path / "other").write_text(other)
     (tmp_path / "link").symlink_to("one")
-    assert expected is beneath.have_same_bytes(tmp_path / "one", tmp_path / "other")
+    assert expected is plain_files.have_same_bytes(tmp_path / "one", tmp_path / "other")
     with pytest.raises(OSError, match="not a plain file"):
-        beneath.have_same_bytes(tmp_path / "one", tmp_path / "link")
+        plain_files.have_same_bytes(tmp_path / "one", tmp_path / "link")
 
 
 def test_an_error_whose_path_is_fixed_stays_that_error(tmp_path: Path) -> None:
     """PyAV's errors can't be given another path; a full disk must show as one all the same."""
     full = av.error.OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.mp4"))
-    with pytest.raises(av.error.OSError) as found, beneath._named(tmp_path, Path("inbox")):
+    with pytest.raises(av.error.OSError) as found, roots._named(tmp_path, Path("inbox")):
         raise full
     assert (errno.ENOSPC, full) == (found.value.errno, found.value)

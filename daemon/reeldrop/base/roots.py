@@ -1,4 +1,4 @@
-"""Open folders below a root that the operator named, without following links.
+"""The folders that the operator named, and how those below them are opened without following links.
 
 Strangers name what is below the inbox, the results and `_failed/`, and may swap a folder for a
 link at any moment. So each folder is opened relative to its parent's descriptor, and used by the
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -22,7 +21,6 @@ from reeldrop.base import durable
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PLACE = os.O_PATH | _FOLDER
 _HERE = PurePath()
-_PIECE = 1 << 16
 _CHANGED = "another folder is in its place; put the old one back, or start again"
 _GONE = "it is gone with the share that it was on; mount that again, or start again"
 
@@ -199,52 +197,3 @@ def _named(path: Path, known_as: Path) -> Iterator[None]:
                 with contextlib.suppress(AttributeError):  # read-only in PyAV's errors
                     setattr(error, attribute, str(known_as / Path(name).relative_to(path)))
         raise
-
-
-def open_plain(path: Path) -> int:
-    """Open a plain file for reading, without following a link or blocking on a pipe.
-
-    Raises:
-        OSError: it can't be read; EINVAL if it is a link or no plain file.
-    """
-    _require_plain(path, os.lstat(path))  # opening a pipe would unblock its writer
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        _require_plain(path, os.fstat(fd))
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _require_plain(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "this is not a plain file", str(path))
-
-
-def have_same_bytes(one: Path, other: Path) -> bool:
-    """Return whether two plain files have the same content.
-
-    Raises:
-        OSError: one of them can't be read, or is no plain file.
-    """
-    with open(open_plain(one), "rb") as ours, open(open_plain(other), "rb") as theirs:
-        if os.fstat(ours.fileno()).st_size != os.fstat(theirs.fileno()).st_size:
-            return False
-        while piece := ours.read(_PIECE):
-            if piece != theirs.read(_PIECE):
-                return False
-        return not theirs.read(1)
-
-
-def content(path: Path, most: int) -> bytes:
-    """Return the content of a plain file, opened by `open_plain`.
-
-    Raises:
-        OSError: it can't be read; EFBIG if it has more than `most` bytes.
-    """
-    with open(open_plain(path), "rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"this file has more than {most:,} bytes", str(path))
-    return data

@@ -1,0 +1,53 @@
+"""The limits that config.yaml sets for jobs, what fits at once as measured, and what a run did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reeldrop.base.job import Batch, BatchLimit, Prompt
+
+MAX_KINDS = 1000
+"""Upper bound on the remembered entries of `Fits`: prompt files choose their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that config.yaml sets.
+
+    batch_sizes: how many prompts of a profile may be rendered together
+    max_attempts: how often a prompt is tried in all
+    retry_seconds: the pause before a retry
+    """
+
+    batch_sizes: Mapping[str, BatchLimit]
+    max_attempts: int
+    retry_seconds: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run has done."""
+
+    videos: int = 0
+    failed_jobs: int = 0
+
+
+class Fits:
+    """How many prompts of equal size fit into memory at once, as far as it was measured."""
+
+    def __init__(self) -> None:
+        self._measured: dict[tuple[object, ...], int] = {}
+
+    def note(self, batch: Batch, fits: int) -> None:
+        """Remember how many prompts like those of a batch fit into memory at once."""
+        key = batch.prompts[0].memory_key
+        self._measured.pop(key, None)
+        if len(self._measured) >= MAX_KINDS:
+            del self._measured[next(iter(self._measured))]
+        self._measured[key] = fits
+
+    def size(self, prompt: Prompt, limit: BatchLimit) -> int:
+        """Return how many prompts like this one are rendered together."""
+        fits = self._measured.get(prompt.memory_key, 1) if limit.is_measured else limit.most
+        return min(limit.most, fits)

@@ -1,0 +1,225 @@
+"""The jobs of the spool that are not open: which may be opened, and why others wait.
+
+Does not read prompt files, and does not know what is rendered next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job
+from reeldrop.schedule import turns
+from reeldrop.schedule.retries import Retries
+from reeldrop.schedule.schedule import SpoolView
+from reeldrop.schedule.turns import Turns
+from reeldrop.service import blame
+from reeldrop.service.ends import Ends
+from reeldrop.service.limits import Limits, Outcome
+from reeldrop.service.opened import OpenJob
+from reeldrop.service.suspects import Suspects
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+from reeldrop.store.status import MAX_WAITING, Waiting
+
+_SPOOL = ""
+"""Stands for the spool itself among the jobs to be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a job from its record."""
+
+    priority: int
+    group: str
+    is_suspect: bool
+
+
+class SpooledJobs:
+    """The jobs of the spool that are not open.
+
+    opened: the open jobs, by id
+    retries: jobs in trouble, and when they are tried again
+    suspects: jobs that are held back until another has been rendered
+    ends: ends these jobs
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        results: Results,
+        limits: Limits,
+        opened: Mapping[str, OpenJob],
+        turns: Turns,
+        outcome: Outcome,
+    ) -> None:
+        self._limits = limits
+        self._spool = spool
+        self._open = opened
+        self._turns = turns
+        self.retries = Retries()
+        self.suspects = Suspects(spool, opened, self.retries, outcome)
+        self.ends = Ends(spool, results, limits, turns, self.retries, outcome, self._forget)
+        self._known: dict[str, _Known] = {}
+        self._needs: dict[str, str] = {}
+        self._put_back: set[str] = set()
+
+    def use(self, limits: Limits) -> None:
+        """Apply other limits."""
+        self._limits = self.ends.limits = limits
+        self._needs.clear()
+
+    def unfinished(self, now: float) -> Job | None:
+        """Return the oldest job that may be opened; None if there is none.
+
+        Jobs that were in trouble come last.
+        """
+        for job_id in sorted(self._unopened(now), key=lambda job_id: job_id in self.retries):
+            if (job := self.find(job_id)) is not None:
+                return job
+        return None
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job by its id; None if it has ended or can't be read."""
+        try:
+            job = self._spool.find(job_id)
+        except OSError as error:  # of this job's record alone, or the next one fails, too
+            unreadable = OSError(f"its record can't be read: {error.strerror}")
+            self.ends.try_later(job_id, unreadable, "job_postponed", job_id=job_id)
+            return None
+        if job is None:
+            self._forget(job_id)
+        return job
+
+    def _unopened(self, now: float) -> list[str]:
+        """Return the ids of the jobs that may be opened, the oldest first.
+
+        Those are neither open, postponed nor held back. Also try again to file away a job, if due.
+        """
+        self.retries.look(now)
+        if _SPOOL in self.retries.resting():
+            return []
+        try:
+            self._spool.tidy()
+            self.ends.file_again()
+            found = self._spool.ids()
+        except OSError as error:
+            self.ends.try_later(_SPOOL, error, "spool_unreadable")
+            return []
+        resting = self.retries.resting()
+        for gone in {*self.retries} - {*found, *resting}:
+            self.retries.forget(gone)
+        self._put_back.intersection_update(found)
+        self.suspects.look(now, found)
+        hidden = {*self._open, *resting, *self.suspects.due()}
+        return [job_id for job_id in found if job_id not in hidden]
+
+    def _forget(self, job_id: str) -> None:
+        """Drop what is remembered of a job that has ended."""
+        self.retries.forget(job_id)
+        self._known.pop(job_id, None)
+        self._needs.pop(job_id, None)
+        self._put_back.discard(job_id)
+
+    def views(self, now: float) -> tuple[SpoolView, ...]:
+        """Return the jobs that may be opened, as input of a decision."""
+        return tuple(self._views(now))
+
+    def _views(self, now: float) -> Iterator[SpoolView]:
+        for job_id in self._unopened(now):
+            if job_id not in self._known:
+                job = self.find(job_id)
+                if job is None:
+                    continue
+                group = turns.group(job.source, job.owner)
+                self._known[job_id] = _Known(job.priority, group, bool(job.attempts))
+            known, since = self._known[job_id], self.retries.due(job_id)
+            rank = (-known.priority, self._turns.of(known.group), since, job_id)
+            model, was_begun = self._needs.get(job_id, ""), job_id in self._put_back
+            yield SpoolView(job_id, rank, model, known.is_suspect, was_begun)
+
+    def groups(self) -> set[str]:
+        """Return the groups that have a job here, as far as they are known."""
+        return {known.group for known in self._known.values()}
+
+    def due(self) -> list[float]:
+        """Return when jobs in trouble are to be tried again, and those held back released."""
+        resting = self.retries.resting()
+        if _SPOOL in resting:  # nothing else of the spool is looked at before
+            return [resting[_SPOOL]]
+        return [*(resting | self.suspects.due()).values()]
+
+    def postponed(self) -> int:
+        """Return how many jobs wait for another try."""
+        return len(self.retries.resting())
+
+    def waiting(self) -> list[Waiting]:
+        """Return the first jobs, with the reasons why they wait."""
+        with contextlib.suppress(OSError):
+            found = islice(self._spool.unfinished(self._open), MAX_WAITING)
+            return [Waiting(shown(job.source), f"begun; {self._reason(job)}") for job in found]
+        return []
+
+    def _reason(self, job: Job) -> str:
+        return self.retries.reason(job.id) or "goes on later"
+
+    def trouble(self) -> str:
+        """Return why nothing new should begin, a disk or a share in trouble; empty if it may."""
+        return self.retries.trouble()
+
+    def is_held_up(self) -> bool:
+        """Return whether nothing new should begin."""
+        return self.trouble() != ""
+
+    # Jobs put back, and models for jobs
+
+    @property
+    def are_begun(self) -> bool:
+        """Return whether a job that was open is here."""
+        return bool(self._put_back)
+
+    def put_back(self, job_id: str) -> None:
+        """Record that a job is not open any more, and waits here until its turn comes."""
+        self._put_back.add(job_id)
+
+    def take_out(self, job_id: str) -> bool:
+        """Record that a job is open; return whether it was before."""
+        was_open = job_id in self._put_back
+        self._put_back.discard(job_id)
+        return was_open
+
+    def need(self, job: Job, model: str) -> None:
+        """Record that a job can't be read before a model has been loaded."""
+        self._needs[job.id] = model
+
+    def begin_loading(self, job: Job) -> bool:
+        """Record that a model is being loaded for a job, because that may end the process, too.
+
+        Return False if it must not be loaded: the job is held back, has failed because of earlier
+        ends, or is postponed.
+        """
+        most = self._limits.max_attempts
+        due = time.monotonic() + self._limits.retry_seconds
+        if blame.is_suspected(job, None, most) and self.suspects.hold(job, due):
+            return False
+        if blame.has_ended_too_often(job, None, most):
+            self.ends.fail(job, blame.ended_with(job, None))
+            return False
+        try:
+            worked = self.suspects.device_works(job)
+            self._spool.attempts.begin(job, (), device_worked=worked)
+        except OSError as error:
+            self.ends.postpone(job, error)
+            return False
+        return True
+
+    def end_loading(self, job: Job) -> None:
+        """Record that the model is loaded, or can't be."""
+        model = self._needs.pop(job.id, "")
+        self._needs = {job_id: other for job_id, other in self._needs.items() if other != model}
+        with contextlib.suppress(OSError):  # the next attempt replaces it
+            self._spool.attempts.take_back(job)

@@ -1,0 +1,168 @@
+"""`_failed/`: prompt files that are set aside for a person, each with a report.
+
+A prompt file keeps the place that it had in the inbox. A killed try at setting it aside may have
+left a part; the next one replaces that. Does not know why a job failed, or what else becomes of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+
+from reeldrop.base import durable, temporaries
+from reeldrop.base.job import Job
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
+from reeldrop.base.roots import Root
+from reeldrop.store import job_files, reports
+
+Report = Callable[[PurePosixPath], str]
+"""Returns the text of a report, given the path in `_failed/` of the file that it is about."""
+
+_CANT_EXIST = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""Errors of opening a folder in which nothing of ours can be."""
+
+
+class Failed:
+    """The folder `_failed/`.
+
+    refused: where prompt files are kept that can't be moved there, such as pipes and folders
+    """
+
+    def __init__(self, folder: Path, refused: Path) -> None:
+        self.root = Root(folder)
+        self._refused = refused
+
+    def write(self, job: Job, name: str, data: bytes, report: Report) -> Path:
+        """Write a prompt file with the rest of a job, and a report; return the file's path.
+
+        A repeated call replaces what the first wrote.
+        """
+        return self._put(
+            job, name, report, lambda target, _: durable.write_new(target, data, job.id)
+        )
+
+    def take(self, job: Job, report: Report) -> Path:
+        """Move a job's prompt file here, with its log and a report; return the file's path."""
+        return self._put(
+            job, job.source.name, report, lambda target, text: self._move(job, target, text)
+        )
+
+    def _move(self, job: Job, target: Path, report: bytes) -> None:
+        job_files.publish_log(job, target.parent, target.name + LOG_SUFFIX)
+        mode = job.prompt_file.lstat().st_mode
+        try:
+            if stat.S_ISREG(mode):
+                durable.move(job.prompt_file, target, job.id)
+            elif stat.S_ISLNK(mode):
+                durable.rename_new(job.prompt_file, target)
+            else:
+                self._keep(job, target, report)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
+                raise
+            self._keep(job, target, report)
+
+    def _keep(self, job: Job, target: Path, report: bytes) -> None:
+        """Keep in the spool what can't be moved here, and say so in the report.
+
+        Only reeldrop can enter that place: a folder's owner may write into it wherever it is.
+        """
+        kept = self._refused / job.id
+        durable.make_folder(kept)
+        if stat.S_IMODE(self._refused.stat().st_mode) != 0o700:
+            self._refused.chmod(0o700)
+        told = report + reports.encoded(f"It is in {kept}.\n")
+        durable.write(reports.beside(target), told, job.id)
+        durable.rename_new(job.prompt_file, kept / job.source.name)
+
+    def _put(self, job: Job, name: str, report: Report, put: Callable[[Path, bytes], None]) -> Path:
+        """Write a report, put a file beside it, and return the file's path."""
+        first = _place_of(job, name)
+        with self.root.opened(first.parent, make=True) as folder:
+            for target in _places(job, folder, name):
+                at = first.with_name(target.name)
+                text = reports.encoded(report(at))
+                if not reports.write(target, text, job.id):
+                    continue  # another process took the place
+                try:
+                    put(target, text)
+                except FileExistsError:
+                    reports.beside(target).unlink()
+                    if reports.is_free(target):
+                        raise
+                else:
+                    return self.root.path / at
+        raise AssertionError("free_names never ends")
+
+    def take_back(self, job: Job, name: str) -> None:
+        """Remove what an earlier try at this job wrote by `write`, if anything."""
+        with (
+            contextlib.suppress(*_CANT_EXIST),
+            self.root.opened(_place_of(job, name).parent) as folder,
+        ):
+            target = _own_place(job, folder, name)
+            if target is not None:
+                target.unlink(missing_ok=True)
+                target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
+                reports.beside(target).unlink()
+
+    def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
+        """Yield the paths here of what other jobs with this inbox path left."""
+        first = portable(source)
+        with (
+            contextlib.suppress(*_CANT_EXIST),
+            self.root.opened(first.parent) as folder,
+        ):
+            for name in durable.free_names(first.stem, first.suffix):
+                if reports.is_free(folder / name):
+                    return
+                report = reports.beside(folder / name)
+                is_about = first == source or reports.is_about(report, source)
+                if is_about and not reports.is_on(report, job.id):
+                    yield first.with_name(name)
+
+    def on_their_way_back(self, source: PurePosixPath) -> list[PurePosixPath]:
+        """Return the paths here of files that a retry moves into the inbox folder of `source`."""
+        place = portable(source).with_name(RETRIED_FOLDER)
+        with (
+            contextlib.suppress(*_CANT_EXIST),
+            self.root.opened(place) as folder,
+        ):
+            return [place / name for name in os.listdir(folder)]
+        return []
+
+
+def _place_of(job: Job, name: str) -> PurePosixPath:
+    """Return the place in `_failed/` where a prompt file is put if the place is free."""
+    return portable(job.source.with_name(name))
+
+
+def _places(job: Job, folder: Path, name: str) -> Iterator[Path]:
+    """Yield the place that an earlier try took, emptied; then free places."""
+    temporaries.remove(folder, job.id)  # left by a killed try
+    own = _own_place(job, folder, name)
+    if own is not None:
+        own.unlink(missing_ok=True)  # the job still has its content
+        yield own
+    first = _place_of(job, name)
+    names = durable.free_names(first.stem, first.suffix)
+    yield from filter(reports.is_free, (folder / candidate for candidate in names))
+
+
+def _own_place(job: Job, folder: Path, name: str) -> Path | None:
+    """Return where an earlier try at this job put a file of this name; None if nowhere."""
+    if job.is_damaged:  # its folder may have several files, which share the id
+        return None
+    first = _place_of(job, name)
+    stem, suffix = map(re.escape, (first.stem, first.suffix))
+    own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
+    with contextlib.suppress(PermissionError):  # then nothing of ours is there
+        for entry in filter(own.fullmatch, os.listdir(folder)):
+            if reports.is_on(folder / entry, job.id):
+                return folder / entry.removesuffix(ERROR_SUFFIX)
+    return None

@@ -1,0 +1,179 @@
+"""reeldrop's own files in a job's folder: the record of its claim, its log, the mark of a cancel.
+
+A broken disk or a person may have damaged them. A folder with a prompt file but without a valid
+record is a job, too, so that a person is told. Does not know where the folders are, nor what
+becomes of a job whose record is damaged.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import operator
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from reeldrop.base import durable, plain_files, temporaries
+from reeldrop.base.errors import DISK_ERRORS
+from reeldrop.base.job import Attempt, DefaultsFile, Job
+
+ATTEMPTS = "attempts.json"
+_RECORD = "job.json"
+_LOG = "job.log"
+_CANCEL = "cancel"
+_OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL}
+
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""Errors of reading a damaged file."""
+
+MAX_BYTES = 8 << 20
+"""More than any of these files has: the size of `_defaults.yaml` files is limited."""
+
+
+def write_record(job: Job, *, is_cancelled: bool) -> None:
+    """Write what was known at the claim, and with `is_cancelled` the mark of a cancelled job."""
+    record = {
+        "source": str(job.source),
+        "priority": job.priority,
+        "defaults": list(map(_of_defaults, job.defaults)),
+    }
+    durable.write(job.folder / _RECORD, json.dumps(record).encode(), job.id)
+    if is_cancelled:
+        durable.write(job.folder / _CANCEL, b"", job.id)
+
+
+def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:
+    """Return the job of a folder; None without a prompt file: it never was a job, or has ended.
+
+    Raises:
+        OSError: the disk is in trouble.
+    """
+    with contextlib.suppress(FileNotFoundError, *DAMAGE):
+        record = read(folder / _RECORD)
+        source = _inside(PurePosixPath(record["source"]))
+        with _disk_or_damage():
+            owner = (folder / source.name).lstat().st_uid
+        defaults = tuple(_defaults(*file) for file in record["defaults"])
+        priority = operator.index(record.get("priority", 0))
+        return Job(folder.name, source, folder, defaults, attempts, priority=priority, owner=owner)
+    for name in _others_files(folder):
+        return Job(folder.name, PurePosixPath(name), folder, (), attempts, is_damaged=True)
+    return None
+
+
+def read(file: Path) -> Any:
+    """Return the content of a file in JSON.
+
+    Raises:
+        ValueError: it is damaged, or too large.
+        OSError: it does not exist, or the disk is in trouble.
+    """
+    with _disk_or_damage():
+        return json.loads(plain_files.content(file, MAX_BYTES))
+
+
+@contextlib.contextmanager
+def _disk_or_damage() -> Iterator[None]:
+    """Raise ValueError for errors that mean a damaged file.
+
+    Missing files and a disk in trouble, which may pass, still raise OSError.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        raise ValueError(str(error)) from None
+
+
+def _of_defaults(file: DefaultsFile) -> list[str]:
+    """Return a defaults file as stored in a record: base64, so that its size is bounded."""
+    return [file.name, base64.b64encode(file.data).decode(), "base64"]
+
+
+def _defaults(name: str, text: str, encoding: str = "latin-1") -> DefaultsFile:
+    """Return a defaults file from a record, also from one that an older version wrote."""
+    is_ours = encoding == "base64"
+    data = base64.b64decode(text, validate=True) if is_ours else text.encode("latin-1")
+    return DefaultsFile("" + name, data)
+
+
+def _inside(source: PurePosixPath) -> PurePosixPath:
+    """Return a path below a folder unchanged.
+
+    Raises:
+        ValueError: it leads out of the folder, or its name is one of our own files'.
+    """
+    if source.is_absolute() or ".." in source.parts or source.name in ("", *_OWN):
+        raise ValueError(source)
+    return source
+
+
+def _others_files(folder: Path) -> list[str]:
+    """Return the names in a job's folder, sorted, without reeldrop's own and hidden files."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        return sorted(name for name in os.listdir(folder) if not _is_own(name))
+    return []
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or name.startswith(".") or temporaries.is_temporary(name)
+
+
+def remove(folder: Path) -> None:
+    """Remove a job's folder with reeldrop's own files; a prompt file that came late stays.
+
+    Raises:
+        OSError: ENOTEMPTY, a claim has put a prompt file there meanwhile.
+    """
+    with os.scandir(folder) as entries:
+        own = [entry for entry in entries if _is_own(entry.name)]
+    for entry in own:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(folder)
+
+
+def log_of(job: Job) -> Path:
+    """Return the path of the job's own log while it is in hand."""
+    durable.make_way(job.folder / _LOG)
+    return job.folder / _LOG
+
+
+def publish_log(job: Job, folder: Path, name: str = _LOG) -> None:
+    """Move the job's log, if there is one, into a folder that people see."""
+    log = log_of(job)
+    if log.exists():
+        durable.write(log, log.read_bytes(), job.id)  # again: an fsync may have failed
+        durable.move_to_free_name(log, folder, name, job.id)
+
+
+def ask_to_cancel(job: Job) -> bool:
+    """Mark a job for the daemon to cancel; return False if it has ended."""
+    try:
+        durable.write(job.folder / _CANCEL, b"", temporaries.command_owner())
+    except FileNotFoundError:
+        return False
+    return os.path.lexists(job.prompt_file)
+
+
+def is_cancelled(job: Job) -> bool:
+    """Return whether a job is marked to be cancelled; False if the disk does not answer."""
+    return os.path.exists(job.folder / _CANCEL)
+
+
+def is_in_hand(job: Job) -> bool:
+    """Return whether a job has not ended."""
+    try:
+        job.prompt_file.lstat()
+    except FileNotFoundError:
+        return False
+    return True

@@ -114,6 +114,25 @@ def test_a_file_that_comes_back_orders_nothing(end: str, place: Place) -> None:
     assert "touch" in text
 
 
+@pytest.mark.parametrize("is_of_older_version", [False, True])
+def test_a_dropped_video_is_kept_apart_from_the_videos(
+    is_of_older_version: bool, place: Place
+) -> None:
+    """Two videos side by side, one of them the order, can't be told apart; it comes back, too."""
+    job = place.deliver("cat.MP4")
+    kept = "cat/cat.MP4"
+    if is_of_older_version:
+        place.finish(job)
+    else:
+        place.filing.file_away(job, 1, [], is_resumed=False)
+        kept = "cat/_order/cat.MP4"
+    assert [kept] == [name for name in place.files() if name.endswith(".MP4")]
+    assert not place.is_order(place.deliver("cat.MP4"))
+    assert [kept] == [name for name in place.files() if name.endswith(".MP4")]
+    assert f"{kept}.not-rendered.txt" in place.files()
+    assert place.is_order(place.deliver("cat.MP4", "another"))
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize(
     ("name", "content", "mtime"),

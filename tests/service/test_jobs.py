@@ -248,7 +248,7 @@ def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -
     assert (other.id, 0, True) == (
         found.id,
         place.open.outcome.failed_jobs,
-        place.open.suspects.due(),
+        place.open.suspects.due() != {},
     )
     place.open.open(other, prompts(1))
     batch = place.open.next_batch(NOW)
@@ -258,7 +258,7 @@ def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -
     assert found is not None
     assert job.id == found.id
     place.open.open(found, prompts(1))
-    assert (1, False) == (place.open.outcome.failed_jobs, place.open.suspects.due())
+    assert (1, {}) == (place.open.outcome.failed_jobs, place.open.suspects.due())
 
 
 def test_what_is_to_blame_does_not_wait_for_ever(place: Place) -> None:
@@ -640,7 +640,7 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
     assert batch is not None
     place.publish(batch, 1)
     (unfinished,) = place.spool.unfinished()
-    place.again().fail(unfinished, RenderError("its model is gone"))
+    place.again().ends.fail(unfinished, RenderError("its model is gone"))
     report = (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert f"these are in {place.root / 'results/a'} already: 2." in report
     assert (place.root / "results/a/p2.mp4").exists()

@@ -326,8 +326,8 @@ def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
     """There is nothing left to file away, and it is not tried for ever."""
     finish = place.spool.finish
 
-    def failing(job: Job, folder: Path) -> Path:
-        finish(job, folder)
+    def failing(job: Job, *folders: Path) -> Path:
+        finish(job, *folders)
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(place.spool, "finish", failing)
@@ -476,6 +476,5 @@ def test_a_new_job_reads_no_sidecars(place: Place) -> None:
     assert place.open.next_batch(NOW) is not None
     assert not place.spool.attempts.is_new(job)
     other = claim(place, "b.txt")
-    assert not Spool(place.spool.folder, place.spool.inbox, place.root / FIRST).attempts.is_new(
-        other
-    )
+    restarted = Spool(place.spool.folder, place.spool.inbox.path, place.root / FIRST)
+    assert not restarted.attempts.is_new(other)

@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import re
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.job import Job, Prompt, Rendered, Video
-from reeldrop.base.names import safe_name, video_name
+from reeldrop.base.names import folder_name, portable, safe_name, video_name
 from reeldrop.store import results
 from reeldrop.store.results import Results
 
@@ -207,7 +208,8 @@ def test_long_names_are_cut_between_characters(character: str) -> None:
         assert re.fullmatch("-[0-9a-f]{8}", hashed)
         whole, rest = divmod(len(kept) - shift, len(composed))
         assert (0, "y" * shift + composed * whole) == (rest, kept)
-        assert len((name + composed).encode()) > 190
+        more = name + composed
+        assert len(more.encode()) > 190 or len(more.encode("utf-16-le")) // 2 > 90
 
 
 def test_long_names_that_begin_alike_differ() -> None:
@@ -225,6 +227,53 @@ def test_folder_for_mirrors_the_inbox(tmp_path: Path) -> None:
     assert tmp_path / "x" / "a.b" == place.folder_for(PurePosixPath("x/a.b.txt"))
     undecodable = place.folder_for(PurePosixPath("\udcff\udcfe.txt"))
     assert tmp_path / "video" == undecodable
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Ball.txt", "ball.txt"),
+        ("Poems/a.txt", "poems/a.txt"),
+        ("\u00c9t\u00e9.txt", "\u00e9t\u00e9.txt"),
+        (f"{'Long' * 40}.txt", f"{'long' * 40}.txt"),
+    ],
+)
+def test_folders_that_differ_only_in_case_are_apart(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    """Clients that fold case would mix them: the later one has a mark, and keeps it."""
+    place = Results(tmp_path)
+    sources = [PurePosixPath(first), PurePosixPath(second)]
+    videos = [publish(place, a_job(str(n), str(s)), a_prompt()) for n, s in enumerate(sources)]
+    folders = [str(place.place_for(source)) for source in sources]
+    assert folders == [str(v.sidecar.parent.relative_to(tmp_path)) for v in videos]
+    assert 2 == len({folder.casefold() for folder in folders})
+    assert len(folders[1]) <= max(len(folders[0]), 20 + len("/a"))
+    assert folders == [str(Results(tmp_path).place_for(s)) for s in sources], "for a new process"
+    shutil.rmtree(tmp_path / Path(folders[0]).parts[0])
+    assert folders[1] == str(place.place_for(sources[1])), "also if the first one goes"
+    assert Path(first).with_suffix("").parts[-1][:5] in place.folder_for(sources[0]).name
+
+
+def test_a_folder_made_meanwhile_is_seen(tmp_path: Path) -> None:
+    """Names are remembered until the folder changes."""
+    place = Results(tmp_path)
+    assert tmp_path / "ball" == place.folder_for(PurePosixPath("ball.txt"))
+    (tmp_path / "Ball").mkdir()
+    os.utime(tmp_path, ns=(1, 1))
+    assert tmp_path / "ball" != place.folder_for(PurePosixPath("ball.txt"))
+
+
+def test_folder_and_video_of_a_long_prompt_have_room(tmp_path: Path) -> None:
+    """Neither has more than a hundred characters: clients put folders of their own above them."""
+    place = Results(tmp_path)
+    prompt = "a slow aerial shot over a quiet harbour at first light " * 5
+    source = portable(PurePosixPath(f"{folder_name(video_name(prompt))}.yaml"))
+    video = publish(place, a_job(source=str(source)), a_prompt(prompt))
+    folder = video.sidecar.parent.relative_to(tmp_path)
+    assert len(str(source)) < 100
+    assert 80 < len(str(folder)) < 100
+    assert 80 < len(video.sidecar.name) < 100
 
 
 # Publishing

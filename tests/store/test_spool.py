@@ -993,16 +993,6 @@ def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
     assert ["a.txt"] == [job.source.name for job in folders.open().unfinished()]
 
 
-def test_an_mp4_takes_no_name_that_a_sidecar_has_reserved(folders: Folders, tmp_path: Path) -> None:
-    """The video of another job will get it, and would replace the prompt file."""
-    results = tmp_path / "results" / "cat"
-    results.mkdir(parents=True)
-    (results / "cat.yaml").write_text("the sidecar of a video in hand")
-    first, second = folders.claimed("cat.mp4"), folders.claimed("cat.txt")
-    assert results / "cat-2.mp4" == folders.open().finish(first, results)
-    assert results / "cat.txt" == folders.open().finish(second, results)
-
-
 def test_folders_of_retries_that_are_closed_hold_nothing_up() -> None:
     """Another user's retry may have made one: the daemon finds no twin there, and goes on."""
     with tempfile.TemporaryDirectory() as top:

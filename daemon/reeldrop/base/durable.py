@@ -287,21 +287,10 @@ def free_names(stem: str, suffix: str) -> Iterator[str]:
         yield f"{stem}-{number}{suffix}"
 
 
-def move_to_free_name(
-    source: Path,
-    folder: Path,
-    name: str,
-    owner: str,
-    is_reserved: Callable[[Path], bool] = lambda _place: False,
-) -> Path:
-    """Move a file into a folder under the first free name, and return its path.
-
-    A name that `is_reserved` for another file is passed over, though it is free.
-    """
+def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path:
+    """Move a file into a folder under the first free name, and return its path."""
     make_folder(folder)
     for candidate in free_names(*split_name(name)):
-        if is_reserved(folder / candidate):
-            continue
         with contextlib.suppress(FileExistsError):
             move(source, folder / candidate, owner)
             return folder / candidate

@@ -14,12 +14,18 @@ folder that the results are synced to."""
 
 SIDECAR_SUFFIX = ".yaml"
 POSTER_SUFFIX = ".jpg"
+VIDEO_SUFFIX = ".mp4"
+"""The suffix of videos that are prompt files, too."""
 ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"
 RETRIED_FOLDER = "_retried"
 """Folder in `_failed/` for files on their way back into the inbox, as <random hex>-<name>."""
+ORDER_FOLDER = "_order"
+"""Folder beside the videos for a video that was dropped as a prompt file: it is no result."""
 
+_MAX_VIDEO_UNITS = 100
+"""Longest file name of a video: with a folder as long, it still has room on every client."""
 _ROOM = len("-9999.yaml")
 _LONGEST_SUFFIX = len(SIDECAR_SUFFIX)
 _MAX_FOLDERS_UNITS = 80
@@ -50,7 +56,7 @@ def video_name(prompt: str, folder: str = ".") -> str:
 
     It is short enough for `folder`, a path below the results.
     """
-    room = MAX_PATH_UNITS - _units(f"{folder}/") - _ROOM
+    room = min(MAX_PATH_UNITS - _units(f"{folder}/"), _MAX_VIDEO_UNITS) - _ROOM
     return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _ROOM, room)
 
 
@@ -69,11 +75,27 @@ def portable(source: PurePosixPath) -> PurePosixPath:
     with a hash of them all.
     """
     folders = _portable_folders(source.parent)
-    room = (_FILE_UNITS - _units(str(folders))) // 2
+    room = (_FILE_UNITS - _units(str(folders)) - _units(order_folder(source))) // 2
     has_suffix = source.suffix.isascii() and len(source.suffix) <= _LONGEST_SUFFIX
     suffix = source.suffix if has_suffix else ""
     stem = safe_name(source.name.removesuffix(suffix), MAX_NAME_BYTES - _LONGEST_SUFFIX, room)
     return folders / safe_name(stem + suffix)
+
+
+def order_folder(source: PurePosixPath) -> str:
+    """Return the folder beside its videos in which a prompt file is kept; empty if beside them."""
+    return ORDER_FOLDER if source.suffix.lower() == VIDEO_SUFFIX else ""
+
+
+def folded(name: str) -> str:
+    """Return a name as file systems compare it that do not tell upper from lower case."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def marked_name(name: str) -> str:
+    """Return a name, hardly longer, for use beside one that differs only in upper or lower case."""
+    mark = _hash(name)
+    return _cut(name, MAX_NAME_BYTES - len(mark), max(_units(name), 20) - len(mark)) + mark
 
 
 def _portable_folders(folders: PurePosixPath) -> PurePosixPath:

@@ -22,7 +22,7 @@ from reeldrop.base import durable, plain_files
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
-from reeldrop.base.names import portable
+from reeldrop.base.names import order_folder, portable
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.places import Place
 from reeldrop.store.results import Results
@@ -79,13 +79,15 @@ class Repeats:
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):
             yield from _named(self._place_in_results(source, source))
+            if order_folder(source):  # older versions kept it beside its videos
+                videos = self._results.place_for(source)
+                yield from _named(Place(self._results.root, videos / portable(source).name))
         for aside in self._spool.failed.earlier(source, job):
             yield Place(self._spool.failed.root, aside)
 
     def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> Place:
         """Return the place of the prompt file `source` beside the videos of `original`."""
-        folder = self._results.place_for(original)
-        return Place(self._results.root, folder / portable(source).name)
+        return Place(self._results.root, self._results.order_place(source, original))
 
     def _lay_upon(self, job: Job, twin: Place) -> None:
         name = shown(job.source)

@@ -85,8 +85,8 @@ class Ends:
             late.require_closed(job)
         name = self._filing.file_away(job, opened.videos, failures, is_resumed=opened.is_resumed)
         if name is not None and opened.size is not None:
-            folder = self._results.place_for(job.source)
-            late.tell(job, Place(self._results.root, folder / name), opened.size)
+            below = self._results.order_place(job.source, job.source).with_name(name)
+            late.tell(job, Place(self._results.root, below), opened.size)
 
     def _file(self, end: End) -> None:
         """File away a job that has ended; if that fails, only the filing is tried again."""

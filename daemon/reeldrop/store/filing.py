@@ -53,8 +53,11 @@ class Filing:
         if is_resumed and not failures:  # an earlier attempt may have reported a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.failed.take_back(job, name)
-        with self._results.opened(job.source, make=True) as folder:
-            name = self._spool.finish(job, folder).name
+        with (
+            self._results.opened(job.source, make=True) as folder,
+            self._results.opened_for_order(job.source) as order_folder,
+        ):
+            name = self._spool.finish(job, folder, order_folder).name
         self._rest_is_aside.discard(job.id)
         return name
 

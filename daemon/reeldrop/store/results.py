@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
@@ -19,11 +18,22 @@ from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.errors import Mistake, PlaceError, YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Rendered, Video
-from reeldrop.base.names import POSTER_SUFFIX, SIDECAR_SUFFIX, folder_name, portable, video_name
+from reeldrop.base.names import (
+    POSTER_SUFFIX,
+    SIDECAR_SUFFIX,
+    folded,
+    folder_name,
+    marked_name,
+    order_folder,
+    portable,
+    video_name,
+)
 from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
 
 _MAX_SIDECAR_BYTES = 1 << 20
+_MOST_FOLDERS = 100
+"""Number of folders of which names are remembered."""
 _USUAL_NAME = 100
 """Upper bound of the length of temporary names, which are not much shorter."""
 
@@ -37,10 +47,41 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = Root(folder)
+        self._names: dict[PurePath, tuple[int, frozenset[str]]] = {}
 
     def place_for(self, source: PurePosixPath) -> PurePath:
-        """Return the folder of a prompt file's videos, relative to the results."""
-        return PurePath(*map(folder_name, portable(source).with_suffix("").parts))
+        """Return the folder of a prompt file's videos, relative to the results.
+
+        Two folders whose names differ only in upper and lower case would be one on clients that
+        do not tell them apart, so the later one gets a mark.
+        """
+        place = PurePath()
+        for part in portable(source).with_suffix("").parts:
+            name = folder_name(part)
+            place /= marked_name(name) if self._is_marked(place, name) else name
+        return place
+
+    def _is_marked(self, above: PurePath, name: str) -> bool:
+        folder = self.root.path / above
+        if os.path.lexists(folder / marked_name(name)):
+            return True
+        return not os.path.lexists(folder / name) and folded(name) in self._names_in(above)
+
+    def _names_in(self, place: PurePath) -> frozenset[str]:
+        """Return the folded names in a folder; it is read again when it has changed."""
+        folder = self.root.path / place
+        with contextlib.suppress(OSError):  # it is missing; or else the results can't be used
+            changed = folder.stat().st_mtime_ns
+            if self._names.get(place, (0, ()))[0] != changed:
+                if len(self._names) >= _MOST_FOLDERS:
+                    self._names.clear()
+                self._names[place] = changed, frozenset(map(folded, os.listdir(folder)))
+            return self._names[place][1]
+        return frozenset()
+
+    def order_place(self, source: PurePosixPath, beside: PurePosixPath) -> PurePath:
+        """Return where the prompt file `source` is kept beside the videos of `beside`."""
+        return self.place_for(beside) / order_folder(source) / portable(source).name
 
     def folder_for(self, source: PurePosixPath) -> Path:
         """Return the folder of a prompt file's videos."""
@@ -58,6 +99,12 @@ class Results:
             OSError: it does not exist, or is a link or no folder.
         """
         with self.root.opened(self.place_for(source), make=make) as folder:
+            yield folder
+
+    @contextlib.contextmanager
+    def opened_for_order(self, source: PurePosixPath) -> Iterator[Path]:
+        """Hold the folder open, made if missing, in which a prompt file is kept."""
+        with self.root.opened(self.order_place(source, source).parent, make=True) as folder:
             yield folder
 
     def check_place(self, source: PurePosixPath) -> None:
@@ -196,9 +243,9 @@ def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | 
     if earlier is not None:
         durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
         return folder / earlier.sidecar.name
-    taken = {_folded(entry) for entry in os.listdir(folder)}
+    taken = {_folded_stem(entry) for entry in os.listdir(folder)}
     for name in durable.free_names(stem, SIDECAR_SUFFIX):
-        if _folded(name) not in taken:
+        if _folded_stem(name) not in taken:
             with contextlib.suppress(FileExistsError):
                 durable.write_new(folder / name, settings.encode(), job.id)
                 return folder / name
@@ -259,9 +306,8 @@ def _is_suffix(format: object) -> bool:
     return isinstance(format, str) and format.isalnum()
 
 
-def _folded(name: str) -> str:
-    """Return a name's stem as case-insensitive file systems compare it."""
-    return unicodedata.normalize("NFC", name.rpartition(".")[0] or name).casefold()
+def _folded_stem(name: str) -> str:
+    return folded(name.rpartition(".")[0] or name)
 
 
 def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:

@@ -21,7 +21,7 @@ import structlog
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import Cause, DefaultsFile, Job
-from reeldrop.base.names import SIDECAR_SUFFIX, portable
+from reeldrop.base.names import portable
 from reeldrop.base.plain_files import have_same_bytes
 from reeldrop.base.roots import Root
 from reeldrop.store import job_files
@@ -178,12 +178,15 @@ class Spool:
         yield
         self.tidy()
 
-    def finish(self, job: Job, folder: Path) -> Path:
-        """Move the job's log and, as the last step, its prompt file into the results folder."""
+    def finish(self, job: Job, folder: Path, order_folder: Path | None = None) -> Path:
+        """Move the job's log into the results folder and, as the last step, its prompt file.
+
+        order_folder: where the prompt file goes if not into the same folder
+        """
         with self._ending(job):
             job_files.publish_log(job, folder)
             name = portable(job.source).name
-            return durable.move_to_free_name(job.prompt_file, folder, name, job.id, _is_for_a_video)
+            return durable.move_to_free_name(job.prompt_file, order_folder or folder, name, job.id)
 
     def fail(self, job: Job, report: Report) -> Path:
         """Move the job's prompt file into `_failed/`, with a report."""
@@ -224,8 +227,3 @@ def _take(source: Path, target: Path, is_same: Callable[[os.stat_result], bool])
     if not is_same(target.lstat()):
         durable.rename_new(target, source)
         raise other
-
-
-def _is_for_a_video(place: Path) -> bool:
-    """Return whether a sidecar reserves the name that an mp4, as a prompt file, could get."""
-    return place.suffix.lower() == ".mp4" and os.path.lexists(place.with_suffix(SIDECAR_SUFFIX))

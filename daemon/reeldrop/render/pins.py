@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydantic
 
-from reeldrop.base import beneath, durable
+from reeldrop.base import durable, plain_files, temporaries
 
 FILE_NAME = "pinned.json"
 MAX_BYTES = 1 << 20
@@ -22,7 +22,7 @@ def read(file: Path | None) -> dict[str, str]:
     if file is None:
         return {}
     try:
-        return _ADAPTER.validate_json(beneath.content(file, MAX_BYTES))
+        return _ADAPTER.validate_json(plain_files.content(file, MAX_BYTES))
     except (OSError, pydantic.ValidationError):
         return {}
 
@@ -37,4 +37,4 @@ def note(file: Path, repository: str, commit: str) -> None:
     if known.get(repository) != commit:
         durable.make_way(file)
         content = _ADAPTER.dump_json({**known, repository: commit}, indent=1)
-        durable.write(file, content, durable.command_owner())
+        durable.write(file, content, temporaries.command_owner())

@@ -1,0 +1,29 @@
+"""docs/models.md says of the built-in profiles what they are."""
+
+from __future__ import annotations
+
+import re
+
+import models_table
+from reeldrop.base import strict_yaml
+from reeldrop.config import builtin, config
+
+
+def test_the_table_is_up_to_date() -> None:
+    """It is written by `python tools/models_table.py`, and has a row for each profile."""
+    text = models_table.PAGE.read_text(encoding="utf-8")
+    assert models_table.page(text) == text
+    rows = re.findall(r"^\| \[?`([^`]+)`", text, flags=re.MULTILINE)
+    assert list(builtin.profiles()) == rows
+
+
+def test_the_examples_are_right() -> None:
+    """Each block of YAML on the page is a config.yaml."""
+    text = models_table.PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:^    .*\n)+(?:\n(?:    .*\n)+)*", text, flags=re.MULTILINE)
+    examples = [block for block in blocks if re.match(r"    (model|models):", block)]
+    assert 3 == len(examples)
+    for example in examples:
+        unindented = re.sub(r"^    ", "", example, flags=re.MULTILINE)
+        assert strict_yaml.load_all(unindented)
+        config.parse(unindented, models_table.PAGE)

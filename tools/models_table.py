@@ -1,0 +1,58 @@
+"""Write the table of docs/models.md from the built-in profiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from reeldrop.commands.models import video
+from reeldrop.config import builtin
+
+PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+BEGIN = "<!-- from here on: tools/models_table.py -->\n"
+END = "<!-- up to here -->\n"
+
+
+def table() -> str:
+    """Return the table of the built-in profiles."""
+    heads = ("profile", "films by default", "steps, guidance", "download", "GPU memory", "licence")
+    lines = [heads, ("---",) * len(heads), *map(_row, builtin.profiles())]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _row(name: str) -> tuple[str, ...]:
+    profile = builtin.profile(name)
+    about, defaults = profile.about, profile.prompt_defaults
+    guidance = defaults.get("guidance_scale", profile.guider.get("guidance_scale"))
+    url = f"https://huggingface.co/{profile.repository}"
+    return (
+        f"[`{name}`]({url})" if profile.repository else f"`{name}`",
+        video(profile),
+        f"{defaults['num_inference_steps']}, {guidance:g}",
+        _gb(about.download_gb),
+        f"{_gb(about.weights_gb)}, or {_gb(about.offloaded_gb)} part by part",
+        about.licence or "",
+    )
+
+
+def _gb(size: float | None) -> str:
+    return "not known" if size is None else f"{size:g} GB" if size else "none"
+
+
+def notes() -> Iterator[str]:
+    """Yield what else is to be said of a profile, each as an item of a list."""
+    for name in builtin.profiles():
+        note = builtin.profile(name).about.note
+        if note:
+            yield f"- `{name}`: {note}\n"
+
+
+def page(text: str) -> str:
+    """Return the page with the table and notes of today."""
+    written = f"{BEGIN}\n{table()}\n{''.join(notes())}\n{END}"
+    return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: written, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

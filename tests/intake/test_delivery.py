@@ -55,10 +55,13 @@ class Place:
         self.inbox.mkdir(parents=True)
         self.spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
         self.spool.prepare()
+        self.intake = self.make_intake()
+
+    def make_intake(self) -> Intake:
         box = Inbox(
             self.inbox, parsing.SUFFIXES, SETTLE, parsing.DEFAULTS_NAME, patient=self.patient
         )
-        self.intake = Intake(
+        return Intake(
             box,
             self.spool,
             Reader(RULES, "tiny"),
@@ -86,6 +89,13 @@ class Place:
             if self.now >= end:
                 break
             self.now = min(end, max(self.intake.due(), self.now + 0.01))
+
+    def settle(self) -> None:
+        """Let all files settle, and read them, but take none."""
+        self.intake.look(self.now)
+        self.now += SETTLE + 0.1
+        self.intake.look(self.now)
+        assert [] == list(self.intake.refused(patient=True))
 
     def names(self) -> list[str]:
         """Return what has been taken, in its order."""
@@ -167,6 +177,41 @@ def test_a_file_that_is_opened_while_it_waits_for_its_turn(place: Place) -> None
         assert [] == place.names()
     place.go_on(SETTLE_PAUSE_SECONDS + 0.1)
     assert ["a.txt"] == place.names()
+
+
+def test_a_file_that_is_edited_while_it_waits_for_its_turn_is_read_again(place: Place) -> None:
+    """What it asked for before counts no more."""
+    place.drop("a.yaml", "prompt: a horse\npriority: 10\n")
+    place.drop("b.txt")
+    place.settle()
+    assert ["a.yaml", "b.txt"] == [file.id for file in place.intake.first()]
+    place.drop("a.yaml", "prompt: a hen\npriority: -10\n")
+    place.now += SCAN
+    place.settle()
+    assert ["b.txt", "a.yaml"] == [file.id for file in place.intake.first()]
+    place.go_on(0.1)
+    assert ["b.txt", "a.yaml"] == place.names()
+
+
+def test_other_settings_forget_nothing_of_the_inbox(place: Place) -> None:
+    """What has settled, was read or passed over, or waits for its writer, goes on as it was."""
+    path = place.drop("held.txt")
+    place.drop("read.txt")
+    place.drop("late.txt", bytes(8))
+    with path.open("a"):
+        place.settle()
+        place.intake.line.pass_over(["read.txt"])
+        before = place.waiting()
+        assert "still being written by" in before["held.txt"]
+        assert "NUL bytes" in before["late.txt"]
+        old = place.intake
+        place.intake = place.make_intake().after(old)
+        old.close()
+        place.intake.look(place.now)
+        assert [("read.txt", True)] == [(f.id, f.was_passed_over) for f in place.intake.first()]
+        assert before == place.waiting()
+        place.now += 1
+        assert [] == list(place.intake.refused(patient=True))
 
 
 PREALLOCATED = {

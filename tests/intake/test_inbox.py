@@ -20,11 +20,12 @@ from harness.sync_names import CASES
 from reeldrop.base import roots
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import DefaultsFile
-from reeldrop.intake import reading, writers
+from reeldrop.intake import reading, share, writers
 from reeldrop.intake.ignored import TOOLS, Ignored, Tool
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.line import Examined, Line
 from reeldrop.intake.scan import MAX_DEPTH, Candidate
+from reeldrop.intake.senses import Senses
 from reeldrop.intake.settling import (
     DEFAULTS_SECONDS,
     EMPTY_SECONDS,
@@ -34,6 +35,7 @@ from reeldrop.intake.settling import (
 )
 from reeldrop.intake.watch import Watch
 from reeldrop.schedule.turns import Turns
+from structlog.testing import capture_logs
 
 NOBODY = 65534
 SETTLE = 2.0
@@ -974,6 +976,30 @@ def test_watch_of_what_is_not_there(tmp_path: Path) -> None:
     """A folder that can't be watched is said at once."""
     with pytest.raises(FileNotFoundError):
         Watch(tmp_path / "nowhere", lambda: None)
+
+
+def test_a_watch_that_ends_is_noticed(tmp_path: Path) -> None:
+    """It is said once, and from then on no event is counted on, until the folder is back."""
+    senses = Senses(tmp_path, lambda: None)
+    assert senses.hears_all == share.tells_all(tmp_path)
+    assert senses._watch is not None
+    senses._watch.close()
+    with capture_logs() as events:
+        senses.check()
+        senses.check()
+    assert ["events_ended"] == [event["event"] for event in events]
+    assert (False, ()) == (senses.hears_all, senses.renamed())
+    senses.renew()
+    assert senses.hears_all == share.tells_all(tmp_path)
+    senses.close()
+
+
+def test_a_folder_that_cannot_be_watched_is_said(tmp_path: Path) -> None:
+    """The clock does then what events would do."""
+    with capture_logs() as events:
+        senses = Senses(tmp_path / "nowhere", lambda: None)
+    assert (["no_events"], False) == ([e["event"] for e in events], senses.hears_all)
+    senses.close()
 
 
 # Who writes

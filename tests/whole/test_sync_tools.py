@@ -283,7 +283,7 @@ def test_a_share_without_events(
     site = make_site(blind.seen / "site", tiny_pipeline)
     site.configure("settle_seconds: 0.5", "scan_seconds: 0.5", "idle_scan_seconds: 3600")
     rows = site.command("check").stdout
-    assert "fuse.sshfs tells of what this machine does, not of what others do" in rows
+    assert "fuse.sshfs reports changes by this machine only" in rows
     running = start(site)
     running.wait_for("ready")
     for name in ("first", "second"):

@@ -21,6 +21,7 @@ from reeldrop.intake.line import Examined
 from reeldrop.intake.pace import SETTLE_PAUSE_SECONDS
 from reeldrop.intake.reading import Reader
 from reeldrop.intake.scan import Candidate
+from reeldrop.intake.senses import Senses
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
 
@@ -38,7 +39,6 @@ class Refused:
 class Examiner:
     """Reads settled files before they are claimed.
 
-    knows_writers: whether a refused lease means that a program on this machine is writing
     clock: the clock of all times
     look_by: called with the time at which to look at the inbox again
     """
@@ -48,15 +48,16 @@ class Examiner:
         inbox: Inbox,
         reader: Reader,
         claims: Claims,
+        senses: Senses,
         clock: Callable[[], float],
         look_by: Callable[[float], None],
     ) -> None:
         self._inbox = inbox
         self._reader = reader
         self._claims = claims
+        self._senses = senses
         self._clock = clock
         self._look_by = look_by
-        self.knows_writers = False
 
     def examine(self, candidate: Candidate) -> Examined | Refused | None:
         """Read a settled file; None if it waits, or has changed."""
@@ -108,7 +109,7 @@ class Examiner:
 
         If it has waited for long enough, the reason is logged if `is_logged`.
         """
-        if not self.knows_writers:
+        if not self._senses.knows_writers:
             return False
         held = self._inbox.pauses.held(candidate)
         try:

@@ -16,7 +16,6 @@ import structlog
 from reeldrop.base.errors import PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
-from reeldrop.intake import share
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.examining import Examiner, Refused
 from reeldrop.intake.inbox import Inbox
@@ -24,7 +23,7 @@ from reeldrop.intake.line import Examined, Line
 from reeldrop.intake.pace import Intervals, Pace
 from reeldrop.intake.reading import Reader
 from reeldrop.intake.scan import Candidate
-from reeldrop.intake.watch import Watch
+from reeldrop.intake.senses import Senses
 from reeldrop.schedule.schedule import FileView
 from reeldrop.schedule.turns import Turns
 from reeldrop.store import status
@@ -65,29 +64,19 @@ class Intake:
         self.reader = reader
         self.line = Line(order or Turns())
         self.claims = Claims(inbox, spool, intervals.retry_seconds, clock, self._look_by)
-        self._examiner = Examiner(inbox, reader, self.claims, clock, self._look_by)
+        self._senses = Senses(inbox.folder, self._on_event)
+        self._examiner = Examiner(inbox, reader, self.claims, self._senses, clock, self._look_by)
         self._unexamined: deque[Candidate] = deque()
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
         self._oldest: float | None = None
         self.problem = ""
         self.scanned = False
-        self._open_watch()
 
     def after(self, other: Intake) -> Intake:
         """Go on with what `other` knows of the same inbox, and return this one."""
         self._inbox.take_over(other._inbox)
         self.line.take_over(other.line)
         return self
-
-    def _open_watch(self) -> None:
-        folder = self._inbox.folder
-        self._tells_all = share.tells_all(folder)
-        self._examiner.knows_writers = share.knows_writers(folder)
-        self._watch: Watch | None = None
-        try:
-            self._watch = Watch(folder, self._on_event)
-        except OSError as error:
-            _log.warning("no_events", reason=str(error), remedy="the inbox is scanned by the clock")
 
     def _on_event(self) -> None:
         if not self._pace.is_woken:  # one wake for any number of events
@@ -96,8 +85,7 @@ class Intake:
 
     def close(self) -> None:
         """Close the watch."""
-        if self._watch is not None:
-            self._watch.close()
+        self._senses.close()
 
     # Looking at the inbox
 
@@ -133,21 +121,18 @@ class Intake:
         settles = self._inbox.seconds_to_settle(now)
         work = time.thread_time() - began
         self._pace.looked(now, self._clock(), work, settles, has_scanned=is_scan_due)
-        if self._watch is not None and not self._watch.is_alive():
-            _log.warning("events_ended", remedy="the inbox is scanned by the clock")
-            self._watch = None
+        self._senses.check()
 
     def _scan(self, now: float) -> None:
         self._pace.is_woken = False
         try:
-            renamed = self._watch.renamed if self._watch is not None else ()
-            has_changed = self._inbox.scan(now, renamed) or not self.scanned
+            has_changed = self._inbox.scan(now, self._senses.renamed()) or not self.scanned
             self.scanned = True
             self._note("")
         except OSError as error:
             has_changed = False
             self._note(f"the inbox can't be read: {error.strerror}")
-        hears_all = self._watch is not None and self._tells_all and not self.problem
+        hears_all = self._senses.hears_all and not self.problem
         self._pace.scanned(now, has_changed=has_changed, hears_all=hears_all)
 
     def _note(self, problem: str) -> None:
@@ -155,8 +140,7 @@ class Intake:
             _log.error("inbox_gone", reason=problem, remedy="work goes on when it is back")
         elif self.problem and not problem:
             _log.info("inbox_back")
-            self.close()  # the old watch gets no events of the new folder
-            self._open_watch()
+            self._senses.renew()
         self.problem = problem
 
     def _sort(self, now: float) -> None:

@@ -30,7 +30,7 @@ def require_closed(job: Job) -> None:
     """
     if writers.is_written(job.prompt_file) and share.knows_writers(job.folder):
         name = writers.name_of_writer(job.prompt_file)
-        raise OSError(f"still being written by {name}, which began before it was rendered")
+        raise OSError(f"still being written by {name}, though its videos are published")
 
 
 def tell(job: Job, place: Place, size: int) -> None:

@@ -46,7 +46,7 @@ class Repeats:
             return True
         twin = self._twin(job)
         if twin is not None:
-            self._lay_upon(job, twin)
+            self._replace_twin(job, twin)
             return False
         return not self._is_needless_copy(job)
 
@@ -89,7 +89,7 @@ class Repeats:
         """Return the place of the prompt file `source` beside the videos of `original`."""
         return Place(self._results.root, self._results.order_place(source, original))
 
-    def _lay_upon(self, job: Job, twin: Place) -> None:
+    def _replace_twin(self, job: Job, twin: Place) -> None:
         name = shown(job.source)
         if twin.root is not self._spool.root:
             note = (
@@ -115,16 +115,16 @@ class Repeats:
             places = [Place(self._spool.inbox, original), *self._places(original, job)]
             same = next((place for place in places if _is_same(job, place)), None)
             if same is not None:
-                self._lay_beside(job, original, same)
+                self._move_beside(job, original, same)
                 return True
         _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=copy.tool)
         return False
 
-    def _lay_beside(self, job: Job, original: PurePosixPath, same: Place) -> None:
+    def _move_beside(self, job: Job, original: PurePosixPath, same: Place) -> None:
         """Move a conflict copy to where its original is or will be."""
-        lies_open = same.root in (self._spool.inbox, self._spool.root)
         place = self._place_in_results(job.source, original)
-        place = place if lies_open else same.beside(place.below.name)
+        if same.root not in (self._spool.inbox, self._spool.root):
+            place = same.beside(place.below.name)
         note = (
             f"{shown(job.source)} is the copy that a sync tool made of {shown(original)}\n"
             "when it was changed in two places. Both have the same content, so the copy has not\n"

@@ -80,7 +80,7 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class Still:
+class Awaited:
     """A file that others wait for until it has stayed unchanged for a while.
 
     fingerprint: its last state
@@ -111,8 +111,8 @@ class Found:
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
     folders: dict[str, float] = field(default_factory=dict)
-    defaults: dict[str, Still] = field(default_factory=dict)
-    temporaries: dict[str, Still] = field(default_factory=dict)
+    defaults: dict[str, Awaited] = field(default_factory=dict)
+    temporaries: dict[str, Awaited] = field(default_factory=dict)
     strays: dict[str, str] = field(default_factory=dict)
     renamed: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -171,7 +171,7 @@ class Scan:
         status = entry.stat(follow_symlinks=False)
         if entry.name == self._names.defaults_name:
             before = self._before.defaults.get(folder)
-            self.found.defaults[folder] = self._still(before, status, self._settle_seconds)
+            self.found.defaults[folder] = self._awaited(before, status, self._settle_seconds)
         elif self._names.is_prompt_file(entry.name):
             self.found.candidates[path] = self._candidate(path, status)
         elif stat.S_ISDIR(status.st_mode):
@@ -202,7 +202,7 @@ class Scan:
         path = f"{folder}/{finished[0]}" if folder else finished[0]
         status = entry.stat(follow_symlinks=False)
         before = self._before.temporaries.get(path)
-        self.found.temporaries[path] = self._still(
+        self.found.temporaries[path] = self._awaited(
             before, status, self._temporary_seconds, finished[1]
         )
 
@@ -219,9 +219,9 @@ class Scan:
         elif stat.S_ISREG(mode) and stem.lower() != "readme":
             self.found.strays[path] = _no_prompt_file(ending.lower())
 
-    def _still(
-        self, before: Still | None, status: os.stat_result, rest: float, tool: str = ""
-    ) -> Still:
+    def _awaited(
+        self, before: Awaited | None, status: os.stat_result, rest: float, tool: str = ""
+    ) -> Awaited:
         """Return `before` if the state is the same, else a record of the new state.
 
         A change after `rest` seconds without one begins a new series of changes.
@@ -231,7 +231,7 @@ class Scan:
             return before
         goes_on = before is not None and now < before.since + rest
         began = before.began if before and goes_on else now
-        return Still(state, now, began, status.st_uid, tool)
+        return Awaited(state, now, began, status.st_uid, tool)
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:

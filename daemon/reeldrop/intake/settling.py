@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from reeldrop.base.escaping import shown
-from reeldrop.intake.scan import Candidate, Found, Still
+from reeldrop.intake.scan import Awaited, Candidate, Found
 
 EMPTY_SECONDS = 60.0
 """How long an empty file waits for content: some programs create a file before they write it."""
@@ -208,12 +208,12 @@ class Settling:
                 until = defaults.since + self.patience.settle_seconds
                 yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
 
-    def _temporary_of(self, candidate: Candidate) -> Still | None:
+    def _temporary_of(self, candidate: Candidate) -> Awaited | None:
         """Return the temporary file of a file, if it has the same owner: others may only delay."""
         temporary = self.found.temporaries.get(str(candidate.path))
         return temporary if temporary is not None and temporary.owner == candidate.owner else None
 
-    def _defaults_of(self, folder: PurePosixPath) -> Still | None:
+    def _defaults_of(self, folder: PurePosixPath) -> Awaited | None:
         return self.found.defaults.get(str(folder) if folder.name else "")
 
     def _defaults_settled(self, folder: PurePosixPath) -> float:

@@ -1,4 +1,4 @@
-"""What the file system of a folder can do: does it report changes, or must the clock do.
+"""What the file system of a folder can do: does it report changes, or has it to be scanned.
 
 A folder may be a network share: the kernel reports no changes that other machines make there.
 Knows nothing of prompt files and jobs.
@@ -39,9 +39,9 @@ _LEASED_BY_SERVERS = frozenset({"nfs", "nfs4", "cifs", "smb3"})
 """File systems whose server grants or refuses leases for reasons of its own."""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
-_TIME_NS = 1_600_000_001_123_456_789
+_TIME_NS = 1_600_000_003_123_456_789
 _STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "milliseconds"),
-          (10**9, "whole seconds"))  # fmt: skip
+          (10**9, "whole seconds"), (2 * 10**9, "two seconds"))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +131,14 @@ def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
 
 
 def _events(folder: Path, canary: Path, scan_seconds: float) -> Finding:
-    scanned = f"new files are found by looking every {scan_seconds:g} s"
+    scanned = f"new files are found by a scan every {scan_seconds:g} s"
     kind = file_system(folder) or "a file system of an unknown kind"
     if not _is_heard(folder, canary):
-        return Finding("events", False, f"{kind} tells of no changes: {scanned}")
+        return Finding("events", False, f"{kind} reports no changes: {scanned}")
     if not tells_all(folder):
-        text = f"{kind} tells of what this machine does, not of what others do: for those {scanned}"
+        text = f"{kind} reports changes by this machine only: of others, {scanned}"
         return Finding("events", False, text)
-    return Finding("events", True, f"{kind} tells of every change: new files are seen at once")
+    return Finding("events", True, f"{kind} reports every change: new files are seen at once")
 
 
 def _is_heard(folder: Path, canary: Path) -> bool:
@@ -176,17 +176,17 @@ def _renames(canary: Path) -> Finding:
         looking.join()
         other.unlink(missing_ok=True)
     if gaps:
-        return Finding("renames", False, "a file that is replaced is gone for a moment")
-    return Finding("renames", True, "a rename replaces a file at one stroke")
+        return Finding("renames", False, "a file that is replaced is missing for a moment")
+    return Finding("renames", True, "a rename replaces a file in one step")
 
 
 def _times(canary: Path) -> Finding:
     canary.write_bytes(b"canary")
     os.utime(canary, ns=(_TIME_NS, _TIME_NS))
     off = abs(canary.stat().st_mtime_ns - _TIME_NS)
-    name = next((name for step, name in _STEPS if off < step), "two seconds or worse")
+    name = next((name for step, name in _STEPS if off < step), "more than two seconds")
     text = f"modification times are kept in {name}"
-    if off < 10**9:
+    if off < 2 * 10**9:
         return Finding("times", True, text)
     return Finding("times", False, f"{text}: files that come back may be rendered again")
 
@@ -200,7 +200,7 @@ def _clock(canary: Path) -> Finding:
     if abs(off) < CLOCK_SECONDS:
         return Finding("clock", True, "its clock and this machine's agree")
     which = "ahead" if off > 0 else "behind"
-    text = f"its clock is {abs(off):.0f} s {which}; nothing here goes by it, but sync tools may"
+    text = f"its clock is {abs(off):.0f} s {which}; reeldrop does not use it, but sync tools may"
     return Finding("clock", False, text)
 
 
@@ -213,5 +213,7 @@ def _deletion(canary: Path) -> Finding:
         left = set(os.listdir(canary.parent)) - before
     hidden = [name for name in left if name.startswith((".nfs", ".fuse_hidden", ".smbdelete"))]
     if canary.exists() or hidden:
-        return Finding("deletion", False, "a file that is open stays under another name")
+        return Finding(
+            "deletion", False, "a file that is deleted while it is open stays under another name"
+        )
     return Finding("deletion", True, "files can be deleted, also while they are open")

@@ -66,9 +66,13 @@ def test_every_model_is_listed(tmp_path: Path, hub: Hub) -> None:
     assert {"bundled", "mine"} == {m.name for m in found.values() if m.downloaded}
     wan = found["wan2.1-1.3b"]
     assert "832x480, 81 frames at 16 fps" == wan.video
-    assert ("wan2.1-1.3b-", "Apache-2.0") == (wan.cells[0], wan.cells[-1])
-    assert "no, 28.9 GB" == wan.cells[2]
-    assert ("mine*", "yes", "") == (found["mine"].cells[0], *found["mine"].cells[2:4])
+    assert ("wan2.1-1.3b", "", "no, 28.9 GB", "Apache-2.0") == (
+        *wan.cells[:2],
+        wan.cells[3],
+        wan.cells[-1],
+    )
+    assert ("mine", "default", "unknown", "yes", "", "") == found["mine"].cells
+    assert {len(models.HEADINGS)} == {len(m.cells) for m in found.values()}
     assert {None} == {m.seconds for m in found.values()}
     assert [] == hub.asked
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
+import diffusers
 import pytest
 from reeldrop.base.errors import ConfigError
 from reeldrop.config import builtin, config, profiles
@@ -37,6 +39,20 @@ def test_every_profile_works_by_its_name_alone() -> None:
         assert found.about.licence
         assert found.about.pipeline
         assert found.about.weights_gb
+
+
+def test_every_setting_is_an_argument_of_its_pipeline() -> None:
+    """Defaults, limits and lists are what diffusers' class takes, and its scheduler's settings."""
+    for name in builtin.profiles():
+        found = profile(f"model: {name}", name)
+        kind = getattr(diffusers, str(found.about.pipeline))
+        taken = {*inspect.signature(kind.__call__).parameters, "fps"}
+        if "frames" in taken:  # what SANA-Video calls num_frames
+            taken.add("num_frames")
+        assert {*found.defaults, *found.limits} <= taken, name
+        if found.scheduler is not None:
+            scheduler = inspect.signature(getattr(diffusers, found.scheduler.name)).parameters
+            assert set(found.scheduler.settings) <= set(scheduler), name
 
 
 def test_defaults_keep_within_limits() -> None:

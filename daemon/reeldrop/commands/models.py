@@ -57,15 +57,15 @@ class Listed:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The columns of the table: name, fits, downloaded, video, licence."""
-        mark = "*" if self.is_default else "" if self.offered else "-"
+        """The columns of the table, as in HEADINGS."""
+        prompts = "default" if self.is_default else "yes" if self.offered else ""
         size = "" if self.download_gb is None else f"no, {self.download_gb:g} GB"
         there = "yes" if self.downloaded else size or "no"
         fits = f"{self.fits}, {self.needs}" if self.fits == TOO_LARGE else self.fits
-        return f"{self.name}{mark}", fits, there, self.video, self.licence or ""
+        return self.name, prompts, fits, there, self.video, self.licence or ""
 
 
-HEADINGS = ("model", "fits", "downloaded", "video", "licence")
+HEADINGS = ("model", "for prompts", "fits", "downloaded", "video", "licence")
 
 
 def list_models(config: Config, *, as_json: bool) -> None:
@@ -79,7 +79,7 @@ def list_models(config: Config, *, as_json: bool) -> None:
         return
     output.print_rows((model.cells for model in found), HEADINGS)
     if sys.stdout.isatty():
-        print("* is for prompts that name no model; those with - have to be named in config.yaml.")
+        print("Prompt files may name the others, too, once config.yaml does: `models: {NAME: {}}`.")
         print("How long a video takes here, nobody knows before the first one.")
         for model in found:
             if model.note:

@@ -81,9 +81,9 @@ class Workbench:
 
     def downloaded(self, done: int, total: int) -> None:
         """Record how many bytes of the model that is being loaded are downloaded."""
-        is_whole = done >= total
-        told = f", {done / 1e9:.1f} of {total / 1e9:.1f} GB downloaded"
-        self._downloaded = "" if is_whole else told
+        size, unit = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
+        told = f", {done / size:.1f} of {total / size:.1f} {unit} downloaded"
+        self._downloaded = "" if done >= total else told
 
     def step_done(self, step: int) -> None:
         """Record a step."""

@@ -26,6 +26,7 @@ from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml
 from reeldrop.commands import cli, output, progress, submit
 from reeldrop.commands.check import Row
+from reeldrop.commands.models import Listed
 from reeldrop.commands.moved import Moved
 from reeldrop.commands.status import current, show_status
 from reeldrop.config import config
@@ -682,7 +683,9 @@ def test_every_command_and_option_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [Status, Rendering, Waiting, PastVideo, Failure, Row, Moved], ids=lambda r: r.__name__
+    "record",
+    [Status, Rendering, Waiting, PastVideo, Failure, Row, Listed, Moved],
+    ids=lambda r: r.__name__,
 )
 def test_every_field_of_the_json_is_documented(record: type) -> None:
     """By its name in the page of the commands."""

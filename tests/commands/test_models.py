@@ -16,7 +16,7 @@ from reeldrop.commands import check, models, pull
 from reeldrop.config import builtin, config
 from reeldrop.config.config import Config
 from reeldrop.config.schema import About
-from reeldrop.render import downloads
+from reeldrop.render import repository
 
 GB = 10**9
 
@@ -106,7 +106,7 @@ def test_pull(
     assert "b" * 40 == Path(capsys.readouterr().out.strip()).name
     pull.pull_model(found, "wan", newest=False)
     assert ("b" * 40, "") == (
-        downloads.pinned(models.repository("wan", found.models["wan"], found)),  # type: ignore[arg-type]
+        repository.pinned(models.repository("wan", found.models["wan"], found)),  # type: ignore[arg-type]
         capsys.readouterr().err,
     )
 

@@ -22,8 +22,8 @@ from harness.hub_server import Hub, served
 from huggingface_hub import constants
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render import downloads, pins, pipeline
-from reeldrop.render.downloads import Repository
 from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.repository import Repository
 
 NAME = "somebody/model"
 LARGE_BYTES = 24 << 20
@@ -237,6 +237,18 @@ def test_a_commit_that_is_gone(place: Place) -> None:
     found = mistake(place.wanted, ConfigError)
     assert f"no longer has the commit {'c' * 40}" in found.problem
     assert "`reeldrop pull --newest m`" in found.remedy
+
+
+def test_what_another_commit_left_is_removed(place: Place) -> None:
+    """Nobody goes on with it; what another process is at stays."""
+    place.blobs.mkdir(parents=True)
+    left, held = place.blobs / "left.reeldrop", place.blobs / "held.reeldrop"
+    left.touch()
+    held.touch()
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        downloads.fetch(place.wanted)
+    assert [held] == place.partial()
 
 
 def test_two_downloads_at_once(place: Place) -> None:

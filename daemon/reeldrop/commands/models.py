@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reeldrop.commands import output
 from reeldrop.config import builtin
 from reeldrop.render import downloads, pins
-from reeldrop.render.downloads import Repository
+from reeldrop.render.repository import Repository
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config

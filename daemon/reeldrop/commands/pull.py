@@ -14,11 +14,11 @@ from reeldrop.base.errors import FileError, WrongUsage
 from reeldrop.commands import models, output
 from reeldrop.config import builtin
 from reeldrop.prompts.rules import did_you_mean
-from reeldrop.render import downloads
+from reeldrop.render import downloads, repository
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.render.downloads import Repository
+    from reeldrop.render.repository import Repository
 
 
 def pull_model(config: Config, name: str, *, newest: bool) -> None:
@@ -32,7 +32,7 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     """
     wanted = _wanted(config, name)
     durable.make_folder(config.spool)
-    was_pinned = wanted.revision is None and downloads.pinned(wanted) is not None
+    was_pinned = wanted.revision is None and repository.pinned(wanted) is not None
     with _bar(sys.stdout.isatty(), name) as tell:
         folder = downloads.fetch(wanted, tell, newest=newest)
     print(output.printable(folder))
@@ -56,7 +56,7 @@ def _note_newer(wanted: Repository) -> None:
         return
     with contextlib.suppress(FileError):  # the files are there all the same
         commit = downloads.newest(wanted)
-        if commit != downloads.pinned(wanted):
+        if commit != repository.pinned(wanted):
             text = f"{wanted.location} has moved on to {commit}; "
             output.note(f"{text}`reeldrop pull --newest {wanted.name}` takes that")
 

@@ -18,49 +18,27 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import huggingface_hub as hub
 from huggingface_hub import constants, errors
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import tqdm
 
-from reeldrop.base.errors import DISK_ERRORS, ConfigError, Mistake, Unavailable
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render import checkpoint, pins
+from reeldrop.render.hub_errors import as_ours
+from reeldrop.render.repository import Wanted, pinned
+
+_SUFFIX = ".reeldrop"
+"""Of files that are not whole yet, beside those of the hub's cache."""
 
 _SPARE_BYTES = 256 << 20
 """Room left on the disk beside the files."""
 
 Tell = Callable[[int, int], None]
 """Is told how many bytes are there, and of how many."""
-
-
-class Wanted(Protocol):
-    """What is downloaded; `pins` is the file with the commits of the first downloads, or None."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def location(self) -> str: ...
-    @property
-    def revision(self) -> str | None: ...
-    @property
-    def variant(self) -> str | None: ...
-    @property
-    def pins(self) -> Path | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A profile's repository, for those who do not render."""
-
-    name: str
-    location: str
-    revision: str | None = None
-    variant: str | None = None
-    pins: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +61,6 @@ class _Plan:
 def is_offline() -> bool:
     """Return whether the environment forbids downloads."""
     return bool(hub.is_offline_mode())
-
-
-def pinned(wanted: Wanted) -> str | None:
-    """Return the commit to use: the profile's own, else the one noted at the first download."""
-    return wanted.revision or pins.read(wanted.pins).get(wanted.location)
 
 
 def complete(wanted: Wanted) -> Path | None:
@@ -140,7 +113,7 @@ def fetch(wanted: Wanted, tell: Tell | None = None, *, newest: bool = False) -> 
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
     # What it warns of, such as a retry, is told when nothing helps.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    with _as_ours(wanted):
+    with as_ours(wanted):
         plan = _plan(wanted, newest)
         missing = _missing(plan)
         _require_room(wanted, plan, missing)
@@ -161,7 +134,7 @@ def newest(wanted: Wanted) -> str:
     Raises:
         ConfigError, Unavailable: as `fetch`.
     """
-    with _as_ours(wanted):
+    with as_ours(wanted):
         return str(hub.HfApi().repo_info(wanted.location, revision=wanted.revision).sha)
 
 
@@ -208,7 +181,7 @@ def _missing(plan: _Plan) -> dict[str, int]:
 
 
 def _partial(plan: _Plan, digest: str) -> Path:
-    return plan.blobs / f"{digest}.reeldrop"
+    return plan.blobs / f"{digest}{_SUFFIX}"
 
 
 def _require_room(wanted: Wanted, plan: _Plan, missing: dict[str, int]) -> None:
@@ -239,7 +212,17 @@ def _download(wanted: Wanted, plan: _Plan, missing: dict[str, int], tell: Tell) 
             tell(there, plan.total)
 
     for name in missing:
-        _download_one(wanted, plan, name, Bar)
+        if plan.sizes[name] <= constants.MAX_HTTP_DOWNLOAD_SIZE:  # the hub's library has a way
+            _download_one(wanted, plan, name, Bar)
+    _remove_left(plan)
+
+
+def _remove_left(plan: _Plan) -> None:
+    """Remove what is left of broken downloads that nobody goes on with, as of another commit."""
+    for partial in plan.blobs.glob(f"*{_SUFFIX}"):
+        with contextlib.suppress(OSError), open(partial, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
 
 
 def _download_one(wanted: Wanted, plan: _Plan, name: str, bar: type[_Silent]) -> None:
@@ -283,50 +266,6 @@ class _Silent(tqdm):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **{**settings, "disable": True})  # type: ignore[no-untyped-call]
-
-
-@contextlib.contextmanager
-def _as_ours(wanted: Wanted) -> Iterator[None]:
-    """Raise the hub's errors as ours, with what would be right."""
-    place, where = wanted.location, f"models.{wanted.name}.repository"
-    try:
-        yield
-    except errors.GatedRepoError:
-        problem = f"{place} is only for those who accept its conditions"
-        remedy = f"accept them on {constants.ENDPOINT}/{place}, and {_TOKEN}"
-        raise ConfigError(Mistake(problem, remedy, key=where)) from None
-    except errors.RepositoryNotFoundError:
-        problem = f"there is no repository {place} on the hub, or it is private"
-        remedy = f"correct the name; for a private one, {_TOKEN}"
-        raise ConfigError(Mistake(problem, remedy, key=where)) from None
-    except errors.RevisionNotFoundError:
-        raise ConfigError(_no_revision(wanted)) from None
-    except (HTTPError, OSError, errors.RevisionResolutionError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS - {errno.EIO}:
-            raise
-        cause = " ".join(str(error.__cause__ or error).split())[:120] or type(error).__name__
-        model = f"the model {wanted.name} ({place})"
-        problem = f"{model} is not on this machine and could not be downloaded: {cause}"
-        remedy = (
-            "check the network: the next try goes on where this one ended; or give the folder of "
-            "a copy as `path:`"
-        )
-        raise Unavailable(Mistake(problem, remedy, key=wanted.name)) from None
-
-
-_TOKEN = (
-    "make a token on https://huggingface.co/settings/tokens, and give it as HF_TOKEN in the "
-    "environment, or with `hf auth login`"
-)
-
-
-def _no_revision(wanted: Wanted) -> Mistake:
-    if wanted.revision is not None:
-        problem = f"{wanted.location} has no revision {wanted.revision}"
-        remedy = "give a commit, tag or branch that it has, or leave revision out for the newest"
-        return Mistake(problem, remedy, key=f"models.{wanted.name}.revision")
-    problem = f"{wanted.location} no longer has the commit {pinned(wanted)} of the first download"
-    return Mistake(problem, f"`reeldrop pull --newest {wanted.name}` takes the newest")
 
 
 def _read(index: str) -> dict[str, Any]:

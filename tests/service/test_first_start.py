@@ -28,6 +28,8 @@ def test_a_daemon_downloads_its_model(
         config.write_text(
             config.read_text().replace(f"path: {tiny_pipeline}", "repository: some/tiny")
         )
+        about = "    about: {weights_gb: 100000, offloaded_gb: 100000}\n"
+        config.write_text(config.read_text() + about)
         environment = {
             "HF_ENDPOINT": hub.url,
             "HF_HUB_CACHE": str(tmp_path / "cache"),
@@ -39,6 +41,8 @@ def test_a_daemon_downloads_its_model(
         def reason() -> str:
             return str(json.loads(status.read_text())["reason"]) if status.exists() else ""
 
+        doubt = first.wait_for("model_may_not_fit")["reason"]
+        assert "tiny may not fit: it needs 240000 GB of memory" in doubt
         await_that(lambda: reason().endswith(" MB downloaded"), "the status")
         assert reason().startswith("tiny, 0.0 of 0.")
         first.stop(signal.SIGKILL)

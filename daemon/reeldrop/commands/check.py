@@ -182,14 +182,20 @@ def machine(config: Config) -> Iterator[Row]:
 
 def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:
     """Yield what may keep a model from working, as far as one can tell before it is loaded."""
-    about = config.models[model].about
-    fits, needs = models.fit(about, gpu_bytes, models.host_bytes())
-    if fits == models.TOO_LARGE:
-        yield Row("memory", True, f"{model} may not fit: it {needs}", doubt=True)
+    lack = lack_of_memory(model, config, gpu_bytes)
+    if lack:
+        yield Row("memory", True, lack, doubt=True)
     if models.is_to_come(model, config):
-        size = "" if about.download_gb is None else f" ({about.download_gb:g} GB)"
+        known = config.models[model].about.download_gb
+        size = "" if known is None else f" ({known:g} GB)"
         remedy = f"`reeldrop pull {model}` downloads it, or else the first start"
         yield Row("model", True, f"{model} is not on this machine{size}; {remedy}", doubt=True)
+
+
+def lack_of_memory(model: str, config: Config, gpu_bytes: int | None) -> str:
+    """Return that a model may not fit on this machine, and what it needs; empty if it does."""
+    fits, needs = models.fit(config.models[model].about, gpu_bytes, models.host_bytes())
+    return f"{model} may not fit: it {needs}" if fits == models.TOO_LARGE else ""
 
 
 def _row(what: str, attempt: Callable[[], str]) -> Row:

@@ -38,7 +38,10 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
 
         def read() -> tuple[Config, str]:
             found = configuration.load(configuration.find(path))
-            return found, found.selected_model(cuda=pipeline.cuda_is_available())
+            model = found.selected_model(cuda=pipeline.cuda_is_available())
+            if lack := check.lack_of_memory(model, found, pipeline.device_bytes()):
+                structlog.get_logger().warning("model_may_not_fit", reason=lack)
+            return found, model
 
         outcome = service.Service(
             settings.Settings(read),

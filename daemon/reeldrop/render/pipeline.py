@@ -107,7 +107,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         capabilities=capabilities,
         device=_place(pipe, placement),
         dtype=dtypes.in_words(wanted_dtypes),
-        revision=source.revision or _commit(pipe),
+        revision=_commit(pipe) or source.revision,
         placement=placement,
         fast_path=fast_path,
     )

@@ -384,3 +384,17 @@ def test_a_file_that_has_no_way_back_keeps_no_other_from_it(tmp_path: Path) -> N
         for path in (made.failed / NAME, made.inbox / "b.txt")
         if path.exists()
     ]
+
+
+def test_a_file_that_cannot_be_cancelled_keeps_no_other_from_it(tmp_path: Path) -> None:
+    """Its folder in `_failed/` may have become a link; the others are cancelled all the same."""
+    made = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    for name in (NAME, "b.txt"):
+        (made.inbox / name).write_text("a cow")
+    (made.failed / NAME.parent).rmdir()
+    (made.failed / NAME.parent).symlink_to(tmp_path)
+    found = {one.name: one for one in cancel_files(made.config, [str(NAME), "b.txt"])}
+    assert {str(NAME): True, "b.txt": False} == {n: one.is_failure for n, one in found.items()}
+    assert "can't be cancelled: this is a link" in found[str(NAME)].what
+    assert (made.inbox / NAME).exists()
+    assert (made.failed / "b.txt").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from reeldrop.base.errors import DefaultsRefused
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Rendered
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
@@ -374,3 +375,23 @@ def test_who_makes_trouble_himself_goes_behind_the_others(
     world.drop("later.yaml", 1, num_frames=32)
     names = [path for batch in world.render_all() for path, _ in batch]
     assert ["other.yaml", "bad.yaml", "later.yaml"] == names
+
+
+@pytest.mark.parametrize("defaults", ["# " + "x" * 70_000, None])
+def test_a_file_refused_for_its_defaults_is_never_rendered_without_them(
+    defaults: str | None, world: World
+) -> None:
+    """Killed before it is set aside, it is refused for the same reason, whatever is there now."""
+    above = world.folder / "inbox/_defaults.yaml"
+    above.write_text(defaults) if defaults else above.mkdir()
+    (world.folder / "inbox/a.txt").write_text("a horse\n")
+    world.now += 1
+    world.intake.look(world.now)
+    ((job, error),) = world.intake.refused(patient=True)
+    above.unlink() if defaults else above.rmdir()
+    (found,) = World(world.folder).spool.unfinished()
+    assert job == found
+    with pytest.raises(DefaultsRefused) as refused:
+        world.intake.reader.read_job(found)
+    assert error.mistakes == refused.value.mistakes
+    assert ["_defaults.yaml"] == [mistake.file for mistake in error.mistakes]

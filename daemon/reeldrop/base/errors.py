@@ -73,6 +73,10 @@ class PromptError(FileError):
     """A prompt file can't be rendered until its author changes it; never retried."""
 
 
+class DefaultsRefused(PromptError):
+    """A `_defaults.yaml` above a prompt file can't be read; so its settings are not known."""
+
+
 class UnfinishedError(PromptError):
     """A prompt file looks incomplete; it may be complete when read again."""
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
+from reeldrop.base.errors import Mistake
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -138,6 +140,7 @@ class Job:
     source: the prompt file's path in the inbox
     folder: the job's folder in the spool
     owner: the user id of the prompt file's owner
+    refusal: what is wrong with the `_defaults.yaml` files above it, so that it can't be rendered
     attempts: attempts cut short when the process died
     is_damaged: the record is damaged; `source` is only the file's name, and neither defaults nor
         priority are known
@@ -150,6 +153,7 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     is_damaged: bool = False
     priority: int = 0
+    refusal: tuple[Mistake, ...] = ()
     owner: int = 0
 
     @property

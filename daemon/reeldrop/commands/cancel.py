@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from reeldrop.base.errors import RenderCancelled, SpoolLocked
+from reeldrop.base.errors import DISK_ERRORS, RenderCancelled, SpoolLocked
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, meant
@@ -43,6 +43,16 @@ def in_hand_and_waiting(config: Config) -> tuple[list[str], list[str]]:
 
 
 def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
+    try:
+        return _cancelled(config, source, waits=waits)
+    except OSError as error:  # of this file's place; the others are cancelled all the same
+        if error.errno in DISK_ERRORS:
+            raise
+        problem = f"can't be cancelled: {error.strerror}: {error.filename}"
+        return Moved(str(source), problem, is_failure=True)
+
+
+def _cancelled(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
     """Cancel one prompt file; it may be claimed, or its job may end, at any moment meanwhile."""
     name = str(source)
     jobs = folders.spool_of(config)

@@ -5,11 +5,11 @@ Does not know which file is next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from reeldrop.base.errors import DISK_ERRORS
+from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.intake.inbox import Inbox
@@ -44,11 +44,20 @@ class Claims:
         self.held_until = 0.0
 
     def claim(
-        self, candidate: Candidate, defaults: tuple[DefaultsFile, ...], priority: int = 0
+        self,
+        candidate: Candidate,
+        defaults: tuple[DefaultsFile, ...],
+        priority: int = 0,
+        refusal: Sequence[Mistake] = (),
     ) -> Job | None:
-        """Claim a file; None if it has changed or can't be claimed."""
+        """Claim a file; None if it has changed or can't be claimed.
+
+        refusal: what is wrong with the defaults above it, so that it is never rendered without
+        """
         try:
-            job = self._spool.claim(candidate.path, defaults, priority, is_same=candidate.is_same)
+            job = self._spool.claim(
+                candidate.path, defaults, priority, refusal=refusal, is_same=candidate.is_same
+            )
         except OSError as error:
             self._failed(candidate, error)
             return None

@@ -14,7 +14,7 @@ import structlog
 from reeldrop.base.errors import PromptError, UnfinishedError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import DefaultsFile
-from reeldrop.intake import reading, writers
+from reeldrop.intake import writers
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.line import Examined
@@ -81,7 +81,7 @@ class Examiner:
                 return None
             if not self._inbox.is_unchanged(candidate):
                 return None
-            return Refused(defaults or reading.refused_defaults(error), error)
+            return Refused(defaults, error)
         kinds = {hash(prompt.batch_key) for prompt in found.prompts}
         kind = kinds.pop() if len(kinds) == 1 else 0
         model = found.prompts[0].model

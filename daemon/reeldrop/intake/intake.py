@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from reeldrop.base.errors import PromptError
+from reeldrop.base.errors import DefaultsRefused, PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.intake.claims import Claims
@@ -164,7 +164,9 @@ class Intake:
                 case Examined() as examined:
                     self.line.add(examined)
                 case Refused(defaults, error):
-                    job = self.claims.claim(candidate, defaults)
+                    is_of_defaults = isinstance(error, DefaultsRefused)
+                    refusal = error.mistakes if is_of_defaults else ()
+                    job = self.claims.claim(candidate, defaults, refusal=refusal)
                     self._listed = None
                     if job is not None:
                         yield job, error

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from reeldrop.base import plain_files
-from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError
+from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.base.roots import Root
 from reeldrop.intake.scan import is_interrupted
@@ -57,7 +57,7 @@ class Reader:
         """Return the content of a claimed file; see `read`.
 
         Raises:
-            PromptError: also if its record in the spool is damaged.
+            PromptError: also if its record in the spool is damaged, or its defaults were refused.
         """
         if job.is_damaged:
             problem = (
@@ -65,6 +65,8 @@ class Reader:
             )
             remedy = "put it there again, and mind that folder's defaults"
             raise PromptError(Mistake(problem, remedy))
+        if job.refusal:
+            raise DefaultsRefused(*job.refusal)
         return self.read(job.source, job.prompt_file, job.defaults, job.drawn_seed)
 
     def read(
@@ -156,7 +158,7 @@ def defaults_above(
     """Return the `_defaults.yaml` files above a path in the inbox, the outermost first.
 
     Raises:
-        PromptError: one of them is not a plain file, or they are too large together.
+        DefaultsRefused: one of them is not a plain file, or they are too large together.
         OSError: a folder above the path is no folder any more, or can't be read.
     """
     files = []
@@ -171,13 +173,8 @@ def defaults_above(
                 problem = (
                     f"the defaults for this folder have more than {max_bytes:,} bytes together"
                 )
-                raise PromptError(Mistake(problem, "make them smaller", file=str(name)))
+                raise DefaultsRefused(Mistake(problem, "make them smaller", file=str(name)))
     return tuple(files)
-
-
-def refused_defaults(error: PromptError) -> tuple[DefaultsFile, ...]:
-    """Return invalid stand-ins for unreadable defaults, so that a job never runs without them."""
-    return tuple(DefaultsFile(m.file, b"]") for m in error.mistakes if m.file)
 
 
 def _read_defaults(name: PurePosixPath, file: Path, max_bytes: int) -> bytes:
@@ -185,4 +182,4 @@ def _read_defaults(name: PurePosixPath, file: Path, max_bytes: int) -> bytes:
         return read_plain(file, max_bytes)
     except PromptError as error:
         named = (dataclasses.replace(m, file=str(name)) for m in error.mistakes)
-        raise PromptError(*named) from None
+        raise DefaultsRefused(*named) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import json
 import operator
 import os
@@ -18,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reeldrop.base import durable, plain_files, temporaries
-from reeldrop.base.errors import DISK_ERRORS
+from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.job import Attempt, DefaultsFile, Job
 
 ATTEMPTS = "attempts.json"
@@ -40,6 +41,7 @@ def write_record(job: Job, *, is_cancelled: bool) -> None:
         "source": str(job.source),
         "priority": job.priority,
         "defaults": list(map(_of_defaults, job.defaults)),
+        "refusal": list(map(dataclasses.asdict, job.refusal)),
     }
     durable.write(job.folder / _RECORD, json.dumps(record).encode(), job.id)
     if is_cancelled:
@@ -59,7 +61,17 @@ def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:
             owner = (folder / source.name).lstat().st_uid
         defaults = tuple(_defaults(*file) for file in record["defaults"])
         priority = operator.index(record.get("priority", 0))
-        return Job(folder.name, source, folder, defaults, attempts, priority=priority, owner=owner)
+        refusal = tuple(Mistake(**mistake) for mistake in record.get("refusal", ()))
+        return Job(
+            folder.name,
+            source,
+            folder,
+            defaults,
+            attempts,
+            priority=priority,
+            refusal=refusal,
+            owner=owner,
+        )
     for name in _others_files(folder):
         return Job(folder.name, PurePosixPath(name), folder, (), attempts, is_damaged=True)
     return None

@@ -100,6 +100,7 @@ class Spool:
         defaults: Iterable[DefaultsFile],
         priority: int = 0,
         *,
+        refusal: Iterable[Mistake] = (),
         is_cancelled: bool = False,
         is_same: Callable[[os.stat_result], bool] = lambda _status: True,
     ) -> Job | None:
@@ -113,7 +114,8 @@ class Spool:
         """
         now = datetime.now(UTC)
         job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
-        job = Job(job_id, source, self.active / job_id, tuple(defaults), priority=priority)
+        folder, faults = self.active / job_id, tuple(refusal)
+        job = Job(job_id, source, folder, tuple(defaults), priority=priority, refusal=faults)
         job.folder.mkdir()
         try:
             job_files.write_record(job, is_cancelled=is_cancelled)

@@ -167,7 +167,7 @@ def test_a_daemon_whose_spool_is_deleted_goes_on(site: Site, daemon: Callable[..
     running = daemon()
     running.wait_for("ready")
     shutil.rmtree(site.spool)
-    running.wait_for("lock_made_anew")
+    running.wait_for("lock_recreated")
     site.drop("a.txt", "a horse")
     running.wait_for("job_ended")
     assert 75 == site.drain().returncode

@@ -78,8 +78,12 @@ class Loop:
             return False
         if self._phase.is_stopping:
             return True
-        busy = stages.publisher.videos or stages.bench.loading or stages.settings.are_changing
-        return self._phase.drains and not busy and not self._is_anything_left()
+        if not self._phase.drains or stages.publisher.videos:
+            return False
+        if stages.disk.shortage:  # what is in hand is done; the rest does not wait for room
+            return True
+        busy = stages.bench.loading or stages.settings.are_changing
+        return not busy and not self._is_anything_left()
 
     def _is_anything_left(self) -> bool:
         jobs, intake = self._stages.jobs, self._stages.intake
@@ -93,10 +97,12 @@ class Loop:
 
     def _note_what_is_left(self) -> None:
         """Record why a drain ends, if it does not end because nothing is left to do."""
-        if not self._phase.drains or self.drained_early is not None:
+        if not self._phase.drains:
             return
         intake = self._stages.intake
-        if intake.problem:
+        if self._stages.disk.shortage and self._is_anything_left():
+            self.drained_early = self._stages.disk.problem
+        elif intake.problem:
             self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
         elif trouble := self._stages.jobs.spooled.trouble() or intake.claims.trouble():
             self.drained_early = Mistake(f"held up: {trouble}", "start again when it is mended")
@@ -216,10 +222,8 @@ class Loop:
 
     def _look_after_the_disk(self, now: float) -> None:
         """Begin nothing new while the disk is too full, or not the same one; a drain ends then."""
-        disk = self._stages.disk
-        if self._reporter.is_due(now) and disk.look() and self._phase.drains:
-            self._phase.is_stopping = True
-            self.drained_early = disk.problem
+        if self._reporter.is_due(now):
+            self._stages.disk.look()
 
     def _keep_rendering(self, now: float) -> None:
         """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most."""

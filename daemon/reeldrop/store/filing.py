@@ -28,9 +28,9 @@ _log = structlog.get_logger()
 class Filing:
     """Ends jobs. A call that raised OSError has not ended its job, and may be repeated."""
 
-    def __init__(self, place: Spool, tree: Results) -> None:
-        self._spool = place
-        self._results = tree
+    def __init__(self, spool: Spool, results: Results) -> None:
+        self._spool = spool
+        self._results = results
         self._rest_is_aside: set[str] = set()
 
     def file_away(

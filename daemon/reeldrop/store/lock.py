@@ -74,7 +74,7 @@ class Lock:
         """
         self._role = role
         durable.make_folder(self._folder)
-        self._await_who_makes_it_anew()
+        self._await_a_holder_that_recreates_it()
         while (fd := self._taken()) is None:
             holder = self._read()
             who = f"{holder.pid}" if holder is not None else "unknown"
@@ -89,7 +89,7 @@ class Lock:
             os.close(self._fd)
             self._fd = -1
 
-    def _await_who_makes_it_anew(self) -> None:
+    def _await_a_holder_that_recreates_it(self) -> None:
         if self._file.exists() or not self._sign.exists():
             return
         _log.warning("lock_missing", reason=f"{self._file} is gone", seconds=GRACE_SECONDS)
@@ -144,7 +144,7 @@ class Lock:
             return False
         os.close(self._fd)
         self._fd = fd
-        _log.warning("lock_made_anew", reason=f"{self._file} was removed", remedy="leave it there")
+        _log.warning("lock_recreated", reason=f"{self._file} was removed", remedy="leave it there")
         return True
 
     def holder(self) -> Holder | None:

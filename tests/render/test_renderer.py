@@ -15,18 +15,15 @@ import pytest
 import torch
 from harness.fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
 from reeldrop.base.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
-from reeldrop.base.job import (
-    Batch,
+from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Event,
-    Member,
     ModelFailed,
     ModelLoaded,
-    Prompt,
-    Scalar,
     StepDone,
 )
+from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.render import pipeline, renderer, rendering, unread
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from harness.jobs import RENDERED
 from harness.site import CONFIG
-from reeldrop.base.job import Batch, BatchRendered, Capabilities, Event, ModelLoaded
+from reeldrop.base.events import BatchRendered, Event, ModelLoaded
+from reeldrop.base.job import Batch, Capabilities
 from reeldrop.config import config as configuration
 from reeldrop.config.settings import Settings
 from reeldrop.host.notify import Notifier

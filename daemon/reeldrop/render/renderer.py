@@ -31,19 +31,17 @@ from reeldrop.base.errors import (
     Unrenderable,
     is_shortage,
 )
-from reeldrop.base.job import (
-    Batch,
+from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Downloading,
     Event,
     ModelFailed,
     ModelLoaded,
-    Prompt,
-    Rendered,
     RendererEnded,
     StepDone,
 )
+from reeldrop.base.job import Batch, Prompt, Rendered
 from reeldrop.render import measure, pipeline, rendering, unread
 from reeldrop.render.memory import Fit
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource

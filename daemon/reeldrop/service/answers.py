@@ -16,13 +16,11 @@ from reeldrop.base.errors import (
     Unavailable,
     Unrenderable,
 )
-from reeldrop.base.job import (
-    Batch,
+from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Downloading,
     Event,
-    Member,
     ModelFailed,
     ModelLoaded,
     RendererEnded,
@@ -30,6 +28,7 @@ from reeldrop.base.job import (
     VideoFailed,
     VideoPublished,
 )
+from reeldrop.base.job import Batch, Member
 from reeldrop.config import profiles
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.service.report import Reporter

@@ -16,7 +16,7 @@ from typing import NoReturn
 import structlog
 
 from reeldrop.base.errors import Mistake
-from reeldrop.base.job import Event, Reload, Stop, Wake
+from reeldrop.base.events import Event, Reload, Stop, Wake
 from reeldrop.host import ending
 from reeldrop.schedule.schedule import Conditions
 from reeldrop.service.answers import Answers

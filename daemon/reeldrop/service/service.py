@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base.errors import Unavailable
-from reeldrop.base.job import Cause, Event, Reload, Stop
+from reeldrop.base.events import Event, Reload, Stop
+from reeldrop.base.job import Cause
 from reeldrop.config.settings import Settings
 from reeldrop.host import ending, process
 from reeldrop.host.ending import Ending

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reeldrop.base.job import Event, Wake
+from reeldrop.base.events import Event, Wake
 from reeldrop.config import profiles
 from reeldrop.config.settings import Settings
 from reeldrop.host.disk import Room

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reeldrop.base.job import Event, Job, Prompt, Rendered, Video, VideoFailed, VideoPublished
+from reeldrop.base.events import Event, VideoFailed, VideoPublished
+from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.store.results import Results
 from reeldrop.video import encoder
 

@@ -1,0 +1,124 @@
+"""The events: what the stages put on the service's one queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Batch, Capabilities, Prompt, Rendered, Video
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """The inbox may have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody asked the process to end."""
+
+    signal_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Somebody asked to read config.yaml again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """A profile's pipeline is loaded."""
+
+    model: str
+    capabilities: Capabilities
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed:
+    """A profile's pipeline can't be loaded; the operator has to act."""
+
+    model: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Downloading:
+    """A profile's files are being downloaded: how many bytes are there, and of how many."""
+
+    model: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A denoising step is done; `step` counts from 1."""
+
+    batch: Batch
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRendered:
+    """A batch is rendered; `frames` and `rendered` are in the order of its prompts.
+
+    `fits` is how many such prompts fit on the device at once.
+    """
+
+    batch: Batch
+    frames: tuple[Frames, ...]
+    rendered: tuple[Rendered, ...]
+    fits: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFailed:
+    """A batch has no frames: it was cancelled, or the pipeline failed."""
+
+    batch: Batch
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class RendererEnded:
+    """The renderer can't continue; the process has to be replaced by a new one."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPublished:
+    """A video, its poster and its sidecar are in the results; `bytes` is the size of its frames."""
+
+    video: Video
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFailed:
+    """A video could not be encoded or published; `bytes` is the size of its frames."""
+
+    job_id: str
+    prompt: Prompt
+    error: Exception
+    bytes: int
+
+
+Event = (
+    Wake
+    | Stop
+    | Reload
+    | ModelLoaded
+    | ModelFailed
+    | Downloading
+    | StepDone
+    | BatchRendered
+    | BatchFailed
+    | RendererEnded
+    | VideoPublished
+    | VideoFailed
+)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
+import pytest
+from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.job import Job
 from reeldrop.base.roots import Root
 from reeldrop.intake import late
 from reeldrop.intake.places import Place
 from reeldrop.prompts import parsing
+from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.limits import Limits
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
 
 JOB = Job("20261124-000000-000000-abcdef", PurePosixPath("x/poems.txt"), Path("/nowhere"), ())
 
@@ -70,3 +79,28 @@ def test_nothing_is_said_of_a_file_as_it_was_read(tmp_path: Path) -> None:
     late.tell(JOB, Place(Root(tmp_path), PurePath("poems.txt")), 8)
     late.tell(JOB, Place(Root(tmp_path), PurePath("gone/poems.txt")), 8)
     assert ["poems.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on another file system than the temporary one."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert os.stat(folder).st_dev != tmp_path.stat().st_dev
+        yield Path(folder)
+
+
+def test_what_is_being_written_is_not_copied(tmp_path: Path, elsewhere: Path) -> None:
+    """A refused file goes to another file system when its writer has closed it, and whole."""
+    (tmp_path / "inbox").mkdir()
+    spool = Spool(tmp_path / "spool", tmp_path / "inbox", elsewhere / "failed")
+    spool.prepare()
+    jobs = OpenJobs(spool, Results(elsewhere / "results"), Limits({}, 1, 0.0))
+    with (tmp_path / "inbox" / "a.txt").open("w") as writer:
+        job = spool.claim(PurePosixPath("a.txt"), ())
+        assert job is not None
+        late.require_closed(job, unless_moved_into=tmp_path / "not" / "made")
+        jobs.ends.fail(job, PromptError(Mistake("it is empty")))
+        assert "still being written by" in jobs.waiting()[0].reason
+        writer.write("late\n")
+    jobs.ends.fail(job, PromptError(Mistake("it is empty")))
+    assert ("late\n", []) == ((elsewhere / "failed" / "a.txt").read_text(), jobs.waiting())

@@ -285,6 +285,26 @@ def test_copies_by_every_tool(tmp_path: Path) -> None:
                 assert [tool] == [e["made_by"] for e in events if e["event"] == "conflict_copy"]
 
 
+@pytest.mark.parametrize("where", ["in the inbox", "in hand", "finished", "failed"])
+def test_files_of_a_folder_that_is_a_conflict_copy(where: str, place: Place) -> None:
+    """They are laid aside in a place of their own, so that the original is still an order."""
+    name, copy = "poems/a.txt", "poems (Case Conflict)/a.txt"
+    ends = {"in hand": Place.deliver, "in the inbox": Place.drop}
+    original = ends.get(where, Place.deliver)(place, name)
+    if where in ("finished", "failed"):
+        ENDS[where](place, original)
+    for mtime in (OLD, OLD + 5):
+        assert not place.is_order(place.deliver(copy, mtime=mtime))
+    note = (place.results / "poems (Case Conflict)/a/a.txt.not-rendered.txt").read_text()
+    assert "is the copy that a sync tool made of poems/a.txt" in note
+    assert place.is_order(place.deliver(copy, "another horse\n"))
+    assert place.is_order(place.deliver("poems (Case Conflict)/b.txt"))
+    if where == "in the inbox":
+        job = place.spool.claim(PurePosixPath(name), ())
+        assert job is not None
+        assert place.is_order(job)
+
+
 def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -> None:
     """The report there says which path in the inbox it is on."""
     place.fail(place.deliver("a?.txt"))

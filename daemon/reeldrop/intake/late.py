@@ -5,6 +5,8 @@ A program that keeps the file open goes on writing into it wherever it is moved 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import structlog
 
 from reeldrop.base import plain_files
@@ -20,17 +22,19 @@ MAX_LINES = 20
 _log = structlog.get_logger()
 
 
-def require_closed(job: Job) -> None:
+def require_closed(job: Job, *, unless_moved_into: Path | None = None) -> None:
     """Check that no program on this machine has a prompt file open for writing.
 
-    Moved to another file system, the file would be a copy, and what comes later lost.
+    Into a folder on another file system it would be copied, and what comes later lost; a move into
+    one on the same file system may be allowed.
 
     Raises:
         OSError: one has.
     """
+    if unless_moved_into is not None and _device(unless_moved_into) == _device(job.folder):
+        return
     if writers.is_written(job.prompt_file) and share.knows_writers(job.folder):
-        name = writers.name_of_writer(job.prompt_file)
-        raise OSError(f"still being written by {name}, though its videos are published")
+        raise OSError(f"still being written by {writers.name_of_writer(job.prompt_file)}")
 
 
 def tell(job: Job, place: Place, size: int) -> None:
@@ -47,6 +51,12 @@ def tell(job: Job, place: Place, size: int) -> None:
         place.write_note(_note(shown(job.source), what, data[size:]), job)
     except OSError as error:  # it is filed away, and nothing of it is lost
         _log.warning("late_lines_untold", prompt_file=shown(job.source), reason=str(error))
+
+
+def _device(folder: Path) -> int:
+    """Return the device of a folder, or of the nearest one above it that exists."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return there.stat().st_dev
 
 
 def _which(data: bytes, size: int) -> str:

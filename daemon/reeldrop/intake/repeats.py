@@ -107,23 +107,25 @@ class Repeats:
 
     def _is_needless_copy(self, job: Job) -> bool:
         """Return whether a job is a conflict copy that equals its original; if so, end it."""
-        copy = conflict_copy(job.source.name)
-        if copy is None:
-            return False
-        for name in copy.originals:
-            original = job.source.with_name(name)
+        tool, originals = _copied(job.source)
+        for original in originals:
             places = [Place(self._spool.inbox, original), *self._places(original, job)]
             same = next((place for place in places if _is_same(job, place)), None)
             if same is not None:
                 self._move_beside(job, original, same)
                 return True
-        _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=copy.tool)
+        if tool:
+            _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=tool)
         return False
 
     def _move_beside(self, job: Job, original: PurePosixPath, same: Place) -> None:
-        """Move a conflict copy to where its original is or will be."""
-        place = self._place_in_results(job.source, original)
-        if same.root not in (self._spool.inbox, self._spool.root):
+        """Move a conflict copy to where its original is or will be.
+
+        One of a folder's copy goes to a place of its own: its name is that of the original.
+        """
+        is_of_folder = original.name == job.source.name
+        place = self._place_in_results(job.source, job.source if is_of_folder else original)
+        if same.root not in (self._spool.inbox, self._spool.root) and not is_of_folder:
             place = same.beside(place.below.name)
         note = (
             f"{shown(job.source)} is the copy that a sync tool made of {shown(original)}\n"
@@ -139,6 +141,20 @@ class Repeats:
                 return
         with place.opened(make=True) as file:
             self._spool.finish(job, file.parent)
+
+
+def _copied(source: PurePosixPath) -> tuple[str, list[PurePosixPath]]:
+    """Return who made a conflict copy of a file or of a folder above it, and of what, if anybody.
+
+    The last part of the path counts whose name is that of a copy.
+    """
+    parts = source.parts
+    for at in reversed(range(len(parts))):
+        copy = conflict_copy(parts[at])
+        if copy is not None:
+            names = copy.originals
+            return copy.tool, [PurePosixPath(*parts[:at], n, *parts[at + 1 :]) for n in names]
+    return "", []
 
 
 def _named(first: Place) -> Iterator[Place]:

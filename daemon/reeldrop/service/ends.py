@@ -50,6 +50,7 @@ class Ends:
     ) -> None:
         self.limits = limits
         self._attempts = spool.attempts
+        self._failed = spool.failed.root.path
         self._filing = Filing(spool, results)
         self._repeats = Repeats(spool, results)
         self._results = results
@@ -71,7 +72,11 @@ class Ends:
 
     def fail(self, job: Job, error: Exception) -> None:
         """Put a job's prompt file into `_failed/`, with the error."""
-        self._file(End(job, partial(self._filing.set_aside, job, error), failed=True))
+        self._file(End(job, partial(self._set_aside, job, error), failed=True))
+
+    def _set_aside(self, job: Job, error: Exception) -> None:
+        late.require_closed(job, unless_moved_into=self._failed)
+        self._filing.set_aside(job, error)
 
     def finish(self, opened: OpenJob, failures: Sequence[Failure]) -> None:
         """File away a job that was open, with its failures in the order of its prompts."""
@@ -81,8 +86,7 @@ class Ends:
     def _file_away(self, opened: OpenJob, failures: Sequence[Failure]) -> None:
         """End a job that is through, once nobody writes into its prompt file any more."""
         job = opened.job
-        if opened.videos:
-            late.require_closed(job)
+        late.require_closed(job, unless_moved_into=None if opened.videos else self._failed)
         name = self._filing.file_away(job, opened.videos, failures, is_resumed=opened.is_resumed)
         if name is not None and opened.size is not None:
             below = self._results.order_place(job.source, job.source).with_name(name)

@@ -330,7 +330,7 @@ def test_status_without_a_daemon_says_how_long_files_wait(
     site.drop("b.txt", "a cow\n")
     assert 7195 <= current(settings).waiting_seconds <= 7200
     show_status(settings, as_json=False)
-    assert "in the inbox for 120 min" in capsys.readouterr().err
+    assert "in the inbox for 2 h 0 min" in capsys.readouterr().err
 
 
 def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daemon]) -> None:
@@ -493,6 +493,23 @@ def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
         "waiting: paused: 0.5 GiB free", "waiting: tuning: process 7", "no daemon is running",
     ]  # fmt: skip
     assert expected == [text.partition(";")[0] for text in told]
+
+
+def test_the_time_left_comes_first() -> None:
+    """A terminal may be narrow: what is cut is the end of the prompt file's name."""
+    rendering = Rendering("j", "a/b\x1b.txt", "p", 2, 6, 3, 8, 61.4, together=4)
+    now = Status(1, State.RENDERING, "m", "", rendering, waiting_count=5)
+    expected = "61 s left, step 3/8, 5 waiting, video 2/6 and 3 beside it of a/b\\x1b.txt"
+    assert expected == progress.in_words(now, rendering)
+    unknown = dataclasses.replace(rendering, eta_seconds=None, together=1)
+    alone = Status(1, State.RENDERING, "m", "", unknown)
+    assert "step 3/8, video 2/6 of a/b\\x1b.txt" == progress.in_words(alone, unknown)
+
+
+def test_durations_have_two_digits_or_so() -> None:
+    """In the unit that a person would say."""
+    told = {0.4: "0 s", 99.4: "99 s", 100: "2 min", 5900: "98 min", 6000: "1 h 40 min"}
+    assert told == {seconds: output.duration(seconds) for seconds in told}
 
 
 def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: Path) -> None:

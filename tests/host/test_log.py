@@ -212,11 +212,19 @@ def test_a_line_for_people_is_short(
     monkeypatch.chdir(tmp_path)
     log.configure(terminal := io.StringIO(), for_people=True)
     before = datetime.now(UTC) + timedelta(hours=5, minutes=30)
-    structlog.get_logger().info("video_published", job_id="j1", file=str(tmp_path / "a/b.mp4"), n=1)
-    structlog.get_logger().warning("paused", job_id="j1", reason="disk")
+    figures = {
+        "attempts": 1,
+        "failed": 0,
+        "inapplicable": [],
+        "taken": ["a", "b"],
+        "seconds": 1.234,
+    }
+    logger = structlog.get_logger().bind(job_id="j1")
+    logger.info("video_published", file=str(tmp_path / "a/b.mp4"), n=1, **figures)
+    logger.warning("paused", reason="disk", attempts=1, failed=0)
     first, second = terminal.getvalue().splitlines()
-    assert "video_published file=a/b.mp4 n=1" == first.partition(" ")[2]
-    assert "[warning] paused reason=disk" == second.partition(" ")[2]
+    assert "video_published file=a/b.mp4 n=1 taken=a,b seconds=1.2" == first.partition(" ")[2]
+    assert "[warning] paused reason=disk attempts=1 failed=0" == second.partition(" ")[2]
     after = datetime.now(UTC) + timedelta(hours=5, minutes=30)
     assert first.partition(" ")[0] in {f"{before:%H:%M:%S}", f"{after:%H:%M:%S}"}
     monkeypatch.undo()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import shlex
 import signal
 import subprocess
@@ -143,6 +144,26 @@ def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site)
     finally:
         daemon.kill()
         daemon.wait()
+
+
+def test_a_daemon_ends_with_its_shell(site: Site) -> None:
+    """The shell may be killed before its terminal is closed, and nothing tells of that later."""
+    ours, theirs = pty.openpty()
+    said, terminal = site.folder / "said", os.ttyname(theirs)
+    daemon = f"{shlex.join(REELDROP)} run --config {site.folder / 'config.yaml'}"
+    line = f"exec <{terminal}; {daemon} <{terminal} >{said} & echo $! >{said}.pid; wait"
+    shell = subprocess.Popen(["bash", "-c", line], start_new_session=True)
+    try:
+        await_that(lambda: said.exists() and '"ready"' in said.read_text(), "the daemon")
+        process = os.pidfd_open(int(Path(f"{said}.pid").read_text()))
+        shell.kill()
+        assert [process] == select.select([process], [], [], DEADLINE_SECONDS)[0]
+        assert '"signal": "SIGHUP"' in said.read_text()
+    finally:
+        shell.kill()
+        shell.wait()
+        for descriptor in (ours, theirs):
+            os.close(descriptor)
 
 
 def test_who_tunes_is_told(site: Site) -> None:

@@ -6,35 +6,54 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
-from reeldrop.store.status import State, Status
+from reeldrop.base import escaping
+from reeldrop.commands import output
+from reeldrop.store.status import Rendering, State, Status
 
 _NO_DAEMON = "no daemon is running; waiting until one is (`reeldrop run` starts it)"
 
 
 @contextlib.contextmanager
-def shown(for_people: bool) -> Iterator[Callable[[Status], None]]:
+def bar_of_status(for_people: bool) -> Iterator[Callable[[Status], None]]:
     """Show a progress bar; yield the function that updates it with a new status.
 
-    Shows nothing unless `for_people`.
+    The time left comes first, and a name that does not fit is cut. Shows nothing unless
+    `for_people`.
     """
     if not for_people:
         yield lambda _status: None
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    text = Column(no_wrap=True, overflow="ellipsis")
+    columns = (
+        BarColumn(bar_width=12),
+        TextColumn("{task.description}", markup=False, table_column=text),
+    )
     with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("starting", total=None)
 
         def observe(status: Status) -> None:
             rendering = status.rendering
             if rendering is None:
                 bar.update(task, description=status.line(), total=None, completed=0)
-                return
-            eta = rendering.eta_seconds
-            text = status.line() if eta is None else f"{status.line()}, about {eta:.0f} s left"
-            bar.update(task, description=text, total=rendering.steps, completed=rendering.step)
+            else:
+                text = in_words(status, rendering)
+                bar.update(task, description=text, total=rendering.steps, completed=rendering.step)
 
         yield observe
+
+
+def in_words(status: Status, rendering: Rendering) -> str:
+    """Return how far a render is, what may be cut last."""
+    parts = [f"step {rendering.step}/{rendering.steps}"]
+    if rendering.eta_seconds is not None:
+        parts.insert(0, f"{output.duration(rendering.eta_seconds)} left")
+    if status.waiting_count:
+        parts.append(f"{status.waiting_count} waiting")
+    beside = f" and {rendering.together - 1} beside it" if rendering.together > 1 else ""
+    parts.append(f"video {rendering.number}/{rendering.count}{beside} of {rendering.prompt_file}")
+    return escaping.shown(", ".join(parts))
 
 
 def with_trouble(

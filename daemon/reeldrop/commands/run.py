@@ -28,7 +28,7 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
     is_attended = sys.stdin.isatty()
     process.withstand()
     check.require_folders(configuration.load(configuration.find(path)))
-    with progress.shown(sys.stdout.isatty()) as observe:
+    with progress.bar_of_status(sys.stdout.isatty()) as observe:
         log.to_stdout()
         structlog.get_logger().info("loading_libraries")  # nothing else is said for seconds
         observe(_loading_libraries())

@@ -44,7 +44,7 @@ def show_status(config: Config, *, as_json: bool) -> None:
 def _print_rendering(now: Status) -> None:
     if now.rendering is not None:
         r = now.rendering
-        eta = "" if r.eta_seconds is None else f", about {r.eta_seconds:.0f} s left"
+        eta = "" if r.eta_seconds is None else f", about {output.duration(r.eta_seconds)} left"
         prompt_file, prompt = output.printable(r.prompt_file), output.printable(r.prompt)
         print(f"  {prompt_file} {r.number}/{r.count}: {prompt}")
         print(f"  step {r.step}/{r.steps}{eta}")
@@ -53,7 +53,7 @@ def _print_rendering(now: Status) -> None:
 def _print_waiting(now: Status) -> None:
     output.print_rows([(w.prompt_file, w.reason) for w in now.waiting], ("waiting", "why"))
     if now.waiting_seconds >= 60:
-        output.note(f"the first has been in the inbox for {now.waiting_seconds // 60} min")
+        output.note(f"the first has been in the inbox for {output.duration(now.waiting_seconds)}")
     if now.waiting_count > len(now.waiting):
         output.note(f"{now.waiting_count - len(now.waiting)} more are waiting")
 

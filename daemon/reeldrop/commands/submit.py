@@ -75,7 +75,7 @@ def submit_prompt(
 
 def _follow(config: Config, order: Order, *, as_json: bool) -> int:
     """Wait until an order has ended, print what became of it, and return the exit code."""
-    with progress.shown(sys.stdout.isatty() and not as_json) as observe:
+    with progress.bar_of_status(sys.stdout.isatty() and not as_json) as observe:
         try:
             end = wait(config, order, progress.with_trouble(observe, output.note))
         except KeyboardInterrupt:

@@ -29,6 +29,8 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _THE_JOURNALS_OWN = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"}
 _BELOW = ("exception", "stacks")
 _NOT_IN_LINE = {"event", "level", "timestamp", *_BELOW}
+_FOR_WHO_MEASURES = {"attempt", "attempts", "level", "peak_memory_mib", "pid"}
+_NOTHING: tuple[object, ...] = (0, "", [], (), None)
 
 _job_files: dict[str, IO[str]] = {}
 
@@ -140,17 +142,29 @@ def _quoted(text: str) -> str:
 def _brief(event: EventDict) -> EventDict:
     """Return what a person at a terminal needs of an event.
 
-    The local time of day, a level from a warning on, and paths from the current folder, but no id
-    of a job.
+    The local time of day, and paths from the current folder, but no id of a job. If all is well,
+    also no level, nothing that is zero or empty, no ids and figures for whoever measures.
     """
     here = ""
     with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
         here = f"{os.getcwd()}/"
-    left_out = {"job_id"} if event["level"] != "info" else {"job_id", "level"}
     at = datetime.fromisoformat(event["timestamp"]).astimezone()
-    kept = {key: value for key, value in event.items() if key not in left_out}
-    brief = {k: v.removeprefix(here) if isinstance(v, str) else v for k, v in kept.items()}
+    kept = {key: value for key, value in event.items() if key != "job_id"}
+    if event["level"] == "info":
+        kept = {k: v for k, v in kept.items() if k not in _FOR_WHO_MEASURES and v not in _NOTHING}
+    brief = {key: _brief_value(value, here) for key, value in kept.items()}
     return {**brief, "timestamp": f"{at:%H:%M:%S}"}
+
+
+def _brief_value(value: object, here: str) -> object:
+    match value:
+        case str():
+            return value.removeprefix(here)
+        case float():
+            return round(value, 1)
+        case list() | tuple():
+            return ",".join(map(str, value))
+    return value
 
 
 def _escaped(event: EventDict) -> EventDict:

@@ -108,6 +108,18 @@ def withstand() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal.
+
+    It loses it when its shell dies, even if the terminal itself stays open.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def hear() -> None:
     """Unblock the signals that have handlers by now, whoever blocked them."""
     signal.pthread_sigmask(

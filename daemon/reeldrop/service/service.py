@@ -60,6 +60,7 @@ class Service:
         self._make_renderer = make_renderer
         self._drain = drain
         self._is_attended = is_attended
+        self._has_terminal = False
         self._observe = observe
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._spool = Spool(config.spool, config.inbox, config.failed)
@@ -78,6 +79,7 @@ class Service:
         """
         # Under nohup, closing the terminal must not end the daemon; it reloads the config.
         self._is_attended &= signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        self._has_terminal = process.has_terminal()
         signal.signal(signal.SIGHUP, self._on_hangup)
         process.hear()
         with self._spool.lock.held(self._waits_for_the_spool):
@@ -131,7 +133,9 @@ class Service:
             signal.signal(either, signal.SIG_DFL)
 
     def _on_hangup(self, number: int, _frame: object) -> None:
-        if self._is_attended and not os.isatty(sys.stdin.fileno()):  # the terminal is gone
+        is_gone = not os.isatty(sys.stdin.fileno())
+        is_lost = self._has_terminal and not process.has_terminal()  # its shell has died
+        if self._is_attended and (is_gone or is_lost):
             self._ask_to_stop(number)
         else:
             self._events.put(Reload())

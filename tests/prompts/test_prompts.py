@@ -9,93 +9,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from harness.prompt_files import CAPABILITIES, RULES, TINY, mistake, mistakes, one, parse, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop.base import strict_yaml
-from reeldrop.base.errors import ConfigError, Mistake, PromptError
-from reeldrop.base.job import Capabilities, DefaultsFile, Job, Prompt, Rendered
+from reeldrop.base import invisible, strict_yaml
+from reeldrop.base.errors import ConfigError, PromptError
+from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
 from reeldrop.prompts import parsing, rules
 from reeldrop.prompts.parsing import NotDescribed, PromptFile
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.store import results
-
-CAPABILITIES = Capabilities(
-    settings={
-        "negative_prompt": str,
-        "height": int,
-        "width": int,
-        "num_frames": int,
-        "num_inference_steps": int,
-        "guidance_scale": float,
-        "eta": float,
-        "clean_caption": bool,
-    },
-    defaults={
-        "negative_prompt": None,
-        "height": 64,
-        "width": 64,
-        "num_frames": 9,
-        "num_inference_steps": 50,
-        "guidance_scale": 5.0,
-        "eta": None,
-        "clean_caption": False,
-    },
-    size_multiple=8,
-    frames_multiple=4,
-)
-TINY = ModelRules(
-    "tiny",
-    CAPABILITIES,
-    defaults={"num_inference_steps": 3, "fps": 12},
-    limits={"num_frames": (5, 33), "height": (8, 128), "guidance_scale": (0, 20)},
-)
-OTHER = ModelRules("other", CAPABILITIES, defaults={}, limits={})
-RULES = {"tiny": TINY, "other": OTHER, "unloaded": None}
-
-Defaults = list[tuple[str, str]]
-
-
-def parse(
-    content: str | bytes, name: str = "a.yaml", defaults: Defaults | None = None
-) -> PromptFile:
-    """Parse a prompt file; the n-th drawn seed is 1000 + n."""
-    return parsing.parse(
-        name,
-        content if isinstance(content, bytes) else content.encode(),
-        [DefaultsFile(file, text.encode()) for file, text in defaults or []],
-        RULES,
-        "tiny",
-        lambda number: 1000 + number,
-    )
-
-
-def texts(content: str | bytes, name: str = "a.txt") -> list[str]:
-    """Return the texts of a file's prompts."""
-    return [prompt.prompt for prompt in parse(content, name).prompts]
-
-
-def one(content: str, defaults: Defaults | None = None) -> Prompt:
-    """Return the only prompt of a YAML file."""
-    (prompt,) = parse(content, "a.yaml", defaults).prompts
-    return prompt
-
-
-def mistakes(
-    content: str | bytes, name: str = "a.yaml", defaults: Defaults | None = None
-) -> tuple[Mistake, ...]:
-    """Return what is wrong with a file."""
-    with pytest.raises(PromptError) as caught:
-        parse(content, name, defaults)
-    return tuple(caught.value.mistakes)
-
-
-def mistake(
-    content: str | bytes, name: str = "a.yaml", defaults: Defaults | None = None
-) -> Mistake:
-    """Return the one thing that is wrong with a file."""
-    (found,) = mistakes(content, name, defaults)
-    return found
-
 
 # Text files
 
@@ -122,15 +45,20 @@ def test_lines_of_a_text_file() -> None:
     assert ["a bird", "b: [c # d", "e"] == texts(content)
 
 
-def test_only_line_ends_end_lines() -> None:
-    """Other separators, which editors show within a line, do not make a second prompt."""
-    assert ["a\u2028b\x0bc\x85d"] == texts("a\u2028b\x0bc\x85d\n")
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1b"])
+def test_only_line_ends_end_lines(mark: str) -> None:
+    """What only some programs show as a line end is named, at the edges it is left out."""
+    assert ["a b"] == texts(f"{mark}a b{mark}\n{mark}\n")
+    found = mistake(f"x\n a{mark}b", "a.txt")
+    assert (2, 3) == (found.line, found.column)
+    assert f"(U+{ord(mark):04X}) in this line" in found.problem
+    assert "a line of its own" in found.remedy
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.TXT", "folder/b.Txt"])
 def test_text_suffix_in_any_case(name: str) -> None:
     """What is a text file is said by the suffix, in upper case, too."""
-    assert ["prompt: a"] == texts("prompt: a", name)
+    assert ["no: a"] == texts("no: a", name)
 
 
 def test_a_text_prompt_has_every_default() -> None:
@@ -246,7 +174,28 @@ def test_formats_as_text_or_list() -> None:
 @pytest.mark.parametrize("suffix", ["yaml", "yml", "YAML", "mp4"])
 def test_yaml_suffixes(suffix: str) -> None:
     """Everything that is no text file is YAML, the settings of an mp4 as well."""
-    assert ["x"] == texts("prompt: x", f"a.{suffix}")
+    assert ["x"] == texts("prompt: x\nrendered: {job: j}", f"a.{suffix}")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "https://example.org/watch?v=123",
+        "Exported from the phone on Friday: take 2",
+        "prompt: none, filmed",
+        '{"prompt": "{\\"3\\": {\\"class_type\\": \\"KSampler\\"}}", "workflow": {"nodes": []}}',
+        "prompt: a ball\nrendered: by me",
+        "rendered: {job: j}",
+        "prompt: a\nrendered: {job: j}\n---\nprompt: b",
+        "prompt: 'a\nrendered: {job: j}",
+        "",
+    ],
+)
+def test_only_an_mp4_of_reeldrop_is_rendered_again(comment: str) -> None:
+    """What other tools write into their videos is no order, though it may be YAML with a prompt."""
+    found = mistake(comment, "a.mp4")
+    assert "not reeldrop's" in found.problem
+    assert "only an mp4 that reeldrop made" in found.remedy
 
 
 def test_yaml_in_utf_16() -> None:
@@ -635,7 +584,7 @@ def test_a_good_profile_passes() -> None:
 # Sidecars are prompt files
 
 _printable = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
-    lambda text: bool(text.strip())
+    lambda text: not invisible.is_blank(text)
 )
 _prompts = st.builds(
     Prompt,

@@ -254,7 +254,10 @@ def test_a_model_that_cannot_be_loaded_is_reported_and_others_still_load(answers
 
 def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, ModelSource]) -> None:
     """Each prompt of a batch has its frames, in order, and the record for its sidecar."""
-    prompts = (prompt("a horse"), prompt("abcdefghijklmnopqrstuv and more", seed=2))
+    prompts = (
+        prompt("a horse", negative_prompt="abcdefghijklmnopqrstuv in the snow"),
+        prompt("abcdefghijklmnopqrstuv and more", seed=2),
+    )
     end = answers.render(*prompts)
     assert isinstance(end, BatchRendered)
     expected = rendering.render(pipeline.load(sources["tiny"]), prompts, ignore)
@@ -278,6 +281,7 @@ def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, Mode
         record.versions,
     )
     assert ["", "and more"] == [rendered.ignored_text for rendered in end.rendered]
+    assert ["in the snow", ""] == [rendered.ignored_negative_text for rendered in end.rendered]
     assert record.seconds > 0
     assert record.peak_memory_mib > 0
 

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, open_jobs, prompts, says
-from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
+from reeldrop.base.errors import (
+    Mistake,
+    PromptError,
+    RenderCancelled,
+    RenderError,
+    Unrenderable,
+)
 from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt
 from reeldrop.service import limits, suspects
 from reeldrop.service.jobs import OpenJobs
@@ -621,15 +628,31 @@ def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) ->
 
 
 def test_a_report_says_what_to_do(place: Place) -> None:
-    """With the command to type, which is another one for what was only cancelled."""
-    job, other = place.claim("a b.txt"), place.claim("c.txt")
-    place.open.ends.fail(job, RenderError("a hiccup"))
-    place.open.ends.fail(other, RenderCancelled("it was cancelled on request"))
-    reports = [
-        (place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in ("a b", "c")
-    ]
+    """With the command to type; only where the file may be right does it say that it may be."""
+    errors = {
+        "a b": RenderError("a hiccup"),
+        "c": RenderCancelled("it was cancelled on request"),
+        "d": PromptError(Mistake("unknown key 'x'", "remove it", 3)),
+        "e": PromptError(Mistake("unknown key 'x'", "remove it", 3, file="_defaults.yaml")),
+    }
+    for name, error in errors.items():
+        place.open.ends.fail(place.claim(f"{name}.txt"), error)
+    reports = [(place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in errors]
     assert "or, if nothing is wrong with it, run `reeldrop retry 'a b.txt'`." in reports[0]
     assert "\nRun `reeldrop retry c.txt` to render it after all." in reports[1]
+    assert "\nMend the file and put it into the inbox again, or mend it here and run" in reports[2]
+    assert "\nMend what is named above, then run `reeldrop retry e.txt`." in reports[3]
+    assert 1 == sum("nothing is wrong" in report for report in reports)
+
+
+def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> None:
+    """Each note once, with the numbers of the prompts that it is about."""
+    one, two, three = prompts(3)
+    noted = (replace(one, notes=("cut",)), replace(two, notes=("cut", "mark")), three)
+    with structlog.testing.capture_logs() as events:
+        place.open.open(place.claim("a.txt"), noted)
+    found = [(e["note"], e["prompts"]) for e in events if e["event"] == "prompt_note"]
+    assert [("cut", [1, 2]), ("mark", [2])] == found
 
 
 def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place) -> None:

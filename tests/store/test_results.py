@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import itertools
 import os
@@ -188,10 +189,14 @@ def test_any_text_gives_a_safe_name(text: str) -> None:
         ("x.mp4.part", "x.mp4_part"),
         ("backup~", "backup_"),
         ("👩\u200d🚀 flies", "👩\u200d🚀_flies"),
+        ("a\u200bb\ufeff\xad\u2060\u2028c", "ab_c"),
+        ("\u200b\u2800", "video"),
+        ("\u200d", "video"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
     ],
 )
 def test_video_names(prompt: str, expected: str) -> None:
-    """Spaces become underscores as in the original script; all that is safe stays as it is."""
+    """Spaces become underscores as in the original script; all that is safe and seen stays."""
     assert expected == video_name(prompt)
 
 
@@ -327,6 +332,18 @@ def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
         "peak_memory_mib": 321,
         "batch_size": 2,
     } == rendered
+
+
+def test_the_sidecar_says_what_was_left_out() -> None:
+    """Texts beyond the encoder's length, and notes on how the file was read, if there are any."""
+    prompt = dataclasses.replace(a_prompt(), notes=("cut", "mark"))
+    rendered = dataclasses.replace(RENDERED, ignored_text="a", ignored_negative_text="b")
+    (document,) = strict_yaml.load_all(results.sidecar_text(a_job(), prompt, rendered))
+    block = strict_yaml.plain(document)["rendered"]
+    expected = {"ignored_text": "a", "ignored_negative_text": "b", "notes": ["cut", "mark"]}
+    assert expected == {key: block[key] for key in expected}
+    (document,) = strict_yaml.load_all(results.sidecar_text(a_job(), a_prompt(), RENDERED))
+    assert not expected.keys() & strict_yaml.plain(document)["rendered"].keys()
 
 
 def test_the_encoder_is_given_the_sidecars_text(tmp_path: Path) -> None:

@@ -926,7 +926,9 @@ def test_is_locked_without_a_spool(tmp_path: Path) -> None:
 def test_report_says_what_where_and_what_is_right() -> None:
     """Every mistake has its problem, place and remedy, then what happens next, then the job."""
     error = PromptError(
-        Mistake("unknown key 'sed'", "did you mean 'seed'?", 3, 1, "sed"), Mistake("and this")
+        Mistake("unknown key 'sed'", "did you mean 'seed'?", 3, 1, "sed"),
+        Mistake("and this"),
+        Mistake("for A", "write YAML:", example="prompt: a\u202eb\nseed: 3\n"),
     )
     text = reports.text(PurePosixPath("x/a.yaml"), "20261124-1", error, "Drop it again.")
     *lines, last, end = text.split("\n")
@@ -938,6 +940,12 @@ def test_report_says_what_where_and_what_is_right() -> None:
         "What is right:  did you mean 'seed'?",
         "",
         "What is wrong:  and this",
+        "",
+        "What is wrong:  for A",
+        "What is right:  write YAML:",
+        "",
+        r"    prompt: a\u202eb",
+        "    seed: 3",
         "",
         "Drop it again.",
         "",

@@ -31,6 +31,7 @@ class Mistake:
     line, column: from 1; None if unknown
     key: the setting concerned
     file: set if it is not the file that was read, but a `_defaults.yaml` above a prompt file
+    example: lines that would be right
     """
 
     problem: str
@@ -39,6 +40,7 @@ class Mistake:
     column: int | None = None
     key: str = ""
     file: str = ""
+    example: str = ""
 
     @property
     def place(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,6 +42,7 @@ class Prompt:
 
     number: counts the videos of one prompt file from 1
     arguments: the pipeline's call arguments by diffusers' names, without prompt and generator
+    notes: what its author should know about how the prompt file was read; the video is the same
     """
 
     number: int
@@ -51,6 +52,7 @@ class Prompt:
     seed: int
     fps: float
     formats: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
@@ -178,6 +180,7 @@ class Rendered:
     peak_memory_mib: peak memory of the device (of the process on a CPU) during the batch
     batch_size: number of prompts in the batch
     ignored_text: the end of a prompt that was too long for the text encoder
+    ignored_negative_text: the same of its negative prompt
     speed: the ways of the fast path that were used
     """
 
@@ -193,6 +196,7 @@ class Rendered:
     batch_size: int = 1
     ignored_text: str = ""
     speed: tuple[str, ...] = ()
+    ignored_negative_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
+from reeldrop.base import invisible
+
 MAX_NAME_BYTES = 200
 MAX_PATH_UNITS = 219
 """Longest path below the results in UTF-16 units. Windows allows 259; 40 are reserved for the
@@ -48,7 +50,7 @@ _TOOLS_OWN = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
-_DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNSEEN = invisible.INVISIBLE.difference(invisible.JOINERS)
 
 
 def video_name(prompt: str, folder: str = ".") -> str:
@@ -115,7 +117,7 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES, max_units: int = MAX_N
     """
     beginning = text[:_LONGEST_READ]
     name = "".join(c for c in beginning if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
-    name = "".join(c for c in name if c not in _DIRECTION_MARKS)
+    name = "".join(c for c in name if c not in _UNSEEN)
     name = unicodedata.normalize("NFC", name)
     name = _FORBIDDEN.sub("_", name).lstrip(" .~").rstrip(" .")
     name = _TEMPORARY_ENDS.sub(lambda found: found[0].replace("~", "_").replace(".", "_"), name)
@@ -124,7 +126,7 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES, max_units: int = MAX_N
     if is_long or len(text) > _LONGEST_READ:
         mark = _hash(text)
         name = (_cut(name, max_bytes - len(mark), max_units - len(mark)) or "video") + mark
-    return name or "video"
+    return "video" if invisible.is_blank(name) else name
 
 
 def _hash(text: str) -> str:

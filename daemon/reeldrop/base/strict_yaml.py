@@ -8,6 +8,7 @@ Does not know what the keys mean.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from typing import Any, NoReturn
 
 import yaml
 
+from reeldrop.base import invisible, yaml_faults
 from reeldrop.base.errors import Mistake, YamlError
 from reeldrop.base.escaping import short
+from reeldrop.base.halves import Halves
 
 Scalar = str | int | float | bool | None
 
@@ -32,18 +35,22 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
 _BREAKS = re.compile("[\x85\u2028\u2029]")
 _NAN = re.compile(r"\.(nan|NaN|NAN)")
+_COMMENT = re.compile(r"\s+(#.*)")
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A value and its place: `line` and `column` count from 1.
 
-    A value in a mapping has the place of its key.
+    A value in a mapping has the place of its key. `comment` is what YAML cut off behind a text
+    without quotes, from the `#` on.
     """
 
     value: Scalar | list[Node] | dict[str, Node]
     line: int
     column: int
+    comment: str = ""
 
 
 def plain(node: Node) -> Any:
@@ -102,6 +109,7 @@ def dump(value: Mapping[str, Any]) -> str:
 
 def _resolve(text: str) -> Scalar:
     """Return the value of a plain scalar by the YAML 1.2 core schema (without octal and hex)."""
+    text = invisible.strip(text)
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):
@@ -122,13 +130,18 @@ def _fail(mark: Any, problem: str, remedy: str) -> NoReturn:
     raise YamlError(Mistake(problem, remedy, line, column)) from None
 
 
+def _place(mark: Any) -> tuple[int, int] | None:
+    return (mark.line + 1, mark.column + 1) if mark else None
+
+
 class _Events:
     """The parser's events, with one event of look-ahead."""
 
     def __init__(self, text: str, allowance: Allowance) -> None:
         self._text = text
         self.allowance = allowance
-        self._stream: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+        self.halves = Halves(text)
+        self._stream: Iterator[Any] = yaml.parse(self.halves.hidden(text), Loader=_LOADER)
         self.now: Any = None
         self.advance()
 
@@ -139,19 +152,29 @@ class _Events:
         try:
             self.now = next(self._stream, self.now)
         except yaml.MarkedYAMLError as error:
-            problem = " ".join(p for p in (error.context, error.problem) if p)
-            mark: Any = error.problem_mark or error.context_mark
-            _fail(
-                mark,
-                f"this is not YAML: {problem}",
-                "texts with a colon, a quote or a # in them are best put between quotes",
+            places = (_place(error.context_mark), _place(error.problem_mark))
+            mistake = yaml_faults.explain(
+                self._text, error.context or "", error.problem or "", *places
             )
+            raise YamlError(mistake) from None
         except yaml.reader.ReaderError as error:  # the first such character stops the reader
             before = self._text.partition(chr(error.character))[0]
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            problem = f"this is not YAML: there is a control character, U+{error.character:04X}"
-            mistake = Mistake(problem, "remove it", line, column)
+            name = yaml_faults.control(chr(error.character))
+            mistake = Mistake(f"this is not YAML: there is {name}", "remove it", line, column)
             raise YamlError(mistake) from None
+
+    @functools.cached_property
+    def _lines(self) -> list[str]:
+        return _LINE_END.split(self._text)
+
+    def comment(self, event: Any) -> str:
+        """Return the comment behind a plain scalar on its line, empty if there is none."""
+        mark = event.end_mark
+        if mark.line >= len(self._lines):  # an empty value at the end
+            return ""
+        found = _COMMENT.match(self._lines[mark.line], mark.column)
+        return found[1] if found else ""
 
 
 class _Builder:
@@ -175,7 +198,8 @@ class _Builder:
             return self._alias(event, depth)
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            _fail(event.start_mark, f"the tag {short(tag)} is not allowed", "remove it")
+            remedy = "remove it; a text that begins with ! is put between quotes"
+            _fail(event.start_mark, f"the tag {short(tag)} is not allowed", remedy)
         self._check_depth(depth, event)
         before = self._events.allowance.nodes
         self._count(1, event)
@@ -190,14 +214,20 @@ class _Builder:
 
     def _built(self, event: Any, depth: int) -> Node:
         value: Scalar | list[Node] | dict[str, Node]
+        comment = ""
         if isinstance(event, yaml.MappingStartEvent):
             value = self._mapping(depth)
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self._sequence(depth)
         else:
-            value = _resolve(event.value) if event.implicit[0] else event.value
+            text = self._text_of(event)
+            value = _resolve(text) if event.implicit[0] else text
+            comment = self._events.comment(event) if event.implicit[0] else ""
             self._events.advance()
-        return Node(value, event.start_mark.line + 1, event.start_mark.column + 1)
+        return Node(value, event.start_mark.line + 1, event.start_mark.column + 1, comment)
+
+    def _text_of(self, event: Any) -> str:
+        return self._events.halves.joined(event.value, is_escaped=event.style == '"')
 
     def _sequence(self, depth: int) -> list[Node]:
         self._events.advance()
@@ -214,15 +244,16 @@ class _Builder:
             event = self._events.now
             if not isinstance(event, yaml.ScalarEvent):
                 _fail(event.start_mark, "a key must be a text", "write it as `key: value`")
-            key: str = event.value
+            key = self._text_of(event)
+            key = invisible.strip(key) if event.implicit[0] else key
             mark: Any = event.start_mark
             self._events.advance()
             if key in entries:
                 first = entries[key].line
                 problem = f"the key '{short(key)}' is there twice"
-                _fail(mark, problem, f"it stands in line {first} already")
-            value = self._node(depth + 1).value
-            entries[key] = Node(value, mark.line + 1, mark.column + 1)
+                _fail(mark, problem, f"it stands in line {first} already; remove one of them")
+            found = self._node(depth + 1)
+            entries[key] = Node(found.value, mark.line + 1, mark.column + 1, found.comment)
         self._events.advance()
         return entries
 
@@ -266,7 +297,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(_resolve(text), str) else "'"
+    style = None if _resolve(text) == text else "'"
     if _BREAKS.search(text):  # only double quotes escape, and so preserve, these
         style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)

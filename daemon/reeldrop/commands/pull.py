@@ -13,7 +13,7 @@ from reeldrop.base import durable
 from reeldrop.base.errors import FileError, WrongUsage
 from reeldrop.commands import models, output
 from reeldrop.config import builtin
-from reeldrop.prompts.rules import did_you_mean
+from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import downloads, repository
 
 if TYPE_CHECKING:

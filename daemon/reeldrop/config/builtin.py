@@ -12,7 +12,7 @@ from typing import Any
 
 from reeldrop.base import strict_yaml
 from reeldrop.config.schema import Profile
-from reeldrop.prompts.rules import did_you_mean
+from reeldrop.prompts.wording import did_you_mean
 
 FILE = "profiles.yaml"
 

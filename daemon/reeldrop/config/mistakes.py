@@ -12,20 +12,7 @@ import pydantic
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake
 from reeldrop.config import schema
-from reeldrop.prompts.rules import did_you_mean
-
-_WANTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a list of `key: value` lines",
-    "model_type": "a list of `key: value` lines",
-}
-"""What each of pydantic's errors of type expected, in words for the user."""
+from reeldrop.prompts import wording
 
 _STEPS = ("function-before",)
 """What pydantic puts into a location that is no key."""
@@ -65,9 +52,12 @@ def _locate(root: strict_yaml.Node, location: list[Any]) -> tuple[strict_yaml.No
 def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
     value = detail["input"]
     shown = f"'{value}'" if isinstance(value, str) else str(value)
+    wanted = wording.wanted(detail) or wording.bound(detail)
+    if wanted is not None:
+        return f"must be {wanted}, not {shown}", ""
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown key '{location[-1]}'", did_you_mean(
+            return f"unknown key '{location[-1]}'", wording.did_you_mean(
                 str(location[-1]), _fields(location[:-1])
             )
         case "missing":
@@ -79,8 +69,6 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
             return "must have at least one entry", "see `reeldrop init` for an example"
         case "literal_error":
             return f"can't be {shown}", f"use {detail['ctx']['expected']}"
-        case kind if kind in _WANTED:
-            return f"must be {_WANTED[kind]}, not {shown}", ""
         case _:
             message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
             return f"must be {message}, not {shown}", ""

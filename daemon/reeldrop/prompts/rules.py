@@ -5,7 +5,6 @@ Knows settings as plain values; `parsing` knows their places in the file.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,15 @@ from typing import Annotated, Any, Literal, get_args
 import pydantic
 from pydantic import Field
 
+from reeldrop.base import invisible
 from reeldrop.base.errors import ConfigError, Mistake, ReeldropError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import Capabilities, Scalar
+from reeldrop.prompts import tags, unknown_keys, wording
+from reeldrop.prompts.layers import MAX_VIDEOS
+from reeldrop.prompts.wording import described, did_you_mean
 
-MAX_VIDEOS = 1000
 MAX_SEED = 2**63 - 1
-LONGEST_KEY = 100
 LONGEST_TEXT = 10_000
 MAX_FAULTS = 20
 """Most faults reported of one prompt: describing one takes longer than finding it."""
@@ -33,25 +34,23 @@ FILE_KEYS = ("prompts", "priority", "rendered")
 _OWN_DEFAULTS: Mapping[str, Scalar] = {"fps": 8, "format": "mp4"}
 _OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt")
 _LISTS = ("seed", "format")
-_WANTED = {
-    "int": "a whole number",
-    "float": "a number",
-    "string": "a text",
-    "bool": "true or false",
-}
-
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a setting, and the remedy; `item` is the index in a list."""
+    """What is wrong with a setting, and the remedy.
+
+    item: the index in a list
+    example: lines that would be right
+    """
 
     key: str
     problem: str
     remedy: str = ""
     item: int | None = None
+    example: str = ""
 
 
 class SettingsRefused(ReeldropError):
@@ -96,7 +95,7 @@ class ModelRules:
             resolved = self._schema(**settings).model_dump()
         except pydantic.ValidationError as error:
             details = error.errors(include_url=False)[:MAX_FAULTS]
-            raise SettingsRefused(self._fault(detail) for detail in details) from None
+            raise SettingsRefused(self._faults(details, settings)) from None
         faults = list(self._faults_beyond_schema(resolved))
         if faults:
             raise SettingsRefused(faults)
@@ -142,8 +141,12 @@ class ModelRules:
         return Annotated[kind, field]
 
     def _faults_beyond_schema(self, settings: Mapping[str, Any]) -> Iterator[Fault]:
-        if not settings["prompt"].strip():
+        if invisible.is_blank(settings["prompt"]):
             yield Fault("prompt", "the prompt is empty", "write what to film")
+        tag = tags.of_another_tool(settings["prompt"])
+        if tag is not None:
+            problem = f"{short(tag.text)} is {tag.meaning}"
+            yield Fault("prompt", problem, tag.remedy, example=tag.example)
         for key in ("prompt", "negative_prompt"):
             if not _is_encodable(settings.get(key) or ""):
                 problem = f"{key} has half a character (a lone surrogate) in it"
@@ -157,48 +160,49 @@ class ModelRules:
             yield Fault("seed", problem, "begin with a smaller one")
         multiple, frames = self.capabilities.frames_multiple, settings.get("num_frames") or 1
         if (frames - 1) % multiple:
-            lower = (frames - 1) // multiple * multiple + 1
             problem = f"{self.name} makes {multiple}n + 1 frames, not {frames}"
-            yield Fault("num_frames", problem, f"use {lower} or {lower + multiple}")
+            yield Fault("num_frames", problem, self._near("num_frames", frames, multiple, 1))
 
-    def _fault(self, detail: Any) -> Fault:
-        """Return a validation error of pydantic as a fault worded for authors of prompt files."""
-        key, *rest = detail["loc"]
-        problem, remedy = self._explain(str(key), detail)
-        item = rest[0] if rest and isinstance(rest[0], int) else None
-        return Fault(str(key), problem, remedy, item)
+    def _faults(self, details: Iterable[Any], settings: Mapping[str, Any]) -> Iterator[Fault]:
+        """Yield validation errors of pydantic as faults worded for authors of prompt files."""
+        known = (*self.keys, *FILE_KEYS[:2])
+        unknown = unknown_keys.Unknown(known, settings, self._nearest_frames)
+        for detail in sorted(details, key=lambda found: found["type"] == "missing"):
+            key, *rest = detail["loc"]
+            if detail["type"] == "extra_forbidden" and key not in FILE_KEYS:
+                problem, remedy = unknown.explain(str(key))
+            elif detail["type"] == "missing" and unknown.has_prompt:
+                continue  # told already
+            else:
+                problem, remedy = self._explain(str(key), detail)
+            item = rest[0] if rest and isinstance(rest[0], int) else None
+            yield Fault(str(key), problem, remedy, item)
 
     def _explain(self, key: str, detail: Any) -> tuple[str, str]:
         value, context = detail["input"], detail.get("ctx", {})
         told = short(str(value)) if isinstance(value, int | float | str) else described(value)
+        wanted = wording.wanted(detail)
+        if wanted is not None:
+            problem = f"{key} must be {wanted}, not {described(value)}"
+            return problem, self._right_type(key, value, wanted)
         match detail["type"]:
-            case "extra_forbidden" if key in FILE_KEYS:
-                return f"'{key}' belongs to the whole file, not to one prompt", "move it to the top"
             case "extra_forbidden":
-                return f"unknown key '{short(key)}'", did_you_mean(
-                    key, (*self.keys, *FILE_KEYS[:2])
-                )
+                return f"'{key}' belongs to the whole file, not to one prompt", "move it to the top"
             case "missing":
                 return f"there is no {key} here", f"add `{key}: ...`"
-            case "int_type" | "int_from_float" | "float_type" | "string_type" | "bool_type" as kind:
-                remedy = "put it between quotes" if kind == "string_type" else ""
-                return (
-                    f"{key} must be {_WANTED[kind.split('_')[0]]}, not {described(value)}",
-                    remedy,
-                )
+            case "greater_than_equal" if key == "seed":
+                remedy = "leave the line out for a new seed each time, or use 0 or more"
+                return f"{key} is {told}, less than the smallest", remedy
             case "greater_than_equal":
-                least = _number(context["ge"])
-                return (
-                    f"{key} is {told}, less than the smallest",
-                    f"use {least} or more",
-                )
+                return f"{key} is {told}, less than the smallest", self._bound(key, detail)
+            case "less_than_equal" if key == "seed":
+                return f"{key} is {told}, more than the largest", f"use {wording.bound(detail)}"
             case "less_than_equal":
-                problem = f"{key} is {told}, more than {self.name} allows"
-                return problem, f"use {_number(context['le'])} or less"
+                return f"{key} is {told}, more than {self.name} allows", self._bound(key, detail)
             case "multiple_of":
                 multiple = context["multiple_of"]
                 problem = f"{self.name} can't make a {key} of {told}, only multiples of {multiple}"
-                return problem, f"use {' or '.join(self._near(key, value, multiple))}"
+                return problem, self._near(key, value, multiple)
             case "literal_error":
                 return f"there is no format '{told}'", "use " + ", ".join(FORMATS)
             case "string_too_long":
@@ -207,14 +211,59 @@ class ModelRules:
             case "too_short":
                 return f"{key} is an empty list", "name at least one, or remove the line"
             case _:
-                return f"{key}: {detail['msg']}", ""
+                return f"{key}: {detail['msg']}", "see docs/prompt-files.md"
 
-    def _near(self, key: str, value: int, multiple: int) -> list[str]:
-        """Return the multiples next to a number that the profile allows; both if it allows none."""
-        lower = max(multiple, value // multiple * multiple)
-        both = (lower, lower + multiple)
-        low, high = self.limits.get(key, (None, max(both)))
-        return [str(near) for near in both if (low or 0) <= near <= high] or [str(n) for n in both]
+    def _right_type(self, key: str, value: object, wanted: str) -> str:
+        """Return what to write in place of a value of another type."""
+        if key == "prompt" and isinstance(value, list):
+            return "write several prompts as a list below `prompts:`"
+        if wanted == "a text":
+            is_empty = value is None
+            behind = "what to film" if key == "prompt" else "a text"
+            return f"write {behind} behind `{key}:`" if is_empty else "put it between quotes"
+        text = invisible.strip(value) if isinstance(value, str) else str(value)
+        text = text.strip("'\"“”„‘’").replace(",", ".")
+        if key == "seed" and not text.lstrip("-").isdigit():
+            return "write a whole number, or leave the line out for a new seed each time"
+        plain = wording.rightly(text, wanted)
+        if plain is not None:
+            return f"write `{key}: {plain}`"
+        usual = self._all_defaults.get(key)
+        example = "" if usual is None else f", such as `{key}: {str(usual).lower()}`"
+        return f"write {wanted}{example}"
+
+    def _bound(self, key: str, detail: Any) -> str:
+        """Return which numbers are allowed that the model can make."""
+        size, frames = self.capabilities.size_multiple, self.capabilities.frames_multiple
+        step = {"height": size, "width": size, "num_frames": frames}.get(key, 1)
+        if step == 1:
+            return f"use {wording.bound(detail)}"
+        least, most = self._makeable(key, step, int(key == "num_frames"))
+        if least >= most:
+            return f"use {least}"
+        return f"use {least} or more" if "ge" in detail["ctx"] else f"use {most} or less"
+
+    def _near(self, key: str, value: int, step: int, first: int = 0) -> str:
+        """Return the numbers next to one that the model can make and the profile allows."""
+        least, most = self._makeable(key, step, first)
+        lower = (value - first) // step * step + first
+        both = sorted({min(max(near, least), most) for near in (lower, lower + step)})
+        return "use " + " or ".join(map(str, both))
+
+    def _nearest_frames(self, frames: int) -> int:
+        """Return the nearest number of frames that the model can make and may be asked for."""
+        step = self.capabilities.frames_multiple
+        least, most = self._makeable("num_frames", step, 1)
+        return min(max(round((frames - 1) / step) * step + 1, least), most)
+
+    def _makeable(self, key: str, step: int, first: int) -> tuple[int, int]:
+        """Return the smallest and the largest number that the model can make and may be asked for.
+
+        The numbers are first, first + step, and so on.
+        """
+        low, high = self.limits.get(key, (None, 10_000))
+        low = max(low or 1, first or step)
+        return -(-int(low - first) // step) * step + first, int(high - first) // step * step + first
 
 
 def check(rules: ModelRules) -> None:
@@ -239,36 +288,6 @@ def check(rules: ModelRules) -> None:
         place = f"models.{rules.name}.defaults."
         found = (Mistake(f.problem, f.remedy, key=place + f.key) for f in error.faults)
         raise ConfigError(*found) from None
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint with all known words, and the most similar one, if any is similar."""
-    names = list(known)
-    is_near = len(word) <= LONGEST_KEY  # a longer one is no typo, and slow to compare
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5) if is_near else []
-    listed = "known are " + ", ".join(names)
-    return f"did you mean '{near[0]}'? {listed}" if near else listed
-
-
-def described(value: object) -> str:
-    """Return a value for a message: short, and with its type recognizable."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"the text '{short(value)}'"
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case _:
-            return short(str(value))
-
-
-def _number(bound: float) -> str:
-    return str(int(bound)) if bound == int(bound) else str(bound)
 
 
 def _is_encodable(text: str) -> bool:

@@ -10,7 +10,7 @@ import diffusers
 from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.prompts.rules import did_you_mean
+from reeldrop.prompts.wording import did_you_mean
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Scalar

@@ -22,7 +22,7 @@ import transformers
 
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities
-from reeldrop.prompts.rules import did_you_mean
+from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import downloads, dtypes, parts
 from reeldrop.render.capabilities import describe
 from reeldrop.render.source import ModelSource as ModelSource

@@ -293,6 +293,9 @@ def _rendered(
             peak_memory_mib=measure.peak_memory_mib(loaded),
             batch_size=len(prompts),
             ignored_text=unread.of_prompt(loaded, prompt.prompt),
+            ignored_negative_text=unread.of_prompt(
+                loaded, str(prompt.argument("negative_prompt") or "")
+            ),
             speed=tuple(loaded.fast_path.used),
         )
 

@@ -18,7 +18,7 @@ from reeldrop.schedule.schedule import JobView, Render, RendererView, View
 from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.service import blame
 from reeldrop.service.limits import Fits, Limits, Outcome
-from reeldrop.service.opened import OpenJob, first_place
+from reeldrop.service.opened import OpenJob, first_place, log_notes
 from reeldrop.service.spooled import SpooledJobs
 from reeldrop.store import job_files, results
 from reeldrop.store.results import Results
@@ -125,6 +125,7 @@ class OpenJobs:
         except OSError as error:
             self.ends.postpone(job, error)
             return
+        log_notes(job, prompts)
         if rank is not None:
             opened.place = rank[2:]
         opened.size = size
@@ -240,6 +241,9 @@ class OpenJobs:
         opened.peak_memory_mib = max(opened.peak_memory_mib, rendered.peak_memory_mib)
         if rendered.ignored_text:
             _log.warning("prompt_too_long", job_id=job_id, ignored_text=rendered.ignored_text)
+        if rendered.ignored_negative_text:
+            ignored = rendered.ignored_negative_text
+            _log.warning("negative_prompt_too_long", job_id=job_id, ignored_text=ignored)
 
     def note_fits(self, batch: Batch, fits: int) -> None:
         """Remember how many prompts like those of a batch fit into memory at once."""

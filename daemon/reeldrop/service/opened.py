@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -174,3 +174,13 @@ class OpenJob:
 def first_place(job: Job) -> tuple[float, str]:
     """Return the place before all jobs that have not begun; among those that have, by age."""
     return -math.inf, job.id
+
+
+def log_notes(job: Job, prompts: Sequence[Prompt]) -> None:
+    """Log what the author should know about how the file was read, each once for all prompts."""
+    numbers: dict[str, list[int]] = {}
+    for prompt in prompts:
+        for note in prompt.notes:
+            numbers.setdefault(note, []).append(prompt.number)
+    for note, noted in numbers.items():
+        _log.warning("prompt_note", job_id=job.id, note=note, prompts=noted)

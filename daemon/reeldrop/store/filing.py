@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
+from reeldrop.base.errors import DISK_ERRORS, PromptError, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.names import SIDECAR_SUFFIX
@@ -119,6 +119,10 @@ def _advice(name: PurePosixPath, error: Exception) -> str:
     retry = f"`reeldrop retry {shlex.quote(shown(name))}`"
     if isinstance(error, RenderCancelled):
         return f"Run {retry} to render it after all."
+    if isinstance(error, PromptError):
+        if all(mistake.file for mistake in error.mistakes):
+            return f"Mend what is named above, then run {retry}."
+        return f"Mend the file and put it into the inbox again, or mend it here and run {retry}."
     return (
         "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
         f"run {retry}."

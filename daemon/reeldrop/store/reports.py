@@ -34,6 +34,8 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
         lines.append(f"What is wrong:  {shown(mistake.problem)}")
         lines += [f"Where:          {mistake.place}"] if mistake.place else []
         lines += [f"What is right:  {shown(mistake.remedy)}"] if mistake.remedy else []
+        if mistake.example:
+            lines += ["", *(f"    {shown(line)}" for line in mistake.example.rstrip().split("\n"))]
         lines.append("")
     if len(mistakes) > MAX_MISTAKES:
         lines += [f"and {len(mistakes) - MAX_MISTAKES} more mistakes of this kind", ""]

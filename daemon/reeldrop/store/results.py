@@ -331,6 +331,10 @@ def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
     }
     if rendered.ignored_text:
         block["ignored_text"] = rendered.ignored_text
+    if rendered.ignored_negative_text:
+        block["ignored_negative_text"] = rendered.ignored_negative_text
+    if prompt.notes:
+        block["notes"] = list(prompt.notes)
     return strict_yaml.dump({**prompt.as_settings(), "rendered": block})
 
 

@@ -1,0 +1,270 @@
+"""How other tools write prompts and settings in lines of text: each as names and values.
+
+Only what is surely no prompt is recognised; what may be one is left to be filmed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reeldrop.prompts import other_names
+
+Said = Mapping[str, str]
+"""Settings by the names of another tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a line is, if it is no prompt.
+
+    says: what it says, by the names of that tool; empty if that is nothing for a prompt file
+    belongs_above: its settings are those of the prompt above it
+    """
+
+    what: str
+    says: Said = field(default_factory=dict)
+    belongs_above: bool = False
+
+
+_LONGEST = 20_000
+"""Most characters of a line that are looked at."""
+
+_OPTION_NAMES = {
+    "w": "width", "h": "height", "d": "seed", "l": "cfg_scale", "s": "steps", "f": "num_frames",
+    "n": "negative_prompt", "g": "guidance_scale", "p": "prompt",
+}  # fmt: skip
+_INVOKE_NAMES = {
+    "s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "n": "n_iter",
+    "A": "sampler", "f": "strength",
+}  # fmt: skip
+_OTHER_OPTIONS = frozenset(
+    [
+        *(
+            "ar",
+            "v",
+            "q",
+            "c",
+            "am",
+            "fs",
+            "stylize",
+            "chaos",
+            "weird",
+            "niji",
+            "iw",
+            "stop",
+            "tile",
+        ),
+        *(
+            "tile",
+            "quality",
+            "version",
+            "profile",
+            "raw",
+            "fps",
+            "task",
+            "ckpt_dir",
+            "offload_model",
+        ),
+        *("sample_shift", "sample_guide_scale", "save_file", "n_iter"),
+    ]
+)
+_AMBIGUOUS = frozenset(
+    ["text", "image", "scale", "length", "step", "name", "title", "time", "note", "frame"]
+)
+_OPTION = re.compile(r'"[^"]*"|“[^“”]*”|(?<!\S)(?P<dash>--|—|–)(?P<name>[A-Za-z][\w-]*)')
+_INVOKE = re.compile(
+    r"(?<!\S)-(?P<name>[sSWHCnAf]) ?(?P<value>\d+(?:\.\d+)?|k_\w+|ddim|plms)(?!\S)"
+)
+_NEGATIVE = re.compile(
+    r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt)?\s*[:：]\s*(?P<value>.*)$", re.I
+)
+_STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)
+_PAIR = re.compile(r"\s*([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
+_PROMPT = re.compile(
+    r"^[-*_#>\s\"']*(?:positive )?prompt\s*(?:#?\d+)?[*_\"']*\s*[:：=]\s*[*_]*\s*(?P<value>.*)$",
+    re.I,
+)
+_OURS = re.compile(
+    r"^(?:- )?[\"']?(?P<key>prompts|negative_prompt|num_frames|num_inference_steps|guidance_scale"
+    r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
+)
+_NUMBER = re.compile(
+    r"^(?:- )?[\"']?(?P<key>[A-Za-z][\w -]{0,30}?)[\"']?\s*[:：=]\s*"
+    r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
+)
+_WORD = re.compile(
+    r"^(?:- )?(?:(?P<key>sampler(?:[ _]name)?|scheduler)\s*[:：=]\s*(?P<value>\w.{0,40})"
+    r"|format\s*[:：=]\s*(?:mp4|gif|webm|mov|avi)"
+    r"|(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*)$", re.I
+)  # fmt: skip
+_KEYFRAME = re.compile(r"^[\"']?(?P<key>\d{1,6})[\"']?\s*:\s*(?P<q>[\"'])(?P<value>.*)(?P=q),?$")
+_IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
+
+_WORTHLESS = (
+    (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a remark of another language"),
+    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a line between others, and no prompt"),
+    (re.compile(r"^(```|~~~)\w*$"), "is a mark of Markdown"),
+    (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
+    (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
+    (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, and no prompt"),
+    (re.compile(r"^[\"']?([a-z]:\\|\\\\\w)[^<>|]*$", re.I), "is a path, and no prompt"),
+    (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, and no prompt"),
+    (re.compile(r"^file '.*'$"), "is a line for ffmpeg"),
+    (re.compile(r"^(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+"), "is a time of subtitles"),
+    (re.compile(r"^WEBVTT\b"), "is the head of subtitles"),
+    (re.compile(r"^! *\{\w+\} *="), "is a macro of Wan2GP"),
+    (re.compile(r"^#(EXTM3U|EXTINF)"), "is a line of a playlist"),
+)
+
+
+def of_line(line: str) -> Found | None:
+    """Return what a line of a text file is, None if it may be a prompt."""
+    line = line[:_LONGEST]
+    for look in _LOOKS:
+        found = look(line)
+        if found is not None:
+            return found
+    return next((Found(what) for pattern, what in _WORTHLESS if pattern.match(line)), None)
+
+
+def _json(line: str) -> Found | None:
+    if not (line.startswith("{") and line.rstrip(",").endswith("}")):
+        return None
+    says = of_json(line.rstrip(","))
+    return None if says is None else Found("is JSON", says[0] if says else {})
+
+
+def of_json(text: str) -> list[Said] | None:
+    """Return the prompts in JSON, each as what it says; None if it is no object or list."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(found, dict):
+        graph = _of_graph(found)
+        inner = found.get("prompts")
+        if graph or not isinstance(inner, list):
+            return [graph or _scalars(found)]
+        found = inner
+    if not isinstance(found, list):
+        return None
+    items = [{"prompt": item} if isinstance(item, str) else item for item in found[:100]]
+    return [_scalars(item) for item in items if isinstance(item, dict)]
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, str]:
+    return {k: str(v) for k, v in values.items() if isinstance(v, str | int | float)}
+
+
+def _of_graph(nodes: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a ComfyUI graph says: the texts and numbers at its sampler."""
+    says: dict[str, str] = {}
+    for node in nodes.values():
+        inputs = node.get("inputs") if isinstance(node, dict) and "class_type" in node else None
+        if not isinstance(inputs, dict):
+            continue
+        if "Sampler" in str(node["class_type"]):
+            says |= _scalars(inputs)
+            for name, key in (("prompt", "positive"), ("negative_prompt", "negative")):
+                link = inputs.get(key)
+                origin = nodes.get(str(link[0])) if isinstance(link, list) and link else None
+                there = origin.get("inputs") if isinstance(origin, dict) else None
+                if isinstance(there, dict) and isinstance(there.get("text"), str):
+                    says[name] = there["text"]
+        elif isinstance(inputs.get("text"), str):
+            says.setdefault("prompt", inputs["text"])
+    return says
+
+
+def _options(line: str) -> Found | None:
+    marks = [m for m in _OPTION.finditer(line) if m["name"]]
+    named = [m for m in marks if _is_option(m, line)]
+    if not named:
+        return None
+    says: dict[str, str] = {}
+    ends = [m.start() for m in marks[1:]] + [len(line)]
+    for mark, end in zip(marks, ends, strict=True):
+        name = mark["name"].replace("-", "_")
+        says[_OPTION_NAMES.get(name, name)] = line[mark.end() : end].strip(" =\"'“”")
+    if "ar" in says or "v" in says:  # Midjourney's --s is another thing
+        says.pop("steps", None)
+    says.setdefault("prompt", line[: marks[0].start()].strip(" \"'“”,"))
+    return Found("has options of a command line", says)
+
+
+def _is_option(mark: re.Match[str], line: str) -> bool:
+    name, rest = mark["name"].replace("-", "_").lower(), line[mark.end() :]
+    is_number = re.match(r"[ =]-?\d", rest) is not None
+    is_known = other_names.is_known(name) or name in _OPTION_NAMES or name in _OTHER_OPTIONS
+    if name in ("prompt", "negative_prompt", "negative", "neg", "no", "n", "p", "sampler_name"):
+        is_given = re.match(r"[ =]+\S", rest) is not None
+        return is_given and (mark["dash"] == "--" or name in ("prompt", "negative_prompt"))
+    return is_known and is_number and (mark["dash"] == "--" or name not in _AMBIGUOUS)
+
+
+def _invoke(line: str) -> Found | None:
+    marks = list(_INVOKE.finditer(line))
+    if len(marks) < 2:
+        return None
+    says = {_INVOKE_NAMES[m["name"]]: m["value"] for m in marks}
+    says["prompt"] = line[: marks[0].start()].strip(" \"'“”")
+    return Found("has options of a command line", says)
+
+
+def _a1111(line: str) -> Found | None:
+    """Recognise the text that A1111 and its like write below or behind a prompt."""
+    steps = _STEPS.search(line)
+    rest = line[: steps.start()] if steps else line
+    negative = _NEGATIVE.match(rest)
+    if steps is None and negative is None:
+        return None
+    is_inside = negative is not None and bool(negative["prompt"].strip())
+    if is_inside and "negative prompt" not in rest.lower():
+        return None  # such as "a film negative: white horses"
+    says = {k.strip(): v.strip(' "') for k, v in _PAIR.findall(steps[0])} if steps else {}
+    if negative is not None:
+        says["negative_prompt"] = negative["value"].strip()
+    prompt = negative["prompt"].strip(" ,.") if negative else rest.strip()
+    if prompt:
+        says["prompt"] = prompt
+    return Found("is of A1111 or a tool like it", says, belongs_above=not prompt)
+
+
+def _key_value(line: str) -> Found | None:
+    found = _PROMPT.match(line)
+    if found is not None:
+        return Found("is `key: value`, as in YAML", {"prompt": found["value"].strip(" \"'*_")})
+    found = _OURS.match(line) or _WORD.match(line) or _NUMBER.match(line)
+    if found is None or (found.re is _NUMBER and not _is_setting(found["key"])):
+        return None
+    key, value = re.split(r"\s*[:：=]\s*", line.removeprefix("- "), maxsplit=1)
+    says = {key.strip("\"'"): value.strip(" \"',")}
+    return Found("is `key: value`, as in YAML", says, belongs_above=True)
+
+
+def _is_setting(key: str) -> bool:
+    name = other_names.normal(key)
+    is_known = other_names.is_known(name) and name not in _AMBIGUOUS
+    return is_known or name in ("seed", "width", "height", "fps", "priority")
+
+
+def _code(line: str) -> Found | None:
+    found = _KEYFRAME.match(line)
+    if found is not None:
+        return Found("is a keyframe of Deforum or a list in code", {"prompt": found["value"]})
+    found = _IN_CODE.match(line)
+    return Found("is a text in code", {"prompt": found["value"]}) if found else None
+
+
+_LOOKS: tuple[Callable[[str], Found | None], ...] = (
+    _json,
+    _options,
+    _invoke,
+    _a1111,
+    _key_value,
+    _code,
+)

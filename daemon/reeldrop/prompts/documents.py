@@ -1,0 +1,196 @@
+"""YAML prompt files and `_defaults.yaml`: the text in, layers of settings with their places out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import Mistake, PromptError, YamlError
+from reeldrop.base.escaping import short
+from reeldrop.base.job import DefaultsFile
+from reeldrop.prompts import other_names
+from reeldrop.prompts.decoding import decode
+from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
+from reeldrop.prompts.rules import FILE_KEYS
+from reeldrop.prompts.wording import described
+
+MAX_KEYS = 100
+MAX_LIST = 10
+"""Most values of any setting but the seed: each is validated again for each prompt."""
+
+TEXT_KEYS = ("prompt", "negative_prompt")
+PRIORITIES = (-10, 10)
+_NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
+_BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
+
+
+def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Layer], int | None]]:
+    """Yield the prompts of each document of a file, and its priority, None if not given.
+
+    Raises:
+        PromptError: it is not the kind of YAML that prompt files are.
+    """
+    for document in _load(text, allowance):
+        layer = _layer(document)
+        layer.pop("rendered", None)
+        given = layer.pop("priority", None)
+        yield _prompts(layer), priority(given) if given is not None else None
+
+
+def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Layer]:
+    """Return the settings that reeldrop put into an mp4.
+
+    Raises:
+        PromptError: another program wrote what is there.
+    """
+    try:
+        (document,) = _load(text, allowance)
+        layer = _layer(document)
+    except (PromptError, ValueError):
+        raise PromptError(Mistake("the comment in this mp4 is not reeldrop's", _NOT_OURS)) from None
+    rendered = layer.pop("rendered", None)
+    if rendered is None or not isinstance(rendered.node.value, dict) or "prompt" not in layer:
+        raise PromptError(Mistake("the comment in this mp4 is not reeldrop's", _NOT_OURS))
+    return [layer]
+
+
+def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:
+    """Return the settings of a `_defaults.yaml`.
+
+    Raises:
+        PromptError: they are no settings; its mistakes name that file.
+    """
+    try:
+        layers = [_layer(document, file.name) for document in _load(decode(file.data), allowance)]
+        if len(layers) > 1:
+            raise PromptError(Mistake("this file must have one document", "remove the `---`"))
+    except PromptError as error:
+        raise PromptError(
+            *(dataclasses.replace(mistake, file=file.name) for mistake in error.mistakes)
+        ) from None
+    layer = merge(*layers)
+    for key in ("prompt", "prompts", "rendered"):
+        if key in layer:
+            problem = f"'{key}' can't have a default"
+            raise PromptError(layer[key].mistake(problem, "put it into a prompt file", key))
+    return layer
+
+
+def priority(setting: Setting) -> int:
+    """Return the priority that a setting gives."""
+    value, (low, high) = setting.node.value, PRIORITIES
+    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+        return value
+    problem = f"priority must be a whole number from {low} to {high}, not {described(value)}"
+    raise PromptError(setting.mistake(problem, "higher is sooner; 0 is usual", "priority"))
+
+
+def _load(text: str, allowance: strict_yaml.Allowance) -> list[strict_yaml.Node]:
+    try:
+        return strict_yaml.load_all(text, allowance)
+    except YamlError as error:
+        raise PromptError(*map(_several, error.mistakes)) from None
+
+
+def _several(mistake: Mistake) -> Mistake:
+    """Return a mistake in YAML, with what to do about a second `prompt:`."""
+    if not mistake.problem.startswith("the key 'prompt' is there twice"):
+        return mistake
+    remedy = f"{mistake.remedy}, or make a list of them below `prompts:`"
+    return dataclasses.replace(mistake, remedy=remedy)
+
+
+def _layer(document: strict_yaml.Node, file: str = "") -> Layer:
+    if isinstance(document.value, dict):
+        layer = {key: _setting(key, child, file) for key, child in document.value.items()}
+        _check_size(layer)
+        return layer
+    value = document.value
+    if isinstance(value, list):
+        texts = [node.value for node in value if isinstance(node.value, str)]
+        problem = "a prompt file of YAML is `key: value` lines, not a list"
+        example = strict_yaml.dump({"prompts": texts[:10]}) if texts else ""
+        remedy = _BARE
+    else:
+        problem = f"a prompt file of YAML is `key: value` lines, not {described(value)}"
+        remedy, example = _bare_text(str(value)), ""
+    raise PromptError(
+        Mistake(problem, remedy, document.line, document.column, file=file, example=example)
+    )
+
+
+def _bare_text(text: str) -> str:
+    wide = re.match(r"[\"']?([^\W\d]\w*)[\"']?\s*[\uff1a\ufe55\ufe13]", text)
+    if wide is not None:
+        return f"use a plain colon and a space, not a full-width one (U+FF1A): `{wide[1]}: ...`"
+    narrow = re.match(r"([^\W\d]\w*):(?=\S)", text)
+    if narrow is not None:
+        return f"put a space behind the colon: `{short(narrow[1])}: ...`"
+    return "begin with `prompt:` or `prompts:`; bare lines of prompts belong in a .txt file"
+
+
+def _check_size(layer: Layer) -> None:
+    """Raise PromptError for settings that would take too long to validate for each prompt."""
+    if len(layer) > MAX_KEYS:
+        first = next(iter(layer.values()))
+        problem = f"there are {len(layer):,} keys here, and no more than {MAX_KEYS} settings"
+        raise PromptError(first.mistake(problem, "see the list of keys", ""))
+    mistakes = [found for key, setting in layer.items() if (found := _oversized(key, setting))]
+    if mistakes:
+        raise PromptError(*mistakes)
+
+
+def _oversized(key: str, setting: Setting) -> Mistake | None:
+    """Return why a value is more than a setting can be, None if it is not."""
+    value = setting.node.value
+    if key in FILE_KEYS or not isinstance(value, (dict, list)):
+        return None
+    if key == "<<":
+        problem = "merge keys (<<) are no part of YAML 1.2"
+        return setting.mistake(problem, other_names.advice(key) or "", key)
+    if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
+        problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
+        remedy = "write one value; settings for all prompts stand beside `prompts:`"
+        return setting.mistake(problem, other_names.advice(key) or remedy, key)
+    most = MAX_VIDEOS if key == "seed" else MAX_LIST
+    if len(value) > most:
+        problem = f"{short(key)} has {len(value):,} values, more than {most:,}"
+        return setting.mistake(problem, "split it into several files", key)
+    return None
+
+
+def _prompts(layer: Layer) -> list[Layer]:
+    if "prompts" not in layer:
+        return [layer]  # also without a prompt: the schema reports it as missing
+    prompts = layer.pop("prompts")
+    if "prompt" in layer:
+        problem = "a document has either `prompt` or `prompts`, not both"
+        raise PromptError(layer["prompt"].mistake(problem, "put it into `prompts`", "prompt"))
+    if not isinstance(prompts.node.value, list):
+        problem = f"prompts must be a list, not {described(prompts.node.value)}"
+        raise PromptError(prompts.mistake(problem, "begin each prompt with `- `", "prompts"))
+    check_count(max(1, len(prompts.node.value)))
+    return [merge(layer, _item(node)) for node in prompts.node.value]
+
+
+def _item(node: strict_yaml.Node) -> Layer:
+    if not isinstance(node.value, dict):
+        return {"prompt": _setting("prompt", node)}
+    return _layer(node)
+
+
+def _setting(key: str, node: strict_yaml.Node, file: str = "") -> Setting:
+    """Return a setting; what YAML cut off a text as a remark is noted, or surely a mistake."""
+    comment = node.comment
+    if key not in TEXT_KEYS or not comment:
+        return Setting(node, file)
+    is_cut = len(comment) > 1 and not comment[1].isspace() and comment[1] != "#"
+    if is_cut or node.value is None:
+        problem = f"in YAML, a # behind a space begins a remark: '{short(comment)}' is left out"
+        remedy = "put the text between quotes, or a space behind the # if it is a remark"
+        mistake = Mistake(problem, remedy, node.line, node.column, key, file)
+        return Setting(node, file, mistakes=(mistake,))
+    note = f"'{short(comment)}' behind the {key} is a remark in YAML, and was left out"
+    return Setting(node, file, (note,))

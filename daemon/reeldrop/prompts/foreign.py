@@ -1,0 +1,192 @@
+"""Refuse text files that were written for another tool, and show the YAML that says the same."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import Mistake, PromptError, YamlError
+from reeldrop.base.escaping import short
+from reeldrop.prompts import dialects, other_names
+from reeldrop.prompts.dialects import Found, Said
+
+_KEYS = (
+    "prompt", "negative_prompt", "height", "width", "num_frames", "num_inference_steps",
+    "guidance_scale", "seed", "fps", "format", "num_videos_per_prompt",
+)  # fmt: skip
+_TEXTS = ("prompt", "negative_prompt", "format")
+_MOST = 10
+"""Most prompts that an example has."""
+
+_ENOUGH = 100
+"""With so many lines of another tool, the rest need not be looked at."""
+
+_PROMPT_KEY = re.compile(r"^[\s{\"']*prompts?[\"']?\s*:", re.MULTILINE)
+
+Lines = Sequence[tuple[int, str]]
+"""Lines that are neither empty nor remarks, with their numbers."""
+
+
+def check(name: str, text: str, lines: Lines) -> None:
+    """Check that the lines of a text file were written to be filmed.
+
+    Raises:
+        PromptError: some were not.
+    """
+    stem = PurePosixPath(name).stem
+    if not lines:
+        return
+    _check_whole(stem, text, lines)
+    found = []
+    strange = []
+    for number, line in lines:
+        what = dialects.of_line(line)
+        found.append((number, line, what))
+        if what is not None:
+            strange.append((number, line, what))
+        if len(strange) > _ENOUGH:
+            break
+    if not strange:
+        return
+    example, left_out = _example(found)
+    first: dict[str, Mistake] = {}
+    for number, line, what in strange:
+        problem = f"'{short(line)}' {what.what}"
+        remedy = _remedy(stem, what, example, left_out)
+        first.setdefault(what.what, Mistake(problem, remedy, number, example=example))
+    mistakes = sorted(first.values(), key=lambda mistake: mistake.line or 0)
+    raise PromptError(*_with_one_example(mistakes))
+
+
+def _check_whole(stem: str, text: str, lines: Lines) -> None:
+    """Refuse what is YAML, JSON or a table as a whole."""
+    number, line = lines[0]
+    if _is_yaml(text):
+        problem = f"'{short(line)}' is `key: value`, as in YAML, and this is a text file"
+        raise PromptError(Mistake(problem, f"rename it to {stem}.yaml", number))
+    if line[0] in "{[":
+        says = dialects.of_json(text)
+        if says is not None:
+            _refuse(stem, "this file is JSON, not lines of prompts", number, says)
+    rows = _rows(lines)
+    if rows is not None:
+        _refuse(stem, "this file is a table (CSV), not lines of prompts", number, rows)
+
+
+def _is_yaml(text: str) -> bool:
+    """Return whether a text is one of our YAML files: a mapping with a prompt in it."""
+    if not _PROMPT_KEY.search(text):
+        return False
+    try:
+        documents = strict_yaml.load_all(text)
+    except YamlError:
+        return False
+    found = documents[0].value if documents else None
+    if not isinstance(found, dict) or not {"prompt", "prompts"} & found.keys():
+        return False
+    return not any(key not in _KEYS and other_names.ours(key, _KEYS) for key in found)
+
+
+def _rows(lines: Lines) -> list[Said] | None:
+    """Return the rows of a table with a prompt in its head, None if the lines are none."""
+    head = lines[0][1]
+    mark = max(",;\t", key=head.count)
+    names = [name.strip(" \"'") for name in head.split(mark)]
+    known = [other_names.normal(name) for name in names]
+    is_table = len(names) > 1 and all(name.replace("_", "").isalnum() for name in known)
+    if not is_table or len(head) > 300 or not {"prompt", "negative_prompt"} & set(known):
+        return None
+    if not any(mark in line for _, line in lines[1:]):
+        return None
+    texts = [line for _, line in lines[1 : _MOST + 2]]
+    return [dict(zip(names, row, strict=False)) for row in csv.reader(texts, delimiter=mark)]
+
+
+def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:
+    example, left_out = _yaml(list(says))
+    remedy = _remedy(stem, Found("", {"": ""}), example, left_out)
+    raise PromptError(Mistake(problem, remedy, number, example=example))
+
+
+def _remedy(stem: str, what: Found, example: str, left_out: list[str]) -> str:
+    if not what.says or not example:
+        return "remove the line, or put `# ` before it; a prompt it can be in a YAML file"
+    out = ", ".join(dict.fromkeys(short(name) for name in left_out[:8]))
+    missing = f", without {out}, for which there is nothing here" if out else ""
+    return f"write it as YAML, in {stem}.yaml{missing}:"
+
+
+def _with_one_example(mistakes: Iterable[Mistake]) -> list[Mistake]:
+    """Return mistakes of which only the first that speaks of an example has it."""
+    is_shown = False
+    kept = []
+    for mistake in mistakes:
+        speaks_of_it = mistake.remedy.endswith(":")
+        if speaks_of_it and is_shown:
+            above = f"{mistake.remedy.removesuffix(':')}, as above"
+            kept.append(dataclasses.replace(mistake, remedy=above, example=""))
+        elif speaks_of_it:
+            kept.append(mistake)
+            is_shown = True
+        else:
+            kept.append(dataclasses.replace(mistake, example=""))
+    return kept
+
+
+def _example(found: Iterable[tuple[int, str, Found | None]]) -> tuple[str, list[str]]:
+    """Return the YAML that says the same as lines, and the names that it has no keys for."""
+    says: list[dict[str, str]] = []
+    is_strange = False
+    for _, line, what in found:
+        if what is None:
+            says.append({"prompt": line})
+        elif what.says and what.belongs_above and says:
+            says[-1].update(what.says)
+        elif what.says:
+            says.append(dict(what.says))
+        is_strange |= what is not None and bool(what.says)
+    return _yaml(says) if is_strange else ("", [])
+
+
+def _yaml(says: Sequence[Said]) -> tuple[str, list[str]]:
+    """Return prompts of another tool as YAML, and the names that it has no keys for."""
+    left_out: list[str] = []
+    prompts = [_ours(one, left_out) for one in says[:_MOST]]
+    prompts = [one for one in prompts if one.get("prompt")]
+    if not prompts:
+        return "", left_out
+    whole = prompts[0] if len(prompts) == 1 else {"prompts": prompts}
+    more = "# and so on\n" if len(says) > _MOST else ""
+    return strict_yaml.dump(whole) + more, left_out
+
+
+def _ours(says: Said, left_out: list[str]) -> dict[str, object]:
+    """Return settings of another tool by our keys; add the names without one to `left_out`."""
+    settings: dict[str, object] = {}
+    for name, value in says.items():
+        size = other_names.size(value) if other_names.is_size(name) else None
+        key = name if name in _KEYS else other_names.ours(name, _KEYS)
+        if size is not None:
+            settings["width"], settings["height"] = size
+        elif key is None:
+            left_out += [name] if name != "prompts" else []
+        elif key in _TEXTS:
+            settings[key] = value
+        elif (number := _number(value)) is not None and (key != "seed" or number >= 0):
+            settings[key] = number
+    return {key: settings[key] for key in _KEYS if settings.get(key, "") != ""}
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text[:30])
+    except ValueError:
+        return None
+    if not math.isfinite(found):
+        return None
+    return int(found) if found.is_integer() else found

@@ -1,0 +1,49 @@
+"""Settings as they stand in a file, each with its place, and layers of them, of which later win."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import Mistake, PromptError
+
+MAX_VIDEOS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key's value with its place; `file` is empty for the prompt file itself.
+
+    notes: what the author is told about how it was read
+    mistakes: why it can't be what was meant
+    """
+
+    node: strict_yaml.Node
+    file: str = ""
+    notes: tuple[str, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+
+    def mistake(self, problem: str, remedy: str, key: str, item: int | None = None) -> Mistake:
+        """Return a mistake with the place of this setting, or of an item of its list."""
+        node = self.node
+        if item is not None and isinstance(node.value, list):
+            node = node.value[item]
+        return Mistake(problem, remedy, node.line, node.column, key, self.file)
+
+
+Layer = dict[str, Setting]
+
+
+def merge(*layers: Layer) -> Layer:
+    """Merge layers key by key; later ones win."""
+    return {key: setting for layer in layers for key, setting in layer.items()}
+
+
+def check_count(count: int) -> None:
+    """Raise PromptError if a file asks for no video, or for too many."""
+    if count == 0:
+        remedy = "write one on a line of its own, or as `prompt: ...` in a YAML file"
+        raise PromptError(Mistake("there is no prompt in this file", remedy))
+    if count > MAX_VIDEOS:
+        problem = f"this file asks for {count:,} videos, more than {MAX_VIDEOS:,}"
+        raise PromptError(Mistake(problem, "split it into several files"))

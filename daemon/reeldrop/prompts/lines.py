@@ -1,0 +1,101 @@
+"""Text prompt files: each line that is neither empty nor a remark is a prompt."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from reeldrop.base import invisible, strict_yaml
+from reeldrop.base.errors import Mistake, PromptError
+from reeldrop.prompts import foreign
+from reeldrop.prompts.decoding import with_newlines
+from reeldrop.prompts.layers import Layer, Setting, check_count
+
+MAX_LINES = 20_000
+_REMARK = re.compile(r"#+(\s|$)")
+_SIGN = r"[-*+•◦‣▪●○∙\uf0b7\uf0a7]"
+_MARK = re.compile(
+    rf"(?P<sign>{_SIGN})\s+(\[[ xX]\]\s+)?(?=\S)|\(?(?P<number>\d{{1,4}})[.)]\s+(?=\S)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that has a prompt, without the space around it; `number` counts from 1."""
+
+    number: int
+    column: int
+    text: str
+
+
+def items(name: str, text: str) -> list[Layer]:
+    """Return the settings of each prompt of a text file.
+
+    Raises:
+        PromptError: it was written for something else, or is too long.
+    """
+    _check_name(name)
+    text = with_newlines(text)
+    if text.count("\n") > MAX_LINES:
+        problem = f"this file has more than {MAX_LINES:,} lines"
+        raise PromptError(Mistake(problem, "split it into several files"))
+    lines = [
+        Line(number, line.index(prompt) + 1, prompt)
+        for number, line in enumerate(text.split("\n"), start=1)
+        if (prompt := invisible.strip(line)) and not _REMARK.match(prompt)
+    ]
+    foreign.check(name, text, [(line.number, line.text) for line in lines])
+    check_count(max(1, len(lines)))  # before settings are made of them
+    _check_controls(lines)
+    is_list = _is_list(lines)
+    return [_item(line, is_list=is_list) for line in lines]
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    inner = PurePosixPath(path.stem)
+    if inner.suffix.lower() in (".yaml", ".yml", ".json"):
+        problem = f"this file is named {path.name}; a program has put {path.suffix} behind its name"
+        plain = inner.with_suffix(path.suffix).name
+        remedy = f"rename it to {inner.stem}.yaml, or, if each line is a prompt, to {plain}"
+        raise PromptError(Mistake(problem, remedy))
+
+
+def _check_controls(lines: Sequence[Line]) -> None:
+    mistakes = []
+    for line in lines:
+        found = invisible.CONTROL.search(line.text)
+        if found is not None:
+            problem = f"there is {invisible.named(found[0])} in this line"
+            remedy = "remove it, or put each prompt on a line of its own"
+            mistakes.append(Mistake(problem, remedy, line.number, line.column + found.start()))
+    if mistakes:
+        raise PromptError(*mistakes)
+
+
+def _is_list(lines: Sequence[Line]) -> bool:
+    """Return whether every line begins with a mark of one and the same list, of two at least."""
+    marks = [_MARK.match(line.text) for line in lines]
+    if len(marks) < 2:
+        return False
+    signs = {mark["sign"] if mark else None for mark in marks}
+    numbers = [int(mark["number"] or 0) if mark else 0 for mark in marks]
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    return len(signs) == 1 and all(marks) and (signs != {None} or steps in ({1}, {0}))
+
+
+def _item(line: Line, *, is_list: bool) -> Layer:
+    text, column = line.text, line.column
+    notes: tuple[str, ...] = ()
+    mark = _MARK.match(text)
+    if mark is not None and is_list:
+        text, column = text[mark.end() :], column + mark.end()
+        notes = (f"'{mark[0].strip()}' at the beginning was left out, as the mark of a list",)
+    elif mark is not None:
+        notes = (f"'{mark[0].strip()}' at the beginning was rendered as part of the prompt",)
+    elif text.startswith("#"):
+        notes = ("the # at the beginning was rendered: a remark begins with # and a space",)
+    return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

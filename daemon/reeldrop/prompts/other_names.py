@@ -1,0 +1,114 @@
+"""What other tools call the settings, and what becomes of those that reeldrop does not have.
+
+Names from A1111 and its forks, ComfyUI, Wan2GP, InvokeAI, SwarmUI, Deforum, sd-scripts and
+Midjourney, and words that people guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from reeldrop.base import invisible
+
+_OTHERS: Mapping[str, str] = {
+    "prompt": "positive positive_prompt text text_prompt prompt_text caption description txt "
+    "original_prompt prompt_for_display",
+    "prompts": "scenes shots animation_prompts prompt_list",
+    "negative_prompt": "negative neg neg_prompt negative_text negative_prompts n_prompt uc no "
+    "negativeprompt unconditional_prompt sample_neg_prompt negative_caption ucg exclude",
+    "num_inference_steps": "steps step sampling_steps sample_steps num_steps inference_steps "
+    "infer_steps ddim_steps sampler_steps n_steps denoising_steps num_sampling_steps",
+    "guidance_scale": "cfg cfg_scale cfgscale guidance scale guide_scale sample_guide_scale "
+    "cfg_guidance text_guidance guidance_strength unconditional_guidance_scale",
+    "num_frames": "frames frame length video_length frame_count num_frame n_frames nframes "
+    "frame_num max_frames video_frames target_video_length total_frames number_of_frames "
+    "frames_number text2videoframes",
+    "fps": "frame_rate framerate frames_per_second force_fps export_fps save_fps video_fps "
+    "text2videofps",
+    "width": "w image_width video_width target_width",
+    "height": "h image_height video_height target_height",
+    "seed": "noise_seed manual_seed rand_seed random_seed base_seed seeds generator_seed "
+    "rng_seed text2videoseed",
+    "num_videos_per_prompt": "batch_size batch batch_count n_iter n_samples num_samples "
+    "num_videos repeat repeats repeat_generation num_outputs images num_images_per_prompt "
+    "variations iterations count",
+    "format": "output_format file_format video_format extension container filetype",
+    "model": "checkpoint ckpt ckpt_name sd_model model_name sd_model_checkpoint base_model "
+    "model_id unet_name engine model_type profile",
+}
+_SIZE = "size resolution dimensions image_size video_size sample_size width_x_height wxh"
+_ELSEWHERE: Mapping[str, str] = {
+    "the scheduler is set in config.yaml, by the profile": "sampler sampler_name sampler_index "
+    "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
+    "flow_shift shift karras",
+    "reeldrop has no LoRAs or other additions to a model": "lora loras lora_scale lora_weights "
+    "activated_loras loras_multipliers hypernet hypernetwork embedding embeddings controlnet "
+    "textual_inversion vae adapter ip_adapter",
+    "reeldrop renders from text alone, without a picture or video as input": "image init_image "
+    "start_image image_path input_image image_start image_end end_image init_video mask "
+    "denoise denoising_strength strength video_source",
+    "give width and height, in pixels": "aspect_ratio ar aspect",
+    "a video is named after its prompt, and its folder after the prompt file": "output "
+    "output_path filename file_name output_filename save_as outpath_samples name title outdir",
+    "a remark begins with `# `": "comment comments note notes remark _comment id",
+    "write the settings out, or put them beside `prompts:`, where they are for all": "<<",
+    "reeldrop has nothing for this; remove the line": "clip_skip subseed subseed_strength eta_ddim "
+    "restore_faces tiling model_hash version strength_schedule hires_fix styles",
+}
+_DURATIONS = "duration seconds video_seconds duration_seconds length_seconds time sec"
+
+
+def _by_word(table: Mapping[str, str]) -> dict[str, str]:
+    return {word: target for target, words in table.items() for word in words.split()}
+
+
+_KEYS = _by_word(_OTHERS)
+_ADVICE = _by_word(_ELSEWHERE)
+_SIZES = frozenset(_SIZE.split())
+_TIMES = frozenset(_DURATIONS.split())
+QUOTES = "\"'“”„‟«»‘’‚‹›`*"
+
+
+def normal(name: str) -> str:
+    """Return a key in the form of ours: lower case, words between underscores, none at the ends."""
+    name = invisible.without(invisible.strip(name[:200])).strip(QUOTES)
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:100])
+    return re.sub(r"[\s.\-_]+", "_", name).strip("_:").lower()
+
+
+def ours(name: str, known: Iterable[str]) -> str | None:
+    """Return the known key that a name of another tool stands for, None if there is none."""
+    keys = set(known)
+    word = normal(name)
+    if word in keys and word != name:
+        return word
+    key = _KEYS.get(word)
+    return key if key in keys else None
+
+
+def is_size(name: str) -> bool:
+    """Return whether a key of another tool holds width and height together."""
+    return normal(name) in _SIZES
+
+
+def is_duration(name: str) -> bool:
+    """Return whether a key is likely to hold a length in seconds."""
+    return normal(name) in _TIMES
+
+
+def advice(name: str) -> str | None:
+    """Return what to do about a key of another tool that reeldrop has under no name."""
+    return _ADVICE.get(name) or _ADVICE.get(normal(name))
+
+
+def is_known(name: str) -> bool:
+    """Return whether this module knows what a key of another tool means."""
+    word = normal(name)
+    return word in _KEYS or word in _ADVICE or word in _SIZES or word in _TIMES or word in _OTHERS
+
+
+def size(value: object) -> tuple[int, int] | None:
+    """Return width and height of what other tools write as one, such as 512x384."""
+    found = re.fullmatch(r"\s*(\d{1,5})\s*[x×X*:,]\s*(\d{1,5})\s*", str(value)[:30])
+    return (int(found[1]), int(found[2])) if found else None

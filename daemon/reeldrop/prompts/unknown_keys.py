@@ -1,0 +1,99 @@
+"""Say what a key that reeldrop does not know was meant to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from reeldrop.base.escaping import short
+from reeldrop.base.yaml_faults import quoted
+from reeldrop.prompts import other_names
+from reeldrop.prompts.wording import did_you_mean, near
+
+_SURELY = 0.8
+"""How alike a key and a known one are that it surely stands for; another may begin a prompt."""
+
+
+class Unknown:
+    """Words the unknown keys of one prompt.
+
+    known: the keys that are allowed
+    settings: all that is given, with defaults
+    nearest_frames: returns the length in frames that is nearest to one, and allowed
+    """
+
+    def __init__(
+        self,
+        known: Sequence[str],
+        settings: Mapping[str, Any],
+        nearest_frames: Callable[[int], int],
+    ) -> None:
+        self._known = known
+        self._settings = settings
+        self._nearest_frames = nearest_frames
+        self.has_prompt = False
+        """Whether one of the keys explained was a prompt, or meant to have one."""
+
+    def explain(self, key: str) -> tuple[str, str]:
+        """Return what is wrong with a key, and what is right."""
+        problem = f"unknown key '{short(key)}'"
+        remedy = self._renamed(key) or self._split(key) or other_names.advice(key)
+        if remedy is not None:
+            return problem, remedy
+        value = self._settings[key]
+        similar = near(other_names.normal(key), self._known, _SURELY)
+        self.has_prompt |= similar in ("prompt", "prompts")
+        is_text = not isinstance(value, (dict, list)) and "prompt" not in self._settings
+        if is_text and key.isdigit():
+            self.has_prompt = True
+            return problem, "reeldrop has no keyframes; write the texts as a list below `prompts:`"
+        if is_text and similar is None:
+            self.has_prompt = True
+            text = short(f"{key}: {'' if value is None else value}".strip())
+            problem += ": YAML reads what is before a colon as a key"
+            return problem, f"put the text between quotes: `prompt: {quoted(text)}`"
+        return problem, did_you_mean(key, self._known)
+
+    def _renamed(self, key: str) -> str | None:
+        ours = other_names.ours(key, self._known)
+        if ours is None:
+            return None
+        self.has_prompt |= ours in ("prompt", "prompts")
+        value = self._settings[key]
+        if isinstance(value, str) and key != key.strip(other_names.QUOTES):
+            value = value.strip(other_names.QUOTES)
+            return f"use plain quotes, or none: `{ours}: {_written(value)}`"
+        if ours in ("seed", "prompts") or isinstance(value, (dict, list)):
+            right = f"it is called {ours} here"
+            return right + (", and left out for a new one each time" if value == -1 else "")
+        if ours == "model":
+            return "`model:` names a profile of config.yaml"
+        said = "" if value is None else f": `{ours}: {_written(value)}`"
+        return f"it is called {ours} here{said}"
+
+    def _split(self, key: str) -> str | None:
+        """Return what stands for a setting that is two of ours, or has another unit."""
+        value = self._settings[key]
+        if other_names.is_size(key):
+            size = other_names.size(value)
+            if size is None:
+                return "give width and height, in pixels"
+            return f"write `width: {size[0]}` and `height: {size[1]}`"
+        if not other_names.is_duration(key):
+            return None
+        fps = self._settings.get("fps")
+        if not (_is_length(fps) and _is_length(value)):
+            return "a video's length is given in frames: num_frames"
+        frames = self._nearest_frames(round(value * fps))
+        return f"a video's length is given in frames: `num_frames: {frames}` at {fps:g} fps"
+
+
+def _is_length(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 10_000
+
+
+def _written(value: object) -> str:
+    """Return a value as it is written in YAML."""
+    if isinstance(value, str):
+        return quoted(short(value)) if not value.isalnum() else short(value)
+    return short(str(value).lower() if isinstance(value, bool) else str(value))

@@ -1,0 +1,247 @@
+"""prompts: what a report says is right, for the mistakes that people make, is right."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from harness.prompt_files import CAPABILITIES, mistakes, parse
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import PromptError
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules
+
+BUNDLED = ModelRules(
+    "bundled",
+    CAPABILITIES,
+    defaults={"num_inference_steps": 8, "num_frames": 17, "height": 128, "width": 128},
+    limits={"num_frames": (8, 32), "height": (128, 128), "width": (120, 300)},
+)
+
+Case = tuple[str, int | None, str, str]
+
+KEYS: list[Case] = [
+    ("negative: blurry", 2, "unknown key 'negative'", "`negative_prompt: blurry`"),
+    ("Negative Prompt: not this", 2, "unknown key", '`negative_prompt: "not this"`'),
+    ("steps: 12", 2, "unknown key 'steps'", "called num_inference_steps here"),
+    ("sampling_steps: 12", 2, "unknown key", "`num_inference_steps: 12`"),
+    ("cfg_scale: 3", 2, "unknown key", "`guidance_scale: 3`"),
+    ("cfg: 3.5", 2, "unknown key", "`guidance_scale: 3.5`"),
+    ("frames: 25", 2, "unknown key", "`num_frames: 25`"),
+    ("length: 25", 2, "unknown key", "`num_frames: 25`"),
+    ("video_length: 25", 2, "unknown key", "`num_frames: 25`"),
+    ("fps_: 8", 2, "unknown key", "`fps: 8`"),
+    ("FPS: 8", 2, "unknown key", "`fps: 8`"),
+    ("frame_rate: 8", 2, "unknown key", "`fps: 8`"),
+    ("numFrames: 25", 2, "unknown key", "`num_frames: 25`"),
+    ("num-frames: 25", 2, "unknown key", "`num_frames: 25`"),
+    ("w: 64", 2, "unknown key", "`width: 64`"),
+    ("size: 128x64", 2, "unknown key", "write `width: 128` and `height: 64`"),
+    ("resolution: 832*480", 2, "unknown key", "write `width: 832` and `height: 480`"),
+    ("width x height: 128 x 64", 2, "unknown key", "write `width: 128` and `height: 64`"),
+    ("size: large", 2, "unknown key", "give width and height, in pixels"),
+    ("aspect_ratio: 16:9", 2, "unknown key", "give width and height, in pixels"),
+    ("duration: 2", 2, "unknown key", "in frames: `num_frames: 25` at 12 fps"),
+    ("duration: 2\nfps: 4", 2, "unknown key", "in frames: `num_frames: 9` at 4 fps"),
+    ("duration: 500", 2, "unknown key", "in frames: `num_frames: 33` at 12 fps"),
+    ("seconds: long", 2, "unknown key", "a video's length is given in frames: num_frames"),
+    ("sampler: euler", 2, "unknown key", "the scheduler is set in config.yaml"),
+    ("lora: toy", 2, "unknown key", "reeldrop has no LoRAs"),
+    ("loras: [a, b]", 2, "unknown key", "reeldrop has no LoRAs"),
+    ("noise_seed: -1", 2, "unknown key", "called seed here, and left out for a new one"),
+    ("batch_size: 4", 2, "unknown key", "`num_videos_per_prompt: 4`"),
+    ("checkpoint: sd", 2, "unknown key", "`model:` names a profile of config.yaml"),
+    ("output_format: gif", 2, "unknown key", "`format: gif`"),
+    ("filename: ball", 2, "unknown key", "a video is named after its prompt"),
+    ("init_image: a.png", 2, "unknown key", "renders from text alone"),
+    ("note: for Ann", 2, "unknown key", "a remark begins with `# `"),
+    ("clip_skip: 2", 2, "unknown key", "remove the line"),
+    ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),
+    ("base: {height: 64}", 2, "can't be a mapping", "beside `prompts:`"),
+    ("hieght: 64", 2, "unknown key 'hieght'", "did you mean 'height'?"),
+    ("enable_hr: 1", 2, "unknown key 'enable_hr'", "known are negative_prompt, height"),
+]
+"""Settings beside a prompt in the first line."""
+
+VALUES: list[Case] = [
+    ("seed: -1", 2, "less than the smallest", "leave the line out for a new seed each time"),
+    ("seed: random", 2, "whole number", "leave the line out for a new seed each time"),
+    ("seed:", 2, "not nothing", "leave the line out for a new seed each time"),
+    ("seed: '42'", 2, "not the text '42'", "write `seed: 42`"),
+    ("seed: “42”", 2, "not the text", "write `seed: 42`"),
+    ("seed: 18446744073709551615", 2, "more than the largest", "9223372036854775807 or less"),
+    ("guidance_scale: 7,5", 2, "a number, not the text", "write `guidance_scale: 7.5`"),
+    ("guidance_scale: .inf", 2, "a finite number", "such as `guidance_scale: 5.0`"),
+    ("height: 64.0", 2, "a whole number, not 64.0", "write `height: 64`"),
+    ("height: 64px", 2, "not the text '64px'", "such as `height: 64`"),
+    ("clean_caption: yes", 2, "not the text 'yes'", "write `clean_caption: true`"),
+    ("clean_caption: 2", 2, "not 2", "such as `clean_caption: false`"),
+    ("height: 60", 2, "only multiples of 8", "use 56 or 64"),
+    ("height: 127", 2, "only multiples of 8", "use 120 or 128"),
+    ("height: 1000", 2, "more than tiny allows", "use 128 or less"),
+    ("num_frames: 32", 2, "4n + 1 frames", "use 29 or 33"),
+    ("num_frames: 34", 2, "more than tiny allows", "use 33 or less"),
+    ("model: tny", 2, "there is no model 'tny' in config.yaml", "'tiny'? known are tiny, other"),
+    ("model: nix", 2, "there is no model 'nix'", "without `model:`, it is tiny"),
+]
+
+FILES: list[Case] = [
+    ("prompt:\nseed: 3", 1, "not nothing", "write what to film behind `prompt:`"),
+    ("prompt: [a, b]", 1, "not a list", "as a list below `prompts:`"),
+    ("prompts: a", 1, "not the text 'a'", "begin each prompt with `- `"),
+    ("- a ball\n- a boat", 1, "not a list", "put `prompts:` above the list"),
+    ("a ball\na boat", 1, "not the text 'a ball a boat'", "belong in a .txt file"),
+    ("prompt: a\nprompt: b", 2, "there twice", "in line 1 already; remove one of them, or make"),
+    ("text: a ball", 1, "unknown key 'text'", '`prompt: "a ball"`'),
+    ("Prompt: ball", 1, "unknown key 'Prompt'", "`prompt: ball`"),
+    ("promt: a ball", 1, "unknown key 'promt'", "did you mean 'prompt'?"),
+    ("prompts:\n- Close-up: a ball", 2, "'Close-up': YAML reads", '`prompt: "Close-up: a ball"`'),
+    ("Close-up: a ball\nseed: 3", 1, "'Close-up'", '`prompt: "Close-up: a ball"`'),
+    ("prompts:\n- Night:\n  seed: 3", 2, "'Night'", '`prompt: "Night:"`'),
+    ('"0": a ball', 1, "unknown key '0'", "as a list below `prompts:`"),
+    ("{“prompt”: “a ball”}", 1, "unknown key", 'use plain quotes, or none: `prompt: "a ball"`'),
+    ("prompt: a balloon with #7 on it", 1, "'#7 on it' is left out", "between quotes"),
+    ("prompts:\n- a\n- tile #️⃣ rolls", 3, "is left out", "between quotes, or a space behind"),
+    ("prompt: #sunset", 1, "'#sunset' is left out", "between quotes"),
+    ("prompt: # later", 1, "'# later' is left out", "between quotes"),
+    ("prompt: a\nnegative_prompt: b #c", 2, "'#c' is left out", "between quotes"),
+    ("prompt: a #7\n  b\nseed: 3", 2, "the text above ends at its #", "between quotes"),
+    ("prompts:\n\t- a\n", 2, "a tab is at the beginning", "indent with spaces"),
+    ("prompts:\n\xa0 - a\n", 2, "a no-break space (U+00A0) is at the beginning", "plain spaces"),
+    ("prompts:\n\u3000- a\n", 2, "(U+3000) is at the beginning", "plain spaces"),
+    ("prompt: a\nseed:\xa03", 2, "a no-break space (U+00A0) is behind `seed:`", "a plain space"),
+    ("prompt：a ball", 1, "not the text", "not a full-width one (U+FF1A): `prompt: ...`"),
+    ("prompt: a\nseed：3\n", 2, "a full-width colon (U+FF1A)", "`seed: ...`"),
+    ("prompt: a\nseed:3\n", 2, "no space behind `seed:`", "write `seed: 3`"),
+    ("prompt:a ball", 1, "not the text", "put a space behind the colon"),
+    ("prompts:\n-a\n-b", 3, "no space behind the `-`", "write `- b`"),
+    ("prompt: “Night: a ball”", 1, "does not know “ as a quote", '`prompt: "Night: a ball"`'),
+    ("seed: 4\nprompt: Night: a ball", 2, "a second colon", '`prompt: "Night: a ball"`'),
+    ("prompt: 'It's a ball'\n", 1, "behind its closing quote", "write '' for a '"),
+    ('prompt: "a "red" ball"\n', 1, "behind its closing quote", 'write \\" for a "'),
+    ('seed: 4\nprompt: "a ball\nfps: 8\n', 2, "opens here is not closed", 'end the text with "'),
+    ("prompt: a\nnegative_prompt: 'b\n\n\n", 2, "not closed", "end the text with '"),
+    ('prompt: "C:\\Users\\me"', 1, "a backslash between double quotes", "write \\\\"),
+    ('prompt: "half \\ud83c ball"', 1, "half a character", "write the character itself"),
+    ("prompt: a\n  seed: 4", 2, "indented further", "begin it below"),
+    ("prompt: @home", 1, "can't begin with @", '`prompt: "@home"`'),
+    ("prompt: [soft] ball", 1, "can't begin with [", '`prompt: "[soft] ball"`'),
+    ("prompt: *star* falls", 1, "can't begin with *", '`prompt: "*star* falls"`'),
+    ("prompt: - a ball", 1, "can't begin with -", '`prompt: "- a ball"`'),
+    ("prompt: !wow a ball", 1, "the tag !wow", "put between quotes"),
+    ("prompt: a\u2028b", 1, "a line separator (U+2028) is in this line", "a plain line end"),
+    ("prompt: a\x0bb", 1, "a vertical tab (U+000B)", "remove it"),
+    ("prompt: {a|b} ball\n", 1, "can't begin with {", '`prompt: "{a|b} ball"`'),
+    ("prompt: a\nseed: [1, 2\nfps: 8", 3, "the [ in line 2 is not closed", "close it"),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "cases"),
+    [("prompt: a\n", KEYS), ("prompt: a\n", VALUES), ("", FILES)],
+    ids=["keys", "values", "files"],
+)
+def test_what_is_right(before: str, cases: list[Case]) -> None:
+    """Each mistake has its line, and names what the author meant; nothing else is found."""
+    wrong = {}
+    for text, line, problem, remedy in cases:
+        found = mistakes(before + text)
+        if len(found) != 1 or found[0].line != line:
+            wrong[text] = [str(one) for one in found]
+        elif problem not in found[0].problem or remedy not in found[0].remedy:
+            wrong[text] = [str(found[0])]
+    assert {} == wrong
+
+
+def test_what_is_advised_is_accepted() -> None:
+    """Whoever writes the line that a report shows has mended that mistake."""
+    wrong = {}
+    for text, _, _, remedy in [*KEYS, *VALUES, *FILES]:
+        whole = "" if (text, _, _, remedy) in FILES else "prompt: a\n"
+        found = mistakes(whole + text)[0].remedy
+        for line in re.findall(r"`((?:\w+): [^`.]+)`", found):
+            right = line if line.startswith("prompt:") else f"prompt: a\n{line}"
+            try:
+                parse(right)
+            except PromptError as error:
+                if "832" not in line and "480" not in line:  # more than the model allows
+                    wrong[text] = str(error)
+    assert {} == wrong
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("height: 100", "use 128"),
+        ("height: 64", "use 128"),
+        ("height: 256", "use 128"),
+        ("width: 100", "use 120"),
+        ("width: 301", "use 296"),
+        ("width: 304", "use 296 or less"),
+        ("width: 130", "use 128 or 136"),
+        ("num_frames: 8", "use 9"),
+        ("num_frames: 4", "use 9 or more"),
+        ("num_frames: 31", "use 29"),
+        ("num_frames: 40", "use 29 or less"),
+    ],
+)
+def test_sizes_that_work(line: str, remedy: str) -> None:
+    """What is advised is within the profile's limits and what the model can make."""
+    rules = {"bundled": BUNDLED}
+    with pytest.raises(PromptError) as caught:
+        parsing.parse("a.yaml", f"prompt: a\n{line}".encode(), [], rules, "bundled", int)
+    (found,) = caught.value.mistakes
+    assert remedy == found.remedy
+    for number in re.findall(r"\d+", remedy):
+        text = f"prompt: a\n{line.split(':')[0]}: {number}"
+        assert parsing.parse("a.yaml", text.encode(), [], rules, "bundled", int).prompts
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("prompt: a\n# a remark\nseed: 4  # lucky", []),
+        ("prompt: a\nseed: 4 #lucky", []),
+        ("prompt: 'a #7'", []),
+        ("prompt: a#7", []),
+        ("prompt: |\n  a #7", []),
+        ("prompt: a ball  # my note", ["'# my note' behind the prompt is a remark in YAML"]),
+        ("prompts: [a]\nnegative_prompt: b # c", ["'# c' behind the negative_prompt"]),
+        ("prompts:\n- a # 3 ships", ["'# 3 ships' behind the prompt"]),
+        ("prompt: a\nguidance_scale: 1\nnegative_prompt: b", ["negative prompt has no effect"]),
+        ("prompt: a\nguidance_scale: 1\nnegative_prompt: ''", []),
+        ("prompt: a\nguidance_scale: 1.5\nnegative_prompt: b", []),
+    ],
+)
+def test_what_is_rendered_and_noted(text: str, notes: list[str]) -> None:
+    """A remark of YAML is legal; what it or a setting takes away is said, once."""
+    (prompt,) = parse(text).prompts
+    assert len(notes) == len(prompt.notes)
+    assert all(said in noted for said, noted in zip(notes, prompt.notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        (r'{"prompt": "a \ud83c\udf88 and \uD83D\uDE00", "seed": 3}', "a 🎈 and 😀"),
+        ('{\n\t"prompts": [\n\t\t{\n\t\t\t"prompt": "a"\n\t\t}\n\t]\n}', "a"),
+        (r'{"prompt": "caf\u00e9 \/ \"bar\""}', 'café / "bar"'),
+        (r"prompt: a \ud83c\udf88", r"a \ud83c\udf88"),
+        (r"prompt: 'a \ud83c\udf88'", r"a \ud83c\udf88"),
+        (r'prompt: "a \\ud83c\\udf88"', r"a \ud83c\udf88"),
+        (r'prompt: "a \\\ud83c\udf88"', "a \\🎈"),
+        ("prompt: |\n  a \\ud83c\\udf88 \ue000", "a \\ud83c\\udf88 \ue000"),
+        ('prompt: "\ue000\\ud83c\\udf88"', "\ue000🎈"),
+    ],
+)
+def test_json_is_yaml(text: str, prompt: str) -> None:
+    """What JSON exporters write in two halves is one character, and nothing else is changed."""
+    assert prompt == parse(text).prompts[0].prompt
+    assert "\\" in text or strict_yaml.load_all(text)
+
+
+def test_every_mistake_of_a_file_is_told_at_once() -> None:
+    """Cut texts, unknown keys and wrong values of several prompts are one report."""
+    text = "prompts:\n- a #7\n- b #8\n- prompt: c\n  steps: 5\n- Night: d\nfps: 0\n"
+    found = [(one.line, one.key) for one in mistakes(text)]
+    assert [(2, "prompt"), (3, "prompt"), (5, "steps"), (6, "Night"), (7, "fps")] == found

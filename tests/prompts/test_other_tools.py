@@ -1,0 +1,504 @@
+"""prompts: what people bring from other tools is refused, with the YAML that says the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from harness.prompt_files import mistake, mistakes, parse, texts
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import PromptError
+
+OPTIONS = "options of a command line"
+A1111 = "is of A1111"
+KEYS = "`key: value`"
+
+Shown = list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A text file of another tool: part of the first problem, and the prompts that are shown."""
+
+    what: str
+    text: str
+    problem: str
+    shown: Shown | None = None
+
+
+BALL: dict[str, object] = {"prompt": "a red ball"}
+BALL_AND_BOAT: Shown = [BALL, {"prompt": "a blue boat"}]
+
+CASES = [
+    Case(
+        "A1111's prompts from file",
+        '--prompt "a red ball" --negative_prompt "blurry, dark" --steps 12 --cfg_scale 3.5 '
+        '--seed 7 --width 128 --height 64 --sampler_name "Euler a"',
+        OPTIONS,
+        [
+            {
+                "prompt": "a red ball",
+                "negative_prompt": "blurry, dark",
+                "height": 64,
+                "width": 128,
+                "num_inference_steps": 12,
+                "guidance_scale": 3.5,
+                "seed": 7,
+            }
+        ],
+    ),
+    Case(
+        "sd-scripts' and musubi-tuner's lines",
+        "a red ball --w 128 --h 64 --f 25 --d 5 --s 12 --l 3 --n blurry",
+        OPTIONS,
+        [
+            {
+                "prompt": "a red ball",
+                "negative_prompt": "blurry",
+                "height": 64,
+                "width": 128,
+                "num_frames": 25,
+                "num_inference_steps": 12,
+                "guidance_scale": 3,
+                "seed": 5,
+            }
+        ],
+    ),
+    Case(
+        "Midjourney's parameters",
+        "a red ball --ar 16:9 --s 750 --v 6 --no text, people",
+        OPTIONS,
+        [{"prompt": "a red ball", "negative_prompt": "text, people"}],
+    ),
+    Case(
+        "InvokeAI's switches",
+        '"a red ball" -s12 -S 123 -W128 -H64 -C7.5 -A k_lms',
+        OPTIONS,
+        [
+            {
+                "prompt": "a red ball",
+                "height": 64,
+                "width": 128,
+                "num_inference_steps": 12,
+                "guidance_scale": 7.5,
+                "seed": 123,
+            }
+        ],
+    ),
+    Case(
+        "a command of Wan's repository",
+        'python generate.py --task t2v-1.3B --size 832*480 --ckpt_dir ./W --prompt "a red ball"',
+        OPTIONS,
+        [{"prompt": "a red ball", "height": 480, "width": 832}],
+    ),
+    Case(
+        "options from a phone, with its own dashes and quotes",
+        "—prompt “a red ball” —steps 12",
+        OPTIONS,
+        [{"prompt": "a red ball", "num_inference_steps": 12}],
+    ),
+    Case(
+        "A1111's text below a picture, twice",
+        "a red ball\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, "
+        "Seed: 12, Size: 128x64, Model hash: abc\n\na blue boat\nSteps: 9, Sampler: DPM++ 2M",
+        A1111,
+        [
+            {
+                "prompt": "a red ball",
+                "negative_prompt": "blurry",
+                "height": 64,
+                "width": 128,
+                "num_inference_steps": 20,
+                "guidance_scale": 7,
+                "seed": 12,
+            },
+            {"prompt": "a blue boat", "num_inference_steps": 9},
+        ],
+    ),
+    Case(
+        "the same in one line",
+        "a red ball Negative prompt: blurry Steps: 20, Sampler: Euler a, Seed: 12",
+        A1111,
+        [
+            {
+                "prompt": "a red ball",
+                "negative_prompt": "blurry",
+                "num_inference_steps": 20,
+                "seed": 12,
+            }
+        ],
+    ),
+    Case(
+        "JSON lines",
+        '{"prompt": "a red ball", "steps": 12}\n{"prompt": "a blue boat"}',
+        "is JSON",
+        [{"prompt": "a red ball", "num_inference_steps": 12}, {"prompt": "a blue boat"}],
+    ),
+    Case(
+        "JSON on several lines, with a seed that means any",
+        '{\n  "prompt": "a red ball",\n  "steps": 12,\n  "seed": -1\n}',
+        "is JSON",
+        [{"prompt": "a red ball", "num_inference_steps": 12}],
+    ),
+    Case("a list of JSON", '["a red ball", "a blue boat"]', "is JSON", BALL_AND_BOAT),
+    Case(
+        "SwarmUI's and Wan2GP's settings",
+        '{"prompt": "a red ball", "video_length": 25, "resolution": "128x64", "loras": []}',
+        "is JSON",
+        [{"prompt": "a red ball", "height": 64, "width": 128, "num_frames": 25}],
+    ),
+    Case(
+        "a graph of ComfyUI",
+        '{"3": {"class_type": "KSampler", "inputs": {"seed": 5, "steps": 20, "cfg": 8.0, '
+        '"positive": ["6", 0], "negative": ["7", 0]}}, "6": {"class_type": "CLIPTextEncode", '
+        '"inputs": {"text": "a red ball"}}, "7": {"class_type": "CLIPTextEncode", '
+        '"inputs": {"text": "blurry"}}}',
+        "is JSON",
+        [
+            {
+                "prompt": "a red ball",
+                "negative_prompt": "blurry",
+                "num_inference_steps": 20,
+                "guidance_scale": 8,
+                "seed": 5,
+            }
+        ],
+    ),
+    Case(
+        "Deforum's keyframes", '"0": "a red ball",\n"30": "a blue boat"', "keyframe", BALL_AND_BOAT
+    ),
+    Case("a macro of Wan2GP", '! {Thing}="cat","dog"\na {Thing} runs', "macro of Wan2GP"),
+    Case(
+        "a table with a head",
+        'name,prompt,negative_prompt\nBall,a red ball,\nBoat,"a boat, blue",dark',
+        "a table (CSV)",
+        [BALL, {"prompt": "a boat, blue", "negative_prompt": "dark"}],
+    ),
+    Case("a table from a sheet", "prompt\tseed\na red ball\t3", "a table", [{**BALL, "seed": 3}]),
+    Case(
+        "a table with semicolons",
+        "Prompt;Steps\na red ball;12",
+        "a table",
+        [{**BALL, "num_inference_steps": 12}],
+    ),
+    Case(
+        "settings with equals signs",
+        "prompt=a red ball\nsteps=12\nseed = 5",
+        KEYS,
+        [{"prompt": "a red ball", "num_inference_steps": 12, "seed": 5}],
+    ),
+    Case(
+        "an answer of a chat",
+        "**Prompt 1:** a red ball\n**Prompt 2:** a blue boat",
+        KEYS,
+        BALL_AND_BOAT,
+    ),
+    Case("a label before the text", "Prompt: a red ball", KEYS, [BALL]),
+    Case("a full-width colon", "prompt：a red ball\nseed：5", KEYS, [{**BALL, "seed": 5}]),
+    Case("a list of mappings", "- prompt: a red ball\n  seed: 5", KEYS, [{**BALL, "seed": 5}]),
+    Case(
+        "a list in code",
+        "prompts = [\n  'a red ball',\n  'a blue boat',\n]",
+        KEYS,
+        BALL_AND_BOAT,
+    ),
+    Case("a setting alone", "Size: 512x512", KEYS),
+    Case("a model's file", "model: sd_xl_base_1.0.safetensors", KEYS),
+    Case("remarks of other languages", "// first\na red ball", "remark of another language"),
+    Case("lines between prompts", "a red ball\n---\na blue boat", "no prompt"),
+    Case("front matter", "---\ntitle: shots\n---\na red ball", "no prompt"),
+    Case("a fence of Markdown", "```text\na red ball\n```", "Markdown"),
+    Case("addresses for yt-dlp", "https://example.org/watch?v=1", "an address"),
+    Case("a path of Windows", "C:\\Users\\me\\Videos\\ball.mp4", "a path"),
+    Case("a path", "~/videos/ball.mp4", "a path"),
+    Case("a list for ffmpeg's concat", "file 'a.mp4'\nfile 'b.mp4'", "ffmpeg"),
+    Case("subtitles", "1\n00:00:01,000 --> 00:00:03,000\nA red ball", "subtitles"),
+    Case("a playlist", "#EXTM3U\n#EXTINF:3,a\na.mp4", "playlist"),
+]
+
+
+def test_lines_of_other_tools() -> None:
+    """Each is refused, says what it is, and shows prompt files that are right and say the same."""
+    wrong = {}
+    for case in CASES:
+        found = mistakes(case.text, "shots.txt")
+        shown: Shown | None = None
+        for example in (one.example for one in found if one.example):
+            (document,) = strict_yaml.load_all(example)
+            values = strict_yaml.plain(document)
+            shown = values.get("prompts", [values])
+        if case.problem not in found[0].problem or shown != case.shown:
+            wrong[case.what] = (found[0].problem, shown)
+        if not all(m.remedy and m.line for m in found) or sum(bool(m.example) for m in found) > 1:
+            wrong[case.what] = (str(found), None)
+    assert {} == wrong
+
+
+def test_what_has_no_counterpart_is_named() -> None:
+    """Who writes the YAML that is shown knows what it leaves out, and where to write it."""
+    found = mistake("a red ball --steps 12 --tiling 1 --ar 16:9", "shots.txt")
+    assert "in shots.yaml, without tiling, ar," in found.remedy
+    assert "steps" not in found.remedy
+
+
+def test_a_long_file_of_another_tool_is_shown_in_part() -> None:
+    """The example is short, and says that it is not all."""
+    found = mistake("\n".join(f"--prompt p{n}" for n in range(500)), "a.txt")
+    assert found.example.endswith("# and so on\n")
+    assert 10 == found.example.count("prompt:")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "remedy"),
+    [
+        ("night shots.yaml.txt", "prompts:\n- a\nseed: 3", "rename it to night shots.yaml, or"),
+        ("x.YML.TXT", "a red ball", "rename it to x.yaml, or, if each line is a prompt, to x.TXT"),
+        ("x.json.txt", "{}", "rename it to x.yaml, or"),
+        ("x.txt", "prompt: a ball\nseed: 3", "rename it to x.yaml"),
+        ("x.txt", "# shots\n\nprompts:\n  - a ball\n  - prompt: b\n    num_frames: 9", "to x.yaml"),
+        ("x.txt", '{"prompt": "a ball", "seed": 3}', "rename it to x.yaml"),
+        ("x.txt", "prompt: a\n---\nprompt: b", "rename it to x.yaml"),
+    ],
+)
+def test_yaml_with_the_ending_of_a_text(name: str, text: str, remedy: str) -> None:
+    """Windows hides endings: settings are never filmed because a file is named like a text."""
+    assert remedy in mistake(text, name).remedy
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"{\\rtf1\\ansi A red ball}", "rich text"),
+        (b"PK\x03\x04\x14\0\0\0", "ZIP"),
+        (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3", "PDF"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Word"),
+        (b"\x89PNG\r\n\x1a\n\0", "picture"),
+        (b"<!DOCTYPE html>\n<p>A red ball</p>", "web page"),
+        (b"\xef\xbb\xbf<html lang='en'>", "web page"),
+        (b"<?xml version='1.0'?>\n<a/>", "XML"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.yaml"])
+def test_documents_of_other_kinds(data: bytes, problem: str, name: str) -> None:
+    """What a word processor, a browser or a packer wrote is named, not read as a broken text."""
+    found = mistake(data, name)
+    assert problem in found.problem
+    assert "text" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "mark"),
+    [
+        ("- a ball\n- a boat", ["a ball", "a boat"], "'-'"),
+        ("* a ball\n\n* a boat", ["a ball", "a boat"], "'*'"),
+        ("1. a ball\n2. a boat", ["a ball", "a boat"], "'1.'"),
+        ("1. a ball\n1. a boat", ["a ball", "a boat"], "'1.'"),
+        ("7) a ball\n8) a boat", ["a ball", "a boat"], "'7)'"),
+        ("(1) a ball\n(2) a boat", ["a ball", "a boat"], "'(1)'"),
+        ("•\ta ball\n•\ta boat", ["a ball", "a boat"], "'•'"),
+        ("- [ ] a ball\n- [x] a boat", ["a ball", "a boat"], "'- [ ]'"),
+    ],
+)
+def test_marks_of_a_pasted_list(text: str, expected: list[str], mark: str) -> None:
+    """Marks that all prompts of a file have are left out, and each sidecar says so."""
+    file = parse(text, "a.txt")
+    assert expected == [prompt.prompt for prompt in file.prompts]
+    assert f"{mark} at the beginning was left out" in file.prompts[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["- a ball", "2. Liga", "Shots\n- a ball", "1. a ball\n3. a boat", "- a\n* b"]
+)
+def test_what_only_some_lines_begin_with_is_filmed(text: str) -> None:
+    """One such line may be a dialogue or a league: it stays as it is, and the sidecar says so."""
+    file = parse(text, "a.txt")
+    assert text.split("\n") == [prompt.prompt for prompt in file.prompts]
+    assert "was rendered as part of the prompt" in file.prompts[-1].notes[0]
+
+
+def test_a_remark_needs_a_space() -> None:
+    """Tags and numbers are filmed, and the author is told how a remark looks."""
+    file = parse("# note\n#\n## Monday\n#sunset, a boat\n#1 ball\na #7 ball\n#\tx", "a.txt")
+    assert ["#sunset, a boat", "#1 ball", "a #7 ball"] == [p.prompt for p in file.prompts]
+    assert ["a remark begins with # and a space" in "".join(p.notes) for p in file.prompts] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "what", "example"),
+    [
+        ("a ball <lora:toy:0.8>, red", "<lora:toy:0.8>", {"prompt": "a ball , red"}),
+        ("<hypernet:x:1> a ball", "<hypernet:x:1>", {"prompt": "a ball"}),
+        ("<random: a|b>", "<random: a|b>", None),
+        ("a {red|blue} ball", "{red|blue}", {"prompts": ["a red ball", "a blue ball"]}),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["txt", "yaml"])
+def test_tags_of_other_tools(
+    prompt: str, what: str, example: dict[str, object] | None, suffix: str
+) -> None:
+    """Additions and choices mean nothing to a text encoder: refused in every kind of file."""
+    text = prompt if suffix == "txt" else strict_yaml.dump({"prompt": prompt})
+    found = mistake(text, f"a.{suffix}")
+    assert what in found.problem
+    assert found.remedy
+    shown = strict_yaml.load_all(found.example)
+    assert example == (strict_yaml.plain(shown[0]) if shown else None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "note"),
+    [
+        ("a (red:1.4) ball", "(red:1.4) was rendered as text: reeldrop has no weights"),
+        ("a __colour__ ball", "__colour__ was rendered as text: reeldrop has no wildcards"),
+        ("a caf\ufffd", "another program has lost a character"),
+        ("a\tball", "a tab in the prompt"),
+        ("A blue\u200b boat", "a zero-width space (U+200B) in the prompt"),
+        ("a \u202eboat", "a right-to-left override (U+202E) in the prompt"),
+        ("a soft\xadness", "a soft hyphen (U+00AD) in the prompt"),
+    ],
+)
+def test_what_is_doubtful_is_filmed_and_noted(prompt: str, note: str) -> None:
+    """Text stays text where it may be meant; what the author should know is said."""
+    (found,) = parse(prompt, "a.txt").prompts
+    assert prompt == found.prompt
+    (noted,) = found.notes
+    assert note in noted
+
+
+HONEST = """\
+A man: his dog and the sea
+Close-up: a red ball bounces on grass
+“Hello,” she says, and the train leaves
+"I will be back", he says in the rain
+Steps: a staircase that leads to heaven
+Seed: a plant wakes in spring
+Model: a woman on the runway
+Size matters: a mouse and an elephant
+Format: a letter is folded
+Length is strength
+Prompt delivery of a parcel by drone
+The prompt: a play in two acts
+The film negative of a white horse
+A film negative: white horses on black sand
+Negative space: an empty room with one chair
+a cat -- tired -- sleeps on the sofa
+he waits --then runs into the rain
+the hero shouts --no!
+rock & roll at 50 % off, 100 km/h, @home
+(soft light) a ball rolls
+[a red ball] in the snow
+<3 a heart balloon
+a < b > c written on a blackboard
+12:30 at night, an empty street
+1:1 scale model of a castle (1:20)
+24 frames of a dancer
+Ball #7 rolls past gate # 3
+~ waves ~ on the shore
+¿Qué? ¡Sí! Una pelota roja
+Она сказала: «Привет», и ушла
+— Тише! — сказал он
+彼は言った：「こんにちは」
+大鸟飞过海洋，红色的气球。
+빨간 공이 튄다
+بالون أحمر فوق البحر
+כדור אדום קופץ על הדשא
+می‌خواهم پرواز کنم
+กบ\u200bสีเขียว\u200bกระโดด
+👨‍👩‍👧 walk on the beach 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f
+🎈🌊❤️
+Über den Wolken, 99 Luftballons…
+50mm lens, f/1.8, bokeh, 4K --
+e = mc² on a wall, x=5 on the board
+A robot types "rm -rf /" on a keyboard
+C: drive icon glows
+http is written on a neon sign
+A house on a 3/4 view, w/ trees, A/B test
+Time lapse: 3 flowers
+Scene 1: a man enters
+Shot 3 - the boat sinks
+no
+true
+1917
+...and then it rains
+_whisper_ of the wind, **bold** letters
+A sign says: "STOP // GO"
+A dog; a cat; a bird.
+{curly} braces dance
+a | b, a wall between
+Tom = Jerry? they dance
+Ich sage: „Guten Morgen“ – und gehe
+l'été à la mer; it's raining cats & dogs
+« Bonjour », dit-elle
+C++ code on a screen; C# too
+50% grey fog
+A frame: 24 carat gold
+Count Dracula: 3 bats circle him
+mum's birthday cake, 5 candles, 4:3 film look"""
+
+
+def test_honest_prompts_are_filmed_as_they_stand() -> None:
+    """Nothing that an author may mean is refused, altered or remarked on, alone or in company."""
+    lines = HONEST.split("\n")
+    assert lines == texts(HONEST)
+    wrong = {}
+    for line in lines:
+        try:
+            (prompt,) = parse(f"  {line}\r\n", "a.txt").prompts
+        except PromptError as error:
+            wrong[line] = str(error)
+            continue
+        if line != prompt.prompt or prompt.notes:
+            wrong[line] = f"{prompt.prompt} {prompt.notes}"
+        quoted = parse(strict_yaml.dump({"prompt": line})).prompts[0]
+        if line != quoted.prompt or quoted.notes:
+            wrong[f"{line} in YAML"] = f"{quoted.prompt} {quoted.notes}"
+    assert {} == wrong
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff# Monday\r\nA ball\r\n\ufeff# Tuesday\r\n\ufeffA boat\r\n",
+        "A ball\r\nA boat\r\n\x1a",
+        "A ball\n\u200b\nA boat\u200b\n",
+        "\u200f\u202bA ball\u202c\n\u3000A boat\xa0\n\u2060",
+        "A ball\u2028\nA boat\x0b\n\x0c",
+    ],
+)
+def test_what_cannot_be_seen_at_the_edges_is_left_out(text: str) -> None:
+    """Joined files, DOS, word processors and phones leave characters that no author knows of."""
+    file = parse(text, "a.txt")
+    assert [("A ball", ()), ("A boat", ())] == [(p.prompt, p.notes) for p in file.prompts]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "height\xa0: 64\nprompt: a\u200b\nseed:  3\u3000",
+        "\u200fprompt: a\n\ufeffheight: 64\n\u200bseed\u200b: 3",
+        "prompt: a\n# x\n\ufeff---\n",
+    ],
+)
+def test_what_cannot_be_seen_around_keys_and_values_is_left_out(text: str) -> None:
+    """A key is the same with a no-break space behind it, and a number stays one."""
+    (prompt,) = parse(text).prompts
+    assert ("a", 64) == (prompt.prompt, prompt.argument("height"))
+
+
+@pytest.mark.parametrize("text", ["\u200b\n\ufeff", "prompt: '\u200b'", "prompt: \u200b", "\u2800"])
+def test_a_prompt_that_cannot_be_seen_is_none(text: str) -> None:
+    """Nothing invisible is rendered, in whatever kind of file."""
+    for name in ("a.txt", "a.yaml"):
+        if ":" in text and name == "a.txt":
+            continue
+        assert mistakes(text, name)[0].remedy
+
+
+def test_a_key_is_not_there_twice_because_one_has_a_space_more() -> None:
+    """What looks the same is the same."""
+    found = mistake("prompt: a\nseed: 3\nseed\xa0: 4")
+    assert (3, "it stands in line 2 already; remove one of them") == (found.line, found.remedy)

@@ -81,6 +81,8 @@ VALUES: list[Case] = [
     ("height: 1000", 2, "more than tiny allows", "use 128 or less"),
     ("num_frames: 32", 2, "4n + 1 frames", "use 29 or 33"),
     ("num_frames: 34", 2, "more than tiny allows", "use 33 or less"),
+    ("format: gif\nfps: 60", 3, "no more than 50 frames a second, not 60", "50 or less, or take"),
+    ("format: [mp4, gif]\nfps: 50.5", 3, "not 50.5", "50 or less, or take gif out"),
     ("model: tny", 2, "there is no model 'tny' in config.yaml", "'tiny'? known are tiny, other"),
     ("model: nix", 2, "there is no model 'nix'", "without `model:`, it is tiny"),
 ]
@@ -202,6 +204,8 @@ def test_sizes_that_work(line: str, remedy: str) -> None:
     [
         ("prompt: a\n# a remark\nseed: 4  # lucky", []),
         ("prompt: a\nseed: 4 #lucky", []),
+        ("prompt: a\nformat: gif\nfps: 50", []),
+        ("prompt: a\nformat: webm\nfps: 120", []),
         ("prompt: 'a #7'", []),
         ("prompt: a#7", []),
         ("prompt: |\n  a #7", []),

@@ -615,7 +615,7 @@ _prompts = st.builds(
         st.booleans(),
     ),
     seed=st.integers(0, rules.MAX_SEED),
-    fps=st.floats(1, 120),
+    fps=st.floats(1, rules.FASTEST_GIF),
     formats=st.lists(st.sampled_from(rules.FORMATS), min_size=1, unique=True).map(tuple),
 )
 JOB = Job("20261124-000000-000000-abcdef", PurePosixPath("x/a.txt"), Path("/nowhere"), (), 1)

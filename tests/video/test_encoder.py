@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import struct
 from pathlib import Path
 
@@ -173,6 +174,24 @@ def test_gif_keeps_frames_that_are_equal(tmp_path: Path) -> None:
             image.seek(number)
             total += image.info["duration"]
     assert 500 == total
+
+
+def test_gif_is_as_fast_as_was_asked_for(tmp_path: Path) -> None:
+    """Hundredths that don't come out even are spread over the frames, and none is below two."""
+    wrong = {}
+    for fps in (1, 8, 12, 15, 23.976, 24, 25, 29.97, 30, 40, 48, 50):
+        frames = np.arange(25, dtype=np.uint8)[:, None, None, None] * np.full((8, 8, 3), 10, "u1")
+        encoder.encode(frames, tmp_path / "a.gif", "gif", fps, SETTINGS)
+        with Image.open(tmp_path / "a.gif") as image:
+            delays = []
+            for number in range(image.n_frames):  # type: ignore[attr-defined]
+                image.seek(number)
+                delays.append(image.info["duration"])
+        shown = list(itertools.accumulate(delays))
+        off = max(abs(at - 1000 * number / fps) for number, at in enumerate(shown, start=1))
+        if len(delays) != 25 or off > 5 or min(delays) < 20:
+            wrong[fps] = delays
+    assert {} == wrong
 
 
 @pytest.mark.parametrize(("count", "middle"), [(1, 0), (2, 1), (7, 3)])

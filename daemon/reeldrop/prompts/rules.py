@@ -23,6 +23,9 @@ from reeldrop.prompts.wording import described, did_you_mean
 
 MAX_SEED = 2**63 - 1
 LONGEST_TEXT = 10_000
+FASTEST_GIF = 50
+"""Frames a second; a GIF counts in hundredths, and players take one or none for a mistake."""
+
 MAX_FAULTS = 20
 """Most faults reported of one prompt: describing one takes longer than finding it."""
 
@@ -158,6 +161,11 @@ class ModelRules:
         elif sum(settings["seed"][:1], settings["num_videos_per_prompt"] - 1) > MAX_SEED:
             problem = f"the seeds that count up from this one become larger than {MAX_SEED}"
             yield Fault("seed", problem, "begin with a smaller one")
+        if "gif" in settings["format"] and settings["fps"] > FASTEST_GIF:
+            problem = (
+                f"a GIF has no more than {FASTEST_GIF} frames a second, not {settings['fps']:g}"
+            )
+            yield Fault("fps", problem, f"use {FASTEST_GIF} or less, or take gif out of `format:`")
         multiple, frames = self.capabilities.frames_multiple, settings.get("num_frames") or 1
         if (frames - 1) % multiple:
             problem = f"{self.name} makes {multiple}n + 1 frames, not {frames}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 import struct
 from collections.abc import Callable
@@ -85,14 +86,24 @@ def encode(
             _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings, on_frame)
         case "gif":
             images = [Image.fromarray(frame) for frame in frames]
-            milliseconds = round(1000 / fps)
+            delays = gif_delays(len(images), fps)
             images[0].save(
-                path, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+                path, "GIF", save_all=True, append_images=images[1:], duration=delays, loop=0
             )
         case "jpg":
             Image.fromarray(frames[len(frames) // 2]).save(path, "JPEG", quality=90)
         case _:
             raise ValueError(f"unknown format {format}")
+
+
+def gif_delays(count: int, fps: float) -> list[int]:
+    """Return how long each frame of a GIF is shown, in milliseconds.
+
+    A GIF counts in hundredths of a second: they are spread, so that no frame is shown more than one
+    of them too early or too late. Players take one hundredth or none for a mistake.
+    """
+    hundredths = [round(number * 100 / fps) for number in range(count + 1)]
+    return [max(2, after - before) * 10 for before, after in itertools.pairwise(hundredths)]
 
 
 def choose_h264(wanted: str) -> str:

@@ -6,6 +6,7 @@ first argument may cause another fault:
 - `--read-only-inbox`: no .txt file can be renamed.
 - `--clock=FILE`: the wall clock is off by the number of days in the file.
 - `--hang-loading=PATH`: the model of that folder never finishes loading.
+- `--memory=BYTES`: so much of the host's memory is there for models.
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
   file, unless the file exists.
@@ -26,9 +27,11 @@ from typing import Any
 
 import diffusers
 import torch
+from reeldrop.base.residents import Memory
 from reeldrop.commands import cli
+from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
-from reeldrop.service import service, workbench
+from reeldrop.service import report, workbench
 from reeldrop.store import attempts, reports, results, spool
 from reeldrop.video import encoder
 
@@ -73,7 +76,7 @@ class _Jumping(datetime):
 
 def _jump(file: Path) -> None:
     _Jumping.file = file
-    for module in (attempts, reports, results, service, spool):
+    for module in (attempts, reports, results, report, spool):
         module.datetime = _Jumping  # type: ignore[attr-defined]
     real = time.time
     time.time = lambda: real() + 86_400 * int(file.read_text())
@@ -88,6 +91,16 @@ def _hang_loading(folder: str) -> None:
         return load(location, **arguments)
 
     diffusers.DiffusionPipeline.from_pretrained = hanging
+
+
+def _limit_memory(limit: int) -> None:
+    measured = Residents.memory
+
+    def limited(residents: Residents) -> Memory:
+        found = measured(residents).residents
+        return Memory(found, None, limit - sum(resident.host_bytes for resident in found))
+
+    Residents.memory = limited  # type: ignore[method-assign]
 
 
 def _hang_encoding() -> None:
@@ -116,6 +129,8 @@ if __name__ == "__main__":
         os.rename = _stuck(os.rename)
     elif sys.argv[1].startswith("--hang-loading="):
         _hang_loading(sys.argv.pop(1).removeprefix("--hang-loading="))
+    elif sys.argv[1].startswith("--memory="):
+        _limit_memory(int(sys.argv.pop(1).removeprefix("--memory=")))
     elif sys.argv[1] == "--hang-encoding":
         del sys.argv[1]
         _hang_encoding()

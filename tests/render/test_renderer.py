@@ -19,6 +19,7 @@ from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Event,
+    MemoryChanged,
     ModelFailed,
     ModelLoaded,
     StepDone,
@@ -205,7 +206,7 @@ class Answers:
             self.steps.append(event.step)
             if event.step == self.cancel_at:
                 self.renderer.cancel(self.batch)
-        else:
+        elif not isinstance(event, MemoryChanged):
             self.events.put(event)
 
     def next(self) -> Event:
@@ -335,7 +336,7 @@ def test_an_unexpected_error_of_the_pipeline_is_an_answer(answers: Answers) -> N
 
 
 def test_rendering_with_another_model_loads_it(answers: Answers) -> None:
-    """One pipeline is resident; a batch of another profile takes its place."""
+    """The pipeline of each batch is that of its profile."""
     ends = [answers.render(prompt(model=model)) for model in ("tiny", "wan", "tiny")]
     assert [BatchRendered] * 3 == [type(end) for end in ends]
     names = [end.rendered[0].pipeline for end in ends if isinstance(end, BatchRendered)]
@@ -379,7 +380,9 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Device]:
 
     def make(samples: int) -> Device:
         device, load = Device(samples), pipeline.load
-        monkeypatch.setattr(pipeline, "load", lambda source: device.under(load(source)))
+        monkeypatch.setattr(
+            pipeline, "load", lambda source, tell=None: device.under(load(source, tell))
+        )
         return device
 
     return make
@@ -414,19 +417,19 @@ def test_texts_are_encoded_while_the_batch_before_is_rendered(
     ends: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def take(event: Event) -> None:
-        if not isinstance(event, StepDone):
+        if not isinstance(event, StepDone | MemoryChanged):
             ends.put(event)
-        elif event.batch is first and not before:
+        elif isinstance(event, StepDone) and event.batch is first and not before:
             own_and_next = [encodings.get(timeout=60) for _ in range(4)]
             before.append(own_and_next)
 
-    rendering = InProcessRenderer(sources, take)
-    rendering.load("tiny")
+    ordered = InProcessRenderer(sources, take)
+    ordered.load("tiny")
     assert isinstance(ends.get(timeout=60), ModelLoaded)
-    rendering.render(first)
-    rendering.render(second)
+    ordered.render(first)
+    ordered.render(second)
     done = [ends.get(timeout=60) for _ in range(2)]
-    rendering.close()
+    ordered.close()
     assert ["texts"] * 2 == before[0][-2:]
     assert encodings.empty()
     alone = rendering.render(pipeline.load(sources["tiny"]), second.prompts, ignore)

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 from reeldrop.base.job import Prompt
+from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
+from reeldrop.schedule.models import Release
 from reeldrop.schedule.schedule import (
     Conditions,
     FileView,
@@ -26,7 +28,7 @@ from reeldrop.schedule.schedule import (
 from reeldrop.schedule.turns import Rank
 
 IDLE, BUSY = RendererView(), RendererView(True, math.inf)
-AT_WORK = RendererView(model="m", model_seconds=59.9)
+GIB = 1 << 30
 CHANGING = Conditions(settings_change=True)
 SIZE = 4
 
@@ -75,6 +77,39 @@ def render(*picks: tuple[str, int], past: tuple[str, ...] = (), renderer: int = 
     return Render(renderer, picks, past)
 
 
+def of(model: str) -> tuple[Prompt, ...]:
+    """Return a prompt of another model."""
+    return tuple(replace(prompt, model=model) for prompt in prompts(1))
+
+
+def loaded(model: str) -> Resident:
+    """Return a model of 10 GiB on the device."""
+    return Resident(model, device_bytes=10 * GIB)
+
+
+def kept(model: str) -> Resident:
+    """Return a model of 10 GiB that waits in host memory."""
+    return Resident(model, host_bytes=10 * GIB, is_ready=False)
+
+
+def resident(model: str) -> Resident:
+    """Return a model of 10 GiB that renders in host memory."""
+    return Resident(model, host_bytes=10 * GIB)
+
+
+def memory(*residents: Resident, free: int = 99, host: int = 99) -> Memory:
+    """Return a GPU's memory, with so many GiB free on it and in host memory."""
+    return Memory(residents, free * GIB, host * GIB)
+
+
+def in_host(*residents: Resident, free: int = 99) -> Memory:
+    """Return the memory of a machine without a GPU."""
+    return Memory(residents, None, free * GIB)
+
+
+LOADED = RendererView(memory=memory(loaded("m")))
+PATIENT = {"conditions": Conditions(model_wait_seconds=60.0)}
+UNLOADS = {"conditions": Conditions(unload_seconds=600.0)}
 MIXED = (*prompts(1), *prompts(1, 8, 2))
 FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
 
@@ -230,25 +265,203 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(left("a", model="m"), job("b"), renderers=(RendererView(True, 0.5),)),
         Wait(),
     ),
-    "the turn of another model, which has to be loaded": (
-        view(file("a", model="n"), file("b", model="m"), renderers=(AT_WORK,)),
+    "the first of another model waits for one that is loaded": (
+        view(file("a", kind=16, model="n"), file("b", model="m"), renderers=(LOADED,)),
         Open(file("b", model="m")),
     ),
-    "of another model, open or not": (
-        view(left("a", model="n"), job("b"), renderers=(AT_WORK,)),
-        render(("b", 1)),
+    "open or not": (
+        view(file("a", kind=16, model="n"), left("a2", model="o"), job("b"), renderers=(LOADED,)),
+        replace(render(("b", 1)), waits=("a", "a2")),
     ),
-    "the turn of another model, after a while": (
-        view(file("a", model="n"), job("b"), renderers=(replace(AT_WORK, model_seconds=60.0),)),
-        Open(file("a", model="n")),
+    "not for a lower priority": (
+        view(file("a", kind=16, model="n", rank=rank(1)), job("b"), renderers=(LOADED,)),
+        Open(file("a", kind=16, model="n", rank=rank(1))),
     ),
-    "another model, and nobody for this one": (
-        view(file("a", model="n"), file("b", model="o"), renderers=(AT_WORK,)),
-        Open(file("a", model="n")),
+    "nor if nothing waits for a loaded one": (
+        view(file("a", kind=16, model="n"), file("b", kind=16, model="o"), renderers=(LOADED,)),
+        Open(file("a", kind=16, model="n")),
     ),
-    "another model of a higher priority": (
-        view(file("a", model="n", rank=rank(1)), job("b"), renderers=(AT_WORK,)),
-        Open(file("a", model="n", rank=rank(1))),
+    "who has not waited for long goes on waiting": (
+        view(
+            file("a", kind=16, model="n"),
+            job("b"),
+            renderers=(LOADED,),
+            waits={"a": 59.9},
+            **PATIENT,
+        ),
+        replace(render(("b", 1)), waits=("a",)),
+    ),
+    "who has waited for long is next": (
+        view(
+            file("a", kind=16, model="n"),
+            job("b"),
+            renderers=(LOADED,),
+            waits={"a": 60.0},
+            **PATIENT,
+        ),
+        Open(file("a", kind=16, model="n")),
+    ),
+    "also if somebody came before him meanwhile": (
+        view(
+            file("a", kind=16, model="n"),
+            file("b", kind=16, model="o"),
+            job("c"),
+            renderers=(LOADED,),
+            waits={"b": 61.0},
+            **PATIENT,
+        ),
+        Open(file("b", kind=16, model="o")),
+    ),
+    "several are loaded: in the order of ranks": (
+        view(
+            job("a", of("n")),
+            job("b"),
+            renderers=(RendererView(memory=memory(loaded("m"), loaded("n"))),),
+        ),
+        render(("a", 1)),
+    ),
+    "only kept in host memory is not loaded": (
+        view(
+            job("a", of("n")),
+            job("b"),
+            renderers=(RendererView(memory=memory(loaded("m"), kept("n"))),),
+        ),
+        replace(render(("b", 1)), waits=("a",)),
+    ),
+    "a model that can't be used": (
+        view(
+            job("a", of("n")),
+            left("b", model="n"),
+            file("c", kind=16, model="n"),
+            file("d", model="m"),
+            unusable=frozenset("n"),
+        ),
+        Open(file("d", model="m")),
+    ),
+    # Memory
+    "there is room for both": (
+        view(
+            job("a", of("n")),
+            renderers=(RendererView(memory=memory(loaded("m"), free=15)),),
+            sizes={"n": 10 * GIB},
+        ),
+        render(("a", 1)),
+    ),
+    "the least recently used leaves, and stays in host memory": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            renderers=(RendererView(memory=memory(loaded("o"), loaded("m"), free=14)),),
+        ),
+        Release(0, "o", keeps=True),
+    ),
+    "not in host memory if there is no room for both": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            renderers=(RendererView(memory=memory(loaded("o"), free=14, host=19)),),
+        ),
+        Release(0, "o", keeps=False),
+    ),
+    "who is in host memory leaves it for one that is read": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            renderers=(RendererView(memory=memory(kept("o"), loaded("m"), free=99, host=9)),),
+        ),
+        Release(0, "o", keeps=False),
+    ),
+    "one of unknown size gets all the room": (
+        view(
+            job("a", of("n")),
+            renderers=(RendererView(memory=memory(loaded("m"), free=999)),),
+        ),
+        Release(0, "m", keeps=True),
+    ),
+    "one comes back from host memory": (
+        view(
+            job("a", of("n")),
+            renderers=(RendererView(memory=memory(kept("n"), loaded("m"), free=14, host=0)),),
+        ),
+        Release(0, "m", keeps=False),
+    ),
+    "one that is loaded needs room to render": (
+        view(job("a"), renderers=(RendererView(memory=memory(loaded("o"), loaded("m"), free=4)),)),
+        Release(0, "o", keeps=True),
+    ),
+    "and has it": (
+        view(job("a"), renderers=(RendererView(memory=memory(loaded("o"), loaded("m"), free=5)),)),
+        render(("a", 1)),
+    ),
+    "nobody else can leave": (
+        view(job("a"), renderers=(RendererView(memory=memory(loaded("m"), free=0)),)),
+        render(("a", 1)),
+    ),
+    "on a CPU, host memory counts": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            renderers=(RendererView(memory=in_host(resident("o"), resident("m"), free=14)),),
+        ),
+        Release(0, "o", keeps=False),
+    ),
+    "on a CPU, there is room": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            renderers=(RendererView(memory=in_host(resident("m"), free=15)),),
+        ),
+        render(("a", 1)),
+    ),
+    "room is made before a model is loaded to read a file": (
+        view(
+            left("a", model="n"),
+            sizes={"n": 10 * GIB},
+            renderers=(RendererView(memory=memory(loaded("m"), free=14)),),
+        ),
+        Release(0, "m", keeps=True),
+    ),
+    "nobody leaves during a render": (
+        view(
+            job("a", of("n")),
+            renderers=(RendererView(True, 0.5, memory=memory(loaded("m"), free=14)),),
+        ),
+        Wait(),
+    ),
+    "nothing to do, for a while": (
+        view(renderers=(RendererView(idle_seconds=599, memory=memory(loaded("m"))),), **UNLOADS),
+        Wait(),
+    ),
+    "nothing to do for long": (
+        view(
+            renderers=(RendererView(idle_seconds=600, memory=memory(kept("o"), loaded("m"))),),
+            **UNLOADS,
+        ),
+        Release(0, "m", keeps=True),
+    ),
+    "nothing to do for long, and no room in host memory": (
+        view(
+            renderers=(RendererView(idle_seconds=600, memory=memory(loaded("m"), host=9)),),
+            **UNLOADS,
+        ),
+        Release(0, "m", keeps=False),
+    ),
+    "nothing to do for long, and the device is free": (
+        view(renderers=(RendererView(idle_seconds=600, memory=memory(kept("m"))),), **UNLOADS),
+        Wait(),
+    ),
+    "nothing to do for long, on a CPU": (
+        view(renderers=(RendererView(idle_seconds=600, memory=in_host(resident("m"))),), **UNLOADS),
+        Release(0, "m", keeps=False),
+    ),
+    "all that waits can't go on for long": (
+        view(
+            file("a", kind=16, model="n"),
+            unusable=frozenset("n"),
+            renderers=(RendererView(idle_seconds=600, memory=in_host(resident("m"))),),
+            **UNLOADS,
+        ),
+        Release(0, "m", keeps=False),
     ),
     "a model for who comes later": (view(job("a"), left("b", model="m")), render(("a", 1))),
     # Many

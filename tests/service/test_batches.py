@@ -309,6 +309,9 @@ class Orders:
     def load(self, model: str) -> None:
         self.told.append(model)
 
+    def release(self, model: str, *, keeps: bool) -> None:
+        self.told.append((model, keeps))
+
     def render(self, batch: Batch) -> None:
         self.told.append(batch)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TextIO
 
 import pytest
-from reeldrop.base.errors import DefaultsRefused
+from reeldrop.base.errors import DefaultsRefused, Mistake, Unavailable
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Rendered
+from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
@@ -25,12 +27,13 @@ from reeldrop.schedule.schedule import Conditions
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits
+from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
-RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}
+RULES = {name: ModelRules(name, CAPABILITIES, {}, {}) for name in ("m", "n", "o")}
 RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
 SIZE = 4
 
@@ -40,11 +43,36 @@ class Orders:
 
     def load(self, model: str) -> None: ...
 
+    def release(self, model: str, *, keeps: bool) -> None: ...
+
     def render(self, batch: Batch) -> None: ...
 
     def cancel(self, batch: Batch) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Device:
+    """A device with room for some models of 2 bytes; `released` are those that had to leave."""
+
+    def __init__(self, models: str, room: int) -> None:
+        self.models = [*models]
+        self.released: list[str] = []
+        self._room = room
+
+    @property
+    def memory(self) -> Memory:
+        residents = tuple(Resident(model, device_bytes=2) for model in self.models)
+        return Memory(residents, 2 * (self._room - len(self.models)) + 1, 0)
+
+    def use(self, model: str) -> None:
+        """Load a model, or make it the one that was used last."""
+        self.models = [*(other for other in self.models if other != model), model]
+        assert len(self.models) <= self._room
+
+    def release(self, model: str) -> None:
+        self.models.remove(model)
+        self.released.append(model)
 
 
 class World:
@@ -58,7 +86,8 @@ class World:
         self.spool.prepare()
         self.spool.note_ending("Segmentation fault")
         self.results = Results(folder / "results")
-        self.jobs = OpenJobs(self.spool, self.results, Limits({"m": BatchLimit(SIZE)}, 2, 0.0))
+        limits = Limits(dict.fromkeys(RULES, BatchLimit(SIZE)), 2, 0.0)
+        self.jobs = OpenJobs(self.spool, self.results, limits)
         box = Inbox(folder / "inbox", parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
         self.intake = Intake(
             box,
@@ -70,17 +99,29 @@ class World:
             order=self.jobs.turns,
         )
         self.bench = Workbench(Orders(), 600)
-        self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
+        self.models = Models("m", 1.0, is_patient=True)
+        self.feeder = Feeder(
+            self.spool, self.jobs, self.intake, self.bench, self.models, size=lambda _: 2
+        )
+        self.device = Device("m", room=9)
         self.conditions = Conditions()
 
     def drop(
-        self, name: str, count: int, priority: int = 0, num_frames: int = 8, owner: int = -1
+        self,
+        name: str,
+        count: int,
+        priority: int = 0,
+        num_frames: int = 8,
+        *,
+        owner: int = -1,
+        model: str = "m",
     ) -> None:
         """Put a file of so many prompts into the inbox, and read it."""
         path = self.folder / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = "".join(f"  - p{n}\n" for n in range(1, count + 1))
-        path.write_text(f"num_frames: {num_frames}\npriority: {priority}\nprompts:\n{texts}")
+        settings = f"num_frames: {num_frames}\npriority: {priority}\nmodel: {model}\n"
+        path.write_text(f"{settings}prompts:\n{texts}")
         os.chown(path, owner, -1)
         self.look()
 
@@ -92,13 +133,28 @@ class World:
 
     def begin(self) -> list[tuple[str, list[int]]]:
         """Let the next batch begin, and return whose prompts it has, by the prompt files."""
+        self.bench.memory = self.device.memory
         while self.bench.batch is None and self.feeder.feed(self.now, self.conditions):
-            pass
+            self._obey()
+            self.bench.memory = self.device.memory
         members = self.bench.batch.members if self.bench.batch else ()
         return [
             (str(self.jobs[job_id].job.source), [member.prompt.number for member in group])
             for job_id, group in groupby(members, key=lambda member: member.job_id)
         ]
+
+    def _obey(self) -> None:
+        """Do what the renderer is told about models."""
+        if self.bench.releasing:
+            self.device.release(self.bench.releasing)
+            self.bench.clear()
+        if self.bench.loading:
+            self.device.use(self.bench.loading)
+            self.bench.clear()
+            assert self.bench.loads_for is not None
+            self.jobs.spooled.end_loading(self.bench.loads_for)
+        if self.bench.batch is not None:
+            self.device.use(self.bench.batch.model)
 
     def end(self) -> None:
         """Publish all of the batch."""
@@ -395,3 +451,65 @@ def test_a_file_refused_for_its_defaults_is_never_rendered_without_them(
         world.intake.reader.read_job(found)
     assert error.mistakes == refused.value.mistakes
     assert ["_defaults.yaml"] == [mistake.file for mistake in error.mistakes]
+
+
+def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> None:
+    """Later prompts of a loaded model go ahead of others for a minute, and no longer.
+
+    There is memory for one model, a batch takes 15 s, and files come faster than they are rendered.
+    """
+    world.conditions = Conditions(model_wait_seconds=60.0)
+    world.device = Device("m", room=1)
+    world.jobs.use(Limits(dict.fromkeys(RULES, BatchLimit(1)), 2, 0.0))
+    passed: Counter[str] = Counter()
+    came: list[str] = []
+    order: list[str] = []
+    for number in range(30):
+        for model in "mno" if number % 3 else "mnn":
+            came.append(f"{number:02}{len(came):03}{model}.yaml")
+            world.drop(came[-1], 1, model=model)
+        for _ in range(2):
+            ((name, _numbers),) = world.begin()
+            order.append(name)
+            others = [other for other in came[: came.index(name)] if other not in order]
+            passed.update({other: 15 for other in others if other[-6] != name[-6]})
+            world.now += 15
+            world.end()
+    assert 60 <= max(passed.values()) < 60 + 15 + 1
+    changes = sum(one[-6] != other[-6] for one, other in pairwise(order))
+    assert 3 <= changes <= len(order) / 3
+
+
+def test_two_models_for_which_there_is_memory_take_turns_freely(world: World) -> None:
+    """Nobody waits for the sake of a loaded model if his own is loaded, too."""
+    world.device = Device("mn", room=2)
+    for name in ("1m", "2n", "3m", "4n"):
+        world.drop(f"{name}.yaml", 4, model=name[-1])
+    assert ["1m.yaml", "2n.yaml", "3m.yaml", "4n.yaml"] == [
+        name for ((name, _),) in world.render_all()
+    ]
+    assert [] == world.device.released
+
+
+def test_the_least_recently_used_model_leaves(world: World) -> None:
+    """For one that there is no room for; the other stays."""
+    world.device = Device("mn", room=2)
+    for name in ("1m", "2n", "3o", "4n"):
+        world.drop(f"{name}.yaml", 4, model=name[-1])
+        world.render()
+    assert ["m"] == world.device.released
+
+
+def test_prompts_of_a_model_that_cannot_be_used_wait(world: World) -> None:
+    """The others of their file are rendered, also if they stand behind, and settings can change."""
+    path = world.folder / "inbox/mixed.yaml"
+    path.write_text("prompts: [{prompt: a, model: n}, {prompt: b}, {prompt: c, model: n}]\n")
+    world.drop("later.yaml", 1, model="n")
+    world.models.failed("n", Unavailable(Mistake("no memory")), world.now)
+    world.now += 0.5
+    assert [[("mixed.yaml", [2])]] == world.render_all()
+    assert not world.jobs.are_begun
+    assert (world.folder / "inbox/later.yaml").exists()
+    world.now += 1
+    assert [("mixed.yaml", [1, 3]), ("later.yaml", [1])] == world.render()
+    assert (4, 0) == (world.jobs.outcome.videos, world.jobs.outcome.failed_jobs)

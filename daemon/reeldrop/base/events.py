@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reeldrop.base.job import Batch, Capabilities, Prompt, Rendered, Video
+from reeldrop.base.residents import Memory
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
@@ -35,6 +36,20 @@ class ModelLoaded:
     model: str
     capabilities: Capabilities
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReleased:
+    """A model has left the device."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryChanged:
+    """Which models are loaded now, and how much memory is free. Told before each answer."""
+
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,8 @@ Event = (
     | Reload
     | ModelLoaded
     | ModelFailed
+    | ModelReleased
+    | MemoryChanged
     | Downloading
     | StepDone
     | BatchRendered

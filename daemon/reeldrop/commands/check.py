@@ -178,6 +178,22 @@ def machine(config: Config) -> Iterator[Row]:
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)
+    for name in sorted(profiles.chosen(config) - {config.selected_model(cuda=cuda), "auto"}):
+        yield _other_model(name, config)
+
+
+def _other_model(name: str, config: Config) -> Row:
+    """Look at the files of a model that the daemon loads when a prompt asks for it."""
+    from reeldrop.config import profiles
+    from reeldrop.render import weights
+
+    source = profiles.source(name, config)
+    size = weights.size(source)
+    if size == weights.UNREADABLE:
+        problem = f"there is no model that can be read in {source.location}"
+        return Row(f"model {name}", False, problem, may_pass=True)
+    detail = f"{size / 2**30:.1f} GiB" if size else "not downloaded; its first prompt does that"
+    return Row(f"model {name}", True, detail)
 
 
 def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:

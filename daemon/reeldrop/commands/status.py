@@ -37,6 +37,10 @@ def show_status(config: Config, *, as_json: bool) -> None:
     if now.refused:
         refused = output.printable(now.refused)
         print(f"  config.yaml was refused, and the settings stay as they were: {refused}")
+    for model in now.models:
+        if model.problem:
+            name, problem = output.printable(model.name), output.printable(model.problem)
+            print(f"  {name} can't be used, and is tried again: {problem}")
     _print_rendering(now)
     _print_waiting(now)
 

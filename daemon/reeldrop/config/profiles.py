@@ -9,9 +9,10 @@ import structlog
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import BatchLimit, Capabilities, Prompt
+from reeldrop.config import builtin
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
-from reeldrop.render import dtypes, pins, pipeline
+from reeldrop.render import dtypes, pins, pipeline, weights
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import Lossy
@@ -63,6 +64,25 @@ def untuned(name: str, config: Config) -> ModelSource:
         lossy=Lossy(**profile.lossy.model_dump()),
         pins=config.spool / pins.FILE_NAME,
     )
+
+
+def chosen(config: Config) -> frozenset[str]:
+    """Return the profiles that somebody chose: not those that every config.yaml offers."""
+    return frozenset(config.models.keys() - set(builtin.OFFERED) | {config.model})
+
+
+class Sizes:
+    """How many bytes the weights of each profile's model take, as far as that is known."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._known: dict[str, int] = {}
+
+    def of(self, name: str) -> int:
+        """Return the size of a profile's weights; 0 if they have not been downloaded."""
+        if not self._known.get(name):
+            self._known[name] = weights.size(source(name, self._config))
+        return self._known[name]
 
 
 def sources(config: Config) -> dict[str, ModelSource]:

@@ -260,6 +260,8 @@ class Config(BaseModel):
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     stall_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
     min_free_gib: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    model_wait_seconds: Annotated[float, Field(ge=0, le=86400)] = 120.0
+    idle_unload_minutes: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     mp4_encoder: Literal["auto", "libx264", "h264_nvenc"] = "auto"
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]

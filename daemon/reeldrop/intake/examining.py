@@ -84,7 +84,8 @@ class Examiner:
             return Refused(defaults, error)
         kinds = {hash(prompt.batch_key) for prompt in found.prompts}
         kind = kinds.pop() if len(kinds) == 1 else 0
-        model = found.prompts[0].model
+        models = {prompt.model for prompt in found.prompts}
+        model = models.pop() if len(models) == 1 else ""
         return Examined(candidate, found.priority, kind, len(found.prompts), model)
 
     def defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:

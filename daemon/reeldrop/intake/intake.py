@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -67,6 +68,7 @@ class Intake:
         self._senses = Senses(inbox.folder, self._on_event)
         self._examiner = Examiner(inbox, reader, self.claims, self._senses, clock, self._look_by)
         self._unexamined: deque[Candidate] = deque()
+        self._unusable: Mapping[str, str] = {}
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
         self._oldest: float | None = None
         self.problem = ""
@@ -203,9 +205,15 @@ class Intake:
 
     # What is told of the inbox
 
-    def waiting(self, now: float) -> tuple[tuple[Waiting, ...], int]:
-        """Return the first unclaimed files with the reasons, and the number of all."""
-        if self._listed is None:
+    def waiting(
+        self, now: float, unusable: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[tuple[Waiting, ...], int]:
+        """Return the first unclaimed files with the reasons, and the number of all.
+
+        unusable: why models can't be used for now
+        """
+        if self._listed is None or unusable != self._unusable:
+            self._unusable = unusable
             self._listed = self._list(now)
             self._oldest = self._inbox.oldest()
         return self._listed
@@ -216,8 +224,12 @@ class Intake:
 
     def _list(self, now: float) -> tuple[tuple[Waiting, ...], int]:
         ready = itertools.chain(self.line.candidates(status.MAX_WAITING), self._unexamined)
-        settled = ((c.path, "waits for its turn") for c in ready if c in self._inbox)
+        settled = ((c.path, self._reason(c)) for c in ready if c in self._inbox)
         found = itertools.chain(settled, self._inbox.waiting(now))
         listed = itertools.islice(found, status.MAX_WAITING)
         waiting = tuple(Waiting(shown(path), reason) for path, reason in listed)
         return waiting, self._inbox.waiting_count()
+
+    def _reason(self, candidate: Candidate) -> str:
+        """Return why a settled file waits."""
+        return self._unusable.get(self.line.model(candidate), "waits for its turn")

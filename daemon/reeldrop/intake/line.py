@@ -109,6 +109,11 @@ class Line:
             for rank, known in self._queue.first(LOOK_THROUGH)
         )
 
+    def model(self, candidate: Candidate) -> str:
+        """Return the model of a file's prompts; empty if they have several, or it is unknown."""
+        known = self._known.get(str(candidate.path))
+        return known.model if known is not None else ""
+
     def candidates(self, most: int) -> list[Candidate]:
         """Return the first `most` files, in order."""
         return [known.candidate for _, known in self._queue.first(most)]

@@ -50,6 +50,14 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     return max(fit, rendered) if kept else fit
 
 
+def device_free() -> int | None:
+    """Return how many bytes of the device are free for this process; None without one."""
+    if not pipeline.cuda_is_available():
+        return None
+    free, _ = torch.cuda.mem_get_info()
+    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
+
 def empty_cache() -> None:
     """Give unused memory back to the device.
 

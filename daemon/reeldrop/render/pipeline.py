@@ -96,7 +96,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     pipe.set_progress_bar_config(disable=True)
     placement = source.placement
     if placement == "auto":
-        placement = choose_placement(_weight_bytes(pipe), _free_bytes())
+        placement = choose_placement(weight_bytes(pipe), _free_bytes())
     kind = "cpu" if placement == "cpu" else "cuda"
     unsuited = _UNSUITED_TO_QUANTIZED if source.quantization else {}
     wanted = fast.resolve({**source.speed, **unsuited}, kind)
@@ -118,6 +118,20 @@ def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
     loaded.fast_path.let_go_of_forms()
     device = _place(loaded.pipe, placement)
     return dataclasses.replace(loaded, device=device, placement=placement)
+
+
+def keep_in_host_memory(loaded: LoadedPipeline) -> None:
+    """Move a pipeline's weights from the device into host memory."""
+    loaded.fast_path.let_go_of_forms()
+    for part in _modules(loaded.pipe):  # not `pipe.to`, which warns of float16 on a CPU
+        part.to("cpu")
+
+
+def bring_back(loaded: LoadedPipeline) -> LoadedPipeline:
+    """Move a pipeline's weights from host memory back to the device."""
+    device = _place(loaded.pipe, loaded.placement)
+    loaded.fast_path.make_forms_again()
+    return dataclasses.replace(loaded, device=device)
 
 
 def _be_quiet() -> None:
@@ -262,8 +276,13 @@ def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
     return "cuda" if weight_bytes * _ROOM_FOR_ACTIVATIONS <= free_bytes else "model_offload"
 
 
-def _weight_bytes(pipe: Any) -> int:
-    return sum(map(_part_bytes, pipe.components.values()))
+def weight_bytes(pipe: Any) -> int:
+    """Return the size of a pipeline's weights."""
+    return sum(map(_part_bytes, _modules(pipe)))
+
+
+def _modules(pipe: Any) -> list[torch.nn.Module]:
+    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
 
 
 def denoiser_bytes(pipe: Any) -> int:

@@ -15,6 +15,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -36,8 +37,10 @@ from reeldrop.base.events import (
     BatchRendered,
     Downloading,
     Event,
+    MemoryChanged,
     ModelFailed,
     ModelLoaded,
+    ModelReleased,
     RendererEnded,
     StepDone,
 )
@@ -45,6 +48,7 @@ from reeldrop.base.job import Batch, Prompt, Rendered
 from reeldrop.render import measure, pipeline, rendering, unread
 from reeldrop.render.memory import Fit
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.residents import Residents
 from reeldrop.speed.compiled import is_compiling, wait_for_compiler
 
 if TYPE_CHECKING:
@@ -59,16 +63,20 @@ COMPILER_SECONDS = 300.0
 class Renderer(Protocol):
     """Renders one batch at a time and answers with events.
 
-    `load` is answered by ModelLoaded or ModelFailed; `render` by StepDone for each step, then
-    BatchRendered or BatchFailed (with RenderCancelled after `cancel`). Orders are carried out in
-    turn. RendererEnded may come at any time; no answer follows it.
+    `load` is answered by ModelLoaded or ModelFailed; `release` by ModelReleased; `render` by
+    StepDone for each step, then BatchRendered or BatchFailed (with RenderCancelled after `cancel`,
+    with a FileError if its model can't be loaded). Before each answer comes MemoryChanged. Orders
+    are carried out in turn. RendererEnded may come at any time; no answer follows it.
     """
 
     def load(self, model: str) -> None:
-        """Make a profile's pipeline resident."""
+        """Make a profile's pipeline ready to render. Those that are loaded stay."""
+
+    def release(self, model: str, *, keeps: bool) -> None:
+        """Free the device from a pipeline; if it `keeps` the weights, they stay in host memory."""
 
     def render(self, batch: Batch) -> None:
-        """Render a batch, loading its pipeline first where it isn't resident."""
+        """Render a batch; make its pipeline ready first if it is not."""
 
     def cancel(self, batch: Batch) -> None:
         """Stop a batch that has no answer yet, at the end of its step."""
@@ -77,20 +85,26 @@ class Renderer(Protocol):
         """End, once the order in hand has been answered."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """An order to free the device from a model; see `Renderer.release`."""
+
+    model: str
+    keeps: bool
+
+
 class InProcessRenderer:
     """Renders in a thread of this process; a second thread encodes the texts of the next batch."""
 
     def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
-        self._sources = sources
         self._tell = tell
-        self._orders: queue.SimpleQueue[str | Batch | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[str | _Release | Batch | None] = queue.SimpleQueue()
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
-        self._loaded: LoadedPipeline | None = None
+        self._residents = Residents(sources, self._on_download)
+        self._told_download = 0.0
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
         self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._stays = threading.Lock()
-        """Held to keep the pipeline from being exchanged or moved."""
         # Daemon threads: a render that hangs must not keep the process from ending.
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
@@ -101,6 +115,9 @@ class InProcessRenderer:
 
     def load(self, model: str) -> None:
         self._orders.put(model)
+
+    def release(self, model: str, *, keeps: bool) -> None:
+        self._orders.put(_Release(model, keeps))
 
     def render(self, batch: Batch) -> None:
         self._orders.put(batch)
@@ -114,31 +131,38 @@ class InProcessRenderer:
         self._coming.put(None)
         for thread in self._threads:
             thread.join()
-        self._let_go()
+        self._residents.close()
 
     def _work(self) -> None:
         try:
             while (order := self._orders.get()) is not None:
-                self._tell(self._answer(order))
+                answer = self._answer(order)
+                self._tell(MemoryChanged(self._residents.memory()))
+                self._tell(answer)
         except RendererDied as error:
             self._tell(RendererEnded(error))
 
     def _read_ahead(self) -> None:
         """Encode the texts of the next batches while a batch is rendered."""
         while (batch := self._coming.get()) is not None:
-            with self._stays:
+            with self._residents.stays:
                 try:
-                    _encode(self._loaded, batch)
+                    _encode(self._residents.ready(batch.model), batch)
                 except Exception as error:  # the render meets the same error and reports it
                     _log.debug("not_encoded_ahead", reason=str(error))
 
-    def _answer(self, order: str | Batch) -> Event:
+    def _answer(self, order: str | _Release | Batch) -> Event:
+        if isinstance(order, _Release):
+            self._residents.release(order.model, keeps=order.keeps)
+            return ModelReleased(order.model)
+        model = order.model if isinstance(order, Batch) else order
+        loaded: LoadedPipeline | None = None
+        began = time.monotonic()
         try:
+            loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
-                return self._render(self._resident(order.model), order)
-            began = time.monotonic()
-            capabilities = self._resident(order).capabilities
-            return ModelLoaded(order, capabilities, time.monotonic() - began)
+                return self._render(loaded, order)
+            return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
         except (RenderCancelled, FileError, RenderError) as error:
             # Without the traceback, which would keep the tensors of the failed render alive.
             failure: ReeldropError = error.with_traceback(None)
@@ -148,40 +172,18 @@ class InProcessRenderer:
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
             failure = RenderError(text)
+        if loaded is None and not isinstance(failure, FileError):  # mostly too little free memory
+            failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=model))
         measure.empty_cache()
         if isinstance(order, Batch):
             return BatchFailed(order, failure)
-        if not isinstance(failure, FileError):  # mostly too little free memory on the device
-            failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=order))
-        return ModelFailed(order, failure)
+        return ModelFailed(model, failure)
 
-    def _resident(self, model: str) -> LoadedPipeline:
-        if self._loaded is not None and self._loaded.source.name == model:
-            return self._loaded
-        with self._stays:
-            self._let_go()
-            self._loaded = None  # free the old weights before loading the new ones
-            measure.empty_cache()
-            self._loaded = loaded = pipeline.load(self._sources[model], self._on_download(model))
-        path = loaded.fast_path
-        _log.info("fast_path", taken=path.taken, inapplicable=path.inapplicable)
-        return loaded
-
-    def _on_download(self, model: str) -> Callable[[int, int], None]:
-        """Return what tells of a download, each second and at its end."""
-        told = 0.0
-
-        def on_download(done: int, total: int) -> None:
-            nonlocal told
-            if done >= total or time.monotonic() >= told + 1:
-                told = time.monotonic()
-                self._tell(Downloading(model, done, total))
-
-        return on_download
-
-    def _let_go(self) -> None:
-        if self._loaded is not None:
-            self._loaded.fast_path.discard()
+    def _on_download(self, model: str, done: int, total: int) -> None:
+        """Tell of a download, each second and at its end."""
+        if done >= total or time.monotonic() >= self._told_download + 1:
+            self._told_download = time.monotonic()
+            self._tell(Downloading(model, done, total))
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
         """Render a batch, in parts if the device has no room for the whole."""
@@ -194,11 +196,12 @@ class InProcessRenderer:
         is_alone = True
         while left := batch.prompts[len(frames) :]:
             if fit.placement != loaded.placement:
-                with self._stays:
-                    self._loaded = loaded = pipeline.place_again(loaded, fit.placement)
+                loaded = self._residents.place_again(loaded, fit.placement)
             part = left[: fit.batch_size]
             is_alone &= not is_compiling()
             done = self._try(loaded, batch, len(frames), part, fit)
+            if done is None and self._release_others(loaded):
+                continue
             if done is None:
                 fit = self._fits[key] = self._more_frugal(fit)
                 continue
@@ -249,6 +252,14 @@ class InProcessRenderer:
             self._shortage = " ".join(str(error).split())
             return None
         return frames, time.monotonic() - began
+
+    def _release_others(self, loaded: LoadedPipeline) -> bool:
+        """Free memory from the other models, if there are any, and return whether there were."""
+        measure.empty_cache()  # only here has the traceback gone that held the tensors
+        is_done = self._residents.release_others(loaded.source.name)
+        if is_done:
+            _log.warning("other_models_released", reason=self._shortage)
+        return is_done
 
     def _more_frugal(self, fit: Fit) -> Fit:
         """Return the next way to render after memory ran out.

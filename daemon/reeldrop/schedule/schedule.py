@@ -6,11 +6,16 @@ action; `feeding` executes it and asks again. Does not know files, the spool or 
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from reeldrop.base.job import Prompt
+from reeldrop.base.residents import Memory
+from reeldrop.schedule import models
+from reeldrop.schedule.models import Release
 from reeldrop.schedule.turns import Rank
 
 AHEAD_SECONDS = 1.0
@@ -28,26 +33,20 @@ LOOK_THROUGH = 64
 BYTES_TO_ENCODE = 1 << 30
 """The renderer pauses while this many bytes of frames wait to be encoded."""
 
-MODEL_SECONDS = 60.0
-"""How long a loaded model is kept before work of the same priority that needs another one gets its
-turn. Without it, models would be loaded all the time.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class RendererView:
-    """What a renderer has in hand.
+    """What a renderer has in hand, and in memory.
 
     is_busy: whether it has anything in hand
     seconds_left: how long that takes at least; infinite if unknown, or if another batch follows
-    model: the model that it works with
-    model_seconds: for how long it has worked with that model
+    idle_seconds: for how long it has had nothing in hand
     """
 
     is_busy: bool = False
     seconds_left: float = 0.0
-    model: str = ""
-    model_seconds: float = math.inf
+    idle_seconds: float = 0.0
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class JobView:
 
     @property
     def model(self) -> str:
-        return self.prompts[0].model
+        return self.prompts[0].model if self.prompts else ""
 
     def kind(self, prompt: Prompt) -> tuple[object, ...]:
         """Return the key that the prompts of one batch have in common."""
@@ -113,7 +112,8 @@ class FileView:
     kind: the hash of its prompts' kind; 0 if they differ or are not known yet
     count: the number of its prompts; 0 if it is not known yet
     was_passed_over: whether a batch has passed it over
-    model: the model of its first prompt, or the one that has to be loaded to read the file
+    model: the model of its prompts, empty if they have several; or the one that has to be loaded
+        to read it
     """
 
     id: str
@@ -132,12 +132,17 @@ class Conditions:
     is_short_of_room: the disk is too full, or another folder is in the place of one of ours
     settings_change: other settings are used as soon as what was begun has ended
     bytes_to_encode: the size of the frames that wait to be encoded
+    model_wait_seconds: how long prompts of a model that is not loaded wait, at most, behind later
+        ones of a model that is
+    unload_seconds: how long the renderer is idle before its models are unloaded
     """
 
     is_ready: bool = True
     is_short_of_room: bool = False
     settings_change: bool = False
     bytes_to_encode: int = 0
+    model_wait_seconds: float = math.inf
+    unload_seconds: float = math.inf
 
     @property
     def is_paused(self) -> bool:
@@ -157,6 +162,9 @@ class View:
 
     files: the first files of the inbox, in order
     is_in_trouble: whether the disk is in trouble, so that no file is claimed
+    unusable: the models that can't be used for now
+    sizes: the bytes of the weights of models that are not loaded; 0 if unknown
+    waits: for how long jobs and files have waited behind later ones of models that are loaded
     """
 
     renderers: tuple[RendererView, ...]
@@ -165,6 +173,9 @@ class View:
     files: tuple[FileView, ...] = ()
     conditions: Conditions = Conditions()
     is_in_trouble: bool = False
+    unusable: frozenset[str] = frozenset()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    waits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +211,16 @@ class Render:
 
     picks: the jobs, each with how many of its first waiting prompts; the first job leads the batch
     passed_over: the jobs and files that had other prompts waiting ahead of the last pick
+    waits: the jobs and files that were first, but need a model that is not loaded
     """
 
     renderer: int
     picks: tuple[tuple[str, int], ...]
     passed_over: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
 
 
-Decision = Wait | Open | PutBack | Load | Render
+Decision = Wait | Open | PutBack | Release | Load | Render
 _Waiting = JobView | SpoolView | FileView
 
 
@@ -215,10 +228,12 @@ def decide(view: View) -> Decision:
     """Return what to do next, so that prompts are rendered in the order of their ranks."""
     renderer = free(view.renderers)
     is_guarded = any(job.is_suspect and job.is_in_hand for job in view.jobs)
-    line = _line(view)
-    if renderer is None or view.conditions.is_paused or is_guarded or not line:
+    if renderer is None or view.conditions.is_paused or is_guarded:
         return Wait()
-    line = _held(view.renderers[renderer], line)
+    line = _line(view)
+    if not line:
+        return _rest(view, renderer)
+    line, waits = _by_models(view, view.renderers[renderer], line)
     if _is_full(view) and not isinstance(line[0], JobView):
         ready = [waiting for waiting in line if isinstance(waiting, JobView)]
         for job in reversed(ready):
@@ -227,7 +242,8 @@ def decide(view: View) -> Decision:
         line = [*ready]
         if not line:
             return Wait()
-    return _begin(view, renderer, line)
+    decision = _begin(view, renderer, line)
+    return dataclasses.replace(decision, waits=waits) if type(decision) is Render else decision
 
 
 def free(renderers: tuple[RendererView, ...]) -> int | None:
@@ -250,19 +266,37 @@ def _line(view: View) -> list[_Waiting]:
     line += [job for job in view.spool if view.conditions.opens or job.was_begun]
     if view.conditions.opens and not view.is_in_trouble:
         line += view.files
-    return sorted(line, key=lambda waiting: waiting.rank)
+    usable = (waiting for waiting in line if waiting.model not in view.unusable)
+    return sorted(usable, key=lambda waiting: waiting.rank)
 
 
-def _held(renderer: RendererView, line: list[_Waiting]) -> list[_Waiting]:
-    """Return the line, changed so that a loaded model stays in use for `MODEL_SECONDS`.
+def _rest(view: View, renderer: int) -> Wait | Release:
+    """Return what to do while nothing can begin: unload models after a while."""
+    found = view.renderers[renderer]
+    if found.is_busy or found.idle_seconds < view.conditions.unload_seconds:
+        return Wait()
+    return models.unload(renderer, found.memory) or Wait()
 
-    Until then, the first of the same priority that needs this model leads the line.
+
+def _by_models(
+    view: View, renderer: RendererView, line: list[_Waiting]
+) -> tuple[list[_Waiting], tuple[str, ...]]:
+    """Return the line, and who waits because it is not in the order of ranks any more.
+
+    Within one priority, the first whose model is loaded leads it, or else models would be exchanged
+    all the time. But who has waited for `model_wait_seconds` because of that goes first.
     """
-    if renderer.model_seconds < MODEL_SECONDS and line[0].model not in ("", renderer.model):
-        for waiting in line:
-            if waiting.rank[0] == line[0].rank[0] and waiting.model == renderer.model:
-                return [waiting, *(other for other in line if other is not waiting)]
-    return line
+    ready, first = renderer.memory.ready, line[0]
+    if not ready or first.model in ("", *ready):
+        return line, ()
+    same = list(takewhile(lambda waiting: waiting.rank[0] == first.rank[0], line))
+    most = view.conditions.model_wait_seconds
+    overdue = (waiting for waiting in same if view.waits.get(waiting.id, 0.0) >= most)
+    loaded = (waiting for waiting in same if waiting.model in ready)
+    lead = next(overdue, None) or next(loaded, first)
+    passed = takewhile(lambda waiting: waiting is not lead, same)
+    waits = tuple(w.id for w in passed if w.model not in ("", *ready))
+    return [lead, *(other for other in line if other is not lead)], waits
 
 
 def _is_full(view: View) -> bool:
@@ -278,11 +312,20 @@ def _begin(view: View, renderer: int, line: list[_Waiting]) -> Decision:
         return Open(first)
     if first.is_suspect and any(job.is_in_hand for job in view.jobs):
         return Wait()  # else what is in hand would share the blame if it ends this process
+    if isinstance(first, SpoolView) and not first.model:
+        return Open(first)
+    is_busy = view.renderers[renderer].is_busy
+    release = _make_room(view, renderer, first.model)
+    if release is not None:
+        return Wait() if is_busy else release
     if isinstance(first, JobView):
         return _batch(view, renderer, first, line)
-    if not first.model:
-        return Open(first)
-    return Wait() if view.renderers[renderer].is_busy else Load(renderer, first)
+    return Wait() if is_busy else Load(renderer, first)
+
+
+def _make_room(view: View, renderer: int, model: str) -> Release | None:
+    memory = view.renderers[renderer].memory
+    return models.make_room(renderer, memory, model, view.sizes.get(model, 0))
 
 
 def _batch(view: View, renderer: int, first: JobView, line: list[_Waiting]) -> Open | Render:

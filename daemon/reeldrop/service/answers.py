@@ -21,8 +21,10 @@ from reeldrop.base.events import (
     BatchRendered,
     Downloading,
     Event,
+    MemoryChanged,
     ModelFailed,
     ModelLoaded,
+    ModelReleased,
     RendererEnded,
     StepDone,
     VideoFailed,
@@ -64,6 +66,11 @@ class Answers:
                 self._model_failed(event.model, event.error)
             case Downloading():
                 bench.downloaded(event.done, event.total)
+            case ModelReleased():
+                bench.clear()
+                _log.info("model_released", model=event.model)
+            case MemoryChanged():
+                bench.memory = event.memory
             case StepDone():
                 bench.step_done(event.step)
                 self._reporter.progress()
@@ -98,13 +105,13 @@ class Answers:
         if self._phase.is_stopping:
             return
         stages = self._stages
-        stages.bench.loaded(event.model)
         _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
         try:
             rules = profiles.model_rules(event.model, stages.settings.config, event.capabilities)
         except ConfigError as error:
             self._model_failed(event.model, error)
             return
+        stages.models.works(event.model)
         stages.settings.rules[event.model] = rules
         config = stages.settings.config
         origin = config.models[event.model].origin
@@ -139,23 +146,41 @@ class Answers:
             _log.info("ready", inbox=str(settings.config.inbox))
 
     def _model_failed(self, model: str, error: Exception) -> None:
-        """Fail the job that asked for the model. If none did, restore the old settings or raise."""
+        """Let the job wait that asked for the model, or fail it.
+
+        If none did, it is the daemon's own: the old settings return, or it goes on with the other
+        models, or it ends.
+        """
         self._end_loading()
         if self._phase.is_stopping:
             return
-        loads_for = self._stages.bench.loads_for
-        if loads_for is not None:
-            _log.error("model_failed", model=model, reason=str(error))
-            self._stages.jobs.ends.fail(loads_for, error)
-        elif self._stages.settings.change_back(error):
-            self._stages.change_renderer()
-        else:
+        stages, loads_for = self._stages, self._stages.bench.loads_for
+        if loads_for is None and stages.settings.change_back(error):
+            stages.change_renderer()
+            return
+        if loads_for is None and not self._goes_on_without_it():
             raise error
+        self._note_trouble(model, error)
+        refusal = stages.models.refusal(model, time.monotonic())
+        if loads_for is None:
+            self._be_ready()
+        elif refusal is not None:
+            stages.jobs.ends.fail(loads_for, refusal)
+
+    def _goes_on_without_it(self) -> bool:
+        """Return whether config.yaml has other models, and a service waits for this one."""
+        return not self._phase.drains and len(profiles.chosen(self._stages.settings.config)) > 1
+
+    def _note_trouble(self, model: str, error: Exception) -> None:
+        if self._stages.models.failed(model, error, time.monotonic()):
+            remedy = "prompts of other models are rendered; it is tried again"
+            _log.error("model_failed", model=model, reason=str(error), remedy=remedy)
 
     # Batches
 
     def _batch_rendered(self, event: BatchRendered) -> None:
         self._stages.bench.batch_done(time.monotonic())
+        self._stages.models.works(event.batch.model)
         self._stages.jobs.note_fits(event.batch, event.fits)
         answers = zip(event.batch.members, event.frames, event.rendered, strict=True)
         for member, frames, rendered in answers:
@@ -177,8 +202,11 @@ class Answers:
         if self._phase.is_stopping:
             return  # the jobs stay in the spool, and are first at the next start
         jobs, error = self._stages.jobs, event.error
-        if isinstance(error, FileError) and event.batch.model == self._stages.settings.model:
-            raise error  # the daemon's own model can't be loaded any more
+        if isinstance(error, FileError):  # its model can't be loaded
+            self._note_trouble(event.batch.model, error)
+            if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:
+                jobs.give_back(event.batch)
+                return
         may_pass = not isinstance(error, Unrenderable)
         if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:
             jobs.render_alone(event.batch)  # to find the prompt to blame

@@ -5,16 +5,22 @@ Has no state: the spool, the inbox and the open jobs tell what is next. Does not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError, RenderCancelled
 from reeldrop.base.job import Job
 from reeldrop.intake.intake import Intake
 from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.schedule import schedule
+from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import (
     Conditions,
+    Decision,
     FileView,
+    JobView,
     Load,
     Open,
     PutBack,
@@ -23,6 +29,7 @@ from reeldrop.schedule.schedule import (
     View,
 )
 from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
 from reeldrop.store import job_files
 from reeldrop.store.spool import Spool
@@ -30,12 +37,20 @@ from reeldrop.store.spool import Spool
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """Moves what waits onto the workbench."""
+    """Moves what waits onto the workbench.
+
+    models: those that can't be used for now
+    waits: what waits for a model that is not loaded, and since when
+    size: returns how many bytes the weights of a model take; 0 if that is unknown
+    """
 
     spool: Spool
     jobs: OpenJobs
     intake: Intake
     bench: Workbench
+    models: Models
+    waits: Waits = field(default_factory=Waits)
+    size: Callable[[str], int] = lambda _model: 0
 
     def feed(self, now: float, conditions: Conditions) -> bool:
         """Take a step towards the next batch, or hand it over; return whether there was a step."""
@@ -44,19 +59,47 @@ class Feeder:
             return False  # checked first: true after nearly every step
         if self.jobs.turns.are_many():
             self.jobs.turns.keep(self.jobs.groups() | self.intake.line.groups())
+        resting = self.models.resting(now)
+        for model, due in resting.items():
+            self.jobs.hold(model, due)
+        jobs, in_spool = self.jobs.views(now), self.jobs.spooled.views(now)
+        files = self.intake.first() if conditions.opens else ()
+        groups: tuple[Iterable[JobView | SpoolView | FileView], ...] = (jobs, in_spool, files)
+        self.waits.keep(found.id for group in groups for found in group)
         view = View(
             renderers,
-            self.jobs.views(now),
-            self.jobs.spooled.views(now),
-            self.intake.first() if conditions.opens else (),
+            jobs,
+            in_spool,
+            files,
             conditions,
             is_in_trouble=self.jobs.spooled.is_held_up(),
+            unusable=frozenset(resting),
+            sizes=self._sizes(*groups),
+            waits=self.waits.seconds(now),
         )
-        match schedule.decide(view):
+        return self._carry_out(schedule.decide(view), now)
+
+    def render_next(self, now: float, conditions: Conditions) -> None:
+        """Hand over the next batch of the open jobs as it is, if there is one."""
+        jobs = self.jobs.views(now)
+        view = View(
+            (self.bench.view(now),),
+            jobs,
+            conditions=dataclasses.replace(conditions, unload_seconds=math.inf),
+            sizes=self._sizes(jobs),
+            waits=self.waits.seconds(now),
+        )
+        self._carry_out(schedule.decide(view), now)
+
+    def _carry_out(self, decision: Decision, now: float) -> bool:
+        """Execute a decision; return whether it was one to do something."""
+        match decision:
             case Open(what):
-                self._open_next(what)
+                self._open_next(what, now)
             case PutBack(job_id):
                 self.jobs.put_back(job_id)
+            case Release(_, model, keeps):
+                self.bench.release(model, keeps=keeps)
             case Load(_, what):
                 self._load(what)
             case Render() as found:
@@ -65,16 +108,17 @@ class Feeder:
                 return False
         return True
 
+    def _sizes(self, *waiting: Iterable[JobView | SpoolView | FileView]) -> dict[str, int]:
+        """Return the sizes of the models that are needed and not loaded."""
+        needed = {found.model for group in waiting for found in group} - {""}
+        known = {resident.model for resident in self.bench.memory.residents}
+        return {model: self.size(model) for model in needed - known}
+
     def _render(self, found: Render, now: float) -> None:
         batch = self.jobs.begin(found)
         if batch is not None:
             self.intake.line.pass_over(found.passed_over)
-            self.bench.render(batch, now)
-
-    def render_next(self, now: float) -> None:
-        """Hand over the next batch of the open jobs as it is, if there is one."""
-        batch = self.jobs.next_batch(now)
-        if batch is not None:
+            self.waits.begin(found.waits, now)
             self.bench.render(batch, now)
 
     def heed_cancellations(self) -> None:
@@ -84,16 +128,17 @@ class Feeder:
             if all(member.job_id in cancelled for member in batch.members):
                 self.bench.cancel(batch)
 
-    def _open_next(self, what: SpoolView | FileView) -> None:
+    def _open_next(self, what: SpoolView | FileView, now: float) -> None:
         """Open a job of the spool, or claim and open a file of the inbox, if it is still there."""
         if isinstance(what, SpoolView):
             job = self.jobs.spooled.find(what.id)
         else:
             job = self.intake.take(what)
         if job is not None:
-            self._open(job, what)
+            self.waits.rename(what.id, job.id)
+            self._open(job, what, now)
 
-    def _open(self, job: Job, what: SpoolView | FileView) -> None:
+    def _open(self, job: Job, what: SpoolView | FileView, now: float) -> None:
         """Read a claimed file, and queue its prompts for the renderer."""
         try:
             if job_files.is_cancelled(job) and not self.spool.attempts.was_in_hand(job):
@@ -103,7 +148,11 @@ class Feeder:
                 return
             found = self.intake.reader.read_job(job)
         except NotDescribed as unknown:
-            self.jobs.spooled.need(job, unknown.model)
+            refusal = self.models.refusal(unknown.model, now)
+            if refusal is not None:
+                self.jobs.ends.fail(job, refusal)
+            else:
+                self.jobs.spooled.need(job, unknown.model)
         except PromptError as error:
             self.jobs.ends.fail(job, error)
         except OSError as error:

@@ -6,6 +6,8 @@ Used by the service. Does not render or encode, nor know where files go in the e
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -90,14 +92,17 @@ class OpenJobs:
         resting = [at for opened in self._open.values() for at, _ in opened.resting]
         return [*resting, *self.spooled.due()] if opens else resting
 
-    def waiting(self) -> list[Waiting]:
-        """Return the jobs that were begun and wait to go on."""
+    def waiting(self, unusable: Mapping[str, str] = MappingProxyType({})) -> list[Waiting]:
+        """Return the jobs that were begun and wait to go on.
+
+        unusable: why models can't be used for now
+        """
         opened = [
             Waiting(shown(opened.job.source), "begun; waits for its turn")
             for opened in self._open.values()
             if opened.waiting and opened.is_recorded and not opened.in_hand
         ]
-        return [*opened, *self.spooled.waiting()]
+        return [*opened, *self.spooled.waiting(unusable)]
 
     # Jobs open
 
@@ -232,6 +237,22 @@ class OpenJobs:
             self._open[member.job_id].queue_alone(member.prompt)
         for job_id in {member.job_id for member in batch.members}:
             self._let_go(self._open[job_id])
+
+    def give_back(self, batch: Batch) -> None:
+        """Queue the prompts of a batch again, which was not begun."""
+        for member in reversed(batch.members):
+            self._open[member.job_id].queue_again(member.prompt)
+        for job_id in {member.job_id for member in batch.members}:
+            self._let_go(self._open[job_id])
+
+    def hold(self, model: str, until: float) -> None:
+        """Let the prompts of a model wait until a time. Jobs with no others wait in the spool."""
+        for opened in tuple(self._open.values()):
+            opened.hold(model, until)
+            if opened.only_waits_for(model):
+                del self._open[opened.job.id]
+                log.close_job_file(opened.job.id)
+                self.spooled.need(opened.job, model)
 
     # Videos and failures come in
 

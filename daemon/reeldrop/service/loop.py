@@ -8,6 +8,7 @@ inbox is next; to start, to go on and to restart are that same decision.
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import time
 from pathlib import Path
@@ -234,7 +235,7 @@ class Loop:
             if time.monotonic() > end:
                 self._events.put(Wake())
                 if not self._stages.bench.is_busy:  # rather than wait for a full batch
-                    feeder.render_next(now)
+                    feeder.render_next(now, conditions)
                 break
 
     def _conditions(self) -> Conditions:
@@ -244,6 +245,8 @@ class Loop:
             is_short_of_room=bool(stages.disk.shortage),
             settings_change=stages.settings.are_changing,
             bytes_to_encode=stages.publisher.bytes,
+            model_wait_seconds=stages.settings.config.model_wait_seconds,
+            unload_seconds=60 * stages.settings.config.idle_unload_minutes or math.inf,
         )
 
     def _takes_files(self) -> bool:

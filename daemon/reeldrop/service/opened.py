@@ -119,11 +119,15 @@ class OpenJob:
         self.in_hand = in_hand
         return [self.waiting.popleft() for _ in range(count)]
 
+    def queue_again(self, prompt: Prompt) -> None:
+        """Queue a prompt in hand again as the first one."""
+        self.in_hand.discard(prompt.number)
+        self.waiting.appendleft(prompt)
+
     def queue_alone(self, prompt: Prompt) -> None:
         """Queue a prompt in hand again as the first one, for a batch of its own."""
-        self.in_hand.discard(prompt.number)
         self.alone.add(prompt.number)
-        self.waiting.appendleft(prompt)
+        self.queue_again(prompt)
 
     def rest(self, prompt: Prompt, until: float) -> None:
         """Let a failed prompt wait for its next try, in a batch of its own."""
@@ -150,6 +154,18 @@ class OpenJob:
         if self.is_recorded:
             with contextlib.suppress(OSError):  # then the attempt counts
                 self.attempts.take_back(self.job)
+
+    def hold(self, model: str, until: float) -> None:
+        """Let the waiting prompts of a model rest until a time, and the others go on."""
+        held = [prompt for prompt in self.waiting if prompt.model == model]
+        if held:
+            self.waiting = deque(prompt for prompt in self.waiting if prompt.model != model)
+            self.resting += [(until, prompt) for prompt in held]
+
+    def only_waits_for(self, model: str) -> bool:
+        """Return whether all that is left are prompts of a model that rest."""
+        is_active = bool(self.waiting or self.in_hand or self.failures or self.trouble)
+        return not is_active and all(prompt.model == model for _, prompt in self.resting)
 
     def log_end(self) -> None:
         """Log the line that sums up the job."""

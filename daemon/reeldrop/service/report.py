@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from reeldrop.base.residents import Memory, Resident
 from reeldrop.host.notify import Notifier
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.store import status
-from reeldrop.store.status import MAX_WAITING, Rendering, State, Status
+from reeldrop.store.status import MAX_WAITING, Model, Rendering, State, Status
 
 STATUS_SECONDS = 0.5
 """While there is work, how often the status is written and requests to cancel are read."""
@@ -92,8 +93,10 @@ class Reporter:
 
     def _status(self, now: float, state: State, reason: str) -> Status:
         stages = self._stages
-        begun = stages.jobs.waiting()
-        waiting, count = stages.intake.waiting(now)
+        unusable = stages.models.problems()
+        reasons = {name: f"{name} can't be used: {text}" for name, text in unusable.items()}
+        begun = stages.jobs.waiting(reasons)
+        waiting, count = stages.intake.waiting(now, reasons)
         return Status(
             pid=os.getpid(),
             state=state,
@@ -106,6 +109,7 @@ class Reporter:
             readings=stages.settings.readings,
             refused=stages.settings.refused,
             reason=reason,
+            models=_models(stages.bench.memory, unusable),
         )
 
     def _state(self) -> tuple[State, str]:
@@ -143,3 +147,15 @@ class Reporter:
             self._notifier.progress()
         if self._phase.is_stopping or not self._phase.is_ready:
             self._notifier.be_patient(PATIENCE_SECONDS)
+
+
+def _models(memory: Memory, problems: Mapping[str, str]) -> tuple[Model, ...]:
+    places = {resident.model: _place(resident) for resident in memory.residents}
+    names = dict.fromkeys([*places, *problems])
+    return tuple(Model(name, places.get(name, ""), problems.get(name, "")) for name in names)
+
+
+def _place(resident: Resident) -> str:
+    if not resident.is_ready:
+        return "kept"
+    return "device" if resident.device_bytes else "memory"

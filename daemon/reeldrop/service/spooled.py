@@ -157,15 +157,20 @@ class SpooledJobs:
         """Return how many jobs wait for another try."""
         return len(self.retries.resting())
 
-    def waiting(self) -> list[Waiting]:
-        """Return the first jobs, with the reasons why they wait."""
+    def waiting(self, unusable: Mapping[str, str]) -> list[Waiting]:
+        """Return the first jobs, with the reasons why they wait.
+
+        unusable: why models can't be used for now
+        """
         with contextlib.suppress(OSError):
             found = islice(self._spool.unfinished(self._open), MAX_WAITING)
-            return [Waiting(shown(job.source), f"begun; {self._reason(job)}") for job in found]
+            reasons = ((job, self._reason(job, unusable)) for job in found)
+            return [Waiting(shown(job.source), f"begun; {reason}") for job, reason in reasons]
         return []
 
-    def _reason(self, job: Job) -> str:
-        return self.retries.reason(job.id) or "goes on later"
+    def _reason(self, job: Job, unusable: Mapping[str, str]) -> str:
+        of_its_model = unusable.get(self._needs.get(job.id, ""), "")
+        return self.retries.reason(job.id) or of_its_model or "goes on later"
 
     def trouble(self) -> str:
         """Return why nothing new should begin, a disk or a share in trouble; empty if it may."""

@@ -20,9 +20,11 @@ from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
 from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
+from reeldrop.schedule.models import Waits
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits
+from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -80,8 +82,10 @@ class Stages:
         self.publisher = Publisher(results, tell)
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
         self._encoder_stall = StallWatch(config.stall_seconds)
+        self.waits = Waits()
+        self.models = self._make_models()
         self.bench = self._make_bench()
-        self.feeder = Feeder(spool, self.jobs, self.intake, self.bench)
+        self.feeder = self._make_feeder()
 
     def _make_intake(self) -> Intake:
         config = self.settings.config
@@ -111,6 +115,16 @@ class Stages:
         bench.load(self.settings.model)
         return bench
 
+    def _make_models(self) -> Models:
+        config = self.settings.config
+        return Models(self.settings.model, config.retry_seconds, is_patient=self._is_patient)
+
+    def _make_feeder(self) -> Feeder:
+        sizes = profiles.Sizes(self.settings.config)
+        return Feeder(
+            self.spool, self.jobs, self.intake, self.bench, self.models, self.waits, sizes.of
+        )
+
     def change_renderer(self) -> None:
         """Replace the renderer by one with the models of the settings in force, and use these."""
         self.bench.close()
@@ -126,7 +140,8 @@ class Stages:
         self.jobs.use(_limits(config))
         self.intake.close()
         self.intake = self._make_intake().after(self.intake)
-        self.feeder = Feeder(self.spool, self.jobs, self.intake, self.bench)
+        self.models = self._make_models()
+        self.feeder = self._make_feeder()
 
     def hanging(self, now: float) -> str:
         """Return what makes no progress any more, in words; empty if nothing hangs."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Batch, Job
+from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
 from reeldrop.schedule.schedule import RendererView
@@ -27,6 +28,8 @@ class Workbench:
     warm_up: the batch of the warm-up
     loading: the model that is being loaded
     loads_for: the job that asked for the model; None if it is the daemon's own
+    releasing: the model that leaves the device
+    memory: the models that are loaded, and what is free beside them
     step: the last step done
     """
 
@@ -39,14 +42,15 @@ class Workbench:
         self.loading: str | None = None
         self.loads_for: Job | None = None
         self._downloaded = ""
+        self.releasing = ""
+        self.memory = Memory()
         self.step = 0
         self._began = 0.0
-        self._model = ""
-        self._model_since = math.inf
+        self._idle_since = math.inf
 
     @property
     def is_busy(self) -> bool:
-        return bool(self.batch or self.warm_up or self.loading)
+        return bool(self.batch or self.warm_up or self.loading or self.releasing)
 
     @property
     def batches(self) -> tuple[Batch, ...]:
@@ -56,6 +60,11 @@ class Workbench:
         """Load a profile's pipeline, for a job or as the daemon's own."""
         self.loading, self.loads_for, self.step, self._downloaded = model, job, 0, ""
         self._renderer.load(model)
+
+    def release(self, model: str, *, keeps: bool) -> None:
+        """Let a model leave the device; if it `keeps` the weights, they stay in host memory."""
+        self.releasing = model
+        self._renderer.release(model, keeps=keeps)
 
     def try_out(self, batch: Batch) -> None:
         """Render the warm-up."""
@@ -72,12 +81,6 @@ class Workbench:
 
     def _begin(self, batch: Batch | None, now: float) -> None:
         self.batch, self.coming, self.step, self._began = batch, None, 0, now
-        if batch is not None and (batch.model != self._model or self._model_since == math.inf):
-            self._model, self._model_since = batch.model, now
-
-    def loaded(self, model: str) -> None:
-        """Record that a model is loaded; its time at work begins with its first batch."""
-        self._model, self._model_since = model, math.inf
 
     def downloaded(self, done: int, total: int) -> None:
         """Record how many bytes of the model that is being loaded are downloaded."""
@@ -93,20 +96,23 @@ class Workbench:
     def clear(self) -> None:
         """Record that the model or the warm-up in hand is done or has failed."""
         self.warm_up = self.loading = None
+        self.releasing = ""
 
     def batch_done(self, now: float) -> None:
         """Record that the batch is done or has failed; the next one is in hand, if there is one."""
         self._begin(self.coming, now)
 
     def view(self, now: float) -> RendererView:
-        """Return whether the renderer is busy, for how long at least, and with which model."""
+        """Return whether the renderer is busy, for how long at least, and what it has loaded."""
         seconds_left = 0.0
+        self._idle_since = math.inf if self.is_busy else min(self._idle_since, now)
         if self.is_busy:
             seconds_left = math.inf
             if self.batch is not None and self.coming is None and self.step:
                 steps_left = max(0, self.batch.steps - self.step)
                 seconds_left = steps_left * self._seconds_per_step(now)
-        return RendererView(self.is_busy, seconds_left, self._model, now - self._model_since)
+        idle_seconds = max(0.0, now - self._idle_since)
+        return RendererView(self.is_busy, seconds_left, idle_seconds, self.memory)
 
     def _seconds_per_step(self, now: float) -> float:
         return (now - self._began) / self.step

@@ -7,6 +7,7 @@ does not render.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,9 +124,12 @@ class FastPath:
         }
         self._forms: Forms | None = None
         taken |= dict.fromkeys(FORMS, False)
+        heeds_call = taken["text_once"] or taken["guidance_once"]
+        self._make_forms = functools.partial(
+            _forms, pipe, self._call, wanted, device, heeds_call=heeds_call
+        )
         if stays and not self.lossy:
-            heeds_call = taken["text_once"] or taken["guidance_once"]
-            self._forms, forms = _forms(pipe, self._call, wanted, device, heeds_call=heeds_call)
+            self._forms, forms = self._make_forms()
             taken |= forms
         self.options = Options(**taken)
         self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
@@ -189,6 +193,11 @@ class FastPath:
         """Stop compiling and recording: the weights are about to move."""
         if self._forms is not None:
             self._forms.stop()
+
+    def make_forms_again(self) -> None:
+        """Begin to compile and record again: the weights are back where they were."""
+        if self._forms is not None:
+            self._forms, _ = self._make_forms()
 
     def discard(self) -> None:
         """Free what the forms keep: the pipeline is not needed any more."""

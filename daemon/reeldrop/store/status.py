@@ -86,6 +86,19 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """A profile that is loaded, or that can't be used.
+
+    place: device; memory, from where it renders; kept, in host memory until it is needed; or empty
+    problem: why it can't be used for now; empty if it can
+    """
+
+    name: str
+    place: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The daemon's state at one moment.
 
@@ -94,6 +107,7 @@ class Status:
     waiting_count: number of waiting prompt files
     waiting_seconds: how long the oldest of them has been in the inbox
     readings: how often config.yaml was read again
+    models: those that are loaded, the least recently used first, and those in trouble
     refused: what was wrong with config.yaml the last time; empty if nothing
     """
 
@@ -108,6 +122,7 @@ class Status:
     readings: int = 0
     refused: str = ""
     reason: str = ""
+    models: tuple[Model, ...] = ()
 
     def said(self) -> str:
         """Return the state and its reason, in words."""
@@ -126,6 +141,7 @@ class Status:
             what = f"rendering {r.prompt_file} {r.number}/{r.count}"
             beside = f" and {r.together - 1} beside it" if r.together > 1 else ""
             parts = [what + beside, f"step {r.step}/{r.steps}"]
+        parts += [f"{model.name} can't be used" for model in self.models if model.problem]
         if self.waiting_count:
             parts.append(f"{self.waiting_count} waiting")
         if self.rendering is not None and self.rendering.eta_seconds is not None:

@@ -1,0 +1,36 @@
+"""Which models a renderer has loaded, and how much memory is free, as it reports them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A loaded model.
+
+    device_bytes, host_bytes: the memory that its weights take on the device and in host memory
+    is_ready: whether it can render at once; else its weights are only kept in host memory
+    """
+
+    model: str
+    device_bytes: int = 0
+    host_bytes: int = 0
+    is_ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The models that are loaded, the least recently used first, and the bytes that are free.
+
+    device_free: None if the renderer computes in host memory
+    """
+
+    residents: tuple[Resident, ...] = ()
+    device_free: int | None = None
+    host_free: int = 0
+
+    @property
+    def ready(self) -> frozenset[str]:
+        """The models that can render at once."""
+        return frozenset(found.model for found in self.residents if found.is_ready)

@@ -1,0 +1,122 @@
+"""The pipelines that are loaded: on the device, ready to render, or kept in host memory.
+
+Does not decide which of them stay.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.base.residents import Memory, Resident
+from reeldrop.render import measure, memory, pipeline
+
+if TYPE_CHECKING:
+    from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+
+_log = structlog.get_logger()
+
+
+class Residents:
+    """The pipelines that are loaded, the least recently used first.
+
+    stays: held by whoever needs a pipeline to stay where it is
+    on_download: called with a model, and how many of its bytes are downloaded, and of how many
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, ModelSource],
+        on_download: Callable[[str, int, int], None] = lambda _model, _done, _total: None,
+    ) -> None:
+        self.stays = threading.Lock()
+        self._sources = sources
+        self._on_download = on_download
+        self._loaded: OrderedDict[str, LoadedPipeline] = OrderedDict()
+        self._kept: set[str] = set()
+
+    def ready(self, model: str) -> LoadedPipeline | None:
+        """Return a pipeline that can render at once; None if that model's can't."""
+        return self._loaded.get(model) if model not in self._kept else None
+
+    def make_ready(self, model: str) -> LoadedPipeline:
+        """Return a pipeline that can render; load it, or bring it back to the device, if need be.
+
+        Raises:
+            ConfigError: it can't be loaded.
+            Unavailable: it could not be downloaded.
+        """
+        loaded = self.ready(model)
+        if loaded is None:
+            with self.stays:
+                loaded = self._back(model) if model in self._kept else self._load(model)
+        self._loaded[model] = loaded
+        self._loaded.move_to_end(model)
+        return loaded
+
+    def _load(self, model: str) -> LoadedPipeline:
+        tell = functools.partial(self._on_download, model)
+        loaded = pipeline.load(self._sources[model], tell)
+        path = loaded.fast_path
+        _log.info("fast_path", model=model, taken=path.taken, inapplicable=path.inapplicable)
+        return loaded
+
+    def _back(self, model: str) -> LoadedPipeline:
+        loaded = pipeline.bring_back(self._loaded[model])
+        self._kept.discard(model)
+        return loaded
+
+    def place_again(self, loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
+        """Move a pipeline to a placement that takes less memory of the device."""
+        with self.stays:
+            moved = pipeline.place_again(loaded, placement)
+        self._loaded[loaded.source.name] = moved
+        return moved
+
+    def release(self, model: str, *, keeps: bool) -> None:
+        """Free the device from a pipeline; if it `keeps` the weights, they stay in host memory."""
+        with self.stays:
+            if keeps:
+                pipeline.keep_in_host_memory(self._loaded[model])
+                self._kept.add(model)
+            else:
+                self._loaded.pop(model).fast_path.discard()
+                self._kept.discard(model)
+        measure.empty_cache()
+
+    def release_others(self, model: str) -> bool:
+        """Free the device from all other pipelines, and return whether there were any.
+
+        What host memory has room for stays there.
+        """
+        others = [name for name in self._loaded if name != model and name not in self._kept]
+        for name in others:
+            size = _resident(self._loaded[name], is_ready=True).device_bytes
+            self.release(name, keeps=0 < size <= memory.available_bytes())
+        return bool(others)
+
+    def memory(self) -> Memory:
+        """Return which models are loaded, and how much memory is free."""
+        found = tuple(
+            _resident(loaded, is_ready=name not in self._kept)
+            for name, loaded in self._loaded.items()
+        )
+        return Memory(found, measure.device_free(), memory.available_bytes())
+
+    def close(self) -> None:
+        """Let go of all pipelines."""
+        for loaded in self._loaded.values():
+            loaded.fast_path.discard()
+
+
+def _resident(loaded: LoadedPipeline, *, is_ready: bool) -> Resident:
+    size = pipeline.weight_bytes(loaded.pipe)
+    if is_ready and loaded.placement == "cuda":
+        size += loaded.fast_path.graph_bytes
+        return Resident(loaded.source.name, device_bytes=size)
+    return Resident(loaded.source.name, host_bytes=size, is_ready=is_ready)

@@ -1,0 +1,68 @@
+"""How much memory a model's weights take, by its files, before it is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.render import checkpoint, downloads, pipeline
+
+if TYPE_CHECKING:
+    from reeldrop.render.pipeline import ModelSource
+
+UNREADABLE = 1
+"""The size of a model whose files can't be read."""
+
+_MAX_HEADER_BYTES = 100_000_000
+"""As in the safetensors format."""
+
+
+def size(source: ModelSource) -> int:
+    """Return how many bytes a model's weights take when it is loaded.
+
+    0 if that is not known: it has not been downloaded. If its files can't be read, it can't be
+    loaded either, and nothing has to make room for it: UNREADABLE.
+    """
+    folder = _folder(source)
+    if folder is None:
+        return 0
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        numbers = sum(map(_count, _files(folder, source.variant)))
+        return max(1, numbers * _bytes_of_a_number(source))
+    return UNREADABLE
+
+
+def _folder(source: ModelSource) -> Path | None:
+    """Return the folder of a model's files; None if it has not been downloaded."""
+    if Path(source.location).is_absolute():
+        return Path(source.location)
+    return downloads.complete(source)
+
+
+def _files(folder: Path, variant: str | None) -> list[Path]:
+    """Return the files of weights that diffusers loads."""
+    index = json.loads((folder / checkpoint.INDEX).read_text(encoding="utf-8"))
+    names = (str(file.relative_to(folder)) for file in folder.glob("*/*.safetensors"))
+    return [folder / name for name in checkpoint.needed(names, index, variant)]
+
+
+def _count(file: Path) -> int:
+    """Return how many numbers a file of weights has, from its header.
+
+    https://github.com/huggingface/safetensors#format: the header's size, and JSON.
+    """
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > _MAX_HEADER_BYTES:
+            raise ValueError("no header of a safetensors file")
+        header = json.loads(opened.read(length))
+    header.pop("__metadata__", None)
+    return sum(math.prod(tensor["shape"]) for tensor in header.values())
+
+
+def _bytes_of_a_number(source: ModelSource) -> int:
+    is_cpu = source.placement == "cpu" or not pipeline.cuda_is_available()
+    return 4 if source.dtype == "float32" or (source.dtype == "auto" and is_cpu) else 2

@@ -1,0 +1,101 @@
+"""Which models stay loaded, and whose prompts go first, so that models are seldom exchanged.
+
+Pure, as `schedule`, which uses it. Does not know pipelines or devices, only sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reeldrop.base.residents import Memory, Resident
+
+ROOM = 1.5
+"""A model has room if this many times its weights are free: renders need some beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let a renderer free the device from a model.
+
+    keeps: whether the weights are kept in host memory, from where they come back fast
+    """
+
+    renderer: int
+    model: str
+    keeps: bool
+
+
+def make_room(renderer: int, memory: Memory, model: str, size: int) -> Release | None:
+    """Return which model has to leave before another one renders; None if there is room, or nobody
+    can leave.
+
+    The least recently used one goes first. A model of unknown size, 0, is given all the room.
+    """
+    own = next((found for found in memory.residents if found.model == model), None)
+    others = [found for found in memory.residents if found.model != model]
+    arriving = size if own is None else 0
+    has_device = memory.device_free is not None
+    free = memory.device_free if memory.device_free is not None else memory.host_free
+    if free < _needed(own, size):
+        for other in others:
+            if has_device and other.device_bytes:
+                keeps = memory.host_free >= other.device_bytes + arriving
+                return Release(renderer, other.model, keeps)
+            if not has_device:
+                return Release(renderer, other.model, keeps=False)
+    if has_device and memory.host_free < arriving:  # weights are read there first
+        for other in others:
+            if other.host_bytes:
+                return Release(renderer, other.model, keeps=False)
+    return None
+
+
+def _needed(own: Resident | None, size: int) -> float:
+    """Return how many bytes have to be free for a model to be loaded, if it is not, and render."""
+    if own is None:
+        return size * ROOM if size else math.inf
+    if own.is_ready:
+        return (own.device_bytes or own.host_bytes) * (ROOM - 1)
+    return own.host_bytes * ROOM
+
+
+def unload(renderer: int, memory: Memory) -> Release | None:
+    """Return which model leaves first if nothing is to do; None if the device is free of them."""
+    for resident in memory.residents:
+        if memory.device_free is None:
+            return Release(renderer, resident.model, keeps=False)
+        if resident.device_bytes:
+            keeps = memory.host_free >= resident.device_bytes
+            return Release(renderer, resident.model, keeps)
+    return None
+
+
+class Waits:
+    """For how long jobs and files have waited behind later ones of a model that is loaded."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._passed: frozenset[str] = frozenset()
+        self._since = 0.0
+
+    def begin(self, passed: Iterable[str], now: float) -> None:
+        """Record that a batch begins which goes ahead of these."""
+        self._seconds = self.seconds(now)
+        self._passed = frozenset(passed)
+        self._since = now
+
+    def rename(self, before: str, name: str) -> None:
+        """Record that a file that waits is a job now."""
+        if before in self._seconds:
+            self._seconds[name] = self._seconds.pop(before)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Forget all others: they do not wait any more."""
+        self._seconds = {name: self._seconds[name] for name in names if name in self._seconds}
+
+    def seconds(self, now: float) -> dict[str, float]:
+        """Return for how long each of them has waited."""
+        longer = {name: self._seconds.get(name, 0.0) + now - self._since for name in self._passed}
+        return {**self._seconds, **longer}

@@ -1,0 +1,229 @@
+"""Several pipelines of different classes in one renderer: which stay, which go, what is told."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reeldrop.base.errors import Unavailable
+from reeldrop.base.events import (
+    BatchFailed,
+    BatchRendered,
+    Event,
+    MemoryChanged,
+    ModelFailed,
+    ModelLoaded,
+    ModelReleased,
+    StepDone,
+)
+from reeldrop.base.job import Batch, Member, Prompt
+from reeldrop.base.residents import Memory, Resident
+from reeldrop.render import memory, pipeline, rendering, weights
+from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.render.residents import Residents
+from reeldrop.speed.compiled import wait_for_compiler
+
+SETTINGS = (
+    ("num_frames", 5), ("height", 32), ("width", 32), ("num_inference_steps", 1),
+    ("guidance_scale", 5.0),
+)  # fmt: skip
+
+
+def prompt(model: str, seed: int = 1) -> Prompt:
+    """Return a prompt with few and small frames."""
+    return Prompt(1, "a horse", model, SETTINGS, seed, 8, ("mp4",))
+
+
+@pytest.fixture(scope="module")
+def sources(tiny_pipeline: Path, wan_pipeline: Path) -> dict[str, ModelSource]:
+    """Two profiles of different classes."""
+    plain = {"mixed_precision": False}
+    return {
+        "tiny": ModelSource("tiny", str(tiny_pipeline), variant="fp16", speed=plain),
+        "wan": ModelSource("wan", str(wan_pipeline), speed=plain),
+    }
+
+
+class Told:
+    """A renderer, and what it tells."""
+
+    def __init__(self, sources: dict[str, ModelSource]) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.renderer = InProcessRenderer(sources, self.events.put)
+        self.memory = Memory()
+
+    def next(self) -> Event:
+        """Return the next answer."""
+        while True:
+            event = self.events.get(timeout=60)
+            if isinstance(event, MemoryChanged):
+                self.memory = event.memory
+            elif not isinstance(event, StepDone):
+                return event
+
+    def render(self, *prompts: Prompt) -> BatchRendered:
+        """Render a batch."""
+        self.renderer.render(Batch(tuple(Member("job", one) for one in prompts)))
+        end = self.next()
+        assert isinstance(end, BatchRendered), end
+        return end
+
+    def release(self, model: str, *, keeps: bool) -> None:
+        self.renderer.release(model, keeps=keeps)
+        assert ModelReleased(model) == self.next()
+
+
+@pytest.fixture
+def told(sources: dict[str, ModelSource]) -> Iterator[Told]:
+    """A renderer with no model loaded."""
+    made = Told(sources)
+    yield made
+    made.renderer.close()
+
+
+def test_several_models_stay_loaded(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is loaded once; the one that was used last is told last."""
+    loads: list[str] = []
+    load = pipeline.load
+    monkeypatch.setattr(
+        pipeline, "load", lambda source, tell: loads.append(source.name) or load(source, tell)
+    )
+    told.renderer.load("tiny")
+    assert isinstance(told.next(), ModelLoaded)
+    for model in ("wan", "tiny", "wan", "tiny"):
+        told.render(prompt(model))
+    assert ["tiny", "wan"] == loads
+    assert ["wan", "tiny"] == [resident.model for resident in told.memory.residents]
+    assert {"wan", "tiny"} == told.memory.ready
+    assert told.memory.device_free is None
+    assert told.memory.host_free > 1 << 20
+
+
+def test_the_size_is_known_before_and_after_a_model_is_loaded(
+    told: Told, sources: dict[str, ModelSource], tmp_path: Path
+) -> None:
+    """From its files; 0 for what was not downloaded. What can't be read needs no room."""
+    for model in ("tiny", "wan"):
+        told.render(prompt(model))
+        assert told.memory.residents[-1].host_bytes == weights.size(sources[model]) > 1000
+    assert 1 == weights.size(ModelSource("gone", str(tmp_path / "gone")))
+    assert 0 == weights.size(ModelSource("hub", "somebody/some-model-that-is-not-here"))
+    for content in (b"{", b"[]", b'{"unet": ["a", "b"]}'):
+        (tmp_path / "model_index.json").write_bytes(content)
+        (tmp_path / "unet").mkdir(exist_ok=True)
+        (tmp_path / "unet/x.safetensors").write_bytes(b"\xff" * 9)
+        assert 1 == weights.size(ModelSource("broken", str(tmp_path)))
+
+
+def test_a_model_that_is_released_takes_no_memory(sources: dict[str, ModelSource]) -> None:
+    """Its weights are gone at once, and the next use loads it again."""
+    found = Residents(sources)
+    for model in ("tiny", "wan"):
+        found.make_ready(model)
+    loaded = found.ready("tiny")
+    assert loaded is not None
+    weight = weakref.ref(next(loaded.pipe.unet.parameters()))
+    del loaded
+    found.release("tiny", keeps=False)
+    gc.collect()
+    assert weight() is None
+    assert ["wan"] == [resident.model for resident in found.memory().residents]
+    assert isinstance(found.make_ready("tiny"), LoadedPipeline)
+    found.close()
+
+
+@pytest.mark.parametrize("model", ["tiny", "wan"])
+def test_a_model_that_is_kept_comes_back_as_it_was(
+    model: str, sources: dict[str, ModelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its files; it renders the same frames, and is compiled again."""
+    compiled = {"compile": True, "mixed_precision": False}
+    found = Residents({model: replace(sources[model], speed=compiled)})
+    before = rendering.render(found.make_ready(model), (prompt(model),), lambda _step: None)
+    forms = found.make_ready(model).fast_path._forms
+    assert forms is not None
+    found.release(model, keeps=True)
+    (resident,) = found.memory().residents
+    assert (False, None) == (resident.is_ready, found.ready(model))
+    assert resident.host_bytes > 1000
+    monkeypatch.setattr(pipeline, "load", None)
+    loaded = found.make_ready(model)
+    assert found.memory().ready == {model}
+    after = rendering.render(loaded, (prompt(model),), lambda _step: None)
+    assert np.array_equal(before, after)
+    assert loaded.fast_path._forms not in (None, forms)
+    found.close()
+    wait_for_compiler()
+
+
+def test_other_models_leave_before_a_render_is_made_smaller(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If memory runs out, the whole batch is tried again without them."""
+    told.render(prompt("wan"))
+    told.render(prompt("tiny"))
+    asked: list[int] = []
+    real = rendering.render
+
+    def short(loaded: LoadedPipeline, prompts: tuple[Prompt, ...], *rest: object, **how: object):  # type: ignore[no-untyped-def]
+        asked.append(len(prompts))
+        if len(asked) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(loaded, prompts, *rest, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rendering, "render", short)
+    end = told.render(prompt("tiny", 1), prompt("tiny", 2))
+    assert [2, 2] == asked
+    assert [2, 2] == [rendered.batch_size for rendered in end.rendered]
+    assert ["tiny"] == [resident.model for resident in told.memory.residents]
+
+
+def test_any_error_of_a_load_is_that_of_the_model(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of the prompts that are to be rendered with it; and other models go on."""
+    told.render(prompt("tiny"))
+    load = pipeline.load
+
+    def failing(source: ModelSource, _tell: object) -> LoadedPipeline:
+        if source.name == "wan":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return load(source)
+
+    monkeypatch.setattr(pipeline, "load", failing)
+    told.renderer.render(Batch((Member("job", prompt("wan")),)))
+    end = told.next()
+    assert isinstance(end, BatchFailed)
+    assert Unavailable is type(end.error)
+    told.renderer.load("wan")
+    failed = told.next()
+    assert isinstance(failed, ModelFailed)
+    assert "can't be loaded: " in str(failed.error)
+    told.render(prompt("tiny"))
+
+
+def test_host_memory_keeps_what_it_has_room_for(
+    sources: dict[str, ModelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When others have to leave the device."""
+    found = Residents(sources)
+    for model in ("tiny", "wan"):
+        found.make_ready(model)
+    gpu = lambda loaded, *, is_ready: Resident(loaded.source.name, 10, 0, is_ready=is_ready)  # noqa: E731
+    monkeypatch.setattr("reeldrop.render.residents._resident", gpu)
+    for free, kept in ((10, ["tiny", "wan"]), (9, ["wan"])):
+        monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
+        found.make_ready("tiny")
+        found.make_ready("wan")
+        assert found.release_others("wan")
+        assert kept == [resident.model for resident in found.memory().residents]
+        assert not found.release_others("wan")
+    found.close()

@@ -1,0 +1,52 @@
+"""Models that can't be used: for how long, and what becomes of their prompts."""
+
+from __future__ import annotations
+
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
+from reeldrop.schedule.retries import MAX_PAUSE_SECONDS
+from reeldrop.service.models import Models
+
+NOT_NOW, WRONG = Unavailable(Mistake("no memory")), ConfigError(Mistake("no such folder"))
+
+
+def test_what_becomes_of_prompts_of_a_model_in_trouble() -> None:
+    """They wait for what may pass, and for the daemon's own model, which they did not choose.
+
+    A drain waits for nothing.
+    """
+    for own, is_patient, error, waits in (
+        ("m", True, NOT_NOW, True),
+        ("m", True, WRONG, True),
+        ("other", True, NOT_NOW, True),
+        ("other", True, WRONG, False),
+        ("m", False, WRONG, False),
+        ("other", False, NOT_NOW, False),
+    ):
+        found = Models(own, 10.0, is_patient=is_patient)
+        assert found.failed("m", error, 100.0)
+        expected = ({"m": 110.0}, None) if waits else ({}, error)
+        assert expected == (found.resting(109.9), found.refusal("m", 109.9)), (own, error)
+        assert ({}, None) == (found.resting(110.0), found.refusal("m", 110.0))
+        assert found.refusal("another", 100.0) is None
+
+
+def test_pauses_grow_until_the_model_works() -> None:
+    """Up to ten minutes; the same reason is news only once."""
+    found = Models("m", 10.0, is_patient=True)
+    news, pauses = [], []
+    for _ in range(8):
+        news.append(found.failed("m", NOT_NOW, 0.0))
+        pauses.append(found.resting(0.0)["m"])
+    assert [True] + [False] * 7 == news
+    assert [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, *[MAX_PAUSE_SECONDS] * 2] == pauses
+    found.works("m")
+    assert {} == found.resting(0.0)
+    assert found.failed("m", NOT_NOW, 0.0)
+    assert {"m": 10.0} == found.resting(0.0)
+
+
+def test_a_long_pause_of_config_yaml_stays() -> None:
+    """`retry_seconds` may be longer than ten minutes."""
+    found = Models("m", 3600.0, is_patient=True)
+    found.failed("m", NOT_NOW, 0.0)
+    assert {"m": 3600.0} == found.resting(0.0)

@@ -1,0 +1,201 @@
+"""Several models in one daemon: pipelines of two classes, and one that is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import HARNESS
+from harness.fakes import save_tiny_wan
+from harness.processes import await_that
+from harness.site import Daemon, Site
+from reeldrop.render import weights
+from reeldrop.render.pipeline import ModelSource
+from reeldrop.schedule import models
+
+FAULTY = (sys.executable, str(HARNESS / "faulty_daemon.py"))
+
+
+@pytest.fixture
+def several(site: Site, wan_pipeline: Path) -> Site:
+    """A site with three profiles: `tiny`, its own; `wan`, of another class; `broken`, which is not
+    there.
+    """
+    wan = f"{{path: {wan_pipeline}, defaults: {{num_frames: 5, height: 32, width: 32}}}}"
+    with (site.folder / "config.yaml").open("a") as config:
+        config.write(f"  wan: {wan}\n  broken: {{path: nowhere, variant: fp16}}\n")
+    return site
+
+
+def status(site: Site) -> dict[str, Any]:
+    """Return the daemon's last report."""
+    found: dict[str, Any] = json.loads((site.spool / "status.json").read_text())
+    return found
+
+
+def ended(daemon: Daemon) -> list[str]:
+    """Return the prompt files of the jobs that have ended."""
+    return [event["prompt_file"] for event in daemon.events("job_ended")]
+
+
+def loads(daemon: Daemon) -> list[str]:
+    """Return the models that were put onto the device."""
+    return [event["model"] for event in daemon.events("fast_path")]
+
+
+def test_models_are_chosen_by_file_and_folder_and_stay_loaded(
+    several: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """One that can't be loaded fails its own prompts with the reason; the daemon says so."""
+    several.drop("films/_defaults.yaml", "model: wan\nnum_inference_steps: 1\n")
+    for number in range(3):
+        several.drop(f"films/{number}.yaml", f"prompt: wan {number}\n")
+        several.drop(f"{number}.yaml", f"prompt: tiny {number}\n")
+    several.drop("broken.yaml", "prompt: a horse\nmodel: broken\n")
+    several.drop(
+        "both.yaml", "prompts: [{prompt: a}, {prompt: b, model: wan, num_inference_steps: 1}]\n"
+    )
+    started = daemon()
+    await_that(lambda: len(ended(started)) == 7, "the good files")
+    started.wait_for("job_failed")
+    assert {"films/0.yaml", "films/1.yaml", "films/2.yaml", "0.yaml", "1.yaml", "2.yaml",
+            "both.yaml"} == {*ended(started)}  # fmt: skip
+    assert ["tiny", "wan"] == loads(started)
+    kinds = {
+        path.stem: "WanPipeline" in path.read_text()
+        for path in several.results.rglob("*.yaml")
+        if path.with_suffix(".mp4").exists()
+    }
+    expected = {f"wan_{n}": True for n in range(3)} | {f"tiny_{n}": False for n in range(3)}
+    assert {**expected, "a": False, "b": True} == kinds
+    report = (several.failed / "broken.yaml.error.txt").read_text()
+    assert "the model broken can't be loaded: there is no folder" in report
+    (failed,) = started.events("model_failed")
+    assert "broken" == failed["model"]
+    await_that(lambda: len(status(several)["models"]) == 3, "the models in the status")
+    told = {model["name"]: model for model in status(several)["models"]}
+    assert ["memory", "memory", ""] == [told[n]["place"] for n in ("tiny", "wan", "broken")]
+    assert "there is no folder" in told["broken"]["problem"]
+    assert "broken" in several.command("status").stdout
+    assert 0 == started.stop()
+
+
+def test_models_are_exchanged_where_memory_is_for_one(
+    several: Site, daemon: Callable[..., Daemon], tiny_pipeline: Path, wan_pipeline: Path
+) -> None:
+    """Seldom: all prompts of the one that is loaded come first, until others have waited enough."""
+    wan = save_tiny_wan(several.folder / "large", layers=20)
+    config = several.folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(wan_pipeline), str(wan)))
+    sizes = [weights.size(ModelSource("x", str(path))) for path in (tiny_pipeline, wan)]
+    room = int(models.ROOM * max(sizes)) + min(sizes) // 4
+    several.configure("model_wait_seconds: 1000")
+    drop_for_both(several, range(4))
+    started = daemon(program=(*FAULTY, f"--memory={room}"))
+    await_that(lambda: len(ended(started)) == 8, "all files")
+    assert ["tiny", "wan"] == loads(started)
+    assert ["tiny"] == [event["model"] for event in started.events("model_released")]
+    assert {f"{number}a.yaml" for number in range(4)} == {*ended(started)[:4]}
+    several.configure("model_wait_seconds: 0")
+    assert 0 == several.command("reload").returncode
+    drop_for_both(several, range(4, 7))
+    await_that(lambda: len(ended(started)) == 14, "the other files")
+    assert len(loads(started)) > 3
+    assert 0 == started.stop()
+
+
+def drop_for_both(site: Site, numbers: range) -> None:
+    """Drop a file for each model and number; those of a number come before those of the next."""
+    for number in numbers:
+        site.drop(f"{number}a.yaml", f"prompt: a {number}\nnum_inference_steps: {number + 1}\n")
+        settings = f"model: wan\nnum_inference_steps: {number + 1}\n"
+        site.drop(f"{number}b.yaml", f"prompt: b {number}\n{settings}")
+
+
+def test_a_daemon_goes_on_without_its_own_model(
+    several: Site, daemon: Callable[..., Daemon], tiny_pipeline: Path
+) -> None:
+    """Prompts that name no model wait in the inbox, others are rendered; then it is mended."""
+    several.configure("model: broken")
+    waits = several.drop("waits.yaml", "prompt: own\nnum_frames: 2\nheight: 32\nwidth: 32\n")
+    several.drop("goes.yaml", "prompt: other\nmodel: tiny\n")
+    started = daemon()
+    assert "broken" == started.wait_for("model_failed")["model"]
+    started.wait_for("ready")
+    await_that(lambda: ended(started) == ["goes.yaml"], "the other model's file")
+    assert waits.exists() or list(several.spool.glob("active/*/waits.yaml"))
+    await_that(lambda: _why(several, "waits.yaml"), "the reason in the status")
+    assert "broken can't be used: " in _why(several, "waits.yaml")
+    os.symlink(tiny_pipeline, several.folder / "nowhere")
+    await_that(lambda: len(ended(started)) == 2, "the file that waited")
+    assert (several.results / "waits/own.mp4").exists()
+    assert started.process.poll() is None
+    assert [] == started.events("job_failed")
+
+
+def _why(site: Site, name: str) -> str:
+    """Return why a prompt file waits; empty if that is another reason than its model."""
+    found = (w["reason"] for w in status(site)["waiting"] if w["prompt_file"] == name)
+    return next((reason for reason in found if "can't be used" in reason), "")
+
+
+def test_without_other_models_a_broken_one_ends_the_daemon(site: Site) -> None:
+    """78, with the reason: there is nothing that it could do. So does a drain with others."""
+    config = site.folder / "config.yaml"
+    good = config.read_text()
+    profile = good[good.index("    path:") :].splitlines()[0]
+    config.write_text(good.replace(profile, "    path: nowhere"))
+    site.drop("a.txt", "a horse\n")
+    assert 78 == site.command("run").returncode
+    config.write_text(f"{config.read_text()}  other:\n{profile}\n")
+    assert 78 == site.drain().returncode
+    assert (site.inbox / "a.txt").exists()
+
+
+def test_the_memory_is_given_back_when_nothing_is_to_do(
+    several: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """After `idle_unload_minutes`; the next prompt loads its model again."""
+    several.configure("idle_unload_minutes: 0.005")
+    several.drop("1.yaml", "prompt: first\n")
+    several.drop("2.yaml", "prompt: second\nmodel: wan\nnum_inference_steps: 1\n")
+    started = daemon()
+    await_that(lambda: len(ended(started)) == 2, "the first files")
+    await_that(
+        lambda: {event["model"] for event in started.events("model_released")} == {"tiny", "wan"},
+        "both models to leave",
+    )
+    await_that(lambda: not any(m["place"] for m in status(several)["models"]), "the status")
+    before = loads(started).count("tiny")
+    several.drop("3.yaml", "prompt: third\n")
+    await_that(lambda: "3.yaml" in ended(started), "the next file")
+    assert before + 1 == loads(started).count("tiny")
+    assert 0 == started.stop()
+
+
+def test_a_model_that_goes_away_holds_up_only_its_own_prompts(
+    several: Site, daemon: Callable[..., Daemon], tmp_path: Path, tiny_pipeline: Path
+) -> None:
+    """Its files were moved after it was loaded, and it left the memory; then they come back."""
+    own = shutil.copytree(tiny_pipeline, tmp_path / "own")
+    config = several.folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(tiny_pipeline), str(own)))
+    several.configure("idle_unload_minutes: 0.005")
+    started = daemon()
+    started.wait_for("model_released")
+    own.rename(tmp_path / "away")
+    several.drop("1.yaml", "prompt: first\n")
+    several.drop("2.yaml", "prompt: second\nmodel: wan\nnum_inference_steps: 1\n")
+    await_that(lambda: ended(started) == ["2.yaml"], "the other model's file")
+    started.wait_for("model_failed")
+    (tmp_path / "away").rename(own)
+    await_that(lambda: "1.yaml" in ended(started), "the file that waited")
+    assert [] == started.events("job_failed")
+    assert [] == started.events("video_failed")
+    assert 0 == started.stop()

@@ -84,6 +84,12 @@ def test_a_key_without_a_value_takes_the_built_in_one_away() -> None:
     assert "height" not in found.limits
     assert "width" in found.limits
     assert ["bundled"] == list(parsed("models: {ms-1.7b: }").models)
+    based = parsed("models: {ms-1.7b: , mine: {base: ms-1.7b}}").models
+    assert ["bundled", "mine"] == list(based)
+    assert "fp16" == based["mine"].variant
+    with pytest.raises(ConfigError, match="must be a text") as caught:
+        parsed("models: {bundled: {defaults: {eta: }}}")  # there is nothing to take away
+    assert "models.bundled.defaults.eta" == caught.value.mistakes[0].key
 
 
 def test_another_source_keeps_the_settings() -> None:
@@ -100,6 +106,8 @@ def test_another_source_keeps_the_settings() -> None:
         assert "abc" == found.revision
         assert found.about.licence is None
         assert 1 == sum([found.repository is not None, found.path is not None])
+    text = "models: {a: {repository: x/y, revision: abc}, b: {base: a, repository: x/z}}"
+    assert profile(text, "b").revision is None
     pinned = "models: {mochi: {repository: genmo/mochi-1-preview, revision: abc}}"
     assert plain.about == profile(pinned, "mochi").about
 

@@ -65,6 +65,8 @@ def test_what_is_needed() -> None:
     assert ALWAYS | PLAIN == needed(everything, INDEX, None)
     assert ALWAYS | BF16 | vae == needed(everything, INDEX, "bf16")
     assert ALWAYS | PLAIN == needed(everything, INDEX, "fp16")
+    list_alone = {"vae/diffusion_pytorch_model.safetensors.index.fp16.json"}
+    assert ALWAYS | PLAIN == needed(everything | list_alone, INDEX, "fp16")
 
 
 def test_parts_at_the_root() -> None:

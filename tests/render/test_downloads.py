@@ -113,8 +113,17 @@ def test_only_what_is_needed_is_downloaded(place: Place) -> None:
     assert (total[0], 1) == (done[-1], len(set(total)))
     assert folder == downloads.complete(place.wanted)
     place.hub.asked.clear()
+    assert place.wanted.pins is not None
+    place.wanted.pins.unlink()
     assert folder == downloads.fetch(place.wanted)
     assert [] == place.hub.asked
+    assert {NAME: "a" * 40} == pins.read(place.wanted.pins)  # also of what was there before
+    (folder / "vae" / "config.json").unlink()
+    assert downloads.complete(place.wanted) is None
+    place.hub.ranges.clear()
+    assert folder == downloads.fetch(place.wanted)
+    assert (folder / "vae" / "config.json").exists()
+    assert [] == place.hub.ranges
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(place: Place) -> None:
@@ -140,12 +149,25 @@ def test_a_server_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     content = (place.source / "vae/diffusion_pytorch_model.safetensors").read_bytes()
     name = f"{hashlib.sha256(content).hexdigest()}.reeldrop"
     (place.blobs / name).write_bytes(content[:9_000_000])
-    downloads.fetch(place.wanted)
+    told: list[tuple[int, int]] = []
+    downloads.fetch(place.wanted, lambda done, total: told.append((done, total)))
+    assert 9_000_000 < told[0][0] < 9_100_000
+    assert told[-1][0] == told[-1][1]
     assert "bytes=9000000-" in place.hub.ranges
     place.hub.close()
     other = Repository("other", "somebody/other")
     assert "could not be downloaded" in mistake(other, Unavailable).problem
     assert downloads.fetch(place.wanted)  # whole: nobody is asked
+
+
+def test_what_is_left_and_too_long_is_downloaded_anew(place: Place) -> None:
+    """It can't be the beginning of the file."""
+    content = (place.source / "text_encoder/model.safetensors").read_bytes()
+    place.blobs.mkdir(parents=True)
+    left = place.blobs / f"{hashlib.sha256(content).hexdigest()}.reeldrop"
+    left.write_bytes(content + b"?")
+    folder = downloads.fetch(place.wanted)
+    assert content == (folder / "text_encoder/model.safetensors").read_bytes()
 
 
 def test_what_arrives_damaged_is_not_kept(place: Place) -> None:
@@ -316,9 +338,13 @@ def test_a_pipeline_is_loaded_from_what_was_downloaded(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     place.hub.asked.clear()
     assert "a" * 40 == pipeline.load(source).revision
-    monkeypatch.setattr(downloads, "complete", lambda _wanted: None)
+    # An earlier version's cache has no list of files.
+    shutil.rmtree(place.cache / "models--some--wan" / "trees")
     assert "a" * 40 == pipeline.load(source).revision
     assert [] == place.hub.asked
+    place.hub.close()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert "a" * 40 == pipeline.load(source).revision  # no network is no reason not to start
 
 
 def test_offline_without_the_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,34 @@ CASES = [
     Case(
         "Deforum's keyframes", '"0": "a red ball",\n"30": "a blue boat"', "keyframe", BALL_AND_BOAT
     ),
+    Case(
+        "keyframes of Deforum and of AnimateDiff's prompt travel in JSON",
+        '{"steps": 12, "prompt_map": {"0": "a red ball", "32": "a blue boat"}}',
+        "is JSON",
+        BALL_AND_BOAT,
+    ),
+    Case("keyframes with pipes", "0: a red ball | 32: a blue boat", "a schedule of keyframes"),
+    Case("keyframes of Python", "{0: 'a red ball', 32: 'a blue boat'}", "a schedule of keyframes"),
+    Case(
+        "Pika's parameters",
+        "/create prompt: a red ball -ar 16:9 -motion 3 -gs 12 -neg blurry, dark",
+        OPTIONS,
+        [{**BALL, "negative_prompt": "blurry, dark", "guidance_scale": 12}],
+    ),
+    Case("Midjourney's command", "/imagine prompt: a red ball --v 6", OPTIONS, [BALL]),
+    Case(
+        "prompts of ComfyUI's Inspire pack",
+        "positive: a red ball\nnegative: blurry\n----\npositive: a blue boat\n",
+        KEYS,
+        [{**BALL, "negative_prompt": "blurry"}, {"prompt": "a blue boat"}],
+    ),
+    Case("prompts of SwarmUI's grid", "a red ball ||\na blue boat ||", "SwarmUI", BALL_AND_BOAT),
+    Case(
+        "Parseq's lines",
+        "a red ball --neg blurry",
+        OPTIONS,
+        [{**BALL, "negative_prompt": "blurry"}],
+    ),
     Case("a macro of Wan2GP", '! {Thing}="cat","dog"\na {Thing} runs', "macro of Wan2GP"),
     Case(
         "a table with a head",
@@ -291,10 +319,10 @@ def test_documents_of_other_kinds(data: bytes, problem: str, name: str) -> None:
     [
         ("- a ball\n- a boat", ["a ball", "a boat"], "'-'"),
         ("* a ball\n\n* a boat", ["a ball", "a boat"], "'*'"),
-        ("1. a ball\n2. a boat", ["a ball", "a boat"], "'1.'"),
-        ("1. a ball\n1. a boat", ["a ball", "a boat"], "'1.'"),
-        ("7) a ball\n8) a boat", ["a ball", "a boat"], "'7)'"),
-        ("(1) a ball\n(2) a boat", ["a ball", "a boat"], "'(1)'"),
+        ("1. a ball\n2. a boat", ["a ball", "a boat"], "the number"),
+        ("1. a ball\n1. a boat", ["a ball", "a boat"], "the number"),
+        ("7) a ball\n8) a boat", ["a ball", "a boat"], "the number"),
+        ("(1) a ball\n(2) a boat", ["a ball", "a boat"], "the number"),
         ("•\ta ball\n•\ta boat", ["a ball", "a boat"], "'•'"),
         ("- [ ] a ball\n- [x] a boat", ["a ball", "a boat"], "'- [ ]'"),
     ],
@@ -395,6 +423,10 @@ rock & roll at 50 % off, 100 km/h, @home
 a < b > c written on a blackboard
 12:30 at night, an empty street
 1:1 scale model of a castle (1:20)
+12:30, 13:00, 13:30: the trains leave
+1: a man, 2: a woman, 3: a dog
+Positive: two people smile
+a well-lit room -dark corners -cold
 24 frames of a dancer
 Ball #7 rolls past gate # 3
 ~ waves ~ on the shore

@@ -41,37 +41,11 @@ _INVOKE_NAMES = {
     "s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "n": "n_iter",
     "A": "sampler", "f": "strength",
 }  # fmt: skip
-_OTHER_OPTIONS = frozenset(
-    [
-        *(
-            "ar",
-            "v",
-            "q",
-            "c",
-            "am",
-            "fs",
-            "stylize",
-            "chaos",
-            "weird",
-            "niji",
-            "iw",
-            "stop",
-            "tile",
-        ),
-        *(
-            "tile",
-            "quality",
-            "version",
-            "profile",
-            "raw",
-            "fps",
-            "task",
-            "ckpt_dir",
-            "offload_model",
-        ),
-        *("sample_shift", "sample_guide_scale", "save_file", "n_iter"),
-    ]
-)
+_OTHER_OPTIONS = {
+    "ar", "v", "q", "c", "am", "fs", "stylize", "chaos", "weird", "niji", "iw", "stop", "tile",
+    "quality", "version", "profile", "raw", "fps", "task", "ckpt_dir", "offload_model",
+    "sample_shift", "sample_guide_scale", "save_file", "n_iter",
+}  # fmt: skip
 _AMBIGUOUS = frozenset(
     ["text", "image", "scale", "length", "step", "name", "title", "time", "note", "frame"]
 )
@@ -79,13 +53,15 @@ _OPTION = re.compile(r'"[^"]*"|“[^“”]*”|(?<!\S)(?P<dash>--|—|–)(?P<n
 _INVOKE = re.compile(
     r"(?<!\S)-(?P<name>[sSWHCnAf]) ?(?P<value>\d+(?:\.\d+)?|k_\w+|ddim|plms)(?!\S)"
 )
+_PIKA = re.compile(r"(?<!\S)-(?P<name>ar|motion|fps|gs|neg|camera|seed) +(?P<value>[^\s-][^-]*)")
 _NEGATIVE = re.compile(
     r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt)?\s*[:：]\s*(?P<value>.*)$", re.I
 )
 _STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)
 _PAIR = re.compile(r"\s*([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
 _PROMPT = re.compile(
-    r"^[-*_#>\s\"']*(?:positive )?prompt\s*(?:#?\d+)?[*_\"']*\s*[:：=]\s*[*_]*\s*(?P<value>.*)$",
+    r"^[-*_#>\s\"']*(?:/\w+ )?(?:(?:positive )?prompt\s*(?:#?\d+)?|(?-i:positive))[*_\"']*\s*[:：=]"
+    r"\s*[*_]*\s*(?P<value>.*)$",
     re.I,
 )
 _OURS = re.compile(
@@ -102,6 +78,10 @@ _WORD = re.compile(
     r"|(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*)$", re.I
 )  # fmt: skip
 _KEYFRAME = re.compile(r"^[\"']?(?P<key>\d{1,6})[\"']?\s*:\s*(?P<q>[\"'])(?P<value>.*)(?P=q),?$")
+_SCHEDULE = re.compile(
+    r"^\{?[\"']?\d{1,6}[\"']?\s*:[\s\"'\[].*(?:\||[\"'\]]\s*,)\s*[\"']?\d{1,6}[\"']?\s*:[\s\"'\[]"
+)
+_CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
 _IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
 
 _WORTHLESS = (
@@ -146,7 +126,9 @@ def of_json(text: str) -> list[Said] | None:
         return None
     if isinstance(found, dict):
         graph = _of_graph(found)
-        inner = found.get("prompts")
+        inner = found.get("prompts", found.get("prompt_map", found))
+        if isinstance(inner, dict) and inner and all(map(str.isdigit, inner)):
+            inner = list(inner.values())  # keyframes
         if graph or not isinstance(inner, list):
             return [graph or _scalars(found)]
         found = inner
@@ -192,7 +174,9 @@ def _options(line: str) -> Found | None:
         says[_OPTION_NAMES.get(name, name)] = line[mark.end() : end].strip(" =\"'“”")
     if "ar" in says or "v" in says:  # Midjourney's --s is another thing
         says.pop("steps", None)
-    says.setdefault("prompt", line[: marks[0].start()].strip(" \"'“”,"))
+    head = line[: marks[0].start()].strip(" \"'“”,")
+    label = _PROMPT.match(head)
+    says.setdefault("prompt", label["value"] if label else head)
     return Found("has options of a command line", says)
 
 
@@ -208,10 +192,15 @@ def _is_option(mark: re.Match[str], line: str) -> bool:
 
 def _invoke(line: str) -> Found | None:
     marks = list(_INVOKE.finditer(line))
+    names = _INVOKE_NAMES
     if len(marks) < 2:
+        marks, names = list(_PIKA.finditer(line)), {"gs": "guidance_scale"}
+    if not marks:
         return None
-    says = {_INVOKE_NAMES[m["name"]]: m["value"] for m in marks}
+    says = {names.get(m["name"], m["name"]): m["value"].strip() for m in marks}
     says["prompt"] = line[: marks[0].start()].strip(" \"'“”")
+    label = _PROMPT.match(says["prompt"])
+    says["prompt"] = label["value"] if label else says["prompt"]
     return Found("has options of a command line", says)
 
 
@@ -256,6 +245,11 @@ def _code(line: str) -> Found | None:
     found = _KEYFRAME.match(line)
     if found is not None:
         return Found("is a keyframe of Deforum or a list in code", {"prompt": found["value"]})
+    if _SCHEDULE.match(line):
+        return Found("is a schedule of keyframes")
+    found = _CELL.match(line)
+    if found is not None:
+        return Found("ends with a mark of SwarmUI's grid", {"prompt": found["value"]})
     found = _IN_CODE.match(line)
     return Found("is a text in code", {"prompt": found["value"]}) if found else None
 

@@ -93,7 +93,8 @@ def _item(line: Line, *, is_list: bool) -> Layer:
     mark = _MARK.match(text)
     if mark is not None and is_list:
         text, column = text[mark.end() :], column + mark.end()
-        notes = (f"'{mark[0].strip()}' at the beginning was left out, as the mark of a list",)
+        told = "the number" if mark["number"] else f"'{mark[0].strip()}'"
+        notes = (f"{told} at the beginning was left out, as the mark of a list",)
     elif mark is not None:
         notes = (f"'{mark[0].strip()}' at the beginning was rendered as part of the prompt",)
     elif text.startswith("#"):

@@ -72,11 +72,13 @@ class Results:
         folder = self.root.path / place
         with contextlib.suppress(OSError):  # it is missing; or else the results can't be used
             changed = folder.stat().st_mtime_ns
-            if self._names.get(place, (0, ()))[0] != changed:
+            known = self._names.get(place)
+            if known is None or known[0] != changed:
+                known = changed, frozenset(map(folded, os.listdir(folder)))
                 if len(self._names) >= _MOST_FOLDERS:
                     self._names.clear()
-                self._names[place] = changed, frozenset(map(folded, os.listdir(folder)))
-            return self._names[place][1]
+                self._names[place] = known
+            return known[1]
         return frozenset()
 
     def order_place(self, source: PurePosixPath, beside: PurePosixPath) -> PurePath:

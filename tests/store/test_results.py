@@ -18,7 +18,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.job import Job, Prompt, Rendered, Video
-from reeldrop.base.names import folder_name, portable, safe_name, video_name
+from reeldrop.base.names import (
+    MAX_PATH_UNITS,
+    NOTE_SUFFIX,
+    folder_name,
+    portable,
+    safe_name,
+    video_name,
+)
 from reeldrop.store import results
 from reeldrop.store.results import Results
 
@@ -258,6 +265,14 @@ def test_folders_that_differ_only_in_case_are_apart(
     shutil.rmtree(tmp_path / Path(folders[0]).parts[0])
     assert folders[1] == str(place.place_for(sources[1])), "also if the first one goes"
     assert Path(first).with_suffix("").parts[-1][:5] in place.folder_for(sources[0]).name
+
+
+def test_a_dropped_video_with_a_long_name_fits_where_it_is_kept(tmp_path: Path) -> None:
+    """With a number and a note beside it, in a folder more than other prompt files."""
+    for length in range(60, 120):
+        source = PurePosixPath("f" * 60, f"{'x' * length}.mp4")
+        below = Results(tmp_path).order_place(source, source)
+        assert len(f"{below}-9999{NOTE_SUFFIX}") <= MAX_PATH_UNITS
 
 
 def test_a_folder_made_meanwhile_is_seen(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def portable(source: PurePosixPath) -> PurePosixPath:
     with a hash of them all.
     """
     folders = _portable_folders(source.parent)
-    room = (_FILE_UNITS - _units(str(folders)) - _units(order_folder(source))) // 2
+    kept_in = f"{ORDER_FOLDER}/" if order_folder(source) else ""
+    room = (_FILE_UNITS - _units(f"{folders}{kept_in}")) // 2
     has_suffix = source.suffix.isascii() and len(source.suffix) <= _LONGEST_SUFFIX
     suffix = source.suffix if has_suffix else ""
     stem = safe_name(source.name.removesuffix(suffix), MAX_NAME_BYTES - _LONGEST_SUFFIX, room)

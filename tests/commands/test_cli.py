@@ -270,7 +270,9 @@ def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
     assert "slow.yaml: is cancelled at the next start\n" == cancelled.stdout
     events = [json.loads(line) for line in site.drain().stdout.splitlines()]
     ended = {event["event"]: event for event in events}
-    assert ("job_failed" in ended, 0) == (True, ended["job_ended"]["attempts"])
+    assert ("job_cancelled" in ended, 0) == (True, ended["job_ended"]["attempts"])
+    assert "cancelled" == ended["job_ended"]["outcome"]
+    assert not any(event["level"] == "error" for event in events)
 
 
 def test_what_is_cancelled_after_its_first_video_keeps_that(

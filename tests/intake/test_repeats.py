@@ -15,6 +15,7 @@ import pytest
 from harness.jobs import says
 from harness.site import Daemon, Site
 from harness.sync_names import COPIES
+from reeldrop.base.errors import RenderCancelled
 from reeldrop.base.job import Job
 from reeldrop.intake.repeats import Repeats
 from reeldrop.store import reports
@@ -59,8 +60,8 @@ class Place:
     def finish(self, job: Job) -> Path:
         return self.spool.finish(job, self.tree.folder_for(job.source))
 
-    def fail(self, job: Job) -> Path:
-        report = reports.text(job.source, job.id, ValueError("no"), "Then.")
+    def fail(self, job: Job, error: Exception | None = None) -> Path:
+        report = reports.text(job.source, job.id, error or ValueError("no"), "Then.")
         return self.spool.fail(job, says(report))
 
     def is_order(self, job: Job) -> bool:
@@ -308,9 +309,11 @@ def test_files_of_a_folder_that_is_a_conflict_copy(where: str, place: Place) -> 
 def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -> None:
     """The report there says which path in the inbox it is on."""
     place.fail(place.deliver("a?.txt"))
+    place.fail(place.deliver("b?.txt"), RenderCancelled("it was cancelled on request"))
     assert (place.results / "_failed/a_.txt").exists()
     assert place.is_order(place.deliver("a:.txt"))
     assert not place.is_order(place.deliver("a?.txt"))
+    assert not place.is_order(place.deliver("b?.txt"))
 
 
 def test_a_conflict_copy_without_its_original_is_an_order(place: Place) -> None:

@@ -635,14 +635,21 @@ def test_a_report_says_what_to_do(place: Place) -> None:
         "d": PromptError(Mistake("unknown key 'x'", "remove it", 3)),
         "e": PromptError(Mistake("unknown key 'x'", "remove it", 3, file="_defaults.yaml")),
     }
-    for name, error in errors.items():
-        place.open.ends.fail(place.claim(f"{name}.txt"), error)
+    with structlog.testing.capture_logs() as events:
+        for name, error in errors.items():
+            place.open.ends.fail(place.claim(f"{name}.txt"), error)
+    cancelled = [e for e in events if e["event"] == "job_cancelled"]
+    assert [("c.txt", "info")] == [(e["prompt_file"], e["log_level"]) for e in cancelled]
+    assert 3 == sum(e["event"] == "job_failed" for e in events)
     reports = [(place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in errors]
     assert "or, if nothing is wrong with it, run `reeldrop retry 'a b.txt'`." in reports[0]
     assert "\nRun `reeldrop retry c.txt` to render it after all." in reports[1]
     assert "\nMend the file and put it into the inbox again, or mend it here and run" in reports[2]
     assert "\nMend what is named above, then run `reeldrop retry e.txt`." in reports[3]
     assert 1 == sum("nothing is wrong" in report for report in reports)
+    told = "reeldrop has not rendered c.txt\n\nWhat happened:  it was cancelled on request\n"
+    assert reports[1].startswith(told), "nothing is wrong, and nothing has failed"
+    assert reports[0].startswith("reeldrop could not render a b.txt\n\nWhat is wrong:  a hiccup\n")
 
 
 def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> None:

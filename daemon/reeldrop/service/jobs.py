@@ -297,7 +297,10 @@ class OpenJobs:
             if opened.in_hand:
                 self._let_go(opened)
         else:
-            _log.error("video_failed", **what)
+            if isinstance(error, RenderCancelled):
+                _log.info("video_cancelled", **what)
+            else:
+                _log.error("video_failed", **what)
             opened.failures[prompt.number] = (prompt, error)
         self._close_if_through(opened)
 

@@ -16,6 +16,7 @@ from itertools import islice
 
 import structlog
 
+from reeldrop.base.errors import RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.schedule import turns
@@ -184,6 +185,8 @@ class OpenJob:
     def _outcome(self) -> str:
         if not self.failures:
             return "finished"
+        if all(isinstance(error, RenderCancelled) for _, error in self.failures.values()):
+            return "cancelled"
         return "partly failed" if self.videos else "failed"
 
 

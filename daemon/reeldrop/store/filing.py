@@ -69,13 +69,11 @@ class Filing:
             return reports.text(job.source, job.id, error, warning + _advice(name, error))
 
         at = self._spool.fail(job, report)
-        _log.error(
-            "job_failed",
-            job_id=job.id,
-            prompt_file=shown(job.source),
-            reason=str(error),
-            set_aside=str(at),
-        )
+        what = {"job_id": job.id, "prompt_file": shown(job.source), "set_aside": str(at)}
+        if isinstance(error, RenderCancelled):
+            _log.info("job_cancelled", **what)
+        else:
+            _log.error("job_failed", reason=str(error), **what)
 
     def _clean(self, job: Job) -> str:
         """Remove incomplete videos; return a warning that lists the whole ones, empty if none.

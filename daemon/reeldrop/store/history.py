@@ -20,6 +20,7 @@ from typing import Any
 from reeldrop.base import plain_files, strict_yaml
 from reeldrop.base.errors import YamlError
 from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
+from reeldrop.store import reports
 
 NO_REPORT = "there is no report: a command was interrupted, or somebody has removed it"
 
@@ -198,5 +199,6 @@ def _reason(report: Path) -> str:
         lines = plain_files.content(report, MAX_BYTES).decode(errors="replace").split("\n")
     except OSError:
         return ""
-    stated = [line.partition(":")[2].strip() for line in lines if line.startswith("What is wrong:")]
+    labels = (f"{reports.WHAT_IS_WRONG}:", f"{reports.WHAT_HAPPENED}:")
+    stated = [line.partition(":")[2].strip() for line in lines if line.startswith(labels)]
     return stated[0] if stated else next((line for line in lines if line), "")

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable
-from reeldrop.base.errors import FileError, Mistake
+from reeldrop.base.errors import FileError, Mistake, RenderCancelled
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX
 from reeldrop.base.plain_files import open_plain
 
 MAX_MISTAKES = 20
+COULD_NOT_RENDER, NOT_RENDERED = "could not render", "has not rendered"
+WHAT_IS_WRONG, WHAT_HAPPENED = "What is wrong", "What happened"
 
 _LONGEST = 1 << 20
 """Bytes at the end of a report that are searched for the id of its job."""
@@ -29,9 +31,11 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
     `job_id` is empty if the prompt file was never a job.
     """
     mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
-    lines = [_headline(source)]
+    is_cancelled = isinstance(error, RenderCancelled)
+    lines = [_headline(source, NOT_RENDERED if is_cancelled else COULD_NOT_RENDER)]
+    label = f"{WHAT_HAPPENED}: " if is_cancelled else f"{WHAT_IS_WRONG}: "
     for mistake in mistakes[:MAX_MISTAKES]:
-        lines.append(f"What is wrong:  {shown(mistake.problem)}")
+        lines.append(f"{label} {shown(mistake.problem)}")
         lines += [f"Where:          {mistake.place}"] if mistake.place else []
         lines += [f"What is right:  {shown(mistake.remedy)}"] if mistake.remedy else []
         if mistake.example:
@@ -44,8 +48,8 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
     return "\n".join([*lines, shown_lines(then), "", f"{job}{now}", ""])
 
 
-def _headline(source: PurePosixPath) -> str:
-    return f"reeldrop could not render {shown(source)}\n"
+def _headline(source: PurePosixPath, what: str) -> str:
+    return f"reeldrop {what} {shown(source)}\n"
 
 
 def encoded(text: str) -> bytes:
@@ -73,9 +77,9 @@ def is_on(report: Path, job_id: str) -> bool:
 
 def is_about(report: Path, source: PurePosixPath) -> bool:
     """Return whether a report is about a prompt file with this path in the inbox."""
-    beginning = encoded(_headline(source))
+    headlines = [encoded(_headline(source, what)) for what in (COULD_NOT_RENDER, NOT_RENDERED)]
     with contextlib.suppress(OSError), open(open_plain(report), "rb") as file:
-        return file.read(len(beginning)) == beginning
+        return file.read(max(map(len, headlines))).startswith(tuple(headlines))
     return False
 
 

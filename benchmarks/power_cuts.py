@@ -45,7 +45,8 @@ from reeldrop.host import log
 from reeldrop.intake.inbox import Inbox
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits
-from reeldrop.store.results import Results, remainder_text, sidecar_text
+from reeldrop.store import sidecars
+from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
 MEGABYTES = {"ext4": 48, "xfs": 320}
@@ -488,10 +489,12 @@ def is_whole_yaml(path: Path, number: int, data: bytes) -> bool:
     """Return whether a sidecar, or the remainder of a prompt file, has the expected content."""
     prompts = prompts_of(text(number))
     if "_failed" in path.parts:
-        return data == remainder_text([p for p in prompts if p.prompt == IMPOSSIBLE]).encode()
+        return (
+            data == sidecars.remainder_text([p for p in prompts if p.prompt == IMPOSSIBLE]).encode()
+        )
     [prompt] = [p for p in prompts if video_name(p.prompt) == path.stem]
     job = Job("", prompt_file(number), path, ())
-    expected = sidecar_text(job, prompt, RENDERED).encode()
+    expected = sidecars.text(job, prompt, RENDERED).encode()
     changing = rb"(job|finished): .*"
     return re.sub(changing, b"", data) == re.sub(changing, b"", expected)
 

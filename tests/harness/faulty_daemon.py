@@ -32,7 +32,7 @@ from reeldrop.commands import cli
 from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
-from reeldrop.store import attempts, reports, results, spool
+from reeldrop.store import attempts, reports, sidecars, spool
 from reeldrop.video import encoder
 
 PIPELINE = diffusers.TextToVideoSDPipeline
@@ -76,7 +76,7 @@ class _Jumping(datetime):
 
 def _jump(file: Path) -> None:
     _Jumping.file = file
-    for module in (attempts, reports, results, report, spool):
+    for module in (attempts, report, reports, sidecars, spool):
         module.datetime = _Jumping  # type: ignore[attr-defined]
     real = time.time
     time.time = lambda: real() + 86_400 * int(file.read_text())

@@ -41,7 +41,7 @@ from reeldrop.intake.pace import Intervals
 from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
-from reeldrop.store import reports, results
+from reeldrop.store import reports, sidecars
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.video import encoder
@@ -112,7 +112,7 @@ def as_prompts(text: str) -> Iterator[tuple[bytes, str]]:
 def assert_goes_on(prompt: Prompt) -> None:
     """Hold a prompt to have a legal name, and a sidecar that asks for the same again."""
     assert_legal(video_name(prompt.prompt) + ".mp4")
-    (again,) = parse(results.sidecar_text(JOB, prompt, RENDERED).encode(), "a.yaml")
+    (again,) = parse(sidecars.text(JOB, prompt, RENDERED).encode(), "a.yaml")
     assert prompt.as_settings() == again.as_settings()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
 from reeldrop.prompts import parsing, rules
 from reeldrop.prompts.parsing import NotDescribed, PromptFile
 from reeldrop.prompts.rules import ModelRules
-from reeldrop.store import results
+from reeldrop.store import sidecars
 
 # Text files
 
@@ -633,14 +634,14 @@ def again(prompt: Prompt, number: int) -> Prompt:
 @given(_prompts)
 def test_a_sidecar_is_a_prompt_file(prompt: Prompt) -> None:
     """Whatever was rendered, its sidecar asks for the very same video; only numbers begin anew."""
-    file = parse(results.sidecar_text(JOB, prompt, RENDERED), "a.yaml")
+    file = parse(sidecars.text(JOB, prompt, RENDERED), "a.yaml")
     assert PromptFile((again(prompt, 1),), 0) == file
 
 
 @given(st.lists(_prompts, min_size=1, max_size=3))
 def test_what_is_left_of_a_file_is_a_prompt_file(left: list[Prompt]) -> None:
     """The rest of a job that was set aside asks for just those videos, in their order."""
-    file = parse(results.remainder_text(left), "a.yaml")
+    file = parse(sidecars.remainder_text(left), "a.yaml")
     assert tuple(again(p, n) for n, p in enumerate(left, start=1)) == file.prompts
 
 
@@ -686,6 +687,15 @@ _values = st.recursive(
 )
 
 
+def test_the_largest_prompt_is_made_again_from_its_sidecar() -> None:
+    """The limits of a prompt leave room for how YAML writes it, twice if a model cuts it off."""
+    for character in ("\U0001f600", "\u2028", "\x07", "a ", "a\n"):
+        text = f"x{character * rules.LONGEST_TEXT}"[: rules.LONGEST_TEXT - 1] + "x"
+        prompt = one(strict_yaml.dump({"prompt": text, "negative_prompt": text}))
+        rendered = replace(RENDERED, ignored_text=text, ignored_negative_text=text)
+        assert again(prompt, 1) == one(sidecars.text(JOB, prompt, rendered))
+
+
 @given(st.dictionaries(_keys, _values, max_size=5), st.dictionaries(_keys, _values, max_size=2))
 def test_any_settings_are_prompts_or_mistakes(
     settings: dict[str, object], defaults: dict[str, object]
@@ -698,7 +708,7 @@ def test_any_settings_are_prompts_or_mistakes(
         pass
     else:
         for prompt in file.prompts:
-            assert again(prompt, 1) == one(results.sidecar_text(JOB, prompt, RENDERED))
+            assert again(prompt, 1) == one(sidecars.text(JOB, prompt, RENDERED))
 
 
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`, \n\t?\u0085\ufeff", max_size=60))

@@ -26,7 +26,7 @@ from reeldrop.base.names import (
     safe_name,
     video_name,
 )
-from reeldrop.store import results
+from reeldrop.store import results, sidecars
 from reeldrop.store.results import Results
 
 RENDERED = Rendered(
@@ -353,11 +353,11 @@ def test_the_sidecar_says_what_was_left_out() -> None:
     """Texts beyond the encoder's length, and notes on how the file was read, if there are any."""
     prompt = dataclasses.replace(a_prompt(), notes=("cut", "mark"))
     rendered = dataclasses.replace(RENDERED, ignored_text="a", ignored_negative_text="b")
-    (document,) = strict_yaml.load_all(results.sidecar_text(a_job(), prompt, rendered))
+    (document,) = strict_yaml.load_all(sidecars.text(a_job(), prompt, rendered))
     block = strict_yaml.plain(document)["rendered"]
     expected = {"ignored_text": "a", "ignored_negative_text": "b", "notes": ["cut", "mark"]}
     assert expected == {key: block[key] for key in expected}
-    (document,) = strict_yaml.load_all(results.sidecar_text(a_job(), a_prompt(), RENDERED))
+    (document,) = strict_yaml.load_all(sidecars.text(a_job(), a_prompt(), RENDERED))
     assert not expected.keys() & strict_yaml.plain(document)["rendered"].keys()
 
 

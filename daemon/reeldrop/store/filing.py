@@ -16,7 +16,7 @@ from reeldrop.base.errors import DISK_ERRORS, PromptError, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.names import SIDECAR_SUFFIX
-from reeldrop.store import reports, results
+from reeldrop.store import reports, sidecars
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -98,7 +98,7 @@ class Filing:
 
     def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[Failure]) -> None:
         """Write a prompt file with only the failed prompts into `_failed/`."""
-        left = results.remainder_text([prompt for prompt, _ in failures])
+        left = sidecars.remainder_text([prompt for prompt, _ in failures])
         error = failures[0][1]
         others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
 

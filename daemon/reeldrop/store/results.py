@@ -1,4 +1,4 @@
-"""The results tree: where videos are published, under which names, and what a sidecar says.
+"""The results tree: where videos are published, and under which names.
 
 A video has a file for each format, a poster and a sidecar, all with one stem. The sidecar is
 written first: it has the job's id and the video's number, and so reserves the stem. A video counts
@@ -11,12 +11,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
 
-from reeldrop.base import durable, strict_yaml, temporaries
-from reeldrop.base.errors import Mistake, PlaceError, YamlError
-from reeldrop.base.escaping import shown
+from reeldrop.base import durable, temporaries
+from reeldrop.base.errors import Mistake, PlaceError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import (
     POSTER_SUFFIX,
@@ -28,10 +26,9 @@ from reeldrop.base.names import (
     portable,
     video_name,
 )
-from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
+from reeldrop.store import sidecars
 
-_MAX_SIDECAR_BYTES = 1 << 20
 _MOST_FOLDERS = 100
 """Number of folders of which names are remembered."""
 _USUAL_NAME = 100
@@ -162,8 +159,8 @@ class Results:
         A copy of a sidecar is a prompt file, and may have been filed away in this folder.
         """
         videos: dict[int, Video] = {}
-        for found in _sidecars(folder):
-            read = _read_sidecar(found, job)
+        for found in sidecars.found_in(folder):
+            read = sidecars.read(found, job)
             if read is not None:
                 number, formats = read
                 sidecar = self.folder_for(job.source) / found.name
@@ -190,7 +187,7 @@ class Results:
         encode(path, format, settings): writes the video to the path, in one of the prompt's
             formats, or as a poster if the format is "jpg"; `settings` is the sidecar's text
         """
-        settings = sidecar_text(job, prompt, rendered)
+        settings = sidecars.text(job, prompt, rendered)
         with self._opened_to_publish(job) as folder:
             stem = self.video_name(job.source, prompt.prompt)
             sidecar = _reserve(folder, job, stem, settings, earlier)
@@ -263,83 +260,11 @@ def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:
     return PlaceError(Mistake(f"its videos can't be put into {folder}: {problem}", remedy))
 
 
-def _sidecars(folder: Path) -> list[Path]:
-    """Return the files that may be sidecars, sorted."""
-    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
-        return sorted(
-            Path(entry.path)
-            for entry in entries
-            if entry.name.endswith(SIDECAR_SUFFIX) and entry.is_file(follow_symlinks=False)
-        )
-    return []
-
-
 def _remove(*paths: Path) -> None:
     """Remove files in this order: the sidecar, by which the others are found, has to be last."""
     for path in paths:
         path.unlink(missing_ok=True)
 
 
-def _read_sidecar(path: Path, job: Job) -> tuple[int, list[str]] | None:
-    """Return number and formats of this job's video; None if the file is no sidecar of this job.
-
-    Raises:
-        OSError: it can't be read. To take it for no sidecar could render the video twice.
-    """
-    known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
-    with contextlib.suppress(*known):
-        try:
-            data = content(path, _MAX_SIDECAR_BYTES)
-        except OSError as error:
-            if error.errno != errno.EFBIG:
-                raise
-            return None
-        if job.id.encode() in data:
-            settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
-            if settings["rendered"]["job"] == job.id:
-                number, formats = settings["rendered"]["number"], settings["format"]
-                formats = [formats] if isinstance(formats, str) else formats
-                if type(number) is int and formats and all(map(_is_suffix, formats)):
-                    return number, formats
-    return None
-
-
-def _is_suffix(format: object) -> bool:
-    return isinstance(format, str) and format.isalnum()
-
-
 def _folded_stem(name: str) -> str:
     return folded(name.rpartition(".")[0] or name)
-
-
-def sidecar_text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
-    """Return a prompt file that renders this video again, with a record of how it was rendered."""
-    block = {
-        "job": job.id,
-        "prompt_file": shown(job.source),
-        "number": prompt.number,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": rendered.model,
-        "revision": rendered.revision,
-        "pipeline": rendered.pipeline,
-        "scheduler": rendered.scheduler,
-        "device": rendered.device,
-        "dtype": rendered.dtype,
-        "speed": list(rendered.speed),
-        "versions": dict(rendered.versions),
-        "seconds": round(rendered.seconds, 3),
-        "peak_memory_mib": rendered.peak_memory_mib,
-        "batch_size": rendered.batch_size,
-    }
-    if rendered.ignored_text:
-        block["ignored_text"] = rendered.ignored_text
-    if rendered.ignored_negative_text:
-        block["ignored_negative_text"] = rendered.ignored_negative_text
-    if prompt.notes:
-        block["notes"] = list(prompt.notes)
-    return strict_yaml.dump({**prompt.as_settings(), "rendered": block})
-
-
-def remainder_text(prompts: list[Prompt]) -> str:
-    """Return a prompt file with only these prompts, ready to be dropped again."""
-    return "---\n".join(strict_yaml.dump(prompt.as_settings()) for prompt in prompts)

@@ -1,0 +1,92 @@
+"""Sidecars: what the YAML beside a video says, and which video of a job it belongs to.
+
+A sidecar is a prompt file that renders the video again. Does not know where it lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reeldrop.base import plain_files, strict_yaml
+from reeldrop.base.errors import YamlError
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.base.names import SIDECAR_SUFFIX
+
+MAX_BYTES = 1 << 20
+
+
+def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
+    """Return a prompt file that renders this video again, with a record of how it was rendered."""
+    block = {
+        "job": job.id,
+        "prompt_file": shown(job.source),
+        "number": prompt.number,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": rendered.model,
+        "revision": rendered.revision,
+        "pipeline": rendered.pipeline,
+        "scheduler": rendered.scheduler,
+        "device": rendered.device,
+        "dtype": rendered.dtype,
+        "speed": list(rendered.speed),
+        "versions": dict(rendered.versions),
+        "seconds": round(rendered.seconds, 3),
+        "peak_memory_mib": rendered.peak_memory_mib,
+        "batch_size": rendered.batch_size,
+    }
+    if rendered.ignored_text:
+        block["ignored_text"] = rendered.ignored_text
+    if rendered.ignored_negative_text:
+        block["ignored_negative_text"] = rendered.ignored_negative_text
+    if prompt.notes:
+        block["notes"] = list(prompt.notes)
+    return strict_yaml.dump({**prompt.as_settings(), "rendered": block})
+
+
+def remainder_text(prompts: list[Prompt]) -> str:
+    """Return a prompt file with only these prompts, ready to be dropped again."""
+    return "---\n".join(strict_yaml.dump(prompt.as_settings()) for prompt in prompts)
+
+
+def found_in(folder: Path) -> list[Path]:
+    """Return the files that may be sidecars, sorted."""
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if entry.name.endswith(SIDECAR_SUFFIX) and entry.is_file(follow_symlinks=False)
+        )
+    return []
+
+
+def read(path: Path, job: Job) -> tuple[int, list[str]] | None:
+    """Return number and formats of this job's video; None if the file is no sidecar of this job.
+
+    Raises:
+        OSError: it can't be read. To take it for no sidecar could render the video twice.
+    """
+    known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
+    with contextlib.suppress(*known):
+        try:
+            data = plain_files.content(path, MAX_BYTES)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            return None
+        if job.id.encode() in data:
+            settings = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
+            if settings["rendered"]["job"] == job.id:
+                number, formats = settings["rendered"]["number"], settings["format"]
+                formats = [formats] if isinstance(formats, str) else formats
+                if type(number) is int and formats and all(map(_is_suffix, formats)):
+                    return number, formats
+    return None
+
+
+def _is_suffix(format: object) -> bool:
+    return isinstance(format, str) and format.isalnum()

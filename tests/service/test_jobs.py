@@ -520,7 +520,7 @@ def test_as_many_go_together_as_fit(place: Place) -> None:
         batch = place.open.next_batch(NOW)
         assert batch is not None
         sizes.append(len(batch.members))
-        place.open.note_fits(batch, fits)
+        place.open.fits.note(batch, fits)
     assert [1, 3, MEASURED["m"].most] == sizes
     assert [("a.txt", [21])] == place.next()
     place.open.use(replace(place.open.limits, batch_sizes={"m": BatchLimit(2)}))
@@ -538,7 +538,7 @@ def test_with_guidance_less_fits_than_without(place: Place, guidance: float, tog
         )
 
     place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
-    place.open.note_fits(Batch((Member("j", at(1.0)[0]),)), 9)
+    place.open.fits.note(Batch((Member("j", at(1.0)[0]),)), 9)
     place.open.open(place.claim("a.txt"), at(guidance))
     assert [("a.txt", list(range(1, together + 1)))] == place.next()
 
@@ -547,7 +547,7 @@ def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place
     """Prompt files choose the sizes; the oldest are forgotten."""
     kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(limits.MAX_KINDS + 1)]
     for batch in kinds:
-        place.open.note_fits(batch, 9)
+        place.open.fits.note(batch, 9)
     place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
     place.open.open(place.claim("a.txt"), prompts(9, 0))
     place.open.open(place.claim("b.txt"), prompts(9, 1))

@@ -181,7 +181,7 @@ class Answers:
     def _batch_rendered(self, event: BatchRendered) -> None:
         self._stages.bench.batch_done(time.monotonic())
         self._stages.models.works(event.batch.model)
-        self._stages.jobs.note_fits(event.batch, event.fits)
+        self._stages.jobs.fits.note(event.batch, event.fits)
         answers = zip(event.batch.members, event.frames, event.rendered, strict=True)
         for member, frames, rendered in answers:
             self._prompt_rendered(member, frames, rendered)

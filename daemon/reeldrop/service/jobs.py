@@ -11,18 +11,18 @@ from types import MappingProxyType
 
 import structlog
 
-from reeldrop.base.errors import DISK_ERRORS, PlaceError, RenderCancelled, RenderError, Unrenderable
+from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Batch, Job, Member, Prompt, Rendered, Video
 from reeldrop.host import log
 from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import JobView, Render, RendererView, View
 from reeldrop.schedule.turns import Rank, Turns
-from reeldrop.service import blame
+from reeldrop.service import opening
 from reeldrop.service.limits import Fits, Limits, Outcome
-from reeldrop.service.opened import OpenJob, first_place, log_notes
+from reeldrop.service.opened import OpenJob, log_notes
 from reeldrop.service.spooled import SpooledJobs
-from reeldrop.store import job_files, results
+from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.store.status import Waiting
@@ -36,6 +36,7 @@ class OpenJobs:
     limits: what config.yaml sets
     turns: whose turn it is among the groups of one priority
     outcome: what this run has done
+    fits: how many prompts fit into memory at once
     spooled: the jobs in hand that are not open
     suspects: those of them that are held back
     ends: ends them
@@ -45,7 +46,7 @@ class OpenJobs:
         self._spool = spool
         self._results = results
         self._open: dict[str, OpenJob] = {}
-        self._fits = Fits()
+        self.fits = Fits()
         self.limits = limits
         self.turns = Turns()
         self.outcome = Outcome()
@@ -79,7 +80,7 @@ class OpenJobs:
         size = 1
         if opened.waiting:
             first = opened.waiting[0]
-            size = self._fits.size(first, self.limits.batch_sizes[first.model])
+            size = self.fits.size(first, self.limits.batch_sizes[first.model])
         return opened.view(self.turns.of(opened.group), size, most)
 
     def groups(self) -> set[str]:
@@ -116,14 +117,11 @@ class OpenJobs:
         """Queue the prompts of a job for the renderer that have no video yet.
 
         `size` is how many bytes the prompt file had when it was read.
-
-        A prompt fails instead if it was in hand at `max_attempts` ends of a process, at one of them
-        alone; ends that show no sign of its doing count for less. After the first end, prompts are
-        rendered one at a time, to find the one to blame, suspected ones last. A job with only
-        suspected ones left may be held back. If there is no place for their videos, all fail.
         """
         try:
-            opened = self._opened(job, prompts)
+            opened = opening.opened(
+                job, prompts, self._spool, self._results, self.limits, self.suspects
+            )
             if opened is None:
                 return
             log.open_job_file(job.id, job_files.log_of(job))
@@ -145,42 +143,6 @@ class OpenJobs:
                 already_published=opened.videos,
             )
         self._close_if_through(opened)
-
-    def _opened(self, job: Job, prompts: tuple[Prompt, ...]) -> OpenJob | None:
-        """Return a job with its prompts sorted into waiting ones and failures; None if held back.
-
-        Raises:
-            OSError: the results can't be read.
-        """
-        is_resumed = not self._spool.attempts.is_new(job)
-        reserved = self._results.reserved(job) if is_resumed else {}
-        published = {n for n, video in reserved.items() if results.is_published(video)}
-        left = [prompt for prompt in prompts if prompt.number not in published]
-        problem = self._problem_of_place(job) if left else None
-        most = self.limits.max_attempts
-        suspected = {p.number for p in left if blame.is_suspected(job, p.number, most)}
-        due = time.monotonic() + self.limits.retry_seconds
-        if suspected and len(suspected) == len(left) and self.suspects.hold(job, due):
-            return None
-        opened = OpenJob(
-            job, self._spool.attempts, len(prompts), reserved, len(published), is_resumed,
-            first_place(job),
-        )  # fmt: skip
-        for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
-            if problem is not None:
-                opened.failures[prompt.number] = (prompt, problem)
-            elif blame.has_ended_too_often(job, prompt.number, most):
-                opened.failures[prompt.number] = (prompt, blame.ended_with(job, prompt.number))
-            else:
-                opened.waiting.append(prompt)
-        return opened
-
-    def _problem_of_place(self, job: Job) -> PlaceError | None:
-        try:
-            self._results.check_place(job.source)
-        except PlaceError as problem:
-            return problem
-        return None
 
     def put_back(self, job_id: str) -> None:
         """Put an open job with nothing in hand back into the spool until its turn comes."""
@@ -266,10 +228,6 @@ class OpenJobs:
             ignored = rendered.ignored_negative_text
             _log.warning("negative_prompt_too_long", job_id=job_id, ignored_text=ignored)
 
-    def note_fits(self, batch: Batch, fits: int) -> None:
-        """Remember how many prompts like those of a batch fit into memory at once."""
-        self._fits.note(batch, fits)
-
     def published(self, video: Video) -> None:
         """Record a video; end its job if it was the last."""
         opened = self._open[video.job_id]
@@ -291,7 +249,7 @@ class OpenJobs:
             return
         opened.tries[prompt.number] += 1
         what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
-        if self._is_worth_a_try(opened, prompt, error):
+        if opened.is_worth_a_try(prompt, error, self.limits.max_attempts):
             _log.warning("video_delayed", **what, seconds=self.limits.retry_seconds)
             opened.rest(prompt, time.monotonic() + self.limits.retry_seconds)
             if opened.in_hand:
@@ -308,12 +266,6 @@ class OpenJobs:
         """Return whether the disk is to blame: not if only this job keeps failing."""
         tries = self.spooled.retries.tries(job_id)
         return error.errno in DISK_ERRORS and tries < self.limits.max_attempts
-
-    def _is_worth_a_try(self, opened: OpenJob, prompt: Prompt, error: Exception) -> bool:
-        may_pass = isinstance(error, RenderError | MemoryError)
-        may_pass = may_pass and not isinstance(error, Unrenderable)
-        few = opened.tries[prompt.number] < self.limits.max_attempts
-        return may_pass and few and opened.trouble is None
 
     def cancel_asked(self) -> set[str]:
         """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids."""

@@ -16,7 +16,7 @@ from itertools import islice
 
 import structlog
 
-from reeldrop.base.errors import RenderCancelled
+from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.schedule import turns
@@ -129,6 +129,12 @@ class OpenJob:
         """Queue a prompt in hand again as the first one, for a batch of its own."""
         self.alone.add(prompt.number)
         self.queue_again(prompt)
+
+    def is_worth_a_try(self, prompt: Prompt, error: Exception, max_attempts: int) -> bool:
+        """Return whether a prompt that failed may succeed at another try."""
+        may_pass = isinstance(error, RenderError | MemoryError)
+        may_pass = may_pass and not isinstance(error, Unrenderable)
+        return may_pass and self.tries[prompt.number] < max_attempts and self.trouble is None
 
     def rest(self, prompt: Prompt, until: float) -> None:
         """Let a failed prompt wait for its next try, in a batch of its own."""

@@ -1,0 +1,73 @@
+"""Which prompts of a job are rendered when it is opened, which have a video, and which fail.
+
+Does not know which jobs are open.
+"""
+
+from __future__ import annotations
+
+import time
+
+from reeldrop.base.errors import PlaceError
+from reeldrop.base.job import Job, Prompt
+from reeldrop.service import blame
+from reeldrop.service.limits import Limits
+from reeldrop.service.opened import OpenJob, first_place
+from reeldrop.service.suspects import Suspects
+from reeldrop.store import results as results_tree
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+
+
+def opened(
+    job: Job,
+    prompts: tuple[Prompt, ...],
+    spool: Spool,
+    results: Results,
+    limits: Limits,
+    suspects: Suspects,
+) -> OpenJob | None:
+    """Return a job with the prompts that have no video yet; None if it is held back.
+
+    A prompt fails instead if it was in hand at `max_attempts` ends of a process, at one of them
+    alone; ends that show no sign of its doing count for less. After the first end, prompts are
+    rendered one at a time, to find the one to blame, suspected ones last. A job with only
+    suspected ones left may be held back. If there is no place for their videos, all fail.
+
+    Raises:
+        OSError: the results can't be read.
+    """
+    is_resumed = not spool.attempts.is_new(job)
+    reserved = results.reserved(job) if is_resumed else {}
+    published = {n for n, video in reserved.items() if results_tree.is_published(video)}
+    left = [prompt for prompt in prompts if prompt.number not in published]
+    problem = _problem_of_place(job, results) if left else None
+    most = limits.max_attempts
+    suspected = {p.number for p in left if blame.is_suspected(job, p.number, most)}
+    due = time.monotonic() + limits.retry_seconds
+    if suspected and len(suspected) == len(left) and suspects.hold(job, due):
+        return None
+    found = OpenJob(
+        job,
+        spool.attempts,
+        count=len(prompts),
+        reserved=reserved,
+        videos=len(published),
+        is_resumed=is_resumed,
+        place=first_place(job),
+    )
+    for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
+        if problem is not None:
+            found.failures[prompt.number] = (prompt, problem)
+        elif blame.has_ended_too_often(job, prompt.number, most):
+            found.failures[prompt.number] = (prompt, blame.ended_with(job, prompt.number))
+        else:
+            found.waiting.append(prompt)
+    return found
+
+
+def _problem_of_place(job: Job, results: Results) -> PlaceError | None:
+    try:
+        results.check_place(job.source)
+    except PlaceError as problem:
+        return problem
+    return None

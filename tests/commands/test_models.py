@@ -6,17 +6,19 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.hub_server import Hub, served
 from harness.site import Site
 from huggingface_hub import constants
 from reeldrop.base.errors import WrongUsage
-from reeldrop.commands import check, models, pull
+from reeldrop.commands import check, models, progress, pull
 from reeldrop.config import builtin, config
 from reeldrop.config.config import Config
 from reeldrop.config.schema import About
 from reeldrop.render import repository
+from reeldrop.store.status import State, Status
 
 GB = 10**9
 
@@ -137,3 +139,22 @@ def test_check_warns_before_a_start(
     (_, row) = check.machine(settings(tmp_path, "model: wan2.1-14b"))
     assert ("model", "NO", True) == (row.what, row.mark, row.may_pass)
     assert "`reeldrop pull wan2.1-14b`" in row.detail
+
+
+def test_the_bar_of_a_start_shows_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its share while files come; without an end while the model is read."""
+    seen: list[tuple[object, object]] = []
+
+    class Seen(progress.Progress):
+        """A bar that notes how far it is."""
+
+        def update(self, task_id: Any, **settings: Any) -> None:
+            seen.append((settings["total"], settings["completed"]))
+            super().update(task_id, **settings)
+
+    monkeypatch.setattr(progress, "Progress", Seen)
+    status = Status(1, State.LOADING, "m", "2026-11-28T00:00:00+00:00", reason="m")
+    with progress.bar_of_status(True) as observe:
+        observe(dataclasses.replace(status, downloaded=0.25))
+        observe(status)
+    assert [(1.0, 0.25), (None, 0)] == seen

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 from harness.hub_server import Hub, served
-from huggingface_hub import constants
+from huggingface_hub import _tree_cache, constants
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render import downloads, pins, pipeline
 from reeldrop.render.pipeline import ModelSource
@@ -340,6 +340,8 @@ def test_a_pipeline_is_loaded_from_what_was_downloaded(
     assert "a" * 40 == pipeline.load(source).revision
     # An earlier version's cache has no list of files.
     shutil.rmtree(place.cache / "models--some--wan" / "trees")
+    _tree_cache._IN_MEMORY_TREE_CACHE.clear()
+    assert downloads.complete(source) is None
     assert "a" * 40 == pipeline.load(source).revision
     assert [] == place.hub.asked
     place.hub.close()

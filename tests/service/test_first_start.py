@@ -45,6 +45,7 @@ def test_a_daemon_downloads_its_model(
         assert "tiny may not fit: it needs 240000 GB of memory" in doubt
         await_that(lambda: reason().endswith(" MB downloaded"), "the status")
         assert reason().startswith("tiny, 0.0 of 0.")
+        assert 0 <= json.loads(status.read_text())["downloaded"] < 0.1
         first.stop(signal.SIGKILL)
         hub.holds_after = None
         site.drop("ball.txt", "a red ball\n")

@@ -34,9 +34,10 @@ def bar_of_status(for_people: bool) -> Iterator[Callable[[Status], None]]:
         task = bar.add_task("starting", total=None)
 
         def observe(status: Status) -> None:
-            rendering = status.rendering
+            rendering, share = status.rendering, status.downloaded
             if rendering is None:
-                bar.update(task, description=status.line(), total=None, completed=0)
+                total = None if share is None else 1.0
+                bar.update(task, description=status.line(), total=total, completed=share or 0)
             else:
                 text = in_words(status, rendering)
                 bar.update(task, description=text, total=rendering.steps, completed=rendering.step)

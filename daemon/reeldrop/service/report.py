@@ -110,6 +110,7 @@ class Reporter:
             refused=stages.settings.refused,
             reason=reason,
             models=_models(stages.bench.memory, unusable),
+            downloaded=stages.bench.share_downloaded,
         )
 
     def _state(self) -> tuple[State, str]:

@@ -27,6 +27,7 @@ class Workbench:
     batch, coming: the batch in hand, and the one after it
     warm_up: the batch of the warm-up
     loading: the model that is being loaded
+    downloading: how many bytes of it are downloaded, and of how many; None if nothing is missing
     loads_for: the job that asked for the model; None if it is the daemon's own
     releasing: the model that leaves the device
     memory: the models that are loaded, and what is free beside them
@@ -41,7 +42,7 @@ class Workbench:
         self.warm_up: Batch | None = None
         self.loading: str | None = None
         self.loads_for: Job | None = None
-        self._downloaded = ""
+        self.downloading: tuple[int, int] | None = None
         self.releasing = ""
         self.memory = Memory()
         self.step = 0
@@ -58,7 +59,7 @@ class Workbench:
 
     def load(self, model: str, job: Job | None = None) -> None:
         """Load a profile's pipeline, for a job or as the daemon's own."""
-        self.loading, self.loads_for, self.step, self._downloaded = model, job, 0, ""
+        self.loading, self.loads_for, self.step, self.downloading = model, job, 0, None
         self._renderer.load(model)
 
     def release(self, model: str, *, keeps: bool) -> None:
@@ -84,9 +85,19 @@ class Workbench:
 
     def downloaded(self, done: int, total: int) -> None:
         """Record how many bytes of the model that is being loaded are downloaded."""
+        self.downloading = None if done >= total else (done, total)
+
+    @property
+    def share_downloaded(self) -> float | None:
+        """The share of the model's files that is downloaded; None if none are being downloaded."""
+        return None if self.downloading is None else self.downloading[0] / self.downloading[1]
+
+    def _downloaded(self) -> str:
+        if self.downloading is None:
+            return ""
+        done, total = self.downloading
         size, unit = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
-        told = f", {done / size:.1f} of {total / size:.1f} {unit} downloaded"
-        self._downloaded = "" if done >= total else told
+        return f", {done / size:.1f} of {total / size:.1f} {unit} downloaded"
 
     def step_done(self, step: int) -> None:
         """Record a step."""
@@ -143,7 +154,7 @@ class Workbench:
     def doing(self) -> tuple[State, str] | None:
         """Return what is in hand, and the model if that is all there is; None if nothing is."""
         if self.loading:
-            return State.LOADING, self.loading + self._downloaded
+            return State.LOADING, self.loading + self._downloaded()
         if self.warm_up:
             return State.WARMING_UP, self.warm_up.model
         return (State.RENDERING, "") if self.batch else None

@@ -109,6 +109,7 @@ class Status:
     readings: how often config.yaml was read again
     models: those that are loaded, the least recently used first, and those in trouble
     refused: what was wrong with config.yaml the last time; empty if nothing
+    downloaded: the share of a model's files that is downloaded; None if none are being downloaded
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -123,6 +124,7 @@ class Status:
     refused: str = ""
     reason: str = ""
     models: tuple[Model, ...] = ()
+    downloaded: Annotated[float | None, Field(ge=0, le=1)] = None
 
     def said(self) -> str:
         """Return the state and its reason, in words."""

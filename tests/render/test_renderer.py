@@ -462,6 +462,20 @@ def test_a_text_that_can_not_be_encoded_fails_its_own_batch(
 FOUR = tuple(prompt(f"p{seed}", seed=seed) for seed in range(4))
 
 
+def test_what_was_rendered_before_a_cancellation_is_there(
+    answers: Answers, sources: dict[str, ModelSource], on_device: Callable[[int], Device]
+) -> None:
+    """Of a batch in two parts, the frames of the first come with the news."""
+    expected = rendering.render(pipeline.load(sources["tiny"]), FOUR, ignore)
+    on_device(2)
+    answers.cancel_at = 2
+    end = answers.render(*FOUR)
+    assert isinstance(end, BatchFailed)
+    assert RenderCancelled is type(end.error)
+    assert 2 == len(end.frames) == len(end.rendered)
+    assert np.abs(np.stack(end.frames).astype(int) - np.stack(expected[:2])).max() <= 1
+
+
 def test_out_of_memory_is_answered_with_smaller_batches(
     answers: Answers, sources: dict[str, ModelSource], on_device: Callable[[int], Device]
 ) -> None:

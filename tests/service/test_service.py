@@ -645,6 +645,20 @@ def test_a_signal_while_the_model_is_loading_ends_cleanly(
     assert "stopped" == started.events()[-1]["event"]
 
 
+def test_what_is_rendered_at_a_stop_is_published(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """The process ends when the encoder is through with all videos of the batch."""
+    config = site.folder / "config.yaml"
+    config.write_text(config.read_text().replace("max_batch_size: 2", "max_batch_size: 6"))
+    settings = "num_frames: 8\nnum_inference_steps: 1\nformat: [webm, gif, mp4]\n"
+    site.drop("a.yaml", f"prompt: a horse\n{settings}seed: [1, 2, 3, 4, 5, 6]\n")
+    started = daemon()
+    started.wait_for("video_published")
+    assert 0 == started.stop()
+    assert 6 == len(started.events("video_published"))
+    assert 6 == len(list(site.results.rglob("*.mp4")))
+    assert (site.results / "a/a.yaml").exists()
+
+
 MANY = f"""\
 model: faulty
 prompts:

@@ -92,10 +92,15 @@ class BatchRendered:
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed:
-    """A batch has no frames: it was cancelled, or the pipeline failed."""
+    """A batch is not rendered: it was cancelled, or the pipeline failed.
+
+    `frames` and `rendered` are those of its first prompts, as far as they were through.
+    """
 
     batch: Batch
     error: Exception
+    frames: tuple[Frames, ...] = ()
+    rendered: tuple[Rendered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

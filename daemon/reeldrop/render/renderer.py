@@ -163,7 +163,7 @@ class InProcessRenderer:
             if isinstance(order, Batch):
                 return self._render(loaded, order)
             return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
-        except (RenderCancelled, FileError, RenderError) as error:
+        except (FileError, RenderError) as error:
             # Without the traceback, which would keep the tensors of the failed render alive.
             failure: ReeldropError = error.with_traceback(None)
             failure.__cause__ = failure.__context__ = None
@@ -185,10 +185,26 @@ class InProcessRenderer:
             self._told_download = time.monotonic()
             self._tell(Downloading(model, done, total))
 
-    def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered:
-        """Render a batch, in parts if the device has no room for the whole."""
+    def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered | BatchFailed:
+        """Render a batch. If it is cancelled, what was rendered before is not thrown away."""
         frames: list[Frames] = []
         rendered: list[Rendered] = []
+        try:
+            fits = self._render_parts(loaded, batch, frames, rendered)
+        except RenderCancelled as error:
+            failure = RenderCancelled(str(error))  # without the traceback, which holds tensors
+        else:
+            return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
+        measure.empty_cache()
+        return BatchFailed(batch, failure, tuple(frames), tuple(rendered))
+
+    def _render_parts(
+        self, loaded: LoadedPipeline, batch: Batch, frames: list[Frames], rendered: list[Rendered]
+    ) -> int:
+        """Render a batch, in parts if the device has no room for the whole.
+
+        Adds to `frames` and `rendered`. Returns how many such prompts fit at once.
+        """
         key = batch.prompts[0].memory_key
         fit = self._fits.get(key) or Fit(len(batch.prompts), loaded.placement)
         fit = dataclasses.replace(fit, placement=loaded.placement)
@@ -210,8 +226,7 @@ class InProcessRenderer:
             rendered += _rendered(loaded, part, seconds)
         learned = self._fits.get(key)
         measured = measure.how_many_fit(loaded, len(part)) if is_alone else len(part)
-        fits = learned.batch_size if learned else measured
-        return BatchRendered(batch, tuple(frames), tuple(rendered), fits)
+        return learned.batch_size if learned else measured
 
     def _try(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit

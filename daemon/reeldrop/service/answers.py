@@ -182,7 +182,11 @@ class Answers:
         self._stages.bench.batch_done(time.monotonic())
         self._stages.models.works(event.batch.model)
         self._stages.jobs.fits.note(event.batch, event.fits)
-        answers = zip(event.batch.members, event.frames, event.rendered, strict=True)
+        self._publish(event)
+
+    def _publish(self, event: BatchRendered | BatchFailed) -> None:
+        """Publish what is rendered of a batch."""
+        answers = zip(event.batch.members, event.frames, event.rendered, strict=False)
         for member, frames, rendered in answers:
             self._prompt_rendered(member, frames, rendered)
 
@@ -199,6 +203,7 @@ class Answers:
 
     def _batch_failed(self, event: BatchFailed) -> None:
         self._stages.bench.batch_done(time.monotonic())
+        self._publish(event)
         if self._phase.is_stopping:
             return  # the jobs stay in the spool, and are first at the next start
         jobs, error = self._stages.jobs, event.error
@@ -211,5 +216,5 @@ class Answers:
         if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:
             jobs.render_alone(event.batch)  # to find the prompt to blame
             return
-        for member in event.batch.members:
+        for member in event.batch.members[len(event.frames) :]:
             jobs.prompt_failed(member.job_id, member.prompt, error)

@@ -78,7 +78,7 @@ class Loop:
         if stages.bench.batch or stages.bench.warm_up:
             return False
         if self._phase.is_stopping:
-            return True
+            return not stages.publisher.videos  # what is rendered is not thrown away
         if not self._phase.drains or stages.publisher.videos:
             return False
         if stages.disk.shortage:  # what is in hand is done; the rest does not wait for room

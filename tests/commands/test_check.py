@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -80,6 +81,20 @@ def test_what_is_no_file_of_a_command_is_left_alone(
     before = left(site)
     assert all(row.ok for row in check.folders(settings))
     assert before == left(site)
+
+
+def test_a_folder_without_permission_is_named(
+    settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the temporary file that could not be made in it."""
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    bad = {row.what: row.detail for row in check.folders(settings) if not row.ok}
+    assert {"inbox", "results", "failed", "spool"} == bad.keys()
+    assert f"Permission denied: {site.inbox}" == bad["inbox"]
 
 
 @pytest.mark.parametrize(

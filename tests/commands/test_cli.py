@@ -28,11 +28,12 @@ from reeldrop.commands import cli, output, progress, submit
 from reeldrop.commands.check import Row
 from reeldrop.commands.models import Listed
 from reeldrop.commands.moved import Moved
-from reeldrop.commands.status import current, show_status
+from reeldrop.commands.status import current, print_rendering, show_status
 from reeldrop.config import config
 from reeldrop.intake import ignored
 from reeldrop.store.history import Failure, PastVideo
 from reeldrop.store.status import Rendering, State, Status, Waiting
+from rich.cells import cell_len
 
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -169,9 +170,9 @@ def test_check_names_what_is_wrong(site: Site) -> None:
     (site.folder / ".stfolder").mkdir()
     ended = site.command("check")
     bad = [line for line in ended.stdout.splitlines() if line.startswith("NO\t")]
-    assert (78, 4) == (ended.returncode, len(bad))
-    assert (str(site.inbox) in bad[0], "/nowhere" in bad[3]) == (True, True)
-    assert "is in a folder that Syncthing syncs" in bad[2]
+    assert (78, 3) == (ended.returncode, len(bad))
+    assert (str(site.inbox) in bad[0], "/nowhere" in bad[2]) == (True, True)
+    assert "is in a folder that Syncthing syncs" in bad[1]
     assert not site.inbox.exists()
 
 
@@ -317,6 +318,14 @@ def test_status_without_a_daemon(site: Site) -> None:
     assert expected == now["waiting"]
     shown = site.command("status").stdout
     assert [] == [word for word in ("not running", "a/horse.txt") if word not in shown]
+
+
+def test_status_says_that_there_is_no_inbox(site: Site) -> None:
+    """Nothing waits, but for another reason than that all is done."""
+    site.inbox.rmdir()
+    missing = f"there is no folder {site.inbox}; is the share mounted?"
+    assert f"not running: {missing}" == site.command("status").stdout.splitlines()[0]
+    assert missing == json.loads(site.command("status", "--json").stdout)["reason"]
 
 
 def test_status_without_a_daemon_says_how_long_files_wait(
@@ -579,21 +588,45 @@ def test_an_empty_history_says_so(site: Site) -> None:
         assert (0, "", True) == (ended.returncode, ended.stdout, f"no {what}" in ended.stderr)
 
 
+def on_terminal(site: Site, *arguments: str, columns: int) -> list[str]:
+    """Return the lines that a command prints on a terminal."""
+    ours, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb"}
+    command = [*REELDROP, *arguments, "--config", str(site.folder / "config.yaml")]
+    with os.fdopen(ours, "rb", buffering=0) as reader:
+        ended = start(command, stdout=terminal, cwd=site.folder, env=environment)
+        os.close(terminal)
+        assert 0 == ended.wait(60)
+        return reader.read(100_000).decode().splitlines()
+
+
 def test_a_terminal_gets_a_table(site: Site) -> None:
     """With headings, and paths from the current folder; nothing of a path or a time is cut."""
     past_video(site, "a" * 70, prompt="a horse")
-    ours, terminal = pty.openpty()
-    command = [*REELDROP, "history", "--config", str(site.folder / "config.yaml")]
-    environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
-    subprocess.run(command, stdout=terminal, cwd=site.folder, env=environment, check=True)
-    os.close(terminal)
-    lines = os.read(ours, 100_000).decode().splitlines()
-    os.close(ours)
+    lines = on_terminal(site, "history", columns=120)
     assert ["video", "prompt", "model", "seconds", "finished"] == lines[1].split()
     assert "2026-11-24" in lines[3]
-    path = "".join(line[:40].split()[0] for line in lines[3:] if line.strip())
+    path = "".join(line[:60].split()[0] for line in lines[3:] if line.strip())
     assert path.startswith("results/" + "a" * 20)
     assert 70 == path.count("a", 0, len("results/") + 70)
+
+
+def test_a_narrow_terminal_gets_what_fits(site: Site) -> None:
+    """Where a video is and when it was finished; no row is wider than the terminal."""
+    past_video(site, "大" * 30, prompt="a horse " * 20)
+    site.drop("folder/" + "long" * 20 + ".txt", "a horse\n")
+    for columns, expected in ((40, {"video", "finished"}), (90, {"video", "seconds", "finished"})):
+        lines = on_terminal(site, "history", columns=columns)
+        assert expected <= {*lines[1].split()} <= {*expected, "prompt"}
+        for row in (*lines, *on_terminal(site, "status", columns=columns)):
+            assert cell_len(row) <= columns, row
+
+
+def test_what_is_rendered_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    """The time left before all else."""
+    rendering = Rendering("j", "a.txt", "two\nlines", 1, 2, 3, 8, 130, together=2)
+    print_rendering(Status(1, State.RENDERING, "m", "", rendering))
+    assert "  about 2 min left, step 3/8\n  a.txt 1/2: two\\nlines\n" == capsys.readouterr().out
 
 
 def test_lines_in_a_pipe_are_for_awk(site: Site) -> None:

@@ -11,10 +11,11 @@ from harness.processes import run
 from harness.site import Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml
-from reeldrop.commands import submit
+from reeldrop.commands import cli, submit
 from reeldrop.config import config
 from reeldrop.config.config import Config
 from reeldrop.store.spool import Spool
+from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,10 @@ def settings_of(site: Site) -> Config:
 def test_what_the_daemon_would_refuse_is_refused_at_once(known: Site) -> None:
     """Keys, types and limits, in the daemon's words and all at once; nothing is written."""
     for given, words in (
-        (["num_frams=3"], ["key 'num_frams'", "did you mean 'num_frames'"]),
-        (["num_frames=many"], ["key 'num_frames'", "a whole number"]),
-        (["num_frames=33"], ["key 'num_frames'", "use 32 or less"]),
-        (["height=100", "seed=-1"], ["key 'height'", "key 'seed'"]),
+        (["num_frams=3"], ["reeldrop: unknown key 'num_frams'", "did you mean 'num_frames'"]),
+        (["num_frames=many"], ["reeldrop: num_frames must be a whole number"]),
+        (["num_frames=33"], ["reeldrop: num_frames is 33", "use 32 or less"]),
+        (["height=100", "seed=-1"], ["height of 100", "seed is -1"]),
         (["model=none"], ["there is no model 'none'"]),
         (["priority=11"], ["priority must be a whole number from -10 to 10"]),
         (["rendered=1", "prompts=[a]"], ["either `prompt` or `prompts`"]),
@@ -138,3 +139,26 @@ def test_a_folder_stands_for_the_config_in_it(site: Site) -> None:
     assert "a.txt\t" in given.stdout
     missing = run([*REELDROP, "status", "-c", str(site.inbox)])
     assert (78, True) == (missing.returncode, str(site.inbox / "config.yaml") in missing.stderr)
+
+
+def test_a_shell_completes_names(site: Site) -> None:
+    """Those that `cancel` and `retry` take; a config.yaml that can't be read completes nothing."""
+    site.drop("horse.txt", "a horse\n")
+    site.drop("house.txt", "a house\n")
+    for words, expected in (
+        (f"cancel -c {site.folder} ho", ["horse.txt", "house.txt"]),
+        (f"cancel -c {site.folder} hor", ["horse.txt"]),
+        (f"retry -c {site.folder} ho", []),
+        ("cancel -c /nowhere ho", []),
+        ("stat", ["status"]),
+    ):
+        line = f"reeldrop {words}"
+        asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        environment = {"_REELDROP_COMPLETE": "complete_bash", **asked}
+        done = CliRunner().invoke(cli.app, [], prog_name="reeldrop", env=environment)
+        assert (expected, 0) == (done.stdout.split(), done.exit_code), words
+    site.command("cancel", "horse.txt")
+    line = f"reeldrop retry -c {site.folder} ho"
+    asked = {"COMP_WORDS": line, "COMP_CWORD": "4", "_REELDROP_COMPLETE": "complete_bash"}
+    done = CliRunner().invoke(cli.app, [], prog_name="reeldrop", env=asked)
+    assert ["horse.txt"] == done.stdout.split()

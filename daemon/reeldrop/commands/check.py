@@ -77,11 +77,13 @@ def folders(config: Config) -> Iterator[Row]:
     if not apart.ok:
         yield apart
         return
-    yield _row("inbox", lambda: _exercise(config.inbox))
+    inbox = _row("inbox", lambda: _exercise(config.inbox))
+    yield inbox
     own = {"results": config.results, "failed": config.failed, "spool": config.spool}
     for name, folder in own.items():
         yield _row(name, functools.partial(_exercise_own, folder))
-    yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
+    if inbox.ok:
+        yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
     yield apart
 
 
@@ -221,7 +223,7 @@ def _row(what: str, attempt: Callable[[], str]) -> Row:
         return Row(what, False, str(error))
     except OSError as error:
         may_pass = error.errno != errno.EXDEV
-        return Row(what, False, f"{error.strerror}: {error.filename}", may_pass)
+        return Row(what, False, f"{error.strerror}: {output.place_of(error)}", may_pass)
 
 
 def _exercise_own(folder: Path) -> str:

@@ -28,7 +28,7 @@ from reeldrop.base.errors import (
     WrongUsage,
 )
 from reeldrop.commands import exit_codes
-from reeldrop.commands.output import note
+from reeldrop.commands.output import note, place_of
 from reeldrop.host import ending, process
 
 # Imports that only some commands need are inside those, so that the others answer fast.
@@ -41,6 +41,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 app = typer.Typer(
     help="Drop a prompt file into a folder; get the video back in a folder.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -92,7 +93,7 @@ def _run_command() -> None:
             note(f"reeldrop: {line}")
         sys.exit(exit_codes.USAGE)
     except OSError as error:
-        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        problem = f"{place_of(error)}: {error.strerror}" if error.filename else str(error)
         note(f"reeldrop: {problem}")
         sys.exit(exit_codes.NOT_NOW if error.errno in DISK_ERRORS else exit_codes.FAILED)
     except RendererDied as error:
@@ -286,7 +287,7 @@ def retry(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="As `history --failed` shows it, or its file name alone.",
             autocompletion=_failed_names,
         ),
@@ -313,7 +314,7 @@ def cancel(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="As `status` shows it, or its file name alone.",
             autocompletion=_waiting_names,
         ),

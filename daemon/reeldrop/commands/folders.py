@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -65,8 +66,19 @@ def is_at_work(config: Config) -> bool:
 def require_inbox(config: Config) -> None:
     """Raise Unavailable if the inbox is missing; it is not made: the share may be unmounted."""
     if not config.inbox.is_dir():
-        problem = f"there is no folder {config.inbox}; is the share mounted?"
-        raise Unavailable(Mistake(problem, key="inbox"))
+        raise Unavailable(Mistake(_missing(config), key="inbox"))
+
+
+def problem_of_inbox(config: Config) -> str:
+    """Return in words that the inbox is missing or can't be read; empty if neither."""
+    if not config.inbox.is_dir():
+        return _missing(config)
+    is_readable = os.access(config.inbox, os.R_OK | os.X_OK)
+    return "" if is_readable else f"you have no permission to read {config.inbox}"
+
+
+def _missing(config: Config) -> str:
+    return f"there is no folder {config.inbox}; is the share mounted?"
 
 
 def scanned_inbox(config: Config) -> Inbox:

@@ -28,7 +28,8 @@ def list_videos(config: Config, limit: int, *, as_json: bool) -> None:
         )
         for video in videos
     )
-    output.print_rows(rows, ("video", "prompt", "model", "seconds", "finished"))
+    headings = ("video", "prompt", "model", "seconds", "finished")
+    output.print_rows(rows, headings, spare=("model", "seconds", "prompt"))
     are_all = len(videos) < limit
     count = len(videos) if are_all else history.count(config.results, config.failed)
     _note_what_is_left_out(len(videos), count, "videos", "history")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reeldrop.base.escaping import shown, shown_lines
+from reeldrop.base.temporaries import is_temporary
 
 LONGEST_UNBROKEN = 20
 """Columns with longer cells are wrapped if the terminal is too narrow for the table."""
@@ -30,25 +32,57 @@ def print_json(value: Any) -> None:
     print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
-def print_rows(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> None:
-    """Print a table on a terminal; elsewhere, one line of tab-separated cells for each row."""
+def print_rows(
+    rows: Iterable[Sequence[str]], headings: Sequence[str] = (), spare: Sequence[str] = ()
+) -> None:
+    """Print a table on a terminal; elsewhere, one line of tab-separated cells for each row.
+
+    spare: the columns that a narrow terminal goes without, the first of them first
+    """
     lines = [list(map(printable, row)) for row in rows]
     if not sys.stdout.isatty():
         for line in lines:
             print("\t".join(line))
     elif lines:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+        _print_table(lines, headings, spare)
 
-        table = Table(show_header=bool(headings), box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading, *cells in zip(headings or lines[0], *lines, strict=True):
-            is_short = max(map(len, cells)) <= LONGEST_UNBROKEN
-            table.add_column(heading, overflow="fold", no_wrap=is_short)
-        for line in lines:
-            table.add_row(*map(Text, line))
-        Console().print(table)
+
+def _print_table(
+    lines: Sequence[Sequence[str]], headings: Sequence[str], spare: Sequence[str]
+) -> None:
+    from rich import box
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    titles = headings or [""] * len(lines[0])
+    columns = list(zip(titles, *lines, strict=True))
+    needs = {title: min(max(map(cell_len, (title, *cells))), 40) for title, *cells in columns}
+    for title in spare:
+        if sum(needs.values()) + 3 * len(needs) > console.width:
+            del needs[title]
+    table = Table(show_header=bool(headings), box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = [column for column in columns if column[0] in needs]
+    for title, *cells in shown:
+        is_short = max(map(cell_len, cells)) <= LONGEST_UNBROKEN
+        table.add_column(title, overflow="fold", no_wrap=is_short)
+    for row in zip(*(cells for _title, *cells in shown), strict=True):
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def cut(text: str) -> str:
+    """Return a text as one printable line; on a terminal, no wider than that."""
+    line = printable(text)
+    if not sys.stdout.isatty():
+        return line
+    from rich.cells import cell_len, set_cell_size
+    from rich.console import Console
+
+    width = Console().width
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
 
 
 def printable(text: object) -> str:
@@ -62,6 +96,12 @@ def path(file: Path) -> str:
         if sys.stdout.isatty() and file.is_relative_to(Path.cwd()):
             return str(file.relative_to(Path.cwd()))
     return str(file)
+
+
+def place_of(error: OSError) -> str:
+    """Return the file of an error; instead of a temporary file, the folder that it would be in."""
+    file = str(error.filename)
+    return os.path.dirname(file) if is_temporary(os.path.basename(file)) else file
 
 
 def local_time(iso: str) -> str:

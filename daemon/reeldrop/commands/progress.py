@@ -31,7 +31,7 @@ def bar_of_status(for_people: bool) -> Iterator[Callable[[Status], None]]:
         TextColumn("{task.description}", markup=False, table_column=text),
     )
     with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("starting", total=None)
+        task = bar.add_task("", total=None)
 
         def observe(status: Status) -> None:
             rendering, share = status.rendering, status.downloaded

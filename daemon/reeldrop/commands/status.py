@@ -41,17 +41,17 @@ def show_status(config: Config, *, as_json: bool) -> None:
         if model.problem:
             name, problem = output.printable(model.name), output.printable(model.problem)
             print(f"  {name} can't be used, and is tried again: {problem}")
-    _print_rendering(now)
+    print_rendering(now)
     _print_waiting(now)
 
 
-def _print_rendering(now: Status) -> None:
+def print_rendering(now: Status) -> None:
+    """Print the current render: how long it still takes, and what it is."""
     if now.rendering is not None:
         r = now.rendering
-        eta = "" if r.eta_seconds is None else f", about {output.duration(r.eta_seconds)} left"
-        prompt_file, prompt = output.printable(r.prompt_file), output.printable(r.prompt)
-        print(f"  {prompt_file} {r.number}/{r.count}: {prompt}")
-        print(f"  step {r.step}/{r.steps}{eta}")
+        left = "" if r.eta_seconds is None else f"about {output.duration(r.eta_seconds)} left, "
+        print(f"  {left}step {r.step}/{r.steps}")
+        print(output.cut(f"  {r.prompt_file} {r.number}/{r.count}: {r.prompt}"))
 
 
 def _print_waiting(now: Status) -> None:
@@ -69,12 +69,15 @@ def current(config: Config) -> Status:
         return found
     holder = folders.spool_of(config).lock.holder()
     tunes = holder is not None and holder.role == TUNER
+    reason = folders.problem_of_inbox(config)
+    if tunes and holder is not None:
+        reason = f"process {holder.pid} has the spool until it is done"
     inbox = folders.scanned_inbox(config)
     waiting = _waiting_without_daemon(config, inbox)
     return Status(
         pid=0,
         state=State.TUNING if tunes else State.NOT_RUNNING,
-        reason=f"process {holder.pid} has the spool until it is done" if tunes and holder else "",
+        reason=reason,
         model=config.model,
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(waiting[: reports.MAX_WAITING]),

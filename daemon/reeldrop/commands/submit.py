@@ -124,7 +124,7 @@ def _require_renderable(config: Config, prompt: str, settings: Mapping[str, obje
         rules = {model: None, **_known_rules(config)}
         parsing.parse(name.name, text.encode(), defaults, rules, model, lambda number: number)
     except PromptError as error:
-        raise WrongUsage("\n".join(map(_without_line, error.mistakes))) from None
+        raise WrongUsage("\n".join(map(_without_place, error.mistakes))) from None
     except (NotDescribed, OSError):
         pass
 
@@ -149,9 +149,9 @@ def _model_of_daemon(config: Config) -> str:
     return report.model if config.model == "auto" and report and is_known else config.model
 
 
-def _without_line(mistake: Mistake) -> str:
-    """Return a mistake in words; lines count only in a file that somebody has written."""
-    return str(mistake if mistake.file else replace(mistake, line=None, column=None))
+def _without_place(mistake: Mistake) -> str:
+    """Return a mistake in words, with its place only in a file that somebody has written."""
+    return str(mistake if mistake.file else replace(mistake, line=None, column=None, key=""))
 
 
 def parsed(assignments: Iterable[str]) -> dict[str, object]:

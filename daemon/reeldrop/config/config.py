@@ -53,6 +53,8 @@ def load(path: Path) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         remedy = "make one with `reeldrop init`, or name another with --config"
+        if isinstance(error, PermissionError):
+            remedy = "run this as a user who may read it, such as the one of the service"
         mistake = Mistake(f"can't be read: {error.strerror}", remedy, file=str(path))
         raise ConfigError(mistake) from None
     except UnicodeDecodeError:

@@ -20,7 +20,7 @@ from typing import IO, Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from reeldrop.base.escaping import shown, shown_lines
+from reeldrop.base.escaping import short, shown, shown_lines
 from reeldrop.host import journal, process
 
 IDENTIFIER = "reeldrop"
@@ -163,7 +163,7 @@ def _brief_value(value: object, here: str) -> object:
         case float():
             return round(value, 1)
         case list() | tuple():
-            return ",".join(map(str, value))
+            return short(",".join(map(str, value)))
     return value
 
 

@@ -117,7 +117,7 @@ def test_while_config_yaml_is_broken_a_daemon_is_still_seen(site: Site) -> None:
         blind = site.command(*command)
         assert (78, "", True) == (blind.returncode, blind.stdout, mistake in blind.stderr)
     settings = Spool(site.spool, site.inbox, site.failed)
-    with settings.lock():
+    with settings.lock.held():
         for command in (*commands, ["cancel", "b"], ["retry", "b"]):
             seeing = site.command(*command)
             assert 0 == seeing.returncode, seeing.stderr

@@ -59,12 +59,13 @@ def _print_table(
     console = Console()
     titles = headings or [""] * len(lines[0])
     columns = list(zip(titles, *lines, strict=True))
-    needs = {title: min(max(map(cell_len, (title, *cells))), 40) for title, *cells in columns}
-    for title in spare:
-        if sum(needs.values()) + 3 * len(needs) > console.width:
-            del needs[title]
+    needs = {title: min(max(map(cell_len, (title, *cells))), 40) + 3 for title, *cells in columns}
+    kept = needs.keys() - set(spare)
+    for title in reversed(spare):
+        if sum(needs[column] for column in {*kept, title}) <= console.width:
+            kept |= {title}
     table = Table(show_header=bool(headings), box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = [column for column in columns if column[0] in needs]
+    shown = [column for column in columns if column[0] in kept]
     for title, *cells in shown:
         is_short = max(map(cell_len, cells)) <= LONGEST_UNBROKEN
         table.add_column(title, overflow="fold", no_wrap=is_short)

@@ -571,7 +571,7 @@ def test_the_operators_mistakes_in_a_profile(
 ) -> None:
     """Defaults and limits are held to what the pipeline can do, and named by their keys."""
     with pytest.raises(ConfigError) as caught:
-        rules.check(ModelRules("m", CAPABILITIES, defaults, limits))  # type: ignore[arg-type]
+        rules.check_profile(ModelRules("m", CAPABILITIES, defaults, limits))  # type: ignore[arg-type]
     (found,) = caught.value.mistakes
     assert key == found.key
     assert problem in found.problem
@@ -579,7 +579,7 @@ def test_the_operators_mistakes_in_a_profile(
 
 def test_a_good_profile_passes() -> None:
     """A profile whose defaults the pipeline can make is silently fine."""
-    rules.check(TINY)
+    rules.check_profile(TINY)
 
 
 # Sidecars are prompt files

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,32 @@ def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:
     assert commands == ["make run", "make test"]
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{command.split()[1]}:" in makefile for command in commands)
+
+
+def test_make_run_ends_with_what_there_is_and_how_to_look_at_it(tmp_path: Path) -> None:
+    """Also if some examples failed, which make then says; the daemon is another test's subject."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    command = tmp_path / ".venv/bin/reeldrop"
+    command.parent.mkdir(parents=True)
+    command.write_text(
+        "#!/bin/sh\nmkdir -p results/examples/a && cd results/examples/a && touch "
+        "1.mp4 1.jpg 2.mp4 2.gif && exit 1\n"
+    )
+    command.chmod(0o755)
+    (tmp_path / ".venv/.installed").touch()
+    ended = subprocess.run(
+        ["make", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    first, second, third = ended.stdout.splitlines()[-3:]
+    assert first.startswith("2 videos in results/examples")
+    assert "xdg-open results/examples" in second
+    assert third.endswith(".venv/bin/reeldrop history --limit 2")
+    assert 2 == ended.returncode
+    assert {p.name for p in (ROOT / "examples").glob("*.*")} == {
+        p.name for p in (tmp_path / "inbox/examples").iterdir()
+    }
 
 
 def test_links_lead_somewhere() -> None:

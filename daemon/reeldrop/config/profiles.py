@@ -143,7 +143,7 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
     """
     profile = config.models[name]
     found = ModelRules(name, capabilities, profile.prompt_defaults, profile.prompt_limits)
-    rules.check(found)
+    rules.check_profile(found)
     return found
 
 

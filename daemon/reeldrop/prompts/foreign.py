@@ -32,11 +32,11 @@ Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor remarks, with their numbers."""
 
 
-def check(name: str, text: str, lines: Lines) -> None:
-    """Check that the lines of a text file were written to be filmed.
+def refuse(name: str, text: str, lines: Lines) -> None:
+    """Refuse a text file with lines that were not written to be filmed.
 
     Raises:
-        PromptError: some were not.
+        PromptError: there are such lines.
     """
     stem = PurePosixPath(name).stem
     if not lines:

@@ -47,7 +47,7 @@ def items(name: str, text: str) -> list[Layer]:
         for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := invisible.strip(line)) and not _REMARK.match(prompt)
     ]
-    foreign.check(name, text, [(line.number, line.text) for line in lines])
+    foreign.refuse(name, text, [(line.number, line.text) for line in lines])
     check_count(max(1, len(lines)))  # before settings are made of them
     _check_controls(lines)
     is_list = _is_list(lines)

@@ -274,7 +274,7 @@ class ModelRules:
         return -(-int(low - first) // step) * step + first, int(high - first) // step * step + first
 
 
-def check(rules: ModelRules) -> None:
+def check_profile(rules: ModelRules) -> None:
     """Check a profile's defaults and limits against its pipeline's capabilities.
 
     Raises:

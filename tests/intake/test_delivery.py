@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import tempfile
@@ -191,6 +192,26 @@ def test_a_file_that_is_edited_while_it_waits_for_its_turn_is_read_again(place: 
     assert ["b.txt", "a.yaml"] == [file.id for file in place.intake.first()]
     place.go_on(0.1)
     assert ["b.txt", "a.yaml"] == place.names()
+
+
+def test_a_disk_in_trouble_keeps_all_files_where_they_are(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is tried before the pause is over; then that one last which may be to blame."""
+    place.drop("a.txt")
+    place.drop("b.txt")
+    place.settle()
+    with monkeypatch.context() as broken:
+        failure = OSError(errno.EIO, "Input/output error")
+        broken.setattr(Spool, "claim", lambda *_, **__: (_ for _ in ()).throw(failure))
+        assert place.intake.take() is None
+    place.now += 0.9
+    assert "can't be taken: Input/output error" == place.intake.claims.trouble()
+    assert ((), None) == (place.intake.first(), place.intake.take())
+    place.now += 0.2
+    assert ("", ["b.txt"]) == (place.intake.claims.trouble(), [f.id for f in place.intake.first()])
+    place.go_on(SCAN)
+    assert ["b.txt", "a.txt"] == place.names()
 
 
 def test_other_settings_forget_nothing_of_the_inbox(place: Place) -> None:

@@ -133,3 +133,15 @@ def test_a_spool_in_a_synced_folder_is_warned_of(settings: Config, site: Site) -
     assert "Syncthing" in row.detail
     assert str(site.folder / ".stfolder") in row.detail
     assert "set spool to a folder outside" in row.detail
+
+
+def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -> None:
+    """Of those that somebody chose: one that can't be read is said, though the own one is well."""
+    with (site.folder / "config.yaml").open("a") as file:
+        file.write(f"  wan: {{path: {wan_pipeline}}}\n  broken: {{path: nowhere}}\n")
+    found = {row.what: row for row in check.machine(config.load(site.folder / "config.yaml"))}
+    assert {"device", "model", "model wan", "model broken"} == found.keys()
+    assert [True, True, False] == [
+        found[what].ok for what in ("model", "model wan", "model broken")
+    ]
+    assert "nowhere" in found["model broken"].detail

@@ -166,10 +166,19 @@ def machine(config: Config) -> Iterator[Row]:
     from reeldrop.config import profiles  # these take seconds to import
     from reeldrop.render import pipeline
 
-    cuda = pipeline.cuda_is_available()
     yield Row("device", True, pipeline.device_name())
+    yield from _own_model(config)
+    for name in sorted(profiles.chosen(config) - {config.model}):
+        yield _other_model(name, config)
+
+
+def _own_model(config: Config) -> Iterator[Row]:
+    """Load the model for prompts that name none."""
+    from reeldrop.config import profiles
+    from reeldrop.render import pipeline
+
     try:
-        model = config.selected_model(cuda=cuda)
+        model = config.selected_model(cuda=pipeline.cuda_is_available())
         yield from _doubts(model, config, pipeline.device_bytes())
         if models.is_to_come(model, config):
             return
@@ -180,8 +189,6 @@ def machine(config: Config) -> Iterator[Row]:
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)
-    for name in sorted(profiles.chosen(config) - {config.selected_model(cuda=cuda), "auto"}):
-        yield _other_model(name, config)
 
 
 def _other_model(name: str, config: Config) -> Row:

@@ -227,3 +227,18 @@ def test_host_memory_keeps_what_it_has_room_for(
         assert kept == [resident.model for resident in found.memory().residents]
         assert not found.release_others("wan")
     found.close()
+
+
+def test_what_host_memory_can_not_keep_goes_all_the_same(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the renderer goes on: nobody else would answer."""
+
+    def failing(_loaded: LoadedPipeline) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    told.render(prompt("tiny"))
+    monkeypatch.setattr(pipeline, "keep_in_host_memory", failing)
+    told.release("tiny", keeps=True)
+    assert () == told.memory.residents
+    told.render(prompt("tiny"))

@@ -152,13 +152,13 @@ class InProcessRenderer:
                     _log.debug("not_encoded_ahead", reason=str(error))
 
     def _answer(self, order: str | _Release | Batch) -> Event:
-        if isinstance(order, _Release):
-            self._residents.release(order.model, keeps=order.keeps)
-            return ModelReleased(order.model)
-        model = order.model if isinstance(order, Batch) else order
+        model = order if isinstance(order, str) else order.model
         loaded: LoadedPipeline | None = None
         began = time.monotonic()
         try:
+            if isinstance(order, _Release):
+                self._residents.release(model, keeps=order.keeps)
+                return ModelReleased(model)
             loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
                 return self._render(loaded, order)
@@ -172,6 +172,9 @@ class InProcessRenderer:
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
             failure = RenderError(text)
+        if isinstance(order, _Release):  # host memory has no room for it after all
+            self._residents.release(model, keeps=False)
+            return ModelReleased(model)
         if loaded is None and not isinstance(failure, FileError):  # mostly too little free memory
             failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=model))
         measure.empty_cache()

@@ -170,7 +170,7 @@ def test_quantization_without_torchao(wan_pipeline: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     key, words = refused(wan_pipeline, quantization="int8")
     assert "models.m.quantization" == key
-    assert "pip install 'reeldrop[quantization]'" in words
+    assert "pip install 'torchao>=0.18'" in words
 
 
 def test_a_list_of_the_profile_reaches_the_call(tiny_pipeline: Path) -> None:

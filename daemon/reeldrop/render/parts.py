@@ -49,7 +49,7 @@ def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:
         from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig
     except ImportError:
         problem = "quantization needs the package torchao, which is not installed"
-        remedy = "pip install 'reeldrop[quantization]', or leave quantization out"
+        remedy = "pip install 'torchao>=0.18', or leave quantization out"
         key = f"models.{source.name}.quantization"
         raise ConfigError(Mistake(problem, remedy, key=key)) from None
     kind = Int8WeightOnlyConfig if source.quantization == "int8" else Float8WeightOnlyConfig

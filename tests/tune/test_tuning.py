@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +306,11 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     assert 0 == done.returncode, done.stderr
     answer = json.loads(done.stdout)
     assert ("tiny", str(site.spool / tuned.FILE_NAME)) == (answer["model"], answer["file"])
-    assert "plain: " in done.stderr
+    numbered = [int(number) for number in re.findall(r"^(\d+)/\d+, \d+ s: ", done.stderr, re.M)]
+    assert [*range(1, len(answer["trials"]) + 1)] == numbered
+    (most,) = map(int, re.findall(r"^at most (\d+) trials; rounds of each: 1$", done.stderr, re.M))
+    assert numbered[-1] <= most <= len(WAYS) + 6
+    assert re.search(rf"^1/{most}, \d+ s: plain: ", done.stderr, re.M)
     finding = tuned.read(site.spool)["tiny"]
     untried = {"compile", "compile_blocks"}  # and so they are as if nothing had been tuned later
     assert {*fast.SWITCHES} - untried == finding.speed.keys()

@@ -54,7 +54,7 @@ def _told(tuner: Tuner) -> Iterator[Trial]:
     """Yield the trials of a tuner; say of each which it is, and how long all of them have taken."""
     began = time.monotonic()
     most = tuner.most_trials
-    output.note(f"{most} trials at most, each with {tuner.rounds} rounds")
+    output.note(f"at most {most} trials; rounds of each: {tuner.rounds}")
     for number, trial in enumerate(tuner.trials(), start=1):
         seconds = time.monotonic() - began
         output.note(f"{number}/{most}, {seconds:.0f} s: {trial.what}: {trial.verdict}")

@@ -1,4 +1,4 @@
-"""Write the table of docs/models.md from the built-in profiles."""
+"""Write the tables of docs/models.md: the built-in profiles, and the classes of pipelines."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 from reeldrop.commands.models import video
 from reeldrop.config import builtin
+from reeldrop.render import classes
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 BEGIN = "<!-- from here on: tools/models_table.py -->\n"
+BEGIN_CLASSES = "<!-- classes from here on: tools/models_table.py -->\n"
 END = "<!-- up to here -->\n"
 
 
@@ -50,8 +52,20 @@ def notes() -> Iterator[str]:
 
 def page(text: str) -> str:
     """Return the page with the table and notes of today."""
-    written = f"{BEGIN}\n{table()}\n{''.join(notes())}\n{END}"
-    return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: written, text, flags=re.DOTALL)
+    text = _between(BEGIN, f"{table()}\n{''.join(notes())}", text)
+    return _between(BEGIN_CLASSES, class_table(), text)
+
+
+def class_table() -> str:
+    """Return the table of the classes that something is known of."""
+    rows = [f"| `{name}` | {classes.outcome(name)} |\n" for name in sorted(classes.KINDS)]
+    return "".join(("| class | |\n| --- | --- |\n", *rows))
+
+
+def _between(begin: str, written: str, text: str) -> str:
+    """Return a text with what stands behind a mark written anew."""
+    pattern = f"{re.escape(begin)}.*?{re.escape(END)}"
+    return re.sub(pattern, lambda _: f"{begin}\n{written}\n{END}", text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def test_the_table_is_up_to_date() -> None:
     """It is written by `python tools/models_table.py`, and has a row for each profile."""
     text = models_table.PAGE.read_text(encoding="utf-8")
     assert models_table.page(text) == text
-    rows = re.findall(r"^\| \[?`([^`]+)`", text, flags=re.MULTILINE)
+    rows = re.findall(r"^\| \[?`([^`]+)`", models_table.table(), flags=re.MULTILINE)
     assert list(builtin.profiles()) == rows
 
 

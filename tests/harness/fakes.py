@@ -34,7 +34,7 @@ def save_tiny_pipeline(
         tokenizer, but not to the text encoder.
     """
     torch.manual_seed(seed)
-    tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
+    tokenizer = letters_tokenizer(folder.parent / f"{folder.name}-vocabulary")
     vocabulary_size = len(tokenizer)
     if faulty:
         tokenizer.add_tokens([FAULTY_WORD])
@@ -100,7 +100,7 @@ def scheduler() -> DDIMScheduler:
 def save_tiny_wan(folder: Path, layers: int = 1) -> Path:
     """Save a randomly initialised `WanPipeline`: a pipeline with a transformer."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer(folder.parent / f"{folder.name}-vocabulary")
+    tokenizer = letters_tokenizer(folder.parent / f"{folder.name}-vocabulary")
     pipe = WanPipeline(
         tokenizer=tokenizer,
         text_encoder=UMT5EncoderModel(
@@ -133,7 +133,7 @@ def save_tiny_wan(folder: Path, layers: int = 1) -> Path:
     return folder
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def letters_tokenizer(folder: Path) -> CLIPTokenizer:
     """Make a tokenizer that knows the ASCII letters, each within and at the end of a word."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(33, 127)]

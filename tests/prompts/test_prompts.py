@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.errors import ConfigError, PromptError
-from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
+from reeldrop.base.job import Capabilities, DefaultsFile, Grid, Job, Prompt, Rendered
 from reeldrop.prompts import parsing, rules
 from reeldrop.prompts.parsing import NotDescribed, PromptFile
 from reeldrop.prompts.rules import ModelRules
@@ -716,3 +716,33 @@ def test_any_yamlish_text_is_prompts_or_mistakes(text: str) -> None:
     """The signs of YAML in any order are prompts or mistakes."""
     with contextlib.suppress(PromptError):
         assert parse("prompt: a\n" + text).prompts
+
+
+def test_a_default_of_zero_is_legal() -> None:
+    """Some models number from 0, or switch something off by 0 or less; a count is at least 1."""
+    settings = {"frame_index": int, "ar_step": int, "offset": int, "num_frames": int}
+    own = {"frame_index": 0, "ar_step": 0, "offset": -1, "num_frames": 16}
+    grids = {"num_frames": Grid(least=16, most=16), "num_inference_steps": Grid(least=2)}
+    capabilities = Capabilities(
+        {**settings, "num_inference_steps": int}, {**own, "num_inference_steps": 4}, 8, 1, grids
+    )
+    found = ModelRules("m", capabilities, {}, {})
+    rules.check(found)
+    assert own.items() <= found.resolve({"prompt": "a horse"}).items()
+    for key, value, remedy in (
+        ("num_frames", 0, "16"),
+        ("num_frames", 17, "16"),
+        ("num_inference_steps", 1, "2 or more"),
+    ):
+        with pytest.raises(rules.SettingsRefused) as caught:
+            found.resolve({"prompt": "a horse", key: value})
+        assert [f"use {remedy}"] == [fault.remedy for fault in caught.value.faults]
+
+
+def test_videos_of_other_speeds_are_no_batch() -> None:
+    """Some models are told the frames per second, and a batch is told once."""
+    one, other, third = parse(
+        "prompts: [{prompt: a}, {prompt: b, fps: 23.976}, {prompt: c}]"
+    ).prompts
+    assert one.batch_key == third.batch_key
+    assert one.batch_key != other.batch_key

@@ -222,6 +222,18 @@ def test_what_may_not_be_read(place: Place) -> None:
     assert "could not be downloaded" in mistake(Repository("m", "some/broken"), Unavailable).problem
 
 
+def test_a_class_that_cannot_be_used_is_not_downloaded(place: Place, tmp_path: Path) -> None:
+    """Who names a model that needs a picture learns it before tens of gigabytes."""
+    shutil.copytree(place.source, tmp_path / "picture")
+    index = {**INDEX, "_class_name": "WanImageToVideoPipeline"}
+    (tmp_path / "picture" / "model_index.json").write_text(json.dumps(index))
+    place.hub.add("some/picture", tmp_path / "picture")
+    with pytest.raises(ConfigError) as caught:
+        pipeline.load(ModelSource("m", "some/picture"))
+    assert "WanImageToVideoPipeline is no text-to-video pipeline" in str(caught.value)
+    assert sum(path.stat().st_size for path in place.cache.rglob("*") if path.is_file()) < 1 << 16
+
+
 def test_what_is_no_pipeline(place: Place, tmp_path: Path) -> None:
     """A repository without model_index.json, and one with pickles only, are refused in words."""
     (tmp_path / "bare").mkdir()

@@ -14,7 +14,7 @@ def ways(fit: Fit) -> list[tuple[int, bool, str]]:
     found = []
     current: Fit | None = fit
     while current is not None:
-        found.append((current.batch_size, current.decodes_by_frame, current.placement))
+        found.append((current.batch_size, current.decodes_in_parts, current.placement))
         current = current.more_frugal()
     return found
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from harness.fakes import save_tiny_pipeline, save_tiny_wan
+from harness.models import save
 from harness.site import Daemon, Site
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.render import pipeline, rendering
@@ -94,22 +95,23 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 
 
 @pytest.mark.parametrize(
-    ("save", "way", "calls_a_step"),
+    ("save_in", "way", "calls_a_step"),
     [
         (save_tiny_pipeline, "compile", 1),
         (functools.partial(save_tiny_pipeline, blocks=1), "compile_blocks", 13),
         (save_tiny_wan, "compile", 2),
         (functools.partial(save_tiny_wan, layers=3), "compile_blocks", 6),
+        (functools.partial(save, "Wan 2.2 A14B"), "compile", 2),
     ],
-    ids=["unet3d", "blocks of unet3d", "wan", "blocks of wan"],
+    ids=["unet3d", "blocks of unet3d", "wan", "blocks of wan", "two transformers"],
 )
 def test_a_shape_is_compiled_after_its_first_render(
-    save: Callable[[Path], Path], way: str, calls_a_step: int, tmp_path: Path
+    save_in: Callable[[Path], Path], way: str, calls_a_step: int, tmp_path: Path
 ) -> None:
     """The first render does not wait; later ones of the shape use it, those of others do not. The
     frames are the same.
     """
-    loaded = load(save(tmp_path / "model"), way)
+    loaded = load(save_in(tmp_path / "model"), way)
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
     assert way not in loaded.fast_path.used
@@ -132,7 +134,7 @@ def test_weights_that_come_and_go_are_not_compiled(
 ) -> None:
     """What is compiled would look for them where they were."""
     pipe = load(wan_pipeline, "").pipe
-    path = FastPath(pipe, Options(**{way: True}), "cpu", stays=stays)
+    path = FastPath(pipe, Options(**{way: True}), "cpu", compiles=stays)
     inapplicable = [] if stays else [way]
     assert (stays, inapplicable) == (getattr(path.options, way), path.inapplicable)
 

@@ -38,3 +38,22 @@ def test_frames_are_decoded_in_chunks(
         expected = vae.decoder(vae.post_quant_conv(latents))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert torch.equal(found, same)
+
+
+def test_a_vae_of_videos_decodes_in_tiles_only_where_it_is_asked_to(wan_pipeline: Path) -> None:
+    """Where memory is short, or where its profile or its class wants it; other renders do not."""
+    loaded = pipeline.load(ModelSource("wan", str(wan_pipeline)))
+    path, vae = loaded.fast_path, loaded.pipe.vae
+    for in_parts, in_tiles in ((True, False), (False, False), (False, True)):
+        path.decode(in_parts=in_parts, in_tiles=in_tiles)
+        tiles = in_parts or in_tiles
+        assert (tiles, tiles, in_parts) == (path.decoded_in_tiles, vae.use_tiling, vae.use_slicing)
+    asked = pipeline.load(ModelSource("wan", str(wan_pipeline), tiling=True))
+    assert (False, True) == (loaded.decodes_in_tiles, asked.decodes_in_tiles)
+
+
+def test_a_vae_of_pictures_has_no_tiles(tiny_pipeline: Path) -> None:
+    """It decodes frame by frame instead, which shows the same."""
+    loaded = pipeline.load(ModelSource("tiny", str(tiny_pipeline)))
+    loaded.fast_path.decode(in_parts=True, in_tiles=False)
+    assert (False, True) == (loaded.fast_path.decoded_in_tiles, loaded.pipe.vae.use_slicing)

@@ -41,7 +41,7 @@ def prompt(text: str = "a horse", *, seed: int = 1, **changed: Scalar) -> Prompt
 
 def render(loaded: LoadedPipeline, *prompts: Prompt, by_frame: bool = False) -> np.ndarray:
     """Return the frames of the prompts, rendered as one batch, as wide numbers."""
-    frames = rendering.render(loaded, prompts, lambda _step: None, decodes_by_frame=by_frame)
+    frames = rendering.render(loaded, prompts, lambda _step: None, decodes_in_parts=by_frame)
     return np.stack(frames).astype(np.int64)
 
 

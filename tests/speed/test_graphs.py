@@ -285,7 +285,7 @@ def test_weights_that_move_and_steps_that_differ_are_not_recorded(
 ) -> None:
     """A recording reads the weights where they were, and does the same each time."""
     pipe = load(tiny_pipeline).pipe
-    path = FastPath(pipe, Options(cuda_graphs=True), "cpu", lossy, stays=stays)
+    path = FastPath(pipe, Options(cuda_graphs=True), "cpu", lossy, compiles=stays)
     assert ["cuda_graphs"] == path.inapplicable
     assert not path.gets_faster
 

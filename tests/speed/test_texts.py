@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from harness.fakes import save_tiny_pipeline, save_tiny_wan
+from harness.models import save
 from reeldrop.render import pipeline
 from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed import texts
@@ -72,6 +73,19 @@ def test_another_length_is_another_embedding(tmp_path: Path) -> None:
         for n in (16, 24, 16)
     ]
     assert [16, 24, 16] == lengths
+
+
+def test_a_text_has_the_length_that_the_call_has(tmp_path: Path) -> None:
+    """SkyReels encodes 226 tokens where it is not told, and is called with 512."""
+    pipe = pipeline.load(ModelSource("sky", str(save("SkyReels V2", tmp_path / "sky")))).pipe
+    assert 512 == Texts(pipe).embeddings(["a horse"], {}).shape[1]
+
+
+def test_a_pipeline_that_needs_the_text_besides_is_given_it(tmp_path: Path) -> None:
+    """Its call requires a prompt, though it takes embeddings."""
+    folder = save("SkyReels V2 DF", tmp_path / "sky")
+    pipe = pipeline.load(ModelSource("sky", str(folder))).pipe
+    assert not texts.can_be_kept(pipe)
 
 
 def test_who_wants_to_read_the_texts_is_given_them(pipe: Any) -> None:

@@ -40,6 +40,7 @@ OWNERS = {
         "speed.fast",
         "speed.unet3d",
         "speed.decoding",
+        "speed.denoisers",
         "speed.texts",
         "speed.shapes",
         "speed.compiled",

@@ -21,6 +21,50 @@ Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """Whole numbers that a setting can have: `multiple` times n, plus `plus`.
+
+    least, most: the bounds; a `most` of 0 is none
+    chunk: if it is not 0, the numbers are those at or next below the multiples of `chunk`
+    """
+
+    multiple: int = 1
+    plus: int = 0
+    least: int = 1
+    most: int = 0
+    chunk: int = 0
+
+    @classmethod
+    def from_first(cls, first: int, step: int) -> Grid:
+        """Return the grid of `first` and what is larger by whole steps."""
+        return cls(step, first % step, least=first)
+
+    def has(self, number: int) -> bool:
+        """Return whether a number can be made."""
+        if not self.least <= number <= (self.most or number):
+            return False
+        if self.chunk:
+            whole = -(-number // self.chunk) * self.chunk
+            return number == whole - (whole - self.plus) % self.multiple
+        return (number - self.plus) % self.multiple == 0
+
+    def near(self, number: int) -> list[int]:
+        """Return the nearest numbers that can be made: below and above, or `number` alone."""
+        start = min(max(number, self.least), self.most or number)
+        furthest = start + (self.chunk or self.multiple)
+        below = next((n for n in range(start, self.least - 1, -1) if self.has(n)), None)
+        above = next((n for n in range(start, furthest + 1) if self.has(n)), None)
+        return sorted({n for n in (below, above) if n is not None})
+
+    def __str__(self) -> str:
+        """Return the numbers in words, such as `4n + 1`."""
+        if self.chunk:
+            first, second = self.near(self.least)[0], self.near(2 * self.chunk)[0]
+            return f"{first}, {second}, ..."
+        return f"{self.multiple}n" + (f" + {self.plus}" if self.plus else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a loaded pipeline accepts.
 
@@ -28,12 +72,22 @@ class Capabilities:
     defaults: their default values
     size_multiple: height and width are multiples of it
     frames_multiple: num_frames is a multiple of it, plus one (any number if it is 1)
+    grids: the same and more for settings with other rules, which go over these two
     """
 
     settings: Mapping[str, type]
     defaults: Mapping[str, Scalar]
     size_multiple: int
     frames_multiple: int
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+
+    def grid(self, name: str) -> Grid:
+        """Return the numbers that a setting can have."""
+        if name in self.grids:
+            return self.grids[name]
+        if name in ("height", "width"):
+            return Grid(self.size_multiple)
+        return Grid(self.frames_multiple, 1) if name == "num_frames" else Grid()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +119,12 @@ class Prompt:
 
     @property
     def batch_key(self) -> tuple[object, ...]:
-        """Prompts with equal keys may be rendered in one batch."""
-        return (self.model, *(pair for pair in self.arguments if pair[0] != "negative_prompt"))
+        """Prompts with equal keys may be rendered in one batch.
+
+        Some models are told the frames per second.
+        """
+        shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
+        return (self.model, self.fps, *shared)
 
     @property
     def memory_key(self) -> tuple[object, ...]:
@@ -182,6 +240,9 @@ class Rendered:
     ignored_text: the end of a prompt that was too long for the text encoder
     ignored_negative_text: the same of its negative prompt
     speed: the ways of the fast path that were used
+    tiling: the VAE decoded in tiles, which are blended at their edges
+    made: number of frames, height and width; zeros where they are not known
+    not_kept: what the pipeline made besides frames
     """
 
     model: str
@@ -197,6 +258,9 @@ class Rendered:
     ignored_text: str = ""
     speed: tuple[str, ...] = ()
     ignored_negative_text: str = ""
+    tiling: bool = False
+    made: tuple[int, int, int] = (0, 0, 0)
+    not_kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

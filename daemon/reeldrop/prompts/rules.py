@@ -5,7 +5,9 @@ Knows settings as plain values; `parsing` knows their places in the file.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
@@ -16,7 +18,7 @@ from pydantic import Field
 from reeldrop.base import invisible
 from reeldrop.base.errors import ConfigError, Mistake, ReeldropError
 from reeldrop.base.escaping import short
-from reeldrop.base.job import Capabilities, Scalar
+from reeldrop.base.job import Capabilities, Grid, Scalar
 from reeldrop.prompts import tags, unknown_keys, wording
 from reeldrop.prompts.layers import MAX_VIDEOS
 from reeldrop.prompts.wording import described, did_you_mean
@@ -37,6 +39,8 @@ FILE_KEYS = ("prompts", "priority", "rendered")
 _OWN_DEFAULTS: Mapping[str, Scalar] = {"fps": 8, "format": "mp4"}
 _OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt")
 _LISTS = ("seed", "format")
+_COUNTED = ("num_frames", "height", "width", "num_inference_steps")
+"""Settings of which there is at least one; others may be 0, and are 0 by default in some models."""
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
@@ -130,8 +134,13 @@ class ModelRules:
     def _annotation(self, name: str, kind: type) -> Any:
         if kind in (str, bool):
             return _Text if kind is str else bool
-        multiple = self.capabilities.size_multiple if name in ("height", "width") else None
-        return self._within(name, kind, 1 if kind is int else 0, 10_000, multiple)
+        if name not in _COUNTED:
+            default = self._all_defaults.get(name)
+            usual = default if isinstance(default, int | float) else 0
+            return self._within(name, kind, min(0, usual), max(10_000, usual))
+        grid = self.capabilities.grid(name)
+        multiple = grid.multiple if name in ("height", "width") and not grid.plus else None
+        return self._within(name, kind, grid.least, grid.most or 10_000, multiple)
 
     def _within(
         self, name: str, kind: type, lowest: float, highest: float, multiple: int | None = None
@@ -166,10 +175,12 @@ class ModelRules:
                 f"a GIF has no more than {FASTEST_GIF} frames a second, not {settings['fps']:g}"
             )
             yield Fault("fps", problem, f"use {FASTEST_GIF} or less, or take gif out of `format:`")
-        multiple, frames = self.capabilities.frames_multiple, settings.get("num_frames") or 1
-        if (frames - 1) % multiple:
-            problem = f"{self.name} makes {multiple}n + 1 frames, not {frames}"
-            yield Fault("num_frames", problem, self._near("num_frames", frames, multiple, 1))
+        for key in _COUNTED:
+            grid, count = self.capabilities.grid(key), settings.get(key)
+            if count is not None and not grid.has(count):
+                what = "frames" if key == "num_frames" else f"as {key}"
+                problem = f"{self.name} makes {grid} {what}, not {count}"
+                yield Fault(key, problem, self._near(key, count))
 
     def _faults(self, details: Iterable[Any], settings: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield validation errors of pydantic as faults worded for authors of prompt files."""
@@ -210,7 +221,7 @@ class ModelRules:
             case "multiple_of":
                 multiple = context["multiple_of"]
                 problem = f"{self.name} can't make a {key} of {told}, only multiples of {multiple}"
-                return problem, self._near(key, value, multiple)
+                return problem, self._near(key, value)
             case "literal_error":
                 return f"there is no format '{told}'", "use " + ", ".join(FORMATS)
             case "string_too_long":
@@ -242,36 +253,31 @@ class ModelRules:
 
     def _bound(self, key: str, detail: Any) -> str:
         """Return which numbers are allowed that the model can make."""
-        size, frames = self.capabilities.size_multiple, self.capabilities.frames_multiple
-        step = {"height": size, "width": size, "num_frames": frames}.get(key, 1)
-        if step == 1:
+        if key not in _COUNTED:
             return f"use {wording.bound(detail)}"
-        least, most = self._makeable(key, step, int(key == "num_frames"))
-        if least >= most:
+        grid = self._allowed(key)
+        least = grid.near(grid.least)[0]
+        most = grid.near(grid.most)[-1] if grid.most else None
+        if least == most:
             return f"use {least}"
         return f"use {least} or more" if "ge" in detail["ctx"] else f"use {most} or less"
 
-    def _near(self, key: str, value: int, step: int, first: int = 0) -> str:
+    def _near(self, key: str, value: int) -> str:
         """Return the numbers next to one that the model can make and the profile allows."""
-        least, most = self._makeable(key, step, first)
-        lower = (value - first) // step * step + first
-        both = sorted({min(max(near, least), most) for near in (lower, lower + step)})
-        return "use " + " or ".join(map(str, both))
+        near = self._allowed(key).near(value) or self.capabilities.grid(key).near(value)
+        return "use " + " or ".join(map(str, near))
 
     def _nearest_frames(self, frames: int) -> int:
         """Return the nearest number of frames that the model can make and may be asked for."""
-        step = self.capabilities.frames_multiple
-        least, most = self._makeable("num_frames", step, 1)
-        return min(max(round((frames - 1) / step) * step + 1, least), most)
+        near = self._allowed("num_frames").near(frames)
+        return min(near, key=lambda one: abs(one - frames), default=frames)
 
-    def _makeable(self, key: str, step: int, first: int) -> tuple[int, int]:
-        """Return the smallest and the largest number that the model can make and may be asked for.
-
-        The numbers are first, first + step, and so on.
-        """
+    def _allowed(self, key: str) -> Grid:
+        """Return the numbers that the model can make, within the profile's limits."""
+        grid = self.capabilities.grid(key)
         low, high = self.limits.get(key, (None, 10_000))
-        low = max(low or 1, first or step)
-        return -(-int(low - first) // step) * step + first, int(high - first) // step * step + first
+        most = min(int(high), grid.most or int(high))
+        return dataclasses.replace(grid, least=max(grid.least, math.ceil(low or 1)), most=most)
 
 
 def check_profile(rules: ModelRules) -> None:

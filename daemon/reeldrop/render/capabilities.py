@@ -1,62 +1,133 @@
-"""Tell what a pipeline can be asked for, from its call signature and its configuration."""
+"""Tell what a pipeline can be asked for, from its call signature, its parts and its class."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 import types
 import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.base.job import Capabilities
+from reeldrop.base.job import Capabilities, Scalar
+from reeldrop.render.classes import kind_of
+
+_FRAMES = ("num_frames", "video_length", "frames")
+"""What pipelines call the number of frames."""
+
+_RATES = ("frame_rate", "fps", "target_fps")
+"""What pipelines call the frames per second, which are `fps` in a prompt file."""
 
 _NOT_SETTINGS = frozenset(
     {
         "prompt", "num_images_per_prompt", "num_videos_per_prompt", "output_type", "return_dict",
-        "callback_steps", "clip_skip", "attention_kwargs", "cross_attention_kwargs",
+        "callback_steps", "clip_skip", "attention_kwargs", "cross_attention_kwargs", "seed",
+        *_FRAMES[1:], *_RATES,
     }
 )  # fmt: skip
 """Simple call arguments that the renderer chooses; clip_skip fails with transformers 5."""
 
+_SPATIAL = (
+    "vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor",
+    "vae_scale_factor",
+)  # fmt: skip
+_TEMPORAL = (
+    "vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor",
+)  # fmt: skip
+"""What pipelines call the ratios of their VAE, in pixels and in frames."""
+
 
 def describe(pipe: Any, name: str) -> Capabilities:
-    """Return what a pipeline can be asked for, read from its call signature and configuration.
+    """Return what a pipeline can be asked for.
 
     Raises:
-        ConfigError: it makes no videos from text.
+        ConfigError: it makes no videos from text alone, or does not say what it takes.
     """
+    check_class(type(pipe), name)
+    kind = kind_of(type(pipe))
     parameters = inspect.signature(pipe.__call__).parameters
-    if "num_frames" not in parameters or "prompt" not in parameters:
-        problem = f"{type(pipe).__name__} is no text-to-video pipeline"
-        remedy = "its call must take prompt and num_frames"
-        raise ConfigError(Mistake(problem, remedy, key=name))
-    hints = typing.get_type_hints(pipe.__call__)
-    settings, defaults = {}, {}
+    frames = frames_argument(parameters)
+    settings: dict[str, type] = {}
+    defaults: dict[str, Scalar] = {}
+    hints = _hints(pipe, name)
     for key, parameter in parameters.items():
-        kind = _simple_type(hints.get(key))
-        if kind is not None and key not in _NOT_SETTINGS:
-            settings[key] = kind
+        key = "num_frames" if key == frames else key
+        simple = _simple_type(hints.get(parameter.name))
+        if simple is not None and key not in _NOT_SETTINGS and key not in kind.hidden:
+            settings[key] = simple
             defaults[key] = parameter.default
-    spatial = _first(
-        pipe,
-        "vae_scale_factor_spatial",
-        "vae_spatial_compression_ratio",
-        "vae_scale_factor",
-        default=8,
-    )
-    for key in ("height", "width"):
-        if key in settings and defaults[key] is None:
-            defaults[key] = _default_size(pipe, spatial)
+    if is_guided_apart(pipe, parameters):
+        settings["guidance_scale"] = float
+        defaults["guidance_scale"] = pipe.guider.guidance_scale
+    if (rate := rate_argument(parameters)) is not None:
+        defaults["fps"] = float(parameters[rate].default)
+    defaults |= {key: value for key, value in _left_open(pipe) if defaults.get(key, 0) is None}
+    defaults |= kind.defaults(pipe)
+    cell = _first(pipe, *_SPATIAL, default=8) * _patch(pipe)
     return Capabilities(
         settings=types.MappingProxyType(settings),
         defaults=types.MappingProxyType(defaults),
-        size_multiple=math.lcm(8, spatial * _patch(pipe)),
-        frames_multiple=_first(
-            pipe, "vae_scale_factor_temporal", "vae_temporal_compression_ratio", default=1
-        ),
+        size_multiple=math.lcm(8, kind.size_multiple, cell),
+        frames_multiple=_first(pipe, *_TEMPORAL, default=1),
+        grids=types.MappingProxyType(dict(kind.grids(pipe))),
     )
+
+
+def check_class(pipeline_class: type, name: str) -> None:
+    """Check that a class of pipelines makes videos from texts alone.
+
+    Raises:
+        ConfigError: it does not; `name` is the profile's.
+    """
+    if refusal := _refusal(pipeline_class):
+        problem = f"{pipeline_class.__name__} is no text-to-video pipeline: {refusal}"
+        remedy = "use a model whose class makes videos from texts, such as WanPipeline"
+        raise ConfigError(Mistake(problem, remedy, key=name))
+
+
+def frames_argument(parameters: Mapping[str, object]) -> str | None:
+    """Return what a pipeline's call calls the number of frames; None if it makes no videos."""
+    return next((name for name in _FRAMES if name in parameters), None)
+
+
+def rate_argument(parameters: Mapping[str, object]) -> str | None:
+    """Return what a pipeline's call calls the frames per second; None if it does not ask."""
+    return next((name for name in _RATES if name in parameters), None)
+
+
+def is_guided_apart(pipe: Any, parameters: Mapping[str, object]) -> bool:
+    """Return whether the guidance scale is a setting of the pipeline's guider, not of its call."""
+    guider = getattr(pipe, "guider", None)
+    return "guidance_scale" not in parameters and hasattr(guider, "guidance_scale")
+
+
+def _refusal(pipeline_class: Any) -> str:
+    """Return why a class of pipelines is refused; empty if it is not."""
+    if refused := kind_of(pipeline_class).refused:
+        return refused
+    _self, *parameters = inspect.signature(pipeline_class.__call__).parameters.values()
+    names = {parameter.name: parameter for parameter in parameters}
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        and parameter.name != "prompt"
+    ]
+    if needed:
+        return f"it needs more than a text: {', '.join(needed)}"
+    if frames_argument(names) is None or "prompt" not in names:
+        return "its call takes no prompt, or no number of frames"
+    return ""
+
+
+def _hints(pipe: Any, name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(pipe.__call__)
+    except (TypeError, NameError) as error:
+        problem = f"{type(pipe).__name__} does not say what its call takes: {error}"
+        raise ConfigError(Mistake(problem, "use a model of another class", key=name)) from None
 
 
 def _simple_type(hint: Any) -> type | None:
@@ -81,7 +152,23 @@ def _patch(pipe: Any) -> int:
     return patch if isinstance(patch, int) else 1
 
 
-def _default_size(pipe: Any, spatial: int) -> int | None:
-    with contextlib.suppress(AttributeError, TypeError):
-        return int(pipe.unet.config.sample_size * spatial)
-    return None
+def _left_open(pipe: Any) -> Iterator[tuple[str, int]]:
+    """Yield the values that a pipeline takes for what its call leaves open, the best one last."""
+    spatial = _first(pipe, *_SPATIAL, default=8)
+    for part in (getattr(pipe, "unet", None), getattr(pipe, "transformer", None)):
+        config = getattr(part, "config", None)
+        for key, names in (
+            ("height", ("sample_size", "sample_height")),
+            ("width", ("sample_size", "sample_width")),
+        ):
+            for name in names:
+                cells = getattr(config, name, None)
+                if isinstance(cells, int):
+                    yield key, cells * spatial
+        frames = getattr(config, "sample_frames", None)
+        if isinstance(frames, int):
+            yield "num_frames", frames
+    for key in ("height", "width"):
+        default = getattr(pipe, f"default_{key}", None)
+        if isinstance(default, int):
+            yield key, default

@@ -91,10 +91,17 @@ def may_be_there(wanted: Wanted) -> bool:
     return all((Path(index).parent / part).is_dir() for part in checkpoint.parts(_read(index)))
 
 
-def fetch(wanted: Wanted, tell: Tell | None = None, *, newest: bool = False) -> Path:
+def fetch(
+    wanted: Wanted,
+    tell: Tell | None = None,
+    *,
+    newest: bool = False,
+    check: Callable[[Any], None] = lambda _index: None,
+) -> Path:
     """Return the folder of a model; download what is missing of it.
 
-    With `newest`, the commit noted at the first download is replaced by today's.
+    With `newest`, the commit noted at the first download is replaced by today's. `check` is called
+    with the content of model_index.json before anything else is downloaded, and may raise.
 
     Raises:
         ConfigError: the repository, the revision or the weights that the profile asks for are not
@@ -114,7 +121,7 @@ def fetch(wanted: Wanted, tell: Tell | None = None, *, newest: bool = False) -> 
     # What it warns of, such as a retry, is told when nothing helps.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with as_ours(wanted):
-        plan = _plan(wanted, newest)
+        plan = _plan(wanted, newest, check)
         missing = _missing(plan)
         _require_room(wanted, plan, missing)
         _download(wanted, plan, missing, tell or (lambda _done, _total: None))
@@ -138,7 +145,7 @@ def newest(wanted: Wanted) -> str:
         return str(hub.HfApi().repo_info(wanted.location, revision=wanted.revision).sha)
 
 
-def _plan(wanted: Wanted, newest: bool) -> _Plan:
+def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
     api = hub.HfApi()
     revision = wanted.revision if newest else pinned(wanted)
     # It also notes the commit in the cache, so that diffusers finds the files without the hub.
@@ -154,6 +161,7 @@ def _plan(wanted: Wanted, newest: bool) -> _Plan:
         remedy = "many models have a second repository for diffusers, mostly with that in its name"
         raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
     index = _read(hub.hf_hub_download(wanted.location, checkpoint.INDEX, revision=commit))
+    check(index)
     pickled = checkpoint.without_safetensors(files, index)
     if pickled:
         problem = f"{wanted.location} has no safetensors weights for {', '.join(pickled)}"

@@ -32,8 +32,10 @@ def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
     """Return how many prompts fit at once, from the memory that `rendered` prompts like them took.
 
     On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
-    recorded render takes no other.
+    recorded render takes no other. One, if the pipeline renders each prompt alone.
     """
+    if loaded.renders_alone:
+        return 1
     if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)

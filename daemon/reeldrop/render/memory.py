@@ -19,14 +19,14 @@ _KEPT_FREE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One way to render: prompts at once, decoding frame by frame or not, placement."""
+    """One way to render: prompts at once, decoding in parts or at once, placement."""
 
     batch_size: int
     placement: str
-    decodes_by_frame: bool = False
+    decodes_in_parts: bool = False
 
     def __str__(self) -> str:
-        decoding = "frame by frame" if self.decodes_by_frame else "many frames at once"
+        decoding = "in parts" if self.decodes_in_parts else "many frames at once"
         prompts = "1 prompt" if self.batch_size == 1 else f"{self.batch_size} prompts"
         return f"{prompts} at once, decoding {decoding}, placement {self.placement}"
 
@@ -34,8 +34,8 @@ class Fit:
         """Return the next way, which needs less memory; None if this is the last."""
         if self.batch_size > 1:
             return dataclasses.replace(self, batch_size=self.batch_size // 2)
-        if not self.decodes_by_frame:
-            return dataclasses.replace(self, decodes_by_frame=True)
+        if not self.decodes_in_parts:
+            return dataclasses.replace(self, decodes_in_parts=True)
         placement = _NEXT_PLACEMENT.get(self.placement)
         return None if placement is None else dataclasses.replace(self, placement=placement)
 

@@ -20,13 +20,15 @@ import diffusers
 import torch
 import transformers
 
-from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import downloads, dtypes, parts
-from reeldrop.render.capabilities import describe
+from reeldrop.render import downloads, dtypes, parts, problems
+from reeldrop.render.capabilities import check_class, describe
+from reeldrop.render.classes import kind_of
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
+from reeldrop.speed.denoisers import denoisers
 from reeldrop.speed.fast import FastPath
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
@@ -50,6 +52,17 @@ class LoadedPipeline:
     revision: str | None
     placement: str
     fast_path: FastPath
+
+    @property
+    def renders_alone(self) -> bool:
+        """Whether it renders one prompt at a time."""
+        kind = kind_of(type(self.pipe))
+        return kind.renders_alone or kind.draws(self.pipe)
+
+    @property
+    def decodes_in_tiles(self) -> bool:
+        """Whether its VAE decodes in tiles even where memory does not ask for it."""
+        return self.source.tiling is True or kind_of(type(self.pipe)).tiles
 
 
 def bundled() -> Path:
@@ -91,16 +104,24 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     """
     _be_quiet()
     pipe, wanted_dtypes = _from_pretrained(source, _location(source, tell))
-    capabilities = describe(pipe, source.name)
     parts.set_up(pipe, source)
+    capabilities = describe(pipe, source.name)
     pipe.set_progress_bar_config(disable=True)
     placement = source.placement
     if placement == "auto":
         placement = choose_placement(weight_bytes(pipe), _free_bytes())
     kind = "cpu" if placement == "cpu" else "cuda"
+    known = kind_of(type(pipe))
     unsuited = _UNSUITED_TO_QUANTIZED if source.quantization else {}
     wanted = fast.resolve({**source.speed, **unsuited}, kind)
-    fast_path = FastPath(pipe, wanted, kind, source.lossy, stays=placement == kind)
+    fast_path = FastPath(
+        pipe,
+        wanted,
+        kind,
+        source.lossy,
+        compiles=placement == kind and not known.draws(pipe),
+        keeps_texts=known.keeps_texts,
+    )
     return LoadedPipeline(
         source=source,
         pipe=pipe,
@@ -163,7 +184,7 @@ def _location(source: ModelSource, tell: downloads.Tell | None) -> str:
     if downloads.is_offline() and downloads.complete(source) is None:
         return source.location
     try:
-        return str(downloads.fetch(source, tell))
+        return str(downloads.fetch(source, tell, check=functools.partial(_check_class, source)))
     except Unavailable:
         if downloads.may_be_there(source):
             return source.location
@@ -174,6 +195,8 @@ def _from_pretrained(source: ModelSource, location: str) -> tuple[Any, Mapping[s
     """Return the pipeline, and the dtype of each part."""
     revision = source.revision if location == source.location else None
     try:
+        if Path(location).is_absolute():  # else it was checked before the download
+            _check_class(source, diffusers.DiffusionPipeline.load_config(location))
         wanted = _dtypes(source, location, revision)
         with _without_deprecation_notice():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
@@ -185,11 +208,19 @@ def _from_pretrained(source: ModelSource, location: str) -> tuple[Any, Mapping[s
                 use_safetensors=True,
                 trust_remote_code=False,
             )
-    except (OSError, ValueError, AttributeError, TypeError, RuntimeError) as error:
-        problem, remedy = _load_problem(source, error), _load_remedy(source)
-        raise _kind_of_failure(source)(Mistake(problem, remedy, key=source.name)) from error
+    except (
+        OSError, ValueError, AttributeError, TypeError, RuntimeError, ImportError
+    ) as error:  # fmt: skip
+        raise problems.failure(source, error) from error
     _require_parts(pipe, source)
     return pipe, wanted
+
+
+def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
+    """Raise ConfigError if a pipeline's class, in its model_index.json, can't be used."""
+    kind = getattr(diffusers, str(index.get("_class_name")), None)
+    if isinstance(kind, type):
+        check_class(kind, source.name)
 
 
 def _dtypes(source: ModelSource, location: str, revision: str | None) -> Mapping[str, str]:
@@ -231,41 +262,6 @@ def _without_deprecation_notice() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _kind_of_failure(source: ModelSource) -> type[FileError]:
-    """Return ConfigError for a folder, Unavailable for a download, which may succeed later."""
-    return ConfigError if Path(source.location).is_absolute() else Unavailable
-
-
-def _load_problem(source: ModelSource, error: Exception) -> str:
-    is_folder = Path(source.location).is_absolute()
-    if is_folder and not Path(source.location).is_dir():
-        return f"the model {source.name} can't be loaded: there is no folder {source.location}"
-    if isinstance(error, OSError) and not is_folder:
-        model = f"the model {source.name} ({source.location})"
-        cause = "" if downloads.is_offline() else f": {_first_line(error.__cause__ or error)}"
-        return f"{model} is not on this machine and could not be downloaded{cause}"
-    reason = " ".join(str(error).split())[:500]
-    return f"the model {source.name} can't be loaded from {source.location}: {reason}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:120]
-
-
-def _load_remedy(source: ModelSource) -> str:
-    if Path(source.location).is_absolute():
-        return "the folder must hold a diffusers pipeline with safetensors weights"
-    if downloads.is_offline():
-        return (
-            "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or download it with "
-            f"`reeldrop pull {source.name}`, or give the folder of a copy as `path:`"
-        )
-    return (
-        "check the network, and the repository's name, revision and variant in config.yaml; or "
-        "give the folder of a copy as `path:`"
-    )
-
-
 def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
     """Return the placement: cuda if the whole pipeline fits, else model_offload; cpu without a GPU.
 
@@ -287,8 +283,7 @@ def _modules(pipe: Any) -> list[torch.nn.Module]:
 
 def denoiser_bytes(pipe: Any) -> int:
     """Return the size of the largest denoiser's weights, which model offload moves."""
-    names = ("unet", "transformer", "transformer_2")
-    return max(_part_bytes(getattr(pipe, name, None)) for name in names)
+    return max(map(_part_bytes, denoisers(pipe)), default=0)
 
 
 def _part_bytes(part: object) -> int:

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,7 +45,7 @@ from reeldrop.base.events import (
     StepDone,
 )
 from reeldrop.base.job import Batch, Prompt, Rendered
-from reeldrop.render import measure, pipeline, rendering, unread
+from reeldrop.render import measure, pipeline, recording, rendering
 from reeldrop.render.memory import Fit
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.residents import Residents
@@ -209,7 +209,8 @@ class InProcessRenderer:
         Adds to `frames` and `rendered`. Returns how many such prompts fit at once.
         """
         key = batch.prompts[0].memory_key
-        fit = self._fits.get(key) or Fit(len(batch.prompts), loaded.placement)
+        most = 1 if loaded.renders_alone else len(batch.prompts)
+        fit = self._fits.get(key) or Fit(most, loaded.placement)
         fit = dataclasses.replace(fit, placement=loaded.placement)
         self._go_on(batch, 0)
         is_alone = True
@@ -226,7 +227,7 @@ class InProcessRenderer:
                 continue
             made, seconds = done
             frames += made
-            rendered += _rendered(loaded, part, seconds)
+            rendered += recording.records(loaded, part, made, seconds)
         learned = self._fits.get(key)
         measured = measure.how_many_fit(loaded, len(part)) if is_alone else len(part)
         return learned.batch_size if learned else measured
@@ -262,7 +263,7 @@ class InProcessRenderer:
                 loaded,
                 part,
                 lambda step: self._step_done(batch, before, len(part), step),
-                decodes_by_frame=fit.decodes_by_frame,
+                decodes_in_parts=fit.decodes_in_parts,
             )
         except RuntimeError as error:
             if not is_shortage(error):
@@ -303,30 +304,6 @@ class InProcessRenderer:
     def _go_on(self, batch: Batch, step: int) -> None:
         if batch in self._cancelled:
             raise RenderCancelled(f"it was cancelled on request, in step {step}")
-
-
-def _rendered(
-    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], seconds: float
-) -> Iterator[Rendered]:
-    """Yield the record of each prompt of a part that was rendered together."""
-    for prompt in prompts:
-        yield Rendered(
-            model=loaded.source.location,
-            revision=loaded.revision,
-            pipeline=type(loaded.pipe).__name__,
-            scheduler=type(loaded.pipe.scheduler).__name__,
-            device=loaded.device,
-            dtype=loaded.dtype,
-            versions=pipeline.versions(),
-            seconds=seconds,
-            peak_memory_mib=measure.peak_memory_mib(loaded),
-            batch_size=len(prompts),
-            ignored_text=unread.of_prompt(loaded, prompt.prompt),
-            ignored_negative_text=unread.of_prompt(
-                loaded, str(prompt.argument("negative_prompt") or "")
-            ),
-            speed=tuple(loaded.fast_path.used),
-        )
 
 
 @torch.inference_mode()

@@ -6,17 +6,21 @@ Does not know how many prompts fit at once, nor what becomes of the frames.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from reeldrop.base.errors import RenderError
-from reeldrop.render import measure
+from reeldrop.base.errors import RenderError, Unrenderable
+from reeldrop.render import measure, steps
+from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
     from reeldrop.render.pipeline import LoadedPipeline
+
+GUIDANCE = ("true_cfg_scale", "guidance_scale")
+"""Settings that decide above 1 whether the negative prompt is read, the first one that there is."""
 
 
 @torch.inference_mode()
@@ -25,35 +29,30 @@ def render(
     prompts: tuple[Prompt, ...],
     on_step: Callable[[int], None],
     *,
-    decodes_by_frame: bool = False,
+    decodes_in_parts: bool = False,
 ) -> tuple[Frames, ...]:
     """Return the frames, (frames, height, width, 3) uint8, of each prompt of one batch.
 
     `on_step` is called after each step with its number, from 1; an error that it raises ends the
-    render. With `decodes_by_frame` the VAE takes less memory and more time.
+    render. With `decodes_in_parts` the VAE takes less memory and more time.
 
     Raises:
         RenderError: the frames are NaN, all black, or all equal.
+        Unrenderable: they are not as many, or not of the size, that was asked for.
     """
     pipe = loaded.pipe
-    arguments = dict(prompts[0].arguments)
-    loaded.fast_path.begin(arguments)
-    _slice_decoding(pipe, slices=decodes_by_frame)
-    given = texts(loaded, prompts)
+    loaded.fast_path.begin(dict(prompts[0].arguments))
+    loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
+    given = {**texts(loaded, prompts), **_settings(loaded, prompts[0])}
     measure.reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
+    torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
     try:
-        output = pipe(
-            **given,
-            # On the CPU, a seed gives the same noise whatever device renders.
-            generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts],
-            output_type="pt",
-            **{key: value for key, value in arguments.items() if key != "negative_prompt"},
-            **{key: list(values) for key, values in loaded.source.fixed.items()},
-            **_step_callback(pipe, on_step),
-        )
+        with steps.reported(pipe, prompts[0], on_step) as callback:
+            output = pipe(generator=_generators(prompts), output_type="pt", **given, **callback)
     finally:
         pipe.maybe_free_model_hooks()
     loaded.fast_path.end()
+    _check_as_asked(pipe, prompts, output.frames)
     return tuple(_sound_frames(video) for video in output.frames)
 
 
@@ -64,9 +63,65 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
         unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
         wanted["negative_prompt"] = unwanted
     if (kept := loaded.fast_path.texts) is None:
-        return dict(wanted)
+        # Some pipelines take no list of one.
+        return {key: given if len(given) > 1 else given[0] for key, given in wanted.items()}
+    if not is_guided(loaded, prompts[0]):
+        wanted.pop("negative_prompt", None)  # some pipelines would render it
     settings = dict(prompts[0].arguments)
     return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
+
+
+def is_guided(loaded: LoadedPipeline, prompt: Prompt) -> bool:
+    """Return whether the pipeline reads the negative prompt."""
+    names = [name for name in GUIDANCE if name in loaded.capabilities.settings]
+    arguments = {**loaded.capabilities.defaults, **dict(prompt.arguments)}
+    scales = [arguments[name] for name in names[:1]]
+    return all(isinstance(scale, int | float) and scale > 1 for scale in scales)
+
+
+def _settings(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, Any]:
+    """Return the settings of a prompt by the names of the pipeline's call."""
+    pipe, settings = loaded.pipe, dict(prompt.arguments)
+    settings.pop("negative_prompt", None)  # given as a text
+    parameters = inspect.signature(pipe.__call__).parameters
+    if is_guided_apart(pipe, parameters) and "guidance_scale" in settings:
+        pipe.guider.guidance_scale = settings.pop("guidance_scale")
+    if "num_frames" in settings:
+        settings[frames_argument(parameters) or "num_frames"] = settings.pop("num_frames")
+    if (rate := rate_argument(parameters)) is not None:
+        settings[rate] = int(prompt.fps) if prompt.fps == int(prompt.fps) else prompt.fps
+    return settings | {name: list(values) for name, values in loaded.source.fixed.items()}
+
+
+def _generators(prompts: tuple[Prompt, ...]) -> Any:
+    """Return the generators of a batch. On the CPU, a seed gives the same noise on any device.
+
+    A single one is not given as a list, which not all pipelines take.
+    """
+    made = [torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts]
+    return made if len(made) > 1 else made[0]
+
+
+def _check_as_asked(pipe: Any, prompts: tuple[Prompt, ...], videos: Any) -> None:
+    """Raise Unrenderable if a pipeline returned something else than what was asked for."""
+    sizes = [(len(video), *video.shape[-2:]) for video in videos]
+    names = ("num_frames", "height", "width")
+    asked = [tuple(prompt.argument(name) for name in names) for prompt in prompts]
+    fits = len(sizes) == len(asked) and all(
+        want in (None, got) for size, sought in zip(sizes, asked, strict=True)
+        for got, want in zip(size, sought, strict=True)
+    )  # fmt: skip
+    if not fits:
+        raise Unrenderable(
+            f"{type(pipe).__name__} made {_in_words(sizes)}, and was asked for {_in_words(asked)}"
+        )
+
+
+def _in_words(videos: Sequence[tuple[Any, ...]]) -> str:
+    """Return the numbers of frames and the sizes of videos in words."""
+    sizes = {f"{frames or 'any'} frames of {width}x{height}" for frames, height, width in videos}
+    count = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
+    return f"{count} of {' and '.join(sorted(sizes))}"
 
 
 def _sound_frames(video: torch.Tensor) -> Frames:
@@ -90,24 +145,3 @@ def to_uint8(video: torch.Tensor) -> Frames:
     video = (video.float() * 255).round().clamp(0, 255).to(torch.uint8)
     frames: Frames = video.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return frames
-
-
-def _step_callback(pipe: Any, on_step: Callable[[int], None]) -> dict[str, Any]:
-    """Return the call arguments for a callback at each step, newer or older."""
-    if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
-
-        def at_step_end(_pipe: Any, step: int, _t: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(step + 1)
-            return tensors
-
-        return {"callback_on_step_end": at_step_end}
-    return {"callback": lambda step, _t, _latents: on_step(step + 1), "callback_steps": 1}
-
-
-def _slice_decoding(pipe: Any, *, slices: bool) -> None:
-    vae: Any = getattr(pipe, "vae", None)
-    if hasattr(vae, "enable_slicing"):
-        if slices:
-            vae.enable_slicing()
-        else:
-            vae.disable_slicing()

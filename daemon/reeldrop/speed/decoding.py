@@ -1,4 +1,4 @@
-"""Decode latents to pictures in chunks of several frames."""
+"""Decode latents in parts: pictures in chunks of several frames, videos in tiles."""
 
 from __future__ import annotations
 
@@ -42,3 +42,17 @@ def decode_in_chunks(vae: Any, device: str) -> None:
     if type(vae) is AutoencoderKL:
         vae.__class__ = ChunkedAutoencoderKL
         vae.pixels_at_once = _PIXELS_AT_ONCE[device]
+
+
+def decode(vae: Any, *, in_parts: bool, in_tiles: bool) -> bool:
+    """Choose how a VAE decodes from now on; return whether it decodes in tiles.
+
+    in_parts: it shall take less memory, whatever way it has: pictures one by one, videos in tiles
+    in_tiles: a VAE of videos shall decode in tiles in any case
+    """
+    tiles = hasattr(vae, "use_tiling") and not isinstance(vae, AutoencoderKL)
+    if hasattr(vae, "use_slicing"):
+        vae.use_slicing = in_parts
+    if tiles:
+        vae.use_tiling = in_parts or in_tiles
+    return bool(getattr(vae, "use_tiling", False))

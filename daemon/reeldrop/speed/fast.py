@@ -18,6 +18,7 @@ from torch import nn
 
 from reeldrop.speed import decoding, graphs, lossy, mixed_precision, texts, unet3d
 from reeldrop.speed.compiled import Compiled, blocks
+from reeldrop.speed.denoisers import denoisers
 from reeldrop.speed.forms import Forms
 from reeldrop.speed.graphs import Graphs
 from reeldrop.speed.lossy import Lossy
@@ -109,33 +110,42 @@ class FastPath:
         device: str,
         asked: Lossy = lossy.NOTHING,
         *,
-        stays: bool = True,
+        compiles: bool = True,
+        keeps_texts: bool = True,
     ) -> None:
         """Put the wanted ways onto a pipeline, as far as it has the parts for them.
 
-        Call this before the pipeline is placed. `device` is cpu or cuda. Nothing is compiled where
-        the weights move between devices (not `stays`), or where lossy ways change what the denoiser
-        does from step to step.
+        Call this before the pipeline is placed. `device` is cpu or cuda. Nothing is compiled
+        without `compiles`, as where the weights move between devices, nor where lossy ways change
+        what the denoiser does from step to step. Texts are kept only for classes that are known to
+        allow it (`keeps_texts`): others may render something else.
         """
         self._call = unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
         taken = {
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
         }
-        self._forms: Forms | None = None
+        taken["cached_texts"] &= keeps_texts
+        self._forms: list[Forms] = []
         taken |= dict.fromkeys(FORMS, False)
         heeds_call = taken["text_once"] or taken["guidance_once"]
         self._make_forms = functools.partial(
             _forms, pipe, self._call, wanted, device, heeds_call=heeds_call
         )
-        if stays and not self.lossy:
+        if compiles and not self.lossy:
             self._forms, forms = self._make_forms()
             taken |= forms
         self.options = Options(**taken)
         self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
         self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
         self.texts = texts.Texts(pipe) if self.options.cached_texts else None
-        decoding.decode_in_chunks(getattr(pipe, "vae", None), device)
+        self._vae = getattr(pipe, "vae", None)
+        self.decoded_in_tiles = False
+        decoding.decode_in_chunks(self._vae, device)
+
+    def decode(self, *, in_parts: bool, in_tiles: bool) -> None:
+        """Choose how the next render's frames are decoded (see `decoding.decode`)."""
+        self.decoded_in_tiles = decoding.decode(self._vae, in_parts=in_parts, in_tiles=in_tiles)
 
     @property
     def taken(self) -> list[str]:
@@ -145,68 +155,69 @@ class FastPath:
     @property
     def used(self) -> list[str]:
         """The names of the ways that the last render used."""
-        used = self._forms.used if self._forms is not None else set()
+        used = set().union(*(forms.used for forms in self._forms))
         unused = {name for name, form in FORMS.items() if form not in used}
         return [name for name in self.taken if name not in unused]
 
     def begin(self, arguments: Mapping[str, Any]) -> None:
         """Begin a render; `arguments` are those of the pipeline's call."""
-        if self._forms is not None:
-            self._forms.begin()
+        for forms in self._forms:
+            forms.begin()
         # TextToVideoSDPipeline decides so; the denoiser then gets the batch twice, with two texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
 
     def end(self) -> None:
         """End a render: its shapes are compiled and recorded for the next one."""
-        if self._forms is not None:
-            self._forms.end()
+        for forms in self._forms:
+            forms.end()
 
     @property
     def gets_faster(self) -> bool:
         """Return whether a shape that has been rendered once is rendered faster later."""
-        return self._forms is not None
+        return bool(self._forms)
 
     @property
     def compiler_seconds(self) -> float:
         """How long the compiler has worked for this pipeline."""
-        compiled = self._forms.compiled if self._forms is not None else None
-        return compiled.seconds if compiled is not None else 0.0
+        compilers = [forms.compiled for forms in self._forms if forms.compiled is not None]
+        return sum((compiled.seconds for compiled in compilers), 0.0)
 
     @property
     def graph_bytes(self) -> int:
         """How much device memory recordings keep."""
-        return self._graphs.taken_bytes if self._graphs is not None else 0
+        return max((one.taken_bytes for one in self._graphs), default=0)  # they share a pool
 
     @property
     def uncounted_bytes(self) -> int:
         """Memory that the last render needed beyond torch's count (see `Forms`)."""
-        return self._forms.uncounted_bytes if self._forms is not None else 0
+        return max((forms.uncounted_bytes for forms in self._forms), default=0)
 
     def drop_graphs(self) -> bool:
         """Drop all recordings; return whether that frees memory."""
-        if self._graphs is None or not self._graphs.taken_bytes:
+        if not self.graph_bytes:
             return False
-        self._graphs.drop()
+        for recordings in self._graphs:
+            recordings.drop()
         return True
 
     def let_go_of_forms(self) -> None:
         """Stop compiling and recording: the weights are about to move."""
-        if self._forms is not None:
-            self._forms.stop()
+        for forms in self._forms:
+            forms.stop()
 
     def make_forms_again(self) -> None:
         """Begin to compile and record again: the weights are back where they were."""
-        if self._forms is not None:
+        if self._forms:
             self._forms, _ = self._make_forms()
 
     def discard(self) -> None:
         """Free what the forms keep: the pipeline is not needed any more."""
-        if self._forms is not None:
-            self._forms.discard()
+        for forms in self._forms:
+            forms.discard()
 
     @property
-    def _graphs(self) -> Graphs | None:
-        return self._forms.graphs if self._forms is not None else None
+    def _graphs(self) -> list[Graphs]:
+        return [forms.graphs for forms in self._forms if forms.graphs is not None]
 
 
 def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
@@ -253,34 +264,32 @@ def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
 
 def _forms(
     pipe: Any, call: unet3d.Call, wanted: Options, device: str, *, heeds_call: bool
-) -> tuple[Forms | None, dict[str, bool]]:
-    """Return what receives the denoiser's calls, and which ways that implements.
-
-    None where a pipeline has several denoisers.
-    """
-    names = ("unet", "transformer", "transformer_2")
-    parts = [part for name in names if isinstance(part := getattr(pipe, name, None), nn.Module)]
-    if len(parts) != 1:
-        return None, dict.fromkeys(FORMS, False)
-    (denoiser,) = parts
-    by_blocks = wanted.compile_blocks and bool(blocks(denoiser))
+) -> tuple[list[Forms], dict[str, bool]]:
+    """Return what receives the calls of each denoiser, and which ways that implements."""
+    parts = denoisers(pipe)
+    by_blocks = wanted.compile_blocks and all(blocks(part) for part in parts)
     as_a_whole = wanted.compile and not wanted.compile_blocks
+    # All record into one pool: their recordings do not run at the same time.
     recorder = graphs.recorder(device) if wanted.cuda_graphs else None
     taken = {
         "compile": as_a_whole,
         "compile_blocks": by_blocks,
         "cuda_graphs": recorder is not None,
     }
-    if not any(taken.values()):
-        return None, taken
-    forms = Forms(
-        denoiser,
-        call,
-        heeds_call=heeds_call,
-        compiled=Compiled(denoiser, call, by_blocks=by_blocks) if as_a_whole or by_blocks else None,
-        graphs=Graphs(recorder) if recorder is not None else None,
-    )
-    return forms, taken
+    if not parts or not any(taken.values()):
+        return [], dict.fromkeys(FORMS, False)
+    compiles = as_a_whole or by_blocks
+    made = [
+        Forms(
+            part,
+            call,
+            heeds_call=heeds_call,
+            compiled=Compiled(part, call, by_blocks=by_blocks) if compiles else None,
+            graphs=Graphs(recorder) if recorder is not None else None,
+        )
+        for part in parts
+    ]
+    return made, taken
 
 
 def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:
@@ -300,10 +309,9 @@ _WAYS: dict[str, Callable[[Any, unet3d.Call], bool]] = {
 
 def _parts(pipe: Any) -> Iterator[nn.Module]:
     """Yield a pipeline's denoisers and its VAE."""
-    for name in ("unet", "transformer", "transformer_2", "vae"):
-        part = getattr(pipe, name, None)
-        if isinstance(part, nn.Module):
-            yield part
+    yield from denoisers(pipe)
+    if isinstance(vae := getattr(pipe, "vae", None), nn.Module):
+        yield vae
 
 
 def _unet3d(pipe: Any) -> Any:

@@ -16,6 +16,8 @@ from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import nn
 
+from reeldrop.speed.denoisers import denoisers
+
 
 @dataclass(frozen=True, slots=True)
 class Lossy:
@@ -44,7 +46,7 @@ NOTHING = Lossy()
 
 def apply(pipe: Any, lossy: Lossy) -> list[str]:
     """Put the wanted ways onto a pipeline as far as it has the parts; return their names."""
-    parts = [getattr(pipe, name, None) for name in ("unet", "transformer", "transformer_2")]
+    parts = denoisers(pipe)
     taken = []
     for name in lossy.wanted:
         way = _deep_cache if name == "deep_cache" else _first_block_cache

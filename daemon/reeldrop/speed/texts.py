@@ -13,6 +13,8 @@ import torch
 MOST = 32
 """Upper bound on kept texts; an embedding of a large text encoder takes 4 MB."""
 
+LENGTH = "max_sequence_length"
+
 _OURS = {
     "num_images_per_prompt": 1,
     "num_videos_per_prompt": 1,
@@ -20,7 +22,7 @@ _OURS = {
 }
 _KNOWN = {
     *_OURS, "self", "prompt", "negative_prompt", "device", "dtype", "prompt_embeds",
-    "negative_prompt_embeds", "max_sequence_length", "lora_scale", "clip_skip",
+    "negative_prompt_embeds", LENGTH, "lora_scale", "clip_skip",
 }  # fmt: skip
 """Arguments of `encode_prompt`. With these alone, an embedding depends on nothing but its text."""
 
@@ -51,9 +53,7 @@ class Texts:
 
     def _embedding(self, text: str, settings: Mapping[str, object]) -> torch.Tensor:
         parameters = inspect.signature(self._pipe.encode_prompt).parameters
-        length = {
-            k: v for k, v in settings.items() if k == "max_sequence_length" and k in parameters
-        }
+        length = self._length(settings) if LENGTH in parameters else {}
         key = (text, *length.values())
         if key not in self._kept:
             arguments = {"device": self._pipe._execution_device, **_OURS}
@@ -64,6 +64,13 @@ class Texts:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+    def _length(self, settings: Mapping[str, object]) -> dict[str, object]:
+        """Return the pipeline's own length if none is set: that of `encode_prompt` may differ."""
+        if LENGTH in settings:
+            return {LENGTH: settings[LENGTH]}
+        called = inspect.signature(self._pipe.__call__).parameters
+        return {LENGTH: called[LENGTH].default} if LENGTH in called else {}
 
 
 def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
@@ -82,5 +89,7 @@ def can_be_kept(pipe: Any) -> bool:
     if encode is None or not set(inspect.signature(encode).parameters) <= _KNOWN:
         return False
     parameters = inspect.signature(pipe.__call__).parameters
+    if parameters["prompt"].default is inspect.Parameter.empty:
+        return False  # it needs the text besides
     of_texts = {name for name in parameters if name.endswith(("_embeds", "_mask"))}
     return of_texts == {"prompt_embeds", "negative_prompt_embeds"}

@@ -39,10 +39,13 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
         "peak_memory_mib": rendered.peak_memory_mib,
         "batch_size": rendered.batch_size,
     }
-    if rendered.ignored_text:
-        block["ignored_text"] = rendered.ignored_text
-    if rendered.ignored_negative_text:
-        block["ignored_negative_text"] = rendered.ignored_negative_text
+    if any(rendered.made):
+        block["made"] = dict(zip(("num_frames", "height", "width"), rendered.made, strict=True))
+    if rendered.tiling:
+        block["tiling"] = True
+    for key in ("ignored_text", "ignored_negative_text", "not_kept"):
+        if found := getattr(rendered, key):
+            block[key] = found
     if prompt.notes:
         block["notes"] = list(prompt.notes)
     return strict_yaml.dump({**prompt.as_settings(), "rendered": block})

@@ -1,0 +1,209 @@
+"""What is known of diffusers' video pipelines beyond what they say themselves, class by class.
+
+What a pipeline says itself (the arguments of its call, the ratios of its VAE) is not repeated here.
+A class that is not listed renders one prompt at a time and keeps no texts. Whatever a class is, the
+size and number of its frames are compared with what was asked. Imports no library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reeldrop.base.job import Grid, Scalar
+
+
+def _nothing(_pipe: Any) -> dict[str, Any]:
+    return {}
+
+
+def _never(_pipe: Any) -> bool:
+    return False
+
+
+def _no_tokens(_pipe: Any) -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One class of pipelines, described by how it differs from others.
+
+    refused: why it is refused at load; empty if it is not
+    untested: why no test renders with it; empty if one does
+    grids: the values that it can make of a setting, where its attributes don't say so
+    size_multiple: height and width are multiples of this, besides what its attributes say
+    defaults: values of settings that its call leaves open, or that it would not keep
+    hidden: arguments that prompts can't set, because frames would no longer be what `grids` says,
+        or because they only matter with a picture
+    renders_alone: whether a batch differs from its prompts alone, or is not possible
+    draws: whether it draws from torch's global generator: then it is not batched, and not compiled,
+        because a compiler in another thread sets that generator back
+    keeps_texts: its embeddings can be computed beforehand, each text alone
+    tiles: its VAE decodes in tiles only
+    not_kept: what it makes besides frames
+    reads: tokens of a text that it reads, where no argument says so
+    around: tokens of that length that are not the text's: marks and templates
+    """
+
+    refused: str = ""
+    untested: str = ""
+    grids: Callable[[Any], Mapping[str, Grid]] = _nothing
+    size_multiple: int = 1
+    defaults: Callable[[Any], Mapping[str, Scalar]] = _nothing
+    hidden: frozenset[str] = frozenset()
+    renders_alone: bool = False
+    draws: Callable[[Any], bool] = _never
+    keeps_texts: bool = False
+    tiles: bool = False
+    not_kept: str = ""
+    reads: int | None = None
+    around: Callable[[Any], int] | None = None
+
+
+UNLISTED = Kind(renders_alone=True)
+
+
+def _animatediff(pipe: Any) -> dict[str, Grid]:
+    """A motion module knows as many positions in time as it was trained with."""
+    most = pipe.unet.config.motion_max_seq_length
+    return {"num_frames": Grid(most=most)} if most else {}
+
+
+def _allegro(pipe: Any) -> dict[str, Grid]:
+    """Its VAE leaves black whatever is not covered by whole tiles."""
+    patch = pipe.vae.spatial_compression_ratio * pipe.transformer.config.patch_size
+    rows, columns = (math.lcm(stride, patch) for stride in pipe.vae.stride[1:])
+    return {
+        "num_frames": Grid.from_first(pipe.vae.kernel[0], pipe.vae.stride[0]),
+        "height": Grid.from_first(pipe.vae.kernel[1], rows),
+        "width": Grid.from_first(pipe.vae.kernel[2], columns),
+    }
+
+
+def _allegro_frames(pipe: Any) -> dict[str, Scalar]:
+    return {"num_frames": pipe.transformer.config.sample_frames * pipe.vae_scale_factor_temporal}
+
+
+def _cogvideox(pipe: Any) -> dict[str, Grid]:
+    """After the first, frames of the latents are decoded in pairs; 1.5 pairs them once more."""
+    config, cell = pipe.transformer.config, pipe.vae_scale_factor_spatial
+    pairs, patch = config.patch_size_t or 1, cell * config.patch_size
+    grids = {"num_frames": Grid(multiple=2 * pairs * pipe.vae_scale_factor_temporal, plus=1)}
+    if config.patch_size_t:  # and has positions up to the size that it was trained with
+        grids["height"] = Grid(patch, least=patch, most=config.sample_height * cell)
+        grids["width"] = Grid(patch, least=patch, most=config.sample_width * cell)
+    return grids
+
+
+def _helios(pipe: Any) -> dict[str, Grid]:
+    """Chunks of nine frames of the latents; what they make together is cut to 4n + 1."""
+    ratio = pipe.vae_scale_factor_temporal
+    return {"num_frames": Grid(ratio, 1, least=8 * ratio + 1, chunk=8 * ratio + 1)}
+
+
+def _latte(pipe: Any) -> dict[str, Grid]:
+    """It adds a position to each frame, and has as many positions as its config says."""
+    frames = pipe.transformer.config.video_length
+    return {"num_frames": Grid(least=frames, most=frames)}
+
+
+def _mochi(_pipe: Any) -> dict[str, Grid]:
+    """Half of its steps are linear and half quadratic: one step can't be halved."""
+    return {"num_inference_steps": Grid(least=2)}
+
+
+def _hunyuan15_size(pipe: Any) -> dict[str, Scalar]:
+    height, width = pipe.video_processor.calculate_default_height_width(9, 16, pipe.target_size)
+    return {"height": height, "width": width}
+
+
+def _draws_in_its_decoder(pipe: Any) -> bool:
+    """LTX 0.9.1: the decoder adds noise of torch's global generator, of the batch as a whole."""
+    return any(getattr(pipe.vae.config, "decoder_inject_noise", None) or ())
+
+
+def _chat(pipe: Any) -> int:
+    """EasyAnimate puts a chat's opening before the prompt, and counts it."""
+    message = {"role": "user", "content": [{"type": "text", "text": "PROMPT"}]}
+    chat = pipe.tokenizer.apply_chat_template([message], tokenize=False)
+    return len(pipe.tokenizer(chat.partition("PROMPT")[0]).input_ids)
+
+
+_PICTURE = "it needs a picture to begin with, and prompts are only texts"
+_VIDEO = "it changes a video, and prompts are only texts"
+_ONLY_WITH_A_PICTURE = frozenset(
+    {"frame_index", "strength", "denoise_strength", "image_cond_noise_scale"}
+)
+
+KINDS: Mapping[str, Kind] = {
+    "AllegroPipeline": Kind(
+        grids=_allegro, defaults=_allegro_frames, renders_alone=True, tiles=True
+    ),
+    "AnimateDiffPipeline": Kind(grids=_animatediff),
+    "AnyFlowPipeline": Kind(keeps_texts=True),
+    "CogVideoXPipeline": Kind(grids=_cogvideox, keeps_texts=True),
+    "CosmosTextToWorldPipeline": Kind(untested="it needs the package cosmos_guardrail"),
+    "EasyAnimatePipeline": Kind(around=_chat),
+    "HeliosPipeline": Kind(
+        grids=_helios,
+        defaults=lambda _pipe: {"num_frames": 129},  # its own, 132, makes 129
+        hidden=frozenset({"num_latent_frames_per_chunk", "is_skip_first_chunk"}),
+        keeps_texts=True,
+    ),
+    "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_no_tokens),
+    "HunyuanVideoPipeline": Kind(around=_no_tokens),
+    "Kandinsky5T2VPipeline": Kind(around=_no_tokens),
+    "LTX2Pipeline": Kind(
+        size_multiple=32,
+        defaults=lambda _pipe: {"num_frames": 121},
+        hidden=frozenset({"min_seconds", "max_seconds"}),
+        not_kept="sound",
+    ),
+    "LTXConditionPipeline": Kind(
+        size_multiple=32, hidden=_ONLY_WITH_A_PICTURE, draws=_draws_in_its_decoder
+    ),
+    "LTXPipeline": Kind(size_multiple=32, draws=_draws_in_its_decoder),
+    "LattePipeline": Kind(grids=_latte, renders_alone=True, reads=120),
+    "MochiPipeline": Kind(grids=_mochi),
+    "MotifVideoPipeline": Kind(),
+    "SanaVideoPipeline": Kind(size_multiple=32, around=lambda _pipe: 2),
+    "SkyReelsV2DiffusionForcingPipeline": Kind(),
+    "SkyReelsV2Pipeline": Kind(keeps_texts=True),
+    "TextToVideoSDPipeline": Kind(keeps_texts=True),
+    "WanPipeline": Kind(keeps_texts=True),
+    "WanVACEPipeline": Kind(renders_alone=True),
+    # Their calls leave the picture or the video open, and fail without.
+    "AnimateDiffControlNetPipeline": Kind(_PICTURE),
+    "AnimateDiffSparseControlNetPipeline": Kind(_PICTURE),
+    "Cosmos2VideoToWorldPipeline": Kind(_PICTURE),
+    "CosmosVideoToWorldPipeline": Kind(_PICTURE),
+    "EasyAnimateControlPipeline": Kind(_VIDEO),
+    "EasyAnimateInpaintPipeline": Kind(_VIDEO),
+    "I2VGenXLPipeline": Kind(_PICTURE),
+    "LTX2DFRTemporalRefinePipeline": Kind(_VIDEO),
+    "LTX2ImageToVideoPipeline": Kind(_PICTURE),
+    "LTX2InContextPipeline": Kind(_PICTURE),
+    "LTXI2VLongMultiPromptPipeline": Kind(_PICTURE),
+    "LTXImageToVideoPipeline": Kind(_PICTURE),
+}
+"""By the name of the class. Those that require a picture in their call need no entry."""
+
+
+TESTED = tuple(name for name, kind in KINDS.items() if not kind.refused and not kind.untested)
+"""Classes that a test saves, loads and renders with, at tiny size."""
+
+
+def outcome(name: str) -> str:
+    """Return what the tests say of a class: `tested`, or why it is refused or not tested."""
+    kind = KINDS[name]
+    if kind.refused:
+        return f"refused: {kind.refused}"
+    return f"not tested: {kind.untested}" if kind.untested else "tested"
+
+
+def kind_of(pipeline_class: type) -> Kind:
+    """Return what is known of a class of pipelines."""
+    return KINDS.get(pipeline_class.__name__, UNLISTED)

@@ -1,0 +1,66 @@
+"""Say what is wrong with a model that can't be loaded, and what helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.render import downloads
+
+if TYPE_CHECKING:
+    from reeldrop.render.source import ModelSource
+
+_OPTIONAL = ("torchvision", "cosmos_guardrail", "opencv", "sentencepiece", "protobuf", "ftfy")
+"""Packages that some models need, by the names that errors give them."""
+
+
+def failure(source: ModelSource, error: Exception) -> FileError:
+    """Return the error to raise where a model can't be loaded, with the reason and a remedy."""
+    if isinstance(error, ImportError):
+        return ConfigError(_missing_package(source, error))
+    problem, remedy = _load_problem(source, error), _load_remedy(source)
+    return _kind_of_failure(source)(Mistake(problem, remedy, key=source.name))
+
+
+def _missing_package(source: ModelSource, error: ImportError) -> Mistake:
+    text = " ".join(str(error).split()).partition(". ")[0]
+    package = next((name for name in _OPTIONAL if name in text.lower()), error.name)
+    problem = f"the model {source.name} needs a package that is not installed: {text}"
+    remedy = f"install {package or 'it'} beside reeldrop, in the build for this version of torch"
+    return Mistake(problem, remedy, key=source.name)
+
+
+def _kind_of_failure(source: ModelSource) -> type[FileError]:
+    """Return ConfigError for a folder, Unavailable for a download, which may succeed later."""
+    return ConfigError if Path(source.location).is_absolute() else Unavailable
+
+
+def _load_problem(source: ModelSource, error: Exception) -> str:
+    is_folder = Path(source.location).is_absolute()
+    if is_folder and not Path(source.location).is_dir():
+        return f"the model {source.name} can't be loaded: there is no folder {source.location}"
+    if isinstance(error, OSError) and not is_folder:
+        model = f"the model {source.name} ({source.location})"
+        cause = "" if downloads.is_offline() else f": {_first_line(error.__cause__ or error)}"
+        return f"{model} is not on this machine and could not be downloaded{cause}"
+    reason = " ".join(str(error).split())[:500]
+    return f"the model {source.name} can't be loaded from {source.location}: {reason}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:120]
+
+
+def _load_remedy(source: ModelSource) -> str:
+    if Path(source.location).is_absolute():
+        return "the folder must hold a diffusers pipeline with safetensors weights"
+    if downloads.is_offline():
+        return (
+            "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or download it with "
+            f"`reeldrop pull {source.name}`, or give the folder of a copy as `path:`"
+        )
+    return (
+        "check the network, and the repository's name, revision and variant in config.yaml; or "
+        "give the folder of a copy as `path:`"
+    )

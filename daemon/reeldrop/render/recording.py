@@ -1,0 +1,46 @@
+"""Record how a video was rendered, for its sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Rendered
+from reeldrop.render import measure, pipeline, rendering, unread
+from reeldrop.render.classes import kind_of
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames, Prompt
+    from reeldrop.render.pipeline import LoadedPipeline
+
+
+def records(
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], videos: tuple[Frames, ...], seconds: float
+) -> Iterator[Rendered]:
+    """Yield the record of each prompt of a part that was rendered together."""
+    for prompt, frames in zip(prompts, videos, strict=True):
+        yield Rendered(
+            model=loaded.source.location,
+            revision=loaded.revision,
+            pipeline=type(loaded.pipe).__name__,
+            scheduler=type(loaded.pipe.scheduler).__name__,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            versions=pipeline.versions(),
+            seconds=seconds,
+            peak_memory_mib=measure.peak_memory_mib(loaded),
+            batch_size=len(prompts),
+            ignored_text=unread.of_text(loaded, prompt, prompt.prompt),
+            ignored_negative_text=_ignored_negative_text(loaded, prompt),
+            speed=tuple(loaded.fast_path.used),
+            tiling=loaded.fast_path.decoded_in_tiles,
+            made=(len(frames), *frames.shape[1:3]),
+            not_kept=kind_of(type(loaded.pipe)).not_kept,
+        )
+
+
+def _ignored_negative_text(loaded: LoadedPipeline, prompt: Prompt) -> str:
+    unwanted = prompt.argument("negative_prompt")
+    if not unwanted or not rendering.is_guided(loaded, prompt):
+        return ""
+    return unread.of_text(loaded, prompt, str(unwanted))

@@ -1,0 +1,91 @@
+"""Report the steps of a render, whatever way its pipeline has to tell of them."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from reeldrop.render.classes import kind_of
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Prompt
+
+
+@contextlib.contextmanager
+def reported(pipe: Any, prompt: Prompt, on_step: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    """Call `on_step` with each step's number while the pipeline is called; yield arguments for it.
+
+    Where a pipeline takes no callback, its progress bar is told of each step.
+    """
+    counter = _Counter(pipe, prompt, on_step)
+    parameters = inspect.signature(pipe.__call__).parameters
+    if "callback_on_step_end" in parameters:
+        yield {"callback_on_step_end": counter.at_step_end}
+    elif "callback" in parameters:
+        yield {"callback": lambda *_: counter.count_step(), "callback_steps": 1}
+    else:
+        pipe.progress_bar = lambda *_arguments, **_named: _Bar(counter)
+        try:
+            yield {}
+        finally:
+            del pipe.progress_bar
+
+
+class _Counter:
+    """Counts what a pipeline calls a step, and reports those of the prompt.
+
+    They differ for schedulers that call the denoiser twice in a step, and for videos that are made
+    in chunks.
+    """
+
+    def __init__(self, pipe: Any, prompt: Prompt, on_step: Callable[[int], None]) -> None:
+        self._scheduler = pipe.scheduler
+        self._chunks = _chunks(pipe, prompt)
+        self._steps = prompt.steps
+        self._on_step = on_step
+        self._counted = 0
+
+    def count_step(self) -> None:
+        """Count a step of the scheduler, and report how far the prompt is."""
+        self._count(self._steps)
+
+    def at_step_end(
+        self, _pipe: Any, _step: int, _t: Any, tensors: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Count a call of the denoiser, as `callback_on_step_end` does."""
+        self._count(len(self._scheduler.timesteps))
+        return tensors
+
+    def _count(self, of: int) -> None:
+        """Count one of the `of` that each chunk has."""
+        self._counted += 1
+        step = math.ceil(self._counted * self._steps / (of * self._chunks)) if self._steps else 0
+        self._on_step(min(step, self._steps) or self._counted)
+
+
+def _chunks(pipe: Any, prompt: Prompt) -> int:
+    """Return how many times the pipeline goes through all steps."""
+    grid, frames = kind_of(type(pipe)).grids(pipe).get("num_frames"), prompt.argument("num_frames")
+    if grid is None or not grid.chunk or not isinstance(frames, int):
+        return 1
+    return math.ceil(frames / grid.chunk)
+
+
+class _Bar:
+    """Stands in for tqdm's progress bar, of which diffusers uses this much."""
+
+    def __init__(self, counter: _Counter) -> None:
+        self._counter = counter
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, steps: int = 1) -> None:
+        for _ in range(steps):
+            self._counter.count_step()

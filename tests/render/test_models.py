@@ -1,0 +1,235 @@
+"""Every video class of diffusers that is not refused, built tiny, saved, loaded and rendered."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import queue
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+import transformers
+from harness.models import CLIP_VOCABULARY, TINY, VOCABULARY, save
+from reeldrop.base.errors import RenderCancelled, Unrenderable
+from reeldrop.base.events import (
+    BatchFailed,
+    BatchRendered,
+    Event,
+    ModelFailed,
+    ModelLoaded,
+    StepDone,
+)
+from reeldrop.base.job import Batch, Job, Member, Prompt
+from reeldrop.prompts import parsing
+from reeldrop.prompts.rules import ModelRules, SettingsRefused
+from reeldrop.render import pipeline
+from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.render.source import ModelSource
+from reeldrop.store import sidecars
+from torch import nn
+
+# What diffusers' pipelines warn of is their own business.
+pytestmark = pytest.mark.filterwarnings("default")
+
+STEPS = 2
+VOCABULARIES = (VOCABULARY, CLIP_VOCABULARY)
+LIKE_DB = 60.0
+"""Frames with a PSNR of this and more are equal up to rounding."""
+
+
+class Model:
+    """One tiny model in a renderer of this process."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.tiny = TINY[name]
+        self.folder = save(name, folder)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        source = ModelSource(name, str(folder), speed={"mixed_precision": False})
+        self.renderer = InProcessRenderer({name: source}, self._take)
+        self.renderer.load(name)
+        loaded = self._events.get(timeout=120)
+        assert isinstance(loaded, ModelLoaded), loaded
+        self.rules = ModelRules(name, loaded.capabilities, {}, {})
+        self.steps: list[int] = []
+        self._cancel_at = 0
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, ModelLoaded | ModelFailed | BatchRendered | BatchFailed):
+            self._events.put(event)
+        if not isinstance(event, StepDone):
+            return
+        self.steps.append(event.step)
+        if event.step == self._cancel_at:
+            self.renderer.cancel(event.batch)
+
+    def prompt(self, text: str = "a horse runs", seed: int = 1, **changed: Any) -> Prompt:
+        """Return a small prompt, as a prompt file gives it."""
+        settings = {"prompt": text, "num_inference_steps": STEPS, **self.tiny.ask, **changed}
+        known = {key: value for key, value in settings.items() if key in self.rules.keys}
+        resolved = self.rules.resolve({**known, "seed": seed})
+        arguments = (
+            (key, resolved[key])
+            for key in self.rules.capabilities.settings
+            if resolved[key] is not None
+        )
+        return Prompt(1, text, self.rules.name, tuple(arguments), seed, resolved["fps"], ("mp4",))
+
+    def answer(self, *prompts: Prompt, cancel_at: int = 0) -> BatchRendered | BatchFailed:
+        """Render a batch."""
+        self._cancel_at = cancel_at
+        self.steps.clear()
+        self.renderer.render(Batch(tuple(Member("job", prompt) for prompt in prompts)))
+        event = self._events.get(timeout=120)
+        assert isinstance(event, BatchRendered | BatchFailed)
+        return event
+
+    def render(self, *prompts: Prompt) -> BatchRendered:
+        """Render a batch that must not fail."""
+        event = self.answer(*prompts)
+        assert isinstance(event, BatchRendered), event
+        return event
+
+
+def like(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether frames are equal up to rounding."""
+    difference = one.astype(float) - other.astype(float)
+    error = float(np.mean(difference**2))
+    return one.shape == other.shape and (error == 0 or 10 * np.log10(255**2 / error) >= LIKE_DB)
+
+
+def plain(model: Model, prompt: Prompt) -> np.ndarray:
+    """Return the frames that diffusers makes of a prompt without any of this program."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(model.folder)
+    pipe.set_progress_bar_config(disable=True)
+    if hasattr(pipe.vae, "tile_overlap_t"):  # Allegro's
+        pipe.vae.enable_tiling()
+    says = model.tiny.says
+    given = {says.get(key, key): value for key, value in prompt.arguments if says.get(key) != ""}
+    torch.manual_seed(prompt.seed)
+    generator = torch.Generator().manual_seed(prompt.seed)
+    output = pipe(prompt=prompt.prompt, generator=generator, output_type="pt", **given)
+    frames = (output.frames[0].float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return frames.permute(0, 2, 3, 1).numpy()
+
+
+def from_sidecar(model: Model, prompt: Prompt, done: BatchRendered) -> Prompt:
+    """Return the prompt that a video's sidecar asks for."""
+    job = Job("job", PurePosixPath("a.yaml"), Path("/nowhere"), ())
+    text = sidecars.text(job, prompt, done.rendered[0])
+    rules = {model.rules.name: model.rules}
+    file = parsing.parse("a.yaml", text.encode(), (), rules, model.rules.name, lambda _number: 7)
+    [again] = file.prompts
+    return again
+
+
+def refuses(model: Model) -> None:
+    """Assert that what a model can't make is refused with the nearest values that it can."""
+    key, value, near = model.tiny.wrong
+    with pytest.raises(SettingsRefused) as caught:
+        model.prompt(**{key: value})
+    [fault] = caught.value.faults
+    assert key == fault.key
+    for number in near:
+        assert str(number) in fault.remedy
+
+
+def tells_what_it_does_not_read(model: Model) -> None:
+    """Assert that the reported end of a text is what the text encoder is not given."""
+    given: list[list[int]] = []
+
+    def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if isinstance(module, nn.Embedding) and module.num_embeddings in VOCABULARIES:
+            given.append(arguments[0].flatten().tolist())
+
+    text = "a " * (model.tiny.reads - 1) + "b c"
+    hook = nn.modules.module.register_module_forward_pre_hook(note)
+    [record] = model.render(model.prompt(text, negative_prompt=f"a {text}")).rendered
+    hook.remove()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model.folder / "tokenizer")
+    read = tokenizer.decode(given[0], skip_special_tokens=True)
+    assert "b" == read.split()[-1]
+    assert "c" == record.ignored_text
+    is_guided = "negative_prompt" in model.rules.keys and model.tiny.is_guided
+    assert ("b c" if is_guided else "") == record.ignored_negative_text
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
+    """Counts, sizes, steps, seeds, batches, cancelling, the sidecar, and plain diffusers agree."""
+    model = Model(name, tmp_path / "model")
+    first = model.prompt(negative_prompt="the grass")
+    done = model.render(first)
+    [frames], [record] = done.frames, done.rendered
+    asked = tuple(model.tiny.ask[key] for key in ("num_frames", "height", "width"))
+    assert (*asked, 3) == frames.shape
+    assert asked == record.made
+    assert ("sound" if name == "LTX-2" else "") == record.not_kept
+    assert sorted(model.steps) == model.steps
+    assert {1, STEPS} == set(model.steps)
+    assert like(plain(model, first), frames)
+    others = [model.prompt("a cow", 2), model.prompt("a bird", 3, negative_prompt="the snow")]
+    together = model.render(first, *others).frames
+    alone = [frames, *(model.render(other).frames[0] for other in others)]
+    assert [True] * 3 == [like(one, other) for one, other in zip(alone, together, strict=True)]
+    assert len({video.tobytes() for video in alone}) == 3
+    cancelled = model.answer(model.prompt(num_inference_steps=50), cancel_at=1)
+    assert isinstance(cancelled, BatchFailed)
+    assert (RenderCancelled, 1) == (type(cancelled.error), model.steps[-1])
+    again = from_sidecar(model, first, done)
+    assert first == again
+    assert np.array_equal(frames, model.render(again).frames[0])
+    refuses(model)
+    tells_what_it_does_not_read(model)
+    if model.tiny.fps is not None:
+        assert model.tiny.fps == first.fps
+        slower = model.render(model.prompt(negative_prompt="the grass", fps=23.976)).frames[0]
+        assert model.tiny.heeds_fps != np.array_equal(frames, slower)
+    model.renderer.close()
+
+
+def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None:
+    """A model that rounds makes no video: nobody would see that it is another one."""
+    model = Model("CogVideoX", tmp_path / "model")
+    asked = model.prompt()
+    arguments = {**dict(asked.arguments), "num_frames": 13}  # past the rules
+    failed = model.answer(dataclasses.replace(asked, arguments=tuple(arguments.items())))
+    model.renderer.close()
+    assert isinstance(failed, BatchFailed)
+    assert Unrenderable is type(failed.error)
+    assert "CogVideoXPipeline made 1 video of 16 frames of 48x32" in str(failed.error)
+    assert "was asked for 1 video of 13 frames of 48x32" in str(failed.error)
+
+
+def test_tokenizers_load_as_they_are_published(tmp_path: Path) -> None:
+    """CogVideoX-5b and Mochi have a model of sentencepiece, and nothing that was made from it."""
+    model = Model("CogVideoX", tmp_path / "model")
+    model.renderer.close()
+    tokenizer = tmp_path / "model" / "tokenizer"
+    shutil.rmtree(tokenizer)
+    tokenizer.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a horse runs", "a cow rests", "the bird sings in the grass"] * 9),
+        model_prefix=str(tokenizer / "spiece"),
+        vocab_size=20,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (tokenizer / "spiece.vocab").unlink()
+    (tokenizer / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    index = tmp_path / "model" / "model_index.json"
+    parts = json.loads(index.read_text())
+    parts["tokenizer"] = ["transformers", "T5Tokenizer"]
+    index.write_text(json.dumps(parts))
+    pipe = pipeline.load(ModelSource("cog", str(tmp_path / "model"))).pipe
+    first, second = pipe.tokenizer(["a horse", "a cow"]).input_ids
+    assert first != second
+    assert 1 == first[-1] == second[-1]

@@ -113,8 +113,8 @@ def _is_plain(path: Path) -> bool:
 def _video(sidecar: Path) -> PastVideo | None:
     """Return the video of a sidecar; None if the YAML file is no sidecar, or the video is gone.
 
-    A poster tells a sidecar from a prompt file that looks like one, and has a name by which it lies
-    beside a video: no prompt file is a picture.
+    A prompt file may look like a sidecar and lie beside a video of its name. So a sidecar needs a
+    poster, too: no prompt file is a picture.
     """
     with contextlib.suppress(OSError, YamlError, ValueError, LookupError, TypeError):
         data = plain_files.content(sidecar, MAX_BYTES)

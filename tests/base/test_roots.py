@@ -226,6 +226,23 @@ def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
         assert "1" == file.read()
 
 
+def test_open_plain_waits_for_no_pipe_that_takes_the_place_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger may exchange them between the look at the file and its opening."""
+    path, opening = tmp_path / "file", os.open
+    path.write_text("1")
+
+    def late(name: Path, flags: int) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return opening(name, flags)
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(OSError, match="not a plain file"):
+        plain_files.open_plain(path)
+
+
 @pytest.mark.parametrize(("other", "expected"), [("12345", True), ("12346", False), ("1", False)])
 def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
     """Two plain files are compared whole, and links to them not at all."""

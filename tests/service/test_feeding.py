@@ -6,14 +6,14 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 from reeldrop.base.errors import DefaultsRefused, Mistake, Unavailable
-from reeldrop.base.job import Batch, BatchLimit, Capabilities, Rendered
+from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
@@ -431,6 +431,27 @@ def test_who_makes_trouble_himself_goes_behind_the_others(
     world.drop("later.yaml", 1, num_frames=32)
     names = [path for batch in world.render_all() for path, _ in batch]
     assert ["other.yaml", "bad.yaml", "later.yaml"] == names
+
+
+def test_a_group_whose_job_makes_trouble_lets_the_others_have_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be first each time, and be tried for ever."""
+    tries = []
+
+    def refusing(job: Job, numbers: Iterable[int], **how: bool) -> None:
+        if job.source.name == "bad.yaml":
+            tries.append(job)
+            assert len(tries) < 9, "nobody else is rendered"
+            raise OSError(errno.EACCES, "Permission denied")
+        begin_attempt(job, numbers, **how)
+
+    begin_attempt = world.spool.attempts.begin
+    monkeypatch.setattr(world.spool.attempts, "begin", refusing)
+    world.now = time.monotonic() + 1000
+    world.drop("a/bad.yaml", 1)
+    world.drop("b/good.yaml", 1, num_frames=16)
+    assert [("b/good.yaml", [1])] == world.render()
 
 
 @pytest.mark.parametrize("defaults", ["# " + "x" * 70_000, None])

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -485,6 +485,22 @@ def test_nobody_is_passed_over_twice(place: Place) -> None:
     assert [("x.txt", [1])] == place.next(), "y is not passed over again"
     assert [("y.txt", [1])] == place.next()
     assert [("d.txt", [1])] == place.next()
+
+
+def test_who_has_had_a_batch_may_be_passed_over_again(place: Place) -> None:
+    """That it was before counts until its turn comes, and not for the rest of it."""
+    place.open.open(place.claim("a.txt"), prompts(1))
+    place.open.open(place.claim("x.txt"), prompts(3, 8))
+    place.open.open(place.claim("c.txt"), prompts(1))
+    assert [("a.txt", [1]), ("c.txt", [1])] == place.next(), "x is passed over"
+    assert [("x.txt", [1, 2])] == place.next()
+    (place.root / "inbox/p.txt").write_text("anything\n")
+    urgent = place.spool.claim(PurePosixPath("p.txt"), (), 1)
+    assert urgent is not None
+    place.open.open(urgent, prompts(1))
+    place.open.open(place.claim("z.txt"), prompts(1))
+    assert [("p.txt", [1]), ("z.txt", [1])] == place.next()
+    assert [("x.txt", [3])] == place.next()
 
 
 def test_the_rest_of_a_file_is_passed_over_once(place: Place) -> None:

@@ -1,0 +1,70 @@
+"""Each built-in profile renders with a tiny model of its class."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from harness.models import TINY, save
+from reeldrop.base.job import Prompt
+from reeldrop.config import builtin, config, profiles
+from reeldrop.render import pipeline, rendering
+
+# What diffusers' pipelines warn of is their own business.
+pytestmark = pytest.mark.filterwarnings("default")
+
+LIKE = {
+    "wan2.1-1.3b": "Wan 2.1",
+    "wan2.1-14b": "Wan 2.1",
+    "wan2.2-5b": "Wan 2.2 5B",
+    "wan2.2-a14b": "Wan 2.2 A14B",
+    "ltx-video": "LTX",
+    "ltx-2": "LTX-2",
+    "ltx-2-distilled": "LTX-2",
+    "cogvideox-2b": "CogVideoX",
+    "cogvideox-5b": "CogVideoX",
+    "cogvideox1.5-5b": "CogVideoX 1.5",
+    "hunyuanvideo-1.5": "HunyuanVideo 1.5",
+    "mochi": "Mochi",
+    "kandinsky-5-lite": "Kandinsky 5",
+    "kandinsky-5-lite-distilled": "Kandinsky 5",
+    "sana-video-2b": "Sana-Video",
+}
+"""The tiny model that has the class and the ratios of a profile's model."""
+
+OF_ITS_SIZE = {"cogvideox1.5-5b"}
+"""Profiles of models that make no larger videos than they were made for, as does the tiny one."""
+
+
+def test_each_profile_has_its_tiny_model() -> None:
+    """But those of the original model's class, with which all other tests work."""
+    others = {
+        name
+        for name in builtin.profiles()
+        if builtin.profile(name).about.pipeline != "TextToVideoSDPipeline"
+    }
+    assert others == set(LIKE)
+    for name, tiny in LIKE.items():
+        assert builtin.profile(name).about.pipeline == TINY[tiny].kind.__name__
+
+
+def test_each_profile_renders(tmp_path: Path) -> None:
+    """Its defaults are sizes that its class makes, and a small video takes all else as it is."""
+    folders = {tiny: save(tiny, tmp_path / tiny) for tiny in set(LIKE.values())}
+    for name, tiny in LIKE.items():
+        settings = config.parse(f"model: {name}", tmp_path / "config.yaml")
+        plain = profiles.untuned(name, settings)
+        source = dataclasses.replace(plain, location=str(folders[tiny]), variant=None, speed={})
+        loaded = pipeline.load(source)
+        profile = settings.models[name]
+        if name not in OF_ITS_SIZE:
+            profiles.model_rules(name, settings, loaded.capabilities)
+        steps = profile.steps or 2
+        asked = {**profile.prompt_defaults, **TINY[tiny].ask, "num_inference_steps": steps}
+        arguments = tuple((k, asked[k]) for k in loaded.capabilities.settings if k in asked)
+        done: list[int] = []
+        prompt = Prompt(1, "a red ball", name, arguments, 1, 8.0, ("mp4",))
+        (frames,) = rendering.render(loaded, (prompt,), done.append)
+        assert TINY[tiny].ask["num_frames"] == len(frames), name
+        assert list(range(1, steps + 1)) == done, name

@@ -100,7 +100,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     [
         ("setle_seconds: 1\n", ["'setle_seconds'", "did you mean 'settle_seconds'"]),
         ("max_attempts: many\n", ["'max_attempts'", "a whole number", "'many'"]),
-        ("max_attempts: 0\n", ["'max_attempts'", "greater than or equal to 1"]),
+        ("max_attempts: 0\n", ["'max_attempts'", "must be 1 or more, not 0"]),
         ("inbox: results/inbox\n", ["inbox", "must not be inside results"]),
         ("model: tinny\n", ["'model' is there twice", "line 5"]),
         ("x: ]", ["not YAML"]),

@@ -27,7 +27,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.commands import cli, output, progress, submit
 from reeldrop.commands.check import Row
 from reeldrop.commands.models import Listed
-from reeldrop.commands.moved import Moved
+from reeldrop.commands.moved import Moved, report
 from reeldrop.commands.status import current, print_rendering, show_status
 from reeldrop.config import config
 from reeldrop.intake import ignored
@@ -400,6 +400,15 @@ def test_retry_of_all_puts_every_file_back(site: Site) -> None:
     assert [True, True] == [Path(one["file"]).exists() for one in moved]
     again = site.command("retry", "--all")
     assert (0, "there is nothing to retry\n") == (again.returncode, again.stdout)
+
+
+def test_what_could_not_be_done_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """If one of several files could not be moved; the others are told as usual."""
+    done, undone = Moved("a", "is back", Path("/in/a")), Moved("b", "can't be", is_failure=True)
+    assert (0, 0) == (report([], as_json=False), report([done], as_json=True))
+    capsys.readouterr()
+    assert 1 == report([done, undone], as_json=False)
+    assert "a: is back, as /in/a\nb: can't be\n" == capsys.readouterr().out
 
 
 def test_retry_does_all_or_nothing(site: Site) -> None:

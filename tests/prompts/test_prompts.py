@@ -727,7 +727,7 @@ def test_a_default_of_zero_is_legal() -> None:
         {**settings, "num_inference_steps": int}, {**own, "num_inference_steps": 4}, 8, 1, grids
     )
     found = ModelRules("m", capabilities, {}, {})
-    rules.check(found)
+    rules.check_profile(found)
     assert own.items() <= found.resolve({"prompt": "a horse"}).items()
     for key, value, remedy in (
         ("num_frames", 0, "16"),

@@ -427,6 +427,8 @@ a < b > c written on a blackboard
 1: a man, 2: a woman, 3: a dog
 Positive: two people smile
 a well-lit room -dark corners -cold
+he jumps --steps back --frame by frame
+{-|-} signs glow
 24 frames of a dancer
 Ball #7 rolls past gate # 3
 ~ waves ~ on the shore
@@ -512,7 +514,8 @@ def test_what_cannot_be_seen_at_the_edges_is_left_out(text: str) -> None:
     [
         "height\xa0: 64\nprompt: a\u200b\nseed:  3\u3000",
         "\u200fprompt: a\n\ufeffheight: 64\n\u200bseed\u200b: 3",
-        "prompt: a\n# x\n\ufeff---\n",
+        "height: 64\nprompt: a\n\x1a",
+        "height: 64\nprompt: a\n# x\n\ufeff---\n",
     ],
 )
 def test_what_cannot_be_seen_around_keys_and_values_is_left_out(text: str) -> None:

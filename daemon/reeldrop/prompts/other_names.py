@@ -81,7 +81,7 @@ def ours(name: str, known: Iterable[str]) -> str | None:
     """Return the known key that a name of another tool stands for, None if there is none."""
     keys = set(known)
     word = normal(name)
-    if word in keys and word != name:
+    if word in keys:
         return word
     key = _KEYS.get(word)
     return key if key in keys else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.zygote import Process, Zygote
+from harness.zygote import Process, Zygote, is_python
 
 DEADLINE_SECONDS = 120.0
 
@@ -35,7 +35,7 @@ def start(
 ) -> Process | subprocess.Popen[bytes]:
     """Start a command like `subprocess.Popen`, but as a fork if that is equivalent."""
     stderr = stdout if stderr == subprocess.STDOUT else stderr
-    if fork_server().can_run(command, env):
+    if is_python(command) and fork_server().can_run(command, env):
         streams = [s if isinstance(s, int) else s.fileno() for s in (stdin, stdout, stderr)]
         return fork_server().run(command, streams, cwd, env)
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env)

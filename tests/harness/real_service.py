@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -23,10 +24,11 @@ failed: {0}/results/_failed
 
 FOR_TESTS = f"""\
 [Service]
-Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1
+Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1 TORCHINDUCTOR_VEC_ISA_OK=0
 RestartSec=100ms
 """
-"""The changes that tests make to every service: Python's library, threads, a shorter pause."""
+"""The changes that tests make to every service: Python's library, one thread, scalar code from
+torch's compiler, a shorter pause."""
 
 
 def with_model(machine: Machine, pipeline: Path, folder: str = MODEL) -> None:
@@ -47,11 +49,23 @@ class Service:
 
     def configure(self, **changes: Any) -> None:
         """Write a config.yaml with the tiny pipeline and these keys."""
-        text = FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
         keys = tuple(f"{key}:" for key in changes)
-        kept = [line for line in text.splitlines() if not line.startswith(keys)]
+        kept = [line for line in self._config().splitlines() if not line.startswith(keys)]
         lines = [*(f"{key}: {value}" for key, value in changes.items()), *kept]
         self.machine.path(CONFIG_FILE).write_text("\n".join(lines) + "\n")
+
+    def _config(self) -> str:
+        return FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
+
+    @property
+    def is_as_begun(self) -> bool:
+        """Whether the service is at work with the settings that `begin` gives it."""
+        drop_ins = self.machine.path(f"{DROP_INS}/{self.unit}.d")
+        return (
+            self.show("ActiveState") == "active"
+            and ["for-tests.conf"] == os.listdir(drop_ins)
+            and self._config() == self.machine.path(CONFIG_FILE).read_text()
+        )
 
     def drop_in(self, name: str, text: str) -> None:
         """Add a drop-in, as an operator does."""
@@ -104,9 +118,20 @@ class Service:
         for folder in (self.site.inbox, self.site.results, self.site.spool):
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.begin_journal()
+        self.configure()
+        self.drop_in("for-tests", FOR_TESTS)
+
+    def clear(self) -> None:
+        """Empty the inbox and the results, with the service at work."""
+        for folder in (self.site.inbox, self.site.failed, self.site.results):
+            for path in folder.iterdir():
+                if path != self.site.failed:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def begin_journal(self) -> None:
+        """Let `journal` and `events` return what is logged from now on."""
         (last,) = self.machine.journal("--lines=1")
         # Not --after-cursor: in systemd 252, it skips one matching entry too many.
         seconds, rest = divmod(int(last["__REALTIME_TIMESTAMP"]) + 1, 1_000_000)
         self.since = (f"--since=@{seconds}.{rest:06}",)
-        self.configure()
-        self.drop_in("for-tests", FOR_TESTS)

@@ -175,13 +175,20 @@ class Machine:
         return [json.loads(line) for line in found.stdout.splitlines()]
 
     def await_that(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until a condition holds; after DEADLINE_SECONDS, fail with the journal's end."""
+        """Wait until a condition holds; after DEADLINE_SECONDS, fail with the journal's end.
+
+        The pause is longer than the look, which may start processes: what is awaited needs the
+        processor, too.
+        """
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
+        while True:
+            began = time.monotonic()
+            if condition():
+                return
             if time.monotonic() > deadline:
                 said = self.run("journalctl", "--no-pager", "--lines=60", check=False).stdout
                 raise AssertionError(f"waited in vain for {what}\n{said}")
-            time.sleep(0.05)
+            time.sleep(max(0.05, 3 * (time.monotonic() - began)))
 
     def halt(self) -> None:
         """End the machine with all of its processes, and remove its control groups."""

@@ -100,8 +100,9 @@ class Daemon:
     ) -> None:
         self.site = site
         self._log = site.folder / "daemon.log"
+        self._events: list[dict[str, Any]] = []
         with self._log.open("a") as log:
-            self._from = log.tell()
+            self._read_to = log.tell()
             self.process = start(
                 [*program, "run", *options, "--config", str(site.folder / "config.yaml")],
                 stdout=log,
@@ -111,10 +112,12 @@ class Daemon:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """Return the events that the daemon has logged so far, all or those of one name."""
-        with self._log.open() as log:
-            log.seek(self._from)
-            events = [json.loads(line) for line in log if line.endswith("\n")]
-        return [event for event in events if not name or event["event"] == name]
+        with self._log.open("rb") as log:
+            log.seek(self._read_to)
+            whole, end, _half_a_line = log.read().rpartition(b"\n")
+        self._read_to += len(whole + end)
+        self._events += map(json.loads, whole.splitlines())
+        return [event for event in self._events if not name or event["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> dict[str, Any]:
         """Wait until the daemon has logged an event `count` times, and return the last one."""

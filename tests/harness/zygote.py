@@ -123,6 +123,13 @@ class Process:
         return self.returncode
 
 
+def is_python(command: Sequence[str]) -> bool:
+    """Return whether a command is `python -m reeldrop` or a Python script."""
+    return tuple(command[:3]) == REELDROP or (
+        command[0] == sys.executable and command[1].endswith(".py")
+    )
+
+
 class Zygote:
     """A process that forks commands on demand. They end with it, and it ends with this process."""
 
@@ -151,10 +158,7 @@ class Zygote:
         """
         given, own = dict(os.environ if environment is None else environment), self._environment
         names = {name for name in given.keys() | own if given.get(name) != own.get(name)}
-        is_ours = tuple(command[:3]) == REELDROP or (
-            command[0] == sys.executable and command[1].endswith(".py")
-        )
-        return is_ours and names <= _READ_LATE | {"OMP_NUM_THREADS"}
+        return is_python(command) and names <= _READ_LATE | {"OMP_NUM_THREADS"}
 
     def run(
         self,

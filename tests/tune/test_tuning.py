@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import torch
 from harness.cpu_recorder import CpuRecorder
-from harness.fakes import save_tiny_wan
-from harness.site import Site
+from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline
@@ -67,6 +66,12 @@ def test_what_is_compiled_sooner_need_not_be_faster(seconds: float, is_taken: bo
     assert is_taken == trial.taken
 
 
+@pytest.fixture
+def site(tmp_path: Path, least_pipeline: Path) -> Site:
+    """An empty inbox, and a config.yaml with the least pipeline: tuning renders many times."""
+    return make_site(tmp_path / "site", least_pipeline)
+
+
 def change_profile(site: Site, *lines: str) -> None:
     """Set something of the tiny pipeline's profile, which has no batch size of its own then."""
     path = site.folder / "config.yaml"
@@ -99,7 +104,7 @@ def test_each_way_is_tried(tuner: Tuner) -> None:
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
 def test_the_ways_of_a_gpu_are_tried(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the real compiler, and a recorder for the CPU: first as a whole, then by blocks, then
     recorded. What is kept is one of the two, and what was compiled says how long that took, from
@@ -111,7 +116,7 @@ def test_the_ways_of_a_gpu_are_tried(
     monkeypatch.setattr(graphs, "recorder", lambda _device: recorder)
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
-    write_config_of_wan(site, save_tiny_wan(tmp_path / "wan", layers=2))
+    write_config_of_wan(site, wan_pipeline)
     config_file = site.folder / "config.yaml"
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}

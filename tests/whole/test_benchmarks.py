@@ -27,7 +27,7 @@ import throughput
 import torch
 from diffusers import UNet3DConditionModel
 from harness import watched_daemon
-from harness.fakes import save_tiny_wan, tiny_unet
+from harness.fakes import tiny_unet
 from harness.processes import run, start
 from order import Order
 from reeldrop.speed import compiled
@@ -202,11 +202,11 @@ def test_latency_knows_its_goals() -> None:
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
 def test_compiling_compares_whole_and_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is compiled twice with one cache, but for the one that is not, and all show the same."""
     monkeypatch.setenv(compiled.CACHE, "")  # and as it was, afterwards
-    asked = order.of_folder(save_tiny_wan(tmp_path / "wan", layers=2), 1, **SMALL)
+    asked = order.of_folder(wan_pipeline, 1, **SMALL)
     del asked.profile["variant"], asked.profile["scheduler"]
     caches = []
 

@@ -32,9 +32,9 @@ durable.rename_exclusively = leaking
 
 
 @pytest.fixture
-def site(tmp_path: Path, tiny_pipeline: Path) -> Path:
-    """An empty inbox, and a config.yaml with the tiny pipeline."""
-    return soak.make_site(tmp_path / "site", tiny_pipeline)
+def site(tmp_path: Path, least_pipeline: Path) -> Path:
+    """An empty inbox, and a config.yaml with the least pipeline."""
+    return soak.make_site(tmp_path / "site", least_pipeline)
 
 
 @pytest.fixture

@@ -44,12 +44,24 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> It
 
 
 @pytest.fixture
-def service(machine: Machine) -> Iterator[Service]:
+def service(machine: Machine) -> Service:
     """reeldrop.service as it is installed, with the tiny pipeline; not started."""
     made = Service(machine)
     made.begin()
-    yield made
-    made.systemctl("stop", check=False)
+    return made
+
+
+@pytest.fixture
+def running(machine: Machine) -> Service:
+    """The same service at work, where possible still from the test before: a start is slow."""
+    made = Service(machine)
+    if made.is_as_begun:
+        made.clear()
+        made.begin_journal()
+    else:
+        made.begin()
+        made.systemctl("start")
+    return made
 
 
 def long_render(steps: int = 100) -> str:
@@ -100,9 +112,9 @@ def test_from_the_start_to_the_video(service: Service) -> None:
     the_journal_tells_of_each_job(service)
 
 
-def test_a_file_of_somebody_else_waits_for_its_writer(service: Service) -> None:
+def test_a_file_of_somebody_else_waits_for_its_writer(running: Service) -> None:
     """Whoever owns it: the kernel tells the service, and nobody else, that it is still written."""
-    service.systemctl("start")
+    service = running
     held = ("sh", "-euc", f"exec >{service.folder}/inbox/slow.txt; echo 'a boat'; exec sleep 1000")
     unit = ("--unit=writer", "--uid=ann", "--property=UMask=0022")
     service.machine.run("systemd-run", "--quiet", *unit, *held)
@@ -136,13 +148,31 @@ def the_journal_tells_of_each_job(service: Service) -> None:
     assert ("bad.yaml", "3") == (wrong["PROMPT_FILE"], wrong["PRIORITY"])
 
 
-# Reload and stop
+# Stop and reload
 
 
-def test_reload(service: Service) -> None:
-    """A wrong config.yaml is refused, a right one counts for the next file; a render goes on."""
+def test_stop_and_kill_in_the_middle_of_a_render(running: Service) -> None:
+    """Stop does not wait for the video; after it, or `kill -9`, it is there once."""
+    service = running
     service.drop("long.yaml", long_render())
+    service.await_step()
+    service.systemctl("stop")
+    assert ("inactive", "success") == (service.show("ActiveState"), service.show("Result"))
+    assert 1 == len(list((service.site.spool / "active").iterdir()))
+
     service.systemctl("start")
+    service.await_step()
+    service.machine.run("systemctl", "kill", "--signal=KILL", service.unit)
+    service.await_state("NRestarts", "1")
+    assert_completed_once(service)
+    assert [] != service.journal("--grep=status=9/KILL")
+    assert 1 == len(service.events("previous_process_ended"))
+
+
+def test_reload(running: Service) -> None:
+    """A wrong config.yaml is refused, a right one counts for the next file; a render goes on."""
+    service = running
+    service.drop("long.yaml", long_render())
     service.await_step()
     pid = service.show("MainPID")
     service.configure(max_attempts="many")
@@ -159,24 +189,6 @@ def test_reload(service: Service) -> None:
     service.await_files("next/next.txt")
     assert "num_frames: 6" in (service.site.results / "next/a_boat.yaml").read_text()
     assert (pid, "active") == (service.show("MainPID"), service.show("ActiveState"))
-
-
-def test_stop_and_kill_in_the_middle_of_a_render(service: Service) -> None:
-    """Stop does not wait for the video; after it, or `kill -9`, it is there once."""
-    service.drop("long.yaml", long_render())
-    service.systemctl("start")
-    service.await_step()
-    service.systemctl("stop")
-    assert ("inactive", "success") == (service.show("ActiveState"), service.show("Result"))
-    assert 1 == len(list((service.site.spool / "active").iterdir()))
-
-    service.systemctl("start")
-    service.await_step()
-    service.machine.run("systemctl", "kill", "--signal=KILL", service.unit)
-    service.await_state("NRestarts", "1")
-    assert_completed_once(service)
-    assert [] != service.journal("--grep=status=9/KILL")
-    assert 1 == len(service.events("previous_process_ended"))
 
 
 # Ends that nobody asked for
@@ -196,7 +208,7 @@ def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
     (ended,) = service.events("previous_process_ended")
     assert "Aborted" == ended["REASON"]
     told = ended["MESSAGE"]
-    assert re.search(r"service\.py.* in _work", told), f"where the main thread was: {told}"
+    assert re.search(r"loop\.py.* in work", told), f"where the main thread was: {told}"
     assert re.search(r"faulty_daemon\.py.* in hanging", told), told
 
 

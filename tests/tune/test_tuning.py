@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from harness.cpu_recorder import CpuRecorder
+from harness.fakes import save_tiny_wan
 from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
@@ -104,7 +105,7 @@ def test_each_way_is_tried(tuner: Tuner) -> None:
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
 def test_the_ways_of_a_gpu_are_tried(
-    site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the real compiler, and a recorder for the CPU: first as a whole, then by blocks, then
     recorded. What is kept is one of the two, and what was compiled says how long that took, from
@@ -116,7 +117,7 @@ def test_the_ways_of_a_gpu_are_tried(
     monkeypatch.setattr(graphs, "recorder", lambda _device: recorder)
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
-    write_config_of_wan(site, wan_pipeline)
+    write_config_of_wan(site, save_tiny_wan(tmp_path / "wan", layers=2))
     config_file = site.folder / "config.yaml"
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}

@@ -159,7 +159,12 @@ class Feeder:
             if error.errno in DISK_ERRORS:
                 self.jobs.ends.postpone(job, error)
             else:
-                self.jobs.ends.fail(job, PromptError(Mistake(f"can't read it: {error.strerror}")))
+                self.jobs.ends.fail(
+                    job,
+                    PromptError(
+                        Mistake(f"can't read it: {error.strerror}", "put a plain file there")
+                    ),
+                )
         else:
             self.jobs.open(job, found.prompts, what.rank, found.size)
             self.heed_cancellations()  # before any prompt of it is rendered

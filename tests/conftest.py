@@ -6,8 +6,6 @@ import os
 
 # One thread is fastest for such small pipelines; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Compile scalar code, which takes torch's compiler half as long as code for vector instructions.
-os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")
 
 import ctypes
 import signal

@@ -24,11 +24,10 @@ failed: {0}/results/_failed
 
 FOR_TESTS = f"""\
 [Service]
-Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1 TORCHINDUCTOR_VEC_ISA_OK=0
+Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1
 RestartSec=100ms
 """
-"""The changes that tests make to every service: Python's library, one thread, scalar code from
-torch's compiler, a shorter pause."""
+"""The changes that tests make to every service: Python's library, one thread, a shorter pause."""
 
 
 def with_model(machine: Machine, pipeline: Path, folder: str = MODEL) -> None:

@@ -522,6 +522,10 @@ TEXTS: dict[str, Callable[[], str]] = {
     ),
     "nineteen wrong settings of each.yaml": lambda: numbered("negativ_promptN: 1\n", 19) + PROMPTS,
     "a bad byte at the end.txt": lambda: many("a\n", MIB - 1) + "\0",
+    "lines of spaces.txt": lambda: f"{' ' * 51}\n" * 19_999 + "a",
+    "spaces behind a label.txt": lambda: many(f"prompt{' ' * 20_000}x\n"),
+    "spaces behind settings.txt": lambda: many(f"steps: 1, {' ' * 20_000}x\n"),
+    "a wide head of a table.txt": lambda: many("prompt,") + "\na,b",
     "windows lines.yaml": lambda: many("a: \r\n"),
     "yaml separators.yaml": lambda: "prompt: a" + many("\u2028", MIB - 16),
 }  # fmt: skip

@@ -262,6 +262,11 @@ def test_lines_of_other_tools() -> None:
     assert {} == wrong
 
 
+def test_a_table_with_a_cell_beyond_any_prompt() -> None:
+    """It is called a table, too."""
+    assert "CSV" in mistake(f"prompt,seed\na red ball,1\n{'x' * 200_000},2\n", "a.txt").problem
+
+
 def test_what_has_no_counterpart_is_named() -> None:
     """Who writes the YAML that is shown knows what it leaves out, and where to write it."""
     found = mistake("a red ball --steps 12 --tiling 1 --ar 16:9", "shots.txt")

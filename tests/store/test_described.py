@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.rules import CAPABILITIES
+from reeldrop.base.job import Grid
 from reeldrop.store import described
 
 
 def test_what_is_noted_is_read(tmp_path: Path) -> None:
     """For each profile, as long as it is loaded from the same place."""
     described.note(tmp_path, "tiny", "/models/tiny", CAPABILITIES)
-    described.note(tmp_path, "other", "hub/other abc", CAPABILITIES)
+    other = replace(CAPABILITIES, grids={"num_frames": Grid(4, 1, least=33, chunk=33)})
+    described.note(tmp_path, "other", "hub/other abc", other)
     assert CAPABILITIES == described.read(tmp_path, "tiny", "/models/tiny")
-    assert CAPABILITIES == described.read(tmp_path, "other", "hub/other abc")
+    assert other == described.read(tmp_path, "other", "hub/other abc")
     assert described.read(tmp_path, "tiny", "/models/newer") is None
     assert described.read(tmp_path, "third", "/models/tiny") is None
 

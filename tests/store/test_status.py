@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from reeldrop.base.escaping import shown
+from reeldrop.intake import scan
 from reeldrop.store import status
 from reeldrop.store.status import Rendering, State, Status, Waiting
 
@@ -110,5 +112,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         1, State.RENDERING, "m", UPDATED, rendering(1.5), waiting, 1, 60, 2, "a mistake", "a reason"
     )
     assert status.read(tmp_path / "status.json") is None
+    status.write(tmp_path / "status.json", found)
+    assert found == status.read(tmp_path / "status.json")
+
+
+def test_the_longest_report_is_read(tmp_path: Path) -> None:
+    """Nobody hides what the daemon does behind the names of files."""
+    longest = shown("/".join(["\x1b" * 255] * scan.MAX_DEPTH))
+    waiting = (Waiting(longest, "settles in 2 s"),) * status.MAX_WAITING
+    found = Status(1, State.IDLE, "m", UPDATED, waiting=waiting)
     status.write(tmp_path / "status.json", found)
     assert found == status.read(tmp_path / "status.json")

@@ -58,10 +58,10 @@ _NEGATIVE = re.compile(
     r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt)?\s*[:：]\s*(?P<value>.*)$", re.I
 )
 _STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)
-_PAIR = re.compile(r"\s*([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
+_PAIR = re.compile(r"([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
 _PROMPT = re.compile(
-    r"^[-*_#>\s\"']*(?:/\w+ )?(?:(?:positive )?prompt\s*(?:#?\d+)?|(?-i:positive))[*_\"']*\s*[:：=]"
-    r"\s*[*_]*\s*(?P<value>.*)$",
+    r"^[-*_#>\s\"']*(?:/\w+ )?(?:(?:positive )?prompt\s*+(?:#?\d+)?|(?-i:positive))"
+    r"[*_\"']*\s*[:：=]\s*[*_]*\s*(?P<value>.*)$",
     re.I,
 )
 _OURS = re.compile(

@@ -26,7 +26,7 @@ _MOST = 10
 _ENOUGH = 100
 """With so many lines of another tool, the rest need not be looked at."""
 
-_PROMPT_KEY = re.compile(r"^[\s{\"']*prompts?[\"']?\s*:", re.MULTILINE)
+_PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
 
 Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor remarks, with their numbers."""
@@ -95,16 +95,21 @@ def _is_yaml(text: str) -> bool:
 def _rows(lines: Lines) -> list[Said] | None:
     """Return the rows of a table with a prompt in its head, None if the lines are none."""
     head = lines[0][1]
+    if len(head) > 300:
+        return None
     mark = max(",;\t", key=head.count)
     names = [name.strip(" \"'") for name in head.split(mark)]
     known = [other_names.normal(name) for name in names]
     is_table = len(names) > 1 and all(name.replace("_", "").isalnum() for name in known)
-    if not is_table or len(head) > 300 or not {"prompt", "negative_prompt"} & set(known):
+    if not is_table or not {"prompt", "negative_prompt"} & set(known):
         return None
     if not any(mark in line for _, line in lines[1:]):
         return None
     texts = [line for _, line in lines[1 : _MOST + 2]]
-    return [dict(zip(names, row, strict=False)) for row in csv.reader(texts, delimiter=mark)]
+    try:
+        return [dict(zip(names, row, strict=False)) for row in csv.reader(texts, delimiter=mark)]
+    except csv.Error:  # a cell is longer than any prompt
+        return []
 
 
 def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:

@@ -6,6 +6,7 @@ Only a note: it is derived from the pipelines, and nothing that the daemon does 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reeldrop.base import durable, plain_files
-from reeldrop.base.job import Capabilities
+from reeldrop.base.job import Capabilities, Grid
 
 FILE_NAME = "described.json"
 MAX_BYTES = 1 << 20
@@ -34,6 +35,7 @@ def note(spool: Path, profile: str, origin: str, found: Capabilities) -> None:
         "defaults": dict(found.defaults),
         "size_multiple": found.size_multiple,
         "frames_multiple": found.frames_multiple,
+        "grids": {key: dataclasses.asdict(grid) for key, grid in found.grids.items()},
     }
     known = _read(file)
     if known.get(profile) != described:
@@ -56,6 +58,7 @@ def read(spool: Path, profile: str, origin: str) -> Capabilities | None:
                 defaults=dict(found["defaults"]),
                 size_multiple=int(found["size_multiple"]),
                 frames_multiple=int(found["frames_multiple"]),
+                grids={key: Grid(**grid) for key, grid in found["grids"].items()},
             )
     return None
 

@@ -20,7 +20,9 @@ from reeldrop.base import durable, plain_files
 from reeldrop.base.escaping import shown
 
 FILE_NAME = "status.json"
-MAX_BYTES = 1 << 20
+MAX_BYTES = 16 << 20
+"""More than the daemon writes: the paths of strangers may be long, and longer when escaped."""
+
 MAX_WAITING = 100
 
 

@@ -300,6 +300,8 @@ def units(path: PurePosixPath | str) -> int:
 @example(b"a" * 81, ".txt", "x")
 @example(b"a" * 71 + b"/" + b"b" * 60, ".txt", "x")
 @example(b" ", ".txt", "")
+@example(b"\\/" + b"a" * 120, ".txt", "")
+@example(b"_/" * 40 + b"a" * 120, ".mp4", "")
 def test_any_path_has_a_portable_one(name: bytes, suffix: str, prompt: str) -> None:
     """Every file system takes it, with all that is added, below 40 characters of a Windows client.
 

@@ -63,10 +63,14 @@ def video_name(prompt: str, folder: str = ".") -> str:
 
 
 def folder_name(text: str) -> str:
-    """Return a safe name for a results folder; a leading underscore is reserved for reeldrop."""
+    """Return a safe name for a results folder; a leading underscore is reserved for reeldrop.
+
+    It is not longer than `safe_name(text)`, for which a path has room.
+    """
     name = safe_name(text)
     while name.startswith("_"):  # the new first characters have to be safe, too
-        name = safe_name(name.lstrip("_"))
+        bare = safe_name(name.lstrip("_"))
+        name = bare if _units(bare) <= _units(name) else "v"
     return name
 
 

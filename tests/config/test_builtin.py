@@ -196,3 +196,15 @@ models:
     )
     assert "int8" == profiles.basis(source).quantization
     assert "bfloat16, vae float32" == profiles.basis(source).dtype
+
+
+def test_a_model_that_is_no_name_is_a_mistake() -> None:
+    """In the words of any other wrong type."""
+    for value in ("[bundled]", "{bundled: 1}"):
+        with pytest.raises(ConfigError, match="must be a text"):
+            parsed(f"model: {value}")
+
+
+def test_a_profile_that_was_taken_away_has_no_size() -> None:
+    """A file that named it may wait yet, when config.yaml is read again."""
+    assert 0 == profiles.Sizes(parsed("model: bundled")).of("mochi")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from harness.prompt_files import CAPABILITIES, mistakes, parse
@@ -224,6 +225,14 @@ def test_what_is_rendered_and_noted(text: str, notes: list[str]) -> None:
     (prompt,) = parse(text).prompts
     assert len(notes) == len(prompt.notes)
     assert all(said in noted for said, noted in zip(notes, prompt.notes, strict=True))
+
+
+def test_a_negative_prompt_that_nobody_wrote_is_not_noted() -> None:
+    """It may be the profile's, or the pipeline's own."""
+    rules = {"bundled": replace(BUNDLED, defaults={**BUNDLED.defaults, "negative_prompt": "b"})}
+    text = b"prompt: a\nguidance_scale: 1"
+    (prompt,) = parsing.parse("a.yaml", text, [], rules, "bundled", int).prompts
+    assert ("b", ()) == (prompt.argument("negative_prompt"), prompt.notes)
 
 
 @pytest.mark.parametrize(

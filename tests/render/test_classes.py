@@ -74,6 +74,15 @@ def test_the_table_says_what_the_tests_do() -> None:
     assert classes.outcome("LTXImageToVideoPipeline").startswith("refused: it needs a picture")
 
 
+def test_without_a_negative_prompt_kandinsky_takes_its_own() -> None:
+    """Its call replaces none by a text, but not an empty one."""
+    kind = classes.KINDS["Kandinsky5T2VPipeline"]
+    own = kind.defaults(None)["negative_prompt"]
+    assert f'negative_prompt = "{own}"' in inspect.getsource(
+        diffusers.Kandinsky5T2VPipeline.__call__
+    )
+
+
 def index_only(folder: Path, name: str, **parts: list[str]) -> Path:
     """Make the folder of a model without weights."""
     folder.mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reeldrop.base.errors import Unavailable
+from reeldrop.base.errors import RendererDied, Unavailable
 from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
@@ -21,11 +21,12 @@ from reeldrop.base.events import (
     ModelFailed,
     ModelLoaded,
     ModelReleased,
+    RendererEnded,
     StepDone,
 )
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.base.residents import Memory, Resident
-from reeldrop.render import memory, pipeline, rendering, weights
+from reeldrop.render import measure, memory, pipeline, rendering, weights
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
@@ -138,6 +139,52 @@ def test_a_model_that_is_released_takes_no_memory(sources: dict[str, ModelSource
     assert ["wan"] == [resident.model for resident in found.memory().residents]
     assert isinstance(found.make_ready("tiny"), LoadedPipeline)
     found.close()
+
+
+def test_a_renderer_that_is_closed_takes_no_memory(sources: dict[str, ModelSource]) -> None:
+    """A reload makes another at once, which measures what is free."""
+    told = Told(sources)
+    told.render(prompt("tiny"))
+    (loaded,) = told.renderer._residents._loaded.values()
+    weight = weakref.ref(next(loaded.pipe.unet.parameters()))
+    del loaded
+    told.renderer.close()
+    assert weight() is None
+
+
+def test_a_model_that_can_not_come_back_leaves_the_device(
+    sources: dict[str, ModelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, though some parts had room there; the next try is like the first."""
+    found = Residents(sources)
+    found.make_ready("tiny")
+    found.release("tiny", keeps=True)
+    moved: list[LoadedPipeline] = []
+
+    def failing(_pipe: object, _placement: str) -> str:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(pipeline, "_place", failing)
+    monkeypatch.setattr(pipeline, "keep_in_host_memory", moved.append)
+    with pytest.raises(torch.OutOfMemoryError):
+        found.make_ready("tiny")
+    assert [found._loaded["tiny"]] == moved
+    assert found.ready("tiny") is None
+    found.close()
+
+
+def test_a_device_that_breaks_while_a_model_leaves_is_told(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the daemon would wait for an answer that does not come."""
+    told.render(prompt("tiny"))
+
+    def broken() -> None:
+        raise RendererDied("the device is broken")
+
+    monkeypatch.setattr(measure, "empty_cache", broken)
+    told.renderer.release("tiny", keeps=False)
+    assert isinstance(told.next(), RendererEnded)
 
 
 @pytest.mark.parametrize("model", ["tiny", "wan"])

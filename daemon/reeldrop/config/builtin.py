@@ -50,11 +50,11 @@ def merged(values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     models = values.get("models", {})
     if not isinstance(models, dict):
         return values, []
-    profiles_of = _Merge(models)
-    faults = list(profiles_of.faults(values.get("model")))
+    profiles_of, selected = _Merge(models), values.get("model")
+    faults = list(profiles_of.faults(selected))
     wanted = [*OFFERED, *models]
-    if values.get("model") in profiles():
-        wanted.append(values["model"])
+    if isinstance(selected, str) and selected in profiles():
+        wanted.append(selected)
     names = [name for name in dict.fromkeys(wanted) if not profiles_of.is_removed(name)]
     return {**values, "models": {name: profiles_of.whole(name) for name in names}}, faults
 

@@ -79,10 +79,13 @@ class Sizes:
         self._known: dict[str, int] = {}
 
     def of(self, name: str) -> int:
-        """Return the size of a profile's weights; 0 if they have not been downloaded."""
-        if not self._known.get(name):
+        """Return the size of a profile's weights; 0 if they have not been downloaded.
+
+        So it is if config.yaml no longer has the profile: files that named it may still wait.
+        """
+        if not self._known.get(name) and name in self._config.models:
             self._known[name] = weights.size(source(name, self._config))
-        return self._known[name]
+        return self._known.get(name, 0)
 
 
 def sources(config: Config) -> dict[str, ModelSource]:

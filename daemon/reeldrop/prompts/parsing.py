@@ -222,7 +222,8 @@ def _notes(layer: Layer, settings: Mapping[str, Any]) -> tuple[str, ...]:
     notes = [note for text in texts for note in text.notes]
     notes += tags.notes(settings["prompt"])
     guidance = settings.get("true_cfg_scale", settings.get("guidance_scale"))
-    if settings.get("negative_prompt") and isinstance(guidance, int | float) and guidance <= 1:
+    is_given = "negative_prompt" in layer and settings["negative_prompt"]
+    if is_given and isinstance(guidance, int | float) and guidance <= 1:
         notes.append("the negative prompt has no effect: that takes a guidance_scale above 1")
     return tuple(notes)
 

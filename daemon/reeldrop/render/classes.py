@@ -132,6 +132,12 @@ def _chat(pipe: Any) -> int:
     return len(pipe.tokenizer(chat.partition("PROMPT")[0]).input_ids)
 
 
+_UNWANTED_BY_KANDINSKY = (
+    "Static, 2D cartoon, cartoon, 2d animation, paintings, images, worst quality, low quality, "
+    "ugly, deformed, walking backwards"
+)
+"""What its call takes in place of none; the renderer gives it a text in any case."""
+
 _PICTURE = "it needs a picture to begin with, and prompts are only texts"
 _VIDEO = "it changes a video, and prompts are only texts"
 _ONLY_WITH_A_PICTURE = frozenset(
@@ -155,7 +161,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_no_tokens),
     "HunyuanVideoPipeline": Kind(around=_no_tokens),
-    "Kandinsky5T2VPipeline": Kind(around=_no_tokens),
+    "Kandinsky5T2VPipeline": Kind(
+        defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY}, around=_no_tokens
+    ),
     "LTX2Pipeline": Kind(
         size_multiple=32,
         defaults=lambda _pipe: {"num_frames": 121},

@@ -163,6 +163,8 @@ class InProcessRenderer:
             if isinstance(order, Batch):
                 return self._render(loaded, order)
             return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
+        except RendererDied:
+            raise
         except (FileError, RenderError) as error:
             # Without the traceback, which would keep the tensors of the failed render alive.
             failure: ReeldropError = error.with_traceback(None)

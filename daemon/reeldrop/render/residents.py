@@ -5,6 +5,7 @@ Does not decide which of them stay.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from reeldrop.base.errors import RendererDied
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.render import measure, memory, pipeline
 
@@ -67,7 +69,11 @@ class Residents:
         return loaded
 
     def _back(self, model: str) -> LoadedPipeline:
-        loaded = pipeline.bring_back(self._loaded[model])
+        try:
+            loaded = pipeline.bring_back(self._loaded[model])
+        except RuntimeError:  # the device must not keep the parts that it had room for
+            pipeline.keep_in_host_memory(self._loaded[model])
+            raise
         self._kept.discard(model)
         return loaded
 
@@ -109,9 +115,13 @@ class Residents:
         return Memory(found, measure.device_free(), memory.available_bytes())
 
     def close(self) -> None:
-        """Let go of all pipelines."""
-        for loaded in self._loaded.values():
-            loaded.fast_path.discard()
+        """Let go of all pipelines, and free the memory that they take."""
+        with self.stays:
+            while self._loaded:
+                self._loaded.popitem()[1].fast_path.discard()
+            self._kept.clear()
+        with contextlib.suppress(RendererDied):  # a broken device has nothing to give back
+            measure.empty_cache()
 
 
 def _resident(loaded: LoadedPipeline, *, is_ready: bool) -> Resident:

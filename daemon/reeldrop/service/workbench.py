@@ -116,7 +116,8 @@ class Workbench:
     def view(self, now: float) -> RendererView:
         """Return whether the renderer is busy, for how long at least, and what it has loaded."""
         seconds_left = 0.0
-        self._idle_since = math.inf if self.is_busy else min(self._idle_since, now)
+        is_idle = not (self.batch or self.warm_up or self.loading)  # also while a model leaves
+        self._idle_since = min(self._idle_since, now) if is_idle else math.inf
         if self.is_busy:
             seconds_left = math.inf
             if self.batch is not None and self.coming is None and self.step:

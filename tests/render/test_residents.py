@@ -173,6 +173,24 @@ def test_a_model_that_can_not_come_back_leaves_the_device(
     found.close()
 
 
+def test_a_model_that_host_memory_takes_in_part_is_not_ready(
+    sources: dict[str, ModelSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts are in two places; the next use brings them together."""
+    found = Residents(sources)
+    found.make_ready("tiny")
+
+    def failing(_loaded: LoadedPipeline) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(pipeline, "keep_in_host_memory", failing)
+    with pytest.raises(RuntimeError):
+        found.release("tiny", keeps=True)
+    assert found.ready("tiny") is None
+    assert found.make_ready("tiny") is found.ready("tiny")
+    found.close()
+
+
 def test_a_device_that_breaks_while_a_model_leaves_is_told(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,8 +88,8 @@ class Residents:
         """Free the device from a pipeline; if it `keeps` the weights, they stay in host memory."""
         with self.stays:
             if keeps:
+                self._kept.add(model)  # first: if only some parts can move, it is not ready
                 pipeline.keep_in_host_memory(self._loaded[model])
-                self._kept.add(model)
             else:
                 self._loaded.pop(model).fast_path.discard()
                 self._kept.discard(model)

@@ -16,7 +16,7 @@ from harness.jobs import says
 from harness.site import Daemon, Site
 from harness.sync_names import COPIES
 from reeldrop.base.errors import RenderCancelled
-from reeldrop.base.job import Job
+from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.intake.repeats import Repeats
 from reeldrop.store import reports
 from reeldrop.store.filing import Filing
@@ -304,6 +304,19 @@ def test_files_of_a_folder_that_is_a_conflict_copy(where: str, place: Place) -> 
         job = place.spool.claim(PurePosixPath(name), ())
         assert job is not None
         assert place.is_order(job)
+
+
+def test_a_copy_of_a_folder_with_other_defaults_is_an_order(place: Place) -> None:
+    """The same prompts ask for other videos there."""
+    copy = "poems (Case Conflict)"
+    place.drop("poems/a.txt")
+    place.drop("poems/_defaults.yaml", "seed: 1\n")
+    for seed in (2, 1):
+        place.drop(f"{copy}/a.txt")
+        defaults = DefaultsFile(f"{copy}/_defaults.yaml", f"seed: {seed}\n".encode())
+        job = place.spool.claim(PurePosixPath(f"{copy}/a.txt"), (defaults,))
+        assert job is not None
+        assert place.is_order(job) == (seed == 2), seed
 
 
 def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -> None:

@@ -3,8 +3,8 @@
 A sync tool that missed a deletion may restore the file. It then has the bytes and the modification
 time of the prompt file beside its videos, or in `_failed/`, and nobody wants it rendered again. An
 edit changes the bytes, a save or `touch` the time; either asks for a new render. A conflict copy
-with the bytes of its original asks for none either; with other bytes it is a prompt file of its
-own.
+with the bytes of its original, and the defaults, asks for none either; with others it is a prompt
+file of its own.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
 Compares files; does not parse them.
@@ -19,12 +19,14 @@ from pathlib import PurePosixPath
 import structlog
 
 from reeldrop.base import durable, plain_files
-from reeldrop.base.errors import DISK_ERRORS
+from reeldrop.base.errors import DISK_ERRORS, PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import order_folder, portable
+from reeldrop.intake import reading
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.places import Place
+from reeldrop.prompts import parsing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -109,6 +111,8 @@ class Repeats:
         """Return whether a job is a conflict copy that equals its original; if so, end it."""
         tool, originals = _copied(job.source)
         for original in originals:
+            if not self._has_same_defaults(job, original):
+                continue
             places = [Place(self._spool.inbox, original), *self._places(original, job)]
             same = next((place for place in places if _is_same(job, place)), None)
             if same is not None:
@@ -117,6 +121,21 @@ class Repeats:
         if tool:
             _log.info("conflict_copy", job_id=job.id, prompt_file=shown(job.source), made_by=tool)
         return False
+
+    def _has_same_defaults(self, job: Job, original: PurePosixPath) -> bool:
+        """Return whether a file of a folder's copy asks for the same as the original does now."""
+        if original.name != job.source.name:
+            return True  # it is in the same folder
+        limits = parsing.DEFAULTS_NAME, parsing.MAX_DEFAULTS_BYTES
+        try:
+            found = reading.defaults_above(self._spool.inbox, original, *limits)
+        except PromptError:
+            return False
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            return False
+        return [file.data for file in found] == [file.data for file in job.defaults]
 
     def _move_beside(self, job: Job, original: PurePosixPath, same: Place) -> None:
         """Move a conflict copy to where its original is or will be.

@@ -527,6 +527,8 @@ TEXTS: dict[str, Callable[[], str]] = {
     "lines of spaces.txt": lambda: f"{' ' * 51}\n" * 19_999 + "a",
     "spaces behind a label.txt": lambda: many(f"prompt{' ' * 20_000}x\n"),
     "spaces behind settings.txt": lambda: many(f"steps: 1, {' ' * 20_000}x\n"),
+    "short lines of options.txt": lambda: "a" + " --x" * 11 + "\n" + "a --x --y --z\n" * 19_998,
+    "long lines of options.txt": lambda: many("a" + " --x" * 4999 + "\n"),
     "a wide head of a table.txt": lambda: many("prompt,") + "\na,b",
     "windows lines.yaml": lambda: many("a: \r\n"),
     "yaml separators.yaml": lambda: "prompt: a" + many("\u2028", MIB - 16),

@@ -232,12 +232,33 @@ CASES = [
     ),
     Case("a setting alone", "Size: 512x512", KEYS),
     Case("a model's file", "model: sd_xl_base_1.0.safetensors", KEYS),
+    Case("a sampler alone", "Sampler: Euler a", KEYS),
+    Case("a sampler of ComfyUI", "sampler_name: dpmpp_2m_sde_gpu", KEYS),
+    Case("a sampler with a plus", "- sampler = DPM++ 2M SDE Karras", KEYS),
+    Case("a scheduler of diffusers", "scheduler: UniPCMultistepScheduler", KEYS),
+    Case("a scheduler of ComfyUI", "Scheduler: sgm_uniform", KEYS),
+    Case(
+        "a model's name beside another setting",
+        "a red ball\nmodel: sd_15\nsteps: 12",
+        KEYS,
+        [{**BALL, "num_inference_steps": 12}],
+    ),
+    Case("Pika's motion, as an option", "a red ball --motion 3", OPTIONS, [BALL]),
+    Case(
+        "A1111's settings without a sampler",
+        "a red ball Steps: 20, Seed: 5",
+        A1111,
+        [{**BALL, "num_inference_steps": 20, "seed": 5}],
+    ),
     Case("remarks of other languages", "// first\na red ball", "remark of another language"),
     Case("lines between prompts", "a red ball\n---\na blue boat", "no prompt"),
     Case("front matter", "---\ntitle: shots\n---\na red ball", "no prompt"),
     Case("a fence of Markdown", "```text\na red ball\n```", "Markdown"),
     Case("addresses for yt-dlp", "https://example.org/watch?v=1", "an address"),
     Case("a path of Windows", "C:\\Users\\me\\Videos\\ball.mp4", "a path"),
+    Case("a path with spaces", '"D:\\My videos\\a red ball.mp4"', "a path"),
+    Case("a path without an ending", "C:\\Users\\me", "a path"),
+    Case("a share of Windows", "\\\\server\\films", "a path"),
     Case("a path", "~/videos/ball.mp4", "a path"),
     Case("a list for ffmpeg's concat", "file 'a.mp4'\nfile 'b.mp4'", "ffmpeg"),
     Case("subtitles", "1\n00:00:01,000 --> 00:00:03,000\nA red ball", "subtitles"),
@@ -272,6 +293,14 @@ def test_what_has_no_counterpart_is_named() -> None:
     found = mistake("a red ball --steps 12 --tiling 1 --ar 16:9", "shots.txt")
     assert "in shots.yaml, without tiling, ar," in found.remedy
     assert "steps" not in found.remedy
+
+
+def test_only_so_much_of_a_file_is_looked_at() -> None:
+    """Lines beyond the most prompts, and options beyond any command, cost no time."""
+    assert "options" in mistake("a\n" * 999 + "a --steps 5", "a.txt").problem
+    assert "options" not in mistake("a\n" * 1000 + "a --steps 5", "a.txt").problem
+    assert "options" in mistake(f"a{' --x' * 29} --steps 5", "a.txt").problem
+    assert [f"a{' --x' * 30} --steps 5"] == texts(f"a{' --x' * 30} --steps 5")
 
 
 def test_a_long_file_of_another_tool_is_shown_in_part() -> None:
@@ -367,6 +396,7 @@ def test_a_remark_needs_a_space() -> None:
         ("<hypernet:x:1> a ball", "<hypernet:x:1>", {"prompt": "a ball"}),
         ("<random: a|b>", "<random: a|b>", None),
         ("a {red|blue} ball", "{red|blue}", {"prompts": ["a red ball", "a blue ball"]}),
+        ("a {red| blue} ball", "{red| blue}", {"prompts": ["a red ball", "a blue ball"]}),
     ],
 )
 @pytest.mark.parametrize("suffix", ["txt", "yaml"])
@@ -386,6 +416,10 @@ def test_tags_of_other_tools(
     ("prompt", "note"),
     [
         ("a (red:1.4) ball", "(red:1.4) was rendered as text: reeldrop has no weights"),
+        (
+            "math on a board {x | x > 0}",
+            "{x | x > 0} was rendered as text: reeldrop has no choices",
+        ),
         ("a __colour__ ball", "__colour__ was rendered as text: reeldrop has no wildcards"),
         ("a caf\ufffd", "another program has lost a character"),
         ("a\tball", "a tab in the prompt"),
@@ -476,7 +510,19 @@ C++ code on a screen; C# too
 50% grey fog
 A frame: 24 carat gold
 Count Dracula: 3 bats circle him
-mum's birthday cake, 5 candles, 4:3 film look"""
+mum's birthday cake, 5 candles, 4:3 film look
+Scheduler: a woman with a calendar
+Sampler: a plate of cheese
+Sampler: Euler writes on a board
+model: BMW_i8
+Model: v8
+Checkpoint: berlin_wall
+A tower of steps: 20, all of stone
+steps: 5, 6, 7, 8, a dancer counts
+c:\\ drive on a screen glows
+\\\\o// a man with raised arms
+a slow pan -camera zooms in
+a boat -motion 3"""
 
 
 def test_honest_prompts_are_filmed_as_they_stand() -> None:

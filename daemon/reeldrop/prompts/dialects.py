@@ -5,6 +5,7 @@ Only what is surely no prompt is recognised; what may be one is left to be filme
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -23,19 +24,25 @@ class Found:
 
     says: what it says, by the names of that tool; empty if that is nothing for a prompt file
     belongs_above: its settings are those of the prompt above it
+    is_doubtful: it may be a prompt, if the file has nothing else of another tool
     """
 
     what: str
     says: Said = field(default_factory=dict)
     belongs_above: bool = False
+    is_doubtful: bool = False
 
 
 _LONGEST = 20_000
 """Most characters of a line that are looked at."""
 
+_MOST_OPTIONS = 30
+"""Most options of a line that are looked at."""
+
 _OPTION_NAMES = {
     "w": "width", "h": "height", "d": "seed", "l": "cfg_scale", "s": "steps", "f": "num_frames",
     "n": "negative_prompt", "g": "guidance_scale", "p": "prompt",
+    "gs": "guidance_scale",
 }  # fmt: skip
 _INVOKE_NAMES = {
     "s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "n": "n_iter",
@@ -44,12 +51,14 @@ _INVOKE_NAMES = {
 _OTHER_OPTIONS = {
     "ar", "v", "q", "c", "am", "fs", "stylize", "chaos", "weird", "niji", "iw", "stop", "tile",
     "quality", "version", "profile", "raw", "fps", "task", "ckpt_dir", "offload_model",
-    "sample_shift", "sample_guide_scale", "save_file", "n_iter",
+    "sample_shift", "sample_guide_scale", "save_file", "n_iter", "motion",
 }  # fmt: skip
 _AMBIGUOUS = frozenset(
     ["text", "image", "scale", "length", "step", "name", "title", "time", "note", "frame"]
 )
 _OPTION = re.compile(r'"[^"]*"|“[^“”]*”|(?<!\S)(?P<dash>--|—|–)(?P<name>[A-Za-z][\w-]*)')
+_NUMBER_BEHIND = re.compile(r"[ =]-?\d")
+_TEXT_BEHIND = re.compile(r"[ =]+\S")
 _INVOKE = re.compile(
     r"(?<!\S)-(?P<name>[sSWHCnAf]) ?(?P<value>\d+(?:\.\d+)?|k_\w+|ddim|plms)(?!\S)"
 )
@@ -73,10 +82,17 @@ _NUMBER = re.compile(
     r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
 )
 _WORD = re.compile(
-    r"^(?:- )?(?:(?P<key>sampler(?:[ _]name)?|scheduler)\s*[:：=]\s*(?P<value>\w.{0,40})"
+    r"^(?:- )?(?:(?:sampler(?:[ _]name)?|scheduler)\s*[:：=]\s*[\"']?(?:"
+    r"(?:k_)?(?:euler|heun|dpm|ddim|ddpm|plms|lms|lcm|uni_?pc|deis|i?pndm|er_sde|sa_solver|res_)"
+    r"[\w+-]*(?: (?:a|ancestral|karras|exponential|sde|fast|adaptive|heun|turbo|\+|\d\w*)){0,4}"
+    r"|\w+Scheduler|karras|normal|simple|exponential|beta|sgm_uniform|ddim_uniform)[\"']?"
     r"|format\s*[:：=]\s*(?:mp4|gif|webm|mov|avi)"
-    r"|(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*)$", re.I
-)  # fmt: skip
+    r"|(?:model|checkpoint|ckpt)\s*[:：=]\s*\S.{0,200}\.(?:safetensors|ckpt|pth?|gguf|sft|bin))$",
+    re.I,
+)
+_MODEL = re.compile(
+    r"^(?:- )?(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*$", re.I
+)
 _KEYFRAME = re.compile(r"^[\"']?(?P<key>\d{1,6})[\"']?\s*:\s*(?P<q>[\"'])(?P<value>.*)(?P=q),?$")
 _SCHEDULE = re.compile(
     r"^\{?[\"']?\d{1,6}[\"']?\s*:[\s\"'\[].*(?:\||[\"'\]]\s*,)\s*[\"']?\d{1,6}[\"']?\s*:[\s\"'\[]"
@@ -91,7 +107,10 @@ _WORTHLESS = (
     (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
     (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
     (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, and no prompt"),
-    (re.compile(r"^[\"']?([a-z]:\\|\\\\\w)[^<>|]*$", re.I), "is a path, and no prompt"),
+    (
+        re.compile(r"^[\"']?([a-z]:\\|\\\\\w)(\S*|\S[^<>|]*\.\w{2,5}[\"']?)$", re.I),
+        "is a path, and no prompt",
+    ),
     (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, and no prompt"),
     (re.compile(r"^file '.*'$"), "is a line for ffmpeg"),
     (re.compile(r"^(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+"), "is a time of subtitles"),
@@ -163,7 +182,8 @@ def _of_graph(nodes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _options(line: str) -> Found | None:
-    marks = [m for m in _OPTION.finditer(line) if m["name"]]
+    every = (m for m in _OPTION.finditer(line) if m["name"])
+    marks = list(itertools.islice(every, _MOST_OPTIONS))
     named = [m for m in marks if _is_option(m, line)]
     if not named:
         return None
@@ -181,13 +201,14 @@ def _options(line: str) -> Found | None:
 
 
 def _is_option(mark: re.Match[str], line: str) -> bool:
-    name, rest = mark["name"].replace("-", "_").lower(), line[mark.end() :]
-    is_number = re.match(r"[ =]-?\d", rest) is not None
-    is_known = other_names.is_known(name) or name in _OPTION_NAMES or name in _OTHER_OPTIONS
+    name = mark["name"].replace("-", "_").lower()
     if name in ("prompt", "negative_prompt", "negative", "neg", "no", "n", "p", "sampler_name"):
-        is_given = re.match(r"[ =]+\S", rest) is not None
+        is_given = _TEXT_BEHIND.match(line, mark.end()) is not None
         return is_given and (mark["dash"] == "--" or name in ("prompt", "negative_prompt"))
-    return is_known and is_number and (mark["dash"] == "--" or name not in _AMBIGUOUS)
+    if _NUMBER_BEHIND.match(line, mark.end()) is None:
+        return False
+    is_known = other_names.is_known(name) or name in _OPTION_NAMES or name in _OTHER_OPTIONS
+    return is_known and (mark["dash"] == "--" or name not in _AMBIGUOUS)
 
 
 def _invoke(line: str) -> Found | None:
@@ -195,7 +216,7 @@ def _invoke(line: str) -> Found | None:
     names = _INVOKE_NAMES
     if len(marks) < 2:
         marks, names = list(_PIKA.finditer(line)), {"gs": "guidance_scale"}
-    if not marks:
+    if len(marks) < 2:  # such as "a slow pan -camera zooms in"
         return None
     says = {names.get(m["name"], m["name"]): m["value"].strip() for m in marks}
     says["prompt"] = line[: marks[0].start()].strip(" \"'“”")
@@ -214,7 +235,10 @@ def _a1111(line: str) -> Found | None:
     is_inside = negative is not None and bool(negative["prompt"].strip())
     if is_inside and "negative prompt" not in rest.lower():
         return None  # such as "a film negative: white horses"
-    says = {k.strip(): v.strip(' "') for k, v in _PAIR.findall(steps[0])} if steps else {}
+    pairs = _PAIR.findall(steps[0]) if steps else []
+    if negative is None and not any(_is_setting(key) for key, _ in pairs[1:]):
+        return None  # such as "a tower of steps: 20, all of stone"
+    says = {k.strip(): v.strip(' "') for k, v in pairs}
     if negative is not None:
         says["negative_prompt"] = negative["value"].strip()
     prompt = negative["prompt"].strip(" ,.") if negative else rest.strip()
@@ -227,12 +251,14 @@ def _key_value(line: str) -> Found | None:
     found = _PROMPT.match(line)
     if found is not None:
         return Found("is `key: value`, as in YAML", {"prompt": found["value"].strip(" \"'*_")})
-    found = _OURS.match(line) or _WORD.match(line) or _NUMBER.match(line)
+    found = _OURS.match(line) or _WORD.match(line) or _MODEL.match(line) or _NUMBER.match(line)
     if found is None or (found.re is _NUMBER and not _is_setting(found["key"])):
         return None
     key, value = re.split(r"\s*[:：=]\s*", line.removeprefix("- "), maxsplit=1)
     says = {key.strip("\"'"): value.strip(" \"',")}
-    return Found("is `key: value`, as in YAML", says, belongs_above=True)
+    is_doubtful = found.re is _MODEL
+    what = "is `key: value`, as in YAML"
+    return Found(what, says, belongs_above=True, is_doubtful=is_doubtful)
 
 
 def _is_setting(key: str) -> bool:

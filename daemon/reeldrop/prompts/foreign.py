@@ -14,6 +14,7 @@ from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.prompts import dialects, other_names
 from reeldrop.prompts.dialects import Found, Said
+from reeldrop.prompts.layers import MAX_VIDEOS
 
 _KEYS = (
     "prompt", "negative_prompt", "height", "width", "num_frames", "num_inference_steps",
@@ -44,10 +45,10 @@ def refuse(name: str, text: str, lines: Lines) -> None:
     _check_whole(stem, text, lines)
     found = []
     strange = []
-    for number, line in lines:
+    for number, line in lines[:MAX_VIDEOS]:  # with more, the file is refused for that
         what = dialects.of_line(line)
         found.append((number, line, what))
-        if what is not None:
+        if what is not None and not what.is_doubtful:
             strange.append((number, line, what))
         if len(strange) > _ENOUGH:
             break

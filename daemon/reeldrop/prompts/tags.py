@@ -13,6 +13,7 @@ _ADDITION = re.compile(
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"\{([^{}\n]{3,500})\}")
+_SPACED = re.compile(r"\{([^{}|\n]+ \| )+[^{}|\n]+\}")
 _WEIGHT = re.compile(r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
 _HIDDEN = frozenset("\xad\u200b\u2060\u202d\u202e\ufeff")
@@ -40,6 +41,8 @@ def of_another_tool(prompt: str) -> Tag | None:
         return Tag(found[0], "for another tool", remedy, example)
     for found in _CHOICE.finditer(prompt):
         options = found[1].split("|")
+        if found[1].count(" | ") == len(options) - 1:
+            continue  # may be a set, as in mathematics
         if len(options) > 1 and all(any(map(str.isalnum, option)) for option in options):
             return _choice(prompt, found, options)
     return None
@@ -55,7 +58,11 @@ def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
 def notes(prompt: str) -> list[str]:
     """Return what an author should know about a prompt that is filmed as it stands."""
     found = []
-    for pattern, what in ((_WEIGHT, "weights"), (_WILDCARD, "wildcards")):
+    for pattern, what in (
+        (_WEIGHT, "weights"),
+        (_WILDCARD, "wildcards"),
+        (_SPACED, "choices"),
+    ):
         match = pattern.search(prompt)
         if match is not None:
             found.append(f"{match[0]} was rendered as text: reeldrop has no {what}")

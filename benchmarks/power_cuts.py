@@ -36,6 +36,7 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from harness.jobs import next_batch
 from harness.logged_disk import Changes, logged_disk
 from reeldrop.base import temporaries
 from reeldrop.base.errors import Mistake, PromptError, Unrenderable
@@ -184,7 +185,7 @@ class Road:
             self._jobs.ends.fail(job, PromptError(Mistake("there is nothing in it")))
             return
         self._jobs.open(job, prompts)
-        while (batch := self._jobs.next_batch(time.monotonic())) is not None:
+        while (batch := next_batch(self._jobs, time.monotonic())) is not None:
             self._render(batch)
 
     def _render(self, batch: Batch) -> None:

@@ -398,3 +398,18 @@ def test_a_file_that_cannot_be_cancelled_keeps_no_other_from_it(tmp_path: Path) 
     assert "can't be cancelled: this is a link" in found[str(NAME)].what
     assert (made.inbox / NAME).exists()
     assert (made.failed / "b.txt").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_what_is_no_file_is_cancelled_before_the_first_daemon(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """The daemon that starts then finds it in hand, though nothing had made the spool's folders."""
+    (tmp_path / "inbox").mkdir()
+    make(tmp_path / "inbox" / "a.txt")
+    (tmp_path / "config.yaml").write_text(CONFIG.format(results=tmp_path / "results"))
+    (told,) = cancel_files(config.load(tmp_path / "config.yaml"), ["a.txt"])
+    assert ("is cancelled at the next start", False) == (told.what, told.is_failure)
+    spool = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "results" / "_failed")
+    spool.prepare()
+    assert [True] == [job_files.is_cancelled(job) for job in spool.unfinished()]

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import FileView, Open, RendererView, View
+from reeldrop.schedule.schedule import FileView, Open, Render, RendererView, View
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.spooled import SpooledJobs
@@ -45,7 +45,7 @@ class Place:
 
     def next(self) -> list[tuple[str, list[int]]]:
         """Return whose prompts are rendered next, by the names of the prompt files."""
-        batch = self.open.next_batch(NOW)
+        batch = next_batch(self.open)
         members = batch.members if batch else ()
         return [
             (self.open[job_id].job.source.name, [member.prompt.number for member in group])
@@ -77,6 +77,17 @@ class Place:
 def open_jobs(spool: Spool, results: Results) -> OpenJobs:
     """Return the open jobs of a process, with at most two attempts at everything."""
     return OpenJobs(spool, results, Limits({"m": BatchLimit(2)}, 2, RETRY_SECONDS))
+
+
+def next_batch(jobs: OpenJobs, now: float = NOW) -> Batch | None:
+    """Begin the next batch of the open jobs, and return it; None if there is none."""
+    batch = None
+    while batch is None:
+        found = schedule.decide(View((RendererView(),), jobs.views(now)))
+        if not isinstance(found, Render):
+            break
+        batch = jobs.begin(found)
+    return batch
 
 
 def prompts(count: int, num_frames: int = 4) -> tuple[Prompt, ...]:

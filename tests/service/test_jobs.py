@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
-from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, open_jobs, prompts, says
+from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, next_batch, open_jobs, prompts, says
 from reeldrop.base.errors import (
     Mistake,
     PromptError,
@@ -61,12 +61,12 @@ def test_an_attempt_is_recorded_when_rendering_begins(place: Place) -> None:
     job = place.claim("a.txt")
     place.open.open(job, prompts(3))
     assert [] == attempts(job)
-    first = place.open.next_batch(NOW)
+    first = next_batch(place.open)
     assert first is not None
     assert [1, 2] == [prompt.number for prompt in first.prompts]
     assert [[1, 2]] == attempts(job)
     place.publish(first, 0)
-    assert place.open.next_batch(NOW) is not None
+    assert next_batch(place.open) is not None
     assert [[2, 3]] == attempts(job), "one is published, one is encoded, one is rendered"
 
 
@@ -74,7 +74,7 @@ def test_a_job_ends_with_its_last_video(place: Place) -> None:
     """Its prompt file moves beside the videos, and nothing is left in the spool."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.publish(batch, 0)
     assert 1 == len(place.open)
@@ -91,7 +91,7 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
     """The job goes back into the spool for a while, and nothing new is begun meanwhile."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(3))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.prompt_failed(job.id, batch.prompts[0], OSError(number, "trouble"))
     assert 1 == len(place.open), "the other prompt of the batch is still being encoded"
@@ -105,7 +105,7 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
     again = place.spooled.unfinished(due)
     assert again == job
     place.open.open(again, prompts(3))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     assert [1, 3] == [prompt.number for prompt in batch.prompts], "what is published is not redone"
 
@@ -114,7 +114,7 @@ def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
     """A name that one video can't have says nothing about the disk: only that prompt fails."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
     assert (0, 0, False) == (len(place.open), place.spooled.postponed(), place.spooled.is_held_up())
@@ -125,25 +125,25 @@ def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
     """What is published stays, the innocent are rendered; `_failed/` has the prompt to blame."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(4))
-    assert place.open.next_batch(NOW) is not None  # the process ends with 1 and 2 in hand
+    assert next_batch(place.open) is not None  # the process ends with 1 and 2 in hand
 
     second = place.again()
     (unfinished,) = place.spool.unfinished()
     second.open(unfinished, prompts(4))
     place.open = second
-    one = second.next_batch(NOW)
+    one = next_batch(second)
     assert one is not None
     assert [1] == [prompt.number for prompt in one.prompts]
-    assert second.next_batch(NOW) is None, "the next one waits until this one is published"
+    assert next_batch(second) is None, "the next one waits until this one is published"
     place.publish(one)
-    assert second.next_batch(NOW) is not None  # the process ends with 2 in hand
+    assert next_batch(second) is not None  # the process ends with 2 in hand
 
     third = place.again()
     (unfinished,) = place.spool.unfinished()
     third.open(unfinished, prompts(4))
     place.open = third
     for number in (3, 4):
-        one = third.next_batch(NOW)
+        one = next_batch(third)
         assert one is not None
         assert [number] == [prompt.number for prompt in one.prompts]
         place.publish(one)
@@ -209,7 +209,7 @@ def test_what_was_in_hand_at_several_kills_goes_behind_the_others(place: Place) 
     place.open.open(job, prompts(1))
     assert place.open.suspects.due()
     place.open.open(other, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.publish(batch)
     place.open.open(job, prompts(1))
@@ -258,7 +258,7 @@ def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -
         place.open.suspects.due() != {},
     )
     place.open.open(other, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.publish(batch)
     found = place.spooled.unfinished(NOW)
@@ -295,7 +295,7 @@ def test_a_suspected_prompt_of_a_file_does_not_keep_the_others_waiting(place: Pl
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
     place.open.suspects.others_wait = lambda: True
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     assert [2] == [prompt.number for prompt in batch.prompts]
     place.publish(batch)
@@ -328,16 +328,16 @@ def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exce
     """Meanwhile others are rendered; after `max_attempts` it has failed."""
     job, other = place.claim("a.txt"), place.claim("b.txt")
     place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.open(other, prompts(1))
     place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
-    after = place.open.next_batch(NOW)
+    after = next_batch(place.open)
     assert after is not None
     assert [other.id] == [member.job_id for member in after.members]
     (due,) = place.open.due(opens=False)
-    assert place.open.next_batch(due - 1) is None
-    again = place.open.next_batch(due)
+    assert next_batch(place.open, due - 1) is None
+    again = next_batch(place.open, due)
     assert again is not None
     assert batch.members == again.members
     place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
@@ -349,7 +349,7 @@ def test_what_rests_is_not_in_hand(place: Place) -> None:
     """A process that ends meanwhile was not ended by it."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.prompt_failed(job.id, batch.prompts[0], RenderError("a hiccup"))
     assert [[2]] == attempts(job)
@@ -363,7 +363,7 @@ def test_an_end_that_cannot_be_filed_is_no_attempt(
     """All is rendered; that the disk is full now is not the job's fault."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
 
     def full(*_: object) -> None:
@@ -378,7 +378,7 @@ def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
     """Trying it again would only take the time of others."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.prompt_failed(job.id, batch.prompts[0], Unrenderable("too large"))
     assert (0, 1) == (len(place.open), place.open.outcome.failed_jobs)
@@ -388,13 +388,13 @@ def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
     """Until it has ended it has to be alone, and a clean stop makes nobody suspect."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(1))
-    place.open.next_batch(NOW)
+    next_batch(place.open)
     assert not has_suspect(place.open)
     place.open.put_down()
     (unfinished,) = place.spool.unfinished()
     innocent = place.again()
     innocent.open(unfinished, prompts(1))
-    innocent.next_batch(NOW)
+    next_batch(innocent)
     assert not has_suspect(innocent)
 
     again = place.again()  # without having been put down
@@ -411,7 +411,7 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
     """A prompt is either in the results or left in `_failed/`, not both."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.spool.failed.write(job, name, b"prompt: p2\n", says(f"why\n\nJob {job.id}, now\n"))
     if not killed:
@@ -421,7 +421,7 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
     (unfinished,) = place.spool.unfinished()
     again.open(unfinished, prompts(2))
     place.open = again
-    while (batch := again.next_batch(NOW)) is not None:
+    while (batch := next_batch(again)) is not None:
         for number in range(len(batch.prompts)):
             place.publish(batch, number)
     assert 2 == again.outcome.videos
@@ -432,12 +432,12 @@ def test_cancelling_fails_what_waits(place: Place) -> None:
     """What is in the renderer is the caller's to cancel; what waits is not rendered any more."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(4))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     assert set() == place.open.cancel_asked()
     job_files.ask_to_cancel(job)
     assert {job.id} == place.open.cancel_asked()
-    assert place.open.next_batch(NOW) is None
+    assert next_batch(place.open) is None
     for prompt in batch.prompts:
         place.open.prompt_failed(job.id, prompt, RenderCancelled("cancelled"))
     assert 0 == len(place.open)
@@ -448,11 +448,11 @@ def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
     """So that only the prompt that is to blame has no video."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(3))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.render_alone(batch)
     order = []
-    while (one := place.open.next_batch(NOW)) is not None:
+    while (one := next_batch(place.open)) is not None:
         order.append([prompt.number for prompt in one.prompts])
     assert [[1], [2], [3]] == order
 
@@ -533,7 +533,7 @@ def test_as_many_go_together_as_fit(place: Place) -> None:
     place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
     sizes = []
     for fits in (3, 100, 1):
-        batch = place.open.next_batch(NOW)
+        batch = next_batch(place.open)
         assert batch is not None
         sizes.append(len(batch.members))
         place.open.fits.note(batch, fits)
@@ -600,7 +600,7 @@ def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -
     place.open = place.again()
     for job in list(place.spool.unfinished()):
         place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     assert ["a.txt"] == [place.open[member.job_id].job.source.name for member in batch.members]
     assert [] == place.next(), "nothing is rendered while a is encoded"
@@ -635,7 +635,7 @@ def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) ->
     opened = [place.claim(f"{name}.txt") for name in "ab"]
     for job in opened:
         place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.render_alone(batch)
     assert [[], []] == [attempts(job) for job in opened]
@@ -682,7 +682,7 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
     """Its prompts are not known any more, and who puts it back would get those videos twice."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.publish(batch, 1)
     (unfinished,) = place.spool.unfinished()
@@ -729,7 +729,7 @@ def test_a_record_on_a_bad_sector_holds_up_no_other_job(
     """Neither at the start, where the end before is looked back upon, nor later."""
     bad, good = place.claim("a.txt"), place.claim("b.txt")
     place.open.open(bad, prompts(1))
-    assert place.open.next_batch(NOW) is not None
+    assert next_batch(place.open) is not None
     unreadable(monkeypatch, bad)
     process = place.again()
     found = process.spooled.unfinished(NOW)
@@ -759,7 +759,7 @@ def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
     """The spool does not know of them: they would begin anew, without end."""
     job = place.claim("a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     (view,) = place.open.views(NOW)
     assert not view.may_go_back

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from harness.jobs import NOW, RETRY_SECONDS, Place, open_jobs, prompts
+from harness.jobs import RETRY_SECONDS, Place, next_batch, open_jobs, prompts
 from harness.rules import RULES
 from harness.site import Site
 from harness.windows_disk import windows_disk
@@ -61,7 +61,7 @@ def claim(place: Place, name: str) -> Job:
 
 def render(place: Place) -> list[str]:
     """Render and publish one batch, and return whose prompts those were."""
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     sources = [place.open[member.job_id].job.source.name for member in batch.members]
     for number in range(len(batch.members)):
@@ -154,7 +154,7 @@ def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
     in_the_way.parent.mkdir(exist_ok=True)
     make(in_the_way)
     place.open.open(claim(place, "poems/a.txt"), prompts(2))
-    assert place.open.next_batch(NOW) is None
+    assert next_batch(place.open) is None
     report = (place.root / FIRST / "poems/a.txt.error.txt").read_text()
     assert f"What is wrong:  its videos can't be put into {place.results.folder}/poems/a" in report
     assert f"{in_the_way} is a {what}, not a folder" in report
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendere
     """Those of other folders are rendered."""
     with mounted(place.results.folder / "poems", "ro"):
         place.open.open(claim(place, "poems/a.txt"), prompts(1))
-        assert place.open.next_batch(NOW) is None
+        assert next_batch(place.open) is None
         report = (place.root / FIRST / "poems/a.txt.error.txt").read_text()
         assert f"{place.results.folder}/poems can't be written to" in report
         place.open.open(claim(place, "b.txt"), prompts(1))
@@ -216,7 +216,7 @@ def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> 
     tree = Results(place.root.joinpath(*["r" * 200] * 20))
     process = open_jobs(place.spool, tree)
     process.open(claim(place, "a.txt"), prompts(1))
-    assert process.next_batch(NOW) is None
+    assert next_batch(process) is None
     assert "the path is too long" in (place.root / FIRST / "a.txt.error.txt").read_text()
 
 
@@ -236,7 +236,7 @@ def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: 
     failed = in_the_way_of_failed(place)
     job = claim(place, "a.txt")
     place.open.open(job, prompts(1))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.EACCES, "denied"))
     pauses, due = [], [0.0]
@@ -286,7 +286,7 @@ def test_filing_away_again_leaves_no_more_logs(
     """However often it is tried: there is one log, beside what it is about."""
     job = claim(place, "a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     move = durable.move
 
@@ -366,7 +366,7 @@ def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: 
 
 def fail_of_disk(place: Place, names: set[str]) -> list[str]:
     """Render a batch: those of some names meet a broken disk, the others are published."""
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     sources = []
     for number, member in enumerate(batch.members):
@@ -452,7 +452,7 @@ def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -
     """A restore or an older version may have left none; the sidecars beside the videos tell."""
     job = claim(place, "a.txt")
     place.open.open(job, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     place.publish(batch, 0)
     (job.folder / "attempts.json").unlink()
@@ -462,7 +462,7 @@ def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -
     place.open = place.again()
     (unfinished,) = place.spool.unfinished()
     place.open.open(unfinished, prompts(2))
-    batch = place.open.next_batch(NOW)
+    batch = next_batch(place.open)
     assert batch is not None
     assert [2] == [member.prompt.number for member in batch.members]
     assert {1, 2} == set(place.open[job.id].reserved)
@@ -473,7 +473,7 @@ def test_a_new_job_reads_no_sidecars(place: Place) -> None:
     job = claim(place, "a.txt")
     assert place.spool.attempts.is_new(job)
     place.open.open(job, prompts(2))
-    assert place.open.next_batch(NOW) is not None
+    assert next_batch(place.open) is not None
     assert not place.spool.attempts.is_new(job)
     other = claim(place, "b.txt")
     restarted = Spool(place.spool.folder, place.spool.inbox.path, place.root / FIRST)

@@ -15,8 +15,7 @@ from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Batch, Job, Member, Prompt, Rendered, Video
 from reeldrop.host import log
-from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import JobView, Render, RendererView, View
+from reeldrop.schedule.schedule import JobView, Render
 from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.service import opening
 from reeldrop.service.limits import Fits, Limits, Outcome
@@ -157,16 +156,6 @@ class OpenJobs:
             opened.take_back_attempt()
 
     # Batches go out
-
-    def next_batch(self, now: float) -> Batch | None:
-        """Begin the next batch of the open jobs, and return it; None if there is none."""
-        batch = None
-        while batch is None:
-            found = schedule.decide(View((RendererView(),), self.views(now)))
-            if not isinstance(found, Render):
-                break
-            batch = self.begin(found)
-        return batch
 
     def begin(self, found: Render) -> Batch | None:
         """Record that a batch is in hand, and return it.

@@ -116,7 +116,7 @@ class Spool:
         job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         folder, faults = self.active / job_id, tuple(refusal)
         job = Job(job_id, source, folder, tuple(defaults), priority=priority, refusal=faults)
-        job.folder.mkdir()
+        self._make_folder_of(job)
         try:
             job_files.write_record(job, is_cancelled=is_cancelled)
             durable.fsync_folder(self.active)
@@ -137,6 +137,13 @@ class Spool:
                 durable.fsync_folder(above)
         self.attempts.note_claim(job_id)
         return job
+
+    def _make_folder_of(self, job: Job) -> None:
+        try:
+            job.folder.mkdir()
+        except FileNotFoundError:  # a command claims before the first daemon
+            self._make_active()
+            job.folder.mkdir()
 
     def unfinished(self, without: Container[str] = ()) -> Iterator[Job]:
         """Return an iterator over the jobs in hand, oldest first; ids in `without` are not read."""

@@ -144,7 +144,7 @@ def test_a_server_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     assert "could not be downloaded" in found.problem
     assert "goes on where this one ended" in found.remedy
     assert downloads.complete(place.wanted) is None
-    assert not downloads.may_be_there(place.wanted)
+    assert downloads.seems_there(place.wanted) is None
     place.hub.cut_after = None
     content = (place.source / "vae/diffusion_pytorch_model.safetensors").read_bytes()
     name = f"{hashlib.sha256(content).hexdigest()}.reeldrop"
@@ -359,6 +359,36 @@ def test_a_pipeline_is_loaded_from_what_was_downloaded(
     place.hub.close()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     assert "a" * 40 == pipeline.load(source).revision  # no network is no reason not to start
+
+
+def test_diffusers_downloads_nothing_itself(
+    place: Place, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what the disk has no room for, nor a newer commit than the one that is kept."""
+    repository = shutil.copytree(wan_pipeline, tmp_path / "wan")
+    place.hub.add("some/wan", repository)
+    source = ModelSource("wan", "some/wan", pins=place.spool / pins.FILE_NAME)
+    folder = downloads.fetch(source)
+    cache = place.cache / "models--some--wan"
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.resolve().unlink()
+    weights.unlink()
+    place.hub.ranges.clear()
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage("/")._replace(free=100 << 20)
+        patch.setattr("reeldrop.render.downloads.shutil.disk_usage", lambda _path: usage)
+        with pytest.raises(Unavailable, match=r"where 0\.1 GB are free"):
+            pipeline.load(source)
+    assert [] == place.hub.ranges
+    downloads.fetch(source)
+    (repository / "README.md").write_text("newer")
+    place.hub.commits["some/wan"] = "b" * 40
+    downloads.fetch(ModelSource("other", "some/wan"), newest=True)
+    assert "b" * 40 == (cache / "refs" / "main").read_text()
+    shutil.rmtree(cache / "trees")
+    _tree_cache._IN_MEMORY_TREE_CACHE.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "a" * 40 == pipeline.load(source).revision
 
 
 def test_offline_without_the_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

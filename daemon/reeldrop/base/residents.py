@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ROOM = 1.5
+"""A model has room if this many times its weights are free: renders need some beside them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resident:

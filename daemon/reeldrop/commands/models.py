@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reeldrop.base.residents import ROOM
 from reeldrop.commands import output
 from reeldrop.config import builtin
 from reeldrop.render import downloads, pins
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 WHOLE, PART_BY_PART, ON_THE_CPU = "on the GPU", "part by part on the GPU", "on the CPU"
 TOO_LARGE, UNKNOWN = "no", "unknown"
-
-_ROOM = 1.5
-"""The whole pipeline goes onto the GPU if this many times its weights are free."""
 
 _FLOAT32 = 2.0
 """On a CPU, weights are in float32: twice the size."""
@@ -39,7 +37,6 @@ class Listed:
     is_default: it is the profile for prompts that name none
     fits: WHOLE, PART_BY_PART, ON_THE_CPU, TOO_LARGE or UNKNOWN
     downloaded: its files are on this machine
-    seconds: what a video of its defaults takes; always None, since nobody knows before the first
     """
 
     name: str
@@ -53,7 +50,6 @@ class Listed:
     download_gb: float | None
     downloaded: bool
     note: str | None
-    seconds: float | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -125,8 +121,8 @@ def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]
         needed = weights * _FLOAT32 * _BESIDE
         words = f"needs {_gb(needed)} of memory without a GPU"
         return (ON_THE_CPU if needed <= host_bytes else TOO_LARGE), words
-    if weights * _ROOM <= gpu_bytes:
-        return WHOLE, f"needs {_gb(weights * _ROOM)} on the GPU"
+    if weights * ROOM <= gpu_bytes:
+        return WHOLE, f"needs {_gb(weights * ROOM)} on the GPU"
     offloaded = (about.offloaded_gb or about.weights_gb) * 1e9
     words = f"needs {_gb(offloaded)} on the GPU and {_gb(weights * _BESIDE)} of memory"
     has_room = offloaded <= gpu_bytes and weights * _BESIDE <= host_bytes
@@ -154,7 +150,7 @@ def is_downloaded(wanted: Repository | None) -> bool:
     """Return whether the files of a model are on this machine."""
     if wanted is None:
         return True
-    return downloads.complete(wanted) is not None or downloads.may_be_there(wanted)
+    return (downloads.complete(wanted) or downloads.seems_there(wanted)) is not None
 
 
 def host_bytes() -> int:

@@ -79,16 +79,19 @@ def complete(wanted: Wanted) -> Path | None:
     return None
 
 
-def may_be_there(wanted: Wanted) -> bool:
-    """Return whether the cache seems to have a model, though its list of files is not known.
+def seems_there(wanted: Wanted) -> Path | None:
+    """Return the folder of a model that the cache seems to have, though its list of files is not
+    known; else None.
 
     That is so of what was downloaded by earlier versions or by other programs.
     """
     revision = pinned(wanted)
     index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
     if not isinstance(index, str):
-        return False
-    return all((Path(index).parent / part).is_dir() for part in checkpoint.parts(_read(index)))
+        return None
+    folder = Path(index).parent
+    is_there = all((folder / part).is_dir() for part in checkpoint.parts(_read(index)))
+    return folder if is_there else None
 
 
 def fetch(

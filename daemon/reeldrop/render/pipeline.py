@@ -22,6 +22,7 @@ import transformers
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities
+from reeldrop.base.residents import ROOM
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import downloads, dtypes, parts, problems
 from reeldrop.render.capabilities import check_class, describe
@@ -35,9 +36,6 @@ _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
 
 _UNSUITED_TO_QUANTIZED = {"fused_qkv": False, "mixed_precision": False}
 """Ways of the fast path that need weights as plain tensors."""
-
-_ROOM_FOR_ACTIVATIONS = 1.5
-"""The whole pipeline goes onto the device if this many times its weights are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         Unavailable: it could not be downloaded.
     """
     _be_quiet()
-    pipe, wanted_dtypes = _from_pretrained(source, _location(source, tell))
+    pipe, wanted_dtypes = _from_pretrained(source, *_folder(source, tell))
     parts.set_up(pipe, source)
     capabilities = describe(pipe, source.name)
     pipe.set_progress_bar_config(disable=True)
@@ -177,31 +175,40 @@ def _leave_to_the_log(logger: logging.Logger) -> None:
         logger.propagate = True
 
 
-def _location(source: ModelSource, tell: downloads.Tell | None) -> str:
-    """Return the folder of a model; the repository if diffusers has to look for it in its cache."""
+def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unavailable | None]:
+    """Return the folder of a model, and why it may not be whole, if a download was tried in vain.
+
+    Diffusers is given a folder always: by a repository's name it would download by itself, past the
+    look at the room on the disk and the commit that is kept.
+    """
     if Path(source.location).is_absolute():
-        return source.location
+        return source.location, None
     if downloads.is_offline() and downloads.complete(source) is None:
-        return source.location
+        folder = downloads.seems_there(source)
+        if folder is None:
+            raise problems.failure(source, FileNotFoundError(source.location))
+        return str(folder), None
+    check = functools.partial(_check_class, source)
     try:
-        return str(downloads.fetch(source, tell, check=functools.partial(_check_class, source)))
-    except Unavailable:
-        if downloads.may_be_there(source):
-            return source.location
-        raise
+        return str(downloads.fetch(source, tell, check=check)), None
+    except Unavailable as error:
+        folder = downloads.seems_there(source)
+        if folder is None:
+            raise
+        return str(folder), error
 
 
-def _from_pretrained(source: ModelSource, location: str) -> tuple[Any, Mapping[str, str]]:
+def _from_pretrained(
+    source: ModelSource, folder: str, unavailable: Unavailable | None
+) -> tuple[Any, Mapping[str, str]]:
     """Return the pipeline, and the dtype of each part."""
-    revision = source.revision if location == source.location else None
     try:
-        if Path(location).is_absolute():  # else it was checked before the download
-            _check_class(source, diffusers.DiffusionPipeline.load_config(location))
-        wanted = _dtypes(source, location, revision)
+        index = diffusers.DiffusionPipeline.load_config(folder)
+        _check_class(source, index)
+        wanted = _dtypes(source, index)
         with _without_deprecation_notice():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
-                location,
-                revision=revision,
+                folder,
                 variant=source.variant,
                 dtype=_for_torch(wanted),
                 quantization_config=parts.quantization(source),
@@ -211,6 +218,8 @@ def _from_pretrained(source: ModelSource, location: str) -> tuple[Any, Mapping[s
     except (
         OSError, ValueError, AttributeError, TypeError, RuntimeError, ImportError
     ) as error:  # fmt: skip
+        if unavailable is not None and isinstance(error, OSError):  # it is not whole
+            raise unavailable from error
         raise problems.failure(source, error) from error
     _require_parts(pipe, source)
     return pipe, wanted
@@ -223,7 +232,7 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
         check_class(kind, source.name)
 
 
-def _dtypes(source: ModelSource, location: str, revision: str | None) -> Mapping[str, str]:
+def _dtypes(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str]:
     """Return the dtype of each part, with `default` for the others."""
     if source.dtype != dtypes.AUTO:
         return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
@@ -231,7 +240,6 @@ def _dtypes(source: ModelSource, location: str, revision: str | None) -> Mapping
         return {dtypes.DEFAULT: "float32", **source.part_dtypes}
     if dtypes.DEFAULT in source.native_dtype:
         return {**source.native_dtype, **source.part_dtypes}
-    index = diffusers.DiffusionPipeline.load_config(location, revision=revision)
     return {**dtypes.native(index), **source.native_dtype, **source.part_dtypes}
 
 
@@ -269,7 +277,7 @@ def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
     """
     if free_bytes is None:
         return "cpu"
-    return "cuda" if weight_bytes * _ROOM_FOR_ACTIVATIONS <= free_bytes else "model_offload"
+    return "cuda" if weight_bytes * ROOM <= free_bytes else "model_offload"
 
 
 def weight_bytes(pipe: Any) -> int:

@@ -9,10 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reeldrop.base.residents import Memory, Resident
-
-ROOM = 1.5
-"""A model has room if this many times its weights are free: renders need some beside them."""
+from reeldrop.base.residents import ROOM, Memory, Resident
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,7 @@ CASES = [
     Case("a sampler alone", "Sampler: Euler a", KEYS),
     Case("a sampler of ComfyUI", "sampler_name: dpmpp_2m_sde_gpu", KEYS),
     Case("a sampler with a plus", "- sampler = DPM++ 2M SDE Karras", KEYS),
-    Case("a scheduler of diffusers", "scheduler: UniPCMultistepScheduler", KEYS),
+    Case("a scheduler of diffusers", "scheduler: FlowMatchEulerDiscreteScheduler", KEYS),
     Case("a scheduler of ComfyUI", "Scheduler: sgm_uniform", KEYS),
     Case(
         "a model's name beside another setting",

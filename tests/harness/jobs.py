@@ -9,7 +9,12 @@ from pathlib import Path, PurePosixPath
 
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import FileView, Open, Render, RendererView, View
+from reeldrop.schedule.schedule import Open, Render
+from reeldrop.schedule.view import (
+    FileView,
+    RendererView,
+    View,
+)
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.spooled import SpooledJobs

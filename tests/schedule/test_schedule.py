@@ -11,21 +11,17 @@ from reeldrop.base.job import Prompt
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
 from reeldrop.schedule.models import Release
-from reeldrop.schedule.schedule import (
+from reeldrop.schedule.schedule import Load, Open, PutBack, Render, Wait, decide
+from reeldrop.schedule.turns import Rank
+from reeldrop.schedule.view import (
+    BYTES_TO_ENCODE,
     Conditions,
     FileView,
     JobView,
-    Load,
-    Open,
-    PutBack,
-    Render,
     RendererView,
     SpoolView,
     View,
-    Wait,
-    decide,
 )
-from reeldrop.schedule.turns import Rank
 
 IDLE, BUSY = RendererView(), RendererView(True, math.inf)
 GIB = 1 << 30
@@ -141,11 +137,11 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         Wait(),
     ),
     "the encoder is far behind": (
-        view(job("a"), conditions=Conditions(bytes_to_encode=schedule.BYTES_TO_ENCODE)),
+        view(job("a"), conditions=Conditions(bytes_to_encode=BYTES_TO_ENCODE)),
         Wait(),
     ),
     "the encoder keeps up": (
-        view(job("a"), conditions=Conditions(bytes_to_encode=schedule.BYTES_TO_ENCODE - 1)),
+        view(job("a"), conditions=Conditions(bytes_to_encode=BYTES_TO_ENCODE - 1)),
         render(("a", 1)),
     ),
     # Order

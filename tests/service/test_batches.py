@@ -22,12 +22,9 @@ from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import (
-    AHEAD_SECONDS,
-    LOOK_THROUGH,
+from reeldrop.schedule.schedule import AHEAD_SECONDS, LOOK_THROUGH, Open, Render
+from reeldrop.schedule.view import (
     JobView,
-    Open,
-    Render,
     RendererView,
     View,
 )

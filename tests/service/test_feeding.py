@@ -23,7 +23,9 @@ from reeldrop.intake.settling import UNFINISHED_SECONDS
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import Conditions
+from reeldrop.schedule.view import (
+    Conditions,
+)
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits

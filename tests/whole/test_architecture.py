@@ -69,7 +69,7 @@ OWNERS = {
 
 NEEDED_TO_RENDER = {"torch", "diffusers", "transformers", "av", "PIL", "numpy", "watchdog"}
 
-MAX_LINES = 360
+MAX_LINES = 350
 
 
 @cache

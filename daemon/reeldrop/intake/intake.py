@@ -25,8 +25,10 @@ from reeldrop.intake.pace import Intervals, Pace
 from reeldrop.intake.reading import Reader
 from reeldrop.intake.scan import Candidate
 from reeldrop.intake.senses import Senses
-from reeldrop.schedule.schedule import FileView
 from reeldrop.schedule.turns import Turns
+from reeldrop.schedule.view import (
+    FileView,
+)
 from reeldrop.store import status
 from reeldrop.store.spool import Spool
 from reeldrop.store.status import Waiting

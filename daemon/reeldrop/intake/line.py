@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from reeldrop.intake.scan import Candidate
 from reeldrop.schedule import turns
-from reeldrop.schedule.schedule import LOOK_THROUGH, FileView
+from reeldrop.schedule.schedule import LOOK_THROUGH
 from reeldrop.schedule.turns import Queue, Turns
+from reeldrop.schedule.view import (
+    FileView,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,11 @@ from reeldrop.intake.intake import Intake
 from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.schedule import schedule
 from reeldrop.schedule.models import Release, Waits
-from reeldrop.schedule.schedule import (
+from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
+from reeldrop.schedule.view import (
     Conditions,
-    Decision,
     FileView,
     JobView,
-    Load,
-    Open,
-    PutBack,
-    Render,
     SpoolView,
     View,
 )

@@ -15,8 +15,11 @@ from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Batch, Job, Member, Prompt, Rendered, Video
 from reeldrop.host import log
-from reeldrop.schedule.schedule import JobView, Render
+from reeldrop.schedule.schedule import Render
 from reeldrop.schedule.turns import Rank, Turns
+from reeldrop.schedule.view import (
+    JobView,
+)
 from reeldrop.service import opening
 from reeldrop.service.limits import Fits, Limits, Outcome
 from reeldrop.service.opened import OpenJob, log_notes

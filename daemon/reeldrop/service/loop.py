@@ -19,7 +19,9 @@ import structlog
 from reeldrop.base.errors import Mistake
 from reeldrop.base.events import Event, Reload, Stop, Wake
 from reeldrop.host import ending
-from reeldrop.schedule.schedule import Conditions
+from reeldrop.schedule.view import (
+    Conditions,
+)
 from reeldrop.service.answers import Answers
 from reeldrop.service.limits import Outcome
 from reeldrop.service.report import STATUS_SECONDS, Reporter

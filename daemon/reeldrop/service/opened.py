@@ -20,7 +20,9 @@ from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.schedule import turns
-from reeldrop.schedule.schedule import JobView
+from reeldrop.schedule.view import (
+    JobView,
+)
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.filing import Failure
 

@@ -15,8 +15,10 @@ from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.schedule import turns
 from reeldrop.schedule.retries import Retries
-from reeldrop.schedule.schedule import SpoolView
 from reeldrop.schedule.turns import Turns
+from reeldrop.schedule.view import (
+    SpoolView,
+)
 from reeldrop.service import blame
 from reeldrop.service.ends import Ends
 from reeldrop.service.limits import Limits, Outcome

@@ -1,0 +1,162 @@
+"""What is known of everything that waits: the input of a decision of `schedule`.
+
+Pure records: no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from reeldrop.base.job import Prompt
+from reeldrop.base.residents import Memory
+from reeldrop.schedule.turns import Rank
+
+BYTES_TO_ENCODE = 1 << 30
+"""The renderer pauses while this many bytes of frames wait to be encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class RendererView:
+    """What a renderer has in hand, and in memory.
+
+    is_busy: whether it has anything in hand
+    seconds_left: how long that takes at least; infinite if unknown, or if another batch follows
+    idle_seconds: for how long it has had nothing in hand
+    """
+
+    is_busy: bool = False
+    seconds_left: float = 0.0
+    idle_seconds: float = 0.0
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """An open job.
+
+    prompts: the first of the prompts that wait for the renderer
+    count: the number of all prompts that wait
+    size: how many prompts like the first are rendered together
+    alone: numbers of the prompts that are rendered in a batch of their own
+    is_suspect: whether it was in hand when a process ended
+    is_in_hand: whether the renderer or the encoder has prompts of it
+    was_passed_over: whether a batch has passed it over
+    may_go_back: whether it can go back into the spool without a loss
+    """
+
+    id: str
+    rank: Rank
+    prompts: tuple[Prompt, ...] = ()
+    count: int = 0
+    size: int = 1
+    alone: frozenset[int] = frozenset()
+    is_suspect: bool = False
+    is_in_hand: bool = False
+    was_passed_over: bool = False
+    may_go_back: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.prompts[0].model if self.prompts else ""
+
+    def kind(self, prompt: Prompt) -> tuple[object, ...]:
+        """Return the key that the prompts of one batch have in common."""
+        if self.is_suspect or prompt.number in self.alone:
+            return (self.id, prompt.number)
+        return prompt.batch_key
+
+    def count_of(self, kind: tuple[object, ...]) -> int:
+        """Return how many prompts at the head of those that wait are of a kind."""
+        return sum(1 for _ in takewhile(lambda prompt: self.kind(prompt) == kind, self.prompts))
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolView:
+    """A job of the spool that is not open.
+
+    model: the model that has to be loaded first; empty if none has
+    is_suspect: whether it was in hand when a process ended
+    was_begun: whether this process has opened it before, under the settings in force
+    """
+
+    id: str
+    rank: Rank
+    model: str = ""
+    is_suspect: bool = False
+    was_begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A settled file of the inbox.
+
+    kind: the hash of its prompts' kind; 0 if they differ or are not known yet
+    count: the number of its prompts; 0 if it is not known yet
+    was_passed_over: whether a batch has passed it over
+    model: the model of its prompts, empty if they have several; or the one that has to be loaded
+        to read it
+    """
+
+    id: str
+    rank: Rank
+    kind: int = 0
+    count: int = 0
+    was_passed_over: bool = False
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What decides, apart from jobs, whether work goes on.
+
+    is_ready: the daemon's own model was loaded and warmed up
+    is_short_of_room: the disk is too full, or another folder is in the place of one of ours
+    settings_change: other settings are used as soon as what was begun has ended
+    bytes_to_encode: the size of the frames that wait to be encoded
+    model_wait_seconds: how long prompts of a model that is not loaded wait, at most, behind later
+        ones of a model that is
+    unload_seconds: how long the renderer is idle before its models are unloaded
+    """
+
+    is_ready: bool = True
+    is_short_of_room: bool = False
+    settings_change: bool = False
+    bytes_to_encode: int = 0
+    model_wait_seconds: float = math.inf
+    unload_seconds: float = math.inf
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing may be begun."""
+        is_full = self.bytes_to_encode >= BYTES_TO_ENCODE
+        return not self.is_ready or self.is_short_of_room or is_full
+
+    @property
+    def opens(self) -> bool:
+        """Whether jobs may be opened that were not begun."""
+        return not self.settings_change
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All input of a decision.
+
+    files: the first files of the inbox, in order
+    is_in_trouble: whether the disk is in trouble, so that no file is claimed
+    unusable: the models that can't be used for now
+    sizes: the bytes of the weights of models that are not loaded; 0 if unknown
+    waits: for how long jobs and files have waited behind later ones of models that are loaded
+    """
+
+    renderers: tuple[RendererView, ...]
+    jobs: tuple[JobView, ...] = ()
+    spool: tuple[SpoolView, ...] = ()
+    files: tuple[FileView, ...] = ()
+    conditions: Conditions = Conditions()
+    is_in_trouble: bool = False
+    unusable: frozenset[str] = frozenset()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    waits: Mapping[str, float] = field(default_factory=dict)

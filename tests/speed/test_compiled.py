@@ -267,13 +267,12 @@ def test_what_torch_says_is_in_the_log_but_not_that_a_model_went_under_the_compi
     wan_pipeline: Path, cache: Path
 ) -> None:
     """By its own handlers it would write to stderr, and call that an error."""
-    paths = [str(Path(__file__).parent), *sys.path]
     done = subprocess.run(
         [sys.executable, "-c", DISCARDING, str(wan_pipeline)],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), compiled.CACHE: str(cache)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), compiled.CACHE: str(cache)},
     )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     told = [(event["event"], event.get("message")) for event in events]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -273,3 +274,9 @@ def test_tests_and_benchmarks_share_only_the_harness() -> None:
         for name in names.intersection(outermost(ast.parse(path.read_text(encoding="utf-8"))))
     }
     assert set() == found
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them by their names alone."""
+    names = Counter(path.name for path in TESTS.rglob("test_*.py"))
+    assert [] == [name for name, count in names.items() if count > 1]

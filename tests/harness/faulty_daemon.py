@@ -25,6 +25,10 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
+from reeldrop.host import process
+
+process.quiet_torchao()  # what is logged is read line by line
+
 import diffusers
 import torch
 from reeldrop.base.residents import Memory

@@ -246,6 +246,8 @@ def test_the_weights_go_at_once_when_another_model_comes(
 DISCARDING = """
 import logging, sys
 from pathlib import Path
+from reeldrop.host import process
+process.quiet_torchao()
 import test_compiled as t
 from reeldrop.speed import compiled
 from reeldrop.host import log
@@ -272,7 +274,12 @@ def test_what_torch_says_is_in_the_log_but_not_that_a_model_went_under_the_compi
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), compiled.CACHE: str(cache)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            compiled.CACHE: str(cache),
+            "TRANSFORMERS_VERBOSITY": "error",  # it misses torchvision, and says so
+        },
     )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     told = [(event["event"], event.get("message")) for event in events]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -52,8 +53,15 @@ def test_make_run_ends_with_what_there_is_and_how_to_look_at_it(tmp_path: Path) 
     )
     command.chmod(0o755)
     (tmp_path / ".venv/.installed").touch()
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # with which it would tell of its folder
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     ended = subprocess.run(
-        ["make", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["make", "run"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     first, second, third = ended.stdout.splitlines()[-3:]
     assert first.startswith("2 videos in results/examples")

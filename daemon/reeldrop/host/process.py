@@ -48,6 +48,11 @@ def prepare() -> None:
     sys.stdout = cast(TextIO, Steadfast(sys.stdout))
     sys.stderr = cast(TextIO, Steadfast(sys.stderr))
     os.umask(os.umask(0o077) & ~_OWNERS_RIGHTS)
+    quiet_torchao()
+
+
+def quiet_torchao() -> None:
+    """Silence what is said on stderr of torchao when diffusers is imported."""
     for name in _WARN_OF_TORCHAO:
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -328,6 +328,23 @@ def test_a_submission_does_not_take_an_old_report_for_its_own(tmp_path: Path) ->
     assert end.error.startswith("anew")
 
 
+def test_a_submission_does_not_wait_at_a_pipe_that_a_stranger_made(tmp_path: Path) -> None:
+    """A pipe with the name of a report is not read; the report has another name then."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    order = submit.write_order(place.config, "a horse", {})
+    os.mkfifo(place.failed / f"{order.source}.error.txt")
+    place.fails = True
+
+    def act(_status: Status) -> None:
+        if order.prompt_file.exists():
+            place.spool.claim(order.source, ())
+        else:
+            place.work()
+
+    end = submit.wait(place.config, order, act)
+    assert end.error.startswith("anew")
+
+
 def test_a_report_names_the_file_as_it_lies(tmp_path: Path) -> None:
     """Where its own name was taken, it got another, and `retry` is told that one."""
     place = World(tmp_path / "site", tmp_path / "results" / "_failed")
@@ -384,6 +401,26 @@ def test_a_file_that_has_no_way_back_keeps_no_other_from_it(tmp_path: Path) -> N
         for path in (made.failed / NAME, made.inbox / "b.txt")
         if path.exists()
     ]
+
+
+def test_a_retry_copies_nothing_that_a_link_points_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies beside a file is restored if the move fails; a link there is left alone."""
+    made = failed_before(World(tmp_path / "site", tmp_path / "results" / "_failed"))
+    (tmp_path / "secret").write_text("a secret")
+    report = made.failed / f"{NAME}.error.txt"
+    report.unlink()
+    report.symlink_to(tmp_path / "secret")
+
+    def full(*_arguments: object) -> Path:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(durable, "move_to_free_name", full)
+    with pytest.raises(OSError, match="no space"):
+        put_back(made.config, None)
+    assert (made.failed / NAME).exists()
+    assert report.is_symlink()
 
 
 def test_a_file_that_cannot_be_cancelled_keeps_no_other_from_it(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
 from reeldrop.base.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.commands import exit_codes, folders, output, progress
 from reeldrop.commands.status import current
-from reeldrop.store import described, history
-from reeldrop.store import status as reports
+from reeldrop.store import described, history, reports
+from reeldrop.store import status as status_file
 from reeldrop.store.results import Results
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _known_rules(config: Config) -> dict[str, ModelRules | None]:
 
 def _model_of_daemon(config: Config) -> str:
     """Return the profile for prompts that name none; `auto` if only the daemon knows which."""
-    report = reports.read(config.spool / reports.FILE_NAME)
+    report = status_file.read(config.spool / status_file.FILE_NAME)
     is_known = report is not None and report.model in config.models
     return report.model if config.model == "auto" and report and is_known else config.model
 
@@ -262,10 +262,10 @@ def _report(config: Config, order: Order, own: set[str]) -> str:
     reports count: another file of that name may have been dropped since.
     """
     for name in durable.free_names(*durable.split_name(order.source.name)):
-        try:
-            text = (config.failed / f"{name}{ERROR_SUFFIX}").read_text(errors="replace")
-        except FileNotFoundError:
+        report = config.failed / f"{name}{ERROR_SUFFIX}"
+        if not os.path.lexists(report):
             return ""
-        if not own or any(f"Job {job_id}" in text for job_id in own):
+        text = reports.read(report)
+        if text and (not own or any(f"Job {job_id}" in text for job_id in own)):
             return text
     raise AssertionError("free_names never ends")

@@ -14,15 +14,19 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, temporaries
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
+from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
+
+_LONGEST_BESIDE = 64 << 20
+"""A longer note, log or report is left where it is: it is kept in memory during a move."""
 
 
 def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
@@ -57,7 +61,7 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
     """
     owner, taken = temporaries.command_owner(), place
     beside = (place.with_name(place.name + s) for s in (NOTE_SUFFIX, LOG_SUFFIX, ERROR_SUFFIX))
-    kept = {path: path.read_bytes() for path in beside if path.is_file()}
+    kept = dict(_contents(beside))
     try:
         if place.parent != retried:
             with contextlib.suppress(PermissionError):  # a new time makes it a new order
@@ -74,6 +78,13 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
                 for path, data in kept.items():
                     durable.write_new(path, data, owner)
         raise
+
+
+def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
+    """Yield the plain files among the paths with their contents; a link there is not ours."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            yield path, content(path, _LONGEST_BESIDE)
 
 
 def _taken_out(place: Path, retried: Path) -> Path:

@@ -15,7 +15,7 @@ from reeldrop.base import durable
 from reeldrop.base.errors import FileError, Mistake, RenderCancelled
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX
-from reeldrop.base.plain_files import open_plain
+from reeldrop.base.plain_files import content, open_plain
 
 MAX_MISTAKES = 20
 COULD_NOT_RENDER, NOT_RENDERED = "could not render", "has not rendered"
@@ -65,6 +65,13 @@ def beside(target: Path) -> Path:
 def is_free(target: Path) -> bool:
     """Return whether a place in `_failed/` has neither a prompt file nor a report."""
     return not (os.path.lexists(target) or os.path.lexists(beside(target)))
+
+
+def read(report: Path) -> str:
+    """Return the text of a report; empty if the path has no plain file of a report's size."""
+    with contextlib.suppress(OSError):
+        return content(report, _LONGEST).decode(errors="replace")
+    return ""
 
 
 def is_on(report: Path, job_id: str) -> bool:

@@ -39,7 +39,9 @@ run: $(INSTALLED)
 	videos=$$(find results/examples -name '*.mp4' | wc -l); \
 	echo "$$videos videos in results/examples, each with a poster (.jpg) and its settings (.yaml)."; \
 	echo "To look at them, open that folder in a file manager: xdg-open results/examples"; \
-	echo "To list them: $(BIN)/reeldrop history --limit $$videos"; exit $$ended
+	echo "To list them: $(BIN)/reeldrop history --limit $$videos"; \
+	test $$ended = 0 || echo "Not everything was rendered. What was set aside, and why: $(BIN)/reeldrop history --failed"; \
+	exit $$ended
 
 # Three processes for two cores, because many tests wait: for a disk, a clock, a machine that boots.
 test: tools $(INSTALLED)

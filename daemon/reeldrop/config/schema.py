@@ -10,11 +10,12 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.render import dtypes
 
 AUTO_WITH_CUDA = "ms-1.7b"
 AUTO_WITHOUT = "bundled"
 
-DTYPES = ("auto", "float16", "bfloat16", "float32")
+_DTYPES = (dtypes.AUTO, *dtypes.NAMES)
 _LONGEST_LIST = 1000
 
 
@@ -56,8 +57,8 @@ def _dtypes(value: object) -> object:
     if not isinstance(named, dict):
         raise Refused("must be a dtype, or a list of `part: dtype` lines")
     for dtype in named.values():
-        if dtype not in DTYPES:
-            raise Refused(f"can't be '{dtype}'", f"use {', '.join(map(repr, DTYPES))}")
+        if dtype not in _DTYPES:
+            raise Refused(f"can't be '{dtype}'", f"use {', '.join(map(repr, _DTYPES))}")
     return {part: dtype for part, dtype in named.items() if dtype != "auto"}
 
 

@@ -1,6 +1,7 @@
 """Carries out what `schedule` decides: opens jobs, loads models, hands over batches.
 
-Has no state: the spool, the inbox and the open jobs tell what is next. Does not wait for anything.
+Keeps only how long something has waited for its model: the spool, the inbox and the open jobs tell
+what is next. Does not wait for anything.
 """
 
 from __future__ import annotations
@@ -17,13 +18,7 @@ from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.schedule import schedule
 from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
-from reeldrop.schedule.view import (
-    Conditions,
-    FileView,
-    JobView,
-    SpoolView,
-    View,
-)
+from reeldrop.schedule.view import Conditions, FileView, JobView, SpoolView, View
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench

@@ -13,9 +13,7 @@ from reeldrop.base.job import Batch, Job
 from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
-from reeldrop.schedule.view import (
-    RendererView,
-)
+from reeldrop.schedule.view import RendererView
 from reeldrop.service.opened import OpenJob
 from reeldrop.store.status import Rendering, State
 

@@ -152,6 +152,21 @@ def test_a_renderer_that_is_closed_takes_no_memory(sources: dict[str, ModelSourc
     assert weight() is None
 
 
+def test_a_model_that_leaves_the_device_keeps_no_embeddings_there(
+    sources: dict[str, ModelSource],
+) -> None:
+    """Those of large text encoders take 4 MB each."""
+    found = Residents(sources)
+    texts = found.make_ready("tiny").fast_path.texts
+    assert texts is not None
+    texts.embeddings(["a horse"], {})
+    (kept,) = map(weakref.ref, texts._kept.values())
+    found.release("tiny", keeps=True)
+    gc.collect()
+    assert kept() is None
+    found.close()
+
+
 def test_a_model_that_can_not_come_back_leaves_the_device(
     sources: dict[str, ModelSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,8 +140,10 @@ def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
 
 
 def keep_in_host_memory(loaded: LoadedPipeline) -> None:
-    """Move a pipeline's weights from the device into host memory."""
+    """Move a pipeline's weights from the device into host memory; free what else it keeps there."""
     loaded.fast_path.let_go_of_forms()
+    if (texts := loaded.fast_path.texts) is not None:
+        texts.forget()
     for part in _modules(loaded.pipe):  # not `pipe.to`, which warns of float16 on a CPU
         part.to("cpu")
 

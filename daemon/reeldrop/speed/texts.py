@@ -51,6 +51,11 @@ class Texts:
                 found.append(self._embedding(text, settings))
         return torch.cat(found)
 
+    def forget(self) -> None:
+        """Free the embeddings, which are on the device."""
+        with self.lock:
+            self._kept.clear()
+
     def _embedding(self, text: str, settings: Mapping[str, object]) -> torch.Tensor:
         parameters = inspect.signature(self._pipe.encode_prompt).parameters
         length = self._length(settings) if LENGTH in parameters else {}

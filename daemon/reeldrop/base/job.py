@@ -73,6 +73,7 @@ class Capabilities:
     size_multiple: height and width are multiples of it
     frames_multiple: num_frames is a multiple of it, plus one (any number if it is 1)
     grids: the same and more for settings with other rules, which go over these two
+    pictures: call arguments that are pictures, such as `image`, and whether the pipeline needs them
     """
 
     settings: Mapping[str, type]
@@ -80,6 +81,7 @@ class Capabilities:
     size_multiple: int
     frames_multiple: int
     grids: Mapping[str, Grid] = field(default_factory=dict)
+    pictures: Mapping[str, bool] = field(default_factory=dict)
 
     def grid(self, name: str) -> Grid:
         """Return the numbers that a setting can have."""
@@ -91,12 +93,29 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture from which a video starts, or with which it ends.
+
+    key: the pipeline's call argument, such as `image`
+    name: the name of the file, in the folder of the prompt file
+    path: where the file is while its job is in hand
+    sha256: of the file's bytes, in hexadecimal
+    """
+
+    key: str
+    name: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """Text and settings of one video, fully resolved.
 
     number: counts the videos of one prompt file from 1
     arguments: the pipeline's call arguments by diffusers' names, without prompt and generator
     notes: what its author should know about how the prompt file was read; the video is the same
+    pictures: the pictures that the pipeline is given, at most one for each key
     """
 
     number: int
@@ -107,6 +126,7 @@ class Prompt:
     fps: float
     formats: tuple[str, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
+    pictures: tuple[Picture, ...] = ()
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
@@ -121,10 +141,10 @@ class Prompt:
     def batch_key(self) -> tuple[object, ...]:
         """Prompts with equal keys may be rendered in one batch.
 
-        Some models are told the frames per second.
+        Some models are told the frames per second. Pictures may differ, but not which there are.
         """
         shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
-        return (self.model, self.fps, *shared)
+        return (self.model, self.fps, *(picture.key for picture in self.pictures), *shared)
 
     @property
     def memory_key(self) -> tuple[object, ...]:

@@ -39,6 +39,7 @@ settle_seconds: 0.02
 scan_seconds: 0.1
 retry_seconds: 0.2
 min_free_gib: 0
+page: false
 max_attempts: 100
 model: tiny
 models:

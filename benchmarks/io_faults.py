@@ -40,6 +40,7 @@ settle_seconds: 0.02
 scan_seconds: 0.1
 max_attempts: 1
 min_free_gib: 0
+page: false
 {retry}
 model: tiny
 models:

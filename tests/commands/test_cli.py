@@ -23,7 +23,7 @@ import pytest
 from harness.processes import await_that, run, start
 from harness.site import Daemon, Site, make_site
 from harness.zygote import REELDROP
-from reeldrop.base import strict_yaml
+from reeldrop.base import durations, strict_yaml
 from reeldrop.commands import cli, output, progress, submit
 from reeldrop.commands.check import Row
 from reeldrop.commands.models import Listed
@@ -102,7 +102,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
         ("max_attempts: many\n", ["'max_attempts'", "a whole number", "'many'"]),
         ("max_attempts: 0\n", ["'max_attempts'", "must be 1 or more, not 0"]),
         ("inbox: results/inbox\n", ["inbox", "must not be inside results"]),
-        ("model: tinny\n", ["'model' is there twice", "line 5"]),
+        ("model: tinny\n", ["'model' is there twice", "line 6"]),
         ("x: ]", ["not YAML"]),
     ],
 )
@@ -529,7 +529,7 @@ def test_the_time_left_comes_first() -> None:
 def test_durations_have_two_digits_or_so() -> None:
     """In the unit that a person would say."""
     told = {0.4: "0 s", 99.4: "99 s", 100: "2 min", 5900: "98 min", 6000: "1 h 40 min"}
-    assert told == {seconds: output.duration(seconds) for seconds in told}
+    assert told == {seconds: durations.in_words(seconds) for seconds in told}
 
 
 def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ settle_seconds: 0.1
 scan_seconds: 0.2
 retry_seconds: 0.1
 min_free_gib: 0
+page: false
 model: tiny
 models:
   tiny:

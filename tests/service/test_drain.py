@@ -15,6 +15,7 @@ from reeldrop.base.job import Batch, Capabilities
 from reeldrop.config import config as configuration
 from reeldrop.config.settings import Settings
 from reeldrop.host.notify import Notifier
+from reeldrop.page.page import Page
 from reeldrop.service.loop import Loop
 from reeldrop.service.report import Reporter
 from reeldrop.service.stages import Phase, Stages
@@ -80,9 +81,8 @@ def test_a_drain_whose_disk_runs_full_while_it_renders(
         return renderers[-1]
 
     phase = Phase(drains=True)
-    stages = Stages(
-        settings, spool, Results(config.results), make_renderer, events.put, is_patient=False
-    )
+    results = Results(config.results)
+    stages = Stages(settings, spool, results, make_renderer, events.put, is_patient=False)
 
     def course() -> Iterator[None]:
         """Say what happens from one report to the next."""
@@ -108,7 +108,10 @@ def test_a_drain_whose_disk_runs_full_while_it_renders(
         if status.state is not State.STOPPED:
             next(steps)
 
-    reporter = Reporter(stages, phase, Notifier.from_environment(), tmp_path / "status", observe)
+    page = Page(results.root, config.failed, lambda _name: False)
+    reporter = Reporter(
+        stages, phase, Notifier.from_environment(), tmp_path / "status", page, observe
+    )
     loop = Loop(stages, phase, reporter, events, tmp_path / "trace")
     with spool.lock.held():
         spool.prepare()

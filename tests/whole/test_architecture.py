@@ -22,7 +22,7 @@ MODULES = sorted(
 LAYERS = (
     {"base"},
     {"host", "prompts", "schedule", "store", "speed"},
-    {"video", "render"},
+    {"video", "render", "page"},
     {"intake", "tune"},
     {"config"},
     {"service"},

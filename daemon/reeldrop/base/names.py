@@ -23,6 +23,8 @@ LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"
 RETRIED_FOLDER = "_retried"
 """Folder in `_failed/` for files on their way back into the inbox, as <random hex>-<name>."""
+STATUS_NAME = "STATUS.txt"
+"""The file at the top of the results in which the daemon says what it does."""
 ORDER_FOLDER = "_order"
 """Folder beside the videos for a video that was dropped as a prompt file: it is no result."""
 
@@ -34,6 +36,7 @@ _MAX_FOLDERS_UNITS = 80
 _FILE_UNITS = MAX_PATH_UNITS - len(f"//-9999{SIDECAR_SUFFIX}{NOTE_SUFFIX}")
 """Room for a prompt file's folders and twice its stem: it lies in a folder named by its stem."""
 
+_KEPT_NAMES = frozenset({STATUS_NAME.casefold()})
 _LONGEST_READ = 1000
 """Most characters of a text that go into its name: normalising takes quadratic time."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
@@ -65,13 +68,14 @@ def video_name(prompt: str, folder: str = ".") -> str:
 def folder_name(text: str) -> str:
     """Return a safe name for a results folder; a leading underscore is reserved for reeldrop.
 
-    It is not longer than `safe_name(text)`, for which a path has room.
+    So are the names of the files that it keeps at the top of the results. It is not longer than
+    `safe_name(text)`, for which a path has room.
     """
     name = safe_name(text)
     while name.startswith("_"):  # the new first characters have to be safe, too
         bare = safe_name(name.lstrip("_"))
         name = bare if _units(bare) <= _units(name) else "v"
-    return name
+    return name.replace(".", "_") if folded(name) in _KEPT_NAMES else name
 
 
 def portable(source: PurePosixPath) -> PurePosixPath:

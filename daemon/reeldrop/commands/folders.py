@@ -105,10 +105,8 @@ def prompt_files(inbox: Inbox) -> list[PurePosixPath]:
 def failures(config: Config) -> list[history.Failure]:
     """Return the prompt files and reports in `_failed/`, newest first."""
     from reeldrop.intake.ignored import Ignored
+    from reeldrop.intake.scan import Names
     from reeldrop.prompts import parsing
 
-    ignored = Ignored(config.ignore)
-    return history.failures(
-        config.failed,
-        lambda name: PurePosixPath(name).suffix.lower() in parsing.SUFFIXES and name not in ignored,
-    )
+    names = Names(parsing.SUFFIXES, parsing.DEFAULTS_NAME, Ignored(config.ignore))
+    return history.failures(config.failed, names.is_read)

@@ -111,13 +111,3 @@ def local_time(iso: str) -> str:
         return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError):
         return iso
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, with about two digits."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

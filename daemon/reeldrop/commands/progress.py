@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from reeldrop.base import escaping
-from reeldrop.commands import output
+from reeldrop.base import durations, escaping
 from reeldrop.store.status import Rendering, State, Status
 
 _NO_DAEMON = "no daemon is running; waiting until one is (`reeldrop run` starts it)"
@@ -49,7 +48,7 @@ def in_words(status: Status, rendering: Rendering) -> str:
     """Return how far a render is, what may be cut last."""
     parts = [f"step {rendering.step}/{rendering.steps}"]
     if rendering.eta_seconds is not None:
-        parts.insert(0, f"{output.duration(rendering.eta_seconds)} left")
+        parts.insert(0, f"{durations.in_words(rendering.eta_seconds)} left")
     if status.waiting_count:
         parts.append(f"{status.waiting_count} waiting")
     beside = f" and {rendering.together - 1} beside it" if rendering.together > 1 else ""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from reeldrop.base import durations
 from reeldrop.base.escaping import shown
 from reeldrop.commands import folders, output
 from reeldrop.store import status as reports
@@ -49,7 +52,7 @@ def print_rendering(now: Status) -> None:
     """Print the current render: how long it still takes, and what it is."""
     if now.rendering is not None:
         r = now.rendering
-        left = "" if r.eta_seconds is None else f"about {output.duration(r.eta_seconds)} left, "
+        left = "" if r.eta_seconds is None else f"about {durations.in_words(r.eta_seconds)} left, "
         print(f"  {left}step {r.step}/{r.steps}")
         print(output.cut(f"  {r.prompt_file} {r.number}/{r.count}: {r.prompt}"))
 
@@ -57,7 +60,8 @@ def print_rendering(now: Status) -> None:
 def _print_waiting(now: Status) -> None:
     output.print_rows([(w.prompt_file, w.reason) for w in now.waiting], ("waiting", "why"))
     if now.waiting_seconds >= 60:
-        output.note(f"the first has been in the inbox for {output.duration(now.waiting_seconds)}")
+        since = durations.in_words(now.waiting_seconds)
+        output.note(f"the first has been in the inbox for {since}")
     if now.waiting_count > len(now.waiting):
         output.note(f"{now.waiting_count - len(now.waiting)} more are waiting")
 
@@ -83,6 +87,7 @@ def current(config: Config) -> Status:
         waiting=tuple(waiting[: reports.MAX_WAITING]),
         waiting_count=len(waiting),
         waiting_seconds=_seconds_in_inbox(inbox),
+        unrecognised=tuple(_shown(inbox.strays())[: reports.MAX_WAITING]),
     )
 
 
@@ -117,4 +122,8 @@ def _waiting_without_daemon(config: Config, inbox: Inbox) -> list[Waiting]:
         *((path, "the daemon is not running") for path in folders.prompt_files(inbox)),
         *inbox.waiting(0.0),
     ]
-    return [Waiting(shown(path), reason) for path, reason in waiting]
+    return _shown(waiting)
+
+
+def _shown(found: Iterable[tuple[PurePosixPath, str]]) -> list[Waiting]:
+    return [Waiting(shown(path), reason) for path, reason in found]

@@ -125,6 +125,10 @@ class Inbox:
                 is_left = now - temporary.since >= TEMPORARY_SECONDS
                 what = "left unfinished" if is_left else "still being written"
                 yield PurePosixPath(path), f"{what} by {temporary.tool}"
+        yield from self.strays()
+
+    def strays(self) -> Iterator[tuple[PurePosixPath, str]]:
+        """Yield what is never taken as it is, each with the reason."""
         for path, reason in self._found.strays.items():
             yield PurePosixPath(path), reason
 

@@ -220,6 +220,11 @@ class Intake:
             self._oldest = self._inbox.oldest()
         return self._listed
 
+    def unrecognised(self) -> tuple[Waiting, ...]:
+        """Return the first files that are never taken as they are, with the reasons."""
+        strays = itertools.islice(self._inbox.strays(), status.MAX_WAITING)
+        return tuple(Waiting(shown(path), reason) for path, reason in strays)
+
     def waiting_seconds(self, now: float) -> int:
         """Return the age of the file that has waited longest, in seconds."""
         return max(0, int(now - self._oldest)) if self._oldest is not None else 0

@@ -41,6 +41,10 @@ class Names:
     def is_prompt_file(self, name: str) -> bool:
         return os.path.splitext(name)[1].lower() in self.suffixes
 
+    def is_read(self, name: str) -> bool:
+        """Return whether files of this name are read as prompt files."""
+        return self.is_prompt_file(name) and name not in self.ignored
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:

@@ -27,6 +27,7 @@ _MOST = 10
 _ENOUGH = 100
 """With so many lines of another tool, the rest need not be looked at."""
 
+_OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
 
 Lines = Sequence[tuple[int, str]]
@@ -67,6 +68,8 @@ def refuse(name: str, text: str, lines: Lines) -> None:
 def _check_whole(stem: str, text: str, lines: Lines) -> None:
     """Refuse what is YAML, JSON or a table as a whole."""
     number, line = lines[0]
+    if _OUR_STATUS.match(text):
+        raise PromptError(Mistake("this is what reeldrop says of itself", "remove it", number))
     if _is_yaml(text):
         problem = f"'{short(line)}' is `key: value`, as in YAML, and this is a text file"
         raise PromptError(Mistake(problem, f"rename it to {stem}.yaml", number))

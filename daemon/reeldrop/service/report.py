@@ -12,6 +12,7 @@ import structlog
 
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.host.notify import Notifier
+from reeldrop.page.page import Page
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.store import status
 from reeldrop.store.status import MAX_WAITING, Model, Rendering, State, Status
@@ -29,6 +30,7 @@ class Reporter:
     """Puts together the status of a daemon, and tells it.
 
     file: the status file
+    page: shows the status in the results
     observe: called with every new status
     """
 
@@ -38,12 +40,14 @@ class Reporter:
         phase: Phase,
         notifier: Notifier,
         file: Path,
+        page: Page,
         observe: Callable[[Status], None],
     ) -> None:
         self._stages = stages
         self._phase = phase
         self._notifier = notifier
         self._file = file
+        self._page = page
         self._observe = observe
         self._written = 0.0
 
@@ -58,6 +62,7 @@ class Reporter:
     def report_the_end(self, now: float) -> None:
         """Tell that the daemon has stopped."""
         self._tell(now, State.STOPPED, "")
+        self._page.close()
 
     def ready(self) -> None:
         """Tell systemd that the service is ready."""
@@ -88,6 +93,8 @@ class Reporter:
         self._keep_systemd_patient()
         with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
             status.write(self._file, current)
+        if self._stages.settings.config.page:
+            self._page.tell(current)
         self._notifier.status(current.line())
         self._observe(current)
 
@@ -111,6 +118,7 @@ class Reporter:
             reason=reason,
             models=_models(stages.bench.memory, unusable),
             downloaded=stages.bench.share_downloaded,
+            unrecognised=stages.intake.unrecognised(),
         )
 
     def _state(self) -> tuple[State, str]:

@@ -21,6 +21,10 @@ from reeldrop.config.settings import Settings
 from reeldrop.host import ending, process
 from reeldrop.host.ending import Ending
 from reeldrop.host.notify import Notifier
+from reeldrop.intake.ignored import Ignored
+from reeldrop.intake.scan import Names
+from reeldrop.page.page import Page
+from reeldrop.prompts import parsing
 from reeldrop.service.limits import Outcome
 from reeldrop.service.loop import Loop
 from reeldrop.service.report import PATIENCE_SECONDS, Reporter
@@ -122,8 +126,15 @@ class Service:
             is_patient=not self._drain,
         )
         phase = Phase(drains=self._drain)
-        reporter = Reporter(stages, phase, self._notifier, self._status_file, self._observe)
+        reporter = Reporter(
+            stages, phase, self._notifier, self._status_file, self._page(), self._observe
+        )
         return Loop(stages, phase, reporter, self._events, self._trace)
+
+    def _page(self) -> Page:
+        config = self._settings.config
+        names = Names(parsing.SUFFIXES, parsing.DEFAULTS_NAME, Ignored(config.ignore))
+        return Page(self._results.root, config.failed, names.is_read)
 
     # Signals
 

@@ -154,11 +154,14 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
-def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failure]:
+def failures(
+    failed: Path, is_prompt_file: Callable[[str], bool], limit: int | None = None
+) -> list[Failure]:
     """Return the prompt files in `_failed/`, newest first, also those without a report.
 
-    `is_prompt_file` returns whether a file with this name may be one; others are not listed unless
-    they have a report.
+    is_prompt_file: returns whether a file with this name may be one; others are not listed unless
+        they have a report
+    limit: how many are returned at most; all if it is None
     """
     reports = _by_name(failed, _files(failed, ERROR_SUFFIX))
     reported = {name.removesuffix(ERROR_SUFFIX): mtime for name, mtime in reports.items()}
@@ -172,14 +175,15 @@ def failures(failed: Path, is_prompt_file: Callable[[str], bool]) -> list[Failur
         and not name.startswith(in_folders)
     }
     found = sorted(((mtime, name) for name, mtime in (reported | alone).items()), reverse=True)
+    # A report on what has the name of a report: that is a prompt file.
+    found = [(mtime, name) for mtime, name in found if f"{name}{ERROR_SUFFIX}" not in reported]
     return [
         Failure(
             name=name,
             reason=NO_REPORT if name in alone else _reason(failed / f"{name}{ERROR_SUFFIX}"),
             failed=_time(mtime),
         )
-        for mtime, name in found
-        if f"{name}{ERROR_SUFFIX}" not in reported  # else the report is a prompt file
+        for mtime, name in found[:limit]
     ]
 
 

@@ -112,6 +112,8 @@ class Status:
     models: those that are loaded, the least recently used first, and those in trouble
     refused: what was wrong with config.yaml the last time; empty if nothing
     downloaded: the share of a model's files that is downloaded; None if none are being downloaded
+    unrecognised: the first MAX_WAITING of those in the inbox that are never taken as they are; they
+        count as waiting, too
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -127,6 +129,7 @@ class Status:
     reason: str = ""
     models: tuple[Model, ...] = ()
     downloaded: Annotated[float | None, Field(ge=0, le=1)] = None
+    unrecognised: tuple[Waiting, ...] = ()
 
     def said(self) -> str:
         """Return the state and its reason, in words."""

@@ -1,0 +1,163 @@
+"""STATUS.txt in the results: kept true by a thread, whole or not there, and nobody waits for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.processes import await_that
+from harness.site import Daemon, Site
+from reeldrop.base.roots import Root
+from reeldrop.page import page as pages
+from reeldrop.page.page import Page
+from reeldrop.store import history
+from reeldrop.store.history import Failure
+from reeldrop.store.status import State, Status, Waiting
+
+IDLE = Status(1, State.IDLE, "m", "2026-03-01T13:00:00+00:00")
+STOPPED = dataclasses.replace(IDLE, state=State.STOPPED)
+LATER = dataclasses.replace(IDLE, updated="2026-03-01T13:00:01+00:00")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """An empty folder of results."""
+    (tmp_path / "results").mkdir()
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def page(results: Path) -> Iterator[Page]:
+    """A page that looks at its status all the time."""
+    page = Page(Root(results), results / "_failed", lambda _name: True, look_seconds=0.01)
+    yield page
+    page.close()
+
+
+def told(results: Path) -> str:
+    """Return what STATUS.txt says; empty if it is not there."""
+    path = results / "STATUS.txt"
+    return path.read_text() if path.exists() else ""
+
+
+def test_it_says_what_was_told_last(page: Page, results: Path) -> None:
+    """News follows by itself; its end is written, too, whatever was written when."""
+    page.tell(IDLE)
+    await_that(lambda: told(results).startswith("reeldrop: idle\n"), "the first status")
+    page.tell(dataclasses.replace(IDLE, waiting=(Waiting("a.txt", "rests"),), waiting_count=1))
+    await_that(lambda: "a.txt\n      rests" in told(results), "the news")
+    (results / "_failed").mkdir()
+    (results / "_failed/b.txt").write_text("a horse\n")
+    await_that(lambda: "FAILED, the last first; each is in _failed/" in told(results), "a failure")
+    page.tell(STOPPED)
+    page.close()
+    assert told(results).startswith("reeldrop: stopped\n")
+    assert ["STATUS.txt", "_failed"] == sorted(os.listdir(results))
+
+
+def test_nothing_is_written_if_nothing_has_happened(
+    page: Page, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync tool is left alone, until it is time for a sign of life."""
+    page.tell(IDLE)
+    await_that(lambda: bool(told(results)), "the first status")
+    written = (results / "STATUS.txt").stat().st_mtime_ns
+    looks = count_looks(monkeypatch)
+    page.tell(LATER)
+    await_that(lambda: looks() >= 3, "some looks")
+    assert written == (results / "STATUS.txt").stat().st_mtime_ns
+
+
+def test_a_sign_of_life_is_written_now_and_then(
+    page: Page, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or nobody could tell an idle service from one that does not run."""
+    monkeypatch.setattr("reeldrop.page.status_text.HEARTBEAT_SECONDS", 0.0)
+    page.tell(IDLE)
+    await_that(lambda: "13:00:00" in told(results), "the first status")
+    page.tell(LATER)
+    await_that(lambda: "13:00:01" in told(results), "the sign of life")
+
+
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Return a function that counts the looks from now on."""
+    looks, real = [0], history.failures
+
+    def counted(*args: Any) -> list[Failure]:
+        looks[0] += 1
+        return real(*args)
+
+    monkeypatch.setattr(history, "failures", counted)
+    return lambda: looks[0]
+
+
+def test_nothing_is_written_while_another_folder_is_in_the_place(
+    page: Page, results: Path, tmp_path: Path
+) -> None:
+    """An empty mount point stays empty; the status is there again when the share is."""
+    page.tell(IDLE)
+    await_that(lambda: bool(told(results)), "the first status")
+    results.rename(tmp_path / "away")
+    results.mkdir()
+    page.tell(dataclasses.replace(IDLE, state=State.PAUSED))
+    await_that(lambda: bool(page._problem), "a look")
+    assert [] == os.listdir(results)
+    results.rmdir()
+    (tmp_path / "away").rename(results)
+    await_that(lambda: told(results).startswith("reeldrop: paused"), "the status")
+
+
+def test_a_file_of_somebody_else_is_not_replaced(page: Page, results: Path) -> None:
+    """Whoever keeps notes under that name keeps them."""
+    (results / "STATUS.txt").write_text("my own notes\n")
+    page.tell(IDLE)
+    await_that(lambda: "is not reeldrop's: move it away" in page._problem, "a look")
+    page.close()
+    assert "my own notes\n" == told(results)
+
+
+def test_the_main_thread_does_not_wait_for_a_disk(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while it tells, and at the end no longer than is worth a status."""
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_args: object) -> None:
+        hangs.set()
+        goes_on.wait()
+
+    monkeypatch.setattr("reeldrop.base.durable.write", hang)
+    monkeypatch.setattr(pages, "END_SECONDS", 0.01)
+    page.tell(IDLE)
+    assert hangs.wait(30)
+    page.tell(LATER)
+    page.close()
+    assert page._thread.is_alive()
+    goes_on.set()
+
+
+def test_a_service_says_what_it_does_and_that_it_has_stopped(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """From its start on; a prompt file cannot take the place of the status."""
+    site.configure("page: true")
+    site.results.mkdir()
+    site.drop("STATUS.txt.yaml", "prompt: a horse\n")
+    site.drop("a.json", "{}")
+    site.drop("b.yaml", "promt: x\n")
+    started = daemon()
+    started.wait_for("job_ended")
+    await_that(lambda: told(site.results).startswith("reeldrop: "), "the status")
+    assert 0 == started.stop(signal.SIGTERM)
+    said = told(site.results)
+    assert said.startswith("reeldrop: stopped\n")
+    assert "WAITING\n  nothing" in said
+    assert "\n  a.json\n      no prompt file: ends in .json; rename it to .yaml" in said
+    assert "\n  b.yaml\n      unknown key 'promt'" in said
+    assert (site.results / "STATUS_txt/a_horse.mp4").exists()

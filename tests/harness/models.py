@@ -133,11 +133,13 @@ WAN_PARTS = {
 UNIPC = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
 
-def _texts() -> dict[str, Any]:
+def text_parts() -> dict[str, Any]:
+    """Return the T5 encoder and the tokenizer that many pipelines have."""
     return {"text_encoder": t5(), "tokenizer": words_tokenizer()}
 
 
-def _wan_transformer(**changed: Any) -> d.WanTransformer3DModel:
+def wan_transformer(**changed: Any) -> d.WanTransformer3DModel:
+    """Return Wan's transformer: 2x2 cells to a token."""
     parts = {**WAN_PARTS, "num_layers": 1, "rope_max_seq_len": 32, **changed}
     return d.WanTransformer3DModel(**parts)
 
@@ -145,16 +147,16 @@ def _wan_transformer(**changed: Any) -> d.WanTransformer3DModel:
 def wan() -> Any:
     """Return a pipeline like Wan 2.1's."""
     return d.WanPipeline(
-        vae=wan_vae(), transformer=_wan_transformer(),
-        scheduler=d.UniPCMultistepScheduler(**UNIPC), **_texts(),
+        vae=wan_vae(), transformer=wan_transformer(),
+        scheduler=d.UniPCMultistepScheduler(**UNIPC), **text_parts(),
     )  # fmt: skip
 
 
 def wan_2_2_a14b() -> Any:
     """Return a pipeline like Wan 2.2's large one: a transformer for each half of the noise."""
     return d.WanPipeline(
-        vae=wan_vae(), transformer=_wan_transformer(), transformer_2=_wan_transformer(),
-        scheduler=d.UniPCMultistepScheduler(**UNIPC), boundary_ratio=0.875, **_texts(),
+        vae=wan_vae(), transformer=wan_transformer(), transformer_2=wan_transformer(),
+        scheduler=d.UniPCMultistepScheduler(**UNIPC), boundary_ratio=0.875, **text_parts(),
     )  # fmt: skip
 
 
@@ -166,8 +168,8 @@ def wan_2_2_5b() -> Any:
         latents_std=[1.0] * 48,
     )  # fmt: skip
     return d.WanPipeline(
-        vae=vae, transformer=_wan_transformer(in_channels=48, out_channels=48),
-        scheduler=d.UniPCMultistepScheduler(**UNIPC), expand_timesteps=True, **_texts(),
+        vae=vae, transformer=wan_transformer(in_channels=48, out_channels=48),
+        scheduler=d.UniPCMultistepScheduler(**UNIPC), expand_timesteps=True, **text_parts(),
     )  # fmt: skip
 
 
@@ -178,14 +180,14 @@ def wan_vace() -> Any:
     )
     return d.WanVACEPipeline(
         vae=wan_vae(), transformer=transformer,
-        scheduler=d.FlowMatchEulerDiscreteScheduler(shift=7.0), **_texts(),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(shift=7.0), **text_parts(),
     )  # fmt: skip
 
 
 def _skyreels(kind: type) -> Any:
     transformer = d.SkyReelsV2Transformer3DModel(**WAN_PARTS, num_layers=1, rope_max_seq_len=32)
     scheduler = d.UniPCMultistepScheduler(flow_shift=8.0, use_flow_sigmas=True)
-    return kind(vae=wan_vae(), transformer=transformer, scheduler=scheduler, **_texts())
+    return kind(vae=wan_vae(), transformer=transformer, scheduler=scheduler, **text_parts())
 
 
 def helios() -> Any:
@@ -196,7 +198,9 @@ def helios() -> Any:
         is_amplify_history=False,
     )  # fmt: skip
     scheduler = d.HeliosScheduler(stage_range=[0, 1], stages=1, use_dynamic_shifting=True)
-    return d.HeliosPipeline(vae=wan_vae(), transformer=transformer, scheduler=scheduler, **_texts())
+    return d.HeliosPipeline(
+        vae=wan_vae(), transformer=transformer, scheduler=scheduler, **text_parts()
+    )
 
 
 def anyflow() -> Any:
@@ -206,7 +210,7 @@ def anyflow() -> Any:
     )
     scheduler = d.FlowMapEulerDiscreteScheduler(num_train_timesteps=1000, shift=5.0)
     return d.AnyFlowPipeline(
-        vae=wan_vae(), transformer=transformer, scheduler=scheduler, **_texts()
+        vae=wan_vae(), transformer=transformer, scheduler=scheduler, **text_parts()
     )
 
 
@@ -229,7 +233,7 @@ def ltx(kind: type = d.LTXPipeline, *, noise: bool = False) -> Any:
         cross_attention_dim=16, num_layers=1, caption_channels=32,
     )  # fmt: skip
     scheduler = d.FlowMatchEulerDiscreteScheduler()
-    return kind(vae=vae, transformer=transformer, scheduler=scheduler, **_texts())
+    return kind(vae=vae, transformer=transformer, scheduler=scheduler, **text_parts())
 
 
 def cogvideox(*, second: bool = False) -> Any:
@@ -246,11 +250,12 @@ def cogvideox(*, second: bool = False) -> Any:
         block_out_channels=(8,) * 4, latent_channels=4, layers_per_block=1, norm_num_groups=2,
     )  # fmt: skip
     return d.CogVideoXPipeline(
-        vae=vae, transformer=transformer, scheduler=d.CogVideoXDPMScheduler(), **_texts()
+        vae=vae, transformer=transformer, scheduler=d.CogVideoXDPMScheduler(), **text_parts()
     )
 
 
-def _hunyuan_vae() -> d.AutoencoderKLHunyuanVideo:
+def hunyuan_vae() -> d.AutoencoderKLHunyuanVideo:
+    """Return HunyuanVideo's VAE: 4 frames and 8x8 pixels to a cell."""
     return d.AutoencoderKLHunyuanVideo(
         latent_channels=4, down_block_types=("HunyuanVideoDownBlock3D",) * 4,
         up_block_types=("HunyuanVideoUpBlock3D",) * 4, block_out_channels=(8,) * 4,
@@ -273,7 +278,7 @@ def hunyuanvideo() -> Any:
     template = hunyuan.DEFAULT_PROMPT_TEMPLATE
     before = (template["template"].partition("{}")[0], template["crop_start"])
     return d.HunyuanVideoPipeline(
-        vae=_hunyuan_vae(), transformer=transformer, text_encoder=t.LlamaModel(config).eval(),
+        vae=hunyuan_vae(), transformer=transformer, text_encoder=t.LlamaModel(config).eval(),
         tokenizer=words_tokenizer(end=False, before=before), text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2, scheduler=d.FlowMatchEulerDiscreteScheduler(shift=7.0),
     )  # fmt: skip
@@ -325,7 +330,7 @@ def mochi() -> Any:
     )  # fmt: skip
     return d.MochiPipeline(
         vae=vae, transformer=transformer,
-        scheduler=d.FlowMatchEulerDiscreteScheduler(invert_sigmas=True), **_texts(),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(invert_sigmas=True), **text_parts(),
     )  # fmt: skip
 
 
@@ -406,7 +411,7 @@ def kandinsky_5() -> Any:
         axes_dims=(4, 6, 6), visual_cond=False, attention_type="regular",
     )  # fmt: skip
     pipe = d.Kandinsky5T2VPipeline(
-        vae=_hunyuan_vae(), transformer=transformer,
+        vae=hunyuan_vae(), transformer=transformer,
         text_encoder=t.Qwen2_5_VLForConditionalGeneration(config).eval(),
         tokenizer=words_tokenizer(end=False), text_encoder_2=text_encoder_2,
         tokenizer_2=tokenizer_2, scheduler=d.FlowMatchEulerDiscreteScheduler(shift=7.0),
@@ -475,7 +480,10 @@ def latte() -> Any:
         norm_type="ada_norm_single", norm_elementwise_affine=False, norm_eps=1e-6, video_length=16,
     )  # fmt: skip
     return d.LattePipeline(
-        vae=_image_vae(), transformer=transformer.eval(), scheduler=d.DDIMScheduler(), **_texts()
+        vae=_image_vae(),
+        transformer=transformer.eval(),
+        scheduler=d.DDIMScheduler(),
+        **text_parts(),
     )
 
 
@@ -492,7 +500,7 @@ def allegro() -> Any:
         sample_size=128,
     )  # fmt: skip
     return d.AllegroPipeline(
-        vae=vae.eval(), transformer=transformer, scheduler=d.DDIMScheduler(), **_texts()
+        vae=vae.eval(), transformer=transformer, scheduler=d.DDIMScheduler(), **text_parts()
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import diffusers
 import pytest
 from harness.models import TINY, save
+from harness.picture_models import TINY_WITH_PICTURES
 from reeldrop.base.errors import ConfigError
 from reeldrop.render import capabilities, classes, pipeline
 from reeldrop.render.source import ModelSource
@@ -50,28 +51,26 @@ def refusal(pipeline_class: type) -> str:
 
 
 def test_each_video_class_of_diffusers_is_tested_or_refused_in_words() -> None:
-    """Those that need a picture say so in their call, or are in the table."""
+    """Those that need more than texts and pictures say so in their call, or are in the table."""
     refusals = {found.__name__: refusal(found) for found in video_classes()}
     accepted = {name for name, why in refusals.items() if not why}
     untested = {name for name in classes.KINDS if classes.outcome(name).startswith("not tested")}
     assert accepted == set(classes.TESTED) | untested | WITHOUT_A_TABLE
     for name in (
-        "WanImageToVideoPipeline", "CogVideoXImageToVideoPipeline", "LTXImageToVideoPipeline",
-        "HunyuanVideoImageToVideoPipeline", "Kandinsky5I2VPipeline", "LTX2ImageToVideoPipeline",
-        "StableVideoDiffusionPipeline", "I2VGenXLPipeline",
+        "I2VGenXLPipeline", "LTX2InContextPipeline", "MotifVideoImage2VideoPipeline",
+        "SanaImageToVideoPipeline", "SkyReelsV2ImageToVideoPipeline",
     ):  # fmt: skip
         assert "key 'mine'" in refusals[name]
-        assert f"{name} is no text-to-video pipeline" in refusals[name]
-        assert (
-            "picture" in refusals[name] or "image" in refusals[name] or "prompt" in refusals[name]
-        )
+        assert f"{name} can't be used" in refusals[name]
+        assert "picture" in refusals[name] or "image" in refusals[name]
 
 
 def test_the_table_says_what_the_tests_do() -> None:
     """A class is called tested only where one of the tiny models is of it."""
-    assert set(classes.TESTED) == {tiny.kind.__name__ for tiny in TINY.values()} | ELSEWHERE
+    tiny = (*TINY.values(), *TINY_WITH_PICTURES.values())
+    assert set(classes.TESTED) == {one.kind.__name__ for one in tiny} | ELSEWHERE
     assert "tested" == classes.outcome("WanPipeline")
-    assert classes.outcome("LTXImageToVideoPipeline").startswith("refused: it needs a picture")
+    assert classes.outcome("I2VGenXLPipeline").startswith("refused: it needs a picture")
 
 
 def test_without_a_negative_prompt_kandinsky_takes_its_own() -> None:
@@ -124,7 +123,7 @@ def with_processor(_wan: Path, folder: Path) -> Path:
             marks=pytest.mark.skipif(bool(find_spec("torchvision")), reason="it is installed"),
         ),
         (of_class("CosmosTextToWorldPipeline"), ["cosmos_guardrail", "not installed"]),
-        (lambda _wan, folder: index_only(folder, "WanImageToVideoPipeline"), ["image"]),
+        (lambda _wan, folder: index_only(folder, "SanaImageToVideoPipeline"), ["image"]),
         (lambda _wan, folder: index_only(folder, "StableDiffusionPipeline"), ["number of frames"]),
     ],
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import queue
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -16,91 +15,26 @@ import sentencepiece
 import torch
 import transformers
 from harness.models import CLIP_VOCABULARY, TINY, VOCABULARY, save
+from harness.tiny_renderer import STEPS, Model, from_sidecar, like
 from reeldrop.base.errors import RenderCancelled, Unrenderable
 from reeldrop.base.events import (
     BatchFailed,
-    BatchRendered,
-    Event,
-    ModelFailed,
-    ModelLoaded,
-    StepDone,
 )
-from reeldrop.base.job import Batch, Job, Member, Prompt
-from reeldrop.prompts import parsing
-from reeldrop.prompts.rules import ModelRules, SettingsRefused
+from reeldrop.base.job import Prompt
+from reeldrop.prompts.rules import SettingsRefused
 from reeldrop.render import pipeline
-from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.source import ModelSource
-from reeldrop.store import sidecars
 from torch import nn
 
 # What diffusers' pipelines warn of is their own business.
 pytestmark = pytest.mark.filterwarnings("default")
 
-STEPS = 2
 VOCABULARIES = (VOCABULARY, CLIP_VOCABULARY)
-LIKE_DB = 60.0
-"""Frames with a PSNR of this and more are equal up to rounding."""
 
 
-class Model:
-    """One tiny model in a renderer of this process."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.tiny = TINY[name]
-        self.folder = save(name, folder)
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        source = ModelSource(name, str(folder), speed={"mixed_precision": False})
-        self.renderer = InProcessRenderer({name: source}, self._take)
-        self.renderer.load(name)
-        loaded = self._events.get(timeout=120)
-        assert isinstance(loaded, ModelLoaded), loaded
-        self.rules = ModelRules(name, loaded.capabilities, {}, {})
-        self.steps: list[int] = []
-        self._cancel_at = 0
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, ModelLoaded | ModelFailed | BatchRendered | BatchFailed):
-            self._events.put(event)
-        if not isinstance(event, StepDone):
-            return
-        self.steps.append(event.step)
-        if event.step == self._cancel_at:
-            self.renderer.cancel(event.batch)
-
-    def prompt(self, text: str = "a horse runs", seed: int = 1, **changed: Any) -> Prompt:
-        """Return a small prompt, as a prompt file gives it."""
-        settings = {"prompt": text, "num_inference_steps": STEPS, **self.tiny.ask, **changed}
-        known = {key: value for key, value in settings.items() if key in self.rules.keys}
-        resolved = self.rules.resolve({**known, "seed": seed})
-        arguments = (
-            (key, resolved[key])
-            for key in self.rules.capabilities.settings
-            if resolved[key] is not None
-        )
-        return Prompt(1, text, self.rules.name, tuple(arguments), seed, resolved["fps"], ("mp4",))
-
-    def answer(self, *prompts: Prompt, cancel_at: int = 0) -> BatchRendered | BatchFailed:
-        """Render a batch."""
-        self._cancel_at = cancel_at
-        self.steps.clear()
-        self.renderer.render(Batch(tuple(Member("job", prompt) for prompt in prompts)))
-        event = self._events.get(timeout=120)
-        assert isinstance(event, BatchRendered | BatchFailed)
-        return event
-
-    def render(self, *prompts: Prompt) -> BatchRendered:
-        """Render a batch that must not fail."""
-        event = self.answer(*prompts)
-        assert isinstance(event, BatchRendered), event
-        return event
-
-
-def like(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether frames are equal up to rounding."""
-    difference = one.astype(float) - other.astype(float)
-    error = float(np.mean(difference**2))
-    return one.shape == other.shape and (error == 0 or 10 * np.log10(255**2 / error) >= LIKE_DB)
+def tiny_model(name: str, folder: Path) -> Model:
+    """Return a renderer of a tiny model, saved in a folder."""
+    return Model(name, TINY[name], save(name, folder))
 
 
 def plain(model: Model, prompt: Prompt) -> np.ndarray:
@@ -116,16 +50,6 @@ def plain(model: Model, prompt: Prompt) -> np.ndarray:
     output = pipe(prompt=prompt.prompt, generator=generator, output_type="pt", **given)
     frames = (output.frames[0].float() * 255).round().clamp(0, 255).to(torch.uint8)
     return frames.permute(0, 2, 3, 1).numpy()
-
-
-def from_sidecar(model: Model, prompt: Prompt, done: BatchRendered) -> Prompt:
-    """Return the prompt that a video's sidecar asks for."""
-    job = Job("job", PurePosixPath("a.yaml"), Path("/nowhere"), ())
-    text = sidecars.text(job, prompt, done.rendered[0])
-    rules = {model.rules.name: model.rules}
-    file = parsing.parse("a.yaml", text.encode(), (), rules, model.rules.name, lambda _number: 7)
-    [again] = file.prompts
-    return again
 
 
 def refuses(model: Model) -> None:
@@ -162,7 +86,7 @@ def tells_what_it_does_not_read(model: Model) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
     """Counts, sizes, steps, seeds, batches, cancelling, the sidecar, and plain diffusers agree."""
-    model = Model(name, tmp_path / "model")
+    model = tiny_model(name, tmp_path / "model")
     first = model.prompt(negative_prompt="the grass")
     done = model.render(first)
     [frames], [record] = done.frames, done.rendered
@@ -195,7 +119,7 @@ def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
 
 def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None:
     """A model that rounds makes no video: nobody would see that it is another one."""
-    model = Model("CogVideoX", tmp_path / "model")
+    model = tiny_model("CogVideoX", tmp_path / "model")
     asked = model.prompt()
     arguments = {**dict(asked.arguments), "num_frames": 13}  # past the rules
     failed = model.answer(dataclasses.replace(asked, arguments=tuple(arguments.items())))
@@ -208,7 +132,7 @@ def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None
 
 def test_tokenizers_load_as_they_are_published(tmp_path: Path) -> None:
     """CogVideoX-5b and Mochi have a model of sentencepiece, and nothing that was made from it."""
-    model = Model("CogVideoX", tmp_path / "model")
+    model = tiny_model("CogVideoX", tmp_path / "model")
     model.renderer.close()
     tokenizer = tmp_path / "model" / "tokenizer"
     shutil.rmtree(tokenizer)

@@ -19,7 +19,7 @@ PROFILES = {"wan": "Wan 2.2 A14B", "ltx": "LTX 0.9.1", "hunyuan": "HunyuanVideo 
 
 @pytest.fixture
 def several(tmp_path: Path) -> Site:
-    """A site with a profile for each of PROFILES, and one of a class that needs a picture."""
+    """A site with a profile for each of PROFILES, and one of a class that can't be used."""
     site = Site(tmp_path / "site")
     site.inbox.mkdir(parents=True)
     models = {
@@ -31,7 +31,7 @@ def several(tmp_path: Path) -> Site:
     }
     picture = tmp_path / "picture"
     picture.mkdir()
-    (picture / "model_index.json").write_text('{"_class_name": "WanImageToVideoPipeline"}')
+    (picture / "model_index.json").write_text('{"_class_name": "I2VGenXLPipeline"}')
     models["picture"] = {"path": str(picture)}
     config = {"settle_seconds": 0.1, "min_free_gib": 0, "model": "wan", "models": models}
     (site.folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -62,7 +62,7 @@ def test_each_model_makes_what_it_is_asked_for(several: Site) -> None:
         assert abs(container.streams.video[0].average_rate - Fraction(23976, 1000)) < 1e-3
     assert "use 9 or 13" in (several.failed / "wrong.yaml.error.txt").read_text()
     report = (several.failed / "picture.yaml.error.txt").read_text()
-    assert "WanImageToVideoPipeline is no text-to-video pipeline" in report
+    assert "I2VGenXLPipeline can't be used" in report
     assert 0 == several.drain().returncode
     for name in PROFILES:
         first = decoded(several.results / name / "a_horse_runs.mp4")

@@ -192,7 +192,7 @@ def _cuda(tiny: Path, _folder: Path) -> ModelSource:
         (_pickled_weights, ["bad", "safetensors"]),
         (_own_code, ["bad"]),
         (_damaged_weights, ["bad", "safetensors"]),
-        (_pictures_only, ["bad", "DDIMPipeline is no text-to-video pipeline"]),
+        (_pictures_only, ["bad", "DDIMPipeline can't be used"]),
         (_unknown_scheduler, ["bad.scheduler", "no scheduler DPMSolverMultistep"]),
         (_scheduler_that_is_none, ["bad.scheduler", "no scheduler UNet3DConditionModel"]),
     ],

@@ -361,7 +361,7 @@ def test_what_recordings_keep_is_counted(
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     for uncounted, expected in ((kept, fit), (0, fit_others)):
         path: Any = SimpleNamespace(graph_bytes=kept * gib, uncounted_bytes=uncounted * gib)
-        found = measure.how_many_fit(dataclasses.replace(loaded, fast_path=path), 7)
+        found = measure.how_many_fit(dataclasses.replace(loaded, fast_path=path), [prompt()] * 7)
         assert expected == found
 
 

@@ -63,7 +63,7 @@ OWNERS = {
     "transformers": {"render.pipeline"},
     "av": {"video.encoder"},
     "mutagen": {"video.encoder"},
-    "PIL": {"video.encoder"},
+    "PIL": {"render.pictures", "video.encoder"},
     "typer": {"commands.cli"},
     "signal": {"service.service", "commands.reload", "host.process", "intake.writers"},
 }

@@ -92,6 +92,13 @@ class Capabilities:
         return Grid(self.frames_multiple, 1) if name == "num_frames" else Grid()
 
 
+IMAGE_FIT = "image_fit"
+"""The setting that says how a picture gets the size of its video."""
+
+CROP, PAD = "crop", "pad"
+"""Its values: what is too much is cut off, or bars are added. A picture is never stretched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture from which a video starts, or with which it ends.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.base.job import BatchLimit, Capabilities, Prompt
+from reeldrop.base.job import BatchLimit, Capabilities, Picture, Prompt
 from reeldrop.config import builtin
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
@@ -47,6 +50,7 @@ def untuned(name: str, config: Config) -> ModelSource:
     return ModelSource(
         name=name,
         location=str(profile.path or profile.repository or pipeline.bundled()),
+        pipeline=profile.pipeline,
         revision=profile.revision,
         variant=profile.variant,
         dtype=profile.dtype.get("default", "auto"),
@@ -151,7 +155,7 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
 
 
 def sample(found: ModelRules) -> Prompt:
-    """Return a prompt with a profile's defaults.
+    """Return a prompt with a profile's defaults, and the pictures that it needs.
 
     Raises:
         SettingsRefused: the defaults can't be rendered.
@@ -159,7 +163,16 @@ def sample(found: ModelRules) -> Prompt:
     settings = found.resolve({"prompt": _SAMPLE})
     arguments = ((key, settings[key]) for key in found.capabilities.settings)
     given = tuple((key, value) for key, value in arguments if value is not None)
-    return Prompt(1, _SAMPLE, found.name, given, 0, settings["fps"], ("mp4",))
+    pictures = tuple(
+        map(_picture, (k for k, needed in found.capabilities.pictures.items() if needed))
+    )
+    return Prompt(1, _SAMPLE, found.name, given, 0, settings["fps"], ("mp4",), pictures=pictures)
+
+
+def _picture(key: str) -> Picture:
+    """Return the picture that comes with reeldrop."""
+    path = Path(str(resources.files("reeldrop").joinpath("config/sample.png")))
+    return Picture(key, path.name, path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:

@@ -162,6 +162,7 @@ class Profile(BaseModel):
     repository: str | None = None
     path: Path | None = None
     bundled: bool = False
+    pipeline: str | None = None
     revision: str | None = None
     variant: str | None = None
     dtype: _Dtypes = {}
@@ -202,7 +203,8 @@ class Profile(BaseModel):
     @property
     def origin(self) -> str:
         """Where the pipeline comes from, to tell it from another one of the same profile."""
-        return f"{self.path or self.repository or 'bundled'} {self.revision or ''}".strip()
+        parts = (self.path or self.repository or "bundled", self.revision, self.pipeline)
+        return " ".join(str(part) for part in parts if part is not None)
 
     @property
     def lists(self) -> dict[str, tuple[float, ...]]:

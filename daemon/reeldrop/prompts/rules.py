@@ -18,7 +18,7 @@ from pydantic import Field
 from reeldrop.base import invisible
 from reeldrop.base.errors import ConfigError, Mistake, ReeldropError
 from reeldrop.base.escaping import short
-from reeldrop.base.job import Capabilities, Grid, Scalar
+from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
 from reeldrop.prompts import tags, unknown_keys, wording
 from reeldrop.prompts.layers import MAX_VIDEOS
 from reeldrop.prompts.wording import described, did_you_mean
@@ -41,6 +41,7 @@ _OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt")
 _LISTS = ("seed", "format")
 _COUNTED = ("num_frames", "height", "width", "num_inference_steps")
 """Settings of which there is at least one; others may be 0, and are 0 by default in some models."""
+_Fit = Literal["crop", "pad"]
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
@@ -132,6 +133,8 @@ class ModelRules:
         return pydantic.create_model("Settings", __config__=config, **fields)
 
     def _annotation(self, name: str, kind: type) -> Any:
+        if name == IMAGE_FIT:
+            return _Fit
         if kind in (str, bool):
             return _Text if kind is str else bool
         if name not in _COUNTED:
@@ -222,6 +225,9 @@ class ModelRules:
                 multiple = context["multiple_of"]
                 problem = f"{self.name} can't make a {key} of {told}, only multiples of {multiple}"
                 return problem, self._near(key, value)
+            case "literal_error" if key == IMAGE_FIT:
+                problem = f"a picture can't be made to fit by '{told}'"
+                return problem, f"use {CROP}, which cuts off what is too much, or {PAD}, for bars"
             case "literal_error":
                 return f"there is no format '{told}'", "use " + ", ".join(FORMATS)
             case "string_too_long":

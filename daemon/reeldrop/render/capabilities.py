@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.base.job import Capabilities, Scalar
-from reeldrop.render.classes import kind_of
+from reeldrop.base.job import CROP, IMAGE_FIT, Capabilities, Scalar
+from reeldrop.render.classes import Kind, kind_of
 
 _FRAMES = ("num_frames", "video_length", "frames")
 """What pipelines call the number of frames."""
@@ -42,7 +42,7 @@ def describe(pipe: Any, name: str) -> Capabilities:
     """Return what a pipeline can be asked for.
 
     Raises:
-        ConfigError: it makes no videos from text alone, or does not say what it takes.
+        ConfigError: it needs more than a text and a picture, or does not say what it takes.
     """
     check_class(type(pipe), name)
     kind = kind_of(type(pipe))
@@ -64,6 +64,10 @@ def describe(pipe: Any, name: str) -> Capabilities:
         defaults["fps"] = float(parameters[rate].default)
     defaults |= {key: value for key, value in _left_open(pipe) if defaults.get(key, 0) is None}
     defaults |= kind.defaults(pipe)
+    pictures = _pictures(pipe, kind)
+    if pictures:
+        settings[IMAGE_FIT] = str
+        defaults[IMAGE_FIT] = CROP
     cell = _first(pipe, *_SPATIAL, default=8) * _patch(pipe)
     return Capabilities(
         settings=types.MappingProxyType(settings),
@@ -71,18 +75,19 @@ def describe(pipe: Any, name: str) -> Capabilities:
         size_multiple=math.lcm(8, kind.size_multiple, cell),
         frames_multiple=_first(pipe, *_TEMPORAL, default=1),
         grids=types.MappingProxyType(dict(kind.grids(pipe))),
+        pictures=types.MappingProxyType(pictures),
     )
 
 
 def check_class(pipeline_class: type, name: str) -> None:
-    """Check that a class of pipelines makes videos from texts alone.
+    """Check that a class of pipelines makes videos from texts, or from texts and pictures.
 
     Raises:
         ConfigError: it does not; `name` is the profile's.
     """
     if refusal := _refusal(pipeline_class):
-        problem = f"{pipeline_class.__name__} is no text-to-video pipeline: {refusal}"
-        remedy = "use a model whose class makes videos from texts, such as WanPipeline"
+        problem = f"{pipeline_class.__name__} can't be used: {refusal}"
+        remedy = "use a class that makes videos from texts or pictures; docs/models.md has a table"
         raise ConfigError(Mistake(problem, remedy, key=name))
 
 
@@ -102,10 +107,17 @@ def is_guided_apart(pipe: Any, parameters: Mapping[str, object]) -> bool:
     return "guidance_scale" not in parameters and hasattr(guider, "guidance_scale")
 
 
+def _pictures(pipe: Any, kind: Kind) -> dict[str, bool]:
+    """Return which pictures a pipeline takes, and whether it needs them."""
+    last = kind.last_image(pipe)
+    return {**kind.pictures, **({} if last is None else {"last_image": last})}
+
+
 def _refusal(pipeline_class: Any) -> str:
     """Return why a class of pipelines is refused; empty if it is not."""
-    if refused := kind_of(pipeline_class).refused:
-        return refused
+    kind = kind_of(pipeline_class)
+    if kind.refused:
+        return kind.refused
     _self, *parameters = inspect.signature(pipeline_class.__call__).parameters.values()
     names = {parameter.name: parameter for parameter in parameters}
     needed = [
@@ -113,11 +125,11 @@ def _refusal(pipeline_class: Any) -> str:
         for parameter in parameters
         if parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        and parameter.name != "prompt"
+        and parameter.name not in ("prompt", *kind.pictures)
     ]
     if needed:
         return f"it needs more than a text: {', '.join(needed)}"
-    if frames_argument(names) is None or "prompt" not in names:
+    if frames_argument(names) is None or not ("prompt" in names or kind.pictures):
         return "its call takes no prompt, or no number of frames"
     return ""
 

@@ -7,9 +7,10 @@ size and number of its frames are compared with what was asked. Imports no libra
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reeldrop.base.job import Grid, Scalar
@@ -25,6 +26,18 @@ def _never(_pipe: Any) -> bool:
 
 def _no_tokens(_pipe: Any) -> int:
     return 0
+
+
+def _none(_pipe: Any) -> None:
+    return None
+
+
+def _same(_pipe: Any, size: Size) -> Size:
+    return size
+
+
+Size = tuple[int, int]
+"""Width and height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,10 @@ class Kind:
     not_kept: what it makes besides frames
     reads: tokens of a text that it reads, where no argument says so
     around: tokens of that length that are not the text's: marks and templates
+    pictures: call arguments that are pictures, and whether it needs them
+    last_image: whether it needs a picture to end with, too; None if it takes none
+    pairs: a list of pictures is one for each prompt; else prompts with pictures are rendered alone
+    size_of: the size that it makes of a picture's, where its call takes none
     """
 
     refused: str = ""
@@ -61,6 +78,10 @@ class Kind:
     not_kept: str = ""
     reads: int | None = None
     around: Callable[[Any], int] | None = None
+    pictures: Mapping[str, bool] = field(default_factory=dict)
+    last_image: Callable[[Any], bool | None] = _none
+    pairs: bool = False
+    size_of: Callable[[Any, Size], Size] = _same
 
 
 UNLISTED = Kind(renders_alone=True)
@@ -91,10 +112,14 @@ def _cogvideox(pipe: Any) -> dict[str, Grid]:
     """After the first, frames of the latents are decoded in pairs; 1.5 pairs them once more."""
     config, cell = pipe.transformer.config, pipe.vae_scale_factor_spatial
     pairs, patch = config.patch_size_t or 1, cell * config.patch_size
+    height, width = config.sample_height * cell, config.sample_width * cell
+    if config.use_learned_positional_embeddings:  # of what it was trained with, and no other
+        trained = {"num_frames": config.sample_frames, "height": height, "width": width}
+        return {key: Grid(least=number, most=number) for key, number in trained.items()}
     grids = {"num_frames": Grid(multiple=2 * pairs * pipe.vae_scale_factor_temporal, plus=1)}
     if config.patch_size_t:  # and has positions up to the size that it was trained with
-        grids["height"] = Grid(patch, least=patch, most=config.sample_height * cell)
-        grids["width"] = Grid(patch, least=patch, most=config.sample_width * cell)
+        grids["height"] = Grid(patch, least=patch, most=height)
+        grids["width"] = Grid(patch, least=patch, most=width)
     return grids
 
 
@@ -120,6 +145,19 @@ def _hunyuan15_size(pipe: Any) -> dict[str, Scalar]:
     return {"height": height, "width": width}
 
 
+def _hunyuan15_size_of(pipe: Any, size: Size) -> Size:
+    """Return the size that it keeps: of some it makes another one, once they are pictures again."""
+    width, height = size
+    made = pipe.video_processor.calculate_default_height_width(height, width, pipe.target_size)
+    return size if (height, width) == made else _hunyuan15_size_of(pipe, (made[1], made[0]))
+
+
+def _kandinsky_with_picture(pipe: Any) -> dict[str, Grid]:
+    """It evens out the first four frames of the latents by those behind, over a whole batch."""
+    ratio = pipe.vae_scale_factor_temporal
+    return {"num_frames": Grid(ratio, 1, least=4 * ratio + 1)}
+
+
 def _draws_in_its_decoder(pipe: Any) -> bool:
     """LTX 0.9.1: the decoder adds noise of torch's global generator, of the batch as a whole."""
     return any(getattr(pipe.vae.config, "decoder_inject_noise", None) or ())
@@ -138,10 +176,31 @@ _UNWANTED_BY_KANDINSKY = (
 )
 """What its call takes in place of none; the renderer gives it a text in any case."""
 
-_PICTURE = "it needs a picture to begin with, and prompts are only texts"
-_VIDEO = "it changes a video, and prompts are only texts"
+
+def _last_image_of_wan(pipe: Any) -> bool | None:
+    """Wan 2.1 takes two pictures if it was trained with two; 2.2 with two transformers, one or two.
+
+    With `expand_timesteps`, as in 2.2 with 5 billion parameters, the last one would be ignored.
+    """
+    if pipe.config.expand_timesteps:
+        return None
+    if pipe.transformer is None or pipe.transformer.config.image_dim is None:
+        return False
+    return True if pipe.transformer.config.pos_embed_seq_len is not None else None
+
+
+_NEEDED = {"image": True}
+_PICTURE = "it needs a picture, and is not among the classes that are given one"
+_VIDEO = "it changes a video, and prompts have none"
 _ONLY_WITH_A_PICTURE = frozenset(
     {"frame_index", "strength", "denoise_strength", "image_cond_noise_scale"}
+)
+
+_LTX_2 = Kind(
+    size_multiple=32,
+    defaults=lambda _pipe: {"num_frames": 121},
+    hidden=frozenset({"min_seconds", "max_seconds"}),
+    not_kept="sound",
 )
 
 KINDS: Mapping[str, Kind] = {
@@ -150,6 +209,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "AnimateDiffPipeline": Kind(grids=_animatediff),
     "AnyFlowPipeline": Kind(keeps_texts=True),
+    "CogVideoXImageToVideoPipeline": Kind(
+        grids=_cogvideox, keeps_texts=True, pictures=_NEEDED, pairs=True
+    ),
     "CogVideoXPipeline": Kind(grids=_cogvideox, keeps_texts=True),
     "CosmosTextToWorldPipeline": Kind(untested="it needs the package cosmos_guardrail"),
     "EasyAnimatePipeline": Kind(around=_chat),
@@ -159,19 +221,30 @@ KINDS: Mapping[str, Kind] = {
         hidden=frozenset({"num_latent_frames_per_chunk", "is_skip_first_chunk"}),
         keeps_texts=True,
     ),
+    "HunyuanVideo15ImageToVideoPipeline": Kind(
+        renders_alone=True, around=_no_tokens, pictures=_NEEDED, size_of=_hunyuan15_size_of
+    ),
     "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_no_tokens),
     "HunyuanVideoPipeline": Kind(around=_no_tokens),
+    "Kandinsky5I2VPipeline": Kind(
+        grids=_kandinsky_with_picture,
+        defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY},
+        around=_no_tokens,
+        pictures=_NEEDED,
+    ),
     "Kandinsky5T2VPipeline": Kind(
         defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY}, around=_no_tokens
     ),
-    "LTX2Pipeline": Kind(
-        size_multiple=32,
-        defaults=lambda _pipe: {"num_frames": 121},
-        hidden=frozenset({"min_seconds", "max_seconds"}),
-        not_kept="sound",
-    ),
+    "LTX2ImageToVideoPipeline": dataclasses.replace(_LTX_2, pictures=_NEEDED),
+    "LTX2Pipeline": _LTX_2,
     "LTXConditionPipeline": Kind(
-        size_multiple=32, hidden=_ONLY_WITH_A_PICTURE, draws=_draws_in_its_decoder
+        size_multiple=32,
+        hidden=_ONLY_WITH_A_PICTURE,
+        draws=_draws_in_its_decoder,
+        pictures={"image": False},
+    ),
+    "LTXImageToVideoPipeline": Kind(
+        size_multiple=32, draws=_draws_in_its_decoder, pictures=_NEEDED, pairs=True
     ),
     "LTXPipeline": Kind(size_multiple=32, draws=_draws_in_its_decoder),
     "LattePipeline": Kind(grids=_latte, renders_alone=True, reads=120),
@@ -180,7 +253,15 @@ KINDS: Mapping[str, Kind] = {
     "SanaVideoPipeline": Kind(size_multiple=32, around=lambda _pipe: 2),
     "SkyReelsV2DiffusionForcingPipeline": Kind(),
     "SkyReelsV2Pipeline": Kind(keeps_texts=True),
+    "StableVideoDiffusionPipeline": Kind(
+        # It would decode the last frames of one video together with the first of the next.
+        pictures=_NEEDED,
+        defaults=lambda pipe: {"num_frames": pipe.unet.config.num_frames},
+    ),
     "TextToVideoSDPipeline": Kind(keeps_texts=True),
+    "WanImageToVideoPipeline": Kind(
+        keeps_texts=True, pictures=_NEEDED, last_image=_last_image_of_wan
+    ),
     "WanPipeline": Kind(keeps_texts=True),
     "WanVACEPipeline": Kind(renders_alone=True),
     # Their calls leave the picture or the video open, and fail without.
@@ -192,10 +273,8 @@ KINDS: Mapping[str, Kind] = {
     "EasyAnimateInpaintPipeline": Kind(_VIDEO),
     "I2VGenXLPipeline": Kind(_PICTURE),
     "LTX2DFRTemporalRefinePipeline": Kind(_VIDEO),
-    "LTX2ImageToVideoPipeline": Kind(_PICTURE),
     "LTX2InContextPipeline": Kind(_PICTURE),
     "LTXI2VLongMultiPromptPipeline": Kind(_PICTURE),
-    "LTXImageToVideoPipeline": Kind(_PICTURE),
 }
 """By the name of the class. Those that require a picture in their call need no entry."""
 

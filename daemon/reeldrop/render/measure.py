@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import resource
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from reeldrop.base.errors import RendererDied
 from reeldrop.render import memory, pipeline
 
 if TYPE_CHECKING:
+    from reeldrop.base.job import Prompt
     from reeldrop.render.pipeline import LoadedPipeline
 
 
@@ -28,13 +30,14 @@ def peak_memory_mib(loaded: LoadedPipeline) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-def how_many_fit(loaded: LoadedPipeline, rendered: int) -> int:
-    """Return how many prompts fit at once, from the memory that `rendered` prompts like them took.
+def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
+    """Return how many prompts fit at once, from the memory that these took, which are like them.
 
     On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
     recorded render takes no other. One, if the pipeline renders each prompt alone.
     """
-    if loaded.renders_alone:
+    rendered = len(prompts)
+    if loaded.renders_alone(prompts[0]):
         return 1
     if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

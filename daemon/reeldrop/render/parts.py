@@ -1,4 +1,4 @@
-"""Set up a pipeline's parts as its profile says: scheduler, guider, VAE, quantized weights."""
+"""Set up a pipeline as its profile says: class, scheduler, guider, VAE, quantized weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.prompts.wording import did_you_mean
+from reeldrop.render.classes import KINDS
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Scalar
@@ -35,6 +36,26 @@ def set_up(pipe: Any, source: ModelSource) -> None:
     _check_fixed(pipe, source)
     if source.tiling != "auto":
         _tile(pipe, source)
+
+
+def pipeline_class(source: ModelSource, index: Mapping[str, Any]) -> Any:
+    """Return the class that the profile names, else the one in a model_index.json.
+
+    DiffusionPipeline stands for one that diffusers does not know.
+
+    Raises:
+        ConfigError: the profile names one that diffusers does not know.
+    """
+    kind = getattr(diffusers, source.pipeline or str(index.get("_class_name")), None)
+    if isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline):
+        return kind
+    if source.pipeline is None:
+        return diffusers.DiffusionPipeline
+    problem, remedy = (
+        f"diffusers has no pipeline {source.pipeline}",
+        did_you_mean(source.pipeline, KINDS),
+    )
+    raise ConfigError(Mistake(problem, remedy, key=f"models.{source.name}.pipeline"))
 
 
 def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:

@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
-from reeldrop.base.job import Capabilities
+from reeldrop.base.job import Capabilities, Prompt
 from reeldrop.base.residents import ROOM
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import downloads, dtypes, parts, problems
@@ -51,11 +51,11 @@ class LoadedPipeline:
     placement: str
     fast_path: FastPath
 
-    @property
-    def renders_alone(self) -> bool:
-        """Whether it renders one prompt at a time."""
+    def renders_alone(self, prompt: Prompt) -> bool:
+        """Return whether it renders prompts like this one at a time."""
         kind = kind_of(type(self.pipe))
-        return kind.renders_alone or kind.draws(self.pipe)
+        is_one_picture = bool(prompt.pictures) and not kind.pairs
+        return kind.renders_alone or is_one_picture or kind.draws(self.pipe)
 
     @property
     def decodes_in_tiles(self) -> bool:
@@ -97,7 +97,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     `tell` is told how many bytes of the download are there, and of how many.
 
     Raises:
-        ConfigError: it can't be loaded, or is no text-to-video pipeline.
+        ConfigError: it can't be loaded, or is of a class that can't be used.
         Unavailable: it could not be downloaded.
     """
     _be_quiet()
@@ -209,7 +209,7 @@ def _from_pretrained(
         _check_class(source, index)
         wanted = _dtypes(source, index)
         with _without_deprecation_notice():
-            pipe = diffusers.DiffusionPipeline.from_pretrained(
+            pipe = parts.pipeline_class(source, index).from_pretrained(
                 folder,
                 variant=source.variant,
                 dtype=_for_torch(wanted),
@@ -228,9 +228,9 @@ def _from_pretrained(
 
 
 def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a pipeline's class, in its model_index.json, can't be used."""
-    kind = getattr(diffusers, str(index.get("_class_name")), None)
-    if isinstance(kind, type):
+    """Raise ConfigError if a pipeline's class can't be used."""
+    kind = parts.pipeline_class(source, index)
+    if kind is not diffusers.DiffusionPipeline:
         check_class(kind, source.name)
 
 

@@ -211,7 +211,7 @@ class InProcessRenderer:
         Adds to `frames` and `rendered`. Returns how many such prompts fit at once.
         """
         key = batch.prompts[0].memory_key
-        most = 1 if loaded.renders_alone else len(batch.prompts)
+        most = 1 if loaded.renders_alone(batch.prompts[0]) else len(batch.prompts)
         fit = self._fits.get(key) or Fit(most, loaded.placement)
         fit = dataclasses.replace(fit, placement=loaded.placement)
         self._go_on(batch, 0)
@@ -231,7 +231,7 @@ class InProcessRenderer:
             frames += made
             rendered += recording.records(loaded, part, made, seconds)
         learned = self._fits.get(key)
-        measured = measure.how_many_fit(loaded, len(part)) if is_alone else len(part)
+        measured = measure.how_many_fit(loaded, part) if is_alone else len(part)
         return learned.batch_size if learned else measured
 
     def _try(

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
-from reeldrop.render import measure, steps
+from reeldrop.base.job import IMAGE_FIT
+from reeldrop.render import measure, pictures, steps
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
+from reeldrop.render.classes import Size, kind_of
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
@@ -38,12 +40,14 @@ def render(
 
     Raises:
         RenderError: the frames are NaN, all black, or all equal.
-        Unrenderable: they are not as many, or not of the size, that was asked for.
+        Unrenderable: they are not as many, or not of the size, that was asked for; or a picture
+            can't be used.
     """
     pipe = loaded.pipe
     loaded.fast_path.begin(dict(prompts[0].arguments))
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
-    given = {**texts(loaded, prompts), **_settings(loaded, prompts[0])}
+    begun = _pictures(loaded, prompts)
+    given = {**texts(loaded, prompts), **begun, **_settings(loaded, prompts[0])}
     measure.reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
     torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
     try:
@@ -57,7 +61,9 @@ def render(
 
 
 def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
-    """Return the call arguments for the prompts: texts, or their embeddings."""
+    """Return the call arguments for the prompts: texts, or their embeddings, if it reads any."""
+    if not reads_texts(loaded.pipe):
+        return {}
     wanted = {"prompt": [prompt.prompt for prompt in prompts]}
     if "negative_prompt" in loaded.capabilities.settings:
         unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
@@ -69,6 +75,29 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
         wanted.pop("negative_prompt", None)  # some pipelines would render it
     settings = dict(prompts[0].arguments)
     return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
+
+
+def reads_texts(pipe: Any) -> bool:
+    """Return whether a pipeline reads texts: to Stable Video Diffusion a prompt is only a name."""
+    return "prompt" in inspect.signature(pipe.__call__).parameters
+
+
+def _pictures(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
+    """Return the call arguments that are pictures, each of the size of its video."""
+    needed = {name for name, is_needed in loaded.capabilities.pictures.items() if is_needed}
+    for prompt in prompts:
+        missing = needed - {picture.key for picture in prompt.pictures}
+        if missing:
+            raise Unrenderable(f"{prompt.model} needs a picture: {', '.join(sorted(missing))}")
+    return pictures.given(prompts, lambda prompt, size: _size(loaded.pipe, prompt, size))
+
+
+def _size(pipe: Any, prompt: Prompt, of_picture: Size) -> Size:
+    """Return the size of a prompt's video; where none can be set, it follows from the picture's."""
+    width, height = prompt.argument("width"), prompt.argument("height")
+    if isinstance(width, int) and isinstance(height, int):
+        return width, height
+    return kind_of(type(pipe)).size_of(pipe, of_picture)
 
 
 def is_guided(loaded: LoadedPipeline, prompt: Prompt) -> bool:
@@ -83,6 +112,7 @@ def _settings(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, Any]:
     """Return the settings of a prompt by the names of the pipeline's call."""
     pipe, settings = loaded.pipe, dict(prompt.arguments)
     settings.pop("negative_prompt", None)  # given as a text
+    settings.pop(IMAGE_FIT, None)  # of a picture that has been fitted
     parameters = inspect.signature(pipe.__call__).parameters
     if is_guided_apart(pipe, parameters) and "guidance_scale" in settings:
         pipe.guider.guidance_scale = settings.pop("guidance_scale")

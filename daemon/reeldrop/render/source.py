@@ -15,6 +15,7 @@ class ModelSource:
     """Where a profile's pipeline comes from and how it is set up.
 
     location: a repository of the hub or a folder
+    pipeline: the pipeline's class in diffusers; None for the one that the model names
     dtype: auto, float16, bfloat16 or float32
     part_dtypes: the same for the parts that differ, such as the VAE
     native_dtype: what auto is on a GPU, by part, `default` for the others; else as `dtypes` says
@@ -31,6 +32,7 @@ class ModelSource:
 
     name: str
     location: str
+    pipeline: str | None = None
     revision: str | None = None
     variant: str | None = None
     dtype: str = "auto"

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from reeldrop.render import rendering
 from reeldrop.render.classes import kind_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ _NO_LIMIT = 100_000
 
 
 def of_text(loaded: LoadedPipeline, prompt: Prompt, text: str) -> str:
-    """Return the end of a text of a prompt that the text encoder does not read."""
+    """Return the end of a text of a prompt that the text encoder does not read.
+
+    If the pipeline reads no texts, that is the whole.
+    """
+    if not rendering.reads_texts(loaded.pipe):
+        return text
     kept = loaded.fast_path.texts
     with kept.lock if kept else contextlib.nullcontext():
         return ignored_text(loaded.pipe, text, prompt.argument("max_sequence_length"))

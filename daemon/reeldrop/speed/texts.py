@@ -96,5 +96,5 @@ def can_be_kept(pipe: Any) -> bool:
     parameters = inspect.signature(pipe.__call__).parameters
     if parameters["prompt"].default is inspect.Parameter.empty:
         return False  # it needs the text besides
-    of_texts = {name for name in parameters if name.endswith(("_embeds", "_mask"))}
-    return of_texts == {"prompt_embeds", "negative_prompt_embeds"}
+    others = {name for name in parameters if name.endswith(("_embeds", "_mask"))}
+    return others - {"image_embeds"} == {"prompt_embeds", "negative_prompt_embeds"}

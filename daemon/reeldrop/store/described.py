@@ -35,6 +35,7 @@ def note(spool: Path, profile: str, origin: str, found: Capabilities) -> None:
         "defaults": dict(found.defaults),
         "size_multiple": found.size_multiple,
         "frames_multiple": found.frames_multiple,
+        "pictures": dict(found.pictures),
         "grids": {key: dataclasses.asdict(grid) for key, grid in found.grids.items()},
     }
     known = _read(file)
@@ -58,6 +59,7 @@ def read(spool: Path, profile: str, origin: str) -> Capabilities | None:
                 defaults=dict(found["defaults"]),
                 size_multiple=int(found["size_multiple"]),
                 frames_multiple=int(found["frames_multiple"]),
+                pictures={key: bool(is_needed) for key, is_needed in found["pictures"].items()},
                 grids={key: Grid(**grid) for key, grid in found["grids"].items()},
             )
     return None

@@ -233,7 +233,7 @@ class Tuner:
     def _try_batches(self) -> Iterator[Trial]:
         loaded = self._load(self.speed, self.source.lossy)
         for size in BATCH_SIZES:
-            if size > measure.how_many_fit(loaded, size // 2):
+            if size > measure.how_many_fit(loaded, self._prompts(size // 2)):
                 break
             trial, _frames = self._measured(f"{size} at once", loaded, size)
             yield trial

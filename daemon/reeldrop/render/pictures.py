@@ -1,0 +1,234 @@
+"""Open the pictures that videos begin or end with, and fit them to the size of the video.
+
+The files are strangers': what is in them decides, not their names, nothing is decoded before its
+size is known, and what a file can cost is bounded: 256 MB and two seconds. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, WebPImagePlugin
+
+from reeldrop.base import plain_files
+from reeldrop.base.errors import DISK_ERRORS, RenderError, Unrenderable
+from reeldrop.base.job import CROP, IMAGE_FIT, PAD
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Picture, Prompt
+
+Size = tuple[int, int]
+"""Width and height."""
+
+FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format)
+MOST_BYTES = 24 << 20
+MOST_PIXELS = 24_500_000
+MOST_PIXELS_WEBP = 12_000_000
+"""Pillow holds a webp picture four times."""
+
+_MOST_READS = 200_000
+"""An honest file is read in some ten thousand pieces; one of tiny pieces would take minutes."""
+
+_MOST_SCANS = 100
+"""Passes over a progressive JPEG; encoders make ten, and each takes the time of a decode."""
+
+_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
+_EXIF, _HIDDEN = b"Exif\0\0", b"none\0\0"
+_BEHIND_ALPHA = (255, 255, 255)
+_BARS = (0, 0, 0)
+_ORIENTATION = 0x0112
+_MOST_EXIF = 1 << 16
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by the orientation in its EXIF data."""
+
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
+"""What Pillow raises for damaged files."""
+
+Image.MAX_IMAGE_PIXELS = None  # ours are fewer, and heeded before anything is decoded
+
+
+class PictureRefused(Exception):
+    """A picture can't be used; says why, and what helps."""
+
+
+def given(
+    prompts: Sequence[Prompt], size_for: Callable[[Prompt, Size], Size]
+) -> dict[str, Image.Image | list[Image.Image]]:
+    """Return the pictures of a batch by the names of the pipeline's call: one, or one a prompt.
+
+    `size_for` returns the size of a prompt's video, from that of its picture.
+
+    Raises:
+        Unrenderable: a picture can't be used; names the file, the reason and the remedy.
+        RenderError: the same in a batch of several, whose other prompts can be rendered.
+    """
+    found: dict[str, list[Image.Image]] = {}
+    for prompt in prompts:
+        for picture in prompt.pictures:
+            made = _of_prompt(picture, prompt, size_for, is_alone=len(prompts) == 1)
+            found.setdefault(picture.key, []).append(made)
+    return {key: many if len(many) > 1 else many[0] for key, many in found.items()}
+
+
+def _of_prompt(
+    picture: Picture, prompt: Prompt, size_for: Callable[[Prompt, Size], Size], *, is_alone: bool
+) -> Image.Image:
+    fit = str(prompt.argument(IMAGE_FIT) or CROP)
+    try:
+        return fitted(_read(picture), lambda size: size_for(prompt, size), fit)
+    except PictureRefused as error:
+        kind = Unrenderable if is_alone else RenderError
+        raise kind(f"the picture {picture.name} {error}") from None
+
+
+def _read(picture: Picture) -> bytes:
+    try:
+        return plain_files.content(picture.path, MOST_BYTES)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        if error.errno == errno.EFBIG:
+            problem = f"has more than {MOST_BYTES >> 20} MiB"
+            raise PictureRefused(f"{problem} (save it smaller, or as a jpeg)") from None
+        raise PictureRefused(f"can't be read: {error.strerror} (put it there again)") from None
+
+
+def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Image:
+    """Return a picture from a file's bytes: upright, in sRGB, and of the size of its video.
+
+    It is never stretched: CROP cuts off what is too much, PAD adds black bars, both as much at one
+    end as at the other. Of an animation it is the first picture; what is transparent lies on white;
+    of 16 bits it has the upper 8. A picture of the video's size keeps its pixels.
+
+    Raises:
+        PictureRefused: it is no picture, is damaged, or would take too much memory or time.
+    """
+    exif = data.partition(_EXIF)[2][:_MOST_EXIF]
+    if data.startswith(_JPEG):  # else Pillow reads all of it, and each entry may point to the whole
+        data = data.replace(_EXIF, _HIDDEN)
+    try:
+        with Image.open(_Pieces(data), formats=FORMATS) as opened:
+            _check(opened, data)
+            turned = _orientation(opened.info.get("exif") or exif)
+            is_on_its_side = turned in _ON_ITS_SIDE
+            size = _swapped(size_for(_swapped(opened.size, is_on_its_side)), is_on_its_side)
+            opened.draft(None, size)  # a JPEG of twice the size and more is decoded smaller
+            profile = opened.info.get("icc_profile")
+            made = _in_srgb(_resized(_mixable(opened), size, fit), profile)
+    except UnidentifiedImageError:
+        raise PictureRefused("is no png, jpeg or webp (save it as one of these)") from None
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())
+        raise PictureRefused(f"is damaged: {reason} (send it again)") from None
+    made = _with_bars(made, size)
+    return made.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else made
+
+
+class _Pieces(io.BytesIO):
+    """The bytes of a picture, which can be read a limited number of times."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _MOST_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError("it is in too many pieces")
+        return super().read(size)
+
+
+def _check(opened: Image.Image, data: bytes) -> None:
+    """Raise PictureRefused if a picture would take too much memory or time to decode."""
+    most = MOST_PIXELS_WEBP if opened.format == "WEBP" else MOST_PIXELS
+    width, height = opened.size
+    if width * height > most:
+        problem = f"has {width}x{height} pixels, more than {most / 1e6:g} million"
+        raise PictureRefused(f"{problem} (make it smaller; a video has fewer by far)")
+    if opened.format not in ("PNG", "WEBP") and data.count(_SCAN) > _MOST_SCANS:
+        raise PictureRefused(f"has more than {_MOST_SCANS} passes (save it as a plain jpeg)")
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the orientation from EXIF data; 1, which is upright, if it says none."""
+    exif = exif.removeprefix(_EXIF)
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    with contextlib.suppress(struct.error):
+        if order is not None:
+            [start] = struct.unpack_from(f"{order}L", exif, 4)
+            [count] = struct.unpack_from(f"{order}H", exif, start)
+            for entry in range(start + 2, start + 2 + 12 * count, 12):
+                tag, value = struct.unpack_from(f"{order}H6xH", exif, entry)
+                if tag == _ORIENTATION:
+                    return int(value)
+    return 1
+
+
+def _swapped(size: Size, is_on_its_side: bool) -> Size:
+    return (size[1], size[0]) if is_on_its_side else size
+
+
+def _mixable(opened: Image.Image) -> Image.Image:
+    """Return a decoded picture in a mode whose pixels can be mixed: L, RGB, RGBA or CMYK."""
+    opened.load()
+    if opened.mode.startswith("I"):  # 16 bits of grey
+        made = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+    elif "transparency" in opened.info or opened.mode in ("LA", "PA"):
+        made = opened.convert("RGBA")
+    elif opened.mode in ("L", "RGB", "RGBA", "CMYK"):
+        return opened
+    else:
+        made = opened.convert("RGB")
+    opened.close()  # frees its memory
+    return made
+
+
+def _resized(picture: Image.Image, size: Size, fit: str) -> Image.Image:
+    """Return a picture that has a size after cropping, or that fits into it."""
+    if fit != PAD:
+        return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    scale = min(most / side for most, side in zip(size, picture.size, strict=True))
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _with_bars(picture: Image.Image, size: Size) -> Image.Image:
+    if picture.size == size:
+        return picture
+    whole = Image.new("RGB", size, _BARS)
+    left, top = ((most - side) // 2 for most, side in zip(size, picture.size, strict=True))
+    whole.paste(picture, (left, top))
+    return whole
+
+
+def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return a picture in RGB, on white, with the colours that its ICC profile says."""
+    if picture.mode == "RGBA":
+        white = Image.new("RGB", picture.size, _BEHIND_ALPHA)
+        white.paste(picture, mask=picture)
+        picture = white
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # damaged, or for another mode
+            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            made = ImageCms.profileToProfile(
+                picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+            if made is not None:
+                return made
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

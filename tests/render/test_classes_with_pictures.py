@@ -1,0 +1,114 @@
+"""Every class of diffusers that begins a video with a picture, built tiny, saved and rendered."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from harness.picture_models import TINY_WITH_PICTURES, save
+from harness.tiny_renderer import Model, from_sidecar, like
+from PIL import Image
+from reeldrop.base.errors import RenderError, Unrenderable
+from reeldrop.base.events import BatchFailed
+from reeldrop.base.job import Picture, Prompt
+
+# What diffusers' pipelines warn of is their own business.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def tiny_model(name: str, folder: Path) -> Model:
+    """Return a renderer of a tiny model, saved in a folder."""
+    return Model(name, TINY_WITH_PICTURES[name], save(name, folder))
+
+
+def picture(folder: Path, key: str, seed: int, size: tuple[int, int]) -> Picture:
+    """Save a picture of smooth colours, and return it."""
+    colours = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    path = folder / f"{key}{seed}.png"
+    Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC).save(path)
+    return Picture(key, path.name, path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def pictures_of(model: Model, folder: Path, seed: int) -> tuple[Picture, ...]:
+    """Return a picture of the video's size for each that the model takes."""
+    size = (model.tiny.ask["width"], model.tiny.ask["height"])
+    keys = model.rules.capabilities.pictures
+    return tuple(picture(folder, key, seed + 10 * n, size) for n, key in enumerate(keys))
+
+
+def plain(model: Model, prompt: Prompt) -> np.ndarray:
+    """Return the frames that diffusers makes of a prompt without any of this program."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(model.folder)
+    pipe.set_progress_bar_config(disable=True)
+    parameters = inspect.signature(pipe.__call__).parameters
+    given = {key: value for key, value in prompt.arguments if key in parameters}
+    given |= {shown.key: Image.open(shown.path).convert("RGB") for shown in prompt.pictures}
+    if "prompt" in parameters:
+        given["prompt"] = prompt.prompt
+    generator = torch.Generator().manual_seed(prompt.seed)
+    output = pipe(generator=generator, output_type="pt", **given)
+    frames = (output.frames[0].float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return frames.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("name", TINY_WITH_PICTURES)
+def test_a_model_begins_with_the_picture(name: str, tmp_path: Path) -> None:
+    """Frames are those of plain diffusers, alone and in a batch of pairs; a sidecar makes them
+    again; a picture that is needed and is not there is said.
+    """
+    model = tiny_model(name, tmp_path / "model")
+    assert model.tiny.pictures == dict(model.rules.capabilities.pictures)
+    first = model.prompt(pictures=pictures_of(model, tmp_path, 1), negative_prompt="the grass")
+    done = model.render(first)
+    [frames], [record] = done.frames, done.rendered
+    assert tuple(model.tiny.ask[key] for key in ("num_frames", "height", "width")) == record.made
+    assert like(plain(model, first), frames)
+    assert model.tiny.keeps_texts == ("cached_texts" in record.speed)
+    second = model.prompt("a cow", 2, pictures_of(model, tmp_path, 2))
+    alone = [frames, model.render(second).frames[0]]
+    together = model.render(first, second)
+    assert [True] * 2 == list(map(like, alone, together.frames))
+    assert [1 + model.tiny.pairs] * 2 == [one.batch_size for one in together.rendered]
+    other = model.render(dataclasses.replace(first, pictures=second.pictures)).frames[0]
+    assert not like(frames, other)
+    again = dataclasses.replace(from_sidecar(model, first, done), pictures=first.pictures)
+    assert first == again
+    assert np.array_equal(frames, model.render(again).frames[0])
+    without = model.answer(dataclasses.replace(first, pictures=()))
+    needed = [key for key, is_needed in model.tiny.pictures.items() if is_needed]
+    if needed:
+        assert isinstance(without, BatchFailed)
+        assert f"{name} needs a picture: {', '.join(needed)}" == str(without.error)
+    model.renderer.close()
+
+
+def test_only_the_prompt_fails_whose_picture_is_bad(tmp_path: Path) -> None:
+    """Alone it is never retried; in a batch, the others are rendered alone to find it."""
+    model = tiny_model("LTX", tmp_path / "model")
+    good = model.prompt(pictures=pictures_of(model, tmp_path, 1))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    shown = Picture("image", "bad.png", tmp_path / "bad.png", "")
+    bad = dataclasses.replace(good, pictures=(shown,))
+    together, alone = model.answer(good, bad), model.answer(bad)
+    model.renderer.close()
+    assert isinstance(together, BatchFailed)
+    assert isinstance(alone, BatchFailed)
+    assert (RenderError, Unrenderable) == (type(together.error), type(alone.error))
+    assert "the picture bad.png is no png, jpeg or webp" in str(alone.error)
+
+
+def test_a_model_without_texts_says_that_it_read_none(tmp_path: Path) -> None:
+    """To Stable Video Diffusion, a prompt is only a name; its sidecar tells."""
+    model = tiny_model("Stable Video Diffusion", tmp_path / "model")
+    shown = pictures_of(model, tmp_path, 1)
+    one = model.render(model.prompt("a horse runs", pictures=shown))
+    two = model.render(model.prompt("a cow", pictures=shown))
+    model.renderer.close()
+    assert np.array_equal(one.frames[0], two.frames[0])
+    assert "a horse runs" == one.rendered[0].ignored_text

@@ -1,0 +1,315 @@
+"""Strangers' pictures: opened, fitted or refused in words, at a bounded cost."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from reeldrop.base.errors import Unrenderable
+from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Picture, Prompt
+from reeldrop.render import pictures
+from reeldrop.render.pictures import PictureRefused, fitted
+
+# What Pillow warns of in damaged files is its own business.
+pytestmark = pytest.mark.filterwarnings("default")
+
+RED, GREEN, BLUE, WHITE, BLACK = (
+    (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+)  # fmt: skip
+SIZE = (64, 32)
+
+
+def halves(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
+    """Return a picture that is red on the left and blue on the right."""
+    made = Image.new("RGB", size, RED)
+    made.paste(BLUE, (size[0] // 2, 0, *size))
+    return made.convert(mode)
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
+    """Return the bytes of a file."""
+    file = io.BytesIO()
+    picture.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def of_size(size: tuple[int, int]) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """Return a video's size that heeds no picture."""
+    return lambda _of_picture: size
+
+
+def shown(data: bytes, size: tuple[int, int] = SIZE, fit: str = CROP) -> np.ndarray:
+    """Return the pixels of a fitted picture."""
+    made = fitted(data, of_size(size), fit)
+    assert ("RGB", size) == (made.mode, made.size)
+    return np.asarray(made)
+
+
+def is_near(pixel: np.ndarray, colour: tuple[int, int, int], by: int = 24) -> bool:
+    """Return whether a pixel has about a colour; JPEG changes it a little."""
+    return bool(np.abs(pixel.astype(int) - colour).max() <= by)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    """Return a PNG of 8 bits of grey, with chunks behind its header."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks)
+
+
+def with_orientation(number: int) -> Image.Exif:
+    """Return EXIF data that says how a picture is turned."""
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+def icc_profile(space: str) -> bytes:
+    """Return an ICC profile of a colour space, LAB or sRGB."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+
+
+def animation(kind: str) -> bytes:
+    """Return an animation that begins with the halves."""
+    later = [Image.new("RGB", SIZE, GREEN)] * 2
+    return saved(halves(), kind, save_all=True, append_images=later, duration=100, lossless=True)
+
+
+def grey_of_16_bits() -> Image.Image:
+    """Return a picture from black to white in 65,536 steps."""
+    steps = np.linspace(0, 65535, SIZE[0]).astype(np.uint16)
+    return Image.fromarray(np.tile(steps, (SIZE[1], 1)))
+
+
+HALVES: dict[str, bytes] = {
+    "png": saved(halves()),
+    "jpeg": saved(halves(), "JPEG"),
+    "progressive jpeg": saved(halves(), "JPEG", progressive=True),
+    "webp": saved(halves(), "WEBP", lossless=True),
+    "CMYK": saved(halves("CMYK"), "JPEG"),
+    "palette": saved(halves("P")),
+    "alpha": saved(halves("RGBA")),
+    "animated png": animation("PNG"),
+    "animated webp": animation("WEBP"),
+    "png with a zip behind it": saved(halves()) + b"PK\x03\x04" + b"x" * 100,
+    "jpeg with a page behind it": saved(halves(), "JPEG") + b"<html><script>alert(1)</script>",
+    "broken EXIF data": saved(halves(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "broken ICC profile": saved(halves(), icc_profile=b"no profile"),
+    "profile of another mode": saved(halves(), icc_profile=icc_profile("LAB")),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_a_picture_is_decoded_whatever_its_form(name: str) -> None:
+    """Its content decides; of an animation, the first picture is shown."""
+    made = shown(HALVES[name])
+    assert is_near(made[16, 8], RED)
+    assert is_near(made[16, 56], BLUE)
+
+
+def test_pixels_stay_where_the_size_fits() -> None:
+    """What has the size of the video is not changed; with other modes, nothing but the mode is."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    assert np.array_equal(noise, shown(saved(Image.fromarray(noise))))
+    grey = Image.fromarray(noise[..., 0])
+    assert np.array_equal(np.asarray(grey.convert("RGB")), shown(saved(grey)))
+
+
+def test_grey_of_16_bits_keeps_its_steps() -> None:
+    """The upper 8 bits are shown; cut at 255, nearly all would be white."""
+    made = shown(saved(grey_of_16_bits()))
+    expected = (np.linspace(0, 65535, SIZE[0]).astype(np.uint16) >> 8).astype(np.uint8)
+    assert np.array_equal(expected, made[0, :, 0])
+
+
+def test_what_is_transparent_lies_on_white() -> None:
+    """However transparency is said: by an alpha channel, by a colour, in a palette, in grey."""
+    clear = halves("RGBA")
+    clear.paste((255, 0, 0, 0), (0, 0, 32, 32))
+    pale = Image.new("LA", SIZE, (0, 0))
+    for data in (
+        saved(clear),
+        saved(clear, "WEBP", lossless=True),
+        saved(halves(), transparency=RED),
+        saved(halves("P"), transparency=halves("P").getpixel((0, 0))),
+        saved(pale),
+    ):
+        assert is_near(shown(data)[16, 8], WHITE, by=0)
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_orientation_is_heeded(number: int) -> None:
+    """As cameras write it: the picture that people saw is shown upright; nonsense is upright."""
+    upright = halves()
+    lying = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }.get(number)  # fmt: skip
+    stored = upright if lying is None else upright.transpose(lying)
+    exif = with_orientation(number)
+    for kind in ("PNG", "JPEG", "WEBP"):
+        made = shown(saved(stored, kind, exif=exif))
+        assert is_near(made[16, 8], RED)
+        assert is_near(made[16, 56], BLUE)
+
+
+def test_an_icc_profile_says_which_colours_are_meant() -> None:
+    """They become those of sRGB: here, red and blue are exchanged."""
+    own = icc_profile("sRGB")
+    exchanged = own.replace(b"rXYZ", b"none").replace(b"bXYZ", b"rXYZ").replace(b"none", b"bXYZ")
+    made = shown(saved(halves(), icc_profile=exchanged))
+    assert is_near(made[16, 8], BLUE)
+    assert is_near(made[16, 56], RED)
+    assert np.array_equal(shown(saved(halves())), shown(saved(halves(), icc_profile=own)))
+
+
+def test_crop_cuts_both_ends_and_pad_adds_bars() -> None:
+    """Neither stretches: a circle stays a circle."""
+    wide = Image.new("RGB", (96, 32), GREEN)
+    wide.paste(RED, (0, 0, 16, 32))
+    wide.paste(BLUE, (80, 0, 96, 32))
+    cropped, padded = shown(saved(wide)), shown(saved(wide), fit=PAD)
+    assert (cropped == GREEN).all()
+    assert (padded[:5] == BLACK).all()
+    assert (padded[-5:] == BLACK).all()
+    assert is_near(padded[16, 4], RED)
+    assert is_near(padded[16, 60], BLUE)
+    tall = shown(saved(wide.rotate(90, expand=True)), fit=PAD)
+    assert (tall[:, :26] == BLACK).all()
+    assert (tall[:, -26:] == BLACK).all()
+
+
+def test_a_video_without_a_size_follows_the_picture() -> None:
+    """The size is asked for with the picture's, seen upright."""
+    asked = []
+    data = saved(halves().rotate(90, expand=True), "JPEG", exif=with_orientation(6))
+    fitted(data, lambda size: asked.append(size) or SIZE, CROP)
+    assert [SIZE] == asked
+
+
+def exif_bomb() -> bytes:
+    """Return EXIF data of 64 KB whose entries point to 350 MB in all."""
+    entries = [struct.pack("<HHLL", 1000 + n, 7, 60_000, 8) for n in range(5_400)]
+    return b"Exif\0\0II*\0" + struct.pack("<LH", 8, len(entries)) + b"".join(entries)
+
+
+def many_scans() -> bytes:
+    """Return a progressive JPEG whose last pass comes two hundred times."""
+    data = saved(halves(), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last * 200 + data[-2:]
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "no png, jpeg or webp"),
+    "text": (b"a horse runs", "no png, jpeg or webp"),
+    "gif": (saved(halves(), "GIF"), "no png, jpeg or webp"),
+    "tiff": (saved(halves(), "TIFF"), "no png, jpeg or webp"),
+    "bmp": (saved(halves(), "BMP"), "no png, jpeg or webp"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no png, jpeg or webp"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no png, jpeg or webp"),
+    "bomb": (png(60_000, 60_000, chunk(b"IDAT", zlib.compress(b"\0" * 9))), "60000x60000 pixels"),
+    "wide": (png(2**31 - 1, 1, chunk(b"IDAT", b"")), "2147483647x1 pixels"),
+    "no pixels": (png(0, 0, chunk(b"IDAT", b"")), "no png, jpeg or webp"),
+    "half a png": (saved(halves())[:-40], "damaged"),
+    "half a jpeg": (saved(halves(), "JPEG")[:-200], "damaged"),
+    "half a webp": (saved(halves(), "WEBP")[:-20], "damaged"),
+    "header alone": (saved(halves())[:20], "damaged"),
+    "wrong sum": (saved(halves())[:-30] + b"x" * 18 + saved(halves())[-12:], "damaged"),
+    "tiny pieces": (png(1, 1, *[chunk(b"teXt", b"")] * 300_000), "too many pieces"),
+    "fill": (b"\xff\xd8" + b"\xff" * 1_000_000, "too many pieces"),
+    "many passes": (many_scans(), "more than 100 passes"),
+    "text bomb": (
+        png(1, 1, chunk(b"zTXt", b"k\0\0" + zlib.compress(b"x" * 99_000_000))),
+        "damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_picture_that_cannot_be_used_is_refused_in_words(name: str) -> None:
+    """The reason and what helps, before anything is decoded that would take minutes."""
+    data, words = REFUSED[name]
+    with pytest.raises(PictureRefused) as caught:
+        shown(data)
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(")")
+
+
+def prompt_with(path: Path) -> Prompt:
+    """Return a prompt that begins with a picture."""
+    one = Picture("image", path.name, path, "")
+    return Prompt(1, "a", "m", ((IMAGE_FIT, PAD),), 0, 8, ("mp4",), pictures=(one,))
+
+
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
+    """A link, a folder, nothing, too much: said with the picture's name, and never tried again."""
+    (tmp_path / "real.png").write_bytes(saved(halves()))
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    (tmp_path / "folder.png").mkdir()
+    with open(tmp_path / "large.png", "wb") as file:
+        file.truncate(pictures.MOST_BYTES + 1)
+    cases = {
+        "link.png": "not a plain file", "folder.png": "not a plain file",
+        "none.png": "No such file", "large.png": "more than 24 MiB",
+    }  # fmt: skip
+    for name, words in cases.items():
+        with pytest.raises(Unrenderable) as caught:
+            pictures.given([prompt_with(tmp_path / name)], lambda _prompt, size: size)
+        assert f"the picture {name} " in str(caught.value)
+        assert words in str(caught.value)
+    found = pictures.given([prompt_with(tmp_path / "real.png")], lambda _prompt, _size: SIZE)
+    assert SIZE == found["image"].size
+
+
+LARGEST = {
+    "RGBA png": lambda: Image.new("RGBA", (5712, 4284), (9, 9, 9, 9)),
+    "EXIF bomb jpeg": lambda: Image.new("RGB", (64, 64)),
+    "CMYK jpeg": lambda: Image.new("CMYK", (5712, 4284)),
+    "webp": lambda: Image.new("RGBA", (4000, 3000), (9, 9, 9, 9)),
+}
+SETTINGS = {
+    "png": {"compress_level": 1}, "jpeg": {"progressive": True, "subsampling": 0},
+    "webp": {"method": 0},
+    "EXIF bomb jpeg": {"exif": exif_bomb()},
+}  # fmt: skip
+
+MEASURED = """
+import json, sys, time
+from pathlib import Path
+from reeldrop.render import pictures
+began = time.process_time()
+pictures.fitted(Path(sys.argv[1]).read_bytes(), lambda size: (1280, 720), "pad")
+seconds = time.process_time() - began
+assert "torch" not in sys.modules
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(json.dumps([int(peak) >> 10, seconds]))
+"""
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_pictures_take_little(name: str, tmp_path: Path) -> None:
+    """Less than 256 MiB for the whole process, and two seconds of one core."""
+    kind = name.split()[-1]
+    file = tmp_path / "largest"
+    LARGEST[name]().save(file, kind, **SETTINGS.get(name, SETTINGS[kind]))
+    command = [sys.executable, "-c", MEASURED, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, seconds = json.loads(done.stdout)
+    assert (True, True) == (peak < 256, seconds < 2), (peak, seconds)

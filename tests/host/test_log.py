@@ -167,6 +167,15 @@ def test_what_libraries_warn_of_comes_through(stream: io.StringIO) -> None:
     assert {"library_message"} == {event["event"] for event in told(stream)}
 
 
+def test_a_library_may_not_fill_the_log(stream: io.StringIO) -> None:
+    """A message that quotes all that a library knows is cut, with a mark where."""
+    logging.getLogger("library").warning("all of it: %s", "x" * 1_000_000)
+    (event,) = told(stream)
+    assert log.MAX_FROM_LIBRARY == len(event["message"])
+    assert event["message"].startswith("all of it: xxx")
+    assert event["message"].endswith("\N{HORIZONTAL ELLIPSIS}")
+
+
 @pytest.mark.parametrize("level", [35, 60])
 def test_levels_of_a_librarys_own(stream: io.StringIO, level: int) -> None:
     """A library may have invented a level; that must not cost its message."""

@@ -34,10 +34,9 @@ def shown_lines(text: str) -> str:
     return "\n".join(map(shown, text.split("\n")))
 
 
-def short(text: str) -> str:
-    """Return a text, cut to MAX_QUOTED characters."""
-    whole = len(text) <= MAX_QUOTED
-    return text if whole else text[: MAX_QUOTED - 1] + "\N{HORIZONTAL ELLIPSIS}"
+def short(text: str, most: int = MAX_QUOTED) -> str:
+    """Return a text, cut to a number of characters."""
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _is_byte(character: str) -> bool:

@@ -32,6 +32,9 @@ _NOT_IN_LINE = {"event", "level", "timestamp", *_BELOW}
 _FOR_WHO_MEASURES = {"attempt", "attempts", "level", "peak_memory_mib", "pid"}
 _NOTHING: tuple[object, ...] = (0, "", [], (), None)
 
+MAX_FROM_LIBRARY = 2000
+"""Maximum number of characters of a library's message; some quote all that they know."""
+
 _job_files: dict[str, IO[str]] = {}
 
 
@@ -196,7 +199,9 @@ class _FromLibraries(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError):  # the arguments do not match the format
             message = str(record.msg)
-        logger.log(level, "library_message", message=" ".join(message.split()))
+        logger.log(
+            level, "library_message", message=short(" ".join(message.split()), MAX_FROM_LIBRARY)
+        )
 
 
 def to_stdout() -> None:

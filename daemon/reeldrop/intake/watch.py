@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,8 @@ class Watch:
 
         # watchdog warns when it ends a thread; `is_alive` detects a watch that died.
         logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+        # Its warnings may quote all watched paths, and Python keeps the text of each.
+        warnings.filterwarnings("ignore", module=r"watchdog\.")
         # Full events distinguish a file moved in from outside from one created here.
         self._observer = InotifyObserver(generate_full_events=True)
         self._observer.schedule(Waker(), str(folder), recursive=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import compiling
 import device
@@ -22,10 +22,13 @@ import script_loop
 import throughput
 import torch
 from order import Order
-from reeldrop.base.job import Frames, Prompt
+from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
 
 BATCH_SIZES = (1, 4, 8, 16)
 DAEMON_BATCH = 8

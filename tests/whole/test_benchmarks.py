@@ -19,6 +19,7 @@ import intake
 import latency
 import long_video
 import numpy as np
+import on_a_gpu
 import order
 import pytest
 import resident
@@ -303,7 +304,8 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
 
 
 @pytest.mark.parametrize(
-    "module", [throughput, long_video, latency, compiling, script_loop, full_size_model]
+    "module",
+    [throughput, long_video, latency, compiling, script_loop, full_size_model, on_a_gpu],
 )
 def test_a_benchmark_says_how_it_is_called(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

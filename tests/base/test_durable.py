@@ -334,12 +334,27 @@ def test_a_copy_that_fails_leaves_the_source(tmp_path: Path, elsewhere: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("stem", "suffix", "expected"),
-    [("a", ".txt", ["a.txt", "a-2.txt", "a-3.txt"]), ("job", "", ["job", "job-2", "job-3"])],
+    ("name", "expected"),
+    [
+        ("a.txt", ["a.txt", "a-2.txt", "a-3.txt"]),
+        ("a.b.txt", ["a.b.txt", "a.b-2.txt", "a.b-3.txt"]),
+        ("job", ["job", "job-2", "job-3"]),
+    ],
 )
-def test_free_names(stem: str, suffix: str, expected: list[str]) -> None:
+def test_free_names(name: str, expected: list[str]) -> None:
     """The name itself comes first, then -2, -3 before the suffix."""
-    assert expected == list(islice(durable.free_names(stem, suffix), 3))
+    assert expected == list(islice(durable.free_names(name), 3))
+
+
+def test_a_file_that_may_be_lost_replaces_what_stands_in_its_place(tmp_path: Path) -> None:
+    """Neither the name nor that of the temporary file beside it is followed if it is a link."""
+    strangers = file(tmp_path / "strangers", "theirs")
+    for name in ("status.json", "status.tmp"):
+        (tmp_path / name).symlink_to(strangers)
+    for content in (b"first", b"second"):
+        durable.write_unsynced(tmp_path / "status.json", content)
+    assert "second" == (tmp_path / "status.json").read_text()
+    assert "theirs" == strangers.read_text()
 
 
 @pytest.mark.parametrize("far", [False, True])

@@ -36,9 +36,9 @@ _MOST_SURE = 4096
 """Size of `_sure` at which it is cleared."""
 
 
-def fsync_file(path: Path) -> None:
-    """Flush a file's content to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def fsync_file(path: Path, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> None:
+    """Flush the content of what `flags` open to the disk."""
+    fd = os.open(path, flags)
     try:
         os.fsync(fd)
     finally:
@@ -52,23 +52,16 @@ def fsync_untrusted(path: Path) -> None:
     """
     if stat.S_ISREG(path.lstat().st_mode):
         with contextlib.suppress(PermissionError):  # a later read will fail, too
-            fd = os.open(path, OPEN_FLAGS)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            fsync_file(path, OPEN_FLAGS)
 
 
 def fsync_folder(folder: Path) -> None:
     """Flush a folder's entries to the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        fsync_file(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # unsupported by some network shares
             raise
-    finally:
-        os.close(fd)
 
 
 def make_folder(folder: Path) -> None:
@@ -134,6 +127,15 @@ def replace(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
     if source.parent != target.parent:
         fsync_folder(source.parent)
+
+
+def write_unsynced(path: Path, data: bytes) -> None:
+    """Replace a file of our own without an fsync: a power cut may lose it."""
+    unfinished = path.with_suffix(".tmp")
+    make_way(path)
+    make_way(unfinished)
+    unfinished.write_bytes(data)
+    os.replace(unfinished, path)
 
 
 def rename_new(source: Path, target: Path) -> None:
@@ -280,27 +282,22 @@ def is_same_time(one: int, other: int) -> bool:
     )
 
 
-def free_names(stem: str, suffix: str) -> Iterator[str]:
-    """Yield stem + suffix, then the same with -2, -3, ... in between."""
-    yield f"{stem}{suffix}"
+def free_names(name: str) -> Iterator[str]:
+    """Yield a file name, then the same with -2, -3, ... before its suffix."""
+    yield name
+    path = PurePath(name)
     for number in itertools.count(2):
-        yield f"{stem}-{number}{suffix}"
+        yield f"{path.stem}-{number}{path.suffix}"
 
 
 def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path:
     """Move a file into a folder under the first free name, and return its path."""
     make_folder(folder)
-    for candidate in free_names(*split_name(name)):
+    for candidate in free_names(name):
         with contextlib.suppress(FileExistsError):
             move(source, folder / candidate, owner)
             return folder / candidate
     raise AssertionError("free_names never ends")
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Return a file name's stem and suffix."""
-    path = PurePath(name)
-    return path.stem, path.suffix
 
 
 def make_way(path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reeldrop.base.escaping import short, shown
@@ -65,6 +66,10 @@ class FileError(ReeldropError):
     def __init__(self, *mistakes: Mistake) -> None:
         super().__init__("; ".join(str(mistake) for mistake in mistakes))
         self.mistakes: Sequence[Mistake] = mistakes
+
+    def in_file(self, name: object) -> Iterator[Mistake]:
+        """Yield the mistakes with the name of the file that they are in."""
+        return (dataclasses.replace(mistake, file=str(name)) for mistake in self.mistakes)
 
 
 class YamlError(FileError):

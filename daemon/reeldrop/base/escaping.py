@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 
+from reeldrop.base.invisible import JOINERS
+
 MAX_QUOTED = 40
 """Most characters of a stranger's text that a message quotes."""
-
-_JOINERS = "\u200c\u200d"
 
 
 def shown(text: object, *, raw_bytes: bool = False) -> str:
@@ -47,7 +47,7 @@ def _is_joiner(text: str, place: int) -> bool:
     """Return whether a character joins two letters or signs, as Persian words and emoji need it."""
     beside = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
     is_inside = len(beside) == 2 and beside.isprintable() and not any(map(str.isascii, beside))
-    return text[place] in _JOINERS and is_inside
+    return text[place] in JOINERS and is_inside
 
 
 def _shown_character(character: str) -> str:

@@ -18,6 +18,9 @@ from pathlib import Path, PurePath
 
 from reeldrop.base import durable
 
+NOTHING_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
+"""Errors of opening a folder in which nothing of ours can be."""
+
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PLACE = os.O_PATH | _FOLDER
 _HERE = PurePath()

@@ -126,8 +126,7 @@ def _resolve(text: str) -> Scalar:
 
 
 def _fail(mark: Any, problem: str, remedy: str) -> NoReturn:
-    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-    raise YamlError(Mistake(problem, remedy, line, column)) from None
+    raise YamlError(Mistake(problem, remedy, *(_place(mark) or ()))) from None
 
 
 def _place(mark: Any) -> tuple[int, int] | None:
@@ -158,10 +157,9 @@ class _Events:
             )
             raise YamlError(mistake) from None
         except yaml.reader.ReaderError as error:  # the first such character stops the reader
-            before = self._text.partition(chr(error.character))[0]
-            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            place = yaml_faults.end_of(self._text.partition(chr(error.character))[0])
             name = yaml_faults.control(chr(error.character))
-            mistake = Mistake(f"this is not YAML: there is {name}", "remove it", line, column)
+            mistake = Mistake(f"this is not YAML: there is {name}", "remove it", *place)
             raise YamlError(mistake) from None
 
     @functools.cached_property

@@ -48,10 +48,9 @@ def explain(
     place = place or began or (1, 1)
     odd = _BREAK.search(text)
     if odd is not None:
-        before = text[: odd.start()]
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         problem = f"this is not YAML: {invisible.named(odd[0])} is in this line"
-        return Mistake(problem, "put a space or a plain line end there", line, column)
+        remedy = "put a space or a plain line end there"
+        return Mistake(problem, remedy, *end_of(text[: odd.start()]))
     lines = [line[:_LONGEST] for line in _LINE_END.split(text)]
     lines += [""] * (max(place[0], began[0] if began else 1) - len(lines))
     if "quoted scalar" in context and "end of stream" in problem and began is not None:
@@ -65,6 +64,11 @@ def explain(
                 what, remedy, column = found
                 return Mistake(f"this is not YAML: {what}", remedy, number, column)
     return _at_place(lines, context, problem, began, place)
+
+
+def end_of(text: str) -> Place:
+    """Return the place of the character that follows a text."""
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 def control(character: str) -> str:

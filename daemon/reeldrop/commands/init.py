@@ -14,17 +14,21 @@ from reeldrop.config import config
 def write_config(folder: Path) -> int:
     """Write the config.yaml, print what to do next, and return the exit code."""
     path = folder / config.NAME
-    try:
-        if os.path.lexists(path):
-            raise FileExistsError
-        settings = config.parse(config.template(), path)
-        for made in (settings.inbox, settings.results, settings.spool):
-            durable.make_folder(made)
-        # Written last: where config.yaml exists, so do the folders.
-        durable.write_new(path, config.template().encode(), temporaries.command_owner())
-    except FileExistsError:
+    settings = config.parse(config.template(), path)
+    if os.path.lexists(path) or not _is_written(path, settings):
         output.note(f"reeldrop: {path} is there already; it is left as it is")
         return exit_codes.USAGE
     print(f"Wrote {path}. Next, run this, and put a text file with a prompt on each line into")
     print(f"{settings.inbox}:\n\n    reeldrop run --config {shlex.quote(str(path))}")
     return 0
+
+
+def _is_written(path: Path, settings: config.Config) -> bool:
+    """Make the folders, then write config.yaml; return False if it exists by now."""
+    try:
+        for made in (settings.inbox, settings.results, settings.spool):
+            durable.make_folder(made)
+        durable.write_new(path, config.template().encode(), temporaries.command_owner())
+    except FileExistsError:
+        return False
+    return True

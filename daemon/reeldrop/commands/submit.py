@@ -214,7 +214,7 @@ def write_order(config: Config, prompt: str, settings: Mapping[str, object]) -> 
 def _unused_names(config: Config, stem: str) -> Iterator[PurePosixPath]:
     """Yield names for a prompt file that no job, result or entry in `_failed/` has."""
     in_hand = {job.source for job in folders.spool_of(config).unfinished()}
-    for name in durable.free_names(stem, ".yaml"):
+    for name in durable.free_names(f"{stem}.yaml"):
         source = portable(PurePosixPath(name))
         left = (
             Results(config.results).folder_for(source),
@@ -261,7 +261,7 @@ def _report(config: Config, order: Order, own: set[str]) -> str:
     No report had this name when the order was made. If the order's jobs are known, only their
     reports count: another file of that name may have been dropped since.
     """
-    for name in durable.free_names(*durable.split_name(order.source.name)):
+    for name in durable.free_names(order.source.name):
         report = config.failed / f"{name}{ERROR_SUFFIX}"
         if not os.path.lexists(report):
             return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from importlib import resources
 from pathlib import Path
@@ -70,9 +69,7 @@ def parse(text: str, path: Path) -> Config:
     try:
         documents = strict_yaml.load_all(text)
     except YamlError as error:
-        raise ConfigError(
-            *(dataclasses.replace(mistake, file=str(path)) for mistake in error.mistakes)
-        ) from None
+        raise ConfigError(*error.in_file(path)) from None
     if len(documents) != 1 or not isinstance(documents[0].value, dict):
         problem = "a config.yaml is one list of `key: value` lines"
         raise ConfigError(Mistake(problem, "see `reeldrop init`", file=str(path)))

@@ -6,7 +6,6 @@ Opens nothing but plain files. Does not know what has settled, nor which file is
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import stat
@@ -181,5 +180,4 @@ def _read_defaults(name: PurePosixPath, file: Path, max_bytes: int) -> bytes:
     try:
         return read_plain(file, max_bytes)
     except PromptError as error:
-        named = (dataclasses.replace(m, file=str(name)) for m in error.mistakes)
-        raise DefaultsRefused(*named) from None
+        raise DefaultsRefused(*error.in_file(name)) from None

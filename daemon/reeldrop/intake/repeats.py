@@ -178,7 +178,7 @@ def _copied(source: PurePosixPath) -> tuple[str, list[PurePosixPath]]:
 
 def _named(first: Place) -> Iterator[Place]:
     """Yield the files under a name and its numbered variants, up to the first free one."""
-    for name in durable.free_names(*durable.split_name(first.below.name)):
+    for name in durable.free_names(first.below.name):
         place = first.beside(name)
         try:
             with place.opened() as file:

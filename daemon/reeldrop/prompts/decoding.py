@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
+from reeldrop.base import yaml_faults
 from reeldrop.base.errors import Mistake, PromptError, UnfinishedError
 
 _BOMS = (
@@ -64,5 +65,4 @@ def with_newlines(text: str) -> str:
 
 
 def _at_end_of(text: str, problem: str, remedy: str) -> Mistake:
-    text = with_newlines(text)
-    return Mistake(problem, remedy, text.count("\n") + 1, len(text) - text.rfind("\n"))
+    return Mistake(problem, remedy, *yaml_faults.end_of(with_newlines(text)))

@@ -64,12 +64,11 @@ def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:
     """
     try:
         layers = [_layer(document, file.name) for document in _load(decode(file.data), allowance)]
-        if len(layers) > 1:
-            raise PromptError(Mistake("this file must have one document", "remove the `---`"))
     except PromptError as error:
-        raise PromptError(
-            *(dataclasses.replace(mistake, file=file.name) for mistake in error.mistakes)
-        ) from None
+        raise PromptError(*error.in_file(file.name)) from None
+    if len(layers) > 1:
+        problem = "this file must have one document"
+        raise PromptError(Mistake(problem, "remove the `---`", file=file.name))
     layer = merge(*layers)
     for key in ("prompt", "prompts", "rendered"):
         if key in layer:

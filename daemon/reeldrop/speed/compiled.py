@@ -97,7 +97,7 @@ class Compiled:
         self._by_blocks = by_blocks
         self._begun: OrderedDict[Shape, None] = OrderedDict()
         self._ready: dict[Shape, Callable[..., Any]] = {}
-        self._told: set[str] = set()
+        self._lacked_room = False
         self._is_stopped = False
         _keep_what_is_compiled()
 
@@ -139,7 +139,10 @@ class Compiled:
 
     def _make_ready(self, shape: Shape, needed: int, kept: int) -> None:
         if not _has_room_for(needed, kept):
-            self._tell_once("there is no room on the device beside a render", **shape.sizes)
+            if not self._lacked_room:  # logged once: it may be so after every render
+                reason = "there is no room on the device beside a render"
+                _log.warning("not_compiled", reason=reason, **shape.sizes)
+            self._lacked_room = True
             self._begun.pop(shape, None)  # so that it is tried again after a later render
             return
         began = time.monotonic()
@@ -156,11 +159,6 @@ class Compiled:
             seconds = time.monotonic() - began
             self.seconds += seconds
             _log.info("compiled", seconds=round(seconds, 1), **shape.sizes)
-
-    def _tell_once(self, reason: str, **sizes: list[int]) -> None:
-        if reason not in self._told:
-            self._told.add(reason)
-            _log.warning("not_compiled", reason=reason, **sizes)
 
     @torch.inference_mode()
     def _compile(self, shape: Shape) -> Callable[..., Any]:

@@ -143,7 +143,7 @@ def withdraw(
 
 def _set_aside(file: Path, first: Path, copies_for: str) -> Path:
     """Move a file to the first place in `_failed/` that has neither a file nor a report."""
-    for target in map(first.with_name, durable.free_names(first.stem, first.suffix)):
+    for target in map(first.with_name, durable.free_names(first.name)):
         if not os.path.lexists(target.with_name(target.name + ERROR_SUFFIX)):
             with contextlib.suppress(FileExistsError):
                 if copies_for:

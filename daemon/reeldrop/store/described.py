@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ _KINDS: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bo
 def note(spool: Path, profile: str, origin: str, found: Capabilities) -> None:
     """Note what the pipeline of a profile accepts; `origin` is where it was loaded from.
 
-    Only the daemon calls it. If it fails, commands check less. There is no fsync: after a power cut
-    the next start notes it again.
+    Only the daemon calls it. If it fails, commands check less; the next start notes it again.
     """
     file = spool / FILE_NAME
     described = {
@@ -41,12 +39,8 @@ def note(spool: Path, profile: str, origin: str, found: Capabilities) -> None:
     known = _read(file)
     if known.get(profile) != described:
         text = json.dumps({**known, profile: described}, indent=1)
-        unfinished = file.with_suffix(".tmp")
         with contextlib.suppress(OSError):
-            durable.make_way(file)
-            durable.make_way(unfinished)
-            unfinished.write_text(f"{text}\n", encoding="utf-8")
-            os.replace(unfinished, file)
+            durable.write_unsynced(file, f"{text}\n".encode())
 
 
 def read(spool: Path, profile: str, origin: str) -> Capabilities | None:

@@ -17,14 +17,11 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base import durable, temporaries
 from reeldrop.base.job import Job
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
-from reeldrop.base.roots import Root
+from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import job_files, reports
 
 Report = Callable[[PurePosixPath], str]
 """Returns the text of a report, given the path in `_failed/` of the file that it is about."""
-
-_CANT_EXIST = (FileNotFoundError, NotADirectoryError, PermissionError)
-"""Errors of opening a folder in which nothing of ours can be."""
 
 
 class Failed:
@@ -101,10 +98,8 @@ class Failed:
 
     def take_back(self, job: Job, name: str) -> None:
         """Remove what an earlier try at this job wrote by `write`, if anything."""
-        with (
-            contextlib.suppress(*_CANT_EXIST),
-            self.root.opened(_place_of(job, name).parent) as folder,
-        ):
+        above = _place_of(job, name).parent
+        with contextlib.suppress(*NOTHING_THERE), self.root.opened(above) as folder:
             target = _own_place(job, folder, name)
             if target is not None:
                 target.unlink(missing_ok=True)
@@ -114,11 +109,8 @@ class Failed:
     def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
         """Yield the paths here of what other jobs with this inbox path left."""
         first = portable(source)
-        with (
-            contextlib.suppress(*_CANT_EXIST),
-            self.root.opened(first.parent) as folder,
-        ):
-            for name in durable.free_names(first.stem, first.suffix):
+        with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
+            for name in durable.free_names(first.name):
                 if reports.is_free(folder / name):
                     return
                 report = reports.beside(folder / name)
@@ -129,10 +121,7 @@ class Failed:
     def on_their_way_back(self, source: PurePosixPath) -> list[PurePosixPath]:
         """Return the paths here of files that a retry moves into the inbox folder of `source`."""
         place = portable(source).with_name(RETRIED_FOLDER)
-        with (
-            contextlib.suppress(*_CANT_EXIST),
-            self.root.opened(place) as folder,
-        ):
+        with contextlib.suppress(*NOTHING_THERE), self.root.opened(place) as folder:
             return [place / name for name in os.listdir(folder)]
         return []
 
@@ -150,7 +139,7 @@ def _places(job: Job, folder: Path, name: str) -> Iterator[Path]:
         own.unlink(missing_ok=True)  # the job still has its content
         yield own
     first = _place_of(job, name)
-    names = durable.free_names(first.stem, first.suffix)
+    names = durable.free_names(first.name)
     yield from filter(reports.is_free, (folder / candidate for candidate in names))
 
 

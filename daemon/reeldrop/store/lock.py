@@ -23,6 +23,7 @@ import structlog
 
 from reeldrop.base import durable
 from reeldrop.base.errors import SpoolLocked
+from reeldrop.store.job_files import DAMAGE
 
 LOOK_SECONDS = 2.0
 """Longest interval in which a working holder checks that its file has its name."""
@@ -30,7 +31,7 @@ LOOK_SECONDS = 2.0
 GRACE_SECONDS = 4 * LOOK_SECONDS
 
 _PAUSE_SECONDS = 1.0
-_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
 _FLOCK = struct.Struct("hhqqi0q")
 """`struct flock` of fcntl(2): type, whence, start, length, and pid, which is zero here."""
 
@@ -180,7 +181,7 @@ class Lock:
 
     def _read(self) -> Holder | None:
         """Return the holder by the lock file's record; older versions wrote only a pid."""
-        with contextlib.suppress(OSError, *_DAMAGED):
+        with contextlib.suppress(OSError, *DAMAGE):
             found = json.loads(self._file.read_text(errors="replace"))
             if isinstance(found, int):
                 return Holder(found, DAEMON, is_here=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
@@ -26,16 +27,13 @@ from reeldrop.base.names import (
     portable,
     video_name,
 )
-from reeldrop.base.roots import Root
+from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import sidecars
 
 _MOST_FOLDERS = 100
-"""Number of folders of which names are remembered."""
+"""Upper bound on the remembered answers of `_folded_names`."""
 _USUAL_NAME = 100
 """Upper bound of the length of temporary names, which are not much shorter."""
-
-_MISSING = (FileNotFoundError, NotADirectoryError, PermissionError)
-"""Errors of opening a folder that can't contain anything of ours."""
 
 
 class Results:
@@ -44,7 +42,6 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = Root(folder)
-        self._names: dict[PurePath, tuple[int, frozenset[str]]] = {}
 
     def place_for(self, source: PurePosixPath) -> PurePath:
         """Return the folder of a prompt file's videos, relative to the results.
@@ -62,21 +59,11 @@ class Results:
         folder = self.root.path / above
         if os.path.lexists(folder / marked_name(name)):
             return True
-        return not os.path.lexists(folder / name) and folded(name) in self._names_in(above)
-
-    def _names_in(self, place: PurePath) -> frozenset[str]:
-        """Return the folded names in a folder; it is read again when it has changed."""
-        folder = self.root.path / place
+        if os.path.lexists(folder / name):
+            return False
         with contextlib.suppress(OSError):  # it is missing; or else the results can't be used
-            changed = folder.stat().st_mtime_ns
-            known = self._names.get(place)
-            if known is None or known[0] != changed:
-                known = changed, frozenset(map(folded, os.listdir(folder)))
-                if len(self._names) >= _MOST_FOLDERS:
-                    self._names.clear()
-                self._names[place] = known
-            return known[1]
-        return frozenset()
+            return folded(name) in _folded_names(folder, folder.stat().st_mtime_ns)
+        return False
 
     def order_place(self, source: PurePosixPath, beside: PurePosixPath) -> PurePath:
         """Return where the prompt file `source` is kept beside the videos of `beside`."""
@@ -128,7 +115,7 @@ class Results:
     def _nearest(self, folder: Path) -> Path:
         """Return the deepest existing folder on the way to a folder: it is written to first."""
         try:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            with contextlib.suppress(*NOTHING_THERE):
                 folder.joinpath("x" * _USUAL_NAME).lstat()
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -149,7 +136,7 @@ class Results:
 
         They have a sidecar; `is_published` returns whether they are complete.
         """
-        with contextlib.suppress(*_MISSING), self.opened(job.source) as folder:
+        with contextlib.suppress(*NOTHING_THERE), self.opened(job.source) as folder:
             return self._reserved(job, folder)
         return {}
 
@@ -226,7 +213,7 @@ class Results:
 
         Return the numbers of the whole ones.
         """
-        with contextlib.suppress(*_MISSING), self.opened(job.source) as folder:
+        with contextlib.suppress(*NOTHING_THERE), self.opened(job.source) as folder:
             reserved = self._reserved(job, folder)
             for video in reserved.values():
                 if not is_published(video):
@@ -237,13 +224,19 @@ class Results:
         return []
 
 
+@functools.lru_cache(_MOST_FOLDERS)
+def _folded_names(folder: Path, _changed: int) -> frozenset[str]:
+    """Return the folded names in a folder; it is read again when its mtime has changed."""
+    return frozenset(map(folded, os.listdir(folder)))
+
+
 def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | None) -> Path:
     """Write the sidecar under a free stem, or under the one that this video had before."""
     if earlier is not None:
         durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
         return folder / earlier.sidecar.name
     taken = {_folded_stem(entry) for entry in os.listdir(folder)}
-    for name in durable.free_names(stem, SIDECAR_SUFFIX):
+    for name in durable.free_names(stem + SIDECAR_SUFFIX):
         if _folded_stem(name) not in taken:
             with contextlib.suppress(FileExistsError):
                 durable.write_new(folder / name, settings.encode(), job.id)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,12 +169,8 @@ _ADAPTER = pydantic.TypeAdapter(Annotated[Status, pydantic.BeforeValidator(_of_a
 
 
 def write(path: Path, status: Status) -> None:
-    """Replace the report, without an fsync: after a power cut nobody needs it."""
-    unfinished = path.with_suffix(".tmp")
-    durable.make_way(path)
-    durable.make_way(unfinished)
-    unfinished.write_bytes(_ADAPTER.dump_json(status))
-    os.replace(unfinished, path)
+    """Replace the report; after a power cut nobody needs it."""
+    durable.write_unsynced(path, _ADAPTER.dump_json(status))
 
 
 def read(path: Path) -> Status | None:

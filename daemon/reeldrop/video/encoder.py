@@ -22,6 +22,7 @@ import numpy as np
 import structlog
 from PIL import Image
 
+from reeldrop.base import plain_files
 from reeldrop.base.errors import Mistake, PromptError, UnfinishedError
 
 if TYPE_CHECKING:
@@ -203,8 +204,7 @@ def _index_of(path: Path) -> bytes:
     """
     boxes: list[bytes] = []
     room = _MAX_INDEX_BYTES
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
+    with open(plain_files.open_plain(path), "rb") as file:
         for _ in range(_MAX_BOXES):
             header = file.read(8)
             if len(header) < 8:

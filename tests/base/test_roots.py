@@ -200,7 +200,7 @@ def test_nothing_is_made_under_a_mount_point(
             pass
         subprocess.run(["umount", share], check=True)
         for attempt in (root.check, root.opened(PurePath("b"), make=True).__enter__):
-            with pytest.raises(OSError, match="or start again") as caught:
+            with pytest.raises(OSError, match="or restart") as caught:
                 attempt()
             assert errno.ESTALE == caught.value.errno
         assert [] == os.listdir(share)

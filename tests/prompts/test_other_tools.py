@@ -587,4 +587,4 @@ def test_a_prompt_that_cannot_be_seen_is_none(text: str) -> None:
 def test_a_key_is_not_there_twice_because_one_has_a_space_more() -> None:
     """What looks the same is the same."""
     found = mistake("prompt: a\nseed: 3\nseed\xa0: 4")
-    assert (3, "it stands in line 2 already; remove one of them") == (found.line, found.remedy)
+    assert (3, "it is also in line 2; remove one of them") == (found.line, found.remedy)

@@ -46,9 +46,9 @@ def fsync_file(path: Path, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> None:
 
 
 def fsync_untrusted(path: Path) -> None:
-    """Flush the content of a file that a stranger made to the disk.
+    """Flush to the disk the content of a file that a stranger made.
 
-    Does nothing if it is no plain file, or can't be read.
+    Does nothing if it is not a plain file, or can't be read.
     """
     if stat.S_ISREG(path.lstat().st_mode):
         with contextlib.suppress(PermissionError):  # a later read will fail, too
@@ -67,8 +67,8 @@ def fsync_folder(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents durably; it may exist already.
 
-    An existing folder is flushed once per process, too: whoever made it may have been killed before
-    the fsync.
+    An existing folder is flushed once per process, too: the process that made it may have been
+    killed before the fsync.
     """
     is_new = False
     if not folder.is_dir():
@@ -235,10 +235,10 @@ def move(source: Path, target: Path, owner: str) -> None:
 def _move_across(source: Path, target: Path, owner: str) -> None:
     before = source.lstat()
     if not stat.S_ISREG(before.st_mode):
-        raise OSError(errno.EXDEV, "only a plain file can be copied to there", str(source))
+        raise OSError(errno.EXDEV, "only a plain file can be copied there", str(source))
     if not (os.path.lexists(target) and _is_copy(source, target)):
         _copy(source, target, owner)
-    fsync_folder(target.parent)  # the copy may be that of a call which failed before it did so
+    fsync_folder(target.parent)  # an earlier call may have made the copy, and failed before this
     with contextlib.suppress(FileNotFoundError):
         now = source.lstat()
         if (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns):
@@ -272,8 +272,8 @@ def _is_copy(source: Path, target: Path) -> bool:
 def is_same_time(one: int, other: int) -> bool:
     """Return whether two times in ns match, if one may be truncated as file systems do.
 
-    They keep 100 ns (NTFS), us, ms, 10 ms (exFAT), s, or 2 s (FAT). Of two times in whole seconds,
-    none is FAT's of the other: a `touch` orders anew where no less than seconds are kept.
+    They keep 100 ns (NTFS), us, ms, 10 ms (exFAT), s, or 2 s (FAT). Two different times in whole
+    seconds never match: where only seconds are kept, a `touch` must still ask for a new render.
     """
     is_whole = one % 10**9 == 0 == other % 10**9
     return any(
@@ -301,7 +301,7 @@ def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path
 
 
 def make_way(path: Path) -> None:
-    """Rename what is no plain file out of the way of one of our own; nothing is deleted."""
+    """Rename what stands at the path of a file of our own, if it is not a plain file."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             os.rename(path, path.with_name(f".{path.name}-{secrets.token_hex(4)}"))

@@ -31,7 +31,8 @@ class Mistake:
 
     line, column: from 1; None if unknown
     key: the setting concerned
-    file: set if it is not the file that was read, but a `_defaults.yaml` above a prompt file
+    file: the file's name, if a reader of the message can't know it: a `_defaults.yaml` above a
+        prompt file, or config.yaml
     example: lines that would be right
     """
 

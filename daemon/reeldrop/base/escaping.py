@@ -10,14 +10,14 @@ import unicodedata
 from reeldrop.base.invisible import JOINERS
 
 MAX_QUOTED = 40
-"""Most characters of a stranger's text that a message quotes."""
+"""Upper bound on the characters of a stranger's text in a message."""
 
 
 def shown(text: object, *, raw_bytes: bool = False) -> str:
     """Return a text as one line that is safe to write anywhere.
 
     Escapes control, format and direction characters, line separators, and bytes of a name that are
-    not UTF-8; keeps letters of every script, emoji, what joins them, and spaces. Idempotent. With
+    not UTF-8; keeps letters of every script, emoji, their joiners, and spaces. Idempotent. With
     `raw_bytes`, for names that programs read, bytes that are not UTF-8 stay.
     """
     found = str(text)
@@ -44,7 +44,7 @@ def _is_byte(character: str) -> bool:
 
 
 def _is_joiner(text: str, place: int) -> bool:
-    """Return whether a character joins two letters or signs, as Persian words and emoji need it."""
+    """Return whether a character joins two letters or signs, as in Persian words and emoji."""
     beside = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
     is_inside = len(beside) == 2 and beside.isprintable() and not any(map(str.isascii, beside))
     return text[place] in JOINERS and is_inside

@@ -47,7 +47,7 @@ class ModelReleased:
 
 @dataclass(frozen=True, slots=True)
 class MemoryChanged:
-    """Which models are loaded now, and how much memory is free. Told before each answer."""
+    """Which models are loaded now, and how much memory is free. Sent before each answer."""
 
     memory: Memory
 
@@ -62,7 +62,7 @@ class ModelFailed:
 
 @dataclass(frozen=True, slots=True)
 class Downloading:
-    """A profile's files are being downloaded: how many bytes are there, and of how many."""
+    """A profile's files are being downloaded: `done` of `total` bytes are there."""
 
     model: str
     done: int
@@ -81,7 +81,7 @@ class StepDone:
 class BatchRendered:
     """A batch is rendered; `frames` and `rendered` are in the order of its prompts.
 
-    `fits` is how many such prompts fit on the device at once.
+    `fits` is how many prompts like these fit on the device at once.
     """
 
     batch: Batch
@@ -94,7 +94,7 @@ class BatchRendered:
 class BatchFailed:
     """A batch is not rendered: it was cancelled, or the pipeline failed.
 
-    `frames` and `rendered` are those of its first prompts, as far as they were through.
+    `frames` and `rendered` are those of its first prompts, if some were rendered before.
     """
 
     batch: Batch

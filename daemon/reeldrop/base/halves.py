@@ -1,4 +1,4 @@
-"""Join the characters that JSON writes in two halves, which libyaml does not read."""
+"""Join characters that JSON writes as two halves (surrogates), which libyaml refuses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _PAIR = re.compile(r"(?<!\\)(?:\\\\)*(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-
 class Halves:
     r"""Joins what JSON writes as two halves, such as `\ud83c\udf88`, between double quotes.
 
-    While YAML is parsed, the backslashes of all pairs are another character. Outside of double
-    quotes they come back, because there a backslash is a backslash.
+    While YAML is parsed, another character stands for the backslashes of all pairs. Outside double
+    quotes it is changed back: there, a backslash has no special meaning.
     """
 
     def __init__(self, text: str) -> None:
@@ -21,13 +21,13 @@ class Halves:
             self._mark = next((c for c in private if c not in text), "")
 
     def hidden(self, text: str) -> str:
-        """Return the text for the parser, as long as it was."""
+        """Return the text for the parser; its length stays the same."""
         if not self._mark:
             return text
         return _PAIR.sub(lambda m: m[0][: -len(m[1])] + m[1].replace("\\", self._mark), text)
 
     def joined(self, value: str, *, is_escaped: bool) -> str:
-        """Return a scalar as it was meant."""
+        """Return a scalar with its pairs joined, or unless `is_escaped`, as it was written."""
         if not self._mark or self._mark not in value:
             return value
         if not is_escaped:

@@ -14,10 +14,10 @@ INVISIBLE = frozenset(
     for first, last in zip(_RANGES[::2], _RANGES[1::2], strict=True)
     for code in range(ord(first), ord(last) + 1)
 )
-"""Format characters and blank letters. The marks that choose an emoji's form are none of them."""
+"""Format characters and blank letters, but not the marks that choose the form of an emoji."""
 
 JOINERS = "\u200c\u200d"
-"""What Persian words and emoji need between two characters."""
+"""The characters that join two letters in Persian words, and two signs in emoji."""
 
 _SPACES = " \xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _CONTROLS = "".join(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
@@ -25,7 +25,7 @@ _AT_EDGES = INVISIBLE.union(_SPACES, _CONTROLS)
 _EDGES = "".join(_AT_EDGES)
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""Characters that belong into no line of text: controls but the tab, and other line breaks."""
+"""Characters that no line of text may have: controls other than the tab, and other line breaks."""
 
 _NAMES = {
     "\t": "a tab",
@@ -59,10 +59,10 @@ def strip(text: str) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Return whether a text has nothing that can be seen."""
+    """Return whether a text has no visible character."""
     return _AT_EDGES.issuperset(text)
 
 
 def without(text: str) -> str:
-    """Return a text without invisible characters, but with what joins letters and emoji."""
+    """Return a text without invisible characters other than `JOINERS`."""
     return "".join(c for c in text if c not in INVISIBLE or c in JOINERS)

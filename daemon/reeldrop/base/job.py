@@ -25,7 +25,7 @@ class Grid:
     """Whole numbers that a setting can have: `multiple` times n, plus `plus`.
 
     least, most: the bounds; a `most` of 0 is none
-    chunk: if it is not 0, the numbers are those at or next below the multiples of `chunk`
+    chunk: if not 0, only the numbers at or next below a multiple of `chunk`
     """
 
     multiple: int = 1
@@ -36,7 +36,7 @@ class Grid:
 
     @classmethod
     def from_first(cls, first: int, step: int) -> Grid:
-        """Return the grid of `first` and what is larger by whole steps."""
+        """Return the grid of `first`, `first + step`, `first + 2 * step`, ..."""
         return cls(step, first % step, least=first)
 
     def has(self, number: int) -> bool:
@@ -72,7 +72,7 @@ class Capabilities:
     defaults: their default values
     size_multiple: height and width are multiples of it
     frames_multiple: num_frames is a multiple of it, plus one (any number if it is 1)
-    grids: the same and more for settings with other rules, which go over these two
+    grids: the numbers of settings with other rules; they override these two
     pictures: call arguments that are pictures, such as `image`, and whether the pipeline needs them
     """
 
@@ -121,7 +121,7 @@ class Prompt:
 
     number: counts the videos of one prompt file from 1
     arguments: the pipeline's call arguments by diffusers' names, without prompt and generator
-    notes: what its author should know about how the prompt file was read; the video is the same
+    notes: what its author should know about how the prompt file was read; no effect on the video
     pictures: the pictures that the pipeline is given, at most one for each key
     """
 
@@ -148,7 +148,7 @@ class Prompt:
     def batch_key(self) -> tuple[object, ...]:
         """Prompts with equal keys may be rendered in one batch.
 
-        Some models are told the frames per second. Pictures may differ, but not which there are.
+        It has `fps` because some models read it. Pictures may differ, but not their keys.
         """
         shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
         return (self.model, self.fps, *(picture.key for picture in self.pictures), *shared)
@@ -184,7 +184,7 @@ class DefaultsFile:
 
 
 class Cause(enum.StrEnum):
-    """What may have ended a process, as far as the next process can tell."""
+    """What may have ended a process, as the next process finds it."""
 
     WORK = "work"
     """The work in hand: a crash, a hang, or out of memory."""
@@ -265,7 +265,7 @@ class Rendered:
     peak_memory_mib: peak memory of the device (of the process on a CPU) during the batch
     batch_size: number of prompts in the batch
     ignored_text: the end of a prompt that was too long for the text encoder
-    ignored_negative_text: the same of its negative prompt
+    ignored_negative_text: the same for its negative prompt
     speed: the ways of the fast path that were used
     tiling: the VAE decoded in tiles, which are blended at their edges
     made: number of frames, height and width; zeros where they are not known

@@ -26,19 +26,19 @@ RETRIED_FOLDER = "_retried"
 STATUS_NAME = "STATUS.txt"
 """The file at the top of the results in which the daemon says what it does."""
 ORDER_FOLDER = "_order"
-"""Folder beside the videos for a video that was dropped as a prompt file: it is no result."""
+"""Folder beside the videos for a video that was dropped as a prompt file: it is not a result."""
 
 _MAX_VIDEO_UNITS = 100
-"""Longest file name of a video: with a folder as long, it still has room on every client."""
-_ROOM = len("-9999.yaml")
+"""Longest file name of a video: with a folder name as long, the path fits on every client."""
+_LONGEST_END = len("-9999.yaml")
 _LONGEST_SUFFIX = len(SIDECAR_SUFFIX)
 _MAX_FOLDERS_UNITS = 80
 _FILE_UNITS = MAX_PATH_UNITS - len(f"//-9999{SIDECAR_SUFFIX}{NOTE_SUFFIX}")
-"""Room for a prompt file's folders and twice its stem: it lies in a folder named by its stem."""
+"""Length left for a prompt file's folders and twice its stem, which also names its folder."""
 
 _KEPT_NAMES = frozenset({STATUS_NAME.casefold()})
 _LONGEST_READ = 1000
-"""Most characters of a text that go into its name: normalising takes quadratic time."""
+"""Upper bound on the characters that are read for a name: normalising takes quadratic time."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *(\..*)?)$", re.IGNORECASE
@@ -61,8 +61,8 @@ def video_name(prompt: str, folder: str = ".") -> str:
 
     It is short enough for `folder`, a path below the results.
     """
-    room = min(MAX_PATH_UNITS - _units(f"{folder}/"), _MAX_VIDEO_UNITS) - _ROOM
-    return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _ROOM, room)
+    room = min(MAX_PATH_UNITS - _units(f"{folder}/"), _MAX_VIDEO_UNITS) - _LONGEST_END
+    return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _LONGEST_END, room)
 
 
 def folder_name(text: str) -> str:
@@ -94,17 +94,17 @@ def portable(source: PurePosixPath) -> PurePosixPath:
 
 
 def order_folder(source: PurePosixPath) -> str:
-    """Return the folder beside its videos in which a prompt file is kept; empty if beside them."""
+    """Return the subfolder of its results in which a prompt file is kept; empty if it is none."""
     return ORDER_FOLDER if source.suffix.lower() == VIDEO_SUFFIX else ""
 
 
 def folded(name: str) -> str:
-    """Return a name as file systems compare it that do not tell upper from lower case."""
+    """Return a name in the form by which case-insensitive file systems compare it."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def marked_name(name: str) -> str:
-    """Return a name, hardly longer, for use beside one that differs only in upper or lower case."""
+    """Return a name with a hash, for use beside one that differs only in case; hardly longer."""
     mark = _hash(name)
     return _cut(name, MAX_NAME_BYTES - len(mark), max(_units(name), 20) - len(mark)) + mark
 

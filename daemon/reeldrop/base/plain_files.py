@@ -1,4 +1,4 @@
-"""Read plain files that strangers may have made or exchanged: no link, no pipe, no more than asked.
+"""Read plain files that strangers may have made or exchanged: no links, no pipes, a bounded size.
 
 Does not know what is in them, or where they are.
 """

@@ -24,8 +24,8 @@ NOTHING_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PLACE = os.O_PATH | _FOLDER
 _HERE = PurePath()
-_CHANGED = "another folder is in its place; put the old one back, or start again"
-_GONE = "it is gone with the share that it was on; mount that again, or start again"
+_CHANGED = "another folder is in its place; put the old one back, or restart"
+_GONE = "its share is not mounted any more; mount it again, or restart"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 class Node:
     """A value and its place: `line` and `column` count from 1.
 
-    A value in a mapping has the place of its key. `comment` is what YAML cut off behind a text
+    A value in a mapping has the place of its key. `comment` is what YAML cut off after a text
     without quotes, from the `#` on.
     """
 
@@ -63,7 +63,7 @@ def plain(node: Node) -> Any:
 
 
 def child(node: Node, part: str | int) -> Node | None:
-    """Return the value of a key or an item of a list, None if there is none."""
+    """Return the value of a key or an item of a list; None if there is none."""
     if isinstance(node.value, dict):
         return node.value.get(str(part))
     if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
@@ -87,7 +87,7 @@ def load_all(text: str, allowance: Allowance | None = None) -> list[Node]:
     The values read are subtracted from `allowance`.
 
     Raises:
-        YamlError: the text does not parse, or has something that is refused here.
+        YamlError: the text does not parse, or has a part that is refused here.
     """
     events = _Events(text, allowance or Allowance())
     documents = []
@@ -167,7 +167,7 @@ class _Events:
         return _LINE_END.split(self._text)
 
     def comment(self, event: Any) -> str:
-        """Return the comment behind a plain scalar on its line, empty if there is none."""
+        """Return the comment after a plain scalar on its line; empty if there is none."""
         mark = event.end_mark
         if mark.line >= len(self._lines):  # an empty value at the end
             return ""
@@ -249,18 +249,19 @@ class _Builder:
             if key in entries:
                 first = entries[key].line
                 problem = f"the key '{short(key)}' is there twice"
-                _fail(mark, problem, f"it stands in line {first} already; remove one of them")
+                _fail(mark, problem, f"it is also in line {first}; remove one of them")
             found = self._node(depth + 1)
             entries[key] = Node(found.value, mark.line + 1, mark.column + 1, found.comment)
         self._events.advance()
         return entries
 
     def _alias(self, event: Any, depth: int) -> Node:
-        name, told = event.anchor, short(event.anchor)
+        name, quoted = event.anchor, short(event.anchor)
         if name in self._open_anchors:
-            _fail(event.start_mark, f"*{told} contains itself", "write the value out")
+            _fail(event.start_mark, f"*{quoted} contains itself", "write the value out")
         if name not in self._anchors:
-            _fail(event.start_mark, f"*{told} has no anchor &{told} above it", "define it first")
+            problem = f"*{quoted} has no anchor &{quoted} above it"
+            _fail(event.start_mark, problem, "define it first")
         self._count(self._sizes[name], event)
         self._check_depth(depth + _height(self._anchors[name]), event)
         self._events.advance()

@@ -1,4 +1,4 @@
-"""The names of temporary files, and what becomes of those that a kill left behind.
+"""The names of temporary files, and the removal of those that a kill left.
 
 A name contains its owner: a job's id, so that the next process can remove the file, or a random
 number of a command. Does not know what is written into the files.

@@ -1,6 +1,6 @@
-"""Word what keeps a text from being YAML: what libyaml says is for people who know YAML.
+"""Explain why a text is not YAML: libyaml's own messages are for people who know YAML.
 
-Looks at the lines around the place for what people usually did there. Knows no keys.
+Looks for common mistakes in the lines around the place. Knows no keys.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _WIDE_COLON = re.compile(f"{_START}[\"']?{_KEY}[\"']?\\s*([\uff1a\ufe55\ufe13])"
 _WIDE_AFTER = re.compile(f"{_START}{_KEY}:({_WIDE})")
 _NO_SPACE = re.compile(rf"{_START}{_KEY}:(?P<value>[^\s:/\\].*)")
 _NO_SPACE_DASH = re.compile(r"^[ \t]*-(?P<value>[^\s-].*)")
-_FLOWERY = re.compile(rf"(?:{_START}{_KEY}:|^[ \t]*-) +[“”„‟«»‘’‚‹›]")
+_CURLY = re.compile(rf"(?:{_START}{_KEY}:|^[ \t]*-) +[“”„‟«»‘’‚‹›]")
 _VALUE = re.compile(rf"^(?P<start>[ \t]*(?:- +)*(?:{_KEY}: +)?)(?P<value>\S.*?)\s*$")
 _INDENTED = re.compile(rf"^[ \t]+{_KEY}:(?:\s|$)")
 _BREAK = re.compile("[\x85\u2028\u2029]")
 _LINE_END = re.compile(r"\r\n|[\r\n]")
 _LONGEST = 500
-"""Most characters of a line that are looked at: some of the patterns take quadratic time."""
+"""Upper bound on the characters of a line that are read: some patterns take quadratic time."""
 
 _CUT = re.compile(r"\s(#.*)")
 _PLAIN_QUOTES = str.maketrans("“”„‟«»‘’‚‹›", '"""""' + '""' + "''''")
@@ -40,10 +40,10 @@ _REMEDY = "texts with a colon, a quote or a # in them are best put between quote
 def explain(
     text: str, context: str, problem: str, began: Place | None, place: Place | None
 ) -> Mistake:
-    """Return what libyaml complained about as a mistake in the words of authors.
+    """Return an error of libyaml as a mistake, in words for authors.
 
     context, problem: libyaml's words
-    began, place: where what it was reading began, and where it stopped
+    began, place: where the construct that it was reading began, and where it stopped
     """
     place = place or began or (1, 1)
     odd = _BREAK.search(text)
@@ -118,7 +118,7 @@ def _wide_colon(line: str) -> _Found:
     found = _WIDE_COLON.match(line)
     if found is None:
         return None
-    what = f"{invisible.named(found[2])} is behind {short(found['key'])}"
+    what = f"{invisible.named(found[2])} is after {short(found['key'])}"
     return what, f"use a plain one, and a space: `{short(found['key'])}: ...`", found.start(2) + 1
 
 
@@ -126,7 +126,7 @@ def _wide_after(line: str) -> _Found:
     found = _WIDE_AFTER.match(line)
     if found is None:
         return None
-    what = f"{invisible.named(found[2])} is behind `{short(found['key'])}:`"
+    what = f"{invisible.named(found[2])} is after `{short(found['key'])}:`"
     return what, "use a plain space", found.start(2) + 1
 
 
@@ -135,16 +135,16 @@ def _no_space(line: str) -> _Found:
     if found is not None:
         key = short(found["key"])
         right = f"write `{key}: {short(found['value'].strip())}`"
-        return f"there is no space behind `{key}:`", right, found.start("value") + 1
+        return f"there is no space after `{key}:`", right, found.start("value") + 1
     found = _NO_SPACE_DASH.match(line)
     if found is not None:
         right = f"write `- {short(found['value'].strip())}`"
-        return "there is no space behind the `-`", right, found.start("value") + 1
+        return "there is no space after the `-`", right, found.start("value") + 1
     return None
 
 
-def _flowery(line: str) -> _Found:
-    found = _FLOWERY.match(line)
+def _curly_quote(line: str) -> _Found:
+    found = _CURLY.match(line)
     if found is None:
         return None
     column = found.end()
@@ -159,7 +159,7 @@ _LOOKS: tuple[Callable[[str], _Found], ...] = (
     _wide_indent,
     _wide_colon,
     _wide_after,
-    _flowery,
+    _curly_quote,
     _no_space,
 )
 
@@ -188,12 +188,11 @@ def _at_place(
     number, column = place
     line = lines[number - 1]
     above = lines[number - 2] if number >= 2 else ""
-    told = " ".join(part for part in (context, problem) if part)
-    what, remedy = told, _REMEDY
+    what, remedy = " ".join(part for part in (context, problem) if part), _REMEDY
     value = _VALUE.match(line)
     start = value["value"][0] if value else ""
     if "mapping values" in problem and _INDENTED.match(line) and line.find(":") == column - 1:
-        what = "this line is indented further than the one that it belongs to"
+        what = "this line is indented more than the one that it belongs to"
         remedy = "begin it below the first letter of the line above"
     elif "mapping values" in problem:
         what = "there is a second colon in this line"
@@ -203,11 +202,11 @@ def _at_place(
         what = f"the {mark} in line {began[0]} is not closed before here"
         remedy = f"close it, or put a text that begins with {mark} between quotes"
     elif "key" in problem and _CUT.search(above) and not _INDENTED.match(line):
-        what = "the text above ends at its #, and goes on here"
+        what = "the text above ends at its #, and continues here"
         remedy = "put the whole text between quotes"
     elif start in ("'", '"') and column > len(value["start"]) + 1 if value else False:
         other = "write '' for a ' in it" if start == "'" else 'write \\" for a " in it'
-        what = "the text goes on behind its closing quote"
+        what = "the text continues after its closing quote"
         remedy = f"put the whole text between quotes, and {other}"
     elif start and start in "@`%*&[{>|!?-,":
         what = f"a text can't begin with {start}"
@@ -216,7 +215,7 @@ def _at_place(
 
 
 def _between_quotes(line: str) -> str:
-    """Return the advice to put a line's text between quotes, with how that looks."""
+    """Return the advice to put a line's text between quotes, with the result if it is short."""
     value = _VALUE.match(line)
     text = value["value"] if value else ""
     if value is None or len(text) > 100:

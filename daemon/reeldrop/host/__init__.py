@@ -1,4 +1,4 @@
-"""Exchange with the machine: logs, systemd, the trace of an ended process, room on disks.
+"""Exchange with the machine: logs, systemd, the trace of a dead process, free disk space.
 
 Knows nothing of prompt files or jobs.
 """

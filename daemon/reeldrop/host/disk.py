@@ -1,4 +1,4 @@
-"""Check that file systems have room, and that the operator's folders are still the same.
+"""Check that file systems have free space, and that the operator's folders are still the same.
 
 Does not know what is written to them.
 """
@@ -18,11 +18,11 @@ from reeldrop.base.roots import Root
 _log = structlog.get_logger()
 
 
-class Room:
-    """Watches whether folders have enough room, and whether `roots` are still the same folders.
+class DiskWatch:
+    """Watches whether folders have enough space, and whether `roots` are still the same folders.
 
     shortage: the problem found by the last look, in words; empty if there was none
-    is_lost: that problem is a root that is not the same folder any more
+    is_lost: whether that problem is a root that is not the same folder any more
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Room:
     def problem(self) -> Mistake:
         """The shortage and its remedy."""
         if self.is_lost:
-            return Mistake(self.shortage, "mount it, and start again")
+            return Mistake(self.shortage, "mount it, and restart")
         return Mistake(self.shortage, "make room, or lower it", key="min_free_gib")
 
     def look(self) -> str:
@@ -47,8 +47,8 @@ class Room:
         found = lost or shortage(self._folders, self.min_free_gib)
         self.is_lost = bool(lost)
         if found and not self.shortage:
-            passes = "the old folder is back" if lost else "there is room"
-            _log.error("paused", reason=found, remedy=f"work goes on when {passes}")
+            end = "the old folder is back" if lost else "there is room"
+            _log.error("paused", reason=found, remedy=f"work goes on when {end}")
         elif self.shortage and not found:
             _log.info("resumed")
         self.shortage = found
@@ -61,15 +61,15 @@ def _lost(roots: Iterable[Root]) -> str:
         try:
             root.check()
         except OSError as error:
-            if error.errno == errno.ESTALE:  # others are reported by whoever writes there
+            if error.errno == errno.ESTALE:  # the next write there reports other errors
                 return f"{root.path}: {error.strerror}"
     return ""
 
 
 def shortage(folders: Iterable[Path], min_free_gib: float) -> str:
-    """Return which folder has too little room on its file system, in words; empty if none has.
+    """Return which folder has too little space on its file system, in words; empty if none has.
 
-    A folder that can't be checked is skipped: whoever writes there reports the error.
+    A folder that can't be checked is skipped: the next write there reports the error.
     """
     for folder in folders:
         try:

@@ -1,9 +1,8 @@
-"""Crashes, kills and hangs: measure a hang, leave a trace, tell the next process the cause.
-Requested ends: leave threads behind that can't be waited for.
+"""Detect hangs, and leave a trace of a crash, a kill or a hang for the next process.
 
 The trace is a file in the spool that exists while a process works. It has the kernel's counters at
 the start, and below them the reason of the end, if the process can still write it. A normal end
-removes it. Knows nothing of jobs.
+removes it, and does not wait for threads that may hang. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ _MAX_TRACE_BYTES = 1 << 20
 def mebibytes_moved() -> int:
     """Return how many MiB the process's other threads have read and written so far.
 
-    Shows the progress of loading or downloading a model (proc(5), task/*/io). Single bytes show
-    none: the thread that watches the inbox reads some all the time.
+    Shows the progress of loading or downloading a model (proc(5), task/*/io). In MiB, because the
+    thread that watches the inbox reads a few bytes all the time.
     """
     own, moved = str(threading.get_native_id()), 0
     for thread in Path("/proc/self/task").iterdir():
@@ -105,8 +104,8 @@ class Kernel:
     def out_of_memory(self) -> Iterator[tuple[str, int, int]]:
         """Yield path, inode and value of the counters of OOM kills, the nearest to us first.
 
-        A counter with another inode was made anew, as a service's is at its restart, and can't be
-        compared; then the counter of the slice around it can, or the machine's.
+        A counter with another inode is a new one, such as a service's after its restart, and can't
+        be compared; the one of the slice around it can, or the machine's.
         """
         for path in (*self._of_cgroups(), self.proc / "vmstat"):
             found = _counter(path)
@@ -161,7 +160,7 @@ def traced(path: Path, kernel: Kernel = Kernel()) -> Iterator[None]:
 
 
 def excuse(path: Path) -> None:
-    """Remove the trace, so that the next process holds this end against no job.
+    """Remove the trace, so that the next process blames no job for this end.
 
     Safe in a signal handler; needs no room on the disk.
     """
@@ -186,11 +185,11 @@ def _note_start(trace: FileIO, kernel: Kernel) -> None:
 
 def how_it_ended(path: Path, kernel: Kernel = Kernel()) -> Ending:
     """Return how the process that wrote the trace ended."""
-    start, told = _read(path)
-    if told is None:
+    start, end = _read(path)
+    if end is None:
         return Ending("")
-    if told:
-        return Ending(told.partition("\n")[0].removeprefix(_FATAL)[:_LONGEST_REASON])
+    if end:
+        return Ending(end.partition("\n")[0].removeprefix(_FATAL)[:_LONGEST_REASON])
     boots = {start.get("boot"), kernel.boot()} - {None, ""}
     if len(boots) > 1:
         return Ending(RESTARTED, Cause.MACHINE)
@@ -211,12 +210,12 @@ def _ran_out_of_memory(before: object) -> bool:
 
 def stacks(path: Path) -> str:
     """Return the stacks of that process's threads; empty if it could not write them."""
-    _, told = _read(path)
-    return (told or "").partition("\n")[2].strip()
+    _, end = _read(path)
+    return (end or "").partition("\n")[2].strip()
 
 
 def _read(path: Path) -> tuple[dict[str, object], str | None]:
-    """Return what a process wrote at its start, and at its end; None for that if no file."""
+    """Return what a process wrote at its start, and at its end; None for the end without a file."""
     try:
         text = plain_files.content(path, _MAX_TRACE_BYTES).decode(errors="replace")
     except OSError:  # it is missing, or not one of ours

@@ -26,10 +26,10 @@ from reeldrop.host import journal, process
 IDENTIFIER = "reeldrop"
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_THE_JOURNALS_OWN = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"}
-_BELOW = ("exception", "stacks")
-_NOT_IN_LINE = {"event", "level", "timestamp", *_BELOW}
-_FOR_WHO_MEASURES = {"attempt", "attempts", "level", "peak_memory_mib", "pid"}
+_OWN_FIELDS = {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"}
+_ON_LINES_BELOW = ("exception", "stacks")
+_NOT_IN_LINE = {"event", "level", "timestamp", *_ON_LINES_BELOW}
+_FOR_MEASUREMENTS = {"attempt", "attempts", "level", "peak_memory_mib", "pid"}
 _NOTHING: tuple[object, ...] = (0, "", [], (), None)
 
 MAX_FROM_LIBRARY = 2000
@@ -114,7 +114,7 @@ def _in_words(event: EventDict) -> str:
         f"{key}={_quoted(_text(value))}" for key, value in event.items() if key not in _NOT_IN_LINE
     )
     line = str(event["event"]).replace("_", " ")
-    traces = [shown_lines(str(event[key])) for key in _BELOW if event.get(key)]
+    traces = [shown_lines(str(event[key])) for key in _ON_LINES_BELOW if event.get(key)]
     return "\n".join([f"{line}: {details}" if details else line, *traces])
 
 
@@ -125,7 +125,7 @@ def _fields(event: EventDict, priority: int, words: str) -> Iterator[tuple[str, 
     yield "SYSLOG_IDENTIFIER", IDENTIFIER
     for key, value in event.items():
         name = journal.field_name(key)
-        if name and name not in _THE_JOURNALS_OWN and key not in ("level", "timestamp"):
+        if name and name not in _OWN_FIELDS and key not in ("level", "timestamp"):
             yield name, _text(value)
 
 
@@ -146,7 +146,7 @@ def _brief(event: EventDict) -> EventDict:
     """Return what a person at a terminal needs of an event.
 
     The local time of day, and paths from the current folder, but no id of a job. If all is well,
-    also no level, nothing that is zero or empty, no ids and figures for whoever measures.
+    also no level, no zero or empty values, and no figures that only measurements need.
     """
     here = ""
     with contextlib.suppress(FileNotFoundError):  # the current folder may have been deleted
@@ -154,7 +154,7 @@ def _brief(event: EventDict) -> EventDict:
     at = datetime.fromisoformat(event["timestamp"]).astimezone()
     kept = {key: value for key, value in event.items() if key != "job_id"}
     if event["level"] == "info":
-        kept = {k: v for k, v in kept.items() if k not in _FOR_WHO_MEASURES and v not in _NOTHING}
+        kept = {k: v for k, v in kept.items() if k not in _FOR_MEASUREMENTS and v not in _NOTHING}
     brief = {key: _brief_value(value, here) for key, value in kept.items()}
     return {**brief, "timestamp": f"{at:%H:%M:%S}"}
 
@@ -177,7 +177,7 @@ def _escaped(event: EventDict) -> EventDict:
 
 def _escaped_value(key: str, value: object) -> object:
     if isinstance(value, str):
-        return shown_lines(value) if key in _BELOW else shown(value)
+        return shown_lines(value) if key in _ON_LINES_BELOW else shown(value)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Set up what a process inherits, so that it neither ends the process nor spoils its work.
+"""Set up what a process inherits, so that none of it ends the process or spoils its work.
 
 Standard streams, signals, the umask, the limit of open files. Knows nothing of the work.
 """
@@ -19,20 +19,19 @@ OPEN_FILES = 4096
 
 _OWNERS_RIGHTS = 0o700
 _WRITABLE = "reeldrop.writable"
-_MEAN_NOTHING = (
+_IGNORED = (
     signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
     signal.SIGIO, signal.SIGPWR, signal.SIGSTKFLT,
     *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )  # fmt: skip
 """Signals that nobody sends to request an end, but that end a process without a handler."""
 
-
 _WARN_OF_TORCHAO = (
     "torch.utils._pytree",
     "torchao",
     "diffusers.quantizers.torchao.torchao_quantizer",
 )
-"""Loggers that warn on stderr of torchao's inner affairs, at each start, where it is installed."""
+"""Loggers that warn of details of torchao on stderr, at each start, where it is installed."""
 
 
 def prepare() -> None:
@@ -52,7 +51,7 @@ def prepare() -> None:
 
 
 def quiet_torchao() -> None:
-    """Silence what is said on stderr of torchao when diffusers is imported."""
+    """Silence the warnings of torchao on stderr when diffusers is imported."""
     for name in _WARN_OF_TORCHAO:
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -91,7 +90,7 @@ codecs.register_error(_WRITABLE, _as_writable)
 
 
 def withstand() -> None:
-    """Set up what a daemon needs besides `prepare`: it ends on request, and by nothing else.
+    """Set up what a daemon needs besides `prepare`: it ends on request only.
 
     SIGHUP is blocked until `hear` is called. What is printed is a log, which may be lost.
     """
@@ -102,7 +101,7 @@ def withstand() -> None:
         os.getcwd()
     except FileNotFoundError:  # deleted: libraries that ask for it would end the process
         os.chdir("/")
-    for number in _MEAN_NOTHING:
+    for number in _IGNORED:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.SIG_IGN)
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # children could not be waited for
@@ -126,7 +125,7 @@ def has_terminal() -> bool:
 
 
 def hear() -> None:
-    """Unblock the signals that have handlers by now, whoever blocked them."""
+    """Unblock the signals that have handlers by now; our parent may have blocked them, too."""
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGABRT}
     )

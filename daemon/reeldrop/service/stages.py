@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.events import Event, Wake
 from reeldrop.config import profiles
 from reeldrop.config.settings import Settings
-from reeldrop.host.disk import Room
+from reeldrop.host.disk import DiskWatch
 from reeldrop.host.ending import StallWatch
 from reeldrop.intake.ignored import Ignored
 from reeldrop.intake.inbox import Inbox
@@ -74,7 +74,7 @@ class Stages:
         self.jobs = OpenJobs(spool, results, _limits(config))
         self.jobs.suspects.others_wait = lambda: not self.intake.is_empty()
         roots = (results.root, spool.failed.root, spool.root)
-        self.disk = Room((config.results, config.spool), config.min_free_gib, roots)
+        self.disk = DiskWatch((config.results, config.spool), config.min_free_gib, roots)
         self._make_renderer = make_renderer
         self._tell = tell
         self._is_patient = is_patient

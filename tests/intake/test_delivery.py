@@ -400,12 +400,12 @@ def send(steps: Iterator[str], dice: random.Random) -> None:
 # How often it is looked
 
 
-@pytest.mark.parametrize(("tells_all", "fewest", "most"), [(True, 9, 24), (False, 120, 121)])
+@pytest.mark.parametrize(("reports_all", "fewest", "most"), [(True, 9, 24), (False, 120, 121)])
 def test_a_quiet_inbox_is_looked_at_less_often(
-    tells_all: bool, fewest: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reports_all: bool, fewest: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But only where every change is told of: on a share a file must not wait for a minute."""
-    monkeypatch.setattr(share, "tells_all", lambda _folder: tells_all)
+    monkeypatch.setattr(share, "reports_all", lambda _folder: reports_all)
     place = Place(tmp_path / "place", idle=60.0)
     place.go_on(0.1)
     looks = []

@@ -309,11 +309,11 @@ def test_copies_that_have_lost_their_ending_are_told(box: Inbox, name: str) -> N
     drop(box, "notes.conflict1")
     box.scan(0.0)
     assert "a conflict copy by rclone: taken if its name ends in .txt" in reasons(box, 0.0)[name]
-    assert "no prompt file: ends in .conflict1" in reasons(box, 0.0)["notes.conflict1"]
+    assert "not a prompt file: ends in .conflict1" in reasons(box, 0.0)["notes.conflict1"]
     assert (0, 2) == (len(box), box.waiting_count())
 
 
-RIGHT = "right are .txt with one prompt a line, .yaml and .yml"
+RIGHT = "use .txt with one prompt a line, .yaml or .yml"
 OTHERS = {
     "board.json": "ends in .json; rename it to .yaml, which may hold JSON",
     "film.SRT": f"ends in .srt; {RIGHT}",
@@ -336,9 +336,9 @@ def test_what_is_no_prompt_file_is_told(box: Inbox) -> None:
     os.mkfifo(box.folder / "pipe")
     box.scan(0.0)
     told = reasons(box, 1e9)
-    link = {"link": "a link, which is not followed: put what it leads to here"}
+    link = {"link": "a link, which is not followed: put the file itself here"}
     unfinished = {"a.txt": "left unfinished by a browser"}
-    others = {f"x/{name}": f"no prompt file: {why}" for name, why in OTHERS.items()}
+    others = {f"x/{name}": f"not a prompt file: {why}" for name, why in OTHERS.items()}
     assert {**unfinished, **link, **others} == told
     assert (0, len(told)) == (len(box), box.waiting_count())
 
@@ -498,11 +498,11 @@ def test_defaults_that_never_come_to_rest_are_waited_for_once(box: Inbox) -> Non
             assert {"poems/a.txt": reason} == reasons(box, float(now))
         if now == DEFAULTS_SECONDS:
             (candidate,) = box.settled(now)
-            assert "has just changed" in box.waited_in_vain(candidate, now)
+            assert "has just changed" in box.expired_wait(candidate, now)
             drop(box, "poems/b.txt")
     assert ["poems/a.txt", "poems/b.txt"] == settled(box, float(now))
     rested = now + SETTLE
-    assert "" == box.waited_in_vain(candidate, rested)
+    assert "" == box.expired_wait(candidate, rested)
     os.utime(defaults, (10**9, 10**9))
     box.scan(rested)
     assert [] == settled(box, rested + SETTLE - 0.1)
@@ -518,7 +518,7 @@ def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: In
         expected = ["a.txt"] if now >= TRANSFER_SECONDS else []
         assert expected == settled(box, now + 59.0 if expected else now + 30.0)
     (candidate,) = box.settled(TRANSFER_SECONDS)
-    assert "written by rsync" in box.waited_in_vain(candidate, TRANSFER_SECONDS)
+    assert "written by rsync" in box.expired_wait(candidate, TRANSFER_SECONDS)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
@@ -630,7 +630,7 @@ def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
     too_deep = drop(box, "/".join(["d"] * MAX_DEPTH) + "/out.txt").parent
     assert ["in.txt"] == [Path(name).name for name in found(box)]
     path = PurePosixPath(too_deep.relative_to(box.folder))
-    assert [(path, "not looked into: it is 32 folders deep")] == list(box.waiting(1e9))
+    assert [(path, "not scanned: it is 32 folders deep")] == list(box.waiting(1e9))
     assert 2 == box.waiting_count()
 
 
@@ -647,7 +647,7 @@ def test_a_folder_that_is_closed_to_us_is_said() -> None:
             assert ["b.txt"] == found(box)
         finally:
             set_user(0)
-        reason = "can't be looked into: Permission denied"
+        reason = "can't be read: Permission denied"
         assert [(PurePosixPath("closed"), reason)] == list(box.waiting(1e9))
 
 
@@ -981,7 +981,7 @@ def test_watch_of_what_is_not_there(tmp_path: Path) -> None:
 def test_a_watch_that_ends_is_noticed(tmp_path: Path) -> None:
     """It is said once, and from then on no event is counted on, until the folder is back."""
     senses = Senses(tmp_path, lambda: None)
-    assert senses.hears_all == share.tells_all(tmp_path)
+    assert senses.hears_all == share.reports_all(tmp_path)
     assert senses._watch is not None
     senses._watch.close()
     with capture_logs() as events:
@@ -990,7 +990,7 @@ def test_a_watch_that_ends_is_noticed(tmp_path: Path) -> None:
     assert ["events_ended"] == [event["event"] for event in events]
     assert (False, ()) == (senses.hears_all, senses.renamed())
     senses.renew()
-    assert senses.hears_all == share.tells_all(tmp_path)
+    assert senses.hears_all == share.reports_all(tmp_path)
     senses.close()
 
 

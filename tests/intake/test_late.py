@@ -53,7 +53,7 @@ def test_late_lines_are_named(tmp_path: Path) -> None:
         folder.mkdir()
         note = said(folder, before, after)
         assert "x/poems.txt was still being written when its videos were made" in note
-        assert f"because it came later: {which}." in note
+        assert f"and was not rendered: {which}." in note
         assert "put it into a new prompt file in the inbox" in note
         assert lines == [line[4:] for line in note.split("\n") if line.startswith("    ")]
         assert before + after == (folder / "poems.txt").read_bytes()
@@ -68,7 +68,7 @@ def test_very_many_late_lines_are_counted(tmp_path: Path) -> None:
 
 def test_a_late_part_of_a_video_is_named_by_its_size(tmp_path: Path) -> None:
     """It has no lines."""
-    assert "it came later: 5 bytes.\n" in said(tmp_path, b"ftyp", b"a\nb\nc", "a.mp4")
+    assert "and was not rendered: 5 bytes.\n" in said(tmp_path, b"ftyp", b"a\nb\nc", "a.mp4")
 
 
 def test_nothing_is_said_of_a_file_as_it_was_read(tmp_path: Path) -> None:

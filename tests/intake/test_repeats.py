@@ -111,7 +111,7 @@ def test_a_file_that_comes_back_orders_nothing(end: str, place: Place) -> None:
     assert sorted([*before, note]) == place.files()
     assert ("a horse\n", OLD) == (at.read_text(), at.stat().st_mtime_ns)
     text = (place.results / note).read_text()
-    assert "a.txt was delivered once more" in text
+    assert "a.txt was delivered again" in text
     assert "touch" in text
 
 

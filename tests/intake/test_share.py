@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from reeldrop.intake import share
-from reeldrop.intake.share import Finding
+from reeldrop.intake.share import Trait
 from reeldrop.intake.watch import Watch
 
 
-def measured(folder: Path) -> dict[str, Finding]:
+def measured(folder: Path) -> dict[str, Trait]:
     """Return what is found out about a folder."""
     return {found.what: found for found in share.measure(folder, 5.0)}
 
@@ -22,14 +22,14 @@ def test_a_good_folder(tmp_path: Path) -> None:
     found = measured(tmp_path)
     assert ["events", "renames", "times", "clock", "deletion"] == list(found)
     assert [] == [f for f in found.values() if not f.ok and f.what != "events"]
-    assert found["events"].ok == share.tells_all(tmp_path)
+    assert found["events"].ok == share.reports_all(tmp_path)
     assert [] == list(tmp_path.iterdir())
 
 
 def test_the_file_system_is_told_by_the_nearest_mount() -> None:
     """A folder is on what is mounted nearest above it."""
     assert "proc" == share.file_system(Path("/proc/self"))
-    assert not share.tells_all(Path("/proc"))
+    assert not share.reports_all(Path("/proc"))
 
 
 def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_containers_own_root(tmp_path: Path) -> None:
     try:
         for folder in (root / "inbox", root / "inbox" / "poems"):
             text = "overlay reports every change: new files are seen at once"
-            assert Finding("events", True, text) == measured(folder)["events"]
+            assert Trait("events", True, text) == measured(folder)["events"]
             assert [] == [f for f in measured(folder).values() if not f.ok]
     finally:
         subprocess.run(["umount", root, tmp_path], check=True)

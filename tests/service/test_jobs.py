@@ -688,7 +688,7 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
     (unfinished,) = place.spool.unfinished()
     place.again().ends.fail(unfinished, RenderError("its model is gone"))
     report = (place.root / "results/_failed/a.txt.error.txt").read_text()
-    assert f"these are in {place.root / 'results/a'} already: 2." in report
+    assert f"already in {place.root / 'results/a'}: 2." in report
     assert (place.root / "results/a/p2.mp4").exists()
 
 

@@ -390,7 +390,7 @@ def test_a_damaged_record_in_the_spool_is_reported_and_holds_nothing_up(site: Si
     run = site.drain()
     assert 1 == run.returncode, run.stderr
     assert "a horse\n" == (site.failed / "a.txt").read_text()
-    assert "record of it in the spool is damaged" in (site.failed / "a.txt.error.txt").read_text()
+    assert "its record in the spool is damaged" in (site.failed / "a.txt.error.txt").read_text()
     assert (site.results / "b/a_cow.mp4").exists()
     assert [] == list((site.spool / "active").iterdir())
     assert 0 == site.drain().returncode

@@ -1,5 +1,5 @@
 """The inbox: when it is scanned, which names are ignored, which files are settled, why others wait.
 
-Moves prompt files into the spool, and tells those that order nothing. Does not know what is
-rendered, nor in which batch.
+Moves prompt files into the spool, and recognises those that ask for no render. Does not know what
+is rendered, nor in which batch.
 """

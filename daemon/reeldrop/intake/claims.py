@@ -1,4 +1,4 @@
-"""Claims files of the inbox, and remembers which can't be claimed for now.
+"""Claim files of the inbox, and remember which can't be claimed for now.
 
 Does not know which file is next.
 """
@@ -52,7 +52,7 @@ class Claims:
     ) -> Job | None:
         """Claim a file; None if it has changed or can't be claimed.
 
-        refusal: what is wrong with the defaults above it, so that it is never rendered without
+        refusal: what is wrong with the defaults above it; it is never rendered without them
         """
         try:
             job = self._spool.claim(
@@ -81,10 +81,10 @@ class Claims:
 
     def block(self, candidate: Candidate, reason: str, error: OSError, until: float) -> None:
         """Block a file for now, and log the reason unless it is the last one logged."""
-        is_told = reason in (self._inbox.pauses.blocked(candidate), self._disk_trouble)
+        is_logged = reason in (self._inbox.pauses.blocked(candidate), self._disk_trouble)
         if error.errno in DISK_ERRORS:
             self._disk_trouble = reason
-        if not is_told:
+        if not is_logged:
             _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
         self._inbox.pauses.block(candidate, reason, until)
         self._look_by(until)

@@ -1,9 +1,9 @@
 """Which names belong to conflict copies: the second file of two that a sync tool could not merge.
 
 Knows names only. Each pattern was read in the tool's source or manual, or seen in names that its
-users have published. Not told from names that people give: Google Drive's `a (1).txt`, as browsers
-write it; iCloud's `a 2.txt`; and OneDrive's `a-LAPTOP.txt`, unless the computer has kept the name
-that Windows gave it.
+users have published. Names that people give, too, are not recognised: Google Drive's `a (1).txt`,
+which browsers also write; iCloud's `a 2.txt`; and OneDrive's `a-LAPTOP.txt`, unless the computer
+has the name that Windows gave it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Naming:
     """How a tool names conflict copies.
 
     pattern: regex of the name; groups `stem` and `suffix` are the original's
-    before: a character; the stem ends with the name of a computer or person behind it
+    before: the character before the name of a computer or person at the end of the stem
     any_case: whether the tool's words may be in upper or lower case
     """
 
@@ -35,7 +35,7 @@ class Naming:
 
 _DROPBOX = "|".join(
     (
-        "in konflikt stehende kopie",  # German; so are those below in their languages
+        "in konflikt stehende kopie",  # German; each of the others is in another language
         "copie en conflit",
         "copia en conflicto",
         "copia conflictiva",
@@ -140,15 +140,15 @@ _PATTERNS = [(n, re.compile(n.pattern, re.IGNORECASE if n.any_case else 0)) for 
 
 @dataclass(frozen=True, slots=True)
 class ConflictCopy:
-    """What the name of a conflict copy tells: the tool, and the possible names of the original."""
+    """What the name of a conflict copy says: the tool, and the possible names of the original."""
 
     tool: str
     originals: tuple[str, ...]
 
 
 def conflict_copy(name: str) -> ConflictCopy | None:
-    """Return what the name of a conflict copy tells; None if the name is not one."""
-    composed = unicodedata.normalize("NFC", name)  # a Mac may have taken the letters apart
+    """Return what the name of a conflict copy says; None if the name is not one."""
+    composed = unicodedata.normalize("NFC", name)  # a Mac may have decomposed it
     if not _LIKE_A_COPY.search(composed):
         return None
     for naming, pattern in _PATTERNS:

@@ -1,6 +1,6 @@
-"""Examines settled files: what they ask for, or why they can't be rendered.
+"""Examine settled files: what they ask for, or why they can't be rendered.
 
-Lets a file wait that is still being written. Does not know which file is next.
+A file that is still being written waits. Does not know which file is next.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Examiner:
         """Read a settled file; None if it waits, or has changed."""
         if self._is_being_written(candidate, is_logged=True):
             return None
-        if what := self._inbox.waited_in_vain(candidate, self._clock()):
-            _say_unfinished(candidate, what)
+        if what := self._inbox.expired_wait(candidate, self._clock()):
+            _log_unfinished(candidate, what)
         defaults: tuple[DefaultsFile, ...] = ()
         try:
             defaults = self._defaults(candidate)
@@ -89,14 +89,14 @@ class Examiner:
         return Examined(candidate, found.priority, kind, len(found.prompts), model)
 
     def defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
-        """Return a file's defaults; None if it has changed, is being written, or on an error."""
+        """Return a file's defaults; None if it has changed, is being written, or can't be read."""
         if candidate not in self._inbox or not self._inbox.is_unchanged(candidate):
             return None
         if self._is_being_written(candidate):
             return None
         try:
             return self._defaults(candidate)
-        except PromptError:  # the defaults have changed: examine the file again
+        except PromptError:  # the defaults have changed: the caller examines the file again
             pass
         except OSError as error:
             self._claims.unreadable(candidate, error)
@@ -106,9 +106,9 @@ class Examiner:
         return self._inbox.defaults_for(candidate.path, parsing.MAX_DEFAULTS_BYTES)
 
     def _is_being_written(self, candidate: Candidate, *, is_logged: bool = False) -> bool:
-        """Let a file wait that a program on this machine is writing; return whether it waits.
+        """Let a file wait if a program on this machine is writing it; return whether it waits.
 
-        If it has waited for long enough, the reason is logged if `is_logged`.
+        After the longest wait it is taken, and the reason is logged if `is_logged`.
         """
         if not self._senses.knows_writers:
             return False
@@ -118,22 +118,22 @@ class Examiner:
                 if not writers.is_written(file):
                     return False
                 what = held or f"still being written by {writers.name_of_writer(file)}"
-        except OSError:  # whoever opens it next gets the error
+        except OSError:  # the next call that opens it reports the error
             return False
         again = self._clock() + max(self._inbox.patience.settle_seconds, SETTLE_PAUSE_SECONDS)
         waits = self._hold(candidate, what, again)
         if is_logged and not waits:
-            _say_unfinished(candidate, what)
+            _log_unfinished(candidate, what)
         return waits
 
     def _holds_nul(self, candidate: Candidate) -> bool:
-        """Let a file wait that has its size but not all of its bytes; return whether it waits."""
+        """Let a file wait whose size was allocated before its bytes; return whether it waits."""
         return self._inbox.patience.is_long and self._hold(
             candidate, "holds NUL bytes so far", math.inf
         )
 
     def _hold(self, candidate: Candidate, what: str, until: float) -> bool:
-        """Let an unfinished file wait; return whether it waits: not if it has for long enough."""
+        """Let an unfinished file wait; return False after the longest wait."""
         end = self._inbox.pauses.hold(candidate, what, until, self._clock())
         if end is None:
             return False
@@ -141,5 +141,5 @@ class Examiner:
         return True
 
 
-def _say_unfinished(candidate: Candidate, what: str) -> None:
+def _log_unfinished(candidate: Candidate, what: str) -> None:
     _log.warning("taken_unfinished", prompt_file=shown(candidate.path), reason=what)

@@ -129,7 +129,7 @@ TOOLS = (
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Compile globs into one regex, less those that another one covers: every name is matched."""
+    """Compile globs into one regex, without those that another covers: it must be fast."""
     globs = {pattern.lower() for pattern in patterns}
     needed = {g for g in globs if not any(g != o and fnmatch.fnmatchcase(g, o) for o in globs)}
     return re.compile("|".join(map(fnmatch.translate, sorted(needed))))

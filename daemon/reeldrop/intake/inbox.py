@@ -24,8 +24,8 @@ class Inbox:
 
     suffixes: the endings of prompt files, in lower case
     settle_seconds: how long a file has to stay unchanged
-    renamed_settle_seconds: the same for a file that arrived by a rename, where it is less
-    patient: if False, files that look unfinished settle as quickly as others
+    renamed_settle_seconds: the same for a file that arrived by a rename, if it is less
+    patient: if False, files that look unfinished settle as soon as others
     beside: a folder on the same file system, to tell a remounted inbox from another folder
     ignored: the names to ignore
     """
@@ -56,7 +56,7 @@ class Inbox:
         self._settling = Settling(found, self.pauses, self.patience, name)
 
     def take_over(self, other: Inbox) -> None:
-        """Go on with what `other` knows of the same folder."""
+        """Take over what `other` knows of the same folder."""
         self.root, self.pauses = other.root, other.pauses
         self._settle(other._found)
 
@@ -116,7 +116,7 @@ class Inbox:
         return min((t for t in times if t > 0), default=None)
 
     def waiting(self, now: float) -> Iterator[tuple[PurePosixPath, str]]:
-        """Yield the files that can't be claimed yet, or not as they are, each with the reason."""
+        """Yield the files that can't be claimed now, or not under their name, with the reasons."""
         for candidate in self._found.candidates.values():
             if self._settling.remaining(candidate, now) > 0:
                 yield candidate.path, self._settling.reason(candidate, now)
@@ -133,13 +133,13 @@ class Inbox:
             yield PurePosixPath(path), reason
 
     def waiting_count(self) -> int:
-        """Return the number of all files that wait, settled and unfinished ones included."""
+        """Return the number of all files that wait, whether settled or not."""
         others = sum(path not in self._found.candidates for path in self._found.temporaries)
         return len(self) + others + len(self._found.strays)
 
-    def waited_in_vain(self, candidate: Candidate, now: float) -> str:
-        """Return the reason of a wait for another file that has run out; empty if none has."""
-        return self._settling.waited_in_vain(candidate, now)
+    def expired_wait(self, candidate: Candidate, now: float) -> str:
+        """Return the reason of a wait for another file that has expired; empty if none has."""
+        return self._settling.expired_wait(candidate, now)
 
     def oldest(self) -> float | None:
         """Return when the oldest of the waiting files was first seen; None if there are none."""

@@ -1,4 +1,4 @@
-"""From the inbox into the spool: looks at the inbox, has files examined, and claims the next.
+"""From the inbox into the spool: look at the inbox, examine its files, and claim the next.
 
 Used by the service: connects the parts of this package. Does not know the renderer, nor the open
 jobs.
@@ -77,7 +77,7 @@ class Intake:
         self.scanned = False
 
     def after(self, other: Intake) -> Intake:
-        """Go on with what `other` knows of the same inbox, and return this one."""
+        """Take over what `other` knows of the same inbox, and return this one."""
         self._inbox.take_over(other._inbox)
         self.line.take_over(other.line)
         return self
@@ -148,7 +148,7 @@ class Intake:
         self.problem = problem
 
     def _sort(self, now: float) -> None:
-        """Sort out what has settled. Needs no scan: a file is checked when it is claimed."""
+        """Queue what has settled. Needs no scan: a file is checked when it is claimed."""
         self._listed = None
         self._unexamined = self.line.fill(self._inbox.settled(now), self._inbox)
 
@@ -178,7 +178,7 @@ class Intake:
                     pass
 
     def examine_again(self) -> None:
-        """Read the files again whose model was not known: it may have been loaded since."""
+        """Examine again the files whose model was unknown: it may have been loaded since."""
         self.line.expire_unread()
         self._sort(self._clock())
 
@@ -205,7 +205,7 @@ class Intake:
                 break
         return None
 
-    # What is told of the inbox
+    # What is reported of the inbox
 
     def waiting(
         self, now: float, unusable: Mapping[str, str] = MappingProxyType({})

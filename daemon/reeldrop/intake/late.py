@@ -1,6 +1,6 @@
-"""What is written into a prompt file after it has been read: it is told, and not rendered.
+"""Report what is written into a prompt file after it was read; it is not rendered.
 
-A program that keeps the file open goes on writing into it wherever it is moved to.
+A program that keeps the file open continues to write into it, wherever the file is moved.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _log = structlog.get_logger()
 def require_closed(job: Job, *, unless_moved_into: Path | None = None) -> None:
     """Check that no program on this machine has a prompt file open for writing.
 
-    Into a folder on another file system it would be copied, and what comes later lost; a move into
-    one on the same file system may be allowed.
+    A move to another file system is a copy, which would lose what is written later. A move into
+    `unless_moved_into` is allowed if it is on the same file system.
 
     Raises:
-        OSError: one has.
+        OSError: a program has it open.
     """
     if unless_moved_into is not None and _device(unless_moved_into) == _device(job.folder):
         return
@@ -38,7 +38,7 @@ def require_closed(job: Job, *, unless_moved_into: Path | None = None) -> None:
 
 
 def tell(job: Job, place: Place, size: int) -> None:
-    """Leave a note beside a prompt file that has grown since `size` bytes of it were read."""
+    """Write a note beside a prompt file that has grown since its `size` bytes were read."""
     try:
         with place.opened() as file:
             now = file.lstat().st_size
@@ -49,8 +49,8 @@ def tell(job: Job, place: Place, size: int) -> None:
         what = _which(data, size) + f"{now - size} bytes" + ")" * bool(data)
         _log.warning("grew_after_it_was_read", prompt_file=shown(job.source), late=what)
         place.write_note(_note(shown(job.source), what, data[size:]), job)
-    except OSError as error:  # it is filed away, and nothing of it is lost
-        _log.warning("late_lines_untold", prompt_file=shown(job.source), reason=str(error))
+    except OSError as error:  # the file is where it belongs, and complete
+        _log.warning("late_lines_not_noted", prompt_file=shown(job.source), reason=str(error))
 
 
 def _device(folder: Path) -> int:
@@ -78,8 +78,8 @@ def _note(name: str, what: str, late: bytes) -> str:
     listed += [f"    and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
     return "\n".join(
         (
-            f"{name} was still being written when its videos were made. Not rendered,",
-            f"because it came later: {what}.",
+            f"{name} was still being written when its videos were made. This came later,",
+            f"and was not rendered: {what}.",
             "",
             "To have it rendered, put it into a new prompt file in the inbox.",
             *(("", *listed) if listed else ()),

@@ -45,7 +45,7 @@ class Examined:
 
 
 class Line:
-    """The queue of the files that can be claimed, and what is known of those that can't be now."""
+    """The queue of the files that can be claimed, and what is known of others in the inbox."""
 
     def __init__(self, order: Turns) -> None:
         self._queue: Queue[Examined] = Queue(order)
@@ -57,7 +57,7 @@ class Line:
         return bool(self._queue)
 
     def take_over(self, other: Line) -> None:
-        """Go on with what `other` knows of the same inbox."""
+        """Take over what `other` knows of the same inbox."""
         self._known, self._expired = other._known, other._expired
         self._passed_over = other._passed_over
 
@@ -91,11 +91,11 @@ class Line:
         return self._queue.remove(*known.place) if known is not None else None
 
     def expire(self, candidate: Candidate) -> None:
-        """Have a file examined again."""
+        """Mark a file to be examined again."""
         self._expired.add(candidate)
 
     def expire_unread(self) -> None:
-        """Have the files examined again whose model was not known."""
+        """Mark the files whose model was unknown to be examined again."""
         self._expired.update(known.candidate for known in self._known.values() if not known.count)
 
     def first(self) -> tuple[FileView, ...]:
@@ -126,7 +126,7 @@ class Line:
         return self._queue.groups()
 
     def pass_over(self, paths: Iterable[str]) -> None:
-        """Mark those of the paths that wait here as passed over by a batch."""
+        """Mark the paths that wait here as passed over by a batch; ignore others."""
         for path in paths:
             if path in self._known:
                 self._passed_over.add(self._known[path].candidate)
@@ -135,7 +135,7 @@ class Line:
 def _by_turns(files: list[tuple[int, Candidate]]) -> deque[Candidate]:
     """Return files in the order in which they are read: groups take turns.
 
-    Within a group, a file goes by the priority that it had before, negated.
+    Each file comes with its negated priority; within a group, files are sorted by that.
     """
     counts: Counter[str] = Counter()
     found = []

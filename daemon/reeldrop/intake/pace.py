@@ -1,4 +1,4 @@
-"""When to look at the inbox: to scan it, or to look without a scan for what has settled.
+"""When to look at the inbox: to scan it, or only to find what has settled since the last scan.
 
 Pure: no I/O, and no clock of its own.
 """
@@ -68,9 +68,9 @@ class Pace:
         self._settles = min(self._settles, at)
 
     def scanned(self, now: float, *, has_changed: bool, hears_all: bool) -> None:
-        """Note a scan: the next is due later if the inbox is quiet.
+        """Note a scan: the next is due later if the inbox is quiet and events report every change.
 
-        Only where events report every change; elsewhere a file would be found late.
+        Without such events, a file would be found late.
         """
         if has_changed:
             self._quiet_since = now

@@ -1,4 +1,4 @@
-"""Reads what strangers have put into the inbox: a prompt file, and the defaults above it.
+"""Read what strangers have put into the inbox: a prompt file, and the defaults above it.
 
 Opens nothing but plain files. Does not know what has settled, nor which file is next.
 """
@@ -59,10 +59,8 @@ class Reader:
             PromptError: also if its record in the spool is damaged, or its defaults were refused.
         """
         if job.is_damaged:
-            problem = (
-                "the record of it in the spool is damaged: its place in the inbox is not known"
-            )
-            remedy = "put it there again, and mind that folder's defaults"
+            problem = "its record in the spool is damaged: its place in the inbox is not known"
+            remedy = "put it into the inbox again, into the folder whose defaults it needs"
             raise PromptError(Mistake(problem, remedy))
         if job.refusal:
             raise DefaultsRefused(*job.refusal)
@@ -123,11 +121,11 @@ def refusal(path: PurePosixPath, mode: int, mtime_ns: int = -1) -> PromptError |
             return PromptError(Mistake(problem, "put the file itself into the inbox"))
     for part in path.parts:
         if part.startswith("_"):
-            problem = f"names that begin with an underscore are reeldrop's own, and '{part}' does"
+            problem = f"'{part}' begins with an underscore; such names are reserved for reeldrop"
             return PromptError(Mistake(problem, "give it another name"))
     if is_interrupted(mtime_ns):
-        problem = "its modification time is 0, as rsync leaves a file of which it sent only a part"
-        return PromptError(Mistake(problem, "send it again, or `touch` it if all of it is there"))
+        problem = "its modification time is 0, as rsync leaves a file that it has sent only in part"
+        return PromptError(Mistake(problem, "send it again, or `touch` it if it is complete"))
     return None
 
 

@@ -3,8 +3,8 @@
 A sync tool that missed a deletion may restore the file. It then has the bytes and the modification
 time of the prompt file beside its videos, or in `_failed/`, and nobody wants it rendered again. An
 edit changes the bytes, a save or `touch` the time; either asks for a new render. A conflict copy
-with the bytes of its original, and the defaults, asks for none either; with others it is a prompt
-file of its own.
+whose bytes and defaults are those of its original asks for none, either; any other is a prompt file
+of its own.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
 Compares files; does not parse them.
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 
 
 class Repeats:
-    """Tells files that order nothing, and ends them. Calls that raised OSError may be repeated."""
+    """Ends jobs whose files order nothing. A call that raised OSError may be repeated."""
 
     def __init__(self, spool: Spool, results: Results) -> None:
         self._spool = spool
@@ -95,9 +95,9 @@ class Repeats:
         name = shown(job.source)
         if twin.root is not self._spool.root:
             note = (
-                f"{name} was delivered once more, with the same content and the same\n"
-                f"modification time. Sync tools do so when they did not hear of a deletion, so\n"
-                "it has not been rendered again.\n\n"
+                f"{name} was delivered again, with the same content and the same\n"
+                "modification time, as by a sync tool that has missed a deletion.\n"
+                "So it has not been rendered again.\n\n"
                 "To have it rendered again, save it anew, or `touch` it in the inbox.\n"
             )
             twin.write_note(note, job)
@@ -123,7 +123,7 @@ class Repeats:
         return False
 
     def _has_same_defaults(self, job: Job, original: PurePosixPath) -> bool:
-        """Return whether a file of a folder's copy asks for the same as the original does now."""
+        """Return whether a file in a copy of a folder has the defaults of its original now."""
         if original.name != job.source.name:
             return True  # it is in the same folder
         limits = parsing.DEFAULTS_NAME, parsing.MAX_DEFAULTS_BYTES
@@ -140,7 +140,7 @@ class Repeats:
     def _move_beside(self, job: Job, original: PurePosixPath, same: Place) -> None:
         """Move a conflict copy to where its original is or will be.
 
-        One of a folder's copy goes to a place of its own: its name is that of the original.
+        A file in a copy of a folder goes to a place of its own: it has the original's name.
         """
         is_of_folder = original.name == job.source.name
         place = self._place_in_results(job.source, job.source if is_of_folder else original)
@@ -163,9 +163,9 @@ class Repeats:
 
 
 def _copied(source: PurePosixPath) -> tuple[str, list[PurePosixPath]]:
-    """Return who made a conflict copy of a file or of a folder above it, and of what, if anybody.
+    """Return the tool that made a conflict copy, and its possible originals; empty if it is none.
 
-    The last part of the path counts whose name is that of a copy.
+    The copy may be the file or a folder above it; the last part of the path so named counts.
     """
     parts = source.parts
     for at in reversed(range(len(parts))):

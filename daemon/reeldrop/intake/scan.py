@@ -20,7 +20,7 @@ from reeldrop.intake.ignored import Ignored, finished_name
 
 MAX_DEPTH = 32
 MAX_ENDING = 20
-"""Longest ending that is told, in characters."""
+"""Longest ending that a reason quotes, in characters."""
 
 Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -48,7 +48,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A file in the inbox that asks to be rendered, in one state: a changed file is another one.
+    """A file in the inbox that asks to be rendered, in one state; changed, it is another candidate.
 
     mode: type and permissions, as of lstat
     owner: the user id of its owner
@@ -124,7 +124,7 @@ class Found:
 class Scan:
     """A walk at one time, compared with the result of the one before.
 
-    waits: whether a file has not settled by now: its change goes on with a series
+    waits: returns whether a file has not settled yet; then a change continues its series
     settle_seconds: a change of defaults later than this after the previous one begins a new series
     temporary_seconds: the same for temporary files
     """
@@ -158,7 +158,7 @@ class Scan:
             if not folder:
                 raise
             if isinstance(error, PermissionError):  # else it is gone, or no folder any more
-                self.found.strays[folder] = f"can't be looked into: {error.strerror}"
+                self.found.strays[folder] = f"can't be read: {error.strerror}"
             return
         try:
             for entry in entries:
@@ -183,7 +183,7 @@ class Scan:
                 self.found.folders[path] = self._before.folders.get(path, self._now)
                 self.walk(f"/proc/self/fd/{here}/{entry.name}", path, depth - 1)
             else:
-                self.found.strays[path] = f"not looked into: it is {MAX_DEPTH} folders deep"
+                self.found.strays[path] = f"not scanned: it is {MAX_DEPTH} folders deep"
         else:
             self._note_stray(entry.name, path, status.st_mode)
 
@@ -211,7 +211,7 @@ class Scan:
         )
 
     def _note_stray(self, name: str, path: str, mode: int) -> None:
-        """Record what is not called like a prompt file, but for a README of the folder."""
+        """Record a file that is not named like a prompt file, unless it is a README."""
         copy = conflict_copy(name)
         stem, ending = os.path.splitext(name)
         if copy is not None and any(map(self._names.is_prompt_file, copy.originals)):
@@ -219,7 +219,7 @@ class Scan:
             reason = f"a conflict copy by {copy.tool}: taken if its name ends in {ends}"
             self.found.strays[path] = reason
         elif stat.S_ISLNK(mode):
-            self.found.strays[path] = "a link, which is not followed: put what it leads to here"
+            self.found.strays[path] = "a link, which is not followed: put the file itself here"
         elif stat.S_ISREG(mode) and stem.lower() != "readme":
             self.found.strays[path] = _no_prompt_file(ending.lower())
 
@@ -239,7 +239,7 @@ class Scan:
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:
-    """Return what tells one state of a file from another."""
+    """Return what distinguishes one state of a file from another."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
@@ -250,13 +250,13 @@ def is_interrupted(mtime_ns: int) -> bool:
 
 @functools.lru_cache(100)
 def _no_prompt_file(ending: str) -> str:
-    """Return why a file with this ending is no prompt file, and what would be right."""
+    """Return why a file with this ending is not a prompt file, and which ending would be right."""
     if ending == ".json":
-        return "no prompt file: ends in .json; rename it to .yaml, which may hold JSON"
+        return "not a prompt file: ends in .json; rename it to .yaml, which may hold JSON"
     what = f"ends in {shown(ending)}" if ending else "its name has no ending"
     if len(ending) > MAX_ENDING:
         what = "its name has another ending"
-    return f"no prompt file: {what}; right are .txt with one prompt a line, .yaml and .yml"
+    return f"not a prompt file: {what}; use .txt with one prompt a line, .yaml or .yml"
 
 
 def _listed(place: str) -> tuple[int, list[os.DirEntry[str]]]:

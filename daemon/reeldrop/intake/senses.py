@@ -17,7 +17,7 @@ _log = structlog.get_logger()
 
 
 class Senses:
-    """A watch over a folder, and what may be concluded from it.
+    """A watch over a folder, and what follows from its file system.
 
     wake: called from another thread when something may have happened
     hears_all: whether events report every change
@@ -36,7 +36,7 @@ class Senses:
             self._watch = Watch(self._folder, self._wake)
         except OSError as error:
             _log.warning("no_events", reason=str(error), remedy="the inbox is scanned by the clock")
-        self.hears_all = self._watch is not None and share.tells_all(self._folder)
+        self.hears_all = self._watch is not None and share.reports_all(self._folder)
 
     def renew(self) -> None:
         """Watch the folder that has the path now: the old watch gets no events of it."""
@@ -44,7 +44,7 @@ class Senses:
         self._open()
 
     def check(self) -> None:
-        """Notice, and log, that no more events arrive."""
+        """Log that no more events arrive, if the watch has ended."""
         if self._watch is not None and not self._watch.is_alive():
             _log.warning("events_ended", remedy="the inbox is scanned by the clock")
             self._watch, self.hears_all = None, False

@@ -21,13 +21,13 @@ TEMPORARY_SECONDS = 120.0
 """How long a file waits for a temporary file of the same name that does not change."""
 
 UNFINISHED_SECONDS = 600.0
-"""How long a file waits that looks unfinished and does not change."""
+"""How long a file waits that looks unfinished, but does not change."""
 
 TRANSFER_SECONDS = 3600.0
 """How long a file waits for a temporary file of the same owner that keeps changing."""
 
 RESTLESS_SECONDS = 60.0
-"""After this long, it is said of a file that changes again and again that it does."""
+"""After this long, the reason of a wait says that the file keeps changing."""
 
 DEFAULTS_SECONDS = 120.0
 """How long a file waits for a `_defaults.yaml` that keeps changing."""
@@ -46,8 +46,8 @@ class Patience:
     """How long files have to stay unchanged.
 
     settle_seconds: most files
-    renamed_settle_seconds: a file that arrived by a rename, where it is less
-    is_long: whether files that look unfinished have to for longer than others
+    renamed_settle_seconds: a file that arrived by a rename, if it is less
+    is_long: whether files that look unfinished have to stay unchanged for longer than others
     """
 
     settle_seconds: float
@@ -90,7 +90,7 @@ class Pauses:
         return min(until, end)
 
     def block(self, candidate: Candidate, reason: str, until: float) -> None:
-        """Let a file wait that can't be claimed."""
+        """Let a file that can't be claimed wait."""
         self._blocked[candidate] = _Wait(reason, until)
 
     def held(self, candidate: Candidate) -> str:
@@ -103,7 +103,7 @@ class Pauses:
         return found.reason if found is not None and found.until > now else ""
 
     def count_blocked(self, now: float) -> int:
-        """Return how many files could not be claimed and are not to be tried again yet."""
+        """Return how many files could not be claimed, and are tried again later."""
         return sum(wait.until > now for wait in self._blocked.values())
 
     def of(self, candidate: Candidate) -> Iterator[_Wait]:
@@ -178,15 +178,15 @@ class Settling:
     def _restless(self, candidate: Candidate, now: float) -> str:
         """Return for how long a file has been changing again and again; empty if it has not.
 
-        Such a file waits without an end, for it may be incomplete at any moment.
+        It waits without limit, because it may be incomplete at any moment.
         """
         seconds = now - candidate.began
         if candidate.began == candidate.since or seconds < RESTLESS_SECONDS:
             return ""
         return f"has kept changing for {int(seconds // 60)} min"
 
-    def waited_in_vain(self, candidate: Candidate, now: float) -> str:
-        """Return the reason of a wait for another file that has run out; empty if none has."""
+    def expired_wait(self, candidate: Candidate, now: float) -> str:
+        """Return the reason of a wait for another file that has expired; empty if none has."""
         waits = self._others(candidate)
         return next((wait.reason for wait in waits if wait.end <= now < wait.until), "")
 
@@ -195,7 +195,7 @@ class Settling:
         return self.patience.of(candidate, is_renamed=is_renamed)
 
     def _others(self, candidate: Candidate) -> Iterator[_Wait]:
-        """Yield the waits for other files. Those may change for ever, so each wait has an end."""
+        """Yield the waits for other files. These may change for ever, so each wait has an end."""
         temporary = self._temporary_of(candidate)
         if temporary is not None:
             reason = f"still being written by {temporary.tool}: its temporary file is beside it"
@@ -209,7 +209,7 @@ class Settling:
                 yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
 
     def _temporary_of(self, candidate: Candidate) -> Awaited | None:
-        """Return the temporary file of a file, if it has the same owner: others may only delay."""
+        """Return a file's temporary file, if it has the same owner: a stranger could delay it."""
         temporary = self.found.temporaries.get(str(candidate.path))
         return temporary if temporary is not None and temporary.owner == candidate.owner else None
 

@@ -1,4 +1,4 @@
-"""What the file system of a folder can do: does it report changes, or has it to be scanned.
+"""What the file system of a folder can do: whether it reports changes, or must be scanned.
 
 A folder may be a network share: the kernel reports no changes that other machines make there.
 Knows nothing of prompt files and jobs.
@@ -45,8 +45,8 @@ _STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one test: whether it is as good as can be, and what follows."""
+class Trait:
+    """The result of one test: whether nothing is amiss, and in words what that means."""
 
     what: str
     ok: bool
@@ -84,11 +84,11 @@ _MARKS = (
     ("OneDrive", ".849C9593-D756-4E56-8D6E-42412F2A707B", None),
     ("Synology Drive", ".SynologyWorkingDirectory", True),
 )
-"""What sync tools keep in the top folder of those that they sync: tool, glob, whether a folder."""
+"""What sync tools keep at the top of a synced folder: tool, glob, whether it is a folder."""
 
 
 def synced_by(folder: Path) -> tuple[str, Path] | None:
-    """Return the tool that syncs a folder, and its mark in or above that; None if none is found.
+    """Return the tool that syncs a folder, and its mark in it or above it; None if none is found.
 
     Some tools leave no mark: Seafile, Unison, rclone, rsync.
     """
@@ -103,7 +103,7 @@ def synced_by(folder: Path) -> tuple[str, Path] | None:
     return None
 
 
-def tells_all(folder: Path) -> bool:
+def reports_all(folder: Path) -> bool:
     """Return whether this machine's kernel reports every change in a folder."""
     return file_system(folder) in _LOCAL
 
@@ -113,7 +113,7 @@ def knows_writers(folder: Path) -> bool:
     return file_system(folder) not in _LEASED_BY_SERVERS
 
 
-def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
+def measure(folder: Path, scan_seconds: float) -> Iterator[Trait]:
     """Test what a folder for prompt files can do, and yield the findings.
 
     Raises:
@@ -130,15 +130,15 @@ def measure(folder: Path, scan_seconds: float) -> Iterator[Finding]:
         canary.unlink(missing_ok=True)
 
 
-def _events(folder: Path, canary: Path, scan_seconds: float) -> Finding:
+def _events(folder: Path, canary: Path, scan_seconds: float) -> Trait:
     scanned = f"new files are found by a scan every {scan_seconds:g} s"
     kind = file_system(folder) or "a file system of an unknown kind"
     if not _is_heard(folder, canary):
-        return Finding("events", False, f"{kind} reports no changes: {scanned}")
-    if not tells_all(folder):
+        return Trait("events", False, f"{kind} reports no changes: {scanned}")
+    if not reports_all(folder):
         text = f"{kind} reports changes by this machine only: of others, {scanned}"
-        return Finding("events", False, text)
-    return Finding("events", True, f"{kind} reports every change: new files are seen at once")
+        return Trait("events", False, text)
+    return Trait("events", True, f"{kind} reports every change: new files are seen at once")
 
 
 def _is_heard(folder: Path, canary: Path) -> bool:
@@ -154,7 +154,7 @@ def _is_heard(folder: Path, canary: Path) -> bool:
         watch.close()
 
 
-def _renames(canary: Path) -> Finding:
+def _renames(canary: Path) -> Trait:
     """Replace a file repeatedly, and check whether it is ever missing."""
     canary.write_bytes(b"canary")
     other = canary.with_name(f"{canary.name}.~.tmp")
@@ -176,35 +176,35 @@ def _renames(canary: Path) -> Finding:
         looking.join()
         other.unlink(missing_ok=True)
     if gaps:
-        return Finding("renames", False, "a file that is replaced is missing for a moment")
-    return Finding("renames", True, "a rename replaces a file in one step")
+        return Trait("renames", False, "a file that is replaced is missing for a moment")
+    return Trait("renames", True, "a rename replaces a file in one step")
 
 
-def _times(canary: Path) -> Finding:
+def _times(canary: Path) -> Trait:
     canary.write_bytes(b"canary")
     os.utime(canary, ns=(_TIME_NS, _TIME_NS))
     off = abs(canary.stat().st_mtime_ns - _TIME_NS)
     name = next((name for step, name in _STEPS if off < step), "more than two seconds")
     text = f"modification times are kept in {name}"
     if off < 2 * 10**9:
-        return Finding("times", True, text)
-    return Finding("times", False, f"{text}: files that come back may be rendered again")
+        return Trait("times", True, text)
+    return Trait("times", False, f"{text}: files that come back may be rendered again")
 
 
-def _clock(canary: Path) -> Finding:
+def _clock(canary: Path) -> Trait:
     """Compare the file system's clock with this machine's."""
     before = time.time()
     canary.write_bytes(b"canary, once more")
     found, after = canary.stat().st_mtime, time.time()
     off = found - (before + after) / 2
     if abs(off) < CLOCK_SECONDS:
-        return Finding("clock", True, "its clock and this machine's agree")
+        return Trait("clock", True, "its clock and this machine's agree")
     which = "ahead" if off > 0 else "behind"
     text = f"its clock is {abs(off):.0f} s {which}; reeldrop does not use it, but sync tools may"
-    return Finding("clock", False, text)
+    return Trait("clock", False, text)
 
 
-def _deletion(canary: Path) -> Finding:
+def _deletion(canary: Path) -> Trait:
     """Delete an open file; some shares only hide it."""
     canary.write_bytes(b"canary")
     before = set(os.listdir(canary.parent))
@@ -213,7 +213,7 @@ def _deletion(canary: Path) -> Finding:
         left = set(os.listdir(canary.parent)) - before
     hidden = [name for name in left if name.startswith((".nfs", ".fuse_hidden", ".smbdelete"))]
     if canary.exists() or hidden:
-        return Finding(
+        return Trait(
             "deletion", False, "a file that is deleted while it is open stays under another name"
         )
-    return Finding("deletion", True, "files can be deleted, also while they are open")
+    return Trait("deletion", True, "files can be deleted, also while they are open")

@@ -1,8 +1,8 @@
 """Move prompt files between the inbox and `_failed/` for commands, while a daemon is at work.
 
-The daemon takes an inbox file with the bytes and the time of one in `_failed/` for a file that a
-sync tool brought back. Where the file system can't move atomically, it must not see both names; so
-a file on its way back into the inbox first gets a name in `_failed/` that no failure ever has.
+An inbox file with the bytes and the time of one in `_failed/` is, to the daemon, a file that a sync
+tool brought back. Where the file system can't move atomically, the daemon must not see both names;
+so a file on its way back into the inbox first gets a name in `_failed/` that no failure ever has.
 Knows nothing of jobs.
 """
 
@@ -26,7 +26,7 @@ _TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
 
 _LONGEST_BESIDE = 64 << 20
-"""A longer note, log or report is left where it is: it is kept in memory during a move."""
+"""Size limit of a note, log or report that is moved: it is kept in memory during the move."""
 
 
 def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
@@ -81,14 +81,14 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
 
 
 def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
-    """Yield the plain files among the paths with their contents; a link there is not ours."""
+    """Yield the plain files among the paths, with their contents; nothing else there is ours."""
     for path in paths:
         with contextlib.suppress(OSError):
             yield path, content(path, _LONGEST_BESIDE)
 
 
 def _taken_out(place: Path, retried: Path) -> Path:
-    """Move a file to a unique name, by which no other file can be removed instead."""
+    """Move a file to a unique name, so that no other file can be moved in its place."""
     target = retried / f"{secrets.token_hex(4)}-{place.name}"
     while True:
         with contextlib.suppress(FileExistsError):
@@ -117,7 +117,7 @@ def withdraw(
     still waits. `across` permits a copy to another file system, safe only while no daemon works.
 
     Raises:
-        OSError: EXDEV if a copy is needed, but not permitted; or it is neither a file nor a link.
+        OSError: EXDEV if a copy is needed, but not permitted, or it is neither a file nor a link.
     """
     owner, first = temporaries.command_owner(), portable(source)
     with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:

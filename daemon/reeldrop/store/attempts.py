@@ -1,7 +1,7 @@
 """The attempts at jobs: which prompts were in hand, and how the process ended meanwhile.
 
-An attempt is recorded before its prompts are rendered, and without an ending until a process that
-starts later finds it. Does not know which prompt is to blame.
+An attempt is recorded before its prompts are rendered. It has no ending until a later process finds
+it and records one. Does not know which prompt is to blame.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Attempts:
         self._write(job.folder, (*job.attempts, attempt))
 
     def take_back(self, job: Job) -> None:
-        """Remove the open attempt: it was ended on request, and says nothing about the job."""
+        """Remove the open attempt: its end was requested, and says nothing about the job."""
         self._write(job.folder, job.attempts)
 
     def note_claim(self, job_id: str) -> None:
@@ -62,7 +62,7 @@ class Attempts:
         return job.id in self._new
 
     def was_in_hand(self, job: Job) -> bool:
-        """Return whether a job ever had an attempt; False lets callers skip expensive checks."""
+        """Return whether a job ever had an attempt; if not, expensive checks can be skipped."""
         try:
             (job.folder / ATTEMPTS).lstat()
         except FileNotFoundError:
@@ -70,7 +70,9 @@ class Attempts:
         return True
 
     def note_ending(self, folders: Iterable[Path], how: str, cause: Cause = Cause.WORK) -> None:
-        """Record how the process ended that had prompts in hand. Not while one is at work.
+        """Record how the last process ended, which may have had prompts in hand.
+
+        Call it only while no process works on the spool.
 
         An empty `how` means a normal end: open attempts are removed. If writing fails, as on a full
         disk, the record is kept in memory until the next attempt is recorded; nothing is rendered
@@ -98,7 +100,7 @@ class Attempts:
                 self._unwritten[folder] = known
 
     def _read_all(self, folders: Iterable[Path]) -> Iterator[tuple[Path, list[Attempt] | None]]:
-        """Yield what is recorded of each job; one whose record can't be read holds up no other."""
+        """Yield what is recorded of each job; skip one whose record can't be read."""
         for folder in folders:
             try:
                 yield folder, self._read(folder)

@@ -1,6 +1,6 @@
 """What each profile's pipeline accepts, noted in the spool for commands, which load no pipeline.
 
-Only a note: it is derived from the pipelines, and nothing that the daemon does depends on it.
+It is derived from the pipelines, and the daemon does not depend on it.
 """
 
 from __future__ import annotations

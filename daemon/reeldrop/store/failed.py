@@ -1,7 +1,7 @@
 """`_failed/`: prompt files that are set aside for a person, each with a report.
 
-A prompt file keeps the place that it had in the inbox. A killed try at setting it aside may have
-left a part; the next one replaces that. Does not know why a job failed, or what else becomes of it.
+A prompt file keeps the place that it had in the inbox. An attempt to set it aside that was killed
+may have left a part; the next attempt replaces that. Does not know why a job failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Report = Callable[[PurePosixPath], str]
 class Failed:
     """The folder `_failed/`.
 
-    refused: where prompt files are kept that can't be moved there, such as pipes and folders
+    refused: the folder for prompt files that can't be moved there, such as pipes and folders
     """
 
     def __init__(self, folder: Path, refused: Path) -> None:
@@ -67,14 +67,14 @@ class Failed:
     def _keep(self, job: Job, target: Path, report: bytes) -> None:
         """Keep in the spool what can't be moved here, and say so in the report.
 
-        Only reeldrop can enter that place: a folder's owner may write into it wherever it is.
+        Only reeldrop can enter the place, because a folder's owner may write into it anywhere.
         """
         kept = self._refused / job.id
         durable.make_folder(kept)
         if stat.S_IMODE(self._refused.stat().st_mode) != 0o700:
             self._refused.chmod(0o700)
-        told = report + reports.encoded(f"It is in {kept}.\n")
-        durable.write(reports.beside(target), told, job.id)
+        text = report + reports.encoded(f"It is in {kept}.\n")
+        durable.write(reports.beside(target), text, job.id)
         durable.rename_new(job.prompt_file, kept / job.source.name)
 
     def _put(self, job: Job, name: str, report: Report, put: Callable[[Path, bytes], None]) -> Path:
@@ -97,7 +97,7 @@ class Failed:
         raise AssertionError("free_names never ends")
 
     def take_back(self, job: Job, name: str) -> None:
-        """Remove what an earlier try at this job wrote by `write`, if anything."""
+        """Remove what an earlier call of `write` for this job wrote, if anything."""
         above = _place_of(job, name).parent
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(above) as folder:
             target = _own_place(job, folder, name)
@@ -107,7 +107,7 @@ class Failed:
                 reports.beside(target).unlink()
 
     def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
-        """Yield the paths here of what other jobs with this inbox path left."""
+        """Yield the paths here of what other jobs with the inbox path `source` left."""
         first = portable(source)
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
             for name in durable.free_names(first.name):
@@ -119,7 +119,7 @@ class Failed:
                     yield first.with_name(name)
 
     def on_their_way_back(self, source: PurePosixPath) -> list[PurePosixPath]:
-        """Return the paths here of files that a retry moves into the inbox folder of `source`."""
+        """Return the paths here of files that retries are moving into the folder of `source`."""
         place = portable(source).with_name(RETRIED_FOLDER)
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(place) as folder:
             return [place / name for name in os.listdir(folder)]
@@ -132,8 +132,8 @@ def _place_of(job: Job, name: str) -> PurePosixPath:
 
 
 def _places(job: Job, folder: Path, name: str) -> Iterator[Path]:
-    """Yield the place that an earlier try took, emptied; then free places."""
-    temporaries.remove(folder, job.id)  # left by a killed try
+    """Yield the place that an earlier attempt took, emptied; then free places."""
+    temporaries.remove(folder, job.id)  # left by an attempt that was killed
     own = _own_place(job, folder, name)
     if own is not None:
         own.unlink(missing_ok=True)  # the job still has its content
@@ -144,7 +144,7 @@ def _places(job: Job, folder: Path, name: str) -> Iterator[Path]:
 
 
 def _own_place(job: Job, folder: Path, name: str) -> Path | None:
-    """Return where an earlier try at this job put a file of this name; None if nowhere."""
+    """Return where an earlier attempt put this job's file of this name; None if nowhere."""
     if job.is_damaged:  # its folder may have several files, which share the id
         return None
     first = _place_of(job, name)

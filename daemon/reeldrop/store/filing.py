@@ -49,7 +49,7 @@ class Filing:
             self._clean(job)
         if failures and job.id not in self._rest_is_aside:
             self._set_aside_remainder(job, videos, failures)
-            self._rest_is_aside.add(job.id)  # from now on a person may retry it
+            self._rest_is_aside.add(job.id)  # from now on, a person may retry it
         if is_resumed and not failures:  # an earlier attempt may have reported a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.failed.take_back(job, name)
@@ -76,9 +76,9 @@ class Filing:
             _log.error("job_failed", reason=str(error), **what)
 
     def _clean(self, job: Job) -> str:
-        """Remove incomplete videos; return a warning that lists the whole ones, empty if none.
+        """Remove incomplete videos; return a warning that lists the complete ones; empty if none.
 
-        A folder that can't be opened can't have been written to, either.
+        A folder that can't be opened has nothing of ours.
         """
         if self._spool.attempts.is_new(job):
             return ""
@@ -92,7 +92,7 @@ class Filing:
             return ""
         which = ", ".join(map(str, numbers))
         return (
-            f"Of its videos, these are in {self._results.folder_for(job.source)} already: {which}. "
+            f"These of its videos are already in {self._results.folder_for(job.source)}: {which}. "
             "Take their prompts out of the file first, or they are rendered again.\n"
         )
 

@@ -1,8 +1,8 @@
 """Read the results back: which videos there are, what failed and why.
 
 Derived from the files alone, newest first. Only files of the daemon count: they have the owner of
-their folder, and beside them what only the daemon writes. Bad content raises no error: a file that
-a stranger wrote or damaged is no video, or a report without a reason or a time.
+their folder, and beside them what only the daemon writes. Bad content raises no error: such a video
+is left out, and such a failure has no reason or no time.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _files(
 ) -> Iterator[tuple[float, Path]]:
     """Yield mtime (in seconds) and path of the daemon's files with this suffix below a folder.
 
-    The daemon made the folders, too, so a file with another owner than its folder was moved there,
-    as prompt files are. With `of_all`, these files are yielded, too.
+    The daemon also made the folders, so a file whose owner is not its folder's was moved there, as
+    prompt files are. With `of_all`, these files are yielded, too.
     """
     try:
         owner = folder.stat().st_uid
@@ -159,7 +159,7 @@ def failures(
 ) -> list[Failure]:
     """Return the prompt files in `_failed/`, newest first, also those without a report.
 
-    is_prompt_file: returns whether a file with this name may be one; others are not listed unless
+    is_prompt_file: returns whether a prompt file may have a name; other files are listed only if
         they have a report
     limit: how many are returned at most; all if it is None
     """

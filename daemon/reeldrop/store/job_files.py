@@ -1,8 +1,8 @@
 """reeldrop's own files in a job's folder: the record of its claim, its log, the mark of a cancel.
 
 A broken disk or a person may have damaged them. A folder with a prompt file but without a valid
-record is a job, too, so that a person is told. Does not know where the folders are, nor what
-becomes of a job whose record is damaged.
+record is a job, too, so that its failure is reported. Does not know where the folders are, nor what
+happens to a job whose record is damaged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, R
 """Errors of reading a damaged file."""
 
 MAX_BYTES = 8 << 20
-"""More than any of these files has: the size of `_defaults.yaml` files is limited."""
+"""More than the size of any of these files: that of `_defaults.yaml` files is limited."""
 
 
 def write_record(job: Job, *, is_cancelled: bool) -> None:
@@ -49,7 +49,7 @@ def write_record(job: Job, *, is_cancelled: bool) -> None:
 
 
 def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:
-    """Return the job of a folder; None without a prompt file: it never was a job, or has ended.
+    """Return the job of a folder; None without a prompt file: it has ended, or never was a job.
 
     Raises:
         OSError: the disk is in trouble.
@@ -90,9 +90,9 @@ def read(file: Path) -> Any:
 
 @contextlib.contextmanager
 def _disk_or_damage() -> Iterator[None]:
-    """Raise ValueError for errors that mean a damaged file.
+    """Raise ValueError in place of an OSError that means a damaged file.
 
-    Missing files and a disk in trouble, which may pass, still raise OSError.
+    A missing file, and a disk in trouble, which may recover, still raise OSError.
     """
     try:
         yield
@@ -139,10 +139,10 @@ def _is_own(name: str) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove a job's folder with reeldrop's own files; a prompt file that came late stays.
+    """Remove a job's folder with reeldrop's own files.
 
     Raises:
-        OSError: ENOTEMPTY, a claim has put a prompt file there meanwhile.
+        OSError: ENOTEMPTY: a late claim has put a prompt file there, which stays.
     """
     with os.scandir(folder) as entries:
         own = [entry for entry in entries if _is_own(entry.name)]
@@ -155,7 +155,7 @@ def remove(folder: Path) -> None:
 
 
 def log_of(job: Job) -> Path:
-    """Return the path of the job's own log while it is in hand."""
+    """Return the path of the log of a job in hand."""
     durable.make_way(job.folder / _LOG)
     return job.folder / _LOG
 
@@ -178,7 +178,7 @@ def ask_to_cancel(job: Job) -> bool:
 
 
 def is_cancelled(job: Job) -> bool:
-    """Return whether a job is marked to be cancelled; False if the disk does not answer."""
+    """Return whether a job is marked to be cancelled; False if the disk can't be read."""
     return os.path.exists(job.folder / _CANCEL)
 
 

@@ -2,8 +2,8 @@
 
 The lock is an open file description lock (fcntl(2), F_OFD_SETLK). It needs permission to write, so
 a process that may only read can't keep a daemon from starting. Queries take no lock. The lock is
-valid while the locked file has its name: the holder checks this, and recreates a removed file. A
-process that finds no file, though the spool was used before, first gives a holder time to do so.
+valid while the locked file has its name: the holder checks this, and recreates a removed file. If
+there is no file, though the spool was used before, a new process first waits for a holder to do so.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Lock:
     def keep(self) -> bool:
         """Return whether this process still holds the spool; recreate a missing lock file.
 
-        A file that can't be checked or made is left to the next call: its share may be unmounted.
+        If the file can't be checked or made, the next call tries again: its share may be unmounted.
         """
         try:
             if self._has_name(self._fd):
@@ -170,7 +170,7 @@ class Lock:
         return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
     def _is_listed(self) -> bool:
-        """Return whether the spool is held, by /proc/locks, if this user may not open the file."""
+        """Return whether /proc/locks lists the lock; for users who may not open the file."""
         with contextlib.suppress(OSError):
             number = str(self._file.stat().st_ino)
             for line in Path("/proc/locks").read_text().splitlines():

@@ -1,7 +1,7 @@
 """The reports in `_failed/`: what they say, which job one is about, whether a place is free.
 
-A file with the name of a report may be anything, as a prompt file of that name may be set aside,
-too. So only plain files are read, and no more than a report has.
+A prompt file with the name of a report may be set aside, too, so such a file may be anything. So
+only plain files are read, and only up to the size of a report.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COULD_NOT_RENDER, NOT_RENDERED = "could not render", "has not rendered"
 WHAT_IS_WRONG, WHAT_HAPPENED = "What is wrong", "What happened"
 
 _LONGEST = 1 << 20
-"""Bytes at the end of a report that are searched for the id of its job."""
+"""Size limit of a report in bytes; the end of a larger file is searched for the id of its job."""
 
 
 def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:
@@ -53,7 +53,7 @@ def _headline(source: PurePosixPath, what: str) -> str:
 
 
 def encoded(text: str) -> bytes:
-    """Return a report's text as it is written: bytes of a name that are not UTF-8 are escaped."""
+    """Return the bytes of a report; bytes of file names that are not UTF-8 are escaped."""
     return text.encode("utf-8", "backslashreplace")
 
 

@@ -33,7 +33,7 @@ from reeldrop.store import sidecars
 _MOST_FOLDERS = 100
 """Upper bound on the remembered answers of `_folded_names`."""
 _USUAL_NAME = 100
-"""Upper bound of the length of temporary names, which are not much shorter."""
+"""About the length of temporary names, and not less."""
 
 
 class Results:
@@ -108,12 +108,12 @@ class Results:
         if place == self.folder or not os.access(self.folder, os.W_OK | os.X_OK):
             is_read_only = os.statvfs(self.folder).f_flag & os.ST_RDONLY
             problem = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
-            # EROFS, whatever the reason: it is one of DISK_ERRORS, which affect every job.
+            # Always EROFS: it is one of DISK_ERRORS, which affect every job.
             raise OSError(errno.EROFS, problem, str(self.folder))
         raise _place_error(folder, f"{place} can't be written to", "let reeldrop write there")
 
     def _nearest(self, folder: Path) -> Path:
-        """Return the deepest existing folder on the way to a folder: it is written to first."""
+        """Return the deepest existing folder on the path to a folder: it is written to first."""
         try:
             with contextlib.suppress(*NOTHING_THERE):
                 folder.joinpath("x" * _USUAL_NAME).lstat()
@@ -141,7 +141,7 @@ class Results:
         return {}
 
     def _reserved(self, job: Job, folder: Path) -> dict[int, Video]:
-        """Read the sidecars of a job. Its own is the one of a whole video, else the first.
+        """Read the sidecars of a job. Of two, that of a complete video counts, else the first.
 
         A copy of a sidecar is a prompt file, and may have been filed away in this folder.
         """
@@ -211,7 +211,7 @@ class Results:
     def clean(self, job: Job) -> list[int]:
         """Remove a job's incomplete videos, once none of its prompts will be rendered any more.
 
-        Return the numbers of the whole ones.
+        Return the numbers of the complete ones.
         """
         with contextlib.suppress(*NOTHING_THERE), self.opened(job.source) as folder:
             reserved = self._reserved(job, folder)

@@ -1,6 +1,6 @@
 """Sidecars: what the YAML beside a video says, and which video of a job it belongs to.
 
-A sidecar is a prompt file that renders the video again. Does not know where it lies.
+A sidecar is a prompt file that renders the video again. Does not know where sidecars are.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def read(path: Path, job: Job) -> tuple[int, list[str]] | None:
     """Return number and formats of this job's video; None if the file is no sidecar of this job.
 
     Raises:
-        OSError: it can't be read. To take it for no sidecar could render the video twice.
+        OSError: it can't be read. If it were ignored, the video could be rendered twice.
     """
     known = (FileNotFoundError, PermissionError, YamlError, ValueError, LookupError, TypeError)
     with contextlib.suppress(*known):

@@ -36,7 +36,7 @@ class Spool:
     """The jobs in hand of one daemon, and the ways in which a job ends.
 
     folder: the spool, on the inbox's file system; never synced
-    failed: where prompt files are set aside for a person, at the place that they had in the inbox
+    failed: the folder for prompt files that are set aside for a person
     """
 
     def __init__(self, folder: Path, inbox: Path, failed: Path) -> None:
@@ -68,10 +68,10 @@ class Spool:
     def tidy(self) -> None:
         """Remove what ended jobs and failed claims left.
 
-        Only for the process that holds the lock. What can't be removed is tried again by the next
-        call: nothing depends on it.
+        Only for the process that holds the lock. The next call tries again what can't be removed:
+        nothing depends on it.
         """
-        for folder, told in list(self._untidy.items()):
+        for folder, logged in list(self._untidy.items()):
             try:
                 if folder.exists() and self._job(folder) is None:
                     job_files.remove(folder)
@@ -79,7 +79,7 @@ class Spool:
                 del self._untidy[folder]
                 self.attempts.forget(folder.name)
             except OSError as error:
-                if told != str(error):
+                if logged != str(error):
                     _log.error("spool_untidy", reason=str(error), remedy="it is tried again")
                 self._untidy[folder] = str(error)
 
@@ -125,12 +125,12 @@ class Spool:
         except OSError as error:
             self._untidy.setdefault(job.folder, "")
             self.tidy()
-            # A share may have moved the file, but lost its reply: then it is a job all the same.
+            # A share may have moved the file, but lost its reply: then it is a job anyway.
             if not os.path.lexists(job.prompt_file):
                 if isinstance(error, FileNotFoundError | NotADirectoryError):
                     return None
                 raise
-        with contextlib.suppress(OSError):  # it is a job, though a power cut may undo it
+        with contextlib.suppress(OSError):  # it is a job, but a power cut may undo the claim
             job = dataclasses.replace(job, owner=job.prompt_file.lstat().st_uid)
             durable.fsync_folder(job.folder)
             with self.inbox.opened(source.parent) as above:
@@ -177,7 +177,7 @@ class Spool:
         return job_files.read_job(folder, self.attempts.ended(folder))
 
     def note_ending(self, how: str, cause: Cause = Cause.WORK) -> None:
-        """Record of the prompts in hand how the process ended; see `Attempts.note_ending`."""
+        """Record how the last process ended; see `Attempts.note_ending`."""
         self.attempts.note_ending(self._folders(), how, cause)
 
     @contextlib.contextmanager
@@ -190,7 +190,7 @@ class Spool:
     def finish(self, job: Job, folder: Path, order_folder: Path | None = None) -> Path:
         """Move the job's log into the results folder and, as the last step, its prompt file.
 
-        order_folder: where the prompt file goes if not into the same folder
+        order_folder: the folder for the prompt file, if it is another one
         """
         with self._ending(job):
             job_files.publish_log(job, folder)
@@ -203,7 +203,7 @@ class Spool:
             return self.failed.take(job, report)
 
     def lay_upon(self, job: Job, twin: Path) -> None:
-        """End a job whose prompt file was delivered before, as `twin`: keep only one of the two."""
+        """End a job whose prompt file was delivered before, as `twin`: it replaces the twin."""
         with self._ending(job):
             try:
                 durable.replace(job.prompt_file, twin)

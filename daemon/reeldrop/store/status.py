@@ -1,6 +1,6 @@
-"""The file in the spool in which the daemon says what it does now; `status` prints it.
+"""The file in the spool in which the daemon reports what it does now; `status` prints it.
 
-It is only a report: nothing depends on it.
+Nothing depends on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reeldrop.base.escaping import shown
 
 FILE_NAME = "status.json"
 MAX_BYTES = 16 << 20
-"""More than the daemon writes: the paths of strangers may be long, and longer when escaped."""
+"""More than the daemon writes: the paths of strangers may be long, and escapes make them longer."""
 
 MAX_WAITING = 100
 
@@ -39,7 +39,7 @@ class State(enum.StrEnum):
     """A file system has too little room, or another folder is in the place of one of ours."""
 
     HELD_UP = "held up"
-    """A disk or a share is in trouble. It is tried again."""
+    """A disk or a share is in trouble. The daemon tries again."""
 
     NO_INBOX = "no inbox"
     NOT_RUNNING = "not running"
@@ -48,7 +48,7 @@ class State(enum.StrEnum):
     """`reeldrop tune` has locked the spool, so no daemon runs."""
 
     UNKNOWN = "unknown"
-    """Another version of the daemon reported a state that this one does not have."""
+    """Another version of the daemon reported a state that this version does not have."""
 
     @property
     def is_obstacle(self) -> bool:
@@ -90,7 +90,8 @@ class Rendering:
 class Model:
     """A profile that is loaded, or that can't be used.
 
-    place: device; memory, from where it renders; kept, in host memory until it is needed; or empty
+    place: `device`, `memory` if it renders from there, `kept` if its weights are only kept there;
+        empty if it is not loaded
     problem: why it can't be used for now; empty if it can
     """
 
@@ -103,13 +104,13 @@ class Model:
 class Status:
     """The daemon's state at one moment.
 
-    reason: the model that it loads or warms up; else what keeps it from working; else empty
+    reason: the model that it loads or warms up, or what keeps it from working; else empty
     waiting: the first MAX_WAITING of the waiting prompt files
     waiting_count: number of waiting prompt files
     waiting_seconds: how long the oldest of them has been in the inbox
     readings: how often config.yaml was read again
-    models: those that are loaded, the least recently used first, and those in trouble
-    refused: what was wrong with config.yaml the last time; empty if nothing
+    models: the loaded ones, the least recently used first, and those that can't be used
+    refused: what was wrong with config.yaml when it was last read; empty if nothing
     downloaded: the share of a model's files that is downloaded; None if none are being downloaded
     unrecognised: the first MAX_WAITING of those in the inbox that are never taken as they are; they
         count as waiting, too
@@ -158,7 +159,7 @@ class Status:
 
 
 def _of_any_version(values: object) -> object:
-    """Accept a state that only another version has: earlier ones wrote the reason into it."""
+    """Accept a state that only another version has; earlier versions wrote the reason into it."""
     if isinstance(values, dict) and isinstance(state := values.get("state"), str):
         is_known = state in frozenset(map(str, State))
         return values if is_known else {**values, "state": State.UNKNOWN, "reason": state}

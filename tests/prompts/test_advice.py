@@ -55,7 +55,7 @@ KEYS: list[Case] = [
     ("output_format: gif", 2, "unknown key", "`format: gif`"),
     ("filename: ball", 2, "unknown key", "a video is named after its prompt"),
     ("init_image: a.png", 2, "unknown key", "renders from text alone"),
-    ("note: for Ann", 2, "unknown key", "a remark begins with `# `"),
+    ("note: for Ann", 2, "unknown key", "a comment begins with `# `"),
     ("clip_skip: 2", 2, "unknown key", "remove the line"),
     ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),
     ("base: {height: 64}", 2, "can't be a mapping", "beside `prompts:`"),
@@ -89,7 +89,7 @@ VALUES: list[Case] = [
 ]
 
 FILES: list[Case] = [
-    ("prompt:\nseed: 3", 1, "not nothing", "write what to film behind `prompt:`"),
+    ("prompt:\nseed: 3", 1, "not nothing", "write what to film after `prompt:`"),
     ("prompt: [a, b]", 1, "not a list", "as a list below `prompts:`"),
     ("prompts: a", 1, "not the text 'a'", "begin each prompt with `- `"),
     ("- a ball\n- a boat", 1, "not a list", "put `prompts:` above the list"),
@@ -104,7 +104,7 @@ FILES: list[Case] = [
     ('"0": a ball', 1, "unknown key '0'", "as a list below `prompts:`"),
     ("{“prompt”: “a ball”}", 1, "unknown key", 'use plain quotes, or none: `prompt: "a ball"`'),
     ("prompt: a balloon with #7 on it", 1, "'#7 on it' is left out", "between quotes"),
-    ("prompts:\n- a\n- tile #️⃣ rolls", 3, "is left out", "between quotes, or a space behind"),
+    ("prompts:\n- a\n- tile #️⃣ rolls", 3, "is left out", "between quotes, or a space after"),
     ("prompt: #sunset", 1, "'#sunset' is left out", "between quotes"),
     ("prompt: # later", 1, "'# later' is left out", "between quotes"),
     ("prompt: a\nnegative_prompt: b #c", 2, "'#c' is left out", "between quotes"),
@@ -116,7 +116,7 @@ FILES: list[Case] = [
     ("prompt：a ball", 1, "not the text", "not a full-width one (U+FF1A): `prompt: ...`"),
     ("prompt: a\nseed：3\n", 2, "a full-width colon (U+FF1A)", "`seed: ...`"),
     ("prompt: a\nseed:3\n", 2, "no space after `seed:`", "write `seed: 3`"),
-    ("prompt:a ball", 1, "not the text", "put a space behind the colon"),
+    ("prompt:a ball", 1, "not the text", "put a space after the colon"),
     ("prompts:\n-a\n-b", 3, "no space after the `-`", "write `- b`"),
     ("prompt: “Night: a ball”", 1, "does not know “ as a quote", '`prompt: "Night: a ball"`'),
     ("seed: 4\nprompt: Night: a ball", 2, "a second colon", '`prompt: "Night: a ball"`'),
@@ -204,24 +204,24 @@ def test_sizes_that_work(line: str, remedy: str) -> None:
 @pytest.mark.parametrize(
     ("text", "notes"),
     [
-        ("prompt: a\n# a remark\nseed: 4  # lucky", []),
+        ("prompt: a\n# a comment\nseed: 4  # lucky", []),
         ("prompt: a\nseed: 4 #lucky", []),
         ("prompt: a\nformat: gif\nfps: 50", []),
         ("prompt: a\nformat: webm\nfps: 120", []),
         ("prompt: 'a #7'", []),
         ("prompt: a#7", []),
         ("prompt: |\n  a #7", []),
-        ("prompt: a ball  # my note", ["'# my note' behind the prompt is a remark in YAML"]),
-        ("prompts: [a]\nnegative_prompt: b # c", ["'# c' behind the negative_prompt"]),
-        ("prompt: a ## note", ["'## note' behind the prompt"]),
-        ("prompts:\n- a # 3 ships", ["'# 3 ships' behind the prompt"]),
+        ("prompt: a ball  # my note", ["'# my note' after the prompt is a comment in YAML"]),
+        ("prompts: [a]\nnegative_prompt: b # c", ["'# c' after the negative_prompt"]),
+        ("prompt: a ## note", ["'## note' after the prompt"]),
+        ("prompts:\n- a # 3 ships", ["'# 3 ships' after the prompt"]),
         ("prompt: a\nguidance_scale: 1\nnegative_prompt: b", ["negative prompt has no effect"]),
         ("prompt: a\nguidance_scale: 1\nnegative_prompt: ''", []),
         ("prompt: a\nguidance_scale: 1.5\nnegative_prompt: b", []),
     ],
 )
 def test_what_is_rendered_and_noted(text: str, notes: list[str]) -> None:
-    """A remark of YAML is legal; what it or a setting takes away is said, once."""
+    """A YAML comment is legal; a note says once what it, or a setting, takes away."""
     (prompt,) = parse(text).prompts
     assert len(notes) == len(prompt.notes)
     assert all(said in noted for said, noted in zip(notes, prompt.notes, strict=True))

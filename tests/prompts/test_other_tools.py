@@ -250,7 +250,7 @@ CASES = [
         A1111,
         [{**BALL, "num_inference_steps": 20, "seed": 5}],
     ),
-    Case("remarks of other languages", "// first\na red ball", "remark of another language"),
+    Case("comments of other languages", "// first\na red ball", "comment of another language"),
     Case("lines between prompts", "a red ball\n---\na blue boat", "no prompt"),
     Case("front matter", "---\ntitle: shots\n---\na red ball", "no prompt"),
     Case("a fence of Markdown", "```text\na red ball\n```", "Markdown"),
@@ -379,10 +379,10 @@ def test_what_only_some_lines_begin_with_is_filmed(text: str) -> None:
 
 
 def test_a_remark_needs_a_space() -> None:
-    """Tags and numbers are filmed, and the author is told how a remark looks."""
+    """Tags and numbers are filmed, and a note tells the author how a comment begins."""
     file = parse("# note\n#\n## Monday\n#sunset, a boat\n#1 ball\na #7 ball\n#\tx", "a.txt")
     assert ["#sunset, a boat", "#1 ball", "a #7 ball"] == [p.prompt for p in file.prompts]
-    assert ["a remark begins with # and a space" in "".join(p.notes) for p in file.prompts] == [
+    assert ["a comment begins with # and a space" in "".join(p.notes) for p in file.prompts] == [
         True,
         True,
         False,

@@ -401,9 +401,9 @@ def test_seeds_that_count_beyond_the_largest() -> None:
 @pytest.mark.parametrize(
     ("name", "data", "line", "column", "problem"),
     [
-        ("a.txt", b"ab\nc\xffd", 2, 2, "no UTF-8 text"),
-        ("a.yaml", "prompt: é".encode() + b"\xc3(", 1, 10, "no UTF-8 text"),
-        ("a.txt", b"\xef\xbb\xbfa\xff", 1, 2, "no UTF-8 text"),
+        ("a.txt", b"ab\nc\xffd", 2, 2, "not UTF-8 text"),
+        ("a.yaml", "prompt: é".encode() + b"\xc3(", 1, 10, "not UTF-8 text"),
+        ("a.txt", b"\xef\xbb\xbfa\xff", 1, 2, "not UTF-8 text"),
         ("a.txt", b"\xff\xfea\0\n\0b", 2, 1, "no UTF-16-LE text"),
         ("a.txt", b"\xfe\xff\0a\xd8\0\0b", 1, 2, "no UTF-16-BE text"),
         ("a.txt", b"a\r\nb\0c", 2, 2, "NUL byte"),

@@ -90,7 +90,7 @@ BAD_TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
     "comments.txt": ("# nothing\n\n  # at all\n", ["there is no prompt", "on a line of its own"]),
     "empty.txt": ("", ["there is no prompt"]),
     "blank.yaml": ("prompt: ' '\n", ["the prompt is empty", "line 1", "write what to film"]),
-    "undecodable.txt": (b"good line\nbad \xff line\n", ["no UTF-8", "line 2, column 5"]),
+    "undecodable.txt": (b"good line\nbad \xff line\n", ["not UTF-8", "line 2, column 5"]),
     "nul.txt": (b"a horse\0\n", ["NUL byte", "line 1, column 8"]),
     "huge.txt": ("x" * (1 << 20) + "y", ["1,048,577 bytes", "1,048,576", "split it"]),
     "many.txt": ("a horse\n" * 1001, ["1,001 videos", "1,000", "split it"]),

@@ -1,4 +1,4 @@
-"""Turn the bytes of a prompt file into text, and refuse those that are no text."""
+"""Turn the bytes of a prompt file into text, and refuse bytes that are not text."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _DOS_END = re.compile(r"\x1a\s*\Z")
 def decode(data: bytes) -> str:
     """Return the text of a file: UTF-8, or UTF-16 with a byte order mark.
 
-    Byte order marks that a joined file has at the beginning of lines are left out, and the Ctrl-Z
-    that DOS ended a file with.
+    Removes the byte order marks that a joined file has at the beginning of lines, and the Ctrl-Z at
+    the end of a DOS file.
 
     Raises:
-        PromptError: the bytes are neither.
+        PromptError: it is not text in one of these encodings.
         UnfinishedError: there is a NUL byte, as in a file allocated before its bytes are written.
     """
     kind = next((kind for beginning, kind in _KINDS if data.startswith(beginning)), None)
     if kind is not None:
-        raise PromptError(Mistake(f"this is {kind}, not a plain text", "save it as plain text"))
+        raise PromptError(Mistake(f"this is {kind}, not plain text", "save it as plain text"))
     encoding, bom = next(((e, b) for b, e in _BOMS if data.startswith(b)), ("utf-8", b""))
     try:
         text = data[len(bom) :].decode(encoding)
     except UnicodeDecodeError as error:
         good = error.object[: error.start].decode(encoding, "replace")
-        problem = f"the bytes here are no {encoding.upper()} text"
+        problem = f"the bytes here are not {encoding.upper()} text"
         broken = UnfinishedError if data.endswith(b"\0") else PromptError
         raise broken(_at_end_of(good, problem, "save the file as UTF-8")) from None
     if "\0" in text:
@@ -55,12 +55,12 @@ def decode(data: bytes) -> str:
         remedy = "save the file as UTF-8 (UTF-16 needs a byte order mark)"
         raise UnfinishedError(_at_end_of(text[: text.index("\0")], problem, remedy))
     if _WEB.match(text):
-        raise PromptError(Mistake("this is a web page or XML, not a plain text", "copy its text"))
+        raise PromptError(Mistake("this is a web page or XML, not plain text", "copy its text"))
     return _DOS_END.sub("", _JOINED.sub("", text))
 
 
 def with_newlines(text: str) -> str:
-    """Return a text in which each line ends with a line feed."""
+    """Return a text with line feeds as its only line ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

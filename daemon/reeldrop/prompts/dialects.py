@@ -1,6 +1,6 @@
-"""How other tools write prompts and settings in lines of text: each as names and values.
+"""Recognise how other tools write prompts and settings in a line, and return names and values.
 
-Only what is surely no prompt is recognised; what may be one is left to be filmed.
+Recognises only what surely is not a prompt; what may be a prompt is rendered.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Said = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a line is, if it is no prompt.
+    """What a line is, if it is not a prompt.
 
-    says: what it says, by the names of that tool; empty if that is nothing for a prompt file
+    says: what it says, by the names of that tool; empty if none of it belongs into a prompt file
     belongs_above: its settings are those of the prompt above it
-    is_doubtful: it may be a prompt, if the file has nothing else of another tool
+    is_doubtful: it is a prompt, unless the file has other lines of another tool
     """
 
     what: str
@@ -34,10 +34,10 @@ class Found:
 
 
 _LONGEST = 20_000
-"""Most characters of a line that are looked at."""
+"""Upper bound on the characters of a line that are examined."""
 
 _MOST_OPTIONS = 30
-"""Most options of a line that are looked at."""
+"""Upper bound on the options of a line that are examined."""
 
 _OPTION_NAMES = {
     "w": "width", "h": "height", "d": "seed", "l": "cfg_scale", "s": "steps", "f": "num_frames",
@@ -101,17 +101,17 @@ _CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
 _IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
 
 _WORTHLESS = (
-    (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a remark of another language"),
-    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a line between others, and no prompt"),
-    (re.compile(r"^(```|~~~)\w*$"), "is a mark of Markdown"),
+    (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a comment of another language"),
+    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a separator, not a prompt"),
+    (re.compile(r"^(```|~~~)\w*$"), "is markup of Markdown"),
     (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
     (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
-    (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, and no prompt"),
+    (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, not a prompt"),
     (
         re.compile(r"^[\"']?([a-z]:\\|\\\\\w)(\S*|\S[^<>|]*\.\w{2,5}[\"']?)$", re.I),
-        "is a path, and no prompt",
+        "is a path, not a prompt",
     ),
-    (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, and no prompt"),
+    (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, not a prompt"),
     (re.compile(r"^file '.*'$"), "is a line for ffmpeg"),
     (re.compile(r"^(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+"), "is a time of subtitles"),
     (re.compile(r"^WEBVTT\b"), "is the head of subtitles"),
@@ -121,7 +121,7 @@ _WORTHLESS = (
 
 
 def of_line(line: str) -> Found | None:
-    """Return what a line of a text file is, None if it may be a prompt."""
+    """Return what a line of a text file is; None if it may be a prompt."""
     line = line[:_LONGEST]
     for look in _LOOKS:
         found = look(line)
@@ -138,7 +138,7 @@ def _json(line: str) -> Found | None:
 
 
 def of_json(text: str) -> list[Said] | None:
-    """Return the prompts in JSON, each as what it says; None if it is no object or list."""
+    """Return the settings of each prompt in JSON; None if it is neither an object nor a list."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -192,7 +192,7 @@ def _options(line: str) -> Found | None:
     for mark, end in zip(marks, ends, strict=True):
         name = mark["name"].replace("-", "_")
         says[_OPTION_NAMES.get(name, name)] = line[mark.end() : end].strip(" =\"'“”")
-    if "ar" in says or "v" in says:  # Midjourney's --s is another thing
+    if "ar" in says or "v" in says:  # Midjourney's --s means something else
         says.pop("steps", None)
     head = line[: marks[0].start()].strip(" \"'“”,")
     label = _PROMPT.match(head)
@@ -226,7 +226,7 @@ def _invoke(line: str) -> Found | None:
 
 
 def _a1111(line: str) -> Found | None:
-    """Recognise the text that A1111 and its like write below or behind a prompt."""
+    """Recognise the text that A1111 and similar tools write below or after a prompt."""
     steps = _STEPS.search(line)
     rest = line[: steps.start()] if steps else line
     negative = _NEGATIVE.match(rest)
@@ -244,7 +244,7 @@ def _a1111(line: str) -> Found | None:
     prompt = negative["prompt"].strip(" ,.") if negative else rest.strip()
     if prompt:
         says["prompt"] = prompt
-    return Found("is of A1111 or a tool like it", says, belongs_above=not prompt)
+    return Found("is of A1111 or a similar tool", says, belongs_above=not prompt)
 
 
 def _key_value(line: str) -> Found | None:
@@ -275,7 +275,7 @@ def _code(line: str) -> Found | None:
         return Found("is a schedule of keyframes")
     found = _CELL.match(line)
     if found is not None:
-        return Found("ends with a mark of SwarmUI's grid", {"prompt": found["value"]})
+        return Found("ends with markup of SwarmUI's grid", {"prompt": found["value"]})
     found = _IN_CODE.match(line)
     return Found("is a text in code", {"prompt": found["value"]}) if found else None
 

@@ -1,4 +1,4 @@
-"""YAML prompt files and `_defaults.yaml`: the text in, layers of settings with their places out."""
+"""Read YAML prompt files and `_defaults.yaml`: turn texts into layers of settings with places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reeldrop.prompts.wording import described
 
 MAX_KEYS = 100
 MAX_LIST = 10
-"""Most values of any setting but the seed: each is validated again for each prompt."""
+"""Upper bound on the values of a setting other than seed: each prompt validates each of them."""
 
 TEXT_KEYS = ("prompt", "negative_prompt")
 PRIORITIES = (-10, 10)
@@ -27,10 +27,10 @@ _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
 
 
 def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Layer], int | None]]:
-    """Yield the prompts of each document of a file, and its priority, None if not given.
+    """Yield the prompts of each document of a file, and its priority; None if it has none.
 
     Raises:
-        PromptError: it is not the kind of YAML that prompt files are.
+        PromptError: it is not YAML in the form of a prompt file.
     """
     for document in _load(text, allowance):
         layer = _layer(document)
@@ -43,7 +43,7 @@ def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Layer]:
     """Return the settings that reeldrop put into an mp4.
 
     Raises:
-        PromptError: another program wrote what is there.
+        PromptError: the text is by another program.
     """
     try:
         (document,) = _load(text, allowance)
@@ -60,7 +60,7 @@ def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:
     """Return the settings of a `_defaults.yaml`.
 
     Raises:
-        PromptError: they are no settings; its mistakes name that file.
+        PromptError: it can't be read as settings; the mistakes name the file.
     """
     try:
         layers = [_layer(document, file.name) for document in _load(decode(file.data), allowance)]
@@ -109,11 +109,11 @@ def _layer(document: strict_yaml.Node, file: str = "") -> Layer:
     value = document.value
     if isinstance(value, list):
         texts = [node.value for node in value if isinstance(node.value, str)]
-        problem = "a prompt file of YAML is `key: value` lines, not a list"
+        problem = "a YAML prompt file has `key: value` lines, not a list"
         example = strict_yaml.dump({"prompts": texts[:10]}) if texts else ""
         remedy = _BARE
     else:
-        problem = f"a prompt file of YAML is `key: value` lines, not {described(value)}"
+        problem = f"a YAML prompt file has `key: value` lines, not {described(value)}"
         remedy, example = _bare_text(str(value)), ""
     raise PromptError(
         Mistake(problem, remedy, document.line, document.column, file=file, example=example)
@@ -126,7 +126,7 @@ def _bare_text(text: str) -> str:
         return f"use a plain colon and a space, not a full-width one (U+FF1A): `{wide[1]}: ...`"
     narrow = re.match(r"([^\W\d]\w*):(?=\S)", text)
     if narrow is not None:
-        return f"put a space behind the colon: `{short(narrow[1])}: ...`"
+        return f"put a space after the colon: `{short(narrow[1])}: ...`"
     return "begin with `prompt:` or `prompts:`; bare lines of prompts belong in a .txt file"
 
 
@@ -142,16 +142,16 @@ def _check_size(layer: Layer) -> None:
 
 
 def _oversized(key: str, setting: Setting) -> Mistake | None:
-    """Return why a value is more than a setting can be, None if it is not."""
+    """Return the mistake if a value has more parts than a setting can have; else None."""
     value = setting.node.value
     if key in FILE_KEYS or not isinstance(value, (dict, list)):
         return None
     if key == "<<":
-        problem = "merge keys (<<) are no part of YAML 1.2"
+        problem = "merge keys (<<) are not part of YAML 1.2"
         return setting.mistake(problem, other_names.advice(key) or "", key)
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
         problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
-        remedy = "write one value; settings for all prompts stand beside `prompts:`"
+        remedy = "write one value; settings for all prompts go beside `prompts:`"
         return setting.mistake(problem, other_names.advice(key) or remedy, key)
     most = MAX_VIDEOS if key == "seed" else MAX_LIST
     if len(value) > most:
@@ -181,15 +181,15 @@ def _item(node: strict_yaml.Node) -> Layer:
 
 
 def _setting(key: str, node: strict_yaml.Node, file: str = "") -> Setting:
-    """Return a setting; what YAML cut off a text as a remark is noted, or surely a mistake."""
+    """Return a setting, with a note or a mistake if YAML cut a comment off its text."""
     comment = node.comment
     if key not in TEXT_KEYS or not comment:
         return Setting(node, file)
     is_cut = len(comment) > 1 and not comment[1].isspace() and comment[1] != "#"
     if is_cut or node.value is None:
-        problem = f"in YAML, a # behind a space begins a remark: '{short(comment)}' is left out"
-        remedy = "put the text between quotes, or a space behind the # if it is a remark"
+        problem = f"in YAML, a # after a space begins a comment: '{short(comment)}' is left out"
+        remedy = "put the text between quotes, or a space after the # if it is a comment"
         mistake = Mistake(problem, remedy, node.line, node.column, key, file)
         return Setting(node, file, mistakes=(mistake,))
-    note = f"'{short(comment)}' behind the {key} is a remark in YAML, and was left out"
+    note = f"'{short(comment)}' after the {key} is a comment in YAML, and was left out"
     return Setting(node, file, (note,))

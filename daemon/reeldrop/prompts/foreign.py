@@ -22,23 +22,23 @@ _KEYS = (
 )  # fmt: skip
 _TEXTS = ("prompt", "negative_prompt", "format")
 _MOST = 10
-"""Most prompts that an example has."""
+"""Upper bound on the prompts of an example."""
 
 _ENOUGH = 100
-"""With so many lines of another tool, the rest need not be looked at."""
+"""After this many lines of another tool, the rest is not examined."""
 
 _OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
 
 Lines = Sequence[tuple[int, str]]
-"""Lines that are neither empty nor remarks, with their numbers."""
+"""Lines that are neither empty nor comments, with their numbers."""
 
 
 def refuse(name: str, text: str, lines: Lines) -> None:
-    """Refuse a text file with lines that were not written to be filmed.
+    """Refuse a text file that has lines for another tool.
 
     Raises:
-        PromptError: there are such lines.
+        PromptError: it has some.
     """
     stem = PurePosixPath(name).stem
     if not lines:
@@ -46,7 +46,7 @@ def refuse(name: str, text: str, lines: Lines) -> None:
     _check_whole(stem, text, lines)
     found = []
     strange = []
-    for number, line in lines[:MAX_VIDEOS]:  # with more, the file is refused for that
+    for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
         what = dialects.of_line(line)
         found.append((number, line, what))
         if what is not None and not what.is_doubtful:
@@ -66,7 +66,7 @@ def refuse(name: str, text: str, lines: Lines) -> None:
 
 
 def _check_whole(stem: str, text: str, lines: Lines) -> None:
-    """Refuse what is YAML, JSON or a table as a whole."""
+    """Refuse a text that is YAML, JSON or a table as a whole."""
     number, line = lines[0]
     if _OUR_STATUS.match(text):
         raise PromptError(Mistake("this is what reeldrop says of itself", "remove it", number))
@@ -97,7 +97,7 @@ def _is_yaml(text: str) -> bool:
 
 
 def _rows(lines: Lines) -> list[Said] | None:
-    """Return the rows of a table with a prompt in its head, None if the lines are none."""
+    """Return the rows of a table with a column of prompts; None if the lines are not one."""
     head = lines[0][1]
     if len(head) > 300:
         return None
@@ -124,22 +124,22 @@ def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:
 
 def _remedy(stem: str, what: Found, example: str, left_out: list[str]) -> str:
     if not what.says or not example:
-        return "remove the line, or put `# ` before it; a prompt it can be in a YAML file"
+        return "remove the line, or put `# ` before it; in a YAML file, it can be a prompt"
     out = ", ".join(dict.fromkeys(short(name) for name in left_out[:8]))
-    missing = f", without {out}, for which there is nothing here" if out else ""
+    missing = f", without {out}, which reeldrop does not have" if out else ""
     return f"write it as YAML, in {stem}.yaml{missing}:"
 
 
 def _with_one_example(mistakes: Iterable[Mistake]) -> list[Mistake]:
-    """Return mistakes of which only the first that speaks of an example has it."""
+    """Return the mistakes; only the first that refers to the example has it."""
     is_shown = False
     kept = []
     for mistake in mistakes:
-        speaks_of_it = mistake.remedy.endswith(":")
-        if speaks_of_it and is_shown:
+        refers_to_it = mistake.remedy.endswith(":")
+        if refers_to_it and is_shown:
             above = f"{mistake.remedy.removesuffix(':')}, as above"
             kept.append(dataclasses.replace(mistake, remedy=above, example=""))
-        elif speaks_of_it:
+        elif refers_to_it:
             kept.append(mistake)
             is_shown = True
         else:
@@ -148,7 +148,7 @@ def _with_one_example(mistakes: Iterable[Mistake]) -> list[Mistake]:
 
 
 def _example(found: Iterable[tuple[int, str, Found | None]]) -> tuple[str, list[str]]:
-    """Return the YAML that says the same as lines, and the names that it has no keys for."""
+    """Return the YAML that says the same as lines, and the names for which reeldrop has no key."""
     says: list[dict[str, str]] = []
     is_strange = False
     for _, line, what in found:
@@ -163,7 +163,7 @@ def _example(found: Iterable[tuple[int, str, Found | None]]) -> tuple[str, list[
 
 
 def _yaml(says: Sequence[Said]) -> tuple[str, list[str]]:
-    """Return prompts of another tool as YAML, and the names that it has no keys for."""
+    """Return prompts of another tool as YAML, and the names for which reeldrop has no key."""
     left_out: list[str] = []
     prompts = [_ours(one, left_out) for one in says[:_MOST]]
     prompts = [one for one in prompts if one.get("prompt")]

@@ -1,4 +1,4 @@
-"""Settings as they stand in a file, each with its place, and layers of them, of which later win."""
+"""Settings of a file, each with its place, in layers: a later layer overrides an earlier one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MAX_VIDEOS = 1000
 class Setting:
     """A key's value with its place; `file` is empty for the prompt file itself.
 
-    notes: what the author is told about how it was read
-    mistakes: why it can't be what was meant
+    notes: what the author should know about how it was read
+    mistakes: why it surely is not what the author meant
     """
 
     node: strict_yaml.Node

@@ -1,4 +1,4 @@
-"""Text prompt files: each line that is neither empty nor a remark is a prompt."""
+"""Text prompt files: each line that is neither empty nor a comment is a prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reeldrop.prompts.decoding import with_newlines
 from reeldrop.prompts.layers import Layer, Setting, check_count
 
 MAX_LINES = 20_000
-_REMARK = re.compile(r"#+(\s|$)")
+_COMMENT = re.compile(r"#+(\s|$)")
 _SIGN = r"[-*+•◦‣▪●○∙\uf0b7\uf0a7]"
 _MARK = re.compile(
     rf"(?P<sign>{_SIGN})\s+(\[[ xX]\]\s+)?(?=\S)|\(?(?P<number>\d{{1,4}})[.)]\s+(?=\S)"
@@ -35,7 +35,7 @@ def items(name: str, text: str) -> list[Layer]:
     """Return the settings of each prompt of a text file.
 
     Raises:
-        PromptError: it was written for something else, or is too long.
+        PromptError: it was written for another tool, or is too long.
     """
     _check_name(name)
     text = with_newlines(text)
@@ -45,7 +45,7 @@ def items(name: str, text: str) -> list[Layer]:
     lines = [
         Line(number, line.index(prompt) + 1, prompt)
         for number, line in enumerate(text.split("\n"), start=1)
-        if (prompt := invisible.strip(line)) and not _REMARK.match(prompt)
+        if (prompt := invisible.strip(line)) and not _COMMENT.match(prompt)
     ]
     foreign.refuse(name, text, [(line.number, line.text) for line in lines])
     check_count(max(1, len(lines)))  # before settings are made of them
@@ -58,7 +58,7 @@ def _check_name(name: str) -> None:
     path = PurePosixPath(name)
     inner = PurePosixPath(path.stem)
     if inner.suffix.lower() in (".yaml", ".yml", ".json"):
-        problem = f"this file is named {path.name}; a program has put {path.suffix} behind its name"
+        problem = f"this file is named {path.name}; a program has added {path.suffix} to its name"
         plain = inner.with_suffix(path.suffix).name
         remedy = f"rename it to {inner.stem}.yaml, or, if each line is a prompt, to {plain}"
         raise PromptError(Mistake(problem, remedy))
@@ -77,7 +77,7 @@ def _check_controls(lines: Sequence[Line]) -> None:
 
 
 def _is_list(lines: Sequence[Line]) -> bool:
-    """Return whether every line begins with a mark of one and the same list, of two at least."""
+    """Return whether there are two lines or more, and all begin with marks of one list."""
     marks = [_MARK.match(line.text) for line in lines]
     if len(marks) < 2:
         return False
@@ -93,10 +93,10 @@ def _item(line: Line, *, is_list: bool) -> Layer:
     mark = _MARK.match(text)
     if mark is not None and is_list:
         text, column = text[mark.end() :], column + mark.end()
-        told = "the number" if mark["number"] else f"'{mark[0].strip()}'"
-        notes = (f"{told} at the beginning was left out, as the mark of a list",)
+        what = "the number" if mark["number"] else f"'{mark[0].strip()}'"
+        notes = (f"{what} at the beginning was left out, as the mark of a list",)
     elif mark is not None:
         notes = (f"'{mark[0].strip()}' at the beginning was rendered as part of the prompt",)
     elif text.startswith("#"):
-        notes = ("the # at the beginning was rendered: a remark begins with # and a space",)
+        notes = ("the # at the beginning was rendered: a comment begins with # and a space",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

@@ -1,7 +1,7 @@
-"""What other tools call the settings, and what becomes of those that reeldrop does not have.
+"""The names that other tools have for settings, and advice on settings that reeldrop lacks.
 
-Names from A1111 and its forks, ComfyUI, Wan2GP, InvokeAI, SwarmUI, Deforum, sd-scripts and
-Midjourney, and words that people guess.
+From A1111 and its forks, ComfyUI, Wan2GP, InvokeAI, SwarmUI, Deforum, sd-scripts and Midjourney,
+and words that people guess.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ _ELSEWHERE: Mapping[str, str] = {
     "give width and height, in pixels": "aspect_ratio ar aspect",
     "a video is named after its prompt, and its folder after the prompt file": "output "
     "output_path filename file_name output_filename save_as outpath_samples name title outdir",
-    "a remark begins with `# `": "comment comments note notes remark _comment id",
-    "write the settings out, or put them beside `prompts:`, where they are for all": "<<",
+    "a comment begins with `# `": "comment comments note notes remark _comment id",
+    "write the settings out, or put them beside `prompts:`, where they apply to all": "<<",
     "reeldrop has nothing for this; remove the line": "clip_skip subseed subseed_strength eta_ddim "
     "restore_faces tiling model_hash version strength_schedule hires_fix styles",
 }
@@ -71,14 +71,14 @@ QUOTES = "\"'“”„‟«»‘’‚‹›`*"
 
 
 def normal(name: str) -> str:
-    """Return a key in the form of ours: lower case, words between underscores, none at the ends."""
+    """Return a key in the form of our keys: lower case, with underscores between the words."""
     name = invisible.without(invisible.strip(name[:200])).strip(QUOTES)
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:100])
     return re.sub(r"[\s.\-_]+", "_", name).strip("_:").lower()
 
 
 def ours(name: str, known: Iterable[str]) -> str | None:
-    """Return the known key that a name of another tool stands for, None if there is none."""
+    """Return the known key that a name of another tool stands for; None if there is none."""
     keys = set(known)
     word = normal(name)
     if word in keys:
@@ -98,7 +98,7 @@ def is_duration(name: str) -> bool:
 
 
 def advice(name: str) -> str | None:
-    """Return what to do about a key of another tool that reeldrop has under no name."""
+    """Return advice on a key of another tool for which reeldrop has no key; None if unknown."""
     return _ADVICE.get(name) or _ADVICE.get(normal(name))
 
 
@@ -109,6 +109,6 @@ def is_known(name: str) -> bool:
 
 
 def size(value: object) -> tuple[int, int] | None:
-    """Return width and height of what other tools write as one, such as 512x384."""
+    """Return the width and height in a value such as 512x384; None if it is not one."""
     found = re.fullmatch(r"\s*(\d{1,5})\s*[x×X*:,]\s*(\d{1,5})\s*", str(value)[:30])
     return (int(found[1]), int(found[2])) if found else None

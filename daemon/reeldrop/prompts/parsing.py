@@ -1,6 +1,6 @@
-"""Parse prompt files: the bytes of a text or YAML file in, fully resolved prompts out.
+"""Parse prompt files: turn the bytes of a text or YAML file into fully resolved prompts.
 
-Pure: reads no file and knows no pipeline, only the rules passed in. Corrects nothing: a file with
+Pure: opens no file and knows no pipeline, only the rules passed in. Corrects nothing: a file with
 mistakes is refused. Words the mistakes in a file's form, and adds the places to those of `rules`.
 """
 
@@ -24,7 +24,7 @@ from reeldrop.prompts.wording import described, did_you_mean
 
 MAX_BYTES = 1 << 20
 MAX_DEFAULTS_BYTES = 1 << 16
-"""Limit of all `_defaults.yaml` above a prompt file together: each file's job keeps a copy."""
+"""Size limit of all `_defaults.yaml` above a prompt file together: its job keeps a copy."""
 
 MAX_MISTAKES = 20
 TEXT_SUFFIXES = frozenset({".txt"})
@@ -61,15 +61,15 @@ def parse(
 ) -> PromptFile:
     """Return the prompts that a prompt file asks for.
 
-    name: the file's name; its suffix tells the format
+    name: the file's name; its suffix decides on the format
     data: the file's content; for an .mp4 file, the settings embedded in it
     defaults: the `_defaults.yaml` files above it, the farthest first
-    rules: an entry for each profile, None if its pipeline has not been described yet
+    rules: an entry for each profile; None if its pipeline has not been described yet
     model: the profile for prompts that name none
     draw_seed: returns the seed of the n-th video, n from 1
 
     Raises:
-        PromptError: the file can't be rendered; has every mistake that was found.
+        PromptError: the file can't be rendered; it has every mistake that was found.
         NotDescribed: the file asks for a profile whose rules are None.
     """
     allowance = strict_yaml.Allowance()
@@ -100,7 +100,7 @@ def parse(
 def _items(
     name: str, data: bytes, allowance: strict_yaml.Allowance
 ) -> tuple[list[Layer], int | None]:
-    """Return the settings of each prompt of a file, and the file's priority, None if not given."""
+    """Return the settings of each prompt of a file, and the file's priority; None if not given."""
     if len(data) > MAX_BYTES:
         problem = f"this file has more than {MAX_BYTES:,} bytes"
         raise PromptError(Mistake(problem, "split it into several files"))
@@ -157,7 +157,7 @@ class _Reader:
 
     @property
     def has_enough(self) -> bool:
-        """Whether there are so many mistakes that the rest need not be validated."""
+        """Whether there are so many mistakes that the rest is not validated."""
         return max(self._refused, len(self._mistakes)) > MAX_MISTAKES
 
     @property
@@ -208,7 +208,7 @@ class _Reader:
 
 
 def _placed(fault: Fault, layer: Layer) -> Mistake:
-    """Return a fault with its place: the setting's, or the prompt's if the setting is not given."""
+    """Return a fault with its place: that of the setting, or of the prompt if it is not given."""
     if fault.key in layer:
         mistake = layer[fault.key].mistake(fault.problem, fault.remedy, fault.key, fault.item)
         return dataclasses.replace(mistake, example=fault.example)
@@ -224,7 +224,7 @@ def _notes(layer: Layer, settings: Mapping[str, Any]) -> tuple[str, ...]:
     guidance = settings.get("true_cfg_scale", settings.get("guidance_scale"))
     is_given = "negative_prompt" in layer and settings["negative_prompt"]
     if is_given and isinstance(guidance, int | float) and guidance <= 1:
-        notes.append("the negative prompt has no effect: that takes a guidance_scale above 1")
+        notes.append("the negative prompt has no effect: it needs a guidance_scale above 1")
     return tuple(notes)
 
 

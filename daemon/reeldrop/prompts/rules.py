@@ -26,10 +26,10 @@ from reeldrop.prompts.wording import described, did_you_mean
 MAX_SEED = 2**63 - 1
 LONGEST_TEXT = 10_000
 FASTEST_GIF = 50
-"""Frames a second; a GIF counts in hundredths, and players take one or none for a mistake."""
+"""Frames a second. A GIF counts in hundredths; players treat a delay of none or one as wrong."""
 
 MAX_FAULTS = 20
-"""Most faults reported of one prompt: describing one takes longer than finding it."""
+"""Upper bound on the faults reported of one prompt: wording one takes longer than finding it."""
 
 Format = Literal["mp4", "gif", "webm"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -40,7 +40,7 @@ _OWN_DEFAULTS: Mapping[str, Scalar] = {"fps": 8, "format": "mp4"}
 _OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt")
 _LISTS = ("seed", "format")
 _COUNTED = ("num_frames", "height", "width", "num_inference_steps")
-"""Settings of which there is at least one; others may be 0, and are 0 by default in some models."""
+"""Settings that are at least 1; others may be 0, and are 0 by default in some models."""
 _Fit = Literal["crop", "pad"]
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
@@ -62,7 +62,7 @@ class Fault:
 
 
 class SettingsRefused(ReeldropError):
-    """A prompt's settings can't be rendered; has every fault that was found."""
+    """A prompt's settings can't be rendered; it has every fault that was found."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -74,7 +74,7 @@ class ModelRules:
     """What prompt files may set for one profile.
 
     defaults: the profile's, which override the pipeline's
-    limits: the smallest and the largest value of a setting; None for the smallest that makes sense
+    limits: the smallest and the largest value of a setting; None: the smallest that makes sense
     """
 
     name: str
@@ -194,7 +194,7 @@ class ModelRules:
             if detail["type"] == "extra_forbidden" and key not in FILE_KEYS:
                 problem, remedy = unknown.explain(str(key))
             elif detail["type"] == "missing" and unknown.has_prompt:
-                continue  # told already
+                continue  # an unknown key is reported as the prompt
             else:
                 problem, remedy = self._explain(str(key), detail)
             item = rest[0] if rest and isinstance(rest[0], int) else None
@@ -244,13 +244,13 @@ class ModelRules:
             return "write several prompts as a list below `prompts:`"
         if wanted == "a text":
             is_empty = value is None
-            behind = "what to film" if key == "prompt" else "a text"
-            return f"write {behind} behind `{key}:`" if is_empty else "put it between quotes"
+            what = "what to film" if key == "prompt" else "a text"
+            return f"write {what} after `{key}:`" if is_empty else "put it between quotes"
         text = invisible.strip(value) if isinstance(value, str) else str(value)
         text = text.strip("'\"“”„‘’").replace(",", ".")
         if key == "seed" and not text.lstrip("-").isdigit():
             return "write a whole number, or leave the line out for a new seed each time"
-        plain = wording.rightly(text, wanted)
+        plain = wording.corrected(text, wanted)
         if plain is not None:
             return f"write `{key}: {plain}`"
         usual = self._all_defaults.get(key)
@@ -258,7 +258,7 @@ class ModelRules:
         return f"write {wanted}{example}"
 
     def _bound(self, key: str, detail: Any) -> str:
-        """Return which numbers are allowed that the model can make."""
+        """Return, in words, the bound on a number, as one that the model can make."""
         if key not in _COUNTED:
             return f"use {wording.bound(detail)}"
         grid = self._allowed(key)
@@ -269,12 +269,12 @@ class ModelRules:
         return f"use {least} or more" if "ge" in detail["ctx"] else f"use {most} or less"
 
     def _near(self, key: str, value: int) -> str:
-        """Return the numbers next to one that the model can make and the profile allows."""
+        """Return, in words, the nearest numbers that the model can make and the profile allows."""
         near = self._allowed(key).near(value) or self.capabilities.grid(key).near(value)
         return "use " + " or ".join(map(str, near))
 
     def _nearest_frames(self, frames: int) -> int:
-        """Return the nearest number of frames that the model can make and may be asked for."""
+        """Return the nearest number of frames that the model can make and the profile allows."""
         near = self._allowed("num_frames").near(frames)
         return min(near, key=lambda one: abs(one - frames), default=frames)
 
@@ -290,7 +290,7 @@ def check_profile(rules: ModelRules) -> None:
     """Check a profile's defaults and limits against its pipeline's capabilities.
 
     Raises:
-        ConfigError: has every mistake that was found.
+        ConfigError: it has every mistake that was found.
     """
     mistakes = []
     known = [key for key in rules.keys if key not in ("prompt", "seed", "model")]

@@ -1,4 +1,4 @@
-"""Find what other tools take out of a prompt before it is rendered, and reeldrop would film."""
+"""Find the parts of a prompt that other tools remove before a render, and reeldrop would film."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _WEIGHT = re.compile(r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
 _HIDDEN = frozenset("\xad\u200b\u2060\u202d\u202e\ufeff")
 _MOST = 10
-"""Most prompts that an example has."""
+"""Upper bound on the prompts of an example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A part of a prompt that no model can film, and lines without it."""
+    """A part of a prompt that no model can film, and as example the prompt without it."""
 
     text: str
     meaning: str
@@ -32,7 +32,7 @@ class Tag:
 
 
 def of_another_tool(prompt: str) -> Tag | None:
-    """Return the first part of a prompt that was surely not meant to be filmed, if there is one."""
+    """Return the first part of a prompt that surely should not be filmed; None if there is none."""
     found = _ADDITION.search(prompt)
     if found is not None:
         rest = " ".join(_ADDITION.sub(" ", prompt).split()).strip(" ,")
@@ -42,7 +42,7 @@ def of_another_tool(prompt: str) -> Tag | None:
     for found in _CHOICE.finditer(prompt):
         options = found[1].split("|")
         if found[1].count(" | ") == len(options) - 1:
-            continue  # may be a set, as in mathematics
+            continue  # it may be a set, as in mathematics
         if len(options) > 1 and all(any(map(str.isalnum, option)) for option in options):
             return _choice(prompt, found, options)
     return None
@@ -56,7 +56,7 @@ def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
 
 
 def notes(prompt: str) -> list[str]:
-    """Return what an author should know about a prompt that is filmed as it stands."""
+    """Return what an author should know about a prompt that is rendered as it is."""
     found = []
     for pattern, what in (
         (_WEIGHT, "weights"),
@@ -77,7 +77,7 @@ def notes(prompt: str) -> list[str]:
 
 
 def _hidden(prompt: str) -> str:
-    """Return the first character that can't be seen and is no part of the writing, or nothing."""
+    """Return the first invisible character that no script needs there; empty if there is none."""
     for place, character in enumerate(prompt):
         beside = prompt[max(0, place - 1) : place] + prompt[place + 1 : place + 2]
         if character in _HIDDEN and any(map(str.isascii, beside)):

@@ -1,4 +1,4 @@
-"""Say what a key that reeldrop does not know was meant to be."""
+"""Explain unknown keys: what their author probably meant."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from reeldrop.prompts import other_names
 from reeldrop.prompts.wording import did_you_mean, near
 
 _SURELY = 0.8
-"""How alike a key and a known one are that it surely stands for; another may begin a prompt."""
+"""Similarity at which a key surely stands for a known one; below it, it may begin a prompt."""
 
 
 class Unknown:
-    """Words the unknown keys of one prompt.
+    """Explains the unknown keys of one prompt.
 
     known: the keys that are allowed
-    settings: all that is given, with defaults
-    nearest_frames: returns the length in frames that is nearest to one, and allowed
+    settings: all settings of the prompt, with defaults
+    nearest_frames: returns the allowed number of frames that is nearest to a number
     """
 
     def __init__(
@@ -32,10 +32,10 @@ class Unknown:
         self._settings = settings
         self._nearest_frames = nearest_frames
         self.has_prompt = False
-        """Whether one of the keys explained was a prompt, or meant to have one."""
+        """Whether one of the explained keys was a prompt, or stood for `prompt`."""
 
     def explain(self, key: str) -> tuple[str, str]:
-        """Return what is wrong with a key, and what is right."""
+        """Return what is wrong with a key, and the remedy."""
         problem = f"unknown key '{short(key)}'"
         remedy = self._renamed(key) or self._split(key) or other_names.advice(key)
         if remedy is not None:
@@ -72,7 +72,7 @@ class Unknown:
         return f"it is called {ours} here{said}"
 
     def _split(self, key: str) -> str | None:
-        """Return what stands for a setting that is two of ours, or has another unit."""
+        """Return the remedy for a key that is two of ours, or has another unit; else None."""
         value = self._settings[key]
         if other_names.is_size(key):
             size = other_names.size(value)

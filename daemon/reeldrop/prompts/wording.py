@@ -11,7 +11,7 @@ from reeldrop.base.escaping import short
 
 LONGEST_KEY = 100
 _NEAR = 0.6
-"""How alike two words are, from 0 to 1, if one may be a typing error of the other."""
+"""Similarity, from 0 to 1, at which a word may be a typing error of another."""
 
 _WANTED = {
     "int_type": "a whole number",
@@ -25,19 +25,19 @@ _WANTED = {
     "model_type": "a list of `key: value` lines",
     "finite_number": "a finite number",
 }
-"""What each of pydantic's errors of type expected."""
+"""What was expected, by the type of pydantic's error."""
 
 
 def wanted(detail: Mapping[str, Any]) -> str | None:
-    """Return what should be in the place of a value, None if its type is not what is wrong.
+    """Return what kind of value was expected; None if the kind is not what is wrong.
 
-    detail: an error of pydantic's
+    detail: an error of pydantic
     """
     return _WANTED.get(detail["type"])
 
 
 def bound(detail: Mapping[str, Any]) -> str | None:
-    """Return which numbers are allowed, None if the size of a number is not what is wrong."""
+    """Return which numbers are allowed; None if the size of a number is not what is wrong."""
     context = detail.get("ctx", {})
     match detail["type"]:
         case "greater_than_equal":
@@ -53,11 +53,11 @@ def bound(detail: Mapping[str, Any]) -> str | None:
 
 
 def near(word: str, known: Iterable[str], least: float = _NEAR) -> str | None:
-    """Return the known word that a word is a typing error of, None if there is none.
+    """Return the known word of which a word may be a typing error; None if there is none.
 
-    least: how alike they have to be, from 0 to 1
+    least: the similarity that is needed, from 0 to 1
     """
-    if len(word) > LONGEST_KEY:  # no typing error, and slow to compare
+    if len(word) > LONGEST_KEY:  # not a typing error, and slow to compare
         return None
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=least)
     return found[0] if found else None
@@ -72,7 +72,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def described(value: object) -> str:
-    """Return a value for a message: short, and with its type recognizable."""
+    """Return a value for a message: short, and so that its type can be recognised."""
     match value:
         case None:
             return "nothing"
@@ -93,8 +93,8 @@ def number(bound: float) -> str:
     return str(int(bound)) if bound == int(bound) else str(bound)
 
 
-def rightly(text: str, wanted: str) -> str | None:
-    """Return a text as the number or the word that it was meant as, None if it is none."""
+def corrected(text: str, wanted: str) -> str | None:
+    """Return the number, or true or false, that a text stands for; None if it is neither."""
     match wanted:
         case "true or false":
             words = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false"}

@@ -102,7 +102,7 @@ def test_pull(
     pull.pull_model(found, "wan", newest=False)
     second = capsys.readouterr()
     assert first.out == second.out
-    assert f"some/wan has moved on to {'b' * 40}; `reeldrop pull --newest wan`" in second.err
+    assert f"some/wan has a newer commit, {'b' * 40}; `reeldrop pull --newest" in second.err
     pull.pull_model(found, "wan", newest=True)
     assert "b" * 40 == Path(capsys.readouterr().out.strip()).name
     pull.pull_model(found, "wan", newest=False)

@@ -122,7 +122,7 @@ def test_while_config_yaml_is_broken_a_daemon_is_still_seen(site: Site) -> None:
             seeing = site.command(*command)
             assert 0 == seeing.returncode, seeing.stderr
             assert mistake in seeing.stderr, command
-            assert "the daemon works on with the settings that it read before" in seeing.stderr
+            assert "the daemon still uses the settings that it read before" in seeing.stderr
         assert "a.txt" in site.command("status").stdout
         assert {"a.txt", "b.yaml"} == {file.name for file in site.inbox.iterdir()}
         for command in (["run"], ["check"], ["tune"], ["reload"]):

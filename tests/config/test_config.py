@@ -131,8 +131,8 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("max_attempts: 2.5\n" + MODELS, 1, "max_attempts", "a whole number, not 2.5", ""),
         ("max_attempts: '2'\n" + MODELS, 1, "max_attempts", "a whole number, not '2'", ""),
         ("model: wan2.1-13b", 1, "model", "no profile 'wan2.1-13b'", "mean 'wan2.1-1.3b'? known"),
-        ("model: ms-1.7b\nmodels: {ms-1.7b: }", 1, "model", "is taken away under models", "name"),
-        ("models:\n  mochi:", 2, "models.mochi", "has nothing in it", "write `{}` behind it"),
+        ("model: ms-1.7b\nmodels: {ms-1.7b: }", 1, "model", "is removed under models", "name"),
+        ("models:\n  mochi:", 2, "models.mochi", "has nothing in it", "write `{}` after it"),
         (
             "models:\n  x: {base: mochy, path: p}",
             2,
@@ -242,7 +242,7 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ("just text", None, "", "`key: value` lines", "reeldrop init"),
         ("- a", None, "", "`key: value` lines", "reeldrop init"),
         (MODELS + "---\na: 1", None, "", "`key: value` lines", "reeldrop init"),
-        (b"\xff\xfe", None, "", "is no UTF-8 text", "UTF-8"),
+        (b"\xff\xfe", None, "", "is not UTF-8 text", "UTF-8"),
     ],
 )
 def test_mistakes(

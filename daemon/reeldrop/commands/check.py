@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class Row:
     """The result of one check.
 
-    detail: what was found, or what is wrong.
-    may_pass: it is not ok now, but may become so without a change of config.yaml, such as a share
-        that is mounted later.
-    doubt: it is ok as far as one can tell, but may not work.
+    detail: what was found, or what is wrong
+    may_pass: it is not ok now, but may be later without a change of config.yaml, such as a share
+        that is not mounted
+    doubt: no problem was found, but it may not work
     """
 
     what: str
@@ -88,7 +88,7 @@ def folders(config: Config) -> Iterator[Row]:
 
 
 def share(config: Config) -> Iterator[Row]:
-    """Yield what the inbox's file system can do. The daemon works without any of it.
+    """Yield what the inbox's file system can do. The daemon needs none of it.
 
     OSError is ignored: `folders` reports an inbox in which files can't be made.
     """
@@ -206,7 +206,7 @@ def _other_model(name: str, config: Config) -> Row:
 
 
 def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:
-    """Yield what may keep a model from working, as far as one can tell before it is loaded."""
+    """Yield what may keep a model from working, without loading it."""
     lack = lack_of_memory(model, config, gpu_bytes)
     if lack:
         yield Row("memory", True, lack, doubt=True)
@@ -218,7 +218,7 @@ def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:
 
 
 def lack_of_memory(model: str, config: Config, gpu_bytes: int | None) -> str:
-    """Return that a model may not fit on this machine, and what it needs; empty if it does."""
+    """Return, in words, that a model may not fit on this machine; empty if it fits."""
     fits, needs = models.fit(config.models[model].about, gpu_bytes, models.host_bytes())
     return f"{model} may not fit: it {needs}" if fits == models.TOO_LARGE else ""
 

@@ -182,7 +182,7 @@ def tune(
         str, typer.Option(metavar="PROFILE", help="The profile; else the daemon's own.")
     ] = "",
     rounds: Annotated[
-        int, typer.Option(min=1, max=100, help="How often each way is timed; the least counts.")
+        int, typer.Option(min=1, max=100, help="How often each way is timed; the shortest counts.")
     ] = 3,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -218,7 +218,7 @@ def pull(
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Download a model's files, or go on where a download broke off."""
+    """Download a model's files, or continue a download that broke off."""
     from reeldrop.commands.pull import pull_model
 
     pull_model(_load(config), model, newest=newest)

@@ -32,11 +32,11 @@ def load(path: Path | None) -> Config:
 def load_beside_daemon(path: Path | None) -> tuple[Config, bool]:
     """Return the settings, and whether they are whole.
 
-    While a daemon works on with settings that it read before, mistakes are only noted, and what is
-    right in config.yaml is returned: enough to see what the daemon does, and to talk to it.
+    While a daemon works with settings that it read before, mistakes are only noted, and the valid
+    settings are returned: enough to see what the daemon does, and to talk to it.
 
     Raises:
-        ConfigError: it has mistakes, and no daemon works, or it is not known where.
+        ConfigError: it has mistakes, and no daemon works, or its folders are not known.
     """
     file = configuration.find(path)
     try:
@@ -47,7 +47,7 @@ def load_beside_daemon(path: Path | None) -> tuple[Config, bool]:
             raise
         for mistake in error.mistakes:
             output.note(f"reeldrop: {mistake}")
-        output.note("the daemon works on with the settings that it read before this mistake")
+        output.note("the daemon still uses the settings that it read before this mistake")
         return found, False
 
 
@@ -57,7 +57,7 @@ def spool_of(config: Config) -> Spool:
 
 
 def is_at_work(config: Config) -> bool:
-    """Return whether a daemon works on the spool; one whose record can't be read counts."""
+    """Return whether a daemon works on the spool; a holder whose record can't be read is one."""
     jobs = spool_of(config)
     holder = jobs.lock.holder()
     return holder.role == DAEMON if holder is not None else jobs.lock.is_held()

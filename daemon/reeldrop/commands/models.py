@@ -26,12 +26,12 @@ _FLOAT32 = 2.0
 """On a CPU, weights are in float32: twice the size."""
 
 _BESIDE = 1.2
-"""What a process takes of memory, as a multiple of the weights in it."""
+"""The memory that a process takes, as a multiple of the weights in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A model: what it is, and how it stands with this machine.
+    """A model: what it is, and whether it is on this machine and fits.
 
     offered: prompt files may name it
     is_default: it is the profile for prompts that name none
@@ -76,7 +76,7 @@ def list_models(config: Config, *, as_json: bool) -> None:
     output.print_rows((model.cells for model in found), HEADINGS)
     if sys.stdout.isatty():
         print("Prompt files may name the others, too, once config.yaml does: `models: {NAME: {}}`.")
-        print("How long a video takes here, nobody knows before the first one.")
+        print("How long a video takes on this machine is not known before the first one.")
         for model in found:
             if model.note:
                 print(f"{model.name}: {model.note}")
@@ -107,13 +107,13 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
 
 
 def is_to_come(name: str, config: Config) -> bool:
-    """Return whether the first start will download a model: it is not here, and may come."""
+    """Return whether the first start will download a model: it is missing, and it may do so."""
     wanted = repository(name, config.models[name], config)
     return not is_downloaded(wanted) and not downloads.is_offline()
 
 
 def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]:
-    """Return how a model fits on a machine, and in words what it needs."""
+    """Return how a model fits on a machine, and what it needs, in words."""
     if about.weights_gb is None:
         return UNKNOWN, ""
     weights = about.weights_gb * 1e9
@@ -130,7 +130,7 @@ def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]
 
 
 def video(profile: Profile) -> str:
-    """Return what a profile films by default: size, frames and frames a second."""
+    """Return what a profile makes by default: size, frames and frames a second."""
     found = profile.defaults
     if not {"width", "height", "num_frames"} <= found.keys():
         return ""

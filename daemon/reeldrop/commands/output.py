@@ -1,6 +1,6 @@
-"""Print what commands have to say: rows, JSON and paths to stdout, notes to stderr.
+"""Print the output of commands: rows, JSON and paths to stdout, notes to stderr.
 
-Rows are a table on a terminal, and tab-separated lines elsewhere. Escapes what acts on a terminal.
+Rows are a table on a terminal, and tab-separated lines elsewhere. Escapes control characters.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def print_rows(
 ) -> None:
     """Print a table on a terminal; elsewhere, one line of tab-separated cells for each row.
 
-    spare: the columns that a narrow terminal goes without, the first of them first
+    spare: the columns to leave out on a narrow terminal, the first one first
     """
     lines = [list(map(printable, row)) for row in rows]
     if not sys.stdout.isatty():
@@ -65,17 +65,17 @@ def _print_table(
         if sum(needs[column] for column in {*kept, title}) <= console.width:
             kept |= {title}
     table = Table(show_header=bool(headings), box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = [column for column in columns if column[0] in kept]
-    for title, *cells in shown:
+    visible = [column for column in columns if column[0] in kept]
+    for title, *cells in visible:
         is_short = max(map(cell_len, cells)) <= LONGEST_UNBROKEN
         table.add_column(title, overflow="fold", no_wrap=is_short)
-    for row in zip(*(cells for _title, *cells in shown), strict=True):
+    for row in zip(*(cells for _title, *cells in visible), strict=True):
         table.add_row(*map(Text, row))
     console.print(table)
 
 
 def cut(text: str) -> str:
-    """Return a text as one printable line; on a terminal, no wider than that."""
+    """Return a text as one printable line; on a terminal, no wider than the terminal."""
     line = printable(text)
     if not sys.stdout.isatty():
         return line
@@ -100,7 +100,7 @@ def path(file: Path) -> str:
 
 
 def place_of(error: OSError) -> str:
-    """Return the file of an error; instead of a temporary file, the folder that it would be in."""
+    """Return the file of an error; for a temporary file, its folder."""
     file = str(error.filename)
     return os.path.dirname(file) if is_temporary(os.path.basename(file)) else file
 

@@ -45,7 +45,7 @@ def bar_of_status(for_people: bool) -> Iterator[Callable[[Status], None]]:
 
 
 def in_words(status: Status, rendering: Rendering) -> str:
-    """Return how far a render is, what may be cut last."""
+    """Return the progress of a render in words; the end may be cut off."""
     parts = [f"step {rendering.step}/{rendering.steps}"]
     if rendering.eta_seconds is not None:
         parts.insert(0, f"{durations.in_words(rendering.eta_seconds)} left")
@@ -60,14 +60,14 @@ def with_trouble(
     observe: Callable[[Status], None], tell: Callable[[str], None]
 ) -> Callable[[Status], None]:
     """Return an observer that passes each status to `observe`, and each new obstacle to `tell`."""
-    told: State | None = None
+    last: State | None = None
 
     def observe_and_tell(status: Status) -> None:
-        nonlocal told
-        if status.state != told and status.state.is_obstacle:  # its reason may change each time
+        nonlocal last
+        if status.state != last and status.state.is_obstacle:  # its reason may change each time
             is_missing = status.state == State.NOT_RUNNING
             tell(_NO_DAEMON if is_missing else f"waiting: {status.said()}")
-        told = status.state
+        last = status.state
         observe(status)
 
     return observe_and_tell

@@ -27,7 +27,7 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     newest: take the commit of today instead of the one of the first download
 
     Raises:
-        WrongUsage: there is no such model, or nothing to download of it.
+        WrongUsage: there is no such model, or it needs no download.
         ConfigError, Unavailable: it can't be downloaded.
     """
     wanted = _wanted(config, name)
@@ -57,13 +57,13 @@ def _note_newer(wanted: Repository) -> None:
     with contextlib.suppress(FileError):  # the files are there all the same
         commit = downloads.newest(wanted)
         if commit != repository.pinned(wanted):
-            text = f"{wanted.location} has moved on to {commit}; "
-            output.note(f"{text}`reeldrop pull --newest {wanted.name}` takes that")
+            text = f"{wanted.location} has a newer commit, {commit}; "
+            output.note(f"{text}`reeldrop pull --newest {wanted.name}` downloads it")
 
 
 @contextlib.contextmanager
 def _bar(for_people: bool, name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of a download; yield what is told how many bytes are there, and of how many."""
+    """Show a download bar; yield the function that updates it with the bytes there and in all."""
     if not for_people:
         yield lambda _done, _total: None
         return

@@ -1,4 +1,4 @@
-"""`reeldrop reload`: let the daemon read config.yaml again, and return what it says of it."""
+"""`reeldrop reload`: let the daemon read config.yaml again, and return its answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RELOAD_SECONDS = 30.0
 
 
 def ask_daemon(config: Config) -> str:
-    """Let the daemon read config.yaml again, and return why it refuses it; empty if it doesn't.
+    """Let the daemon read config.yaml again; return the reason if it refuses it, else nothing.
 
     Raises:
         Unavailable: no daemon works on this spool, it is on another machine, or doesn't answer.

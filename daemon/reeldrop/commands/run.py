@@ -30,7 +30,7 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
     check.require_folders(configuration.load(configuration.find(path)))
     with progress.bar_of_status(sys.stdout.isatty()) as observe:
         log.to_stdout()
-        structlog.get_logger().info("loading_libraries")  # nothing else is said for seconds
+        structlog.get_logger().info("loading_libraries")  # nothing else is logged for seconds
         observe(_loading_libraries())
         from reeldrop.config import profiles, settings
         from reeldrop.render import pipeline, renderer

@@ -1,6 +1,6 @@
 """`reeldrop status`: what is being rendered, what waits and why.
 
-The daemon's report says it; without a daemon, the folders do.
+It is read from the daemon's report; without a daemon, from the folders.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def show_status(config: Config, *, as_json: bool) -> None:
 
 
 def print_rendering(now: Status) -> None:
-    """Print the current render: how long it still takes, and what it is."""
+    """Print the current render: the time left, the step, and the prompt."""
     if now.rendering is not None:
         r = now.rendering
         left = "" if r.eta_seconds is None else f"about {durations.in_words(r.eta_seconds)} left, "
@@ -109,7 +109,7 @@ def doubts(config: Config) -> str:
 def _seconds_in_inbox(inbox: Inbox) -> int:
     """Return how long the oldest prompt file has been in the inbox, by the times of the files.
 
-    A file's ctime is when it came to its name, or was last changed.
+    A file's ctime is the time of its last rename or change.
     """
     oldest = min((c.fingerprint[2] for c in inbox.settled(0.0)), default=None)
     return 0 if oldest is None else max(0, int(time.time() - oldest / 1e9))

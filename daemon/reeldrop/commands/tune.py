@@ -38,7 +38,7 @@ def find_fastest(config: Config, model: str, rounds: int, *, as_json: bool) -> N
         raise WrongUsage(f"there is no profile '{name}' under models in config.yaml")
     with folders.spool_of(config).lock.held(role=TUNER):
         tuner = tuning.Tuner(*profiles.to_tune(name, config), rounds)
-        trials = list(_told(tuner))
+        trials = list(_noted(tuner))
         finding = tuned.Finding(profiles.basis(tuner.source), tuner.speed, tuner.batch_size)
         file = tuned.note(config.spool, name, finding)
     if as_json:
@@ -50,8 +50,8 @@ def find_fastest(config: Config, model: str, rounds: int, *, as_json: bool) -> N
     print(f"{name} is rendered like this from the daemon's next start on: {file}")
 
 
-def _told(tuner: Tuner) -> Iterator[Trial]:
-    """Yield the trials of a tuner; say of each which it is, and how long all of them have taken."""
+def _noted(tuner: Tuner) -> Iterator[Trial]:
+    """Yield the trials of a tuner; note the number and the verdict of each, and the time so far."""
     began = time.monotonic()
     most = tuner.most_trials
     output.note(f"at most {most} trials; rounds of each: {tuner.rounds}")

@@ -1,4 +1,4 @@
-"""The profiles that come with reeldrop, and how what config.yaml says goes over them.
+"""The built-in profiles, and how the values of config.yaml override theirs.
 
 Works on plain values; `schema` says what they may be.
 """
@@ -17,12 +17,12 @@ from reeldrop.prompts.wording import did_you_mean
 FILE = "profiles.yaml"
 
 OFFERED = ("ms-1.7b", "bundled")
-"""What prompt files may name where config.yaml says nothing. The other built-in profiles have to be
-named in it: a prompt file must not make a machine download a hundred gigabytes."""
+"""The profiles that prompt files may name even if config.yaml does not. It must name the other
+built-in ones: a prompt file must not make a machine download a hundred gigabytes."""
 
 _SOURCES = ("repository", "path", "bundled")
 _OF_A_SOURCE = ("revision", "about")
-"""What is said of a model's source, and not true of another."""
+"""The values that describe a source, and do not apply to another one."""
 
 Fault = tuple[list[Any], str, str]
 """A key's location in config.yaml, the problem, and the remedy."""
@@ -37,15 +37,15 @@ def profiles() -> Mapping[str, dict[str, Any]]:
 
 
 def profile(name: str) -> Profile:
-    """Return a built-in profile as it comes."""
+    """Return a built-in profile, unchanged."""
     return Profile.model_validate(_merge(profiles()[name], {}))
 
 
 def merged(values: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     """Return the values of a config.yaml with those of the built-in profiles below them.
 
-    A key without a value takes the built-in one away. A profile of another name begins with
-    nothing, or with the profile that it names as its `base`.
+    A key without a value removes the built-in value. A profile of another name begins empty, or
+    with the values of the profile that is its `base`.
     """
     models = values.get("models", {})
     if not isinstance(models, dict):
@@ -69,7 +69,7 @@ class _Merge:
         return name in self._given and self._given[name] is None
 
     def whole(self, name: str) -> Any:
-        """Return all that is said of a profile."""
+        """Return all values of a profile, those of its base included."""
         given = self._given.get(name) or {}
         if not isinstance(given, dict):
             return given
@@ -91,7 +91,7 @@ class _Merge:
             if base in seen:
                 return (
                     f"{' is based on '.join([*seen, base])}",
-                    "let one of them begin with nothing",
+                    "remove one `base:`",
                 )
             seen.append(base)
         return None
@@ -104,7 +104,7 @@ class _Merge:
         """Yield what is wrong with the names of profiles."""
         for name in self._given:
             if self.is_removed(name) and name not in OFFERED:
-                remedy = "write `{}` behind it to offer it as it comes, or remove the line"
+                remedy = "write `{}` after it to offer it unchanged, or remove the line"
                 yield ["models", name], "has nothing in it", remedy
             elif self._base(name) and (fault := self._base_fault(name)):
                 yield ["models", name, "base"], *fault
@@ -114,7 +114,7 @@ class _Merge:
             problem = f"there is no profile '{selected}'"
             yield ["model"], problem, did_you_mean(selected, self._known)
         elif self.is_removed(selected):
-            yield ["model"], f"the profile '{selected}' is taken away under models", "name another"
+            yield ["model"], f"the profile '{selected}' is removed under models", "name another"
 
 
 def _over(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ SYSTEM_WIDE = Path("/etc/reeldrop/config.yaml")
 
 
 def template() -> str:
-    """Return the text of the commented config.yaml that is shipped."""
+    """Return the text of the commented config.yaml that comes with reeldrop."""
     return resources.files("reeldrop").joinpath(NAME).read_text(encoding="utf-8")
 
 
@@ -46,7 +46,7 @@ def load(path: Path) -> Config:
     """Return the settings of a config.yaml.
 
     Raises:
-        ConfigError: contains every mistake that was found.
+        ConfigError: it has every mistake that was found.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -57,7 +57,9 @@ def load(path: Path) -> Config:
         mistake = Mistake(f"can't be read: {error.strerror}", remedy, file=str(path))
         raise ConfigError(mistake) from None
     except UnicodeDecodeError:
-        raise ConfigError(Mistake("is no UTF-8 text", "save it as UTF-8", file=str(path))) from None
+        raise ConfigError(
+            Mistake("is not UTF-8 text", "save it as UTF-8", file=str(path))
+        ) from None
     return parse(text, path)
 
 

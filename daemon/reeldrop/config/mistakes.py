@@ -1,4 +1,4 @@
-"""Word what is wrong with config.yaml: the place, the problem and what would be right."""
+"""Word what is wrong with config.yaml: the place, the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reeldrop.config import schema
 from reeldrop.prompts import wording
 
 _STEPS = ("function-before",)
-"""What pydantic puts into a location that is no key."""
+"""Parts of pydantic's locations that are not keys."""
 
 
 def of(error: pydantic.ValidationError, root: strict_yaml.Node, path: Path) -> Iterator[Mistake]:
@@ -23,7 +23,7 @@ def of(error: pydantic.ValidationError, root: strict_yaml.Node, path: Path) -> I
     for detail in error.errors(include_url=False):
         location = [part for part in detail["loc"] if part not in _STEPS]
         problem, remedy = _explain(detail, location)
-        if not location and ": " in problem:  # of more than one key: begins with the first of them
+        if not location and ": " in problem:  # about several keys: it begins with the first one
             location = [problem.partition(": ")[0]]
         yield placed(root, path, location, problem, remedy)
 
@@ -31,7 +31,7 @@ def of(error: pydantic.ValidationError, root: strict_yaml.Node, path: Path) -> I
 def placed(
     root: strict_yaml.Node, path: Path, location: list[Any], problem: str, remedy: str
 ) -> Mistake:
-    """Return a mistake with the line of its key, or of what is nearest to it."""
+    """Return a mistake with the line of its key, or of the nearest key above it."""
     node, known = _locate(root, location)
     key = ".".join(str(part) for part in location)
     line, column = (node.line, node.column) if known else (None, None)
@@ -39,7 +39,7 @@ def placed(
 
 
 def _locate(root: strict_yaml.Node, location: list[Any]) -> tuple[strict_yaml.Node, bool]:
-    """Return the node at a location, or else its nearest parent, and whether it isn't the root."""
+    """Return the node at a location or its nearest parent, and whether that is below the root."""
     node = root
     for part in location:
         below = strict_yaml.child(node, part)
@@ -51,10 +51,10 @@ def _locate(root: strict_yaml.Node, location: list[Any]) -> tuple[strict_yaml.No
 
 def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
     value = detail["input"]
-    shown = f"'{value}'" if isinstance(value, str) else str(value)
+    given = f"'{value}'" if isinstance(value, str) else str(value)
     wanted = wording.wanted(detail) or wording.bound(detail)
     if wanted is not None:
-        return f"must be {wanted}, not {shown}", ""
+        return f"must be {wanted}, not {given}", ""
     match detail["type"]:
         case "extra_forbidden":
             return f"unknown key '{location[-1]}'", wording.did_you_mean(
@@ -68,10 +68,10 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
         case "too_short":
             return "must have at least one entry", "see `reeldrop init` for an example"
         case "literal_error":
-            return f"can't be {shown}", f"use {detail['ctx']['expected']}"
+            return f"can't be {given}", f"use {detail['ctx']['expected']}"
         case _:
             message = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-            return f"must be {message}, not {shown}", ""
+            return f"must be {message}, not {given}", ""
 
 
 def _fields(above: list[Any]) -> typing.Iterable[str]:

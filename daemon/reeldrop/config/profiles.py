@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from reeldrop.config.config import Config
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}
-"""Upper bound on a batch if neither the profile nor `reeldrop tune` sets one. A larger batch gains
-little, and its first prompt has to wait for its last."""
+"""Upper bound on a batch if neither the profile nor `reeldrop tune` sets one. A larger batch saves
+little time, and its first prompt has to wait for its last."""
 
 MOST_TOGETHER = 1000
 SWITCHED = (True, False, "auto")
@@ -71,21 +71,22 @@ def untuned(name: str, config: Config) -> ModelSource:
 
 
 def chosen(config: Config) -> frozenset[str]:
-    """Return the profiles that somebody chose: not those that every config.yaml offers."""
+    """Return the profiles that config.yaml names or selects, without those that it always has."""
     return frozenset(config.models.keys() - set(builtin.OFFERED) | {config.model})
 
 
 class Sizes:
-    """How many bytes the weights of each profile's model take, as far as that is known."""
+    """The sizes of the weights of each profile's model, in bytes."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._known: dict[str, int] = {}
 
     def of(self, name: str) -> int:
-        """Return the size of a profile's weights; 0 if they have not been downloaded.
+        """Return the size of a profile's weights; 0 if it is unknown.
 
-        So it is if config.yaml no longer has the profile: files that named it may still wait.
+        It is unknown before the download, and if config.yaml no longer has the profile, which
+        waiting files may still name.
         """
         if not self._known.get(name) and name in self._config.models:
             self._known[name] = weights.size(source(name, self._config))
@@ -96,7 +97,7 @@ def sources(config: Config) -> dict[str, ModelSource]:
     """Return the `source` of each profile; log a warning for findings that no longer apply."""
     for name in tuned.read(config.spool).keys() & config.models.keys():
         if _finding(name, config) is None:
-            _log.warning("tuned_for_another", model=name, remedy="`reeldrop tune` finds out anew")
+            _log.warning("tuned_for_another", model=name, remedy="run `reeldrop tune` again")
     return {name: source(name, config) for name in config.models}
 
 
@@ -196,6 +197,6 @@ def warm_up(found: ModelRules) -> Prompt:
     Raises:
         SettingsRefused: the defaults can't be rendered.
     """
-    shown = sample(found)
-    arguments = {**dict(shown.arguments), "num_inference_steps": 2}
-    return dataclasses.replace(shown, arguments=tuple(arguments.items()))
+    full = sample(found)
+    arguments = {**dict(full.arguments), "num_inference_steps": 2}
+    return dataclasses.replace(full, arguments=tuple(arguments.items()))

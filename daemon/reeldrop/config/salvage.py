@@ -1,4 +1,4 @@
-"""Read what can be read of a config.yaml with mistakes, so that commands aren't blind meanwhile."""
+"""Read the valid part of a config.yaml with mistakes, so that commands can still be used."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ENTRY = re.compile(r"^(?=[^\s#])", re.MULTILINE)
 
 
 def readable(path: Path) -> Config | None:
-    """Return the settings that are right, with defaults in place of those that are not.
+    """Return the valid settings, and defaults in place of the others.
 
-    None if the file can't be read, or if an entry that names a folder is wrong.
+    None if the file can't be read, or if an entry that names a folder is not valid.
     """
     try:
         entries = _entries(path.read_text(encoding="utf-8", errors="replace"))
@@ -39,7 +39,7 @@ def readable(path: Path) -> Config | None:
 
 
 def _entries(text: str) -> dict[str, str]:
-    """Return each entry at the top of a YAML text by its key; one that is there twice is broken."""
+    """Return each entry at the top of a YAML text by its key, with duplicates, which are invalid."""
     entries: dict[str, str] = {}
     for entry in _ENTRY.split(text.removeprefix("\ufeff")):
         key = entry.partition(":")[0].strip()

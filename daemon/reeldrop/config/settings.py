@@ -109,9 +109,9 @@ class Settings:
         return profiles.source(name, self.config) != profiles.source(name, config)
 
     def change(self) -> bool:
-        """Put into force what was read, and return whether pipelines have to be loaded for it.
+        """Put the settings that were read into force; return whether pipelines must be loaded.
 
-        False also if it is refused.
+        False also if they are refused.
         """
         assert self._next is not None
         coming, self._next = self._next, None
@@ -129,9 +129,9 @@ class Settings:
         return not is_same
 
     def change_back(self, error: Exception) -> bool:
-        """Return to the settings before the last change, whose model failed to load with `error`.
+        """Return to the settings before the last change, because its model failed to load.
 
-        False if there are none to return to.
+        False if there are no such settings.
         """
         if self._before is None:
             return False

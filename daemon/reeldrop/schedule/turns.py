@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import Generic, TypeVar
 
 Rank = tuple[int, int, float, str]
-"""Priority (negated), turn of the group, time since which it waits, name: the lowest is first."""
+"""Priority (negated), turn of the group, time since it waits, name: the lowest is first."""
 
 MAX_GROUPS = 10_000
-"""How many groups are remembered; beyond that, only those that have something waiting."""
+"""Upper bound on the remembered groups; above it, only groups that have something waiting."""
 
 T = TypeVar("T")
 _Entry = tuple[float, str, T]
@@ -30,10 +30,10 @@ def group(path: PurePosixPath, owner: int) -> str:
 
 
 class Turns:
-    """When each group last led a batch, or else when it came, counted in batches.
+    """When each group last led a batch, or when it came, counted in batches.
 
-    A group's number never falls, and a new group ranks behind all that have waited longer. So each
-    group gets its turn, however many others come.
+    A group's number never falls, and a new group ranks after all that have waited longer. So each
+    group gets its turn, however many new ones come.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Turns:
 
 
 class Queue(Generic[T]):
-    """What waits, in order. To add an item, or to find or remove the first, is cheap at any length.
+    """What waits, in order. Adding an item, and finding or removing the first, is always cheap.
 
     There is a lane for each priority and group, sorted by time and name, and a heap of the first of
     each lane. A rank in the heap may be too low, because the first of its lane was removed or its

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class Publisher:
     """Encodes and publishes videos; calls `tell` with VideoPublished or VideoFailed for each.
 
-    h264: the encoder for mp4, as in `encoder.encode`.
-    videos, bytes: what is in hand, from `publish` to `release`; bytes of frames.
-    signs_of_life: a count that grows unless the thread hangs.
+    h264: the encoder for mp4, as in `encoder.encode`
+    videos, bytes: how many videos are in hand, from `publish` to `release`, and their frames' size
+    signs_of_life: a count that grows unless the thread hangs
     """
 
-    def __init__(self, tree: Results, tell: Callable[[Event], None]) -> None:
-        self._results = tree
+    def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
+        self._results = results
         self._tell = tell
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self.h264 = "libx264"
@@ -41,7 +41,7 @@ class Publisher:
     ) -> None:
         """Encode frames, (frames, height, width, 3) uint8, and publish the video, on the thread.
 
-        earlier: the video as an earlier attempt left it; None if it did not.
+        earlier: the video as an earlier attempt left it; None if it left nothing
         """
 
         def encode(path: Path, format: str, settings: str) -> None:
@@ -73,5 +73,5 @@ class Publisher:
         self._note_life()
 
     def close(self) -> None:
-        """Finish the video that is being encoded, and drop those that wait behind it."""
+        """Finish the video that is being encoded, and drop those that wait."""
         self._thread.shutdown(cancel_futures=True)

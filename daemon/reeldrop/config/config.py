@@ -57,9 +57,8 @@ def load(path: Path) -> Config:
         mistake = Mistake(f"can't be read: {error.strerror}", remedy, file=str(path))
         raise ConfigError(mistake) from None
     except UnicodeDecodeError:
-        raise ConfigError(
-            Mistake("is not UTF-8 text", "save it as UTF-8", file=str(path))
-        ) from None
+        mistake = Mistake("is not UTF-8 text", "save it as UTF-8", file=str(path))
+        raise ConfigError(mistake) from None
     return parse(text, path)
 
 

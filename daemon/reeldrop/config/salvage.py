@@ -39,7 +39,7 @@ def readable(path: Path) -> Config | None:
 
 
 def _entries(text: str) -> dict[str, str]:
-    """Return each entry at the top of a YAML text by its key, with duplicates, which are invalid."""
+    """Return each entry at the top of a YAML text by its key; duplicates make one invalid entry."""
     entries: dict[str, str] = {}
     for entry in _ENTRY.split(text.removeprefix("\ufeff")):
         key = entry.partition(":")[0].strip()

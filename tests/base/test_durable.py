@@ -1,4 +1,4 @@
-"""durable: files are whole or not there, nothing is overwritten, a kill is finished later."""
+"""durable: a file is whole or missing, nothing is overwritten, a killed call can be repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reeldrop.base import durable, temporaries
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on another file system than `tmp_path`: a real one, or one that acts like it."""
+    """A folder on another file system than `tmp_path`: a real one, or a simulated one."""
     memory = Path("/dev/shm")
     if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
         with tempfile.TemporaryDirectory(dir=memory) as folder:
@@ -42,7 +42,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def names(folder: Path) -> list[str]:
-    """Return what is in a folder."""
+    """Return the names in a folder."""
     return sorted(os.listdir(folder))
 
 
@@ -53,7 +53,7 @@ def file(path: Path, content: str) -> Path:
 
 
 def test_temporary_names_are_left_alone_by_sync_tools() -> None:
-    """They begin as Syncthing's own, and end as every tool's unfinished files do."""
+    """They begin like Syncthing's own, and end like the unfinished files of every tool."""
     name = temporaries.beside(Path("/x/video.mp4"), "job-1")
     assert Path("/x") == name.parent
     assert name.name.startswith("~syncthing~")
@@ -72,12 +72,12 @@ def test_temporary_names_are_left_alone_by_sync_tools() -> None:
     ],
 )
 def test_is_temporary(name: str, expected: bool) -> None:
-    """Only names that `temporary` gives are ours to clear away."""
+    """Only names that `temporaries` makes may be removed."""
     assert expected is temporaries.is_temporary(name)
 
 
 def test_remove_temporaries_of_one_owner(tmp_path: Path) -> None:
-    """Only what the owner left goes; another job's, and everybody's files, stay."""
+    """Only the owner's files are removed; those of other jobs and all other files stay."""
     temporaries.beside(tmp_path / "x", "job-1-write").touch()
     temporaries.beside(tmp_path / "x", "job-1").touch()
     other = temporaries.beside(tmp_path / "x", "job-2")
@@ -89,12 +89,12 @@ def test_remove_temporaries_of_one_owner(tmp_path: Path) -> None:
 
 
 def test_commands_share_no_temporary_name() -> None:
-    """Not even those of one process id, as on two hosts, or in containers."""
+    """Names differ even for equal process ids, as on two hosts or in containers."""
     assert 100 == len({temporaries.command_owner() for _ in range(100)})
 
 
 def test_make_folder(tmp_path: Path) -> None:
-    """All that is missing above is made; doing it again is fine; a file in the way is not."""
+    """Missing parents are made; a repeated call succeeds; a file in the way is an error."""
     durable.make_folder(tmp_path / "a" / "b" / "c")
     durable.make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
@@ -106,7 +106,7 @@ def test_make_folder(tmp_path: Path) -> None:
 def test_a_folder_that_is_there_is_waited_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever made it may have been killed, or have met an error, before it was on the disk."""
+    """An existing folder is flushed once: its maker may have failed before the fsync."""
     synced, fsync = [], os.fsync
 
     def failing(_fd: int) -> None:
@@ -133,7 +133,7 @@ def test_a_folder_that_is_there_is_waited_for_once(
 
 
 def test_write_replaces_its_own(tmp_path: Path) -> None:
-    """`write` is for names that the caller owns; nothing temporary stays."""
+    """`write` replaces the caller's own file, and leaves no temporary file."""
     durable.write(tmp_path / "a", b"one", "me")
     durable.write(tmp_path / "a", b"two", "me")
     assert b"two" == (tmp_path / "a").read_bytes()
@@ -141,7 +141,7 @@ def test_write_replaces_its_own(tmp_path: Path) -> None:
 
 
 def test_write_replaces_what_a_kill_left(tmp_path: Path) -> None:
-    """A temporary file of an earlier try does not disturb the next, however long it was."""
+    """A temporary file that a killed call left does not disturb the next, whatever its size."""
     temporaries.beside(tmp_path / "a", "me-write").write_bytes(b"x" * 1000)
     durable.write(tmp_path / "a", b"one", "me")
     assert b"one" == (tmp_path / "a").read_bytes()
@@ -152,7 +152,7 @@ def test_write_replaces_what_a_kill_left(tmp_path: Path) -> None:
 def test_what_has_its_final_name_is_not_written_to(
     write: Callable[..., None], tmp_path: Path, elsewhere: Path
 ) -> None:
-    """An end between link and unlink leaves a file with both names, and a reader may have it."""
+    """A kill between link and unlink leaves a file with both names, which readers may have."""
     final = file(tmp_path / "a", "before")
     for kind in ("write", "copy"):
         os.link(final, temporaries.beside(final, f"me-{kind}"))
@@ -170,9 +170,8 @@ def test_what_has_its_final_name_is_not_written_to(
 def test_what_is_written_newly_never_overwrites(
     flag: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A taken name is an error, its file stays as it was, and nothing temporary is left; whether
-    the kernel knows renames to free names or, here by a flag that none knows, does not.
-    """
+    """If the name is taken, its file stays, and no temporary file is left; with or without
+    RENAME_NOREPLACE in the kernel (here: a flag that it does not know)."""
     monkeypatch.setattr(durable, "_RENAME_NOREPLACE", flag)
     durable.write_new(tmp_path / "a", b"one", "me")
     with pytest.raises(FileExistsError):
@@ -182,7 +181,7 @@ def test_what_is_written_newly_never_overwrites(
 
 
 def test_a_write_that_fails_says_where(tmp_path: Path) -> None:
-    """With the folder that is missing, and no temporary file elsewhere."""
+    """The error names the missing folder; no temporary file is left elsewhere."""
     with pytest.raises(FileNotFoundError, match="missing"):
         durable.write_new(tmp_path / "missing" / "a", b"one", "me")
     (tmp_path / "long").mkdir()
@@ -193,7 +192,7 @@ def test_a_write_that_fails_says_where(tmp_path: Path) -> None:
 
 
 def test_replace_across_folders(tmp_path: Path) -> None:
-    """A whole file takes the target's name."""
+    """The target's name gets the whole new file."""
     (tmp_path / "x").mkdir()
     durable.replace(file(tmp_path / "a", "new"), file(tmp_path / "x" / "b", "old"))
     assert "new" == (tmp_path / "x" / "b").read_text()
@@ -221,7 +220,7 @@ def test_settle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | N
 
 
 def test_settle_finishes_after_a_kill(tmp_path: Path) -> None:
-    """Killed between link and unlink both names are one file; the next call ends with one name."""
+    """After a kill between link and unlink, the next call removes the old name."""
     source = file(tmp_path / "a", "content")
     os.link(source, tmp_path / "b")
     durable.rename_new(source, tmp_path / "b")
@@ -231,7 +230,7 @@ def test_settle_finishes_after_a_kill(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "link", "dangling"])
 def test_settle_what_is_no_file(tmp_path: Path, kind: str) -> None:
-    """Directories, pipes and links move as they are, and never over something."""
+    """Directories, pipes and links are moved unchanged, and never replace anything."""
     source = tmp_path / "a"
     match kind:
         case "directory":
@@ -253,7 +252,7 @@ def test_settle_what_is_no_file(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_dangling_link_takes_a_name(tmp_path: Path) -> None:
-    """A name is taken even where nothing can be opened under it."""
+    """A dangling link counts as a taken name."""
     (tmp_path / "taken").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe")
     for source in (file(tmp_path / "a", ""), tmp_path / "pipe"):
@@ -262,7 +261,7 @@ def test_a_dangling_link_takes_a_name(tmp_path: Path) -> None:
 
 
 def test_settle_does_not_cross_file_systems(tmp_path: Path, elsewhere: Path) -> None:
-    """Another file system is said, not copied to; both sides stay as they were."""
+    """A rename to another file system raises EXDEV, and changes nothing."""
     source = file(tmp_path / "a", "x")
     with pytest.raises(OSError, match="cross-device") as caught:
         durable.rename_new(source, elsewhere / "a")
@@ -272,7 +271,7 @@ def test_settle_does_not_cross_file_systems(tmp_path: Path, elsewhere: Path) -> 
 
 
 def test_move_across_file_systems(tmp_path: Path, elsewhere: Path) -> None:
-    """The file is there whole, with its time, and gone here; nothing temporary stays."""
+    """The whole file arrives with its mtime, the source is removed, no temporary file is left."""
     source = file(tmp_path / "a", "content")
     os.utime(source, ns=(10**18, 10**18 + 7))
     durable.move(source, elsewhere / "a", "me")
@@ -286,7 +285,7 @@ def test_move_across_file_systems(tmp_path: Path, elsewhere: Path) -> None:
 def test_move_across_file_systems_never_overwrites(
     tmp_path: Path, elsewhere: Path, change: str
 ) -> None:
-    """What is under the target's name is somebody else's unless it is a copy in every respect."""
+    """A file under the target's name is replaced by nothing, unless it is an exact copy."""
     source, taken = file(tmp_path / "a", "content"), elsewhere / "a"
     taken.write_text({"content": "contenT", "size": "content!", "time": "content"}[change])
     os.utime(source, ns=(5, 5))
@@ -301,7 +300,7 @@ def test_move_across_file_systems_never_overwrites(
 def test_move_finishes_after_a_kill_between_copy_and_unlink(
     tmp_path: Path, elsewhere: Path
 ) -> None:
-    """An own copy under the target's name is the move's result; only the source has to go."""
+    """If the target is our own copy, the next call only removes the source."""
     if tmp_path.stat().st_dev == elsewhere.stat().st_dev:
         pytest.skip("there is no second file system")
     source = file(tmp_path / "a", "content")
@@ -315,7 +314,7 @@ def test_move_finishes_after_a_kill_between_copy_and_unlink(
 
 
 def test_a_twin_on_the_same_file_system_is_no_copy(tmp_path: Path) -> None:
-    """Where no copy is ever made, an equal file under the name is somebody else's."""
+    """Within one file system no copy is ever made, so an equal file belongs to somebody else."""
     source, taken = file(tmp_path / "a", "content"), file(tmp_path / "b", "content")
     os.utime(source, ns=(5, 5))
     os.utime(taken, ns=(5, 5))
@@ -325,7 +324,7 @@ def test_a_twin_on_the_same_file_system_is_no_copy(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_fails_leaves_the_source(tmp_path: Path, elsewhere: Path) -> None:
-    """A move that can't be done is an error, and changes nothing."""
+    """A move that fails raises an error, and changes nothing."""
     source = file(tmp_path / "a", "content")
     with pytest.raises(FileNotFoundError):
         durable.move(source, elsewhere / "missing" / "a", "me")
@@ -347,7 +346,7 @@ def test_free_names(name: str, expected: list[str]) -> None:
 
 
 def test_a_file_that_may_be_lost_replaces_what_stands_in_its_place(tmp_path: Path) -> None:
-    """Neither the name nor that of the temporary file beside it is followed if it is a link."""
+    """A link under its name, or under that of the temporary file, is not followed."""
     strangers = file(tmp_path / "strangers", "theirs")
     for name in ("status.json", "status.tmp"):
         (tmp_path / name).symlink_to(strangers)
@@ -359,7 +358,7 @@ def test_a_file_that_may_be_lost_replaces_what_stands_in_its_place(tmp_path: Pat
 
 @pytest.mark.parametrize("far", [False, True])
 def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
-    """The folder is made, each file gets the first free name, here or on another file system."""
+    """The folder is made, and each file gets the first free name, also on another file system."""
     folder = (elsewhere if far else tmp_path) / "made" / "too"
     placed = [
         durable.move_to_free_name(file(tmp_path / "a.txt", text), folder, "b.txt", "me")
@@ -390,14 +389,14 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
     ],
 )
 def test_times_are_the_same_as_far_as_they_are_kept(one: int, other: int, same: bool) -> None:
-    """A file system that cuts them off must not make a copy look like another file."""
+    """Times match if one is the other, truncated by a file system."""
     assert (same, same) == (durable.is_same_time(one, other), durable.is_same_time(other, one))
 
 
 def test_what_gets_the_old_name_during_a_move_by_links_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever saves a new file under the name while the folder is flushed does not lose it."""
+    """A file that is saved under the old name while the folder is flushed stays."""
     (tmp_path / "there").mkdir()
     source, target = file(tmp_path / "a.txt", "old"), tmp_path / "there" / "a.txt"
     new = file(tmp_path / "new", "new")

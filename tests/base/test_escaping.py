@@ -1,4 +1,4 @@
-"""The one escaping: what people are shown hides nothing and does nothing to their terminal."""
+"""Escaping: text for people hides nothing, and can't control their terminal."""
 
 from __future__ import annotations
 
@@ -40,45 +40,45 @@ EVIL = "\x1b[31m\n\u2028\u202e\x9b"
 
 
 def assert_harmless(text: str) -> None:
-    """Hold a text of several lines to have nothing in it that a terminal or a reader trips over."""
+    """Assert that each line of a text is printable, and that only line feeds end lines."""
     assert all(line == shown(line) for line in text.split("\n")), ascii(text)
     assert text.splitlines() == text.removesuffix("\n").split("\n")
 
 
 @pytest.mark.parametrize(("text", "expected"), ESCAPED)
 def test_what_acts_or_hides_is_escaped(text: str, expected: str) -> None:
-    """Control, format and direction characters, line breaks of every kind, half characters."""
+    """Control, format and direction characters, line breaks and lone surrogates are escaped."""
     assert expected == shown(text)
     assert expected == shown(shown(text))
 
 
 @pytest.mark.parametrize("text", READABLE)
 def test_every_script_stays(text: str) -> None:
-    """What can be read stays as it is, wide spaces, accents and signs included."""
+    """Readable text stays unchanged, with wide spaces, accents and emoji."""
     assert text == shown(text)
 
 
 def test_programs_get_the_bytes_of_a_name() -> None:
-    """What is no UTF-8 in it stays, and nothing else that is not shown."""
+    """With `raw_bytes`, bytes that are not UTF-8 stay; all else is escaped as usual."""
     name = os.fsdecode(b"a\xff\x1b")
     assert "a\udcff\\x1b" == shown(name, raw_bytes=True)
 
 
 def test_lines_stay_lines() -> None:
-    """Only our own line ends end a line."""
+    """Only a line feed ends a line; other line breaks are escaped."""
     assert "a\nb\\r\n\\u2028" == shown_lines("a\nb\r\n\u2028")
 
 
 @given(st.text(st.characters()))
 def test_any_text_becomes_one_line(text: str) -> None:
-    """It can be encoded, is one line, and escaping again changes nothing."""
+    """The result can be encoded, is one line, and does not change when escaped again."""
     found = shown(text)
     assert 1 == len(f".{found}.".encode().decode().splitlines())
     assert found == shown(found)
 
 
 def test_long_texts_are_named_by_their_beginning() -> None:
-    """A message is not as long as what it is about."""
+    """`short` cuts a text for a message."""
     assert ("a" * 40, 40) == (short("a" * 40), len(short("a" * 41)))
 
 
@@ -88,7 +88,7 @@ def test_long_texts_are_named_by_their_beginning() -> None:
      "prompt: a\n{0}: 1\n{0}: 1", "prompt: a\npriority: {0}", "prompt: a\nheight: {0}"],
 )  # fmt: skip
 def test_reports_on_evil_keys_and_values(content: str) -> None:
-    """Whatever a file's keys, values and name hold, the report and the log's line are harmless."""
+    """Report and log line are harmless, whatever keys, values and names a file has."""
     quoted = '"\\e[31m\\n\\u2028\\u202e\\x9b"'
     with pytest.raises(PromptError) as refused:
         parsing.parse("a.yaml", content.format(quoted).encode(), [], RULES, "m", int)
@@ -97,21 +97,21 @@ def test_reports_on_evil_keys_and_values(content: str) -> None:
 
 
 def test_reports_on_evil_errors() -> None:
-    """An error of a library may quote anything, and an `_defaults.yaml` lie in any folder."""
+    """They are harmless whatever a library's error quotes, and wherever `_defaults.yaml` is."""
     for error in (RuntimeError(EVIL), PromptError(Mistake(EVIL, EVIL, 1, 1, EVIL, EVIL))):
         assert_harmless(reports.text(PurePosixPath("a.txt"), "", error, EVIL))
     assert_harmless(str(error))
 
 
 def test_the_status_line_is_one_harmless_line() -> None:
-    """systemctl and terminals show it as it is."""
+    """The status line for systemctl and terminals has nothing to escape."""
     rendering = Rendering("j", EVIL, EVIL, 1, 1, 1, 1, None)
     assert_harmless(Status(1, "s", "m", "2026-03-01T13:00:00+00:00", rendering).line())
     assert "\n" not in Status(1, EVIL, "m", "2026-03-01T13:00:00+00:00").line()
 
 
 def test_what_commands_say_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    """Notes on stderr and rows on stdout."""
+    """Notes on stderr and rows on stdout are escaped."""
     output.note(f"reeldrop: {EVIL}")
     output.print_rows([(EVIL, "大")], ("a", "b"))
     out, err = capsys.readouterr()
@@ -120,7 +120,7 @@ def test_what_commands_say_is_harmless(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_log_for_people_is_harmless() -> None:
-    """Values and tracebacks alike; each event stays where it is."""
+    """Values and tracebacks are escaped; each event starts a line of its own."""
     import structlog
 
     stream = io.StringIO()

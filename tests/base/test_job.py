@@ -34,20 +34,20 @@ CHUNKS = Grid(4, 1, least=33, chunk=33)
     ],
 )
 def test_the_nearest_numbers_that_can_be_made(grid: Grid, number: int, near: list[int]) -> None:
-    """A refusal names them; a number that can be made is its own nearest."""
+    """`near` returns the numbers for a refusal; an allowed number is its own nearest."""
     assert near == grid.near(number)
     assert (near == [number]) == grid.has(number)
     assert all(grid.has(one) for one in near)
 
 
 def test_numbers_are_told_in_words() -> None:
-    """As the formula that authors know from their model, or as the first ones."""
+    """A grid is shown as a formula such as `4n + 1`, or by its first numbers."""
     words = [str(grid) for grid in (FOURS, Grid(8), Grid.from_first(320, 400), CHUNKS)]
     assert ["4n + 1", "8n", "400n + 320", "33, 65, ..."] == words
 
 
 def test_the_rule_of_a_setting_is_its_own_or_that_of_its_kind() -> None:
-    """Sizes are multiples, frames are multiples and one, and other settings are what they are."""
+    """A setting has its own grid, or that of sizes or frames, or any whole number."""
     found = Capabilities({}, {}, 16, 4, {"width": Grid(32, least=32)})
     assert Grid(16) == found.grid("height")
     assert Grid(32, least=32) == found.grid("width")

@@ -1,4 +1,4 @@
-"""Folders that strangers may exchange for links, and folders that must stay what they were."""
+"""Folders below a root are opened without following links; a root must stay the same folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reeldrop.base.roots import Root
 
 @pytest.fixture
 def root(tmp_path: Path) -> Root:
-    """A root with the folder a/b in it, and beside it the folder `outside`."""
+    """A root that has the folder a/b, and beside it a folder `outside`."""
     (tmp_path / "root/a/b").mkdir(parents=True)
     (tmp_path / "outside/b").mkdir(parents=True)
     return Root(tmp_path / "root")
@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Root:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Mount what is asked for on tmp_path/share; at the end nothing is mounted."""
+    """Return a function that mounts at tmp_path/share; unmount everything afterwards."""
     share = tmp_path / "share"
     share.mkdir()
 
@@ -39,7 +39,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
 
 def test_what_is_done_in_a_folder_is_done_there(root: Root) -> None:
-    """Its path holds for every call, and returns in no error."""
+    """The path of an open folder works for every call; errors name the ordinary path."""
     with root.opened(PurePath("a/b")) as folder:
         (folder / "x").write_text("1")
         assert ["x"] == os.listdir(folder)
@@ -56,7 +56,7 @@ def test_what_is_done_in_a_folder_is_done_there(root: Root) -> None:
 @pytest.mark.parametrize("make", [False, True])
 @pytest.mark.parametrize("link", ["a", "a/b"])
 def test_no_link_below_the_root_is_followed(root: Root, link: str, make: bool) -> None:
-    """Wherever on the way it is, and whether folders are made or not: it is named, and no more."""
+    """A link at any depth is refused and named, with and without `make`."""
     path = root.path / link
     path.rename(root.path / "away")
     path.symlink_to(root.path.with_name("outside"))
@@ -70,7 +70,7 @@ def test_no_link_below_the_root_is_followed(root: Root, link: str, make: bool) -
 
 
 def test_the_root_itself_may_be_a_link(root: Root) -> None:
-    """Its path is the operator's."""
+    """The operator may use a link as the root."""
     link = root.path.with_name("link")
     link.symlink_to("root")
     with Root(link).opened(PurePath("a/c"), make=True) as folder:
@@ -79,7 +79,7 @@ def test_the_root_itself_may_be_a_link(root: Root) -> None:
 
 
 def test_a_folder_that_is_exchanged_meanwhile_stays_the_one_that_was_opened(root: Root) -> None:
-    """What is done in it after that does not happen where a link leads."""
+    """After a swap for a link, calls still act on the folder that was opened."""
     outside, swap = root.path.with_name("outside"), root.path / "swap"
     swap.symlink_to(outside)
     with root.opened(PurePath("a")) as folder:
@@ -92,13 +92,13 @@ def test_a_folder_that_is_exchanged_meanwhile_stays_the_one_that_was_opened(root
 
 @pytest.mark.parametrize("path", ["..", "a/../../outside", "/etc"])
 def test_no_path_leads_out(root: Root, path: str) -> None:
-    """A path that goes up, or begins at the top, is refused."""
+    """Paths with `..`, and absolute ones, are refused."""
     with pytest.raises(OSError, match="leads out"), root.opened(PurePath(path)):
         pass
 
 
 def test_folders_are_made_durably(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each folder on the way is waited for once, in the one above it, whoever has made it."""
+    """Each folder on the path is flushed once in its parent, whether new or not."""
     synced, fsync = [], os.fsync
 
     def noting(fd: int) -> None:
@@ -114,7 +114,7 @@ def test_folders_are_made_durably(root: Root, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_descriptor_is_left(root: Root) -> None:
-    """Neither where all goes well nor where it does not."""
+    """All descriptors are closed, on success and on errors."""
     before = os.listdir("/proc/self/fd")
     (root.path / "link").symlink_to("a")
     for below in ("a/b", "missing", "link", "a/b/missing"):
@@ -128,7 +128,7 @@ def test_no_descriptor_is_left(root: Root) -> None:
 
 
 def test_a_root_that_another_folder_has_replaced_is_refused(root: Root) -> None:
-    """Until the old one is back; nothing happens in the other one."""
+    """ESTALE until the old folder is back; nothing is done in the other one."""
     root.check()
     away = root.path.with_name("away")
     root.path.rename(away)
@@ -144,7 +144,7 @@ def test_a_root_that_another_folder_has_replaced_is_refused(root: Root) -> None:
 
 
 def test_a_root_may_be_remade_where_that_is_said(root: Root) -> None:
-    """Who deletes the spool and makes it anew has not unmounted it."""
+    """With `may_be_remade`, a folder that was deleted and made anew is accepted."""
     root = Root(root.path, may_be_remade=True)
     root.check()
     root.path.rename(root.path.with_name("away"))
@@ -155,7 +155,7 @@ def test_a_root_may_be_remade_where_that_is_said(root: Root) -> None:
 
 
 def test_what_was_deleted_with_the_folder_above_it_is_made_anew(root: Root) -> None:
-    """Results and what failed in them go together, and come again in whatever order."""
+    """Results and `_failed` may be deleted together, and are made anew in either order."""
     both = [Root(path) for path in (root.path, root.path / "a")]
     for number, order in enumerate((both, both[::-1])):
         for each in order:
@@ -170,7 +170,7 @@ def test_what_was_deleted_with_the_folder_above_it_is_made_anew(root: Root) -> N
 
 
 def test_a_root_that_was_deleted_is_made_anew_where_that_is_asked_for(root: Root) -> None:
-    """It was nobody's mount point: what is left above it is in the same mount."""
+    """A deleted root is made anew if its parent is still in the same mount."""
     root.check()
     root.path.rename(root.path.with_name("away"))
     root.check()
@@ -188,7 +188,7 @@ def test_a_root_that_was_deleted_is_made_anew_where_that_is_asked_for(root: Root
 def test_nothing_is_made_under_a_mount_point(
     below: str, kind: str, remade: bool, tmp_path: Path, mount: Callable[..., None]
 ) -> None:
-    """A share that is not mounted is refused, be it the root or above it, until it is back."""
+    """While a share at or above the root is unmounted, the root is refused."""
     share, disk = tmp_path / "share", tmp_path / "disk"
     disk.mkdir()
     if kind == "tmpfs":
@@ -215,7 +215,7 @@ def test_nothing_is_made_under_a_mount_point(
 
 
 def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
-    """Neither a link, nor a folder, nor a pipe, for which nobody has to wait."""
+    """Links, folders and pipes are refused without blocking."""
     (tmp_path / "file").write_text("1")
     (tmp_path / "link").symlink_to("file")
     os.mkfifo(tmp_path / "pipe")
@@ -229,7 +229,7 @@ def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
 def test_open_plain_waits_for_no_pipe_that_takes_the_place_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger may exchange them between the look at the file and its opening."""
+    """A pipe that replaces the file after the check, before the open, does not block."""
     path, opening = tmp_path / "file", os.open
     path.write_text("1")
 
@@ -245,7 +245,7 @@ def test_open_plain_waits_for_no_pipe_that_takes_the_place_of_a_file(
 
 @pytest.mark.parametrize(("other", "expected"), [("12345", True), ("12346", False), ("1", False)])
 def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
-    """Two plain files are compared whole, and links to them not at all."""
+    """Two plain files are compared completely; links are refused."""
     (tmp_path / "one").write_text("12345")
     (tmp_path / "other").write_text(other)
     (tmp_path / "link").symlink_to("one")
@@ -255,7 +255,7 @@ def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
 
 
 def test_an_error_whose_path_is_fixed_stays_that_error(tmp_path: Path) -> None:
-    """PyAV's errors can't be given another path; a full disk must show as one all the same."""
+    """PyAV's errors have a read-only path; the errno of a full disk must still arrive."""
     full = av.error.OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.mp4"))
     with pytest.raises(av.error.OSError) as found, roots._named(tmp_path, Path("inbox")):
         raise full

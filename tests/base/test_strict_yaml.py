@@ -1,4 +1,4 @@
-"""strict_yaml: what settings need is read, every mistake has a place, dump reads back equal."""
+"""strict_yaml: it reads what settings need, every mistake has a place, dumps read back equal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reeldrop.base.errors import Mistake, YamlError
 
 
 def values(text: str) -> list[Any]:
-    """Return what a text means as plain values."""
+    """Return a text's values as plain Python."""
     return [strict_yaml.plain(node) for node in strict_yaml.load_all(text)]
 
 
 def mistake(text: str) -> Mistake:
-    """Return the one thing that is wrong with a text."""
+    """Return the only mistake of a text."""
     with pytest.raises(YamlError) as caught:
         strict_yaml.load_all(text)
     (found,) = caught.value.mistakes
@@ -65,14 +65,14 @@ def mistake(text: str) -> Mistake:
     ],
 )
 def test_scalars_follow_yaml_1_2(scalar: str, expected: object) -> None:
-    """What only YAML 1.1 takes for a boolean, a time, a date or a number is a text."""
+    """Booleans, times, dates and numbers that only YAML 1.1 knows are texts."""
     (document,) = values(f"key: {scalar}\n")
     assert expected == document["key"]
     assert type(expected) is type(document["key"])
 
 
 def test_not_a_number_is_a_number() -> None:
-    """`.nan` is read as a float, so that whoever wants a number can refuse it by name."""
+    """`.nan` is read as a float, so that a schema can refuse it by name."""
     assert math.isnan(values("a: .nan")[0]["a"])
 
 
@@ -96,12 +96,12 @@ def test_not_a_number_is_a_number() -> None:
     ],
 )
 def test_documents(text: str, expected: list[object]) -> None:
-    """Every document that is not empty is read; keys are texts; merge keys mean nothing."""
+    """Every document that is not empty is read; keys are texts; merge keys have no effect."""
     assert expected == values(text)
 
 
 def test_values_know_their_place() -> None:
-    """A key's value stands where its key stands, an item where it begins; both count from 1."""
+    """A value has the place of its key, an item its own; line and column count from 1."""
     (root,) = strict_yaml.load_all("# first\na: 1\nb:\n  - x\n  -  y\n")
     second = strict_yaml.child(root, "b")
     assert second is not None
@@ -113,7 +113,7 @@ def test_values_know_their_place() -> None:
 
 @pytest.mark.parametrize("part", ["c", 2, 0])
 def test_child_of_what_is_not_there(part: str | int) -> None:
-    """A key or an item that is not there is None, and so is anything below a scalar."""
+    """`child` returns None for a missing key or item, and below a scalar."""
     (root,) = strict_yaml.load_all("a: [1]")
     assert strict_yaml.child(root, part) is None
     listed = strict_yaml.child(root, "a")
@@ -148,7 +148,7 @@ def test_child_of_what_is_not_there(part: str | int) -> None:
     ],
 )
 def test_what_is_refused(text: str, line: int, column: int, problem: str, remedy: str) -> None:
-    """Each mistake has its line and column, says what is wrong and what would be right."""
+    """Each mistake has its line and column, the problem and the remedy."""
     found = mistake(text)
     assert (line, column) == (found.line, found.column)
     assert problem in found.problem
@@ -157,7 +157,7 @@ def test_what_is_refused(text: str, line: int, column: int, problem: str, remedy
 
 @pytest.mark.parametrize("bracket", ["[", "- ", "{a: ", "[{a: ", "&a ["])
 def test_deep_nesting_is_refused_before_it_is_built(bracket: str) -> None:
-    """Half a million open brackets are refused at the first that is too deep, or as no YAML."""
+    """Half a million open brackets are refused at the first level that is too deep."""
     found = mistake(bracket * 500_000)
     assert found.line is not None
     assert found.line <= 2 * strict_yaml.MAX_DEPTH
@@ -165,7 +165,7 @@ def test_deep_nesting_is_refused_before_it_is_built(bracket: str) -> None:
 
 
 def test_nesting_up_to_the_limit_is_read() -> None:
-    """As many levels as the message promises are accepted, one more is not."""
+    """The number of levels in the message is accepted; one more is refused."""
     depth = strict_yaml.MAX_DEPTH
     assert 1 == len(strict_yaml.load_all("[" * depth + "x" + "]" * depth))
     found = mistake("[" * (depth + 1) + "x" + "]" * (depth + 1))
@@ -174,7 +174,7 @@ def test_nesting_up_to_the_limit_is_read() -> None:
 
 
 def test_nesting_through_aliases_counts_as_nesting() -> None:
-    """Aliases to shallow lists may not pile up to one that is deep enough to exhaust the stack."""
+    """Aliases to shallow lists can't add up to a structure that exhausts the stack."""
     deep = "[" * 14 + "{}" + "]" * 14
     lines = ["a0: &a0 " + deep.format("x")]
     lines += [f"a{i}: &a{i} " + deep.format(f"*a{i - 1}") for i in range(1, 100)]
@@ -188,7 +188,7 @@ def test_nesting_through_aliases_counts_as_nesting() -> None:
     [("[x, x, x]", "[{0},{0},{0},{0}]"), ("{a: x}", "{{a: {0}, b: {0}, c: {0}}}")],
 )
 def test_exploding_aliases_are_refused(first: str, other: str) -> None:
-    """A billion laughs are refused by their count, and by the line where it becomes too much."""
+    """Billion laughs are refused by their number of values, at the line that exceeds it."""
     lines = [f"a0: &a0 {first}"]
     lines += [f"a{i}: &a{i} " + other.format(f"*a{i - 1}") for i in range(1, 15)]
     found = mistake("\n".join(lines))
@@ -199,20 +199,20 @@ def test_exploding_aliases_are_refused(first: str, other: str) -> None:
 
 
 def test_aliases_are_counted_as_often_as_they_are_used() -> None:
-    """What an alias stands for counts at each use, even in one flat list."""
+    """Each use of an alias counts all its values, even in a flat list."""
     words = ",".join("x" * 1000)
     assert "unfolds" in mistake(f"a: &a [{words}]\nb: [{','.join(['*a'] * 30)}]").problem
     assert 1 == len(strict_yaml.load_all(f"a: &a [{words}]\nb: [{','.join(['*a'] * 10)}]"))
 
 
 def test_empty_documents_count() -> None:
-    """What is left out has been read all the same."""
+    """An empty document counts as one value."""
     assert "unfolds" in mistake("---\n" * (strict_yaml.MAX_NODES + 1)).problem
     assert [] == strict_yaml.load_all("---\n" * 100)
 
 
 def test_texts_that_are_read_for_one_purpose_share_an_allowance() -> None:
-    """Many files of a few values are as much work as one of many."""
+    """Many small texts may have together no more values than one large text."""
     allowance = strict_yaml.Allowance(5)
     strict_yaml.load_all("[a, b]", allowance)
     assert 2 == allowance.nodes
@@ -222,7 +222,7 @@ def test_texts_that_are_read_for_one_purpose_share_an_allowance() -> None:
 
 @pytest.mark.parametrize("digit", ["1", "1.", "-1e"])
 def test_a_number_without_end_is_a_text(digit: str) -> None:
-    """Nothing is worked out of digits that no setting can have."""
+    """Digits that are too long for any setting are a text, and not converted."""
     assert [{"a": digit + "1" * 299}] != values(f"a: {digit}{'1' * 290}")
     assert [{"a": digit + "1" * 300}] == values(f"a: {digit}{'1' * 300}")
 
@@ -231,7 +231,7 @@ def test_a_number_without_end_is_a_text(digit: str) -> None:
     "text", ["? {0}\n: 1\n? {0}\n: 2", "a: *{0}", "a: &{0} [*{0}]", "a: !{0} 1"]
 )
 def test_messages_quote_a_little(text: str) -> None:
-    """A name as long as the file is named by its beginning."""
+    """Messages quote only the beginning of long names."""
     assert len(str(mistake(text.format("x" * 900)))) < 400
 
 
@@ -300,7 +300,7 @@ _nested = st.recursive(
 @example({"a": 1e-07, "b": 1e300, "c": -0.0})
 @example({"a": "x" * 300 + " y: z # " * 30})
 def test_dump_reads_back_equal(value: dict[str, Any]) -> None:
-    """Whatever settings hold, the text that is written means the very same settings."""
+    """Any settings that are dumped are read back equal."""
     (back,) = values(strict_yaml.dump(value))
     assert value == back
     assert repr(value) == repr(back)
@@ -308,14 +308,14 @@ def test_dump_reads_back_equal(value: dict[str, Any]) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text makes the reader raise anything but YamlError."""
+    """For any text, the reader raises no error except YamlError."""
     with contextlib.suppress(YamlError):
         documents = strict_yaml.load_all(text)
         assert all(node.line >= 1 and node.column >= 1 for node in documents)
 
 
 def test_dump_keeps_tuples_and_repeated_values() -> None:
-    """Tuples are lists, and a value that is there twice is written twice: no alias, no tag."""
+    """Tuples become lists, and repeated values are written out: no alias, no tag."""
     twice = ["a"]
     text = strict_yaml.dump({"x": ("mp4", "gif"), "y": twice, "z": twice})
     assert [{"x": ["mp4", "gif"], "y": ["a"], "z": ["a"]}] == values(text)
@@ -324,6 +324,6 @@ def test_dump_keeps_tuples_and_repeated_values() -> None:
 
 
 def test_dump_is_for_people() -> None:
-    """Keys keep their order, Chinese stays Chinese."""
+    """Keys keep their order, and Chinese is not escaped."""
     text = strict_yaml.dump({"prompt": "大鸟 rises", "height": 64})
     assert "prompt: 大鸟 rises\nheight: 64\n" == text

@@ -1,4 +1,4 @@
-"""How processes end, and what the next one reads of it."""
+"""How a process ended, and what the next process reads of it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ with ending.traced(path):
 def test_the_next_process_can_tell_how_one_ended(
     way: str, exit_code: int, found: str, tmp_path: Path
 ) -> None:
-    """Only what a job may be to blame for leaves a trace."""
+    """Only ends for which a job may be to blame leave a trace."""
     path = tmp_path / "ending"
     process = subprocess.run(
         [sys.executable, "-c", WORK, str(path), way], capture_output=True, check=False
@@ -72,7 +72,7 @@ def test_the_next_process_can_tell_how_one_ended(
 
 
 def test_work_that_goes_on_is_not_stalled() -> None:
-    """However long it takes in all."""
+    """Work with progress is never stalled, however long it takes."""
     watch = StallWatch(LIMIT)
     for second in range(1000):
         assert not watch.is_stalled(float(second), busy=True)
@@ -81,28 +81,28 @@ def test_work_that_goes_on_is_not_stalled() -> None:
 
 
 def test_busy_work_that_does_not_go_on_is_stalled() -> None:
-    """After the limit, not before it."""
+    """Work without progress is stalled after the limit, not before."""
     watch = StallWatch(LIMIT)
     found = [watch.is_stalled(float(second), busy=True) for second in range(100, 132)]
     assert [False] * 30 + [True] * 2 == found
 
 
 def test_who_has_no_work_is_not_stalled() -> None:
-    """Time without work does not count, and none of it is counted later."""
+    """Idle time does not count, not even later."""
     watch = StallWatch(LIMIT)
     assert not any(watch.is_stalled(float(second), busy=False) for second in range(100, 200))
     assert not watch.is_stalled(201.0, busy=True)
 
 
 def test_a_process_that_was_stopped_itself_has_not_stalled() -> None:
-    """A day between two looks is the machine's sleep, not the work's."""
+    """A day between two looks means that the machine slept, not that the work hangs."""
     watch = StallWatch(LIMIT)
     watch.is_stalled(100.0, busy=True)
     assert not watch.is_stalled(100.0 + 86_400, busy=True)
 
 
 def test_a_sign_of_life_is_progress() -> None:
-    """Where nobody tells of progress, a count that changes does."""
+    """A changed `sign` counts as progress."""
     watch = StallWatch(LIMIT)
     looks = [watch.is_stalled(float(s), busy=True, sign=s // 20) for s in range(100, 200)]
     assert not any(looks)
@@ -110,7 +110,7 @@ def test_a_sign_of_life_is_progress() -> None:
 
 
 def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
-    """A model that is loaded is read; what this thread does says nothing of the loading."""
+    """Bytes read by other threads count; those of the calling thread don't."""
     large = tmp_path / "weights"
     large.write_bytes(bytes(3 << 20))
     before = ending.mebibytes_moved()
@@ -127,7 +127,7 @@ def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
 def test_what_is_no_trace_blames_nobody(make: Callable[[Path], object], tmp_path: Path) -> None:
-    """It is moved out of the way, and the process works."""
+    """Anything else in the trace's place is renamed, and the process works."""
     path = tmp_path / "ending"
     make(path)
     assert ("", "") == (ending.how_it_ended(path).how, ending.stacks(path))
@@ -137,14 +137,14 @@ def test_what_is_no_trace_blames_nobody(make: Callable[[Path], object], tmp_path
 
 
 def test_a_reason_is_a_short_line(tmp_path: Path) -> None:
-    """It is recorded with each job that was in hand."""
+    """The reason is one short line, because each job in hand records it."""
     path = tmp_path / "ending"
     path.write_text("x" * 100_000)
     assert 500 == len(ending.how_it_ended(path).how)
 
 
 def test_the_stacks_are_below_the_reason(tmp_path: Path) -> None:
-    """Who had time to tell where its threads were is read in full; others have left none."""
+    """Stacks are read if the process could write them; else there are none."""
     path = tmp_path / "ending"
     assert "" == ending.stacks(path)
     path.write_text("")
@@ -160,7 +160,7 @@ def test_the_stacks_are_below_the_reason(tmp_path: Path) -> None:
 
 @dataclass
 class Machine:
-    """What a kernel tells, in files, with a service in a slice."""
+    """The files in which a kernel reports, with a service in a slice."""
 
     root: Path
     group: str = "0::/system.slice/reeldrop.service"
@@ -170,7 +170,7 @@ class Machine:
         return Kernel(self.root / "proc", self.root / "cgroup")
 
     def set(self, *, boot: str = "b1", service: int = 0, slice_: int = 0, all_: int = 0) -> None:
-        """Let the kernel tell a boot, and how many it has killed for memory: here and around."""
+        """Set the boot id, and the numbers of OOM kills: of the service and around it."""
         for name, text in (
             ("proc/sys/kernel/random/boot_id", f"{boot}\n"),
             ("proc/self/cgroup", f"{self.group}\n"),
@@ -184,13 +184,13 @@ class Machine:
             path.write_text(text)
 
     def renew(self) -> None:
-        """Make the service's group anew, as systemd does when it starts it again."""
+        """Make the service's cgroup anew, as systemd does at a restart."""
         path = self.root / "cgroup/system.slice/reeldrop.service/memory.events"
         path.rename(path.with_name("gone"))
         path.write_text("oom_kill 0\n")
 
     def killed(self, path: Path) -> None:
-        """Leave what a process leaves that is killed at its work."""
+        """Leave the trace of a process that was killed."""
         with contextlib.suppress(FileError), ending.traced(path, self.kernel):
             left = path.read_bytes()
             raise ConfigError(Mistake("ended"))
@@ -199,7 +199,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine on which nothing has happened."""
+    """A machine without OOM kills."""
     made = Machine(tmp_path)
     made.set(service=2, slice_=5, all_=9)
     return made
@@ -208,7 +208,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_a_kill_is_nobodys_while_the_kernel_has_killed_nobody(
     machine: Machine, tmp_path: Path
 ) -> None:
-    """Where the group can be compared, what the kernel did elsewhere says nothing of it."""
+    """If the own cgroup's counter can be compared, OOM kills elsewhere do not count."""
     machine.killed(tmp_path / "ending")
     machine.set(service=2, slice_=6, all_=10)
     assert Ending(ending.KILLED, Cause.UNKNOWN) == _told(machine, tmp_path)
@@ -216,7 +216,7 @@ def test_a_kill_is_nobodys_while_the_kernel_has_killed_nobody(
 
 @pytest.mark.parametrize("group", ["0::/system.slice/reeldrop.service", "4:cpu,memory:/reeldrop"])
 def test_a_kill_for_memory_is_a_sign(group: str, machine: Machine, tmp_path: Path) -> None:
-    """The group's counter tells it, in either version of cgroups."""
+    """The cgroup's counter shows an OOM kill, in both versions of cgroups."""
     machine.group = group
     machine.set(service=2, all_=9)
     machine.killed(tmp_path / "ending")
@@ -228,7 +228,7 @@ def test_a_kill_for_memory_is_a_sign(group: str, machine: Machine, tmp_path: Pat
 def test_where_the_group_was_made_anew_the_one_around_it_tells(
     slice_: int, cause: Cause, machine: Machine, tmp_path: Path
 ) -> None:
-    """A service that is started again begins to count at nothing."""
+    """If the service's counter is new, that of the slice is compared."""
     machine.killed(tmp_path / "ending")
     machine.renew()
     (machine.root / "cgroup/system.slice/memory.events").write_text(f"oom_kill {slice_}\n")
@@ -236,7 +236,7 @@ def test_where_the_group_was_made_anew_the_one_around_it_tells(
 
 
 def test_without_groups_the_whole_machines_counter_tells(machine: Machine, tmp_path: Path) -> None:
-    """It is there for everybody, also in a container."""
+    """Without cgroups, the machine's counter is compared, also in a container."""
     machine.group = "1:cpu:/"
     machine.set(all_=9)
     machine.killed(tmp_path / "ending")
@@ -246,7 +246,7 @@ def test_without_groups_the_whole_machines_counter_tells(machine: Machine, tmp_p
 
 
 def test_another_boot_is_nobodys_doing(machine: Machine, tmp_path: Path) -> None:
-    """Unless the process could still tell what ended it before the machine stopped."""
+    """After another boot the machine is the cause, unless the trace has a reason."""
     machine.killed(tmp_path / "ending")
     machine.set(boot="b2", service=3, slice_=6, all_=10)
     assert Ending(ending.RESTARTED, Cause.MACHINE) == _told(machine, tmp_path)
@@ -256,7 +256,7 @@ def test_another_boot_is_nobodys_doing(machine: Machine, tmp_path: Path) -> None
 
 
 def test_what_the_kernel_does_not_tell_is_unknown(tmp_path: Path) -> None:
-    """Without /proc, and with what an older version or a full disk has left: nothing."""
+    """Without /proc, or with an old or truncated trace, the cause is unknown."""
     nothing = Kernel(tmp_path / "none", tmp_path / "none")
     with contextlib.suppress(FileError), ending.traced(tmp_path / "ending", nothing):
         left = (tmp_path / "ending").read_bytes()
@@ -271,7 +271,7 @@ def _told(machine: Machine, folder: Path) -> Ending:
 
 
 def test_the_kernel_that_is_here_tells_its_boot_and_its_counters() -> None:
-    """The machine's own counter at least."""
+    """The real kernel has a boot id and at least the machine's counter."""
     kernel = Kernel()
     assert 36 == len(kernel.boot())
     assert "/proc/vmstat" == list(kernel.out_of_memory())[-1][0]
@@ -295,7 +295,7 @@ LIMITS = {
 
 @pytest.fixture
 def small_group() -> Iterator[Path | None]:
-    """A group of processes with 64 MiB of memory; None where none can be made."""
+    """A cgroup with 64 MiB of memory; None if none can be made."""
     made = None
     for root, limit in LIMITS.items():
         group = root / f"reeldrop-test-{os.getpid()}"
@@ -312,7 +312,7 @@ def small_group() -> Iterator[Path | None]:
 def test_the_kernel_that_is_here_tells_what_it_killed_for_memory(
     small_group: Path | None, machine: Machine, tmp_path: Path
 ) -> None:
-    """A real process that takes all memory of its group; where there are none, a stand-in."""
+    """A real OOM kill is recognised; without cgroups, a simulated one."""
     path = tmp_path / "trace"
     if small_group is not None:
         command = [sys.executable, "-c", GROWS, str(path), str(small_group)]

@@ -1,4 +1,4 @@
-"""journal: entries as systemd's journal takes them, in a datagram or in a sealed file in memory."""
+"""journal: entries in the form of systemd's journal, in a datagram or a sealed memory file."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 
 
 def test_an_entry_is_lines_in_a_datagram(receiver: Receiver) -> None:
-    """A value that is one line stands after its name and an equals sign."""
+    """A value of one line follows its name and an equals sign."""
     journal.send([("MESSAGE", "a = b"), ("PRIORITY", "6")], receiver.address)
     assert (b"MESSAGE=a = b\nPRIORITY=6\n", []) == receiver.datagram()
 
 
 def test_a_value_with_line_ends_has_its_length_before_it(receiver: Receiver) -> None:
-    """The length is eight bytes, the lowest first: no value can pretend to be another field."""
+    """An 8-byte length comes before it, so that no value can imitate another field."""
     journal.send([("TEXT", "a\nPRIORITY=0"), ("PRIORITY", "6")], receiver.address)
     data, _ = receiver.datagram()
     assert b"TEXT\n" + bytes([12, 0, 0, 0, 0, 0, 0, 0]) + b"a\nPRIORITY=0\nPRIORITY=6\n" == data
 
 
 def test_bytes_that_are_no_utf_8_are_escaped(receiver: Receiver) -> None:
-    """A file name of undecodable bytes costs no entry."""
+    """A file name that is not UTF-8 does not lose the entry."""
     journal.send([("FILE", "大\udcff.txt")], receiver.address)
     assert {"FILE": "大\\udcff.txt"} == receiver.entry()
 
 
 def test_a_large_entry_is_a_sealed_file_in_memory(receiver: Receiver) -> None:
-    """What no datagram can hold comes as a descriptor of a file that nobody can change any more."""
+    """An entry too large for a datagram is sent as the descriptor of a sealed file."""
     journal.send([("MESSAGE", LARGE)], receiver.address)
     data, (fd,) = receiver.datagram()
     assert b"" == data
@@ -56,7 +56,7 @@ def test_a_large_entry_is_a_sealed_file_in_memory(receiver: Receiver) -> None:
 
 
 def test_sending_leaves_nothing_open(receiver: Receiver) -> None:
-    """Neither a datagram nor a file in memory keeps a descriptor."""
+    """No descriptor is left open after a datagram or a memory file."""
     before = os.listdir("/proc/self/fd")
     journal.send([("MESSAGE", "a")], receiver.address)
     journal.send([("MESSAGE", LARGE)], receiver.address)
@@ -64,7 +64,7 @@ def test_sending_leaves_nothing_open(receiver: Receiver) -> None:
 
 
 def test_no_journal_is_an_error(tmp_path: Path) -> None:
-    """Whoever sends has to know that nobody has heard."""
+    """`send` raises if no journal listens."""
     with pytest.raises(FileNotFoundError):
         journal.send([("MESSAGE", "a")], str(tmp_path / "none"))
 
@@ -72,7 +72,7 @@ def test_no_journal_is_an_error(tmp_path: Path) -> None:
 def test_a_journal_that_hangs_is_an_error(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for ever for a journal that reads nothing."""
+    """`send` raises after a second if the journal reads nothing."""
     monkeypatch.setattr(journal, "WAIT_SECONDS", 0.01)
 
     def send_many() -> None:
@@ -99,12 +99,12 @@ def test_a_journal_that_hangs_is_an_error(
     ],
 )
 def test_names_of_fields(key: str, name: str) -> None:
-    """A field is a key in upper case, if the journal takes it: its own begin with a line."""
+    """A key becomes a field in upper case, if the journal accepts such a name."""
     assert name == journal.field_name(key)
 
 
 def test_a_stream_is_the_journals_if_systemd_says_so(tmp_path: Path) -> None:
-    """It is told by the file's numbers: a redirected stdout is none, whatever is inherited."""
+    """$JOURNAL_STREAM must match stdout's device and inode; a redirected stdout does not."""
     with (tmp_path / "one").open("w") as one, (tmp_path / "two").open("w") as two:
         found = os.fstat(one.fileno())
         environment = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}

@@ -1,4 +1,4 @@
-"""log: events for machines and people, each job's in its own file, the libraries' as well."""
+"""log: events for machines and people, a file for each job, and messages of libraries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reeldrop.host import log
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """What a service's stdout gets; afterwards everything is as it was."""
+    """A stream that gets the events; the old configuration is restored afterwards."""
     root, written = logging.getLogger(), io.StringIO()
     handlers = root.handlers[:]
     log.configure(written, for_people=False)
@@ -41,7 +41,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def told(stream: io.StringIO) -> list[dict[str, Any]]:
-    """Return the events without their times, which are all in UTC."""
+    """Return the events without their times, which must all be in UTC."""
     found = events(stream.getvalue())
     for event in found:
         assert event.pop("timestamp").endswith("Z")
@@ -49,7 +49,7 @@ def told(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_an_event_is_a_line_of_json(stream: io.StringIO) -> None:
-    """The name and the values are there as they are, Chinese and line ends, too."""
+    """Name and values arrive unchanged, with Chinese and line ends."""
     structlog.get_logger().bind(job_id="j1").info("video_published", file="大\nb", seconds=1.5)
     assert [
         {
@@ -64,7 +64,7 @@ def test_an_event_is_a_line_of_json(stream: io.StringIO) -> None:
 
 
 def test_loggers_made_before_are_configured(stream: io.StringIO) -> None:
-    """Modules make their logger at import, before anybody knows where to write."""
+    """A logger that a module made at import uses a later configuration."""
     logger = structlog.get_logger()
     log.configure(later := io.StringIO(), for_people=False)
     logger.info("now")
@@ -73,20 +73,20 @@ def test_loggers_made_before_are_configured(stream: io.StringIO) -> None:
 
 
 def test_debug_is_left_out(stream: io.StringIO) -> None:
-    """What only its programmer wants to know is not logged."""
+    """Debug events are dropped."""
     structlog.get_logger().debug("detail")
     assert [] == told(stream)
 
 
 def test_values_that_are_no_json(stream: io.StringIO) -> None:
-    """A path or an error is logged as its text."""
+    """Paths and errors are logged as text."""
     structlog.get_logger().info("x", path=Path("/a/b"), error=ValueError("no"))
     (event,) = told(stream)
     assert ("/a/b", "no") == (event["path"], event["error"])
 
 
 def test_names_that_are_no_utf_8(stream: io.StringIO, tmp_path: Path) -> None:
-    """A file name of undecodable bytes can be written to any stream, escaped."""
+    """A file name that is not UTF-8 is escaped, and can be written to any stream."""
     log.open_job_file("j1", tmp_path / "job.log")
     structlog.get_logger().info("claimed", job_id="j1", file="大\udcff.txt")
     assert "大\\udcff.txt" == told(stream)[0]["file"]
@@ -95,7 +95,7 @@ def test_names_that_are_no_utf_8(stream: io.StringIO, tmp_path: Path) -> None:
 
 
 def test_errors_have_their_traceback(stream: io.StringIO) -> None:
-    """Where an exception is logged, its traceback is in the line."""
+    """An exception event has its traceback in the same line."""
     try:
         raise ValueError("no")
     except ValueError:
@@ -109,7 +109,7 @@ def test_errors_have_their_traceback(stream: io.StringIO) -> None:
 
 
 def test_a_jobs_events_are_in_its_file(stream: io.StringIO, tmp_path: Path) -> None:
-    """Both get the same line; other jobs' events and those of no job stay out."""
+    """The file gets the same lines as the stream, but only those of its job."""
     log.open_job_file("j1", tmp_path / "one.log")
     log.open_job_file("j2", tmp_path / "two.log")
     logger = structlog.get_logger()
@@ -123,7 +123,7 @@ def test_a_jobs_events_are_in_its_file(stream: io.StringIO, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("stream")
 def test_a_job_file_is_written_at_once_and_added_to(tmp_path: Path) -> None:
-    """A crash loses nothing that was logged, and the next attempt goes on in the same file."""
+    """Each line is flushed, and a later attempt appends to the file."""
     path = tmp_path / "job.log"
     path.write_text('{"event": "earlier"}\n')
     log.open_job_file("j1", path)
@@ -132,7 +132,7 @@ def test_a_job_file_is_written_at_once_and_added_to(tmp_path: Path) -> None:
 
 
 def test_a_closed_job_file_gets_nothing(stream: io.StringIO, tmp_path: Path) -> None:
-    """After a job's end its events go to the stream alone; closing twice is fine."""
+    """After `close_job_file`, events go only to the stream; a second close is harmless."""
     log.open_job_file("j1", tmp_path / "job.log")
     log.close_job_file("j1")
     log.close_job_file("j1")
@@ -143,7 +143,7 @@ def test_a_closed_job_file_gets_nothing(stream: io.StringIO, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("stream")
 def test_a_job_file_opened_again_replaces_the_first(tmp_path: Path) -> None:
-    """A job has one file; the earlier one is closed."""
+    """Opening a job's file again closes the earlier one."""
     log.open_job_file("j1", tmp_path / "one.log")
     log.open_job_file("j1", tmp_path / "two.log")
     structlog.get_logger().info("x", job_id="j1")
@@ -155,7 +155,7 @@ def test_a_job_file_opened_again_replaces_the_first(tmp_path: Path) -> None:
 
 
 def test_what_libraries_warn_of_comes_through(stream: io.StringIO) -> None:
-    """Their warnings are events in one line each, with the library's name; their chat is not."""
+    """Warnings of libraries are events of one line, with the library's name; info is dropped."""
     library = logging.getLogger("library.models")
     library.info("chat")
     library.warning("The config\n attributes %s", {"a": 1})
@@ -178,20 +178,20 @@ def test_a_library_may_not_fill_the_log(stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("level", [35, 60])
 def test_levels_of_a_librarys_own(stream: io.StringIO, level: int) -> None:
-    """A library may have invented a level; that must not cost its message."""
+    """A record with an invented level is not lost."""
     logging.getLogger("odd").log(level, "message")
     assert ["message"] == [event["message"] for event in told(stream)]
 
 
 def test_a_librarys_own_mistakes_do_not_end_its_work(stream: io.StringIO) -> None:
-    """A message whose arguments do not fit is logged as it is, and nothing is raised."""
+    """If a record's arguments do not match its format, the format is logged."""
     log.configure(stream, for_people=False)  # without pytest's own handler, which would raise
     logging.getLogger("odd").warning("%d frames of %s", "many")
     assert ["%d frames of %s"] == [event["message"] for event in told(stream)]
 
 
 def test_python_warnings_come_through(stream: io.StringIO) -> None:
-    """`warnings.warn` is a message of a library like any other."""
+    """`warnings.warn` is logged like other messages of libraries."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("use another\nway", FutureWarning, stacklevel=1)
@@ -201,7 +201,7 @@ def test_python_warnings_come_through(stream: io.StringIO) -> None:
 
 
 def test_for_people(stream: io.StringIO) -> None:
-    """On a terminal the same event is words, not JSON, and without colours where there are none."""
+    """On a terminal, events are words, with colours only if the terminal has them."""
     log.configure(terminal := io.StringIO(), for_people=True)
     structlog.get_logger().info("video_published", file="a.mp4")
     line = terminal.getvalue()
@@ -215,7 +215,7 @@ def test_for_people(stream: io.StringIO) -> None:
 def test_a_line_for_people_is_short(
     stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local time of day, paths from the current folder, and nothing that only programs need."""
+    """Local time of day, relative paths, and no values that only programs need."""
     monkeypatch.setenv("TZ", "XXX-5:30")
     time.tzset()
     monkeypatch.chdir(tmp_path)
@@ -244,7 +244,7 @@ def test_a_line_for_people_is_short(
 def test_a_line_for_people_without_a_current_folder(
     stream: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody may have deleted it."""
+    """Events are logged even if the current folder was deleted."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -256,7 +256,7 @@ def test_a_line_for_people_without_a_current_folder(
 
 @pytest.mark.usefixtures("stream")
 def test_colours_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By NO_COLOR, as everywhere."""
+    """NO_COLOR turns colours off."""
     for value, expected in (("", True), ("1", False)):
         monkeypatch.setenv("NO_COLOR", value)
         ours, terminal = pty.openpty()
@@ -279,13 +279,13 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 
 @pytest.fixture
 def journal_stream(receiver: Receiver, stream: io.StringIO) -> io.StringIO:
-    """The stdout of a service whose events go to the journal that `receiver` is."""
+    """The stdout of a service whose events go to the journal `receiver`."""
     log.configure_journal(stream, receiver.address)
     return stream
 
 
 def test_an_event_in_the_journal(receiver: Receiver, journal_stream: io.StringIO) -> None:
-    """It is a line of words and a field for each key; the journal has a clock of its own."""
+    """An event is a line of words, and a field for each key, without the time."""
     logger = structlog.get_logger().bind(job_id="j1")
     logger.info("video_published", file="a b/大\n.mp4", seconds=1.5, last=True, seeds=[1, 2])
     assert {
@@ -308,14 +308,14 @@ def test_an_event_in_the_journal(receiver: Receiver, journal_stream: io.StringIO
     ("level", "priority"), [("info", "6"), ("warning", "4"), ("error", "3"), ("critical", "2")]
 )
 def test_levels_are_priorities(receiver: Receiver, level: str, priority: str) -> None:
-    """`journalctl -p warning` shows what is a warning or worse."""
+    """`journalctl -p warning` shows warnings and errors."""
     getattr(structlog.get_logger(), level)("x")
     assert priority == receiver.entry()["PRIORITY"]
 
 
 @pytest.mark.usefixtures("journal_stream")
 def test_the_journals_own_fields_are_not_overwritten(receiver: Receiver) -> None:
-    """What a library says is in the line of words, however its keys are called."""
+    """Keys of a library's event can't replace MESSAGE or PRIORITY."""
     logging.getLogger("library.models").warning("no\x1b[31m colours, please")
     entry = receiver.entry()
     assert (
@@ -327,7 +327,7 @@ def test_the_journals_own_fields_are_not_overwritten(receiver: Receiver) -> None
 
 @pytest.mark.usefixtures("journal_stream")
 def test_a_traceback_is_below_the_line(receiver: Receiver) -> None:
-    """A bug can be read where the event is."""
+    """The journal's message has the traceback below the line."""
     try:
         raise ValueError("no")
     except ValueError:
@@ -345,7 +345,7 @@ def test_a_traceback_is_below_the_line(receiver: Receiver) -> None:
 def test_a_jobs_file_is_the_same_under_the_journal(
     receiver: Receiver, journal_stream: io.StringIO, tmp_path: Path
 ) -> None:
-    """The file goes with the videos to wherever; it has all, in JSON, with times."""
+    """A job's file has complete JSON lines also under the journal."""
     log.open_job_file("j1", tmp_path / "job.log")
     structlog.get_logger().info("a", job_id="j1")
     (event,) = events((tmp_path / "job.log").read_text())
@@ -355,7 +355,7 @@ def test_a_jobs_file_is_the_same_under_the_journal(
 
 
 def test_without_the_journals_socket_events_are_lines(stream: io.StringIO, tmp_path: Path) -> None:
-    """The stream goes to the journal, too: each line begins with its priority."""
+    """If the journal refuses an entry, the stream gets lines that begin with the priority."""
     log.configure_journal(stream, str(tmp_path / "none"))
     logger = structlog.get_logger()
     logger.info("video_published", file="a.mp4")
@@ -372,7 +372,7 @@ def test_without_the_journals_socket_events_are_lines(stream: io.StringIO, tmp_p
 def test_stdout_that_is_no_terminal_and_no_journal_gets_json(
     stream: io.StringIO, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon that is started by hand under systemd's environment writes where it is told to."""
+    """A redirected stdout gets JSON, even with systemd's variables in the environment."""
     monkeypatch.setenv("JOURNAL_STREAM", "1:1")
     log.to_stdout()
     structlog.get_logger().info("x")

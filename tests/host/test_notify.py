@@ -1,4 +1,4 @@
-"""notify: what systemd is told, over a real datagram socket."""
+"""notify: the messages to systemd, over a real datagram socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reeldrop.host.notify import Notifier
 def systemd(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[socket.socket]:
-    """The socket that systemd listens on, named in the environment as systemd names it."""
+    """A socket like systemd's, named in the environment."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.setblocking(False)
         if request.param == "path":
@@ -30,7 +30,7 @@ def systemd(
 
 
 def received(listener: socket.socket) -> list[bytes]:
-    """Return what has come so far: on this machine a datagram is there once it is sent."""
+    """Return the datagrams so far; on one machine a sent datagram is there at once."""
     messages = []
     while True:
         try:
@@ -40,7 +40,7 @@ def received(listener: socket.socket) -> list[bytes]:
 
 
 def test_each_state_is_one_datagram(systemd: socket.socket) -> None:
-    """The words are those of sd_notify(3)."""
+    """The states are those of sd_notify(3)."""
     notifier = Notifier.from_environment()
     notifier.ready()
     notifier.progress()
@@ -51,7 +51,7 @@ def test_each_state_is_one_datagram(systemd: socket.socket) -> None:
 
 
 def test_the_same_status_is_sent_once(systemd: socket.socket) -> None:
-    """Steps that change nothing in the line do not talk to systemd; a change back does."""
+    """A status line is sent only if it differs from the last one."""
     notifier = Notifier.from_environment()
     for text in ("idle", "idle", "busy", "busy", "idle"):
         notifier.status(text)
@@ -59,7 +59,7 @@ def test_the_same_status_is_sent_once(systemd: socket.socket) -> None:
 
 
 def test_progress_is_sent_every_time(systemd: socket.socket) -> None:
-    """The watchdog lives on repetition."""
+    """WATCHDOG=1 is sent at each call."""
     notifier = Notifier.from_environment()
     notifier.progress()
     notifier.progress()
@@ -67,14 +67,14 @@ def test_progress_is_sent_every_time(systemd: socket.socket) -> None:
 
 
 def test_names_that_are_no_utf_8(systemd: socket.socket) -> None:
-    """A file name with undecodable bytes is shown with escapes, and never an error."""
+    """A file name that is not UTF-8 is escaped in the status line."""
     Notifier.from_environment().status("rendering \udcff.txt")
     assert [b"STATUS=rendering \\udcff.txt"] == received(systemd)
 
 
 @pytest.mark.parametrize("address", [None, ""])
 def test_without_systemd_nothing_happens(address: str | None) -> None:
-    """A process that systemd did not start has nobody to tell."""
+    """Without a socket's address, nothing is sent."""
     notifier = Notifier(address)
     notifier.ready()
     notifier.status("idle")
@@ -83,13 +83,13 @@ def test_without_systemd_nothing_happens(address: str | None) -> None:
 
 
 def test_without_the_variable_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment says whether there is a systemd."""
+    """Without $NOTIFY_SOCKET, there is no systemd."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     Notifier.from_environment().ready()
 
 
 def test_a_socket_that_is_gone_stops_no_work(tmp_path: Path) -> None:
-    """Neither a missing socket nor one that nobody reads is an error."""
+    """A missing or unread socket raises no error."""
     Notifier(str(tmp_path / "nobody")).ready()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "deaf"))
@@ -97,7 +97,7 @@ def test_a_socket_that_is_gone_stops_no_work(tmp_path: Path) -> None:
 
 
 def test_a_full_socket_does_not_block(systemd: socket.socket) -> None:
-    """Where systemd does not read, what it has no room for is dropped; the work goes on."""
+    """If the socket is full, a repeated state is dropped."""
     notifier = Notifier.from_environment()
     sent = 0
     systemd.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -116,7 +116,7 @@ def test_a_full_socket_does_not_block(systemd: socket.socket) -> None:
 
 
 def test_a_name_cannot_add_a_state_of_its_own(systemd: socket.socket) -> None:
-    """A line break in a file's name would begin another assignment: it is sent as a space."""
+    """A line break in a file name is sent as a space, because it would begin another state."""
     Notifier.from_environment().status("rendering a\nWATCHDOG=trigger\nMAINPID=1 of 2")
     assert [b"STATUS=rendering a WATCHDOG=trigger MAINPID=1 of 2"] == received(systemd)
 
@@ -134,7 +134,7 @@ def test_a_name_cannot_add_a_state_of_its_own(systemd: socket.socket) -> None:
 def test_the_watchdog_is_the_one_of_this_process(
     environment: dict[str, str], expected: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the environment has for another process does not count: sd_watchdog_enabled(3)."""
+    """Variables with the pid of another process are ignored: sd_watchdog_enabled(3)."""
     for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

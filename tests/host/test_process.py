@@ -1,4 +1,4 @@
-"""What a process is given by who starts it neither ends nor spoils what it does."""
+"""Whatever a process inherits neither ends it nor spoils its work."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
 def test_a_command_does_what_it_is_for_however_it_is_started(
     line: str, exit_code: int, stderr: str, site: Site
 ) -> None:
-    """Streams that are closed or full, a folder that is gone: no traceback, and a code of ours."""
+    """With closed or full streams, or a deleted folder: no traceback, and our own exit code."""
     ended = shell(site, f"cd {site.folder}; {line}")
     told = [x for x in ended.stderr.splitlines(keepends=True) if "there are no videos" not in x]
     assert (exit_code, stderr) == (ended.returncode, "".join(told))
 
 
 def test_what_a_locale_lacks_is_written_all_the_same(site: Site) -> None:
-    """Names of files are UTF-8 in any locale; what a stream can't take is escaped as in JSON."""
+    """File names are UTF-8 in any locale; characters that a stream lacks are escaped."""
     assert 0 == shell(site, "$R submit 李白é😀 $C", **ASCII).returncode
     assert (site.inbox / "李白é😀.yaml").exists()
     ended = shell(site, "$R status $C --json", **ASCII)
@@ -84,7 +84,7 @@ def test_what_a_locale_lacks_is_written_all_the_same(site: Site) -> None:
 
 
 def test_a_daemon_renders_without_streams_and_in_any_locale(site: Site) -> None:
-    """Nothing that it prints gets into another file, and names of files are what was asked for."""
+    """Its output gets into no other file, and file names are correct."""
     site.drop("a.yaml", "prompt: 李白\n")
     site.drop("b.yaml", "prompt: a horse\n键: 1\n")
     line = "umask 0777; trap '' CHLD; unset HOME; $R run --drain $C <&- >&- 2>&-"
@@ -99,7 +99,7 @@ def test_a_daemon_renders_without_streams_and_in_any_locale(site: Site) -> None:
 
 
 def _mask(daemon: Daemon, name: str) -> int:
-    """Return a set of signals of a process, as a number whose bits they are."""
+    """Return a set of signals of a process as a bit mask."""
     try:
         status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     except OSError:
@@ -108,7 +108,7 @@ def _mask(daemon: Daemon, name: str) -> int:
 
 
 def test_signals_that_ask_for_no_end_do_not_end_a_daemon(site: Site) -> None:
-    """Nor does one that asks to read config.yaml, which is heeded, while the daemon begins."""
+    """Also SIGHUP during the start, which is heeded later as a reload."""
     daemon = Daemon(site, NEW_PROCESS)
     try:
         await_that(lambda: _mask(daemon, "SigIgn:") & 1 << signal.SIGUSR1 - 1, "the start")
@@ -125,7 +125,7 @@ def test_signals_that_ask_for_no_end_do_not_end_a_daemon(site: Site) -> None:
 
 
 def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site) -> None:
-    """SIGHUP then asks only for config.yaml, as `reeldrop reload` does; what is printed is lost."""
+    """Under nohup, SIGHUP only reloads config.yaml; output to the closed terminal is lost."""
     ours, theirs = pty.openpty()
     line = ["bash", "-c", f"trap '' HUP; exec {shlex.join(REELDROP)} run --config $0"]
     daemon = subprocess.Popen(
@@ -147,7 +147,7 @@ def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site)
 
 
 def test_a_daemon_ends_with_its_shell(site: Site) -> None:
-    """The shell may be killed before its terminal is closed, and nothing tells of that later."""
+    """If the shell is killed before the terminal closes, SIGHUP still ends the daemon."""
     ours, theirs = pty.openpty()
     said, terminal = site.folder / "said", os.ttyname(theirs)
     daemon = f"{shlex.join(REELDROP)} run --config {site.folder / 'config.yaml'}"
@@ -167,7 +167,7 @@ def test_a_daemon_ends_with_its_shell(site: Site) -> None:
 
 
 def test_who_tunes_is_told(site: Site) -> None:
-    """No daemon can run meanwhile; who looks or waits hears which process that is."""
+    """While a tuner has the spool, `status`, `submit --wait` and daemons name its process."""
     settings = config.load(site.folder / "config.yaml")
     place = Spool(settings.spool, settings.inbox, settings.failed)
     site.drop("a.txt", "a horse\n")
@@ -180,7 +180,7 @@ def test_who_tunes_is_told(site: Site) -> None:
 
 
 def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
-    """`reload` would end a tuner, or in another container whoever has the daemon's number there."""
+    """`reload` signals neither a tuner nor a process in another container."""
     settings = config.load(site.folder / "config.yaml")
     place = Spool(settings.spool, settings.inbox, settings.failed)
     settings.spool.mkdir()

@@ -1,4 +1,4 @@
-"""conflicts: names of conflict copies, as tools really write them, and names that only look so."""
+"""conflicts: names of conflict copies, as tools write them, and names that only look similar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class conflict (1848-02-21).txt | unresolved (conflicts 2026-11-24).txt | a.conf
 
 
 def test_copies_of_each_tool_are_known() -> None:
-    """A name as the tool writes it says whose it is, and of what file it is a copy."""
+    """A name tells the tool that wrote it, and the file that it is a copy of."""
     for tool, names in COPIES.items():
         for name in names:
             copy = conflict_copy(name)
@@ -38,7 +38,7 @@ def test_copies_of_each_tool_are_known() -> None:
 
 
 def test_each_pattern_is_needed() -> None:
-    """A row that no name of the cases needs would be there for nothing, or be wrong."""
+    """Each pattern matches a case that no other pattern matches."""
     assert set(COPIES) == {naming.tool for naming in NAMINGS}
     for naming in NAMINGS:
         others = [other for other in NAMINGS if other is not naming]
@@ -46,19 +46,19 @@ def test_each_pattern_is_needed() -> None:
 
 
 def tool_by(namings: list[Naming], name: str) -> str:
-    """Return the tool of a name by some of the patterns alone."""
+    """Return the tool of a name by the given patterns only."""
     patterns = (pair for pair in conflicts._PATTERNS if pair[0] in namings)
     return next((naming.tool for naming, pattern in patterns if pattern.fullmatch(name)), "")
 
 
 def test_names_that_people_give_are_no_copies() -> None:
-    """Two files of such names may both be wanted."""
+    """Names that people may give are not copies: both files may be wanted."""
     for name in HONEST.replace("\n", " | ").split(" | "):
         assert conflict_copy(name.strip()) is None, name
 
 
 def test_letters_that_a_mac_takes_apart() -> None:
-    """The name may come in the other form of Unicode, and so does the original's."""
+    """Decomposed names (NFD) are recognised, and their originals are decomposed, too."""
     taken_apart = unicodedata.normalize("NFD", "é (Cópia em conflito de Zé 2026-08-25).txt")
     copy = conflict_copy(taken_apart)
     assert copy is not None
@@ -66,7 +66,7 @@ def test_letters_that_a_mac_takes_apart() -> None:
 
 
 def test_copies_of_copies() -> None:
-    """The outermost mark comes off first: the original of a copy's copy is that copy."""
+    """The outermost mark is removed first: the original of a copy's copy is that copy."""
     copy = "a.sync-conflict-20261122-160257-I6L4PPB.txt"
     found = conflict_copy("a.sync-conflict-20261122-160257-I6L4PPB.conflict2.txt")
     assert found is not None
@@ -74,7 +74,7 @@ def test_copies_of_copies() -> None:
 
 
 def test_a_copy_that_has_lost_its_ending_is_told(tmp_path: Path) -> None:
-    """Tools that write behind the ending make a name that is no prompt file's any more."""
+    """A mark after the ending is recognised, though the name is not a prompt file's any more."""
     box = Inbox(tmp_path, frozenset({".txt"}), 0.0, "_defaults.yaml")
     lost = {n for names in COPIES.values() for n in names if not n.endswith(".txt")}
     for name in lost:
@@ -87,13 +87,13 @@ def test_a_copy_that_has_lost_its_ending_is_told(tmp_path: Path) -> None:
 
 @given(st.text(alphabet=string.printable.replace("/", "") + "é诗", min_size=1, max_size=250))
 def test_names_take_no_time(text: str) -> None:
-    """Whatever a stranger calls a file, its name is told at once."""
+    """Every name is matched in a short time."""
     for name in (text, f"a{text}conflict", "(" * 80 + text + " conflicted copy" * 9):
         assert conflict_copy(name) == conflict_copy(name)
 
 
 def test_the_worst_names_take_no_time() -> None:
-    """Each pattern, with what it looks for again and again."""
+    """So are names that repeat what a pattern looks for."""
     for part in (
         "(冲突副本2026-11-24",
         " (conflict_2026",

@@ -1,4 +1,4 @@
-"""How files come: what is unfinished waits and says why, however it was sent."""
+"""Deliveries: an unfinished file waits and says why, however it was sent."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Place:
         return path
 
     def go_on(self, seconds: float) -> None:
-        """Let so many seconds pass, and do all that a daemon does meanwhile, to the last moment."""
+        """Advance the clock, and do what a daemon does, until that time."""
         end = self.now + seconds
         while True:
             self.intake.look(self.now)
@@ -92,18 +92,18 @@ class Place:
             self.now = min(end, max(self.intake.due(), self.now + 0.01))
 
     def settle(self) -> None:
-        """Let all files settle, and read them, but take none."""
+        """Let all files settle, and examine them, but claim none."""
         self.intake.look(self.now)
         self.now += SETTLE + 0.1
         self.intake.look(self.now)
         assert [] == list(self.intake.refused(patient=True))
 
     def names(self) -> list[str]:
-        """Return what has been taken, in its order."""
+        """Return the names of the claimed files, in order."""
         return [str(job.source) for job in self.taken]
 
     def waiting(self) -> dict[str, str]:
-        """Return why each file waits, as the status tells it."""
+        """Return why each file waits, as `status` says it."""
         return {w.prompt_file: w.reason for w in self.intake.waiting(self.now)[0]}
 
 
@@ -116,7 +116,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_a_settled_file_is_taken(place: Place) -> None:
-    """Once it has not changed for `settle_seconds`, and not before."""
+    """A file is claimed after `settle_seconds` without a change, not before."""
     place.drop("a.txt")
     place.go_on(SETTLE - 0.1)
     assert {"a.txt": "settles in 1 s"} == place.waiting()
@@ -125,7 +125,7 @@ def test_a_settled_file_is_taken(place: Place) -> None:
 
 
 def test_a_renamed_file_is_not_kept_waiting(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """What sync tools bring is whole; what is copied may have more to come."""
+    """A renamed file is complete, and settles sooner; a copied one may have more to come."""
     site.configure("settle_seconds: 3600", "renamed_settle_seconds: 0.2")
     running = daemon()
     running.wait_for("ready")
@@ -140,7 +140,7 @@ def test_a_renamed_file_is_not_kept_waiting(site: Site, daemon: Callable[..., Da
 
 
 def test_a_file_waits_for_who_writes_into_it(place: Place) -> None:
-    """A slow writer may pause for longer than a file takes to settle; the end settles it again."""
+    """A file that a program has open waits; when it is closed, it settles anew."""
     path = place.drop("a.txt", "the first ha")
     with path.open("a") as writer:
         place.go_on(60.0)
@@ -157,7 +157,7 @@ def test_a_file_waits_for_who_writes_into_it(place: Place) -> None:
 
 
 def test_an_open_file_that_never_changes_is_taken_in_the_end(place: Place) -> None:
-    """Some program may just not let go of it; what is in the file is what counts then."""
+    """After ten minutes without a change, an open file is claimed with what it has."""
     with place.drop("a.txt").open("a"):
         place.go_on(UNFINISHED_SECONDS - 0.1)
         assert [] == place.names()
@@ -166,7 +166,7 @@ def test_an_open_file_that_never_changes_is_taken_in_the_end(place: Place) -> No
 
 
 def test_a_file_that_is_opened_while_it_waits_for_its_turn(place: Place) -> None:
-    """It was whole when it was looked at, and may be half again: it is asked about once more."""
+    """A file that is opened for writing after it was examined is not claimed."""
     path = place.drop("a.txt")
     place.go_on(SETTLE - 0.1)
     place.now += 0.2
@@ -181,7 +181,7 @@ def test_a_file_that_is_opened_while_it_waits_for_its_turn(place: Place) -> None
 
 
 def test_a_file_that_is_edited_while_it_waits_for_its_turn_is_read_again(place: Place) -> None:
-    """What it asked for before counts no more."""
+    """After an edit, only the new content counts."""
     place.drop("a.yaml", "prompt: a horse\npriority: 10\n")
     place.drop("b.txt")
     place.settle()
@@ -197,7 +197,7 @@ def test_a_file_that_is_edited_while_it_waits_for_its_turn_is_read_again(place: 
 def test_a_disk_in_trouble_keeps_all_files_where_they_are(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None is tried before the pause is over; then that one last which may be to blame."""
+    """During the pause nothing is claimed; then the file that failed is tried last."""
     place.drop("a.txt")
     place.drop("b.txt")
     place.settle()
@@ -215,7 +215,7 @@ def test_a_disk_in_trouble_keeps_all_files_where_they_are(
 
 
 def test_other_settings_forget_nothing_of_the_inbox(place: Place) -> None:
-    """What has settled, was read or passed over, or waits for its writer, goes on as it was."""
+    """After a reload, files keep what is known of them: settled, examined, passed over, waiting."""
     path = place.drop("held.txt")
     place.drop("read.txt")
     place.drop("late.txt", bytes(8))
@@ -246,7 +246,7 @@ PREALLOCATED = {
 
 @pytest.mark.parametrize("name", PREALLOCATED)
 def test_a_file_with_nul_bytes_waits_for_its_content(name: str, place: Place) -> None:
-    """It has its size before its bytes; what never gets them is refused, and says so."""
+    """A file whose size was allocated first waits; if its bytes never come, it is refused."""
     path = place.drop(name, PREALLOCATED[name])
     place.drop("other.txt")
     place.go_on(UNFINISHED_SECONDS - 0.1)
@@ -259,7 +259,7 @@ def test_a_file_with_nul_bytes_waits_for_its_content(name: str, place: Place) ->
 
 
 def test_what_is_taken_at_last_is_told(tmp_path: Path) -> None:
-    """Who finds a video by other defaults than he meant finds in the log why, once."""
+    """If a wait for other files expired, the log says so, once."""
     place = Place(tmp_path / "place", idle=0.0, scan=0.5)
     place.drop("x/a.txt")
     defaults = place.drop(f"x/{parsing.DEFAULTS_NAME}", "fps: 4\n")
@@ -276,7 +276,7 @@ def test_what_is_taken_at_last_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_bytes_come_late_is_taken_when_they_are_there(place: Place) -> None:
-    """What was held up begins to settle anew as soon as it changes."""
+    """A file that was held settles anew when it changes."""
     path = place.drop("a.txt", bytes(8))
     place.go_on(300.0)
     path.write_bytes(b"a horse\n")
@@ -285,7 +285,7 @@ def test_a_file_whose_bytes_come_late_is_taken_when_they_are_there(place: Place)
 
 
 def test_an_interrupted_transfer_is_refused_in_the_end(place: Place) -> None:
-    """Half of a prompt file may be a valid one, and must not be rendered."""
+    """A part of a prompt file may be valid, but must not be rendered."""
     os.utime(place.drop("a.txt", "half a horse"), (0, 0))
     place.go_on(UNFINISHED_SECONDS - 0.1)
     reason = "its modification time is 0: an interrupted transfer"
@@ -296,7 +296,7 @@ def test_an_interrupted_transfer_is_refused_in_the_end(place: Place) -> None:
 
 
 def test_where_an_inbox_is_drained_nothing_waits_for_long(tmp_path: Path) -> None:
-    """Nobody comes back to finish what looks unfinished: it is refused at once, and says why."""
+    """In a drain, a file that looks unfinished is refused at once, with the reason."""
     place = Place(tmp_path / "place", patient=False)
     for name, content in PREALLOCATED.items():
         place.drop(name, content)
@@ -307,7 +307,7 @@ def test_where_an_inbox_is_drained_nothing_waits_for_long(tmp_path: Path) -> Non
 
 
 def test_what_is_refused_for_its_defaults_is_never_rendered_without_them(place: Place) -> None:
-    """Also where the refusal can't be filed now, and the job is read again later."""
+    """This also holds if it can't be filed away now, and the job is read again later."""
     (place.inbox / parsing.DEFAULTS_NAME).symlink_to("nowhere")
     place.drop("a.txt")
     place.intake.look(place.now)
@@ -321,7 +321,7 @@ def test_what_is_refused_for_its_defaults_is_never_rendered_without_them(place: 
 
 
 def test_utf_16_is_no_sign_of_an_unfinished_file(place: Place) -> None:
-    """Half of its bytes are NUL; what else is wrong with such a file is told at once."""
+    """UTF-16 has NUL bytes, but mistakes in such a file are reported at once."""
     place.drop("a.txt", "a horse\n".encode("utf-16"))
     place.drop("b.yaml", "promt: a horse\n".encode("utf-16"))
     place.go_on(SETTLE + 0.1)
@@ -333,7 +333,7 @@ def test_utf_16_is_no_sign_of_an_unfinished_file(place: Place) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_of_delivery(way: str, tmp_path: Path) -> None:
-    """However a file is sent, it is taken once and whole."""
+    """However a file is sent, it is claimed once and complete."""
     found = benchmark.deliver(3, random.Random(way), tmp_path / "world", ways=[way])
     assert found.is_clean, found
 
@@ -341,14 +341,14 @@ def test_each_way_of_delivery(way: str, tmp_path: Path) -> None:
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_deliveries_at_any_speed(seed: int) -> None:
-    """Ten files that come at once, each in some way and in some pieces: all once, all whole."""
+    """Ten files that arrive together, each in its own way, are claimed once, and complete."""
     with tempfile.TemporaryDirectory() as folder:
         found = benchmark.deliver(10, random.Random(seed), Path(folder) / "world")
         assert found.is_clean, found
 
 
 def test_half_and_doubled_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The count can fail: what pauses for too long in mid-sentence is taken for whole, and said."""
+    """The check can fail: a delivery with too long a pause is claimed too early, and counted."""
 
     def pausing(delivery: Delivery) -> Iterator[str]:
         delivery.path.write_bytes(delivery.data[:9])
@@ -367,7 +367,7 @@ SHORT = {SOON: 0.3, A_WHILE: 1.0, LATER: 2.5}
 
 
 def test_each_way_of_delivery_to_a_daemon(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """All at once, to a real daemon by the real clock: each is rendered once, from all of it."""
+    """A real daemon renders each of them once and complete, by the real clock."""
     site.configure("settle_seconds: 1", "scan_seconds: 0.2")
     running = daemon()
     running.wait_for("ready")
@@ -404,7 +404,7 @@ def send(steps: Iterator[str], dice: random.Random) -> None:
 def test_a_quiet_inbox_is_looked_at_less_often(
     reports_all: bool, fewest: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But only where every change is told of: on a share a file must not wait for a minute."""
+    """But only if events report every change: on a share, a file must not wait a minute."""
     monkeypatch.setattr(share, "reports_all", lambda _folder: reports_all)
     place = Place(tmp_path / "place", idle=60.0)
     place.go_on(0.1)

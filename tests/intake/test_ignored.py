@@ -1,4 +1,4 @@
-"""ignored: the table of names that are no prompt files, or not yet, with a case for each row."""
+"""ignored: the table of ignored and unfinished names, with a case for each row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reeldrop.intake.ignored import TOOLS, Ignored, Tool
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_each_row_of_the_table(tool: Tool) -> None:
-    """Every name of a tool's is passed over; what it has not finished is told with its own name."""
+    """All names of a tool are ignored; unfinished ones give the name of the finished file."""
     case = CASES[tool.name]
     for name in (*case.ignored, *case.unfinished):
         assert name in Ignored()
@@ -31,7 +31,7 @@ def test_each_row_of_the_table(tool: Tool) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 def test_each_pattern_has_a_case(tool: Tool) -> None:
-    """A glob that no name of the cases needs would be there for nothing, or be wrong."""
+    """Each glob matches a case that no other glob matches."""
     case = CASES[tool.name]
     seen = [name.lower() for name in (*case.ignored, *case.unfinished)]
     assert [] == [glob for glob in tool.ignored if not fnmatch.filter(seen, glob)]
@@ -49,19 +49,19 @@ def test_each_case_has_a_row() -> None:
      "path1.txt", "backup.txt", "a conflicted copy.txt", "A-Z.yml", "recycle.txt", "a~b.txt"],
 )  # fmt: skip
 def test_names_that_people_give(name: str) -> None:
-    """Neither passed over nor taken for unfinished: files of such names are wanted."""
+    """Names that people may give are neither ignored nor taken for unfinished."""
     assert name not in Ignored()
     assert ignored.finished_name(name) is None
 
 
 @pytest.mark.parametrize("lock", [".a.txt.swp", ".~lock.a.txt#", ".#a.txt", "a.txt~", "~$a.txt"])
 def test_a_lock_or_backup_is_no_unfinished_file(lock: str) -> None:
-    """A prompt file that is open in an editor, or was, is whole under its own name."""
+    """An editor's lock or backup says nothing about the file, which is complete."""
     assert ignored.finished_name(lock) is None
 
 
 def test_words_behind_a_hidden_name_are_no_transfers_of_rsync() -> None:
-    """rsync's six characters are drawn by chance: they are no word, and no number."""
+    """rsync's six random characters are neither a word nor a number."""
     for end in (
         "backup",
         "Backup",
@@ -80,7 +80,7 @@ def test_words_behind_a_hidden_name_are_no_transfers_of_rsync() -> None:
 
 
 def test_patterns_of_the_operator() -> None:
-    """They come on top of the table, and know no case."""
+    """The operator's globs add to the table, and ignore case."""
     more = Ignored(["*.Draft.txt", "old?"])
     assert "a.draft.TXT" in more
     assert "OLD1" in more
@@ -91,7 +91,7 @@ def test_patterns_of_the_operator() -> None:
 
 @given(st.text(alphabet=string.printable.replace("/", "") + "é诗", min_size=1, max_size=250))
 def test_names_take_no_time(text: str) -> None:
-    """Whatever a stranger calls a file, its name is told at once, and told the same again."""
+    """Every name is matched in a short time, and with the same result each time."""
     for name in (text, f"{text}.txt"):
         assert ignored.finished_name(name) == ignored.finished_name(name)
         assert (name in Ignored()) == (name.upper() in Ignored())
@@ -102,7 +102,7 @@ def test_names_take_no_time(text: str) -> None:
 
 @given(st.text(min_size=1, max_size=300))
 def test_no_name_of_ours_is_passed_over_by_a_tool(text: str) -> None:
-    """What is published under a name that some tool skips would never arrive."""
+    """No published name is one that a tool ignores."""
     for name in (names.folder_name(text), names.video_name(text) + ".mp4"):
         assert name not in Ignored()
         assert ignored.finished_name(name) is None
@@ -116,7 +116,7 @@ FOR_US_ALONE = {".*", "#*#", "*___jb_*___", "*.error.txt", "*.not-rendered.txt"}
     "glob", sorted({glob for tool in TOOLS for glob in tool.ignored} - FOR_US_ALONE)
 )
 def test_no_folder_of_ours_is_called_as_a_tools_own(glob: str) -> None:
-    """A prompt file may be called so, before its ending; the folder of its videos may not."""
+    """A prompt file's stem may be such a name, but the folder of its videos is not."""
     like = glob.replace("*", "a").replace("?", "p").replace("[ia]", "i")
     assert names.folder_name(like) not in Ignored()
 
@@ -135,7 +135,7 @@ SKIPPED_BY = {
 
 @pytest.mark.parametrize("tool", SKIPPED_BY)
 def test_what_is_not_finished_is_not_sent(tool: str) -> None:
-    """Every tool that skips anything skips our temporary names, whatever they are made of."""
+    """All tools that ignore names ignore our temporary names."""
     owner = f"20261124-101112-{random.randrange(10**6):06}-abcdef-1.mp4"
     for path in ("a.mp4", "a.yaml", "job.log"):
         name = temporaries.beside(durable.Path(path), owner).name

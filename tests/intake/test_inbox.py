@@ -70,7 +70,7 @@ def drop(box: Inbox, name: str, content: str = "a prompt") -> Path:
 
 
 def found(box: Inbox) -> list[str]:
-    """Return every candidate, whatever its state."""
+    """Return all candidates, settled or not."""
     box.scan(0.0)
     return settled(box, 1e9)
 
@@ -81,7 +81,7 @@ def when(candidate: Candidate) -> tuple[float, str]:
 
 
 def settled(box: Inbox, now: float) -> list[str]:
-    """Return the names of what is settled."""
+    """Return the names of the settled files."""
     return [str(candidate.path) for candidate in sorted(box.settled(now), key=when)]
 
 
@@ -89,7 +89,7 @@ def settled(box: Inbox, now: float) -> list[str]:
 
 
 def test_a_file_settles_by_our_own_clock(box: Inbox) -> None:
-    """It counts how long we have seen it unchanged, not what its times say."""
+    """What counts is how long the file was seen unchanged, not its times."""
     os.utime(drop(box, "a.txt"), (1, 1))
     box.scan(100.0)
     assert [] == settled(box, 100.0 + SETTLE - 0.01)
@@ -97,14 +97,14 @@ def test_a_file_settles_by_our_own_clock(box: Inbox) -> None:
 
 
 def test_a_file_from_the_future_settles(box: Inbox) -> None:
-    """Another machine's clock does not matter."""
+    """The clock of another machine does not matter."""
     os.utime(drop(box, "a.txt"), (2**33, 2**33))
     box.scan(100.0)
     assert ["a.txt"] == settled(box, 100.0 + SETTLE)
 
 
 def replaced(path: Path) -> None:
-    """Put a file in the place of another that differs in nothing but the inode."""
+    """Replace a file by another that differs only in the inode."""
     other = path.with_name("other.tmp")
     other.write_bytes(path.read_bytes())
     os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
@@ -122,7 +122,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_any_change_begins_the_wait_anew(box: Inbox, change: str) -> None:
-    """Size, times and inode all say that somebody is still at it."""
+    """A change of size, times or inode begins the wait anew."""
     path = drop(box, "a.txt")
     os.utime(path, ns=(10**18, 10**18))
     box.scan(100.0)
@@ -135,7 +135,7 @@ def test_any_change_begins_the_wait_anew(box: Inbox, change: str) -> None:
 
 
 def test_a_renamed_file_settles_sooner(box: Inbox) -> None:
-    """Whoever renames has written it; that he has done so may be heard of after it was seen."""
+    """A renamed file is complete; the event may arrive after the file was seen."""
     for name in ("a.txt", "b.txt", "c.txt"):
         drop(box, name)
     box.scan(100.0, {"a.txt"})
@@ -147,7 +147,7 @@ def test_a_renamed_file_settles_sooner(box: Inbox) -> None:
 
 
 def test_a_renamed_file_that_is_written_to_settles_like_others(box: Inbox) -> None:
-    """Its time and rights may still be set, which begins the shorter wait anew."""
+    """A change of time or rights begins the shorter wait anew, a write the longer one."""
     path = drop(box, "a.txt")
     box.scan(100.0, {"a.txt"})
     os.utime(path, ns=(10**17, 10**17))
@@ -161,7 +161,7 @@ def test_a_renamed_file_that_is_written_to_settles_like_others(box: Inbox) -> No
 
 
 def test_a_renamed_file_in_a_new_folder_settles_like_others(box: Inbox) -> None:
-    """The defaults of the folder may come after it, as they do where a tool goes by the names."""
+    """In a new folder, the defaults may arrive after the file."""
     drop(box, "old/x.txt")
     box.scan(100.0)
     drop(box, "old/a.txt")
@@ -175,7 +175,7 @@ def test_a_renamed_file_in_a_new_folder_settles_like_others(box: Inbox) -> None:
 
 
 def test_what_looks_unfinished_waits_however_it_came(box: Inbox) -> None:
-    """A rename makes no file whole that has no byte, or that rsync was interrupted with."""
+    """A renamed file that is empty, or that rsync left in part, still waits longer."""
     drop(box, "empty.txt", "")
     os.utime(drop(box, "interrupted.txt"), ns=(0, 1))
     box.scan(100.0, {"empty.txt", "interrupted.txt"})
@@ -184,7 +184,7 @@ def test_what_looks_unfinished_waits_however_it_came(box: Inbox) -> None:
 
 
 def test_a_renamed_file_never_settles_later_than_others(tmp_path: Path) -> None:
-    """The shorter of both times counts, and where nothing is said that is `settle_seconds`."""
+    """The shorter of the two times counts; without one, `settle_seconds`."""
     box = Inbox(tmp_path, frozenset({".txt"}), SETTLE, "_defaults.yaml")
     drop(box, "a.txt")
     box.scan(100.0, {"a.txt"})
@@ -193,7 +193,7 @@ def test_a_renamed_file_never_settles_later_than_others(tmp_path: Path) -> None:
 
 
 def test_scans_without_a_change_do_not_begin_the_wait_anew(box: Inbox) -> None:
-    """However often we look, an unchanged file settles on time, and is the same candidate."""
+    """An unchanged file settles on time, and stays the same candidate."""
     drop(box, "a.txt")
     for now in (100.0, 101.0, 101.9):
         box.scan(now)
@@ -203,7 +203,7 @@ def test_scans_without_a_change_do_not_begin_the_wait_anew(box: Inbox) -> None:
 
 
 def test_a_file_that_goes_away_is_forgotten(box: Inbox) -> None:
-    """Its owner took it back; when it returns its wait begins anew."""
+    """A deleted file is forgotten; if it returns, its wait begins anew."""
     path = drop(box, "a.txt")
     box.scan(100.0)
     (candidate,) = box.settled(1e9)
@@ -217,7 +217,7 @@ def test_a_file_that_goes_away_is_forgotten(box: Inbox) -> None:
 
 
 def test_a_claimed_file_is_forgotten_until_seen_again(box: Inbox) -> None:
-    """`forget` saves a scan after a claim; it hides nothing that is there."""
+    """`forget` drops a claimed file, but the next scan finds it if it is still there."""
     drop(box, "a.txt")
     box.scan(0.0)
     box.forget(box.settled(1e9)[0])
@@ -226,7 +226,7 @@ def test_a_claimed_file_is_forgotten_until_seen_again(box: Inbox) -> None:
 
 
 def test_empty_files_are_given_time(box: Inbox) -> None:
-    """Some programs make the name first: a file without a byte waits longer, and says so."""
+    """An empty file waits longer, and says so: some programs create a file before they write it."""
     drop(box, "empty.txt", "")
     drop(box, "full.txt")
     box.scan(0.0)
@@ -243,7 +243,7 @@ def reasons(box: Inbox, now: float) -> dict[str, str]:
 
 
 def test_an_interrupted_transfer_is_given_time(box: Inbox) -> None:
-    """rsync leaves a part under the final name, its time in the first second, and comes again."""
+    """A part that rsync left, with an mtime of 0, waits for the next attempt."""
     path = drop(box, "a.txt", "the first ha")
     os.utime(path, ns=(36303909, 36303909))
     box.scan(0.0)
@@ -259,7 +259,7 @@ def test_an_interrupted_transfer_is_given_time(box: Inbox) -> None:
 
 
 def test_what_is_left_of_an_interrupted_transfer_is_refused() -> None:
-    """When nobody came again: half a prompt must not be rendered."""
+    """If no attempt comes, it is refused: half a prompt must not be rendered."""
     error = reading.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 36303909)
     assert error is not None
     assert "only a part" in error.mistakes[0].problem
@@ -269,7 +269,7 @@ def test_what_is_left_of_an_interrupted_transfer_is_refused() -> None:
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if tool.unfinished], ids=lambda t: t.name)
 def test_a_file_waits_for_the_temporary_one_beside_it(box: Inbox, tool: Tool) -> None:
-    """Some tool is about to replace it; what nobody finishes holds nothing up for ever."""
+    """A tool is about to replace it; but the wait has an end."""
     drop(box, "x/a.txt")
     for name in CASES[tool.name].unfinished:
         temporary = drop(box, f"x/{name}", "the new")
@@ -286,7 +286,7 @@ def test_a_file_waits_for_the_temporary_one_beside_it(box: Inbox, tool: Tool) ->
 
 
 def test_a_temporary_file_holds_up_its_own_file_alone(box: Inbox) -> None:
-    """Neither those of other names nor of other folders wait for it."""
+    """Files of other names or folders do not wait for it."""
     for name in ("a.txt", "b.txt", "x/a.txt", ".b.md.aB3dEf", "x/.b.txt.aB3dEf"):
         drop(box, name)
     box.scan(0.0)
@@ -294,7 +294,7 @@ def test_a_temporary_file_holds_up_its_own_file_alone(box: Inbox) -> None:
 
 
 def test_what_has_only_a_temporary_name_is_told(box: Inbox) -> None:
-    """Who looks for a file hears that it is on its way, or that nobody finishes it."""
+    """`waiting` lists a file that exists only under a temporary name, and whether it was left."""
     drop(box, "x/.a.txt.aB3dEf")
     box.scan(0.0)
     assert {"x/a.txt": "still being written by rsync"} == reasons(box, TEMPORARY_SECONDS - 0.01)
@@ -304,7 +304,7 @@ def test_what_has_only_a_temporary_name_is_told(box: Inbox) -> None:
 
 @pytest.mark.parametrize("name", ["a.txt.conflict1", "a.yaml..path2"])
 def test_copies_that_have_lost_their_ending_are_told(box: Inbox, name: str) -> None:
-    """What can't be taken under the name that a tool gave it is not passed over in silence."""
+    """A conflict copy that can't be claimed under its name is listed."""
     drop(box, name)
     drop(box, "notes.conflict1")
     box.scan(0.0)
@@ -327,7 +327,7 @@ OTHERS = {
 
 
 def test_what_is_no_prompt_file_is_told(box: Inbox) -> None:
-    """Each file that nobody will film has its reason, and what would be right."""
+    """Each other file is listed with the reason and the right endings."""
     for name in OTHERS:
         drop(box, f"x/{name}")
     (box.folder / "link").symlink_to("/etc")
@@ -344,7 +344,7 @@ def test_what_is_no_prompt_file_is_told(box: Inbox) -> None:
 
 
 def test_a_file_that_keeps_changing_is_said_to(box: Inbox) -> None:
-    """It waits without an end, and from the first minute on its reason says so."""
+    """It waits without limit, and after a minute the reason says so."""
     path = drop(box, "a.txt")
     for second in range(130):
         os.utime(path, (second + 1, second + 1))
@@ -362,7 +362,7 @@ def test_a_file_that_keeps_changing_is_said_to(box: Inbox) -> None:
 
 
 def test_a_file_that_is_held_and_keeps_changing_is_said_to(box: Inbox) -> None:
-    """Each line that is added begins the ten minutes anew, so no end of them is told."""
+    """Each change begins the ten minutes anew, so the reason gives no end of the wait."""
     path = drop(box, "a.txt")
     for minute in range(20):
         os.utime(path, (minute + 1, minute + 1))
@@ -379,7 +379,7 @@ def test_a_file_that_is_held_and_keeps_changing_is_said_to(box: Inbox) -> None:
 
 
 def test_patterns_of_the_operator_are_passed_over(tmp_path: Path) -> None:
-    """Files and whole folders, wherever they are."""
+    """Files and folders that match the operator's globs are ignored anywhere."""
     box = Inbox(tmp_path, frozenset({".txt"}), SETTLE, "_", ignored=Ignored(["old", "*.draft.*"]))
     for name in ("a.txt", "a.draft.txt", "x/old/a.txt", "old.txt"):
         drop(box, name)
@@ -387,7 +387,7 @@ def test_patterns_of_the_operator_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_file_can_be_held_but_not_for_ever(box: Inbox) -> None:
-    """What looks unfinished waits until it is looked at again, or changes, or time is up."""
+    """A held file waits until its next check, a change, or the longest wait."""
     path = drop(box, "a.txt")
     box.scan(0.0)
     (candidate,) = box.settled(SETTLE)
@@ -404,7 +404,7 @@ def test_a_file_can_be_held_but_not_for_ever(box: Inbox) -> None:
 
 
 def test_a_scan_tells_whether_anything_has_changed(box: Inbox) -> None:
-    """Files that come, change or go; nothing else is a change."""
+    """New, changed and deleted files are changes; nothing else is."""
     assert not box.scan(0.0)
     path = drop(box, "a.txt")
     assert (True, False) == (box.scan(1.0), box.scan(2.0))
@@ -418,7 +418,7 @@ def test_a_scan_tells_whether_anything_has_changed(box: Inbox) -> None:
 
 
 def test_since_when_the_oldest_waits(box: Inbox) -> None:
-    """Who asks how long the queue is, hears how long its first file has been there."""
+    """`oldest` returns when the first of the waiting files was first seen."""
     assert box.oldest() is None
     path = drop(box, "a.txt")
     box.scan(5.0)
@@ -429,7 +429,7 @@ def test_since_when_the_oldest_waits(box: Inbox) -> None:
 
 
 def test_an_impatient_inbox_takes_empty_files_at_once(tmp_path: Path) -> None:
-    """Where the inbox is drained and left, nobody comes back to finish a file."""
+    """In a drain, an empty file is claimed without the longer wait."""
     box = made(tmp_path, patient=False)
     drop(box, "empty.txt", "")
     os.utime(drop(box, "part.txt"), (0, 0))
@@ -440,7 +440,7 @@ def test_an_impatient_inbox_takes_empty_files_at_once(tmp_path: Path) -> None:
 
 
 def test_why_files_wait_and_for_how_long(box: Inbox) -> None:
-    """Who asks hears when a file settles; the loop hears when to look next."""
+    """Each waiting file has a reason, and the loop gets the time of its next look."""
     assert box.seconds_to_settle(0.0) is None
     drop(box, "a.txt")
     box.scan(0.0)
@@ -455,7 +455,7 @@ def test_why_files_wait_and_for_how_long(box: Inbox) -> None:
 
 
 def test_a_blocked_file_waits_for_its_time_or_a_change(box: Inbox) -> None:
-    """What can't be claimed is not offered again for a while, and says what keeps it."""
+    """A file that can't be claimed waits, with the reason, for its time or a change."""
     path = drop(box, "a.txt")
     box.scan(0.0)
     (candidate,) = box.settled(1e9)
@@ -472,7 +472,7 @@ def test_a_blocked_file_waits_for_its_time_or_a_change(box: Inbox) -> None:
 
 
 def test_files_wait_for_the_defaults_above_them(box: Inbox) -> None:
-    """A `_defaults.yaml` that is still being written holds up what it is for, and only that."""
+    """Files wait for a changing `_defaults.yaml` above them; others do not."""
     drop(box, "poems/a.txt")
     drop(box, "b.txt")
     box.scan(0.0)
@@ -486,7 +486,7 @@ def test_files_wait_for_the_defaults_above_them(box: Inbox) -> None:
 
 
 def test_defaults_that_never_come_to_rest_are_waited_for_once(box: Inbox) -> None:
-    """For two minutes, and not again for each file that comes; after a rest it begins anew."""
+    """The wait is two minutes in all, not for each file; after a pause it begins anew."""
     drop(box, "poems/a.txt")
     defaults = drop(box, "poems/_defaults.yaml")
     for now in range(int(DEFAULTS_SECONDS) + 20):
@@ -509,7 +509,7 @@ def test_defaults_that_never_come_to_rest_are_waited_for_once(box: Inbox) -> Non
 
 
 def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: Inbox) -> None:
-    """Anybody can give a file such a name; a tool that is at work has replaced the file by then."""
+    """Anybody may make such a name, so even a growing one delays for an hour at most."""
     drop(box, "a.txt")
     temporary = drop(box, ".a.txt.aB3dEf")
     for now in range(0, int(TRANSFER_SECONDS) + 60, 60):
@@ -523,7 +523,7 @@ def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: In
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
 def test_a_temporary_file_of_another_owner_delays_nobody(box: Inbox) -> None:
-    """Tools write as the owner of the file that they replace; others only want to hold it up."""
+    """Tools write as the owner of the file; a stranger's temporary file is ignored."""
     drop(box, "a.txt")
     temporary = drop(box, ".a.txt.aB3dEf")
     os.chown(temporary, 65534, 65534)
@@ -535,7 +535,7 @@ def test_a_temporary_file_of_another_owner_delays_nobody(box: Inbox) -> None:
 
 
 def test_order(box: Inbox) -> None:
-    """Higher priority first, then who was seen first, then by name."""
+    """Higher priority first, then first seen, then name."""
     for now, name in ((0.0, "d.txt"), (1.0, "c.txt"), (1.0, "a.txt"), (2.0, "b.txt")):
         drop(box, name)
         if name != "c.txt":
@@ -550,7 +550,7 @@ def test_order(box: Inbox) -> None:
 
 
 def test_an_edit_does_not_lose_the_place_in_the_queue(box: Inbox) -> None:
-    """Order goes by when a file was first seen, not by when it was last corrected."""
+    """The order follows the time when a file was first seen, not its last edit."""
     first = drop(box, "b.txt")
     box.scan(0.0)
     drop(box, "a.txt")
@@ -594,20 +594,20 @@ def test_an_edit_does_not_lose_the_place_in_the_queue(box: Inbox) -> None:
     ],
 )
 def test_names_that_are_no_prompt_files(box: Inbox, name: str) -> None:
-    """Hidden, unfinished and foreign files are left alone, in every folder."""
+    """Hidden, unfinished and foreign files are ignored, in every folder."""
     drop(box, name)
     assert [] == found(box)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "A.TXT", "x/y/b.Yaml", "a b.txt", "a~b/c.txt"])
 def test_names_that_are_prompt_files(box: Inbox, name: str) -> None:
-    """The suffix counts, in any case and in any folder."""
+    """The suffix decides, in any case and in any folder."""
     drop(box, name)
     assert [name] == found(box)
 
 
 def test_names_that_are_no_utf_8(box: Inbox) -> None:
-    """Bytes that are no text are a name like any other."""
+    """A name that is not UTF-8 is accepted."""
     (box.folder / os.fsdecode(b"\xff.txt")).touch()
     assert ["\udcff.txt"] == found(box)
 
@@ -615,7 +615,7 @@ def test_names_that_are_no_utf_8(box: Inbox) -> None:
 def test_linked_folders_are_not_followed(
     box: Inbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Neither a folder elsewhere nor a loop is walked."""
+    """Links to folders are not followed, so a loop ends."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "secret.txt").touch()
     (box.folder / "link").symlink_to(elsewhere)
@@ -625,7 +625,7 @@ def test_linked_folders_are_not_followed(
 
 
 def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
-    """The walk is bounded, so that no tree can exhaust the stack, and says where it ends."""
+    """The depth of a scan is bounded, and the first folder beyond it is listed."""
     drop(box, "/".join(["d"] * (MAX_DEPTH - 1)) + "/in.txt")
     too_deep = drop(box, "/".join(["d"] * MAX_DEPTH) + "/out.txt").parent
     assert ["in.txt"] == [Path(name).name for name in found(box)]
@@ -635,7 +635,7 @@ def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
 
 
 def test_a_folder_that_is_closed_to_us_is_said() -> None:
-    """What its author has closed can't be rendered, and does not wait in silence."""
+    """A folder that can't be read is listed."""
     set_user = ctypes.CDLL(None).setfsuid  # as which user this thread opens files
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
@@ -652,7 +652,7 @@ def test_a_folder_that_is_closed_to_us_is_said() -> None:
 
 
 def test_an_inbox_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    """An unreadable inbox is not an empty one: its files are not forgotten."""
+    """An unreadable inbox is an error; its files are not forgotten."""
     box = made(tmp_path / "inbox")
     drop(box, "a.txt")
     box.scan(0.0)
@@ -663,7 +663,7 @@ def test_an_inbox_that_is_gone_is_an_error(tmp_path: Path) -> None:
 
 
 def test_another_folder_in_place_of_the_inbox_is_an_error(tmp_path: Path) -> None:
-    """An empty mount point is no empty inbox; the old folder is one again when it is back."""
+    """An empty mount point is not an empty inbox; when the old folder is back, work continues."""
     box = made(tmp_path / "inbox")
     drop(box, "a.txt")
     box.scan(0.0)
@@ -692,9 +692,7 @@ def test_another_folder_in_place_of_the_inbox_is_an_error(tmp_path: Path) -> Non
 def test_a_share_may_have_another_device_number_when_it_is_back(
     has_beside: bool, device: int, inode: int, number: int, is_same: bool, tmp_path: Path
 ) -> None:
-    """It is the same folder if the spool has moved along with it, or the file system has the same
-    number of its own; and the inode is the same.
-    """
+    """The inode must be the same, and the spool must have moved along, or `f_fsid` be the same."""
     status, own = tmp_path.stat(), os.statvfs(tmp_path).f_fsid
     before = (status.st_dev + device, status.st_ino + inode, own + number)
     beside = tmp_path if has_beside else None
@@ -709,7 +707,7 @@ def test_a_share_may_have_another_device_number_when_it_is_back(
 
 
 def pipe(path: Path) -> None:
-    """Make a pipe, which hangs whoever opens it."""
+    """Make a pipe, which would block a reader."""
     os.mkfifo(path)
 
 
@@ -720,7 +718,7 @@ def link(path: Path) -> None:
 
 
 def unix_socket(path: Path) -> None:
-    """Make a socket's file."""
+    """Make a socket."""
     folder = os.open(path.parent, os.O_RDONLY)  # the path may be too long for a socket
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -732,7 +730,7 @@ def unix_socket(path: Path) -> None:
     [(pipe, "a pipe"), (link, "a link"), (Path.mkdir, "a directory"), (unix_socket, "a socket")],
 )
 def test_kinds_that_are_refused(box: Inbox, make: Callable[[Path], None], kind: str) -> None:
-    """What is named like a prompt file and is none is offered with its kind, and never opened."""
+    """Anything but a plain file is refused by its kind, without being opened."""
     make(box.folder / "a.txt")
     box.scan(0.0)
     (candidate,) = box.settled(SETTLE)
@@ -745,7 +743,7 @@ def test_kinds_that_are_refused(box: Inbox, make: Callable[[Path], None], kind: 
 
 @pytest.mark.parametrize("mode", [stat.S_IFCHR, stat.S_IFBLK])
 def test_devices_are_refused(mode: int) -> None:
-    """A device in the inbox is refused by its kind."""
+    """A device is refused by its kind."""
     error = reading.refusal(PurePosixPath("a.txt"), mode | 0o644)
     assert "a device" in str(error)
 
@@ -754,7 +752,7 @@ def test_devices_are_refused(mode: int) -> None:
     ("path", "part"), [("_a.txt", "_a.txt"), ("_x/a.txt", "_x"), ("x/_failed/y/a.txt", "_failed")]
 )
 def test_underscore_names_are_refused(path: str, part: str) -> None:
-    """Names that begin with an underscore are ours, files and folders alike."""
+    """Names of files or folders that begin with an underscore are reserved."""
     error = reading.refusal(PurePosixPath(path), stat.S_IFREG)
     assert error is not None
     assert f"'{part}'" in error.mistakes[0].problem
@@ -762,7 +760,7 @@ def test_underscore_names_are_refused(path: str, part: str) -> None:
 
 
 def test_plain_files_are_not_refused() -> None:
-    """Underscores elsewhere in a name are everybody's."""
+    """Underscores elsewhere in a name are allowed."""
     assert reading.refusal(PurePosixPath("a_b/c_.txt"), stat.S_IFREG | 0o600) is None
 
 
@@ -770,7 +768,7 @@ def test_plain_files_are_not_refused() -> None:
 
 
 def test_read_plain(tmp_path: Path) -> None:
-    """A file of up to the limit is read whole."""
+    """A file up to the limit is read completely."""
     (tmp_path / "a").write_bytes(b"12345")
     assert b"12345" == reading.read_plain(tmp_path / "a", 5)
     with pytest.raises(PromptError, match=r"has 5 bytes, more than 4.*split it"):
@@ -779,14 +777,14 @@ def test_read_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
 def test_read_plain_opens_nothing_else(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """No pipe is waited for and no link followed; what is missing is a mistake, too."""
+    """Pipes do not block, links are not followed, and a missing file is a mistake."""
     make(tmp_path / "a.txt")
     with pytest.raises(PromptError, match=r"put a plain"):
         reading.read_plain(tmp_path / "a.txt", 100)
 
 
 def test_defaults_have_one_bound_together(box: Inbox) -> None:
-    """However many folders there are, what is read and kept with each file stays small."""
+    """All defaults above a file share one size limit, however many folders there are."""
     for folder in ("", "x", "x/y"):
         drop(box, f"{folder}/_defaults.yaml".lstrip("/"), "# " + "x" * 38)
     assert 2 == len(box.defaults_for(PurePosixPath("x/a.txt"), 100))
@@ -796,7 +794,7 @@ def test_defaults_have_one_bound_together(box: Inbox) -> None:
 
 
 def test_defaults_for_the_farthest_first(box: Inbox) -> None:
-    """Every folder above a prompt file may have defaults; files beside and below do not count."""
+    """Only folders above a prompt file count, the outermost first."""
     for folder in ("", "x/", "x/y/", "z/"):
         drop(box, f"{folder}_defaults.yaml", f"seed: {len(folder)}")
     path = PurePosixPath("x/w/a.txt")
@@ -809,14 +807,14 @@ def test_defaults_for_the_farthest_first(box: Inbox) -> None:
 
 @pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket])
 def test_defaults_that_are_no_plain_file(box: Inbox, make: Callable[[Path], None]) -> None:
-    """Defaults are as untrusted as prompt files: refused, and not silently left out."""
+    """Defaults that are not a plain file are refused, not ignored."""
     make(box.folder / "_defaults.yaml")
     with pytest.raises(PromptError, match="plain"):
         box.defaults_for(PurePosixPath("x/a.txt"), 100)
 
 
 def test_defaults_that_are_too_large(box: Inbox) -> None:
-    """The limit holds for them as well."""
+    """The size limit also holds for a single defaults file."""
     drop(box, "_defaults.yaml", "x" * 101)
     with pytest.raises(PromptError, match="more than 100"):
         box.defaults_for(PurePosixPath("a.txt"), 100)
@@ -827,7 +825,7 @@ def test_defaults_that_are_too_large(box: Inbox) -> None:
 
 @pytest.mark.parametrize("happens", ["create", "move in", "write", "delete", "deep"])
 def test_watch_wakes(tmp_path: Path, happens: str) -> None:
-    """What may change the answer of the next scan wakes; a folder deep below, too."""
+    """Each event that may change the next scan wakes, also from a deep folder."""
     folder = tmp_path / "inbox"
     (folder / "x" / "y").mkdir(parents=True)
     (folder / "there.txt").write_text("a")
@@ -855,7 +853,7 @@ def test_watch_wakes(tmp_path: Path, happens: str) -> None:
 
 
 def test_watch_does_not_wake_itself(tmp_path: Path) -> None:
-    """Our own reading is no event: looking would lead to looking, for ever."""
+    """Our own reads cause no wake: otherwise scans would never end."""
     (tmp_path / "a.txt").write_text("a")
     woken = threading.Event()
     seen = []
@@ -876,46 +874,46 @@ def test_watch_does_not_wake_itself(tmp_path: Path) -> None:
 
 
 def renamed_into(place: Path) -> None:
-    """Move a file in from outside, whole at once."""
+    """Move a complete file in from outside."""
     (place / "outside.txt").rename(place / "inbox" / "a.txt")
 
 
 def renamed_within(place: Path) -> None:
-    """Write under a temporary name, as sync tools do."""
+    """Write under a temporary name and rename, as sync tools do."""
     (place / "inbox" / ".a.txt.tmp").write_text("a")
     (place / "inbox" / ".a.txt.tmp").rename(place / "inbox" / "a.txt")
 
 
 def renamed_and_dated(place: Path) -> None:
-    """Set time and rights afterwards, as Syncthing does."""
+    """Rename, then set time and rights, as Syncthing does."""
     renamed_within(place)
     os.utime(place / "inbox" / "a.txt", (1, 1))
     (place / "inbox" / "a.txt").chmod(0o600)
 
 
 def renamed_and_written(place: Path) -> None:
-    """Append to what was whole."""
+    """Rename, then append."""
     renamed_into(place)
     with (place / "inbox" / "a.txt").open("a") as file:
         file.write("more")
 
 
 def renamed_while_open(place: Path) -> None:
-    """Write on after the rename."""
+    """Rename, and write on through the open file."""
     with (place / "inbox" / ".a.txt.tmp").open("w") as file:
         (place / "inbox" / ".a.txt.tmp").rename(place / "inbox" / "a.txt")
         file.write("more")
 
 
 def renamed_and_made_anew(place: Path) -> None:
-    """Make another file of the same name."""
+    """Rename, then create another file of the same name."""
     renamed_into(place)
     (place / "inbox" / "a.txt").unlink()
     (place / "inbox" / "a.txt").touch()
 
 
 def renamed_and_away(place: Path) -> None:
-    """Take it out again."""
+    """Rename into the folder, then out of it."""
     renamed_into(place)
     (place / "inbox" / "a.txt").rename(place / "elsewhere.txt")
 
@@ -926,14 +924,14 @@ def copied(place: Path) -> None:
 
 
 def in_a_folder(place: Path) -> None:
-    """Move a whole folder in, whose files may be anything."""
+    """Move a whole folder in; its files may be unfinished."""
     (place / "folder").mkdir()
     (place / "outside.txt").rename(place / "folder" / "a.txt")
     (place / "folder").rename(place / "inbox" / "folder")
 
 
 def in_a_renamed_folder(place: Path) -> None:
-    """Rename a folder, whose files may still be written."""
+    """Rename a folder; its files may still be written."""
     (place / "inbox" / "x").mkdir()
     (place / "inbox" / "x" / "a.txt").write_text("a")
     (place / "inbox" / "x").rename(place / "inbox" / "y")
@@ -957,7 +955,7 @@ def in_a_renamed_folder(place: Path) -> None:
 def test_watch_knows_what_was_renamed(
     happens: Callable[[Path], None], renamed: set[str], tmp_path: Path
 ) -> None:
-    """Only of whole files, and only as long as nobody writes into what has the name."""
+    """`renamed` has only complete files, until something writes to the name."""
     folder = tmp_path / "inbox"
     (folder / "deep").mkdir(parents=True)
     (tmp_path / "outside.txt").write_text("a")
@@ -973,13 +971,13 @@ def test_watch_knows_what_was_renamed(
 
 
 def test_watch_of_what_is_not_there(tmp_path: Path) -> None:
-    """A folder that can't be watched is said at once."""
+    """A folder that can't be watched raises an error at once."""
     with pytest.raises(FileNotFoundError):
         Watch(tmp_path / "nowhere", lambda: None)
 
 
 def test_a_watch_that_ends_is_noticed(tmp_path: Path) -> None:
-    """It is said once, and from then on no event is counted on, until the folder is back."""
+    """It is logged once; then events are not relied on until the folder is back."""
     senses = Senses(tmp_path, lambda: None)
     assert senses.hears_all == share.reports_all(tmp_path)
     assert senses._watch is not None
@@ -995,7 +993,7 @@ def test_a_watch_that_ends_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_watched_is_said(tmp_path: Path) -> None:
-    """The clock does then what events would do."""
+    """It is logged, and the inbox is scanned by the clock."""
     with capture_logs() as events:
         senses = Senses(tmp_path / "nowhere", lambda: None)
     assert (["no_events"], False) == ([e["event"] for e in events], senses.hears_all)
@@ -1006,7 +1004,7 @@ def test_a_folder_that_cannot_be_watched_is_said(tmp_path: Path) -> None:
 
 
 def test_who_has_a_file_open_to_write(tmp_path: Path) -> None:
-    """A program that writes is told by its name, for as long as it has the file open."""
+    """The writing program is named while it has the file open."""
     path = tmp_path / "a.txt"
     path.write_text("half")
     assert not writers.is_written(path)
@@ -1020,7 +1018,7 @@ def test_who_has_a_file_open_to_write(tmp_path: Path) -> None:
 
 
 def test_a_writer_whose_name_is_cut_in_a_character_is_named(tmp_path: Path) -> None:
-    """The kernel keeps 15 bytes of a program's name, whatever they are."""
+    """The kernel cuts a program's name to 15 bytes, even within a character."""
     path, comm = tmp_path / "a.txt", Path("/proc/self/comm")
     before = comm.read_bytes()
     try:
@@ -1033,13 +1031,13 @@ def test_a_writer_whose_name_is_cut_in_a_character_is_named(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("make", [pipe, link, Path.mkdir, unix_socket, lambda _: None])
 def test_nobody_writes_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    """What can't be asked about is not waited for, and no pipe is opened that would hang."""
+    """Only plain files are checked for writers; a pipe does not block."""
     make(tmp_path / "a.txt")
     assert not writers.is_written(tmp_path / "a.txt")
 
 
 def test_to_ask_does_not_disturb_who_writes(tmp_path: Path) -> None:
-    """A program that opens the file while it is asked about gets it, and nobody is ended by it."""
+    """A program that opens the file during the check gets it; no signal ends a process."""
     path = tmp_path / "a.txt"
     path.write_text("half")
     script = f"import os\nfor _ in range(20000): os.close(os.open({str(path)!r}, os.O_WRONLY))"

@@ -41,12 +41,12 @@ def filled(folder: Path, files: int) -> Path:
 
 
 def an_inbox(folder: Path) -> Inbox:
-    """Return what the daemon makes of a folder, where files settle at once."""
+    """Return the daemon's inbox of a folder, in which files settle at once."""
     return Inbox(folder, parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
 
 
 class CountedEntry:
-    """An entry of a folder that counts how often it is asked for its state."""
+    """A directory entry that counts calls of its `stat`."""
 
     def __init__(self, entry: os.DirEntry[str], counts: dict[str, int]) -> None:
         self._entry, self._counts = entry, counts
@@ -61,7 +61,7 @@ class CountedEntry:
 
 
 class CountedFolder:
-    """The real os.scandir, whose entries are counted."""
+    """The real os.scandir, with counted entries."""
 
     def __init__(self, path: Path, counts: dict[str, int], scandir: Callable[..., Any]) -> None:
         counts["scandir"] += 1
@@ -78,7 +78,7 @@ class CountedFolder:
 def test_a_scan_asks_for_each_file_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
 ) -> None:
-    """Each folder is listed once and each entry asked for once, in every scan."""
+    """Each scan lists each folder once, and stats each entry once."""
     box = an_inbox(filled(tmp_path, files))
     counts, scandir = {"scandir": 0, "stat": 0}, os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: CountedFolder(path, counts, scandir))
@@ -90,7 +90,7 @@ def test_a_scan_asks_for_each_file_once(
 
 
 def calls(function: Callable[[], object]) -> int:
-    """Return how many functions are called, of Python's or of C's, until one returns."""
+    """Return how many functions, of Python or C, are called."""
     count = 0
 
     def counted(_frame: FrameType, event: str, _argument: object) -> None:
@@ -108,7 +108,7 @@ def calls(function: Callable[[], object]) -> int:
 
 @pytest.fixture
 def look_through(tmp_path: Path) -> Iterator[Callable[[int], Intake]]:
-    """Return an intake that has looked at an inbox with so many files, and has read them."""
+    """Return an intake that has scanned and examined an inbox with so many files."""
     made: list[Intake] = []
 
     def look_through(files: int) -> Intake:
@@ -130,7 +130,7 @@ def look_through(tmp_path: Path) -> Iterator[Callable[[int], Intake]]:
 
 
 def test_a_scan_costs_in_proportion_to_the_files(tmp_path: Path) -> None:
-    """Ten times the files are ten times the work, also where nothing has changed."""
+    """Ten times the files need ten times the calls, also without a change."""
     few, many = (an_inbox(filled(tmp_path / str(files), files)) for files in (FEW, MANY))
     for now in (1.0, 2.0):
         calls_for_few = calls(lambda now=now: few.scan(now))
@@ -140,7 +140,7 @@ def test_a_scan_costs_in_proportion_to_the_files(tmp_path: Path) -> None:
 def test_claiming_a_file_does_not_cost_more_where_more_wait(
     look_through: Callable[[int], Intake],
 ) -> None:
-    """With ten times the files in the inbox, the next one is found with the same work."""
+    """With ten times the files, the next one is found with the same number of calls."""
 
     def cost(intake: Intake) -> int:
         claimed = intake.take()
@@ -153,7 +153,7 @@ def test_claiming_a_file_does_not_cost_more_where_more_wait(
 def test_files_are_claimed_in_order_however_many_there_are(
     look_through: Callable[[int], Intake],
 ) -> None:
-    """None is passed over and none comes twice."""
+    """None is skipped and none comes twice."""
     intake = look_through(FEW)
     taken = []
     while (job := intake.take()) is not None:
@@ -162,7 +162,7 @@ def test_files_are_claimed_in_order_however_many_there_are(
 
 
 def test_memory_for_each_file(tmp_path: Path) -> None:
-    """A file that waits takes little memory, and scanning on takes no more of it."""
+    """A waiting file takes little memory, and more scans take no more."""
     box = an_inbox(filled(tmp_path, MANY))
     tracemalloc.start()
     try:
@@ -181,7 +181,7 @@ def test_memory_for_each_file(tmp_path: Path) -> None:
 def test_a_daemon_with_many_files(
     tmp_path: Path, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It counts them all, shows the first hundred, and takes little memory for each."""
+    """It counts them all, lists the first hundred, and takes little memory for each."""
     monkeypatch.setattr(watched_daemon, "launch", start)
     site = watched_daemon.make_site(tmp_path / "site", tiny_pipeline, settle_seconds=3600.0)
     daemon = WatchedDaemon(site)

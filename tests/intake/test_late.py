@@ -1,4 +1,4 @@
-"""late: what is written into a prompt file after it was read is said beside it, and is not lost."""
+"""late: what is written into a prompt file after it was read is noted beside it, and kept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CASES: dict[str, tuple[bytes, bytes, str, list[str]]] = {
 
 
 def said(folder: Path, before: bytes, after: bytes, name: str = "poems.txt") -> str:
-    """Return the note beside a file to which something was added; empty if there is none."""
+    """Return the note beside a file that has grown; empty if there is none."""
     (folder / name).write_bytes(before + after)
     late.tell(JOB, Place(Root(folder), PurePath(name)), len(before))
     note = folder / f"{name}.not-rendered.txt"
@@ -47,7 +47,7 @@ def said(folder: Path, before: bytes, after: bytes, name: str = "poems.txt") -> 
 
 
 def test_late_lines_are_named(tmp_path: Path) -> None:
-    """Which they are, how many bytes, what they say, and what to do with them."""
+    """The note has their numbers, their size, their text, and what to do."""
     for number, (before, after, which, lines) in enumerate(CASES.values()):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -60,19 +60,19 @@ def test_late_lines_are_named(tmp_path: Path) -> None:
 
 
 def test_very_many_late_lines_are_counted(tmp_path: Path) -> None:
-    """The note stays short."""
+    """The note stays short: it repeats some lines, and counts the others."""
     note = said(tmp_path, b"a\n", b"b\n" * 50)
     assert late.MAX_LINES == note.count("    b\n")
     assert "    and 30 more\n" in note
 
 
 def test_a_late_part_of_a_video_is_named_by_its_size(tmp_path: Path) -> None:
-    """It has no lines."""
+    """An mp4 has no lines, so the note has only the size."""
     assert "and was not rendered: 5 bytes.\n" in said(tmp_path, b"ftyp", b"a\nb\nc", "a.mp4")
 
 
 def test_nothing_is_said_of_a_file_as_it_was_read(tmp_path: Path) -> None:
-    """Nor where it has only got the end of its last line, or less than it had, or is gone."""
+    """No note if only a line end was added, or the file has shrunk or is gone."""
     assert "" == said(tmp_path, b"a horse\n", b"")
     assert "" == said(tmp_path, b"a horse", b"\n\n")
     (tmp_path / "poems.txt").write_bytes(b"a")
@@ -90,7 +90,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_is_being_written_is_not_copied(tmp_path: Path, elsewhere: Path) -> None:
-    """A refused file goes to another file system when its writer has closed it, and whole."""
+    """A file that failed is moved to another file system only after its writer has closed it."""
     (tmp_path / "inbox").mkdir()
     spool = Spool(tmp_path / "spool", tmp_path / "inbox", elsewhere / "failed")
     spool.prepare()

@@ -1,4 +1,4 @@
-"""repeats: what came back or is a needless copy is laid aside; every edit is an order."""
+"""repeats: files that came back and needless copies are not rendered; every edit is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COPY = "a.sync-conflict-20261122-160257-I6L4PPB.txt"
 
 @dataclass
 class Place:
-    """An inbox and what becomes of its prompt files, without anything being rendered."""
+    """An inbox and the results of its prompt files, without a renderer."""
 
     folder: Path
     results: Path
@@ -65,7 +65,7 @@ class Place:
         return self.spool.fail(job, says(report))
 
     def is_order(self, job: Job) -> bool:
-        """Ask about a job; see that one that is no order has ended, and that nothing is lost."""
+        """Return the answer for a job; assert that a needless one has ended and nothing is lost."""
         data = job.prompt_file.read_bytes()
         is_order = self.repeats.is_order(job)
         assert is_order == job.folder.exists()
@@ -75,14 +75,14 @@ class Place:
         return is_order
 
     def files(self) -> list[str]:
-        """Return what is in the results."""
+        """Return the files in the results."""
         found = (p for p in self.results.rglob("*") if p.is_file())
         return sorted(str(path.relative_to(self.results)) for path in found)
 
 
 @pytest.fixture(params=["one file system", "two file systems"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, shared_memory: Path) -> Place:
-    """Return an empty inbox, with its results beside it or on another file system."""
+    """Return an empty inbox, with the results beside it or on another file system."""
     near = request.param == "one file system"
     return Place(tmp_path / "place", (tmp_path if near else shared_memory) / "results")
 
@@ -102,7 +102,7 @@ ENDS: dict[str, Callable[[Place, Job], Path]] = {"finished": Place.finish, "fail
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_file_that_comes_back_orders_nothing(end: str, place: Place) -> None:
-    """It is laid upon its twin, as often as it comes, and a note beside it says why."""
+    """It replaces its twin each time, and a note beside it says why."""
     at = ENDS[end](place, place.deliver())
     before = place.files()
     for _ in range(3):
@@ -119,7 +119,7 @@ def test_a_file_that_comes_back_orders_nothing(end: str, place: Place) -> None:
 def test_a_dropped_video_is_kept_apart_from_the_videos(
     is_of_older_version: bool, place: Place
 ) -> None:
-    """Two videos side by side, one of them the order, can't be told apart; it comes back, too."""
+    """An mp4 that was dropped is kept in `_order/`, and is also recognised when it comes back."""
     job = place.deliver("cat.MP4")
     kept = "cat/cat.MP4"
     if is_of_older_version:
@@ -151,13 +151,13 @@ def test_a_dropped_video_is_kept_apart_from_the_videos(
 def test_everything_else_is_an_order(
     end: str, name: str, content: str, mtime: int, place: Place
 ) -> None:
-    """Other bytes, another time or another path: somebody wants something."""
+    """Other bytes, another time or another path ask for a render."""
     ENDS[end](place, place.deliver())
     assert place.is_order(place.deliver(name, content, mtime))
 
 
 def test_times_in_seconds_are_the_same_times(place: Place) -> None:
-    """Some tools and file systems keep no more of them."""
+    """A time that was truncated to seconds is the same time."""
     place.finish(place.deliver())
     seconds = OLD // 10**9 * 10**9
     assert not place.is_order(place.deliver(mtime=seconds))
@@ -168,7 +168,7 @@ def test_times_in_seconds_are_the_same_times(place: Place) -> None:
 
 
 def test_each_of_several_versions_may_come_back(place: Place) -> None:
-    """They lie beside each other under names with numbers."""
+    """Versions that lie beside each other under numbered names are all recognised."""
     ats = [place.finish(place.deliver(content=str(n), mtime=OLD + n)) for n in range(3)]
     assert ["a.txt", "a-2.txt", "a-3.txt"] == [at.name for at in ats]
     for number in range(3):
@@ -177,7 +177,7 @@ def test_each_of_several_versions_may_come_back(place: Place) -> None:
 
 
 def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:
-    """It is one order, whatever becomes of it."""
+    """A file that comes back while its job is in hand is rendered once."""
     first = place.deliver()
     place.spool.attempts.begin(first, [1])
     assert not place.is_order(place.deliver())
@@ -187,7 +187,7 @@ def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:
 
 
 def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:
-    """What has been rendered is not thrown away, whatever lies in the results."""
+    """A job with attempts continues, whatever is in the results."""
     place.finish(place.deliver())
     job = place.deliver()
     place.spool.attempts.begin(job, [1])
@@ -195,7 +195,7 @@ def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:
 
 
 def test_paths_that_share_a_folder_of_the_results(place: Place) -> None:
-    """A name that had to be changed says not whose the file is: it is rendered, not swallowed."""
+    """A file whose path was changed for the results is rendered: the twin may be another's."""
     place.finish(place.deliver("what?.txt"))
     assert place.is_order(place.deliver("what_.txt", mtime=OLD + 1))
     assert place.is_order(place.deliver("what?.txt"))
@@ -206,14 +206,14 @@ def test_paths_that_share_a_folder_of_the_results(place: Place) -> None:
 
 @pytest.mark.parametrize("name", ["é.txt", "e\u0301.txt", "诗/李白.txt"])
 def test_names_in_either_form_of_unicode_come_back(name: str, place: Place) -> None:
-    """A Mac may spell a name in another way than we do."""
+    """A Mac may bring a name back in decomposed form."""
     place.finish(place.deliver(name))
     assert not place.is_order(place.deliver(name))
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to("a"), Path.touch])
 def test_what_is_no_twin(make: Callable[[Path], None], place: Place) -> None:
-    """Nothing but a plain file with the same bytes is one; nothing else is opened."""
+    """Only a plain file with the same bytes is a twin; nothing else is opened."""
     folder = place.results / "a"
     folder.mkdir(parents=True)
     make(folder / "a.txt")
@@ -221,7 +221,7 @@ def test_what_is_no_twin(make: Callable[[Path], None], place: Place) -> None:
 
 
 def test_what_is_no_file_is_an_order(place: Place) -> None:
-    """It will be refused for what it is."""
+    """It stays a job, and is refused by its kind later."""
     place.finish(place.deliver())
     (place.folder / "inbox" / "a.txt").symlink_to(place.results / "a" / "a.txt")
     job = place.spool.claim(PurePosixPath("a.txt"), ())
@@ -230,7 +230,7 @@ def test_what_is_no_file_is_an_order(place: Place) -> None:
 
 
 def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, shared_memory: Path) -> None:
-    """A job that was killed while it was set aside goes on to be set aside."""
+    """A job that was killed while it was set aside is set aside again."""
     place = Place(tmp_path / "place", shared_memory / "results")
     job = place.deliver()
     at = place.fail(job)
@@ -244,7 +244,7 @@ def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, shared_memory: Path
 
 
 def originals(place: Place) -> dict[str, Callable[[], object]]:
-    """Return the ways in which an original may be somewhere."""
+    """Return the places in which an original may be."""
     return {
         "in the inbox": lambda: place.drop(),
         "in hand": lambda: place.deliver(),
@@ -255,7 +255,7 @@ def originals(place: Place) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize("where", ["in the inbox", "in hand", "finished", "failed"])
 def test_a_conflict_copy_with_the_same_bytes_is_laid_aside(where: str, place: Place) -> None:
-    """Wherever its original is; the copy lies beside it or beside its videos, with a note."""
+    """Wherever its original is, the copy is moved beside it or its videos, with a note."""
     originals(place)[where]()
     assert not place.is_order(place.deliver(COPY, mtime=OLD + 5))
     folder = place.results / ("_failed" if where == "failed" else "a")
@@ -274,7 +274,7 @@ def test_a_conflict_copy_with_other_bytes_is_an_order(where: str, place: Place) 
 
 
 def test_copies_by_every_tool(tmp_path: Path) -> None:
-    """With the bytes of the original none is an order; with others each is, and the log says so."""
+    """A copy is rendered only if its bytes differ, and then the log names the tool."""
     place = Place(tmp_path / "place", tmp_path / "results")
     place.finish(place.deliver())
     for tool, names in COPIES.items():
@@ -288,7 +288,7 @@ def test_copies_by_every_tool(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["in the inbox", "in hand", "finished", "failed"])
 def test_files_of_a_folder_that_is_a_conflict_copy(where: str, place: Place) -> None:
-    """They are laid aside in a place of their own, so that the original is still an order."""
+    """They are moved to a place of their own, so that the original is still rendered."""
     name, copy = "poems/a.txt", "poems (Case Conflict)/a.txt"
     ends = {"in hand": Place.deliver, "in the inbox": Place.drop}
     original = ends.get(where, Place.deliver)(place, name)
@@ -307,7 +307,7 @@ def test_files_of_a_folder_that_is_a_conflict_copy(where: str, place: Place) -> 
 
 
 def test_a_copy_of_a_folder_with_other_defaults_is_an_order(place: Place) -> None:
-    """The same prompts ask for other videos there."""
+    """With other defaults, the same prompts ask for other videos."""
     copy = "poems (Case Conflict)"
     place.drop("poems/a.txt")
     place.drop("poems/_defaults.yaml", "seed: 1\n")
@@ -320,7 +320,7 @@ def test_a_copy_of_a_folder_with_other_defaults_is_an_order(place: Place) -> Non
 
 
 def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -> None:
-    """The report there says which path in the inbox it is on."""
+    """The report tells the inbox path of the file beside it."""
     place.fail(place.deliver("a?.txt"))
     place.fail(place.deliver("b?.txt"), RenderCancelled("it was cancelled on request"))
     assert (place.results / "_failed/a_.txt").exists()
@@ -330,14 +330,14 @@ def test_a_file_whose_name_in_failed_is_another_ones_is_an_order(place: Place) -
 
 
 def test_a_conflict_copy_without_its_original_is_an_order(place: Place) -> None:
-    """It may be the only one that is left."""
+    """Without its original, a copy is rendered: it may be the last one."""
     place.finish(place.deliver("x/a.txt"))
     assert place.is_order(place.deliver(COPY))
     assert place.is_order(place.deliver(f"y/{COPY}"))
 
 
 def test_a_conflict_copy_comes_back(place: Place) -> None:
-    """One that was an order of its own is known as any prompt file is."""
+    """A copy that was rendered is recognised when it comes back."""
     place.finish(place.deliver(COPY))
     assert not place.is_order(place.deliver(COPY))
 
@@ -353,7 +353,7 @@ def videos(site: Site) -> list[str]:
 def test_a_daemon_does_not_render_what_comes_back(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """Good and bad files that come back are left a note of; what is edited or retried is done."""
+    """A real daemon notes files that come back, and renders edited and retried ones."""
     site.drop("a.txt", "a horse\n")
     site.drop("bad.txt", "# nothing\n")
     site.drop(COPY, "a horse\n")
@@ -381,7 +381,7 @@ def test_a_daemon_does_not_render_what_comes_back(
 
 
 def test_what_was_cancelled_stays_cancelled(site: Site) -> None:
-    """A tool that did not hear of it brings the file back; it is rendered when it is retried."""
+    """A cancelled file that a tool brings back is not rendered, but after a retry it is."""
     path = site.drop("a.txt", "a horse\n")
     outside = shutil.copy2(path, site.folder / "outside.txt")
     site.command("cancel", "a.txt")
@@ -424,7 +424,7 @@ for number, line in enumerate(sys.stdin, start=1):
 
 
 def came_back(place: Place) -> list[str]:
-    """Let files and a copy come back at a place, and return what has to be in the results then."""
+    """Let files and a copy come back, and return what the results must have then."""
     place.finish(place.deliver("a.txt"))
     place.fail(place.deliver("b.txt", "# nothing\n"))
     place.drop("a.txt")
@@ -438,7 +438,7 @@ def came_back(place: Place) -> list[str]:
 def test_a_kill_loses_and_doubles_nothing_that_came_back(
     apart: bool, tmp_path: Path, shared_memory: Path
 ) -> None:
-    """Whatever call of laying aside a kill precedes, the next start brings it to its end."""
+    """A kill before any call of this is repaired by the next start."""
     ats = [(tmp_path / str(n), (shared_memory if apart else tmp_path) / f"{n}-results")
            for n in range(50)]  # fmt: skip
     places = [Place(*at) for at in ats]

@@ -1,4 +1,4 @@
-"""share: what a folder's file system can do is tried, and said in plain words."""
+"""share: what a folder's file system can do is tested, and reported in plain words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from reeldrop.intake.watch import Watch
 
 
 def measured(folder: Path) -> dict[str, Trait]:
-    """Return what is found out about a folder."""
+    """Return the results of all tests of a folder, by name."""
     return {found.what: found for found in share.measure(folder, 5.0)}
 
 
 def test_a_good_folder(tmp_path: Path) -> None:
-    """Each thing is tried, is well, and leaves nothing behind."""
+    """Each test passes on a local disk, and leaves no file."""
     found = measured(tmp_path)
     assert ["events", "renames", "times", "clock", "deletion"] == list(found)
     assert [] == [f for f in found.values() if not f.ok and f.what != "events"]
@@ -27,13 +27,13 @@ def test_a_good_folder(tmp_path: Path) -> None:
 
 
 def test_the_file_system_is_told_by_the_nearest_mount() -> None:
-    """A folder is on what is mounted nearest above it."""
+    """The nearest mount above a folder decides on its file system."""
     assert "proc" == share.file_system(Path("/proc/self"))
     assert not share.reports_all(Path("/proc"))
 
 
 def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
-    """The last of two on one point counts; the kernel writes some characters as numbers."""
+    """Of two mounts on one point the last counts; escaped characters are decoded."""
     if os.geteuid() != 0:
         end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         end("only root mounts")
@@ -50,7 +50,7 @@ def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
 
 
 def test_a_containers_own_root(tmp_path: Path) -> None:
-    """An overlay tells of every change, also in a folder that came with the image."""
+    """An overlay reports every change, also in a folder that came with the image."""
     if os.geteuid() != 0:
         end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         end("only root mounts")
@@ -73,7 +73,7 @@ def test_a_containers_own_root(tmp_path: Path) -> None:
 def test_a_share_is_said_to_be_one(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Events of what this machine does come on any share, and say nothing of the others."""
+    """A share reports only this machine's changes, and the text says so."""
     monkeypatch.setattr(share, "file_system", lambda _folder: kind)
     found = measured(tmp_path)["events"]
     assert not found.ok
@@ -84,7 +84,7 @@ def test_a_share_is_said_to_be_one(
 
 
 def test_no_events_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that can't be watched is looked at by the clock."""
+    """A folder that can't be watched is scanned by the clock."""
 
     def none(*_: object) -> Watch:
         raise OSError(28, "inotify watch limit reached")
@@ -102,7 +102,7 @@ def test_no_events_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_how_finely_times_are_kept(
     step: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """File systems cut times off: FAT at two seconds, some servers at one."""
+    """File systems truncate times: FAT to two seconds, some servers to one."""
     before = os.utime
     monkeypatch.setattr(
         os, "utime", lambda path, ns: before(path, ns=tuple(t // step * step for t in ns))
@@ -114,14 +114,14 @@ def test_how_finely_times_are_kept(
 def test_a_clock_that_is_wrong(
     off: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said by how much, and that nothing here goes by it."""
+    """The text has the difference, and says that reeldrop does not use that clock."""
     now = share.time.time
     monkeypatch.setattr(share.time, "time", lambda: now() - off)
     assert text in measured(tmp_path)["clock"].text
 
 
 def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:
-    """That is an error, which `reeldrop check` shows as one."""
+    """`measure` raises OSError, which `reeldrop check` reports."""
     with pytest.raises(OSError, match="No such file"):
         measured(tmp_path / "nowhere")
 
@@ -144,7 +144,7 @@ MARKS = [
 
 
 def test_a_folder_that_a_tool_syncs_is_known_by_its_mark(tmp_path: Path) -> None:
-    """The mark is in the folder or far above it, also where a link leads there."""
+    """The mark is in the folder or above it, also behind a link."""
     for number, (tool, name) in enumerate(MARKS):
         top = tmp_path / str(number)
         spool = top / "x" / "spool"
@@ -158,7 +158,7 @@ def test_a_folder_that_a_tool_syncs_is_known_by_its_mark(tmp_path: Path) -> None
 
 
 def test_marks_of_other_folders_do_not_count(tmp_path: Path) -> None:
-    """Neither those beside and below it, nor Dropbox's settings in somebody's home."""
+    """Marks beside or below the folder, and Dropbox's settings in a home, do not count."""
     (tmp_path / "home" / ".dropbox").mkdir(parents=True)
     (tmp_path / "home" / "inbox" / ".stfolder").mkdir(parents=True)
     (tmp_path / "home" / "spool" / "active" / ".stfolder").mkdir(parents=True)

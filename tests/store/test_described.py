@@ -1,4 +1,4 @@
-"""described: commands know what the daemon's pipelines accept, and nothing of others."""
+"""described: commands know what the daemon's pipelines accept, for the same origin only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reeldrop.store import described
 
 
 def test_what_is_noted_is_read(tmp_path: Path) -> None:
-    """For each profile, as long as it is loaded from the same place."""
+    """A note is read back while the profile is loaded from the same place."""
     described.note(tmp_path, "tiny", "/models/tiny", CAPABILITIES)
     other = replace(CAPABILITIES, grids={"num_frames": Grid(4, 1, least=33, chunk=33)})
     described.note(tmp_path, "other", "hub/other abc", other)
@@ -22,7 +22,7 @@ def test_what_is_noted_is_read(tmp_path: Path) -> None:
 
 
 def test_a_note_is_only_a_note(tmp_path: Path) -> None:
-    """Damaged, it says nothing and is replaced; one that can't be written ends nobody's work."""
+    """A damaged note is ignored and replaced; a note that can't be written raises no error."""
     file = tmp_path / described.FILE_NAME
     for content in (b"", b"[]", b"\xff", b'{"tiny": 3}', b'{"tiny": {"origin": "x"}}', b"[" * 9999):
         file.write_bytes(content)

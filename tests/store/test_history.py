@@ -25,7 +25,7 @@ def publish(
     job_id: str = "j1",
     formats: tuple[str, ...] = ("mp4",),
 ) -> Video:
-    """Publish a video as a job does, finished at a moment."""
+    """Publish a video as a job does, with a given time."""
     job = Job(job_id, PurePosixPath(source), Path("/nowhere"), (), 1)
     prompt = Prompt(1, text, "tiny", (), 7, 8.0, formats)
     video = Results(results).publish(job, prompt, RENDERED, lambda path, *_: path.touch())
@@ -39,7 +39,7 @@ def prompts(results: Path, failed: Path | None = None, limit: int = 100) -> list
 
 
 def test_a_video_is_read_from_its_sidecar(tmp_path: Path) -> None:
-    """All that is shown of it stands in the sidecar; it has a file in each of its formats."""
+    """All values are those of the sidecar; `files` has one for each format."""
     published = publish(tmp_path, "poems/大.txt", "大 bird", 5, "20261124-1", ("gif", "mp4"))
     (video,) = history.videos(tmp_path, tmp_path / "_failed", 10)
     assert (
@@ -59,7 +59,7 @@ def test_a_video_is_read_from_its_sidecar(tmp_path: Path) -> None:
 
 
 def test_newest_first_and_no_more_than_asked_for(tmp_path: Path) -> None:
-    """The order is that of publishing, across all folders."""
+    """Videos are sorted by time across all folders, and limited."""
     for text, at in (("b", 20), ("c", 30), ("a", 10)):
         publish(tmp_path, f"{text}/{text}.txt", text, at)
     assert ["c", "b", "a"] == prompts(tmp_path)
@@ -68,7 +68,7 @@ def test_newest_first_and_no_more_than_asked_for(tmp_path: Path) -> None:
 
 
 def test_videos_are_counted(tmp_path: Path) -> None:
-    """As many as there are, whatever other YAML files stand beside them or in `_failed/`."""
+    """`count` counts only videos, not other YAML files, nor those in `_failed/`."""
     for text in ("a", "b", "c"):
         video = publish(tmp_path, f"{text}/{text}.yaml", text, 1)
         (video.sidecar.parent / "prompts.yaml").write_text("prompt: a\n")
@@ -78,7 +78,7 @@ def test_videos_are_counted(tmp_path: Path) -> None:
 
 
 def test_what_has_lost_its_video_is_no_video(tmp_path: Path) -> None:
-    """Somebody deleted it: the history is what is there, in the formats that are there."""
+    """A video that was deleted is not listed; of its formats, the existing ones are."""
     files = publish(tmp_path, "a.txt", "a", 1, formats=("mp4", "gif")).files
     files[0].unlink()
     (left,) = history.videos(tmp_path, tmp_path / "_failed", 10)
@@ -104,7 +104,7 @@ def test_what_has_lost_its_video_is_no_video(tmp_path: Path) -> None:
     ],
 )
 def test_other_yaml_files_are_passed_over(tmp_path: Path, text: str) -> None:
-    """Prompt files stand beside the videos, and people put there what they like."""
+    """Prompt files beside videos, and other people's YAML files, are not videos."""
     publish(tmp_path, "a.txt", "a", 1)
     (tmp_path / "a" / "other.yaml").write_text(text)
     (tmp_path / "a" / "other.mp4").touch()
@@ -113,7 +113,7 @@ def test_other_yaml_files_are_passed_over(tmp_path: Path, text: str) -> None:
 
 
 def test_neither_failures_nor_links_are_videos(tmp_path: Path) -> None:
-    """`_failed` is left out, links are not followed, and a missing folder is empty."""
+    """`_failed` is skipped, links are not followed, and a missing folder is empty."""
     published = publish(tmp_path, "a.txt", "a", 1)
     publish(tmp_path, "x/b.txt", "b", 2)
     (tmp_path / "x").rename(tmp_path / "_failed")
@@ -126,7 +126,7 @@ def test_neither_failures_nor_links_are_videos(tmp_path: Path) -> None:
 
 
 def fail(failed: Path, name: str, text: str | bytes, at: int) -> None:
-    """Leave a report, made at a moment."""
+    """Write a report with a given time."""
     path = failed / f"{name}.error.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -134,12 +134,12 @@ def fail(failed: Path, name: str, text: str | bytes, at: int) -> None:
 
 
 def is_text(name: str) -> bool:
-    """Return whether a file may be a prompt file here."""
+    """Return whether a name may be a prompt file's in these tests."""
     return name.endswith(".txt")
 
 
 def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
-    """The name is what `reeldrop retry` takes; the reason is one line, newest first."""
+    """A failure has the name for `reeldrop retry` and one line of reason; newest first."""
     error = PromptError(Mistake("大: unknown key 'sed'", "use seed"), Mistake("more"))
     text = reports.text(PurePosixPath("x/a.yaml"), "j", error, "next")
     fail(tmp_path, "x/a.yaml", text, 10)
@@ -155,20 +155,20 @@ def test_failures_say_their_first_mistake(tmp_path: Path) -> None:
     [("", ""), ("\n\nby hand\nmore", "by hand"), (b"\xff\n", "\ufffd")],
 )
 def test_reports_that_are_not_ours(tmp_path: Path, text: str | bytes, reason: str) -> None:
-    """Whatever stands in a report, the failure is listed."""
+    """A failure is listed whatever its report contains."""
     fail(tmp_path, "a.txt", text, 5)
     assert [("a.txt", reason)] == [(f.name, f.reason) for f in history.failures(tmp_path, is_text)]
 
 
 def test_no_failures(tmp_path: Path) -> None:
-    """Files that can't be prompt files are none, and a missing folder has none."""
+    """Files that can't be prompt files are not listed; a missing folder is empty."""
     (tmp_path / "a.jpg").touch()
     assert [] == history.failures(tmp_path, is_text)
     assert [] == history.failures(tmp_path / "missing", is_text)
 
 
 def test_a_prompt_file_without_a_report_is_listed(tmp_path: Path) -> None:
-    """A command that was killed has left it so; what was no file stays closed, reported or not."""
+    """It was left by a killed command; files inside a folder that was set aside are not listed."""
     fail(tmp_path, "folder.txt", "What is wrong:  a directory\n", 10)
     (tmp_path / "x").mkdir()
     for name in ("a.txt", "x/b.txt", "folder.txt/c.txt"):
@@ -187,7 +187,7 @@ def test_a_prompt_file_without_a_report_is_listed(tmp_path: Path) -> None:
 
 
 def forged(**changes: object) -> str:
-    """Return a sidecar as the daemon writes it, but for some values."""
+    """Return a sidecar like the daemon's, with some values replaced."""
     rendered = {"job": "j", "number": 1, "prompt_file": "a.txt", "seconds": 1.5}
     rendered["finished"] = "2026-11-24T12:00:00+00:00"
     settings = {"prompt": "forged", "seed": 1, "format": "mp4", "model": "m"}
@@ -197,7 +197,7 @@ def forged(**changes: object) -> str:
 
 
 def put(folder: Path, stem: str, text: str, *suffixes: str) -> Path:
-    """Put a file that says that it is a sidecar into a folder, with others of its stem."""
+    """Write a sidecar into a folder, with other files of its stem."""
     folder.mkdir(exist_ok=True)
     for suffix in suffixes:
         (folder / f"{stem}{suffix}").touch()
@@ -206,7 +206,7 @@ def put(folder: Path, stem: str, text: str, *suffixes: str) -> Path:
 
 
 def test_a_prompt_file_beside_a_dropped_video_is_no_video(tmp_path: Path) -> None:
-    """An mp4 and a YAML file can be dropped under one name, with what sidecars say; no poster."""
+    """A forged sidecar beside a dropped mp4 has no poster, so it is not a video."""
     publish(tmp_path, "a.txt", "a", 1)
     put(tmp_path / "a", "forged", forged(), ".mp4")
     put(tmp_path / "a", "a (conflicted copy)", forged(), ".mp4")
@@ -217,7 +217,7 @@ def test_a_prompt_file_beside_a_dropped_video_is_no_video(tmp_path: Path) -> Non
 
 
 def test_what_belongs_to_others_is_not_ours(tmp_path: Path) -> None:
-    """The daemon has made the folder and all that counts in it; whoever restores both has both."""
+    """A file counts only if its owner is its folder's; a restore gives both one owner."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to give files away")
     published = publish(tmp_path, "a.txt", "a", 1)
@@ -247,14 +247,14 @@ def test_what_belongs_to_others_is_not_ours(tmp_path: Path) -> None:
 def test_values_that_no_sidecar_has_are_passed_over(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    """Wrong types end no command, also where all lies beside them that belongs there."""
+    """A sidecar with values of wrong types is skipped, even if all files are beside it."""
     publish(tmp_path, "a.txt", "a", 1)
     put(tmp_path / "a", "other", forged(**changes), ".mp4", ".jpg")
     assert ["a"] == prompts(tmp_path)
 
 
 def test_nothing_that_is_read_back_ends_a_command(tmp_path: Path) -> None:
-    """Links, pipes, huge, undecodable and deep files under the names of sidecars and reports."""
+    """Links, pipes, huge, undecodable and deeply nested files raise no error."""
     publish(tmp_path, "a.txt", "a", 1)
     for place, suffix in ((tmp_path / "a", ".yaml"), (tmp_path / "_failed", ".error.txt")):
         place.mkdir(exist_ok=True)
@@ -277,14 +277,14 @@ def test_nothing_that_is_read_back_ends_a_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", [10**14, 10**12, -(10**12)])
 def test_times_that_no_clock_has(at: int) -> None:
-    """A report may be dated in the year 3170843: it is listed, without a time."""
+    """A failure whose time is out of range is listed without a time."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # which keeps any time
         fail(Path(folder), "a.txt", "What is wrong:  a", at)
         assert [Failure("a.txt", "a", "")] == history.failures(Path(folder), is_text)
 
 
 def test_a_prompt_file_named_like_a_report_is_none(tmp_path: Path) -> None:
-    """`a.error.txt` is a text file, so it can fail, and its author chooses what stands in it."""
+    """A failed `a.error.txt` is a prompt file, not a report, whatever it contains."""
     fail(tmp_path, "a", "What is wrong:  forged", 1)
     fail(tmp_path, "a.error.txt", "What is wrong:  it has no prompt", 1)
     names = [(failure.name, failure.reason) for failure in history.failures(tmp_path, is_text)]

@@ -1,4 +1,4 @@
-"""lock: one process works on a spool, whoever removes the file and whoever only reads it."""
+"""lock: one process works on a spool, even if the lock file is removed or only readable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A spool that has had jobs, and that everybody may look into."""
+    """A spool that has had jobs, and that everybody may read."""
     with tempfile.TemporaryDirectory() as top:
         os.chmod(top, 0o755)
         (Path(top) / "spool" / "active").mkdir(parents=True)
@@ -40,12 +40,12 @@ def made(folder: Path) -> Lock:
 
 
 def never(_problem: str) -> bool:
-    """Do not wait."""
+    """Return False: do not wait."""
     return False
 
 
 def test_a_file_that_was_removed_is_made_anew_before_another_takes_it(folder: Path) -> None:
-    """Who finds none waits for its holder, and is refused then."""
+    """A new process waits for the holder to recreate the file, and is refused then."""
     (folder / "lock").touch()
     ours, theirs = made(folder), made(folder)
     refused = []
@@ -71,7 +71,7 @@ def test_a_file_that_was_removed_is_made_anew_before_another_takes_it(folder: Pa
 def test_who_comes_too_late_has_lost_the_spool(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A holder that was stopped for longer than others wait finds it locked, and says so."""
+    """A holder that was stopped for too long finds another holder, and `keep` returns False."""
     monkeypatch.setattr(lock, "GRACE_SECONDS", 0.0)
     (folder / "lock").touch()
     ours, theirs = made(folder), made(folder)
@@ -85,7 +85,7 @@ def test_who_comes_too_late_has_lost_the_spool(
 def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between opening and locking it, another may have removed it, and a third locked a new one."""
+    """A file that is removed between opening and locking is not taken for the lock."""
     (folder / "lock").touch()
     real, third = fcntl.fcntl, made(folder)
     entered = []
@@ -107,7 +107,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
 
 
 def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
-    """Its holder makes it anew, and still holds it."""
+    """The holder recreates a deleted spool, and still holds it."""
     (folder / "lock").touch()
     inbox = folder.with_name("inbox")
     inbox.mkdir()
@@ -121,7 +121,7 @@ def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
 
 
 def test_a_spool_whose_share_is_unmounted_is_not_made_anew(tmp_path: Path) -> None:
-    """Nothing is made under the mount point, and the spool stays its holder's."""
+    """Nothing is made under the mount point, and the holder keeps the spool."""
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
     try:
         (tmp_path / "inbox").mkdir()
@@ -137,7 +137,7 @@ def test_a_spool_whose_share_is_unmounted_is_not_made_anew(tmp_path: Path) -> No
 
 
 def test_readers_cannot_keep_a_daemon_from_its_start(folder: Path) -> None:
-    """Who may only read can't lock the file in any way; everybody can ask, and takes nothing."""
+    """A process that may only read can't lock the file; queries take no lock."""
     (folder / "lock").touch(0o644)
     reader = os.open(folder / "lock", os.O_RDONLY)
     fcntl.flock(reader, fcntl.LOCK_SH)
@@ -163,7 +163,7 @@ def test_readers_cannot_keep_a_daemon_from_its_start(folder: Path) -> None:
 
 
 def test_a_daemon_whose_spool_is_deleted_goes_on(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """Files are taken again at once; a second daemon is refused as before."""
+    """The daemon continues to claim files; a second daemon is refused as before."""
     running = daemon()
     running.wait_for("ready")
     shutil.rmtree(site.spool)
@@ -176,7 +176,7 @@ def test_a_daemon_whose_spool_is_deleted_goes_on(site: Site, daemon: Callable[..
 
 
 def test_a_daemon_that_has_lost_its_spool_ends(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """Another has locked a new file while it was stopped: it takes nothing, and ends with 75."""
+    """If another process has locked a new file, the daemon claims nothing, and ends with 75."""
     running = daemon()
     running.wait_for("ready")
     running.process.send_signal(signal.SIGSTOP)

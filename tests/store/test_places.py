@@ -1,4 +1,4 @@
-"""Places that can't take what a job has to put there: what fails, what waits, and for whom."""
+"""Places that can't take a job's files: what fails, what waits, and which jobs are affected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIRST = "results/_failed"
 
 
 def a_place(root: Path, results: Path) -> Place:
-    """Return the folders of a daemon with its first process."""
+    """Return the folders of a daemon, with its first process."""
     (root / "inbox").mkdir(parents=True)
     spool = Spool(root / "spool", root / "inbox", results / "_failed")
     spool.prepare()
@@ -60,7 +60,7 @@ def claim(place: Place, name: str) -> Job:
 
 
 def render(place: Place) -> list[str]:
-    """Render and publish one batch, and return whose prompts those were."""
+    """Render and publish one batch, and return the prompt files of its prompts."""
     batch = next_batch(place.open)
     assert batch is not None
     sources = [place.open[member.job_id].job.source.name for member in batch.members]
@@ -79,7 +79,7 @@ def below(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def on_windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A daemon whose results are on a file system with the rules of Windows."""
+    """The folders of a daemon whose results have the limits of Windows."""
     root = tmp_path_factory.mktemp("windows")
     with windows_disk(root / "behind", root / "results") as results:
         yield a_place(root / "site", results)
@@ -102,7 +102,7 @@ DEEP = "/".join([f"{n:02}" + "d" * 98 for n in range(30)])
 def test_what_the_inbox_takes_finds_a_place_in_results_of_windows(
     name: str, folder: str, on_windows: Place
 ) -> None:
-    """A job ends there with its videos or with a report, whatever it is called."""
+    """A prompt file of any name ends there with its videos or a report."""
     place, source = on_windows, PurePosixPath(name)
     place.open.open(claim(place, name), prompts(1))
     render(place)
@@ -149,7 +149,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
 def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
     make: Callable[[Path], None], what: str, at: str, place: Place
 ) -> None:
-    """The report says what is where, and nothing of it is touched."""
+    """The report names the obstacle, which is left alone."""
     in_the_way = place.results.folder / at
     in_the_way.parent.mkdir(exist_ok=True)
     make(in_the_way)
@@ -165,7 +165,7 @@ def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
 def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendered(
     place: Place,
 ) -> None:
-    """Those of other folders are rendered."""
+    """Files of other folders are rendered."""
     with mounted(place.results.folder / "poems", "ro"):
         place.open.open(claim(place, "poems/a.txt"), prompts(1))
         assert next_batch(place.open) is None
@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendere
 
 
 def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
-    """They meet every job: nothing is rendered or fails, and nothing new is begun."""
+    """This affects every job: none is rendered or fails, and none is begun."""
     with mounted(place.results.folder, "ro"):
         place.open.open(claim(place, "a.txt"), prompts(1))
         assert (1, True) == (place.spooled.postponed(), place.spooled.is_held_up())
@@ -187,7 +187,7 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
 
 
 def go_on(place: Place) -> None:
-    """Render a.txt, for which it is time again."""
+    """Render a.txt when its pause is over."""
     (due,) = place.open.due(opens=True)
     job = place.spooled.unfinished(due)
     assert job is not None
@@ -196,7 +196,7 @@ def go_on(place: Place) -> None:
 
 
 def test_results_that_are_not_mounted_any_more_are_waited_for(place: Place) -> None:
-    """What lies in their place is not written to, and nothing is rendered for it."""
+    """Nothing is rendered, or written under the mount point."""
     place.results.root.check()
     away = place.results.folder.rename(place.root / "away")
     place.results.folder.mkdir()
@@ -212,7 +212,7 @@ def test_results_that_are_not_mounted_any_more_are_waited_for(place: Place) -> N
 
 
 def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> None:
-    """Where the folder of the results is so long itself that nothing fits below it."""
+    """A results folder whose own path is too long for anything below it."""
     tree = Results(place.root.joinpath(*["r" * 200] * 20))
     process = open_jobs(place.spool, tree)
     process.open(claim(place, "a.txt"), prompts(1))
@@ -224,7 +224,7 @@ def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> 
 
 
 def in_the_way_of_failed(place: Place) -> Path:
-    """Put a file where `_failed/` should be."""
+    """Put a file in the place of `_failed/`."""
     failed = place.root / FIRST
     failed.parent.mkdir(exist_ok=True)
     a_file(failed)
@@ -232,7 +232,7 @@ def in_the_way_of_failed(place: Place) -> Path:
 
 
 def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: Place) -> None:
-    """Nothing of it is rendered again, the pauses grow, and `status` says why it waits."""
+    """It is not rendered again, the pauses grow, and `status` has the reason."""
     failed = in_the_way_of_failed(place)
     job = claim(place, "a.txt")
     place.open.open(job, prompts(1))
@@ -265,7 +265,7 @@ def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: 
 
 
 def test_pauses_grow_up_to_a_bound() -> None:
-    """Trouble of one job is tried ever less often; that of the disk as often as at first."""
+    """The pauses of one job's trouble grow; those of the disk stay."""
     found = retries.Retries()
     own, disk = OSError(errno.EACCES, "denied"), OSError(errno.EIO, "broken")
     pauses = []
@@ -283,7 +283,7 @@ def test_pauses_grow_up_to_a_bound() -> None:
 def test_filing_away_again_leaves_no_more_logs(
     end: str, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often it is tried: there is one log, beside what it is about."""
+    """After several attempts there is one log, beside its prompt file."""
     job = claim(place, "a.txt")
     place.open.open(job, prompts(2))
     batch = next_batch(place.open)
@@ -323,7 +323,7 @@ def test_filing_away_again_leaves_no_more_logs(
 def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is nothing left to file away, and it is not tried for ever."""
+    """If the move succeeded but reported an error, nothing is tried again."""
     finish = place.spool.finish
 
     def failing(job: Job, *folders: Path) -> Path:
@@ -339,7 +339,7 @@ def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
 
 
 def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: Site) -> None:
-    """What can't be put into `_failed/` stays in the spool; a start when it can files it away."""
+    """A job that can't be filed stays in the spool; a later start files it."""
     site.failed.mkdir(parents=True)
     in_the_way = [site.failed / "x", site.results / "x"]
     for path in in_the_way:
@@ -365,7 +365,7 @@ def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: 
 
 
 def fail_of_disk(place: Place, names: set[str]) -> list[str]:
-    """Render a batch: those of some names meet a broken disk, the others are published."""
+    """Render a batch: the named prompts meet a disk error, the others are published."""
     batch = next_batch(place.open)
     assert batch is not None
     sources = []
@@ -381,7 +381,7 @@ def fail_of_disk(place: Place, names: set[str]) -> list[str]:
 
 
 def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) -> None:
-    """Two such files keep nobody waiting: others go on, so the disk is not to blame."""
+    """If others are published meanwhile, the disk is not to blame; two such files delay nobody."""
     for name in ("bad.txt", "worse.txt"):
         place.open.open(claim(place, name), prompts(1, 4 if name == "bad.txt" else 8))
     rendered: list[str] = []
@@ -400,7 +400,7 @@ def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) 
 
 
 def test_what_was_in_trouble_is_tried_after_all_others(place: Place) -> None:
-    """Of what is in the spool, also where it is the oldest."""
+    """This also holds for the oldest job of the spool."""
     bad, good = claim(place, "a.txt"), claim(place, "b.txt")
     place.open.ends.postpone(bad, OSError(errno.EACCES, "denied"))
     (at,) = place.open.due(opens=True)
@@ -413,7 +413,7 @@ def test_what_was_in_trouble_is_tried_after_all_others(place: Place) -> None:
 def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where it looks like the disk's trouble: after the pause, others are tried before it."""
+    """If it looks like the disk's trouble, other files are tried before it after the pause."""
     claim_it, now = place.spool.claim, [100.0]
 
     def claim(source: PurePosixPath, *others: Any, **named: Any) -> Job | None:
@@ -449,7 +449,7 @@ def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
 
 
 def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -> None:
-    """A restore or an older version may have left none; the sidecars beside the videos tell."""
+    """A restore may have lost the record; the sidecars beside the videos are read."""
     job = claim(place, "a.txt")
     place.open.open(job, prompts(2))
     batch = next_batch(place.open)
@@ -469,7 +469,7 @@ def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -
 
 
 def test_a_new_job_reads_no_sidecars(place: Place) -> None:
-    """There may be thousands; of a job that another process has claimed all are read."""
+    """There may be thousands; only a job claimed by another process reads them."""
     job = claim(place, "a.txt")
     assert place.spool.attempts.is_new(job)
     place.open.open(job, prompts(2))

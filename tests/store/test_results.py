@@ -1,4 +1,4 @@
-"""results: names that every file system takes, and videos that are published whole and once."""
+"""results: names that every file system accepts, and videos that are published complete, once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def a_prompt(text: str = "大 bird", number: int = 1, formats: tuple[str, ...] =
 
 
 def encode(path: Path, format: str, settings: str) -> None:
-    """Write what is needed to see which file this is."""
+    """Write a text that tells which file this is."""
     path.write_text(f"{format} {len(settings) > 0}")
 
 
@@ -71,7 +71,7 @@ def publish(
 
 
 def listed(folder: Path) -> list[str]:
-    """Return what is in a folder, in order."""
+    """Return the names in a folder, sorted."""
     return sorted(os.listdir(folder))
 
 
@@ -81,7 +81,7 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|c
 
 
 def assert_safe(name: str, max_bytes: int) -> None:
-    """Hold a name to all that file systems and sync tools ask."""
+    """Assert that file systems and sync tools accept a name."""
     assert name
     assert len(name.encode()) <= max_bytes
     assert unicodedata.normalize("NFC", name) == name
@@ -158,7 +158,7 @@ NASTY = st.lists(
 @example("a.tmp~")
 @example("x" * 199 + "大")
 def test_any_text_gives_a_safe_name(text: str) -> None:
-    """Names are accepted by Linux, macOS, Windows, SMB and sync tools, and stay as they are."""
+    """Linux, macOS, Windows, SMB and sync tools accept the name; a safe name stays unchanged."""
     name = safe_name(text)
     assert_safe(name, 200)
     assert name == safe_name(name)
@@ -203,7 +203,7 @@ def test_any_text_gives_a_safe_name(text: str) -> None:
     ],
 )
 def test_video_names(prompt: str, expected: str) -> None:
-    """Spaces become underscores as in the original script; all that is safe and seen stays."""
+    """Spaces become underscores, as in the original script; other safe characters stay."""
     assert expected == video_name(prompt)
 
 
@@ -212,7 +212,7 @@ def test_video_names(prompt: str, expected: str) -> None:
     ["👩\u200d👩\u200d👧\u200d👦", "👍🏽", "❤\ufe0f", "q\u0323\u0307", "한", "नि", "x"],
 )
 def test_long_names_are_cut_between_characters(character: str) -> None:
-    """What a reader sees as one character is there or not; a hash stands for the rest."""
+    """No visible character is cut in two; a hash stands for the rest."""
     composed = unicodedata.normalize("NFC", character)
     for shift in range(len(composed.encode()) + 1):
         name = video_name("y" * shift + character * 200)
@@ -225,14 +225,14 @@ def test_long_names_are_cut_between_characters(character: str) -> None:
 
 
 def test_long_names_that_begin_alike_differ() -> None:
-    """The hash is of the whole text."""
+    """The hash is that of the whole text."""
     first, second = video_name("大" * 100 + "a"), video_name("大" * 100 + "b")
     assert first[:-9] == second[:-9]
     assert first != second
 
 
 def test_folder_for_mirrors_the_inbox(tmp_path: Path) -> None:
-    """Each prompt file has a folder in the place where it was dropped, with safe names."""
+    """Each prompt file has a folder at the same place, with safe names."""
     place = Results(tmp_path)
     assert tmp_path / "poems" / "li_bai" == place.folder_for(PurePosixPath("poems/li_bai.yaml"))
     assert tmp_path / "con_" / "a_b" == place.folder_for(PurePosixPath("con/a:b.txt"))
@@ -253,7 +253,7 @@ def test_folder_for_mirrors_the_inbox(tmp_path: Path) -> None:
 def test_folders_that_differ_only_in_case_are_apart(
     first: str, second: str, tmp_path: Path
 ) -> None:
-    """Clients that fold case would mix them: the later one has a mark, and keeps it."""
+    """The later folder gets a mark, and keeps it."""
     place = Results(tmp_path)
     sources = [PurePosixPath(first), PurePosixPath(second)]
     videos = [publish(place, a_job(str(n), str(s)), a_prompt()) for n, s in enumerate(sources)]
@@ -268,7 +268,7 @@ def test_folders_that_differ_only_in_case_are_apart(
 
 
 def test_a_dropped_video_with_a_long_name_fits_where_it_is_kept(tmp_path: Path) -> None:
-    """With a number and a note beside it, in a folder more than other prompt files."""
+    """There is room for `_order/`, a number and a note's suffix."""
     for length in range(60, 120):
         source = PurePosixPath("f" * 60, f"{'x' * length}.mp4")
         below = Results(tmp_path).order_place(source, source)
@@ -276,7 +276,7 @@ def test_a_dropped_video_with_a_long_name_fits_where_it_is_kept(tmp_path: Path) 
 
 
 def test_a_folder_made_meanwhile_is_seen(tmp_path: Path) -> None:
-    """Names are remembered until the folder changes."""
+    """The names in a folder are read again when it changes."""
     place = Results(tmp_path)
     assert tmp_path / "ball" == place.folder_for(PurePosixPath("ball.txt"))
     (tmp_path / "Ball").mkdir()
@@ -285,7 +285,7 @@ def test_a_folder_made_meanwhile_is_seen(tmp_path: Path) -> None:
 
 
 def test_folder_and_video_of_a_long_prompt_have_room(tmp_path: Path) -> None:
-    """Neither has more than a hundred characters: clients put folders of their own above them."""
+    """Neither name exceeds a hundred characters."""
     place = Results(tmp_path)
     prompt = "a slow aerial shot over a quiet harbour at first light " * 5
     source = portable(PurePosixPath(f"{folder_name(video_name(prompt))}.yaml"))
@@ -300,7 +300,7 @@ def test_folder_and_video_of_a_long_prompt_have_room(tmp_path: Path) -> None:
 
 
 def test_publish(tmp_path: Path) -> None:
-    """A video is its files, a poster and a sidecar, all with one stem and nothing else."""
+    """A video is its files, a poster and a sidecar, all with one stem, and nothing else."""
     video = publish(Results(tmp_path), a_job(), a_prompt(formats=("mp4", "gif", "webm")))
     folder = tmp_path / "poems" / "li_bai"
     assert (
@@ -320,7 +320,7 @@ def test_publish(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
-    """It holds every setting as a prompt file does, and what happened below `rendered`."""
+    """It has every setting of a prompt file, and `rendered` with the record of the render."""
     prompt = a_prompt(number=3)
     video = publish(Results(tmp_path), a_job(), prompt)
     (document,) = strict_yaml.load_all(video.sidecar.read_text(encoding="utf-8"))
@@ -350,7 +350,7 @@ def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_says_what_was_left_out() -> None:
-    """Texts beyond the encoder's length, and notes on how the file was read, if there are any."""
+    """It has the text that the encoder did not read, and notes, if there are any."""
     prompt = dataclasses.replace(a_prompt(), notes=("cut", "mark"))
     rendered = dataclasses.replace(RENDERED, ignored_text="a", ignored_negative_text="b")
     (document,) = strict_yaml.load_all(sidecars.text(a_job(), prompt, rendered))
@@ -362,7 +362,7 @@ def test_the_sidecar_says_what_was_left_out() -> None:
 
 
 def test_the_encoder_is_given_the_sidecars_text(tmp_path: Path) -> None:
-    """What a video carries with it is what stands beside it."""
+    """The encoder gets the text of the sidecar to embed it."""
     given: list[str] = []
 
     def keep(path: Path, format: str, settings: str) -> None:
@@ -374,7 +374,7 @@ def test_the_encoder_is_given_the_sidecars_text(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> None:
-    """While a file is encoded its name is not there yet, and sync tools skip the temporary one."""
+    """The sidecar is written first; each file is encoded under a temporary name."""
     seen: list[tuple[str, list[str]]] = []
     place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
 
@@ -394,7 +394,7 @@ def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> Non
 
 
 def test_taken_names_get_a_number(tmp_path: Path) -> None:
-    """Whatever has the stem keeps it, also where upper and lower case are the same."""
+    """An existing stem is never reused, also if it differs only in case."""
     folder = tmp_path / "poems" / "li_bai"
     folder.mkdir(parents=True)
     (folder / "A_BIRD.txt").write_text("somebody's")
@@ -410,7 +410,7 @@ def test_taken_names_get_a_number(tmp_path: Path) -> None:
 def test_a_name_that_is_taken_while_the_video_is_encoded_is_not_replaced(
     tmp_path: Path, name: str
 ) -> None:
-    """Another job's prompt file may be an mp4, and come to its end in the same folder meanwhile."""
+    """Another job may file its mp4 away under that name meanwhile."""
     place, prompt = Results(tmp_path), a_prompt("a bird", formats=("mp4", "gif"))
     theirs = tmp_path / "poems" / "li_bai" / name
 
@@ -427,7 +427,7 @@ def test_a_name_that_is_taken_while_the_video_is_encoded_is_not_replaced(
 
 
 def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) -> None:
-    """Who watches a file while its video is made again sees the old one or the new one."""
+    """A reader of the old file never sees it change; it sees the old or the new file."""
     place, prompt = Results(tmp_path), a_prompt("a bird")
     video = publish(place, a_job(), prompt)
     video.files[0].unlink()
@@ -443,7 +443,7 @@ def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) ->
 
 @pytest.mark.parametrize("composed", [True, False])
 def test_names_are_compared_without_their_normal_form(tmp_path: Path, composed: bool) -> None:
-    """macOS may have stored the same name in the other form."""
+    """A name that macOS stored in decomposed form is the same name."""
     folder = tmp_path / "poems" / "li_bai"
     folder.mkdir(parents=True)
     (folder / unicodedata.normalize("NFC" if composed else "NFD", "Été.mp4")).touch()
@@ -452,7 +452,7 @@ def test_names_are_compared_without_their_normal_form(tmp_path: Path, composed: 
 
 
 def test_a_long_name_has_room_for_its_number(tmp_path: Path) -> None:
-    """However often a long prompt is rendered, its files have names that can be synced."""
+    """The names of a repeated long prompt can be synced, with their numbers."""
     place, prompt = Results(tmp_path), a_prompt("大" * 200)
     publish(place, a_job(), prompt)
     second = publish(place, a_job(), a_prompt("大" * 200, 2))
@@ -461,11 +461,11 @@ def test_a_long_name_has_room_for_its_number(tmp_path: Path) -> None:
 
 
 class EncodeError(Exception):
-    """What an encoder that fails raises here."""
+    """The error of an encoder that fails."""
 
 
 def failing_at(format: str) -> Callable[[Path, str, str], None]:
-    """Return an encoder that fails at a format, after it has written something."""
+    """Return an encoder that fails at one format, after it has written something."""
 
     def fail(path: Path, this: str, settings: str) -> None:
         encode(path, this, settings)
@@ -477,7 +477,7 @@ def failing_at(format: str) -> Callable[[Path, str, str], None]:
 
 @pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
 def test_a_video_that_cannot_be_encoded_leaves_nothing(tmp_path: Path, at: str) -> None:
-    """Who tries again, in the same process, takes the same names, and no sidecar is left over."""
+    """No file is left, and the next attempt takes the same names."""
     place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
     with pytest.raises(EncodeError):
         publish(place, a_job(), prompt, encode=failing_at(at))
@@ -488,7 +488,7 @@ def test_a_video_that_cannot_be_encoded_leaves_nothing(tmp_path: Path, at: str) 
 def test_a_disk_that_fails_once_costs_no_name(
     tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever fsync of a folder it is: what was made by then is removed, or found again."""
+    """Whichever fsync of a folder fails: what was made is removed, or found again."""
     place, fsync, calls = Results(tmp_path), durable.fsync_folder, itertools.count(1)
 
     def failing(folder: Path) -> None:
@@ -508,7 +508,7 @@ def test_a_disk_that_fails_once_costs_no_name(
 
 @pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
 def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, at: str) -> None:
-    """Whatever a kill has left of it, an error on top of that takes away none of its names."""
+    """A kill, and an error after it, leave the video its names."""
     place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
     killed = publish(place, a_job(), prompt)
     order = ["jpg", "mp4", "gif"]
@@ -537,7 +537,7 @@ def test_a_video_is_published_when_all_its_files_are_there(tmp_path: Path, missi
 
 
 def test_reserved_finds_the_videos_of_one_job(tmp_path: Path) -> None:
-    """Only sidecars of this very job count; prompt files and strangers' YAML are passed over."""
+    """Only sidecars of this job count; prompt files and strangers' YAML are skipped."""
     place, job = Results(tmp_path), a_job()
     assert {} == place.reserved(job)
     first = publish(place, job, a_prompt("one", 1, ("webm",)))
@@ -573,7 +573,7 @@ def test_reserved_finds_the_videos_of_one_job(tmp_path: Path) -> None:
 def test_a_sidecar_that_somebody_has_spoilt_is_nobodys(
     is_now: str, was: str, tmp_path: Path
 ) -> None:
-    """People edit sidecars: one that names no video reserves no name, and is left as it is."""
+    """A sidecar that names no video any more reserves no name, and is left alone."""
     place, job = Results(tmp_path), a_job()
     video = publish(place, job, a_prompt())
     spoilt = video.sidecar.read_text(encoding="utf-8").replace(was, is_now)
@@ -585,7 +585,7 @@ def test_a_sidecar_that_somebody_has_spoilt_is_nobodys(
 
 
 def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
-    """Temporary files of this job go; another job's, which may be at work, stay."""
+    """Temporary files of this job are removed; those of another job stay."""
     place, job = Results(tmp_path), a_job()
     place.clean(job)
     video = publish(place, job, a_prompt())
@@ -600,7 +600,7 @@ def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
 
 
 def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
-    """The umask decides who may read the results, not a temporary file's mode."""
+    """The umask decides on the mode of published files."""
     before = os.umask(0o022)
     try:
         video = publish(Results(tmp_path), a_job(), a_prompt())
@@ -610,7 +610,7 @@ def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_sidecar_is_not_taken_for_the_sidecar(tmp_path: Path) -> None:
-    """It is a prompt file; filed away in the same folder, it is neither replaced nor removed."""
+    """A copy is a prompt file, and is neither replaced nor removed."""
     place, job = Results(tmp_path), a_job()
     video = publish(place, job, a_prompt("bird"))
     for name in ("aa.yaml", "zz.yaml"):
@@ -621,7 +621,7 @@ def test_a_copy_of_a_sidecar_is_not_taken_for_the_sidecar(tmp_path: Path) -> Non
 
 
 def test_a_huge_file_is_no_sidecar(tmp_path: Path) -> None:
-    """It is not read into memory, and the job goes on."""
+    """It is not read into memory, and the job continues."""
     place, job = Results(tmp_path), a_job()
     video = publish(place, job, a_prompt())
     with video.sidecar.with_name("z.yaml").open("wb") as file:

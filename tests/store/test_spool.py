@@ -1,4 +1,4 @@
-"""spool: what is in hand is read from the files, and every ending can be done again."""
+"""spool: jobs in hand are read from the files, and every way to end a job can be repeated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Folders:
     failed: Path
 
     def open(self) -> Spool:
-        """Return the spool as a process that has just started sees it."""
+        """Return the spool as a new process sees it."""
         return Spool(self.spool, self.inbox, self.failed)
 
     def claimed(self, name: str, content: str = "a prompt", defaults: str = "") -> Job:
@@ -73,7 +73,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Return every file below a folder with its content."""
+    """Return every file below a folder, with its content."""
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in sorted(folder.rglob("*"))
@@ -85,7 +85,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_claim_is_read_back_from_the_files(folders: Folders) -> None:
-    """A process that has just started finds the very job that another one claimed."""
+    """A new process reads the same job that another one claimed."""
     job = folders.claimed("poems/li_bai.yaml", "prompt: a", "seed: 1")
     assert [job] == list(folders.open().unfinished())
     assert PurePosixPath("poems/li_bai.yaml") == job.source
@@ -97,7 +97,7 @@ def test_claim_is_read_back_from_the_files(folders: Folders) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
 def test_whose_file_it_is_stays_known(folders: Folders) -> None:
-    """Files directly in the inbox take turns by their owners, also those in hand at a start."""
+    """The owner of a prompt file is known after a restart, for the turns of users."""
     file = folders.inbox / "a.txt"
     file.write_text("a horse")
     os.chown(file, 65534, -1)
@@ -107,7 +107,7 @@ def test_whose_file_it_is_stays_known(folders: Folders) -> None:
 
 
 def test_claim_keeps_the_defaults_as_bytes(folders: Folders) -> None:
-    """The defaults of the moment of the claim are the job's, whatever bytes they are."""
+    """A job keeps the defaults of the moment of its claim, as bytes."""
     (folders.inbox / "a.txt").touch()
     defaults = (
         DefaultsFile("_defaults.yaml", bytes(range(256))),
@@ -120,7 +120,7 @@ def test_claim_keeps_the_defaults_as_bytes(folders: Folders) -> None:
 
 
 def test_claim_is_one_rename(folders: Folders) -> None:
-    """The file in the job is the file of the inbox itself, not a copy."""
+    """The job has the file of the inbox itself, not a copy."""
     path = folders.inbox / "a.txt"
     path.touch()
     inode = path.stat().st_ino
@@ -128,14 +128,14 @@ def test_claim_is_one_rename(folders: Folders) -> None:
 
 
 def test_claim_of_a_file_that_is_gone(folders: Folders) -> None:
-    """Its owner took it back: there is no job, and nothing is left of the try."""
+    """There is no job, and nothing is left in the spool."""
     assert folders.open().claim(PurePosixPath("a.txt"), []) is None
     assert folders.open().claim(PurePosixPath("gone/a.txt"), []) is None
     assert [] == folders.jobs()
 
 
 def test_claim_of_a_name_that_is_no_utf_8(folders: Folders) -> None:
-    """Bytes that are no text are a name like any other; in `_failed/` it has one that is text."""
+    """Such a name can be claimed; in `_failed/` it gets a name that is text."""
     name = os.fsdecode(b"\xff\xfe.txt")
     (folders.inbox / name).touch()
     job = folders.open().claim(PurePosixPath(name), [])
@@ -146,18 +146,18 @@ def test_claim_of_a_name_that_is_no_utf_8(folders: Folders) -> None:
 
 
 def test_unfinished_is_oldest_first(folders: Folders) -> None:
-    """Jobs are taken up in the order in which they were claimed."""
+    """Jobs are read in the order of their claims."""
     claimed = [folders.claimed(f"{name}.txt") for name in "cab"]
     assert claimed == list(folders.open().unfinished())
 
 
 def test_unfinished_without_a_spool(tmp_path: Path) -> None:
-    """Where nothing was ever claimed, nothing is unfinished."""
+    """Without a spool, there are no jobs."""
     assert [] == list(Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").unfinished())
 
 
 def test_an_attempt_counts_once_the_process_has_ended(folders: Folders) -> None:
-    """What was in hand is on the disk before it is rendered; how it ended comes to it later."""
+    """An attempt is on the disk before the render, and gets its ending later."""
     job = folders.claimed("a.txt")
     folders.open().attempts.begin(job, [1, 2])
     folders.open().attempts.begin(job, [2, 3])
@@ -172,7 +172,7 @@ def test_an_attempt_counts_once_the_process_has_ended(folders: Folders) -> None:
 
 
 def test_an_attempt_that_was_taken_back_never_counts(folders: Folders) -> None:
-    """A process that ended on request says nothing about the job."""
+    """An attempt whose end was requested does not count."""
     job = folders.claimed("a.txt")
     folders.open().attempts.begin(job, [1])
     folders.open().attempts.take_back(job)
@@ -181,7 +181,7 @@ def test_an_attempt_that_was_taken_back_never_counts(folders: Folders) -> None:
 
 
 def test_what_ended_as_it_should_leaves_nothing_to_blame(folders: Folders) -> None:
-    """An attempt that was left open by an end without a trace of trouble is forgotten."""
+    """After a normal end, an open attempt is removed."""
     job = folders.claimed("a.txt")
     folders.open().attempts.begin(job, [1])
     folders.open().note_ending("")
@@ -207,7 +207,7 @@ BROKEN = [
 def test_attempts_that_cannot_be_read_do_not_count(
     content: bytes, folders: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever stands in the record, the job goes on; that is said once, and others are told of."""
+    """A job with a damaged record continues; that is logged once, and other jobs are recorded."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
     folders.open().attempts.begin(other, [2])
     (job.folder / "attempts.json").write_bytes(content)
@@ -222,12 +222,12 @@ def test_attempts_that_cannot_be_read_do_not_count(
 
 
 def fifo(path: Path) -> None:
-    """Make a pipe, which who opens it waits for."""
+    """Make a pipe, which would block a reader."""
     os.mkfifo(path)
 
 
 def sparse(path: Path) -> None:
-    """Make a file of 100 MB that takes no room."""
+    """Make a sparse file of 100 MB."""
     path.touch()
     os.truncate(path, 100_000_000)
 
@@ -254,7 +254,7 @@ SPOILT: list[Callable[[Path], object]] = [
 def test_attempts_that_are_no_file_do_not_count(
     spoil: Callable[[Path], object], folders: Folders, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The job goes on, what stands there is moved out of the way, and others are told of."""
+    """What stands in the record's place is renamed, and the job continues."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
     folders.open().attempts.begin(other, [2])
     spoil(job.folder / "attempts.json")
@@ -273,7 +273,7 @@ def test_attempts_that_are_no_file_do_not_count(
 def test_a_record_that_is_no_file_is_damaged(
     spoil: Callable[[Path], object], folders: Folders
 ) -> None:
-    """It stops nobody: its prompt file can be set aside, and the others are there."""
+    """Its prompt file can be set aside, and other jobs are read."""
     claimed, other = folders.claimed("x/a.txt", "text"), folders.claimed("b.txt")
     (claimed.folder / "job.json").unlink()
     spoil(claimed.folder / "job.json")
@@ -289,7 +289,7 @@ def test_a_record_that_is_no_file_is_damaged(
 def test_a_log_that_is_no_file_is_moved_out_of_the_way(
     spoil: Callable[[Path], object], folders: Folders
 ) -> None:
-    """A job can be logged, and end."""
+    """The job can be logged, and can end."""
     job = folders.claimed("a.txt")
     spoil(job.folder / "job.log")
     job_files.log_of(job).write_text("an event")
@@ -298,7 +298,7 @@ def test_a_log_that_is_no_file_is_moved_out_of_the_way(
 
 
 def test_a_record_is_about_as_large_as_the_defaults(folders: Folders) -> None:
-    """Whatever bytes they are made of; they come back as they were."""
+    """Defaults of any bytes make a bounded record, and are read back equal."""
     job = folders.claimed("a.txt")
     files = tuple(DefaultsFile(f"{n}", bytes([n]) * 30_000) for n in (0, 34, 92, 255))
     (folders.inbox / "b.txt").touch()
@@ -309,7 +309,7 @@ def test_a_record_is_about_as_large_as_the_defaults(folders: Folders) -> None:
 
 
 def test_a_record_of_an_older_version_is_read(folders: Folders) -> None:
-    """Jobs that were in hand when the program was replaced go on."""
+    """Jobs that were in hand at an upgrade continue."""
     job = folders.claimed("a.txt")
     record = {"source": "a.txt", "defaults": [["_defaults.yaml", "fps: 5 # \xe9"]]}
     (job.folder / "job.json").write_text(json.dumps(record))
@@ -350,7 +350,7 @@ RECORDS = [
 def test_a_prompt_file_whose_record_is_damaged_is_a_job(
     content: bytes | None, folders: Folders
 ) -> None:
-    """It is neither lost nor in anybody's way: it can fail, under its own name and in `_failed`."""
+    """It is not lost, and can fail, under its own name."""
     claimed, other = folders.claimed("x/a.txt", "text"), folders.claimed("b.txt")
     if content is None:
         (claimed.folder / "job.json").unlink()
@@ -367,7 +367,7 @@ def test_a_prompt_file_whose_record_is_damaged_is_a_job(
 
 
 def test_what_a_power_cut_leaves_of_a_record_is_no_prompt_file(folders: Folders) -> None:
-    """A claim that ended before its rename was no job, and goes without a word."""
+    """A claim without its rename is not a job, and is removed without a log line."""
     place = folders.open()
     folder = place.active / "20260101-000000-000000-abcdef"
     folder.mkdir(parents=True)
@@ -380,7 +380,7 @@ def test_what_a_power_cut_leaves_of_a_record_is_no_prompt_file(folders: Folders)
 def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An I/O error says nothing about the record: the caller is told, and may look again."""
+    """An I/O error is raised, because it says nothing about the record."""
     job, stat = folders.claimed("a.txt"), os.stat
 
     def failing(path: Path, **options: bool) -> os.stat_result:
@@ -398,7 +398,7 @@ def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
 def test_a_move_that_succeeds_and_says_that_it_failed(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share that loses its answer costs no prompt file: it is where it was moved to."""
+    """If a share moved the file but lost its answer, it is a job."""
     rename = os.rename
 
     def forgetful(source: Path, target: Path) -> None:
@@ -438,7 +438,7 @@ def test_a_claim_that_fails_has_not_happened(
 def test_a_moved_file_that_cannot_be_looked_at_is_kept(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share that moved the file, and does not answer the next look at it, has not lost it."""
+    """A file that was moved, but can't be read afterwards, stays."""
     rename, lstat = os.rename, os.lstat
 
     def forgetful(source: Path, target: Path) -> None:
@@ -461,7 +461,7 @@ def test_a_moved_file_that_cannot_be_looked_at_is_kept(
 def test_cancelling_does_not_disturb_an_attempt_that_is_being_recorded(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two are written by two processes, at any time; neither may write over the other."""
+    """Two processes write at the same time, to different files."""
     job, fsync, calls = folders.claimed("a.txt"), os.fsync, itertools.count(1)
 
     def interrupted(fd: int) -> None:
@@ -477,7 +477,7 @@ def test_cancelling_does_not_disturb_an_attempt_that_is_being_recorded(
 
 
 def test_cancelling_is_a_file(folders: Folders) -> None:
-    """Another process may ask to cancel one job, and only that."""
+    """Another process can mark one job as cancelled."""
     job, other = folders.claimed("a.txt"), folders.claimed("b.txt")
     job_files.ask_to_cancel(job)
     assert job_files.is_cancelled(job)
@@ -488,7 +488,7 @@ def test_cancelling_is_a_file(folders: Folders) -> None:
 
 
 def test_finish(folders: Folders, tmp_path: Path) -> None:
-    """The log and the prompt file go to the videos; nothing is left in hand."""
+    """Log and prompt file move beside the videos, and the job's folder is removed."""
     job = folders.claimed("x/a.txt", "text")
     job_files.log_of(job).write_text("log")
     folders.open().attempts.begin(job, [1])
@@ -499,7 +499,7 @@ def test_finish(folders: Folders, tmp_path: Path) -> None:
 
 
 def test_finish_beside_earlier_ones(folders: Folders, tmp_path: Path) -> None:
-    """A prompt file that is dropped again stands beside the first, with its own log."""
+    """A prompt file that is dropped again gets a number, and a log of its own."""
     for text in ("one", "two", "three"):
         job = folders.claimed("a.txt", text)
         job_files.log_of(job).write_text(f"log of {text}")
@@ -515,7 +515,7 @@ def test_finish_beside_earlier_ones(folders: Folders, tmp_path: Path) -> None:
 
 
 def test_finish_after_a_kill_in_the_middle(folders: Folders, tmp_path: Path) -> None:
-    """Killed before its last act, a job is finished by doing it again, and once."""
+    """A repeated `finish` after a kill completes the job, once."""
     done = tmp_path / "done"
     done.mkdir()
     job = folders.claimed("a.txt", "text")
@@ -529,7 +529,7 @@ def test_finish_after_a_kill_in_the_middle(folders: Folders, tmp_path: Path) -> 
 
 
 def test_a_job_whose_prompt_file_has_left_is_no_job(folders: Folders) -> None:
-    """Killed after the last act, only a directory is left; it is cleared away at the next start."""
+    """After the last step only a directory is left, which the next start removes."""
     job = folders.claimed("a.txt")
     os.rename(job.prompt_file, folders.inbox / "elsewhere.txt")
     assert [] == list(folders.open().unfinished())
@@ -538,7 +538,7 @@ def test_a_job_whose_prompt_file_has_left_is_no_job(folders: Folders) -> None:
 
 
 def test_finish_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
-    """Results may be on a disk of their own."""
+    """The results may be on another file system."""
     job = folders.claimed("a.txt", "text")
     job_files.log_of(job).write_text("log")
     folders.open().finish(job, elsewhere / "a")
@@ -550,7 +550,7 @@ def test_finish_on_another_file_system(folders: Folders, elsewhere: Path) -> Non
 
 
 def test_fail(folders: Folders) -> None:
-    """The file has the place in `_failed` that it had in the inbox, with report and log beside."""
+    """The file has the same place in `_failed` as in the inbox, with report and log."""
     job = folders.claimed("poems/li_bai.yaml", "text")
     job_files.log_of(job).write_text("log")
     at = folders.open().fail(job, says("why \udcff"))
@@ -564,7 +564,7 @@ def test_fail(folders: Folders) -> None:
 
 
 def test_fail_beside_earlier_ones(folders: Folders) -> None:
-    """Each failure keeps its own file and report; a report alone takes the name, too."""
+    """Each failure has its own file and report; a report alone also takes the name."""
     for text in ("one", "two"):
         folders.open().fail(folders.claimed("a.txt", text), says(f"why {text}"))
     os.unlink(folders.failed / "a-2.txt")
@@ -579,7 +579,7 @@ def test_fail_beside_earlier_ones(folders: Folders) -> None:
 
 
 def test_a_report_that_is_no_text_is_somebody_elses(folders: Folders) -> None:
-    """Whatever bytes stand under the report's name, the next name is taken."""
+    """If other bytes have the report's name, the next name is used."""
     folders.failed.mkdir(parents=True)
     (folders.failed / "a.txt.error.txt").write_bytes(b"\xff\xfe\x00")
     at = folders.open().fail(folders.claimed("a.txt"), says("why"))
@@ -588,7 +588,7 @@ def test_a_report_that_is_no_text_is_somebody_elses(folders: Folders) -> None:
 
 @pytest.mark.parametrize("moved", [False, True])
 def test_fail_after_a_kill_in_the_middle(folders: Folders, moved: bool) -> None:
-    """Done again, a failure ends in the same place, and leaves nothing twice."""
+    """A repeated `fail` uses the same place, and leaves nothing twice."""
     folders.open().fail(folders.claimed("a.txt", "one"), says("Job other\n"))
     job = folders.claimed("a.txt", "two")
     report = f"first\nJob {job.id}, now\n"
@@ -608,7 +608,7 @@ def test_fail_after_a_kill_in_the_middle(folders: Folders, moved: bool) -> None:
 
 
 def test_fail_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
-    """`_failed` may be on a disk of its own, and a kill in the middle is finished there, too."""
+    """`_failed` may be on another file system, also after a kill."""
     apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
     job = apart.claimed("x/a.txt", "text")
     job_files.log_of(job).write_text("log")
@@ -628,7 +628,7 @@ def test_fail_on_another_file_system(folders: Folders, elsewhere: Path) -> None:
 
 
 def test_set_aside_what_is_left(folders: Folders) -> None:
-    """The rest of a job stands in `_failed` under its own name while the job goes on."""
+    """The failed prompts of a job are in `_failed`, while the job continues."""
     job = folders.claimed("x/a.txt", "text")
     report = f"why\nJob {job.id}, now\n"
     at = folders.open().failed.write(job, "a.yaml", b"prompt: rest", says(report))
@@ -638,7 +638,7 @@ def test_set_aside_what_is_left(folders: Folders) -> None:
 
 
 def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
-    """Repeated for the same job there is one file, for another job there are two."""
+    """A repeated call for one job replaces its file; another job gets another file."""
     first, second = folders.claimed("a.txt"), folders.claimed("a.txt")
     for job, data in ((first, b"old"), (first, b"new"), (second, b"other")):
         folders.open().failed.write(job, "a.yaml", data, says(f"Job {job.id}"))
@@ -651,7 +651,7 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
 
 
 def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -> None:
-    """What stood before it has been retried meanwhile: there is still one file for one job."""
+    """A repeated call finds its file, even if an earlier name is free by now."""
     other, job = folders.claimed("a.txt"), folders.claimed("a.txt")
     folders.open().failed.write(other, "a.yaml", b"", says(f"Job {other.id}"))
     folders.open().failed.write(job, "a.yaml", b"old", says(f"Job {job.id}"))
@@ -665,7 +665,7 @@ def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -
 
 
 def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
-    """The file itself has all that its remainder had, under the same name."""
+    """The whole file replaces its remainder, under the same name."""
     job = folders.claimed("a.yaml", "text")
     folders.open().failed.write(job, "a.yaml", b"rest", says(f"Job {job.id}"))
     folders.open().fail(job, says(f"why\nJob {job.id}"))
@@ -677,7 +677,7 @@ def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folde
 def test_a_place_that_somebody_takes_meanwhile_is_theirs(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, quicker: str, whole: bool
 ) -> None:
-    """Neither their prompt file nor their report is replaced, and ours goes to the next place."""
+    """Files of others are not replaced; ours gets the next place."""
     job, theirs = folders.claimed("a.txt", "text"), folders.failed / quicker
     rename = durable.rename_exclusively
 
@@ -697,7 +697,7 @@ def test_a_place_that_somebody_takes_meanwhile_is_theirs(
 
 
 def special(path: Path, kind: str) -> None:
-    """Make something that is no plain file; a reader of it would hang, fail or be led astray."""
+    """Make something that is not a plain file."""
     match kind:
         case "pipe":
             os.mkfifo(path)
@@ -719,7 +719,7 @@ KINDS = ("pipe", "link", "dangling", "directory", "socket")
 
 @pytest.mark.parametrize("kind", ["link", "dangling"])
 def test_a_link_fails_unopened(folders: Folders, kind: str) -> None:
-    """It is moved as it is, and stays a link."""
+    """A link is moved as a link."""
     special(folders.inbox / "a.txt", kind)
     before = (folders.inbox / "a.txt").lstat()
     job = folders.open().claim(PurePosixPath("a.txt"), [])
@@ -734,7 +734,7 @@ def test_a_link_fails_unopened(folders: Folders, kind: str) -> None:
 def test_what_is_no_file_is_kept_where_its_author_does_not_come(
     folders: Folders, kind: str
 ) -> None:
-    """Its owner could write into a folder in `_failed/`; a pipe is never waited for."""
+    """It is kept in the spool, because its owner could still write into it."""
     special(folders.inbox / "a.txt", kind)
     before = (folders.inbox / "a.txt").lstat()
     job = folders.open().claim(PurePosixPath("a.txt"), [])
@@ -753,7 +753,7 @@ def test_what_is_no_file_is_kept_where_its_author_does_not_come(
 def test_what_is_no_file_with_failed_on_another_file_system(
     folders: Folders, elsewhere: Path, kind: str
 ) -> None:
-    """It can't be copied without being opened, so it stays in the spool; the report goes out."""
+    """It can't be copied without being opened, so it stays in the spool, with a report."""
     apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
     special(folders.inbox / "a.txt", kind)
     before = (folders.inbox / "a.txt").lstat()
@@ -771,7 +771,7 @@ def test_what_is_no_file_with_failed_on_another_file_system(
 
 
 def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
-    """Directories with only our own files are leftovers; a stranger's file is a job, too."""
+    """Folders with only our own files are removed; a stranger's file is a job."""
     job = folders.claimed("a.txt")
     active = folders.spool / "active"
     (active / "empty").mkdir()
@@ -791,7 +791,7 @@ def test_prepare_clears_what_never_became_a_job(folders: Folders) -> None:
 def test_what_an_error_left_is_tidied_by_the_same_process(
     call: int, folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever fsync of a job's end fails: the job is there to be ended again, or is no more."""
+    """Whichever fsync of a job's end fails: the job can be ended again, or has ended."""
     place = folders.open()
     job = folders.claimed("a.txt", "text")
     job_files.log_of(job).write_text("log")
@@ -818,7 +818,7 @@ def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its end counts, the log says once what is left, and that goes when it can, with the rest."""
+    """Its end counts, the log names the rest once, and it is removed later."""
     place, rmdir = folders.open(), os.rmdir
     stuck, other = folders.claimed("a.txt", "text"), folders.claimed("b.txt")
 
@@ -841,7 +841,7 @@ def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
 
 
 def test_what_somebody_put_beside_a_prompt_file_is_set_aside(folders: Folders) -> None:
-    """The end of a job removes no file that is not its own: that file is the next to be told of."""
+    """The end of a job does not remove a stranger's file: that becomes a job."""
     job = folders.claimed("a.txt", "text")
     (job.folder / "b.txt").write_text("kept")
     folders.open().fail(job, says("why"))
@@ -852,7 +852,7 @@ def test_what_somebody_put_beside_a_prompt_file_is_set_aside(folders: Folders) -
 
 
 def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Path) -> None:
-    """A claim has to be one rename, so the operator hears it at the start."""
+    """A claim must be one rename, so this is a ConfigError at the start."""
     with pytest.raises(ConfigError) as caught:
         Spool(elsewhere / "spool", folders.inbox, folders.failed).prepare()
     (found,) = caught.value.mistakes
@@ -873,7 +873,7 @@ with spool.lock.held():
 
 
 def test_lock_holds_against_another_process(folders: Folders) -> None:
-    """A second daemon is refused by the first one's pid; a killed one holds nothing."""
+    """A second daemon is refused with the first one's pid; a killed one holds nothing."""
     (folders.spool / "lock").touch()  # as it is where jobs have been
     arguments = [str(folders.spool), str(folders.inbox), str(folders.failed)]
     other = subprocess.Popen(
@@ -897,7 +897,7 @@ def test_lock_holds_against_another_process(folders: Folders) -> None:
 
 
 def test_attempts_of_an_older_version_are_read(folders: Folders) -> None:
-    """It did not tell causes apart, but its words do."""
+    """It recorded no causes; they follow from its words."""
     job = folders.claimed("a.txt")
     killed = "without a trace, as by SIGKILL, which the kernel sends when memory runs out"
     old = [
@@ -915,7 +915,7 @@ def test_attempts_of_an_older_version_are_read(folders: Folders) -> None:
 
 
 def test_is_locked_without_a_spool(tmp_path: Path) -> None:
-    """Where no daemon ever ran, none runs; looking makes nothing."""
+    """Without a spool, no daemon runs, and the query makes no file."""
     assert not Spool(tmp_path / "spool", tmp_path, tmp_path / "failed").lock.is_held()
     assert [] == os.listdir(tmp_path)
 
@@ -924,7 +924,7 @@ def test_is_locked_without_a_spool(tmp_path: Path) -> None:
 
 
 def test_report_says_what_where_and_what_is_right() -> None:
-    """Every mistake has its problem, place and remedy, then what happens next, then the job."""
+    """Each mistake has problem, place and remedy; then come the next steps and the job."""
     error = PromptError(
         Mistake("unknown key 'sed'", "did you mean 'seed'?", 3, 1, "sed"),
         Mistake("and this"),
@@ -955,14 +955,14 @@ def test_report_says_what_where_and_what_is_right() -> None:
 
 
 def test_report_of_any_error() -> None:
-    """An error without mistakes is told in its own words."""
+    """An error without mistakes is reported in its own words."""
     text = reports.text(PurePosixPath("a.txt"), "1", ValueError("out of memory"), "next")
     assert "What is wrong:  out of memory\n" in text
     assert "Where:" not in text
 
 
 def test_report_of_very_many_mistakes() -> None:
-    """A file that is wrong everywhere does not make a report that nobody reads."""
+    """A report lists a bounded number of mistakes."""
     error = PromptError(*(Mistake(f"mistake {n}") for n in range(25)))
     text = reports.text(PurePosixPath("a.txt"), "1", error, "next")
     assert 20 == text.count("What is wrong:")
@@ -972,7 +972,7 @@ def test_report_of_very_many_mistakes() -> None:
 def test_job_ids_are_unique_and_sort_by_time(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two jobs of one moment differ by chance alone."""
+    """Two ids of one moment differ by their random part."""
     drawn = iter(["aaaaaa", "bbbbbb"])
     monkeypatch.setattr(secrets, "token_hex", lambda _: next(drawn))
     first, second = folders.claimed("a.txt"), folders.claimed("b.txt")
@@ -983,7 +983,7 @@ def test_job_ids_are_unique_and_sort_by_time(
 def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command may claim beside the daemon, and a share may rename late: nothing is lost."""
+    """A late rename, or a command's claim, loses no file."""
     place = folders.open()
     folder = place.active / "a-claim"
     folder.mkdir()
@@ -1002,7 +1002,7 @@ def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
 
 
 def test_folders_of_retries_that_are_closed_hold_nothing_up() -> None:
-    """Another user's retry may have made one: the daemon finds no twin there, and goes on."""
+    """A `_retried` folder that the daemon can't read counts as empty."""
     with tempfile.TemporaryDirectory() as top:
         os.chmod(top, 0o755)
         failed = Path(top) / "failed"

@@ -1,4 +1,4 @@
-"""What the daemon reports: the one line for systemctl, and the file that other commands read."""
+"""status: the daemon's status line, and the report that commands read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ UPDATED = "2026-03-01T13:00:00+00:00"
 
 
 def rendering(eta_seconds: float | None) -> Rendering:
-    """Return a render in the middle."""
+    """Return a render in progress."""
     return Rendering("job", "poems/li_bai.yaml", "a bird", 3, 5, 12, 25, eta_seconds)
 
 
 @pytest.fixture
 def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine nine hours ahead of UTC, all year."""
+    """Set a time zone nine hours ahead of UTC."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     yield
@@ -50,7 +50,7 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_the_line_is_for_people(found: Status, expected: str) -> None:
-    """What is done, how far it is, what waits, and when, by the clock on the wall, it ends."""
+    """It has the progress, what waits, and the local time of the end."""
     assert expected == found.line()
 
 
@@ -74,7 +74,7 @@ RENDERING = (
     ],
 )  # fmt: skip
 def test_a_report_that_makes_no_sense_is_none(content: bytes, tmp_path: Path) -> None:
-    """Commands go on as if there were no daemon's report, whatever stands in the file."""
+    """An invalid report is ignored."""
     (tmp_path / "status.json").write_bytes(content)
     assert status.read(tmp_path / "status.json") is None
     (tmp_path / "status.json").write_bytes(GOOD % b"")
@@ -82,7 +82,7 @@ def test_a_report_that_makes_no_sense_is_none(content: bytes, tmp_path: Path) ->
 
 
 def test_a_state_of_another_version_is_shown_as_it_is(tmp_path: Path) -> None:
-    """Earlier versions wrote the reason into the state: no command ends for it."""
+    """Earlier versions wrote the reason into the state; it is shown."""
     for said in ("paused: 0.50 GiB free", "loading tiny", "dreaming", ""):
         text = GOOD.replace(b"idle", said.encode()) % b""
         (tmp_path / "status.json").write_bytes(text)
@@ -95,7 +95,7 @@ def test_a_state_of_another_version_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_what_is_no_report_is_moved_out_of_the_way(
     make: Callable[[Path], object], tmp_path: Path
 ) -> None:
-    """The next report has its place."""
+    """What stands in the report's place is renamed."""
     path = tmp_path / "status.json"
     for place in (path, tmp_path / "status.tmp"):
         make(place)
@@ -106,7 +106,7 @@ def test_what_is_no_report_is_moved_out_of_the_way(
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """By another process, at any time."""
+    """Another process reads the report back equal."""
     waiting = (Waiting("a.txt", "settles in 2 s"),)
     found = Status(
         1, State.RENDERING, "m", UPDATED, rendering(1.5), waiting, 1, 60, 2, "a mistake", "a reason"
@@ -117,7 +117,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_longest_report_is_read(tmp_path: Path) -> None:
-    """Nobody hides what the daemon does behind the names of files."""
+    """A report with the longest names of prompt files is still read."""
     longest = shown("/".join(["\x1b" * 255] * scan.MAX_DEPTH))
     waiting = (Waiting(longest, "settles in 2 s"),) * status.MAX_WAITING
     found = Status(1, State.IDLE, "m", UPDATED, waiting=waiting)

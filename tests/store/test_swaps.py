@@ -1,4 +1,4 @@
-"""Folders of the inbox and of the results that authors exchange for links, at any moment."""
+"""Folders of the inbox and the results that their authors swap for links, at any moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reeldrop.store.spool import Spool
 
 @dataclass(frozen=True)
 class Place:
-    """An inbox with the file d/a.txt and `swap`, a link to a folder outside with one like it."""
+    """An inbox with the file d/a.txt and `swap`, a link to a folder outside with a similar file."""
 
     root: Path
     box: Inbox
@@ -51,7 +51,7 @@ OUTSIDE = {"a.txt": "secret", "_defaults.yaml": "seed: 7"}
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """Two files of one name, of which only one is in the inbox."""
+    """Two files of one name; only one is in the inbox."""
     for folder in ("inbox/d", "outside", "failed"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "inbox/d/a.txt").write_text("a horse")
@@ -65,7 +65,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_a_folder_that_became_a_link_is_not_followed(place: Place) -> None:
-    """What was seen in it is gone until it is back: nothing outside is claimed or read."""
+    """Its files are gone until the folder is back; nothing outside is claimed or read."""
     found = place.scan()
     place.swap()
     assert not place.box.is_unchanged(found)
@@ -85,7 +85,7 @@ def test_a_folder_that_became_a_link_is_not_followed(place: Place) -> None:
 def test_a_folder_that_is_exchanged_in_the_middle_of_a_claim(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file that was seen is claimed, from the folder that was opened."""
+    """The file in the opened folder is claimed."""
     found, fsync = place.scan(), durable.fsync_untrusted
 
     def late(path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_folder_that_is_exchanged_in_the_middle_of_a_claim(
 def test_another_file_that_is_caught_in_a_claim_is_not_lost(
     place: Place, monkeypatch: pytest.MonkeyPatch, is_taken: bool
 ) -> None:
-    """It goes back; where its name is taken again, it is a job itself."""
+    """It moves back; if its name is taken again, it becomes a job."""
     found, rename, file = place.scan(), os.rename, place.root / "inbox/d/a.txt"
 
     def late(source: Path, target: Path) -> None:
@@ -124,7 +124,7 @@ def test_another_file_that_is_caught_in_a_claim_is_not_lost(
 
 
 def test_folders_that_are_exchanged_over_and_over_lead_nowhere(place: Place) -> None:
-    """Whenever it happens, only files of the inbox are claimed, each once."""
+    """Whenever a swap happens, only files of the inbox are claimed, each once."""
     done, claimed = threading.Event(), set()
     real = os.open(place.root / "inbox/d", os.O_RDONLY | os.O_DIRECTORY)  # wherever it is just now
 
@@ -153,7 +153,7 @@ def test_folders_that_are_exchanged_over_and_over_lead_nowhere(place: Place) -> 
 
 @pytest.mark.parametrize("at", ["d", "d/a"])
 def test_a_link_in_the_results_is_not_followed(place: Place, at: str) -> None:
-    """Nothing is published, looked for or removed where it leads."""
+    """Nothing is published, searched or removed through it."""
     tree = Results(place.root / "results")
     job = place.claim(place.scan())
     assert job is not None
@@ -172,7 +172,7 @@ def test_a_link_in_the_results_is_not_followed(place: Place, at: str) -> None:
 
 
 def test_a_link_in_failed_is_not_followed(place: Place) -> None:
-    """The job stays in the spool; nothing is written where it leads."""
+    """The job stays in the spool, and nothing is written through the link."""
     job = place.claim(place.scan())
     assert job is not None
     (place.root / "failed/d").symlink_to(place.root / "outside")
@@ -185,7 +185,7 @@ def test_a_link_in_failed_is_not_followed(place: Place) -> None:
 def test_what_has_the_name_of_a_report_is_not_opened(
     place: Place, make: Callable[[Path], None]
 ) -> None:
-    """A prompt file may be called so, and have been set aside: nobody waits for it or reads on."""
+    """A pipe that was set aside under a report's name does not block."""
     job = place.claim(place.scan())
     assert job is not None
     (place.root / "failed/d").mkdir()
@@ -195,7 +195,7 @@ def test_what_has_the_name_of_a_report_is_not_opened(
 
 
 def test_a_folder_is_not_withdrawn_into_failed(place: Place) -> None:
-    """Its author could go on writing into it there: the daemon is to keep it elsewhere."""
+    """`withdraw` refuses a folder: its author could still write into it there."""
     (place.root / "inbox/x.txt").mkdir()
     name = PurePosixPath("x.txt")
     for across in (False, True):

@@ -94,7 +94,7 @@ FILES: list[Case] = [
     ("prompts: a", 1, "not the text 'a'", "begin each prompt with `- `"),
     ("- a ball\n- a boat", 1, "not a list", "put `prompts:` above the list"),
     ("a ball\na boat", 1, "not the text 'a ball a boat'", "belong in a .txt file"),
-    ("prompt: a\nprompt: b", 2, "there twice", "in line 1 already; remove one of them, or make"),
+    ("prompt: a\nprompt: b", 2, "there twice", "in line 1; remove one of them, or make"),
     ("text: a ball", 1, "unknown key 'text'", '`prompt: "a ball"`'),
     ("Prompt: ball", 1, "unknown key 'Prompt'", "`prompt: ball`"),
     ("promt: a ball", 1, "unknown key 'promt'", "did you mean 'prompt'?"),

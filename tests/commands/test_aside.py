@@ -1,4 +1,4 @@
-"""What commands move between the inbox and `_failed/`, killed or held at every call in turn."""
+"""What commands move between the inbox and `_failed/`, killed or delayed at every call in turn."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OURS = (ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX)
 
 @dataclass
 class World:
-    """The folders, with a daemon that opens what it claims, or `fails` it at once."""
+    """The folders, with a daemon that opens what it claims, or fails it at once if `fails`."""
 
     folder: Path
     failed: Path
@@ -62,7 +62,7 @@ class World:
         self.opened = set[str]()
 
     def work(self) -> None:
-        """Do what a daemon does with what it finds, in hand or in the inbox."""
+        """Do what a daemon does with its jobs and with the inbox."""
         for path in [p for p in self.inbox.rglob("*.txt") if not temporaries.is_temporary(p.name)]:
             self.spool.claim(PurePosixPath(path.relative_to(self.inbox)), ())
         for job in self.spool.unfinished(self.opened):
@@ -74,16 +74,16 @@ class World:
                     self.spool.fail(job, says(f"anew\n\nJob {job.id}, now\n"))
 
     def put_back(self) -> None:
-        """Retry what a person sees in `_failed/`."""
+        """Retry the file that `history --failed` shows."""
         put_back(self.config, None)
 
     def cancel(self) -> None:
-        """Cancel the file that waits, unless it does not any more."""
+        """Cancel the file that waits, if it still does."""
         with contextlib.suppress(NoSuchPromptFile):
             cancel_files(self.config, [str(NAME)])
 
     def places(self) -> list[str]:
-        """Return where files are, without what tells of them, and what a kill has left of none."""
+        """Return the paths of prompt files, without reports, records and temporary files."""
         files = (p for top in (self.folder, self.failed) for p in top.rglob("*") if p.is_file())
         found = {p for p in files if not p.name.endswith(OURS)}
         known = {"config.yaml", "job.json", "attempts.json", "cancel", "lock"}
@@ -94,7 +94,7 @@ class World:
         )
 
     def reports(self) -> list[str]:
-        """Return what lies beside files of `_failed/`, or did."""
+        """Return the reports, logs and notes beside files of `_failed/`."""
         return sorted(p.name for p in self.failed.rglob("*") if p.name.endswith(OURS))
 
 
@@ -102,7 +102,7 @@ class World:
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], World]]:
-    """Folders, new at each call: where one can move in one instant, by links, or only by copies."""
+    """Folders on which files move atomically, by links, or only by copies."""
     number = itertools.count()
     if request.param == "by links":
 
@@ -122,7 +122,7 @@ def world(
 
 
 def failed_before(made: World) -> World:
-    """Let a prompt file lie in `_failed/`, with all that may lie beside it."""
+    """Put a prompt file into `_failed/`, with report, log and note."""
     place = made.failed / NAME
     place.write_text("a horse")
     for suffix in OURS:
@@ -131,13 +131,13 @@ def failed_before(made: World) -> World:
 
 
 def waiting(made: World) -> World:
-    """Let a prompt file wait in the inbox."""
+    """Put a prompt file into the inbox."""
     (made.inbox / NAME).write_text("a horse")
     return made
 
 
 def interposed(at: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Act right before the `at`-th call that changes something; yield the number of each call."""
+    """Call a function right before the `at`-th call that changes something; yield the calls."""
     calls = itertools.count(1)
     acting = False
 
@@ -177,9 +177,8 @@ def is_killed(at: int, command: Callable[[], None], patch: pytest.MonkeyPatch) -
 def test_a_retry_that_is_held_at_any_call_loses_and_doubles_nothing(
     world: Callable[[], World], fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However slow its calls are: the daemon renders the file once, or fails it with a new report,
-    which the retry leaves alone.
-    """
+    """While it waits, the daemon renders the file once, or fails it with a new report, which the
+    retry leaves alone."""
     for at in itertools.count(1):
         place = failed_before(world())
         place.fails = fails
@@ -206,7 +205,7 @@ def test_a_retry_that_is_held_at_any_call_loses_and_doubles_nothing(
 def test_a_retry_that_is_killed_at_any_call_loses_and_doubles_nothing(
     world: Callable[[], World], who_is_next: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is in the inbox, or is seen among the failures and can be retried; never both."""
+    """The file is in the inbox, or can be retried; never both."""
     for at in itertools.count(1):
         place = failed_before(world())
         killed = is_killed(at, place.put_back, monkeypatch)
@@ -224,7 +223,7 @@ def test_a_retry_that_is_killed_at_any_call_loses_and_doubles_nothing(
 def test_a_cancellation_that_is_held_at_any_call_loses_and_doubles_nothing(
     world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daemon has claimed the file, or it is in `_failed/`, with a report; never both."""
+    """The daemon has claimed the file, or it is in `_failed/` with a report; never both."""
     for at in itertools.count(1):
         place = waiting(world())
         with monkeypatch.context() as patch, place.spool.lock.held():
@@ -245,7 +244,7 @@ def test_a_cancellation_that_is_held_at_any_call_loses_and_doubles_nothing(
 def test_a_cancellation_that_is_killed_at_any_call_loses_and_doubles_nothing(
     world: Callable[[], World], who_is_next: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file waits on, or is seen among the failures."""
+    """The file still waits, or is listed as a failure."""
     for at in itertools.count(1):
         place = waiting(world())
         killed = is_killed(at, place.cancel, monkeypatch)
@@ -267,7 +266,7 @@ def test_a_cancellation_that_is_killed_at_any_call_loses_and_doubles_nothing(
 def test_a_submission_that_is_killed_at_any_call_is_there_whole_or_not(
     world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it leaves has a name that the inbox passes over, and goes with one an hour later."""
+    """The inbox ignores what it leaves, and an hour later a command removes it."""
     for at in itertools.count(1):
         place = world()
         order = functools.partial(submit.write_order, place.config, "a horse", {})
@@ -290,7 +289,7 @@ def test_a_submission_that_is_killed_at_any_call_is_there_whole_or_not(
 def test_two_that_submit_at_once_write_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also with one process id, as on two hosts or in containers: no prompt is another's."""
+    """Also with equal process ids, as on two hosts or in containers."""
     place = World(tmp_path / "site", tmp_path / "results" / "_failed")
     monkeypatch.setattr(os, "getpid", lambda: 1)
     fsync = os.fsync
@@ -307,7 +306,7 @@ def test_two_that_submit_at_once_write_their_own(
 
 
 def test_a_submission_does_not_take_an_old_report_for_its_own(tmp_path: Path) -> None:
-    """A report whose file is gone keeps its name; what others have failed later is not ours."""
+    """Its name differs from those of old reports, and later failures of others are ignored."""
     place = World(tmp_path / "site", tmp_path / "results" / "_failed")
     old = place.failed / "a_horse.yaml.error.txt"
     old.write_text("What is wrong:  long ago\n")
@@ -329,7 +328,7 @@ def test_a_submission_does_not_take_an_old_report_for_its_own(tmp_path: Path) ->
 
 
 def test_a_submission_does_not_wait_at_a_pipe_that_a_stranger_made(tmp_path: Path) -> None:
-    """A pipe with the name of a report is not read; the report has another name then."""
+    """A pipe with the name of a report is not read."""
     place = World(tmp_path / "site", tmp_path / "results" / "_failed")
     order = submit.write_order(place.config, "a horse", {})
     os.mkfifo(place.failed / f"{order.source}.error.txt")
@@ -346,7 +345,7 @@ def test_a_submission_does_not_wait_at_a_pipe_that_a_stranger_made(tmp_path: Pat
 
 
 def test_a_report_names_the_file_as_it_lies(tmp_path: Path) -> None:
-    """Where its own name was taken, it got another, and `retry` is told that one."""
+    """The report has the name that `retry` takes, also after a rename."""
     place = World(tmp_path / "site", tmp_path / "results" / "_failed")
     failed_before(place)
     waiting(place).cancel()
@@ -363,7 +362,7 @@ def test_a_report_names_the_file_as_it_lies(tmp_path: Path) -> None:
 def test_an_init_that_is_killed_at_any_call_can_be_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A config.yaml that is there is whole, and so is all that it names."""
+    """If config.yaml exists, it is complete, and so are the folders."""
     for at in itertools.count(1):
         folder = tmp_path / f"{at}"
         killed = is_killed(at, functools.partial(cli.init, folder), monkeypatch)
@@ -376,7 +375,7 @@ def test_an_init_that_is_killed_at_any_call_can_be_done_again(
 
 
 def test_a_stranger_who_imitates_a_retry_sends_no_file_elsewhere(tmp_path: Path) -> None:
-    """Only names that a retry gives stand for others."""
+    """Only names of the form that a retry makes stand for other names."""
     made = World(tmp_path / "site", tmp_path / "results" / "_failed")
     (made.failed / RETRIED_FOLDER).mkdir()
     for name in ("foo.yaml", "my-cat.yaml"):
@@ -388,7 +387,7 @@ def test_a_stranger_who_imitates_a_retry_sends_no_file_elsewhere(tmp_path: Path)
 
 
 def test_a_file_that_has_no_way_back_keeps_no_other_from_it(tmp_path: Path) -> None:
-    """Its folder in the inbox may have become a link; the command says so, and ends with 1."""
+    """If its folder became a link, the others move back; the command ends with 1."""
     made = failed_before(World(tmp_path / "site", tmp_path / "results" / "_failed"))
     (made.failed / "b.txt").write_text("a cow")
     (made.inbox / NAME.parent).rmdir()
@@ -406,7 +405,7 @@ def test_a_file_that_has_no_way_back_keeps_no_other_from_it(tmp_path: Path) -> N
 def test_a_retry_copies_nothing_that_a_link_points_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies beside a file is restored if the move fails; a link there is left alone."""
+    """If the move fails, files beside it are restored; a link there is left alone."""
     made = failed_before(World(tmp_path / "site", tmp_path / "results" / "_failed"))
     (tmp_path / "secret").write_text("a secret")
     report = made.failed / f"{NAME}.error.txt"
@@ -424,7 +423,7 @@ def test_a_retry_copies_nothing_that_a_link_points_to(
 
 
 def test_a_file_that_cannot_be_cancelled_keeps_no_other_from_it(tmp_path: Path) -> None:
-    """Its folder in `_failed/` may have become a link; the others are cancelled all the same."""
+    """If its folder in `_failed/` is a link, the others are still cancelled."""
     made = World(tmp_path / "site", tmp_path / "results" / "_failed")
     for name in (NAME, "b.txt"):
         (made.inbox / name).write_text("a cow")
@@ -441,7 +440,7 @@ def test_a_file_that_cannot_be_cancelled_keeps_no_other_from_it(tmp_path: Path) 
 def test_what_is_no_file_is_cancelled_before_the_first_daemon(
     make: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    """The daemon that starts then finds it in hand, though nothing had made the spool's folders."""
+    """The command makes the spool's folders, and the daemon finds the cancelled job."""
     (tmp_path / "inbox").mkdir()
     make(tmp_path / "inbox" / "a.txt")
     (tmp_path / "config.yaml").write_text(CONFIG.format(results=tmp_path / "results"))

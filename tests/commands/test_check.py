@@ -1,4 +1,4 @@
-"""check: what is tried in the folders disturbs nobody, and leaves nothing."""
+"""check: its tests of the folders disturb no other process, and leave nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def left(site: Site) -> list[str]:
 def test_two_that_check_at_once_do_not_disturb_each_other(
     settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon starts while a person runs `reeldrop check`: both find that all is well."""
+    """A daemon starts while a person runs `reeldrop check`: both succeed."""
     rename, rows = os.rename, []
 
     def interrupted(source: Path, target: Path) -> None:
@@ -60,7 +60,7 @@ list(check.folders(config.load(Path(sys.argv[1]))))
 def test_what_a_kill_has_left_of_a_check_goes_with_one_an_hour_later(
     settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until then it stays: another process may be in the middle of its own check."""
+    """Until then a file stays, because another process may use it."""
     file = str(site.folder / "config.yaml")
     subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, file], check=False)
     (killed,) = left(site)
@@ -74,7 +74,7 @@ def test_what_a_kill_has_left_of_a_check_goes_with_one_an_hour_later(
 def test_what_is_no_file_of_a_command_is_left_alone(
     settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The inbox is everybody's: no name in it keeps the daemon from its start."""
+    """Other names in the inbox don't keep the daemon from starting."""
     monkeypatch.setattr(temporaries, "LEFT_SECONDS", 0.0)
     temporaries.beside(site.inbox / "x", "job-1").touch()
     temporaries.beside(site.inbox / "x", "command-1").mkdir()
@@ -86,7 +86,7 @@ def test_what_is_no_file_of_a_command_is_left_alone(
 def test_a_folder_without_permission_is_named(
     settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not the temporary file that could not be made in it."""
+    """Not the temporary file that could not be made in it."""
 
     def refuse(path: Path, *_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
@@ -104,7 +104,7 @@ def test_a_folder_without_permission_is_named(
 def test_folders_that_a_link_leads_into_each_other_are_refused(
     name: str, leads_into: str, site: Site, tmp_path: Path
 ) -> None:
-    """Whatever is named, where it leads counts, before anything is made or tried there."""
+    """Links are resolved before anything is made or tried there."""
     into = {"inbox": site.inbox, "spool": site.spool, "failed": site.failed}[leads_into]
     (tmp_path / "link").symlink_to(into)
     site.configure(f"{name}: {tmp_path}/link/below")
@@ -116,7 +116,7 @@ def test_folders_that_a_link_leads_into_each_other_are_refused(
 
 
 def test_what_failed_may_be_in_the_results_by_a_link(site: Site, tmp_path: Path) -> None:
-    """As it is by default."""
+    """As in the default configuration."""
     (tmp_path / "link").symlink_to(site.results)
     site.configure(f"failed: {tmp_path}/link/below")
     site.results.mkdir()
@@ -124,7 +124,7 @@ def test_what_failed_may_be_in_the_results_by_a_link(site: Site, tmp_path: Path)
 
 
 def test_a_spool_in_a_synced_folder_is_warned_of(settings: Config, site: Site) -> None:
-    """A sync tool would take away what is in hand; one that has only the inbox may do so."""
+    """A synced spool is a problem; a synced inbox is not."""
     (site.inbox / ".stfolder").mkdir()
     assert [] == list(check.synced(settings))
     (site.folder / ".stfolder").mkdir()
@@ -136,7 +136,7 @@ def test_a_spool_in_a_synced_folder_is_warned_of(settings: Config, site: Site) -
 
 
 def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -> None:
-    """Of those that somebody chose: one that can't be read is said, though the own one is well."""
+    """A chosen model whose files can't be read is reported, even if the own model is fine."""
     with (site.folder / "config.yaml").open("a") as file:
         file.write(f"  wan: {{path: {wan_pipeline}}}\n  broken: {{path: nowhere}}\n")
     found = {row.what: row for row in check.machine(config.load(site.folder / "config.yaml"))}

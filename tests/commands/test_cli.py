@@ -1,4 +1,4 @@
-"""The commands as people type them: their output, their exit codes, and what they cost."""
+"""The commands as people type them: output, exit codes and cost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from rich.cells import cell_len
 
 
 def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command without a --config."""
+    """Run a command without --config."""
     return run([*REELDROP, *arguments], **kwargs)
 
 
@@ -47,7 +47,7 @@ def reeldrop(*arguments: str, **kwargs: Any) -> subprocess.CompletedProcess[str]
     ids=" ".join,
 )
 def test_commands_that_do_not_render_do_not_import_torch(arguments: list[str], site: Site) -> None:
-    """Nor diffusers, nor transformers: they answer at once."""
+    """Nor diffusers, nor transformers, so that they answer at once."""
     probe = (
         "import sys; from reeldrop.commands import cli\n"
         f"sys.argv[1:] = {arguments!r}\n"
@@ -63,7 +63,7 @@ def test_commands_that_do_not_render_do_not_import_torch(arguments: list[str], s
 
 
 def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
-    """Every setting is there with a comment, and the folders are made."""
+    """It has every setting with a comment, and the folders exist."""
     ended = reeldrop("init", str(tmp_path / "new"))
     written = tmp_path / "new/config.yaml"
     loaded = config.load(written)
@@ -75,20 +75,20 @@ def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
 
 
 def test_the_command_that_init_names_can_be_copied(tmp_path: Path) -> None:
-    """It is quoted for a shell where the path has blanks, or worse, in it."""
+    """The path is quoted for a shell."""
     ended = reeldrop("init", "my films; done's", cwd=tmp_path)
     command = shlex.split(ended.stdout.splitlines()[-1])
     assert ["reeldrop", "run", "--config", "my films; done's/config.yaml"] == command
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    """One line, for reports of bugs."""
+    """One line."""
     ended = reeldrop("--version")
     assert (0, f"reeldrop {version('reeldrop')}\n") == (ended.returncode, ended.stdout)
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:
-    """A config.yaml that is there stays as it is."""
+    """An existing config.yaml stays unchanged."""
     (tmp_path / "config.yaml").write_text("mine: true\n")
     ended = reeldrop("init", str(tmp_path))
     assert (2, "mine: true\n") == (ended.returncode, (tmp_path / "config.yaml").read_text())
@@ -107,7 +107,7 @@ def test_init_overwrites_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_the_config_is_named(extra: str, words: list[str], site: Site) -> None:
-    """Exit code 78; the message has the file, the line, the key and what would be right."""
+    """Exit code 78; the message has file, line, key and remedy."""
     path = site.folder / "config.yaml"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, extra]))
@@ -118,7 +118,7 @@ def test_a_mistake_in_the_config_is_named(extra: str, words: list[str], site: Si
 
 
 def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Without a config.yaml, the message says how to come by one."""
+    """Without a config.yaml, the message says how to make one."""
     environment = {key: value for key, value in os.environ.items() if key != config.ENVIRONMENT}
     ended = reeldrop("status", cwd=tmp_path, env=environment)
     assert (78, True) == (ended.returncode, "reeldrop init" in ended.stderr)
@@ -143,7 +143,7 @@ def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], site: Site) -> None:
-    """And with a word on what is wrong, and nothing in the inbox."""
+    """The message says what is wrong, and the inbox is empty."""
     ended = site.command(*arguments)
     assert (2, "") == (ended.returncode, ended.stdout)
     assert "rror" in ended.stderr or "reeldrop: " in ended.stderr
@@ -163,7 +163,7 @@ def test_check_says_that_all_is_well(site: Site) -> None:
 
 
 def test_check_names_what_is_wrong(site: Site) -> None:
-    """A missing inbox is not made: a share is probably not mounted. A wrong path is 78."""
+    """A missing inbox is not made, as its share may be unmounted. A wrong path is 78."""
     path = site.folder / "config.yaml"
     path.write_text(path.read_text().replace("path: ", "path: /nowhere"))
     site.inbox.rmdir()
@@ -188,7 +188,7 @@ def test_check_names_what_is_wrong(site: Site) -> None:
     ],
 )
 def test_a_model_that_is_not_here(variable: str, value: str, words: str, site: Site) -> None:
-    """In plain words, with what to do, and not in those of the libraries. Exit code 75."""
+    """Exit code 75, in plain words, with the remedy."""
     path = site.folder / "config.yaml"
     path.write_text("min_free_gib: 0\nmodel: far\nmodels: {far: {repository: no/such-model}}\n")
     environment = {**os.environ, "HF_HOME": str(site.folder / "hub"), variable: value}
@@ -208,7 +208,7 @@ def test_a_model_that_is_not_here(variable: str, value: str, words: str, site: S
     ],
 )
 def test_check_and_run_end_alike(wrong: str, row: str, code: int, site: Site) -> None:
-    """75 for what may come back as it is, 78 for what somebody has to change in config.yaml."""
+    """75 for a problem that may pass, 78 for one in config.yaml."""
     match wrong:
         case "no inbox":
             site.inbox.rmdir()
@@ -228,7 +228,7 @@ def test_check_and_run_end_alike(wrong: str, row: str, code: int, site: Site) ->
 
 
 def test_a_daemon_without_its_inbox_does_not_start(site: Site) -> None:
-    """Exit code 75, for it may be mounted later, and its name, before anything is loaded."""
+    """Exit code 75 and the inbox's name, before anything is loaded."""
     site.inbox.rmdir()
     ended = site.command("run")
     assert (75, True) == (ended.returncode, str(site.inbox) in ended.stderr)
@@ -236,7 +236,7 @@ def test_a_daemon_without_its_inbox_does_not_start(site: Site) -> None:
 
 @pytest.mark.parametrize("arguments", [("submit", "a horse"), ("retry", "--all")])
 def test_commands_do_not_make_an_inbox(arguments: tuple[str, ...], site: Site) -> None:
-    """What they put there would be hidden as soon as the share is mounted. Exit code 75."""
+    """The share may be unmounted, and would hide the file. Exit code 75."""
     site.failed.mkdir(parents=True)
     (site.failed / "a.txt").write_text("a horse\n")
     (site.failed / "a.txt.error.txt").write_text("What is wrong: nothing\n")
@@ -247,7 +247,7 @@ def test_commands_do_not_make_an_inbox(arguments: tuple[str, ...], site: Site) -
 
 
 def test_cancel_does_all_or_nothing(site: Site) -> None:
-    """One wrong name among several cancels none; a name that is there twice counts once."""
+    """One wrong name cancels none; a repeated name counts once."""
     site.drop("a.txt", "a horse\n")
     site.drop("b.txt", "a cow\n")
     wrong = site.command("cancel", "a.txt", "nope", "b.txt")
@@ -262,7 +262,7 @@ def test_cancel_does_all_or_nothing(site: Site) -> None:
 def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """It was begun and put down; the next start sets it aside without a step of it."""
+    """The next start sets the job aside without rendering a step."""
     site.drop("slow.yaml", "prompt: slow\nnum_inference_steps: 1000\n")
     started = daemon()
     started.wait_for("job_started")
@@ -279,7 +279,7 @@ def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
 def test_what_is_cancelled_after_its_first_video_keeps_that(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """`_failed/` has only what was not rendered, so that a retry doubles nothing."""
+    """`_failed/` has only prompts without a video, so that a retry doubles nothing."""
     site.drop("two.yaml", "prompts: [quick, {prompt: slow, num_inference_steps: 1000}]\n")
     started = daemon()
     started.wait_for("video_published")
@@ -292,7 +292,7 @@ def test_what_is_cancelled_after_its_first_video_keeps_that(
 
 
 def test_submit_writes_a_prompt_file(site: Site) -> None:
-    """With the settings of --set, under a name of its own, and it says where the video will be."""
+    """With the settings of --set, under an unused name; it prints where the video will be."""
     given = ("--set", "num_frames=8", "--set", "format=gif", "--set", "negative_prompt=no fog")
     first = json.loads(site.command("submit", "a horse", *given, "--json").stdout)
     second = json.loads(site.command("submit", "a horse", "--json").stdout)
@@ -310,7 +310,7 @@ def test_submit_writes_a_prompt_file(site: Site) -> None:
 
 
 def test_status_without_a_daemon(site: Site) -> None:
-    """What waits is shown, and that nobody works on it."""
+    """It shows what waits, and that no daemon runs."""
     site.drop("a/horse.txt", "a horse\n")
     now = json.loads(site.command("status", "--json").stdout)
     assert ("not running", None, 1) == (now["state"], now["rendering"], now["waiting_count"])
@@ -321,7 +321,7 @@ def test_status_without_a_daemon(site: Site) -> None:
 
 
 def test_status_says_that_there_is_no_inbox(site: Site) -> None:
-    """Nothing waits, but for another reason than that all is done."""
+    """A missing inbox is reported, not an empty one."""
     site.inbox.rmdir()
     missing = f"there is no folder {site.inbox}; is the share mounted?"
     assert f"not running: {missing}" == site.command("status").stdout.splitlines()[0]
@@ -331,7 +331,7 @@ def test_status_says_that_there_is_no_inbox(site: Site) -> None:
 def test_status_without_a_daemon_says_how_long_files_wait(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By the time at which the oldest came to its name; without one, not at all."""
+    """By the ctime of the oldest file; without files, it is not shown."""
     settings = config.load(site.folder / "config.yaml")
     assert 0 == current(settings).waiting_seconds
     site.drop("a.txt", "a horse\n")
@@ -345,7 +345,7 @@ def test_status_without_a_daemon_says_how_long_files_wait(
 
 
 def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """It is not running, whatever it wrote last; and what it wrote last is said."""
+    """It says that no daemon runs, and shows the last report."""
     site.drop("slow.yaml", "prompt: slow\nnum_inference_steps: 1000\n")
     started = daemon()
     started.wait_for("job_started")
@@ -361,7 +361,7 @@ def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daem
 
 
 def test_status_of_a_daemon_that_does_not_report(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """An old report of a process that is there is shown, with its age."""
+    """An old report of a running process is shown with its age."""
     started = daemon()
     started.wait_for("ready")
     started.process.send_signal(signal.SIGSTOP)
@@ -390,7 +390,7 @@ def test_a_waiting_file_is_cancelled_and_put_back(site: Site) -> None:
 
 
 def test_retry_of_all_puts_every_file_back(site: Site) -> None:
-    """Those in folders, too; and it says so when there is none."""
+    """Also from folders; it says if there is none."""
     for name in ("a.txt", "b/c.txt"):
         site.drop(name, "a horse\n")
     site.command("cancel", "a.txt", "b/c.txt")
@@ -403,7 +403,7 @@ def test_retry_of_all_puts_every_file_back(site: Site) -> None:
 
 
 def test_what_could_not_be_done_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    """If one of several files could not be moved; the others are told as usual."""
+    """If one of several files can't be moved, the others are, and are reported."""
     done, undone = Moved("a", "is back", Path("/in/a")), Moved("b", "can't be", is_failure=True)
     assert (0, 0) == (report([], as_json=False), report([done], as_json=True))
     capsys.readouterr()
@@ -412,7 +412,7 @@ def test_what_could_not_be_done_ends_with_1(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_retry_does_all_or_nothing(site: Site) -> None:
-    """A name of which only the report is left moves nothing, and is no success."""
+    """A name of which only the report is left moves nothing, and is an error."""
     for name in ("a.txt", "b.txt"):
         site.drop(name, "a horse\n")
     site.command("cancel", "a.txt", "b.txt")
@@ -439,7 +439,7 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(command: str, 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Site]:
-    """A site on which a daemon works."""
+    """A site with a running daemon."""
     site = make_site(tmp_path_factory.mktemp("live") / "site", tiny_pipeline)
     daemon = Daemon(site)
     daemon.wait_for("ready")
@@ -448,13 +448,13 @@ def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
 
 
 def status(site: Site) -> dict[str, Any]:
-    """Return what `reeldrop status` says."""
+    """Return the output of `reeldrop status`."""
     found: dict[str, Any] = json.loads(site.command("status", "--json").stdout)
     return found
 
 
 def test_submit_waits_for_the_video(live: Site) -> None:
-    """Without a terminal there is no bar, only where the video will be, and then where it is."""
+    """Without a terminal there is no bar, only the expected and the final path."""
     ended = live.command("submit", "a horse", "--wait")
     video = live.results / "a_horse/a_horse.mp4"
     assert (0, "") == (ended.returncode, ended.stderr)
@@ -467,7 +467,7 @@ def test_submit_waits_for_the_video(live: Site) -> None:
 def test_submit_does_not_wait_until_the_file_settles(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """It comes by a rename, whole at once, as what sync tools bring; others would have to wait."""
+    """It writes by a rename, so the shorter wait applies."""
     site.configure("settle_seconds: 3600", "renamed_settle_seconds: 0.1")
     daemon().wait_for("ready")
     ended = site.command("submit", "a horse", "--wait")
@@ -484,7 +484,7 @@ def test_submit_names_every_file_of_the_video(live: Site) -> None:
 def test_submit_says_that_no_daemon_runs(
     site: Site, daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
-    """At once, on stderr and once; the video is there as soon as a daemon has run."""
+    """At once, on stderr, once; the video is there after a daemon has run."""
     command = [*REELDROP, "submit", "a horse", "--wait", "--config"]
     with (tmp_path / "said").open("wb") as said, open(os.devnull, "wb") as nothing:
         config_file = str(site.folder / "config.yaml")
@@ -498,7 +498,7 @@ def test_submit_says_that_no_daemon_runs(
 
 
 def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
-    """Once, whatever its figures do meanwhile; and nothing of what a daemon does by itself."""
+    """Each obstacle is printed once, even if its figures change; normal states are not."""
     states = [
         (State.LOADING, "m"), (State.WARMING_UP, "m"), (State.IDLE, ""), (State.RENDERING, ""),
         (State.PAUSED, "0.5 GiB free"), (State.PAUSED, "0.4 GiB free"), (State.RENDERING, ""),
@@ -516,7 +516,7 @@ def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
 
 
 def test_the_time_left_comes_first() -> None:
-    """A terminal may be narrow: what is cut is the end of the prompt file's name."""
+    """On a narrow terminal, the end of the prompt file's name is cut."""
     rendering = Rendering("j", "a/b\x1b.txt", "p", 2, 6, 3, 8, 61.4, together=4)
     now = Status(1, State.RENDERING, "m", "", rendering, waiting_count=5)
     expected = "61 s left, step 3/8, 5 waiting, video 2/6 and 3 beside it of a/b\\x1b.txt"
@@ -527,13 +527,13 @@ def test_the_time_left_comes_first() -> None:
 
 
 def test_durations_have_two_digits_or_so() -> None:
-    """In the unit that a person would say."""
+    """In a unit that people use."""
     told = {0.4: "0 s", 99.4: "99 s", 100: "2 min", 5900: "98 min", 6000: "1 h 40 min"}
     assert told == {seconds: durations.in_words(seconds) for seconds in told}
 
 
 def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: Path) -> None:
-    """And how it can be; the prompt file stays. Exit code 130, as of whatever SIGINT ends."""
+    """Ctrl-C prints the command that cancels; the prompt file stays. Exit code 130."""
     command = [*REELDROP, "submit", "a horse", "--wait", "--config"]
     said = tmp_path / "said"
     with said.open("wb") as stderr:
@@ -546,7 +546,7 @@ def test_who_stops_waiting_hears_that_it_is_not_cancelled(site: Site, tmp_path: 
 
 
 def test_submit_says_why_there_is_no_video(site: Site, tmp_path: Path) -> None:
-    """Exit code 1, and the text of the error file."""
+    """Exit code 1, and the text of the report."""
     command = [*REELDROP, "submit", "a cow", "--wait", "--json", "-c", str(site.folder)]
     with (tmp_path / "said").open("wb") as said, open(os.devnull, "wb") as nothing:
         waiting = start(command, stdout=said, stderr=nothing)
@@ -559,7 +559,7 @@ def test_submit_says_why_there_is_no_video(site: Site, tmp_path: Path) -> None:
 
 
 def test_history_lists_the_videos(live: Site) -> None:
-    """Newest first, with what made them; as a table, paths are whole."""
+    """Newest first, with their settings; paths are not cut."""
     for name in ("an ox", "a bee"):
         live.command("submit", name, "--wait", "--set", "seed=5")
     videos = json.loads(live.command("history", "--json").stdout)
@@ -577,7 +577,7 @@ def test_history_lists_the_videos(live: Site) -> None:
 
 
 def test_history_says_how_many_it_leaves_out(site: Site) -> None:
-    """On stderr, with the option that shows them all; JSON has what was asked for and no word."""
+    """On stderr, with the option that shows all; not with JSON."""
     for name in ("a", "b", "c"):
         past_video(site, name, prompt=name)
         site.failed.mkdir(exist_ok=True)
@@ -591,7 +591,7 @@ def test_history_says_how_many_it_leaves_out(site: Site) -> None:
 
 
 def test_an_empty_history_says_so(site: Site) -> None:
-    """A pipe gets no line, and a person a word."""
+    """A note on stderr, and no line on stdout."""
     for arguments, what in ((["history"], "videos"), (["history", "--failed"], "failed")):
         ended = site.command(*arguments)
         assert (0, "", True) == (ended.returncode, ended.stdout, f"no {what}" in ended.stderr)
@@ -609,7 +609,7 @@ def on_terminal(site: Site, *arguments: str, columns: int) -> list[str]:
 
 
 def test_a_terminal_gets_a_table(site: Site) -> None:
-    """With headings, and paths from the current folder; nothing of a path or a time is cut."""
+    """With headings and relative paths; paths and times are not cut."""
     past_video(site, "a" * 70, prompt="a horse")
     lines = on_terminal(site, "history", columns=120)
     assert ["video", "prompt", "model", "seconds", "finished"] == lines[1].split()
@@ -621,7 +621,7 @@ def test_a_terminal_gets_a_table(site: Site) -> None:
 
 
 def test_a_narrow_terminal_gets_what_fits(site: Site) -> None:
-    """Where a video is and when it was finished; no row is wider than the terminal."""
+    """Path and time are shown; no row is wider than the terminal."""
     past_video(site, "大" * 30, prompt="a horse " * 20)
     site.drop("folder/" + "long" * 20 + ".txt", "a horse\n")
     for columns, expected in (
@@ -637,14 +637,14 @@ def test_a_narrow_terminal_gets_what_fits(site: Site) -> None:
 
 
 def test_what_is_rendered_is_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    """The time left before all else."""
+    """The time left comes first."""
     rendering = Rendering("j", "a.txt", "two\nlines", 1, 2, 3, 8, 130, together=2)
     print_rendering(Status(1, State.RENDERING, "m", "", rendering))
     assert "  about 2 min left, step 3/8\n  a.txt 1/2: two\\nlines\n" == capsys.readouterr().out
 
 
 def test_lines_in_a_pipe_are_for_awk(site: Site) -> None:
-    """One line a video, tabs between the cells, and no tab, break or escape within one."""
+    """One line a video, tabs between cells, no control character within a cell."""
     past_video(site, "x y", prompt="two\tlines\n\x1b[2J", seconds=1.25)
     shown = site.command("history").stdout
     file, prompt, model, seconds, finished = shown.removesuffix("\n").split("\t")
@@ -654,7 +654,7 @@ def test_lines_in_a_pipe_are_for_awk(site: Site) -> None:
 
 
 def past_video(site: Site, name: str, prompt: str, seconds: float = 1.0) -> None:
-    """Leave a video in the results, as if it had been rendered."""
+    """Write the files of a rendered video into the results."""
     folder = site.results / name
     folder.mkdir(parents=True)
     rendered = {"prompt_file": "a.txt", "job": "j", "seconds": seconds}
@@ -666,7 +666,7 @@ def past_video(site: Site, name: str, prompt: str, seconds: float = 1.0) -> None
 
 
 def test_names_that_are_no_utf8_can_be_shown_and_named(site: Site) -> None:
-    """`cancel` and `retry` take the escape and the bytes; in `_failed/` the name is portable."""
+    """`cancel` and `retry` take the escape or the bytes; in `_failed/` the name is portable."""
     name = os.fsdecode(b"caf\xe9.txt")
     site.drop(name, "a horse\n")
     assert "caf\\udce9.txt\tthe daemon is not running\n" in site.command("status").stdout
@@ -680,7 +680,7 @@ def test_names_that_are_no_utf8_can_be_shown_and_named(site: Site) -> None:
 
 
 def test_status_and_cancel_of_what_is_rendered(live: Site) -> None:
-    """Status names the step and what waits; what is cancelled goes to `_failed/` but its videos."""
+    """Status shows the step and what waits; a cancelled job goes to `_failed/`, not its videos."""
     prompts = [
         "{prompt: short, num_inference_steps: 1}",
         "{prompt: long, num_inference_steps: 1000}",
@@ -713,7 +713,7 @@ def test_status_and_cancel_of_what_is_rendered(live: Site) -> None:
 
 
 def test_texts_of_strangers_are_not_markup(site: Site) -> None:
-    """What looks like Rich's markup in a prompt or a file name is shown as it is."""
+    """Rich's markup in a prompt or a file name is printed as text."""
     folder = site.results / "[red]"
     folder.mkdir(parents=True)
     (folder / "a.mp4").touch()
@@ -735,7 +735,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_command_and_option_is_documented() -> None:
-    """And each that is documented exists."""
+    """And every documented one exists."""
     page = (DOCS / "commands.md").read_text()
     commands = {
         command.name or command.callback.__name__ for command in cli.app.registered_commands
@@ -754,7 +754,7 @@ def test_every_command_and_option_is_documented() -> None:
     ids=lambda r: r.__name__,
 )
 def test_every_field_of_the_json_is_documented(record: type) -> None:
-    """By its name in the page of the commands."""
+    """By its name, on the page of commands."""
     page = (DOCS / "commands.md").read_text()
     prefix = "rendering." if record is Rendering else ""
     names = [f"`{prefix}{field.name}`" for field in dataclasses.fields(record)]
@@ -762,14 +762,14 @@ def test_every_field_of_the_json_is_documented(record: type) -> None:
 
 
 def test_every_ignored_name_is_documented() -> None:
-    """Who misses a file learns from the page of prompt files whether it is one."""
+    """On the page of prompt files."""
     words = (DOCS / "prompt-files.md").read_text().split()
     globs = {glob for tool in ignored.TOOLS for glob in tool.ignored}
     assert [] == sorted(glob for glob in globs if not any(fnmatch(glob, word) for word in words))
 
 
 def test_every_row_of_the_table_of_names_is_documented() -> None:
-    """The page of sync tools says whose each name is."""
+    """On the page of sync tools, with the tool."""
     page = (DOCS / "sync.md").read_text()
     assert [] == [t.name for t in ignored.TOOLS if f"| {t.name} |" not in page]
     assert [] == [g for t in ignored.TOOLS for g in t.ignored if f"`{g}`" not in page]
@@ -788,12 +788,12 @@ def test_every_row_of_the_table_of_names_is_documented() -> None:
     ],
 )
 def test_a_setting_of_submit_is_one_value(text: str, expected: object) -> None:
-    """YAML's types are known, and nothing of a text is taken for YAML and dropped."""
+    """YAML's types are used, and no part of a text is lost."""
     assert expected == submit.value(text)
 
 
 def test_a_setting_that_is_no_utf8_is_refused(site: Site) -> None:
-    """With the exit code for usage, and no traceback."""
+    """With the exit code for wrong usage, and no traceback."""
     done = site.command("submit", "a ball", "--set", os.fsdecode(b"model=caf\xe9"))
     assert (2, True) == (done.returncode, "not UTF-8" in done.stderr)
     assert "Traceback" not in done.stderr
@@ -802,7 +802,7 @@ def test_a_setting_that_is_no_utf8_is_refused(site: Site) -> None:
 def test_json_shows_nothing_raw_that_acts_on_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It stays the same JSON, in one line; what can be read stays readable."""
+    """Control characters are escaped; it is still the same JSON on one line."""
     value = {"prompt": "大鸟\u202e\u2028\x1b[2J\udce9\U000e0041", "n": 1}
     output.print_json(value)
     printed = capsys.readouterr().out

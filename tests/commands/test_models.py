@@ -25,7 +25,7 @@ GB = 10**9
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that is asked in this process, and an empty cache."""
+    """A hub for this process, and an empty cache."""
     with served() as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -41,7 +41,7 @@ def settings(folder: Path, text: str) -> Config:
 
 
 def test_what_fits() -> None:
-    """The whole model, one part at a time, or nothing of it, on a GPU and without one."""
+    """On the GPU, part by part, on the CPU, or not at all."""
     about = About(weights_gb=20, offloaded_gb=14)
     cases = (
         (about, 30, 64, models.WHOLE, "30 GB on the GPU"),
@@ -58,7 +58,7 @@ def test_what_fits() -> None:
 
 
 def test_every_model_is_listed(tmp_path: Path, hub: Hub) -> None:
-    """Those of config.yaml first, with what is offered, the default, and what is downloaded."""
+    """config.yaml's first, with what is offered, the default, and what is downloaded."""
     text = "model: mine\nmodels: {mine: {path: mine, defaults: {num_frames: 9}}, mochi: {}}\n"
     found = {m.name: m for m in models.listed(settings(tmp_path, text), "mine", None)}
     assert ["ms-1.7b", "bundled", "mine", "mochi"] == list(found)[:4]
@@ -89,7 +89,7 @@ def test_the_list_as_json(site: Site) -> None:
 def test_pull(
     tmp_path: Path, hub: Hub, wan_pipeline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The folder is printed; a repository that has moved on is noted, and taken when asked for."""
+    """The folder is printed; a newer commit is noted, and downloaded with --newest."""
     hub.add("some/wan", wan_pipeline)
     found = settings(tmp_path, "models: {wan: {repository: some/wan}}")
     assert models.is_to_come("wan", found)
@@ -113,7 +113,7 @@ def test_pull(
 
 
 def test_what_can_not_be_pulled(tmp_path: Path) -> None:
-    """A wrong name has the right one near it; what is here needs no download."""
+    """A wrong name gets the nearest one; a model that is here needs no download."""
     found = settings(tmp_path, "models: {mine: {path: mine}}")
     with pytest.raises(WrongUsage, match=r"no profile 'wan2.1-13b': did you mean 'wan2.1-1.3b'"):
         pull.pull_model(found, "wan2.1-13b", newest=False)
@@ -125,7 +125,7 @@ def test_what_can_not_be_pulled(tmp_path: Path) -> None:
 def test_check_warns_before_a_start(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a model that won't fit and is not downloaded, without a download and without a refusal."""
+    """Of a model that won't fit or is not downloaded; it is neither downloaded nor refused."""
     monkeypatch.setattr(models, "host_bytes", lambda: 8 * GB)
     rows = list(check.machine(settings(tmp_path, "model: wan2.1-14b")))
     assert ["device", "memory", "model"] == [row.what for row in rows]
@@ -141,11 +141,11 @@ def test_check_warns_before_a_start(
 
 
 def test_the_bar_of_a_start_shows_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its share while files come; without an end while the model is read."""
+    """Its share during the download; without an end while the model is read."""
     seen: list[tuple[object, object]] = []
 
     class Seen(progress.Progress):
-        """A bar that notes how far it is."""
+        """A progress bar that records its updates."""
 
         def update(self, task_id: Any, **settings: Any) -> None:
             seen.append((settings["total"], settings["completed"]))

@@ -1,4 +1,4 @@
-"""submit: what the daemon would refuse is refused at once, and a slip of the shell is explained."""
+"""submit: what the daemon would refuse is refused at once, and shell mistakes are explained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Site:
-    """A site on which a daemon has worked before, so that its pipeline is known."""
+    """A site on which a daemon has loaded the pipeline before."""
     site = make_site(tmp_path_factory.mktemp("known") / "site", tiny_pipeline)
     assert 0 == site.drain().returncode
     return site
@@ -32,7 +32,7 @@ def settings_of(site: Site) -> Config:
 
 
 def test_what_the_daemon_would_refuse_is_refused_at_once(known: Site) -> None:
-    """Keys, types and limits, in the daemon's words and all at once; nothing is written."""
+    """Keys, types and limits, with the daemon's messages, all at once; nothing is written."""
     for given, words in (
         (["num_frams=3"], ["reeldrop: unknown key 'num_frams'", "did you mean 'num_frames'"]),
         (["num_frames=many"], ["reeldrop: num_frames must be a whole number"]),
@@ -52,7 +52,7 @@ def test_what_the_daemon_would_refuse_is_refused_at_once(known: Site) -> None:
 
 
 def test_defaults_of_the_inbox_count(known: Site) -> None:
-    """A mistake there would fail the prompt, too; it is named with its file and line."""
+    """A mistake there is reported with its file and line."""
     defaults = known.drop("_defaults.yaml", "num_frames: 99\n")
     refused = known.command("submit", "a horse")
     assert (2, True) == (refused.returncode, "_defaults.yaml, line 1" in refused.stderr)
@@ -64,7 +64,7 @@ def test_defaults_of_the_inbox_count(known: Site) -> None:
 
 
 def test_what_is_not_known_is_left_to_the_daemon(site: Site) -> None:
-    """Where no daemon has loaded the pipeline, or only that of another model."""
+    """If no daemon has loaded this pipeline, its keys are not checked."""
     settings = settings_of(site)
     assert submit.write_order(settings, "a cow", {}).prompt_file.exists()
     submit.submit_prompt(settings, "x", {"odd": 1}, checks=True, waits=False, as_json=True)
@@ -72,7 +72,7 @@ def test_what_is_not_known_is_left_to_the_daemon(site: Site) -> None:
 
 
 def test_a_prompt_without_quotes_is_explained(site: Site) -> None:
-    """With the command that was meant; a word alone is a prompt."""
+    """With the right command; a single word is a prompt."""
     ended = site.command("submit", "a", "red", "man's", "balloon")
     assert 2 == ended.returncode
     hint = ended.stderr.splitlines()[-1].partition("reeldrop submit ")[2]
@@ -81,7 +81,7 @@ def test_a_prompt_without_quotes_is_explained(site: Site) -> None:
 
 
 def test_a_prompt_that_begins_with_a_dash(site: Site) -> None:
-    """Goes after `--`, and the hint can be copied; its file's name is no option to anybody."""
+    """It goes after `--`, and the hint can be copied; its file name does not begin with a dash."""
     for prompt, name in (
         ("- a ball", "a_ball"),
         ("-5 degrees", "5_degrees"),
@@ -101,14 +101,14 @@ def test_a_prompt_that_begins_with_a_dash(site: Site) -> None:
 
 
 def test_a_name_that_begins_with_a_dash_can_be_cancelled(site: Site) -> None:
-    """With `./` before it, as for every command."""
+    """With `./` before it, as with every command."""
     site.drop("-x:1.txt", "a horse\n")
     assert 0 == site.command("cancel", "./-x:1.txt").returncode
     assert (site.failed / "-x_1.txt").exists()
 
 
 def test_while_config_yaml_is_broken_a_daemon_is_still_seen(site: Site) -> None:
-    """Commands answer with what is right in it, and say the mistake; without one they refuse."""
+    """Beside a daemon, commands print the mistake and answer; without one they refuse."""
     site.drop("a.txt", "a horse\n")
     site.configure("max_attempts: many")
     mistake = f"{site.folder / 'config.yaml'}, line 1"
@@ -142,7 +142,7 @@ def test_a_folder_stands_for_the_config_in_it(site: Site) -> None:
 
 
 def test_a_shell_completes_names(site: Site) -> None:
-    """Those that `cancel` and `retry` take; a config.yaml that can't be read completes nothing."""
+    """The names that `cancel` and `retry` take; none if config.yaml can't be read."""
     site.drop("horse.txt", "a horse\n")
     site.drop("house.txt", "a house\n")
     for words, expected in (

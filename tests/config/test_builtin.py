@@ -1,4 +1,4 @@
-"""The built-in profiles, and how config.yaml's words go over them, key by key."""
+"""The built-in profiles, and how config.yaml overrides them, key by key."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from reeldrop.config.schema import Profile
 
 
 def parsed(text: str) -> Config:
-    """Return the settings that a config.yaml's text says."""
+    """Return the settings of a config.yaml's text."""
     return config.parse(text, Path("/site/config.yaml"))
 
 
 def profile(text: str, name: str) -> Profile:
-    """Return a profile as a config.yaml's text has it."""
+    """Return a profile of a config.yaml's text."""
     return parsed(text).models[name]
 
 
 def test_every_profile_works_by_its_name_alone() -> None:
-    """`model: wan2.1-1.3b` is a whole config.yaml, and so is each other name."""
+    """`model: wan2.1-1.3b` is a whole config.yaml; so is each other name."""
     for name, given in builtin.profiles().items():
         loaded = parsed(f"model: {name}")
         found = loaded.models[name]
@@ -42,7 +42,7 @@ def test_every_profile_works_by_its_name_alone() -> None:
 
 
 def test_every_setting_is_an_argument_of_its_pipeline() -> None:
-    """Defaults, limits and lists are what diffusers' class takes, and its scheduler's settings."""
+    """diffusers' class takes all defaults, limits and lists, and its scheduler the settings."""
     for name in builtin.profiles():
         found = profile(f"model: {name}", name)
         kind = getattr(diffusers, str(found.about.pipeline))
@@ -65,7 +65,7 @@ def test_defaults_keep_within_limits() -> None:
 
 
 def test_one_thing_is_changed() -> None:
-    """Whatever is not named stays as it comes, of this profile and of the others."""
+    """All other values stay, of this profile and of the others."""
     plain = parsed("inbox: inbox")
     changed = parsed("models: {bundled: {defaults: {fps: 12}}}")
     assert 12 == changed.models["bundled"].defaults["fps"]
@@ -76,7 +76,7 @@ def test_one_thing_is_changed() -> None:
 
 
 def test_a_key_without_a_value_takes_the_built_in_one_away() -> None:
-    """Of a profile, of its defaults and limits, and a whole profile of those that are offered."""
+    """It removes a value, a default, a limit, or a whole profile that is offered."""
     text = "models: {ms-1.7b: {variant: , scheduler: , defaults: {fps: }, limits: {height: }}}"
     found = profile(text, "ms-1.7b")
     assert (None, None) == (found.variant, found.scheduler)
@@ -93,7 +93,7 @@ def test_a_key_without_a_value_takes_the_built_in_one_away() -> None:
 
 
 def test_another_source_keeps_the_settings() -> None:
-    """A copy or a finetune of a model keeps variant and defaults, but not what is said of files."""
+    """A copy or finetune keeps variant and defaults, but not what describes the files."""
     plain = profile("model: mochi", "mochi")
     assert plain.about.licence
     for source in ("path: /models/mochi", "repository: me/mochi"):
@@ -113,7 +113,7 @@ def test_another_source_keeps_the_settings() -> None:
 
 
 def test_a_new_name_begins_with_nothing_or_with_its_base() -> None:
-    """A base may be built in, or stand in the same file, and be based on another."""
+    """A base may be built in or in the same file, and have a base itself."""
     text = """
 models:
   draft: {base: wan2.1-1.3b, defaults: {num_inference_steps: 20}, max_batch_size: 1}
@@ -133,7 +133,7 @@ models:
 
 
 def test_bases_in_a_circle() -> None:
-    """They are told at each of their keys, once."""
+    """They are reported at each of their keys, once."""
     text = "models:\n  x: {base: y, path: p}\n  y: {base: x, path: p}\n"
     with pytest.raises(ConfigError) as caught:
         parsed(text)
@@ -145,7 +145,7 @@ def test_bases_in_a_circle() -> None:
 
 
 def test_a_scheduler_goes_over_another() -> None:
-    """Settings of the same class are merged; those of another class are not its own."""
+    """Settings of the same class are merged; those of another class are dropped."""
     name = "ltx-2-distilled"
     same = f"models: {{{name}: {{scheduler: {{settings: {{shift_terminal: 0.2}}}}}}}}"
     found = profile(same, name).scheduler
@@ -157,7 +157,7 @@ def test_a_scheduler_goes_over_another() -> None:
 
 
 def test_a_list_fixes_the_number_of_steps() -> None:
-    """Prompts can't set another, and progress knows how many there are."""
+    """Prompts can't set another number, and progress uses it."""
     found = profile("model: ltx-2-distilled", "ltx-2-distilled")
     assert (8, (8, 8)) == (
         found.prompt_defaults["num_inference_steps"],
@@ -170,7 +170,7 @@ def test_a_list_fixes_the_number_of_steps() -> None:
 
 
 def test_what_a_profile_says_reaches_the_loader() -> None:
-    """Each key has its place in the load settings."""
+    """Each key reaches the settings of the loader."""
     text = """
 model: hunyuanvideo-1.5
 models:
@@ -199,12 +199,12 @@ models:
 
 
 def test_a_model_that_is_no_name_is_a_mistake() -> None:
-    """In the words of any other wrong type."""
+    """It is reported like any other wrong type."""
     for value in ("[bundled]", "{bundled: 1}"):
         with pytest.raises(ConfigError, match="must be a text"):
             parsed(f"model: {value}")
 
 
 def test_a_profile_that_was_taken_away_has_no_size() -> None:
-    """A file that named it may wait yet, when config.yaml is read again."""
+    """A file that names it may still wait after a reload."""
     assert 0 == profiles.Sizes(parsed("model: bundled")).of("mochi")

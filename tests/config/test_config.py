@@ -1,4 +1,4 @@
-"""config: every mistake of the operator is named with its line, its key and what would be right."""
+"""config: every mistake of the operator has its line, its key and the remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load(folder: Path, text: str | bytes) -> Config:
 
 
 def mistakes(folder: Path, text: str | bytes) -> tuple[Mistake, ...]:
-    """Return what is wrong with a config.yaml; every mistake names the file."""
+    """Return the mistakes of a config.yaml; each must name the file."""
     with pytest.raises(ConfigError) as caught:
         load(folder, text)
     found = tuple(caught.value.mistakes)
@@ -33,13 +33,13 @@ def mistakes(folder: Path, text: str | bytes) -> tuple[Mistake, ...]:
 
 
 def mistake(folder: Path, text: str | bytes) -> Mistake:
-    """Return the one thing that is wrong with a config.yaml."""
+    """Return the only mistake of a config.yaml."""
     (found,) = mistakes(folder, text)
     return found
 
 
 def test_the_shipped_config_loads() -> None:
-    """What people begin with is right, and its folders are beside it."""
+    """The shipped config.yaml is valid, with folders beside it."""
     loaded = config.load(REPOSITORY / "config.yaml")
     assert REPOSITORY / "inbox" == loaded.inbox
     assert REPOSITORY / "results" / "_failed" == loaded.failed
@@ -47,14 +47,14 @@ def test_the_shipped_config_loads() -> None:
 
 
 def test_the_shipped_config_is_the_packages() -> None:
-    """`reeldrop init` writes the very file that stands in the repository."""
+    """`reeldrop init` writes the file in the repository."""
     packaged = (REPOSITORY / "daemon" / "reeldrop" / "config.yaml").read_bytes()
     assert (REPOSITORY / "config.yaml").read_bytes() == packaged
     assert packaged.decode() == config.template()
 
 
 def test_the_shipped_config_shows_the_defaults(tmp_path: Path) -> None:
-    """Every value that it shows is the one that holds where the line is left out, profiles too."""
+    """Every value in it is the default, also in profiles."""
     shipped = load(tmp_path, config.template())
     assert shipped == load(tmp_path, "inbox: inbox\n")
     assert shipped.model_fields_set == set(Config.model_fields)
@@ -66,7 +66,7 @@ def test_the_shipped_config_shows_the_defaults(tmp_path: Path) -> None:
 
 
 def test_folders_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the process was started does not matter."""
+    """The current folder does not matter."""
     monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.chdir("/")
     (tmp_path / "x").mkdir()
@@ -88,7 +88,7 @@ def test_folders_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_failed_is_in_the_results(tmp_path: Path, lines: str, expected: str) -> None:
-    """People look into the results, so that is where a failure is, unless it is said otherwise."""
+    """Unless it is set, `failed` is in the results, where people look."""
     assert tmp_path / expected == load(tmp_path, lines + MODELS).failed
 
 
@@ -107,7 +107,7 @@ def test_failed_is_in_the_results(tmp_path: Path, lines: str, expected: str) -> 
     ],
 )
 def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
-    """A result that is published must not be a prompt file that is dropped, and so on."""
+    """No folder may be inside another, except `failed` in the results."""
     found = mistake(tmp_path, lines + MODELS)
     assert key == found.key
     assert str(tmp_path) in found.problem
@@ -248,7 +248,7 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
 def test_mistakes(
     tmp_path: Path, text: str | bytes, line: int | None, key: str, problem: str, remedy: str
 ) -> None:
-    """Each mistake has the file, its line and key, what is wrong and what would be right."""
+    """Each mistake has file, line and key, the problem and the remedy."""
     found = mistake(tmp_path, text)
     assert (line, key) == (found.line, found.key)
     assert problem in found.problem
@@ -256,20 +256,20 @@ def test_mistakes(
 
 
 def test_every_mistake_is_found_at_once(tmp_path: Path) -> None:
-    """An operator corrects the file once."""
+    """All mistakes are reported together."""
     text = "settle: 1\nmax_attempts: 0\nmodels:\n  m: {path: x, dtype: x}\n  n: {path: y, a: 1}\n"
     keys = {"settle", "max_attempts", "models.m.dtype", "models.n.a"}
     assert keys == {found.key for found in mistakes(tmp_path, text)}
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """It is named."""
+    """The message names it."""
     with pytest.raises(ConfigError, match=r"nowhere\.yaml.*can't be read: No such.*reeldrop init"):
         config.load(tmp_path / "nowhere.yaml")
 
 
 def test_profiles(tmp_path: Path) -> None:
-    """A scheduler may be just a name, a limit just the largest value."""
+    """A scheduler may be only a name, a limit only the largest value."""
     text = (
         "models:\n  m:\n    repository: a/b\n    scheduler: DDIMScheduler\n"
         "    defaults: {height: 64, fps: 12.5, negative_prompt: no, clean_caption: true}\n"
@@ -296,13 +296,13 @@ def test_profiles(tmp_path: Path) -> None:
 
 
 def test_switches_of_the_fast_path(tmp_path: Path) -> None:
-    """What is auto is not said at all to those who load the model."""
+    """The loader gets only switches that are not auto."""
     text = "models:\n  m:\n    path: x\n    speed: {fused_qkv: false, text_once: auto}\n"
     assert {"fused_qkv": False} == profiles.source("m", load(tmp_path, text)).speed
 
 
 def test_every_way_of_the_fast_path_has_a_switch() -> None:
-    """And nothing else has one."""
+    """And each switch has a way."""
     assert [field.name for field in fields(Options)] == list(schema.Speed.model_fields)
 
 
@@ -317,14 +317,14 @@ def test_every_way_of_the_fast_path_has_a_switch() -> None:
     ],
 )
 def test_selected_model(tmp_path: Path, lines: str, cuda: bool, expected: str) -> None:
-    """auto goes by the machine; a name is that profile anywhere."""
+    """auto depends on the machine; a name is that profile."""
     models = "models:\n  other: {path: b}\n"
     assert expected == load(tmp_path, lines + models).selected_model(cuda=cuda)
 
 
 @pytest.mark.parametrize(("cuda", "missing"), [(True, "ms-1.7b"), (False, "bundled")])
 def test_auto_without_its_profile(tmp_path: Path, cuda: bool, missing: str) -> None:
-    """Where auto stands for nothing, the operator is told what it stands for, and what there is."""
+    """If the profile of auto is missing, the message names it and the others."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, f"{MODELS}  ms-1.7b:\n  bundled:\n").selected_model(cuda=cuda)
     (found,) = caught.value.mistakes
@@ -334,7 +334,7 @@ def test_auto_without_its_profile(tmp_path: Path, cuda: bool, missing: str) -> N
 
 
 def test_find_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that is named, then the environment's, the working folder's, the system's."""
+    """The given file, the environment's, the current folder's, the system's."""
     system = tmp_path / "etc" / "config.yaml"
     monkeypatch.setattr(config, "SYSTEM_WIDE", system)
     monkeypatch.delenv(config.ENVIRONMENT, raising=False)

@@ -1,4 +1,4 @@
-"""docs/models.md says of the built-in profiles what they are."""
+"""docs/models.md is true of the built-in profiles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reeldrop.config import builtin, config
 
 
 def test_the_table_is_up_to_date() -> None:
-    """It is written by `python tools/models_table.py`, and has a row for each profile."""
+    """`python tools/models_table.py` writes it, with a row for each profile."""
     text = models_table.PAGE.read_text(encoding="utf-8")
     assert models_table.page(text) == text
     rows = re.findall(r"^\| \[?`([^`]+)`", models_table.table(), flags=re.MULTILINE)
@@ -18,7 +18,7 @@ def test_the_table_is_up_to_date() -> None:
 
 
 def test_the_examples_are_right() -> None:
-    """Each block of YAML on the page is a config.yaml."""
+    """Each YAML block of the page is a valid config.yaml."""
     text = models_table.PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"(?:^    .*\n)+(?:\n(?:    .*\n)+)*", text, flags=re.MULTILINE)
     examples = [block for block in blocks if re.match(r"    (model|models):", block)]

@@ -38,7 +38,7 @@ OF_ITS_SIZE = {"cogvideox1.5-5b"}
 
 
 def test_each_profile_has_its_tiny_model() -> None:
-    """But those of the original model's class, with which all other tests work."""
+    """Except profiles of the original class, which all other tests use."""
     others = {
         name
         for name in builtin.profiles()
@@ -50,7 +50,7 @@ def test_each_profile_has_its_tiny_model() -> None:
 
 
 def test_each_profile_renders(tmp_path: Path) -> None:
-    """Its defaults are sizes that its class makes, and a small video takes all else as it is."""
+    """The class can make its default size, and renders a small video with its other settings."""
     folders = {tiny: save(tiny, tmp_path / tiny) for tiny in set(LIKE.values())}
     for name, tiny in LIKE.items():
         settings = config.parse(f"model: {name}", tmp_path / "config.yaml")

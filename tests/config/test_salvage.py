@@ -1,4 +1,4 @@
-"""salvage: what is right in a config.yaml with mistakes is used, and nothing is made up."""
+"""salvage: the valid part of a config.yaml with mistakes is used, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RIGHT = "inbox: films\nscan_seconds: 7\nmodel: tiny\nmodels:\n  tiny:\n    path:
 
 
 def test_what_is_right_is_read(tmp_path: Path) -> None:
-    """A mistake costs its own entry; a profile that names a lost one falls back to `auto`."""
+    """A mistake removes only its entry; if the model's profile is lost, `auto` is used."""
     file = tmp_path / "config.yaml"
     kept = (tmp_path / "films", 7.0, "tiny")
     for mistake, expected in (
@@ -34,14 +34,14 @@ def test_what_is_right_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_right_is_read_whole(tmp_path: Path) -> None:
-    """With comments, lists and nested entries as they are."""
+    """Comments, lists and nested entries are read as usual."""
     file = tmp_path / "config.yaml"
     file.write_text(config.template())
     assert config.load(file) == salvage.readable(file)
 
 
 def test_no_folder_is_guessed(tmp_path: Path) -> None:
-    """A command would look into another folder than the daemon's, and find nothing there."""
+    """A default folder would not be the daemon's, so None is returned."""
     file = tmp_path / "config.yaml"
     for mistake in ("inbox: [\n", "inbox: other\n", "spool: films/spool\n", "results: 3\n"):
         file.write_text(RIGHT + mistake)

@@ -1,4 +1,4 @@
-"""Settings that follow others while the daemon runs; what is read is what a list has."""
+"""Settings that are replaced while the daemon runs; a list supplies the readings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reeldrop.render import pipeline
 
 
 class File:
-    """A config.yaml that is read with the tiny profile."""
+    """A config.yaml with the tiny profile."""
 
     def __init__(self, path: Path, tiny_pipeline: Path) -> None:
         self.path = path
@@ -31,18 +31,18 @@ class File:
 
 @pytest.fixture
 def file(tmp_path: Path, tiny_pipeline: Path) -> File:
-    """A good one."""
+    """A valid one."""
     return File(tmp_path / "config.yaml", tiny_pipeline)
 
 
 def learn(settings: Settings) -> None:
-    """Let the tiny profile be loaded, and what it can do be known."""
+    """Set the rules of the tiny profile, as after loading it."""
     loaded = pipeline.load(profiles.source("tiny", settings.config))
     settings.rules["tiny"] = profiles.model_rules("tiny", settings.config, loaded.capabilities)
 
 
 def test_what_is_known_of_a_pipeline_stays_known(file: File) -> None:
-    """With the limits that count from now on; nothing has to be loaded for them."""
+    """With the new limits, and without loading it again."""
     settings = Settings(file.read)
     learn(settings)
     file.write("num_frames: 32", "num_frames: 9")
@@ -55,7 +55,7 @@ def test_what_is_known_of_a_pipeline_stays_known(file: File) -> None:
 
 
 def test_what_does_not_fit_is_refused_also_where_it_was_not_known_yet(file: File) -> None:
-    """It was read while the model was loaded: else each prompt file would fail by it."""
+    """Settings that were read before the model was loaded are checked again."""
     settings = Settings(file.read)
     file.write("num_frames: 32", "num_framse: 32")
     assert settings.read_again() is not None
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused_also_where_it_was_not_known_yet(file: File
 
 
 def test_another_model_is_on_trial_until_it_is_loaded(file: File) -> None:
-    """If it can't be, those before are in force again."""
+    """If it can't be loaded, the old settings return."""
     settings = Settings(file.read)
     learn(settings)
     before = settings.config

@@ -1,4 +1,4 @@
-"""prompts: what a report says is right, for the mistakes that people make, is right."""
+"""prompts: for the mistakes that people make, a report gives the right remedy."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ FILES: list[Case] = [
     ids=["keys", "values", "files"],
 )
 def test_what_is_right(before: str, cases: list[Case]) -> None:
-    """Each mistake has its line, and names what the author meant; nothing else is found."""
+    """Each mistake has its line and names what the author meant; there is no other mistake."""
     wrong = {}
     for text, line, problem, remedy in cases:
         found = mistakes(before + text)
@@ -158,7 +158,7 @@ def test_what_is_right(before: str, cases: list[Case]) -> None:
 
 
 def test_what_is_advised_is_accepted() -> None:
-    """Whoever writes the line that a report shows has mended that mistake."""
+    """A file with the line that a report shows has no mistake there any more."""
     wrong = {}
     for text, _, _, remedy in [*KEYS, *VALUES, *FILES]:
         whole = "" if (text, _, _, remedy) in FILES else "prompt: a\n"
@@ -190,7 +190,7 @@ def test_what_is_advised_is_accepted() -> None:
     ],
 )
 def test_sizes_that_work(line: str, remedy: str) -> None:
-    """What is advised is within the profile's limits and what the model can make."""
+    """Advised numbers are within the profile's limits, and the model can make them."""
     rules = {"bundled": BUNDLED}
     with pytest.raises(PromptError) as caught:
         parsing.parse("a.yaml", f"prompt: a\n{line}".encode(), [], rules, "bundled", int)
@@ -228,7 +228,7 @@ def test_what_is_rendered_and_noted(text: str, notes: list[str]) -> None:
 
 
 def test_a_negative_prompt_that_nobody_wrote_is_not_noted() -> None:
-    """It may be the profile's, or the pipeline's own."""
+    """A negative prompt that the profile or the pipeline has by default gets no note."""
     rules = {"bundled": replace(BUNDLED, defaults={**BUNDLED.defaults, "negative_prompt": "b"})}
     text = b"prompt: a\nguidance_scale: 1"
     (prompt,) = parsing.parse("a.yaml", text, [], rules, "bundled", int).prompts
@@ -250,7 +250,7 @@ def test_a_negative_prompt_that_nobody_wrote_is_not_noted() -> None:
     ],
 )
 def test_json_is_yaml(text: str, prompt: str) -> None:
-    """What JSON exporters write in two halves is one character, and nothing else is changed."""
+    """Surrogate pairs in JSON become one character, and nothing else changes."""
     assert prompt == parse(text).prompts[0].prompt
     assert "\\" in text or strict_yaml.load_all(text)
 

@@ -65,13 +65,13 @@ def parse(data: bytes, name: str) -> tuple[Prompt, ...]:
 
 
 def assert_legal(name: str) -> None:
-    """Hold a name to what may be made in the results."""
+    """Assert that a name is allowed in the results."""
     assert_portable(name)
     assert not name.startswith("_failed")
 
 
 def assert_portable(name: str) -> None:
-    """Hold a name to what Linux, macOS, Windows, SMB and sync tools take."""
+    """Assert that Linux, macOS, Windows, SMB and sync tools accept a name."""
     assert name not in ("", ".", "..")
     assert len(name.encode()) <= 255
     assert not set(name) & set('<>:"/\\|?*')
@@ -82,7 +82,7 @@ def assert_portable(name: str) -> None:
 
 
 def assert_inside(path: Path, folder: Path) -> None:
-    """Hold a path to lie below a folder, wherever its links and dots may lead."""
+    """Assert that a path is below a folder, links and dots resolved."""
     assert path.resolve().is_relative_to(folder.resolve())
     assert path.resolve() != folder.resolve()
 
@@ -91,7 +91,7 @@ def assert_inside(path: Path, folder: Path) -> None:
 
 
 def test_the_list_is_the_whole_list() -> None:
-    """It has its hundreds of strings, of the kinds that it is known for."""
+    """The list of naughty strings is complete."""
     assert len(NAUGHTY) > 450
     for known in ("", "undefined", "1E+02", "<script>alert(123)</script>", "../../../etc/hosts"):
         assert any(known in text for text in NAUGHTY)
@@ -99,7 +99,7 @@ def test_the_list_is_the_whole_list() -> None:
 
 
 def as_prompts(text: str) -> Iterator[tuple[bytes, str]]:
-    """Yield prompt files of every kind with a text in them."""
+    """Yield prompt files of every kind that contain a text."""
     yield text.encode(), "a.txt"
     yield text.encode(), "a.yaml"
     yield f"prompt: {text}".encode(), "a.yaml"
@@ -110,14 +110,14 @@ def as_prompts(text: str) -> Iterator[tuple[bytes, str]]:
 
 
 def assert_goes_on(prompt: Prompt) -> None:
-    """Hold a prompt to have a legal name, and a sidecar that asks for the same again."""
+    """Assert that a prompt has a legal name, and a sidecar that asks for the same video."""
     assert_legal(video_name(prompt.prompt) + ".mp4")
     (again,) = parse(sidecars.text(JOB, prompt, RENDERED).encode(), "a.yaml")
     assert prompt.as_settings() == again.as_settings()
 
 
 def wrong(check: Callable[[str], object]) -> dict[str, str]:
-    """Return every naughty string for which a check fails, each with how it fails."""
+    """Return each naughty string for which a check fails, with the failure."""
     found = {}
     for text in NAUGHTY:
         try:
@@ -128,7 +128,7 @@ def wrong(check: Callable[[str], object]) -> dict[str, str]:
 
 
 def test_naughty_prompts() -> None:
-    """Each naughty string, wherever in a file, is a prompt that goes on, or a mistake."""
+    """Each naughty string, anywhere in a file, is a legal prompt or a mistake."""
 
     def check(text: str) -> None:
         for data, name in as_prompts(text):
@@ -140,7 +140,7 @@ def test_naughty_prompts() -> None:
 
 
 def test_naughty_prompts_between_quotes_are_prompts() -> None:
-    """What is properly quoted is rendered as it stands, whatever it looks like."""
+    """A text that is properly quoted is rendered unchanged."""
 
     def check(text: str) -> None:
         if not invisible.is_blank(text):
@@ -152,7 +152,7 @@ def test_naughty_prompts_between_quotes_are_prompts() -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of a daemon, and the parts of it that meet what is in the inbox."""
+    """The folders of a daemon, and the parts of it that handle inbox files."""
 
     folder: Path
     spool: Spool
@@ -178,7 +178,7 @@ class Place:
             intake.close()
 
     def work_through(self) -> tuple[list[Path], list[Path]]:
-        """Take every file of the inbox, and return where those are that ended well, and others."""
+        """Take every file of the inbox; return the places of those that ended well and the others."""
         finished, set_aside = [], []
         with self.intake() as intake:
             while intake.due() == 0.0:  # there are files that it has not read yet
@@ -193,13 +193,13 @@ class Place:
 
 @contextlib.contextmanager
 def a_place() -> Iterator[Place]:
-    """Make the folders of a daemon for a while."""
+    """Make the folders of a daemon, until the end of the block."""
     with tempfile.TemporaryDirectory() as folder:
         yield Place.make(Path(folder))
 
 
 def drop(place: Place, name: bytes, content: str = "A red balloon\n") -> bool:
-    """Put a prompt file into the inbox; return whether the file system takes its name."""
+    """Put a prompt file into the inbox; return whether the file system accepts its name."""
     path = os.fsencode(place.folder / "inbox") + b"/" + name
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -211,7 +211,7 @@ def drop(place: Place, name: bytes, content: str = "A red balloon\n") -> bool:
 
 
 def assert_filed_away(place: Place, finished: list[Path], set_aside: list[Path]) -> None:
-    """Hold every file to be in a legal place of its own inside of the results."""
+    """Assert that each file has a legal place of its own inside the results."""
     root = place.folder / "results"
     for path in finished:
         assert_inside(path, root)
@@ -229,14 +229,14 @@ def assert_filed_away(place: Place, finished: list[Path], set_aside: list[Path])
 
 
 def relative(text: str) -> str:
-    """Return a text as a path in the inbox: what leads out of it no program could drop there."""
+    """Return a text as a path in the inbox, without parts that lead out of it."""
     parts = [part for part in text.replace("\0", "").split("/") if part not in ("", ".", "..")]
     return "/".join(part.encode()[:200].decode(errors="ignore") for part in parts)
 
 
 @pytest.mark.parametrize("content", ["A red balloon\n", "# nothing\n"], ids=["good", "bad"])
 def test_naughty_file_names(content: str) -> None:
-    """Files by the name of each naughty string end well or are set aside, inside the results."""
+    """A file with any naughty name ends well or is set aside, inside the results."""
     with a_place() as place:
         names = {f"{relative(text)}.txt" for text in NAUGHTY}
         dropped = sum(drop(place, name.encode(), content) for name in names)
@@ -250,7 +250,7 @@ def test_naughty_file_names(content: str) -> None:
 
 
 def test_naughty_names_that_are_not_cleaned() -> None:
-    """Even a source that no inbox can have leads to a folder inside of the results."""
+    """Even a path that no inbox can have gets a folder inside the results."""
 
     def check(text: str) -> None:
         folder = Results(Path("/base/results")).folder_for(PurePosixPath(f"x/{text}.txt"))
@@ -281,7 +281,7 @@ _names = st.lists(_byte_names | _text_names | _nasty_parts, min_size=1, max_size
 @example(b"\xff" * 200, b".txt")
 @example("\N{COMBINING ACUTE ACCENT}".encode() * 120, b".txt")
 def test_any_file_name_stays_inside_of_the_results(name: bytes, suffix: bytes) -> None:
-    """A file of any name that the file system takes is filed away in the results, or left alone."""
+    """A file of any name is filed away inside the results, or ignored."""
     parts = [part for part in name.split(b"/") if part not in (b".", b"..", b"")]
     with a_place() as place:
         if parts and drop(place, b"/".join(parts) + suffix, "prompt: a\n"):
@@ -289,7 +289,7 @@ def test_any_file_name_stays_inside_of_the_results(name: bytes, suffix: bytes) -
 
 
 def units(path: PurePosixPath | str) -> int:
-    """Return how long Windows takes a path for."""
+    """Return a path's length as Windows counts it."""
     return len(str(path).encode("utf-16-le")) // 2
 
 
@@ -336,12 +336,12 @@ def test_any_path_has_a_portable_one(name: bytes, suffix: str, prompt: str) -> N
     ],
 )
 def test_portable_paths(source: str, expected: str) -> None:
-    """What is portable stays as it is; of the rest as much is kept as there is room for."""
+    """A portable path stays unchanged; of others, as much is kept as fits."""
     assert expected == str(portable(PurePosixPath(source)))
 
 
 def test_deep_folders_that_begin_alike_differ() -> None:
-    """The hash is of the whole path of the folder."""
+    """The hash is that of the whole path of the folder."""
     one, other = (portable(PurePosixPath(f"{'a/' * 100}{x}/y.txt")) for x in "bc")
     assert one.parent != other.parent
     assert one.parent == portable(PurePosixPath(f"{'a/' * 100}b/z.txt")).parent
@@ -365,7 +365,7 @@ _encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-
 
 @given(_yaml_texts, _encodings, st.integers(0, 3), st.sampled_from(["a.txt", "a.yaml"]))
 def test_fragments_of_yaml_in_any_encoding(text: str, encoding: str, cut: int, name: str) -> None:
-    """Anchors, tags, documents and scalars in any order and encoding, cut off anywhere."""
+    """Anchors, tags, documents and scalars, in any order and encoding, cut anywhere."""
     data = text.encode(encoding, "replace")
     with contextlib.suppress(PromptError, NotDescribed):
         for prompt in parse(data[: len(data) - cut], name):
@@ -395,7 +395,7 @@ _boxes = st.recursive(
 
 @given(st.lists(_boxes, max_size=3).map(b"".join), st.integers(0, 9))
 def test_any_boxes_are_settings_or_a_mistake(boxes: bytes, cut: int) -> None:
-    """No mp4 makes the reader raise anything but a PromptError."""
+    """For any mp4, the reader raises no error except PromptError."""
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         file.write((box(b"ftyp", b"isom" + bytes(4)) + boxes)[: len(boxes) + 16 - cut])
         file.flush()
@@ -407,17 +407,17 @@ def test_any_boxes_are_settings_or_a_mistake(boxes: bytes, cut: int) -> None:
 
 
 def many(text: str, size: int = MIB) -> str:
-    """Return a text repeated until it is as large as a prompt file may be."""
+    """Return a text, repeated up to the size limit of prompt files."""
     return text * (size // len(text.encode()))
 
 
 def numbered(line: str, count: int) -> str:
-    """Return lines with their number in the place of N."""
+    """Return lines with their number in place of N."""
     return "".join(line.replace("N", str(number)) for number in range(count))
 
 
 def laughs(levels: int = 15) -> str:
-    """Return aliases that unfold to billions of values."""
+    """Return aliases that expand to billions of values."""
     lines = ["a0: &a0 [x, x, x]\n"]
     lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, levels)]
     return "".join(lines)
@@ -429,7 +429,7 @@ ACCENTS = "\N{COMBINING ACUTE ACCENT}" * (MIB // 4) + "\N{COMBINING DOT BELOW}" 
 
 
 def fit(text: str) -> bytes:
-    """Return a text as a prompt file that is not too large."""
+    """Return a text, cut to the size limit of prompt files."""
     data = text.encode()
     assert len(data) <= MIB, f"{len(data):,} bytes"
     return data
@@ -536,19 +536,19 @@ TEXTS: dict[str, Callable[[], str]] = {
 
 
 def comment(text: bytes) -> bytes:
-    """Return the box of settings that a video carries."""
+    """Return the box of a video's embedded settings."""
     return box(b"\xa9cmt", box(b"data", struct.pack(">II", 1, 0) + text))
 
 
 def movie(*tags: bytes) -> bytes:
-    """Return an mp4 with nothing but tags."""
+    """Return an mp4 that has only tags."""
     ilst = box(b"ilst", b"".join(tags))
     meta = box(b"meta", bytes(4) + box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9)) + ilst)
     return box(b"ftyp", b"isom" + bytes(4)) + box(b"moov", box(b"udta", meta))
 
 
 def nested(kind: bytes, size: int) -> bytes:
-    """Return boxes in one another, as deep as fit into so many bytes."""
+    """Return nested boxes, as deep as fit into so many bytes."""
     return b"".join(struct.pack(">I4s", size - at, kind) for at in range(0, size, 8))
 
 
@@ -586,7 +586,7 @@ HOSTILE = {
 
 
 class Meter:
-    """A process that reads prompt files, each under the limits, and says what that has cost."""
+    """A process that reads prompt files under limits, and reports the cost of each."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -623,7 +623,7 @@ def meter() -> Iterator[Meter]:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_file_takes_long_or_much(name: str, tmp_path: Path, meter: Meter) -> None:
-    """The worst files are read or refused within 2 s of a processor and 256 MB of memory."""
+    """The worst files take less than 2 s of a processor and 256 MB of memory."""
     (tmp_path / name).write_bytes(HOSTILE[name]())
     answer = meter.read(tmp_path / name)
     assert answer["outcome"] in ("prompts", "refused"), answer
@@ -637,7 +637,7 @@ def test_no_file_takes_long_or_much(name: str, tmp_path: Path, meter: Meter) -> 
      "many kinds of tags.mp4", "flat tracks.mp4"],
 )  # fmt: skip
 def test_an_index_of_many_boxes_is_refused_unread(name: str, tmp_path: Path) -> None:
-    """Its boxes are counted before anything is made of them."""
+    """The boxes are counted before any is parsed."""
     (tmp_path / name).write_bytes(HOSTILE[name]())
     with pytest.raises(PromptError, match="too many boxes"):
         encoder.embedded_settings(tmp_path / name)
@@ -647,7 +647,7 @@ def test_an_index_of_many_boxes_is_refused_unread(name: str, tmp_path: Path) -> 
     ("greedy", "outcome"), [("memory", "MemoryError"), ("time", "killed by 24")]
 )
 def test_the_meter_stops_what_takes_too_much(greedy: str, outcome: str, meter: Meter) -> None:
-    """The limits are real: more memory is not given, and more time ends the process."""
+    """The limits work: memory is refused, and the time limit ends the process."""
     assert outcome == meter.read(greedy)["outcome"]
 
 
@@ -666,7 +666,7 @@ def _serve() -> None:
 
 
 def _measured(file: str) -> dict[str, object]:
-    """Read a file under the limits, and return the outcome and what it has cost."""
+    """Read a file under the limits; return the outcome and the cost."""
     before, began = _memory_mib(), time.process_time()
     most_data = int((before["VmData"] + MOST_MIB) * MIB)
     resource.setrlimit(resource.RLIMIT_DATA, (most_data, most_data))
@@ -688,7 +688,7 @@ def _memory_mib() -> dict[str, float]:
 
 
 def _read(file: str) -> str:
-    """Read a file as the daemon does, with all that is made of it before it is rendered."""
+    """Read a file as the daemon does, up to its prompts and names."""
     path = Path(file)
     try:
         if path.suffix == ".mp4":

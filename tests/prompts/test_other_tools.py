@@ -1,4 +1,4 @@
-"""prompts: what people bring from other tools is refused, with the YAML that says the same."""
+"""prompts: files for other tools are refused, with the YAML that says the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shown = list[dict[str, object]]
 
 @dataclass(frozen=True)
 class Case:
-    """A text file of another tool: part of the first problem, and the prompts that are shown."""
+    """A text file of another tool: a part of the first problem, and the prompts of the example."""
 
     what: str
     text: str
@@ -267,7 +267,7 @@ CASES = [
 
 
 def test_lines_of_other_tools() -> None:
-    """Each is refused, says what it is, and shows prompt files that are right and say the same."""
+    """Each file is refused by its kind, with a valid prompt file that says the same."""
     wrong = {}
     for case in CASES:
         found = mistakes(case.text, "shots.txt")
@@ -284,19 +284,19 @@ def test_lines_of_other_tools() -> None:
 
 
 def test_a_table_with_a_cell_beyond_any_prompt() -> None:
-    """It is called a table, too."""
+    """A table is recognised also if a cell is too long for a prompt."""
     assert "CSV" in mistake(f"prompt,seed\na red ball,1\n{'x' * 200_000},2\n", "a.txt").problem
 
 
 def test_what_has_no_counterpart_is_named() -> None:
-    """Who writes the YAML that is shown knows what it leaves out, and where to write it."""
+    """The remedy names the settings that the example leaves out, and the file to write."""
     found = mistake("a red ball --steps 12 --tiling 1 --ar 16:9", "shots.txt")
     assert "in shots.yaml, without tiling, ar," in found.remedy
     assert "steps" not in found.remedy
 
 
 def test_only_so_much_of_a_file_is_looked_at() -> None:
-    """Lines beyond the most prompts, and options beyond any command, cost no time."""
+    """Lines and options above the limits cost no time."""
     assert "options" in mistake("a\n" * 999 + "a --steps 5", "a.txt").problem
     assert "options" not in mistake("a\n" * 1000 + "a --steps 5", "a.txt").problem
     assert "options" in mistake(f"a{' --x' * 29} --steps 5", "a.txt").problem
@@ -304,7 +304,7 @@ def test_only_so_much_of_a_file_is_looked_at() -> None:
 
 
 def test_a_long_file_of_another_tool_is_shown_in_part() -> None:
-    """The example is short, and says that it is not all."""
+    """The example is short, and says that there is more."""
     found = mistake("\n".join(f"--prompt p{n}" for n in range(500)), "a.txt")
     assert found.example.endswith("# and so on\n")
     assert 10 == found.example.count("prompt:")
@@ -323,7 +323,7 @@ def test_a_long_file_of_another_tool_is_shown_in_part() -> None:
     ],
 )
 def test_yaml_with_the_ending_of_a_text(name: str, text: str, remedy: str) -> None:
-    """Windows hides endings: settings are never filmed because a file is named like a text."""
+    """Windows hides endings: YAML in a .txt file is refused, not rendered."""
     assert remedy in mistake(text, name).remedy
 
 
@@ -342,7 +342,7 @@ def test_yaml_with_the_ending_of_a_text(name: str, text: str, remedy: str) -> No
 )
 @pytest.mark.parametrize("name", ["a.txt", "a.yaml"])
 def test_documents_of_other_kinds(data: bytes, problem: str, name: str) -> None:
-    """What a word processor, a browser or a packer wrote is named, not read as a broken text."""
+    """Documents of word processors, browsers and packers are refused by their kind."""
     found = mistake(data, name)
     assert problem in found.problem
     assert "text" in found.remedy
@@ -372,7 +372,7 @@ def test_marks_of_a_pasted_list(text: str, expected: list[str], mark: str) -> No
     "text", ["- a ball", "2. Liga", "Shots\n- a ball", "1. a ball\n3. a boat", "- a\n* b"]
 )
 def test_what_only_some_lines_begin_with_is_filmed(text: str) -> None:
-    """One such line may be a dialogue or a league: it stays as it is, and the sidecar says so."""
+    """A mark on some lines only is rendered, and the sidecar says so."""
     file = parse(text, "a.txt")
     assert text.split("\n") == [prompt.prompt for prompt in file.prompts]
     assert "was rendered as part of the prompt" in file.prompts[-1].notes[0]
@@ -403,7 +403,7 @@ def test_a_remark_needs_a_space() -> None:
 def test_tags_of_other_tools(
     prompt: str, what: str, example: dict[str, object] | None, suffix: str
 ) -> None:
-    """Additions and choices mean nothing to a text encoder: refused in every kind of file."""
+    """Additions and choices are refused in every kind of file."""
     text = prompt if suffix == "txt" else strict_yaml.dump({"prompt": prompt})
     found = mistake(text, f"a.{suffix}")
     assert what in found.problem
@@ -429,7 +429,7 @@ def test_tags_of_other_tools(
     ],
 )
 def test_what_is_doubtful_is_filmed_and_noted(prompt: str, note: str) -> None:
-    """Text stays text where it may be meant; what the author should know is said."""
+    """A text that an author may mean is rendered, with a note."""
     (found,) = parse(prompt, "a.txt").prompts
     assert prompt == found.prompt
     (noted,) = found.notes
@@ -526,7 +526,7 @@ a boat -motion 3"""
 
 
 def test_honest_prompts_are_filmed_as_they_stand() -> None:
-    """Nothing that an author may mean is refused, altered or remarked on, alone or in company."""
+    """A text that an author may mean is not refused, changed or noted, alone or with others."""
     lines = HONEST.split("\n")
     assert lines == texts(HONEST)
     wrong = {}
@@ -555,7 +555,7 @@ def test_honest_prompts_are_filmed_as_they_stand() -> None:
     ],
 )
 def test_what_cannot_be_seen_at_the_edges_is_left_out(text: str) -> None:
-    """Joined files, DOS, word processors and phones leave characters that no author knows of."""
+    """Invisible characters of joined files, DOS, word processors and phones are left out."""
     file = parse(text, "a.txt")
     assert [("A ball", ()), ("A boat", ())] == [(p.prompt, p.notes) for p in file.prompts]
 
@@ -570,14 +570,14 @@ def test_what_cannot_be_seen_at_the_edges_is_left_out(text: str) -> None:
     ],
 )
 def test_what_cannot_be_seen_around_keys_and_values_is_left_out(text: str) -> None:
-    """A key is the same with a no-break space behind it, and a number stays one."""
+    """A no-break space after a key or a number changes neither."""
     (prompt,) = parse(text).prompts
     assert ("a", 64) == (prompt.prompt, prompt.argument("height"))
 
 
 @pytest.mark.parametrize("text", ["\u200b\n\ufeff", "prompt: '\u200b'", "prompt: \u200b", "\u2800"])
 def test_a_prompt_that_cannot_be_seen_is_none(text: str) -> None:
-    """Nothing invisible is rendered, in whatever kind of file."""
+    """A prompt of invisible characters is refused in every kind of file."""
     for name in ("a.txt", "a.yaml"):
         if ":" in text and name == "a.txt":
             continue
@@ -585,6 +585,6 @@ def test_a_prompt_that_cannot_be_seen_is_none(text: str) -> None:
 
 
 def test_a_key_is_not_there_twice_because_one_has_a_space_more() -> None:
-    """What looks the same is the same."""
+    """Keys that differ only in spaces are duplicates."""
     found = mistake("prompt: a\nseed: 3\nseed\xa0: 4")
     assert (3, "it is also in line 2; remove one of them") == (found.line, found.remedy)

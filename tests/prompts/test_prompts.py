@@ -1,4 +1,4 @@
-"""prompts: bytes of a prompt file in, resolved prompts or the author's mistakes out."""
+"""prompts: the bytes of a prompt file become resolved prompts, or the author's mistakes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from reeldrop.store import sidecars
     ],
 )
 def test_text_in_every_encoding(data: bytes) -> None:
-    """UTF-8 with or without a mark, UTF-16 with one, and every kind of line end read the same."""
+    """UTF-8 with or without a mark, UTF-16 with one, and all line ends are read alike."""
     assert ["大鸟 rises", "low tide"] == texts(data)
 
 
 def test_lines_of_a_text_file() -> None:
-    """Each line that is neither blank nor begins with # is a prompt, without the space around."""
+    """Each line that is neither blank nor a comment is a prompt, without the space around it."""
     content = "# title\n\n  a bird \n \t \n  # not this\nb: [c # d\n\u3000e\u3000\n"
     assert ["a bird", "b: [c # d", "e"] == texts(content)
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1b"])
 def test_only_line_ends_end_lines(mark: str) -> None:
-    """What only some programs show as a line end is named, at the edges it is left out."""
+    """Other line breaks are a mistake; at the ends of a line they are left out."""
     assert ["a b"] == texts(f"{mark}a b{mark}\n{mark}\n")
     found = mistake(f"x\n a{mark}b", "a.txt")
     assert (2, 3) == (found.line, found.column)
@@ -58,12 +58,12 @@ def test_only_line_ends_end_lines(mark: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.TXT", "folder/b.Txt"])
 def test_text_suffix_in_any_case(name: str) -> None:
-    """What is a text file is said by the suffix, in upper case, too."""
+    """The suffix decides, also in upper case."""
     assert ["no: a"] == texts("no: a", name)
 
 
 def test_a_text_prompt_has_every_default() -> None:
-    """Settings come from the pipeline, over them the profile; the seed is drawn by number."""
+    """The pipeline's defaults, the profile's over them; the seed is drawn by number."""
     expected = Prompt(
         number=2,
         prompt="b",
@@ -87,7 +87,7 @@ def test_a_text_prompt_has_every_default() -> None:
 
 
 def test_every_setting_of_a_prompt() -> None:
-    """What is given is what is rendered; text keeps its inner lines."""
+    """Given settings arrive unchanged; a text keeps its inner lines."""
     prompt = one(
         "prompt: |\n  two\n  lines\nnegative_prompt: blurry\nheight: 128\nwidth: 8\n"
         "num_frames: 33\nnum_inference_steps: 1\nguidance_scale: 7\neta: 0.5\n"
@@ -119,12 +119,12 @@ def test_every_setting_of_a_prompt() -> None:
 
 @pytest.mark.parametrize("text", ["no", "12:30", "2026-11-24", "0x10", "on"])
 def test_texts_that_only_look_like_something_else(text: str) -> None:
-    """A prompt needs no quotes because of what YAML 1.1 would have made of it."""
+    """A prompt that YAML 1.1 would read as another type needs no quotes."""
     assert text == one(f"prompt: {text}").prompt
 
 
 def test_list_of_prompts_with_settings_beside_as_defaults() -> None:
-    """Items are texts or mappings; what stands beside the list holds where they say nothing."""
+    """Items are texts or mappings; settings beside the list are their defaults."""
     file = parse("height: 32\nseed: 5\nprompts:\n- a\n- {prompt: b, height: 16, seed: 6}\n")
     assert [("a", 32, 5), ("b", 16, 6)] == [
         (p.prompt, p.argument("height"), p.seed) for p in file.prompts
@@ -132,7 +132,7 @@ def test_list_of_prompts_with_settings_beside_as_defaults() -> None:
 
 
 def test_several_documents() -> None:
-    """Each document has its own settings; numbers go on, and the highest priority counts."""
+    """Each document has its own settings; numbers continue, and the highest priority counts."""
     file = parse("prompt: a\npriority: -3\nheight: 8\n---\nprompts: [b, c]\npriority: 4\n")
     assert 4 == file.priority
     assert [(1, "a", 8), (2, "b", 64), (3, "c", 64)] == [
@@ -153,7 +153,7 @@ def test_several_documents() -> None:
     ],
 )
 def test_seeds(settings: str, expected: list[int]) -> None:
-    """A list of seeds is a video for each; num_videos_per_prompt counts up from the one seed."""
+    """A list of seeds gives a video each; num_videos_per_prompt counts up from one seed."""
     file = parse(f"prompt: a\n{settings}")
     assert expected == [prompt.seed for prompt in file.prompts]
     assert list(range(1, len(expected) + 1)) == [prompt.number for prompt in file.prompts]
@@ -161,12 +161,12 @@ def test_seeds(settings: str, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("priority", [-10, 0, 10])
 def test_priority(priority: int) -> None:
-    """The file's place in the queue is a whole number from -10 to 10."""
+    """A whole number from -10 to 10."""
     assert priority == parse(f"prompt: a\npriority: {priority}").priority
 
 
 def test_formats_as_text_or_list() -> None:
-    """One format may stand without a list; none is mp4."""
+    """One format needs no list; the default is mp4."""
     assert ("webm",) == one("prompt: a\nformat: webm").formats
     assert ("mp4", "webm", "gif") == one("prompt: a\nformat: [mp4, webm, gif]").formats
     assert ("mp4",) == one("prompt: a").formats
@@ -174,7 +174,7 @@ def test_formats_as_text_or_list() -> None:
 
 @pytest.mark.parametrize("suffix", ["yaml", "yml", "YAML", "mp4"])
 def test_yaml_suffixes(suffix: str) -> None:
-    """Everything that is no text file is YAML, the settings of an mp4 as well."""
+    """Every file that is not a text file is YAML, also the settings of an mp4."""
     assert ["x"] == texts("prompt: x\nrendered: {job: j}", f"a.{suffix}")
 
 
@@ -193,14 +193,14 @@ def test_yaml_suffixes(suffix: str) -> None:
     ],
 )
 def test_only_an_mp4_of_reeldrop_is_rendered_again(comment: str) -> None:
-    """What other tools write into their videos is no order, though it may be YAML with a prompt."""
+    """Comments that other tools write into videos are refused, even if they are YAML."""
     found = mistake(comment, "a.mp4")
     assert "not reeldrop's" in found.problem
     assert "only an mp4 that reeldrop made" in found.remedy
 
 
 def test_yaml_in_utf_16() -> None:
-    """YAML may be in every encoding that texts may be in."""
+    """YAML may have each encoding of text files."""
     assert ["大"] == texts("\ufeffprompt: 大\r\n".encode("utf-16-le"), "a.yaml")
 
 
@@ -208,7 +208,7 @@ def test_yaml_in_utf_16() -> None:
 
 
 def test_defaults_the_nearest_wins_key_by_key() -> None:
-    """The prompt, then its document, the nearest defaults, the farther, the profile, the model."""
+    """Prompt, document, nearest defaults, farther ones, profile, pipeline: the first wins."""
     defaults = [
         ("_defaults.yaml", "height: 8\nwidth: 8\nnum_frames: 13\nseed: 1"),
         ("x/_defaults.yaml", "width: 16\nnum_frames: 17"),
@@ -222,7 +222,7 @@ def test_defaults_the_nearest_wins_key_by_key() -> None:
 
 
 def test_defaults_of_a_text_file() -> None:
-    """Text files have defaults, too: that is the only way to give them settings."""
+    """Text files have defaults, their only way to have settings."""
     defaults = [("_defaults.yaml", "model: other\nformat: gif\npriority: 4")]
     file = parse("a", "a.txt", defaults)
     assert (4, "other", ("gif",)) == (
@@ -233,7 +233,7 @@ def test_defaults_of_a_text_file() -> None:
 
 
 def test_a_file_overrules_the_priority_of_its_folder() -> None:
-    """A priority of 0 is one that was given."""
+    """Also with a priority of 0."""
     assert (
         0 == parse("prompt: a\npriority: 0", defaults=[("_defaults.yaml", "priority: 4")]).priority
     )
@@ -241,7 +241,7 @@ def test_a_file_overrules_the_priority_of_its_folder() -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
 def test_empty_defaults(text: str) -> None:
-    """A defaults file may say nothing."""
+    """A defaults file may be empty."""
     assert "a" == one("prompt: a", [("_defaults.yaml", text)]).prompt
 
 
@@ -264,7 +264,7 @@ def test_empty_defaults(text: str) -> None:
 def test_mistakes_in_defaults_name_that_file(
     text: str, line: int | None, key: str, problem: str
 ) -> None:
-    """Its author is sent to the file that is wrong, not to the prompt file below it."""
+    """The mistake names the defaults file, not the prompt file below it."""
     found = mistake("a", "x/a.txt", [("x/_defaults.yaml", text)])
     assert ("x/_defaults.yaml", line, key) == (found.file, found.line, found.key)
     assert problem in found.problem
@@ -272,7 +272,7 @@ def test_mistakes_in_defaults_name_that_file(
 
 
 def test_undecodable_defaults_name_that_file() -> None:
-    """A mistake in the bytes names the defaults file as well."""
+    """A mistake in its bytes also names the defaults file."""
     with pytest.raises(PromptError) as caught:
         parsing.parse(
             "a.txt", b"a", [DefaultsFile("_defaults.yaml", b"a\n\xff")], RULES, "tiny", int
@@ -328,7 +328,7 @@ def test_undecodable_defaults_name_that_file() -> None:
 def test_bad_settings(
     settings: str, column: int | None, key: str, problem: str, remedy: str
 ) -> None:
-    """Each mistake has the line, the column and the key, what is wrong and what is right."""
+    """Each mistake has line, column and key, the problem and the remedy."""
     found = mistake(f"prompt: a\n{settings}")
     line = 1 if key == "prompt" else 3 if "twice" in problem else 2
     assert (line, column or 1, key) == (found.line, found.column, found.key)
@@ -359,7 +359,7 @@ def test_bad_settings(
     ],
 )
 def test_bad_yaml_files(content: str, place: str, problem: str, remedy: str) -> None:
-    """A file that has no renderable prompt says what it has instead, and where."""
+    """The message says what the file has instead of prompts, and where."""
     found = mistake(content)
     assert place == found.place
     assert problem in found.problem
@@ -368,7 +368,7 @@ def test_bad_yaml_files(content: str, place: str, problem: str, remedy: str) -> 
 
 @pytest.mark.parametrize("key", ["prompts", "priority", "rendered"])
 def test_keys_of_the_whole_file_in_one_prompt(key: str) -> None:
-    """Keys that belong to the file are not unknown, only in the wrong place."""
+    """The message says that the key is in the wrong place, not that it is unknown."""
     found = mistake(f"prompts:\n- prompt: a\n  {key}: [1]")
     assert (3, 3, key) == (found.line, found.column, found.key)
     assert "belongs to the whole file" in found.problem
@@ -376,13 +376,13 @@ def test_keys_of_the_whole_file_in_one_prompt(key: str) -> None:
 
 
 def test_every_mistake_is_reported_once_in_order() -> None:
-    """Authors see all that is wrong at once; a shared mistake is not repeated per prompt."""
+    """All mistakes are reported at once; a shared one is not repeated for each prompt."""
     found = mistakes("fps: 0\nprompts:\n- {prompt: a, height: 7}\n- b\n- {prompt: c, sed: 1}")
     assert [(1, "fps"), (3, "height"), (5, "sed")] == [(m.line, m.key) for m in found]
 
 
 def test_a_default_that_is_not_right_has_no_line_of_its_own() -> None:
-    """Settings that only together are wrong are placed at the one that was written."""
+    """If two settings conflict, the mistake has the place of the one that was given."""
     content = "prompt: a\nseed: [1, 2]\nnum_videos_per_prompt: 2"
     found = mistake(content)
     assert (3, "num_videos_per_prompt") == (found.line, found.key)
@@ -390,7 +390,7 @@ def test_a_default_that_is_not_right_has_no_line_of_its_own() -> None:
 
 
 def test_seeds_that_count_beyond_the_largest() -> None:
-    """A seed that counting up would reach can be dropped again, so it has to be allowed itself."""
+    """A seed that counting up reaches must be allowed, because a sidecar may be dropped."""
     found = mistake(f"prompt: a\nseed: {2**63 - 2}\nnum_videos_per_prompt: 3")
     assert (2, "seed") == (found.line, found.key)
     assert "larger than 9223372036854775807" in found.problem
@@ -415,7 +415,7 @@ def test_seeds_that_count_beyond_the_largest() -> None:
 def test_bytes_that_are_no_text(
     name: str, data: bytes, line: int, column: int, problem: str
 ) -> None:
-    """The place of the first bad byte is counted in lines and characters."""
+    """The mistake has the line and column of the first bad byte, in characters."""
     found = mistake(data, name)
     assert (line, column) == (found.line, found.column)
     assert problem in found.problem
@@ -423,7 +423,7 @@ def test_bytes_that_are_no_text(
 
 
 def test_the_size_limit() -> None:
-    """A file of exactly 1 MiB is read, one with a byte more is not."""
+    """A file of exactly 1 MiB is read; one more byte is refused."""
     line = b"# " + b"x" * 1021 + b"\n"
     data = b"a\n#" + line * 1023
     data += b"#" * (parsing.MAX_BYTES - len(data))
@@ -445,7 +445,7 @@ def test_the_size_limit() -> None:
     ],
 )
 def test_too_many_videos(content: str) -> None:
-    """A file can't ask for more than a thousand videos, whichever way it multiplies them."""
+    """A file can't ask for more than a thousand videos, in any way."""
     content = content.removeprefix("x: ")
     content = content.replace("&x [", "prompts: [", 1).replace("\nprompts: *x", "")
     found = mistake(content)
@@ -464,7 +464,7 @@ def test_too_many_videos(content: str) -> None:
     ids=["keys", "faults", "mapping", "list"],
 )
 def test_what_multiplies_with_the_prompts_is_refused_before_it_does(content: str) -> None:
-    """A small file can't ask for work or memory that grows with the square of its size."""
+    """Work and memory can't grow with the square of a file's size."""
     tracemalloc.start()
     with pytest.raises(PromptError) as refused:
         parse(content)
@@ -490,12 +490,12 @@ def test_what_multiplies_with_the_prompts_is_refused_before_it_does(content: str
     ],
 )
 def test_small_files_that_ask_for_much_work(content: str, name: str, problem: str) -> None:
-    """What unfolds, or is looked at again for each prompt, has a bound of its own."""
+    """Values that expand, or are validated for each prompt, are bounded."""
     assert problem in mistake(content, name).problem
 
 
 def test_what_all_prompts_have_wrong_is_not_looked_for_in_all() -> None:
-    """Of a thousand prompts with the same mistakes, a few are read, and each is reported once."""
+    """Of a thousand prompts with the same mistakes, only some are validated."""
     looks = 0
 
     class Counting(ModelRules):
@@ -513,14 +513,14 @@ def test_what_all_prompts_have_wrong_is_not_looked_for_in_all() -> None:
 
 
 def test_defaults_and_the_file_itself_share_an_allowance() -> None:
-    """31 folders with defaults of a thousand values each are no more than one file may be."""
+    """31 folders of defaults may have together no more values than one file."""
     defaults = [DefaultsFile(f"{n}", f"seed: [{'1,' * 1000}]".encode()) for n in range(31)]
     with pytest.raises(PromptError, match="unfolds to more than 20,000"):
         parsing.parse("a.txt", b"a", defaults, RULES, "tiny", int)
 
 
 def test_a_report_on_long_keys_and_values_is_short() -> None:
-    """What is quoted of a file is its beginning, so no report is as long as the file."""
+    """Reports quote only the beginning of long texts."""
     content = "\n".join(f"{'k' * 900}{n}: 1" for n in range(30)) + "\nmodel: " + "m" * 9000
     with pytest.raises(PromptError) as refused:
         parse(f"prompt: a\nseed: [{'9' * 299}]\nformat: {'f' * 9000}\n{content}")
@@ -528,14 +528,14 @@ def test_a_report_on_long_keys_and_values_is_short() -> None:
 
 
 def test_a_thousand_videos_are_not_too_many() -> None:
-    """The limit itself is allowed, in a text file, too."""
+    """The limit itself is allowed, also in a text file."""
     assert 1000 == len(parse("a\n" * 1000, "a.txt").prompts)
     assert 1000 == len(parse("prompts: [a, b]\nnum_videos_per_prompt: 500").prompts)
     assert "1,001 videos" in mistake("a\n" * 1001, "a.txt").problem
 
 
 def test_hostile_yaml_is_refused() -> None:
-    """Aliases that explode and brackets without end are refused by what they are."""
+    """Exploding aliases and endless brackets are refused by their kind."""
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
     lines += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     assert "unfolds to more than" in mistake("\n".join(lines)).problem
@@ -547,7 +547,7 @@ def test_hostile_yaml_is_refused() -> None:
 
 
 def test_a_profile_that_is_not_loaded() -> None:
-    """Whether such a file is right nobody knows yet; its priority is known, and its model."""
+    """The priority and the profile are known; the settings can't be checked yet."""
     with pytest.raises(NotDescribed) as caught:
         parse("prompt: a\nmodel: unloaded\npriority: 7\nwhatever: 1")
     assert ("unloaded", 7) == (caught.value.model, caught.value.priority)
@@ -569,7 +569,7 @@ def test_a_profile_that_is_not_loaded() -> None:
 def test_the_operators_mistakes_in_a_profile(
     defaults: dict[str, object], limits: dict[str, tuple[float, float]], key: str, problem: str
 ) -> None:
-    """Defaults and limits are held to what the pipeline can do, and named by their keys."""
+    """Defaults and limits are checked against the pipeline, and named by their keys."""
     with pytest.raises(ConfigError) as caught:
         rules.check_profile(ModelRules("m", CAPABILITIES, defaults, limits))  # type: ignore[arg-type]
     (found,) = caught.value.mistakes
@@ -578,7 +578,7 @@ def test_the_operators_mistakes_in_a_profile(
 
 
 def test_a_good_profile_passes() -> None:
-    """A profile whose defaults the pipeline can make is silently fine."""
+    """A profile whose defaults the pipeline can make raises nothing."""
     rules.check_profile(TINY)
 
 
@@ -633,14 +633,14 @@ def again(prompt: Prompt, number: int) -> Prompt:
 
 @given(_prompts)
 def test_a_sidecar_is_a_prompt_file(prompt: Prompt) -> None:
-    """Whatever was rendered, its sidecar asks for the very same video; only numbers begin anew."""
+    """A sidecar asks for the same video; only its number begins anew."""
     file = parse(sidecars.text(JOB, prompt, RENDERED), "a.yaml")
     assert PromptFile((again(prompt, 1),), 0) == file
 
 
 @given(st.lists(_prompts, min_size=1, max_size=3))
 def test_what_is_left_of_a_file_is_a_prompt_file(left: list[Prompt]) -> None:
-    """The rest of a job that was set aside asks for just those videos, in their order."""
+    """The remainder of a job asks for exactly these videos, in their order."""
     file = parse(sidecars.remainder_text(left), "a.yaml")
     assert tuple(again(p, n) for n, p in enumerate(left, start=1)) == file.prompts
 
@@ -651,7 +651,7 @@ def test_what_is_left_of_a_file_is_a_prompt_file(left: list[Prompt]) -> None:
 @given(st.binary(max_size=200), st.sampled_from(["a.txt", "a.yaml"]))
 @example(b"\xff\xfe\x00\xd8", "a.txt")
 def test_any_bytes_are_prompts_or_mistakes(data: bytes, name: str) -> None:
-    """No bytes make the parser raise anything but a PromptError."""
+    """For any bytes, the parser raises no error except PromptError."""
     with contextlib.suppress(PromptError):
         assert parse(data, name).prompts
 
@@ -688,7 +688,7 @@ _values = st.recursive(
 
 
 def test_the_largest_prompt_is_made_again_from_its_sidecar() -> None:
-    """The limits of a prompt leave room for how YAML writes it, twice if a model cuts it off."""
+    """The size limit has room for a sidecar with the longest prompt twice."""
     for character in ("\U0001f600", "\u2028", "\x07", "a ", "a\n"):
         text = f"x{character * rules.LONGEST_TEXT}"[: rules.LONGEST_TEXT - 1] + "x"
         prompt = one(strict_yaml.dump({"prompt": text, "negative_prompt": text}))
@@ -700,7 +700,7 @@ def test_the_largest_prompt_is_made_again_from_its_sidecar() -> None:
 def test_any_settings_are_prompts_or_mistakes(
     settings: dict[str, object], defaults: dict[str, object]
 ) -> None:
-    """Wrong types in any place are mistakes, never a crash; what is accepted can be written out."""
+    """Values of any type are a mistake or can be written out; there is no other error."""
     given = [("_defaults.yaml", strict_yaml.dump(defaults))]
     try:
         file = parse(strict_yaml.dump(settings), "a.yaml", given)
@@ -713,13 +713,13 @@ def test_any_settings_are_prompts_or_mistakes(
 
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`, \n\t?\u0085\ufeff", max_size=60))
 def test_any_yamlish_text_is_prompts_or_mistakes(text: str) -> None:
-    """The signs of YAML in any order are prompts or mistakes."""
+    """YAML's signs in any order are prompts or mistakes."""
     with contextlib.suppress(PromptError):
         assert parse("prompt: a\n" + text).prompts
 
 
 def test_a_default_of_zero_is_legal() -> None:
-    """Some models number from 0, or switch something off by 0 or less; a count is at least 1."""
+    """Some models count from 0, or use 0 or less for off; counts are at least 1."""
     settings = {"frame_index": int, "ar_step": int, "offset": int, "num_frames": int}
     own = {"frame_index": 0, "ar_step": 0, "offset": -1, "num_frames": 16}
     grids = {"num_frames": Grid(least=16, most=16), "num_inference_steps": Grid(least=2)}
@@ -740,7 +740,7 @@ def test_a_default_of_zero_is_legal() -> None:
 
 
 def test_videos_of_other_speeds_are_no_batch() -> None:
-    """Some models are told the frames per second, and a batch is told once."""
+    """A pipeline that reads the frames per second reads one value for a batch."""
     one, other, third = parse(
         "prompts: [{prompt: a}, {prompt: b, fps: 23.976}, {prompt: c}]"
     ).prompts

@@ -1,4 +1,4 @@
-"""The order of what waits: by priority, and within one by turns of the folders at the top."""
+"""The order of what waits: by priority, then by turns of the folders at the top of the inbox."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from reeldrop.schedule.turns import MAX_GROUPS, Queue, Turns
 
 
 def add(queue: Queue[str], *names: str, priority: int = 0) -> None:
-    """Let files wait, each by its path, in this order."""
+    """Queue files by their paths, in this order."""
     for name in names:
         queue.add(priority, turns.group(PurePosixPath(name), 1000), 0.0, name, name)
 
 
 def names(queue: Queue[str], most: int = 99) -> list[str]:
-    """Return what waits, in order."""
+    """Return the paths of what waits, in order."""
     return [name for _, name in queue.first(most)]
 
 
 def served(queue: Queue[str], order: Turns, count: int) -> list[str]:
-    """Let the first of the queue lead a batch, so many times, and return them."""
+    """Let the first of the queue lead a batch, several times, and return them."""
     found = []
     for _ in range(count):
         [(rank, name)] = queue.first(1)
@@ -34,18 +34,18 @@ def served(queue: Queue[str], order: Turns, count: int) -> list[str]:
 
 @pytest.fixture
 def order() -> Turns:
-    """Nobody has had a turn."""
+    """Turns in which no group has led a batch."""
     return Turns()
 
 
 @pytest.fixture
 def queue(order: Turns) -> Queue[str]:
-    """Nothing waits."""
+    """An empty queue."""
     return Queue(order)
 
 
 def test_groups_take_turns(queue: Queue[str], order: Turns) -> None:
-    """The folders at the top of the inbox; files directly in it are one group, too."""
+    """A group is a folder at the top of the inbox, or the files directly in it."""
     add(queue, *(f"a/{number}" for number in range(4)), "b/x/0", "b/y/1", "0", "1")
     expected = ["0", "a/0", "b/x/0", "1", "a/1", "b/y/1", "a/2", "a/3"]
     assert expected == served(queue, order, 8)
@@ -53,7 +53,7 @@ def test_groups_take_turns(queue: Queue[str], order: Turns) -> None:
 
 
 def test_a_priority_goes_before_all_turns(queue: Queue[str], order: Turns) -> None:
-    """Within a priority there are turns, and a turn counts in all of them."""
+    """Groups take turns within a priority, and a turn counts in all priorities."""
     add(queue, "a/0", "b/0")
     add(queue, "a/1", "a/2", priority=1)
     assert ["a/1", "a/2", "b/0", "a/0"] == served(queue, order, 4)
@@ -67,7 +67,7 @@ def test_within_a_group_the_first_seen_is_first(queue: Queue[str]) -> None:
 
 
 def test_who_comes_new_is_before_who_has_just_had_his_turn(queue: Queue[str], order: Turns) -> None:
-    """A single file waits for the batch in hand, not for a folder of thousands."""
+    """A single file waits for the current batch, not for a folder of thousands."""
     add(queue, *(f"a/{number}" for number in range(9)))
     served(queue, order, 3)
     add(queue, "b/0")
@@ -75,7 +75,7 @@ def test_who_comes_new_is_before_who_has_just_had_his_turn(queue: Queue[str], or
 
 
 def test_however_many_come_new_everybody_has_his_turn(queue: Queue[str], order: Turns) -> None:
-    """Who makes a new folder for each file is not before all others for ever."""
+    """A new folder for each file does not go before all others for ever."""
     add(queue, *(f"a/{number}" for number in range(3)))
     found = []
     for number in range(9):
@@ -85,7 +85,7 @@ def test_however_many_come_new_everybody_has_his_turn(queue: Queue[str], order: 
 
 
 def test_what_was_served_longest_ago_is_first(queue: Queue[str], order: Turns) -> None:
-    """Also where nothing of it has waited meanwhile."""
+    """Even if nothing of the group waited meanwhile."""
     add(queue, "a/0", "b/0", "c/0")
     served(queue, order, 3)
     add(queue, "c/1", "b/1", "a/1")
@@ -93,7 +93,7 @@ def test_what_was_served_longest_ago_is_first(queue: Queue[str], order: Turns) -
 
 
 def test_the_first_can_be_looked_at_again_and_again(queue: Queue[str], order: Turns) -> None:
-    """Nothing is lost or doubled by it, whatever comes and goes in between."""
+    """`first` loses and doubles nothing, whatever is added and removed in between."""
     dice, waiting = random.Random(1), set[tuple[int, str]]()
     for number in range(600):
         if dice.random() < 0.6:
@@ -113,14 +113,14 @@ def test_the_first_can_be_looked_at_again_and_again(queue: Queue[str], order: Tu
 
 
 def test_filling_replaces_what_waited(queue: Queue[str]) -> None:
-    """A scan says all that there is."""
+    """`fill` replaces all items."""
     add(queue, "a/0", "b/0")
     queue.fill((0, "c", 0.0, name, name) for name in ("c/1", "c/0"))
     assert (["c/0", "c/1"], {"c"}) == (names(queue), queue.groups())
 
 
 def test_groups_of_which_nothing_waits_are_forgotten(order: Turns) -> None:
-    """Strangers choose the names of folders: memory must not grow with each."""
+    """Strangers choose the names of folders, so memory must be bounded."""
     order.lead("kept")
     kept = order.of("kept")
     for number in range(MAX_GROUPS):

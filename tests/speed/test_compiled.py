@@ -1,4 +1,4 @@
-"""Compiling in the background, with the real compiler, and what becomes of renders meanwhile."""
+"""Compiling in the background with the real compiler, and the renders meanwhile."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SETTINGS: dict[str, Scalar] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where what is compiled is kept: nothing of what other tests, or users, have compiled."""
+    """An empty cache for compiled code, apart from those of other tests and users."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(compiled.CACHE, str(folder))
@@ -65,9 +65,8 @@ def prompt(text: str = "a horse", **changed: Scalar) -> Prompt:
 
 
 def load(folder: Path, way: str = "compile") -> LoadedPipeline:
-    """Load a pipeline that is compiled so or, where the way is empty, not at all; all of it in
-    float32, where rounding is not seen.
-    """
+    """Load a pipeline that compiles in this way, or not at all if it is empty; in float32, where
+    rounding is invisible."""
     speed: dict[str, bool | str] = {"mixed_precision": False, **({way: True} if way else {})}
     return pipeline.load(ModelSource("m", str(folder), speed=speed))
 
@@ -79,7 +78,7 @@ def render(loaded: LoadedPipeline, one: Prompt) -> np.ndarray:
 
 
 def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
-    """Render in a thread of its own, as the daemon does; return how often compiled code ran."""
+    """Render in a thread, as the daemon does; return how often compiled code ran."""
     counted = []
 
     def count() -> None:
@@ -108,9 +107,8 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 def test_a_shape_is_compiled_after_its_first_render(
     save_in: Callable[[Path], Path], way: str, calls_a_step: int, tmp_path: Path
 ) -> None:
-    """The first render does not wait; later ones of the shape use it, those of others do not. The
-    frames are the same.
-    """
+    """The first render does not wait; later ones of that shape use the compiled code, with the same
+    frames."""
     loaded = load(save_in(tmp_path / "model"), way)
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
@@ -132,7 +130,7 @@ def test_a_shape_is_compiled_after_its_first_render(
 def test_weights_that_come_and_go_are_not_compiled(
     stays: bool, way: str, wan_pipeline: Path
 ) -> None:
-    """What is compiled would look for them where they were."""
+    """Compiled code would look for offloaded weights in their old place."""
     pipe = load(wan_pipeline, "").pipe
     path = FastPath(pipe, Options(**{way: True}), "cpu", compiles=stays)
     inapplicable = [] if stays else [way]
@@ -142,7 +140,7 @@ def test_weights_that_come_and_go_are_not_compiled(
 def test_blocks_are_alike_and_none_is_inside_another(
     tiny_pipeline: Path, wan_pipeline: Path
 ) -> None:
-    """What a model has of them it names itself; of a UNet3D they are known here."""
+    """Models name their repeated blocks; those of a UNet3D are known here."""
     unet, transformer = load(tiny_pipeline, "").pipe.unet, load(wan_pipeline, "").pipe.transformer
     kinds = Counter(type(block).__name__ for block in compiled.blocks(unet))
     assert (8, 8) == (kinds["ResnetBlock2D"], kinds["TemporalConvLayer"])
@@ -153,7 +151,7 @@ def test_blocks_are_alike_and_none_is_inside_another(
 
 
 def test_who_wants_blocks_need_not_say_that_the_whole_is_not_wanted() -> None:
-    """It is one or the other, whatever is the default."""
+    """Only one of the two is used, whatever the default."""
     for given in ({"compile_blocks": True}, {"compile_blocks": True, "compile": False}):
         options = fast.resolve(given, "cuda")
         assert (False, True) == (options.compile, options.compile_blocks)
@@ -183,7 +181,7 @@ print(found["autograd_cache_miss"], found["autograd_cache_hit"])
 
 
 def cache_misses_and_hits(environment: dict[str, str]) -> str:
-    """Compile in a process of its own; return the misses and hits in the cache."""
+    """Compile in a new process; return the misses and hits of the cache."""
     return subprocess.run(
         [sys.executable, "-c", COMPILING],
         stdout=subprocess.PIPE,
@@ -207,7 +205,7 @@ def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
 
 
 def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -> None:
-    """The memory of its weights is for the next one, compiled or not."""
+    """The memory of its weights is freed, compiled or not."""
     loaded = load(wan_pipeline)
     render(loaded, prompt())
     compiled.wait_for_compiler()
@@ -221,7 +219,7 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
 def test_the_weights_go_at_once_when_another_model_comes(
     wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not only when the compiler is through, which takes minutes: the next one needs their room."""
+    """Not only after the compiler has ended, which takes minutes."""
     began, goes_on = threading.Event(), threading.Event()
     compiling = compiled.Compiled._compile
 
@@ -268,7 +266,7 @@ logging.getLogger("torch._dynamo").warning("news of the compiler")
 def test_what_torch_says_is_in_the_log_but_not_that_a_model_went_under_the_compiler(
     wan_pipeline: Path, cache: Path
 ) -> None:
-    """By its own handlers it would write to stderr, and call that an error."""
+    """torch's own handlers would write to stderr, and call that an error."""
     done = subprocess.run(
         [sys.executable, "-c", DISCARDING, str(wan_pipeline)],
         capture_output=True,
@@ -288,7 +286,7 @@ def test_what_torch_says_is_in_the_log_but_not_that_a_model_went_under_the_compi
 
 
 class Denoiser(nn.Module):
-    """A denoiser with all kinds of arguments that there are."""
+    """A denoiser with arguments of all kinds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -310,14 +308,14 @@ class Denoiser(nn.Module):
 def stand_before_a_denoiser(
     call: Call | None = None, *, heeds_call: bool = False
 ) -> tuple[Denoiser, Forms]:
-    """Return a denoiser, and what has it compiled."""
+    """Return a denoiser, and the Forms that compile it."""
     denoiser, call = Denoiser(), call or Call()
     compiler = compiled.Compiled(denoiser, call)
     return denoiser, Forms(denoiser, call, heeds_call=heeds_call, compiled=compiler)
 
 
 def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
-    """So it is with several pipelines; other numbers are another shape."""
+    """Several pipelines use them; other numbers are another shape."""
     denoiser, forms = stand_before_a_denoiser()
     sample, rotary = torch.rand(2, 3), (torch.rand(3), torch.rand(3))
     calls: list[dict[str, object]] = [
@@ -349,7 +347,7 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
 def test_what_is_never_the_same_again_is_not_compiled(
     calls: list[dict[str, Any]], reason: str
 ) -> None:
-    """It would be in vain; the log says so, once."""
+    """It would be useless; the log says so, once."""
     denoiser, forms = stand_before_a_denoiser()
     with capture_logs() as events:
         for _ in range(2):
@@ -363,7 +361,7 @@ def test_what_is_never_the_same_again_is_not_compiled(
 
 
 def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes later is compiled, too, and what went is compiled again when it comes again."""
+    """The least recently rendered shape is dropped, and compiled again when it returns."""
     monkeypatch.setattr(compiled, "MOST", 2)
     denoiser, forms = stand_before_a_denoiser()
     used = []
@@ -378,7 +376,7 @@ def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody asked for many sizes in a row, which nobody may want again."""
+    """A shape that was dropped while it waited for the compiler is skipped."""
     monkeypatch.setattr(compiled, "MOST", 2)
     denoiser, forms = stand_before_a_denoiser()
     assert forms.compiled is not None
@@ -413,7 +411,7 @@ GIB = 1 << 30
 def test_the_room_for_the_compiler_is_without_what_recordings_have(
     uncounted: int, kept: int, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither is it free, nor is a render small that is done by them."""
+    """Memory of recordings is neither free nor part of a render's need."""
     for name, value in {
         "is_available": True,
         "memory_allocated": 4 * GIB,
@@ -457,7 +455,7 @@ def test_what_another_process_compiled_is_kept(
 
 
 def test_guidance_counts_only_where_the_parts_heed_it() -> None:
-    """Else the same would be compiled twice."""
+    """Otherwise the same code would be compiled twice."""
     for heeds_call, threads in ((True, 2), (False, 1)):
         call = Call()
         denoiser, forms = stand_before_a_denoiser(call, heeds_call=heeds_call)
@@ -472,7 +470,7 @@ def test_guidance_counts_only_where_the_parts_heed_it() -> None:
 def test_who_gives_another_place_for_what_is_compiled_is_obeyed(
     wan_pipeline: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default is for who says nothing."""
+    """A given cache folder is used instead of the default."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     load(wan_pipeline)
     assert str(cache) == os.environ[compiled.CACHE]
@@ -499,7 +497,7 @@ def compiling(site: Site, wan_pipeline: Path) -> Site:
 
 
 def compiler(folder: Path, script: str) -> dict[str, str]:
-    """Return the environment in which a shell script is the compiler, and nothing is compiled."""
+    """Return an environment in which a shell script is the compiler, with an empty cache."""
     path = folder / "compiler"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -509,7 +507,7 @@ def compiler(folder: Path, script: str) -> dict[str, str]:
 def test_a_compiler_that_fails_only_warns(
     compiling: Site, daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
-    """What is rendered is rendered without it."""
+    """Renders use the plain denoiser."""
     running = daemon(**compiler(tmp_path, "exit 1"))
     warning = running.wait_for("not_compiled")
     assert "warning" == warning["level"]
@@ -522,7 +520,7 @@ def test_a_compiler_that_fails_only_warns(
 def test_the_daemon_ends_while_it_compiles(
     compiling: Site, daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
-    """It renders meanwhile, and waits for no compiler when it is to stop: this one never ends."""
+    """It renders, and a stop waits for no compiler: this one never ends."""
     os.mkfifo(tmp_path / "wait")
     running = daemon(**compiler(tmp_path, f"echo >{tmp_path}/began; cat {tmp_path}/wait"))
     running.wait_for("compiling")

@@ -23,7 +23,7 @@ from reeldrop.render.pipeline import ModelSource
 def test_frames_are_decoded_in_chunks(
     frames: int, size: int, by_frame: bool, chunks: list[int], tiny_pipeline: Path
 ) -> None:
-    """As many as their size allows; one by one where memory is short. The pictures are the same."""
+    """As many as their size allows, or one by one if memory is short, with the same frames."""
     vae = pipeline.load(ModelSource("tiny", str(tiny_pipeline))).pipe.vae
     vae.pixels_at_once = 4 * 32 * 32
     vae.use_slicing = by_frame
@@ -41,7 +41,7 @@ def test_frames_are_decoded_in_chunks(
 
 
 def test_a_vae_of_videos_decodes_in_tiles_only_where_it_is_asked_to(wan_pipeline: Path) -> None:
-    """Where memory is short, or where its profile or its class wants it; other renders do not."""
+    """If memory is short, or its profile or class asks for it; not in other renders."""
     loaded = pipeline.load(ModelSource("wan", str(wan_pipeline)))
     path, vae = loaded.fast_path, loaded.pipe.vae
     for in_parts, in_tiles in ((True, False), (False, False), (False, True)):
@@ -53,7 +53,7 @@ def test_a_vae_of_videos_decodes_in_tiles_only_where_it_is_asked_to(wan_pipeline
 
 
 def test_a_vae_of_pictures_has_no_tiles(tiny_pipeline: Path) -> None:
-    """It decodes frame by frame instead, which shows the same."""
+    """It decodes frame by frame, with the same frames."""
     loaded = pipeline.load(ModelSource("tiny", str(tiny_pipeline)))
     loaded.fast_path.decode(in_parts=True, in_tiles=False)
     assert (False, True) == (loaded.fast_path.decoded_in_tiles, loaded.pipe.vae.use_slicing)

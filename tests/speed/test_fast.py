@@ -1,4 +1,4 @@
-"""The fast path: the same frames as without it, up to rounding, and what it does to a pipeline."""
+"""The fast path: the same frames up to rounding, and what it does to a pipeline."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def loaded_with(folder: Path, speed: dict[str, bool | str], **settings: str) -> 
 
 @pytest.fixture(scope="module")
 def rough_pipeline(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny pipeline with noise in the convolutions that a new model has at zero.
+    """The tiny pipeline with noise in the convolutions that are zero in a new model.
 
-    Nothing that the temporal layers compute would be seen in the frames otherwise.
+    Without it, the temporal layers would not change the frames.
     """
     pipe = pipeline.load(ModelSource("m", str(tiny_pipeline), speed=OFF)).pipe
     torch.manual_seed(5)
@@ -68,13 +68,13 @@ def rough_pipeline(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def plain(rough_pipeline: Path) -> LoadedPipeline:
-    """The pipeline without any of the ways."""
+    """The pipeline without the fast path."""
     return loaded_with(rough_pipeline, OFF)
 
 
 @pytest.fixture(scope="module", params=[*WAYS, "all in float32", "all"])
 def quick(request: pytest.FixtureRequest, rough_pipeline: Path) -> LoadedPipeline:
-    """The pipeline with one of the ways, or all of them."""
+    """The pipeline with one way of the fast path, or all."""
     several = {"all in float32": FLOAT32, "all": ON}
     return loaded_with(rough_pipeline, several.get(request.param) or {**OFF, request.param: True})
 
@@ -94,14 +94,14 @@ def quick(request: pytest.FixtureRequest, rough_pipeline: Path) -> LoadedPipelin
 def test_each_way_and_all_together_give_the_same_frames(
     prompts: int, changed: dict[str, Scalar], quick: LoadedPipeline, plain: LoadedPipeline
 ) -> None:
-    """One prompt or two, of any size and length, guided or not: equal up to rounding."""
+    """One or two prompts of any size and length, guided or not: equal up to rounding."""
     wanted = (prompt(seed=3, **changed), prompt("a bird", seed=4, **changed))[:prompts]
     least = 45 if quick.fast_path.options.mixed_precision else 60
     assert psnr_db(render(plain, *wanted), render(quick, *wanted)) > least
 
 
 def test_each_of_a_batch_has_its_own_negative_prompt(rough_pipeline: Path) -> None:
-    """What one of them does not want to see is no business of the other."""
+    """A negative prompt does not affect the other prompts."""
     quick = loaded_with(rough_pipeline, FLOAT32)
     texts = (("a horse", "a cow"), ("a bird", "a fish"))
     wanted = [prompt(text, negative_prompt=unwanted) for text, unwanted in texts]
@@ -113,7 +113,7 @@ def test_each_of_a_batch_has_its_own_negative_prompt(rough_pipeline: Path) -> No
 
 
 class Work(TorchDispatchMode):
-    """Counts what a render has the processor do."""
+    """Counts the work of the processor in a render."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Work(TorchDispatchMode):
 
 
 def done(loaded: LoadedPipeline) -> dict[str, int]:
-    """Return what it takes to render a prompt for the second time."""
+    """Return the work of rendering a prompt for the second time."""
     render(loaded, prompt())
     with Work() as work, FlopCounterMode(display=False) as counter:
         render(loaded, prompt())
@@ -161,14 +161,14 @@ WORK = ("products", "volumes", "disordered", "wide")
 def test_each_way_spares_what_it_is_there_to_spare(
     way: str, less: str, rough_pipeline: Path, plain: LoadedPipeline
 ) -> None:
-    """Else it would show the same for the reason that it does nothing."""
+    """Otherwise the frames would be equal because the way does nothing."""
     before, after = done(plain), done(loaded_with(rough_pipeline, {**OFF, way: True}))
     assert after[less] < before[less]
     assert less != "volumes" or after[less] == 0
 
 
 def test_what_is_not_the_same_is_far_from_it(plain: LoadedPipeline) -> None:
-    """The bound above would notice another text, seed or guidance."""
+    """Another text, seed or guidance exceeds the tolerance above."""
     base = render(plain, prompt())
     others = (prompt(seed=2), prompt("a bird"), prompt(guidance_scale=1.0))
     assert [True] * 3 == [psnr_db(base, render(plain, other)) < 50 for other in others]
@@ -179,7 +179,7 @@ def test_what_is_not_the_same_is_far_from_it(plain: LoadedPipeline) -> None:
 def test_the_bundled_model_gives_the_same_frames(
     prompts: int, speed: dict[str, bool | str], least: int
 ) -> None:
-    """At its own defaults, save for the number of steps."""
+    """At its own defaults, except for the number of steps."""
     wanted = [
         Prompt(1, text, "m", tuple(_BUNDLED.items()), 5, 8, ("mp4",))
         for text in ("a red ball rolls left", "a blue star bounces at night")[:prompts]
@@ -198,8 +198,7 @@ _BUNDLED: dict[str, Scalar] = {
 def test_weights_that_come_and_go_give_the_same_frames(
     rough_pipeline: Path, plain: LoadedPipeline, speed: dict[str, bool | str], least: int
 ) -> None:
-    """Sequential offload takes all weights away and brings each back for its call; so it may be
-    after memory ran out. Here they come back to the same device."""
+    """Sequential offload moves weights for each call; it may begin after a shortage."""
     moved = loaded_with(rough_pipeline, speed)
     for part in (moved.pipe.text_encoder, moved.pipe.unet, moved.pipe.vae):
         cpu_offload(part, execution_device=torch.device("cpu"))
@@ -209,7 +208,7 @@ def test_weights_that_come_and_go_give_the_same_frames(
 
 
 def test_weights_stay_where_they_were(plain: LoadedPipeline, rough_pipeline: Path) -> None:
-    """Names and values of all weights are those that were loaded, save for the joined ones."""
+    """All weights have their loaded names and values, except the joined ones."""
     quick = loaded_with(rough_pipeline, {**FLOAT32, "fused_qkv": False})
     for part in ("unet", "vae", "text_encoder"):
         expected, found = (getattr(x.pipe, part).state_dict() for x in (plain, quick))
@@ -220,14 +219,14 @@ def test_weights_stay_where_they_were(plain: LoadedPipeline, rough_pipeline: Pat
 def test_joined_projections_take_no_more_memory(
     plain: LoadedPipeline, rough_pipeline: Path
 ) -> None:
-    """The three that they are made of are not kept."""
+    """The three original projections are freed."""
     quick = loaded_with(rough_pipeline, {**OFF, "fused_qkv": True})
     expected, found = (sum(p.numel() for p in x.pipe.unet.parameters()) for x in (plain, quick))
     assert expected == found
 
 
 def test_frames_do_not_depend_on_what_was_rendered_before(rough_pipeline: Path) -> None:
-    """Of a render, nothing is left that the next could see: to the bit."""
+    """No state of a render affects the next one, bit for bit."""
     quick = loaded_with(rough_pipeline, ON)
     first = render(quick, prompt())
     for other in (prompt("a bird"), prompt(num_frames=3), prompt(guidance_scale=1.0)):
@@ -237,7 +236,7 @@ def test_frames_do_not_depend_on_what_was_rendered_before(rough_pipeline: Path) 
 
 
 def test_after_a_render_that_was_left_nothing_is_left(rough_pipeline: Path) -> None:
-    """An error in the middle leaves the parts as good as new."""
+    """An error in the middle leaves no state."""
     quick, stopped = (loaded_with(rough_pipeline, ON) for _ in range(2))
 
     def stop(_step: int) -> None:
@@ -249,7 +248,7 @@ def test_after_a_render_that_was_left_nothing_is_left(rough_pipeline: Path) -> N
 
 
 def test_a_pipeline_without_the_parts_is_not_broken(wan_pipeline: Path) -> None:
-    """What it has no parts for is passed over, and known."""
+    """Ways for which it has no parts are skipped, and reported."""
     wanted = (prompt(), prompt("a bird", seed=2, negative_prompt="a cow"))
     quick = loaded_with(wan_pipeline, ON)
     expected = render(loaded_with(wan_pipeline, OFF), *wanted)
@@ -261,22 +260,21 @@ def test_a_pipeline_without_the_parts_is_not_broken(wan_pipeline: Path) -> None:
 
 
 def test_a_switch_goes_over_the_default() -> None:
-    """What is not given is left to what is best for the kind of device."""
+    """Other switches have the default of the device."""
     given: dict[str, bool | str] = {"fused_qkv": False, "mixed_precision": True}
     assert Options(**{**ON, "fused_qkv": False}) == fast.resolve(given, "cpu")  # type: ignore[arg-type]
 
 
 def test_everything_is_on_by_default() -> None:
-    """Nobody has to know of a switch to be served fast. But for the compiler on CPUs, where it
-    takes the cores from renders, and mixed precision on GPUs, where all is in 16 bits.
-    """
+    """Except the compiler on CPUs, where it takes cores from renders, and mixed precision on GPUs,
+    which use 16 bits anyway."""
     assert Options(**FLOAT32, compile=True) == fast.resolve({}, "cuda")  # type: ignore[arg-type]
     mixed = {**ON, "mixed_precision": mixed_precision.is_native()}
     assert Options(**mixed) == fast.resolve({}, "cpu")  # type: ignore[arg-type]
 
 
 def test_mixed_precision_leaves_the_latents_and_the_picture_alone(rough_pipeline: Path) -> None:
-    """What is read and written outermost is float32, as is the rest of what a layer is not."""
+    """Inputs and outputs of the model are float32, as is everything outside its layers."""
     quick = loaded_with(rough_pipeline, {**OFF, "mixed_precision": True})
     unet, decoder = quick.pipe.unet, quick.pipe.vae.decoder
     outermost = (unet.conv_in, unet.conv_out, decoder.conv_in, decoder.conv_out)
@@ -293,7 +291,7 @@ def test_mixed_precision_leaves_the_latents_and_the_picture_alone(rough_pipeline
 
 
 def test_mixed_precision_is_for_float32(rough_pipeline: Path) -> None:
-    """A model that is in 16 bits already stays as it is."""
+    """A model in 16 bits stays unchanged."""
     quick = loaded_with(rough_pipeline, ON, dtype="float16")
     assert "mixed_precision" in quick.fast_path.inapplicable
     assert {torch.float16} == {p.dtype for p in quick.pipe.unet.parameters()}

@@ -43,7 +43,7 @@ SETTINGS: dict[str, Scalar] = {
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> CpuRecorder:
-    """What records, for pipelines on the CPU."""
+    """A recorder for pipelines on the CPU."""
     made = CpuRecorder()
     monkeypatch.setattr(graphs, "recorder", lambda _device: made)
     return made
@@ -72,9 +72,8 @@ def folder(request: pytest.FixtureRequest, tiny_pipeline: Path, wan_pipeline: Pa
 
 
 def test_what_is_recorded_shows_the_same_frames(folder: Path, recorder: CpuRecorder) -> None:
-    """From the second render of a shape on, whatever the prompts say; the model is not run any
-    more, and shapes may take turns.
-    """
+    """From the second render of a shape on, the model's code does not run, and shapes may
+    alternate."""
     loaded, plain = load(folder, cuda_graphs=True), load(folder)
     denoiser = getattr(loaded.pipe, "unet", None) or loaded.pipe.transformer
     runs: list[str] = []
@@ -104,7 +103,7 @@ def test_what_is_recorded_shows_the_same_frames(folder: Path, recorder: CpuRecor
 
 
 def test_what_the_next_call_writes_is_not_what_the_last_one_gave(recorder: CpuRecorder) -> None:
-    """A recording always writes to the same memory; who calls may keep what he has got."""
+    """A recording reuses its memory, but the caller's result stays."""
     double = nn.Linear(2, 2)
     forms = Forms(double, Call(), heeds_call=False, graphs=Graphs(recorder))
     ones, twos = torch.ones(1, 2), torch.full((1, 2), 2.0)
@@ -117,14 +116,14 @@ def test_what_the_next_call_writes_is_not_what_the_last_one_gave(recorder: CpuRe
 
 
 class Reading(nn.Module):
-    """A denoiser that looks at a value, which no recording can foresee."""
+    """A denoiser that reads a value, which can't be recorded."""
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return sample * sample.sum().item()
 
 
 class Strange(nn.Module):
-    """A denoiser that returns what is no tensor."""
+    """A denoiser that returns something else than tensors."""
 
     def forward(self, sample: torch.Tensor) -> tuple[torch.Tensor, object]:
         return sample, object()
@@ -140,7 +139,7 @@ class Strange(nn.Module):
 def test_what_cannot_be_recorded_is_done_as_it_is(
     denoiser: nn.Module, reason: str, recorder: CpuRecorder
 ) -> None:
-    """The log says why, once, and it is not tried again."""
+    """The log has the reason, once, and it is not tried again."""
     forms = Forms(denoiser, Call(), heeds_call=False, graphs=Graphs(recorder))
     with capture_logs() as events, torch.inference_mode():
         for size in (2, 3):
@@ -158,7 +157,7 @@ def test_what_cannot_be_recorded_is_done_as_it_is(
 
 
 def test_what_failed_is_not_recorded(recorder: CpuRecorder) -> None:
-    """A render that ran out of memory never came to its end: the next begins with nothing seen."""
+    """Shapes of a render that failed are forgotten."""
     denoiser = nn.ReLU()
     forms = Forms(denoiser, Call(), heeds_call=False, graphs=Graphs(recorder))
     with torch.inference_mode():
@@ -176,7 +175,7 @@ def shape(size: int) -> Shape:
 
 
 def test_another_form_is_recorded_anew(recorder: CpuRecorder) -> None:
-    """What has been compiled meanwhile takes the place of what was recorded before."""
+    """When a shape has been compiled, the new form is recorded."""
     kept = Graphs(recorder)
     kept.expect({shape(2)})
     with torch.inference_mode():
@@ -192,7 +191,7 @@ def test_another_form_is_recorded_anew(recorder: CpuRecorder) -> None:
 def test_what_was_not_expected_for_longest_goes(
     recorder: CpuRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each takes memory, and sizes that somebody tried once will not come again."""
+    """The least recently expected recording is dropped, to save memory."""
     monkeypatch.setattr(graphs, "MOST", 2)
     kept = Graphs(recorder)
     for size in (2, 3, 2, 4):
@@ -205,9 +204,8 @@ def test_what_was_not_expected_for_longest_goes(
 def test_only_what_is_too_large_is_not_recorded(
     recorder: CpuRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not tried again. Smaller ones go, too, since that render needs the memory, and are
-    recorded anew.
-    """
+    """It is not tried again. Others are dropped, because that render needs their memory, and
+    recorded again."""
     record = recorder.record
 
     def with_little_memory(work: Callable[[], torch.Tensor]) -> object:
@@ -237,9 +235,7 @@ def test_only_what_is_too_large_is_not_recorded(
 def test_nothing_is_recorded_beside_the_compiler(
     is_of_an_earlier_pipeline: bool, recorder: CpuRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recording would take what the compiler tries on the device for its own. What has been
-    recorded before is used.
-    """
+    """A recording would include the compiler's trials; older recordings are used."""
     began, goes_on = threading.Event(), threading.Event()
 
     def slow(_self: Compiled, _shape: Shape) -> Callable[..., torch.Tensor]:
@@ -274,7 +270,7 @@ def test_nothing_is_recorded_beside_the_compiler(
 
 
 def test_on_a_cpu_there_is_nothing_to_record(tiny_pipeline: Path) -> None:
-    """The log says that it was asked for in vain."""
+    """The log says that recording is not possible."""
     assert ["cuda_graphs"] == load(tiny_pipeline, cuda_graphs=True).fast_path.inapplicable
 
 
@@ -283,7 +279,7 @@ def test_on_a_cpu_there_is_nothing_to_record(tiny_pipeline: Path) -> None:
 def test_weights_that_move_and_steps_that_differ_are_not_recorded(
     stays: bool, lossy: Lossy, tiny_pipeline: Path
 ) -> None:
-    """A recording reads the weights where they were, and does the same each time."""
+    """A recording reads weights at fixed addresses, and repeats the same step."""
     pipe = load(tiny_pipeline).pipe
     path = FastPath(pipe, Options(cuda_graphs=True), "cpu", lossy, compiles=stays)
     assert ["cuda_graphs"] == path.inapplicable
@@ -293,7 +289,7 @@ def test_weights_that_move_and_steps_that_differ_are_not_recorded(
 def test_what_is_moved_has_its_recordings_dropped(
     tiny_pipeline: Path, recorder: CpuRecorder
 ) -> None:
-    """They would read the weights where they were."""
+    """They would read the weights at the old addresses."""
     loaded = load(tiny_pipeline, cuda_graphs=True)
     before = [render(loaded, prompt()) for _ in range(2)]
     assert recorder.replayed
@@ -307,7 +303,7 @@ def test_what_is_moved_has_its_recordings_dropped(
 def test_what_was_kept_before_counts_for_renders_that_use_it(
     tiny_pipeline: Path, recorder: CpuRecorder
 ) -> None:
-    """The one that records takes the memory itself, and each needs only what is for its size."""
+    """The first render allocates the memory itself; a later one counts only its own recording."""
     path = (loaded := load(tiny_pipeline, cuda_graphs=True)).fast_path
     found = []
     for size in (5, 5, 5, 9, 9, 9, 5):
@@ -322,7 +318,7 @@ def test_what_was_kept_before_counts_for_renders_that_use_it(
 def test_recordings_go_before_a_render_is_made_smaller(
     tiny_pipeline: Path, recorder: CpuRecorder
 ) -> None:
-    """Where memory runs out: they keep some, and are only there for speed."""
+    """If memory runs out, recordings are dropped first: they only save time."""
     loaded = load(tiny_pipeline, cuda_graphs=True)
     for _ in range(2):
         render(loaded, prompt())
@@ -345,9 +341,7 @@ def test_recordings_go_before_a_render_is_made_smaller(
 def test_what_recordings_keep_is_counted(
     kept: int, fit: int, fit_others: int, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A render by them takes no memory of its own, which is not to look as if there was plenty; of
-    other renders it only takes the room.
-    """
+    """A render by recordings allocates nothing, which must not count as free memory."""
     gib = 1 << 30
     cuda = {
         "memory_allocated": 4 * gib,
@@ -370,7 +364,7 @@ def test_what_recordings_keep_is_counted(
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
-    """A device on which nothing has been recorded yet."""
+    """A device without recordings."""
     made = Cuda()
     made.stand_in(monkeypatch)
     monkeypatch.setattr(CudaRecorder, "is_usable", True)
@@ -380,9 +374,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cuda]:
 
 
 def test_recordings_share_a_pool_that_goes_with_the_last(cuda: Cuda) -> None:
-    """Recorded anew, or by the recorder of another pipeline, there is another one; the stream is
-    always the same.
-    """
+    """After the last one, a new pool is used; the stream stays the same."""
     recorder = CudaRecorder()
     assert 0 == recorder.taken_bytes
     one = recorder.record(lambda: 1)
@@ -402,9 +394,7 @@ def test_recordings_share_a_pool_that_goes_with_the_last(cuda: Cuda) -> None:
 
 
 def test_what_waits_for_the_device_is_not_even_begun_to_be_recorded(cuda: Cuda) -> None:
-    """So nothing of the device's is lost, and other models are recorded later. Only the first calls
-    may wait.
-    """
+    """So the device's state stays valid. Only the first calls may wait."""
     with pytest.raises(RuntimeError, match="called a synchronizing CUDA operation"):
         CudaRecorder().record(waiting(cuda, range(1, 5)))
     assert (cuda.main, "default", {}) == (cuda.current, cuda.waits_are, cuda.users)
@@ -414,9 +404,8 @@ def test_what_waits_for_the_device_is_not_even_begun_to_be_recorded(cuda: Cuda) 
 
 
 def test_what_fails_while_it_is_recorded_is_the_last(cuda: Cuda) -> None:
-    """The renderer goes on, on its own stream, and the allocator does not wait for the end of it.
-    What this one had of memory is lost to torch, so there is no other.
-    """
+    """The renderer continues on its own stream. torch loses the memory of this recording, so no
+    other is made."""
     recorder = CudaRecorder()
     recorder.device = torch.device("cpu")
     kept = Graphs(recorder)
@@ -432,7 +421,7 @@ def test_what_fails_while_it_is_recorded_is_the_last(cuda: Cuda) -> None:
 
 
 def test_a_shortage_while_it_is_recorded_is_not_the_last(cuda: Cuda) -> None:
-    """Torch gets all of the memory back then, if no other is in the pool."""
+    """torch gets the memory back if the pool has no other recording."""
     calls: list[int] = []
 
     def work() -> None:
@@ -465,14 +454,14 @@ def test_a_shortage_while_it_is_recorded_is_not_the_last(cuda: Cuda) -> None:
 def test_the_recorder_of_these_tests_refuses_what_a_gpu_refuses(
     work: Callable[[torch.Tensor], torch.Tensor], recorder: CpuRecorder
 ) -> None:
-    """Else models would pass here, and be left as they are on a GPU."""
+    """Otherwise models would pass here, but not on a GPU."""
     sample = torch.ones(3)
     with torch.inference_mode(), pytest.raises(RuntimeError, match="not permitted"):
         recorder.record(lambda: work(sample))
 
 
 def test_recordings_of_these_tests_have_the_same_memory(recorder: CpuRecorder) -> None:
-    """What one has returned is gone when another is at work, as on a GPU."""
+    """As on a GPU, a replay overwrites the results of other recordings."""
     sample = torch.ones(3)
     with torch.inference_mode():
         first, again, _ = recorder.record(lambda: sample * 2)

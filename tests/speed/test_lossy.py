@@ -1,4 +1,4 @@
-"""Lossy ways: off unless asked for, near where they are taken, and without a trace afterwards."""
+"""Lossy ways: off by default, close to the plain frames, and without state afterwards."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def calls_of(part: nn.Module) -> list[None]:
 def test_the_inside_of_the_unet_is_passed_over(
     interval: int, whole: int, tiny_pipeline: Path
 ) -> None:
-    """In all steps but one of so many; the first is always whole, in the next render, too."""
+    """In all steps but every n-th; the first step of each render is computed in full."""
     loaded = load(tiny_pipeline, Lossy(deep_cache=interval))
     unet = loaded.pipe.unet
     inside = [calls_of(part) for part in (unet.mid_block, unet.down_blocks[0], unet.up_blocks[0])]
@@ -82,8 +82,8 @@ def test_the_inside_of_the_unet_is_passed_over(
     ids=["one", "two", "odd", "unguided"],
 )
 def test_what_is_reused_at_once_is_exact(prompts: list[Prompt], tiny_pipeline: Path) -> None:
-    """A shallow step with what the very same step has left gives what the whole one gives: so the
-    outermost layers are put together rightly."""
+    """A shallow step with the deep output of the same step equals the full one, so the outermost
+    layers are joined correctly."""
     loaded, plain = load(tiny_pipeline, Lossy(deep_cache=2)), load(tiny_pipeline)
     unet = loaded.pipe.unet
     forward = unet.forward
@@ -98,7 +98,7 @@ def test_what_is_reused_at_once_is_exact(prompts: list[Prompt], tiny_pipeline: P
 
 
 def test_the_bundled_model_comes_near() -> None:
-    """With every other step shallow it shows the same thing; with one whole step, another."""
+    """With every other step shallow, the frames are close; with one full step, not."""
     one = prompt("a red ball rolls left", num_frames=16, height=128, width=128, guidance_scale=1.5)
     folder = pipeline.bundled()
     plain, every_other, one_step = (
@@ -111,7 +111,7 @@ def test_the_bundled_model_comes_near() -> None:
 
 
 def test_it_goes_with_mixed_precision(tiny_pipeline: Path) -> None:
-    """Each rounds in its own way; the shallow steps multiply in bfloat16, too."""
+    """Both round; the shallow steps also multiply in bfloat16."""
     source = ModelSource("m", str(tiny_pipeline), lossy=Lossy(deep_cache=2))
     frames = [
         render(pipeline.load(replace(source, speed={"mixed_precision": mixed})), prompt())
@@ -125,12 +125,12 @@ def test_it_goes_with_mixed_precision(tiny_pipeline: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline whose transformer has more blocks than the first."""
+    """A pipeline whose transformer has several blocks."""
     return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan", layers=3)
 
 
 def test_later_blocks_are_passed_over_while_little_changes(wan_pipeline: Path) -> None:
-    """How often is diffusers' decision; with a threshold of nothing it is never."""
+    """diffusers decides how often; with a threshold of 0, never."""
     counts = {}
     for threshold in (0.0, 1e-9, 0.99):
         loaded = load(wan_pipeline, Lossy(first_block_cache=threshold))
@@ -146,7 +146,7 @@ def test_later_blocks_are_passed_over_while_little_changes(wan_pipeline: Path) -
 def test_a_pipeline_or_model_that_can_not_do_it_is_left_alone(
     layers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One block is not enough, and a pipeline has to say which of its calls is which."""
+    """It needs several blocks, and a pipeline that names its calls."""
     folder = save_tiny_wan(tmp_path / "wan", layers)
 
     def call(self: object, prompt: str, num_frames: int = 5, **others: object) -> None:
@@ -164,7 +164,7 @@ def test_a_pipeline_or_model_that_can_not_do_it_is_left_alone(
 def test_prompts_are_rendered_one_by_one_where_they_would_decide_for_each_other(
     site: Site,
 ) -> None:
-    """Whatever the profile says of batches: a video must not depend on its neighbours."""
+    """Whatever the batch size of the profile: a video must not depend on its neighbours."""
     file = site.folder / "config.yaml"
     text = file.read_text()
     for lossy, size in (("{deep_cache: 2}", 2), ("{first_block_cache: 0.1}", 1)):
@@ -187,7 +187,7 @@ def test_prompts_are_rendered_one_by_one_where_they_would_decide_for_each_other(
 def test_what_a_model_has_no_parts_for_is_passed_over(
     lossy: Lossy, taken: list[str], inapplicable: list[str], tiny_pipeline: Path
 ) -> None:
-    """And the log and the sidecar say what was done."""
+    """The log and the sidecar say which ways were used."""
     path = load(tiny_pipeline, lossy).fast_path
     assert taken == path.lossy == [name for name in path.taken if name in lossy.wanted]
     assert inapplicable == [name for name in path.inapplicable if name in lossy.wanted]
@@ -196,7 +196,7 @@ def test_what_a_model_has_no_parts_for_is_passed_over(
 def test_what_does_something_else_at_each_step_is_not_compiled(
     tiny_pipeline: Path, wan_pipeline: Path
 ) -> None:
-    """A compiler would fix one of its ways."""
+    """The compiler would fix one of its branches."""
     for folder, lossy in ((tiny_pipeline, Lossy(deep_cache=2)), (wan_pipeline, Lossy(1, 0.1))):
         source = ModelSource("m", str(folder), speed={"compile": True}, lossy=lossy)
         path = pipeline.load(source).fast_path
@@ -205,7 +205,7 @@ def test_what_does_something_else_at_each_step_is_not_compiled(
 
 @pytest.mark.parametrize("lossy", [Lossy(deep_cache=3), Lossy(first_block_cache=0.5)])
 def test_nothing_is_left_of_a_render(lossy: Lossy, tiny_pipeline: Path, wan_pipeline: Path) -> None:
-    """Frames are the same to the bit whatever was rendered before, or was left in the middle."""
+    """Frames are equal bit for bit, whatever was rendered or cancelled before."""
     loaded = load(tiny_pipeline if lossy.deep_cache > 1 else wan_pipeline, lossy)
     first = render(loaded, prompt())
     render(loaded, prompt("a bird", num_frames=9), prompt("a cow", num_frames=9))
@@ -219,9 +219,8 @@ def test_nothing_is_left_of_a_render(lossy: Lossy, tiny_pipeline: Path, wan_pipe
 
 
 def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(site: Site) -> None:
-    """It is measured after the lossless ways, and taken whatever they show; then come batches. The
-    compiler, which does not go with it, is not tried.
-    """
+    """It is measured after the lossless ways, and kept in any case; then batches. The compiler is
+    not tried with it."""
     file = site.folder / "config.yaml"
     file.write_text(file.read_text().replace("tiny:\n", "tiny:\n    lossy: {deep_cache: 2}\n"))
     settings = config.load(file)

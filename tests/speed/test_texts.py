@@ -25,7 +25,7 @@ def pipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def encoded(pipe: object, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many texts each call of the text encoder was for."""
+    """The numbers of texts in each call of the text encoder."""
     calls: list[int] = []
     encoder = pipe.text_encoder  # type: ignore[attr-defined]
     hook = encoder.register_forward_pre_hook(lambda _m, given: calls.append(len(given[0])))
@@ -35,7 +35,7 @@ def encoded(pipe: object, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_text_is_encoded_once(pipe: object, encoded: list[int]) -> None:
-    """A repeated prompt, and the negative one that all prompts have, cost nothing again."""
+    """A repeated prompt, or a shared negative prompt, is not encoded again."""
     kept = Texts(pipe)
     first = kept.embeddings(["a horse", "", "a horse"], {})
     again = kept.embeddings(["", "a horse"], {})
@@ -45,7 +45,7 @@ def test_a_text_is_encoded_once(pipe: object, encoded: list[int]) -> None:
 
 
 def test_each_text_has_its_own(pipe: object) -> None:
-    """What the pipeline makes of a text by itself is what is kept for it."""
+    """The kept embedding is what the pipeline makes of the text alone."""
     kept = Texts(pipe)
     texts = ["a horse", "a horse ", "A horse", "", "a cow"]
     kept.embeddings(texts, {})
@@ -55,7 +55,7 @@ def test_each_text_has_its_own(pipe: object) -> None:
 
 
 def test_what_was_asked_for_last_is_kept(pipe: object, encoded: list[int]) -> None:
-    """The number of texts is bounded; those that are asked for again and again stay."""
+    """The number of texts is bounded; recently used ones stay."""
     kept = Texts(pipe)
     for number in range(2 * MOST):
         kept.embeddings(["", str(number)], {})
@@ -65,7 +65,7 @@ def test_what_was_asked_for_last_is_kept(pipe: object, encoded: list[int]) -> No
 
 
 def test_another_length_is_another_embedding(tmp_path: Path) -> None:
-    """How many tokens are read decides with the text."""
+    """The key has the number of tokens, too."""
     pipe = pipeline.load(ModelSource("wan", str(save_tiny_wan(tmp_path / "wan")))).pipe
     kept = Texts(pipe)
     lengths = [
@@ -76,20 +76,20 @@ def test_another_length_is_another_embedding(tmp_path: Path) -> None:
 
 
 def test_a_text_has_the_length_that_the_call_has(tmp_path: Path) -> None:
-    """SkyReels encodes 226 tokens where it is not told, and is called with 512."""
+    """SkyReels' encoder has a default of 226 tokens, its call one of 512."""
     pipe = pipeline.load(ModelSource("sky", str(save("SkyReels V2", tmp_path / "sky")))).pipe
     assert 512 == Texts(pipe).embeddings(["a horse"], {}).shape[1]
 
 
 def test_a_pipeline_that_needs_the_text_besides_is_given_it(tmp_path: Path) -> None:
-    """Its call requires a prompt, though it takes embeddings."""
+    """If its call requires a prompt, embeddings are not used."""
     folder = save("SkyReels V2 DF", tmp_path / "sky")
     pipe = pipeline.load(ModelSource("sky", str(folder))).pipe
     assert not texts.can_be_kept(pipe)
 
 
 def test_who_wants_to_read_the_texts_is_given_them(pipe: Any) -> None:
-    """A pipeline that checks prompts before it renders them has to see more than embeddings."""
+    """A pipeline that checks prompts gets the texts."""
     assert texts.can_be_kept(pipe)
     pipe.safety_checker = object()
     try:

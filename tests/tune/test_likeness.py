@@ -1,4 +1,4 @@
-"""Measures of how near frames are, where they can be worked out by hand."""
+"""Measures of likeness, for frames whose result can be computed by hand."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ def grey(value: int, size: int = 8) -> np.ndarray:
 
 
 def noise(seed: int) -> np.ndarray:
-    """Return two frames in which no pixel knows the next."""
+    """Return two frames of independent noise."""
     return np.random.default_rng(seed).integers(0, 256, (2, 32, 24, 3), dtype=np.uint8)
 
 
 def test_psnr_is_of_the_whole_range_of_colours() -> None:
-    """One level off everywhere is 48.13 dB, which is how the measure is defined."""
+    """A difference of one level everywhere is 48.13 dB, by definition."""
     assert math.isinf(psnr_db(grey(7), grey(7)))
     assert 48.13 == round(psnr_db(grey(7), grey(8)), 2)
     assert 0 == psnr_db(grey(0), grey(255))
 
 
 def test_ssim_of_greys_is_of_their_means() -> None:
-    """Without structure, what is left of the formula is (2ab + c) / (a² + b² + c)."""
+    """Without structure, the formula is (2ab + c) / (a² + b² + c)."""
     constant = (0.01 * 255) ** 2
     expected = (2 * 100 * 150 + constant) / (100**2 + 150**2 + constant)
     assert ssim(grey(100), grey(150)) == pytest.approx(expected)
 
 
 def test_ssim_is_one_window_as_it_is_defined() -> None:
-    """Of frames that are as large as a window, it can be told by mean, variance and covariance."""
+    """For frames of the size of one window, it follows from mean, variance and covariance."""
     a, b = (noise(seed)[:1, :7, :7].astype(float) for seed in (1, 2))
     expected = []
     for colour in range(3):
@@ -47,7 +47,7 @@ def test_ssim_is_one_window_as_it_is_defined() -> None:
 
 
 def test_ssim_knows_the_same_from_something_else() -> None:
-    """Equal frames are 1, a little noise is near it, other noise is near 0."""
+    """Equal frames give 1, little noise almost 1, independent noise almost 0."""
     frames = noise(1)
     almost = (frames.astype(int) + noise(2) // 64).clip(0, 255).astype(np.uint8)
     assert 1 == pytest.approx(ssim(frames, frames))
@@ -56,6 +56,6 @@ def test_ssim_knows_the_same_from_something_else() -> None:
 
 
 def test_frames_smaller_than_a_window_are_refused() -> None:
-    """There is nothing that could be said of them."""
+    """SSIM is not defined for them."""
     with pytest.raises(ValueError, match="frames of 6x6 are smaller"):
         ssim(grey(1, 6), grey(1, 6))

@@ -1,4 +1,4 @@
-"""What is fastest here: it is found out, kept in a file, and used where it is true."""
+"""Tuning: the fastest ways are found, kept in a file, and used where they are valid."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ models:
     ],
 )
 def test_what_is_faster_and_shows_the_same_is_taken(seconds: float, near: float, why: str) -> None:
-    """Faster than what was taken before, not only than the plain pipeline."""
+    """Faster than the best way so far, not only than the plain pipeline."""
     trial = tuning.judged("a way", seconds, near, plain=1.0, best=0.8)
     assert (why == "", why, 1 / seconds) == (trial.taken, trial.why, trial.gain)
     assert (None if math.isinf(near) else near) == trial.psnr_db
@@ -62,7 +62,7 @@ def test_what_is_faster_and_shows_the_same_is_taken(seconds: float, near: float,
 
 @pytest.mark.parametrize(("seconds", "is_taken"), [(0.81, True), (0.82, False), (0.7, True)])
 def test_what_is_compiled_sooner_need_not_be_faster(seconds: float, is_taken: bool) -> None:
-    """Only not slower than can be told from a measurement."""
+    """It must only not be slower, within the precision of the measurement."""
     trial = tuning.judged("a way", seconds, 60.0, 1.0, 0.8, least_gain=1 / tuning.LEAST_GAIN)
     assert is_taken == trial.taken
 
@@ -74,22 +74,21 @@ def site(tmp_path: Path, least_pipeline: Path) -> Site:
 
 
 def change_profile(site: Site, *lines: str) -> None:
-    """Set something of the tiny pipeline's profile, which has no batch size of its own then."""
+    """Set keys of the tiny pipeline's profile, which then has no batch size of its own."""
     path = site.folder / "config.yaml"
     path.write_text(path.read_text().replace("max_batch_size: 2", "\n    ".join(lines)))
 
 
 @pytest.fixture
 def tuner(site: Site) -> Tuner:
-    """A tuner for the tiny pipeline, which times everything once."""
+    """A tuner for the tiny pipeline that times everything once."""
     change_profile(site, NOT_COMPILED)
     return Tuner(*profiles.to_tune("tiny", config.load(site.folder / "config.yaml")), 1)
 
 
 def test_each_way_is_tried(tuner: Tuner) -> None:
-    """First the plain one, to which all others are compared; then batches, as long as they pay.
-    What the profile switches off is not tried.
-    """
+    """The plain pipeline first, then each way, then batches while they pay. Ways that the profile
+    switches off are not tried."""
     trials = list(tuner.trials())
     names = [name.replace("_", " ") for name in WAYS]
     tried = [trial.what for trial in trials if trial.what != "all of them"]
@@ -107,10 +106,8 @@ def test_each_way_is_tried(tuner: Tuner) -> None:
 def test_the_ways_of_a_gpu_are_tried(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the real compiler, and a recorder for the CPU: first as a whole, then by blocks, then
-    recorded. What is kept is one of the two, and what was compiled says how long that took, from
-    nothing: in another process, where this one has it from then.
-    """
+    """With the real compiler and a CPU recorder: as a whole, by blocks, recorded. One of the first
+    two is kept. Compiled trials report the compiler's time, from an empty cache."""
     counters.clear()
     monkeypatch.setattr(fast, "worth_a_try", lambda _device: FORMS)
     recorder = CpuRecorder()
@@ -138,7 +135,7 @@ def test_the_ways_of_a_gpu_are_tried(
 
 
 def write_config_of_wan(site: Site, folder: Path, **switches: bool) -> None:
-    """Have a pipeline of the newer kind, which is compiled in seconds. Other ways are not tried."""
+    """Write a config with a pipeline that compiles in seconds; other ways are not tried."""
     speed = json.dumps({**dict.fromkeys(WAYS, False), **switches})
     (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
 
@@ -146,7 +143,7 @@ def write_config_of_wan(site: Site, folder: Path, **switches: bool) -> None:
 def test_where_nothing_can_be_kept_nothing_is_compiled(
     site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trial says why, and what else was found is not lost."""
+    """The trial has the reason, and the other findings are kept."""
     (tmp_path / "file").touch()
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "file" / "cache"))
     write_config_of_wan(site, wan_pipeline, compile_blocks=False)
@@ -157,7 +154,7 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(
 
 
 def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
-    """However fast it is: here, because somebody exchanges the prompt behind its back."""
+    """However fast it is; here, a test exchanges the prompt."""
     trials = tuner.trials()
     next(trials)
     tuner.sample = dataclasses.replace(tuner.sample, prompt="something else altogether")
@@ -168,7 +165,7 @@ def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
 
 
 def test_what_fails_is_not_taken(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are tried all the same: here, no convolution likes its channels last."""
+    """The other ways are tried; here, convolutions fail with channels last."""
     convolve = torch.nn.Conv2d.forward
 
     def failing(conv: torch.nn.Conv2d, input: torch.Tensor) -> torch.Tensor:
@@ -190,7 +187,7 @@ def test_what_fails_is_not_taken(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def found(site: Site) -> Finding:
-    """What has been found of the tiny pipeline, and is in the spool."""
+    """A finding for the tiny pipeline, in the spool."""
     settings = config.load(site.folder / "config.yaml")
     site.spool.mkdir()
     speed: dict[str, bool | str] = dict.fromkeys(WAYS, False)
@@ -200,7 +197,7 @@ def found(site: Site) -> Finding:
 
 
 def test_what_was_found_is_used(site: Site, found: Finding) -> None:
-    """The switches that the profile leaves to us, and the batch size if it does."""
+    """The switches that the profile leaves on auto, and the batch size if it has none."""
     change_profile(site, "speed: {text_once: true}")
     settings = config.load(site.folder / "config.yaml")
     expected = {**found.speed, "text_once": True}
@@ -223,7 +220,7 @@ def test_what_was_found_is_used(site: Site, found: Finding) -> None:
 def test_a_profile_that_compiles_has_its_own_way(
     given: str, as_a_whole: bool, by_blocks: bool, site: Site, found: Finding
 ) -> None:
-    """It is one or the other: what was found, here blocks, is not beside what was asked for."""
+    """A profile with `compile` does not also get the finding's `compile_blocks`."""
     tuned.note(site.spool, "tiny", dataclasses.replace(found, speed={"compile_blocks": True}))
     change_profile(site, f"speed: {given}")
     speed = profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
@@ -232,7 +229,7 @@ def test_a_profile_that_compiles_has_its_own_way(
 
 
 def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
-    """An operator who gives a batch size gets that."""
+    """A batch size in the profile overrides the finding."""
     settings = config.load(site.folder / "config.yaml")
     assert (4, BatchLimit(2)) == (found.max_batch_size, profiles.batch_limit("tiny", settings))
 
@@ -250,7 +247,7 @@ def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
 def test_what_was_found_of_something_else_is_not_used(
     change: dict[str, Any], site: Site, found: Finding
 ) -> None:
-    """Another card, other versions or another model: what is fastest there is not known."""
+    """A finding for another card, other versions or another model is not used."""
     basis = dataclasses.replace(found.basis, **change)
     tuned.note(site.spool, "tiny", dataclasses.replace(found, basis=basis))
     assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
@@ -259,7 +256,7 @@ def test_what_was_found_of_something_else_is_not_used(
 @pytest.mark.parametrize("text", ["", "{", '{"tiny": {}}', "[]"])
 @pytest.mark.usefixtures("found")
 def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None:
-    """The defaults are used, and the next `reeldrop tune` replaces it."""
+    """The defaults are used, and the next `reeldrop tune` replaces the file."""
     (site.spool / tuned.FILE_NAME).write_text(text)
     assert {} == tuned.read(site.spool)
     assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
@@ -278,7 +275,7 @@ def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None
 def test_a_finding_that_is_impossible_is_not_used(
     change: dict[str, Any], site: Site, found: Finding
 ) -> None:
-    """A disk or a person has spoilt it, or another version has written it."""
+    """The file may be damaged, or of another version."""
     tuned.note(site.spool, "tiny", dataclasses.replace(found, **change))
     settings = config.load(site.folder / "config.yaml")
     assert {} == profiles.source("tiny", settings).speed
@@ -288,7 +285,7 @@ def test_a_finding_that_is_impossible_is_not_used(
 
 @pytest.mark.usefixtures("found")
 def test_findings_that_are_no_file_are_none(site: Site, found: Finding) -> None:
-    """Nobody waits for a pipe, and the next finding has its place."""
+    """A pipe does not block, and the next finding replaces it."""
     (site.spool / tuned.FILE_NAME).unlink()
     os.mkfifo(site.spool / tuned.FILE_NAME)
     assert {} == tuned.read(site.spool)
@@ -297,7 +294,7 @@ def test_findings_that_are_no_file_are_none(site: Site, found: Finding) -> None:
 
 
 def test_findings_of_other_profiles_stay(site: Site, found: Finding) -> None:
-    """Each profile is tuned by itself."""
+    """Each profile has its own finding."""
     tuned.note(site.spool, "other", found)
     assert {"tiny": found, "other": found} == tuned.read(site.spool)
 
@@ -306,7 +303,7 @@ def test_findings_of_other_profiles_stay(site: Site, found: Finding) -> None:
 
 
 def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
-    """From its next start on, as the videos' sidecars and the log show."""
+    """From its next start on, as sidecars and log show."""
     change_profile(site, NOT_COMPILED)
     done = site.command("tune", "--rounds", "1", "--json")
     assert 0 == done.returncode, done.stderr
@@ -331,7 +328,7 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
 def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
     site: Site, wan_pipeline: Path, tmp_path: Path
 ) -> None:
-    """Here, because there is no C++ compiler, which can be helped."""
+    """Here the C++ compiler is missing, which can be installed."""
     write_config_of_wan(site, wan_pipeline, compile_blocks=False)
     missing = {"CXX": str(tmp_path / "none"), compiled.CACHE: str(tmp_path / "cache")}
     done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **missing})
@@ -346,7 +343,7 @@ def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
 def test_a_compiler_that_ends_the_process_ends_another(
     site: Site, wan_pipeline: Path, tmp_path: Path
 ) -> None:
-    """The other ways are found out all the same."""
+    """A crash of the compiler ends only its own process, and the other ways are tried."""
     deadly = tmp_path / "compiler"
     deadly.write_text("#!/bin/sh\nkill -9 $PPID\n")
     deadly.chmod(0o755)
@@ -359,7 +356,7 @@ def test_a_compiler_that_ends_the_process_ends_another(
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:
-    """Both would be slow, and what was measured would be wrong."""
+    """Both would be slow, and the measurement wrong."""
     site.spool.mkdir()
     spool = Spool(site.spool, site.inbox, site.failed)
     with spool.lock.held():
@@ -369,7 +366,7 @@ def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:
 
 
 def test_a_profile_that_is_none(site: Site) -> None:
-    """It is named, and nothing is loaded for it."""
+    """An unknown profile is reported, and nothing is loaded."""
     done = site.command("tune", "--model", "tiy")
     assert 2 == done.returncode
     assert "there is no profile 'tiy'" in done.stderr

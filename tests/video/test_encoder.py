@@ -1,4 +1,4 @@
-"""encoder: files that players and browsers take, near the frames, carrying their settings."""
+"""encoder: files that players and browsers accept, close to the frames, with their settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = "prompt: 大 bird\nseed: 7\n" + "rendered: 'x'\n" * 20
 
 @pytest.fixture(scope="module")
 def frames() -> NDArray[np.uint8]:
-    """Seven frames of smooth and saturated colours that differ from one to the next."""
+    """Seven frames of smooth and saturated colours that change."""
     y, x = np.mgrid[0:48, 0:64]
     shown = []
     for n in range(7):
@@ -43,7 +43,7 @@ def mp4(frames: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def decoded(path: Path) -> NDArray[np.uint8]:
-    """Return the frames as a player shows that heeds what the file says of its colours."""
+    """Return the frames as a player shows them that heeds the file's colour tags."""
     with av.open(str(path)) as container:
         pictures = [
             frame.reformat(format="rgb24", src_colorspace="ITU709", src_color_range="MPEG")
@@ -58,7 +58,7 @@ def error(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float:
 
 
 def test_mp4_is_what_every_browser_plays(mp4: Path, frames: NDArray[np.uint8]) -> None:
-    """H.264, yuv420p, every frame, the size and the rate that were asked for."""
+    """H.264, yuv420p, and the number, size and rate of frames that were asked for."""
     with av.open(str(mp4)) as container:
         stream = container.streams.video[0]
         assert ("h264", "yuv420p") == (stream.codec_context.name, stream.pix_fmt)
@@ -70,7 +70,7 @@ def test_mp4_is_what_every_browser_plays(mp4: Path, frames: NDArray[np.uint8]) -
 
 
 def test_the_same_frames_give_the_same_file(tiny_pipeline: Path, tmp_path: Path) -> None:
-    """Byte for byte, whatever the process does in between: a video can be made again."""
+    """Byte for byte, whatever the process encodes in between."""
     loaded = pipeline.load(ModelSource("tiny", str(tiny_pipeline), variant="fp16"))
     arguments = (("num_frames", 5), ("height", 48), ("width", 32), ("num_inference_steps", 3))
     prompts = [Prompt(1, "a", "tiny", arguments, seed, 8, ("mp4",)) for seed in range(20)]
@@ -85,7 +85,7 @@ def test_the_same_frames_give_the_same_file(tiny_pipeline: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("format", ["mp4", "webm"])
 def test_colours_are_the_frames(tmp_path: Path, frames: NDArray[np.uint8], format: str) -> None:
-    """Pixels come back near, with the BT.709 matrix that the file names."""
+    """Pixels are close, with the BT.709 matrix that the file names."""
     path = tmp_path / "a"
     encoder.encode(frames, path, format, 8, SETTINGS)
     assert error(frames, decoded(path)) < 4
@@ -95,7 +95,7 @@ def test_colours_are_the_frames(tmp_path: Path, frames: NDArray[np.uint8], forma
 
 
 def boxes(data: bytes) -> list[str]:
-    """Return the names of an mp4's outermost boxes, in their order."""
+    """Return the names of an mp4's outermost boxes, in order."""
     names, at = [], 0
     while at < len(data):
         size, name = struct.unpack(">I4s", data[at : at + 8])
@@ -105,7 +105,7 @@ def boxes(data: bytes) -> list[str]:
 
 
 def test_mp4_starts_before_it_is_loaded_whole(mp4: Path) -> None:
-    """Faststart: the index stands before the pictures."""
+    """The index is before the pictures (faststart)."""
     names = boxes(mp4.read_bytes())
     assert names.index("moov") < names.index("mdat")
 
@@ -113,7 +113,7 @@ def test_mp4_starts_before_it_is_loaded_whole(mp4: Path) -> None:
 def test_what_the_gpu_does_not_encode_is_encoded(
     tmp_path: Path, mp4: Path, frames: NDArray[np.uint8]
 ) -> None:
-    """There may be no GPU, and none takes frames as small as these: then it is libx264's file."""
+    """Without a GPU, or for frames too small for it, libx264 is used."""
     path = tmp_path / "b.mp4"
     encoder.encode(frames, path, "mp4", 12.5, SETTINGS, h264="h264_nvenc")
     assert mp4.read_bytes() == path.read_bytes()
@@ -122,7 +122,7 @@ def test_what_the_gpu_does_not_encode_is_encoded(
 def test_what_the_gpu_fails_to_encode_is_encoded(
     tmp_path: Path, mp4: Path, frames: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have worked before, and its memory be full now: that costs nobody a video."""
+    """If the GPU's encoder fails at a video, libx264 encodes it."""
     monkeypatch.setattr(encoder, "opens", lambda *_: True)
     path = tmp_path / "b.mp4"
     encoder.encode(frames, path, "mp4", 12.5, SETTINGS, h264="h264_nvenc")
@@ -130,13 +130,13 @@ def test_what_the_gpu_fails_to_encode_is_encoded(
 
 
 def test_auto_is_an_encoder_that_works() -> None:
-    """And what somebody has chosen is not doubted."""
+    """And a chosen encoder is not checked."""
     assert encoder.opens(encoder.choose_h264("auto"), 256, 256)
     assert "libx264" == encoder.choose_h264("libx264")
 
 
 def test_webm(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
-    """VP9 in WebM, every frame, and the settings with it."""
+    """VP9 in WebM, with every frame and the settings."""
     encoder.encode(frames, tmp_path / "a.webm", "webm", 8, SETTINGS)
     with av.open(str(tmp_path / "a.webm")) as container:
         stream = container.streams.video[0]
@@ -149,7 +149,7 @@ def test_webm(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
 
 
 def test_gif(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
-    """Every frame, each as long as the rate says, for ever."""
+    """Every frame, with the right duration; it loops for ever."""
     encoder.encode(frames, tmp_path / "a.gif", "gif", 12.5, SETTINGS)
     with Image.open(tmp_path / "a.gif") as image:
         assert ("GIF", (64, 48), len(frames), 0) == (
@@ -165,7 +165,7 @@ def test_gif(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
 
 
 def test_gif_keeps_frames_that_are_equal(tmp_path: Path) -> None:
-    """A still scene lasts as long as it was rendered, however the gif says so."""
+    """Equal frames keep their duration."""
     still = np.full((5, 16, 16, 3), 90, np.uint8)
     encoder.encode(still, tmp_path / "a.gif", "gif", 10, SETTINGS)
     total = 0
@@ -177,7 +177,7 @@ def test_gif_keeps_frames_that_are_equal(tmp_path: Path) -> None:
 
 
 def test_gif_is_as_fast_as_was_asked_for(tmp_path: Path) -> None:
-    """Hundredths that don't come out even are spread over the frames, and none is below two."""
+    """Fractions of hundredths are spread over the frames, and no frame is below two."""
     wrong = {}
     for fps in (1, 8, 12, 15, 23.976, 24, 25, 29.97, 30, 40, 48, 50):
         frames = np.arange(25, dtype=np.uint8)[:, None, None, None] * np.full((8, 8, 3), 10, "u1")
@@ -198,7 +198,7 @@ def test_gif_is_as_fast_as_was_asked_for(tmp_path: Path) -> None:
 def test_poster_is_the_frame_in_the_middle(
     tmp_path: Path, frames: NDArray[np.uint8], count: int, middle: int
 ) -> None:
-    """The first frame of a video often shows nothing yet."""
+    """Because the first frame often shows nothing yet."""
     encoder.encode(frames[:count], tmp_path / "a", "jpg", 8, SETTINGS)
     with Image.open(tmp_path / "a") as image:
         assert ("JPEG", (64, 48)) == (image.format, image.size)
@@ -213,7 +213,7 @@ def test_poster_is_the_frame_in_the_middle(
 def test_every_rate_and_count(
     tmp_path: Path, frames: NDArray[np.uint8], fps: float, count: int
 ) -> None:
-    """A single frame is a video, too, and odd rates are kept to a thousandth."""
+    """A single frame is a video, and odd rates are kept to a thousandth."""
     encoder.encode(frames[:count], tmp_path / "a.mp4", "mp4", fps, SETTINGS)
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]
@@ -222,7 +222,7 @@ def test_every_rate_and_count(
 
 
 def test_frames_that_are_not_contiguous(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
-    """A view on an array, as a pipeline may give it, is encoded as what it shows."""
+    """A view of an array is encoded correctly."""
     view = frames[:, ::-1, :, ::-1]
     encoder.encode(view, tmp_path / "a.mp4", "mp4", 8, SETTINGS)
     assert error(view, decoded(tmp_path / "a.mp4")) < 4
@@ -232,13 +232,13 @@ def test_frames_that_are_not_contiguous(tmp_path: Path, frames: NDArray[np.uint8
 def test_a_file_that_cannot_be_written(
     tmp_path: Path, frames: NDArray[np.uint8], format: str
 ) -> None:
-    """No place to write is an OSError in every format."""
+    """Each format raises OSError."""
     with pytest.raises(OSError, match="No such file"):
         encoder.encode(frames, tmp_path / "missing" / "a", format, 8, SETTINGS)
 
 
 def test_a_format_that_is_none(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
-    """Prompt files can't ask for it, so it is a mistake of ours."""
+    """Prompt files can't ask for it, so it raises ValueError."""
     with pytest.raises(ValueError, match="unknown format avi"):
         encoder.encode(frames, tmp_path / "a", "avi", 8, SETTINGS)
 
@@ -252,7 +252,7 @@ def test_a_format_that_is_none(tmp_path: Path, frames: NDArray[np.uint8]) -> Non
 def test_settings_come_back_as_they_were(
     tmp_path: Path, frames: NDArray[np.uint8], settings: str
 ) -> None:
-    """The very text is in the mp4, whatever signs it has."""
+    """The text in the mp4 is read back equal, with any characters."""
     encoder.encode(frames[:1], tmp_path / "a.mp4", "mp4", 8, settings)
     assert settings.encode() == encoder.embedded_settings(tmp_path / "a.mp4")
 
@@ -267,7 +267,7 @@ def refusal(path: Path) -> PromptError:
 
 
 def test_a_foreign_mp4(tmp_path: Path) -> None:
-    """A film from a camera carries no settings, and is told so."""
+    """An mp4 of a camera has no settings, and the message says so."""
     with av.open(str(tmp_path / "a.mp4"), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
@@ -281,20 +281,20 @@ def test_a_foreign_mp4(tmp_path: Path) -> None:
     "data", [b"", b"a", b"prompt: a\n", b"\0" * 5000, b"\0\0\0\x08moov", b"\xff" * 64]
 )
 def test_what_is_no_mp4(tmp_path: Path, data: bytes) -> None:
-    """A renamed text, and bytes without sense, are no readable mp4."""
+    """A renamed text and random bytes are refused."""
     (tmp_path / "a.mp4").write_bytes(data)
     refusal(tmp_path / "a.mp4")
 
 
 @pytest.mark.parametrize("format", ["webm", "gif", "jpg"])
 def test_other_formats_renamed(tmp_path: Path, frames: NDArray[np.uint8], format: str) -> None:
-    """Only an mp4 carries settings that are read again."""
+    """Only an mp4 has settings that are read again."""
     encoder.encode(frames[:1], tmp_path / "a.mp4", format, 8, SETTINGS)
     refusal(tmp_path / "a.mp4")
 
 
 def test_truncated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
-    """A file that is cut off is refused, or still has all of its settings."""
+    """A truncated file is refused, or still has all its settings."""
     data, path = mp4.read_bytes(), tmp_path / "a.mp4"
     outcomes = set()
     for length in range(0, len(data), 7):
@@ -308,7 +308,7 @@ def test_truncated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
 
 
 def test_preallocated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
-    """A file that has its size and not yet all of its bytes is told from one that is no mp4."""
+    """A file whose bytes are not written yet is unfinished, not refused."""
     data, path = mp4.read_bytes(), tmp_path / "a.mp4"
     for length in range(0, data.index(b"mdat") - 16, 7):
         path.write_bytes(data[:length].ljust(len(data), b"\0"))
@@ -317,7 +317,7 @@ def test_preallocated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_in_many_places(mp4: Path, tmp_path: Path) -> None:
-    """Bytes that were changed make it refused or read, never a crash or an endless read."""
+    """Changed bytes cause no crash and no endless read."""
     data, path = mp4.read_bytes(), tmp_path / "a.mp4"
     end = data.index(b"mdat")
     random = np.random.default_rng(0)
@@ -331,7 +331,7 @@ def test_damaged_in_many_places(mp4: Path, tmp_path: Path) -> None:
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
-    """What no render of ours can be is not looked into."""
+    """A file that is too large to be ours is not read."""
     with (tmp_path / "a.mp4").open("wb") as file:
         file.truncate((1 << 30) + 1)
     assert "no readable mp4" in str(refusal(tmp_path / "a.mp4"))
@@ -348,13 +348,13 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     ids=["many", "large", "larger than the file", "smaller than its header"],
 )
 def test_boxes_that_are_made_to_be_costly_are_refused_unread(tmp_path: Path, boxes: bytes) -> None:
-    """What is in a dropped mp4 is bounded before any of it is parsed."""
+    """The boxes of a dropped mp4 are counted before they are parsed."""
     (tmp_path / "a.mp4").write_bytes(boxes)
     assert "no readable mp4" in str(refusal(tmp_path / "a.mp4"))
 
 
 def test_a_link_is_not_followed_to_an_mp4(tmp_path: Path) -> None:
-    """Even if it takes the place of a file that was looked at."""
+    """Even if it replaces the file after a check."""
     (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
     (tmp_path / "b.mp4").touch()
     with pytest.raises(OSError, match="symbolic"):

@@ -56,7 +56,7 @@ def live() -> Iterator[Live]:
 
 
 def test_what_is_said_of_it(live: Live) -> None:
-    """Changes by other machines cause no events; all else is as on a local disk."""
+    """Changes by other machines cause no events; otherwise it is like a local disk."""
     found = {finding.what: finding for finding in share.measure(live.site.inbox, 5.0)}
     assert "nfs4 reports changes by this machine only" in found["events"].text
     assert ["renames", "times", "clock"] == [what for what in found if found[what].ok]

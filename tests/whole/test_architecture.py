@@ -1,4 +1,4 @@
-"""The rules of design.md that code can break without a test of behaviour noticing."""
+"""The rules of design.md that code can break without failing a test of behaviour."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _path(module: str) -> Path:
 
 
 def outermost(read: ast.Module) -> Iterator[str]:
-    """Yield the outermost names of all modules that a file imports."""
+    """Yield the top-level names of all modules that a file imports."""
     for node in ast.walk(read):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -93,7 +93,7 @@ def outermost(read: ast.Module) -> Iterator[str]:
 
 
 def imported(module: str) -> Iterator[str]:
-    """Yield the full names of what a module imports, wherever in it."""
+    """Yield the full names of everything that a module imports, anywhere in it."""
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -103,31 +103,31 @@ def imported(module: str) -> Iterator[str]:
 
 
 def imported_libraries(module: str) -> set[str]:
-    """Return the outermost packages that a module imports."""
+    """Return the top-level packages that a module imports."""
     return {name.partition(".")[0] for name in imported(module)}
 
 
 def imported_modules(module: str) -> set[str]:
-    """Return the modules of this package that a module imports, by their dotted names in it."""
+    """Return the modules of this package that a module imports, by their dotted names."""
     names = {name.removeprefix("reeldrop.") for name in imported(module) if "reeldrop." in name}
     return {known for known in MODULES for name in names if f"{name}.".startswith(f"{known}.")}
 
 
 def package_of(module: str) -> str:
-    """Return the package that a module is in; the two modules above all packages have none."""
+    """Return the package of a module; None for the two modules above all packages."""
     return module.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("library", OWNERS)
 def test_each_foreign_library_has_one_owner(library: str) -> None:
-    """Only its owner imports a library, and the owner does; elsewhere it can be exchanged."""
+    """Only its owner imports a library, so that it can be replaced."""
     users = {module for module in MODULES if library in imported_libraries(module)}
     assert users
     assert users <= OWNERS[library]
 
 
 def test_every_package_has_a_layer() -> None:
-    """A new package has to be put into the list above, or it would be held to nothing."""
+    """A new package must be in the list of layers."""
     packages = {package_of(module) for module in MODULES} - {""}
     assert packages == set().union(*LAYERS)
     assert {"__init__", "__main__"} == {module for module in MODULES if not package_of(module)}
@@ -135,7 +135,7 @@ def test_every_package_has_a_layer() -> None:
 
 @pytest.mark.parametrize("package", sorted(set().union(*LAYERS)))
 def test_packages_know_only_what_is_below_them(package: str) -> None:
-    """Imports flow one way, and stages of one layer do not know each other."""
+    """Imports go downwards; packages of one layer do not know each other."""
     layer = next(number for number, packages in enumerate(LAYERS) if package in packages)
     below = {package}.union(*LAYERS[:layer])
     known = {
@@ -148,18 +148,18 @@ def test_packages_know_only_what_is_below_them(package: str) -> None:
 
 
 def test_what_opens_folders_knows_only_how_to_make_them() -> None:
-    """The walk by descriptors stands on `durable`, and on nothing else."""
+    """`roots` imports only `durable`."""
     assert {"base.durable"} == imported_modules("base.roots")
 
 
 def test_records_import_no_library() -> None:
-    """The records that pass between stages need nothing, save numpy's names for a type checker."""
+    """The records import no library; numpy only for the type checker."""
     libraries = imported_libraries("base.job") - set(sys.stdlib_module_names)
     assert {"numpy"} == libraries - {"reeldrop"}
 
 
 def test_imports_have_no_cycles() -> None:
-    """Every module can be read with those below it already known."""
+    """Each module can be read after the modules that it imports."""
     known: set[str] = set()
     while True:
         ready = {
@@ -185,7 +185,7 @@ def test_imports_have_no_cycles() -> None:
     ],
 )
 def test_commands_that_do_not_render_start_without_torch(module: str) -> None:
-    """Looking at the queue does not wait for a library that only rendering needs."""
+    """Only commands that render import torch."""
     script = f"import sys, reeldrop.{module};print(sorted({NEEDED_TO_RENDER!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -194,7 +194,7 @@ def test_commands_that_do_not_render_start_without_torch(module: str) -> None:
 
 
 def broad_handlers(module: str) -> list[int]:
-    """Return the lines of a module's bare excepts and excepts of Exception."""
+    """Return the lines of a module's bare excepts and handlers of Exception."""
     return [
         node.lineno
         for node in ast.walk(tree(module))
@@ -207,7 +207,7 @@ def broad_handlers(module: str) -> list[int]:
 
 
 def test_every_error_is_caught_in_five_places_only() -> None:
-    """Around one job, one batch and its texts in the renderer, one shape that is to be faster."""
+    """`except Exception` is allowed in five places, listed here."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
     assert {
         "speed.compiled": 1,
@@ -218,7 +218,7 @@ def test_every_error_is_caught_in_five_places_only() -> None:
 
 
 def test_whoever_catches_everything_lets_it_go_on() -> None:
-    """A handler of BaseException only cleans up: its last act is to raise again."""
+    """A handler of BaseException only cleans up, and raises again."""
     handlers = [
         node
         for module in MODULES
@@ -234,19 +234,19 @@ def test_whoever_catches_everything_lets_it_go_on() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_can_be_read_in_one_go(module: str) -> None:
-    """No file is longer than somebody reads at a sitting."""
+    """No module is longer than one can read at a sitting."""
     lines = _path(module).read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MAX_LINES
 
 
 @pytest.mark.parametrize("module", sorted(set(MODULES) - {"__init__"}))
 def test_every_module_says_what_it_is_for(module: str) -> None:
-    """A module's docstring is the first that a reader sees."""
+    """Each module has a docstring."""
     assert ast.get_docstring(tree(module))
 
 
 def test_every_test_states_the_rule_that_it_holds() -> None:
-    """A test without a docstring can't be told from one that is wrong."""
+    """A test without a docstring can't be distinguished from a wrong one."""
     silent = [
         f"{path.name}: {node.name}"
         for path in sorted(TESTS.rglob("test_*.py"))

@@ -39,7 +39,7 @@ SMALL = {"num_inference_steps": 2, "num_frames": 4, "height": 32, "width": 32}
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_start() -> Iterator[None]:
-    """What is measured here interests nobody: processes may begin as forks."""
+    """Start processes as forks: their start is not measured here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watched_daemon, "launch", start)
         patch.setattr(resident, "launch", run)
@@ -55,14 +55,14 @@ def asked(tiny_pipeline: Path) -> Order:
 
 
 def test_an_order_is_the_same_for_both_sides(asked: Order, tmp_path: Path) -> None:
-    """What one process has written down, another reads as it was."""
+    """Another process reads back the order that one has written."""
     assert asked == Order.read(asked.write(tmp_path / "order.json"))
     assert [0, 1] == [seed for _, seed in asked.prompts]
     assert {**SMALL, "guidance_scale": 9.0} == asked.settings
 
 
 def test_the_script_is_a_command(asked: Order, tmp_path: Path) -> None:
-    """It moves a video for each prompt into the results, and prints when each was there."""
+    """It moves a video for each prompt into the results, and prints the time of each."""
     results = tmp_path / "results"
     results.mkdir()
     report = resident.script(tmp_path, asked, "--results", str(results), "--no-warm-up")
@@ -75,12 +75,12 @@ def test_the_script_is_a_command(asked: Order, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def compared(asked: Order) -> throughput.Comparison:
-    """A round of the comparison of throughput."""
+    """One round of the comparison of throughput."""
     return throughput.compare(asked, [], rounds=1, settle_seconds=0.1)
 
 
 def test_throughput_compares_both_sides(compared: throughput.Comparison) -> None:
-    """Each side has its row, and frames of the same seed are alike."""
+    """Each side has its row, and frames of equal seeds are alike."""
     report = json.loads(compared.json())
     assert {"script", "daemon"} == report["rows"].keys()
     for row in report["rows"].values():
@@ -95,7 +95,7 @@ def test_throughput_compares_both_sides(compared: throughput.Comparison) -> None
 
 
 def test_frames_of_other_seeds_are_told_apart(asked: Order) -> None:
-    """The comparison of frames would find a daemon that rendered something else."""
+    """The comparison of frames would detect a daemon that renders something else."""
     pipe = script_loop.load(asked)
     first, other = (
         (script_loop.render(pipe, *prompt, asked.settings) * 255).round().astype(np.uint8)
@@ -106,7 +106,7 @@ def test_frames_of_other_seeds_are_told_apart(asked: Order) -> None:
 
 
 def row(seconds: float, peak_share: float = 0.6, idle_share: float = 0.01) -> throughput.Row:
-    """Return what a way to render took that needs so many seconds for a video."""
+    """Return the result of a way that takes so many seconds for a video."""
     return throughput.Row(60 / seconds, seconds, peak_share, idle_share, 1000)
 
 
@@ -124,7 +124,7 @@ def row(seconds: float, peak_share: float = 0.6, idle_share: float = 0.01) -> th
 def test_throughput_knows_its_goals(
     daemon: throughput.Row, psnr: float, expected: list[str]
 ) -> None:
-    """The fastest daemon has to reach each of them, on a GPU against both baselines."""
+    """The fastest daemon must reach each goal, on a GPU against both baselines."""
     rows = {
         "script": row(6.0),
         "script, no offload": row(2.5),
@@ -135,7 +135,7 @@ def test_throughput_knows_its_goals(
 
 
 def test_a_long_video_is_compared(asked: Order) -> None:
-    """Both sides make it, and it is known what each took."""
+    """Both sides make it, and both times are measured."""
     found = long_video.compare(dataclasses.replace(asked, videos=1), rounds=1, settle_seconds=0.1)
     assert found.script is not None
     assert found.script.seconds > 0 < found.daemon.seconds
@@ -144,7 +144,7 @@ def test_a_long_video_is_compared(asked: Order) -> None:
 
 
 def side(seconds: float, peak_memory_mib: int) -> long_video.Row:
-    """Return what a side took for a long video."""
+    """Return the result of a side for a long video."""
     return long_video.Row(seconds, peak_memory_mib)
 
 
@@ -160,12 +160,12 @@ def side(seconds: float, peak_memory_mib: int) -> long_video.Row:
 def test_a_long_video_has_goals(
     daemon: long_video.Row, script: long_video.Row | None, expected: list[str]
 ) -> None:
-    """What the script can't do is no proof that the daemon is faster."""
+    """If the script can't make the video, the daemon is not proved to be faster."""
     assert expected == long_video.Comparison(daemon, script).misses()
 
 
 def test_a_script_without_memory_has_no_row() -> None:
-    """The comparison goes on without it; what else goes wrong ends it."""
+    """The comparison continues without it; any other error ends it."""
 
     def starving(_folder: Path) -> Run:
         raise resident.ScriptOutOfMemory("the script has not enough memory")
@@ -174,7 +174,7 @@ def test_a_script_without_memory_has_no_row() -> None:
 
 
 def test_latency_compares_both_sides(asked: Order, tmp_path: Path) -> None:
-    """The first step comes after the file has settled, and before the video is there."""
+    """The first step comes after the file has settled, and before the video."""
     one = dataclasses.replace(asked, videos=1)
     changes = {"settle_seconds": 0.3, "renamed_settle_seconds": 0.1}
     found = latency.compare(tmp_path, one, 1, 0.0, **changes)
@@ -187,7 +187,7 @@ def test_latency_compares_both_sides(asked: Order, tmp_path: Path) -> None:
 
 
 def test_latency_knows_its_goals() -> None:
-    """The slower of the renames counts, and what files take to settle."""
+    """The slower of the renames counts, and the time to settle."""
     steps = {"renamed into": 20.0, "renamed within": 120.0, "copied": 20.0}
     videos = {"renamed into": 3.0, "renamed within": 3.1, "copied": 5.0}
     settling = {"renamed into": 2.0, "renamed within": 2.0, "copied": 2.5}
@@ -205,7 +205,7 @@ def test_latency_knows_its_goals() -> None:
 def test_compiling_compares_whole_and_blocks(
     wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is compiled twice with one cache, but for the one that is not, and all show the same."""
+    """Each is compiled twice with one cache, except the plain way; all show the same."""
     monkeypatch.setenv(compiled.CACHE, "")  # and as it was, afterwards
     asked = order.of_folder(wan_pipeline, 1, **{**SMALL, "num_frames": 5})
     del asked.profile["variant"], asked.profile["scheduler"]
@@ -230,14 +230,14 @@ def test_compiling_compares_whole_and_blocks(
 
 
 def test_the_intake_knows_when_all_files_are_known(tmp_path: Path, tiny_pipeline: Path) -> None:
-    """A daemon has counted the files of its inbox some time after its start."""
+    """It measures when a daemon has counted all files after its start."""
     known_seconds, share = intake.while_unsettled(tmp_path, tiny_pipeline, 50, window=0.1)
     assert known_seconds > 0
     assert share >= 0
 
 
 def counted_flops(folder: Path) -> float:
-    """Return what the counter says of one step more, of the UNet that is in a folder."""
+    """Return the counted operations of one more step of the UNet in a folder."""
     unet = UNet3DConditionModel.from_pretrained(folder, subfolder="unet", variant="fp16")
     with torch.utils.flop_counter.FlopCounterMode(display=False) as counter, torch.no_grad():
         unet(torch.zeros(2, 4, 4, 16, 16), 1, torch.zeros(2, 24, 16))
@@ -245,7 +245,7 @@ def counted_flops(folder: Path) -> float:
 
 
 def test_the_work_of_a_render_grows_with_its_steps(asked: Order) -> None:
-    """Each step is one more call of the UNet, for both halves of the guidance."""
+    """Each step adds one call of the UNet, for both halves of the guidance."""
 
     def tflop(steps: int) -> float:
         profile = {**asked.profile, "defaults": {**SMALL, "num_inference_steps": steps}}
@@ -255,7 +255,7 @@ def test_the_work_of_a_render_grows_with_its_steps(asked: Order) -> None:
 
 
 def test_a_device_that_waits_is_idle() -> None:
-    """Two threads that used three of four seconds idled for a quarter of the time."""
+    """Two threads that used three of four seconds were idle for a quarter of the time."""
     assert 0.25 == device.cpu_idle_share(3.0, 2.0, 2)
 
 
@@ -268,7 +268,7 @@ LOG = """\
 
 
 def test_a_gpu_is_idle_as_nvidia_smi_says() -> None:
-    """Only what it wrote in the time that was asked about counts."""
+    """Only its samples of the measured time count."""
     began = device.seconds_since_epoch("2026/11/25 10:00:00.500")
     assert 0.25 == device.gpu_idle_share(LOG, began, began + 2)
 
@@ -288,7 +288,7 @@ def test_the_true_shape_has_the_true_work() -> None:
 
 
 def test_no_convolution_is_left_at_zeros() -> None:
-    """What ends a temporal layer begins as zeros, with which all frames are the same."""
+    """The last convolution of a temporal layer begins at zero, which makes all frames equal."""
     torch.manual_seed(0)
     unet = tiny_unet().eval()
     before = temporal_weights(unet)
@@ -310,7 +310,7 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
 def test_a_benchmark_says_how_it_is_called(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each is one command, with its example where one reads it first."""
+    """Each module's docstring begins with an example of its command."""
     text = str(module.__doc__)
     monkeypatch.setattr(sys, "argv", [module.__name__, "--help"])
     with pytest.raises(SystemExit) as end:

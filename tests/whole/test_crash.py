@@ -11,7 +11,7 @@ from harness.zygote import Zygote
 def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(
     tmp_path: Path, least_pipeline: Path, zygote: Zygote
 ) -> None:
-    """Whatever call a kill precedes, the next start brings everything to its end."""
+    """After a kill before any such call, the next start completes everything."""
     count = crash.kill_before_each_change(
         tmp_path / "sites", tmp_path / "results", least_pipeline, zygote
     )
@@ -22,7 +22,7 @@ def test_a_kill_before_any_change_to_the_disk_loses_and_doubles_nothing(
 def test_a_kill_before_any_change_that_a_command_makes_loses_and_doubles_nothing(
     tmp_path: Path, least_pipeline: Path, zygote: Zygote
 ) -> None:
-    """Whatever call of submit, retry or cancel a kill precedes, beside a daemon and without one."""
+    """So it is for submit, retry and cancel, beside a daemon and without one."""
     count = crash.kill_commands_before_each_change(
         tmp_path / "sites", tmp_path / "results", least_pipeline, zygote
     )

@@ -1,4 +1,4 @@
-"""Pipelines, disks and folders that fail a daemon: what it does, and what the next one does."""
+"""Pipelines, disks and folders that fail: what the daemon does, and what the next one does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EIGHT = "num_inference_steps: 1\nprompts:\n" + "".join(
 
 @dataclass
 class Restarted:
-    """A site whose daemon was started again, as systemd does, until it ended by itself."""
+    """A site whose daemon was started again, as systemd does, until it ended normally."""
 
     site: Site
     exit_codes: list[int]
@@ -39,7 +39,7 @@ class Restarted:
 
 
 def restarted(site: Site) -> Restarted:
-    """Start daemons with a faulty pipeline, one after the other, until one ends by itself."""
+    """Start daemons with a faulty pipeline, one after another, until one ends normally."""
     made = Restarted(site, [], [], [])
     while not made.exit_codes or made.exit_codes[-1] not in (0, 1):
         assert len(made.exit_codes) < 6
@@ -52,7 +52,7 @@ def restarted(site: Site) -> Restarted:
 
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Restarted:
-    """Eight prompts in batches of two, one of which ends every process that renders it."""
+    """Eight prompts in batches of two; one of them ends each process that renders it."""
     site = make_site(tmp_path_factory.mktemp("poisoned") / "site", tiny_pipeline)
     site.configure("max_attempts: 2")
     site.drop("eight.yaml", EIGHT)
@@ -61,7 +61,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> R
 
 
 def test_a_poison_prompt_takes_only_itself_down(poisoned: Restarted) -> None:
-    """Its seven neighbours in the file and the next file come out complete."""
+    """Its seven neighbours and the next file are rendered."""
     assert [-11, -11, 1] == poisoned.exit_codes
     videos = sorted(path.stem for path in (poisoned.site.results / "eight").glob("*.mp4"))
     assert ["a", "b", "c", "e", "f", "g", "h"] == videos
@@ -71,7 +71,7 @@ def test_a_poison_prompt_takes_only_itself_down(poisoned: Restarted) -> None:
 
 
 def test_a_poison_prompt_is_set_aside_with_what_is_known(poisoned: Restarted) -> None:
-    """`_failed/` has just that prompt, with how and when the process ended each time."""
+    """`_failed/` has only that prompt, with how and when the process ended each time."""
     left = (poisoned.site.failed / "eight.yaml").read_text()
     assert ["prompt: segfault"] == [x for x in left.splitlines() if x.startswith("prompt")]
     report = (poisoned.site.failed / "eight.yaml.error.txt").read_text()
@@ -80,7 +80,7 @@ def test_a_poison_prompt_is_set_aside_with_what_is_known(poisoned: Restarted) ->
 
 
 def test_the_next_process_says_how_the_one_before_ended(poisoned: Restarted) -> None:
-    """In its log, at the start; the last one ended as it should and leaves no trace."""
+    """In its log, at the start; a normal end leaves no trace."""
     ends = [e["reason"] for e in poisoned.events if e["event"] == "previous_process_ended"]
     assert ["Segmentation fault"] * 2 == ends
     assert not (poisoned.site.spool / "ending").exists()
@@ -88,7 +88,7 @@ def test_the_next_process_says_how_the_one_before_ended(poisoned: Restarted) -> 
 
 @pytest.fixture(scope="module")
 def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Restarted:
-    """A prompt on which the renderer hangs, and one behind it."""
+    """A prompt that hangs the renderer, and one after it."""
     site = make_site(tmp_path_factory.mktemp("hung") / "site", tiny_pipeline)
     site.configure("max_attempts: 1", "stall_seconds: 5")
     site.drop("a.txt", "hang\n")
@@ -97,7 +97,7 @@ def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Resta
 
 
 def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
-    """Only another process can help, and it has to know which thread hung where."""
+    """The trace says which thread hung and where; another process continues."""
     assert [70, 70, 1] == hung.exit_codes, "once with its neighbour, once alone"
     assert "reeldrop: stalled: nothing went on for 5 s while rendering" in hung.stderr[0]
     assert "faulty_daemon.py" in hung.stderr[0]
@@ -106,7 +106,7 @@ def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
 
 
 def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
-    """The job behind it is rendered."""
+    """The job after it is rendered."""
     report = (hung.site.failed / "a.txt.error.txt").read_text()
     assert "stalled: nothing went on for 5 s while rendering, in step 0" in report
     assert (hung.site.results / "b/a_horse.mp4").exists()
@@ -114,7 +114,7 @@ def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
 
 @pytest.fixture
 def hanging_model(site: Site, tiny_pipeline: Path) -> tuple[str, ...]:
-    """A second profile, and the program that hangs when it loads that."""
+    """A second profile, and the program that hangs when it loads it."""
     second = site.folder / "second"
     second.symlink_to(tiny_pipeline)
     with (site.folder / "config.yaml").open("a") as config:
@@ -126,7 +126,7 @@ def hanging_model(site: Site, tiny_pipeline: Path) -> tuple[str, ...]:
 def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
     site: Site, hanging_model: tuple[str, ...]
 ) -> None:
-    """What asked for it fails after `max_attempts`; what did not is rendered."""
+    """Its prompts fail after `max_attempts`; others are rendered."""
     site.configure("max_attempts: 2", "stall_seconds: 5")
     site.drop("b.txt", "a horse\n")
     exit_codes = [site.drain(program=hanging_model).returncode for _ in range(3)]
@@ -139,7 +139,7 @@ def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
 def test_a_stop_while_a_model_is_loaded_for_a_job_costs_it_nothing(
     site: Site, hanging_model: tuple[str, ...]
 ) -> None:
-    """However long the loading takes; the next start goes on with the job."""
+    """No attempt counts, and the next start continues the job."""
     stopped = Daemon(site, program=hanging_model)
     await_that(lambda: list(site.spool.glob("active/*/attempts.json")), "the loading")
     assert 0 == stopped.stop()
@@ -150,7 +150,7 @@ def test_a_stop_while_a_model_is_loaded_for_a_job_costs_it_nothing(
 
 
 def test_a_hung_encoder_ends_the_process_though_rendering_goes_on(site: Site) -> None:
-    """Else frames would pile up behind it, and no video would ever be published."""
+    """Otherwise frames would accumulate, and no video would be published."""
     site.configure("max_attempts: 1", "stall_seconds: 5")
     site.drop("a.txt", "a horse\n")
     site.drop("b.yaml", "prompt: b\nnum_inference_steps: 1000\nnum_frames: 32\n")
@@ -162,7 +162,7 @@ def test_a_hung_encoder_ends_the_process_though_rendering_goes_on(site: Site) ->
 
 
 def test_so_many_jobs_are_open_and_no_more(site: Site) -> None:
-    """Behind a slow encoder, the others stay in the inbox, where their owners can edit them."""
+    """With a slow encoder, files stay in the inbox, where their owners can edit them."""
     site.configure("stall_seconds: 5")
     for name in ("a", "b", "c", "d"):
         site.drop(f"{name}.txt", "a horse\n")
@@ -174,7 +174,7 @@ def test_so_many_jobs_are_open_and_no_more(site: Site) -> None:
 def test_a_model_that_renders_nothing_takes_no_prompt_file(
     site: Site, tmp_path: Path, tiny_pipeline: Path
 ) -> None:
-    """It shows before the daemon is ready: else each prompt file of the inbox would fail by it."""
+    """It fails before the daemon is ready; otherwise each file of the inbox would fail."""
     broken = shutil.copytree(tiny_pipeline, tmp_path / "broken")
     for weights in broken.glob("vae/*.safetensors"):
         tensors = load_file(weights)
@@ -191,14 +191,14 @@ def test_a_model_that_renders_nothing_takes_no_prompt_file(
 
 
 def test_a_watchdog_that_would_bite_first_is_told(daemon: Callable[..., Daemon]) -> None:
-    """The process's own end of a hung render says which thread hung where; systemd's does not."""
+    """A watchdog shorter than `stall_seconds` is logged: it can't say where a render hung."""
     event = daemon(WATCHDOG_USEC="60000000").wait_for("watchdog_is_first")
     assert "ends a render after 60 s" in event["reason"]
 
 
 @pytest.fixture
 def filler() -> Iterator[Path]:
-    """A file that takes 16 MiB of a small file system."""
+    """A file of 16 MiB on a small file system."""
     path = Path(f"/dev/shm/reeldrop-test-{os.getpid()}")
     path.mkdir()
     with (path / "filler").open("wb") as file:
@@ -211,7 +211,7 @@ def filler() -> Iterator[Path]:
 
 @pytest.fixture
 def crowded(site: Site, filler: Path) -> Site:
-    """A site whose results are on a file system with too little room as long as the filler is."""
+    """A site whose results have too little space while the filler exists."""
     found = os.statvfs(filler)
     needed = (found.f_bavail * found.f_frsize + 8 * MIB) / (1 << 30)
     site.configure(f"results: {filler.parent}/results", f"min_free_gib: {needed}")
@@ -221,7 +221,7 @@ def crowded(site: Site, filler: Path) -> Site:
 def test_a_full_disk_pauses_the_rendering(
     crowded: Site, filler: Path, daemon: Callable[..., Daemon]
 ) -> None:
-    """The prompt file waits in the inbox, the status says why, and work goes on by itself."""
+    """The file waits in the inbox, the status has the reason, and work continues later."""
     dropped = crowded.drop("a.txt", "a horse\n")
     started = daemon()
     started.wait_for("paused")
@@ -243,7 +243,7 @@ def test_a_full_disk_pauses_the_rendering(
 def test_a_reload_counts_while_there_is_too_little_room(
     crowded: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """It begins nothing by itself; with a lower limit, work goes on at once."""
+    """With a lower limit, work continues at once."""
     crowded.drop("a.txt", "a horse\n")
     started = daemon()
     started.wait_for("paused")
@@ -257,7 +257,7 @@ def test_a_reload_counts_while_there_is_too_little_room(
 
 
 def test_a_drain_does_not_wait_for_room(crowded: Site) -> None:
-    """It ends with `not now` and leaves everything where it is."""
+    """It ends with 75, and leaves everything in place."""
     dropped = crowded.drop("a.txt", "a horse\n")
     run = crowded.drain()
     assert 75 == run.returncode
@@ -269,7 +269,7 @@ def test_a_drain_does_not_wait_for_room(crowded: Site) -> None:
 def test_a_second_daemon_under_systemd_waits_for_the_first(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """systemd starts one beside a process that can't be ended; it takes over when that is gone."""
+    """systemd may start one beside a process that can't be ended; it takes over later."""
     first = daemon()
     first.wait_for("ready")
     address = site.folder / "notify"
@@ -293,7 +293,7 @@ def test_a_second_daemon_under_systemd_waits_for_the_first(
 
 
 def test_folders_inside_each_other_by_way_of_a_link_are_refused(site: Site, tmp_path: Path) -> None:
-    """The daemon would render its own sidecars for ever."""
+    """Otherwise the daemon would render its own sidecars for ever."""
     (tmp_path / "link").symlink_to(site.inbox)
     site.configure(f"results: {tmp_path}/link/results")
     run = site.drain()
@@ -305,7 +305,7 @@ def test_folders_inside_each_other_by_way_of_a_link_are_refused(site: Site, tmp_
 def test_a_replaced_inbox_freezes_the_daemon_until_the_old_one_is_back(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """An empty mount point looks like an inbox from which everything was deleted."""
+    """An empty mount point looks like an inbox whose files were deleted."""
     started = daemon()
     started.wait_for("ready")
     away = site.inbox.with_name("away")
@@ -323,7 +323,7 @@ def test_a_replaced_inbox_freezes_the_daemon_until_the_old_one_is_back(
 
 
 def test_a_drain_does_not_wait_for_an_inbox_that_is_read_only(site: Site) -> None:
-    """Nothing can be taken out of it: that is said once, and the exit code tells."""
+    """It is logged once, and the exit code is 75."""
     for name in ("a.txt", "b.txt", "c.txt"):
         site.drop(name, "a horse\n")
     run = site.drain(program=(*FAULTY, "--read-only-inbox"))
@@ -335,14 +335,14 @@ def test_a_drain_does_not_wait_for_an_inbox_that_is_read_only(site: Site) -> Non
 
 
 def _set(clock: Path, days: str) -> None:
-    """Set it in one step: a daemon that looks meanwhile sees the old time or the new one."""
+    """Set the clock in one step: a daemon sees the old time or the new one."""
     new = clock.with_suffix(".new")
     new.write_text(days)
     new.rename(clock)
 
 
 def test_a_clock_that_jumps_by_days_loses_nothing(site: Site) -> None:
-    """Files settle and renders go on, whatever the wall clock says; the spool keeps its order."""
+    """Files settle and renders continue; the spool keeps its order."""
     site.configure("stall_seconds: 30", "settle_seconds: 0.5")
     clock = site.folder / "clock"
     _set(clock, "0")
@@ -362,7 +362,7 @@ def test_a_clock_that_jumps_by_days_loses_nothing(site: Site) -> None:
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_an_end_on_request_is_held_against_no_prompt(site: Site, second: int) -> None:
-    """Also where the one who asked does not wait until the renderer lets go."""
+    """Even if a second signal does not wait for the renderer."""
     site.drop("a.txt", "hang\n")
     started = Daemon(site, FAULTY)
     await_that(lambda: started.events("job_started"), "the render")
@@ -380,7 +380,7 @@ def test_an_end_on_request_is_held_against_no_prompt(site: Site, second: int) ->
 
 
 def test_a_damaged_record_in_the_spool_is_reported_and_holds_nothing_up(site: Site) -> None:
-    """A person gets the prompt file with the reason; the jobs behind it are rendered."""
+    """The prompt file is set aside with the reason; later jobs are rendered."""
     job = site.spool / "active" / "20260101-000000-000000-abcdef"
     job.mkdir(parents=True)
     (job / "a.txt").write_text("a horse\n")
@@ -397,7 +397,7 @@ def test_a_damaged_record_in_the_spool_is_reported_and_holds_nothing_up(site: Si
 
 
 def test_a_drain_ends_where_its_inbox_vanishes(site: Site) -> None:
-    """It can't be drained now: exit code 75, and nothing is lost."""
+    """Exit code 75, and nothing is lost."""
     site.configure("settle_seconds: 30")
     site.drop("a.txt", "a horse\n")
     drain = Daemon(site, options=["--drain"])

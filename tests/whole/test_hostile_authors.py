@@ -1,4 +1,4 @@
-"""Authors who mean harm, under user ids of their own: `benchmarks/hostile.py` at small size."""
+"""Authors who mean harm, with their own user ids: `benchmarks/hostile.py` at small size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hostile_site import FIRST_UID, GOOD_UID, Site, snapshot
 
 @pytest.fixture
 def site(tiny_pipeline: Path, zygote: Zygote) -> Iterator[Site]:
-    """A site in a folder that every user can reach, as those of pytest are not."""
+    """A site in a folder that every user can reach, unlike those of pytest."""
     base = Path(tempfile.mkdtemp(prefix="reeldrop-hostile-"))
     base.chmod(0o755)
     yield Site.make(base / "root", 0, tiny_pipeline, zygote)

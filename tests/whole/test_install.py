@@ -1,4 +1,4 @@
-"""`make install` and what it installs: complete, good enough for systemd, and removable."""
+"""`make install` and what it installs: complete, valid for systemd, and removable."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MOST_EXPOSURE = 12
 
 
 def make(target: str, destination: Path, **environment: str) -> None:
-    """Make a target for a place that is not the root."""
+    """Run a make target for a place that is not the root."""
     command = ("make", f"--directory={ROOT}", target, f"PYTHON={sys.executable}")
     done = subprocess.run(
         [*command, f"DESTDIR={destination}"],
@@ -62,7 +62,7 @@ def make(target: str, destination: Path, **environment: str) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    """Return the files below a folder, but those of the environment."""
+    """Return the files below a folder, without those of the environment."""
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
     links = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()}
     return {name for name in found | links if "/.venv/" not in name}
@@ -70,7 +70,7 @@ def files(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that reeldrop was installed into."""
+    """A folder into which reeldrop was installed."""
     folder = tmp_path_factory.mktemp("packaged")
     environment = real_systemd.offline_pip(tmp_path_factory.mktemp("pip") / "build")
     make("install", folder / "root", SYSTEMD_VERSION="254", **environment)
@@ -78,7 +78,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_is_below_destdir(packaged: Path) -> None:
-    """Everything is there, as it is in the repository, and the command is a link that will fit."""
+    """All files are there as in the repository; the command is a link to the final place."""
     assert INSTALLED == files(packaged)
     below = packaged / "usr/local/lib"
     for name in SYSTEM_UNITS:
@@ -87,7 +87,7 @@ def test_all_is_below_destdir(packaged: Path) -> None:
 
 
 def test_the_environment_is_made_for_its_final_place(packaged: Path) -> None:
-    """No script in it names the folder that it was packaged in."""
+    """No script in it has the path of the folder that it was packaged in."""
     environment = packaged / "opt/reeldrop/.venv"
     scripts = [path for path in (environment / "bin").iterdir() if not path.is_symlink()]
     for path in (*scripts, environment / "pyvenv.cfg"):
@@ -100,7 +100,7 @@ def test_the_environment_is_made_for_its_final_place(packaged: Path) -> None:
 
 
 def test_the_config_has_absolute_folders(packaged: Path) -> None:
-    """It is the one that is shipped, with the service's folders."""
+    """It is the shipped one, with the service's folders."""
     text = (packaged / "etc/reeldrop/config.yaml").read_text()
     for name in ("inbox", "results", "spool", "failed"):
         assert f"\n{name}: /srv/reeldrop/" in text
@@ -112,7 +112,7 @@ def test_the_config_has_absolute_folders(packaged: Path) -> None:
 def test_it_waits_longer_each_time_where_systemd_can(
     target: str, version: str, is_added: bool
 ) -> None:
-    """Older ones would warn of the drop-in at each start, and ignore it."""
+    """Older versions would warn of the drop-in at each start."""
     command = ("make", f"--directory={ROOT}", "--dry-run", target, "DESTDIR=/nowhere")
     done = subprocess.run(
         [*command, f"SYSTEMD_VERSION={version}"], capture_output=True, text=True, check=True
@@ -130,7 +130,7 @@ def test_nothing_is_left_in_the_source(packaged: Path) -> None:
 
 
 def test_what_an_operator_has_is_kept(packaged: Path, tmp_path: Path) -> None:
-    """An upgrade leaves config.yaml alone; uninstall takes what was installed, and only that."""
+    """An upgrade keeps config.yaml; uninstall removes only what was installed."""
     root = tmp_path / "root"
     shutil.copytree(packaged, root, symlinks=True)
     config = root / "etc/reeldrop/config.yaml"
@@ -152,13 +152,13 @@ def test_what_an_operator_has_is_kept(packaged: Path, tmp_path: Path) -> None:
 
 
 def directives(path: Path) -> list[str]:
-    """Return the lines of a unit that say something."""
+    """Return the lines of a unit without comments and blank lines."""
     lines = path.read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def test_the_instances_differ_in_their_names_only() -> None:
-    """What is learned about one unit is put into the other, too."""
+    """A change of one unit must also be made in the other."""
     one, many = (directives(UNITS / name) for name in SYSTEM_UNITS)
     assert ["EnvironmentFile=-/etc/reeldrop/%i.env"] == [
         line for line in many if line.startswith("EnvironmentFile=")
@@ -173,7 +173,7 @@ def test_the_instances_differ_in_their_names_only() -> None:
 
 
 def test_the_watchdog_is_slower_than_reeldrop_itself() -> None:
-    """A render that hangs is ended by reeldrop, which says where; the watchdog can't."""
+    """A hung render is ended by reeldrop, which says where; the watchdog can't."""
     from reeldrop.config.config import Config
 
     stall_seconds = Config.model_fields["stall_seconds"].default
@@ -196,14 +196,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def test_systemd_has_no_complaint(machine: Machine) -> None:
-    """`verify` only warns of what systemd ignores: not a word is what counts."""
+    """`systemd-analyze verify` prints nothing."""
     for name in SYSTEM_UNITS:
         done = machine.run("systemd-analyze", "verify", f"/usr/local/lib/systemd/system/{name}")
         assert ("", "") == (done.stdout, done.stderr)
 
 
 def test_the_exposure_is_low(machine: Machine) -> None:
-    """Of what a service may do to its machine, next to nothing is left."""
+    """`systemd-analyze security` rates the service as well protected."""
     for name in SYSTEM_UNITS:
         file = f"/usr/local/lib/systemd/system/{name}"
         limit = f"--threshold={MOST_EXPOSURE}"
@@ -211,7 +211,7 @@ def test_the_exposure_is_low(machine: Machine) -> None:
 
 
 def test_the_user_and_the_folders_are_made(machine: Machine) -> None:
-    """A user who can't log in; an inbox for its group; results that the group can see."""
+    """A user without login, an inbox for its group, results that the group can read."""
     user = machine.run("getent", "passwd", "reeldrop").stdout.strip().split(":")
     assert ("/srv/reeldrop", "/usr/sbin/nologin") == (user[5], user[6])
     modes = {".": 0o750, "inbox": 0o2770, "results": 0o2750, "spool": 0o2750}
@@ -222,14 +222,14 @@ def test_the_user_and_the_folders_are_made(machine: Machine) -> None:
 
 
 def test_a_python_that_the_service_can_not_see_is_refused(machine: Machine) -> None:
-    """One in a home would be found at the first start only, by `203/EXEC`."""
+    """A Python in a home would fail at the first start, with 203/EXEC."""
     machine.path("/home/ann/python").symlink_to(PYTHON)
     with pytest.raises(AssertionError, match="this Python is in /home/ann/python: make install"):
         machine.make("install", PYTHONHOME="/home/ann/python")
 
 
 def test_uninstall_keeps_what_people_made(machine: Machine) -> None:
-    """The service is stopped and gone; prompt files, videos and config are where they were."""
+    """The service is stopped and removed; prompt files, videos and config stay."""
     for unit in SYSTEM_UNITS:
         drop_ins = machine.path(f"/run/systemd/system/{unit}.d")
         drop_ins.mkdir(parents=True)
@@ -251,7 +251,7 @@ def test_uninstall_keeps_what_people_made(machine: Machine) -> None:
 
 
 def test_a_persons_own_service(machine: Machine) -> None:
-    """`make install-user` needs no root; the service renders what its person drops."""
+    """`make install-user` needs no root; the service renders its owner's files."""
     uid = machine.run("id", "--user", "ann").stdout.strip()
     person = ("setpriv", "--reuid=ann", "--regid=ann", "--init-groups")
     own = {"HOME": "/home/ann", "XDG_RUNTIME_DIR": f"/run/user/{uid}"}

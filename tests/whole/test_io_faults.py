@@ -1,4 +1,4 @@
-"""Disks that fail at each call in turn, and really: `benchmarks/io_faults.py` at small size."""
+"""Disks that fail at each call in turn, and real full disks: `benchmarks/io_faults.py`, small."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ os.rename(f"{folder}/a", f"{folder}/b")
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, least_pipeline: Path, zygote: Zygote) -> Bench:
-    """A place for sites, and a process that starts daemons at once."""
+    """A folder for sites, and a process that starts daemons quickly."""
     return Bench(tmp_path_factory.mktemp("faults"), least_pipeline, zygote, retry_seconds=0.5)
 
 
 def harmless(row: Row) -> Row:
-    """Return what a row has to be: as many points, as long, and no harm."""
+    """Return the expected row: so many points, so long, and no harm."""
     measured = (row.plan, row.points, row.most_errors_per_second, row.longest_seconds)
     names = ("plan", "points", "most_errors_per_second", "longest_seconds")
     return Row(**dict(zip(names, measured, strict=True)))  # type: ignore[arg-type]
@@ -58,7 +58,7 @@ def harmless(row: Row) -> Row:
 
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
 def test_one_call_that_fails_costs_nothing_but_time(bench: Bench, number: int) -> None:
-    """Whatever call fails once: all comes to its end, and no job is blamed for it."""
+    """If any single call fails, all jobs complete, and none is blamed."""
     plan = Plan(number)
     calls = range(ERRORS[number], 1000, STRIDE)
     row = io_faults.summary(plan, bench.sweep(plan, calls))
@@ -68,7 +68,7 @@ def test_one_call_that_fails_costs_nothing_but_time(bench: Bench, number: int) -
 
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
 def test_a_disk_that_fails_for_good_is_waited_for(bench: Bench, number: int) -> None:
-    """From whatever call on all fail: it is told once, and work goes on when the disk is back."""
+    """If all calls fail from one on, it is logged once, and work continues afterwards."""
     plan = Plan(number, for_good=True)
     calls = range(ERRORS[number], 1000, STRIDE)
     row = io_faults.summary(plan, bench.sweep(plan, calls))
@@ -78,7 +78,7 @@ def test_a_disk_that_fails_for_good_is_waited_for(bench: Bench, number: int) -> 
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 def test_what_cannot_be_read_is_read_later(bench: Bench, for_good: bool) -> None:
-    """A disk that fails to read ends no daemon and no job."""
+    """Failing reads end no daemon and no job."""
     plan = Plan(errno.EIO, for_good, reads=True)
     row = io_faults.summary(plan, bench.sweep(plan, range(22, 110, STRIDE)))
     assert row.points >= 2
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_read_later(bench: Bench, for_good: bool) -> None
 def test_a_disk_that_is_really_full_is_waited_for(
     bench: Bench, what: str, left: int, spool: bool
 ) -> None:
-    """However little room is left: work goes on when there is."""
+    """With any amount of free space left, work continues when there is more."""
     point = bench.full(what, left, spool=spool)
     assert "No space left on device" in point.met
     assert point.is_clean, point
@@ -101,7 +101,7 @@ def test_a_disk_that_is_really_full_is_waited_for(
 
 @pytest.fixture
 def crashed(bench: Bench) -> Iterator[tuple[io_faults.Site, io_faults.Filler]]:
-    """A site with a job in whose middle a process has ended; then its disk became full."""
+    """A site with a job that was in hand when its process died; then its disk became full."""
     disk = bench.base / "crashed"
     with io_faults.mounted(disk, "tmpfs", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100"):
         site, filler = bench.site("crashed"), io_faults.Filler(disk, pages=0)
@@ -123,7 +123,7 @@ def crashed(bench: Bench) -> Iterator[tuple[io_faults.Site, io_faults.Filler]]:
 def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(
     crashed: tuple[io_faults.Site, io_faults.Filler],
 ) -> None:
-    """It says what holds it up, forgets no end of a process, and works when there is room."""
+    """It says why it waits, remembers how the last process ended, and continues later."""
     site, filler = crashed
     pid = site.start()
     assert io_faults.wait_until(lambda: site.errors()[1:] or not io_faults.is_alive(pid))
@@ -138,7 +138,7 @@ def test_a_daemon_that_starts_on_a_full_disk_waits_for_room(
 def test_a_drain_that_starts_on_a_full_disk_says_not_now(
     crashed: tuple[io_faults.Site, io_faults.Filler],
 ) -> None:
-    """Exit code 75, nothing is lost or blamed; the next one, with room, does all."""
+    """Exit code 75; nothing is lost or blamed, and a later drain completes all."""
     site, filler = crashed
     assert 75 == site.drain()
     assert "No space left on device" in site.log.read_text()
@@ -149,7 +149,7 @@ def test_a_drain_that_starts_on_a_full_disk_says_not_now(
 
 @pytest.mark.parametrize("inodes", range(3))
 def test_a_start_without_room_for_an_empty_file_is_tried_again(bench: Bench, inodes: int) -> None:
-    """Exit code 75 and a plain text, whichever of the first files finds no room."""
+    """Exit code 75 and a plain message, whichever of the first files fails."""
     disk = bench.base / f"inodes-{inodes}"
     with io_faults.mounted(disk, "tmpfs", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100"):
         site = bench.site(f"inodes-{inodes}")
@@ -164,21 +164,21 @@ def test_a_start_without_room_for_an_empty_file_is_tried_again(bench: Bench, ino
 
 @pytest.mark.parametrize("broken", [False, True], ids=["remounted", "broken"])
 def test_a_disk_that_turns_read_only_is_waited_for(bench: Bench, broken: bool) -> None:
-    """Results that really are read-only for a while: nobody is blamed, and the videos come."""
+    """A real read-only mount: no job is blamed, and the videos come afterwards."""
     (point,) = bench.read_only(broken=broken)
     assert "Read-only file system" in point.met
     assert point.is_clean, point
 
 
 def test_system_calls_that_fail_are_waited_for(bench: Bench) -> None:
-    """Every fsync of the whole process fails in the kernel: the same holds."""
+    """The same holds if the kernel fails every fsync of the process."""
     (point,) = bench.traced("fsync", "EIO")
     assert "Input/output error" in point.met
     assert point.is_clean, point
 
 
 def test_a_disk_that_never_comes_back_would_be_noticed(bench: Bench) -> None:
-    """The counting can fail: without the fault's end, both prompt files count as lost."""
+    """The check can fail: if the fault does not end, both prompt files count as lost."""
     with io_faults.mounted(bench.base / "gone", "tmpfs", "-t", "tmpfs") as disk:
         site = dataclasses.replace(bench.site("never", disk / "results"), patience=2.0)
         fault = io_faults.ReadOnly(disk)
@@ -191,7 +191,7 @@ def test_a_disk_that_never_comes_back_would_be_noticed(bench: Bench) -> None:
 def test_a_second_fsync_after_a_failed_one_would_be_noticed(
     tmp_path: Path, arguments: list[str], breaches: list[str]
 ) -> None:
-    """The rule that is watched: after a failed fsync the file is written again from scratch."""
+    """The rule is checked: after a failed fsync, a file must be written again."""
     folder, marker = tmp_path / "disk", tmp_path / "marker"
     folder.mkdir()
     marker.touch()

@@ -1,4 +1,4 @@
-"""Power cuts, and states that they could leave: `benchmarks/power_cuts.py` at small size."""
+"""Power cuts and the states that they leave: `benchmarks/power_cuts.py` at small size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANY = 300
 
 @pytest.fixture
 def root() -> None:
-    """The right to mount file systems, without which only a person's own run may go on."""
+    """Skip without the right to mount, but only in a person's own run."""
     if os.geteuid() != 0:
         end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         end("power cuts need root, to mount file systems")
@@ -25,7 +25,7 @@ def root() -> None:
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(("kind", "cuts", "states"), [("ext4", 10, 13), ("xfs", 10, 12)])
 def test_a_power_cut_loses_and_tears_nothing(kind: str, cuts: int, states: int) -> None:
-    """What was acknowledged is there, nothing is torn, and all comes to its end afterwards."""
+    """Acknowledged files are there and complete, and everything completes afterwards."""
     counts = power_cuts.run(kind, cuts, states, seed=1)
     assert Count(cuts, counts["cuts"].acknowledged, []) == counts["cuts"]
     assert Count(states, counts["states"].acknowledged, []) == counts["states"]
@@ -35,7 +35,7 @@ def test_a_power_cut_loses_and_tears_nothing(kind: str, cuts: int, states: int) 
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("kind", power_cuts.MEGABYTES)
 def test_without_fsync_power_cuts_lose_and_tear_files(kind: str) -> None:
-    """The cuts are real: who does not wait for the disk loses videos that were acknowledged."""
+    """The cuts are real: without fsync, acknowledged videos are lost."""
     for count in power_cuts.run(kind, cuts=4, states=4, seed=1, without="all").values():
         found = count.row()
         assert found["lost"] > 0
@@ -44,7 +44,7 @@ def test_without_fsync_power_cuts_lose_and_tear_files(kind: str) -> None:
 
 @pytest.mark.usefixtures("root")
 def test_without_fsync_of_folders_power_cuts_lose_files() -> None:
-    """The cuts come at the moments that matter: one forgotten fsync of a folder is found."""
+    """One missing fsync of a folder is detected."""
     counts = [
         power_cuts.run(kind, cuts=6, states=6, seed=1, without="folders")
         for kind in power_cuts.MEGABYTES
@@ -55,7 +55,7 @@ def test_without_fsync_of_folders_power_cuts_lose_files() -> None:
 
 
 def worked_on(folder: Path) -> Place:
-    """Return a site on no disk of its own, on which everything has come to its end."""
+    """Return a site, on an ordinary disk, on which everything has completed."""
     place = Place(folder, "any")
     for name in ("inbox/poems", "spool", "results"):
         (place.site / name).mkdir(parents=True)
@@ -65,7 +65,7 @@ def worked_on(folder: Path) -> Place:
 
 
 def test_damage_that_is_done_on_purpose_is_found(tmp_path: Path) -> None:
-    """Each kind of fault is counted, and where there is none, none is."""
+    """Each kind of damage is counted, and no damage is not."""
     place = worked_on(tmp_path)
     site, told = place.site, power_cuts.read_told(place.told)
     dropped = {number for path in power_cuts.files(site) if (number := number_of(path)) is not None}

@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""The README is true."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def blocks() -> list[str]:
 
 
 def block_with(text: str) -> str:
-    """Return the one block that has a text in it."""
+    """Return the only block that contains a text."""
     found = [block for block in blocks() if text in block]
     assert len(found) == 1, f"{text!r} is in {len(found)} blocks of the README"
     return found[0]
 
 
 def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:
-    """Under 120 lines, and `make run` and `make test` are the first thing to be copied."""
+    """Under 120 lines; `make run` and `make test` come first."""
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) < 120
     commands = [line.split("#")[0].strip() for line in blocks()[0].splitlines()]
@@ -41,7 +41,7 @@ def test_the_readme_is_short_and_begins_with_the_two_commands() -> None:
 
 
 def test_make_run_ends_with_what_there_is_and_how_to_look_at_it(tmp_path: Path) -> None:
-    """Also if some examples failed, which make then says; the daemon is another test's subject."""
+    """Also if some examples failed; the daemon itself is tested elsewhere."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -75,14 +75,14 @@ def test_make_run_ends_with_what_there_is_and_how_to_look_at_it(tmp_path: Path) 
 
 
 def test_links_lead_somewhere() -> None:
-    """Every file that the README and the docs link to or show is there."""
+    """Each file that the README and the docs link to exists."""
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert link.startswith("https://") or (page.parent / link).exists(), (page.name, link)
 
 
 def test_the_examples_come_out_as_shown(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """The prompt files, the results, the error text and the commands are those of the README."""
+    """Prompt files, results, error text and commands are as in the README."""
     dropped = [block for block in blocks() if block.startswith("# inbox/")]
     assert len(dropped) == 2
     for block in dropped:
@@ -110,7 +110,7 @@ def test_the_examples_come_out_as_shown(site: Site, daemon: Callable[..., Daemon
 
 @pytest.mark.parametrize("line", block_with("reeldrop init").splitlines())
 def test_the_commands_of_an_own_folder_exist(site: Site, line: str) -> None:
-    """Each command for a folder of one's own has the options that it is shown with."""
+    """Each shown command has the shown options."""
     command = shlex.split(line, comments=True)
     if command[0] == "reeldrop":
         described = site.command(command[1], "--help").stdout

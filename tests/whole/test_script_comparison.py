@@ -1,4 +1,4 @@
-"""The script that reeldrop grew from, as a straightforward loop, gives the same frames."""
+"""The original script, as a simple loop, gives the same frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BT709 = (0.2126, 0.7152, 0.0722)
 
 @pytest.fixture(scope="module")
 def script(tiny_pipeline: Path) -> dict[str, np.ndarray]:
-    """What the script renders: float frames, (frames, height, width, 3), by file name."""
+    """The script's frames, (frames, height, width, 3) float, by file name."""
     pipe = DiffusionPipeline.from_pretrained(tiny_pipeline, dtype=torch.float32, variant="fp16")
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)

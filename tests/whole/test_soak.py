@@ -1,4 +1,4 @@
-"""A daemon that works for long does not grow: `benchmarks/soak.py` at small size."""
+"""A daemon does not grow over time: `benchmarks/soak.py` at small size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def site(tmp_path: Path, least_pipeline: Path) -> Path:
 
 @pytest.fixture
 def daemon(site: Path) -> Iterator[WatchedDaemon]:
-    """A daemon as it is."""
+    """An ordinary daemon."""
     daemon = WatchedDaemon(site)
     yield daemon
     assert 0 == daemon.stop()
@@ -47,7 +47,7 @@ def daemon(site: Path) -> Iterator[WatchedDaemon]:
 
 @pytest.fixture
 def leaking_daemon(site: Path, tmp_path: Path) -> Iterator[WatchedDaemon]:
-    """A daemon in which every move to a free name costs a megabyte, an open file and a thread."""
+    """A daemon in which each move to a free name leaks a megabyte, an open file and a thread."""
     (tmp_path / "sitecustomize.py").write_text(LEAK)
     daemon = WatchedDaemon(site, {"PYTHONPATH": str(tmp_path)})
     yield daemon
@@ -55,7 +55,7 @@ def leaking_daemon(site: Path, tmp_path: Path) -> Iterator[WatchedDaemon]:
 
 
 def test_a_busy_daemon_does_not_grow(daemon: WatchedDaemon, site: Path) -> None:
-    """Open files and threads are as few after many jobs as after few; memory hardly grows."""
+    """Open files and threads stay the same over many jobs; memory hardly grows."""
     samples = soak.soak(daemon, site / "inbox", JOBS, EVERY)
     assert len(samples) >= 40
     assert [] == Growth.of(samples).leaks(MAX_MEMORY_GROWTH)
@@ -63,7 +63,7 @@ def test_a_busy_daemon_does_not_grow(daemon: WatchedDaemon, site: Path) -> None:
 
 
 def test_a_leak_in_the_daemon_is_found(leaking_daemon: WatchedDaemon, site: Path) -> None:
-    """A daemon that keeps something of each job is caught at each of the three measures."""
+    """A leak for each job is detected by all three measures."""
     samples = soak.soak(leaking_daemon, site / "inbox", LEAKING_JOBS, EVERY)
     assert ["memory", "fds", "threads"] == Growth.of(samples).leaks(MAX_MEMORY_GROWTH)
 
@@ -72,7 +72,7 @@ STEADY = [Sample(jobs, 400_000 + jobs % 7 * 1000, 9 + jobs % 3, 9) for jobs in r
 
 
 def grown(memory: int = 0, fds: int = 0, threads: int = 0) -> list[Sample]:
-    """Return a steady series that grows by so much from its beginning to its end."""
+    """Return a steady series that grows by so much in all."""
     return [
         Sample(
             s.jobs,
@@ -99,5 +99,5 @@ def grown(memory: int = 0, fds: int = 0, threads: int = 0) -> list[Sample]:
 def test_growth_is_told_from_what_comes_and_goes(
     samples: list[Sample], expected: list[str]
 ) -> None:
-    """Memory may grow by 5 %, open files and threads not by one; what is given back is no leak."""
+    """Memory may grow by 5 %, open files and threads not; temporary growth is allowed."""
     assert expected == Growth.of(samples).leaks()

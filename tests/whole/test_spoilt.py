@@ -1,4 +1,4 @@
-"""A spool and results in which everything that can be spoilt is: the rest goes on all the same."""
+"""A spool and results with damage of every kind: everything else still works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.site import Site
 
 
 def claimed(site: Site, number: int, name: str) -> Path:
-    """Leave a job in the spool, as a daemon that was ended does, and return its folder."""
+    """Leave a job in the spool, as an ended daemon does, and return its folder."""
     folder = site.spool / "active" / f"20260101-00000{number}-000000-abcdef"
     folder.mkdir(parents=True)
     (folder / name).write_text("a red ball\n")
@@ -19,7 +19,7 @@ def claimed(site: Site, number: int, name: str) -> Path:
 
 
 def spoil(site: Site) -> None:
-    """Spoil a record of each kind, each in another way."""
+    """Damage one record of each kind, each in another way."""
     record = claimed(site, 1, "record.txt") / "job.json"
     record.unlink()
     record.mkdir()
@@ -37,7 +37,7 @@ def spoil(site: Site) -> None:
 
 
 def test_one_bad_record_stops_nothing(site: Site) -> None:
-    """What is good is rendered, what is damaged is set aside, and no command gives up."""
+    """Good files are rendered, damaged ones are set aside, and all commands work."""
     spoil(site)
     site.drop("good.txt", "a red ball\n")
     site.drop("bad.txt", "# nothing\n")

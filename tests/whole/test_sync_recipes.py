@@ -29,14 +29,14 @@ TESTED = []
 
 
 def recipes_of(heading: str) -> pytest.MarkDecorator:
-    """Give a test what the page shows under a heading; it has to use all of it."""
+    """Give a test the recipes under a heading of the page; it must use all of them."""
     TESTED.append(heading)
     return pytest.mark.parametrize("recipes", [heading], indirect=True, ids=[heading])
 
 
 @pytest.fixture
 def recipes(request: pytest.FixtureRequest) -> Iterator[Iterator[str]]:
-    """What is under a heading, one after the other."""
+    """The recipes under a heading, in order."""
     found = iter([block.text for block in pages.blocks(PAGE, request.param)])
     yield found
     assert [] == list(found), "is on the page, and nobody has run it"
@@ -44,7 +44,7 @@ def recipes(request: pytest.FixtureRequest) -> Iterator[Iterator[str]]:
 
 @dataclass
 class Place:
-    """The machine of reeldrop, and that of ann, who may log in there."""
+    """The machine of reeldrop, and the machine of ann, who may log in there."""
 
     server: Machine
     home: Machine
@@ -61,7 +61,7 @@ class Place:
         return self.home.run("runuser", "--login", "ann", "--command", own + script).stdout
 
     def let_services_run(self) -> None:
-        """Let ann have services of her own at home, as when she is logged in."""
+        """Let ann have services of her own at home, as after a login."""
         uid = self.home.run("id", "--user", "ann").stdout.strip()
         self.home.run("loginctl", "enable-linger", "ann")
         manager = f"user@{uid}.service"
@@ -90,7 +90,7 @@ class Place:
         assert not (self.service.site.inbox / name).exists()
 
     def assert_back(self, name: str) -> None:
-        """See that a video has come back into ann's results, and nothing unfinished."""
+        """Assert that a video is in ann's results, and nothing unfinished."""
         results = self.home.path("/home/ann/results")
         self.await_video(name, results)
         assert [] == list(results.rglob("*reeldrop-*"))
@@ -98,7 +98,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Place]:
-    """A server with the service, where a video is in the making, and a home."""
+    """A server with the service, which renders a video, and a home."""
     real_systemd.require()
     needs("ip", "sshd", "ssh-keygen")
     folders = (tmp_path_factory.mktemp(name) for name in ("server", "home"))
@@ -119,7 +119,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iter
 
 
 def let_log_in(place: Place) -> None:
-    """Let ann log in on the server by a key, as she has done before."""
+    """Let ann log in on the server with a key, as before."""
     key = place.at_home("ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519; cat ~/.ssh/*.pub")
     own = place.server.path("/home/ann/.ssh")
     own.mkdir()
@@ -129,13 +129,13 @@ def let_log_in(place: Place) -> None:
 
 
 def test_every_recipe_is_run() -> None:
-    """What the page shows as code is run by a test."""
+    """Each code block of the page is run by a test."""
     assert {block.heading for block in pages.blocks(PAGE)} == set(TESTED)
 
 
 @recipes_of("rsync over ssh")
 def test_rsync(place: Place, recipes: Iterator[str]) -> None:
-    """Prompt files leave home, in a new folder, too; videos come, and nothing unfinished."""
+    """Prompt files are moved from home, also in a new folder; videos arrive complete."""
     needs("rsync")
     there, back = next(recipes).splitlines()
     path = place.write("poems/rsync.txt")
@@ -148,7 +148,7 @@ def test_rsync(place: Place, recipes: Iterator[str]) -> None:
 
 @recipes_of("scp and sftp")
 def test_scp_and_sftp(place: Place, recipes: Iterator[str]) -> None:
-    """Both bring a prompt file; the folder of a video can be fetched."""
+    """Both send a prompt file; the folder of a video can be fetched."""
     needs("scp", "sftp")
     scp, sftp, back = next(recipes).splitlines()
     place.write("li_bai.yaml")
@@ -163,7 +163,7 @@ def test_scp_and_sftp(place: Place, recipes: Iterator[str]) -> None:
 
 @recipes_of("rclone")
 def test_rclone(place: Place, recipes: Iterator[str]) -> None:
-    """Prompt files leave home, in a new folder, too; videos come, and nothing unfinished."""
+    """Prompt files are moved from home, also in a new folder; videos arrive complete."""
     needs("rclone")
     configure, there, back = next(recipes).splitlines()
     path = place.write("poems/rclone.txt")
@@ -177,7 +177,7 @@ def test_rclone(place: Place, recipes: Iterator[str]) -> None:
 
 @recipes_of("Unison")
 def test_unison(place: Place, recipes: Iterator[str]) -> None:
-    """A prompt file goes from both sides when it is done; videos come, and nothing unfinished."""
+    """A finished prompt file leaves both sides; videos arrive complete."""
     needs("unison")
     give_rights, there, back = next(recipes).replace("\\\n", "").splitlines()
     path = place.write("poems/unison.txt")
@@ -193,7 +193,7 @@ def test_unison(place: Place, recipes: Iterator[str]) -> None:
 
 @recipes_of("Samba")
 def test_samba(place: Place, recipes: Iterator[str]) -> None:
-    """Who has a password puts a prompt file into one share, and finds the video in another."""
+    """A user with a password puts a prompt file into one share, and finds the video in another."""
     needs("smbd", "smbclient")
     shares, let_in, clients = recipes
     with place.server.path("/etc/samba/smb.conf").open("a") as file:
@@ -213,7 +213,7 @@ def test_samba(place: Place, recipes: Iterator[str]) -> None:
 def test_syncthing(
     place: Place, recipes: Iterator[str], site: Site, daemon: Callable[[], Daemon], tmp_path: Path
 ) -> None:
-    """The inbox goes both ways, the results one; of a folder with all in it, the spool stays."""
+    """The inbox is synced both ways, the results one way; a shared root excludes the spool."""
     needs("syncthing")
     begin_server, begin_home, server, home, ignore = recipes
     server_id = place.on_server(begin_server).split()[-1]
@@ -232,13 +232,13 @@ def test_syncthing(
 
 
 def use(recipe: str, device_id: str) -> str:
-    """Put the id of the other side into a recipe."""
+    """Put the other side's id into a recipe."""
     assert 1 == recipe.count(AN_ID)
     return recipe.replace(AN_ID, device_id)
 
 
 def the_spool_stays(ignore: str, site: Site, daemon: Callable[[], Daemon], far: Path) -> None:
-    """Share a folder with everything in it."""
+    """Share a folder that has inbox, results and spool."""
     nodes = [
         Node(folder.parent / name, {"all": folder}, {"all": "sendreceive"})
         for name, folder in (("here", site.folder), ("there", far))
@@ -262,7 +262,7 @@ def the_spool_stays(ignore: str, site: Site, daemon: Callable[[], Daemon], far: 
 
 @recipes_of("Nextcloud and ownCloud")
 def test_nextcloud(place: Place, recipes: Iterator[str]) -> None:
-    """Its client carries on both sides: the inbox is emptied in the cloud and at home, too."""
+    """Its client syncs both sides: a claimed file leaves the cloud and the home."""
     needs("nextcloudcmd")
     *files, begin = (text.replace("https:", "http:") for text in recipes)
     start_cloud(place)
@@ -291,7 +291,7 @@ def test_nextcloud(place: Place, recipes: Iterator[str]) -> None:
 
 
 def start_cloud(place: Place) -> None:
-    """Let the home have a cloud with the folders that the page wants."""
+    """Start a cloud at home, with the folders of the page."""
     for name in ("inbox", "results"):
         place.home.path(f"/srv/cloud/films/{name}").mkdir(parents=True)
     for machine in (place.server, place.home):
@@ -313,7 +313,7 @@ def start_cloud(place: Place) -> None:
 
 @recipes_of("NFS")
 def test_nfs(recipes: Iterator[str], tiny_pipeline: Path, tmp_path: Path) -> None:
-    """An inbox, results and spool on a server elsewhere, which is nobody's but NFS's."""
+    """Inbox, results and spool on an NFS server, under one user id."""
     needs(*real_nfs.PROGRAMS)
     exports, fstab = recipes
     (tmp_path / "machine").mkdir()

@@ -1,4 +1,4 @@
-"""Prompt files that real tools deliver, mostly slowly: each is rendered once, from all of it."""
+"""Prompt files that real tools deliver, mostly slowly: each is rendered once, complete."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def run(*command: str | Path, seconds: float = 60.0) -> None:
 
 @dataclass
 class Live:
-    """A daemon, and a folder that files are sent from."""
+    """A daemon, and a folder from which files are sent."""
 
     site: Site
     daemon: Daemon
     sender: Path
 
     def write(self, name: str, lines: int = LINES) -> Path:
-        """Write a long prompt file whose one prompt is its last line, and return it."""
+        """Write a long prompt file whose only prompt is its last line, and return it."""
         path = self.sender / name
         comments = "".join(f"# line {number} of a long poem\n" for number in range(lines))
         path.write_text(f"{comments}the end of {path.stem}\n")
@@ -53,7 +53,7 @@ class Live:
         return path
 
     def assert_rendered(self, *names: str) -> None:
-        """Wait until files have been rendered, and see that each has been once, and whole."""
+        """Wait until files have been rendered; assert that each was, once and complete."""
         for name in names:
             stem = Path(name).stem
             folder = self.site.results / stem
@@ -87,7 +87,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
     ids=lambda options: " ".join(options) or "plain",
 )
 def test_rsync(options: Sequence[str], live: Live) -> None:
-    """However rsync writes, and however slowly."""
+    """With each of rsync's ways to write, at low speed."""
     needs("rsync")
     name = f"rsync{''.join(options)}.txt"
     path = live.write(name)
@@ -96,7 +96,7 @@ def test_rsync(options: Sequence[str], live: Live) -> None:
 
 
 def test_rsync_that_is_interrupted(live: Live) -> None:
-    """With --partial a part of the file is left under its own name; the next run completes it."""
+    """With --partial, a part has the final name until the next run completes it."""
     needs("rsync")
     path = live.write("interrupted.txt", lines=4 * LINES)
     command = ["rsync", "-a", "--partial", "--bwlimit=50", path, f"{live.site.inbox}/"]
@@ -115,7 +115,7 @@ def test_rsync_that_is_interrupted(live: Live) -> None:
 
 
 def test_rclone(live: Live) -> None:
-    """Which may write in place."""
+    """Also with writes in place."""
     needs("rclone")
     path = live.write("rclone.txt")
     empty = live.sender / "rclone.conf"
@@ -125,7 +125,7 @@ def test_rclone(live: Live) -> None:
 
 
 def test_unison(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which keeps both sides equal: when the file is done, it goes from both."""
+    """A finished file leaves both sides."""
     needs("unison")
     monkeypatch.setenv("UNISON", str(tmp_path / "unison"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -150,7 +150,7 @@ class Sshd:
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """A server with keys of its own, for this user alone."""
+    """An SSH server with its own keys, for this user only."""
     needs("sshd", "ssh-keygen", "scp", "sftp")
     folder, port = tmp_path_factory.mktemp("sshd"), free_port()
     for key in ("host", "user"):
@@ -175,7 +175,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 def is_open(port: int) -> bool:
-    """Return whether somebody listens on a port of loopback."""
+    """Return whether a port of loopback is open."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True
     return False
@@ -183,7 +183,7 @@ def is_open(port: int) -> bool:
 
 @pytest.mark.parametrize("protocol", ["-O", "-s"], ids=["scp", "scp over sftp"])
 def test_scp(protocol: str, live: Live, sshd: Sshd) -> None:
-    """It writes in place, and pauses as it likes."""
+    """It writes in place, with pauses."""
     name = f"scp{protocol}.txt"
     path = live.write(name)
     where = f"127.0.0.1:{live.site.inbox}/"
@@ -192,7 +192,7 @@ def test_scp(protocol: str, live: Live, sshd: Sshd) -> None:
 
 
 def test_sftp(live: Live, sshd: Sshd, tmp_path: Path) -> None:
-    """It writes in place, in whatever order."""
+    """It writes in place, in any order."""
     path = live.write("sftp.txt")
     (tmp_path / "batch").write_text(f"put -p {path} {live.site.inbox}/sftp.txt\n")
     options = ("-P", str(sshd.port), "-l", "400", "-b", tmp_path / "batch", *sshd.options)
@@ -229,7 +229,7 @@ def samba(live: Live, tmp_path: Path) -> Iterator[int]:
 
 
 def test_samba(live: Live, samba: int) -> None:
-    """A client puts a file into the shared inbox, and a folder with another."""
+    """A client sends a file, and a folder with a file, to a shared inbox."""
     for name in ("samba.txt", "folder.txt"):
         live.write(name)
     commands = f"lcd {live.sender}; put samba.txt; put folder.txt"
@@ -254,7 +254,7 @@ server.terminate()
 
 @dataclass
 class Blind:
-    """A folder, and what of it is seen by way of a mount that tells of no changes in it."""
+    """A folder, and a mount of it that reports no events."""
 
     real: Path
     seen: Path
@@ -279,7 +279,7 @@ def blind(tmp_path: Path) -> Iterator[Blind]:
 def test_a_share_without_events(
     blind: Blind, tiny_pipeline: Path, start: Callable[[Site], Daemon]
 ) -> None:
-    """What others put there is found by looking; `reeldrop check` says that it will be so."""
+    """A scan finds files of others; `reeldrop check` says so."""
     site = make_site(blind.seen / "site", tiny_pipeline)
     site.configure("settle_seconds: 0.5", "scan_seconds: 0.5", "idle_scan_seconds: 3600")
     rows = site.command("check").stdout

@@ -1,4 +1,4 @@
-"""Prompt files that come and videos that go by real Syncthing, between two nodes on loopback."""
+"""Prompt files and videos over real Syncthing, between two nodes on loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = 200
 
 @dataclass
 class Pair:
-    """A daemon whose inbox and results are shared with the node of somebody far away."""
+    """A daemon whose inbox and results are shared with a remote node."""
 
     site: Site
     daemon: Daemon
@@ -33,7 +33,7 @@ class Pair:
     results: Path
 
     def put(self, name: str, content: str) -> Path:
-        """Put a prompt file into the inbox of the far node, whole at once."""
+        """Put a prompt file into the remote node's inbox, atomically."""
         path = self.inbox / name
         unfinished = self.inbox / f".{name}.new"
         unfinished.write_text(content)
@@ -52,14 +52,14 @@ class Pair:
         return name in [waiting["prompt_file"] for waiting in self.status()["waiting"]]
 
     def is_in_inbox(self, name: str, content: str) -> bool:
-        """Syncthing takes the old file away before it puts a new one there."""
+        """Return whether a file has this content; Syncthing deletes the old file first."""
         try:
             return (self.site.inbox / name).read_text() == content
         except FileNotFoundError:
             return False
 
     def cancel(self, name: str) -> None:
-        """Cancel what is being rendered, so that it need not be waited for."""
+        """Cancel the current render, so that the test need not wait for it."""
         self.site.command("cancel", name)
         await_that(lambda: not self.is_rendering(name), f"the end of {name}")
 
@@ -69,7 +69,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Pair]:
-    """A daemon and two nodes, connected: the inbox goes one way, and the results the other."""
+    """A daemon and two connected nodes: the inbox is synced both ways, the results one way."""
     if not real_syncthing.is_there():
         end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         end("there is no syncthing on this machine")
@@ -94,7 +94,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
 
 
 def test_a_prompt_file_goes_and_a_video_comes_back(pair: Pair) -> None:
-    """It leaves the inbox on both sides, and lies beside its video on both."""
+    """The file leaves the inbox on both sides, and is beside its video on both."""
     path = pair.put("horse.txt", "a horse\n")
     before = path.stat().st_mtime_ns
     await_that((pair.results / "horse" / "horse.txt").exists, "the prompt file")
@@ -106,7 +106,7 @@ def test_a_prompt_file_goes_and_a_video_comes_back(pair: Pair) -> None:
 
 
 def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:
-    """What waits is rendered as it is in the end; what is being rendered, both as it was and is."""
+    """A waiting file is rendered in its last version; one in hand, in both."""
     pair.put("slow.yaml", SLOW.format("slow"))
     await_that(lambda: pair.is_rendering("slow.yaml"), "the slow one")
     pair.put("queued.txt", "before\n")
@@ -124,7 +124,7 @@ def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:
 
 
 def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
-    """Who deletes a prompt file far away has cancelled it."""
+    """A deletion on the remote node cancels a waiting file."""
     pair.put("busy.yaml", SLOW.format("busy"))
     await_that(lambda: pair.is_rendering("busy.yaml"), "the slow one")
     path = pair.put("gone.txt", "never\n")
@@ -140,7 +140,7 @@ def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
 
 
 def test_a_conflict_is_rendered_on_both_sides(pair: Pair) -> None:
-    """Two people change one file while they are apart: each gets a video, and the copy is named."""
+    """Two edits of one file while offline give two videos, and the log names the copy."""
     pair.put("busy2.yaml", SLOW.format("busy"))
     await_that(lambda: pair.is_rendering("busy2.yaml"), "the slow one")
     pair.put("both.txt", "at first\n")
@@ -170,7 +170,7 @@ def test_a_conflict_is_rendered_on_both_sides(pair: Pair) -> None:
 
 
 def test_many_files_at_once_while_the_node_is_stopped_in_the_middle(pair: Pair) -> None:
-    """Each is rendered once, whatever Syncthing was doing; all come back when it runs again."""
+    """Each is rendered once, and all videos arrive after the restart."""
     for number in range(MANY):
         text = f"prompt: a {number}\nnum_inference_steps: 1\nnum_frames: 2\nformat: gif\n"
         pair.put(f"m{number:03}.yaml", text)
@@ -191,7 +191,7 @@ def test_many_files_at_once_while_the_node_is_stopped_in_the_middle(pair: Pair) 
 
 
 def test_no_temporary_file_was_ever_sent(pair: Pair) -> None:
-    """Syncthing passes over what we have not finished, and we over what it has not."""
+    """Syncthing ignores our unfinished files, and we ignore Syncthing's."""
     known = json.dumps(pair.there.ask("db/browse?folder=results"))
     assert "a_horse.mp4" in known
     assert "reeldrop-" not in known
@@ -199,7 +199,7 @@ def test_no_temporary_file_was_ever_sent(pair: Pair) -> None:
 
 @pytest.fixture(autouse=True)
 def _ends_well(pair: Pair) -> Iterator[None]:
-    """No test may have ended the daemon, or leave the next one something slow to wait for."""
+    """Assert after each test that the daemon runs, and leave it no long render."""
     yield
     assert pair.daemon.process.poll() is None
     if now := pair.status()["rendering"]:

@@ -1,4 +1,4 @@
-"""The service as systemd runs it: a real one, as PID 1, with the units as they are installed."""
+"""The service under a real systemd, as PID 1, with the installed units."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ExecStart=/opt/reeldrop/.venv/bin/python {HARNESS}/faulty_daemon.py run --config
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Machine]:
-    """A machine with reeldrop installed, and a person, ann, who is in its group."""
+    """A machine with reeldrop installed, and a person, ann, in its group."""
     real_systemd.require()
     with real_systemd.machine(tmp_path_factory.mktemp("machine")) as booted:
         booted.install()
@@ -45,7 +45,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> It
 
 @pytest.fixture
 def service(machine: Machine) -> Service:
-    """reeldrop.service as it is installed, with the tiny pipeline; not started."""
+    """reeldrop.service as installed, with the tiny pipeline; not started."""
     made = Service(machine)
     made.begin()
     return made
@@ -53,7 +53,7 @@ def service(machine: Machine) -> Service:
 
 @pytest.fixture
 def running(machine: Machine) -> Service:
-    """The same service at work, where possible still from the test before: a start is slow."""
+    """The running service, reused from the last test if possible: a start is slow."""
     made = Service(machine)
     if made.is_as_begun:
         made.clear()
@@ -65,7 +65,7 @@ def running(machine: Machine) -> Service:
 
 
 def long_render(steps: int = 100) -> str:
-    """Return a prompt file with one prompt that is not done in an instant."""
+    """Return a prompt file with one prompt that takes a while."""
     return f"prompts: [a slow boat]\nnum_inference_steps: {steps}\nseed: 1\n"
 
 
@@ -77,7 +77,7 @@ def as_person(machine: Machine, name: str, script: str) -> str:
 
 
 def assert_completed_once(service: Service) -> None:
-    """Wait for the video of the long render, and see that it is there once, and nothing else."""
+    """Wait for the video of the long render; assert that it exists once, and nothing else."""
     service.await_files("long/long.yaml")
     videos = [path.name for path in service.site.results.rglob("*.mp4")]
     assert ["a_slow_boat.mp4"] == videos
@@ -113,7 +113,7 @@ def test_from_the_start_to_the_video(service: Service) -> None:
 
 
 def test_a_file_of_somebody_else_waits_for_its_writer(running: Service) -> None:
-    """Whoever owns it: the kernel tells the service, and nobody else, that it is still written."""
+    """The kernel tells the service about files of any owner."""
     service = running
     held = ("sh", "-euc", f"exec >{service.folder}/inbox/slow.txt; echo 'a boat'; exec sleep 1000")
     unit = ("--unit=writer", "--uid=ann", "--property=UMask=0022")
@@ -128,12 +128,12 @@ def test_a_file_of_somebody_else_waits_for_its_writer(running: Service) -> None:
 
 
 def status_of(service: Service) -> str:
-    """Return what the status says to a person of the group."""
+    """Return the status that a member of the group sees."""
     return as_person(service.machine, "ann", "reeldrop status")
 
 
 def the_journal_tells_of_each_job(service: Service) -> None:
-    """`JOB_ID=` shows all of one job and nothing else, in words; `-p` what went wrong."""
+    """Assert that `JOB_ID=` finds all lines of one job only, and `-p` the problems."""
     (published,) = service.events("video_published")
     job = service.journal(f"JOB_ID={published['JOB_ID']}")
     assert {published["JOB_ID"]} == {entry["JOB_ID"] for entry in job}
@@ -152,7 +152,7 @@ def the_journal_tells_of_each_job(service: Service) -> None:
 
 
 def test_stop_and_kill_in_the_middle_of_a_render(running: Service) -> None:
-    """Stop does not wait for the video; after it, or `kill -9`, it is there once."""
+    """Stop does not wait for the video; after it, or after `kill -9`, the video exists once."""
     service = running
     service.drop("long.yaml", long_render())
     service.await_step()
@@ -170,7 +170,7 @@ def test_stop_and_kill_in_the_middle_of_a_render(running: Service) -> None:
 
 
 def test_reload(running: Service) -> None:
-    """A wrong config.yaml is refused, a right one counts for the next file; a render goes on."""
+    """A wrong config.yaml is refused, a right one is used next; the render continues."""
     service = running
     service.drop("long.yaml", long_render())
     service.await_step()
@@ -213,7 +213,7 @@ def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
 
 
 def test_a_hung_render_is_ended_before_the_watchdog(service: Service) -> None:
-    """It ends itself and says where it hung; a prompt that hangs each time is set aside."""
+    """The process ends itself and says where it hung; in the end the prompt is set aside."""
     service.drop_in("faulty", FAULTY)
     service.configure(stall_seconds=5, max_attempts=1)
     service.drop("long.txt", "hang\n")
@@ -227,7 +227,7 @@ def test_a_hung_render_is_ended_before_the_watchdog(service: Service) -> None:
 
 
 def test_a_wrong_config_is_not_tried_again(service: Service) -> None:
-    """It stays wrong until somebody mends it; what is not there now is tried again."""
+    """78 is not restarted; a missing folder is tried again."""
     service.configure(max_attempts="many")
     assert "failed" in service.systemctl("start", check=False)
     assert ("failed", "78") == (service.show("ActiveState"), service.show("ExecMainStatus"))
@@ -246,7 +246,7 @@ def test_a_wrong_config_is_not_tried_again(service: Service) -> None:
 
 
 def probed(service: Service) -> dict[str, Any]:
-    """Return what can be done under the settings of the unit."""
+    """Return what the settings of the unit allow."""
     machine = service.machine
     another = machine.path("/srv/another")
     another.mkdir(exist_ok=True)
@@ -264,12 +264,12 @@ def probed(service: Service) -> dict[str, Any]:
 
 
 def network_of(machine: Machine) -> str:
-    """Return what tells the machine's network from another."""
+    """Return what identifies a machine's network."""
     return machine.run("readlink", "/proc/1/ns/net").stdout.strip()
 
 
 def test_it_is_kept_to_its_folders(service: Service) -> None:
-    """It writes its own folders and nothing else, sees nobody's files, and reaches nobody."""
+    """It can write only its own folders, read no homes, and use no network."""
     found = probed(service)
     assert {""} == set(found.pop("allowed").values())
     forbidden = found.pop("forbidden")
@@ -295,7 +295,7 @@ def test_it_is_kept_to_its_folders(service: Service) -> None:
 
 
 def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
-    """`MemoryMax=` bounds for how many prompts there is room, as what the machine has left does."""
+    """`MemoryMax=` bounds the batch size, like the machine's free memory."""
     command = "from reeldrop.render import memory; print(memory.available_bytes() >> 20)"
     python = ("/opt/reeldrop/.venv/bin/python", "-c", command)
     own = ("systemd-run", "--wait", "--pipe", "--quiet", f"--setenv=LD_LIBRARY_PATH={PYTHON}/lib")
@@ -307,7 +307,7 @@ def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
 def test_it_may_compile_and_keeps_that_for_the_next_start(
     service: Service, wan_pipeline: Path
 ) -> None:
-    """The compiler may do its work, and its cache is the service's: /tmp goes with the process."""
+    """The compiler works, and its cache survives a restart, unlike /tmp."""
     with_model(service.machine, wan_pipeline, WAN)
     config = service.machine.path(CONFIG_FILE)
     text = config.read_text().replace(MODEL, WAN).replace("num_frames: 4", "num_frames: 5")
@@ -326,7 +326,7 @@ def test_it_may_compile_and_keeps_that_for_the_next_start(
 
 
 def test_a_drop_in_allows_the_download(service: Service) -> None:
-    """With it, the network is there, and nothing else is allowed that was not before."""
+    """With it, there is a network, and nothing else is allowed in addition."""
     before = probed(service)
     drop_ins = f"{DROP_INS}/{service.unit}.d"
     file = "/opt/reeldrop/allow-download.conf"
@@ -339,7 +339,7 @@ def test_a_drop_in_allows_the_download(service: Service) -> None:
 
 
 def test_folders_elsewhere(service: Service) -> None:
-    """What the operator's page says of them: a drop-in opens another place, even below /home."""
+    """The drop-ins of the operator's page give access to other folders, even below /home."""
     elsewhere, at_home = drop_ins_of_the_page(service.machine)
     for name, drop_in in (("mnt/films", elsewhere), ("home/ann/films", at_home)):
         place = service.machine.path(f"/{name}")
@@ -356,7 +356,7 @@ def test_folders_elsewhere(service: Service) -> None:
 
 
 def drop_ins_of_the_page(machine: Machine) -> tuple[str, str]:
-    """Return the drop-ins that the operator's page shows for folders elsewhere."""
+    """Return the drop-ins of the operator's page for folders elsewhere."""
     page = machine.path("/opt/reeldrop/docs/operations.md")
     first, second = pages.blocks(page, "Folders elsewhere")
     return first.text, second.text
@@ -366,7 +366,7 @@ def drop_ins_of_the_page(machine: Machine) -> tuple[str, str]:
 
 
 def test_an_instance_has_a_config_and_folders_of_its_own(machine: Machine) -> None:
-    """What the operator's page says of several GPUs, word for word."""
+    """The commands of the operator's page for several GPUs work unchanged."""
     script = pages.blocks(machine.path("/opt/reeldrop/docs/operations.md"), "Several GPUs")[0]
     Service(machine).configure()
     service = Service(machine, "reeldrop@gpu1.service", "/srv/reeldrop/gpu1")

@@ -15,7 +15,7 @@ from harness.site import Daemon, Site
 
 @pytest.fixture
 def share(site: Site, tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """A file system for the results, mounted; calls of the function mount and umount it."""
+    """A file system for the results, mounted; calling the function mounts or unmounts it."""
     disk = tmp_path / "disk"
     disk.mkdir()
     site.results.mkdir()

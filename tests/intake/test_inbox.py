@@ -262,7 +262,7 @@ def test_what_is_left_of_an_interrupted_transfer_is_refused() -> None:
     """If no attempt comes, it is refused: half a prompt must not be rendered."""
     error = reading.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 36303909)
     assert error is not None
-    assert "only a part" in error.mistakes[0].problem
+    assert "only in part" in error.mistakes[0].problem
     assert "touch" in error.mistakes[0].remedy
     assert reading.refusal(PurePosixPath("a.txt"), stat.S_IFREG, 10**9) is None
 

@@ -178,7 +178,7 @@ class Place:
             intake.close()
 
     def work_through(self) -> tuple[list[Path], list[Path]]:
-        """Take every file of the inbox; return the places of those that ended well and the others."""
+        """Take every file of the inbox; return the places of finished and of other files."""
         finished, set_aside = [], []
         with self.intake() as intake:
             while intake.due() == 0.0:  # there are files that it has not read yet

@@ -184,7 +184,7 @@ def test_a_list_of_the_profile_reaches_the_call(tiny_pipeline: Path) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(loaded.pipe, name)
 
-        def __call__(self, prompt: None = None, **arguments: Any) -> Any:
+        def __call__(self, prompt: None = None, **arguments: Any) -> Any:  # noqa: ARG002
             seen.update(arguments)
             del arguments["sigmas"]
             return loaded.pipe(**arguments)

@@ -26,7 +26,8 @@ def table() -> str:
 def _row(name: str) -> tuple[str, ...]:
     profile = builtin.profile(name)
     about, defaults = profile.about, profile.prompt_defaults
-    guidance = defaults.get("guidance_scale", profile.guider.get("guidance_scale"))
+    scales = {**profile.guider, **defaults}
+    guidance = scales.get("guidance_scale", scales.get("max_guidance_scale"))
     url = f"https://huggingface.co/{profile.repository}"
     return (
         f"[`{name}`]({url})" if profile.repository else f"`{name}`",

@@ -73,7 +73,12 @@ def test_every_model_is_listed(tmp_path: Path, hub: Hub) -> None:
         wan.cells[3],
         wan.cells[-1],
     )
-    assert ("mine", "default", "unknown", "yes", "", "") == found["mine"].cells
+    assert ("mine", "default", "unknown", "yes", "9 frames", "") == found["mine"].cells
+    from_picture = {name for name, model in found.items() if model.needs_picture}
+    assert {"wan2.1-14b-i2v", "ltx-2-i2v", "stable-video-diffusion-xt"} <= from_picture
+    assert not {"mine", "wan2.1-14b", "ltx-2"} & from_picture
+    video = found["stable-video-diffusion-xt"].video
+    assert "1024x576, 25 frames at 7 fps, from a picture" == video
     assert {len(models.HEADINGS)} == {len(m.cells) for m in found.values()}
     assert [] == hub.asked
 

@@ -12,6 +12,8 @@ from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
 from reeldrop.config.schema import Profile
 
+COUNTED = {"num_frames", "height", "width", "num_inference_steps"}
+
 
 def parsed(text: str) -> Config:
     """Return the settings of a config.yaml's text."""
@@ -61,7 +63,8 @@ def test_defaults_keep_within_limits() -> None:
         found = profile(f"model: {name}", name)
         for key, (low, high) in found.prompt_limits.items():
             assert (low or 0) <= float(found.prompt_defaults[key]) <= high, (name, key)
-        assert {"num_frames", "height", "width", "num_inference_steps"} <= set(found.prompt_limits)
+        counted = {"num_frames", "num_inference_steps", *found.defaults} & COUNTED
+        assert counted <= set(found.prompt_limits)
 
 
 def test_one_thing_is_changed() -> None:

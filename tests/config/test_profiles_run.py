@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from harness.models import TINY, save
+from harness import models, picture_models
+from harness.models import TINY
+from harness.picture_models import TINY_WITH_PICTURES
 from reeldrop.base.job import Prompt
 from reeldrop.config import builtin, config, profiles
 from reeldrop.render import pipeline, rendering
@@ -33,7 +35,30 @@ LIKE = {
 }
 """The tiny model that has the class and the ratios of a profile's model."""
 
-OF_ITS_SIZE = {"cogvideox1.5-5b"}
+LIKE_WITH_PICTURES = {
+    "wan2.1-14b-i2v": "Wan 2.1",
+    "wan2.2-5b-i2v": "Wan 2.2 5B",
+    "wan2.2-a14b-i2v": "Wan 2.2 A14B",
+    "ltx-video-i2v": "LTX",
+    "ltx-2-i2v": "LTX-2",
+    "cogvideox-5b-i2v": "CogVideoX",
+    "cogvideox1.5-5b-i2v": "CogVideoX 1.5",
+    "hunyuanvideo-1.5-i2v": "HunyuanVideo 1.5",
+    "kandinsky-5-pro-i2v": "Kandinsky 5",
+    "stable-video-diffusion-xt": "Stable Video Diffusion",
+}
+"""The same for those that begin with a picture."""
+
+BOTH = {
+    **{name: (tiny, TINY[tiny], models.save) for name, tiny in LIKE.items()},
+    **{
+        name: (tiny, TINY_WITH_PICTURES[tiny], picture_models.save)
+        for name, tiny in LIKE_WITH_PICTURES.items()
+    },
+}
+"""Of each profile, its tiny model by name, what is known of it, and how to save it."""
+
+OF_ITS_SIZE = {"cogvideox1.5-5b", "cogvideox-5b-i2v", "cogvideox1.5-5b-i2v"}
 """Profiles of models that make no larger videos than they were made for, as does the tiny one."""
 
 
@@ -44,27 +69,30 @@ def test_each_profile_has_its_tiny_model() -> None:
         for name in builtin.profiles()
         if builtin.profile(name).about.pipeline != "TextToVideoSDPipeline"
     }
-    assert others == set(LIKE)
-    for name, tiny in LIKE.items():
-        assert builtin.profile(name).about.pipeline == TINY[tiny].kind.__name__
+    assert others == set(BOTH)
+    for name, (_, tiny, _) in BOTH.items():
+        assert builtin.profile(name).about.pipeline == tiny.kind.__name__
 
 
 def test_each_profile_renders(tmp_path: Path) -> None:
     """The class can make its default size, and renders a small video with its other settings."""
-    folders = {tiny: save(tiny, tmp_path / tiny) for tiny in set(LIKE.values())}
-    for name, tiny in LIKE.items():
+    for name, (of, tiny, save) in BOTH.items():
+        folder = tmp_path / tiny.kind.__name__ / of
+        if not folder.exists():
+            save(of, folder)
         settings = config.parse(f"model: {name}", tmp_path / "config.yaml")
         plain = profiles.untuned(name, settings)
-        source = dataclasses.replace(plain, location=str(folders[tiny]), variant=None, speed={})
+        source = dataclasses.replace(plain, location=str(folder), variant=None, speed={})
         loaded = pipeline.load(source)
         profile = settings.models[name]
         if name not in OF_ITS_SIZE:
             profiles.model_rules(name, settings, loaded.capabilities)
         steps = profile.steps or 2
-        asked = {**profile.prompt_defaults, **TINY[tiny].ask, "num_inference_steps": steps}
+        asked = {**profile.prompt_defaults, **tiny.ask, "num_inference_steps": steps}
         arguments = tuple((k, asked[k]) for k in loaded.capabilities.settings if k in asked)
         done: list[int] = []
-        prompt = Prompt(1, "a red ball", name, arguments, 1, 8.0, ("mp4",))
+        shown = profiles.sample_pictures(loaded.capabilities)
+        prompt = Prompt(1, "a red ball", name, arguments, 1, 8.0, ("mp4",), pictures=shown)
         (frames,) = rendering.render(loaded, (prompt,), done.append)
-        assert TINY[tiny].ask["num_frames"] == len(frames), name
+        assert tiny.ask["num_frames"] == len(frames), name
         assert list(range(1, steps + 1)) == done, name

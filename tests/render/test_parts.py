@@ -184,10 +184,10 @@ def test_a_list_of_the_profile_reaches_the_call(tiny_pipeline: Path) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(loaded.pipe, name)
 
-        def __call__(self, prompt: None = None, **arguments: Any) -> Any:  # noqa: ARG002
+        def __call__(self, prompt: None = None, **arguments: Any) -> Any:
             seen.update(arguments)
             del arguments["sigmas"]
-            return loaded.pipe(**arguments)
+            return loaded.pipe(prompt=prompt, **arguments)
 
     source = dataclasses.replace(loaded.source, fixed={"sigmas": (1.0, 0.5)})
     prompt = Prompt(

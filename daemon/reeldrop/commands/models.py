@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.residents import ROOM
 from reeldrop.commands import output
 from reeldrop.config import builtin
-from reeldrop.render import downloads, pins
+from reeldrop.render import classes, downloads, pins
 from reeldrop.render.repository import Repository
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Listed:
     is_default: it is the profile for prompts that name none
     fits: WHOLE, PART_BY_PART, ON_THE_CPU, TOO_LARGE or UNKNOWN
     downloaded: its files are on this machine
+    needs_picture: it makes no video from a text alone
     """
 
     name: str
@@ -50,6 +51,7 @@ class Listed:
     download_gb: float | None
     downloaded: bool
     note: str | None
+    needs_picture: bool
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
             name=name,
             offered=name in config.models,
             is_default=name == default,
-            pipeline=about.pipeline,
+            pipeline=profile.pipeline or about.pipeline,
             licence=about.licence,
             video=video(profile),
             fits=fits,
@@ -103,6 +105,7 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
             download_gb=about.download_gb,
             downloaded=is_downloaded(repository(name, profile, config)),
             note=about.note,
+            needs_picture=needs_picture(profile),
         )
 
 
@@ -130,12 +133,20 @@ def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]
 
 
 def video(profile: Profile) -> str:
-    """Return what a profile makes by default: size, frames and frames a second."""
+    """Return what a profile makes by default: size, frames, frames a second, and from what."""
     found = profile.defaults
-    if not {"width", "height", "num_frames"} <= found.keys():
+    if "num_frames" not in found:
         return ""
-    size = f"{found['width']}x{found['height']}, {found['num_frames']} frames"
-    return f"{size} at {found['fps']} fps" if "fps" in found else size
+    size = f"{found['width']}x{found['height']}, " if {"width", "height"} <= found.keys() else ""
+    rate = f" at {found['fps']} fps" if "fps" in found else ""
+    from_what = ", from a picture" if needs_picture(profile) else ""
+    return f"{size}{found['num_frames']} frames{rate}{from_what}"
+
+
+def needs_picture(profile: Profile) -> bool:
+    """Return whether a profile's model makes no video without a picture, as far as is known."""
+    kind = classes.KINDS.get(profile.pipeline or profile.about.pipeline or "", classes.UNLISTED)
+    return any(kind.pictures.values())
 
 
 def repository(name: str, profile: Profile, config: Config) -> Repository | None:

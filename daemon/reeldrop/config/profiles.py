@@ -164,16 +164,16 @@ def sample(found: ModelRules) -> Prompt:
     settings = found.resolve({"prompt": _SAMPLE})
     arguments = ((key, settings[key]) for key in found.capabilities.settings)
     given = tuple((key, value) for key, value in arguments if value is not None)
-    pictures = tuple(
-        map(_picture, (k for k, needed in found.capabilities.pictures.items() if needed))
-    )
+    pictures = sample_pictures(found.capabilities)
     return Prompt(1, _SAMPLE, found.name, given, 0, settings["fps"], ("mp4",), pictures=pictures)
 
 
-def _picture(key: str) -> Picture:
-    """Return the picture that comes with reeldrop."""
+def sample_pictures(capabilities: Capabilities) -> tuple[Picture, ...]:
+    """Return the picture that comes with reeldrop, as each that a pipeline needs."""
     path = Path(str(resources.files("reeldrop").joinpath("config/sample.png")))
-    return Picture(key, path.name, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    needed = (key for key, is_needed in capabilities.pictures.items() if is_needed)
+    return tuple(Picture(key, path.name, path, digest) for key in needed)
 
 
 def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:

@@ -169,30 +169,30 @@ def test_a_daemon_ends_with_its_shell(site: Site) -> None:
 def test_who_tunes_is_told(site: Site) -> None:
     """While a tuner has the spool, `status`, `submit --wait` and daemons name its process."""
     settings = config.load(site.folder / "config.yaml")
-    place = Spool(settings.spool, settings.inbox, settings.failed)
+    spool = Spool(settings.spool, settings.inbox, settings.failed)
     site.drop("a.txt", "a horse\n")
-    with place.lock.held(role=TUNER):
+    with spool.lock.held(role=TUNER):
         found = current(settings)
     assert (State.TUNING, 1) == (found.state, found.waiting_count)
     assert str(os.getpid()) in found.said()
-    with place.lock.held(role=COMMAND):
+    with spool.lock.held(role=COMMAND):
         assert State.NOT_RUNNING == current(settings).state
 
 
 def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
     """`reload` signals neither a tuner nor a process in another container."""
     settings = config.load(site.folder / "config.yaml")
-    place = Spool(settings.spool, settings.inbox, settings.failed)
+    spool = Spool(settings.spool, settings.inbox, settings.failed)
     settings.spool.mkdir()
     with (
-        place.lock.held(role=TUNER),
+        spool.lock.held(role=TUNER),
         pytest.raises(Unavailable, match=f"the tuner {os.getpid()} works"),
     ):
         ask_daemon(settings)
-    with place.lock.held():
+    with spool.lock.held():
         record = json.loads((settings.spool / "lock").read_text())
         (settings.spool / "lock").write_text(json.dumps({**record, "where": "elsewhere"}))
         with pytest.raises(Unavailable, match="on another machine or in a container"):
             ask_daemon(settings)
         (settings.spool / "lock").write_text("4711\n")
-        assert Holder(4711, "daemon", is_here=True) == place.lock.holder()
+        assert Holder(4711, "daemon", is_here=True) == spool.lock.holder()

@@ -113,10 +113,10 @@ def look_through(tmp_path: Path) -> Iterator[Callable[[int], Intake]]:
 
     def look_through(files: int) -> Intake:
         folder = filled(tmp_path / str(files), files)
-        place = Spool(tmp_path / str(files) / "spool", folder, tmp_path / str(files) / "failed")
-        place.prepare()
+        spool = Spool(tmp_path / str(files) / "spool", folder, tmp_path / str(files) / "failed")
+        spool.prepare()
         intake = Intake(
-            an_inbox(folder), place, Reader(RULES, "tiny"), Intervals(1.0, 1.0), lambda: None
+            an_inbox(folder), spool, Reader(RULES, "tiny"), Intervals(1.0, 1.0), lambda: None
         )
         made.append(intake)
         intake.look(time.monotonic())

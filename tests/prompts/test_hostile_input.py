@@ -161,9 +161,9 @@ class Place:
     @classmethod
     def make(cls, folder: Path) -> Place:
         (folder / "inbox").mkdir(parents=True)
-        place = Spool(folder / "spool", folder / "inbox", folder / "results" / "_failed")
-        place.prepare()
-        return cls(folder, place, Results(folder / "results"))
+        spool = Spool(folder / "spool", folder / "inbox", folder / "results" / "_failed")
+        spool.prepare()
+        return cls(folder, spool, Results(folder / "results"))
 
     @contextlib.contextmanager
     def intake(self) -> Iterator[Intake]:
@@ -308,16 +308,16 @@ def test_any_path_has_a_portable_one(name: bytes, suffix: str, prompt: str) -> N
     A file that is put back under its portable path is portable, and has the same folder.
     """
     source = PurePosixPath(os.fsdecode(name) + suffix)
-    found, tree = portable(source), Results(Path("/base"))
+    found, results = portable(source), Results(Path("/base"))
     for part in found.parts:
         assert_portable(part)
     assert (found, suffix) == (portable(found), found.suffix)
-    assert tree.folder_for(source) == tree.folder_for(found)
-    folder = PurePosixPath(tree.folder_for(source)).relative_to("/base")
+    assert results.folder_for(source) == results.folder_for(found)
+    folder = PurePosixPath(results.folder_for(source)).relative_to("/base")
     for added in ("-9999.not-rendered.txt", "-9999.error.txt", ".job-9999.log"):
         assert 40 + units(f"_failed/{found}{added}") < 260
         assert 40 + units(f"{folder}/{found.name}{added}") < 260
-    video = f"{tree.video_name(source, prompt)}-9999.yaml"
+    video = f"{results.video_name(source, prompt)}-9999.yaml"
     assert 40 + units(f"{folder}/{video}") < 260
     assert_legal(video)
 

@@ -15,7 +15,7 @@ from harness import HARNESS
 from harness.fakes import save_tiny_wan
 from harness.processes import await_that
 from harness.site import Daemon, Site
-from reeldrop.base.residents import ROOM
+from reeldrop.base.residents import HEADROOM
 from reeldrop.render import weights
 from reeldrop.render.pipeline import ModelSource
 
@@ -94,7 +94,7 @@ def test_models_are_exchanged_where_memory_is_for_one(
     config = several.folder / "config.yaml"
     config.write_text(config.read_text().replace(str(wan_pipeline), str(wan)))
     sizes = [weights.size(ModelSource("x", str(path))) for path in (tiny_pipeline, wan)]
-    room = int(ROOM * max(sizes)) + min(sizes) // 4
+    room = int(HEADROOM * max(sizes)) + min(sizes) // 4
     several.configure("model_wait_seconds: 1000")
     drop_for_both(several, range(4))
     started = daemon(program=(*FAULTY, f"--memory={room}"))

@@ -213,8 +213,8 @@ def test_results_that_are_not_mounted_any_more_are_waited_for(place: Place) -> N
 
 def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> None:
     """A results folder whose own path is too long for anything below it."""
-    tree = Results(place.root.joinpath(*["r" * 200] * 20))
-    process = open_jobs(place.spool, tree)
+    results = Results(place.root.joinpath(*["r" * 200] * 20))
+    process = open_jobs(place.spool, results)
     process.open(claim(place, "a.txt"), prompts(1))
     assert next_batch(process) is None
     assert "the path is too long" in (place.root / FIRST / "a.txt.error.txt").read_text()

@@ -26,8 +26,8 @@ from reeldrop.base.names import (
     safe_name,
     video_name,
 )
-from reeldrop.store import results, sidecars
-from reeldrop.store.results import Results
+from reeldrop.store import sidecars
+from reeldrop.store.results import Results, is_published
 
 RENDERED = Rendered(
     model="somebody/model",
@@ -60,14 +60,14 @@ def encode(path: Path, format: str, settings: str) -> None:
 
 
 def publish(
-    place: Results,
+    results: Results,
     job: Job,
     prompt: Prompt,
     earlier: Video | None = None,
     encode: Callable[[Path, str, str], None] = encode,
 ) -> Video:
     """Publish one video."""
-    return place.publish(job, prompt, RENDERED, encode, earlier)
+    return results.publish(job, prompt, RENDERED, encode, earlier)
 
 
 def listed(folder: Path) -> list[str]:
@@ -233,11 +233,11 @@ def test_long_names_that_begin_alike_differ() -> None:
 
 def test_folder_for_mirrors_the_inbox(tmp_path: Path) -> None:
     """Each prompt file has a folder at the same place, with safe names."""
-    place = Results(tmp_path)
-    assert tmp_path / "poems" / "li_bai" == place.folder_for(PurePosixPath("poems/li_bai.yaml"))
-    assert tmp_path / "con_" / "a_b" == place.folder_for(PurePosixPath("con/a:b.txt"))
-    assert tmp_path / "x" / "a.b" == place.folder_for(PurePosixPath("x/a.b.txt"))
-    undecodable = place.folder_for(PurePosixPath("\udcff\udcfe.txt"))
+    results = Results(tmp_path)
+    assert tmp_path / "poems" / "li_bai" == results.folder_for(PurePosixPath("poems/li_bai.yaml"))
+    assert tmp_path / "con_" / "a_b" == results.folder_for(PurePosixPath("con/a:b.txt"))
+    assert tmp_path / "x" / "a.b" == results.folder_for(PurePosixPath("x/a.b.txt"))
+    undecodable = results.folder_for(PurePosixPath("\udcff\udcfe.txt"))
     assert tmp_path / "video" == undecodable
 
 
@@ -254,17 +254,17 @@ def test_folders_that_differ_only_in_case_are_apart(
     first: str, second: str, tmp_path: Path
 ) -> None:
     """The later folder gets a mark, and keeps it."""
-    place = Results(tmp_path)
+    results = Results(tmp_path)
     sources = [PurePosixPath(first), PurePosixPath(second)]
-    videos = [publish(place, a_job(str(n), str(s)), a_prompt()) for n, s in enumerate(sources)]
-    folders = [str(place.place_for(source)) for source in sources]
+    videos = [publish(results, a_job(str(n), str(s)), a_prompt()) for n, s in enumerate(sources)]
+    folders = [str(results.place_for(source)) for source in sources]
     assert folders == [str(v.sidecar.parent.relative_to(tmp_path)) for v in videos]
     assert 2 == len({folder.casefold() for folder in folders})
     assert len(folders[1]) <= max(len(folders[0]), 20 + len("/a"))
     assert folders == [str(Results(tmp_path).place_for(s)) for s in sources], "for a new process"
     shutil.rmtree(tmp_path / Path(folders[0]).parts[0])
-    assert folders[1] == str(place.place_for(sources[1])), "also if the first one goes"
-    assert Path(first).with_suffix("").parts[-1][:5] in place.folder_for(sources[0]).name
+    assert folders[1] == str(results.place_for(sources[1])), "also if the first one goes"
+    assert Path(first).with_suffix("").parts[-1][:5] in results.folder_for(sources[0]).name
 
 
 def test_a_dropped_video_with_a_long_name_fits_where_it_is_kept(tmp_path: Path) -> None:
@@ -277,19 +277,19 @@ def test_a_dropped_video_with_a_long_name_fits_where_it_is_kept(tmp_path: Path) 
 
 def test_a_folder_made_meanwhile_is_seen(tmp_path: Path) -> None:
     """The names in a folder are read again when it changes."""
-    place = Results(tmp_path)
-    assert tmp_path / "ball" == place.folder_for(PurePosixPath("ball.txt"))
+    results = Results(tmp_path)
+    assert tmp_path / "ball" == results.folder_for(PurePosixPath("ball.txt"))
     (tmp_path / "Ball").mkdir()
     os.utime(tmp_path, ns=(1, 1))
-    assert tmp_path / "ball" != place.folder_for(PurePosixPath("ball.txt"))
+    assert tmp_path / "ball" != results.folder_for(PurePosixPath("ball.txt"))
 
 
 def test_folder_and_video_of_a_long_prompt_have_room(tmp_path: Path) -> None:
     """Neither name exceeds a hundred characters."""
-    place = Results(tmp_path)
+    results = Results(tmp_path)
     prompt = "a slow aerial shot over a quiet harbour at first light " * 5
     source = portable(PurePosixPath(f"{folder_name(video_name(prompt))}.yaml"))
-    video = publish(place, a_job(source=str(source)), a_prompt(prompt))
+    video = publish(results, a_job(source=str(source)), a_prompt(prompt))
     folder = video.sidecar.parent.relative_to(tmp_path)
     assert len(str(source)) < 100
     assert 80 < len(str(folder)) < 100
@@ -316,7 +316,7 @@ def test_publish(tmp_path: Path) -> None:
     assert sorted(f"大_bird.{s}" for s in ("gif", "jpg", "mp4", "webm", "yaml")) == listed(folder)
     assert "webm True" == video.files[2].read_text()
     assert "jpg True" == video.poster.read_text()
-    assert results.is_published(video)
+    assert is_published(video)
 
 
 def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
@@ -376,16 +376,16 @@ def test_the_encoder_is_given_the_sidecars_text(tmp_path: Path) -> None:
 def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> None:
     """The sidecar is written first; each file is encoded under a temporary name."""
     seen: list[tuple[str, list[str]]] = []
-    place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
+    results, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
 
     def look(path: Path, format: str, settings: str) -> None:
         encode(path, format, settings)
         assert temporaries.is_temporary(path.name)
         seen.append((format, [n for n in listed(path.parent) if not temporaries.is_temporary(n)]))
-        (begun,) = place.reserved(a_job()).values()
-        assert not results.is_published(begun)
+        (begun,) = results.reserved(a_job()).values()
+        assert not is_published(begun)
 
-    publish(place, a_job(), prompt, encode=look)
+    publish(results, a_job(), prompt, encode=look)
     assert [
         ("jpg", ["大_bird.yaml"]),
         ("mp4", ["大_bird.jpg", "大_bird.yaml"]),
@@ -398,9 +398,9 @@ def test_taken_names_get_a_number(tmp_path: Path) -> None:
     folder = tmp_path / "poems" / "li_bai"
     folder.mkdir(parents=True)
     (folder / "A_BIRD.txt").write_text("somebody's")
-    place = Results(tmp_path)
+    results = Results(tmp_path)
     texts = ("a bird", "A Bird", "a bird!", "a bird")
-    videos = [publish(place, a_job(), a_prompt(text, n)) for n, text in enumerate(texts, start=1)]
+    videos = [publish(results, a_job(), a_prompt(text, n)) for n, text in enumerate(texts, start=1)]
     names = ["a_bird-2.mp4", "A_Bird-3.mp4", "a_bird!.mp4", "a_bird-4.mp4"]
     assert names == [video.files[0].name for video in videos]
     assert "somebody's" == (folder / "A_BIRD.txt").read_text()
@@ -411,25 +411,25 @@ def test_a_name_that_is_taken_while_the_video_is_encoded_is_not_replaced(
     tmp_path: Path, name: str
 ) -> None:
     """Another job may file its mp4 away under that name meanwhile."""
-    place, prompt = Results(tmp_path), a_prompt("a bird", formats=("mp4", "gif"))
+    results, prompt = Results(tmp_path), a_prompt("a bird", formats=("mp4", "gif"))
     theirs = tmp_path / "poems" / "li_bai" / name
 
     def encode_late(path: Path, format: str, settings: str) -> None:
         encode(path, format, settings)
         theirs.write_text("theirs")
 
-    video = publish(place, a_job(), prompt, encode=encode_late)
+    video = publish(results, a_job(), prompt, encode=encode_late)
     assert "theirs" == theirs.read_text()
     assert "a_bird-2.yaml" == video.sidecar.name
     ours = [f"a_bird-2.{suffix}" for suffix in ("gif", "jpg", "mp4", "yaml")]
     assert sorted([name, *ours]) == listed(theirs.parent)
-    assert {1: video} == place.reserved(a_job())
+    assert {1: video} == results.reserved(a_job())
 
 
 def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) -> None:
     """A reader of the old file never sees it change; it sees the old or the new file."""
-    place, prompt = Results(tmp_path), a_prompt("a bird")
-    video = publish(place, a_job(), prompt)
+    results, prompt = Results(tmp_path), a_prompt("a bird")
+    video = publish(results, a_job(), prompt)
     video.files[0].unlink()
     os.link(video.poster, temporaries.beside(video.poster, "20261124-1-1.jpg"))
     before = video.poster.read_text()
@@ -438,7 +438,7 @@ def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) ->
         path.write_text("half")
         assert before == video.poster.read_text() or format != "jpg"
 
-    publish(place, a_job(), prompt, earlier=video, encode=encode_other)
+    publish(results, a_job(), prompt, earlier=video, encode=encode_other)
 
 
 @pytest.mark.parametrize("composed", [True, False])
@@ -453,9 +453,9 @@ def test_names_are_compared_without_their_normal_form(tmp_path: Path, composed: 
 
 def test_a_long_name_has_room_for_its_number(tmp_path: Path) -> None:
     """The names of a repeated long prompt can be synced, with their numbers."""
-    place, prompt = Results(tmp_path), a_prompt("大" * 200)
-    publish(place, a_job(), prompt)
-    second = publish(place, a_job(), a_prompt("大" * 200, 2))
+    results, prompt = Results(tmp_path), a_prompt("大" * 200)
+    publish(results, a_job(), prompt)
+    second = publish(results, a_job(), a_prompt("大" * 200, 2))
     assert second.sidecar.stem.endswith("-2")
     assert len(second.sidecar.name.encode()) <= 200
 
@@ -478,10 +478,10 @@ def failing_at(format: str) -> Callable[[Path, str, str], None]:
 @pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
 def test_a_video_that_cannot_be_encoded_leaves_nothing(tmp_path: Path, at: str) -> None:
     """No file is left, and the next attempt takes the same names."""
-    place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
+    results, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
     with pytest.raises(EncodeError):
-        publish(place, a_job(), prompt, encode=failing_at(at))
-    assert [] == listed(place.folder_for(a_job().source))
+        publish(results, a_job(), prompt, encode=failing_at(at))
+    assert [] == listed(results.folder_for(a_job().source))
 
 
 @pytest.mark.parametrize("at", range(1, 12))
@@ -489,7 +489,7 @@ def test_a_disk_that_fails_once_costs_no_name(
     tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever fsync of a folder fails: what was made is removed, or found again."""
-    place, fsync, calls = Results(tmp_path), durable.fsync_folder, itertools.count(1)
+    results, fsync, calls = Results(tmp_path), durable.fsync_folder, itertools.count(1)
 
     def failing(folder: Path) -> None:
         if next(calls) == at:
@@ -498,32 +498,32 @@ def test_a_disk_that_fails_once_costs_no_name(
 
     monkeypatch.setattr(durable, "fsync_folder", failing)
     with contextlib.suppress(OSError):
-        publish(place, a_job(), a_prompt())
-    earlier = place.reserved(a_job()).get(1)
-    if earlier is None or not results.is_published(earlier):
-        publish(place, a_job(), a_prompt(), earlier=earlier)
+        publish(results, a_job(), a_prompt())
+    earlier = results.reserved(a_job()).get(1)
+    if earlier is None or not is_published(earlier):
+        publish(results, a_job(), a_prompt(), earlier=earlier)
     names = ["大_bird.jpg", "大_bird.mp4", "大_bird.yaml"]
-    assert names == listed(place.folder_for(a_job().source))
+    assert names == listed(results.folder_for(a_job().source))
 
 
 @pytest.mark.parametrize("at", ["jpg", "mp4", "gif"])
 def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, at: str) -> None:
     """A kill, and an error after it, leave the video its names."""
-    place, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
-    killed = publish(place, a_job(), prompt)
+    results, prompt = Results(tmp_path), a_prompt(formats=("mp4", "gif"))
+    killed = publish(results, a_job(), prompt)
     order = ["jpg", "mp4", "gif"]
     for suffix in order[order.index(at) :]:
         killed.sidecar.with_suffix(f".{suffix}").unlink()
     with pytest.raises(EncodeError):
-        publish(place, a_job(), prompt, killed, failing_at(at))
-    folder = place.folder_for(a_job().source)
+        publish(results, a_job(), prompt, killed, failing_at(at))
+    folder = results.folder_for(a_job().source)
     assert not any(temporaries.is_temporary(name) for name in listed(folder))
-    begun = place.reserved(a_job())
+    begun = results.reserved(a_job())
     assert [1] == list(begun)
-    assert not results.is_published(begun[1])
-    video = publish(place, a_job(), prompt, earlier=begun[1])
+    assert not is_published(begun[1])
+    video = publish(results, a_job(), prompt, earlier=begun[1])
     assert begun[1] == video
-    assert results.is_published(video)
+    assert is_published(video)
     assert sorted(f"大_bird.{s}" for s in ("gif", "jpg", "mp4", "yaml")) == listed(folder)
 
 
@@ -531,19 +531,19 @@ def test_an_interrupted_video_is_published_under_the_same_names(tmp_path: Path, 
 def test_a_video_is_published_when_all_its_files_are_there(tmp_path: Path, missing: str) -> None:
     """A sidecar alone, or a video without its poster, is not published."""
     video = publish(Results(tmp_path), a_job(), a_prompt(formats=("mp4", "gif")))
-    assert results.is_published(video)
+    assert is_published(video)
     video.sidecar.with_suffix(f".{missing}").unlink()
-    assert not results.is_published(video)
+    assert not is_published(video)
 
 
 def test_reserved_finds_the_videos_of_one_job(tmp_path: Path) -> None:
     """Only sidecars of this job count; prompt files and strangers' YAML are skipped."""
-    place, job = Results(tmp_path), a_job()
-    assert {} == place.reserved(job)
-    first = publish(place, job, a_prompt("one", 1, ("webm",)))
-    third = publish(place, job, a_prompt("three", 3, ("mp4", "gif")))
-    publish(place, a_job("20261124-2"), a_prompt("other", 2))
-    folder = place.folder_for(job.source)
+    results, job = Results(tmp_path), a_job()
+    assert {} == results.reserved(job)
+    first = publish(results, job, a_prompt("one", 1, ("webm",)))
+    third = publish(results, job, a_prompt("three", 3, ("mp4", "gif")))
+    publish(results, a_job("20261124-2"), a_prompt("other", 2))
+    folder = results.folder_for(job.source)
     (folder / "li_bai.yaml").write_text("prompt: 20261124-1")
     (folder / "half.yaml").write_text("rendered: {job: 20261124-1}")
     (folder / "list.yaml").write_text("- 20261124-1")
@@ -552,7 +552,7 @@ def test_reserved_finds_the_videos_of_one_job(tmp_path: Path) -> None:
     (folder / "bytes.yaml").write_bytes(b"20261124-1 \xff")
     (folder / "dir.yaml").mkdir()
     (folder / "dangling.yaml").symlink_to("20261124-1")
-    assert {1: first, 3: third} == place.reserved(job)
+    assert {1: first, 3: third} == results.reserved(job)
 
 
 @pytest.mark.parametrize(
@@ -574,29 +574,29 @@ def test_a_sidecar_that_somebody_has_spoilt_is_nobodys(
     is_now: str, was: str, tmp_path: Path
 ) -> None:
     """A sidecar that names no video any more reserves no name, and is left alone."""
-    place, job = Results(tmp_path), a_job()
-    video = publish(place, job, a_prompt())
+    results, job = Results(tmp_path), a_job()
+    video = publish(results, job, a_prompt())
     spoilt = video.sidecar.read_text(encoding="utf-8").replace(was, is_now)
     assert is_now in spoilt
     video.sidecar.write_text(spoilt, encoding="utf-8")
-    assert {} == place.reserved(job)
-    place.clean(job)
+    assert {} == results.reserved(job)
+    results.clean(job)
     assert spoilt == video.sidecar.read_text(encoding="utf-8")
 
 
 def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
     """Temporary files of this job are removed; those of another job stay."""
-    place, job = Results(tmp_path), a_job()
-    place.clean(job)
-    video = publish(place, job, a_prompt())
+    results, job = Results(tmp_path), a_job()
+    results.clean(job)
+    video = publish(results, job, a_prompt())
     ours = temporaries.beside(video.files[0], f"{job.id}-1.mp4")
     others = temporaries.beside(video.files[0], "20261124-2-1.mp4")
     ours.touch()
     others.touch()
-    place.clean(job)
+    results.clean(job)
     assert not ours.exists()
     assert others.exists()
-    assert results.is_published(video)
+    assert is_published(video)
 
 
 def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
@@ -611,19 +611,19 @@ def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
 
 def test_a_copy_of_a_sidecar_is_not_taken_for_the_sidecar(tmp_path: Path) -> None:
     """A copy is a prompt file, and is neither replaced nor removed."""
-    place, job = Results(tmp_path), a_job()
-    video = publish(place, job, a_prompt("bird"))
+    results, job = Results(tmp_path), a_job()
+    video = publish(results, job, a_prompt("bird"))
     for name in ("aa.yaml", "zz.yaml"):
         video.sidecar.with_name(name).write_bytes(video.sidecar.read_bytes())
-    assert {1: video} == place.reserved(job)
-    assert [1] == place.clean(job)
+    assert {1: video} == results.reserved(job)
+    assert [1] == results.clean(job)
     assert {"aa.yaml", "zz.yaml"} < set(listed(video.sidecar.parent))
 
 
 def test_a_huge_file_is_no_sidecar(tmp_path: Path) -> None:
     """It is not read into memory, and the job continues."""
-    place, job = Results(tmp_path), a_job()
-    video = publish(place, job, a_prompt())
+    results, job = Results(tmp_path), a_job()
+    video = publish(results, job, a_prompt())
     with video.sidecar.with_name("z.yaml").open("wb") as file:
         file.truncate(1 << 40)
-    assert {1: video} == place.reserved(job)
+    assert {1: video} == results.reserved(job)

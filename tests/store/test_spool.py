@@ -368,13 +368,13 @@ def test_a_prompt_file_whose_record_is_damaged_is_a_job(
 
 def test_what_a_power_cut_leaves_of_a_record_is_no_prompt_file(folders: Folders) -> None:
     """A claim without its rename is not a job, and is removed without a log line."""
-    place = folders.open()
-    folder = place.active / "20260101-000000-000000-abcdef"
+    spool = folders.open()
+    folder = spool.active / "20260101-000000-000000-abcdef"
     folder.mkdir(parents=True)
     temporaries.beside(folder / "job.json", f"{folder.name}-write").write_text('{"sour')
-    assert [] == list(place.unfinished())
-    place.prepare()
-    assert [] == list(place.active.iterdir())
+    assert [] == list(spool.unfinished())
+    spool.prepare()
+    assert [] == list(spool.active.iterdir())
 
 
 def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
@@ -792,7 +792,7 @@ def test_what_an_error_left_is_tidied_by_the_same_process(
     call: int, folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever fsync of a job's end fails: the job can be ended again, or has ended."""
-    place = folders.open()
+    spool = folders.open()
     job = folders.claimed("a.txt", "text")
     job_files.log_of(job).write_text("log")
     calls, fsync = itertools.count(1), os.fsync
@@ -804,10 +804,10 @@ def test_what_an_error_left_is_tidied_by_the_same_process(
 
     monkeypatch.setattr(os, "fsync", failing)
     with contextlib.suppress(OSError):
-        place.finish(job, tmp_path / "results")
-    for left in place.unfinished():
-        place.finish(left, tmp_path / "results")
-    place.tidy()
+        spool.finish(job, tmp_path / "results")
+    for left in spool.unfinished():
+        spool.finish(left, tmp_path / "results")
+    spool.tidy()
     assert [] == folders.jobs()
     assert "text" == (tmp_path / "results/a.txt").read_text()
 
@@ -819,7 +819,7 @@ def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its end counts, the log names the rest once, and it is removed later."""
-    place, rmdir = folders.open(), os.rmdir
+    spool, rmdir = folders.open(), os.rmdir
     stuck, other = folders.claimed("a.txt", "text"), folders.claimed("b.txt")
 
     def failing(path: str | Path, **options: int) -> None:
@@ -828,15 +828,15 @@ def test_a_job_has_ended_even_if_its_folder_cannot_be_cleared_away(
         rmdir(path, **options)
 
     monkeypatch.setattr(os, "rmdir", failing)
-    at = place.finish(stuck, tmp_path / "results")
+    at = spool.finish(stuck, tmp_path / "results")
     assert "text" == at.read_text()
-    place.fail(other, says("why"))
+    spool.fail(other, says("why"))
     assert [stuck.id] == folders.jobs()
-    assert [] == list(place.unfinished())
-    place.tidy()
+    assert [] == list(spool.unfinished())
+    spool.tidy()
     assert 1 == capsys.readouterr().out.count("spool_untidy")
     monkeypatch.setattr(os, "rmdir", rmdir)
-    place.tidy()
+    spool.tidy()
     assert [] == folders.jobs()
 
 
@@ -984,20 +984,20 @@ def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A late rename, or a command's claim, loses no file."""
-    place = folders.open()
-    folder = place.active / "a-claim"
+    spool = folders.open()
+    folder = spool.active / "a-claim"
     folder.mkdir()
     (folder / "job.json").write_text("{}")
     look = Spool._job
 
-    def late(place: Spool, folder: Path) -> Job | None:
-        found = look(place, folder)
+    def late(spool: Spool, folder: Path) -> Job | None:
+        found = look(spool, folder)
         (folder / "a.txt").write_text("a prompt")
         return found
 
     with monkeypatch.context() as patch:
         patch.setattr(Spool, "_job", late)
-        place.prepare()
+        spool.prepare()
     assert ["a.txt"] == [job.source.name for job in folders.open().unfinished()]
 
 

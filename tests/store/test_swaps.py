@@ -154,19 +154,19 @@ def test_folders_that_are_exchanged_over_and_over_lead_nowhere(place: Place) -> 
 @pytest.mark.parametrize("at", ["d", "d/a"])
 def test_a_link_in_the_results_is_not_followed(place: Place, at: str) -> None:
     """Nothing is published, searched or removed through it."""
-    tree = Results(place.root / "results")
+    results = Results(place.root / "results")
     job = place.claim(place.scan())
     assert job is not None
-    link = tree.folder / at
+    link = results.folder / at
     link.parent.mkdir(parents=True)
     link.symlink_to(place.root / "outside")
     (place.root / "outside/a").mkdir()
     left = temporaries.beside(place.root / "outside/a/x", job.id)
     left.touch()
     temporaries.beside(place.root / "outside/x", job.id).touch()
-    with pytest.raises(PlaceError, match="is a link"), tree._opened_to_publish(job):
+    with pytest.raises(PlaceError, match="is a link"), results._opened_to_publish(job):
         pass
-    assert ({}, []) == (tree.reserved(job), tree.clean(job))
+    assert ({}, []) == (results.reserved(job), results.clean(job))
     assert left.exists()
     assert {"a", "a.txt", "_defaults.yaml", left.name} == set(os.listdir(place.root / "outside"))
 

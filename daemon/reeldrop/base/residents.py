@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ROOM = 1.5
+HEADROOM = 1.5
 """A model has room if this many times its weights are free: renders need some beside them."""
 
 

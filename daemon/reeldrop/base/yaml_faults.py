@@ -12,7 +12,7 @@ from reeldrop.base import invisible
 from reeldrop.base.errors import Mistake
 from reeldrop.base.escaping import short
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 """Line and column, from 1."""
 
 _START = r"^[ \t]*(?:- +)?"
@@ -38,7 +38,7 @@ _REMEDY = "texts with a colon, a quote or a # in them are best put between quote
 
 
 def explain(
-    text: str, context: str, problem: str, began: Place | None, place: Place | None
+    text: str, context: str, problem: str, began: Position | None, place: Position | None
 ) -> Mistake:
     """Return an error of libyaml as a mistake, in words for authors.
 
@@ -66,7 +66,7 @@ def explain(
     return _at_place(lines, context, problem, began, place)
 
 
-def end_of(text: str) -> Place:
+def end_of(text: str) -> Position:
     """Return the place of the character that follows a text."""
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
@@ -85,7 +85,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _around(place: Place, began: Place | None, count: int) -> list[int]:
+def _around(place: Position, began: Position | None, count: int) -> list[int]:
     """Return the lines in which the cause may be, the likeliest first."""
     numbers = [place[0], place[0] - 1, *([began[0]] if began else [])]
     return [n for n in dict.fromkeys(numbers) if 1 <= n <= count]
@@ -164,14 +164,14 @@ _LOOKS: tuple[Callable[[str], _Found], ...] = (
 )
 
 
-def _unclosed(lines: list[str], began: Place) -> Mistake:
+def _unclosed(lines: list[str], began: Position) -> Mistake:
     line, column = began
     mark = lines[line - 1][column - 1 : column]
     problem = f"this is not YAML: the quote that opens here is not closed, {mark} is missing"
     return Mistake(problem, f"end the text with {mark}", line, column)
 
 
-def _escape(lines: list[str], place: Place) -> Mistake:
+def _escape(lines: list[str], place: Position) -> Mistake:
     line, column = place
     before = lines[line - 1][: column + 5]
     if re.search(r"\\u[dD][89a-fA-F]", before[max(0, column - 3) :]):
@@ -183,7 +183,7 @@ def _escape(lines: list[str], place: Place) -> Mistake:
 
 
 def _at_place(
-    lines: list[str], context: str, problem: str, began: Place | None, place: Place
+    lines: list[str], context: str, problem: str, began: Position | None, place: Position
 ) -> Mistake:
     number, column = place
     line = lines[number - 1]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reeldrop.base.residents import ROOM
+from reeldrop.base.residents import HEADROOM
 from reeldrop.commands import output
 from reeldrop.config import builtin
 from reeldrop.render import classes, downloads, pins
@@ -124,8 +124,8 @@ def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]
         needed = weights * _FLOAT32 * _BESIDE
         words = f"needs {_gb(needed)} of memory without a GPU"
         return (ON_THE_CPU if needed <= host_bytes else TOO_LARGE), words
-    if weights * ROOM <= gpu_bytes:
-        return WHOLE, f"needs {_gb(weights * ROOM)} on the GPU"
+    if weights * HEADROOM <= gpu_bytes:
+        return WHOLE, f"needs {_gb(weights * HEADROOM)} on the GPU"
     offloaded = (about.offloaded_gb or about.weights_gb) * 1e9
     words = f"needs {_gb(offloaded)} on the GPU and {_gb(weights * _BESIDE)} of memory"
     has_room = offloaded <= gpu_bytes and weights * _BESIDE <= host_bytes

@@ -13,7 +13,6 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from reeldrop.base import durations
-from reeldrop.base.escaping import shown
 from reeldrop.commands import folders, output
 from reeldrop.store import status as reports
 from reeldrop.store.lock import TUNER
@@ -126,4 +125,4 @@ def _waiting_without_daemon(config: Config, inbox: Inbox) -> list[Waiting]:
 
 
 def _shown(found: Iterable[tuple[PurePosixPath, str]]) -> list[Waiting]:
-    return [Waiting(shown(path), reason) for path, reason in found]
+    return [Waiting.of(path, reason) for path, reason in found]

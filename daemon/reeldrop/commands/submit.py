@@ -195,7 +195,7 @@ def write_order(config: Config, prompt: str, settings: Mapping[str, object]) -> 
     """
     folders.require_inbox(config)
     text = strict_yaml.dump({"prompt": prompt, **settings})
-    tree = Results(config.results)
+    results = Results(config.results)
     stem = folder_name(video_name(prompt.lstrip(" -")))  # no command takes `-x.yaml` as a NAME
     for source in _unused_names(config, stem):
         prompt_file = config.inbox / source
@@ -206,7 +206,7 @@ def write_order(config: Config, prompt: str, settings: Mapping[str, object]) -> 
         temporaries.remove_left(config.inbox, prompt_file)
         formats = settings.get("format", "mp4")
         suffix = formats[0] if isinstance(formats, list) and formats else formats
-        video = tree.folder_for(source) / f"{tree.video_name(source, prompt)}.{suffix}"
+        video = results.folder_for(source) / f"{results.video_name(source, prompt)}.{suffix}"
         return Order(source, prompt_file, video)
     raise AssertionError("free_names never ends")
 

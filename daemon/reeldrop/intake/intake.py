@@ -15,7 +15,6 @@ from types import MappingProxyType
 import structlog
 
 from reeldrop.base.errors import DefaultsRefused, PromptError
-from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.examining import Examiner, Refused
@@ -223,7 +222,7 @@ class Intake:
     def unrecognised(self) -> tuple[Waiting, ...]:
         """Return the first files that are never taken as they are, with the reasons."""
         strays = itertools.islice(self._inbox.strays(), status.MAX_WAITING)
-        return tuple(Waiting(shown(path), reason) for path, reason in strays)
+        return tuple(Waiting.of(path, reason) for path, reason in strays)
 
     def waiting_seconds(self, now: float) -> int:
         """Return the age of the file that has waited longest, in seconds."""
@@ -234,7 +233,7 @@ class Intake:
         settled = ((c.path, self._reason(c)) for c in ready if c in self._inbox)
         found = itertools.chain(settled, self._inbox.waiting(now))
         listed = itertools.islice(found, status.MAX_WAITING)
-        waiting = tuple(Waiting(shown(path), reason) for path, reason in listed)
+        waiting = tuple(Waiting.of(path, reason) for path, reason in listed)
         return waiting, self._inbox.waiting_count()
 
     def _reason(self, candidate: Candidate) -> str:

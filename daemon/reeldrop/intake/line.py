@@ -38,7 +38,7 @@ class Examined:
         return str(self.candidate.path)
 
     @property
-    def place(self) -> tuple[int, str, float, str]:
+    def queue_key(self) -> tuple[int, str, float, str]:
         """Its place in the queue: priority, group, first seen, path."""
         group = turns.group(self.candidate.path, self.candidate.owner)
         return self.priority, group, self.candidate.first_seen, self.path
@@ -75,7 +75,7 @@ class Line:
             if known is None or candidate in self._expired:
                 others.append((-known.priority if known else 0, candidate))
             else:
-                examined.append((*known.place, known))
+                examined.append((*known.queue_key, known))
         self._queue.fill(examined)
         return _by_turns(others)
 
@@ -83,12 +83,12 @@ class Line:
         """Queue a file."""
         self._known[examined.path] = examined
         self._expired.discard(examined.candidate)
-        self._queue.add(*examined.place, examined)
+        self._queue.add(*examined.queue_key, examined)
 
     def remove(self, path: str) -> Examined | None:
         """Take a file out of the queue; None if it is not in it."""
         known = self._known.get(path)
-        return self._queue.remove(*known.place) if known is not None else None
+        return self._queue.remove(*known.queue_key) if known is not None else None
 
     def expire(self, candidate: Candidate) -> None:
         """Mark a file to be examined again."""

@@ -19,7 +19,7 @@ Said = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Recognised:
     """What a line is, if it is not a prompt.
 
     says: what it says, by the names of that tool; empty if none of it belongs into a prompt file
@@ -120,21 +120,21 @@ _WORTHLESS = (
 )
 
 
-def of_line(line: str) -> Found | None:
+def of_line(line: str) -> Recognised | None:
     """Return what a line of a text file is; None if it may be a prompt."""
     line = line[:_LONGEST]
     for look in _LOOKS:
         found = look(line)
         if found is not None:
             return found
-    return next((Found(what) for pattern, what in _WORTHLESS if pattern.match(line)), None)
+    return next((Recognised(what) for pattern, what in _WORTHLESS if pattern.match(line)), None)
 
 
-def _json(line: str) -> Found | None:
+def _json(line: str) -> Recognised | None:
     if not (line.startswith("{") and line.rstrip(",").endswith("}")):
         return None
     says = of_json(line.rstrip(","))
-    return None if says is None else Found("is JSON", says[0] if says else {})
+    return None if says is None else Recognised("is JSON", says[0] if says else {})
 
 
 def of_json(text: str) -> list[Said] | None:
@@ -181,7 +181,7 @@ def _of_graph(nodes: Mapping[str, Any]) -> dict[str, str]:
     return says
 
 
-def _options(line: str) -> Found | None:
+def _options(line: str) -> Recognised | None:
     every = (m for m in _OPTION.finditer(line) if m["name"])
     marks = list(itertools.islice(every, _MOST_OPTIONS))
     named = [m for m in marks if _is_option(m, line)]
@@ -197,7 +197,7 @@ def _options(line: str) -> Found | None:
     head = line[: marks[0].start()].strip(" \"'“”,")
     label = _PROMPT.match(head)
     says.setdefault("prompt", label["value"] if label else head)
-    return Found("has options of a command line", says)
+    return Recognised("has options of a command line", says)
 
 
 def _is_option(mark: re.Match[str], line: str) -> bool:
@@ -211,7 +211,7 @@ def _is_option(mark: re.Match[str], line: str) -> bool:
     return is_known and (mark["dash"] == "--" or name not in _AMBIGUOUS)
 
 
-def _invoke(line: str) -> Found | None:
+def _invoke(line: str) -> Recognised | None:
     marks = list(_INVOKE.finditer(line))
     names = _INVOKE_NAMES
     if len(marks) < 2:
@@ -222,10 +222,10 @@ def _invoke(line: str) -> Found | None:
     says["prompt"] = line[: marks[0].start()].strip(" \"'“”")
     label = _PROMPT.match(says["prompt"])
     says["prompt"] = label["value"] if label else says["prompt"]
-    return Found("has options of a command line", says)
+    return Recognised("has options of a command line", says)
 
 
-def _a1111(line: str) -> Found | None:
+def _a1111(line: str) -> Recognised | None:
     """Recognise the text that A1111 and similar tools write below or after a prompt."""
     steps = _STEPS.search(line)
     rest = line[: steps.start()] if steps else line
@@ -244,13 +244,13 @@ def _a1111(line: str) -> Found | None:
     prompt = negative["prompt"].strip(" ,.") if negative else rest.strip()
     if prompt:
         says["prompt"] = prompt
-    return Found("is of A1111 or a similar tool", says, belongs_above=not prompt)
+    return Recognised("is of A1111 or a similar tool", says, belongs_above=not prompt)
 
 
-def _key_value(line: str) -> Found | None:
+def _key_value(line: str) -> Recognised | None:
     found = _PROMPT.match(line)
     if found is not None:
-        return Found("is `key: value`, as in YAML", {"prompt": found["value"].strip(" \"'*_")})
+        return Recognised("is `key: value`, as in YAML", {"prompt": found["value"].strip(" \"'*_")})
     found = _OURS.match(line) or _WORD.match(line) or _MODEL.match(line) or _NUMBER.match(line)
     if found is None or (found.re is _NUMBER and not _is_setting(found["key"])):
         return None
@@ -258,7 +258,7 @@ def _key_value(line: str) -> Found | None:
     says = {key.strip("\"'"): value.strip(" \"',")}
     is_doubtful = found.re is _MODEL
     what = "is `key: value`, as in YAML"
-    return Found(what, says, belongs_above=True, is_doubtful=is_doubtful)
+    return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
 
 
 def _is_setting(key: str) -> bool:
@@ -267,20 +267,20 @@ def _is_setting(key: str) -> bool:
     return is_known or name in ("seed", "width", "height", "fps", "priority")
 
 
-def _code(line: str) -> Found | None:
+def _code(line: str) -> Recognised | None:
     found = _KEYFRAME.match(line)
     if found is not None:
-        return Found("is a keyframe of Deforum or a list in code", {"prompt": found["value"]})
+        return Recognised("is a keyframe of Deforum or a list in code", {"prompt": found["value"]})
     if _SCHEDULE.match(line):
-        return Found("is a schedule of keyframes")
+        return Recognised("is a schedule of keyframes")
     found = _CELL.match(line)
     if found is not None:
-        return Found("ends with markup of SwarmUI's grid", {"prompt": found["value"]})
+        return Recognised("ends with markup of SwarmUI's grid", {"prompt": found["value"]})
     found = _IN_CODE.match(line)
-    return Found("is a text in code", {"prompt": found["value"]}) if found else None
+    return Recognised("is a text in code", {"prompt": found["value"]}) if found else None
 
 
-_LOOKS: tuple[Callable[[str], Found | None], ...] = (
+_LOOKS: tuple[Callable[[str], Recognised | None], ...] = (
     _json,
     _options,
     _invoke,

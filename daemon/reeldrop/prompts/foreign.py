@@ -13,7 +13,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.prompts import dialects, other_names
-from reeldrop.prompts.dialects import Found, Said
+from reeldrop.prompts.dialects import Recognised, Said
 from reeldrop.prompts.layers import MAX_VIDEOS
 
 _KEYS = (
@@ -118,11 +118,11 @@ def _rows(lines: Lines) -> list[Said] | None:
 
 def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:
     example, left_out = _yaml(list(says))
-    remedy = _remedy(stem, Found("", {"": ""}), example, left_out)
+    remedy = _remedy(stem, Recognised("", {"": ""}), example, left_out)
     raise PromptError(Mistake(problem, remedy, number, example=example))
 
 
-def _remedy(stem: str, what: Found, example: str, left_out: list[str]) -> str:
+def _remedy(stem: str, what: Recognised, example: str, left_out: list[str]) -> str:
     if not what.says or not example:
         return "remove the line, or put `# ` before it; in a YAML file, it can be a prompt"
     out = ", ".join(dict.fromkeys(short(name) for name in left_out[:8]))
@@ -147,7 +147,7 @@ def _with_one_example(mistakes: Iterable[Mistake]) -> list[Mistake]:
     return kept
 
 
-def _example(found: Iterable[tuple[int, str, Found | None]]) -> tuple[str, list[str]]:
+def _example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, list[str]]:
     """Return the YAML that says the same as lines, and the names for which reeldrop has no key."""
     says: list[dict[str, str]] = []
     is_strange = False

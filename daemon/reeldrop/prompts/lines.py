@@ -23,7 +23,7 @@ _MARK = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PromptLine:
     """A line that has a prompt, without the space around it; `number` counts from 1."""
 
     number: int
@@ -43,7 +43,7 @@ def items(name: str, text: str) -> list[Layer]:
         problem = f"this file has more than {MAX_LINES:,} lines"
         raise PromptError(Mistake(problem, "split it into several files"))
     lines = [
-        Line(number, line.index(prompt) + 1, prompt)
+        PromptLine(number, line.index(prompt) + 1, prompt)
         for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := invisible.strip(line)) and not _COMMENT.match(prompt)
     ]
@@ -64,7 +64,7 @@ def _check_name(name: str) -> None:
         raise PromptError(Mistake(problem, remedy))
 
 
-def _check_controls(lines: Sequence[Line]) -> None:
+def _check_controls(lines: Sequence[PromptLine]) -> None:
     mistakes = []
     for line in lines:
         found = invisible.CONTROL.search(line.text)
@@ -76,7 +76,7 @@ def _check_controls(lines: Sequence[Line]) -> None:
         raise PromptError(*mistakes)
 
 
-def _is_list(lines: Sequence[Line]) -> bool:
+def _is_list(lines: Sequence[PromptLine]) -> bool:
     """Return whether there are two lines or more, and all begin with marks of one list."""
     marks = [_MARK.match(line.text) for line in lines]
     if len(marks) < 2:
@@ -87,7 +87,7 @@ def _is_list(lines: Sequence[Line]) -> bool:
     return len(signs) == 1 and all(marks) and (signs != {None} or steps in ({1}, {0}))
 
 
-def _item(line: Line, *, is_list: bool) -> Layer:
+def _item(line: PromptLine, *, is_list: bool) -> Layer:
     text, column = line.text, line.column
     notes: tuple[str, ...] = ()
     mark = _MARK.match(text)

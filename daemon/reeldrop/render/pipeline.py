@@ -22,7 +22,7 @@ import transformers
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities, Prompt
-from reeldrop.base.residents import ROOM
+from reeldrop.base.residents import HEADROOM
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import downloads, dtypes, parts, problems
 from reeldrop.render.capabilities import check_class, describe
@@ -279,7 +279,7 @@ def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
     """
     if free_bytes is None:
         return "cpu"
-    return "cuda" if weight_bytes * ROOM <= free_bytes else "model_offload"
+    return "cuda" if weight_bytes * HEADROOM <= free_bytes else "model_offload"
 
 
 def weight_bytes(pipe: Any) -> int:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reeldrop.base.residents import ROOM, Memory, Resident
+from reeldrop.base.residents import HEADROOM, Memory, Resident
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def make_room(renderer: int, memory: Memory, model: str, size: int) -> Release |
 def _needed(own: Resident | None, size: int) -> float:
     """Return how many bytes have to be free for a model to be loaded, if it is not, and render."""
     if own is None:
-        return size * ROOM if size else math.inf
+        return size * HEADROOM if size else math.inf
     if own.is_ready:
-        return (own.device_bytes or own.host_bytes) * (ROOM - 1)
-    return own.host_bytes * ROOM
+        return (own.device_bytes or own.host_bytes) * (HEADROOM - 1)
+    return own.host_bytes * HEADROOM
 
 
 def unload(renderer: int, memory: Memory) -> Release | None:

@@ -24,7 +24,7 @@ from reeldrop.schedule.turns import Turns
 from reeldrop.service.limits import Limits, Outcome
 from reeldrop.service.opened import OpenJob
 from reeldrop.store import job_files
-from reeldrop.store.filing import Failure, Filing
+from reeldrop.store.filing import FailedPrompt, Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -78,12 +78,12 @@ class Ends:
         late.require_closed(job, unless_moved_into=self._failed)
         self._filing.set_aside(job, error)
 
-    def finish(self, opened: OpenJob, failures: Sequence[Failure]) -> None:
+    def finish(self, opened: OpenJob, failures: Sequence[FailedPrompt]) -> None:
         """File away a job that was open, with its failures in the order of its prompts."""
         file = partial(self._file_away, opened, failures)
         self._file(End(opened.job, file, failed=bool(failures)))
 
-    def _file_away(self, opened: OpenJob, failures: Sequence[Failure]) -> None:
+    def _file_away(self, opened: OpenJob, failures: Sequence[FailedPrompt]) -> None:
         """End a job that is through, once nobody writes into its prompt file any more."""
         job = opened.job
         late.require_closed(job, unless_moved_into=None if opened.videos else self._failed)

@@ -101,7 +101,7 @@ class OpenJobs:
         unusable: why models can't be used for now
         """
         opened = [
-            Waiting(shown(opened.job.source), "begun; waits for its turn")
+            Waiting.of(opened.job.source, "begun; waits for its turn")
             for opened in self._open.values()
             if opened.waiting and opened.is_recorded and not opened.in_hand
         ]

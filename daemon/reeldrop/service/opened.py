@@ -24,7 +24,7 @@ from reeldrop.schedule.view import (
     JobView,
 )
 from reeldrop.store.attempts import Attempts
-from reeldrop.store.filing import Failure
+from reeldrop.store.filing import FailedPrompt
 
 _log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ class OpenJob:
     waiting: deque[Prompt] = field(default_factory=deque)
     in_hand: set[int] = field(default_factory=set)
     resting: list[tuple[float, Prompt]] = field(default_factory=list)
-    failures: dict[int, Failure] = field(default_factory=dict)
+    failures: dict[int, FailedPrompt] = field(default_factory=dict)
     alone: set[int] = field(default_factory=set)
     tries: Counter[int] = field(default_factory=Counter)
     trouble: OSError | None = None

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.schedule import turns
 from reeldrop.schedule.retries import Retries
@@ -167,7 +166,7 @@ class SpooledJobs:
         with contextlib.suppress(OSError):
             found = islice(self._spool.unfinished(self._open), MAX_WAITING)
             reasons = ((job, self._reason(job, unusable)) for job in found)
-            return [Waiting(shown(job.source), f"begun; {reason}") for job, reason in reasons]
+            return [Waiting.of(job.source, f"begun; {reason}") for job, reason in reasons]
         return []
 
     def _reason(self, job: Job, unusable: Mapping[str, str]) -> str:

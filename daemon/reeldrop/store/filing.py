@@ -20,7 +20,7 @@ from reeldrop.store import reports, sidecars
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
-Failure = tuple[Prompt, Exception]
+FailedPrompt = tuple[Prompt, Exception]
 
 _log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Filing:
         self._rest_is_aside: set[str] = set()
 
     def file_away(
-        self, job: Job, videos: int, failures: Sequence[Failure], *, is_resumed: bool
+        self, job: Job, videos: int, failures: Sequence[FailedPrompt], *, is_resumed: bool
     ) -> str | None:
         """End a job with this number of videos, and failures in the order of its prompts.
 
@@ -96,7 +96,7 @@ class Filing:
             "Take their prompts out of the file first, or they are rendered again.\n"
         )
 
-    def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[Failure]) -> None:
+    def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[FailedPrompt]) -> None:
         """Write a prompt file with only the failed prompts into `_failed/`."""
         left = sidecars.remainder_text([prompt for prompt, _ in failures])
         error = failures[0][1]

@@ -9,7 +9,7 @@ import contextlib
 import enum
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import pydantic
@@ -65,6 +65,11 @@ class Waiting:
 
     prompt_file: str
     reason: str
+
+    @classmethod
+    def of(cls, path: PurePosixPath, reason: str) -> Waiting:
+        """Return a prompt file by its path in the inbox, which is escaped."""
+        return cls(shown(path), reason)
 
 
 @dataclass(frozen=True, slots=True)

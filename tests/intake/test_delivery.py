@@ -9,102 +9,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import deliveries as benchmark
 import pytest
 from deliveries import A_WHILE, LATER, SOON, WAYS, Delivery
-from harness.jobs import says
+from harness.arrivals import SCAN, SETTLE, Place
 from harness.processes import await_that
 from harness.site import Daemon, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reeldrop.base.errors import PromptError
-from reeldrop.base.job import Capabilities, Job
 from reeldrop.intake import share
 from reeldrop.intake.inbox import Inbox
-from reeldrop.intake.intake import Intake
-from reeldrop.intake.pace import SETTLE_PAUSE_SECONDS, Intervals
-from reeldrop.intake.reading import Reader
+from reeldrop.intake.pace import SETTLE_PAUSE_SECONDS
 from reeldrop.intake.settling import DEFAULTS_SECONDS, UNFINISHED_SECONDS
 from reeldrop.prompts import parsing
-from reeldrop.prompts.rules import ModelRules
 from reeldrop.store.spool import Spool
 from structlog.testing import capture_logs
-
-SETTLE = 2.0
-SCAN = 5.0
-CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
-RULES = {"tiny": ModelRules("tiny", CAPABILITIES, {}, {})}
-
-
-@dataclass
-class Place:
-    """An inbox that is looked at by a clock of the test's own."""
-
-    folder: Path
-    patient: bool = True
-    scan: float = SCAN
-    idle: float = SCAN  # events come in real time, and nothing else here does
-    now: float = 1000.0
-    taken: list[Job] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.inbox = self.folder / "inbox"
-        self.inbox.mkdir(parents=True)
-        self.spool = Spool(self.folder / "spool", self.inbox, self.folder / "failed")
-        self.spool.prepare()
-        self.intake = self.make_intake()
-
-    def make_intake(self) -> Intake:
-        box = Inbox(
-            self.inbox, parsing.SUFFIXES, SETTLE, parsing.DEFAULTS_NAME, patient=self.patient
-        )
-        return Intake(
-            box,
-            self.spool,
-            Reader(RULES, "tiny"),
-            Intervals(self.scan, 1.0, self.idle),
-            lambda: None,
-            clock=lambda: self.now,
-        )
-
-    def drop(self, name: str, content: str | bytes = "a horse\n") -> Path:
-        path = self.inbox / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    def go_on(self, seconds: float) -> None:
-        """Advance the clock, and do what a daemon does, until that time."""
-        end = self.now + seconds
-        while True:
-            self.intake.look(self.now)
-            for job, error in self.intake.refused(patient=True):
-                self.refused[str(job.source)] = str(error)
-                self.spool.fail(job, says(str(error)))
-            while (job := self.intake.take()) is not None:
-                self.taken.append(job)
-            if self.now >= end:
-                break
-            self.now = min(end, max(self.intake.due(), self.now + 0.01))
-
-    def settle(self) -> None:
-        """Let all files settle, and examine them, but claim none."""
-        self.intake.look(self.now)
-        self.now += SETTLE + 0.1
-        self.intake.look(self.now)
-        assert [] == list(self.intake.refused(patient=True))
-
-    def names(self) -> list[str]:
-        """Return the names of the claimed files, in order."""
-        return [str(job.source) for job in self.taken]
-
-    def waiting(self) -> dict[str, str]:
-        """Return why each file waits, as `status` says it."""
-        return {w.prompt_file: w.reason for w in self.intake.waiting(self.now)[0]}
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ KEYS: list[Case] = [
     ("checkpoint: sd", 2, "unknown key", "`model:` names a profile of config.yaml"),
     ("output_format: gif", 2, "unknown key", "`format: gif`"),
     ("filename: ball", 2, "unknown key", "a video is named after its prompt"),
-    ("init_image: a.png", 2, "unknown key", "renders from text alone"),
+    ("init_image: a.png", 2, "unknown key", "takes no such picture"),
     ("note: for Ann", 2, "unknown key", "a comment begins with `# `"),
     ("clip_skip: 2", 2, "unknown key", "remove the line"),
     ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),

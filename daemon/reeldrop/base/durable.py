@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from reeldrop.base import temporaries
-from reeldrop.base.plain_files import OPEN_FLAGS
+from reeldrop.base.plain_files import OPEN_FLAGS, open_plain
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NOT_HERE = {errno.EINVAL, errno.ENOSYS}
@@ -237,7 +237,7 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
     if not stat.S_ISREG(before.st_mode):
         raise OSError(errno.EXDEV, "only a plain file can be copied there", str(source))
     if not (os.path.lexists(target) and _is_copy(source, target)):
-        _copy(source, target, owner)
+        copy(source, target, owner)
     fsync_folder(target.parent)  # an earlier call may have made the copy, and failed before this
     with contextlib.suppress(FileNotFoundError):
         now = source.lstat()
@@ -246,11 +246,16 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
     fsync_folder(source.parent)
 
 
-def _copy(source: Path, target: Path, owner: str) -> None:
+def copy(source: Path, target: Path, owner: str) -> None:
+    """Copy a plain file, with its times, to a name that must be free.
+
+    Raises:
+        FileExistsError: the target's name is taken.
+        OSError: EINVAL if the source is a link or no plain file.
+    """
     unfinished = temporaries.fresh(target, f"{owner}-copy")
     try:
-        fd = os.open(source, OPEN_FLAGS)
-        with open(fd, "rb") as ours, open(unfinished, "xb") as copy:
+        with open(open_plain(source), "rb") as ours, open(unfinished, "xb") as copy:
             shutil.copyfileobj(ours, copy)
             copy.flush()
             shutil.copystat(source, unfinished, follow_symlinks=False)

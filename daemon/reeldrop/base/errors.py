@@ -78,7 +78,12 @@ class YamlError(FileError):
 
 
 class PromptError(FileError):
-    """A prompt file can't be rendered until its author changes it; never retried."""
+    """A prompt file can't be rendered until its author changes it; never retried.
+
+    pictures: the names of pictures that it asks for, as far as it was read
+    """
+
+    pictures: tuple[str, ...] = ()
 
 
 class DefaultsRefused(PromptError):
@@ -87,6 +92,10 @@ class DefaultsRefused(PromptError):
 
 class UnfinishedError(PromptError):
     """A prompt file looks incomplete; it may be complete when read again."""
+
+
+class NeedsPicture(PromptError):
+    """A prompt file needs a picture of its own name beside it, and there is none so far."""
 
 
 class ConfigError(FileError):

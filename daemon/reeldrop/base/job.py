@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from reeldrop.base.errors import Mistake
+from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,6 +168,7 @@ class Prompt:
         formats = self.formats[0] if len(self.formats) == 1 else list(self.formats)
         return {
             "prompt": self.prompt,
+            **{picture.key: picture.name for picture in self.pictures},
             **dict(self.arguments),
             "seed": self.seed,
             "fps": fps,
@@ -242,6 +244,7 @@ class Job:
     priority: int = 0
     refusal: tuple[Mistake, ...] = ()
     owner: int = 0
+    pictures: PictureFiles = NO_PICTURES
 
     @property
     def prompt_file(self) -> Path:

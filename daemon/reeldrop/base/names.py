@@ -16,11 +16,15 @@ folder that the results are synced to."""
 
 SIDECAR_SUFFIX = ".yaml"
 POSTER_SUFFIX = ".jpg"
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Those of pictures from which a video starts; in the results, `.jpg` is only of posters."""
 VIDEO_SUFFIX = ".mp4"
 """The suffix of videos that are prompt files, too."""
 ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"
+PICTURES_SUFFIX = ".pictures"
+"""Of the folder in `_failed/` that has the pictures of the prompt file with the name before it."""
 RETRIED_FOLDER = "_retried"
 """Folder in `_failed/` for files on their way back into the inbox, as <random hex>-<name>."""
 STATUS_NAME = "STATUS.txt"
@@ -101,6 +105,12 @@ def order_folder(source: PurePosixPath) -> str:
 def folded(name: str) -> str:
     """Return a name in the form by which case-insensitive file systems compare it."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def spellings(name: str) -> list[str]:
+    """Return a name, and the same with its accents composed and apart, as Macs write them."""
+    forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    return list(dict.fromkeys((name, *forms)))
 
 
 def marked_name(name: str) -> str:

@@ -258,6 +258,7 @@ class Config(BaseModel):
     renamed_settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.2
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     idle_scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    picture_wait_minutes: Annotated[float, Field(gt=0, le=100_000)] = 60.0
     ignore: Annotated[list[_Glob], Field(max_length=100)] = []
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0

@@ -12,6 +12,7 @@ import structlog
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import DefaultsFile, Job
+from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.scan import Candidate
 from reeldrop.store.spool import Spool
@@ -49,19 +50,25 @@ class Claims:
         defaults: tuple[DefaultsFile, ...],
         priority: int = 0,
         refusal: Sequence[Mistake] = (),
+        beside: PictureFiles = NO_PICTURES,
     ) -> Job | None:
-        """Claim a file; None if it has changed or can't be claimed.
+        """Claim a file, and its pictures; None if it has changed or can't be claimed.
 
         refusal: what is wrong with the defaults above it; it is never rendered without them
         """
         try:
             job = self._spool.claim(
-                candidate.path, defaults, priority, refusal=refusal, is_same=candidate.is_same
+                candidate.path,
+                defaults,
+                priority,
+                refusal=refusal,
+                beside=beside,
+                is_same=candidate.is_same,
             )
         except OSError as error:
             self._failed(candidate, error)
             return None
-        self._inbox.forget(candidate)
+        self._inbox.forget(candidate, {*beside.names} - {*beside.shared})
         self._disk_trouble = ""
         return job
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from reeldrop.base.errors import PromptError, UnfinishedError
+from reeldrop.base.errors import NeedsPicture, PromptError, UnfinishedError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import DefaultsFile
 from reeldrop.intake import writers
+from reeldrop.intake.beside import Beside
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.line import Examined
@@ -49,6 +50,7 @@ class Examiner:
         reader: Reader,
         claims: Claims,
         senses: Senses,
+        beside: Beside,
         clock: Callable[[], float],
         look_by: Callable[[float], None],
     ) -> None:
@@ -58,6 +60,7 @@ class Examiner:
         self._senses = senses
         self._clock = clock
         self._look_by = look_by
+        self._beside = beside
 
     def examine(self, candidate: Candidate) -> Examined | Refused | None:
         """Read a settled file; None if it waits, or has changed."""
@@ -68,10 +71,8 @@ class Examiner:
         defaults: tuple[DefaultsFile, ...] = ()
         try:
             defaults = self._defaults(candidate)
-            with self._inbox.opened(candidate.path) as file:
-                found = self._reader.read(candidate.path, file, defaults)
-        except NotDescribed as unknown:
-            return Examined(candidate, unknown.priority, 0, 0, unknown.model)
+            asked = self._read(candidate, defaults)
+            return asked if self._beside.are_there(asked) else None
         except OSError as error:
             if self._inbox.is_unchanged(candidate):  # else the next scan decides
                 self._claims.unreadable(candidate, error)
@@ -79,14 +80,29 @@ class Examiner:
         except PromptError as error:
             if isinstance(error, UnfinishedError) and self._holds_nul(candidate):
                 return None
+            if isinstance(error, NeedsPicture) and self._beside.waits(candidate, ()):
+                return None
             if not self._inbox.is_unchanged(candidate):
                 return None
             return Refused(defaults, error)
+
+    def _read(self, candidate: Candidate, defaults: tuple[DefaultsFile, ...]) -> Examined:
+        """Return what a file asks for, or raise what is wrong with it."""
+        pair = self._beside.pair(candidate)
+        try:
+            with self._inbox.opened(candidate.path) as file:
+                found = self._reader.read(candidate.path, file, defaults, pair=pair)
+        except NotDescribed as unknown:
+            asked = candidate, unknown.priority, 0, 0, unknown.model
+            return Examined(*asked, unknown.pictures, pair)
+        if found.is_paired:
+            self._beside.require_one(candidate)
         kinds = {hash(prompt.batch_key) for prompt in found.prompts}
         kind = kinds.pop() if len(kinds) == 1 else 0
         models = {prompt.model for prompt in found.prompts}
         model = models.pop() if len(models) == 1 else ""
-        return Examined(candidate, found.priority, kind, len(found.prompts), model)
+        asked = candidate, found.priority, kind, len(found.prompts), model
+        return Examined(*asked, found.pictures, pair)
 
     def defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
         """Return a file's defaults; None if it has changed, is being written, or can't be read."""

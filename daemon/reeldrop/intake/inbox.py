@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Container, Iterator
+import os
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base.job import DefaultsFile
+from reeldrop.base.names import spellings
 from reeldrop.base.roots import Root
 from reeldrop.intake import reading
 from reeldrop.intake.ignored import Ignored
 from reeldrop.intake.scan import Candidate, Found, Names, Scan, fingerprint
 from reeldrop.intake.settling import TEMPORARY_SECONDS, Patience, Pauses, Settling
+from reeldrop.intake.wishes import LONE, PICTURE_SECONDS, Pictures, Wishes
 
 
 class Inbox:
@@ -25,6 +28,7 @@ class Inbox:
     suffixes: the endings of prompt files, in lower case
     settle_seconds: how long a file has to stay unchanged
     renamed_settle_seconds: the same for a file that arrived by a rename, if it is less
+    picture_seconds: how long a file waits for a picture of which nothing is seen
     patient: if False, files that look unfinished settle as soon as others
     beside: a folder on the same file system, to tell a remounted inbox from another folder
     ignored: the names to ignore
@@ -41,10 +45,12 @@ class Inbox:
         beside: Path | None = None,
         ignored: Ignored | None = None,
         renamed_settle_seconds: float = math.inf,
+        picture_seconds: float = PICTURE_SECONDS,
     ) -> None:
         self.folder = folder
         self.patience = Patience(settle_seconds, renamed_settle_seconds, patient)
-        self.pauses = Pauses()
+        self._picture_seconds = picture_seconds if patient else settle_seconds
+        self.pauses = Pauses(Wishes(self._picture_seconds))
         self.root = Root(folder, beside)
         self._names = Names(suffixes, defaults_name, ignored or Ignored())
         self._settle(Found())
@@ -58,6 +64,7 @@ class Inbox:
     def take_over(self, other: Inbox) -> None:
         """Take over what `other` knows of the same folder."""
         self.root, self.pauses = other.root, other.pauses
+        self.pauses.wishes.seconds = self._picture_seconds
         self._settle(other._found)
 
     def scan(self, now: float, renamed: Container[str] = ()) -> bool:
@@ -82,7 +89,7 @@ class Inbox:
         found = scan.found
         found.renamed = frozenset(
             path
-            for path in found.candidates
+            for path in (*found.candidates, *found.pictures)
             if path in renamed and not self._is_in_new_folder(path, found, now)
         )
         self._settle(found)
@@ -92,6 +99,11 @@ class Inbox:
         """Return whether the folder may still be incomplete: its defaults may arrive last."""
         first_seen = found.folders.get(path.rpartition("/")[0], -math.inf)
         return now < first_seen + self.patience.settle_seconds
+
+    @property
+    def pictures(self) -> Pictures:
+        """The pictures that the last scan found."""
+        return self._settling.pictures
 
     # What the last scan has found
 
@@ -109,6 +121,10 @@ class Inbox:
         """Return the settled files, unsorted."""
         remaining = self._settling.remaining
         return [c for c in self._found.candidates.values() if remaining(c, now) <= 0]
+
+    def remaining(self, candidate: Candidate, now: float) -> float:
+        """Return the seconds until a file may be claimed; 0 or less if it may be now."""
+        return self._settling.remaining(candidate, now)
 
     def seconds_to_settle(self, now: float) -> float | None:
         """Return the seconds until the next file settles; None if nothing waits."""
@@ -131,11 +147,14 @@ class Inbox:
         """Yield what is never taken as it is, each with the reason."""
         for path, reason in self._found.strays.items():
             yield PurePosixPath(path), reason
+        for path in self.pictures.lone():
+            yield PurePosixPath(path), LONE
 
     def waiting_count(self) -> int:
         """Return the number of all files that wait, whether settled or not."""
         others = sum(path not in self._found.candidates for path in self._found.temporaries)
-        return len(self) + others + len(self._found.strays)
+        lone = sum(1 for _ in self.pictures.lone())
+        return len(self) + others + len(self._found.strays) + lone
 
     def expired_wait(self, candidate: Candidate, now: float) -> str:
         """Return the reason of a wait for another file that has expired; empty if none has."""
@@ -145,8 +164,9 @@ class Inbox:
         """Return when the oldest of the waiting files was first seen; None if there are none."""
         return min((c.first_seen for c in self._found.candidates.values()), default=None)
 
-    def forget(self, candidate: Candidate) -> None:
-        """Drop a claimed file; the next scan adds it again if it is still there."""
+    def forget(self, candidate: Candidate, taken: Iterable[str] = ()) -> None:
+        """Drop a claimed file, and pictures taken with it; the next scan adds what is there."""
+        self.pictures.took(candidate, taken)
         self._found.candidates.pop(str(candidate.path), None)
         self.pauses.forget(candidate)
 
@@ -165,6 +185,23 @@ class Inbox:
                 return fingerprint(file.lstat()) == candidate.fingerprint
         except OSError:
             return False
+
+    def has_settled(self, candidate: Candidate, name: str, now: float) -> bool:
+        """Return whether a picture beside a file has settled, and is as the last scan saw it."""
+        found = self.pictures.of(candidate, name)
+        if found is None or now < self.pictures.settles(candidate, name):
+            return False
+        with contextlib.suppress(OSError), self.opened(candidate.path) as file:
+            for spelling in spellings(name):
+                with contextlib.suppress(FileNotFoundError):
+                    return fingerprint(file.with_name(spelling).lstat()) == found.fingerprint
+        return False
+
+    def knows_all_beside(self, candidate: Candidate) -> bool:
+        """Return whether the last scan has seen all prompt files that are beside a file now."""
+        with self.root.opened(candidate.path.parent) as folder:
+            read = filter(self._names.is_read, os.listdir(folder))
+            return all(str(candidate.path.with_name(n)) in self._found.candidates for n in read)
 
     def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:
         """Return the `_defaults.yaml` files above a prompt file; see `reading.defaults_above`."""

@@ -16,6 +16,7 @@ import structlog
 
 from reeldrop.base.errors import DefaultsRefused, PromptError
 from reeldrop.base.job import Job
+from reeldrop.intake.beside import Beside
 from reeldrop.intake.claims import Claims
 from reeldrop.intake.examining import Examiner, Refused
 from reeldrop.intake.inbox import Inbox
@@ -67,7 +68,10 @@ class Intake:
         self.line = Line(order or Turns())
         self.claims = Claims(inbox, spool, intervals.retry_seconds, clock, self._look_by)
         self._senses = Senses(inbox.folder, self._on_event)
-        self._examiner = Examiner(inbox, reader, self.claims, self._senses, clock, self._look_by)
+        self._beside = Beside(inbox, self._senses, clock, self._look_by, self._on_event)
+        self._examiner = Examiner(
+            inbox, reader, self.claims, self._senses, self._beside, clock, self._look_by
+        )
         self._unexamined: deque[Candidate] = deque()
         self._unusable: Mapping[str, str] = {}
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
@@ -169,7 +173,8 @@ class Intake:
                 case Refused(defaults, error):
                     is_of_defaults = isinstance(error, DefaultsRefused)
                     refusal = error.mistakes if is_of_defaults else ()
-                    job = self.claims.claim(candidate, defaults, refusal=refusal)
+                    beside = self._beside.settled(candidate, error.pictures)
+                    job = self.claims.claim(candidate, defaults, refusal=refusal, beside=beside)
                     self._listed = None
                     if job is not None:
                         yield job, error
@@ -196,9 +201,10 @@ class Intake:
             if examined is not None:
                 candidate = examined.candidate
                 defaults = self._examiner.defaults_if_as_examined(candidate)
+                beside = self._beside.if_as_examined(examined)
                 self._listed = None
-                if defaults is not None:
-                    return self.claims.claim(candidate, defaults, examined.priority)
+                if defaults is not None and beside is not None:
+                    return self.claims.claim(candidate, defaults, examined.priority, beside=beside)
                 self.line.expire(candidate)
             if file is not None or taken is None:
                 break

@@ -25,6 +25,8 @@ class Examined:
     kind: the hash of its prompts' batch key; 0 if they differ
     count: the number of its prompts; 0 if it is not known yet
     model: the profile that it needs
+    names: the pictures that it needs
+    pair: the picture that has its name, also if it does not need that one; or empty
     """
 
     candidate: Candidate
@@ -32,6 +34,8 @@ class Examined:
     kind: int
     count: int
     model: str
+    names: tuple[str, ...] = ()
+    pair: str = ""
 
     @property
     def path(self) -> str:

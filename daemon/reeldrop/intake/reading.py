@@ -6,6 +6,7 @@ Opens nothing but plain files. Does not know what has settled, nor which file is
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import stat
@@ -19,6 +20,7 @@ from reeldrop.base import plain_files
 from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.base.roots import Root
+from reeldrop.intake import pictures
 from reeldrop.intake.scan import is_interrupted
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
@@ -35,11 +37,19 @@ class Content:
     """What a prompt file said when it was read.
 
     size: how many bytes it had
+    is_paired: whether prompts start from the picture that has its name
     """
 
     prompts: tuple[Prompt, ...]
     priority: int
     size: int
+    is_paired: bool
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The names of the pictures that its prompts need."""
+        found = (picture.name for prompt in self.prompts for picture in prompt.pictures)
+        return tuple(dict.fromkeys(found))
 
 
 class Reader:
@@ -53,10 +63,11 @@ class Reader:
         self._model = model
 
     def read_job(self, job: Job) -> Content:
-        """Return the content of a claimed file; see `read`.
+        """Return the content of a claimed file, with its pictures; see `read`.
 
         Raises:
-            PromptError: also if its record in the spool is damaged, or its defaults were refused.
+            PromptError: also if a picture is gone, its record in the spool is damaged, or its
+                defaults were refused.
         """
         if job.is_damaged:
             problem = "its record in the spool is damaged: its place in the inbox is not known"
@@ -64,7 +75,9 @@ class Reader:
             raise PromptError(Mistake(problem, remedy))
         if job.refusal:
             raise DefaultsRefused(*job.refusal)
-        return self.read(job.source, job.prompt_file, job.defaults, job.drawn_seed)
+        pair = job.pictures.pair
+        found = self.read(job.source, job.prompt_file, job.defaults, job.drawn_seed, pair)
+        return dataclasses.replace(found, prompts=pictures.resolved(job, found.prompts))
 
     def read(
         self,
@@ -72,8 +85,11 @@ class Reader:
         file: Path,
         defaults: tuple[DefaultsFile, ...],
         draw_seed: Callable[[int], int] = lambda number: number,
+        pair: str = "",
     ) -> Content:
         """Return the content of a file that had the path `source` in the inbox.
+
+        `pair` is the picture of its name; the places of pictures are not known yet.
 
         Raises:
             PromptError: it can't be rendered; also if reading it raised an unexpected error.
@@ -90,8 +106,10 @@ class Reader:
             else:
                 data = read_plain(file, parsing.MAX_BYTES)
                 size = len(data)
-            found = parsing.parse(source.name, data, defaults, self._rules, self._model, draw_seed)
-            return Content(found.prompts, found.priority, size)
+            found = parsing.parse(
+                source.name, data, defaults, self._rules, self._model, draw_seed, pair
+            )
+            return Content(found.prompts, found.priority, size, found.is_paired)
         except (PromptError, NotDescribed):
             raise
         except OSError as error:

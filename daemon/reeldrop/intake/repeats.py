@@ -2,9 +2,9 @@
 
 A sync tool that missed a deletion may restore the file. It then has the bytes and the modification
 time of the prompt file beside its videos, or in `_failed/`, and nobody wants it rendered again. An
-edit changes the bytes, a save or `touch` the time; either asks for a new render. A conflict copy
-whose bytes and defaults are those of its original asks for none, either; any other is a prompt file
-of its own.
+edit changes the bytes, a save or `touch` the time; either asks for a new render, and so does
+another picture. A conflict copy whose bytes and defaults are those of its original asks for none,
+either; any other is a prompt file of its own.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
 Compares files; does not parse them.
@@ -12,9 +12,11 @@ Compares files; does not parse them.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import unicodedata
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import structlog
 
@@ -22,11 +24,12 @@ from reeldrop.base import durable, plain_files
 from reeldrop.base.errors import DISK_ERRORS, PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
-from reeldrop.base.names import order_folder, portable
+from reeldrop.base.names import ORDER_FOLDER, PICTURES_SUFFIX, order_folder, portable
 from reeldrop.intake import reading
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.places import Place
 from reeldrop.prompts import parsing
+from reeldrop.store import job_files, pictures
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -70,9 +73,32 @@ class Repeats:
     def _twin(self, job: Job) -> Place | None:
         """Return where the same prompt file lies from an earlier delivery; None if it does not."""
         for place in self._places(job.source, job):
-            if _is_same(job, place) and _is_as_old(job, place):
+            if self._is_twin(job, place):
                 return place
         return None
+
+    def _is_twin(self, job: Job, place: Place) -> bool:
+        """Return whether an earlier order lies at a place, with the pictures that this one has."""
+        if not (_is_same(job, place) and _is_as_old(job, place)):
+            return False
+        ours = pictures.of(job)
+        if not ours:
+            return True
+        root, folder = place.root, self._pictures_of(place)
+        gone = (FileNotFoundError, NotADirectoryError)
+        with contextlib.suppress(*gone), root.opened(folder) as there:
+            theirs = [there / name for name in os.listdir(there)]
+            return all(any(_is_equal(one, other) for other in theirs) for one in ours)
+        return False
+
+    def _pictures_of(self, place: Place) -> PurePath:
+        """Return the folder that the pictures of a prompt file at a place are in."""
+        if place.root is self._spool.root:
+            return place.below.with_name(job_files.PICTURES)
+        if place.root is self._spool.failed.root:
+            return place.below.with_name(place.below.name + PICTURES_SUFFIX)
+        folder = place.below.parent
+        return folder.parent if folder.name == ORDER_FOLDER else folder
 
     def _places(self, source: PurePosixPath, job: Job) -> Iterator[Place]:
         """Yield where prompt files lie that had this path in the inbox: in hand, done or failed."""
@@ -154,7 +180,7 @@ class Repeats:
         place.write_note(note, job)
         _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
         for taken in _named(place):
-            if _is_same(job, taken) and _is_as_old(job, taken):
+            if self._is_twin(job, taken):
                 with taken.opened() as file:
                     self._spool.lay_upon(job, file)
                 return
@@ -206,6 +232,12 @@ def _is_same(job: Job, place: Place) -> bool:
         if error.errno in DISK_ERRORS:
             raise
         return False
+
+
+def _is_equal(one: Path, other: Path) -> bool:
+    """Return whether two pictures have the same bytes."""
+    is_as_long = one.lstat().st_size == other.lstat().st_size
+    return is_as_long and pictures.is_same(one, other)
 
 
 def _is_as_old(job: Job, place: Place) -> bool:

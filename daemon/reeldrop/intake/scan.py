@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reeldrop.base.escaping import shown
+from reeldrop.base.names import PICTURE_SUFFIXES
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.ignored import Ignored, finished_name
 
@@ -44,6 +45,9 @@ class Names:
     def is_read(self, name: str) -> bool:
         """Return whether files of this name are read as prompt files."""
         return self.is_prompt_file(name) and name not in self.ignored
+
+    def is_picture(self, name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,14 +110,16 @@ class Found:
     """The result of a scan, by path in the inbox.
 
     candidates: the files to be rendered
+    pictures: the pictures
     folders: when each folder was first seen
     defaults: the `_defaults.yaml` files, by their folder
     temporaries: unfinished files, by the path that they will have
     strays: why a path is never taken as it is
-    renamed: the candidates that arrived by a rename, in folders that are complete
+    renamed: the candidates and pictures that arrived by a rename, in folders that are complete
     """
 
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    pictures: dict[str, Awaited] = field(default_factory=dict)
     folders: dict[str, float] = field(default_factory=dict)
     defaults: dict[str, Awaited] = field(default_factory=dict)
     temporaries: dict[str, Awaited] = field(default_factory=dict)
@@ -178,6 +184,9 @@ class Scan:
             self.found.defaults[folder] = self._awaited(before, status, self._settle_seconds)
         elif self._names.is_prompt_file(entry.name):
             self.found.candidates[path] = self._candidate(path, status)
+        elif self._names.is_picture(entry.name) and stat.S_ISREG(status.st_mode):
+            picture = self._before.pictures.get(path)
+            self.found.pictures[path] = self._awaited(picture, status, self._settle_seconds)
         elif stat.S_ISDIR(status.st_mode):
             if depth > 1:
                 self.found.folders[path] = self._before.folders.get(path, self._now)
@@ -199,9 +208,11 @@ class Scan:
         return Candidate(where, status.st_mode, state, status.st_uid, first_seen, began, now)
 
     def _note_temporary(self, entry: os.DirEntry[str], folder: str) -> None:
-        """Record a temporary file that a tool will turn into a prompt file."""
+        """Record a temporary file that a tool will turn into a prompt file or a picture."""
         finished = finished_name(entry.name)
-        if finished is None or not self._names.is_prompt_file(finished[0]):
+        if finished is None:
+            return
+        if not (self._names.is_prompt_file(finished[0]) or self._names.is_picture(finished[0])):
             return
         path = f"{folder}/{finished[0]}" if folder else finished[0]
         status = entry.stat(follow_symlinks=False)

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from reeldrop.base.escaping import shown
 from reeldrop.intake.scan import Awaited, Candidate, Found
+from reeldrop.intake.wishes import Pictures, Wait, Wishes
 
 EMPTY_SECONDS = 60.0
 """How long an empty file waits for content: some programs create a file before they write it."""
@@ -31,14 +31,6 @@ RESTLESS_SECONDS = 60.0
 
 DEFAULTS_SECONDS = 120.0
 """How long a file waits for a `_defaults.yaml` that keeps changing."""
-
-
-class _Wait(NamedTuple):
-    """Why a file waits, until when, and when it is taken regardless."""
-
-    reason: str
-    until: float
-    end: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +65,14 @@ class Patience:
 
 @dataclass(slots=True)
 class Pauses:
-    """The files that wait for another reason than their name, size or times."""
+    """The files that wait for another reason than their name, size or times.
 
-    _held: dict[Candidate, _Wait] = field(default_factory=dict)
-    _blocked: dict[Candidate, _Wait] = field(default_factory=dict)
+    wishes: the pictures that they wait for
+    """
+
+    wishes: Wishes
+    _held: dict[Candidate, Wait] = field(default_factory=dict)
+    _blocked: dict[Candidate, Wait] = field(default_factory=dict)
 
     def hold(self, candidate: Candidate, reason: str, until: float, now: float) -> float | None:
         """Let an unfinished file wait, `UNFINISHED_SECONDS` at most; return the end of the wait.
@@ -86,12 +82,12 @@ class Pauses:
         end = candidate.since + UNFINISHED_SECONDS
         if now >= end:
             return None
-        self._held[candidate] = _Wait(reason, min(until, end), end)
+        self._held[candidate] = Wait(reason, min(until, end), end)
         return min(until, end)
 
     def block(self, candidate: Candidate, reason: str, until: float) -> None:
         """Let a file that can't be claimed wait."""
-        self._blocked[candidate] = _Wait(reason, until)
+        self._blocked[candidate] = Wait(reason, until)
 
     def held(self, candidate: Candidate) -> str:
         """Return why a file was held last; empty if it never was."""
@@ -106,7 +102,7 @@ class Pauses:
         """Return how many files could not be claimed, and are tried again later."""
         return sum(wait.until > now for wait in self._blocked.values())
 
-    def of(self, candidate: Candidate) -> Iterator[_Wait]:
+    def of(self, candidate: Candidate) -> Iterator[Wait]:
         """Yield the waits of a file."""
         for waits in (self._held, self._blocked):
             if candidate in waits:
@@ -114,6 +110,7 @@ class Pauses:
 
     def keep(self, found: Found) -> None:
         """Forget files that have changed or are gone."""
+        self.wishes.keep(found)
         for waits in (self._held, self._blocked):
             for candidate in list(waits):
                 if found.candidates.get(str(candidate.path)) is not candidate:
@@ -121,6 +118,7 @@ class Pauses:
 
     def forget(self, candidate: Candidate) -> None:
         """Drop a file that has been claimed."""
+        self.wishes.forget(candidate)
         self._held.pop(candidate, None)
         self._blocked.pop(candidate, None)
 
@@ -129,7 +127,7 @@ class Pauses:
 class Settling:
     """What the files of one scan wait for.
 
-    The file, its temporary file and the defaults above it have to settle.
+    The file, its temporary file, its pictures and the defaults above it have to settle.
     """
 
     found: Found
@@ -137,6 +135,11 @@ class Settling:
     patience: Patience
     defaults_name: str
     _defaults_settle: dict[PurePosixPath, float] = field(default_factory=dict)
+    pictures: Pictures = field(init=False)
+
+    def __post_init__(self) -> None:
+        of_picture = self._seconds_of_picture
+        self.pictures = Pictures(self.found, self.pauses.wishes, self._own_seconds, of_picture)
 
     def remaining(self, candidate: Candidate, now: float) -> float:
         """Return the seconds until a file may be claimed; 0 or less if it may be now."""
@@ -147,7 +150,8 @@ class Settling:
             settled = max(settled, min(until, temporary.began + TRANSFER_SECONDS))
         if self.found.defaults:
             settled = max(settled, self._defaults_settled(candidate.path.parent))
-        return max(settled, *(wait.until for wait in self.pauses.of(candidate)), -math.inf) - now
+        waits = (*self.pauses.of(candidate), *self.pictures.waits(candidate))
+        return max(settled, *(wait.until for wait in waits), -math.inf) - now
 
     def waits(self, candidate: Candidate, now: float) -> bool:
         """Return whether a file has not settled, or was held when it was about to be taken."""
@@ -164,11 +168,14 @@ class Settling:
         waits = [*self.pauses.of(candidate), *self._others(candidate)]
         end = candidate.since + self._own_seconds(candidate)
         if candidate.size == 0:
-            waits.append(_Wait("empty so far", end, end))
+            waits.append(Wait("empty so far", end, end))
         if candidate.is_interrupted:
-            waits.append(_Wait("its modification time is 0: an interrupted transfer", end, end))
+            waits.append(Wait("its modification time is 0: an interrupted transfer", end, end))
+        waits += self.pictures.waits(candidate)
         for wait in waits:
             if now < min(wait.until, wait.end):
+                if wait.end == math.inf:
+                    return f"{wait.reason}; is taken in {math.ceil(wait.until - now)} s"
                 return f"{wait.reason}; waits {math.ceil(wait.end - now)} s more at most"
         if restless:
             seconds = self._own_seconds(candidate)
@@ -194,19 +201,25 @@ class Settling:
         is_renamed = str(candidate.path) in self.found.renamed
         return self.patience.of(candidate, is_renamed=is_renamed)
 
-    def _others(self, candidate: Candidate) -> Iterator[_Wait]:
+    def _seconds_of_picture(self, path: str) -> float:
+        """Return how many seconds a picture has to stay unchanged."""
+        seconds = self.patience.settle_seconds
+        is_renamed = path in self.found.renamed
+        return min(self.patience.renamed_settle_seconds, seconds) if is_renamed else seconds
+
+    def _others(self, candidate: Candidate) -> Iterator[Wait]:
         """Yield the waits for other files. These may change for ever, so each wait has an end."""
         temporary = self._temporary_of(candidate)
         if temporary is not None:
             reason = f"still being written by {temporary.tool}: its temporary file is beside it"
             until = temporary.since + self.patience.temporary_seconds
-            yield _Wait(reason, until, temporary.began + TRANSFER_SECONDS)
+            yield Wait(reason, until, temporary.began + TRANSFER_SECONDS)
         for folder in candidate.path.parents:
             defaults = self._defaults_of(folder)
             if defaults is not None:
                 reason = f"{shown(folder / self.defaults_name)} has just changed"
                 until = defaults.since + self.patience.settle_seconds
-                yield _Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
+                yield Wait(reason, until, defaults.began + DEFAULTS_SECONDS)
 
     def _temporary_of(self, candidate: Candidate) -> Awaited | None:
         """Return a file's temporary file, if it has the same owner: a stranger could delay it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile
-from reeldrop.prompts import other_names
+from reeldrop.prompts import other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
 from reeldrop.prompts.rules import FILE_KEYS
@@ -23,10 +24,22 @@ MAX_LIST = 10
 TEXT_KEYS = ("prompt", "negative_prompt")
 PRIORITIES = (-10, 10)
 _NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
+_NO_DEFAULTS = ("prompt", "prompts", "rendered", *pictures.KEYS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
 
 
-def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Layer], int | None]]:
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The settings of one prompt.
+
+    recorded: the hashes that a sidecar has of its pictures; None if this is no sidecar
+    """
+
+    layer: Layer
+    recorded: Mapping[str, str] | None = None
+
+
+def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Item], int | None]]:
     """Yield the prompts of each document of a file, and its priority; None if it has none.
 
     Raises:
@@ -34,12 +47,17 @@ def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[La
     """
     for document in _load(text, allowance):
         layer = _layer(document)
-        layer.pop("rendered", None)
+        recorded = _recorded(layer.pop("rendered", None))
         given = layer.pop("priority", None)
-        yield _prompts(layer), priority(given) if given is not None else None
+        found = [Item(prompt, recorded) for prompt in _prompts(layer)]
+        yield found, priority(given) if given is not None else None
 
 
-def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Layer]:
+def _recorded(rendered: Setting | None) -> dict[str, str] | None:
+    return None if rendered is None else pictures.recorded(strict_yaml.plain(rendered.node))
+
+
+def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
     """Return the settings that reeldrop put into an mp4.
 
     Raises:
@@ -53,7 +71,7 @@ def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Layer]:
     rendered = layer.pop("rendered", None)
     if rendered is None or not isinstance(rendered.node.value, dict) or "prompt" not in layer:
         raise PromptError(Mistake("the comment in this mp4 is not reeldrop's", _NOT_OURS))
-    return [layer]
+    return [Item(layer, _recorded(rendered))]
 
 
 def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:
@@ -70,7 +88,7 @@ def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:
         problem = "this file must have one document"
         raise PromptError(Mistake(problem, "remove the `---`", file=file.name))
     layer = merge(*layers)
-    for key in ("prompt", "prompts", "rendered"):
+    for key in _NO_DEFAULTS:
         if key in layer:
             problem = f"'{key}' can't have a default"
             raise PromptError(layer[key].mistake(problem, "put it into a prompt file", key))
@@ -152,8 +170,9 @@ def _oversized(key: str, setting: Setting) -> Mistake | None:
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
         problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
         remedy = "write one value; settings for all prompts go beside `prompts:`"
-        return setting.mistake(problem, other_names.advice(key) or remedy, key)
-    most = MAX_VIDEOS if key == "seed" else MAX_LIST
+        advice = other_names.advice(key) if key not in pictures.KEYS else None
+        return setting.mistake(problem, advice or remedy, key)
+    most = MAX_VIDEOS if key in ("seed", *pictures.KEYS) else MAX_LIST
     if len(value) > most:
         problem = f"{short(key)} has {len(value):,} values, more than {most:,}"
         return setting.mistake(problem, "split it into several files", key)
@@ -171,7 +190,8 @@ def _prompts(layer: Layer) -> list[Layer]:
         problem = f"prompts must be a list, not {described(prompts.node.value)}"
         raise PromptError(prompts.mistake(problem, "begin each prompt with `- `", "prompts"))
     check_count(max(1, len(prompts.node.value)))
-    return [merge(layer, _item(node)) for node in prompts.node.value]
+    own = pictures.dealt_out(layer, len(prompts.node.value))
+    return [merge(*both) for both in zip(own, map(_item, prompts.node.value), strict=True)]
 
 
 def _item(node: strict_yaml.Node) -> Layer:

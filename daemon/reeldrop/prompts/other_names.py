@@ -34,6 +34,9 @@ _OTHERS: Mapping[str, str] = {
     "num_videos repeat repeats repeat_generation num_outputs images num_images_per_prompt "
     "variations iterations count",
     "format": "output_format file_format video_format extension container filetype",
+    "image": "init_image start_image image_path input_image image_start first_image first_frame "
+    "start_frame",
+    "last_image": "image_end end_image last_frame end_frame",
     "model": "checkpoint ckpt ckpt_name sd_model model_name sd_model_checkpoint base_model "
     "model_id unet_name engine model_type profile",
 }
@@ -45,9 +48,11 @@ _ELSEWHERE: Mapping[str, str] = {
     "reeldrop has no LoRAs or other additions to a model": "lora loras lora_scale lora_weights "
     "activated_loras loras_multipliers hypernet hypernetwork embedding embeddings controlnet "
     "textual_inversion vae adapter ip_adapter",
-    "reeldrop renders from text alone, without a picture or video as input": "image init_image "
-    "start_image image_path input_image image_start image_end end_image init_video mask "
-    "denoise denoising_strength strength video_source",
+    "this model takes no such picture; `model:` may name one that does": "image last_image "
+    "init_image start_image image_path input_image image_start first_image first_frame "
+    "start_frame image_end end_image last_frame end_frame",
+    "reeldrop takes no video and no mask as input": "init_video mask denoise denoising_strength "
+    "strength video_source",
     "give width and height, in pixels": "aspect_ratio ar aspect",
     "a video is named after its prompt, and its folder after the prompt file": "output "
     "output_path filename file_name output_filename save_as outpath_samples name title outdir",

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reeldrop.base import strict_yaml
-from reeldrop.base.errors import Mistake, PromptError, ReeldropError
+from reeldrop.base.errors import Mistake, NeedsPicture, PromptError, ReeldropError
 from reeldrop.base.escaping import short
-from reeldrop.base.job import DefaultsFile, Prompt
-from reeldrop.prompts import documents, lines, tags
+from reeldrop.base.job import DefaultsFile, Picture, Prompt
+from reeldrop.prompts import documents, lines, pictures, tags
 from reeldrop.prompts.decoding import decode
+from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import Layer, check_count, merge
 from reeldrop.prompts.rules import Fault, ModelRules, SettingsRefused
 from reeldrop.prompts.wording import described, did_you_mean
@@ -37,18 +38,25 @@ DEFAULTS_NAME = "_defaults.yaml"
 class NotDescribed(ReeldropError):
     """A prompt file asks for a profile whose rules are unknown until it has been loaded."""
 
-    def __init__(self, model: str, priority: int) -> None:
+    def __init__(self, model: str, priority: int, pictures: tuple[str, ...] = ()) -> None:
         super().__init__(f"the model {model} has not been loaded yet")
         self.model = model
         self.priority = priority
+        self.pictures = pictures
+        """Those that it may need: what it names, or what has its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """The prompts of one file, and its priority: -10 to 10, higher is sooner."""
+    """The prompts of one file.
+
+    priority: -10 to 10, higher is sooner
+    is_paired: whether prompts start from the picture that has the file's name
+    """
 
     prompts: tuple[Prompt, ...]
     priority: int
+    is_paired: bool = False
 
 
 def parse(
@@ -58,6 +66,7 @@ def parse(
     rules: Mapping[str, ModelRules | None],
     model: str,
     draw_seed: Callable[[int], int],
+    pair: str = "",
 ) -> PromptFile:
     """Return the prompts that a prompt file asks for.
 
@@ -67,8 +76,12 @@ def parse(
     rules: an entry for each profile; None if its pipeline has not been described yet
     model: the profile for prompts that name none
     draw_seed: returns the seed of the n-th video, n from 1
+    pair: the name of the picture beside it that has its name; empty if there is none
+
+    The paths of the prompts' pictures are empty, and their hashes those that a sidecar has of them.
 
     Raises:
+        NeedsPicture: the only mistake is that there is no `pair`.
         PromptError: the file can't be rendered; it has every mistake that was found.
         NotDescribed: the file asks for a profile whose rules are None.
     """
@@ -81,25 +94,34 @@ def parse(
         priority = inherited if priority is None else priority
     priority = priority or 0
     check_count(len(items))
-    reader = _Reader(rules, model, priority)
+    named = pictures.named(item.layer for item in items)
+    may_pair = not named and all(item.recorded is None for item in items)
+    reader = _Reader(rules, model, priority, pair if may_pair else "", named)
+    videos = _videos(items, base, reader)
+    if reader.mistakes:
+        raise reader.refusal(may_come=may_pair and not pair)
+    prompts = tuple(_numbered(videos, draw_seed))
+    return PromptFile(prompts, priority, is_paired=reader.is_paired)
+
+
+def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]:
+    """Return the videos that all prompts ask for, as far as there are not too many mistakes."""
     videos: list[_Video] = []
-    seeds = 0
+    given = 0
     for item in items:
-        layer = merge(base, item)
-        seeds += _seeds_given(layer)
-        check_count(max(1, seeds))  # before the next prompts are validated
-        videos += reader.videos(layer)
+        layer = merge(base, item.layer)
+        given += _videos_given(layer)
+        check_count(max(1, given))  # before the next prompts are validated
+        videos += reader.videos(dataclasses.replace(item, layer=layer))
         check_count(max(1, len(videos)))
         if reader.has_enough:
             break
-    if reader.mistakes:
-        raise PromptError(*reader.mistakes)
-    return PromptFile(tuple(_numbered(videos, draw_seed)), priority)
+    return videos
 
 
 def _items(
     name: str, data: bytes, allowance: strict_yaml.Allowance
-) -> tuple[list[Layer], int | None]:
+) -> tuple[list[Item], int | None]:
     """Return the settings of each prompt of a file, and the file's priority; None if not given."""
     if len(data) > MAX_BYTES:
         problem = f"this file has more than {MAX_BYTES:,} bytes"
@@ -107,10 +129,10 @@ def _items(
     text = decode(data)
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in TEXT_SUFFIXES:
-        return lines.items(name, text), None
+        return list(map(Item, lines.items(name, text))), None
     if suffix == VIDEO_SUFFIX:
         return documents.embedded(text, allowance), None
-    items: list[Layer] = []
+    items: list[Item] = []
     priorities = []
     for found, priority in documents.items(text, allowance):
         priorities += [priority] if priority is not None else []
@@ -127,6 +149,7 @@ class _Video:
     rules: ModelRules
     seed: int | None
     notes: tuple[str, ...]
+    pictures: tuple[Picture, ...]
 
 
 def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iterator[Prompt]:
@@ -142,16 +165,33 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             fps=settings["fps"],
             formats=tuple(dict.fromkeys(settings["format"])),
             notes=video.notes,
+            pictures=video.pictures,
         )
 
 
 class _Reader:
-    """Resolves the settings of one prompt after another, and collects each mistake once."""
+    """Resolves the settings of one prompt after another, and collects each mistake once.
 
-    def __init__(self, rules: Mapping[str, ModelRules | None], model: str, priority: int) -> None:
+    pair: the picture that prompts start from whose model takes one
+    named: the pictures that the file names
+    is_paired: whether a prompt starts from the pair
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, ModelRules | None],
+        model: str,
+        priority: int,
+        pair: str,
+        named: tuple[str, ...],
+    ) -> None:
         self._rules = rules
         self._model = model
         self._priority = priority
+        self._pair = pair
+        self._named = named
+        self.is_paired = False
+        self._without_picture: set[Mistake] = set()
         self._mistakes: dict[Mistake, None] = {}
         self._refused = 0
 
@@ -165,13 +205,21 @@ class _Reader:
         """The mistakes found, in the order of files and lines."""
         return tuple(sorted(self._mistakes, key=lambda m: (m.file, m.line or 0, m.column or 0)))
 
-    def videos(self, layer: Layer) -> list[_Video]:
+    def refusal(self, *, may_come: bool) -> PromptError:
+        """Return the mistakes as an error; `may_come`: a picture of its name would be taken."""
+        only_lacks = self._without_picture == set(self._mistakes)
+        error = (NeedsPicture if may_come and only_lacks else PromptError)(*self.mistakes)
+        error.pictures = (self._pair,) if self.is_paired else self._named
+        return error
+
+    def videos(self, item: Item) -> list[_Video]:
         """Return the videos that one prompt's settings ask for; empty if there is a mistake."""
-        videos = self._videos(layer)
+        videos = self._videos(item)
         self._refused += not videos
         return videos
 
-    def _videos(self, layer: Layer) -> list[_Video]:
+    def _videos(self, item: Item) -> list[_Video]:
+        layer = item.layer
         cut = [mistake for setting in layer.values() for mistake in setting.mistakes]
         if cut:
             self._mistakes.update(dict.fromkeys(cut))
@@ -181,16 +229,40 @@ class _Reader:
             return []
         rules = self._rules[model]
         if rules is None:
-            raise NotDescribed(model, self._priority)
+            pair = (self._pair,) if self._pair else ()
+            raise NotDescribed(model, self._priority, self._named or pair)
         given = {key: strict_yaml.plain(setting.node) for key, setting in layer.items()}
         given.pop("model", None)
+        notes = self._pair_up(given, rules)
         try:
             settings = rules.resolve(given)
         except SettingsRefused as error:
             self._mistakes.update((_placed(fault, layer), None) for fault in error.faults)
             return []
-        notes = _notes(layer, settings)
-        return [_Video(settings, rules, seed, notes) for seed in _seeds(settings)]
+        lack = pictures.needed(rules.capabilities.pictures, settings)
+        if lack is not None:
+            problem = f"{model} makes no video without a picture, and there is no {lack}"
+            mistake = _placed(Fault(lack, problem, pictures.remedy_of_lack(lack)), layer)
+            self._mistakes[mistake] = None
+            self._without_picture.update([mistake] if lack == pictures.PAIRED else [])
+            return []
+        notes += _notes(layer, settings)
+        return [
+            _Video(settings, rules, seed, notes, shown)
+            for shown in _pictures(settings, rules, item.recorded or {})
+            for seed in _seeds(settings)
+        ]
+
+    def _pair_up(self, given: dict[str, Any], rules: ModelRules) -> tuple[str, ...]:
+        """Let a prompt start from the pair if its model takes a picture; return a note if not."""
+        if not self._pair:
+            return ()
+        if pictures.PAIRED not in rules.capabilities.pictures:
+            why = f"{rules.name} makes videos from text alone"
+            return (f"{self._pair}, the picture of the same name, was not used: {why}",)
+        given[pictures.PAIRED] = self._pair
+        self.is_paired = True
+        return ()
 
     def _model_of(self, layer: Layer) -> str | None:
         """Return the requested profile; None, and record the mistake, if it does not exist."""
@@ -228,10 +300,20 @@ def _notes(layer: Layer, settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _seeds_given(layer: Layer) -> int:
-    """Return the number of seeds of a prompt, valid or not: each asks for a video."""
+def _pictures(
+    settings: Mapping[str, Any], rules: ModelRules, recorded: Mapping[str, str]
+) -> Iterator[tuple[Picture, ...]]:
+    """Yield the pictures of each video that a prompt asks for, but for its seeds."""
+    for chosen in pictures.of_videos({key: settings[key] for key in rules.capabilities.pictures}):
+        yield tuple(
+            Picture(key, name, Path(), recorded.get(name, "")) for key, name in chosen.items()
+        )
+
+
+def _videos_given(layer: Layer) -> int:
+    """Return how many videos a prompt's seeds and pictures ask for, valid or not."""
     seeds = layer["seed"].node.value if "seed" in layer else None
-    return len(seeds) if isinstance(seeds, list) else 1
+    return pictures.count(layer) * (len(seeds) if isinstance(seeds, list) else 1)
 
 
 def _seeds(settings: Mapping[str, Any]) -> list[int | None]:

@@ -19,7 +19,7 @@ from reeldrop.base import invisible
 from reeldrop.base.errors import ConfigError, Mistake, ReeldropError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
-from reeldrop.prompts import tags, unknown_keys, wording
+from reeldrop.prompts import pictures, tags, unknown_keys, wording
 from reeldrop.prompts.layers import MAX_VIDEOS
 from reeldrop.prompts.wording import described, did_you_mean
 
@@ -85,18 +85,18 @@ class ModelRules:
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that is allowed in a prompt for this profile."""
-        return (*self.capabilities.settings, *_OWN_KEYS, "model")
+        return (*self.capabilities.settings, *self.capabilities.pictures, *_OWN_KEYS, "model")
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all settings of a prompt, with defaults for those that are not given.
 
-        `seed` and `format` are lists; `seed` is empty if none was given.
+        `seed`, `format` and pictures are lists; `seed` and pictures are empty if none was given.
 
         Raises:
             SettingsRefused: the settings can't be rendered.
         """
         settings = {**self._all_defaults, **given}
-        for key in _LISTS:
+        for key in (*_LISTS, *self.capabilities.pictures):
             if key in settings and not isinstance(settings[key], list):
                 settings[key] = [settings[key]]
         try:
@@ -129,6 +129,8 @@ class ModelRules:
             annotation = self._annotation(name, kind)
             optional = self._all_defaults.get(name) is None
             fields[name] = (annotation | None, None) if optional else (annotation, ...)
+        for name in self.capabilities.pictures:
+            fields[name] = (Annotated[list[_Text], Field(min_length=1)], [])
         config = pydantic.ConfigDict(extra="forbid", strict=True)
         return pydantic.create_model("Settings", __config__=config, **fields)
 
@@ -158,6 +160,8 @@ class ModelRules:
     def _faults_beyond_schema(self, settings: Mapping[str, Any]) -> Iterator[Fault]:
         if invisible.is_blank(settings["prompt"]):
             yield Fault("prompt", "the prompt is empty", "write what to film")
+        named = {key: settings[key] for key in self.capabilities.pictures}
+        yield from (Fault(*found) for found in pictures.problems(named))
         tag = tags.of_another_tool(settings["prompt"])
         if tag is not None:
             problem = f"{short(tag.text)} is {tag.meaning}"
@@ -191,7 +195,9 @@ class ModelRules:
         unknown = unknown_keys.Unknown(known, settings, self._nearest_frames)
         for detail in sorted(details, key=lambda found: found["type"] == "missing"):
             key, *rest = detail["loc"]
-            if detail["type"] == "extra_forbidden" and key not in FILE_KEYS:
+            if detail["type"] == "extra_forbidden" and key in pictures.KEYS:
+                problem, remedy = f"{self.name} takes no {key}", pictures.NOT_TAKEN
+            elif detail["type"] == "extra_forbidden" and key not in FILE_KEYS:
                 problem, remedy = unknown.explain(str(key))
             elif detail["type"] == "missing" and unknown.has_prompt:
                 continue  # an unknown key is reported as the prompt
@@ -245,6 +251,7 @@ class ModelRules:
         if wanted == "a text":
             is_empty = value is None
             what = "what to film" if key == "prompt" else "a text"
+            what = "the name of a picture" if key in pictures.KEYS else what
             return f"write {what} after `{key}:`" if is_empty else "put it between quotes"
         text = invisible.strip(value) if isinstance(value, str) else str(value)
         text = text.strip("'\"“”„‘’").replace(",", ".")
@@ -293,7 +300,8 @@ def check_profile(rules: ModelRules) -> None:
         ConfigError: it has every mistake that was found.
     """
     mistakes = []
-    known = [key for key in rules.keys if key not in ("prompt", "seed", "model")]
+    not_here = ("prompt", "seed", "model", *rules.capabilities.pictures)
+    known = [key for key in rules.keys if key not in not_here]
     for where, settings in (("defaults", rules.defaults), ("limits", rules.limits)):
         for key in settings:
             if key not in known:

@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, WebPImagePlug
 from reeldrop.base import plain_files
 from reeldrop.base.errors import DISK_ERRORS, RenderError, Unrenderable
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD
+from reeldrop.base.picture_files import MOST_BYTES
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Picture, Prompt
@@ -27,7 +28,6 @@ Size = tuple[int, int]
 """Width and height."""
 
 FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format)
-MOST_BYTES = 24 << 20
 MOST_PIXELS = 24_500_000
 MOST_PIXELS_WEBP = 12_000_000
 """Pillow holds a webp picture four times."""

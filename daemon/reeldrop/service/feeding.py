@@ -135,6 +135,7 @@ class Feeder:
             if job_files.is_cancelled(job) and not self.spool.attempts.was_in_hand(job):
                 self.jobs.ends.fail(job, RenderCancelled("it was cancelled on request"))
                 return
+            self.spool.take_pictures(job)  # a kill may have left some in the inbox
             if not self.jobs.ends.is_order(job):
                 return
             found = self.intake.reader.read_job(job)

@@ -98,6 +98,7 @@ class Stages:
             beside=config.spool,
             ignored=Ignored(config.ignore),
             renamed_settle_seconds=config.renamed_settle_seconds,
+            picture_seconds=60 * config.picture_wait_minutes,
         )
         return Intake(
             inbox,

@@ -18,9 +18,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, temporaries
-from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
+from reeldrop.base.names import (
+    ERROR_SUFFIX,
+    LOG_SUFFIX,
+    NOTE_SUFFIX,
+    PICTURES_SUFFIX,
+    RETRIED_FOLDER,
+    portable,
+)
 from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
+from reeldrop.store import pictures
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
@@ -30,11 +38,16 @@ _LONGEST_BESIDE = 64 << 20
 
 
 def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
-    """Move a file of `_failed/` into the inbox, and return its path there; None if it was gone."""
+    """Move a file of `_failed/` into the inbox, and return its path there; None if it was gone.
+
+    Its pictures go first.
+    """
     parent, original = _origin(name)
     with failed.opened(parent) as there, inbox.opened(parent, make=True) as into:
         place = there / name.relative_to(parent)
         try:
+            if os.path.lexists(place):
+                _put_pictures_back(failed, parent / original, into)
             at = _put_back(place, there / RETRIED_FOLDER, into, original)
         except FileNotFoundError:
             if os.path.lexists(place):
@@ -45,6 +58,14 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
                 os.rmdir(there / RETRIED_FOLDER)
         temporaries.remove_left(into, at)
         return inbox.path / parent / at.name
+
+
+def _put_pictures_back(failed: Root, place: PurePosixPath, into: Path) -> None:
+    kept_in = place.with_name(place.name + PICTURES_SUFFIX)
+    with contextlib.suppress(FileNotFoundError), failed.opened(kept_in) as kept:
+        pictures.put_back(kept, into, place.name, temporaries.command_owner())
+        with failed.opened(kept_in.parent) as above:
+            os.rmdir(above / kept_in.name)
 
 
 def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:
@@ -142,9 +163,10 @@ def withdraw(
 
 
 def _set_aside(file: Path, first: Path, copies_for: str) -> Path:
-    """Move a file to the first place in `_failed/` that has neither a file nor a report."""
+    """Move a file to the first place in `_failed/` that has no file, no report, no pictures."""
     for target in map(first.with_name, durable.free_names(first.name)):
-        if not os.path.lexists(target.with_name(target.name + ERROR_SUFFIX)):
+        beside = (target.with_name(target.name + s) for s in (ERROR_SUFFIX, PICTURES_SUFFIX))
+        if not any(map(os.path.lexists, beside)):
             with contextlib.suppress(FileExistsError):
                 if copies_for:
                     durable.move(file, target, copies_for)

@@ -11,14 +11,20 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, temporaries
 from reeldrop.base.job import Job
-from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, RETRIED_FOLDER, portable
+from reeldrop.base.names import (
+    ERROR_SUFFIX,
+    LOG_SUFFIX,
+    PICTURES_SUFFIX,
+    RETRIED_FOLDER,
+    portable,
+)
 from reeldrop.base.roots import NOTHING_THERE, Root
-from reeldrop.store import job_files, reports
+from reeldrop.store import job_files, pictures, reports
 
 Report = Callable[[PurePosixPath], str]
 """Returns the text of a report, given the path in `_failed/` of the file that it is about."""
@@ -34,23 +40,34 @@ class Failed:
         self.root = Root(folder)
         self._refused = refused
 
-    def write(self, job: Job, name: str, data: bytes, report: Report) -> Path:
+    def write(
+        self, job: Job, name: str, data: bytes, report: Report, needed: Iterable[Path] = ()
+    ) -> Path:
         """Write a prompt file with the rest of a job, and a report; return the file's path.
 
-        A repeated call replaces what the first wrote.
+        The pictures that it needs are copied. A repeated call replaces what the first wrote.
         """
-        return self._put(
-            job, name, report, lambda target, _: durable.write_new(target, data, job.id)
-        )
+        kept = list(needed)
+
+        def put(target: Path, _report: bytes) -> None:
+            if kept:
+                with self._pictures(job, target, make=True) as folder:
+                    pictures.copy_aside(kept, folder, job.id)
+            durable.write_new(target, data, job.id)
+
+        return self._put(job, name, report, put)
 
     def take(self, job: Job, report: Report) -> Path:
-        """Move a job's prompt file here, with its log and a report; return the file's path."""
+        """Move a job's prompt file here, with log, pictures and a report; return its path."""
         return self._put(
             job, job.source.name, report, lambda target, text: self._move(job, target, text)
         )
 
     def _move(self, job: Job, target: Path, report: bytes) -> None:
         job_files.publish_log(job, target.parent, target.name + LOG_SUFFIX)
+        if pictures.of(job):
+            with self._pictures(job, target, make=True) as folder:
+                pictures.set_aside(job, folder, target.name)
         mode = job.prompt_file.lstat().st_mode
         try:
             if stat.S_ISREG(mode):
@@ -63,6 +80,13 @@ class Failed:
             if error.errno not in (errno.EXDEV, errno.EACCES, errno.EPERM):
                 raise
             self._keep(job, target, report)
+
+    def _pictures(
+        self, job: Job, target: Path, *, make: bool = False
+    ) -> contextlib.AbstractContextManager[Path]:
+        """Hold the folder of a prompt file's pictures open, and yield a path to it."""
+        place = _place_of(job, job.source.name).with_name(target.name + PICTURES_SUFFIX)
+        return self.root.opened(place, make=make)
 
     def _keep(self, job: Job, target: Path, report: bytes) -> None:
         """Keep in the spool what can't be moved here, and say so in the report.
@@ -104,6 +128,10 @@ class Failed:
             if target is not None:
                 target.unlink(missing_ok=True)
                 target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
+                with contextlib.suppress(*NOTHING_THERE):
+                    with self._pictures(job, target) as kept:
+                        pictures.remove_copies(job, kept)
+                    os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
                 reports.beside(target).unlink()
 
     def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:

@@ -105,7 +105,9 @@ class Filing:
         def report(name: PurePosixPath) -> str:
             return reports.text(job.source, job.id, error, others + _advice(name, error))
 
-        self._spool.failed.write(job, _remainder_name(job), left.encode(), report)
+        needed = {picture.path for prompt, _ in failures for picture in prompt.pictures}
+        name = _remainder_name(job)
+        self._spool.failed.write(job, name, left.encode(), report, sorted(needed))
 
 
 def _remainder_name(job: Job) -> str:

@@ -14,19 +14,22 @@ import json
 import operator
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reeldrop.base import durable, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.job import Attempt, DefaultsFile, Job
+from reeldrop.base.picture_files import PictureFiles
 
 ATTEMPTS = "attempts.json"
 _RECORD = "job.json"
 _LOG = "job.log"
 _CANCEL = "cancel"
-_OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL}
+PICTURES = "pictures"
+"""The folder of the job's pictures."""
+_OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL, PICTURES}
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """Errors of reading a damaged file."""
@@ -42,6 +45,7 @@ def write_record(job: Job, *, is_cancelled: bool) -> None:
         "priority": job.priority,
         "defaults": list(map(_of_defaults, job.defaults)),
         "refusal": list(map(dataclasses.asdict, job.refusal)),
+        "pictures": dataclasses.asdict(job.pictures),
     }
     durable.write(job.folder / _RECORD, json.dumps(record).encode(), job.id)
     if is_cancelled:
@@ -62,6 +66,7 @@ def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:
         defaults = tuple(_defaults(*file) for file in record["defaults"])
         priority = operator.index(record.get("priority", 0))
         refusal = tuple(Mistake(**mistake) for mistake in record.get("refusal", ()))
+        pictures = _pictures(**record.get("pictures", {}))
         return Job(
             folder.name,
             source,
@@ -71,6 +76,7 @@ def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:
             priority=priority,
             refusal=refusal,
             owner=owner,
+            pictures=pictures,
         )
     for name in _others_files(folder):
         return Job(folder.name, PurePosixPath(name), folder, (), attempts, is_damaged=True)
@@ -116,6 +122,17 @@ def _defaults(name: str, text: str, encoding: str = "latin-1") -> DefaultsFile:
     return DefaultsFile("" + name, data)
 
 
+def _pictures(
+    names: Iterable[str] = (), shared: Iterable[str] = (), pair: str = ""
+) -> PictureFiles:
+    """Return the pictures of a record, without those that lead out of a folder."""
+    return PictureFiles(
+        tuple(name for name in names if _inside(PurePosixPath(name)).name == name),
+        tuple(shared),
+        "" + pair,
+    )
+
+
 def _inside(source: PurePosixPath) -> PurePosixPath:
     """Return a path below a folder unchanged.
 
@@ -139,11 +156,14 @@ def _is_own(name: str) -> bool:
 
 
 def remove(folder: Path) -> None:
-    """Remove a job's folder with reeldrop's own files.
+    """Remove a job's folder with reeldrop's own files; what came late stays.
 
     Raises:
-        OSError: ENOTEMPTY: a late claim has put a prompt file there, which stays.
+        OSError: ENOTEMPTY: a late claim has put a prompt file or a picture there.
     """
+    with contextlib.suppress(FileNotFoundError):
+        temporaries.remove(folder / PICTURES, "")
+        os.rmdir(folder / PICTURES)
     with os.scandir(folder) as entries:
         own = [entry for entry in entries if _is_own(entry.name)]
     for entry in own:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base import durable
 from reeldrop.base.errors import FileError, Mistake, RenderCancelled
 from reeldrop.base.escaping import shown, shown_lines
-from reeldrop.base.names import ERROR_SUFFIX
+from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX
 from reeldrop.base.plain_files import content, open_plain
 
 MAX_MISTAKES = 20
@@ -63,8 +63,9 @@ def beside(target: Path) -> Path:
 
 
 def is_free(target: Path) -> bool:
-    """Return whether a place in `_failed/` has neither a prompt file nor a report."""
-    return not (os.path.lexists(target) or os.path.lexists(beside(target)))
+    """Return whether a place in `_failed/` has no prompt file, no report and no pictures."""
+    pictures = target.with_name(target.name + PICTURES_SUFFIX)
+    return not any(map(os.path.lexists, (target, beside(target), pictures)))
 
 
 def read(report: Path) -> str:

@@ -8,6 +8,7 @@ as published when all its files exist. Does not know how frames are made or enco
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import os
@@ -18,6 +19,7 @@ from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import Mistake, PlaceError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import (
+    PICTURE_SUFFIXES,
     POSTER_SUFFIX,
     SIDECAR_SUFFIX,
     folded,
@@ -28,7 +30,7 @@ from reeldrop.base.names import (
     video_name,
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
-from reeldrop.store import sidecars
+from reeldrop.store import pictures, sidecars
 
 _MOST_FOLDERS = 100
 """Upper bound on the remembered answers of `_folded_names`."""
@@ -170,12 +172,14 @@ class Results:
     ) -> Video:
         """Publish one video, and return its paths.
 
+        Its pictures are put beside it first, so that the sidecar is an order at once.
+
         earlier: the same video, begun by an earlier attempt; its names are used again
         encode(path, format, settings): writes the video to the path, in one of the prompt's
             formats, or as a poster if the format is "jpg"; `settings` is the sidecar's text
         """
-        settings = sidecars.text(job, prompt, rendered)
         with self._opened_to_publish(job) as folder:
+            settings = sidecars.text(job, _with_pictures(job, prompt, folder), rendered)
             stem = self.video_name(job.source, prompt.prompt)
             sidecar = _reserve(folder, job, stem, settings, earlier)
             lasting = self.folder_for(job.source) / sidecar.name
@@ -230,18 +234,33 @@ def _folded_names(folder: Path, _changed: int) -> frozenset[str]:
     return frozenset(map(folded, os.listdir(folder)))
 
 
+def _with_pictures(job: Job, prompt: Prompt, folder: Path) -> Prompt:
+    """Put a prompt's pictures beside its video, and return it with their names there."""
+    published = []
+    for picture in prompt.pictures:
+        name = pictures.published_name(job.source, picture.name)
+        name = pictures.publish(picture.path, folder, name, job.id)
+        published.append(dataclasses.replace(picture, name=name))
+    return dataclasses.replace(prompt, pictures=tuple(published))
+
+
 def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | None) -> Path:
     """Write the sidecar under a free stem, or under the one that this video had before."""
     if earlier is not None:
         durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
         return folder / earlier.sidecar.name
-    taken = {_folded_stem(entry) for entry in os.listdir(folder)}
+    taken = {_folded_stem(entry) for entry in os.listdir(folder) if not _is_picture(entry)}
     for name in durable.free_names(stem + SIDECAR_SUFFIX):
         if _folded_stem(name) not in taken:
             with contextlib.suppress(FileExistsError):
                 durable.write_new(folder / name, settings.encode(), job.id)
                 return folder / name
     raise AssertionError("free_names never ends")
+
+
+def _is_picture(name: str) -> bool:
+    """Return whether a name has no meaning beside a video with the same stem."""
+    return PurePath(name).suffix.lower() in set(PICTURE_SUFFIXES) - {POSTER_SUFFIX}
 
 
 def is_published(video: Video) -> bool:

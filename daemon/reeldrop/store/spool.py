@@ -22,9 +22,10 @@ from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import Cause, DefaultsFile, Job
 from reeldrop.base.names import portable
+from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.plain_files import have_same_bytes
 from reeldrop.base.roots import Root
-from reeldrop.store import job_files
+from reeldrop.store import job_files, pictures
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.failed import Failed, Report
 from reeldrop.store.lock import Lock
@@ -101,13 +102,14 @@ class Spool:
         priority: int = 0,
         *,
         refusal: Iterable[Mistake] = (),
+        beside: PictureFiles = NO_PICTURES,
         is_cancelled: bool = False,
         is_same: Callable[[os.stat_result], bool] = lambda _status: True,
     ) -> Job | None:
         """Claim a file of the inbox; return None if it is gone, or `is_same` returns False.
 
         The job's record, and with `is_cancelled` the mark of a cancelled job, is on the disk before
-        the one rename that makes it a job.
+        the one rename that makes it a job. Its pictures, `beside`, follow.
 
         Raises:
             OSError: the file can't be moved. It is still in the inbox, or else an unfinished job.
@@ -116,6 +118,7 @@ class Spool:
         job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
         folder, faults = self.active / job_id, tuple(refusal)
         job = Job(job_id, source, folder, tuple(defaults), priority=priority, refusal=faults)
+        job = dataclasses.replace(job, pictures=beside)
         self._make_folder_of(job)
         try:
             job_files.write_record(job, is_cancelled=is_cancelled)
@@ -135,8 +138,14 @@ class Spool:
             durable.fsync_folder(job.folder)
             with self.inbox.opened(source.parent) as above:
                 durable.fsync_folder(above)
+        with contextlib.suppress(OSError):  # they are taken again when it is opened
+            self.take_pictures(job)
         self.attempts.note_claim(job_id)
         return job
+
+    def take_pictures(self, job: Job) -> None:
+        """Take the pictures of a job that are in the inbox; see `pictures.take`."""
+        pictures.take(job, self.inbox)
 
     def _make_folder_of(self, job: Job) -> None:
         try:
@@ -188,23 +197,28 @@ class Spool:
         self.tidy()
 
     def finish(self, job: Job, folder: Path, order_folder: Path | None = None) -> Path:
-        """Move the job's log into the results folder and, as the last step, its prompt file.
+        """Move the job's log and pictures into the results folder and, last, its prompt file.
 
         order_folder: the folder for the prompt file, if it is another one
         """
         with self._ending(job):
             job_files.publish_log(job, folder)
+            pictures.file_away(job, folder)
             name = portable(job.source).name
             return durable.move_to_free_name(job.prompt_file, order_folder or folder, name, job.id)
 
     def fail(self, job: Job, report: Report) -> Path:
-        """Move the job's prompt file into `_failed/`, with a report."""
+        """Move the job's prompt file into `_failed/`, with its pictures and a report."""
         with self._ending(job):
             return self.failed.take(job, report)
 
     def lay_upon(self, job: Job, twin: Path) -> None:
-        """End a job whose prompt file was delivered before, as `twin`: it replaces the twin."""
+        """End a job whose prompt file was delivered before, as `twin`: it replaces the twin.
+
+        Its pictures are removed: the twin has the same.
+        """
         with self._ending(job):
+            pictures.drop(job)
             try:
                 durable.replace(job.prompt_file, twin)
             except OSError as error:

@@ -1,0 +1,107 @@
+"""Reads the files of pictures: whether they can be taken, and their hashes. Decodes none.
+
+Strangers put them there, so no link is followed and no pipe waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from reeldrop.base import plain_files
+from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError
+from reeldrop.base.escaping import short
+from reeldrop.base.job import Job, Picture, Prompt
+from reeldrop.base.names import spellings
+from reeldrop.base.picture_files import MOST_BYTES
+from reeldrop.store import pictures
+
+MAX_TOGETHER = 256 << 20
+"""Bytes of all pictures of a prompt file: they are hashed when it is opened."""
+
+_SMALLER = "make it smaller; models see a few hundred pixels each way"
+
+
+def problems(folder: Path, names: Iterable[str]) -> list[Mistake]:
+    """Return why pictures in a folder can't be taken; those that are missing may still come."""
+    found, together = [], 0
+    for name in names:
+        status = _status(folder, name)
+        if status is None:
+            continue
+        said, size = f"the picture {short(name)}", status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            what = "a link" if stat.S_ISLNK(status.st_mode) else "no plain file"
+            remedy = "put the picture itself beside the prompt file"
+            found.append(Mistake(f"{said} is {what}; it has not been opened", remedy))
+        elif size > MOST_BYTES:
+            most = MOST_BYTES
+            found.append(Mistake(f"{said} has {size:,} bytes, more than {most:,}", _SMALLER))
+        together += size
+    if together > MAX_TOGETHER and not found:
+        problem = f"its pictures have {together:,} bytes together, more than {MAX_TOGETHER:,}"
+        found.append(Mistake(problem, "split it into several files, or make them smaller"))
+    return found
+
+
+def _status(folder: Path, name: str) -> os.stat_result | None:
+    for spelling in spellings(name):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return (folder / spelling).lstat()
+    return None
+
+
+def missing(names: Iterable[str]) -> PromptError:
+    """Return the error of a prompt file whose pictures have not come."""
+    remedy = "put it beside the prompt file, and both into the inbox again"
+    problem = "the picture {} has not come"
+    return PromptError(*(Mistake(problem.format(short(name)), remedy) for name in names))
+
+
+def resolved(job: Job, prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
+    """Return the prompts of a claimed file with the places and hashes of their pictures.
+
+    Raises:
+        PromptError: a picture is not there, or can't be read.
+        OSError: the disk is in trouble.
+    """
+    hashes: dict[str, str] = {}
+    found = []
+    for prompt in prompts:
+        for picture in prompt.pictures:
+            if picture.name not in hashes:
+                hashes[picture.name] = _hash(job, picture.name)
+        found.append(_with_hashes(job, prompt, hashes))
+    return tuple(found)
+
+
+def _with_hashes(job: Job, prompt: Prompt, hashes: Mapping[str, str]) -> Prompt:
+    if not prompt.pictures:
+        return prompt
+    changed = [p.name for p in prompt.pictures if p.sha256 not in ("", hashes[p.name])]
+    notes = (f"{name} is not the picture that the sidecar was made with" for name in changed)
+    placed = (
+        Picture(p.key, p.name, pictures.place(job, p.name), hashes[p.name]) for p in prompt.pictures
+    )
+    return dataclasses.replace(
+        prompt, pictures=tuple(placed), notes=(*prompt.notes, *dict.fromkeys(notes))
+    )
+
+
+def _hash(job: Job, name: str) -> str:
+    """Return the SHA-256 of a job's picture, in hexadecimal."""
+    try:
+        with open(plain_files.open_plain(pictures.place(job, name)), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        problem = f"the picture {short(name)} was there when the prompt file was taken, and is gone"
+        if not isinstance(error, FileNotFoundError):
+            problem = f"the picture {short(name)} can't be read: {error.strerror}"
+        raise PromptError(Mistake(problem, "put both into the inbox again")) from None

@@ -1,0 +1,206 @@
+"""Which pictures the prompt files of the inbox wait for, and which pictures nobody waits for.
+
+Pure: no I/O, and no clock of its own. Callers pass the time: seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from reeldrop.base.escaping import shown
+from reeldrop.base.names import PICTURE_SUFFIXES, spellings
+from reeldrop.intake.scan import Awaited, Candidate, Found
+
+PICTURE_SECONDS = 3600.0
+"""How long a file waits for a picture of which nothing is seen, unless config.yaml says else."""
+
+NEIGHBOURS_SECONDS = 60.0
+"""How long a file with pictures waits for later prompt files of its folder: they may share them."""
+
+LONE = "a picture; waits for a prompt file of the same name, or one that names it"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a prompt file waits for.
+
+    names: pictures in its folder
+    since: when that became known
+    """
+
+    names: tuple[str, ...]
+    since: float
+
+
+@dataclass(slots=True)
+class Wishes:
+    """The pictures that prompt files wait for, as far as these have been read.
+
+    A wish without names is for any picture of the prompt file's own name.
+
+    seconds: how long a picture is waited for of which nothing is seen
+    """
+
+    seconds: float
+    _wishes: dict[Candidate, Wish] = field(default_factory=dict)
+
+    def note(self, candidate: Candidate, names: tuple[str, ...], now: float) -> None:
+        """Record what a file waits for, from now on if it is something new."""
+        known = self._wishes.get(candidate)
+        if known is None or known.names != names:
+            since = known.since if known is not None and not known.names else now
+            self._wishes[candidate] = Wish(names, since)
+
+    def of(self, candidate: Candidate) -> Wish | None:
+        """Return what a file waits for; None if it needs no picture, or has not been read."""
+        return self._wishes.get(candidate)
+
+    def __iter__(self) -> Iterator[tuple[Candidate, Wish]]:
+        return iter(self._wishes.items())
+
+    def keep(self, found: Found) -> None:
+        """Forget files that have changed or are gone."""
+        for candidate in list(self._wishes):
+            if found.candidates.get(str(candidate.path)) is not candidate:
+                del self._wishes[candidate]
+
+    def forget(self, candidate: Candidate) -> None:
+        """Drop what a file waits for: it has been claimed, or needs nothing any more."""
+        self._wishes.pop(candidate, None)
+
+
+class Wait(NamedTuple):
+    """Why a file waits, until when, and when it is taken regardless."""
+
+    reason: str
+    until: float
+    end: float = math.inf
+
+
+class Pictures:
+    """The pictures of one scan, and what prompt files wait for of them.
+
+    own_seconds: how long a prompt file has to stay unchanged
+    settle_seconds: the same for a picture, by its path in the inbox
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        wishes: Wishes,
+        own_seconds: Callable[[Candidate], float],
+        settle_seconds: Callable[[str], float],
+    ) -> None:
+        self._found = found
+        self._wishes = wishes
+        self._own_seconds = own_seconds
+        self._settle_seconds = settle_seconds
+        self._settle_of_folders: dict[PurePosixPath, float] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        coming = (path for path in found.temporaries if has_ending(path))
+        for path in sorted({*found.pictures, *coming}):
+            place = PurePosixPath(path)
+            self._by_stem.setdefault(str(place.with_suffix("")), []).append(place.name)
+
+    def pairs(self, candidate: Candidate) -> list[str]:
+        """Return the names of the pictures that have a prompt file's name, also of coming ones."""
+        return self._by_stem.get(str(candidate.path.with_suffix("")), [])
+
+    def of(self, candidate: Candidate, name: str) -> Awaited | None:
+        """Return what was found of a picture beside a prompt file; None if it is not there."""
+        path = self._path(candidate, name, self._found.pictures)
+        return self._found.pictures[path] if path is not None else None
+
+    def missing(self, candidate: Candidate) -> list[str]:
+        """Return the pictures that a file waits for and that are not there."""
+        wish = self._wishes.of(candidate)
+        return [name for name in wish.names if not self.of(candidate, name)] if wish else []
+
+    def is_shared(self, candidate: Candidate, name: str) -> bool:
+        """Return whether another prompt file of the folder waits for a picture, too."""
+        return any(
+            other is not candidate and other.path.parent == candidate.path.parent
+            for other, wish in self._wishes
+            if name in wish.names
+        )
+
+    def lone(self) -> Iterator[str]:
+        """Yield the pictures that belong to no prompt file that is known."""
+        if not self._found.pictures:
+            return
+        stems = {str(c.path.with_suffix("")) for c in self._found.candidates.values()}
+        wanted = {
+            str(candidate.path.with_name(spelling))
+            for candidate, wish in self._wishes
+            for name in wish.names
+            for spelling in spellings(name)
+        }
+        for path in self._found.pictures:
+            if path not in wanted and str(PurePosixPath(path).with_suffix("")) not in stems:
+                yield path
+
+    def waits(self, candidate: Candidate) -> Iterator[Wait]:
+        """Yield what a file waits for on account of its pictures."""
+        wish = self._wishes.of(candidate)
+        if wish is None:
+            return
+        if not wish.names and not self.pairs(candidate):
+            end = wish.since + self._wishes.seconds
+            yield Wait("waits for a picture of its name", end, end)
+        for name in wish.names:
+            yield self._wait_for(candidate, name, wish)
+        if wish.names:
+            until = min(self._folder_settles(candidate), candidate.began + NEIGHBOURS_SECONDS)
+            yield Wait("another prompt file may need its picture, too", until, until)
+
+    def _wait_for(self, candidate: Candidate, name: str, wish: Wish) -> Wait:
+        found = self.of(candidate, name)
+        if found is not None:
+            what = f"is still being written by {found.tool}" if found.tool else "has just changed"
+            return Wait(f"its picture {shown(name)} {what}", self.settles(candidate, name))
+        path = self._path(candidate, name, self._found.temporaries)
+        if path is None:
+            end = wish.since + self._wishes.seconds
+            return Wait(f"waits for its picture {shown(name)}", end, end)
+        temporary = self._found.temporaries[path]
+        end = max(wish.since, temporary.since) + self._wishes.seconds
+        what = f"its picture {shown(name)} is still being written by {temporary.tool}"
+        return Wait(what, end, end)
+
+    def settles(self, candidate: Candidate, name: str) -> float:
+        """Return when a picture beside a prompt file settles; never if it is not there."""
+        path = self._path(candidate, name, self._found.pictures)
+        if path is None:
+            return math.inf
+        return self._found.pictures[path].since + self._settle_seconds(path)
+
+    def _path(self, candidate: Candidate, name: str, found: Container[str]) -> str | None:
+        paths = (str(candidate.path.with_name(spelling)) for spelling in spellings(name))
+        return next((path for path in paths if path in found), None)
+
+    def _folder_settles(self, candidate: Candidate) -> float:
+        """Return when all prompt files that are now in a file's folder have settled."""
+        if not self._settle_of_folders:
+            for other in self._found.candidates.values():
+                folder, settled = other.path.parent, other.since + self._own_seconds(other)
+                known = self._settle_of_folders.get(folder, -math.inf)
+                self._settle_of_folders[folder] = max(known, settled)
+        return self._settle_of_folders.get(candidate.path.parent, -math.inf)
+
+    def took(self, candidate: Candidate, names: Iterable[str]) -> None:
+        """Drop pictures that were taken with a prompt file."""
+        for name in names:
+            path = self._path(candidate, name, self._found.pictures)
+            if path is not None:
+                del self._found.pictures[path]
+                place = PurePosixPath(path)
+                self._by_stem[str(place.with_suffix(""))].remove(place.name)
+
+
+def has_ending(path: str) -> bool:
+    """Return whether a name ends like a picture."""
+    return path.lower().endswith(PICTURE_SUFFIXES)

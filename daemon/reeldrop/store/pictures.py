@@ -1,0 +1,187 @@
+"""The pictures of jobs: out of the inbox behind the prompt file, and on before it.
+
+While a job is in hand, its pictures are in a folder inside the job's. A job takes what is still in
+the inbox whenever it is opened, and its prompt file leaves last, so a kill at any moment leaves
+each picture in one place, or copied, and where the next try looks for it.
+Does not know what a picture shows, or which prompts use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from reeldrop.base import durable, plain_files, temporaries
+from reeldrop.base.errors import DISK_ERRORS
+from reeldrop.base.job import Job
+from reeldrop.base.names import POSTER_SUFFIX, portable, spellings
+from reeldrop.base.picture_files import MOST_BYTES
+from reeldrop.base.roots import Root
+from reeldrop.store.job_files import PICTURES
+
+
+def place(job: Job, name: str) -> Path:
+    """Return where a picture of a job is while the job is in hand."""
+    return job.folder / PICTURES / name
+
+
+def take(job: Job, inbox: Root) -> None:
+    """Move the pictures of a job that are in the inbox into its folder; copy those of others, too.
+
+    What is no plain file, or too large, stays, as does a name that is taken in the job's folder.
+
+    Raises:
+        OSError: the disk is in trouble, or a picture can't be moved.
+    """
+    missing = [name for name in job.pictures.names if not os.path.lexists(place(job, name))]
+    gone = (FileNotFoundError, NotADirectoryError)
+    with contextlib.suppress(*gone), inbox.opened(job.source.parent) as folder:
+        for name in missing:
+            for spelling in spellings(name):
+                with contextlib.suppress(*gone):
+                    _take(job, folder / spelling, name)
+                    break
+
+
+def _take(job: Job, source: Path, name: str) -> None:
+    status = source.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+        return
+    target = place(job, name)
+    durable.make_folder(target.parent)
+    if name in job.pictures.shared:
+        durable.copy(source, target, job.id)
+        return
+    durable.fsync_untrusted(source)  # its author may not have done so
+    durable.rename_new(source, target)
+
+
+def of(job: Job) -> list[Path]:
+    """Return the pictures in a job's folder, sorted by name."""
+    folder = job.folder / PICTURES
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        names = sorted(os.listdir(folder))
+        return [folder / name for name in names if not temporaries.is_temporary(name)]
+    return []
+
+
+# Into the results
+
+
+def published_name(source: PurePosixPath, name: str) -> str:
+    """Return the name of a picture in the results if it is free.
+
+    Pictures there never end as posters do: with a YAML file of its name, one would be a video.
+    """
+    safe = PurePosixPath(portable(source.with_name(name)).name)
+    return safe.stem + ".jpeg" if safe.suffix.lower() == POSTER_SUFFIX else safe.name
+
+
+def publish(picture: Path, folder: Path, name: str, owner: str) -> str:
+    """Copy a picture into a folder of the results, unless it is there; return its name there."""
+    for target, is_there in _places(picture, folder, name):
+        with contextlib.suppress(FileExistsError):
+            if not is_there:
+                durable.copy(picture, target, owner)
+            return target.name
+    raise AssertionError("free_names never ends")
+
+
+def file_away(job: Job, folder: Path) -> None:
+    """Move a job's pictures into the folder of its videos; those that are there are not doubled."""
+    for picture in of(job):
+        durable.make_folder(folder)
+        _move(picture, folder, published_name(job.source, picture.name), job.id)
+
+
+def _move(picture: Path, folder: Path, name: str, owner: str) -> None:
+    for target, is_there in _places(picture, folder, name):
+        with contextlib.suppress(FileExistsError):
+            if is_there:
+                _drop(picture)
+            else:
+                durable.move(picture, target, owner)
+            return
+
+
+def _places(picture: Path, folder: Path, name: str) -> Iterator[tuple[Path, bool]]:
+    """Yield the places that are free or have the picture's bytes, and whether they have them."""
+    for candidate in durable.free_names(name):
+        target = folder / candidate
+        if not os.path.lexists(target):
+            yield target, False
+        elif is_same(picture, target):
+            yield target, True
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Return whether two plain files have the same bytes; False if one is missing or none."""
+    try:
+        return plain_files.have_same_bytes(one, other)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        return False
+
+
+def _drop(picture: Path) -> None:
+    picture.unlink(missing_ok=True)
+    durable.fsync_folder(picture.parent)
+
+
+# Into `_failed/` and back
+
+
+def set_aside(job: Job, folder: Path, prompt_file: str) -> None:
+    """Move a job's pictures into a folder of `_failed/` that belongs to its prompt file alone.
+
+    prompt_file: the name of the prompt file there; a picture that has its name changes with it
+    """
+    for picture in of(job):
+        name = picture.name
+        if name == job.pictures.pair:
+            name = PurePosixPath(prompt_file).stem + picture.suffix
+        _move(picture, folder, name, job.id)
+
+
+def copy_aside(pictures: Iterable[Path], folder: Path, owner: str) -> None:
+    """Copy pictures into a folder of `_failed/`; an earlier try may have copied some."""
+    for picture in pictures:
+        if not is_same(picture, folder / picture.name):
+            durable.copy(picture, folder / picture.name, owner)
+
+
+def remove_copies(job: Job, folder: Path) -> None:
+    """Remove what `copy_aside` made of a job's pictures, all of which the job still has."""
+    for picture in of(job):
+        if is_same(picture, folder / picture.name):
+            (folder / picture.name).unlink()
+
+
+def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> None:
+    """Move the pictures of a prompt file that failed into its folder of the inbox.
+
+    Raises:
+        FileExistsError: other files have the names there, also that of the prompt file, whose
+            pictures may be known by its name. Nothing was moved.
+    """
+    names = sorted(name for name in os.listdir(aside) if not temporaries.is_temporary(name))
+    kept = [name for name in names if is_same(aside / name, inbox / name)]
+    for name in (*sorted({*names} - {*kept}), *([prompt_file] if names else [])):
+        if os.path.lexists(inbox / name):
+            raise FileExistsError(errno.EEXIST, "another file has that name", str(inbox / name))
+    for name in names:
+        if name in kept:
+            _drop(aside / name)
+        else:
+            durable.move(aside / name, inbox / name, owner)
+
+
+def drop(job: Job) -> None:
+    """Remove the pictures of a job whose twin has the same."""
+    for picture in of(job):
+        _drop(picture)

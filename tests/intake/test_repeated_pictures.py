@@ -1,0 +1,79 @@
+"""repeats: an order that came back has the pictures of its twin; another picture is an order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import pytest
+from harness.jobs import says
+from reeldrop.base.job import Job
+from reeldrop.base.picture_files import PictureFiles
+from reeldrop.intake.repeats import Repeats
+from reeldrop.store import pictures, reports
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+
+OLD = 1_600_000_000 * 10**9 + 123_456_789
+BOAT = PurePosixPath("boat.txt")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Return an empty spool, with an inbox beside it."""
+    (tmp_path / "inbox").mkdir()
+    found = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "results" / "_failed")
+    found.prepare()
+    return found
+
+
+def deliver(spool: Spool, picture: str) -> Job:
+    """Put a prompt file and its picture into the inbox, and claim both."""
+    prompt_file = spool.inbox.path / BOAT
+    prompt_file.write_text("a boat\n")
+    os.utime(prompt_file, ns=(OLD, OLD))
+    prompt_file.with_name("boat.png").write_text(picture)
+    job = spool.claim(BOAT, (), beside=PictureFiles(("boat.png",), (), "boat.png"))
+    assert job is not None
+    return job
+
+
+def finish(spool: Spool, job: Job) -> None:
+    """File a job away."""
+    spool.finish(job, Results(spool.failed.root.path.parent).folder_for(BOAT))
+
+
+def fail(spool: Spool, job: Job) -> None:
+    """Set a job aside."""
+    spool.fail(job, says(reports.text(BOAT, job.id, ValueError("no"), "Then.")))
+
+
+def stay(_spool: Spool, _job: Job) -> None:
+    """Leave a job in hand."""
+
+
+@pytest.mark.parametrize("end", [finish, fail, stay])
+def test_what_came_back_is_laid_upon_its_twin_with_its_pictures(spool: Spool, end: object) -> None:
+    """Wherever the first one lies; the same text with another picture is rendered."""
+    assert callable(end)
+    repeats = Repeats(spool, Results(spool.failed.root.path.parent))
+    end(spool, deliver(spool, "a boat"))
+    again = deliver(spool, "a boat")
+    assert not repeats.is_order(again)
+    assert not again.folder.exists()
+    kept = [p.read_text() for p in spool.folder.parent.rglob("*.png")]
+    assert ["a boat"] == kept
+
+    other = deliver(spool, "another boat")
+    assert repeats.is_order(other)
+    assert ["boat.png"] == [path.name for path in pictures.of(other)]
+
+
+def test_a_repeat_that_a_kill_cut_short_ends_the_next_time(spool: Spool) -> None:
+    """Its picture may be gone already: the twin has it."""
+    repeats = Repeats(spool, Results(spool.failed.root.path.parent))
+    finish(spool, deliver(spool, "a boat"))
+    again = deliver(spool, "a boat")
+    pictures.drop(again)
+    assert not repeats.is_order(again)
+    assert [] == os.listdir(spool.folder / "active")

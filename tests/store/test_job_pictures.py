@@ -1,0 +1,350 @@
+"""pictures: taken with their prompt file, filed away or set aside before it, and never lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+from harness.jobs import RENDERED, says
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import RenderError
+from reeldrop.base.job import Job, Picture, Prompt
+from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
+from reeldrop.base.roots import Root
+from reeldrop.store import aside, job_files, pictures
+from reeldrop.store.filing import Filing
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+from structlog.testing import capture_logs
+
+PAIR = PictureFiles(("boat.png",), (), "boat.png")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """An inbox, a spool, and results that may be on another file system."""
+
+    folder: Path
+    results: Path
+
+    @property
+    def inbox(self) -> Path:
+        return self.folder / "inbox"
+
+    @property
+    def failed(self) -> Path:
+        return self.results / "_failed"
+
+    def spool(self) -> Spool:
+        """Return the spool as a process that has just started sees it."""
+        return Spool(self.folder / "spool", self.inbox, self.failed)
+
+    def drop(self, **pictures: str) -> None:
+        for name, content in pictures.items():
+            path = self.inbox / "poems" / name.replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    def claimed(self, name: str, beside: PictureFiles, **pictures: str) -> Job:
+        self.drop(**pictures)
+        (self.inbox / "poems" / name).write_text("a prompt")
+        job = self.spool().claim(PurePosixPath("poems", name), (), beside=beside)
+        assert job is not None
+        return job
+
+    def files(self) -> dict[str, str]:
+        """Return every file of inbox and results, and what is in hand, with its content."""
+        tops = self.inbox, self.results, self.folder / "spool"
+        found = (path for top in tops for path in sorted(top.rglob("*")) if path.is_file())
+        return {str(path): path.read_text() for path in found if path.name != "job.json"}
+
+
+@pytest.fixture(params=["one file system", "two file systems"])
+def folders(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folders]:
+    """Return the empty folders of a daemon."""
+    shared = Path("/dev/shm") / f"road-{os.getpid()}-{tmp_path.name}"
+    is_near = request.param == "one file system"
+    made = Folders(tmp_path, (tmp_path if is_near else shared) / "results")
+    made.inbox.mkdir()
+    made.results.mkdir(parents=True)
+    made.spool().prepare()
+    yield made
+    shutil.rmtree(shared, ignore_errors=True)
+
+
+def taken(folders: Folders, job: Job) -> dict[str, str]:
+    """Return the pictures in a job's folder with their content, and see that others left."""
+    assert [job] == list(folders.spool().unfinished())
+    return {path.name: path.read_text() for path in pictures.of(job)}
+
+
+# Out of the inbox
+
+
+def test_a_job_takes_its_pictures_and_a_new_process_knows_them(folders: Folders) -> None:
+    """They are the very files of the inbox, in a folder inside the job's."""
+    folders.drop(boat_png="the boat")
+    inode = (folders.inbox / "poems" / "boat.png").stat().st_ino
+    job = folders.claimed("boat.txt", PAIR)
+    assert {"boat.png": "the boat"} == taken(folders, job)
+    assert inode == pictures.place(job, "boat.png").stat().st_ino
+    assert [] == os.listdir(folders.inbox / "poems")
+
+
+def test_pictures_that_a_kill_left_in_the_inbox_are_taken_later(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as the job is opened; what is not there is no error here."""
+    with monkeypatch.context() as broken:
+        broken.setattr(pictures, "take", lambda *_: None)
+        job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    assert {} == taken(folders, job)
+    for _ in range(2):
+        folders.spool().take_pictures(job)
+        assert {"boat.png": "the boat"} == taken(folders, job)
+    folders.drop(boat_png="another boat")
+    folders.spool().take_pictures(job)
+    assert {"boat.png": "the boat"} == taken(folders, job)
+    assert ["boat.png"] == os.listdir(folders.inbox / "poems")
+
+
+def test_shared_pictures_are_copied(folders: Folders) -> None:
+    """The one that others wait for stays in the inbox."""
+    both = PictureFiles(("a.png", "b.png"), ("b.png",))
+    job = folders.claimed("boat.txt", both, a_png="1", b_png="2")
+    assert {"a.png": "1", "b.png": "2"} == taken(folders, job)
+    assert ["b.png"] == os.listdir(folders.inbox / "poems")
+
+
+def test_a_picture_that_can_not_be_taken_stays(folders: Folders) -> None:
+    """The job is one all the same, and says why when it is opened."""
+    (folders.inbox / "poems").mkdir()
+    os.mkfifo(folders.inbox / "poems" / "boat.png")
+    (folders.inbox / "poems" / "large.png").touch()
+    os.truncate(folders.inbox / "poems" / "large.png", MOST_BYTES + 1)
+    job = folders.claimed("boat.txt", PictureFiles(("boat.png", "large.png", "gone.png")))
+    assert {} == taken(folders, job)
+    assert ["boat.png", "large.png"] == sorted(os.listdir(folders.inbox / "poems"))
+
+
+DAMAGED = [{"names": ["../x.png"]}, {"names": ["job.json"]}, {"names": [3]}, {"colour": "red"}, []]
+
+
+@pytest.mark.parametrize("record", DAMAGED)
+def test_a_damaged_record_of_pictures_leads_nowhere(folders: Folders, record: object) -> None:
+    """Such a job counts as damaged, and is set aside."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    text = (job.folder / "job.json").read_text()
+    whole = '{"names": ["boat.png"], "shared": [], "pair": "boat.png"}'
+    assert whole in text
+    damaged = text.replace(whole, str(record).replace("'", '"'))
+    (job.folder / "job.json").write_text(damaged)
+    (found,) = folders.spool().unfinished()
+    assert found.is_damaged
+    folders.spool().fail(found, says("no"))
+    assert ["a prompt", "no", "the boat"] == sorted(folders.files().values())
+
+
+def test_a_picture_that_is_left_in_an_ended_job_is_not_removed(folders: Folders) -> None:
+    """Somebody has taken the prompt file out of the spool: the log says what is left."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    job.prompt_file.unlink()
+    with capture_logs() as logs:
+        folders.spool().prepare()
+    assert ["spool_untidy"] == [line["event"] for line in logs]
+    assert [] == list(folders.spool().unfinished())
+    assert "the boat" == pictures.place(job, "boat.png").read_text()
+
+
+# Into the results
+
+
+def finish(folders: Folders, job: Job) -> None:
+    """File a job away beside its videos."""
+    results = Results(folders.results)
+    with results.opened(job.source, make=True) as folder:
+        folders.spool().finish(job, folder)
+
+
+def test_pictures_are_filed_away_beside_the_videos(folders: Folders) -> None:
+    """Under unique names; the same bytes are not kept twice; `.jpg` are posters alone."""
+    for content, name in (("1", "boat.txt"), ("1", "boat-2.txt"), ("2", "boat-3.txt")):
+        job = folders.claimed(
+            "boat.txt", PictureFiles(("boat.JPG", "x.png")), boat_JPG=content, x_png="x"
+        )
+        finish(folders, job)
+        assert str(folders.results / "poems" / "boat" / name) in folders.files()
+    there = folders.results / "poems" / "boat"
+    kept = {path.name: path.read_text() for path in there.iterdir() if path.suffix != ".txt"}
+    assert {"boat.jpeg": "1", "boat-2.jpeg": "2", "x.png": "x"} == kept
+    assert [] == os.listdir(folders.folder / "spool" / "active")
+
+
+def with_pictures(job: Job, *names: str) -> Prompt:
+    """Return a prompt of a job that starts from pictures."""
+    prompt = Prompt(1, "a boat", "m", (), 7, 8, ("mp4",))
+    named = zip(("image", "last_image"), names, strict=False)
+    found = (
+        Picture(key, name, pictures.place(job, name), f"hash of {name}") for key, name in named
+    )
+    return replace(prompt, pictures=tuple(found))
+
+
+def publish(folders: Folders, job: Job, prompt: Prompt) -> dict[str, object]:
+    """Publish a video, and return its sidecar."""
+    video = Results(folders.results).publish(
+        job, prompt, RENDERED, lambda path, _format, _settings: path.write_bytes(b"x") and None
+    )
+    found: dict[str, object] = strict_yaml.plain(strict_yaml.load_all(video.sidecar.read_text())[0])
+    return found
+
+
+def test_a_sidecar_names_pictures_that_lie_beside_it(folders: Folders) -> None:
+    """Before its job has ended, too; with their hashes, and by the names that they have there."""
+    there = folders.results / "poems" / "boat"
+    there.mkdir(parents=True)
+    (there / "boat.jpeg").write_text("a stranger's")
+    both = PictureFiles(("boat.jpg", "end.png"))
+    job = folders.claimed("boat.txt", both, boat_jpg="the boat", end_png="the end")
+    for number in (1, 2):
+        prompt = replace(with_pictures(job, *both.names), number=number)
+        sidecar = publish(folders, job, prompt)
+        assert ("boat-2.jpeg", "end.png") == (sidecar["image"], sidecar["last_image"])
+        rendered = sidecar["rendered"]
+        assert isinstance(rendered, dict)
+        hashes = {"boat-2.jpeg": "hash of boat.jpg", "end.png": "hash of end.png"}
+        assert hashes == rendered["pictures"]
+        assert "the boat" == (there / "boat-2.jpeg").read_text()
+    finish(folders, job)
+    kept = sorted(path.name for path in there.iterdir() if "boat" in path.name)
+    assert ["a_boat-2.jpg", "a_boat-2.mp4", "a_boat-2.yaml", "a_boat.jpg", "a_boat.mp4"] == kept[:5]
+    assert ["a_boat.yaml", "boat-2.jpeg", "boat.jpeg", "boat.txt"] == kept[5:]
+
+
+def test_a_video_may_have_the_name_of_its_picture(folders: Folders) -> None:
+    """The picture of a prompt is often called like it."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    publish(folders, job, replace(with_pictures(job, "boat.png"), prompt="boat"))
+    names = {path.name for path in (folders.results / "poems" / "boat").iterdir()}
+    assert {"boat.png", "boat.mp4", "boat.jpg", "boat.yaml"} == names
+
+
+# Into `_failed/` and back
+
+
+def test_pictures_go_into_failed_and_come_back(folders: Folders) -> None:
+    """In a folder that belongs to the prompt file alone; a retry puts both back."""
+    for number in ("", "-2"):
+        job = folders.claimed("boat.txt", PAIR, boat_png=f"boat{number}")
+        folders.spool().fail(job, says("no"))
+        aside_in = folders.failed / "poems" / f"boat{number}.txt.pictures"
+        assert [f"boat{number}.png"] == os.listdir(aside_in)
+    for number in ("", "-2"):
+        name = PurePosixPath("poems", f"boat{number}.txt")
+        at = aside.put_back(Root(folders.failed), Root(folders.inbox), name)
+        assert folders.inbox / name == at
+        picture = folders.inbox / "poems" / f"boat{number}.png"
+        assert f"boat{number}" == picture.read_text()
+    assert [] == os.listdir(folders.failed / "poems")
+
+
+def test_a_retry_overwrites_no_other_picture(folders: Folders) -> None:
+    """It says which one is in the way, and has moved nothing; an equal one is no obstacle."""
+    both = PictureFiles(("a.png", "b.png"))
+    job = folders.claimed("boat.txt", both, a_png="1", b_png="2")
+    folders.spool().fail(job, says("no"))
+    folders.drop(a_png="1", b_png="3")
+    before = folders.files()
+    roots = Root(folders.failed), Root(folders.inbox)
+    with pytest.raises(FileExistsError, match=r"b\.png"):
+        aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
+    assert before == folders.files()
+    (folders.inbox / "poems" / "b.png").unlink()
+    assert aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
+    in_inbox = {path.name: path.read_text() for path in (folders.inbox / "poems").iterdir()}
+    assert {"a.png": "1", "b.png": "2", "boat.txt": "a prompt"} == in_inbox
+
+
+def test_what_is_left_of_a_job_gets_copies_of_its_pictures(folders: Folders) -> None:
+    """The prompts that failed need theirs; all of them go beside the videos."""
+    names = ("a.png", "b.png")
+    job = folders.claimed("boat.txt", PictureFiles(names), a_png="1", b_png="2")
+    publish(folders, job, with_pictures(job, "a.png"))
+    failed = replace(with_pictures(job, "b.png"), number=2)
+    results = Results(folders.results)
+    filing = Filing(folders.spool(), results)
+    filing.file_away(job, 1, [(failed, RenderError("no"))], is_resumed=True)
+    left = folders.failed / "poems" / "boat.yaml"
+    assert "image: b.png" in left.read_text()
+    kept = left.with_name("boat.yaml.pictures")
+    assert {"b.png": "2"} == {path.name: path.read_text() for path in kept.iterdir()}
+    there = folders.results / "poems" / "boat"
+    assert ("1", "2") == tuple((there / name).read_text() for name in names)
+
+
+def test_what_a_resumed_job_had_set_aside_goes_with_its_pictures(folders: Folders) -> None:
+    """A prompt that had failed has a video after all."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    failed = with_pictures(job, "boat.png")
+    needed = [picture.path for picture in failed.pictures]
+    folders.spool().failed.write(job, "boat.yaml", b"prompt: a", says(f"Job {job.id}"), needed)
+    assert ["boat.yaml", "boat.yaml.error.txt", "boat.yaml.pictures"] == sorted(
+        os.listdir(folders.failed / "poems")
+    )
+    folders.spool().failed.take_back(job, "boat.yaml")
+    assert [] == os.listdir(folders.failed / "poems")
+    assert {"boat.png": "the boat"} == taken(folders, job)
+
+
+def test_a_link_in_the_place_of_the_pictures_is_not_followed(folders: Folders) -> None:
+    """Strangers may put one into `_failed/`: the job waits, and nothing is written through it."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    (folders.failed / "poems").mkdir(parents=True)
+    elsewhere = folders.folder / "elsewhere"
+    elsewhere.mkdir()
+    (folders.failed / "poems" / "boat.txt.pictures").symlink_to(elsewhere)
+    folders.spool().fail(job, says("no"))  # under another name
+    assert [] == os.listdir(elsewhere)
+    assert ["boat-2.png"] == os.listdir(folders.failed / "poems" / "boat-2.txt.pictures")
+
+
+def test_setting_aside_can_be_done_again(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails behind any picture loses and doubles none."""
+    names = ("a.png", "b.png", "c.png")
+    job = folders.claimed("boat.txt", PictureFiles(names), a_png="1", b_png="2", c_png="3")
+    left = [1, 0, 1, 9]
+    move = pictures._move
+
+    def failing(*arguments: object) -> None:
+        if not left[0]:
+            raise OSError(errno.EIO, "broken")
+        left[0] -= 1
+        move(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pictures, "_move", failing)
+    report = says(f"Job {job.id}")
+    while len(left) > 1:
+        with pytest.raises(OSError, match="broken"):
+            folders.spool().fail(job, report)
+        left.pop(0)
+        assert [job] == list(folders.spool().unfinished())
+    folders.spool().fail(job, report)
+    there = folders.failed / "poems"
+    assert ["boat.txt", "boat.txt.error.txt", "boat.txt.pictures"] == sorted(os.listdir(there))
+    kept = {path.name: path.read_text() for path in (there / "boat.txt.pictures").iterdir()}
+    assert dict(zip(names, "123", strict=True)) == kept
+    assert not job.folder.exists()
+
+
+def test_pictures_of_a_job_are_its_own_files_only(folders: Folders) -> None:
+    """A copy that a kill cut short is none, and goes with the job."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    (job.folder / job_files.PICTURES / f"~syncthing~reeldrop-{job.id}-copy.~.tmp").write_text("ha")
+    assert {"boat.png": "the boat"} == taken(folders, job)
+    finish(folders, job)
+    assert not job.folder.exists()

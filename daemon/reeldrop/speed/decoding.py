@@ -47,8 +47,8 @@ def decode_in_chunks(vae: Any, device: str) -> None:
 def decode(vae: Any, *, in_parts: bool, in_tiles: bool) -> bool:
     """Choose how a VAE decodes from now on; return whether it decodes in tiles.
 
-    in_parts: it shall take less memory, whatever way it has: pictures one by one, videos in tiles
-    in_tiles: a VAE of videos shall decode in tiles in any case
+    in_parts: whether it saves memory in the way that it has: pictures one by one, videos in tiles
+    in_tiles: whether a VAE of videos decodes in tiles in any case
     """
     tiles = hasattr(vae, "use_tiling") and not isinstance(vae, AutoencoderKL)
     if hasattr(vae, "use_slicing"):

@@ -101,7 +101,7 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
 
 
 class FastPath:
-    """The ways that were put onto a pipeline, told of each render."""
+    """The ways that were put onto a pipeline; it is called at the begin and end of each render."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class FastPath:
         compiles: bool = True,
         keeps_texts: bool = True,
     ) -> None:
-        """Put the wanted ways onto a pipeline, as far as it has the parts for them.
+        """Put the wanted ways onto a pipeline, except those for which it has no parts.
 
         Call this before the pipeline is placed. `device` is cpu or cuda. Nothing is compiled
         without `compiles`, as where the weights move between devices, nor where lossy ways change

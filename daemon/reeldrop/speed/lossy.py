@@ -45,7 +45,7 @@ NOTHING = Lossy()
 
 
 def apply(pipe: Any, lossy: Lossy) -> list[str]:
-    """Put the wanted ways onto a pipeline as far as it has the parts; return their names."""
+    """Put the wanted ways for which a pipeline has the parts onto it; return their names."""
     parts = denoisers(pipe)
     taken = []
     for name in lossy.wanted:

@@ -133,8 +133,8 @@ def keep_channels_last(unet: Any) -> None:
 class TextOnce:
     """Attends to the text of a sample with all of its frames at once.
 
-    The UNet repeats the text for each frame; keys and values are made of one of these copies. To
-    keep them from step to step would save a sixteenth of what this saves.
+    The UNet repeats the text for each frame; keys and values are computed from one of these copies.
+    Keeping them from step to step would save only a sixteenth of what this saves.
     """
 
     def __init__(self, call: Call) -> None:
@@ -216,7 +216,7 @@ def _joined(parts: list[torch.Tensor]) -> nn.Parameter:
 
 
 def _plain_attentions(unet: Any) -> Iterator[Any]:
-    """Yield the attentions that are nothing but a softmax between linear projections."""
+    """Yield the attentions that consist only of a softmax between linear projections."""
     for module in unet.modules():
         if isinstance(module, Attention):
             extras = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "add_k_proj")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from reeldrop.base.job import Frames
 
 LEAST_PSNR_DB = 40.0
-"""From here on nobody sees a difference; below it, it is more than rounding."""
+"""At this value or above, nobody sees a difference; below it, there is more than rounding."""
 
 LEAST_GAIN = 1.02
 """A way has to be faster by this factor to be kept."""

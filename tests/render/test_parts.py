@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers.guiders import ClassifierFreeGuidance
+from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError
-from reeldrop.base.job import Prompt
-from reeldrop.render import dtypes, parts, pipeline, rendering
+from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.render import dtypes, parts, pipeline, recording, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.speed.lossy import Lossy
+from reeldrop.store import sidecars
 
 PLAIN = {"mixed_precision": False}
+SIZE = (("num_frames", 5), ("height", 32), ("width", 32), ("num_inference_steps", 2))
+PROMPT = Prompt(1, "a red ball", "m", SIZE, 1, 8.0, ("mp4",))
+JOB = Job("20261124-1", PurePosixPath("a.txt"), Path("/nowhere"), ())
 
 
 def load(folder: Path, **settings: Any) -> LoadedPipeline:
@@ -74,9 +81,7 @@ def test_dtypes_differ_by_part(wan_pipeline: Path) -> None:
 
 def frames(loaded: LoadedPipeline) -> Any:
     """Return the frames of a tiny video."""
-    arguments = (("num_frames", 5), ("height", 32), ("width", 32), ("num_inference_steps", 2))
-    prompt = Prompt(1, "a red ball", "m", arguments, 1, 8.0, ("mp4",))
-    (found,) = rendering.render(loaded, (prompt,), lambda _step: None)
+    (found,) = rendering.render(loaded, (PROMPT,), lambda _step: None)
     return found
 
 
@@ -129,6 +134,44 @@ def test_tiling(tiny_pipeline: Path, wan_pipeline: Path) -> None:
     parts.set_up(load(wan_pipeline).pipe, ModelSource("m", str(wan_pipeline)))
     assert own.use_tiling
     assert load(tiny_pipeline, tiling=True).pipe.vae.use_tiling
+
+
+def test_what_the_profile_changes_is_in_the_record(wan_pipeline: Path) -> None:
+    """And so in the sidecar: in the words of config.yaml, and no more than it says."""
+    assert {} == recorded(load(wan_pipeline)).profile
+    shifted = load(
+        wan_pipeline,
+        scheduler="UniPCMultistepScheduler",
+        scheduler_settings={"solver_order": 1},
+        flow_shift=7.0,
+    )
+    expected = {"scheduler_settings": {"solver_order": 1}, "flow_shift": 7.0}
+    assert expected == recorded(shifted).profile
+    text = sidecars.text(JOB, PROMPT, recorded(shifted))
+    block = strict_yaml.plain(strict_yaml.load_all(text)[0])["rendered"]
+    assert (expected, "UniPCMultistepScheduler") == (block["profile"], block["scheduler"])
+    more = ModelSource(
+        "m",
+        "x",
+        variant="fp16",
+        quantization="int8",
+        guider={"guidance_scale": 6.0},
+        fixed={"sigmas": (1.0, 0.5)},
+        lossy=Lossy(deep_cache=3),
+    )
+    assert more.changes == {
+        "variant": "fp16",
+        "quantization": "int8",
+        "guider": {"guidance_scale": 6.0},
+        "sigmas": [1.0, 0.5],
+        "lossy": {"deep_cache": 3},
+    }
+
+
+def recorded(loaded: LoadedPipeline) -> Rendered:
+    """Return the record of a video."""
+    (found,) = recording.records(loaded, (PROMPT,), (np.zeros((5, 32, 32, 3), np.uint8),), 1.0)
+    return found
 
 
 class _Guided:

@@ -18,7 +18,9 @@ from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline
+from reeldrop.render.pipeline import ModelSource
 from reeldrop.speed import compiled, fast, graphs
+from reeldrop.speed.lossy import Lossy
 from reeldrop.store.spool import Spool
 from reeldrop.tune import tuned, tuning
 from reeldrop.tune.tuned import Finding
@@ -251,6 +253,37 @@ def test_what_was_found_of_something_else_is_not_used(
     basis = dataclasses.replace(found.basis, **change)
     tuned.note(site.spool, "tiny", dataclasses.replace(found, basis=basis))
     assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
+
+
+def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
+    """With another value of it, what was found does not apply; the file keeps each exactly."""
+    others: dict[str, Any] = {
+        "location": "elsewhere",
+        "revision": "0123abc",
+        "variant": "fp32",
+        "pipeline": "WanImageToVideoPipeline",
+        "dtype": "bfloat16",
+        "part_dtypes": {"vae": "float32"},
+        "native_dtype": {"default": "bfloat16"},
+        "scheduler": "DDIMScheduler",
+        "scheduler_settings": {"timestep_spacing": "trailing", "thresholding": True, "lambda": 0.5},
+        "flow_shift": 5.0,
+        "guider": {"guidance_scale": 6.0, "start": 0},
+        "fixed": {"sigmas": (1.0, 0.5)},
+        "tiling": True,
+        "quantization": "int8",
+        "placement": "model_offload",
+        "lossy": Lossy(deep_cache=2),
+    }
+    known = {field.name for field in dataclasses.fields(ModelSource)}
+    assert known - {"name", "speed", "pins"} == {*others}
+    plain = profiles.untuned("tiny", config.load(site.folder / "config.yaml"))
+    site.spool.mkdir()
+    for name, value in others.items():
+        basis = profiles.basis(dataclasses.replace(plain, **{name: value}))
+        assert profiles.basis(plain) != basis, name
+        tuned.note(site.spool, "tiny", Finding(basis, {}, 1))
+        assert basis == tuned.read(site.spool)["tiny"].basis
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"tiny": {}}', "[]"])

@@ -272,6 +272,7 @@ class Rendered:
     speed: the ways of the fast path that were used
     tiling: the VAE decoded in tiles, which are blended at their edges
     made: number of frames, height and width; zeros where they are not known
+    profile: what the profile changes of how the model renders, by the names in config.yaml
     not_kept: what the pipeline made besides frames
     """
 
@@ -290,6 +291,7 @@ class Rendered:
     ignored_negative_text: str = ""
     tiling: bool = False
     made: tuple[int, int, int] = (0, 0, 0)
+    profile: Mapping[str, object] = field(default_factory=dict)
     not_kept: str = ""
 
 

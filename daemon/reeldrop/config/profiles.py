@@ -139,6 +139,14 @@ def basis(plain: ModelSource) -> Basis:
         scheduler=plain.scheduler,
         placement=plain.placement,
         lossy=dataclasses.asdict(plain.lossy),
+        variant=plain.variant,
+        pipeline=plain.pipeline,
+        native_dtype=dtypes.in_words(plain.native_dtype),
+        scheduler_settings=dict(plain.scheduler_settings),
+        flow_shift=plain.flow_shift,
+        guider=dict(plain.guider),
+        fixed=dict(plain.fixed),
+        tiling=plain.tiling,
     )
 
 

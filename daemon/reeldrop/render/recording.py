@@ -35,6 +35,7 @@ def records(
             speed=tuple(loaded.fast_path.used),
             tiling=loaded.fast_path.decoded_in_tiles,
             made=(len(frames), *frames.shape[1:3]),
+            profile=loaded.source.changes,
             not_kept=kind_of(type(loaded.pipe)).not_kept,
         )
 

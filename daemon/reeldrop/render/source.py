@@ -49,3 +49,20 @@ class ModelSource:
     speed: Mapping[str, bool | str] = field(default_factory=dict)
     lossy: Lossy = NOTHING
     pins: Path | None = None
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """What the profile changes of how the model renders, by the names in config.yaml.
+
+        The scheduler's class, the dtype and the tiling are not here: each render says what it used.
+        """
+        found = {
+            "variant": self.variant,
+            "quantization": self.quantization,
+            "scheduler_settings": dict(self.scheduler_settings),
+            "flow_shift": self.flow_shift,
+            "guider": dict(self.guider),
+            **{name: list(values) for name, values in self.fixed.items()},
+            "lossy": {name: getattr(self.lossy, name) for name in self.lossy.wanted},
+        }
+        return {name: value for name, value in found.items() if value}

@@ -41,6 +41,8 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
     }
     if any(rendered.made):
         block["made"] = dict(zip(("num_frames", "height", "width"), rendered.made, strict=True))
+    if rendered.profile:
+        block["profile"] = dict(rendered.profile)
     if rendered.tiling:
         block["tiling"] = True
     for key in ("ignored_text", "ignored_negative_text", "not_kept"):

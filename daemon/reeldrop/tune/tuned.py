@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydantic
 
 from reeldrop.base import durable, plain_files
+from reeldrop.base.job import Scalar
 
 FILE_NAME = "tuned.json"
 MAX_BYTES = 1 << 20
@@ -34,6 +35,14 @@ class Basis:
     placement: str
     lossy: dict[str, float]
     quantization: str | None = None
+    variant: str | None = None
+    pipeline: str | None = None
+    native_dtype: str = "auto"
+    scheduler_settings: dict[str, Scalar] = field(default_factory=dict)
+    flow_shift: float | None = None
+    guider: dict[str, Scalar] = field(default_factory=dict)
+    fixed: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    tiling: bool | str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ first argument may cause another fault:
 
 - `--read-only-inbox`: no .txt file can be renamed.
 - `--clock=FILE`: the wall clock is off by the number of days in the file.
-- `--hang-loading=PATH`: the model of that folder never finishes loading.
+- `--hang-loading=PATH`: the model of that folder does not finish loading while PATH.hangs exists.
 - `--memory=BYTES`: so much of the host's memory is there for models.
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
@@ -87,10 +87,12 @@ def _jump(file: Path) -> None:
 
 
 def _hang_loading(folder: str) -> None:
-    load = diffusers.DiffusionPipeline.from_pretrained
+    load, sign = diffusers.DiffusionPipeline.from_pretrained, Path(f"{folder}.hangs")
 
     def hanging(location: str, **arguments: Any) -> Any:
-        while location == folder:  # in torch, where a load spends nearly all its time
+        while (
+            location == folder and sign.exists()
+        ):  # in torch, where a load spends nearly all its time
             torch.ones(1 << 16).sin()
         return load(location, **arguments)
 

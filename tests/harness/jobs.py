@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
+from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import Open, Render
 from reeldrop.schedule.view import (
@@ -22,6 +23,8 @@ from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
 NOW = 0.0
+READY = RendererView(memory=Memory((Resident("m", host_bytes=1),), host_free=1))
+"""A renderer with nothing to do that has loaded the model of all prompts here."""
 RETRY_SECONDS = 20.0
 ENDING = "Segmentation fault"
 RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
@@ -60,7 +63,7 @@ class Place:
     def has_room_for(self, count: int) -> bool:
         """Return whether a file of so many prompts that comes last goes along with what is next."""
         file = FileView("z.txt", (99, 0, 0.0, "z"), hash(prompts(1)[0].batch_key), count)
-        view = View((RendererView(),), self.open.views(NOW), files=(file,))
+        view = View((READY,), self.open.views(NOW), files=(file,))
         return isinstance(schedule.decide(view), Open)
 
     def publish(self, batch: Batch, number: int = 0) -> None:
@@ -81,14 +84,15 @@ class Place:
 
 def open_jobs(spool: Spool, results: Results) -> OpenJobs:
     """Return the open jobs of a process, with at most two attempts at everything."""
-    return OpenJobs(spool, results, Limits({"m": BatchLimit(2)}, 2, RETRY_SECONDS))
+    limits = Limits(dict.fromkeys("mn", BatchLimit(2)), 2, RETRY_SECONDS)
+    return OpenJobs(spool, results, limits)
 
 
 def next_batch(jobs: OpenJobs, now: float = NOW) -> Batch | None:
     """Begin the next batch of the open jobs, and return it; None if there is none."""
     batch = None
     while batch is None:
-        found = schedule.decide(View((RendererView(),), jobs.views(now)))
+        found = schedule.decide(View((READY,), jobs.views(now)))
         if not isinstance(found, Render):
             break
         batch = jobs.begin(found)

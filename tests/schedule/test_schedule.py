@@ -23,7 +23,6 @@ from reeldrop.schedule.view import (
     View,
 )
 
-IDLE, BUSY = RendererView(), RendererView(True, math.inf)
 GIB = 1 << 30
 CHANGING = Conditions(settings_change=True)
 SIZE = 4
@@ -103,7 +102,8 @@ def in_host(*residents: Resident, free: int = 99) -> Memory:
     return Memory(residents, None, free * GIB)
 
 
-LOADED = RendererView(memory=memory(loaded("m")))
+HAS_M = memory(loaded("m"))
+IDLE, BUSY = RendererView(memory=HAS_M), RendererView(True, math.inf, memory=HAS_M)
 PATIENT = {"conditions": Conditions(model_wait_seconds=60.0)}
 UNLOADS = {"conditions": Conditions(unload_seconds=600.0)}
 MIXED = (*prompts(1), *prompts(1, 8, 2))
@@ -119,16 +119,16 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     # The renderer
     "it is busy": (view(job("a"), renderers=(BUSY,)), Wait()),
     "it ends in a second": (
-        view(job("a"), renderers=(RendererView(True, schedule.AHEAD_SECONDS),)),
+        view(job("a"), renderers=(replace(BUSY, seconds_left=schedule.AHEAD_SECONDS),)),
         render(("a", 1)),
     ),
     "it ends later": (
-        view(job("a"), renderers=(RendererView(True, schedule.AHEAD_SECONDS + 0.1),)),
+        view(job("a"), renderers=(replace(BUSY, seconds_left=schedule.AHEAD_SECONDS + 0.1),)),
         Wait(),
     ),
     "one of two is idle": (view(job("a"), renderers=(BUSY, IDLE)), render(("a", 1), renderer=1)),
     "an idle one is before one that ends": (
-        view(job("a"), renderers=(RendererView(True, 0.5), IDLE)),
+        view(job("a"), renderers=(replace(BUSY, seconds_left=0.5), IDLE)),
         render(("a", 1), renderer=1),
     ),
     "it is paused": (view(job("a"), conditions=Conditions(is_ready=False)), Wait()),
@@ -257,31 +257,64 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     ),
     # Models
     "a model": (view(left("a", model="m"), file("b")), Load(0, left("a", model="m"))),
+    "an open job's model": (
+        view(job("a", of("n")), file("b"), sizes={"n": 10 * GIB}),
+        Load(0, job("a", of("n"))),
+    ),
+    "one that is only kept in host memory": (
+        view(job("a"), renderers=(RendererView(memory=memory(kept("m"))),)),
+        Load(0, job("a")),
+    ),
+    "no model is loaded": (
+        view(job("a"), file("b"), renderers=(RendererView(),)),
+        Load(0, job("a")),
+    ),
+    "not during a render": (
+        view(
+            job("a", of("n")), sizes={"n": 10 * GIB}, renderers=(replace(BUSY, seconds_left=0.5),)
+        ),
+        Wait(),
+    ),
+    "nor while videos of the job are encoded": (
+        view(job("a", of("n"), is_in_hand=True), sizes={"n": 10 * GIB}),
+        Wait(),
+    ),
+    "those of others do not matter": (
+        view(job("a", of("n")), job("b", (), is_in_hand=True), sizes={"n": 10 * GIB}),
+        Load(0, job("a", of("n"))),
+    ),
+    "but for a suspect": (
+        view(
+            job("a", of("n"), is_suspect=True),
+            job("b", (), is_in_hand=True),
+            sizes={"n": 10 * GIB},
+        ),
+        Wait(),
+    ),
     "a model, and a render": (
-        view(left("a", model="m"), job("b"), renderers=(RendererView(True, 0.5),)),
+        view(left("a", model="m"), job("b"), renderers=(replace(BUSY, seconds_left=0.5),)),
         Wait(),
     ),
     "the first of another model waits for one that is loaded": (
-        view(file("a", kind=16, model="n"), file("b", model="m"), renderers=(LOADED,)),
+        view(file("a", kind=16, model="n"), file("b", model="m")),
         Open(file("b", model="m")),
     ),
     "open or not": (
-        view(file("a", kind=16, model="n"), left("a2", model="o"), job("b"), renderers=(LOADED,)),
+        view(file("a", kind=16, model="n"), left("a2", model="o"), job("b")),
         replace(render(("b", 1)), waits=("a", "a2")),
     ),
     "not for a lower priority": (
-        view(file("a", kind=16, model="n", rank=rank(1)), job("b"), renderers=(LOADED,)),
+        view(file("a", kind=16, model="n", rank=rank(1)), job("b")),
         Open(file("a", kind=16, model="n", rank=rank(1))),
     ),
     "nor if nothing waits for a loaded one": (
-        view(file("a", kind=16, model="n"), file("b", kind=16, model="o"), renderers=(LOADED,)),
+        view(file("a", kind=16, model="n"), file("b", kind=16, model="o")),
         Open(file("a", kind=16, model="n")),
     ),
     "who has not waited for long goes on waiting": (
         view(
             file("a", kind=16, model="n"),
             job("b"),
-            renderers=(LOADED,),
             waits={"a": 59.9},
             **PATIENT,
         ),
@@ -291,7 +324,6 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(
             file("a", kind=16, model="n"),
             job("b"),
-            renderers=(LOADED,),
             waits={"a": 60.0},
             **PATIENT,
         ),
@@ -302,7 +334,6 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
             file("a", kind=16, model="n"),
             file("b", kind=16, model="o"),
             job("c"),
-            renderers=(LOADED,),
             waits={"b": 61.0},
             **PATIENT,
         ),
@@ -341,7 +372,7 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
             renderers=(RendererView(memory=memory(loaded("m"), free=15)),),
             sizes={"n": 10 * GIB},
         ),
-        render(("a", 1)),
+        Load(0, job("a", of("n"))),
     ),
     "the least recently used leaves, and stays in host memory": (
         view(
@@ -407,7 +438,7 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
             sizes={"n": 10 * GIB},
             renderers=(RendererView(memory=in_host(resident("m"), free=15)),),
         ),
-        render(("a", 1)),
+        Load(0, job("a", of("n"))),
     ),
     "room is made before a model is loaded to read a file": (
         view(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.jobs import READY
 from harness.processes import await_that
 from harness.site import Daemon, Site, make_site
 from harness.videos import decoded
@@ -25,7 +26,6 @@ from reeldrop.schedule import schedule
 from reeldrop.schedule.schedule import AHEAD_SECONDS, LOOK_THROUGH, Open, Render
 from reeldrop.schedule.view import (
     JobView,
-    RendererView,
     View,
 )
 from reeldrop.service.workbench import Workbench
@@ -198,9 +198,7 @@ class Place:
     def decide(self, more: int) -> schedule.Decision:
         """Return what is done where there is room for so many more in the batch."""
         self.batch[0] = replace(self.batch[0], size=more + sum(job.count for job in self.batch))
-        return schedule.decide(
-            View((RendererView(),), tuple(self.batch), files=self.intake.first())
-        )
+        return schedule.decide(View((READY,), tuple(self.batch), files=self.intake.first()))
 
     def hand_over(self) -> None:
         """Render the batch."""

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from harness.jobs import RENDERED
 from harness.site import CONFIG
-from reeldrop.base.events import BatchRendered, Event, ModelLoaded
+from reeldrop.base.events import BatchRendered, Event, MemoryChanged, ModelLoaded
 from reeldrop.base.job import Batch, Capabilities
+from reeldrop.base.residents import Memory, Resident
 from reeldrop.config import config as configuration
 from reeldrop.config.settings import Settings
 from reeldrop.host.notify import Notifier
@@ -37,6 +38,7 @@ class Renderer:
         self.batch: Batch | None = None
 
     def load(self, model: str) -> None:
+        self._tell(MemoryChanged(Memory((Resident(model, host_bytes=1),), host_free=1)))
         self._tell(ModelLoaded(model, CAPABILITIES, 0.0))
 
     def render(self, batch: Batch) -> None:

@@ -154,8 +154,9 @@ class World:
             self.device.use(self.bench.loading)
             self.bench.clear()
             assert self.bench.loads_for is not None
-            self.jobs.spooled.end_loading(self.bench.loads_for)
+            self.jobs.loads.end(self.bench.loads_for, self.device.models[-1])
         if self.bench.batch is not None:
+            assert self.bench.batch.model in self.device.models
             self.device.use(self.bench.batch.model)
 
     def end(self) -> None:

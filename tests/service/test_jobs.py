@@ -15,6 +15,7 @@ import pytest
 import structlog
 from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, next_batch, open_jobs, prompts, says
 from reeldrop.base.errors import (
+    ConfigError,
     Mistake,
     PromptError,
     RenderCancelled,
@@ -157,13 +158,17 @@ def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
 
 
 def in_hand_at(
-    place: Place, name: str, *ends: tuple[str, Cause], device_worked: bool = True
+    place: Place,
+    name: str,
+    *ends: tuple[str, Cause],
+    device_worked: bool = True,
+    numbers: tuple[int, ...] = (1,),
 ) -> Job:
-    """Claim a file of one prompt that was alone in hand at these ends of a process."""
+    """Claim a file of which a prompt was alone in hand at these ends of a process."""
     job = place.claim(name)
     for how, cause in ends:
         (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
-        place.spool.attempts.begin(job, [1], device_worked=device_worked)
+        place.spool.attempts.begin(job, numbers, device_worked=device_worked)
         place.spool.note_ending(how, cause)
     (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
     return job
@@ -306,10 +311,10 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
     """Loading a model is an attempt, too; without a limit it would end every next process."""
     job = place.claim("a.txt")
     for process in (place.open, place.again()):
-        assert process.spooled.begin_loading(job)
+        assert job == process.spooled.begin_loading(job.id)
         place.spool.note_ending(ENDING)
         (job,) = place.spool.unfinished()
-    assert not place.again().spooled.begin_loading(job)
+    assert place.again().spooled.begin_loading(job.id) is None
     report = (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert "in the middle of loading its model 2 times" in report
 
@@ -317,10 +322,86 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
 def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
     """The record goes when the model is there."""
     job = place.claim("a.txt")
-    assert place.spooled.begin_loading(job)
+    place.open.loads.need(job.id, "m")
+    assert job == place.spooled.begin_loading(job.id)
     assert [[]] == attempts(job)
-    place.spooled.end_loading(job)
+    assert place.open.loads.end(job, "m")
+    assert ([], "") == (attempts(job), place.open.loads.needed_by(job.id))
+
+
+def mixed(*models: str) -> tuple[Prompt, ...]:
+    """Return a prompt of each model, in this order."""
+    of_each = zip(prompts(len(models)), models, strict=True)
+    return tuple(replace(prompt, model=model) for prompt, model in of_each)
+
+
+def test_a_model_that_is_loaded_again_for_an_open_job_is_an_attempt_without_prompts(
+    place: Place,
+) -> None:
+    """The process that ends meanwhile blames none of them, and its next one tries again."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2))
+    assert job == place.open.begin_loading(job.id, "m")
+    assert [[]] == attempts(job)
+    assert not place.open.loads.end(job, "m")
     assert [] == attempts(job)
+    assert job == place.open.begin_loading(job.id, "m")
+    place.open = place.again()
+    (job,) = place.spool.unfinished()
+    assert [()] == [attempt.numbers for attempt in job.attempts]
+    place.open.open(job, prompts(2))
+    assert job == place.open.begin_loading(job.id, "m")
+    place.open.put_down()
+    assert [[]] == attempts(job), "a stop costs nothing"
+
+
+def test_a_model_that_ends_the_process_when_it_is_loaded_again_fails_its_own_prompts(
+    place: Place,
+) -> None:
+    """Those of another model in the same file are rendered; before that, somebody else is."""
+    job = in_hand_at(place, "a.txt", CRASH, CRASH, numbers=())
+    other = place.claim("b.txt")
+    place.open.open(other, prompts(1))
+    place.open.open(job, mixed("n", "m", "n"))
+    assert place.open.begin_loading(job.id, "n") is None
+    assert [job.id] == [*place.open.suspects.due()]
+    assert [("b.txt", [1])] == place.next()
+    place.publish(Batch((Member(other.id, prompts(1)[0]),)))
+    place.open.open(job, mixed("n", "m", "n"))
+    assert place.open.begin_loading(job.id, "n") is None
+    assert [("a.txt", [2])] == place.next()
+    place.publish(Batch((Member(job.id, mixed("n", "m", "n")[1]),)))
+    report = (place.root / "results/_failed/a.yaml.error.txt").read_text()
+    assert "in the middle of loading its model 2 times" in report
+    left = (place.root / "results/_failed/a.yaml").read_text()
+    assert ["p1", "p3"] == [p for p in ("p1", "p2", "p3") if f"prompt: {p}" in left]
+
+
+def test_a_model_that_cannot_be_loaded_again_fails_its_own_prompts(place: Place) -> None:
+    """In all files that wait for it; the others go on."""
+    jobs = [place.claim(name) for name in ("a.txt", "b.txt")]
+    place.open.open(jobs[0], mixed("n", "m"))
+    place.open.open(jobs[1], mixed("n"))
+    place.open.refuse("n", ConfigError(Mistake("there is no such folder")))
+    assert [("a.txt", [2])] == place.next()
+    assert (1, 1) == (len(place.open), place.open.outcome.failed_jobs)
+    report = (place.root / "results/_failed/b.txt.error.txt").read_text()
+    assert "there is no such folder" in report
+
+
+def test_an_attempt_that_cannot_be_recorded_is_none(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No model is loaded for the job; it waits in the spool."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(2))
+
+    def full(*_: object, **_how: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(place.spool.attempts, "begin", full)
+    assert place.open.begin_loading(job.id, "m") is None
+    assert (0, True) == (len(place.open), place.spooled.is_held_up())
 
 
 @pytest.mark.parametrize("hiccup", [RenderError("a hiccup"), MemoryError("a hiccup")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -199,3 +200,34 @@ def test_a_model_that_goes_away_holds_up_only_its_own_prompts(
     assert [] == started.events("job_failed")
     assert [] == started.events("video_failed")
     assert 0 == started.stop()
+
+
+def attempts(site: Site) -> list[list[int]]:
+    """Return the prompts in hand at each recorded attempt at the jobs in hand."""
+    records = site.spool.glob("active/*/attempts.json")
+    return [found["numbers"] for path in records for found in json.loads(path.read_text())]
+
+
+def test_a_model_that_is_loaded_again_is_no_part_of_a_batch(
+    several: Site, daemon: Callable[..., Daemon], wan_pipeline: Path
+) -> None:
+    """A kill meanwhile is blamed on no prompt, and a stop does not wait for it."""
+    wan = several.folder / "wan"
+    wan.symlink_to(wan_pipeline)
+    config = several.folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(wan_pipeline), str(wan)))
+    several.configure("idle_unload_minutes: 0.005")
+    several.drop("_defaults.yaml", "model: wan\nnum_inference_steps: 1\n")
+    for name, ending, code in (("1", signal.SIGKILL, -signal.SIGKILL), ("2", signal.SIGTERM, 0)):
+        several.drop(f"{name}.yaml", "prompt: at once\n")
+        started = daemon(program=(*FAULTY, f"--hang-loading={wan}"))
+        started.wait_for("model_released", 2)
+        assert [] == started.events("video_failed")
+        (several.folder / "wan.hangs").touch()
+        several.drop(f"{name}-again.yaml", "prompts: [one, two]\n")
+        await_that(lambda: attempts(several), "the second load")
+        assert code == started.stop(ending)
+        assert ([[]] if code else []) == attempts(several)
+        (several.folder / "wan.hangs").unlink()
+    assert 0 == several.drain().returncode
+    assert 6 == len(list(several.results.rglob("*.mp4")))

@@ -117,6 +117,7 @@ def hanging_model(site: Site, tiny_pipeline: Path) -> tuple[str, ...]:
     """A second profile, and the program that hangs when it loads it."""
     second = site.folder / "second"
     second.symlink_to(tiny_pipeline)
+    (site.folder / "second.hangs").touch()
     with (site.folder / "config.yaml").open("a") as config:
         config.write("  second: {path: second, variant: fp16, defaults: {num_frames: 2}}\n")
     site.drop("a.yaml", "prompt: a horse\nmodel: second\n")

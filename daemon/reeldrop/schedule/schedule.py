@@ -48,10 +48,10 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Let a renderer load the model that a job of the spool needs."""
+    """Let a renderer load the model that a job needs: to be read, or for its first prompt."""
 
     renderer: int
-    what: SpoolView
+    what: SpoolView | JobView
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +163,17 @@ def _begin(view: View, renderer: int, line: list[_Waiting]) -> Decision:
         return Wait()  # else what is in hand would share the blame if it ends this process
     if isinstance(first, SpoolView) and not first.model:
         return Open(first)
-    is_busy = view.renderers[renderer].is_busy
-    release = _make_room(view, renderer, first.model)
+    memory, is_busy = view.renderers[renderer].memory, view.renderers[renderer].is_busy
+    size = view.sizes.get(first.model, 0)
+    release = models.make_room(renderer, memory, first.model, size)
     if release is not None:
         return Wait() if is_busy else release
     if isinstance(first, JobView):
-        return _batch(view, renderer, first, line)
+        if first.model in memory.ready:
+            return _batch(view, renderer, first, line)
+        if first.is_in_hand:  # else what is encoded would be blamed if the load ends this process
+            return Wait()
     return Wait() if is_busy else Load(renderer, first)
-
-
-def _make_room(view: View, renderer: int, model: str) -> Release | None:
-    memory = view.renderers[renderer].memory
-    return models.make_room(renderer, memory, model, view.sizes.get(model, 0))
 
 
 def _batch(view: View, renderer: int, first: JobView, line: list[_Waiting]) -> Open | Render:

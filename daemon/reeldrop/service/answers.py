@@ -94,22 +94,23 @@ class Answers:
 
     # Models
 
-    def _end_loading(self) -> None:
+    def _end_loading(self, model: str) -> bool:
+        """Record the end of a load; return whether a job could not be read before."""
         bench = self._stages.bench
         bench.clear()
-        if bench.loads_for is not None:
-            self._stages.jobs.spooled.end_loading(bench.loads_for)
+        job = bench.loads_for
+        return job is not None and self._stages.jobs.loads.end(job, model)
 
     def _model_loaded(self, event: ModelLoaded) -> None:
-        self._end_loading()
-        if self._phase.is_stopping:
-            return
         stages = self._stages
         _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
         try:
             rules = profiles.model_rules(event.model, stages.settings.config, event.capabilities)
         except ConfigError as error:
             self._model_failed(event.model, error)
+            return
+        self._end_loading(event.model)
+        if self._phase.is_stopping:
             return
         stages.models.works(event.model)
         stages.settings.rules[event.model] = rules
@@ -146,12 +147,12 @@ class Answers:
             _log.info("ready", inbox=str(settings.config.inbox))
 
     def _model_failed(self, model: str, error: Exception) -> None:
-        """Let the job wait that asked for the model, or fail it.
+        """Let the jobs wait that need the model, or fail them.
 
         If none did, it is the daemon's own: the old settings return, or it goes on with the other
         models, or it ends.
         """
-        self._end_loading()
+        is_unread = self._end_loading(model)
         if self._phase.is_stopping:
             return
         stages, loads_for = self._stages, self._stages.bench.loads_for
@@ -164,8 +165,10 @@ class Answers:
         refusal = stages.models.refusal(model, time.monotonic())
         if loads_for is None:
             self._be_ready()
-        elif refusal is not None:
+        elif refusal is not None and is_unread:
             stages.jobs.ends.fail(loads_for, refusal)
+        elif refusal is not None:
+            stages.jobs.refuse(model, refusal)
 
     def _goes_on_without_it(self) -> bool:
         """Return whether config.yaml has other models, and a service waits for this one."""

@@ -92,7 +92,7 @@ class Feeder:
             case Release(_, model, keeps):
                 self.bench.release(model, keeps=keeps)
             case Load(_, what):
-                self._load(what)
+                self._load(what, now)
             case Render() as found:
                 self._render(found, now)
             case _:
@@ -144,7 +144,7 @@ class Feeder:
             if refusal is not None:
                 self.jobs.ends.fail(job, refusal)
             else:
-                self.jobs.spooled.need(job, unknown.model)
+                self.jobs.loads.need(job.id, unknown.model)
         except PromptError as error:
             self.jobs.ends.fail(job, error)
         except OSError as error:
@@ -161,8 +161,15 @@ class Feeder:
             self.jobs.open(job, found.prompts, what.rank, found.size)
             self.heed_cancellations()  # before any prompt of it is rendered
 
-    def _load(self, what: SpoolView) -> None:
-        """Load the model that a job needs; the job stays in the spool until then."""
-        job = self.jobs.spooled.find(what.id)
-        if job is not None and self.jobs.spooled.begin_loading(job):
+    def _load(self, what: SpoolView | JobView, now: float) -> None:
+        """Load the model that a job needs; the job waits until then, in the spool or open."""
+        refusal = self.models.refusal(what.model, now)
+        if isinstance(what, SpoolView):
+            job = self.jobs.spooled.begin_loading(what.id)
+        elif refusal is None:
+            job = self.jobs.begin_loading(what.id, what.model)
+        else:
+            self.jobs.refuse(what.model, refusal)
+            return
+        if job is not None:
             self.bench.load(what.model, job)

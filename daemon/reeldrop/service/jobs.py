@@ -6,7 +6,7 @@ Used by the service. Does not render or encode, nor know where files go in the e
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import structlog
@@ -40,6 +40,7 @@ class OpenJobs:
     outcome: what this run has done
     fits: how many prompts fit into memory at once
     spooled: the jobs in hand that are not open
+    loads: the jobs that wait for a model to be loaded
     suspects: those of them that are held back
     ends: ends them
     """
@@ -55,6 +56,7 @@ class OpenJobs:
         self.spooled = SpooledJobs(spool, results, limits, self._open, self.turns, self.outcome)
         self.suspects = self.spooled.suspects
         self.ends = self.spooled.ends
+        self.loads = self.spooled.loads
 
     def __len__(self) -> int:
         return len(self._open)
@@ -158,7 +160,33 @@ class OpenJobs:
             log.close_job_file(opened.job.id)
             opened.take_back_attempt()
 
-    # Batches go out
+    # Models are loaded, and batches go out
+
+    def begin_loading(self, job_id: str, model: str) -> Job | None:
+        """Record that a model is being loaded for an open job, and return the job.
+
+        None if it must not be loaded for this job: it is held back or postponed, or its prompts of
+        the model have failed because of earlier ends.
+        """
+        opened = self._open[job_id]
+        if opened.may_go_back and self.loads.are_held_back(opened.job):
+            self.put_back(job_id)
+        elif (blame := self.loads.blame(opened.job)) is not None:
+            self._fail(opened, opened.drop_waiting(model), blame)
+        else:
+            try:
+                self.loads.begin(opened.job)
+            except OSError as error:
+                self._leave_for_now(opened, error)
+            else:
+                opened.is_recorded = True
+                return opened.job
+        return None
+
+    def refuse(self, model: str, error: Exception) -> None:
+        """Fail the waiting prompts of a model that can't be loaded."""
+        for opened in tuple(self._open.values()):
+            self._fail(opened, opened.drop_waiting(model), error)
 
     def begin(self, found: Render) -> Batch | None:
         """Record that a batch is in hand, and return it.
@@ -206,7 +234,7 @@ class OpenJobs:
             if opened.only_waits_for(model):
                 del self._open[opened.job.id]
                 log.close_job_file(opened.job.id)
-                self.spooled.need(opened.job, model)
+                self.loads.need(opened.job.id, model)
 
     # Videos and failures come in
 
@@ -263,12 +291,15 @@ class OpenJobs:
         """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids."""
         asked = [opened for opened in self._open.values() if job_files.is_cancelled(opened.job)]
         for opened in asked:
-            left = opened.drop_waiting()
-            opened.in_hand.update(prompt.number for prompt in left)
-            for prompt in left:
-                error = RenderCancelled("it was cancelled on request")
-                self.prompt_failed(opened.job.id, prompt, error)
+            error = RenderCancelled("it was cancelled on request")
+            self._fail(opened, opened.drop_waiting(), error)
         return {opened.job.id for opened in asked}
+
+    def _fail(self, opened: OpenJob, prompts: Sequence[Prompt], error: Exception) -> None:
+        """Fail prompts that were not in hand."""
+        opened.in_hand.update(prompt.number for prompt in prompts)  # or it would end with the first
+        for prompt in prompts:
+            self.prompt_failed(opened.job.id, prompt, error)
 
     # Jobs end
 

@@ -76,6 +76,12 @@ class OpenJob:
         """The group with which the job takes turns."""
         return turns.group(self.job.source, self.job.owner)
 
+    @property
+    def may_go_back(self) -> bool:
+        """Whether the job can go back into the spool without a loss."""
+        has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
+        return not (self.in_hand or has_history)
+
     def view(self, turn: int, size: int, most: int) -> JobView:
         """Return the job as input of a decision.
 
@@ -85,7 +91,6 @@ class OpenJob:
         prompts = tuple(islice(self.waiting, most))
         is_suspect = bool(self.job.attempts)
         is_alone = prompts and (is_suspect or prompts[0].number in self.alone)
-        has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
         return JobView(
             self.job.id,
             (-self.job.priority, turn, *self.place),
@@ -96,7 +101,7 @@ class OpenJob:
             is_suspect,
             bool(self.in_hand),
             self.was_passed_over,
-            not (self.in_hand or has_history),
+            self.may_go_back,
         )
 
     def lead(self) -> None:
@@ -143,12 +148,13 @@ class OpenJob:
         self.alone.add(prompt.number)
         self.resting.append((until, prompt))
 
-    def drop_waiting(self) -> list[Prompt]:
-        """Remove and return the prompts that are not in hand."""
-        left = [*self.waiting, *(prompt for _, prompt in self.resting)]
-        self.waiting.clear()
-        self.resting.clear()
-        return left
+    def drop_waiting(self, model: str = "") -> list[Prompt]:
+        """Remove and return the prompts that are not in hand; of one model only, if it is given."""
+        all_left = [*self.waiting, *(prompt for _, prompt in self.resting)]
+        others = {prompt.number for prompt in all_left if model not in ("", prompt.model)}
+        self.waiting = deque(prompt for prompt in self.waiting if prompt.number in others)
+        self.resting = [(at, prompt) for at, prompt in self.resting if prompt.number in others]
+        return [prompt for prompt in all_left if prompt.number not in others]
 
     def let_go(self, *, device_worked: bool) -> None:
         """Record that fewer prompts are in hand than before, while the job goes on."""

@@ -6,7 +6,6 @@ Does not read prompt files, and does not know what is rendered next.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -18,9 +17,9 @@ from reeldrop.schedule.turns import Turns
 from reeldrop.schedule.view import (
     SpoolView,
 )
-from reeldrop.service import blame
 from reeldrop.service.ends import Ends
 from reeldrop.service.limits import Limits, Outcome
+from reeldrop.service.loads import Loads
 from reeldrop.service.opened import OpenJob
 from reeldrop.service.suspects import Suspects
 from reeldrop.store.results import Results
@@ -47,6 +46,7 @@ class SpooledJobs:
     retries: jobs in trouble, and when they are tried again
     suspects: jobs that are held back until another has been rendered
     ends: ends these jobs
+    loads: those that wait for a model to be loaded
     """
 
     def __init__(
@@ -58,21 +58,20 @@ class SpooledJobs:
         turns: Turns,
         outcome: Outcome,
     ) -> None:
-        self._limits = limits
         self._spool = spool
         self._open = opened
         self._turns = turns
         self.retries = Retries()
         self.suspects = Suspects(spool, opened, self.retries, outcome)
         self.ends = Ends(spool, results, limits, turns, self.retries, outcome, self._forget)
+        self.loads = Loads(spool.attempts, self.suspects, limits)
         self._known: dict[str, _Known] = {}
-        self._needs: dict[str, str] = {}
         self._put_back: set[str] = set()
 
     def use(self, limits: Limits) -> None:
         """Apply other limits."""
-        self._limits = self.ends.limits = limits
-        self._needs.clear()
+        self.ends.limits = self.loads.limits = limits
+        self.loads.forget_all()
 
     def unfinished(self, now: float) -> Job | None:
         """Return the oldest job that may be opened; None if there is none.
@@ -123,7 +122,7 @@ class SpooledJobs:
         """Drop what is remembered of a job that has ended."""
         self.retries.forget(job_id)
         self._known.pop(job_id, None)
-        self._needs.pop(job_id, None)
+        self.loads.forget(job_id)
         self._put_back.discard(job_id)
 
     def views(self, now: float) -> tuple[SpoolView, ...]:
@@ -140,7 +139,7 @@ class SpooledJobs:
                 self._known[job_id] = _Known(job.priority, group, bool(job.attempts))
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
-            model, was_begun = self._needs.get(job_id, ""), job_id in self._put_back
+            model, was_begun = self.loads.needed_by(job_id), job_id in self._put_back
             yield SpoolView(job_id, rank, model, known.is_suspect, was_begun)
 
     def groups(self) -> set[str]:
@@ -170,7 +169,7 @@ class SpooledJobs:
         return []
 
     def _reason(self, job: Job, unusable: Mapping[str, str]) -> str:
-        of_its_model = unusable.get(self._needs.get(job.id, ""), "")
+        of_its_model = unusable.get(self.loads.needed_by(job.id), "")
         return self.retries.reason(job.id) or of_its_model or "goes on later"
 
     def trouble(self) -> str:
@@ -181,7 +180,7 @@ class SpooledJobs:
         """Return whether nothing new should begin."""
         return self.trouble() != ""
 
-    # Jobs put back, and models for jobs
+    # Jobs put back, and models to read jobs
 
     @property
     def are_begun(self) -> bool:
@@ -198,34 +197,20 @@ class SpooledJobs:
         self._put_back.discard(job_id)
         return was_open
 
-    def need(self, job: Job, model: str) -> None:
-        """Record that a job can't be read before a model has been loaded."""
-        self._needs[job.id] = model
+    def begin_loading(self, job_id: str) -> Job | None:
+        """Record that a model is being loaded for a job, and return it; None if it must not be.
 
-    def begin_loading(self, job: Job) -> bool:
-        """Record that a model is being loaded for a job, because that may end the process, too.
-
-        Return False if it must not be loaded: the job is held back, has failed because of earlier
-        ends, or is postponed.
+        Then the job is held back, has failed because of earlier ends, or is postponed.
         """
-        most = self._limits.max_attempts
-        due = time.monotonic() + self._limits.retry_seconds
-        if blame.is_suspected(job, None, most) and self.suspects.hold(job, due):
-            return False
-        if blame.has_ended_too_often(job, None, most):
-            self.ends.fail(job, blame.ended_with(job, None))
-            return False
+        job = self.find(job_id)
+        if job is None or self.loads.are_held_back(job):
+            return None
+        if (blame := self.loads.blame(job)) is not None:
+            self.ends.fail(job, blame)
+            return None
         try:
-            worked = self.suspects.device_works(job)
-            self._spool.attempts.begin(job, (), device_worked=worked)
+            self.loads.begin(job)
         except OSError as error:
             self.ends.postpone(job, error)
-            return False
-        return True
-
-    def end_loading(self, job: Job) -> None:
-        """Record that the model is loaded, or can't be."""
-        model = self._needs.pop(job.id, "")
-        self._needs = {job_id: other for job_id, other in self._needs.items() if other != model}
-        with contextlib.suppress(OSError):  # the next attempt replaces it
-            self._spool.attempts.take_back(job)
+            return None
+        return job

@@ -32,7 +32,7 @@ from reeldrop.commands.status import current, print_rendering, show_status
 from reeldrop.config import config
 from reeldrop.intake import ignored
 from reeldrop.store.history import Failure, PastVideo
-from reeldrop.store.status import Rendering, State, Status, Waiting
+from reeldrop.store.status import Model, Rendering, State, Status, Waiting
 from rich.cells import cell_len
 
 
@@ -506,13 +506,28 @@ def test_only_what_is_in_the_way_is_told_while_waiting() -> None:
         (State.TUNING, "process 7"), (State.NOT_RUNNING, ""),
     ]  # fmt: skip
     told: list[str] = []
-    observe = progress.with_trouble(lambda _status: None, told.append)
+    observe = progress.with_trouble(lambda _status: None, told.append, "a.yaml")
     for state, reason in states:
         observe(Status(pid=1, state=state, model="m", updated="", reason=reason))
     expected = [
         "waiting: paused: 0.5 GiB free", "waiting: tuning: process 7", "no daemon is running",
     ]  # fmt: skip
     assert expected == [text.partition(";")[0] for text in told]
+
+
+def test_who_waits_hears_once_that_the_model_is_in_trouble() -> None:
+    """That of his own prompt file, in the inbox or begun; and again if the reason is another."""
+    told: list[str] = []
+    observe = progress.with_trouble(lambda _status: None, told.append, "a.yaml")
+    for problem, waits in (("", ""), ("no memory", ""), ("no memory", "begun; "), ("gone", "")):
+        model = Model("m", "", problem)
+        waiting = (
+            Waiting("b.yaml", "waits for its turn"),
+            Waiting("a.yaml", f"{waits}{model.trouble}" if problem else "waits for its turn"),
+        )
+        others = (Model("o", "", "broken"), model)
+        observe(Status(1, State.IDLE, "m", "", waiting=waiting, models=others))
+    assert ["waiting: m can't be used: no memory", "waiting: m can't be used: gone"] == told
 
 
 def test_the_time_left_comes_first() -> None:

@@ -31,6 +31,7 @@ from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
+from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -90,11 +91,12 @@ class World:
         self.results = Results(folder / "results")
         limits = Limits(dict.fromkeys(RULES, BatchLimit(SIZE)), 2, 0.0)
         self.jobs = OpenJobs(self.spool, self.results, limits)
+        self.rules: dict[str, ModelRules | None] = {**RULES}
         box = Inbox(folder / "inbox", parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
         self.intake = Intake(
             box,
             self.spool,
-            Reader(RULES, "m"),
+            Reader(self.rules, "m"),
             Intervals(1.0, 1.0),
             lambda: None,
             clock=lambda: self.now,
@@ -522,6 +524,27 @@ def test_the_least_recently_used_model_leaves(world: World) -> None:
         world.drop(f"{name}.yaml", 4, model=name[-1])
         world.render()
     assert ["m"] == world.device.released
+
+
+def test_a_job_that_waits_for_a_model_in_trouble_is_cancelled_at_once(world: World) -> None:
+    """Not when the model is tried again: whether it was never read, or has videos."""
+    world.rules["o"] = None
+    world.drop("unread.yaml", 1, model="o")
+    assert world.feeder.feed(world.now, world.conditions)
+    (world.folder / "inbox/mixed.yaml").write_text("prompts: [{prompt: a, model: n}, b]\n")
+    world.look()
+    for model in "no":
+        world.models.failed(model, Unavailable(Mistake("no memory")), world.now)
+    world.now += 0.5
+    assert [[("mixed.yaml", [2])]] == world.render_all()
+    in_spool = list(world.spool.unfinished())
+    assert {"mixed.yaml", "unread.yaml"} == {str(job.source) for job in in_spool}
+    for job in in_spool:
+        assert job_files.ask_to_cancel(job)
+    world.feeder.heed_cancellations(world.now)
+    assert [] == list(world.spool.unfinished())
+    left = sorted(p.name for p in (world.folder / "results/_failed").glob("*.error.txt"))
+    assert ["mixed.yaml.error.txt", "unread.yaml.error.txt"] == left
 
 
 def test_prompts_of_a_model_that_cannot_be_used_wait(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -322,7 +323,7 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
 def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
     """The record goes when the model is there."""
     job = place.claim("a.txt")
-    place.open.loads.need(job.id, "m")
+    place.open.loads.need(job, "m")
     assert job == place.spooled.begin_loading(job.id)
     assert [[]] == attempts(job)
     assert place.open.loads.end(job, "m")
@@ -453,6 +454,26 @@ def test_an_end_that_cannot_be_filed_is_no_attempt(
     monkeypatch.setattr(place.spool, "finish", full)
     place.publish(batch)
     assert (0, 1, []) == (len(place.open), place.spooled.postponed(), attempts(job))
+
+
+def test_what_had_failed_before_its_model_was_in_trouble_stays_failed(place: Place) -> None:
+    """Neither its tries nor its end are forgotten while the job waits in the spool."""
+    job = place.claim("a.txt")
+    place.open.open(job, prompts(3))
+    for error in (RenderError("a hiccup"), Unrenderable("too large")):
+        batch = next_batch(place.open)
+        assert batch is not None
+        for prompt in batch.prompts:
+            place.open.prompt_failed(job.id, prompt, error)
+    place.open.hold("m", math.inf)
+    assert (0, "m") == (len(place.open), place.open.loads.needed_by(job.id))
+    place.open.open(job, prompts(3))
+    for number in (1, 2):
+        batch = next_batch(place.open)
+        assert batch is not None
+        assert [number] == [prompt.number for prompt in batch.prompts], "alone, and 3 has failed"
+        place.open.prompt_failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    assert (0, 1) == (len(place.open), place.open.outcome.failed_jobs)
 
 
 def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:

@@ -117,6 +117,9 @@ class Unrenderable(RenderError):
 class RenderCancelled(ReeldropError):
     """A render was cancelled on request, between two steps."""
 
+    def __init__(self, text: str = "it was cancelled on request") -> None:
+        super().__init__(text)
+
 
 class Unavailable(FileError):
     """A resource is missing, but may be back soon: a share, a download, a GPU's memory."""

@@ -75,7 +75,7 @@ def _withdraw(config: Config, source: PurePosixPath, jobs: Spool) -> Path | None
 
     def report(name: str) -> str:
         then = f"Run `reeldrop retry {shlex.quote(name)}` to render it after all."
-        return reports.text(source, "", RenderCancelled("it was cancelled on request"), then)
+        return reports.text(source, "", RenderCancelled(), then)
 
     withdraw = functools.partial(
         aside.withdraw, Root(config.inbox), Root(config.failed), source, report

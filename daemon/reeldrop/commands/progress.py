@@ -57,17 +57,25 @@ def in_words(status: Status, rendering: Rendering) -> str:
 
 
 def with_trouble(
-    observe: Callable[[Status], None], tell: Callable[[str], None]
+    observe: Callable[[Status], None], tell: Callable[[str], None], prompt_file: str
 ) -> Callable[[Status], None]:
-    """Return an observer that passes each status to `observe`, and each new obstacle to `tell`."""
+    """Return an observer that passes each status to `observe`, and each new obstacle to `tell`.
+
+    One is that the model of the prompt file can't be used.
+    """
     last: State | None = None
+    last_of_model = ""
 
     def observe_and_tell(status: Status) -> None:
-        nonlocal last
+        nonlocal last, last_of_model
         if status.state != last and status.state.is_obstacle:  # its reason may change each time
             is_missing = status.state == State.NOT_RUNNING
             tell(_NO_DAEMON if is_missing else f"waiting: {status.said()}")
         last = status.state
+        of_model = status.trouble_of_model(prompt_file)
+        if of_model and of_model != last_of_model:
+            tell(f"waiting: {of_model}")
+            last_of_model = of_model
         observe(status)
 
     return observe_and_tell

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
+from reeldrop.base.escaping import shown
 from reeldrop.base.names import ERROR_SUFFIX, folder_name, portable, video_name
 from reeldrop.commands import exit_codes, folders, output, progress
 from reeldrop.commands.status import current
@@ -77,7 +78,8 @@ def _follow(config: Config, order: Order, *, as_json: bool) -> int:
     """Wait until an order has ended, print what became of it, and return the exit code."""
     with progress.bar_of_status(sys.stdout.isatty() and not as_json) as observe:
         try:
-            end = wait(config, order, progress.with_trouble(observe, output.note))
+            telling = progress.with_trouble(observe, output.note, shown(order.source))
+            end = wait(config, order, telling)
         except KeyboardInterrupt:
             name = shlex.quote(str(order.source))
             output.note(f"it will be rendered all the same; `reeldrop cancel {name}` cancels it")

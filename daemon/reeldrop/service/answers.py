@@ -197,8 +197,7 @@ class Answers:
         jobs, prompt = self._stages.jobs, member.prompt
         opened = jobs[member.job_id]
         if job_files.is_cancelled(opened.job):  # its batch went on for other jobs
-            error = RenderCancelled("it was cancelled on request")
-            jobs.prompt_failed(member.job_id, prompt, error)
+            jobs.prompt_failed(member.job_id, prompt, RenderCancelled())
             return
         jobs.rendered(member.job_id, rendered)
         earlier = opened.reserved.get(prompt.number)

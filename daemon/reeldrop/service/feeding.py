@@ -18,6 +18,7 @@ from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.schedule import schedule
 from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
+from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import Conditions, FileView, JobView, SpoolView, View
 from reeldrop.service.jobs import OpenJobs
 from reeldrop.service.models import Models
@@ -112,8 +113,15 @@ class Feeder:
             self.waits.begin(found.waits, now)
             self.bench.render(batch, now)
 
-    def heed_cancellations(self) -> None:
-        """Cancel jobs on request, and each batch that only has prompts of cancelled jobs."""
+    def heed_cancellations(self, now: float) -> None:
+        """Cancel jobs on request, and each batch that only has prompts of cancelled jobs.
+
+        Also those that wait for a model, which may be in trouble for long.
+        """
+        for job_id in self.jobs.loads.cancelled():
+            self.jobs.loads.forget(job_id)
+            if (job := self.jobs.spooled.find(job_id)) is not None:
+                self._open(job, None, now)
         cancelled = self.jobs.cancel_asked()
         for batch in self.bench.batches:
             if all(member.job_id in cancelled for member in batch.members):
@@ -127,13 +135,13 @@ class Feeder:
             job = self.intake.take(what)
         if job is not None:
             self.waits.rename(what.id, job.id)
-            self._open(job, what, now)
+            self._open(job, what.rank, now)
 
-    def _open(self, job: Job, what: SpoolView | FileView, now: float) -> None:
+    def _open(self, job: Job, rank: Rank | None, now: float) -> None:
         """Read a claimed file, and queue its prompts for the renderer."""
         try:
             if job_files.is_cancelled(job) and not self.spool.attempts.was_in_hand(job):
-                self.jobs.ends.fail(job, RenderCancelled("it was cancelled on request"))
+                self.jobs.ends.fail(job, RenderCancelled())
                 return
             self.spool.take_pictures(job)  # a kill may have left some in the inbox
             if not self.jobs.ends.is_order(job):
@@ -141,10 +149,12 @@ class Feeder:
             found = self.intake.reader.read_job(job)
         except NotDescribed as unknown:
             refusal = self.models.refusal(unknown.model, now)
+            if job_files.is_cancelled(job):
+                refusal = RenderCancelled()
             if refusal is not None:
                 self.jobs.ends.fail(job, refusal)
             else:
-                self.jobs.loads.need(job.id, unknown.model)
+                self.jobs.loads.need(job, unknown.model)
         except PromptError as error:
             self.jobs.ends.fail(job, error)
         except OSError as error:
@@ -158,8 +168,8 @@ class Feeder:
                     ),
                 )
         else:
-            self.jobs.open(job, found.prompts, what.rank, found.size)
-            self.heed_cancellations()  # before any prompt of it is rendered
+            self.jobs.open(job, found.prompts, rank, found.size)
+            self.heed_cancellations(now)  # before any prompt of it is rendered
 
     def _load(self, what: SpoolView | JobView, now: float) -> None:
         """Load the model that a job needs; the job waits until then, in the spool or open."""

@@ -133,6 +133,8 @@ class OpenJobs:
             self.ends.postpone(job, error)
             return
         log_notes(job, prompts)
+        if past := self.spooled.past.pop(job.id, None):
+            opened.recall(past)
         if rank is not None:
             opened.place = rank[2:]
         opened.size = size
@@ -234,7 +236,8 @@ class OpenJobs:
             if opened.only_waits_for(model):
                 del self._open[opened.job.id]
                 log.close_job_file(opened.job.id)
-                self.loads.need(opened.job.id, model)
+                self.spooled.past[opened.job.id] = opened.past
+                self.loads.need(opened.job, model)
 
     # Videos and failures come in
 
@@ -291,8 +294,7 @@ class OpenJobs:
         """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids."""
         asked = [opened for opened in self._open.values() if job_files.is_cancelled(opened.job)]
         for opened in asked:
-            error = RenderCancelled("it was cancelled on request")
-            self._fail(opened, opened.drop_waiting(), error)
+            self._fail(opened, opened.drop_waiting(), RenderCancelled())
         return {opened.job.id for opened in asked}
 
     def _fail(self, opened: OpenJob, prompts: Sequence[Prompt], error: Exception) -> None:

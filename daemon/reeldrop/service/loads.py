@@ -13,6 +13,7 @@ from reeldrop.base.job import Job
 from reeldrop.service import blame
 from reeldrop.service.limits import Limits
 from reeldrop.service.suspects import Suspects
+from reeldrop.store import job_files
 from reeldrop.store.attempts import Attempts
 
 
@@ -26,18 +27,22 @@ class Loads:
         self.limits = limits
         self._attempts = attempts
         self._suspects = suspects
-        self._needs: dict[str, str] = {}
+        self._needs: dict[str, tuple[Job, str]] = {}
 
-    def need(self, job_id: str, model: str) -> None:
+    def need(self, job: Job, model: str) -> None:
         """Record that a job can't be read before a model has been loaded."""
-        self._needs[job_id] = model
+        self._needs[job.id] = (job, model)
 
     def needed_by(self, job_id: str) -> str:
         """Return the model without which a job can't be read; empty if it can be."""
-        return self._needs.get(job_id, "")
+        return self._needs[job_id][1] if job_id in self._needs else ""
+
+    def cancelled(self) -> list[str]:
+        """Return which of these jobs are to be cancelled."""
+        return [job.id for job, _ in self._needs.values() if job_files.is_cancelled(job)]
 
     def forget(self, job_id: str) -> None:
-        """Drop what is remembered of a job that has ended."""
+        """Record that a job has ended, or is going to be opened without the model."""
         self._needs.pop(job_id, None)
 
     def forget_all(self) -> None:
@@ -72,8 +77,8 @@ class Loads:
 
         Returns whether the job, which it was loaded for, could not be read before.
         """
-        is_unread = self._needs.get(job.id) == model
-        self._needs = {job_id: other for job_id, other in self._needs.items() if other != model}
+        is_unread = self.needed_by(job.id) == model
+        self._needs = {name: need for name, need in self._needs.items() if need[1] != model}
         with contextlib.suppress(OSError):  # the next attempt replaces it
             self._attempts.take_back(job)
         return is_unread

@@ -185,7 +185,7 @@ class Loop:
                 for job, error in stages.intake.refused(patient=self._is_renderer_free()):
                     if stages.jobs.ends.is_order(job):
                         stages.jobs.ends.fail(job, error)
-            stages.feeder.heed_cancellations()
+            stages.feeder.heed_cancellations(now)
             self._keep_rendering(now)
         if self._reporter.is_due(now):
             self._reporter.report(now)

@@ -29,6 +29,15 @@ from reeldrop.store.filing import FailedPrompt
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is remembered of a job's prompts while it waits in the spool; see `OpenJob`."""
+
+    failures: Mapping[int, Failure]
+    alone: frozenset[int]
+    tries: Mapping[int, int]
+
+
 @dataclass(slots=True)
 class OpenJob:
     """A job whose prompts are being rendered.
@@ -177,9 +186,21 @@ class OpenJob:
             self.waiting = deque(prompt for prompt in self.waiting if prompt.model != model)
             self.resting += [(until, prompt) for prompt in held]
 
+    @property
+    def past(self) -> Past:
+        """What the job has to know when it is opened again."""
+        return Past(dict(self.failures), frozenset(self.alone), dict(self.tries))
+
+    def recall(self, past: Past) -> None:
+        """Go on with what is known of the prompts, right after the job was opened again."""
+        self.failures |= past.failures
+        self.alone |= past.alone
+        self.tries.update(past.tries)
+        self.waiting = deque(p for p in self.waiting if p.number not in self.failures)
+
     def only_waits_for(self, model: str) -> bool:
         """Return whether all that is left are prompts of a model that rest."""
-        is_active = bool(self.waiting or self.in_hand or self.failures or self.trouble)
+        is_active = bool(self.waiting or self.in_hand or self.trouble or not self.resting)
         return not is_active and all(prompt.model == model for _, prompt in self.resting)
 
     def log_end(self) -> None:

@@ -100,8 +100,8 @@ class Reporter:
 
     def _status(self, now: float, state: State, reason: str) -> Status:
         stages = self._stages
-        unusable = stages.models.problems()
-        reasons = {name: f"{name} can't be used: {text}" for name, text in unusable.items()}
+        models = _models(stages.bench.memory, stages.models.problems())
+        reasons = {model.name: model.trouble for model in models if model.trouble}
         begun = stages.jobs.waiting(reasons)
         waiting, count = stages.intake.waiting(now, reasons)
         return Status(
@@ -116,7 +116,7 @@ class Reporter:
             readings=stages.settings.readings,
             refused=stages.settings.refused,
             reason=reason,
-            models=_models(stages.bench.memory, unusable),
+            models=models,
             downloaded=stages.bench.share_downloaded,
             unrecognised=stages.intake.unrecognised(),
         )

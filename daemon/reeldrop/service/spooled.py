@@ -20,7 +20,7 @@ from reeldrop.schedule.view import (
 from reeldrop.service.ends import Ends
 from reeldrop.service.limits import Limits, Outcome
 from reeldrop.service.loads import Loads
-from reeldrop.service.opened import OpenJob
+from reeldrop.service.opened import OpenJob, Past
 from reeldrop.service.suspects import Suspects
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -46,6 +46,7 @@ class SpooledJobs:
     retries: jobs in trouble, and when they are tried again
     suspects: jobs that are held back until another has been rendered
     ends: ends these jobs
+    past: what is known of the prompts of jobs that were open
     loads: those that wait for a model to be loaded
     """
 
@@ -67,11 +68,13 @@ class SpooledJobs:
         self.loads = Loads(spool.attempts, self.suspects, limits)
         self._known: dict[str, _Known] = {}
         self._put_back: set[str] = set()
+        self.past: dict[str, Past] = {}
 
     def use(self, limits: Limits) -> None:
         """Apply other limits."""
         self.ends.limits = self.loads.limits = limits
         self.loads.forget_all()
+        self.past.clear()
 
     def unfinished(self, now: float) -> Job | None:
         """Return the oldest job that may be opened; None if there is none.
@@ -124,6 +127,7 @@ class SpooledJobs:
         self._known.pop(job_id, None)
         self.loads.forget(job_id)
         self._put_back.discard(job_id)
+        self.past.pop(job_id, None)
 
     def views(self, now: float) -> tuple[SpoolView, ...]:
         """Return the jobs that may be opened, as input of a decision."""

@@ -104,6 +104,11 @@ class Model:
     place: str
     problem: str = ""
 
+    @property
+    def trouble(self) -> str:
+        """Why it can't be used, in words; empty if it can."""
+        return f"{self.name} can't be used: {self.problem}" if self.problem else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -144,6 +149,12 @@ class Status:
             case State.UNKNOWN:
                 return self.reason
         return f"{self.state}: {self.reason}" if self.reason else self.state
+
+    def trouble_of_model(self, prompt_file: str) -> str:
+        """Return why the model of a prompt file that waits can't be used; empty if it can."""
+        reason = next((w.reason for w in self.waiting if w.prompt_file == prompt_file), "")
+        troubles = (model.trouble for model in self.models)
+        return next((trouble for trouble in troubles if trouble and trouble in reason), "")
 
     def line(self) -> str:
         """Return the status as one line for systemctl and process lists."""

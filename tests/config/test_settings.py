@@ -54,6 +54,21 @@ def test_what_is_known_of_a_pipeline_stays_known(file: File) -> None:
     assert not settings.are_on_trial
 
 
+def test_another_profile_that_changes_leaves_the_own_model_alone(file: File) -> None:
+    """Nothing is on trial: what prompts may ask of the other one has to be learnt anew."""
+    file.text += "  other: {path: elsewhere}\n"
+    file.write("", "")
+    settings = Settings(file.read)
+    learn(settings)
+    own = settings.rules["tiny"]
+    settings.rules["other"] = own
+    file.write("elsewhere", "elsewhere, tiling: true")
+    assert settings.read_again() is not None
+    assert not settings.change()
+    assert (own, None) == (settings.rules["tiny"], settings.rules["other"])
+    assert not settings.are_on_trial
+
+
 def test_what_does_not_fit_is_refused_also_where_it_was_not_known_yet(file: File) -> None:
     """Settings that were read before the model was loaded are checked again."""
     settings = Settings(file.read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import queue
 import weakref
@@ -20,7 +21,7 @@ from reeldrop.base.events import (
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
-    ModelReleased,
+    ModelsReleased,
     RendererEnded,
     StepDone,
 )
@@ -79,7 +80,7 @@ class Told:
 
     def release(self, model: str, *, keeps: bool) -> None:
         self.renderer.release(model, keeps=keeps)
-        assert ModelReleased(model) == self.next()
+        assert ModelsReleased((model,)) == self.next()
 
 
 @pytest.fixture
@@ -106,6 +107,25 @@ def test_several_models_stay_loaded(told: Told, monkeypatch: pytest.MonkeyPatch)
     assert {"wan", "tiny"} == told.memory.ready
     assert told.memory.device_free is None
     assert told.memory.host_free > 1 << 20
+
+
+def test_other_sources_release_only_what_was_loaded_from_others(
+    told: Told, sources: dict[str, ModelSource]
+) -> None:
+    """What is the same stays loaded; what has changed is loaded anew, when it is needed."""
+    for model in ("tiny", "wan"):
+        told.render(prompt(model))
+    tiled = dataclasses.replace(sources["wan"], tiling=True)
+    for coming, left in (
+        ({**sources}, ()),
+        ({"tiny": sources["tiny"], "wan": tiled}, ("wan",)),
+        ({"wan": tiled}, ("tiny",)),
+    ):
+        told.renderer.use(coming)
+        assert ModelsReleased(left) == told.next()
+        assert set(coming) - {*left} == told.memory.ready
+        if "wan" in left:
+            assert told.render(prompt("wan")).rendered[0].tiling
 
 
 def test_the_size_is_known_before_and_after_a_model_is_loaded(

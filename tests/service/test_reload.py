@@ -110,6 +110,29 @@ def test_bad_settings_are_refused_by_the_daemon_itself(live: Live) -> None:
     assert 6 == live.frames("unmoved")
 
 
+def test_only_a_model_that_changes_is_loaded_anew(live: Live) -> None:
+    """The others stay; the daemon's own does not even render its warm-up again."""
+
+    def second(name: str) -> None:
+        live.site.drop(f"{name}.yaml", f"prompt: {name}\nmodel: second\nnum_inference_steps: 1\n")
+        await_that(lambda: live.ended(f"{name}.yaml"), f"the end of {name}.yaml")
+
+    def loaded() -> list[str]:
+        return [event["model"] for event in live.daemon.events("model_loaded")]
+
+    second("once")
+    assert ["tiny", "second"] == loaded()
+    live.write(
+        "defaults: {height: 32, width: 32}", "tiling: true, defaults: {height: 32, width: 32}"
+    )
+    assert 0 == live.reload().returncode
+    live.daemon.wait_for("model_released")
+    second("again")
+    assert 4 == live.frames("own")
+    assert ["tiny", "second", "second"] == loaded()
+    assert "tiling: true" in (live.site.results / "again/again.yaml").read_text()
+
+
 def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:
     """What is being rendered ends as it began; what waits is rendered by the other one."""
     live.site.drop("long.yaml", LONG)

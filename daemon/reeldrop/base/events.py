@@ -39,10 +39,10 @@ class ModelLoaded:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelReleased:
-    """A model has left the device."""
+class ModelsReleased:
+    """Models have left the device."""
 
-    model: str
+    models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ Event = (
     | Reload
     | ModelLoaded
     | ModelFailed
-    | ModelReleased
+    | ModelsReleased
     | MemoryChanged
     | Downloading
     | StepDone

@@ -65,7 +65,7 @@ class Settings:
 
     @property
     def are_on_trial(self) -> bool:
-        """Whether the settings in force have a pipeline that may still fail to load."""
+        """Whether the model of the settings in force may still fail to load."""
         return self._before is not None
 
     def read_again(self) -> Config | None:
@@ -109,7 +109,7 @@ class Settings:
         return profiles.source(name, self.config) != profiles.source(name, config)
 
     def change(self) -> bool:
-        """Put the settings that were read into force; return whether pipelines must be loaded.
+        """Put the settings that were read into force; return whether the daemon's own model changes.
 
         False also if they are refused.
         """
@@ -121,9 +121,7 @@ class Settings:
             self._refuse(error)
             return False
         old, self._now = self._now, coming
-        is_same_model = old.model == self.model and old.config.models.keys() == self.rules.keys()
-        names = old.config.models.keys() & self.rules.keys()
-        is_same = is_same_model and not any(self._is_another(name, old.config) for name in names)
+        is_same = old.model == self.model and not self._is_another(self.model, old.config)
         self._before = None if is_same else old
         _log.info("reloaded", model=self.model)
         return not is_same

@@ -40,7 +40,7 @@ from reeldrop.base.events import (
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
-    ModelReleased,
+    ModelsReleased,
     RendererEnded,
     StepDone,
 )
@@ -63,10 +63,11 @@ COMPILER_SECONDS = 300.0
 class Renderer(Protocol):
     """Renders one batch at a time and answers with events.
 
-    `load` is answered by ModelLoaded or ModelFailed; `release` by ModelReleased; `render` by
-    StepDone for each step, then BatchRendered or BatchFailed (with RenderCancelled after `cancel`,
-    with a FileError if its model can't be loaded). Before each answer comes MemoryChanged. Orders
-    are carried out in turn. RendererEnded may come at any time; no answer follows it.
+    `load` is answered by ModelLoaded or ModelFailed; `release` and `use` by ModelsReleased;
+    `render` by StepDone for each step, then BatchRendered or BatchFailed (with RenderCancelled
+    after `cancel`, with a FileError if its model can't be loaded). Before each answer comes
+    MemoryChanged. Orders are carried out in turn. RendererEnded may come at any time; no answer
+    follows it.
     """
 
     def load(self, model: str) -> None:
@@ -74,6 +75,9 @@ class Renderer(Protocol):
 
     def release(self, model: str, *, keeps: bool) -> None:
         """Free the device from a pipeline; if it `keeps` the weights, they stay in host memory."""
+
+    def use(self, sources: Mapping[str, ModelSource]) -> None:
+        """Load from these from now on; release the pipelines that were loaded from others."""
 
     def render(self, batch: Batch) -> None:
         """Render a batch; make its pipeline ready first if it is not."""
@@ -93,12 +97,16 @@ class _Release:
     keeps: bool
 
 
+_Order = str | _Release | Mapping[str, ModelSource] | Batch
+"""To load a model, to free the device from one, to load from other sources, or to render."""
+
+
 class InProcessRenderer:
     """Renders in a thread of this process; a second thread encodes the texts of the next batch."""
 
     def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
         self._tell = tell
-        self._orders: queue.SimpleQueue[str | _Release | Batch | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._residents = Residents(sources, self._on_download)
         self._told_download = 0.0
@@ -119,6 +127,9 @@ class InProcessRenderer:
     def release(self, model: str, *, keeps: bool) -> None:
         self._orders.put(_Release(model, keeps))
 
+    def use(self, sources: Mapping[str, ModelSource]) -> None:
+        self._orders.put(sources)
+
     def render(self, batch: Batch) -> None:
         self._orders.put(batch)
         self._coming.put(batch)
@@ -136,11 +147,16 @@ class InProcessRenderer:
     def _work(self) -> None:
         try:
             while (order := self._orders.get()) is not None:
-                answer = self._answer(order)
+                answer = self._use(order) if isinstance(order, Mapping) else self._answer(order)
                 self._tell(MemoryChanged(self._residents.memory()))
                 self._tell(answer)
         except RendererDied as error:
             self._tell(RendererEnded(error))
+
+    def _use(self, sources: Mapping[str, ModelSource]) -> ModelsReleased:
+        released = self._residents.use(sources)
+        self._fits = {key: fit for key, fit in self._fits.items() if key[0] not in released}
+        return ModelsReleased(released)
 
     def _read_ahead(self) -> None:
         """Encode the texts of the next batches while a batch is rendered."""
@@ -158,7 +174,7 @@ class InProcessRenderer:
         try:
             if isinstance(order, _Release):
                 self._residents.release(model, keeps=order.keeps)
-                return ModelReleased(model)
+                return ModelsReleased((model,))
             loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
                 return self._render(loaded, order)
@@ -176,7 +192,7 @@ class InProcessRenderer:
             failure = RenderError(text)
         if isinstance(order, _Release):  # host memory has no room for it after all
             self._residents.release(model, keeps=False)
-            return ModelReleased(model)
+            return ModelsReleased((model,))
         if loaded is None and not isinstance(failure, FileError):  # mostly too little free memory
             failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=model))
         measure.empty_cache()
@@ -242,9 +258,7 @@ class InProcessRenderer:
         `before` is how many prompts of the batch precede the part. None if memory ran out even
         without the compiler and the recordings.
         """
-        was_compiling = (
-            is_compiling()
-        )  # asked before: it may end meanwhile, for want of memory, too
+        was_compiling = is_compiling()  # asked before: it may end meanwhile, for want of memory
         done = self._try_once(loaded, batch, before, part, fit)
         if done is None and was_compiling:
             measure.empty_cache()

@@ -95,6 +95,14 @@ class Residents:
                 self._kept.discard(model)
         measure.empty_cache()
 
+    def use(self, sources: Mapping[str, ModelSource]) -> tuple[str, ...]:
+        """Load from these from now on; release what was loaded from others, and return which."""
+        changed = [n for n, loaded in self._loaded.items() if sources.get(n) != loaded.source]
+        for name in changed:
+            self.release(name, keeps=False)
+        self._sources = sources
+        return tuple(changed)
+
     def release_others(self, model: str) -> bool:
         """Free the device from all other pipelines, and return whether there were any.
 

@@ -24,7 +24,7 @@ from reeldrop.base.events import (
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
-    ModelReleased,
+    ModelsReleased,
     RendererEnded,
     StepDone,
     VideoFailed,
@@ -66,9 +66,10 @@ class Answers:
                 self._model_failed(event.model, event.error)
             case Downloading():
                 bench.downloaded(event.done, event.total)
-            case ModelReleased():
+            case ModelsReleased():
                 bench.clear()
-                _log.info("model_released", model=event.model)
+                for model in event.models:
+                    _log.info("model_released", model=model)
             case MemoryChanged():
                 bench.memory = event.memory
             case StepDone():

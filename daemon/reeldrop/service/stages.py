@@ -127,13 +127,19 @@ class Stages:
         )
 
     def change_renderer(self) -> None:
-        """Replace the renderer by one with the models of the settings in force, and use these."""
+        """Apply the settings in force, and load their model; all others leave to give it room."""
         self.bench.close()
         self.bench = self._make_bench()
-        self.use_settings()
+        self._use_settings()
 
     def use_settings(self) -> None:
-        """Apply the settings in force, and keep what is known of the inbox."""
+        """Apply the settings in force, whose model is the same; others leave if they changed."""
+        config = self.settings.config
+        self.bench.use(profiles.sources(config), config.stall_seconds)
+        self._use_settings()
+
+    def _use_settings(self) -> None:
+        """Keep what is known of the inbox."""
         config = self.settings.config
         self.disk.min_free_gib = config.min_free_gib
         self._encoder_stall = StallWatch(config.stall_seconds)

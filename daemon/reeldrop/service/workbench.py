@@ -6,6 +6,7 @@ The service's side of the renderer. Does not know where batches come from or fra
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from reeldrop.base.escaping import shown
@@ -19,6 +20,7 @@ from reeldrop.store.status import Rendering, State
 
 if TYPE_CHECKING:
     from reeldrop.render.renderer import Renderer
+    from reeldrop.render.source import ModelSource
 
 
 class Workbench:
@@ -29,7 +31,7 @@ class Workbench:
     loading: the model that is being loaded
     downloading: how many bytes of it are downloaded, and of how many; None if nothing is missing
     loads_for: the job that asked for the model; None if it is the daemon's own
-    releasing: the model that leaves the device
+    releasing: the model that leaves the device, or how those are called that do
     memory: the models that are loaded, and what is free beside them
     step: the last step done
     """
@@ -66,6 +68,12 @@ class Workbench:
         """Let a model leave the device; if it `keeps` the weights, they stay in host memory."""
         self.releasing = model
         self._renderer.release(model, keeps=keeps)
+
+    def use(self, sources: Mapping[str, ModelSource], stall_seconds: float) -> None:
+        """Apply other settings; let models leave that were loaded by other ones."""
+        self.releasing = "models with other settings"
+        self._stall = StallWatch(stall_seconds)
+        self._renderer.use(sources)
 
     def try_out(self, batch: Batch) -> None:
         """Render the warm-up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,30 @@ def test_pull(
         repository.pinned(models.repository("wan", found.models["wan"], found)),  # type: ignore[arg-type]
         capsys.readouterr().err,
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+def test_what_root_pulls_is_the_service_s(tmp_path: Path, hub: Hub, wan_pipeline: Path) -> None:
+    """Cache, spool and noted commit, and what an earlier pull has left; nothing behind links."""
+    hub.add("some/wan", wan_pipeline)
+    found = settings(tmp_path, "models: {wan: {repository: some/wan}}")
+    service, cache, other = 65534, tmp_path / "cache", tmp_path / "others"
+    (cache / "earlier").mkdir(parents=True)
+    (cache / "earlier/file").touch()
+    other.write_text("of root")
+    (cache / "link").symlink_to(other)
+    (cache / "second_name").hardlink_to(other)
+    for folder in (tmp_path, cache):
+        os.chown(folder, service, service)
+    pull.pull_model(found, "wan", newest=False)
+    owners = {
+        str(path.relative_to(tmp_path)): path.lstat().st_uid
+        for path in (cache, *cache.rglob("*"), found.spool, *found.spool.rglob("*"))
+    }
+    assert "spool/pinned.json" in owners
+    assert len(owners) > 20
+    assert ["cache/second_name"] == [name for name, uid in owners.items() if uid != service]
+    assert 0 == other.stat().st_uid
 
 
 def test_what_can_not_be_pulled(tmp_path: Path) -> None:

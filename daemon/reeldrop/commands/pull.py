@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from reeldrop.base import durable
+from reeldrop.base import durable, owners
 from reeldrop.base.errors import FileError, WrongUsage
 from reeldrop.commands import models, output
 from reeldrop.config import builtin
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 def pull_model(config: Config, name: str, *, newest: bool) -> None:
     """Download a model's files, print their folder, and note a newer commit if there is one.
 
+    If root downloads into the cache of a service, the files are the service's.
+
     newest: take the commit of today instead of the one of the first download
 
     Raises:
@@ -31,13 +34,19 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
         ConfigError, Unavailable: it can't be downloaded.
     """
     wanted = _wanted(config, name)
-    durable.make_folder(config.spool)
+    _make_spool(config.spool)
     was_pinned = wanted.revision is None and repository.pinned(wanted) is not None
-    with _bar(sys.stdout.isatty(), name) as tell:
+    with owners.given_to_owner(downloads.cache()), _bar(sys.stdout.isatty(), name) as tell:
         folder = downloads.fetch(wanted, tell, newest=newest)
     print(output.printable(folder))
     if was_pinned and not newest:
         _note_newer(wanted)
+
+
+def _make_spool(spool: Path) -> None:
+    if not spool.exists():  # what is in it keeps its owners
+        with owners.given_to_owner(spool):
+            durable.make_folder(spool)
 
 
 def _wanted(config: Config, name: str) -> Repository:

@@ -58,6 +58,11 @@ class _Plan:
         return sum(self.sizes.values())
 
 
+def cache() -> Path:
+    """Return the folder of the hub's cache."""
+    return Path(constants.HF_HUB_CACHE)
+
+
 def is_offline() -> bool:
     """Return whether the environment forbids downloads."""
     return bool(hub.is_offline_mode())
@@ -176,7 +181,7 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
         commit,
         {name: files[name].size for name in names},
         {name: lfs.sha256 for name in names if (lfs := files[name].lfs) is not None},
-        Path(constants.HF_HUB_CACHE) / folder / "blobs",
+        cache() / folder / "blobs",
     )
 
 
@@ -199,8 +204,7 @@ def _require_room(wanted: Wanted, plan: _Plan, missing: dict[str, int]) -> None:
     plan.blobs.mkdir(parents=True, exist_ok=True)
     free, needed = shutil.disk_usage(plan.blobs).free, sum(missing.values())
     if missing and needed + _SPARE_BYTES > free:
-        cache = constants.HF_HUB_CACHE
-        problem = f"{wanted.name} needs {_gb(needed)} more in {cache}, where {_gb(free)} are free"
+        problem = f"{wanted.name} needs {_gb(needed)} more in {cache()}, where {_gb(free)} are free"
         remedy = "make room, or put the cache elsewhere with HF_HOME"
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
 

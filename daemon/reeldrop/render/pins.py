@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydantic
 
-from reeldrop.base import durable, plain_files, temporaries
+from reeldrop.base import durable, owners, plain_files, temporaries
 
 FILE_NAME = "pinned.json"
 MAX_BYTES = 1 << 20
@@ -38,3 +38,4 @@ def note(file: Path, repository: str, commit: str) -> None:
         durable.make_way(file)
         content = _ADAPTER.dump_json({**known, repository: commit}, indent=1)
         durable.write(file, content, temporaries.command_owner())
+        owners.give_to_owner(file)

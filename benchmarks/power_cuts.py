@@ -44,7 +44,7 @@ from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
 from reeldrop.base.names import video_name
 from reeldrop.host import log
 from reeldrop.intake.inbox import Inbox
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.store import sidecars
 from reeldrop.store.results import Results
@@ -139,7 +139,7 @@ class Road:
         self._spool = Spool(site / "spool", site / "inbox", site / "results" / "_failed")
         self._results = Results(site / "results")
         self._inbox = Inbox(site / "inbox", frozenset({".txt"}), 0.0, "_defaults.yaml")
-        self._jobs = OpenJobs(self._spool, self._results, Limits({MODEL: BatchLimit(1)}, 100, 1))
+        self._jobs = Jobs(self._spool, self._results, Limits({MODEL: BatchLimit(1)}, 100, 1))
 
     def tell(self, what: str, name: str, digest: str = "") -> None:
         """Write an acknowledgement; exit after the last one."""
@@ -184,25 +184,25 @@ class Road:
         if not prompts:
             self._jobs.ends.fail(job, PromptError(Mistake("there is nothing in it")))
             return
-        self._jobs.open(job, prompts)
+        self._jobs.opened.open(job, prompts)
         while (batch := next_batch(self._jobs, time.monotonic())) is not None:
             self._render(batch)
 
     def _render(self, batch: Batch) -> None:
         [(job_id, prompt)] = ((member.job_id, member.prompt) for member in batch.members)
-        opened = self._jobs[job_id]
+        opened = self._jobs.opened[job_id]
         if prompt.prompt == IMPOSSIBLE:
-            self._jobs.prompt_failed(job_id, prompt, Unrenderable("it can't be"))
+            self._jobs.batches.failed(job_id, prompt, Unrenderable("it can't be"))
             return
 
         def encode(path: Path, format: str, _settings: str) -> None:
             path.write_bytes(content(video_name(prompt.prompt), f".{format}"))
 
-        self._jobs.rendered(job_id, RENDERED)
+        self._jobs.batches.rendered(job_id, RENDERED)
         begun = opened.reserved.get(prompt.number)
         video = self._results.publish(opened.job, prompt, RENDERED, encode, begun)
         self.tell("published", video.sidecar.stem, digest(video.sidecar))
-        self._jobs.published(video)
+        self._jobs.batches.published(video)
 
 
 def is_careful(number: int) -> bool:

@@ -16,7 +16,7 @@ from reeldrop.schedule.view import (
     RendererView,
     View,
 )
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.spooled import SpooledJobs
 from reeldrop.store.results import Results
@@ -37,12 +37,12 @@ class Place:
     root: Path
     spool: Spool
     results: Results
-    open: OpenJobs
-    processes: list[OpenJobs]
+    jobs: Jobs
+    processes: list[Jobs]
 
     @property
     def spooled(self) -> SpooledJobs:
-        return self.open.spooled
+        return self.jobs.spooled
 
     def claim(self, name: str) -> Job:
         """Drop a prompt file and claim it."""
@@ -53,49 +53,49 @@ class Place:
 
     def next(self) -> list[tuple[str, list[int]]]:
         """Return whose prompts are rendered next, by the names of the prompt files."""
-        batch = next_batch(self.open)
+        batch = next_batch(self.jobs)
         members = batch.members if batch else ()
         return [
-            (self.open[job_id].job.source.name, [member.prompt.number for member in group])
+            (self.jobs.opened[job_id].job.source.name, [member.prompt.number for member in group])
             for job_id, group in groupby(members, key=lambda member: member.job_id)
         ]
 
     def has_room_for(self, count: int) -> bool:
         """Return whether a file of so many prompts that comes last goes along with what is next."""
         file = FileView("z.txt", (99, 0, 0.0, "z"), hash(prompts(1)[0].batch_key), count)
-        view = View((READY,), self.open.views(NOW), files=(file,))
+        view = View((READY,), self.jobs.opened.views(NOW), files=(file,))
         return isinstance(schedule.decide(view), Open)
 
     def publish(self, batch: Batch, number: int = 0) -> None:
         """Let one video of a batch be published."""
         member = batch.members[number]
-        job, prompt = self.open[member.job_id].job, member.prompt
+        job, prompt = self.jobs.opened[member.job_id].job, member.prompt
         video = self.results.publish(
             job, prompt, RENDERED, lambda path, _format, _settings: path.write_bytes(b"x") and None
         )
-        self.open.published(video)
+        self.jobs.batches.published(video)
 
-    def again(self) -> OpenJobs:
-        """Return the open jobs of the next process on the same folders."""
+    def again(self) -> Jobs:
+        """Return the jobs of the next process on the same folders."""
         self.spool.note_ending(ENDING)
         self.processes.append(open_jobs(self.spool, self.results))
         return self.processes[-1]
 
 
-def open_jobs(spool: Spool, results: Results) -> OpenJobs:
-    """Return the open jobs of a process, with at most two attempts at everything."""
+def open_jobs(spool: Spool, results: Results) -> Jobs:
+    """Return the jobs of a process, with at most two attempts at everything."""
     limits = Limits(dict.fromkeys("mn", BatchLimit(2)), 2, RETRY_SECONDS)
-    return OpenJobs(spool, results, limits)
+    return Jobs(spool, results, limits)
 
 
-def next_batch(jobs: OpenJobs, now: float = NOW) -> Batch | None:
+def next_batch(jobs: Jobs, now: float = NOW) -> Batch | None:
     """Begin the next batch of the open jobs, and return it; None if there is none."""
     batch = None
     while batch is None:
-        found = schedule.decide(View((READY,), jobs.views(now)))
+        found = schedule.decide(View((READY,), jobs.opened.views(now)))
         if not isinstance(found, Render):
             break
-        batch = jobs.begin(found)
+        batch = jobs.batches.begin(found)
     return batch
 
 

@@ -14,7 +14,7 @@ from reeldrop.base.roots import Root
 from reeldrop.intake import late
 from reeldrop.intake.places import Place
 from reeldrop.prompts import parsing
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -94,7 +94,7 @@ def test_what_is_being_written_is_not_copied(tmp_path: Path, elsewhere: Path) ->
     (tmp_path / "inbox").mkdir()
     spool = Spool(tmp_path / "spool", tmp_path / "inbox", elsewhere / "failed")
     spool.prepare()
-    jobs = OpenJobs(spool, Results(elsewhere / "results"), Limits({}, 1, 0.0))
+    jobs = Jobs(spool, Results(elsewhere / "results"), Limits({}, 1, 0.0))
     with (tmp_path / "inbox" / "a.txt").open("w") as writer:
         job = spool.claim(PurePosixPath("a.txt"), ())
         assert job is not None

@@ -27,7 +27,7 @@ from reeldrop.schedule.view import (
     Conditions,
 )
 from reeldrop.service.feeding import Feeder
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
@@ -90,7 +90,7 @@ class World:
         self.spool.note_ending("Segmentation fault")
         self.results = Results(folder / "results")
         limits = Limits(dict.fromkeys(RULES, BatchLimit(SIZE)), 2, 0.0)
-        self.jobs = OpenJobs(self.spool, self.results, limits)
+        self.jobs = Jobs(self.spool, self.results, limits)
         self.rules: dict[str, ModelRules | None] = {**RULES}
         box = Inbox(folder / "inbox", parsing.SUFFIXES, 0.0, parsing.DEFAULTS_NAME)
         self.intake = Intake(
@@ -143,7 +143,7 @@ class World:
             self.bench.memory = self.device.memory
         members = self.bench.batch.members if self.bench.batch else ()
         return [
-            (str(self.jobs[job_id].job.source), [member.prompt.number for member in group])
+            (str(self.jobs.opened[job_id].job.source), [member.prompt.number for member in group])
             for job_id, group in groupby(members, key=lambda member: member.job_id)
         ]
 
@@ -165,9 +165,9 @@ class World:
         """Publish all of the batch."""
         assert self.bench.batch is not None
         for member in self.bench.batch.members:
-            self.jobs.published(
+            self.jobs.batches.published(
                 self.results.publish(
-                    self.jobs[member.job_id].job,
+                    self.jobs.opened[member.job_id].job,
                     member.prompt,
                     RENDERED,
                     lambda path, _format, _settings: path.write_bytes(b"x") and None,
@@ -188,7 +188,7 @@ class World:
 
     def close(self) -> None:
         self.intake.close()
-        self.jobs.put_down()
+        self.jobs.opened.put_down()
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ def test_many_who_wait_for_their_turn_hold_few_files_open(
         world.drop(f"{folder}/x.yaml", 6, num_frames=8 * (number + 1))
     leaders = []
     while found := world.render():
-        assert 3 >= len(open_logs()) == len(world.jobs)
+        assert 3 >= len(open_logs()) == len(world.jobs.opened)
         leaders += found
     expected = [(f"{f}/x.yaml", n) for n in ([1, 2, 3, 4], [5, 6]) for f in folders]
     assert expected == leaders

@@ -25,7 +25,7 @@ from reeldrop.base.errors import (
 )
 from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt
 from reeldrop.service import limits, suspects
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -44,12 +44,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path, spool, results, first, [first])
     yield made
     for process in made.processes:
-        process.put_down()
+        process.opened.put_down()
 
 
-def has_suspect(process: OpenJobs) -> bool:
+def has_suspect(process: Jobs) -> bool:
     """Return whether a job is open that was in hand when a process ended."""
-    return any(job.is_suspect for job in process.views(NOW))
+    return any(job.is_suspect for job in process.opened.views(NOW))
 
 
 def attempts(job: Job) -> list[list[int]]:
@@ -61,27 +61,27 @@ def attempts(job: Job) -> list[list[int]]:
 def test_an_attempt_is_recorded_when_rendering_begins(place: Place) -> None:
     """Not before: a job that waits behind another has not been tried."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3))
+    place.jobs.opened.open(job, prompts(3))
     assert [] == attempts(job)
-    first = next_batch(place.open)
+    first = next_batch(place.jobs)
     assert first is not None
     assert [1, 2] == [prompt.number for prompt in first.prompts]
     assert [[1, 2]] == attempts(job)
     place.publish(first, 0)
-    assert next_batch(place.open) is not None
+    assert next_batch(place.jobs) is not None
     assert [[2, 3]] == attempts(job), "one is published, one is encoded, one is rendered"
 
 
 def test_a_job_ends_with_its_last_video(place: Place) -> None:
     """Its prompt file moves beside the videos, and nothing is left in the spool."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     place.publish(batch, 0)
-    assert 1 == len(place.open)
+    assert 1 == len(place.jobs.opened)
     place.publish(batch, 1)
-    assert 0 == len(place.open)
+    assert 0 == len(place.jobs.opened)
     names = sorted(path.name for path in (place.root / "results/a").iterdir())
     videos = [f"p{n}.{suffix}" for n in (1, 2) for suffix in ("jpg", "mp4", "yaml")]
     assert ["a.txt", "job.log", *videos] == names
@@ -92,22 +92,26 @@ def test_a_job_ends_with_its_last_video(place: Place) -> None:
 def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: int) -> None:
     """The job goes back into the spool for a while, and nothing new is begun meanwhile."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(3))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.prompt_failed(job.id, batch.prompts[0], OSError(number, "trouble"))
-    assert 1 == len(place.open), "the other prompt of the batch is still being encoded"
+    place.jobs.batches.failed(job.id, batch.prompts[0], OSError(number, "trouble"))
+    assert 1 == len(place.jobs.opened), "the other prompt of the batch is still being encoded"
     place.publish(batch, 1)
-    assert (0, 1, True) == (len(place.open), place.spooled.postponed(), place.spooled.is_held_up())
+    assert (0, 1, True) == (
+        len(place.jobs.opened),
+        place.spooled.postponed(),
+        bool(place.jobs.trouble()),
+    )
     assert [] == attempts(job)
     assert job.prompt_file.exists()
-    (due,) = place.open.due(opens=True)
-    assert [] == place.open.due(opens=False), "who opens none would wake up for nothing, for ever"
+    (due,) = place.jobs.due(opens=True)
+    assert [] == place.jobs.due(opens=False), "who opens none would wake up for nothing, for ever"
     assert place.spooled.unfinished(due - RETRY_SECONDS / 2) is None
     again = place.spooled.unfinished(due)
     assert again == job
-    place.open.open(again, prompts(3))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(again, prompts(3))
+    batch = next_batch(place.jobs)
     assert batch is not None
     assert [1, 3] == [prompt.number for prompt in batch.prompts], "what is published is not redone"
 
@@ -115,24 +119,28 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
 def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
     """A name that one video can't have says nothing about the disk: only that prompt fails."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
-    assert (0, 0, False) == (len(place.open), place.spooled.postponed(), place.spooled.is_held_up())
+    place.jobs.batches.failed(job.id, batch.prompts[0], OSError(errno.ENAMETOOLONG, "too long"))
+    assert (0, 0, False) == (
+        len(place.jobs.opened),
+        place.spooled.postponed(),
+        bool(place.jobs.trouble()),
+    )
     assert "too long" in (place.root / "results/_failed/a.txt.error.txt").read_text()
 
 
 def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
     """What is published stays, the innocent are rendered; `_failed/` has the prompt to blame."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(4))
-    assert next_batch(place.open) is not None  # the process ends with 1 and 2 in hand
+    place.jobs.opened.open(job, prompts(4))
+    assert next_batch(place.jobs) is not None  # the process ends with 1 and 2 in hand
 
     second = place.again()
     (unfinished,) = place.spool.unfinished()
-    second.open(unfinished, prompts(4))
-    place.open = second
+    second.opened.open(unfinished, prompts(4))
+    place.jobs = second
     one = next_batch(second)
     assert one is not None
     assert [1] == [prompt.number for prompt in one.prompts]
@@ -142,14 +150,14 @@ def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
 
     third = place.again()
     (unfinished,) = place.spool.unfinished()
-    third.open(unfinished, prompts(4))
-    place.open = third
+    third.opened.open(unfinished, prompts(4))
+    place.jobs = third
     for number in (3, 4):
         one = next_batch(third)
         assert one is not None
         assert [number] == [prompt.number for prompt in one.prompts]
         place.publish(one)
-    assert (0, 1) == (len(third), third.outcome.failed_jobs)
+    assert (0, 1) == (len(third.opened), third.outcome.failed_jobs)
     left = (place.root / "results/_failed/a.yaml").read_text()
     assert ["prompt: p2"] == [x for x in left.splitlines() if x.startswith("prompt")]
     report = (place.root / "results/_failed/a.yaml.error.txt").read_text()
@@ -195,8 +203,8 @@ def test_kills_that_nobody_can_explain_count_for_less(
 ) -> None:
     """A third of one that leaves a sign of the prompt's doing (with two attempts allowed)."""
     job = in_hand_at(place, "a.txt", *ends)
-    place.open.open(job, prompts(1))
-    assert int(fails) == place.open.outcome.failed_jobs
+    place.jobs.opened.open(job, prompts(1))
+    assert int(fails) == place.jobs.outcome.failed_jobs
 
 
 @pytest.mark.parametrize(("kills", "fails"), [(6, False), (11, False), (12, True)])
@@ -205,20 +213,20 @@ def test_kills_before_anything_else_was_rendered_say_nothing(
 ) -> None:
     """Somebody kills the service whatever it does; but not for ever."""
     job = in_hand_at(place, "a.txt", *[KILL] * kills, device_worked=False)
-    place.open.open(job, prompts(1))
-    assert int(fails) == place.open.outcome.failed_jobs
+    place.jobs.opened.open(job, prompts(1))
+    assert int(fails) == place.jobs.outcome.failed_jobs
 
 
 def test_what_was_in_hand_at_several_kills_goes_behind_the_others(place: Place) -> None:
     """Then a kill in its middle says something: the process had rendered others before."""
     job, other = in_hand_at(place, "a.txt", KILL, KILL), place.claim("b.txt")
-    place.open.open(job, prompts(1))
-    assert place.open.suspects.due()
-    place.open.open(other, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(1))
+    assert place.jobs.suspects.due()
+    place.jobs.opened.open(other, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
     place.publish(batch)
-    place.open.open(job, prompts(1))
+    place.jobs.opened.open(job, prompts(1))
     assert [("a.txt", [1])] == place.next()
     assert json.loads((job.folder / "attempts.json").read_text())[-1]["device_worked"]
 
@@ -233,15 +241,15 @@ def test_what_was_never_alone_at_an_end_that_counts_does_not_fail(place: Place) 
         place.spool.note_ending(how, cause)
     first = next(place.spool.unfinished())
     assert [False, False, True] == [attempt.was_alone for attempt in first.attempts]
-    place.open.open(first, prompts(1))
-    assert 0 == place.open.outcome.failed_jobs
+    place.jobs.opened.open(first, prompts(1))
+    assert 0 == place.jobs.outcome.failed_jobs
 
 
 def test_the_report_says_of_each_end_what_it_was_and_what_to_do(place: Place) -> None:
     """Whoever reads it knows whether to mend the prompt, the machine, or who kills."""
     memory, hang = ("memory ran out", Cause.WORK), ("stalled: for 5 s", Cause.WORK)
     job = in_hand_at(place, "a.txt", memory, hang, CRASH, KILL)
-    place.open.open(job, prompts(1))
+    place.jobs.opened.open(job, prompts(1))
     report = (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert "in the middle of it 4 times (at 20" in report
     told = (": memory ran out;", ": stalled: for 5 s;", f": {ENDING};", ": killed)")
@@ -255,33 +263,33 @@ def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -
     What was begun may be on the way to its own end.
     """
     job, other = in_hand_at(place, "a.txt", CRASH, CRASH), place.claim("b.txt")
-    place.open.open(job, prompts(1))
+    place.jobs.opened.open(job, prompts(1))
     found = place.spooled.unfinished(NOW)
     assert found is not None
     assert (other.id, 0, True) == (
         found.id,
-        place.open.outcome.failed_jobs,
-        place.open.suspects.due() != {},
+        place.jobs.outcome.failed_jobs,
+        place.jobs.suspects.due() != {},
     )
-    place.open.open(other, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(other, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
     place.publish(batch)
     found = place.spooled.unfinished(NOW)
     assert found is not None
     assert job.id == found.id
-    place.open.open(found, prompts(1))
-    assert (1, {}) == (place.open.outcome.failed_jobs, place.open.suspects.due())
+    place.jobs.opened.open(found, prompts(1))
+    assert (1, {}) == (place.jobs.outcome.failed_jobs, place.jobs.suspects.due())
 
 
 def test_what_is_to_blame_does_not_wait_for_ever(place: Place) -> None:
     """Where files lie in the inbox that never come to be rendered, it is set aside all the same."""
-    place.open.use(replace(place.open.limits, retry_seconds=0))
-    place.open.suspects.others_wait = lambda: True
+    place.jobs.use(replace(place.jobs.limits, retry_seconds=0))
+    place.jobs.suspects.others_wait = lambda: True
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
     looks = 0
-    while place.open.outcome.failed_jobs == 0:
-        place.open.open(job, prompts(1))
+    while place.jobs.outcome.failed_jobs == 0:
+        place.jobs.opened.open(job, prompts(1))
         looks += 1
     assert suspects.MAX_HOLDS + 1 == looks
     assert (place.root / "results/_failed/a.txt").exists()
@@ -292,30 +300,30 @@ def test_two_that_are_to_blame_do_not_wait_for_each_other(place: Place) -> None:
     first = in_hand_at(place, "a.txt", CRASH, CRASH)
     second = in_hand_at(place, "b.txt", CRASH, CRASH)
     for job in (first, second, first):
-        place.open.open(job, prompts(1))
-    assert 2 == place.open.outcome.failed_jobs
+        place.jobs.opened.open(job, prompts(1))
+    assert 2 == place.jobs.outcome.failed_jobs
 
 
 def test_a_suspected_prompt_of_a_file_does_not_keep_the_others_waiting(place: Place) -> None:
     """They are what shows that the device works."""
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
-    place.open.suspects.others_wait = lambda: True
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.suspects.others_wait = lambda: True
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     assert [2] == [prompt.number for prompt in batch.prompts]
     place.publish(batch)
-    assert (1, 1) == (place.open.outcome.videos, place.open.outcome.failed_jobs)
+    assert (1, 1) == (place.jobs.outcome.videos, place.jobs.outcome.failed_jobs)
 
 
 def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
     """Loading a model is an attempt, too; without a limit it would end every next process."""
     job = place.claim("a.txt")
-    for process in (place.open, place.again()):
-        assert job == process.spooled.begin_loading(job.id)
+    for process in (place.jobs, place.again()):
+        assert job == process.loads.begin_to_read(job.id)
         place.spool.note_ending(ENDING)
         (job,) = place.spool.unfinished()
-    assert place.again().spooled.begin_loading(job.id) is None
+    assert place.again().loads.begin_to_read(job.id) is None
     report = (place.root / "results/_failed/a.txt.error.txt").read_text()
     assert "in the middle of loading its model 2 times" in report
 
@@ -323,11 +331,11 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
 def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
     """The record goes when the model is there."""
     job = place.claim("a.txt")
-    place.open.loads.need(job, "m")
-    assert job == place.spooled.begin_loading(job.id)
+    place.spooled.needs.add(job, "m")
+    assert job == place.jobs.loads.begin_to_read(job.id)
     assert [[]] == attempts(job)
-    assert place.open.loads.end(job, "m")
-    assert ([], "") == (attempts(job), place.open.loads.needed_by(job.id))
+    assert place.jobs.loads.end(job, "m")
+    assert ([], "") == (attempts(job), place.spooled.needs.of(job.id))
 
 
 def mixed(*models: str) -> tuple[Prompt, ...]:
@@ -341,18 +349,18 @@ def test_a_model_that_is_loaded_again_for_an_open_job_is_an_attempt_without_prom
 ) -> None:
     """The process that ends meanwhile blames none of them, and its next one tries again."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
-    assert job == place.open.begin_loading(job.id, "m")
+    place.jobs.opened.open(job, prompts(2))
+    assert job == place.jobs.loads.begin_to_render(job.id, "m")
     assert [[]] == attempts(job)
-    assert not place.open.loads.end(job, "m")
+    assert not place.jobs.loads.end(job, "m")
     assert [] == attempts(job)
-    assert job == place.open.begin_loading(job.id, "m")
-    place.open = place.again()
+    assert job == place.jobs.loads.begin_to_render(job.id, "m")
+    place.jobs = place.again()
     (job,) = place.spool.unfinished()
     assert [()] == [attempt.numbers for attempt in job.attempts]
-    place.open.open(job, prompts(2))
-    assert job == place.open.begin_loading(job.id, "m")
-    place.open.put_down()
+    place.jobs.opened.open(job, prompts(2))
+    assert job == place.jobs.loads.begin_to_render(job.id, "m")
+    place.jobs.opened.put_down()
     assert [[]] == attempts(job), "a stop costs nothing"
 
 
@@ -362,14 +370,14 @@ def test_a_model_that_ends_the_process_when_it_is_loaded_again_fails_its_own_pro
     """Those of another model in the same file are rendered; before that, somebody else is."""
     job = in_hand_at(place, "a.txt", CRASH, CRASH, numbers=())
     other = place.claim("b.txt")
-    place.open.open(other, prompts(1))
-    place.open.open(job, mixed("n", "m", "n"))
-    assert place.open.begin_loading(job.id, "n") is None
-    assert [job.id] == [*place.open.suspects.due()]
+    place.jobs.opened.open(other, prompts(1))
+    place.jobs.opened.open(job, mixed("n", "m", "n"))
+    assert place.jobs.loads.begin_to_render(job.id, "n") is None
+    assert [job.id] == [*place.jobs.suspects.due()]
     assert [("b.txt", [1])] == place.next()
     place.publish(Batch((Member(other.id, prompts(1)[0]),)))
-    place.open.open(job, mixed("n", "m", "n"))
-    assert place.open.begin_loading(job.id, "n") is None
+    place.jobs.opened.open(job, mixed("n", "m", "n"))
+    assert place.jobs.loads.begin_to_render(job.id, "n") is None
     assert [("a.txt", [2])] == place.next()
     place.publish(Batch((Member(job.id, mixed("n", "m", "n")[1]),)))
     report = (place.root / "results/_failed/a.yaml.error.txt").read_text()
@@ -381,11 +389,11 @@ def test_a_model_that_ends_the_process_when_it_is_loaded_again_fails_its_own_pro
 def test_a_model_that_cannot_be_loaded_again_fails_its_own_prompts(place: Place) -> None:
     """In all files that wait for it; the others go on."""
     jobs = [place.claim(name) for name in ("a.txt", "b.txt")]
-    place.open.open(jobs[0], mixed("n", "m"))
-    place.open.open(jobs[1], mixed("n"))
-    place.open.refuse("n", ConfigError(Mistake("there is no such folder")))
+    place.jobs.opened.open(jobs[0], mixed("n", "m"))
+    place.jobs.opened.open(jobs[1], mixed("n"))
+    place.jobs.loads.refuse("n", ConfigError(Mistake("there is no such folder")))
     assert [("a.txt", [2])] == place.next()
-    assert (1, 1) == (len(place.open), place.open.outcome.failed_jobs)
+    assert (1, 1) == (len(place.jobs.opened), place.jobs.outcome.failed_jobs)
     report = (place.root / "results/_failed/b.txt.error.txt").read_text()
     assert "there is no such folder" in report
 
@@ -395,47 +403,47 @@ def test_an_attempt_that_cannot_be_recorded_is_none(
 ) -> None:
     """No model is loaded for the job; it waits in the spool."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
+    place.jobs.opened.open(job, prompts(2))
 
     def full(*_: object, **_how: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(place.spool.attempts, "begin", full)
-    assert place.open.begin_loading(job.id, "m") is None
-    assert (0, True) == (len(place.open), place.spooled.is_held_up())
+    assert place.jobs.loads.begin_to_render(job.id, "m") is None
+    assert (0, True) == (len(place.jobs.opened), bool(place.jobs.trouble()))
 
 
 @pytest.mark.parametrize("hiccup", [RenderError("a hiccup"), MemoryError("a hiccup")])
 def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exception) -> None:
     """Meanwhile others are rendered; after `max_attempts` it has failed."""
     job, other = place.claim("a.txt"), place.claim("b.txt")
-    place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.open(other, prompts(1))
-    place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
-    after = next_batch(place.open)
+    place.jobs.opened.open(other, prompts(1))
+    place.jobs.batches.failed(job.id, batch.prompts[0], hiccup)
+    after = next_batch(place.jobs)
     assert after is not None
     assert [other.id] == [member.job_id for member in after.members]
-    (due,) = place.open.due(opens=False)
-    assert next_batch(place.open, due - 1) is None
-    again = next_batch(place.open, due)
+    (due,) = place.jobs.due(opens=False)
+    assert next_batch(place.jobs, due - 1) is None
+    again = next_batch(place.jobs, due)
     assert again is not None
     assert batch.members == again.members
-    place.open.prompt_failed(job.id, batch.prompts[0], hiccup)
+    place.jobs.batches.failed(job.id, batch.prompts[0], hiccup)
     assert "a hiccup" in (place.root / "results/_failed/a.txt.error.txt").read_text()
-    assert [] == place.open.due(opens=True)
+    assert [] == place.jobs.due(opens=True)
 
 
 def test_what_rests_is_not_in_hand(place: Place) -> None:
     """A process that ends meanwhile was not ended by it."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.prompt_failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    place.jobs.batches.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
     assert [[2]] == attempts(job)
-    place.open.prompt_failed(job.id, batch.prompts[1], RenderError("a hiccup"))
+    place.jobs.batches.failed(job.id, batch.prompts[1], RenderError("a hiccup"))
     assert [] == attempts(job)
 
 
@@ -444,8 +452,8 @@ def test_an_end_that_cannot_be_filed_is_no_attempt(
 ) -> None:
     """All is rendered; that the disk is full now is not the job's fault."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
 
     def full(*_: object) -> None:
@@ -453,55 +461,55 @@ def test_an_end_that_cannot_be_filed_is_no_attempt(
 
     monkeypatch.setattr(place.spool, "finish", full)
     place.publish(batch)
-    assert (0, 1, []) == (len(place.open), place.spooled.postponed(), attempts(job))
+    assert (0, 1, []) == (len(place.jobs.opened), place.spooled.postponed(), attempts(job))
 
 
 def test_what_had_failed_before_its_model_was_in_trouble_stays_failed(place: Place) -> None:
     """Neither its tries nor its end are forgotten while the job waits in the spool."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3))
+    place.jobs.opened.open(job, prompts(3))
     for error in (RenderError("a hiccup"), Unrenderable("too large")):
-        batch = next_batch(place.open)
+        batch = next_batch(place.jobs)
         assert batch is not None
         for prompt in batch.prompts:
-            place.open.prompt_failed(job.id, prompt, error)
-    place.open.hold("m", math.inf)
-    assert (0, "m") == (len(place.open), place.open.loads.needed_by(job.id))
-    place.open.open(job, prompts(3))
+            place.jobs.batches.failed(job.id, prompt, error)
+    place.jobs.opened.hold("m", math.inf)
+    assert (0, "m") == (len(place.jobs.opened), place.spooled.needs.of(job.id))
+    place.jobs.opened.open(job, prompts(3))
     for number in (1, 2):
-        batch = next_batch(place.open)
+        batch = next_batch(place.jobs)
         assert batch is not None
         assert [number] == [prompt.number for prompt in batch.prompts], "alone, and 3 has failed"
-        place.open.prompt_failed(job.id, batch.prompts[0], RenderError("a hiccup"))
-    assert (0, 1) == (len(place.open), place.open.outcome.failed_jobs)
+        place.jobs.batches.failed(job.id, batch.prompts[0], RenderError("a hiccup"))
+    assert (0, 1) == (len(place.jobs.opened), place.jobs.outcome.failed_jobs)
 
 
 def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
     """Trying it again would only take the time of others."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.prompt_failed(job.id, batch.prompts[0], Unrenderable("too large"))
-    assert (0, 1) == (len(place.open), place.open.outcome.failed_jobs)
+    place.jobs.batches.failed(job.id, batch.prompts[0], Unrenderable("too large"))
+    assert (0, 1) == (len(place.jobs.opened), place.jobs.outcome.failed_jobs)
 
 
 def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
     """Until it has ended it has to be alone, and a clean stop makes nobody suspect."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(1))
-    next_batch(place.open)
-    assert not has_suspect(place.open)
-    place.open.put_down()
+    place.jobs.opened.open(job, prompts(1))
+    next_batch(place.jobs)
+    assert not has_suspect(place.jobs)
+    place.jobs.opened.put_down()
     (unfinished,) = place.spool.unfinished()
     innocent = place.again()
-    innocent.open(unfinished, prompts(1))
+    innocent.opened.open(unfinished, prompts(1))
     next_batch(innocent)
     assert not has_suspect(innocent)
 
     again = place.again()  # without having been put down
     (unfinished,) = place.spool.unfinished()
-    again.open(unfinished, prompts(1))
+    again.opened.open(unfinished, prompts(1))
     assert has_suspect(again)
 
 
@@ -512,17 +520,17 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
 ) -> None:
     """A prompt is either in the results or left in `_failed/`, not both."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     place.spool.failed.write(job, name, b"prompt: p2\n", says(f"why\n\nJob {job.id}, now\n"))
     if not killed:
-        place.open.put_down()
+        place.jobs.opened.put_down()
 
     again = place.again()  # the process ended before it could move the prompt file
     (unfinished,) = place.spool.unfinished()
-    again.open(unfinished, prompts(2))
-    place.open = again
+    again.opened.open(unfinished, prompts(2))
+    place.jobs = again
     while (batch := next_batch(again)) is not None:
         for number in range(len(batch.prompts)):
             place.publish(batch, number)
@@ -533,28 +541,28 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
 def test_cancelling_fails_what_waits(place: Place) -> None:
     """What is in the renderer is the caller's to cancel; what waits is not rendered any more."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(4))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(4))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    assert set() == place.open.cancel_asked()
+    assert set() == place.jobs.batches.cancel_asked()
     job_files.ask_to_cancel(job)
-    assert {job.id} == place.open.cancel_asked()
-    assert next_batch(place.open) is None
+    assert {job.id} == place.jobs.batches.cancel_asked()
+    assert next_batch(place.jobs) is None
     for prompt in batch.prompts:
-        place.open.prompt_failed(job.id, prompt, RenderCancelled("cancelled"))
-    assert 0 == len(place.open)
+        place.jobs.batches.failed(job.id, prompt, RenderCancelled("cancelled"))
+    assert 0 == len(place.jobs.opened)
     assert (place.root / "results/_failed/a.txt").exists()
 
 
 def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
     """So that only the prompt that is to blame has no video."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(3))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(3))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.render_alone(batch)
+    place.jobs.batches.give_back(batch, alone=True)
     order = []
-    while (one := next_batch(place.open)) is not None:
+    while (one := next_batch(place.jobs)) is not None:
         order.append([prompt.number for prompt in one.prompts])
     assert [[1], [2], [3]] == order
 
@@ -563,7 +571,7 @@ def test_prompts_of_several_files_are_rendered_together(place: Place) -> None:
     """Where their settings are equal: an attempt is recorded for each of the files."""
     opened = [place.claim(f"{name}.txt") for name in "abc"]
     for job in opened:
-        place.open.open(job, prompts(1))
+        place.jobs.opened.open(job, prompts(1))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
     assert [[[1]], [[1]], []] == [attempts(job) for job in opened]
     assert [("c.txt", [1])] == place.next()
@@ -571,8 +579,8 @@ def test_prompts_of_several_files_are_rendered_together(place: Place) -> None:
 
 def test_the_end_of_a_file_goes_along_with_the_next(place: Place) -> None:
     """A batch is filled up with what is first in the next file."""
-    place.open.open(place.claim("a.txt"), prompts(1))
-    place.open.open(place.claim("b.txt"), prompts(3))
+    place.jobs.opened.open(place.claim("a.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("b.txt"), prompts(3))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
     assert [("b.txt", [2, 3])] == place.next()
 
@@ -580,10 +588,12 @@ def test_the_end_of_a_file_goes_along_with_the_next(place: Place) -> None:
 def test_nobody_is_passed_over_twice(place: Place) -> None:
     """What is of another kind waits for one larger batch at most, for the sake of later ones."""
     for name, num_frames in {"a": 4, "b": 4, "x": 8, "y": 16, "c": 4, "d": 4}.items():
-        place.open.open(place.claim(f"{name}.txt"), prompts(1 if name != "b" else 2, num_frames))
+        place.jobs.opened.open(
+            place.claim(f"{name}.txt"), prompts(1 if name != "b" else 2, num_frames)
+        )
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
     assert [("b.txt", [2]), ("c.txt", [1])] == place.next(), "x and y are passed over"
-    place.open.open(place.claim("x2.txt"), prompts(1, 8))
+    place.jobs.opened.open(place.claim("x2.txt"), prompts(1, 8))
     assert [("x.txt", [1])] == place.next(), "y is not passed over again"
     assert [("y.txt", [1])] == place.next()
     assert [("d.txt", [1])] == place.next()
@@ -591,16 +601,16 @@ def test_nobody_is_passed_over_twice(place: Place) -> None:
 
 def test_who_has_had_a_batch_may_be_passed_over_again(place: Place) -> None:
     """That it was before counts until its turn comes, and not for the rest of it."""
-    place.open.open(place.claim("a.txt"), prompts(1))
-    place.open.open(place.claim("x.txt"), prompts(3, 8))
-    place.open.open(place.claim("c.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("a.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("x.txt"), prompts(3, 8))
+    place.jobs.opened.open(place.claim("c.txt"), prompts(1))
     assert [("a.txt", [1]), ("c.txt", [1])] == place.next(), "x is passed over"
     assert [("x.txt", [1, 2])] == place.next()
     (place.root / "inbox/p.txt").write_text("anything\n")
     urgent = place.spool.claim(PurePosixPath("p.txt"), (), 1)
     assert urgent is not None
-    place.open.open(urgent, prompts(1))
-    place.open.open(place.claim("z.txt"), prompts(1))
+    place.jobs.opened.open(urgent, prompts(1))
+    place.jobs.opened.open(place.claim("z.txt"), prompts(1))
     assert [("p.txt", [1]), ("z.txt", [1])] == place.next()
     assert [("x.txt", [3])] == place.next()
 
@@ -608,22 +618,22 @@ def test_who_has_had_a_batch_may_be_passed_over_again(place: Place) -> None:
 def test_the_rest_of_a_file_is_passed_over_once(place: Place) -> None:
     """A file with prompts of two kinds has had its turn for one of them, not for the other."""
     mixed = (*prompts(1), *(replace(prompt, number=2) for prompt in prompts(1, 8)))
-    place.open.open(place.claim("a.txt"), prompts(1))
-    place.open.open(place.claim("m.txt"), mixed)
-    place.open.open(place.claim("b.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("a.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("m.txt"), mixed)
+    place.jobs.opened.open(place.claim("b.txt"), prompts(1))
     assert [("a.txt", [1]), ("m.txt", [1])] == place.next()
-    place.open.open(place.claim("x.txt"), prompts(1, 8))
+    place.jobs.opened.open(place.claim("x.txt"), prompts(1, 8))
     assert [("m.txt", [2]), ("x.txt", [1])] == place.next(), "b is passed over"
     assert [("b.txt", [1])] == place.next()
 
 
 def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
     """As many may be opened as the batch has room for, until somebody would wait twice."""
-    place.open.open(place.claim("a.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("a.txt"), prompts(1))
     assert (True, False) == (place.has_room_for(1), place.has_room_for(2))
-    place.open.open(place.claim("x.txt"), prompts(2, 8))
+    place.jobs.opened.open(place.claim("x.txt"), prompts(2, 8))
     assert place.has_room_for(1)
-    place.open.open(place.claim("b.txt"), prompts(1))
+    place.jobs.opened.open(place.claim("b.txt"), prompts(1))
     assert not place.has_room_for(1)
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
     assert not place.has_room_for(1), "x is a batch by itself"
@@ -631,17 +641,17 @@ def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
 
 def test_as_many_go_together_as_fit(place: Place) -> None:
     """One until that was measured, if the profile leaves it to us; else what that says."""
-    place.open.open(place.claim("a.txt"), prompts(40))
-    place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
+    place.jobs.opened.open(place.claim("a.txt"), prompts(40))
+    place.jobs.use(replace(place.jobs.limits, batch_sizes=MEASURED))
     sizes = []
     for fits in (3, 100, 1):
-        batch = next_batch(place.open)
+        batch = next_batch(place.jobs)
         assert batch is not None
         sizes.append(len(batch.members))
-        place.open.fits.note(batch, fits)
+        place.jobs.opened.fits.note(batch, fits)
     assert [1, 3, MEASURED["m"].most] == sizes
     assert [("a.txt", [21])] == place.next()
-    place.open.use(replace(place.open.limits, batch_sizes={"m": BatchLimit(2)}))
+    place.jobs.use(replace(place.jobs.limits, batch_sizes={"m": BatchLimit(2)}))
     assert [("a.txt", [22, 23])] == place.next(), "the operator's word goes over it"
 
 
@@ -655,9 +665,9 @@ def test_with_guidance_less_fits_than_without(place: Place, guidance: float, tog
             for prompt in prompts(5)
         )
 
-    place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
-    place.open.fits.note(Batch((Member("j", at(1.0)[0]),)), 9)
-    place.open.open(place.claim("a.txt"), at(guidance))
+    place.jobs.use(replace(place.jobs.limits, batch_sizes=MEASURED))
+    place.jobs.opened.fits.note(Batch((Member("j", at(1.0)[0]),)), 9)
+    place.jobs.opened.open(place.claim("a.txt"), at(guidance))
     assert [("a.txt", list(range(1, together + 1)))] == place.next()
 
 
@@ -665,10 +675,10 @@ def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place
     """Prompt files choose the sizes; the oldest are forgotten."""
     kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(limits.MAX_KINDS + 1)]
     for batch in kinds:
-        place.open.fits.note(batch, 9)
-    place.open.use(replace(place.open.limits, batch_sizes=MEASURED))
-    place.open.open(place.claim("a.txt"), prompts(9, 0))
-    place.open.open(place.claim("b.txt"), prompts(9, 1))
+        place.jobs.opened.fits.note(batch, 9)
+    place.jobs.use(replace(place.jobs.limits, batch_sizes=MEASURED))
+    place.jobs.opened.open(place.claim("a.txt"), prompts(9, 0))
+    place.jobs.opened.open(place.claim("b.txt"), prompts(9, 1))
     assert [("a.txt", [1])] == place.next()
     while place.next() != [("a.txt", [9])]:
         pass
@@ -681,7 +691,7 @@ def test_one_of_several_files_that_cannot_be_begun_does_not_hold_up_the_others(
     """Its attempt can't be recorded, so it waits in the spool."""
     bad, good = place.claim("a.txt"), place.claim("b.txt")
     for job in (bad, good):
-        place.open.open(job, prompts(1))
+        place.jobs.opened.open(job, prompts(1))
     begin_attempt = place.spool.attempts.begin
 
     def failing(job: Job, numbers: Iterable[int], *, device_worked: bool) -> None:
@@ -697,14 +707,16 @@ def test_one_of_several_files_that_cannot_be_begun_does_not_hold_up_the_others(
 def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -> None:
     """One of them may be to blame, and the others must not be with it again."""
     for name in "ab":
-        place.open.open(place.claim(f"{name}.txt"), prompts(1))
+        place.jobs.opened.open(place.claim(f"{name}.txt"), prompts(1))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
-    place.open = place.again()
+    place.jobs = place.again()
     for job in list(place.spool.unfinished()):
-        place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+        place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    assert ["a.txt"] == [place.open[member.job_id].job.source.name for member in batch.members]
+    assert ["a.txt"] == [
+        place.jobs.opened[member.job_id].job.source.name for member in batch.members
+    ]
     assert [] == place.next(), "nothing is rendered while a is encoded"
     place.publish(batch)
     assert [("b.txt", [1])] == place.next()
@@ -716,19 +728,19 @@ def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
     But only once the other one has been rendered.
     """
     for name in "ab":
-        place.open.open(place.claim(f"{name}.txt"), prompts(1))
+        place.jobs.opened.open(place.claim(f"{name}.txt"), prompts(1))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
     for _ in range(2):
-        place.open = place.again()
-        place.open.use(replace(place.open.limits, max_attempts=1))
+        place.jobs = place.again()
+        place.jobs.use(replace(place.jobs.limits, max_attempts=1))
         for job in list(place.spool.unfinished()):
-            place.open.open(job, prompts(1))
+            place.jobs.opened.open(job, prompts(1))
         in_hand = place.next()
     assert [("b.txt", [1])] == in_hand
     assert not (place.root / "results/_failed").exists()
     place.publish(Batch((Member(job.id, prompts(1)[0]),)))
     (job,) = place.spool.unfinished()
-    place.open.open(job, prompts(1))
+    place.jobs.opened.open(job, prompts(1))
     assert "Segmentation fault" in (place.root / "results/_failed/a.txt.error.txt").read_text()
 
 
@@ -736,10 +748,10 @@ def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) ->
     """Each waits in its own file again, and none is in hand meanwhile."""
     opened = [place.claim(f"{name}.txt") for name in "ab"]
     for job in opened:
-        place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+        place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.render_alone(batch)
+    place.jobs.batches.give_back(batch, alone=True)
     assert [[], []] == [attempts(job) for job in opened]
     assert [("a.txt", [1])] == place.next()
     assert [("b.txt", [1])] == place.next()
@@ -755,7 +767,7 @@ def test_a_report_says_what_to_do(place: Place) -> None:
     }
     with structlog.testing.capture_logs() as events:
         for name, error in errors.items():
-            place.open.ends.fail(place.claim(f"{name}.txt"), error)
+            place.jobs.ends.fail(place.claim(f"{name}.txt"), error)
     cancelled = [e for e in events if e["event"] == "job_cancelled"]
     assert [("c.txt", "info")] == [(e["prompt_file"], e["log_level"]) for e in cancelled]
     assert 3 == sum(e["event"] == "job_failed" for e in events)
@@ -775,7 +787,7 @@ def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> N
     one, two, three = prompts(3)
     noted = (replace(one, notes=("cut",)), replace(two, notes=("cut", "mark")), three)
     with structlog.testing.capture_logs() as events:
-        place.open.open(place.claim("a.txt"), noted)
+        place.jobs.opened.open(place.claim("a.txt"), noted)
     found = [(e["note"], e["prompts"]) for e in events if e["event"] == "prompt_note"]
     assert [("cut", [1, 2]), ("mark", [2])] == found
 
@@ -783,8 +795,8 @@ def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> N
 def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place) -> None:
     """Its prompts are not known any more, and who puts it back would get those videos twice."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     place.publish(batch, 1)
     (unfinished,) = place.spool.unfinished()
@@ -797,20 +809,20 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
 def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
     """A job that waits in the spool for the disk is in nobody's inbox: the status has to say."""
     job = place.claim("a.txt")
-    place.open.ends.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
+    place.jobs.ends.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
     expected = [("a.txt", "begun; [Errno 28] No space left on device")]
-    assert expected == [(w.prompt_file, w.reason) for w in place.open.waiting()]
-    assert "No space left" in place.spooled.trouble()
+    assert expected == [(w.prompt_file, w.reason) for w in place.jobs.waiting()]
+    assert "No space left" in place.jobs.trouble()
 
 
 def test_a_report_names_the_first_mistake(place: Place) -> None:
     """A job that fails as a whole is set aside with its own reason."""
     job = place.claim("a.txt")
-    place.open.ends.fail(job, RenderError("the model returned nothing"))
+    place.jobs.ends.fail(job, RenderError("the model returned nothing"))
     assert (
         "the model returned nothing" in (place.root / "results/_failed/a.txt.error.txt").read_text()
     )
-    assert limits.Outcome(videos=0, failed_jobs=1) == place.open.outcome
+    assert limits.Outcome(videos=0, failed_jobs=1) == place.jobs.outcome
 
 
 def unreadable(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
@@ -830,12 +842,12 @@ def test_a_record_on_a_bad_sector_holds_up_no_other_job(
 ) -> None:
     """Neither at the start, where the end before is looked back upon, nor later."""
     bad, good = place.claim("a.txt"), place.claim("b.txt")
-    place.open.open(bad, prompts(1))
-    assert next_batch(place.open) is not None
+    place.jobs.opened.open(bad, prompts(1))
+    assert next_batch(place.jobs) is not None
     unreadable(monkeypatch, bad)
     process = place.again()
     found = process.spooled.unfinished(NOW)
-    assert (good.id, "") == (found.id if found else "", process.spooled.trouble())
+    assert (good.id, "") == (found.id if found else "", process.trouble())
     assert [good.id] == [view.id for view in process.spooled.views(NOW)]
 
 
@@ -846,27 +858,27 @@ def test_who_waits_for_the_whole_spool_looks_at_nothing_else_before(
     stuck, _ = place.claim("a.txt"), place.claim("b.txt")
     (place.root / "results").mkdir(exist_ok=True)
     (place.root / "results/_failed").write_text("in the way")
-    place.open.ends.fail(stuck, RenderError("broken"))
+    place.jobs.ends.fail(stuck, RenderError("broken"))
 
     def failing(_spool: Spool) -> list[str]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    assert 1 == len(place.open.due(opens=True))
+    assert 1 == len(place.jobs.due(opens=True))
     monkeypatch.setattr(Spool, "ids", failing)
     assert place.spooled.unfinished(NOW) is None
-    assert 1 == len(place.open.due(opens=True))
+    assert 1 == len(place.jobs.due(opens=True))
 
 
 def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
     """The spool does not know of them: they would begin anew, without end."""
     job = place.claim("a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    (view,) = place.open.views(NOW)
+    (view,) = place.jobs.opened.views(NOW)
     assert not view.may_go_back
-    place.open.render_alone(batch)
-    (view,) = place.open.views(NOW)
+    place.jobs.batches.give_back(batch, alone=True)
+    (view,) = place.jobs.opened.views(NOW)
     assert (2, False) == (view.count, view.may_go_back)
 
 
@@ -874,10 +886,10 @@ def test_a_job_that_went_back_and_was_removed_by_hand_is_not_begun(place: Place)
     """Other settings would wait for its end for ever. Until then, its group keeps its turn."""
     (place.root / "inbox/ann").mkdir()
     job = place.claim("ann/a.txt")
-    place.open.open(job, prompts(2))
-    place.open.put_back(job.id)
+    place.jobs.opened.open(job, prompts(2))
+    place.jobs.opened.put_back(job.id)
     assert [job.id] == [view.id for view in place.spooled.views(NOW)]
-    assert (True, {"ann"}) == (place.open.are_begun, place.open.groups())
+    assert (True, {"ann"}) == (place.jobs.are_begun, place.jobs.groups())
     shutil.rmtree(job.folder)
     assert [] == list(place.spooled.views(NOW))
-    assert not place.open.are_begun
+    assert not place.jobs.are_begun

@@ -50,7 +50,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.results.folder.mkdir()
     yield made
     for process in made.processes:
-        process.put_down()
+        process.opened.put_down()
 
 
 def claim(place: Place, name: str) -> Job:
@@ -61,9 +61,9 @@ def claim(place: Place, name: str) -> Job:
 
 def render(place: Place) -> list[str]:
     """Render and publish one batch, and return the prompt files of its prompts."""
-    batch = next_batch(place.open)
+    batch = next_batch(place.jobs)
     assert batch is not None
-    sources = [place.open[member.job_id].job.source.name for member in batch.members]
+    sources = [place.jobs.opened[member.job_id].job.source.name for member in batch.members]
     for number in range(len(batch.members)):
         place.publish(batch, number)
     return sources
@@ -104,14 +104,14 @@ def test_what_the_inbox_takes_finds_a_place_in_results_of_windows(
 ) -> None:
     """A prompt file of any name ends there with its videos or a report."""
     place, source = on_windows, PurePosixPath(name)
-    place.open.open(claim(place, name), prompts(1))
+    place.jobs.opened.open(claim(place, name), prompts(1))
     render(place)
     (found,) = place.results.folder.glob(folder)
     assert sorted(["job.log", "p1.jpg", "p1.mp4", "p1.yaml", f"{found.name}.txt"]) == below(found)
     sidecar = strict_yaml.plain(strict_yaml.load_all((found / "p1.yaml").read_text())[0])
     assert shown(source) == sidecar["rendered"]["prompt_file"]
 
-    place.open.ends.fail(claim(place, name), RenderError("a hiccup"))
+    place.jobs.ends.fail(claim(place, name), RenderError("a hiccup"))
     again = portable(source)
     report = place.results.folder / "_failed" / f"{again}.error.txt"
     assert f"could not render {shown(source)}\n" in report.read_text()
@@ -153,13 +153,13 @@ def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
     in_the_way = place.results.folder / at
     in_the_way.parent.mkdir(exist_ok=True)
     make(in_the_way)
-    place.open.open(claim(place, "poems/a.txt"), prompts(2))
-    assert next_batch(place.open) is None
+    place.jobs.opened.open(claim(place, "poems/a.txt"), prompts(2))
+    assert next_batch(place.jobs) is None
     report = (place.root / FIRST / "poems/a.txt.error.txt").read_text()
     assert f"What is wrong:  its videos can't be put into {place.results.folder}/poems/a" in report
     assert f"{in_the_way} is a {what}, not a folder" in report
     assert os.path.lexists(in_the_way)
-    assert (0, 1) == (place.spooled.postponed(), place.open.outcome.failed_jobs)
+    assert (0, 1) == (place.spooled.postponed(), place.jobs.outcome.failed_jobs)
 
 
 def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendered(
@@ -167,20 +167,20 @@ def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendere
 ) -> None:
     """Files of other folders are rendered."""
     with mounted(place.results.folder / "poems", "ro"):
-        place.open.open(claim(place, "poems/a.txt"), prompts(1))
-        assert next_batch(place.open) is None
+        place.jobs.opened.open(claim(place, "poems/a.txt"), prompts(1))
+        assert next_batch(place.jobs) is None
         report = (place.root / FIRST / "poems/a.txt.error.txt").read_text()
         assert f"{place.results.folder}/poems can't be written to" in report
-        place.open.open(claim(place, "b.txt"), prompts(1))
+        place.jobs.opened.open(claim(place, "b.txt"), prompts(1))
         assert ["b.txt"] == render(place)
 
 
 def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
     """This affects every job: none is rendered or fails, and none is begun."""
     with mounted(place.results.folder, "ro"):
-        place.open.open(claim(place, "a.txt"), prompts(1))
-        assert (1, True) == (place.spooled.postponed(), place.spooled.is_held_up())
-        assert f"Read-only file system: '{place.results.folder}'" in place.spooled.trouble()
+        place.jobs.opened.open(claim(place, "a.txt"), prompts(1))
+        assert (1, True) == (place.spooled.postponed(), bool(place.jobs.trouble()))
+        assert f"Read-only file system: '{place.results.folder}'" in place.jobs.trouble()
         again = ["mount", "-o", "remount,rw", str(place.results.folder)]
         subprocess.run(again, check=True)
         go_on(place)
@@ -188,10 +188,10 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
 
 def go_on(place: Place) -> None:
     """Render a.txt when its pause is over."""
-    (due,) = place.open.due(opens=True)
+    (due,) = place.jobs.due(opens=True)
     job = place.spooled.unfinished(due)
     assert job is not None
-    place.open.open(job, prompts(1))
+    place.jobs.opened.open(job, prompts(1))
     assert ["a.txt"] == render(place)
 
 
@@ -200,10 +200,10 @@ def test_results_that_are_not_mounted_any_more_are_waited_for(place: Place) -> N
     place.results.root.check()
     away = place.results.folder.rename(place.root / "away")
     place.results.folder.mkdir()
-    place.open.open(claim(place, "a.txt"), prompts(1))
+    place.jobs.opened.open(claim(place, "a.txt"), prompts(1))
     assert (1, True, []) == (
         place.spooled.postponed(),
-        place.spooled.is_held_up(),
+        bool(place.jobs.trouble()),
         place.next(),
     )
     place.results.folder.rmdir()
@@ -215,7 +215,7 @@ def test_a_path_that_no_call_takes_fails_before_it_is_rendered(place: Place) -> 
     """A results folder whose own path is too long for anything below it."""
     results = Results(place.root.joinpath(*["r" * 200] * 20))
     process = open_jobs(place.spool, results)
-    process.open(claim(place, "a.txt"), prompts(1))
+    process.opened.open(claim(place, "a.txt"), prompts(1))
     assert next_batch(process) is None
     assert "the path is too long" in (place.root / FIRST / "a.txt.error.txt").read_text()
 
@@ -235,31 +235,31 @@ def test_a_failure_that_cannot_be_filed_away_is_kept_and_holds_nobody_up(place: 
     """It is not rendered again, the pauses grow, and `status` has the reason."""
     failed = in_the_way_of_failed(place)
     job = claim(place, "a.txt")
-    place.open.open(job, prompts(1))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
     assert batch is not None
-    place.open.prompt_failed(job.id, batch.prompts[0], OSError(errno.EACCES, "denied"))
+    place.jobs.batches.failed(job.id, batch.prompts[0], OSError(errno.EACCES, "denied"))
     pauses, due = [], [0.0]
     for _ in range(8):
-        (at,) = place.open.due(opens=True)
+        (at,) = place.jobs.due(opens=True)
         pauses.append(at - due[-1])
         due.append(at)
         assert place.spooled.unfinished(at) is None
-    assert not place.spooled.is_held_up()
-    (waiting,) = place.open.waiting()
+    assert "" == place.jobs.trouble()
+    (waiting,) = place.jobs.waiting()
     assert "a.txt" == waiting.prompt_file
     assert "begun; can't be filed away: " in waiting.reason
     assert str(failed) in waiting.reason
-    place.open.open(claim(place, "b.txt"), prompts(1))
+    place.jobs.opened.open(claim(place, "b.txt"), prompts(1))
     assert ["b.txt"] == render(place)
     failed.unlink()
-    (at,) = place.open.due(opens=True)
+    (at,) = place.jobs.due(opens=True)
     assert place.spooled.unfinished(at) is None
     assert ["a.txt", "a.txt.error.txt", "a.txt.job.log"] == below(failed)
     assert "denied" in (failed / "a.txt.error.txt").read_text()
     assert (0, 1, []) == (
         place.spooled.postponed(),
-        place.open.outcome.failed_jobs,
+        place.jobs.outcome.failed_jobs,
         list(place.spool.active.iterdir()),
     )
 
@@ -285,8 +285,8 @@ def test_filing_away_again_leaves_no_more_logs(
 ) -> None:
     """After several attempts there is one log, beside its prompt file."""
     job = claim(place, "a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     move = durable.move
 
@@ -299,17 +299,17 @@ def test_filing_away_again_leaves_no_more_logs(
     fails = {"finished": 0, "partly failed": 1, "failed": 2}[end]
     for number, prompt in enumerate(batch.prompts):
         if number < fails:
-            place.open.prompt_failed(job.id, prompt, Unrenderable("no"))
+            place.jobs.batches.failed(job.id, prompt, Unrenderable("no"))
         else:
             place.publish(batch, number)
     for _ in range(3):
-        (at,) = place.open.due(opens=True)
+        (at,) = place.jobs.due(opens=True)
         assert place.spooled.unfinished(at) is None
     rest = place.root / FIRST / "a.yaml"
     rest_is_there = rest.exists()
     rest.unlink(missing_ok=True)  # as `reeldrop retry` does
     monkeypatch.undo()
-    (at,) = place.open.due(opens=True)
+    (at,) = place.jobs.due(opens=True)
     assert place.spooled.unfinished(at) is None
     left = below(place.results.folder)
     logs = {"failed": "_failed/a.txt.job.log"}
@@ -331,11 +331,11 @@ def test_a_file_whose_move_went_well_and_said_otherwise_is_forgotten(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(place.spool, "finish", failing)
-    place.open.open(claim(place, "a.txt"), prompts(1))
+    place.jobs.opened.open(claim(place, "a.txt"), prompts(1))
     render(place)
-    (at,) = place.open.due(opens=True)
+    (at,) = place.jobs.due(opens=True)
     assert place.spooled.unfinished(at) is None
-    assert ([], 0) == (place.open.due(opens=True), place.spooled.postponed())
+    assert ([], 0) == (place.jobs.due(opens=True), place.spooled.postponed())
 
 
 def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: Site) -> None:
@@ -366,15 +366,15 @@ def test_a_daemon_says_once_what_it_cannot_file_away_and_renders_the_rest(site: 
 
 def fail_of_disk(place: Place, names: set[str]) -> list[str]:
     """Render a batch: the named prompts meet a disk error, the others are published."""
-    batch = next_batch(place.open)
+    batch = next_batch(place.jobs)
     assert batch is not None
     sources = []
     for number, member in enumerate(batch.members):
-        source = place.open[member.job_id].job.source.name
+        source = place.jobs.opened[member.job_id].job.source.name
         sources.append(source)
         if source in names:
             error = OSError(errno.EIO, "Input/output error")
-            place.open.prompt_failed(member.job_id, member.prompt, error)
+            place.jobs.batches.failed(member.job_id, member.prompt, error)
         else:
             place.publish(batch, number)
     return sources
@@ -383,15 +383,15 @@ def fail_of_disk(place: Place, names: set[str]) -> list[str]:
 def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) -> None:
     """If others are published meanwhile, the disk is not to blame; two such files delay nobody."""
     for name in ("bad.txt", "worse.txt"):
-        place.open.open(claim(place, name), prompts(1, 4 if name == "bad.txt" else 8))
+        place.jobs.opened.open(claim(place, name), prompts(1, 4 if name == "bad.txt" else 8))
     rendered: list[str] = []
     for number in range(20):
-        place.open.open(claim(place, f"{number}.txt"), prompts(1, 16))
+        place.jobs.opened.open(claim(place, f"{number}.txt"), prompts(1, 16))
         while f"{number}.txt" not in rendered:
             rendered += fail_of_disk(place, {"bad.txt", "worse.txt"})
-        now = max([*place.open.due(opens=True), 0.0])
+        now = max([*place.jobs.due(opens=True), 0.0])
         while (job := place.spooled.unfinished(now)) is not None:
-            place.open.open(job, prompts(1, 4 if job.source.name == "bad.txt" else 8))
+            place.jobs.opened.open(job, prompts(1, 4 if job.source.name == "bad.txt" else 8))
     assert 20 == len([name for name in rendered if name[0].isdigit()])
     assert rendered.count("bad.txt") == rendered.count("worse.txt") <= 5
     report = (place.root / FIRST / "bad.txt.error.txt").read_text()
@@ -402,11 +402,11 @@ def test_a_disk_that_fails_one_job_only_fails_that_job_in_the_end(place: Place) 
 def test_what_was_in_trouble_is_tried_after_all_others(place: Place) -> None:
     """This also holds for the oldest job of the spool."""
     bad, good = claim(place, "a.txt"), claim(place, "b.txt")
-    place.open.ends.postpone(bad, OSError(errno.EACCES, "denied"))
-    (at,) = place.open.due(opens=True)
+    place.jobs.ends.postpone(bad, OSError(errno.EACCES, "denied"))
+    (at,) = place.jobs.due(opens=True)
     found = place.spooled.unfinished(at)
     assert found == good
-    place.open.ends.fail(good, RenderError("no"))
+    place.jobs.ends.fail(good, RenderError("no"))
     assert bad == place.spooled.unfinished(at)
 
 
@@ -451,29 +451,29 @@ def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
 def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -> None:
     """A restore may have lost the record; the sidecars beside the videos are read."""
     job = claim(place, "a.txt")
-    place.open.open(job, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     place.publish(batch, 0)
     (job.folder / "attempts.json").unlink()
     half = place.results.folder / "a/p2.yaml"
     half.write_text((half.parent / "p1.yaml").read_text().replace("number: 1", "number: 2"))
 
-    place.open = place.again()
+    place.jobs = place.again()
     (unfinished,) = place.spool.unfinished()
-    place.open.open(unfinished, prompts(2))
-    batch = next_batch(place.open)
+    place.jobs.opened.open(unfinished, prompts(2))
+    batch = next_batch(place.jobs)
     assert batch is not None
     assert [2] == [member.prompt.number for member in batch.members]
-    assert {1, 2} == set(place.open[job.id].reserved)
+    assert {1, 2} == set(place.jobs.opened[job.id].reserved)
 
 
 def test_a_new_job_reads_no_sidecars(place: Place) -> None:
     """There may be thousands; only a job claimed by another process reads them."""
     job = claim(place, "a.txt")
     assert place.spool.attempts.is_new(job)
-    place.open.open(job, prompts(2))
-    assert next_batch(place.open) is not None
+    place.jobs.opened.open(job, prompts(2))
+    assert next_batch(place.jobs) is not None
     assert not place.spool.attempts.is_new(job)
     other = claim(place, "b.txt")
     restarted = Spool(place.spool.folder, place.spool.inbox.path, place.root / FIRST)

@@ -109,9 +109,9 @@ class Settings:
         return profiles.source(name, self.config) != profiles.source(name, config)
 
     def change(self) -> bool:
-        """Put the settings that were read into force; return whether the daemon's own model changes.
+        """Put into force what was read; return whether the daemon's own model is another one.
 
-        False also if they are refused.
+        False also if the settings are refused.
         """
         assert self._next is not None
         coming, self._next = self._next, None

@@ -88,10 +88,10 @@ class Answers:
                 raise event.error
             case VideoPublished():
                 self._stages.publisher.release(event)
-                self._stages.jobs.published(event.video)
+                self._stages.jobs.batches.published(event.video)
             case VideoFailed():
                 self._stages.publisher.release(event)
-                self._stages.jobs.prompt_failed(event.job_id, event.prompt, event.error)
+                self._stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
 
     # Models
 
@@ -169,7 +169,7 @@ class Answers:
         elif refusal is not None and is_unread:
             stages.jobs.ends.fail(loads_for, refusal)
         elif refusal is not None:
-            stages.jobs.refuse(model, refusal)
+            stages.jobs.loads.refuse(model, refusal)
 
     def _goes_on_without_it(self) -> bool:
         """Return whether config.yaml has other models, and a service waits for this one."""
@@ -185,7 +185,7 @@ class Answers:
     def _batch_rendered(self, event: BatchRendered) -> None:
         self._stages.bench.batch_done(time.monotonic())
         self._stages.models.works(event.batch.model)
-        self._stages.jobs.fits.note(event.batch, event.fits)
+        self._stages.jobs.opened.fits.note(event.batch, event.fits)
         self._publish(event)
 
     def _publish(self, event: BatchRendered | BatchFailed) -> None:
@@ -196,11 +196,11 @@ class Answers:
 
     def _prompt_rendered(self, member: Member, frames: Frames, rendered: Rendered) -> None:
         jobs, prompt = self._stages.jobs, member.prompt
-        opened = jobs[member.job_id]
+        opened = jobs.opened[member.job_id]
         if job_files.is_cancelled(opened.job):  # its batch went on for other jobs
-            jobs.prompt_failed(member.job_id, prompt, RenderCancelled())
+            jobs.batches.failed(member.job_id, prompt, RenderCancelled())
             return
-        jobs.rendered(member.job_id, rendered)
+        jobs.batches.rendered(member.job_id, rendered)
         earlier = opened.reserved.get(prompt.number)
         self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier)
 
@@ -209,15 +209,15 @@ class Answers:
         self._publish(event)
         if self._phase.is_stopping:
             return  # the jobs stay in the spool, and are first at the next start
-        jobs, error = self._stages.jobs, event.error
+        batches, error = self._stages.jobs.batches, event.error
         if isinstance(error, FileError):  # its model can't be loaded
             self._note_trouble(event.batch.model, error)
             if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:
-                jobs.give_back(event.batch)
+                batches.give_back(event.batch)
                 return
         may_pass = not isinstance(error, Unrenderable)
         if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:
-            jobs.render_alone(event.batch)  # to find the prompt to blame
+            batches.give_back(event.batch, alone=True)  # to find the prompt to blame
             return
         for member in event.batch.members[len(event.frames) :]:
-            jobs.prompt_failed(member.job_id, member.prompt, error)
+            batches.failed(member.job_id, member.prompt, error)

@@ -20,7 +20,7 @@ from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import Conditions, FileView, JobView, SpoolView, View
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
 from reeldrop.store import job_files
@@ -37,7 +37,7 @@ class Feeder:
     """
 
     spool: Spool
-    jobs: OpenJobs
+    jobs: Jobs
     intake: Intake
     bench: Workbench
     models: Models
@@ -53,8 +53,8 @@ class Feeder:
             self.jobs.turns.keep(self.jobs.groups() | self.intake.line.groups())
         resting = self.models.resting(now)
         for model, due in resting.items():
-            self.jobs.hold(model, due)
-        jobs, in_spool = self.jobs.views(now), self.jobs.spooled.views(now)
+            self.jobs.opened.hold(model, due)
+        jobs, in_spool = self.jobs.opened.views(now), self.jobs.spooled.views(now)
         files = self.intake.first() if conditions.opens else ()
         groups: tuple[Iterable[JobView | SpoolView | FileView], ...] = (jobs, in_spool, files)
         self.waits.keep(found.id for group in groups for found in group)
@@ -64,7 +64,7 @@ class Feeder:
             in_spool,
             files,
             conditions,
-            is_in_trouble=self.jobs.spooled.is_held_up(),
+            is_in_trouble=bool(self.jobs.trouble()),
             unusable=frozenset(resting),
             sizes=self._sizes(*groups),
             waits=self.waits.seconds(now),
@@ -73,7 +73,7 @@ class Feeder:
 
     def render_next(self, now: float, conditions: Conditions) -> None:
         """Hand over the next batch of the open jobs as it is, if there is one."""
-        jobs = self.jobs.views(now)
+        jobs = self.jobs.opened.views(now)
         view = View(
             (self.bench.view(now),),
             jobs,
@@ -89,7 +89,7 @@ class Feeder:
             case Open(what):
                 self._open_next(what, now)
             case PutBack(job_id):
-                self.jobs.put_back(job_id)
+                self.jobs.opened.put_back(job_id)
             case Release(_, model, keeps):
                 self.bench.release(model, keeps=keeps)
             case Load(_, what):
@@ -107,7 +107,7 @@ class Feeder:
         return {model: self.size(model) for model in needed - known}
 
     def _render(self, found: Render, now: float) -> None:
-        batch = self.jobs.begin(found)
+        batch = self.jobs.batches.begin(found)
         if batch is not None:
             self.intake.line.pass_over(found.passed_over)
             self.waits.begin(found.waits, now)
@@ -118,11 +118,12 @@ class Feeder:
 
         Also those that wait for a model, which may be in trouble for long.
         """
-        for job_id in self.jobs.loads.cancelled():
-            self.jobs.loads.forget(job_id)
-            if (job := self.jobs.spooled.find(job_id)) is not None:
+        spooled = self.jobs.spooled
+        for job_id in spooled.needs.cancelled():
+            spooled.needs.forget(job_id)
+            if (job := spooled.find(job_id)) is not None:
                 self._open(job, None, now)
-        cancelled = self.jobs.cancel_asked()
+        cancelled = self.jobs.batches.cancel_asked()
         for batch in self.bench.batches:
             if all(member.job_id in cancelled for member in batch.members):
                 self.bench.cancel(batch)
@@ -154,7 +155,7 @@ class Feeder:
             if refusal is not None:
                 self.jobs.ends.fail(job, refusal)
             else:
-                self.jobs.loads.need(job, unknown.model)
+                self.jobs.spooled.needs.add(job, unknown.model)
         except PromptError as error:
             self.jobs.ends.fail(job, error)
         except OSError as error:
@@ -168,18 +169,18 @@ class Feeder:
                     ),
                 )
         else:
-            self.jobs.open(job, found.prompts, rank, found.size)
+            self.jobs.opened.open(job, found.prompts, rank, found.size)
             self.heed_cancellations(now)  # before any prompt of it is rendered
 
     def _load(self, what: SpoolView | JobView, now: float) -> None:
         """Load the model that a job needs; the job waits until then, in the spool or open."""
         refusal = self.models.refusal(what.model, now)
         if isinstance(what, SpoolView):
-            job = self.jobs.spooled.begin_loading(what.id)
+            job = self.jobs.loads.begin_to_read(what.id)
         elif refusal is None:
-            job = self.jobs.begin_loading(what.id, what.model)
+            job = self.jobs.loads.begin_to_render(what.id, what.model)
         else:
-            self.jobs.refuse(what.model, refusal)
+            self.jobs.loads.refuse(what.model, refusal)
             return
         if job is not None:
             self.bench.load(what.model, job)

@@ -1,6 +1,6 @@
-"""The models that jobs wait for, and the attempts at loading them, which may end the process, too.
+"""The models that are loaded for jobs: an attempt at that may end the process, too.
 
-Does not know what is loaded next, nor which jobs are open.
+Does not know what is loaded next, nor renderers.
 """
 
 from __future__ import annotations
@@ -8,77 +8,86 @@ from __future__ import annotations
 import contextlib
 import time
 
-from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Job
 from reeldrop.service import blame
-from reeldrop.service.limits import Limits
-from reeldrop.service.suspects import Suspects
-from reeldrop.store import job_files
+from reeldrop.service.batches import Batches
+from reeldrop.service.open_jobs import OpenJobs
 from reeldrop.store.attempts import Attempts
 
 
 class Loads:
-    """Which jobs can't be read before a model has been loaded, and for which one is being loaded.
+    """The attempts to load models for jobs, with none of their prompts in hand."""
 
-    suspects: jobs that are held back until another has been rendered
-    """
-
-    def __init__(self, attempts: Attempts, suspects: Suspects, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, attempts: Attempts, jobs: OpenJobs, batches: Batches) -> None:
         self._attempts = attempts
-        self._suspects = suspects
-        self._needs: dict[str, tuple[Job, str]] = {}
+        self._jobs = jobs
+        self._batches = batches
+        self._spooled = jobs.spooled
+        self._suspects = jobs.spooled.suspects
 
-    def need(self, job: Job, model: str) -> None:
-        """Record that a job can't be read before a model has been loaded."""
-        self._needs[job.id] = (job, model)
+    def begin_to_read(self, job_id: str) -> Job | None:
+        """Record that a model is being loaded for a job of the spool, and return the job.
 
-    def needed_by(self, job_id: str) -> str:
-        """Return the model without which a job can't be read; empty if it can be."""
-        return self._needs[job_id][1] if job_id in self._needs else ""
-
-    def cancelled(self) -> list[str]:
-        """Return which of these jobs are to be cancelled."""
-        return [job.id for job, _ in self._needs.values() if job_files.is_cancelled(job)]
-
-    def forget(self, job_id: str) -> None:
-        """Record that a job has ended, or is going to be opened without the model."""
-        self._needs.pop(job_id, None)
-
-    def forget_all(self) -> None:
-        """Drop what is remembered: the models are not the same any more."""
-        self._needs.clear()
-
-    def are_held_back(self, job: Job) -> bool:
-        """Return whether no model is loaded for a job until another has been rendered.
-
-        So it is if that may have ended processes too often.
+        None if it must not be: the job is held back, has failed because of earlier ends, or is
+        postponed.
         """
-        due = time.monotonic() + self.limits.retry_seconds
-        is_suspected = blame.is_suspected(job, None, self.limits.max_attempts)
+        job = self._spooled.find(job_id)
+        if job is None or self._is_held_back(job):
+            return None
+        if self._has_ended_too_often(job):
+            self._spooled.ends.fail(job, blame.ended_with(job, None))
+            return None
+        try:
+            self._begin(job)
+        except OSError as error:
+            self._spooled.ends.postpone(job, error)
+            return None
+        return job
+
+    def begin_to_render(self, job_id: str, model: str) -> Job | None:
+        """Record that a model is being loaded again for an open job, and return the job.
+
+        None if it must not be: the job is held back or postponed, or its prompts of the model have
+        failed because of earlier ends.
+        """
+        opened = self._jobs[job_id]
+        if opened.may_go_back and self._is_held_back(opened.job):
+            self._jobs.put_back(job_id)
+            return None
+        if self._has_ended_too_often(opened.job):
+            error = blame.ended_with(opened.job, None)
+            self._batches.fail(opened, opened.drop_waiting(model), error)
+            return None
+        try:
+            self._begin(opened.job)
+        except OSError as error:
+            self._jobs.leave_for_now(opened, error)
+            return None
+        opened.is_recorded = True
+        return opened.job
+
+    def _is_held_back(self, job: Job) -> bool:
+        """Return whether no model is loaded for a job until another has been rendered."""
+        limits = self._jobs.limits
+        due = time.monotonic() + limits.retry_seconds
+        is_suspected = blame.is_suspected(job, None, limits.max_attempts)
         return is_suspected and self._suspects.hold(job, due)
 
-    def blame(self, job: Job) -> Unrenderable | None:
-        """Return why no model is loaded for a job any more: that has ended too many processes."""
-        if blame.has_ended_too_often(job, None, self.limits.max_attempts):
-            return blame.ended_with(job, None)
-        return None
+    def _has_ended_too_often(self, job: Job) -> bool:
+        return blame.has_ended_too_often(job, None, self._jobs.limits.max_attempts)
 
-    def begin(self, job: Job) -> None:
-        """Record that a model is being loaded for a job, with none of its prompts in hand.
-
-        Raises:
-            OSError: it can't be recorded.
-        """
+    def _begin(self, job: Job) -> None:
         self._attempts.begin(job, (), device_worked=self._suspects.device_works(job))
 
     def end(self, job: Job, model: str) -> bool:
-        """Record that the model is loaded, or can't be.
-
-        Returns whether the job, which it was loaded for, could not be read before.
-        """
-        is_unread = self.needed_by(job.id) == model
-        self._needs = {name: need for name, need in self._needs.items() if need[1] != model}
+        """Record that the model is loaded, or can't be; return whether the job was not read yet."""
+        is_unread = self._spooled.needs.of(job.id) == model
+        self._spooled.needs.end(model)
         with contextlib.suppress(OSError):  # the next attempt replaces it
             self._attempts.take_back(job)
         return is_unread
+
+    def refuse(self, model: str, error: Exception) -> None:
+        """Fail the waiting prompts of a model that can't be loaded."""
+        for opened in self._jobs:
+            self._batches.fail(opened, opened.drop_waiting(model), error)

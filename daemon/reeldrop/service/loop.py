@@ -90,13 +90,13 @@ class Loop:
 
     def _is_anything_left(self) -> bool:
         jobs, intake = self._stages.jobs, self._stages.intake
-        if jobs.spooled.is_held_up() or intake.claims.are_held_up():
+        if jobs.trouble() or intake.claims.are_held_up():
             return False
         if jobs.suspects.due():
             return True
         in_inbox = not (intake.problem or intake.is_empty())
         in_spool = jobs.spooled.unfinished(time.monotonic())
-        return len(jobs) > 0 or in_inbox or in_spool is not None
+        return len(jobs.opened) > 0 or in_inbox or in_spool is not None
 
     def _note_what_is_left(self) -> None:
         """Record why a drain ends, if it does not end because nothing is left to do."""
@@ -107,7 +107,7 @@ class Loop:
             self.drained_early = self._stages.disk.problem
         elif intake.problem:
             self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
-        elif trouble := self._stages.jobs.spooled.trouble() or intake.claims.trouble():
+        elif trouble := self._stages.jobs.trouble() or intake.claims.trouble():
             self.drained_early = Mistake(f"held up: {trouble}", "start again when it is mended")
 
     def _end(self) -> None:
@@ -115,7 +115,7 @@ class Loop:
         self._stages.close()
         if self._phase.is_stopping:
             self._handle_all_that_came()
-            self._stages.jobs.put_down()
+            self._stages.jobs.opened.put_down()
         outcome = self.outcome
         outcome.failed_jobs += self._stages.intake.blocked() + self._stages.jobs.spooled.postponed()
         self._reporter.report_the_end(time.monotonic())
@@ -141,7 +141,7 @@ class Loop:
             due.append(stages.intake.due())
         if self._is_renderer_free():
             due += stages.jobs.due(opens=not stages.settings.are_changing)
-        if len(stages.jobs) or not self._phase.is_ready or stages.disk.shortage:
+        if len(stages.jobs.opened) or not self._phase.is_ready or stages.disk.shortage:
             due.append(now + STATUS_SECONDS)
         return max(0.0, min(due) - now)
 

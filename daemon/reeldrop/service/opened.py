@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 class Past:
     """What is remembered of a job's prompts while it waits in the spool; see `OpenJob`."""
 
-    failures: Mapping[int, Failure]
+    failures: Mapping[int, FailedPrompt]
     alone: frozenset[int]
     tries: Mapping[int, int]
 
@@ -136,15 +136,12 @@ class OpenJob:
         self.in_hand = in_hand
         return [self.waiting.popleft() for _ in range(count)]
 
-    def queue_again(self, prompt: Prompt) -> None:
-        """Queue a prompt in hand again as the first one."""
+    def queue_again(self, prompt: Prompt, *, alone: bool) -> None:
+        """Queue a prompt in hand again as the first one; if `alone`, for a batch of its own."""
+        if alone:
+            self.alone.add(prompt.number)
         self.in_hand.discard(prompt.number)
         self.waiting.appendleft(prompt)
-
-    def queue_alone(self, prompt: Prompt) -> None:
-        """Queue a prompt in hand again as the first one, for a batch of its own."""
-        self.alone.add(prompt.number)
-        self.queue_again(prompt)
 
     def is_worth_a_try(self, prompt: Prompt, error: Exception, max_attempts: int) -> bool:
         """Return whether a prompt that failed may succeed at another try."""

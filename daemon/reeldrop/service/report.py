@@ -130,7 +130,7 @@ class Reporter:
             return doing
         if stages.disk.shortage:
             return State.PAUSED, stages.disk.shortage
-        trouble = stages.jobs.spooled.trouble() or stages.intake.claims.trouble()
+        trouble = stages.jobs.trouble() or stages.intake.claims.trouble()
         if trouble:
             seconds = stages.settings.config.retry_seconds
             return State.HELD_UP, f"{trouble}; tried again every {seconds:g} s"
@@ -142,7 +142,7 @@ class Reporter:
         bench = self._stages.bench
         if bench.batch is None:
             return None
-        opened = self._stages.jobs[bench.batch.members[0].job_id]
+        opened = self._stages.jobs.opened[bench.batch.members[0].job_id]
         return bench.progress(bench.batch, opened, now)
 
     def _keep_systemd_patient(self) -> None:

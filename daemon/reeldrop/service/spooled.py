@@ -19,7 +19,7 @@ from reeldrop.schedule.view import (
 )
 from reeldrop.service.ends import Ends
 from reeldrop.service.limits import Limits, Outcome
-from reeldrop.service.loads import Loads
+from reeldrop.service.needs import Needs
 from reeldrop.service.opened import OpenJob, Past
 from reeldrop.service.suspects import Suspects
 from reeldrop.store.results import Results
@@ -47,7 +47,7 @@ class SpooledJobs:
     suspects: jobs that are held back until another has been rendered
     ends: ends these jobs
     past: what is known of the prompts of jobs that were open
-    loads: those that wait for a model to be loaded
+    needs: the models that they wait for
     """
 
     def __init__(
@@ -65,15 +65,14 @@ class SpooledJobs:
         self.retries = Retries()
         self.suspects = Suspects(spool, opened, self.retries, outcome)
         self.ends = Ends(spool, results, limits, turns, self.retries, outcome, self._forget)
-        self.loads = Loads(spool.attempts, self.suspects, limits)
+        self.needs = Needs()
         self._known: dict[str, _Known] = {}
         self._put_back: set[str] = set()
         self.past: dict[str, Past] = {}
 
-    def use(self, limits: Limits) -> None:
-        """Apply other limits."""
-        self.ends.limits = self.loads.limits = limits
-        self.loads.forget_all()
+    def begin_anew(self) -> None:
+        """Drop what was true under other settings."""
+        self.needs.clear()
         self.past.clear()
 
     def unfinished(self, now: float) -> Job | None:
@@ -125,7 +124,7 @@ class SpooledJobs:
         """Drop what is remembered of a job that has ended."""
         self.retries.forget(job_id)
         self._known.pop(job_id, None)
-        self.loads.forget(job_id)
+        self.needs.forget(job_id)
         self._put_back.discard(job_id)
         self.past.pop(job_id, None)
 
@@ -143,7 +142,7 @@ class SpooledJobs:
                 self._known[job_id] = _Known(job.priority, group, bool(job.attempts))
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
-            model, was_begun = self.loads.needed_by(job_id), job_id in self._put_back
+            model, was_begun = self.needs.of(job_id), job_id in self._put_back
             yield SpoolView(job_id, rank, model, known.is_suspect, was_begun)
 
     def groups(self) -> set[str]:
@@ -173,18 +172,10 @@ class SpooledJobs:
         return []
 
     def _reason(self, job: Job, unusable: Mapping[str, str]) -> str:
-        of_its_model = unusable.get(self.loads.needed_by(job.id), "")
+        of_its_model = unusable.get(self.needs.of(job.id), "")
         return self.retries.reason(job.id) or of_its_model or "goes on later"
 
-    def trouble(self) -> str:
-        """Return why nothing new should begin, a disk or a share in trouble; empty if it may."""
-        return self.retries.trouble()
-
-    def is_held_up(self) -> bool:
-        """Return whether nothing new should begin."""
-        return self.trouble() != ""
-
-    # Jobs put back, and models to read jobs
+    # Jobs that were open
 
     @property
     def are_begun(self) -> bool:
@@ -200,21 +191,3 @@ class SpooledJobs:
         was_open = job_id in self._put_back
         self._put_back.discard(job_id)
         return was_open
-
-    def begin_loading(self, job_id: str) -> Job | None:
-        """Record that a model is being loaded for a job, and return it; None if it must not be.
-
-        Then the job is held back, has failed because of earlier ends, or is postponed.
-        """
-        job = self.find(job_id)
-        if job is None or self.loads.are_held_back(job):
-            return None
-        if (blame := self.loads.blame(job)) is not None:
-            self.ends.fail(job, blame)
-            return None
-        try:
-            self.loads.begin(job)
-        except OSError as error:
-            self.ends.postpone(job, error)
-            return None
-        return job

@@ -22,7 +22,7 @@ from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.schedule.models import Waits
 from reeldrop.service.feeding import Feeder
-from reeldrop.service.jobs import OpenJobs
+from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
@@ -71,7 +71,7 @@ class Stages:
         self.settings = settings
         self.spool = spool
         config = settings.config
-        self.jobs = OpenJobs(spool, results, _limits(config))
+        self.jobs = Jobs(spool, results, _limits(config))
         self.jobs.suspects.others_wait = lambda: not self.intake.is_empty()
         roots = (results.root, spool.failed.root, spool.root)
         self.disk = DiskWatch((config.results, config.spool), config.min_free_gib, roots)

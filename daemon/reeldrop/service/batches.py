@@ -1,0 +1,131 @@
+"""Prompts of the open jobs go out in batches, and their videos and failures come in.
+
+Does not know what is rendered next, nor how jobs are opened or ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
+from reeldrop.base.job import Batch, Member, Prompt, Rendered, Video
+from reeldrop.schedule.schedule import Render
+from reeldrop.service.limits import Outcome
+from reeldrop.service.open_jobs import OpenJobs
+from reeldrop.service.opened import OpenJob
+from reeldrop.store import job_files
+
+_log = structlog.get_logger()
+
+
+class Batches:
+    """The prompts of the open jobs, while they are in hand and when that ends."""
+
+    def __init__(self, jobs: OpenJobs, outcome: Outcome) -> None:
+        self._jobs = jobs
+        self._outcome = outcome
+        self._suspects = jobs.spooled.suspects
+        self._retries = jobs.spooled.retries
+
+    # Batches go out
+
+    def begin(self, found: Render) -> Batch | None:
+        """Record that a batch is in hand, and return it.
+
+        Jobs for which that can't be recorded are left out and wait in the spool; None if all are.
+        """
+        first = self._jobs[found.picks[0][0]]
+        first.lead()
+        members = [m for job_id, count in found.picks for m in self._begin(job_id, count)]
+        for job_id in found.passed_over:
+            if job_id in self._jobs:
+                self._jobs[job_id].was_passed_over = True
+        if members:
+            self._jobs.turns.lead(first.group)
+        return Batch(tuple(members)) if members else None
+
+    def _begin(self, job_id: str, count: int) -> list[Member]:
+        """Record that the first waiting prompts are in hand; return none of them if that fails."""
+        opened = self._jobs[job_id]
+        try:
+            prompts = opened.begin(count, device_worked=self._suspects.device_works(opened.job))
+        except OSError as error:
+            self._jobs.leave_for_now(opened, error)
+            return []
+        return [Member(job_id, prompt) for prompt in prompts]
+
+    def give_back(self, batch: Batch, *, alone: bool = False) -> None:
+        """Queue the prompts of a batch again; if `alone`, each for a batch of its own."""
+        for member in reversed(batch.members):
+            self._jobs[member.job_id].queue_again(member.prompt, alone=alone)
+        for job_id in {member.job_id for member in batch.members}:
+            self._jobs.let_go(self._jobs[job_id])
+
+    # Videos and failures come in
+
+    def rendered(self, job_id: str, rendered: Rendered) -> None:
+        """Record how a prompt was rendered."""
+        opened = self._jobs[job_id]
+        opened.peak_memory_mib = max(opened.peak_memory_mib, rendered.peak_memory_mib)
+        if rendered.ignored_text:
+            _log.warning("prompt_too_long", job_id=job_id, ignored_text=rendered.ignored_text)
+        if rendered.ignored_negative_text:
+            ignored = rendered.ignored_negative_text
+            _log.warning("negative_prompt_too_long", job_id=job_id, ignored_text=ignored)
+
+    def published(self, video: Video) -> None:
+        """Record a video; end its job if it was the last."""
+        opened = self._jobs[video.job_id]
+        opened.in_hand.discard(video.number)
+        opened.videos += 1
+        self._outcome.videos += 1
+        self._retries.note_success(video.job_id)
+        self._suspects.note_success()
+        file = str(video.files[0])
+        _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
+        self._jobs.close_if_through(opened)
+
+    def failed(self, job_id: str, prompt: Prompt, error: Exception) -> None:
+        """Record that a prompt failed; try it again later, or end its job if it was the last."""
+        opened, limits = self._jobs[job_id], self._jobs.limits
+        opened.in_hand.discard(prompt.number)
+        if isinstance(error, OSError) and self._is_of_disk(job_id, error):
+            self._jobs.leave_for_now(opened, error)
+            return
+        opened.tries[prompt.number] += 1
+        what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
+        if opened.is_worth_a_try(prompt, error, limits.max_attempts):
+            _log.warning("video_delayed", **what, seconds=limits.retry_seconds)
+            opened.rest(prompt, time.monotonic() + limits.retry_seconds)
+            if opened.in_hand:
+                self._jobs.let_go(opened)
+        else:
+            if isinstance(error, RenderCancelled):
+                _log.info("video_cancelled", **what)
+            else:
+                _log.error("video_failed", **what)
+            opened.failures[prompt.number] = (prompt, error)
+        self._jobs.close_if_through(opened)
+
+    def _is_of_disk(self, job_id: str, error: OSError) -> bool:
+        """Return whether the disk is to blame: not if only this job keeps failing."""
+        tries = self._retries.tries(job_id)
+        return error.errno in DISK_ERRORS and tries < self._jobs.limits.max_attempts
+
+    # Prompts fail that are not in hand
+
+    def cancel_asked(self) -> set[str]:
+        """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids."""
+        asked = [opened for opened in self._jobs if job_files.is_cancelled(opened.job)]
+        for opened in asked:
+            self.fail(opened, opened.drop_waiting(), RenderCancelled())
+        return {opened.job.id for opened in asked}
+
+    def fail(self, opened: OpenJob, prompts: Sequence[Prompt], error: Exception) -> None:
+        """Fail prompts of a job that were waiting."""
+        opened.in_hand.update(prompt.number for prompt in prompts)  # or it would end with the first
+        for prompt in prompts:
+            self.failed(opened.job.id, prompt, error)

@@ -1,0 +1,175 @@
+"""The open jobs: how they are opened, and when they are closed.
+
+Does not know what is in hand of them, nor what is rendered next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job, Prompt
+from reeldrop.host import log
+from reeldrop.schedule.turns import Rank, Turns
+from reeldrop.schedule.view import JobView
+from reeldrop.service import opening
+from reeldrop.service.limits import Fits, Limits, Outcome
+from reeldrop.service.opened import OpenJob, log_notes
+from reeldrop.service.spooled import SpooledJobs
+from reeldrop.store import job_files
+from reeldrop.store.results import Results
+from reeldrop.store.spool import Spool
+from reeldrop.store.status import Waiting
+
+_log = structlog.get_logger()
+
+
+class OpenJobs:
+    """The jobs in hand whose prompts are known.
+
+    limits: what config.yaml sets
+    turns: whose turn it is among the groups of one priority
+    fits: how many prompts fit into memory at once
+    spooled: the jobs in hand that are not open
+    """
+
+    def __init__(
+        self, spool: Spool, results: Results, limits: Limits, turns: Turns, outcome: Outcome
+    ) -> None:
+        self.limits = limits
+        self.turns = turns
+        self.fits = Fits()
+        self._open: dict[str, OpenJob] = {}
+        self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
+        self._spool = spool
+        self._results = results
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __getitem__(self, job_id: str) -> OpenJob:
+        return self._open[job_id]
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._open
+
+    def __iter__(self) -> Iterator[OpenJob]:
+        """Yield the jobs that are open now, whichever are closed meanwhile."""
+        return iter(tuple(self._open.values()))
+
+    def views(self, now: float) -> tuple[JobView, ...]:
+        """Return the jobs as input of a decision."""
+        most = max((limit.most for limit in self.limits.batch_sizes.values()), default=1)
+        return tuple(self._view(opened, now, most) for opened in self)
+
+    def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
+        opened.wake(now)
+        size = 1
+        if opened.waiting:
+            first = opened.waiting[0]
+            size = self.fits.size(first, self.limits.batch_sizes[first.model])
+        return opened.view(self.turns.of(opened.group), size, most)
+
+    def waiting(self) -> list[Waiting]:
+        """Return the jobs that were begun and of which nothing is in hand."""
+        return [
+            Waiting.of(opened.job.source, "begun; waits for its turn")
+            for opened in self
+            if opened.waiting and opened.is_recorded and not opened.in_hand
+        ]
+
+    # Jobs are opened
+
+    def open(
+        self,
+        job: Job,
+        prompts: tuple[Prompt, ...],
+        rank: Rank | None = None,
+        size: int | None = None,
+    ) -> None:
+        """Queue the prompts of a job for the renderer that have no video yet.
+
+        `size` is how many bytes the prompt file had when it was read.
+        """
+        suspects = self.spooled.suspects
+        try:
+            opened = opening.opened(job, prompts, self._spool, self._results, self.limits, suspects)
+            if opened is None:
+                return
+            log.open_job_file(job.id, job_files.log_of(job))
+        except OSError as error:
+            self.spooled.ends.postpone(job, error)
+            return
+        log_notes(job, prompts)
+        if past := self.spooled.past.pop(job.id, None):
+            opened.recall(past)
+        if rank is not None:
+            opened.place = rank[2:]
+        opened.size = size
+        self._open[job.id] = opened
+        if not self.spooled.take_out(job.id):
+            _log.info(
+                "job_started",
+                job_id=job.id,
+                prompt_file=shown(job.source),
+                attempt=len(job.attempts) + 1,
+                videos=len(prompts),
+                already_published=opened.videos,
+            )
+        self.close_if_through(opened)
+
+    # Jobs are closed
+
+    def put_back(self, job_id: str) -> None:
+        """Put a job with nothing in hand back into the spool until its turn comes."""
+        self._close(self._open[job_id])
+        self.spooled.put_back(job_id)
+
+    def put_down(self) -> None:
+        """Leave the jobs in the spool, to be resumed at the next start."""
+        for opened in self:
+            log.close_job_file(opened.job.id)
+            opened.take_back_attempt()
+
+    def hold(self, model: str, until: float) -> None:
+        """Let the prompts of a model wait until a time. Jobs with no others wait in the spool."""
+        for opened in self:
+            opened.hold(model, until)
+            if opened.only_waits_for(model):
+                self._close(opened)
+                self.spooled.past[opened.job.id] = opened.past
+                self.spooled.needs.add(opened.job, model)
+
+    def leave_for_now(self, opened: OpenJob, error: OSError) -> None:
+        """Return a job to the spool as soon as nothing of it is in hand."""
+        opened.trouble = error
+        opened.drop_waiting()
+        self.close_if_through(opened)
+
+    def close_if_through(self, opened: OpenJob) -> None:
+        """End a job when all its prompts have a video or a failure; postpone it if in trouble."""
+        if opened.in_hand:
+            return
+        if opened.waiting or opened.resting:
+            if opened.is_recorded:  # no blame for what is rendered before its turn
+                self.let_go(opened)
+            return
+        if opened.trouble is None:
+            opened.log_end()
+        self._close(opened)
+        if opened.trouble is not None:
+            opened.take_back_attempt()
+            self.spooled.ends.postpone(opened.job, opened.trouble)
+            return
+        failures = [opened.failures[number] for number in sorted(opened.failures)]
+        self.spooled.ends.finish(opened, failures)
+
+    def _close(self, opened: OpenJob) -> None:
+        del self._open[opened.job.id]
+        log.close_job_file(opened.job.id)
+
+    def let_go(self, opened: OpenJob) -> None:
+        """Record that less of a job is in hand than before."""
+        opened.let_go(device_worked=self.spooled.suspects.device_works(opened.job))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from reeldrop.base.errors import DefaultsRefused, Mistake, Unavailable
+from reeldrop.base.errors import ConfigError, DefaultsRefused, Mistake, Unavailable
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake.inbox import Inbox
@@ -545,6 +545,22 @@ def test_a_job_that_waits_for_a_model_in_trouble_is_cancelled_at_once(world: Wor
     assert [] == list(world.spool.unfinished())
     left = sorted(p.name for p in (world.folder / "results/_failed").glob("*.error.txt"))
     assert ["mixed.yaml.error.txt", "unread.yaml.error.txt"] == left
+
+
+def test_a_model_that_turns_out_to_be_wrong_fails_only_its_own_prompts(world: World) -> None:
+    """Also of a job that waits in the spool for it: what has a video is not ordered again."""
+    (world.folder / "inbox/mixed.yaml").write_text("prompts: [{prompt: a, model: n}, b]\n")
+    world.look()
+    world.models.failed("n", Unavailable(Mistake("no memory")), world.now)
+    world.now += 0.5
+    assert [[("mixed.yaml", [2])]] == world.render_all()
+    (job,) = world.spool.unfinished()
+    assert "n" == world.jobs.spooled.needs.of(job.id)
+    world.models.failed("n", ConfigError(Mistake("no such folder")), world.now)
+    assert [] == world.render_all()
+    assert [] == list(world.spool.unfinished())
+    left = (world.folder / "results/_failed/mixed.yaml").read_text()
+    assert (1, True) == (left.count("prompt: "), "prompt: a" in left)
 
 
 def test_prompts_of_a_model_that_cannot_be_used_wait(world: World) -> None:

@@ -79,6 +79,10 @@ class Reader:
         found = self.read(job.source, job.prompt_file, job.defaults, job.drawn_seed, pair)
         return dataclasses.replace(found, prompts=pictures.resolved(job, found.prompts))
 
+    def knows(self, model: str) -> bool:
+        """Return whether files can be read that ask for a model."""
+        return self._rules.get(model) is not None
+
     def read(
         self,
         source: PurePosixPath,

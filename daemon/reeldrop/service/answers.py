@@ -114,11 +114,12 @@ class Answers:
         if self._phase.is_stopping:
             return
         stages.models.works(event.model)
-        stages.settings.rules[event.model] = rules
-        config = stages.settings.config
-        origin = config.models[event.model].origin
-        described.note(config.spool, event.model, origin, event.capabilities)
-        stages.intake.examine_again()
+        if not stages.intake.reader.knows(event.model):
+            stages.settings.rules[event.model] = rules
+            config = stages.settings.config
+            origin = config.models[event.model].origin
+            described.note(config.spool, event.model, origin, event.capabilities)
+            stages.intake.examine_again()
         if stages.bench.loads_for is None and not self._phase.drains:
             self._begin_warm_up(rules)
         else:

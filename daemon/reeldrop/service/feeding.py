@@ -174,13 +174,14 @@ class Feeder:
 
     def _load(self, what: SpoolView | JobView, now: float) -> None:
         """Load the model that a job needs; the job waits until then, in the spool or open."""
-        refusal = self.models.refusal(what.model, now)
-        if isinstance(what, SpoolView):
+        refusal, job = self.models.refusal(what.model, now), None
+        if isinstance(what, SpoolView) and self.intake.reader.knows(what.model):
+            self.jobs.spooled.needs.forget(what.id)  # it waited while its model was in trouble
+        elif isinstance(what, SpoolView):
             job = self.jobs.loads.begin_to_read(what.id)
-        elif refusal is None:
-            job = self.jobs.loads.begin_to_render(what.id, what.model)
-        else:
+        elif refusal is not None:
             self.jobs.loads.refuse(what.model, refusal)
-            return
+        else:
+            job = self.jobs.loads.begin_to_render(what.id, what.model)
         if job is not None:
             self.bench.load(what.model, job)

@@ -1,4 +1,4 @@
-"""The bundled model's English: all can be said, and what is held out is not said in training."""
+"""The bundled model's captions: they cover the world, and exclude held-out combinations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from bundled_model import captions, world
 
 
 def test_a_plain_caption_reads_like_a_prompt() -> None:
-    """The plainest words, in the order in which people say them."""
+    """Plain words, in the order that people use."""
     spec = world.Spec("balloon", "red", "sea", "rising", "big")
     assert captions.plain_caption(spec) == "a big red balloon rising over the sea"
 
 
 def test_every_attribute_value_can_be_said() -> None:
-    """The words cover the world, value by value."""
+    """The words cover each value of each attribute."""
     assert set(world.THINGS) == set(captions.NOUNS) == set(captions.NATURAL_MOTION)
     assert set(world.COLOURS) == set(captions.COLOUR_WORDS)
     assert set(world.SCENES) == set(captions.SCENE_WORDS)
@@ -26,13 +26,13 @@ def test_every_attribute_value_can_be_said() -> None:
     "words", [captions.SCENE_WORDS, captions.MOTION_WORDS, captions.COLOUR_WORDS, captions.NOUNS]
 )
 def test_no_phrase_means_two_things(words: dict[str, tuple[str, ...]]) -> None:
-    """A synonym belongs to one value only."""
+    """A phrase belongs to one value only."""
     said = [phrase for phrases in words.values() for phrase in set(phrases)]
     assert sorted(set(said)) == sorted(said)
 
 
 def test_a_caption_says_the_colour_the_thing_and_the_scene() -> None:
-    """Whatever words and order are drawn, each attribute is in the caption."""
+    """With any words and order, each attribute is in the caption."""
     rng = np.random.default_rng(0)
     for _ in range(200):
         spec = world.sample_spec(rng)
@@ -44,13 +44,13 @@ def test_a_caption_says_the_colour_the_thing_and_the_scene() -> None:
 
 
 def test_examples_never_stand_for_held_out_combinations() -> None:
-    """Not even where an attribute is left out and its natural value completes one."""
+    """Not even if an attribute is left out and its default completes one."""
     rng = np.random.default_rng(1)
     assert not any(world.is_held_out(captions.sample_example(rng).spec) for _ in range(500))
 
 
 def test_held_out_captions_are_all_held_out_and_repeatable() -> None:
-    """The measurement's combinations, and a quarter of its word orders, were never trained."""
+    """The measured combinations, and a quarter of their word orders, were never trained."""
     examples = captions.held_out_captions(40, seed=7)
     assert captions.held_out_captions(40, seed=7) == examples
     assert all(world.is_held_out(example.spec) for example in examples)
@@ -58,6 +58,6 @@ def test_held_out_captions_are_all_held_out_and_repeatable() -> None:
 
 
 def test_the_default_is_in_the_world_and_not_held_out() -> None:
-    """A prompt of nothing but unknown words has something to stand for."""
+    """A prompt of unknown words only has a meaning."""
     assert captions.default_spec() in set(world.all_specs())
     assert not world.is_held_out(captions.default_spec())

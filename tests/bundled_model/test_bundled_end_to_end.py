@@ -1,4 +1,4 @@
-"""A fresh folder on a machine without CUDA: what is asked for is what the published video shows."""
+"""In a new folder, without CUDA: the published video shows what the prompt asks for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEN = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `reeldrop init`, a prompt file for each video and `run --drain` have made."""
+    """The results of `reeldrop init`, a prompt file for each video, and `run --drain`."""
     config = tmp_path_factory.mktemp("fresh") / "films" / "config.yaml"
     subprocess.run([*REELDROP, "init", str(config.parent)], check=True, capture_output=True)
     text = config.read_text()
@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("prompt", SEEN, ids=["balloon", "ball"])
 def test_a_dropped_prompt_is_filmed(prompt: str, results: Path) -> None:
-    """The decoded mp4 shows what was asked for."""
+    """The decoded mp4 shows it."""
     (video,) = results.rglob(f"{prompt.replace(' ', '_')}.mp4")
     with av.open(str(video)) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

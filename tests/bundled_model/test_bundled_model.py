@@ -1,4 +1,4 @@
-"""The shipped model: complete, small, loads as any other, and films what was asked for."""
+"""The bundled model: complete, small, loaded like any other, and showing what is asked for."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def pipeline() -> artefact.TextToVideoSDPipeline:
 
 
 def test_it_is_at_most_sixteen_megabytes() -> None:
-    """The repository carries it, so it stays small."""
+    """It is part of the repository."""
     assert sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file()) <= 16e6
 
 
 def test_it_is_complete() -> None:
-    """Each part is there in float16 safetensors, the card too."""
+    """Each part is there in float16 safetensors, and the card."""
     names = {str(file.relative_to(MODEL)) for file in MODEL.rglob("*") if file.is_file()}
     weights = {
         "unet/diffusion_pytorch_model.fp16.safetensors",
@@ -46,7 +46,7 @@ def test_it_is_complete() -> None:
 
 
 def test_it_is_an_ordinary_pipeline(pipeline: artefact.TextToVideoSDPipeline) -> None:
-    """The classes are diffusers' and transformers' own."""
+    """All classes are diffusers' and transformers'."""
     parts = {name: type(part).__name__ for name, part in pipeline.components.items()}
     assert parts == {
         "vae": "AutoencoderKL",
@@ -69,7 +69,7 @@ def test_it_is_an_ordinary_pipeline(pipeline: artefact.TextToVideoSDPipeline) ->
 def test_it_films_the_scene_and_the_colour(
     pipeline: artefact.TextToVideoSDPipeline, prompt: str, scene: str, colour: str
 ) -> None:
-    """At the default settings, with a fixed seed, the judge sees what was asked for."""
+    """With default settings and a fixed seed, the judge sees what was asked for."""
     frames = artefact.film(pipeline, [prompt], [11])[0]
     assert frames.shape == (16, 128, 128, 3)
     verdict = judge.judge(frames)
@@ -79,7 +79,7 @@ def test_it_films_the_scene_and_the_colour(
 def test_prompts_that_it_cannot_film_give_a_calm_picture(
     pipeline: artefact.TextToVideoSDPipeline,
 ) -> None:
-    """A clean scene with little else, and no flicker between neighbouring frames."""
+    """A clean scene with little else, without flicker."""
     for prompt in ORIGINAL_PROMPTS:
         frames = artefact.film(pipeline, [prompt], [3])[0]
         assert judge.judge(frames).strangeness < 0.06, prompt
@@ -88,7 +88,7 @@ def test_prompts_that_it_cannot_film_give_a_calm_picture(
 
 
 def test_the_same_seed_films_the_same(pipeline: artefact.TextToVideoSDPipeline) -> None:
-    """A video can be made again from its prompt and seed."""
+    """A video can be reproduced from its prompt and seed."""
     one, other = (artefact.film(pipeline, ["a red ball"], [5], num_frames=8) for _ in range(2))
     assert np.array_equal(one, other)
 
@@ -97,14 +97,14 @@ def test_the_same_seed_films_the_same(pipeline: artefact.TextToVideoSDPipeline) 
 def test_shorter_and_longer_videos(
     pipeline: artefact.TextToVideoSDPipeline, num_frames: int
 ) -> None:
-    """Eight to thirty-two frames still show the scene and the colour."""
+    """With 8 to 32 frames, the judge sees the scene and the colour."""
     prompt = "an orange star falling in the desert"
     verdict = judge.judge(artefact.film(pipeline, [prompt], [2], num_frames=num_frames)[0])
     assert (verdict.scene, verdict.colour) == ("desert", "orange")
 
 
 def test_guidance_and_a_negative_prompt_work(pipeline: artefact.TextToVideoSDPipeline) -> None:
-    """The empty prompt was trained, so guidance has something to move away from."""
+    """The empty prompt was trained, so guidance has an effect."""
     output = pipeline(
         "a green heart in a dark forest",
         negative_prompt="red",
@@ -117,6 +117,6 @@ def test_guidance_and_a_negative_prompt_work(pipeline: artefact.TextToVideoSDPip
 
 
 def test_world_and_model_agree_on_the_size(pipeline: artefact.TextToVideoSDPipeline) -> None:
-    """The default height and width follow from the configuration."""
+    """The default height and width follow from the model's configuration."""
     scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
     assert pipeline.unet.config.sample_size * scale == world.FRAME_SIZE

@@ -1,4 +1,4 @@
-"""Each stage of the bundled model's training: one short real step does what it should."""
+"""The training of the bundled model: a short real step of each stage works."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ WORKER = training.Worker(0, 1, torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def codec() -> autoencoder.Codec:
-    """Return a codec fitted on few clips."""
+    """Return a codec that was fitted on few clips."""
     return autoencoder.fit_codec(seed=0, clips=40)
 
 
 def test_the_built_encoder_is_the_codec(codec: autoencoder.Codec) -> None:
-    """The AutoencoderKL's encoder computes the linear map that was written into it."""
+    """The AutoencoderKL's encoder computes the codec's linear map."""
     images = autoencoder.to_images(autoencoder.sample_frames(np.random.default_rng(1), 2, 2))
     model = autoencoder.build_autoencoder(codec)
     with torch.no_grad():
@@ -29,7 +29,7 @@ def test_the_built_encoder_is_the_codec(codec: autoencoder.Codec) -> None:
 
 
 def test_a_codec_survives_the_disk(codec: autoencoder.Codec, tmp_path: Path) -> None:
-    """What is saved is what is loaded."""
+    """It is loaded as it was saved."""
     codec.save(tmp_path / "codec.safetensors")
     images = torch.zeros(1, 3, 128, 128)
     loaded = autoencoder.Codec.load(tmp_path / "codec.safetensors")
@@ -37,7 +37,7 @@ def test_a_codec_survives_the_disk(codec: autoencoder.Codec, tmp_path: Path) -> 
 
 
 def test_decoder_steps_bring_the_picture_nearer(codec: autoencoder.Codec) -> None:
-    """A few steps on one batch lower the loss of that batch."""
+    """Some steps on one batch lower its loss."""
     torch.manual_seed(0)
     decoder = autoencoder.build_autoencoder(codec).decoder
     optimiser = training.Optimiser(decoder.parameters(), ema_decay=0.9, weight_decay=0.0)
@@ -52,7 +52,7 @@ def test_decoder_steps_bring_the_picture_nearer(codec: autoencoder.Codec) -> Non
 
 
 def test_text_steps_teach_the_codes(tmp_path: Path) -> None:
-    """A few steps on one batch lower the loss of that batch."""
+    """Some steps on one batch lower its loss."""
     torch.manual_seed(0)
     tokenizer, book = text.build_tokenizer(tmp_path), text.Codebook()
     encoder = text.build_text_encoder(tokenizer)
@@ -73,7 +73,7 @@ def test_text_steps_teach_the_codes(tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_knows_the_words_and_survives_the_rest(tmp_path: Path) -> None:
-    """A word of the captions is one token; a Chinese line fits in; nothing is unknown."""
+    """A word of a caption is one token; a Chinese line fits; no token is unknown."""
     tokenizer = text.build_tokenizer(tmp_path)
     assert len(tokenizer("a red balloon rising at night").input_ids) == 2 + 6
     assert (
@@ -90,7 +90,7 @@ def test_the_codebook_reads_its_own_codes() -> None:
 
 
 def test_fast_temporal_layers_are_equal() -> None:
-    """What is swapped in for the training computes the same."""
+    """The training's replacement computes the same."""
     torch.manual_seed(0)
     model = denoiser.build_denoiser().eval()
     for module in model.modules():
@@ -105,7 +105,7 @@ def test_fast_temporal_layers_are_equal() -> None:
 
 
 def test_denoiser_steps_bring_the_clip_nearer(codec: autoencoder.Codec) -> None:
-    """A few steps on one batch of short clips lower the loss of that batch; the head learns too."""
+    """Some steps on one batch of short clips lower its loss; the head learns, too."""
     torch.manual_seed(0)
     trainee = denoiser.Trainee(denoiser.build_denoiser().eval())
     denoiser.speed_up(trainee.unet)
@@ -124,7 +124,7 @@ def test_denoiser_steps_bring_the_clip_nearer(codec: autoencoder.Codec) -> None:
 
 
 def test_single_frames_come_first_then_longer_clips() -> None:
-    """Every step takes about the same number of frames."""
+    """Every step has about the same number of frames."""
     plans = [denoiser.plan_step(step, 1000, seed=3) for step in range(1000)]
     assert {1} == {plan.frames for plan in plans[:100]}
     assert {8, 16, 24, 32} == {plan.frames for plan in plans[600:]}
@@ -132,14 +132,14 @@ def test_single_frames_come_first_then_longer_clips() -> None:
 
 
 def test_the_schedule_ends_in_pure_noise() -> None:
-    """Zero terminal signal: films do not inherit the brightness of noise."""
+    """Zero terminal SNR: videos do not inherit the brightness of the noise."""
     alpha, sigma = denoiser.signal_and_noise()
     assert alpha[-1] < 1e-3 < 0.99 < alpha[0]
     assert pytest.approx(float(sigma[-1]), abs=1e-3) == 1.0
 
 
 def test_a_stopped_stage_takes_up_where_it_was(tmp_path: Path) -> None:
-    """A checkpoint brings back the weights, their averages and the optimiser's moments."""
+    """A checkpoint has weights, averages and the optimiser's moments."""
     layer, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     optimiser = training.Optimiser(layer.parameters(), ema_decay=0.9, weight_decay=0.0)
     layer(torch.ones(1, 2)).sum().backward()

@@ -1,4 +1,4 @@
-"""The bundled model's world: drawing is deterministic, rigid, in the frame; things differ."""
+"""The bundled model's world: drawings are deterministic, rigid and inside the frame."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ SPEC = world.Spec("bird", "blue", "meadow", "right", "big")
 
 
 def test_the_same_seed_draws_the_same_clip() -> None:
-    """A clip is a function of its spec, its seed and its number of frames."""
+    """A clip is a function of spec, seed and number of frames."""
     assert np.array_equal(world.draw_clip(SPEC, 5), world.draw_clip(SPEC, 5))
 
 
 def test_another_seed_draws_another_clip() -> None:
-    """Seeds differ, if only a little."""
+    """Other seeds give other clips."""
     assert not np.array_equal(world.draw_clip(SPEC, 5), world.draw_clip(SPEC, 6))
 
 
 @pytest.mark.parametrize("num_frames", [8, 16, 24, 32])
 def test_a_clip_has_the_frames_that_were_asked_for(num_frames: int) -> None:
-    """Frames are uint8 pictures of the fixed size."""
+    """Frames are uint8, of the fixed size."""
     frames = world.draw_clip(SPEC, 0, num_frames)
     assert (num_frames, 128, 128, 3) == frames.shape
     assert np.uint8 == frames.dtype
 
 
 def test_things_have_different_silhouettes() -> None:
-    """No two things, laid over each other at the same area, share more than 85 % of their union."""
+    """No two things of equal area share more than 85 % of their union."""
     likeness = {
         (one, other): judge.iou(judge.template(one), judge.template(other))
         for one, other in combinations(world.THINGS, 2)
@@ -49,7 +49,7 @@ def test_colours_stand_out_from_every_scene() -> None:
 @pytest.mark.parametrize("motion", world.MOTIONS)
 @pytest.mark.parametrize("size", world.SIZES)
 def test_a_thing_stays_whole_and_inside_the_frame(motion: str, size: str) -> None:
-    """Its area is the same in each frame, and the frame's rim is never touched."""
+    """Its area is equal in each frame, and it never touches the edge."""
     spec = world.Spec("boat", "red", "sea", motion, size)
     path = world.track(spec, 32, np.random.default_rng(0), world.WIDE_JITTER)
     cover = world.coverage(spec, path)
@@ -60,7 +60,7 @@ def test_a_thing_stays_whole_and_inside_the_frame(motion: str, size: str) -> Non
 
 
 def test_one_combination_in_ten_is_held_out() -> None:
-    """The rule is a hash of the attributes, so it never changes and takes from every value."""
+    """By a hash of the attributes, which is stable and takes from every value."""
     specs = list(world.all_specs())
     held_out = [spec for spec in specs if world.is_held_out(spec)]
     assert len(specs) == 6 * 7 * 6 * 6 * 2
@@ -69,7 +69,7 @@ def test_one_combination_in_ten_is_held_out() -> None:
 
 
 def test_training_never_draws_what_is_held_out() -> None:
-    """`sample_spec` keeps the two sides apart."""
+    """`sample_spec` separates both sets."""
     rng = np.random.default_rng(0)
     assert not any(world.is_held_out(world.sample_spec(rng)) for _ in range(300))
     assert all(world.is_held_out(world.sample_spec(rng, held_out=True)) for _ in range(30))

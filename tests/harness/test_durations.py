@@ -17,13 +17,13 @@ REPORTS = [
 
 
 def test_the_seconds_of_a_file_are_those_of_its_tests() -> None:
-    """They are written longest first, and read back."""
+    """They are written sorted, the longest first, and read back."""
     found = durations.read(durations.written(REPORTS))
     assert [("whole/test_b.py", 2.0), ("base/test_a.py", 1.5)] == list(found.items())
 
 
 def test_the_longest_files_begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    """A file that is not known may be long, and comes before all; tests keep their order in one."""
+    """Unknown files come first; within a file, tests keep their order."""
     (tmp_path / "durations.txt").write_text(durations.written(REPORTS))
     monkeypatch.setattr(durations, "FILE", tmp_path / "durations.txt")
     names = ("base/test_a.py", "base/test_new.py", "whole/test_b.py")

@@ -1,4 +1,4 @@
-"""The tests' own fork server: what it starts is what a new process would be."""
+"""The tests' fork server: what it starts is like a new process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ sys.exit({"text": "a text"}.get(what) or int(what))
 def test_a_fork_is_what_a_new_process_would_be(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its arguments, folder, environment, streams, files and signals, what it says and its code."""
+    """Arguments, folder, environment, streams, files, signals, output and exit code."""
     monkeypatch.setenv("REELDROP_CONFIG", "other")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -58,7 +58,7 @@ def test_a_fork_is_what_a_new_process_would_be(
 
 
 def test_a_fork_is_waited_for_and_sent_signals_as_a_process_is(tmp_path: Path) -> None:
-    """None while it runs, and then for good the code that says which signal ended it."""
+    """`poll` gives None while it runs, then always the code or the signal."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     with (tmp_path / "out").open("w") as out:

@@ -1,4 +1,4 @@
-"""Prompts of several files are rendered together, and nobody waits for it longer than is fair."""
+"""Prompts of several files are rendered together, and this delays no other file unfairly."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ def prompt(**arguments: int) -> Prompt:
 
 @dataclass(frozen=True)
 class Drained:
-    """A site after a run that rendered up to four together."""
+    """A site after a run that rendered up to four prompts together."""
 
     site: Site
     events: list[dict[str, Any]]
 
     def rendered(self, name: str) -> Any:
-        """Return how the video of a prompt file was rendered, as its sidecar says."""
+        """Return the record of a video's render from its sidecar."""
         (path,) = self.site.results.glob(f"{name}/*.mp4")
         text = path.with_suffix(".yaml").read_text()
         return strict_yaml.plain(strict_yaml.load_all(text)[0])["rendered"]
 
     def frames(self, name: str) -> np.ndarray:
-        """Return the frames of the video of a prompt file, as whole numbers with a sign."""
+        """Return the frames of a prompt file's video, as signed integers."""
         (path,) = self.site.results.glob(f"{name}/*.mp4")
         return decoded(path).astype(int)
 
 
 def drained(folder: Path, pipeline: Path, max_batch_size: int) -> Drained:
-    """Render files of one kind and one of another, up to so many together, all in float32."""
+    """Render files of one kind and one of another, in batches up to a size, in float32."""
     site = make_site(folder, pipeline)
     config = site.folder / "config.yaml"
     size = f"max_batch_size: {max_batch_size}\n    speed: {{mixed_precision: false}}"
@@ -82,19 +82,19 @@ def drained(folder: Path, pipeline: Path, max_batch_size: int) -> Drained:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Drained:
-    """Rendered up to four together."""
+    """Rendered in batches of up to four."""
     return drained(tmp_path_factory.mktemp("together") / "site", tiny_pipeline, TOGETHER)
 
 
 def test_files_are_rendered_together(together: Drained) -> None:
-    """As many as the profile allows; not the one that is of another kind."""
+    """As many as the profile allows, without the one of another kind."""
     sizes = [together.rendered(name)["batch_size"] for name in LIKE]
     assert TOGETHER == max(sizes)
     assert 1 == together.rendered(UNLIKE)["batch_size"]
 
 
 def test_who_is_of_another_kind_waits_for_one_batch_longer_at_most(together: Drained) -> None:
-    """That is the one which has begun with a file before it."""
+    """That is the batch that began with an earlier file."""
     order = [e["prompt_file"] for e in together.events if e["event"] == "job_started"]
     before = order[: order.index(f"{UNLIKE}.yaml")]
     assert [f"{name}.yaml" for name in LIKE[: len(before)]] == before
@@ -104,7 +104,7 @@ def test_who_is_of_another_kind_waits_for_one_batch_longer_at_most(together: Dra
 def test_a_batch_shows_what_each_prompt_alone_shows(
     together: Drained, tmp_path: Path, tiny_pipeline: Path
 ) -> None:
-    """Each has its own seed and its own text: nobody gets what another has asked for."""
+    """Each prompt has its own seed and text in a batch."""
     alone = drained(tmp_path / "site", tiny_pipeline, 1)
     assert {1} == {alone.rendered(name)["batch_size"] for name in LIKE}
     theirs = [alone.frames(name) for name in LIKE]
@@ -115,7 +115,7 @@ def test_a_batch_shows_what_each_prompt_alone_shows(
 
 
 def test_who_is_cancelled_is_left_out_and_the_others_come(site: Site) -> None:
-    """They are in one batch: it goes on for the sake of those that nobody cancelled."""
+    """The batch continues, because the other prompts were not cancelled."""
     for name in "ab":
         site.drop(f"{name}.yaml", f"prompt: {name}\nnum_inference_steps: 300\n")
     daemon = Daemon(site)
@@ -164,7 +164,7 @@ class Place:
         )
 
     def drop(self, *names: str) -> None:
-        """Put files into the inbox, of the number of frames and prompts that the name ends with."""
+        """Put files into the inbox; a name ends with the numbers of frames and prompts."""
         for name in names:
             num_frames, _, count = name.rpartition("-")[2].partition("x")
             many = "\n".join(f"  - p{n}" for n in range(int(count or 1)))
@@ -173,17 +173,14 @@ class Place:
             )
 
     def settle(self) -> None:
-        """Let time pass, and read what has settled."""
+        """Advance the clock, and examine what has settled."""
         for _ in range(2):
             self.intake.look(self.now)
             assert [] == list(self.intake.refused(patient=True))
             self.now += 10
 
     def beside(self, first: Prompt, most: int = 9) -> str:
-        """Claim a file to go along with a prompt, and return its name.
-
-        What has gone along with another prompt before is in the batch of that one.
-        """
+        """Claim a file to join a prompt's batch, and return its name."""
         if self.batch and self.batch[0].prompts[0] is not first:
             self.hand_over()
         self.batch = self.batch or [JobView("first", FIRST, (first,), 1)]
@@ -196,7 +193,7 @@ class Place:
         return job.source.stem
 
     def decide(self, more: int) -> schedule.Decision:
-        """Return what is done where there is room for so many more in the batch."""
+        """Return the decision if the batch has room for so many more."""
         self.batch[0] = replace(self.batch[0], size=more + sum(job.count for job in self.batch))
         return schedule.decide(View((READY,), tuple(self.batch), files=self.intake.first()))
 
@@ -208,7 +205,7 @@ class Place:
         self.batch = []
 
     def next(self) -> str:
-        """Claim the file that is next, and return its name."""
+        """Claim the next file, and return its name."""
         job = self.intake.take()
         return job.source.stem if job else ""
 
@@ -222,7 +219,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_the_next_of_its_kind_goes_along(place: Place) -> None:
-    """Past what is of another kind, which keeps its place."""
+    """Files of another kind keep their place."""
     place.drop("a-8", "b-9", "c-8")
     place.settle()
     first = prompt()
@@ -231,7 +228,7 @@ def test_the_next_of_its_kind_goes_along(place: Place) -> None:
 
 
 def test_a_file_goes_along_as_a_whole_or_not(place: Place) -> None:
-    """Else the rest of it would be before those that were passed over."""
+    """Otherwise its rest would go before the files that were passed over."""
     place.drop("a-8x3", "b-8x2")
     place.settle()
     assert "b-8x2" == place.beside(prompt(), 2)
@@ -240,7 +237,7 @@ def test_a_file_goes_along_as_a_whole_or_not(place: Place) -> None:
 
 
 def test_a_file_of_two_kinds_goes_along_with_neither(place: Place) -> None:
-    """Its other prompts would be before those that were passed over for the sake of the first."""
+    """Its other prompts would go before the files that were passed over."""
     place.drop("a-9")
     mixed = "prompt: p\nnum_frames: 8\n---\nprompt: q\nnum_frames: 16\n"
     (place.inbox / "m.yaml").write_text(mixed)
@@ -250,7 +247,7 @@ def test_a_file_of_two_kinds_goes_along_with_neither(place: Place) -> None:
 
 
 def test_no_file_is_passed_over_for_two_batches(place: Place) -> None:
-    """For one batch it may be passed over by several files."""
+    """In one batch, several files may pass it over."""
     place.drop("a-8", "b-9", "c-8", "d-8", "e-8")
     place.settle()
     first, second = prompt(), prompt()
@@ -262,7 +259,7 @@ def test_no_file_is_passed_over_for_two_batches(place: Place) -> None:
 
 
 def test_what_asks_for_a_model_goes_along_once_that_is_known(place: Place) -> None:
-    """It was read before, and nothing about it could be said then."""
+    """A file that was examined before its model was loaded is examined again."""
     place.rules["m"] = None
     place.drop("a-8", "b-8")
     place.settle()
@@ -274,7 +271,7 @@ def test_what_asks_for_a_model_goes_along_once_that_is_known(place: Place) -> No
 
 
 def test_a_look_that_finds_nothing_passes_nobody_over(place: Place) -> None:
-    """Nobody has waited longer for it."""
+    """No file is marked as passed over."""
     place.drop("a-9", "b-8x5")
     place.settle()
     assert "" == place.beside(prompt(), 2)
@@ -284,7 +281,7 @@ def test_a_look_that_finds_nothing_passes_nobody_over(place: Place) -> None:
 
 
 def test_not_the_whole_inbox_is_looked_through(place: Place) -> None:
-    """However many wait: what is further back has its turn later."""
+    """Only the first files of the queue are considered, however many wait."""
     place.drop(*(f"{number:03}-9" for number in range(LOOK_THROUGH)), "z-8")
     place.settle()
     assert "" == place.beside(prompt())
@@ -296,7 +293,7 @@ def test_not_the_whole_inbox_is_looked_through(place: Place) -> None:
 
 
 class Orders:
-    """What a renderer is told."""
+    """The orders to a renderer."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
@@ -323,7 +320,7 @@ def takes_another(bench: Workbench, now: float) -> bool:
 
 
 def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
-    """So the device need not wait; but not long before, while its files can still be changed."""
+    """So that the device does not wait; but not long before, as files can still be edited."""
     bench = Workbench(orders := Orders(), 600)
     one, other = (Batch((Member("j", prompt(num_inference_steps=10)),)) for _ in range(2))
     assert takes_another(bench, NOW)
@@ -347,7 +344,7 @@ def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
 
 
 def test_models_that_leave_one_by_one_do_not_begin_the_time_without_work_anew() -> None:
-    """All of them leave after it."""
+    """All of them leave at its end."""
     bench = Workbench(Orders(), 600)
     assert 0 == bench.view(NOW).idle_seconds
     bench.release("m", keeps=False)
@@ -359,7 +356,7 @@ def test_models_that_leave_one_by_one_do_not_begin_the_time_without_work_anew() 
 
 
 def test_nothing_is_handed_over_while_a_model_is_loaded() -> None:
-    """It may never be there."""
+    """The load may fail."""
     bench = Workbench(Orders(), 600)
     bench.load("m")
     assert not takes_another(bench, NOW)

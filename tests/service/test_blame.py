@@ -1,4 +1,4 @@
-"""What ends a process is blamed on a prompt only as far as it may be its doing: real processes."""
+"""An end of the process is blamed on a prompt only if that may be the cause: real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A drain while the disk runs full: what is in hand is done, and the exit says what is left."""
+"""A drain on a disk that fills up: what is in hand completes; the exit code says what is left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIXELS = np.zeros((4, 16, 16, 3), np.uint8)
 
 
 class Renderer:
-    """A renderer that has a batch in hand until it is told to finish it."""
+    """A renderer that holds its batch until it is told to finish it."""
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
@@ -68,7 +68,7 @@ class Renderer:
 def test_a_drain_whose_disk_runs_full_while_it_renders(
     files: int, has_room_again: bool, is_early: bool, left: list[str], tmp_path: Path
 ) -> None:
-    """With room again before its end it goes on; else it ends as `not now` if something is left."""
+    """With space again before its end it continues; else it ends with 75 if files are left."""
     (tmp_path / "config.yaml").write_text(CONFIG.format(pipeline="nowhere"))
     settings = Settings(lambda: (configuration.load(tmp_path / "config.yaml"), "tiny"))
     config = settings.config
@@ -87,7 +87,7 @@ def test_a_drain_whose_disk_runs_full_while_it_renders(
     stages = Stages(settings, spool, results, make_renderer, events.put, is_patient=False)
 
     def course() -> Iterator[None]:
-        """Say what happens from one report to the next."""
+        """Describe what happens from one report to the next."""
         while renderers[0].batch is None:
             yield
         stages.disk.min_free_gib = FULL

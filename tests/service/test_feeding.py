@@ -1,4 +1,4 @@
-"""What is decided is carried out: real files, jobs and results; only the renderer is a stand-in."""
+"""Decisions are carried out, with real files, jobs and results; only the renderer is a stand-in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SIZE = 4
 
 
 class Orders:
-    """A renderer that does nothing of what it is told."""
+    """A renderer that ignores its orders."""
 
     def load(self, model: str) -> None: ...
 
@@ -69,7 +69,7 @@ class Device:
         return Memory(residents, 2 * (self._room - len(self.models)) + 1, 0)
 
     def use(self, model: str) -> None:
-        """Load a model, or make it the one that was used last."""
+        """Load a model, or mark it as the last used."""
         self.models = [*(other for other in self.models if other != model), model]
         assert len(self.models) <= self._room
 
@@ -79,7 +79,7 @@ class Device:
 
 
 class World:
-    """One process on an inbox, by a clock of the test's own, which files settle by at once."""
+    """A process on an inbox, by a clock of the test's own, in which files settle at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -120,7 +120,7 @@ class World:
         owner: int = -1,
         model: str = "m",
     ) -> None:
-        """Put a file of so many prompts into the inbox, and read it."""
+        """Put a file with so many prompts into the inbox, and examine it."""
         path = self.folder / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = "".join(f"  - p{n}\n" for n in range(1, count + 1))
@@ -130,13 +130,13 @@ class World:
         self.look()
 
     def look(self) -> None:
-        """Let a second pass, and see what there is in the inbox."""
+        """Advance the clock by a second, and scan the inbox."""
         self.now += 1
         self.intake.look(self.now)
         assert [] == list(self.intake.refused(patient=True))
 
     def begin(self) -> list[tuple[str, list[int]]]:
-        """Let the next batch begin, and return whose prompts it has, by the prompt files."""
+        """Begin the next batch, and return the prompt files of its prompts."""
         self.bench.memory = self.device.memory
         while self.bench.batch is None and self.feeder.feed(self.now, self.conditions):
             self._obey()
@@ -148,7 +148,7 @@ class World:
         ]
 
     def _obey(self) -> None:
-        """Do what the renderer is told about models."""
+        """Carry out the decisions about models."""
         if self.bench.releasing:
             self.device.release(self.bench.releasing)
             self.bench.clear()
@@ -162,7 +162,7 @@ class World:
             self.device.use(self.bench.batch.model)
 
     def end(self) -> None:
-        """Publish all of the batch."""
+        """Publish all videos of the batch."""
         assert self.bench.batch is not None
         for member in self.bench.batch.members:
             self.jobs.batches.published(
@@ -176,14 +176,14 @@ class World:
         self.bench.batch_done(self.now)
 
     def render(self) -> list[tuple[str, list[int]]]:
-        """Render the next batch, and return what was in it."""
+        """Render the next batch, and return its prompt files."""
         found = self.begin()
         if found:
             self.end()
         return found
 
     def render_all(self) -> list[list[tuple[str, list[int]]]]:
-        """Render all that there is, batch by batch."""
+        """Render everything, batch by batch."""
         return list(iter(self.render, []))
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class World:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[[], World]]:
-    """Begin a process; another one goes on with the folders of that before."""
+    """Start a process; a later one uses the same folders."""
     worlds: list[World] = []
 
     def started() -> World:
@@ -212,7 +212,7 @@ def world(start: Callable[[], World]) -> World:
 
 
 def test_one_folder_does_not_hold_up_another(world: World) -> None:
-    """Of a file with very many prompts one batch is rendered before a file of somebody else."""
+    """One batch of a large file is rendered before a file of another folder."""
     world.drop("a/many.yaml", 100)
     assert [("a/many.yaml", [1, 2, 3, 4])] == world.begin()
     world.drop("a/later.yaml", 1, num_frames=16)
@@ -224,7 +224,7 @@ def test_one_folder_does_not_hold_up_another(world: World) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
 def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
-    """A file of very many prompts holds up no file of another user, in no folder either."""
+    """A large file does not delay a file of another user or folder."""
     world.drop("many.yaml", 100)
     assert [("many.yaml", [1, 2, 3, 4])] == world.begin()
     world.drop("same.yaml", 1, num_frames=16)
@@ -238,7 +238,7 @@ def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
 
 @pytest.fixture
 def open_file(world: World) -> Iterator[tuple[World, TextIO]]:
-    """A prompt file of one line that is taken after ten minutes, its writer still at it."""
+    """A prompt file of one line that is claimed while its writer still has it open."""
     path = world.folder / "inbox" / "x" / "poems.txt"
     path.parent.mkdir()
     with path.open("w") as writer:
@@ -253,7 +253,7 @@ def open_file(world: World) -> Iterator[tuple[World, TextIO]]:
 
 
 def test_lines_that_came_late_are_said_and_kept(open_file: tuple[World, TextIO]) -> None:
-    """The file waits for its writer, as the status says; then a note has what was not rendered."""
+    """The file waits for its writer, as the status says; then a note has the late lines."""
     world, writer = open_file
     writer.write("a cow\na pig\n")
     writer.flush()
@@ -278,7 +278,7 @@ def test_lines_that_came_late_are_said_and_kept(open_file: tuple[World, TextIO])
 def test_late_lines_are_rendered_after_a_restart(
     open_file: tuple[World, TextIO], start: Callable[[], World]
 ) -> None:
-    """A new process reads the whole file, and renders what has no video yet."""
+    """A new process reads the whole file, and renders prompts without a video."""
     world, writer = open_file
     writer.write("a cow\n")
     world.end()
@@ -292,7 +292,7 @@ def test_late_lines_are_rendered_after_a_restart(
 
 
 def test_a_priority_is_heeded_in_the_middle_of_a_file(world: World) -> None:
-    """However many prompts of a lower one are left; those go on afterwards."""
+    """A higher priority goes first; the rest of the file continues afterwards."""
     world.drop("low.yaml", 9, -10)
     world.render()
     world.drop("high.yaml", 5, 10, num_frames=16)
@@ -307,7 +307,7 @@ def test_a_priority_is_heeded_in_the_middle_of_a_file(world: World) -> None:
 
 
 def test_what_waits_for_its_turn_is_told(world: World) -> None:
-    """Who looks for a file that was begun hears why it does not go on."""
+    """The status gives the reason why a begun file waits."""
     world.drop("low.yaml", 9, -10)
     world.render()
     world.drop("high.yaml", 1, 10, num_frames=16)
@@ -317,7 +317,7 @@ def test_what_waits_for_its_turn_is_told(world: World) -> None:
 
 
 def test_new_files_are_read_in_turns(world: World) -> None:
-    """A folder of thousands does not keep the others from being known, either."""
+    """A folder of thousands does not delay the examination of others."""
     for name in ("a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "0.txt"):
         path = world.folder / "inbox" / name
         path.parent.mkdir(exist_ok=True)
@@ -329,7 +329,7 @@ def test_new_files_are_read_in_turns(world: World) -> None:
 
 
 def test_who_is_in_the_middle_of_a_file_fills_what_is_left_of_a_batch(world: World) -> None:
-    """A batch is as full as it can be, whoever leads it."""
+    """A batch is as full as possible, whoever leads it."""
     world.drop("low.yaml", 9, -10)
     world.render()
     world.drop("high.yaml", 1, 10)
@@ -337,7 +337,7 @@ def test_who_is_in_the_middle_of_a_file_fills_what_is_left_of_a_batch(world: Wor
 
 
 def test_a_priority_is_known_after_a_restart(start: Callable[[], World]) -> None:
-    """What was begun goes on in its place in the order, not before all that waits."""
+    """A begun file keeps its place in the order."""
     world = start()
     world.drop("low.yaml", 9, -10)
     world.drop("z/low.yaml", 9, -10, num_frames=16)
@@ -351,7 +351,7 @@ def test_a_priority_is_known_after_a_restart(start: Callable[[], World]) -> None
 
 
 def test_a_job_without_a_recorded_priority_has_none(start: Callable[[], World]) -> None:
-    """An older version did not record it."""
+    """An older version did not record it: it is 0."""
     world = start()
     world.drop("a.yaml", 5, 10)
     world.render()
@@ -365,7 +365,7 @@ def test_a_job_without_a_recorded_priority_has_none(start: Callable[[], World]) 
 
 
 def test_who_waits_for_a_turn_is_not_to_blame(start: Callable[[], World]) -> None:
-    """A process that ends while somebody else is rendered was not ended by an open job."""
+    """An open job without prompts in hand is not blamed for a process's end."""
     world = start()
     world.drop("low.yaml", 9, -10)
     world.render()
@@ -377,7 +377,7 @@ def test_who_waits_for_a_turn_is_not_to_blame(start: Callable[[], World]) -> Non
 
 
 def open_logs() -> list[str]:
-    """Return the logs of jobs that this process has open."""
+    """Return the job logs that this process has open."""
     paths = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     targets = [os.readlink(path) for path in paths if path.is_symlink()]
     return [target for target in targets if target.endswith("job.log")]
@@ -386,7 +386,7 @@ def open_logs() -> list[str]:
 def test_many_who_wait_for_their_turn_hold_few_files_open(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last go back into the spool until it is theirs; each video comes once, in its order."""
+    """The last jobs return to the spool until their turn; each video is rendered once, in order."""
     monkeypatch.setattr(schedule, "MAX_OPEN_JOBS", 3)
     folders = [f"{number:02}" for number in range(8)]
     for number, folder in enumerate(folders):
@@ -404,7 +404,7 @@ def test_many_who_wait_for_their_turn_hold_few_files_open(
 def test_what_went_back_is_ended_before_settings_change(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that is begun is finished under its settings; nothing new is begun until then."""
+    """A begun job ends under its settings; nothing new is begun until then."""
     monkeypatch.setattr(schedule, "MAX_OPEN_JOBS", 1)
     for number, folder in enumerate("abc"):
         world.drop(f"{folder}/x.yaml", 6, num_frames=8 * (number + 1))
@@ -419,7 +419,7 @@ def test_what_went_back_is_ended_before_settings_change(
 def test_who_makes_trouble_himself_goes_behind_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that can't be begun is tried again after those that wait by then."""
+    """A job that can't be begun is tried again after the others."""
     begin_attempt = world.spool.attempts.begin
 
     def refusing(job: object, numbers: object, **how: object) -> None:
@@ -441,7 +441,7 @@ def test_who_makes_trouble_himself_goes_behind_the_others(
 def test_a_group_whose_job_makes_trouble_lets_the_others_have_their_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would be first each time, and be tried for ever."""
+    """Otherwise it would be first each time, and be tried for ever."""
     tries = []
 
     def refusing(job: Job, numbers: Iterable[int], **how: bool) -> None:
@@ -463,7 +463,7 @@ def test_a_group_whose_job_makes_trouble_lets_the_others_have_their_turn(
 def test_a_file_refused_for_its_defaults_is_never_rendered_without_them(
     defaults: str | None, world: World
 ) -> None:
-    """Killed before it is set aside, it is refused for the same reason, whatever is there now."""
+    """After a kill it is refused for the recorded reason, even if the defaults have changed."""
     above = world.folder / "inbox/_defaults.yaml"
     above.write_text(defaults) if defaults else above.mkdir()
     (world.folder / "inbox/a.txt").write_text("a horse\n")
@@ -480,7 +480,7 @@ def test_a_file_refused_for_its_defaults_is_never_rendered_without_them(
 
 
 def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> None:
-    """Later prompts of a loaded model go ahead of others for a minute, and no longer.
+    """Later prompts of a loaded model go first for a minute at most.
 
     There is memory for one model, a batch takes 15 s, and files come faster than they are rendered.
     """
@@ -507,7 +507,7 @@ def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> 
 
 
 def test_two_models_for_which_there_is_memory_take_turns_freely(world: World) -> None:
-    """Nobody waits for the sake of a loaded model if his own is loaded, too."""
+    """A loaded model gives no advantage over another loaded one."""
     world.device = Device("mn", room=2)
     for name in ("1m", "2n", "3m", "4n"):
         world.drop(f"{name}.yaml", 4, model=name[-1])
@@ -518,7 +518,7 @@ def test_two_models_for_which_there_is_memory_take_turns_freely(world: World) ->
 
 
 def test_the_least_recently_used_model_leaves(world: World) -> None:
-    """For one that there is no room for; the other stays."""
+    """If another one needs the room; the other stays."""
     world.device = Device("mn", room=2)
     for name in ("1m", "2n", "3o", "4n"):
         world.drop(f"{name}.yaml", 4, model=name[-1])
@@ -564,7 +564,7 @@ def test_a_model_that_turns_out_to_be_wrong_fails_only_its_own_prompts(world: Wo
 
 
 def test_prompts_of_a_model_that_cannot_be_used_wait(world: World) -> None:
-    """The others of their file are rendered, also if they stand behind, and settings can change."""
+    """Other prompts of their files are rendered, and settings can change."""
     path = world.folder / "inbox/mixed.yaml"
     path.write_text("prompts: [{prompt: a, model: n}, {prompt: b}, {prompt: c, model: n}]\n")
     world.drop("later.yaml", 1, model="n")

@@ -17,7 +17,7 @@ from reeldrop.render import pins
 def test_a_daemon_downloads_its_model(
     site: Site, daemon: Callable[..., Daemon], tiny_pipeline: Path, tmp_path: Path
 ) -> None:
-    """The status says how far it is; a kill costs nothing; the sidecar has the commit."""
+    """The status shows the progress; a kill loses nothing; the sidecar has the commit."""
     folder = tmp_path / "repository"
     shutil.copytree(tiny_pipeline, folder)
     (folder / "big.ckpt").write_bytes(bytes(1 << 20))

@@ -1,4 +1,4 @@
-"""Open jobs: what goes out to be rendered, what comes back, and how each ends. Real folders."""
+"""Open jobs: their batches, their results, and how each job ends. Real folders."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def has_suspect(process: Jobs) -> bool:
-    """Return whether a job is open that was in hand when a process ended."""
+    """Return whether an open job was in hand when a process ended."""
     return any(job.is_suspect for job in process.opened.views(NOW))
 
 
 def attempts(job: Job) -> list[list[int]]:
-    """Return the numbers of the prompts in hand at each attempt at a job that is recorded."""
+    """Return the numbers of the prompts in hand at each recorded attempt."""
     path = job.folder / "attempts.json"
     return [found["numbers"] for found in json.loads(path.read_text())] if path.exists() else []
 
 
 def test_an_attempt_is_recorded_when_rendering_begins(place: Place) -> None:
-    """Not before: a job that waits behind another has not been tried."""
+    """Not before: a job that waits has not been tried."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(3))
     assert [] == attempts(job)
@@ -73,7 +73,7 @@ def test_an_attempt_is_recorded_when_rendering_begins(place: Place) -> None:
 
 
 def test_a_job_ends_with_its_last_video(place: Place) -> None:
-    """Its prompt file moves beside the videos, and nothing is left in the spool."""
+    """Its prompt file moves beside the videos, and the spool is empty."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(2))
     batch = next_batch(place.jobs)
@@ -90,7 +90,7 @@ def test_a_job_ends_with_its_last_video(place: Place) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: int) -> None:
-    """The job goes back into the spool for a while, and nothing new is begun meanwhile."""
+    """The job returns to the spool for a while, and nothing new is begun."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(3))
     batch = next_batch(place.jobs)
@@ -117,7 +117,7 @@ def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: 
 
 
 def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
-    """A name that one video can't have says nothing about the disk: only that prompt fails."""
+    """A name that one video can't have fails only that prompt."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(1))
     batch = next_batch(place.jobs)
@@ -132,7 +132,7 @@ def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
 
 
 def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
-    """What is published stays, the innocent are rendered; `_failed/` has the prompt to blame."""
+    """Published videos stay, other prompts are rendered; `_failed/` has the prompt to blame."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(4))
     assert next_batch(place.jobs) is not None  # the process ends with 1 and 2 in hand
@@ -173,7 +173,7 @@ def in_hand_at(
     device_worked: bool = True,
     numbers: tuple[int, ...] = (1,),
 ) -> Job:
-    """Claim a file of which a prompt was alone in hand at these ends of a process."""
+    """Claim a file, one of whose prompts was alone in hand at these ends of a process."""
     job = place.claim(name)
     for how, cause in ends:
         (job,) = (found for found in place.spool.unfinished() if found.id == job.id)
@@ -201,7 +201,7 @@ CRASH = (ENDING, Cause.WORK)
 def test_kills_that_nobody_can_explain_count_for_less(
     ends: list[tuple[str, Cause]], fails: bool, place: Place
 ) -> None:
-    """A third of one that leaves a sign of the prompt's doing (with two attempts allowed)."""
+    """A third of an end that has a cause in the prompt (with two attempts allowed)."""
     job = in_hand_at(place, "a.txt", *ends)
     place.jobs.opened.open(job, prompts(1))
     assert int(fails) == place.jobs.outcome.failed_jobs
@@ -211,14 +211,14 @@ def test_kills_that_nobody_can_explain_count_for_less(
 def test_kills_before_anything_else_was_rendered_say_nothing(
     kills: int, fails: bool, place: Place
 ) -> None:
-    """Somebody kills the service whatever it does; but not for ever."""
+    """A person kills the service whatever it does; but this does not protect for ever."""
     job = in_hand_at(place, "a.txt", *[KILL] * kills, device_worked=False)
     place.jobs.opened.open(job, prompts(1))
     assert int(fails) == place.jobs.outcome.failed_jobs
 
 
 def test_what_was_in_hand_at_several_kills_goes_behind_the_others(place: Place) -> None:
-    """Then a kill in its middle says something: the process had rendered others before."""
+    """Then another kill with it in hand counts: the process had rendered others."""
     job, other = in_hand_at(place, "a.txt", KILL, KILL), place.claim("b.txt")
     place.jobs.opened.open(job, prompts(1))
     assert place.jobs.suspects.due()
@@ -232,7 +232,7 @@ def test_what_was_in_hand_at_several_kills_goes_behind_the_others(place: Place) 
 
 
 def test_what_was_never_alone_at_an_end_that_counts_does_not_fail(place: Place) -> None:
-    """To have been alone at a kill says nothing of two crashes with others in hand."""
+    """Being alone at a kill proves nothing about two crashes with others in hand."""
     job, other = place.claim("a.txt"), place.claim("b.txt")
     for (how, cause), beside in ((CRASH, True), (CRASH, True), (KILL, False)):
         for each in (job, other)[: 1 + beside]:
@@ -246,7 +246,7 @@ def test_what_was_never_alone_at_an_end_that_counts_does_not_fail(place: Place) 
 
 
 def test_the_report_says_of_each_end_what_it_was_and_what_to_do(place: Place) -> None:
-    """Whoever reads it knows whether to mend the prompt, the machine, or who kills."""
+    """The reader learns whether to change the prompt, the machine, or whoever kills."""
     memory, hang = ("memory ran out", Cause.WORK), ("stalled: for 5 s", Cause.WORK)
     job = in_hand_at(place, "a.txt", memory, hang, CRASH, KILL)
     place.jobs.opened.open(job, prompts(1))
@@ -258,9 +258,9 @@ def test_the_report_says_of_each_end_what_it_was_and_what_to_do(place: Place) ->
 
 
 def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -> None:
-    """A device that is broken ends processes, too: while nothing is rendered, nobody is set aside.
+    """A broken device also ends processes: until something is rendered, no prompt is set aside.
 
-    What was begun may be on the way to its own end.
+    Begun prompts may be about to fail, too.
     """
     job, other = in_hand_at(place, "a.txt", CRASH, CRASH), place.claim("b.txt")
     place.jobs.opened.open(job, prompts(1))
@@ -283,7 +283,7 @@ def test_what_is_to_blame_waits_until_something_else_is_rendered(place: Place) -
 
 
 def test_what_is_to_blame_does_not_wait_for_ever(place: Place) -> None:
-    """Where files lie in the inbox that never come to be rendered, it is set aside all the same."""
+    """If the files of the inbox are never rendered, it is set aside anyway."""
     place.jobs.use(replace(place.jobs.limits, retry_seconds=0))
     place.jobs.suspects.others_wait = lambda: True
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
@@ -296,7 +296,7 @@ def test_what_is_to_blame_does_not_wait_for_ever(place: Place) -> None:
 
 
 def test_two_that_are_to_blame_do_not_wait_for_each_other(place: Place) -> None:
-    """Neither can show that the device works."""
+    """Neither can prove that the device works."""
     first = in_hand_at(place, "a.txt", CRASH, CRASH)
     second = in_hand_at(place, "b.txt", CRASH, CRASH)
     for job in (first, second, first):
@@ -305,7 +305,7 @@ def test_two_that_are_to_blame_do_not_wait_for_each_other(place: Place) -> None:
 
 
 def test_a_suspected_prompt_of_a_file_does_not_keep_the_others_waiting(place: Place) -> None:
-    """They are what shows that the device works."""
+    """The others prove that the device works."""
     job = in_hand_at(place, "a.txt", CRASH, CRASH)
     place.jobs.suspects.others_wait = lambda: True
     place.jobs.opened.open(job, prompts(2))
@@ -317,7 +317,7 @@ def test_a_suspected_prompt_of_a_file_does_not_keep_the_others_waiting(place: Pl
 
 
 def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
-    """Loading a model is an attempt, too; without a limit it would end every next process."""
+    """Loading a model is an attempt, too; without a limit it would end each process."""
     job = place.claim("a.txt")
     for process in (place.jobs, place.again()):
         assert job == process.loads.begin_to_read(job.id)
@@ -329,7 +329,7 @@ def test_a_model_that_ends_the_process_fails_its_job(place: Place) -> None:
 
 
 def test_a_model_that_is_loaded_is_no_attempt(place: Place) -> None:
-    """The record goes when the model is there."""
+    """The record is removed when the model is loaded."""
     job = place.claim("a.txt")
     place.spooled.needs.add(job, "m")
     assert job == place.jobs.loads.begin_to_read(job.id)
@@ -415,7 +415,7 @@ def test_an_attempt_that_cannot_be_recorded_is_none(
 
 @pytest.mark.parametrize("hiccup", [RenderError("a hiccup"), MemoryError("a hiccup")])
 def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exception) -> None:
-    """Meanwhile others are rendered; after `max_attempts` it has failed."""
+    """Others are rendered meanwhile; after `max_attempts` it fails."""
     job, other = place.claim("a.txt"), place.claim("b.txt")
     place.jobs.opened.open(job, prompts(1))
     batch = next_batch(place.jobs)
@@ -436,7 +436,7 @@ def test_a_failed_render_is_tried_again_after_a_pause(place: Place, hiccup: Exce
 
 
 def test_what_rests_is_not_in_hand(place: Place) -> None:
-    """A process that ends meanwhile was not ended by it."""
+    """It is not blamed if the process ends meanwhile."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(2))
     batch = next_batch(place.jobs)
@@ -450,7 +450,7 @@ def test_what_rests_is_not_in_hand(place: Place) -> None:
 def test_an_end_that_cannot_be_filed_is_no_attempt(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All is rendered; that the disk is full now is not the job's fault."""
+    """Everything is rendered; a full disk is not the job's fault."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(1))
     batch = next_batch(place.jobs)
@@ -485,7 +485,7 @@ def test_what_had_failed_before_its_model_was_in_trouble_stays_failed(place: Pla
 
 
 def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
-    """Trying it again would only take the time of others."""
+    """Another try would fail in the same way."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(1))
     batch = next_batch(place.jobs)
@@ -495,7 +495,7 @@ def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
 
 
 def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
-    """Until it has ended it has to be alone, and a clean stop makes nobody suspect."""
+    """It must be rendered alone; after a clean stop nothing is suspect."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(1))
     next_batch(place.jobs)
@@ -518,7 +518,7 @@ def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
 def test_a_stale_report_goes_when_a_later_attempt_succeeds(
     name: str, killed: bool, place: Place
 ) -> None:
-    """A prompt is either in the results or left in `_failed/`, not both."""
+    """A prompt is either in the results or in `_failed/`, not both."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(2))
     batch = next_batch(place.jobs)
@@ -539,7 +539,7 @@ def test_a_stale_report_goes_when_a_later_attempt_succeeds(
 
 
 def test_cancelling_fails_what_waits(place: Place) -> None:
-    """What is in the renderer is the caller's to cancel; what waits is not rendered any more."""
+    """Waiting prompts are dropped; the caller cancels those in the renderer."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(4))
     batch = next_batch(place.jobs)
@@ -555,7 +555,7 @@ def test_cancelling_fails_what_waits(place: Place) -> None:
 
 
 def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
-    """So that only the prompt that is to blame has no video."""
+    """So that only the prompt to blame has no video."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(3))
     batch = next_batch(place.jobs)
@@ -568,7 +568,7 @@ def test_a_failed_batch_is_rendered_one_by_one(place: Place) -> None:
 
 
 def test_prompts_of_several_files_are_rendered_together(place: Place) -> None:
-    """Where their settings are equal: an attempt is recorded for each of the files."""
+    """If their settings are equal; each file has its own record of the attempt."""
     opened = [place.claim(f"{name}.txt") for name in "abc"]
     for job in opened:
         place.jobs.opened.open(job, prompts(1))
@@ -578,7 +578,7 @@ def test_prompts_of_several_files_are_rendered_together(place: Place) -> None:
 
 
 def test_the_end_of_a_file_goes_along_with_the_next(place: Place) -> None:
-    """A batch is filled up with what is first in the next file."""
+    """A batch is filled with the first prompts of the next file."""
     place.jobs.opened.open(place.claim("a.txt"), prompts(1))
     place.jobs.opened.open(place.claim("b.txt"), prompts(3))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
@@ -586,7 +586,7 @@ def test_the_end_of_a_file_goes_along_with_the_next(place: Place) -> None:
 
 
 def test_nobody_is_passed_over_twice(place: Place) -> None:
-    """What is of another kind waits for one larger batch at most, for the sake of later ones."""
+    """A prompt of another kind waits for one batch of later ones at most."""
     for name, num_frames in {"a": 4, "b": 4, "x": 8, "y": 16, "c": 4, "d": 4}.items():
         place.jobs.opened.open(
             place.claim(f"{name}.txt"), prompts(1 if name != "b" else 2, num_frames)
@@ -600,7 +600,7 @@ def test_nobody_is_passed_over_twice(place: Place) -> None:
 
 
 def test_who_has_had_a_batch_may_be_passed_over_again(place: Place) -> None:
-    """That it was before counts until its turn comes, and not for the rest of it."""
+    """The mark is removed when the job leads a batch."""
     place.jobs.opened.open(place.claim("a.txt"), prompts(1))
     place.jobs.opened.open(place.claim("x.txt"), prompts(3, 8))
     place.jobs.opened.open(place.claim("c.txt"), prompts(1))
@@ -616,7 +616,7 @@ def test_who_has_had_a_batch_may_be_passed_over_again(place: Place) -> None:
 
 
 def test_the_rest_of_a_file_is_passed_over_once(place: Place) -> None:
-    """A file with prompts of two kinds has had its turn for one of them, not for the other."""
+    """A file with two kinds of prompts has had its turn for one of them only."""
     mixed = (*prompts(1), *(replace(prompt, number=2) for prompt in prompts(1, 8)))
     place.jobs.opened.open(place.claim("a.txt"), prompts(1))
     place.jobs.opened.open(place.claim("m.txt"), mixed)
@@ -628,7 +628,7 @@ def test_the_rest_of_a_file_is_passed_over_once(place: Place) -> None:
 
 
 def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
-    """As many may be opened as the batch has room for, until somebody would wait twice."""
+    """Files are claimed while the batch has room, until one would be passed over twice."""
     place.jobs.opened.open(place.claim("a.txt"), prompts(1))
     assert (True, False) == (place.has_room_for(1), place.has_room_for(2))
     place.jobs.opened.open(place.claim("x.txt"), prompts(2, 8))
@@ -640,7 +640,7 @@ def test_there_is_room_beside_what_is_not_a_whole_batch(place: Place) -> None:
 
 
 def test_as_many_go_together_as_fit(place: Place) -> None:
-    """One until that was measured, if the profile leaves it to us; else what that says."""
+    """One until that is measured, if the profile has no size; else the profile's size."""
     place.jobs.opened.open(place.claim("a.txt"), prompts(40))
     place.jobs.use(replace(place.jobs.limits, batch_sizes=MEASURED))
     sizes = []
@@ -657,7 +657,7 @@ def test_as_many_go_together_as_fit(place: Place) -> None:
 
 @pytest.mark.parametrize(("guidance", "together"), [(1.0, 5), (0.0, 5), (1.5, 1)])
 def test_with_guidance_less_fits_than_without(place: Place, guidance: float, together: int) -> None:
-    """Each prompt is then rendered twice at once: what was measured without says nothing."""
+    """Guidance doubles the batch, so measurements without it do not apply."""
 
     def at(scale: float) -> tuple[Prompt, ...]:
         return tuple(
@@ -672,7 +672,7 @@ def test_with_guidance_less_fits_than_without(place: Place, guidance: float, tog
 
 
 def test_what_fits_is_not_remembered_of_all_that_was_ever_asked_for(place: Place) -> None:
-    """Prompt files choose the sizes; the oldest are forgotten."""
+    """Prompt files choose the sizes; the oldest entries are dropped."""
     kinds = [Batch((Member("j", prompts(1, n)[0]),)) for n in range(limits.MAX_KINDS + 1)]
     for batch in kinds:
         place.jobs.opened.fits.note(batch, 9)
@@ -705,7 +705,7 @@ def test_one_of_several_files_that_cannot_be_begun_does_not_hold_up_the_others(
 
 
 def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -> None:
-    """One of them may be to blame, and the others must not be with it again."""
+    """One of them may be to blame."""
     for name in "ab":
         place.jobs.opened.open(place.claim(f"{name}.txt"), prompts(1))
     assert [("a.txt", [1]), ("b.txt", [1])] == place.next()
@@ -723,9 +723,9 @@ def test_files_of_a_batch_whose_process_ended_are_rendered_alone(place: Place) -
 
 
 def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
-    """Even where one attempt is all there is: it fails that was the only one in hand.
+    """Even with one allowed attempt, only a prompt that was alone in hand fails.
 
-    But only once the other one has been rendered.
+    And only after another one has been rendered.
     """
     for name in "ab":
         place.jobs.opened.open(place.claim(f"{name}.txt"), prompts(1))
@@ -745,7 +745,7 @@ def test_an_end_with_others_in_hand_blames_nobody_yet(place: Place) -> None:
 
 
 def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) -> None:
-    """Each waits in its own file again, and none is in hand meanwhile."""
+    """Each prompt waits in its own file, and none is in hand meanwhile."""
     opened = [place.claim(f"{name}.txt") for name in "ab"]
     for job in opened:
         place.jobs.opened.open(job, prompts(1))
@@ -758,7 +758,7 @@ def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) ->
 
 
 def test_a_report_says_what_to_do(place: Place) -> None:
-    """With the command to type; only where the file may be right does it say that it may be."""
+    """With the command to type; it says that the file may be right only if it may."""
     errors = {
         "a b": RenderError("a hiccup"),
         "c": RenderCancelled("it was cancelled on request"),
@@ -783,7 +783,7 @@ def test_a_report_says_what_to_do(place: Place) -> None:
 
 
 def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> None:
-    """Each note once, with the numbers of the prompts that it is about."""
+    """Each note once, with the numbers of its prompts."""
     one, two, three = prompts(3)
     noted = (replace(one, notes=("cut",)), replace(two, notes=("cut", "mark")), three)
     with structlog.testing.capture_logs() as events:
@@ -793,7 +793,7 @@ def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> N
 
 
 def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place) -> None:
-    """Its prompts are not known any more, and who puts it back would get those videos twice."""
+    """If its prompts can't be read any more, a retry would render its videos twice."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(2))
     batch = next_batch(place.jobs)
@@ -807,7 +807,7 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
 
 
 def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
-    """A job that waits in the spool for the disk is in nobody's inbox: the status has to say."""
+    """A job that waits in the spool is listed in the status."""
     job = place.claim("a.txt")
     place.jobs.ends.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
     expected = [("a.txt", "begun; [Errno 28] No space left on device")]
@@ -826,7 +826,7 @@ def test_a_report_names_the_first_mistake(place: Place) -> None:
 
 
 def unreadable(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
-    """Let the records of a job lie on a bad sector."""
+    """Make the records of a job unreadable, as on a bad sector."""
     read = job_files.read
 
     def failing(path: Path) -> Any:
@@ -840,7 +840,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
 def test_a_record_on_a_bad_sector_holds_up_no_other_job(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither at the start, where the end before is looked back upon, nor later."""
+    """Neither when the last end is recorded at the start, nor later."""
     bad, good = place.claim("a.txt"), place.claim("b.txt")
     place.jobs.opened.open(bad, prompts(1))
     assert next_batch(place.jobs) is not None
@@ -854,7 +854,7 @@ def test_a_record_on_a_bad_sector_holds_up_no_other_job(
 def test_who_waits_for_the_whole_spool_looks_at_nothing_else_before(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is due in a spool that does not answer would keep the main thread busy."""
+    """Reading jobs from a spool that does not answer would block the main thread."""
     stuck, _ = place.claim("a.txt"), place.claim("b.txt")
     (place.root / "results").mkdir(exist_ok=True)
     (place.root / "results/_failed").write_text("in the way")
@@ -870,7 +870,7 @@ def test_who_waits_for_the_whole_spool_looks_at_nothing_else_before(
 
 
 def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
-    """The spool does not know of them: they would begin anew, without end."""
+    """The spool has no record of them, so they would be tried for ever."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(2))
     batch = next_batch(place.jobs)
@@ -883,7 +883,7 @@ def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
 
 
 def test_a_job_that_went_back_and_was_removed_by_hand_is_not_begun(place: Place) -> None:
-    """Other settings would wait for its end for ever. Until then, its group keeps its turn."""
+    """New settings would wait for its end for ever. Until then, its group keeps its turn."""
     (place.root / "inbox/ann").mkdir()
     job = place.claim("ann/a.txt")
     place.jobs.opened.open(job, prompts(2))

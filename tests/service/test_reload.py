@@ -1,4 +1,4 @@
-"""config.yaml is read again while the daemon runs: what is good is used, what is bad is refused."""
+"""config.yaml is read again while the daemon runs: valid settings are used, others refused."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LONG = "prompt: long\nnum_inference_steps: 150\n"
 
 @dataclass
 class Live:
-    """A daemon that runs, and the config.yaml that it was started with."""
+    """A running daemon, and its first config.yaml."""
 
     site: Site
     daemon: Daemon
     config: str
 
     def write(self, before: str, after: str) -> None:
-        """Write the first config.yaml with another text in a place."""
+        """Write the first config.yaml with one text replaced."""
         assert before in self.config
         (self.site.folder / "config.yaml").write_text(self.config.replace(before, after))
 
@@ -39,7 +39,7 @@ class Live:
         return self.site.command("reload")
 
     def frames(self, name: str) -> int:
-        """Render a prompt file, and return how many frames the video has."""
+        """Render a prompt file, and return the number of frames."""
         self.site.drop(f"{name}.txt", f"{name}\n")
         await_that(lambda: self.ended(f"{name}.txt"), f"the end of {name}.txt")
         with av.open(str(self.site.results / name / f"{name}.mp4")) as container:
@@ -50,7 +50,7 @@ class Live:
         return [event for event in ends if event["prompt_file"] == prompt_file]
 
     def is_rendering(self, prompt_file: str) -> bool:
-        """Return whether a step of a prompt file is through."""
+        """Return whether a step of a prompt file is done."""
         status = json.loads((self.site.spool / "status.json").read_text())
         now = status["rendering"]
         return now is not None and now["prompt_file"] == prompt_file and now["step"] > 0
@@ -58,7 +58,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Live]:
-    """A daemon with two profiles of which one is in use."""
+    """A daemon with two profiles; one is in use."""
     site = make_site(tmp_path_factory.mktemp("reload") / "site", tiny_pipeline)
     second = save_tiny_pipeline(site.folder / "second", seed=1)
     with (site.folder / "config.yaml").open("a") as config:
@@ -71,7 +71,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
 
 
 def test_good_settings_are_used(live: Live) -> None:
-    """From the next job on, and the model stays where it is: nothing of it has changed."""
+    """From the next job on; an unchanged model stays loaded."""
     assert 4 == live.frames("before")
     live.write("num_frames: 4", "num_frames: 6")
     assert 0 == live.reload().returncode
@@ -89,7 +89,7 @@ def test_good_settings_are_used(live: Live) -> None:
     ],
 )
 def test_bad_settings_are_refused(before: str, after: str, problem: str, live: Live) -> None:
-    """With the mistake, whoever finds it; the daemon goes on as before."""
+    """The message has the mistake, and the daemon continues as before."""
     live.write(before, after)
     refused = live.reload()
     assert (78, True) == (refused.returncode, problem in refused.stderr), refused.stderr
@@ -97,7 +97,7 @@ def test_bad_settings_are_refused(before: str, after: str, problem: str, live: L
 
 
 def test_bad_settings_are_refused_by_the_daemon_itself(live: Live) -> None:
-    """Who sends the signal without looking at the file finds the mistake in log and status."""
+    """After a plain SIGHUP, log and status have the mistake."""
     count = len(live.daemon.events("reload_refused"))
     (live.site.folder / "config.yaml").write_text("inbox: [\n")
     live.daemon.process.send_signal(signal.SIGHUP)
@@ -134,7 +134,7 @@ def test_only_a_model_that_changes_is_loaded_anew(live: Live) -> None:
 
 
 def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:
-    """What is being rendered ends as it began; what waits is rendered by the other one."""
+    """Begun jobs end with the old model; waiting ones get the new one."""
     live.site.drop("long.yaml", LONG)
     await_that(lambda: live.is_rendering("long.yaml"), "a step of long.yaml")
     live.site.drop("next.txt", "next\n")
@@ -158,7 +158,7 @@ def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_refused(live: Live) -> None:
-    """The one before is loaded again, and nothing that waits is lost."""
+    """The old model is loaded again, and nothing that waits is lost."""
     count = len(live.daemon.events("reload_refused"))
     live.write("model: tiny\nmodels:", "model: third\nmodels:\n  third: {path: nowhere}")
     assert 0 == live.reload().returncode
@@ -171,13 +171,13 @@ def test_a_model_that_cannot_be_loaded_is_refused(live: Live) -> None:
 
 
 def test_without_a_daemon_there_is_nothing_to_reload(site: Site) -> None:
-    """75: it may come."""
+    """Exit code 75."""
     run = site.command("reload")
     assert (75, True) == (run.returncode, "no daemon is at work" in run.stderr)
 
 
 def test_who_closes_the_terminal_ends_the_daemon(site: Site) -> None:
-    """SIGHUP then means that nobody is there any more."""
+    """Then SIGHUP means that nobody is there any more."""
     ours, theirs = pty.openpty()
     path = site.folder / "terminal.log"
     with path.open("w") as log:

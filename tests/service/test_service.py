@@ -55,7 +55,7 @@ def names(folder: Path) -> set[str]:
 
 @dataclass
 class Pipe:
-    """A named pipe whose writer waits for somebody to open it for reading."""
+    """A named pipe whose writer waits for a reader."""
 
     path: Path
     opened: threading.Event = field(default_factory=threading.Event)
@@ -123,7 +123,7 @@ BAD_KINDS = {
 
 @dataclass
 class Drained:
-    """A site whose well-filled inbox has been rendered in one run."""
+    """A site whose full inbox has been rendered in one run."""
 
     site: Site
     exit_code: int
@@ -137,7 +137,7 @@ class Drained:
 
 @pytest.fixture(scope="module")
 def drained(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Drained:
-    """Good prompt files of every kind, among every kind of bad ones, drained together."""
+    """Valid prompt files of every kind, and every kind of bad ones, drained together."""
     site = make_site(tmp_path_factory.mktemp("drained") / "site", tiny_pipeline)
     site.drop("surfing.txt", "Spiderman is surfing")
     site.drop("deep/er/down.txt", "# a comment\n\n  a mole  \r\n")
@@ -176,40 +176,40 @@ format: [mp4, gif, webm]
 
 
 def test_a_dropped_prompt_file_becomes_a_published_video(drained: Drained) -> None:
-    """The video, its poster, its sidecar, the job's log and the prompt file end in one folder."""
+    """Video, poster, sidecar, log and prompt file are in one folder."""
     expected = {f"Spiderman_is_surfing.{suffix}" for suffix in ("mp4", "jpg", "yaml")}
     assert {*expected, "job.log", "surfing.txt"} == names(drained.video("surfing"))
     assert "Spiderman is surfing" == (drained.video("surfing") / "surfing.txt").read_text()
 
 
 def test_nothing_is_left_but_the_defaults(drained: Drained) -> None:
-    """Every prompt file has gone to the results; `_defaults.yaml` files stay where they are."""
+    """All prompt files have moved; `_defaults.yaml` files stay."""
     left = {str(p.relative_to(drained.site.inbox)) for p in drained.site.inbox.rglob("*.*")}
     assert {"with/_defaults.yaml", "with/near/_defaults.yaml"} == left
     assert [] == list((drained.site.spool / "active").iterdir())
 
 
 def test_a_drain_with_a_failed_job_ends_with_1(drained: Drained) -> None:
-    """Exit code 1, and the last line counts."""
+    """Exit code 1, and the last log line has the counts."""
     last = drained.events[-1]
     failures = len(BAD_TEXTS) + len(BAD_KINDS)
     assert (1, "stopped", failures) == (drained.exit_code, last["event"], last["failed_jobs"])
 
 
 def test_only_json_lines_are_logged(drained: Drained) -> None:
-    """Every line has a name and a time, and there is nothing on stderr (parsed in the fixture)."""
+    """Each line has an event and a time; stderr is empty (checked in the fixture)."""
     assert "" == drained.stderr
     assert all({"event", "level", "timestamp"} <= set(event) for event in drained.events)
 
 
 def test_nothing_is_logged_as_an_error_but_failed_jobs(drained: Drained) -> None:
-    """An operator who looks for errors finds what failed, and no more."""
+    """All other events are below the level of errors."""
     errors = {event["event"] for event in drained.events if event["level"] == "error"}
     assert {"job_failed"} == errors
 
 
 def test_the_videos_are_what_was_asked_for(drained: Drained) -> None:
-    """Number, size and rate of the frames; H.264 that every browser plays, ready to stream."""
+    """Number, size and rate of frames; H.264 that every browser plays, ready to stream."""
     video = drained.video("formats/formats.mp4")
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
@@ -222,18 +222,18 @@ def test_the_videos_are_what_was_asked_for(drained: Drained) -> None:
 
 @pytest.mark.parametrize("suffix", ["gif", "webm"])
 def test_other_formats_show_the_same_video(suffix: str, drained: Drained) -> None:
-    """Each format that is asked for stands beside the mp4."""
+    """Each requested format is beside the mp4."""
     assert (5, 48, 32, 3) == decoded(drained.video(f"formats/formats.{suffix}")).shape
 
 
 def test_the_poster_is_a_frame_of_the_video(drained: Drained) -> None:
-    """A JPEG of the video's own size."""
+    """A JPEG of the video's size."""
     with Image.open(drained.video("formats/formats.jpg")) as poster:
         assert ("JPEG", (32, 48)) == (poster.format, poster.size)
 
 
 def test_the_sidecar_holds_all_settings(drained: Drained) -> None:
-    """What was given, what was not, and how it was rendered."""
+    """Given and default settings, and how the video was rendered."""
     found = sidecar(drained.video("formats/formats.mp4"))
     expected = {**settings(FORMATS), "num_inference_steps": 3, "guidance_scale": 9.0}
     expected |= {"model": "tiny", "eta": 0.0}
@@ -248,19 +248,19 @@ def test_the_sidecar_holds_all_settings(drained: Drained) -> None:
 
 
 def test_the_mp4_carries_its_sidecar(drained: Drained) -> None:
-    """The settings go wherever the video goes."""
+    """The mp4 has the text of the sidecar."""
     video = drained.video("formats/formats.mp4")
     with av.open(str(video)) as container:
         assert video.with_suffix(".yaml").read_text() == container.metadata["comment"]
 
 
 def test_folders_are_mirrored(drained: Drained) -> None:
-    """A prompt file in a folder of the inbox has its videos in the same place of the results."""
+    """A prompt file in a folder has its videos at the same place in the results."""
     assert {"a_mole.mp4", "down.txt"} <= names(drained.video("deep/er/down"))
 
 
 def test_each_seed_gives_a_video(drained: Drained) -> None:
-    """Taken names get a number; the same seed gives the same frames, another one others."""
+    """Equal names get numbers; equal seeds give equal frames, others do not."""
     first, second, third = (
         decoded(drained.video(f"seeds/{name}.mp4")) for name in ("twins", "twins-2", "twins-3")
     )
@@ -270,22 +270,22 @@ def test_each_seed_gives_a_video(drained: Drained) -> None:
 
 
 def test_a_drawn_seed_is_recorded(drained: Drained) -> None:
-    """A prompt without a seed gets one of its own."""
+    """A prompt without a seed gets its own, and the sidecar has it."""
     videos = [drained.video(f"examples/original/{name}.mp4") for name in ORIGINAL]
     seeds = {sidecar(video)["seed"] for video in videos}
     assert (len(videos), True) == (len(seeds), all(0 <= seed < 2**32 for seed in seeds))
 
 
 def test_defaults_apply_the_nearest_first(drained: Drained) -> None:
-    """The prompt file wins over the folder, the nearer folder over the farther, key by key."""
+    """The prompt file, then the nearest folder, then farther ones, key by key."""
     found = sidecar(drained.video("with/near/defaults/defaults.mp4"))
     assert (1, 10, 6) == (found["seed"], found["fps"], found["num_frames"])
 
 
 def test_the_queue_is_in_order_of_priority(drained: Drained) -> None:
-    """Higher priorities begin sooner, lower ones later than all that have none.
+    """Higher priorities begin sooner, lower ones last.
 
-    Before the second, one other may go along in the batch of the first.
+    The batch of the first may take along another file before the second.
     """
     order = [e["prompt_file"] for e in drained.events if e["event"] == "job_started"]
     assert "z_soon.yaml" == order[0]
@@ -305,13 +305,13 @@ def test_the_queue_is_in_order_of_priority(drained: Drained) -> None:
     ],
 )
 def test_every_line_has_its_video(folder: str, videos: list[str], drained: Drained) -> None:
-    """UTF-16, Chinese names and the shipped examples give videos of the prompts' names."""
+    """UTF-16, Chinese names and the examples give videos named after their prompts."""
     found = {path.stem for path in drained.video(folder).glob("*.mp4")}
     assert set(videos) == found
 
 
 def test_a_job_has_its_own_log(drained: Drained) -> None:
-    """`job.log` holds the events of its job alone, from the start to the summary."""
+    """`job.log` has the events of its job only, from start to summary."""
     lines = (drained.video("seeds") / "job.log").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     expected = ["job_started", *["video_published"] * 3, "job_ended"]
@@ -323,9 +323,9 @@ def test_a_job_has_its_own_log(drained: Drained) -> None:
 
 @pytest.mark.parametrize("name", BAD_TEXTS)
 def test_a_bad_file_is_set_aside_with_the_reason(name: str, drained: Drained) -> None:
-    """It stands unchanged in `_failed/`, beside what is wrong, where, and what would be right.
+    """It is unchanged in `_failed/`, with a report of problem, place and remedy.
 
-    Its name there is one that every file system takes: `nul.txt` is not.
+    Its name there is portable: `nul.txt` is not.
     """
     content, words = BAD_TEXTS[name]
     at = drained.site.failed / "bad" / portable(PurePosixPath(name))
@@ -335,14 +335,14 @@ def test_a_bad_file_is_set_aside_with_the_reason(name: str, drained: Drained) ->
 
 
 def kept(site: Site, name: str) -> Path:
-    """Return where in the spool something is kept that can't be put into `_failed/`."""
+    """Return the place in the spool of a file that can't be moved into `_failed/`."""
     (found,) = site.spool.glob(f"refused/*/{name}")
     return found
 
 
 @pytest.mark.parametrize("name", BAD_KINDS)
 def test_what_is_no_file_is_refused_unopened(name: str, drained: Drained) -> None:
-    """Links are moved away as they are; pipes, sockets and directories where nobody else comes."""
+    """Links are moved; pipes, sockets and directories are kept where only the daemon has access."""
     at = drained.site.failed / "bad" / name
     report = at.with_name(at.name + ".error.txt").read_text()
     assert f"{BAD_KINDS[name]}, not a file; it has not been opened" in report
@@ -352,7 +352,7 @@ def test_what_is_no_file_is_refused_unopened(name: str, drained: Drained) -> Non
 
 
 def test_nobody_has_opened_the_pipes(drained: Drained) -> None:
-    """A reader of the pipe, or of the pipe behind the link, would have let its writer through."""
+    """A reader of a pipe, also through a link, would have unblocked its writer."""
     assert [False, False] == [pipe.opened.is_set() for pipe in drained.pipes]
     assert (drained.site.failed / "bad/link.txt").is_symlink()
     for at in (kept(drained.site, "pipe.txt"), drained.site.folder / "outside"):
@@ -361,7 +361,7 @@ def test_nobody_has_opened_the_pipes(drained: Drained) -> None:
 
 
 class SystemdSocket:
-    """What systemd is to a service: a socket that takes its messages."""
+    """A socket like systemd's, for messages of a service."""
 
     def __init__(self, path: Path) -> None:
         self.messages: list[str] = []
@@ -382,7 +382,7 @@ class SystemdSocket:
 
 @dataclass
 class Live:
-    """A daemon that runs while the tests drop files."""
+    """A running daemon, while the tests drop files."""
 
     site: Site
     daemon: Daemon
@@ -401,7 +401,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(drained: Drained) -> Iterator[Live]:
-    """A daemon, started by something like systemd, on the results of the drained site."""
+    """A daemon, started as by systemd, on the results of the drained site."""
     site = drained.site
     config = site.folder / "config.yaml"
     config.write_text(config.read_text().replace("settle_seconds: 0.1", "settle_seconds: 1"))
@@ -414,7 +414,7 @@ def live(drained: Drained) -> Iterator[Live]:
 
 
 def test_ready_is_said_when_the_model_is_loaded(live: Live) -> None:
-    """Who waits for the service, waits for the weights."""
+    """READY=1 is sent after the model is loaded."""
     await_that(lambda: "READY=1" in live.systemd.messages, "READY=1")
     assert 1 == len(live.daemon.events("model_loaded"))
     first = live.systemd.messages[: live.systemd.messages.index("READY=1")]
@@ -422,7 +422,7 @@ def test_ready_is_said_when_the_model_is_loaded(live: Live) -> None:
 
 
 def test_a_second_daemon_on_the_spool_is_refused(live: Live) -> None:
-    """It names the process that works there, and leaves that one alone."""
+    """The message names the first process, which continues."""
     live.daemon.wait_for("ready")
     second = live.site.command("run")
     expected = f"process {live.daemon.process.pid} works on {live.site.spool} already"
@@ -434,7 +434,7 @@ def test_a_second_daemon_on_the_spool_is_refused(live: Live) -> None:
 def test_a_dropped_sidecar_or_mp4_renders_the_video_again(
     kind: str, live: Live, drained: Drained
 ) -> None:
-    """All settings come with it: the frames are the same to the last pixel."""
+    """With all settings: the frames are equal bit for bit."""
     original = drained.video("formats/formats.mp4")
     shutil.copy(original.with_suffix(f".{kind}"), live.site.inbox / f"again_{kind}.{kind}")
     assert (1, 0) == tuple(live.ended(f"again_{kind}.{kind}")[key] for key in ("videos", "failed"))
@@ -443,7 +443,7 @@ def test_a_dropped_sidecar_or_mp4_renders_the_video_again(
 
 
 def test_a_file_of_the_same_name_overwrites_nothing(live: Live) -> None:
-    """The second surfing.txt's files stand beside the first's, with numbers."""
+    """The second surfing.txt and its videos get numbers."""
     folder = live.site.results / "surfing"
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     live.site.drop("surfing.txt", "Spiderman is surfing")
@@ -454,7 +454,7 @@ def test_a_file_of_the_same_name_overwrites_nothing(live: Live) -> None:
 
 
 def test_a_file_is_not_taken_while_it_is_written(live: Live) -> None:
-    """Another file settles and is rendered while this one grows; then it is taken whole."""
+    """Another file is rendered meanwhile; then this one is claimed, complete."""
     growing = live.site.drop("growing.txt", "line 0\n")
     live.site.drop("steady.txt", "steady\n")
     written = ["line 0"]
@@ -472,7 +472,7 @@ def test_a_file_is_not_taken_while_it_is_written(live: Live) -> None:
 
 
 def test_a_file_with_an_old_date_is_taken(live: Live) -> None:
-    """Moved in, as by `mv` or `cp -p`: its own clock says nothing about when it was written."""
+    """Its mtime, as kept by `mv` or `cp -p`, does not matter."""
     outside = live.site.folder / "old.txt"
     outside.write_text("an old horse\n")
     os.utime(outside, (1, 1))
@@ -481,7 +481,7 @@ def test_a_file_with_an_old_date_is_taken(live: Live) -> None:
 
 
 def test_unfinished_uploads_are_left_alone(live: Live) -> None:
-    """Names under which programs keep what they have not finished are no prompt files."""
+    """Names of unfinished files are ignored."""
     for name in (".syncthing.a.txt.tmp", "b.txt.part", ".hidden.txt", "~c.txt"):
         live.site.drop(f"uploads/{name}", "not yet\n")
     live.site.drop("uploads/whole.txt", "a whole upload\n")
@@ -490,7 +490,7 @@ def test_unfinished_uploads_are_left_alone(live: Live) -> None:
 
 
 def test_the_inbox_may_go_and_come_back(live: Live) -> None:
-    """A share that is unmounted for a while does not end the daemon."""
+    """An unmounted share does not end the daemon."""
     live.daemon.wait_for("ready")
     away = live.site.inbox.with_name("away")
     live.site.inbox.rename(away)
@@ -502,7 +502,7 @@ def test_the_inbox_may_go_and_come_back(live: Live) -> None:
 
 
 def test_systemd_hears_of_progress_and_of_the_end(live: Live) -> None:
-    """A status line says what is rendered, each step feeds the watchdog, STOPPING is said."""
+    """The status line shows the render, steps feed the watchdog, STOPPING=1 is sent."""
     live.site.drop("told.yaml", "prompt: told\nnum_inference_steps: 40\n")
     live.ended("told.yaml")
     assert 0 == live.daemon.stop()
@@ -522,7 +522,7 @@ prompts:
 
 @dataclass
 class Run:
-    """What one of several daemons, one after the other, has done; and the spool after it."""
+    """The events of one of several daemons in sequence, and the spool after it."""
 
     exit_code: int
     events: list[dict[str, Any]]
@@ -546,7 +546,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> dict[str, Run]:
-    """Five daemons, one after the other, four of them ended in the middle of a render."""
+    """Five daemons in sequence; four of them are ended during a render."""
     site = make_site(tmp_path_factory.mktemp("runs") / "site", tiny_pipeline)
     site.drop("long.yaml", LONG)
     site.drop("poison.yaml", "prompt: poison\nnum_inference_steps: 1000\n")
@@ -590,7 +590,7 @@ def _await_step(site: Site, daemon: Daemon, prompt_file: str, number: int) -> No
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_ends_the_daemon_within_a_step(name: str, runs: dict[str, Run]) -> None:
-    """It exits with 0, its job stays in the spool, and the attempt does not count."""
+    """It exits with 0, its job stays in the spool, and no attempt counts."""
     run = runs[name]
     assert (0, ["long.yaml"], 0) == (run.exit_code, run.in_spool, run.attempts)
     ends = ["stopping", "stopped"]
@@ -599,14 +599,14 @@ def test_a_signal_ends_the_daemon_within_a_step(name: str, runs: dict[str, Run])
 
 
 def test_a_kill_counts_as_an_attempt(runs: dict[str, Run]) -> None:
-    """Nobody can say whether the job was to blame."""
+    """Because the job may be to blame."""
     run = runs["SIGKILL"]
     assert (-9, ["long.yaml"], 1) == (run.exit_code, run.in_spool, run.attempts)
     assert [2] == [e["attempt"] for e in runs["resumed"].named("job_started")][:1]
 
 
 def test_a_published_video_is_not_rendered_again(runs: dict[str, Run]) -> None:
-    """Each start goes on with the video that was not finished."""
+    """Each start continues with the video that was not finished."""
     published = [[e["number"] for e in run.named("video_published")] for run in runs.values()]
     assert [[1], [], [], [2], [1]] == published
     assert 1 == len({run.first for run in runs.values()})
@@ -615,7 +615,7 @@ def test_a_published_video_is_not_rendered_again(runs: dict[str, Run]) -> None:
 
 
 def test_a_job_that_took_the_process_down_too_often_is_set_aside(runs: dict[str, Run]) -> None:
-    """The job after it is rendered, and every video is there once."""
+    """The job after it is rendered, and every video exists once."""
     last = runs["last"]
     expected = [
         "_failed/poison.yaml",
@@ -636,7 +636,7 @@ def test_a_job_that_took_the_process_down_too_often_is_set_aside(runs: dict[str,
 def test_a_signal_while_the_model_is_loading_ends_cleanly(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """Nothing has been begun, so nothing is left."""
+    """No job was begun, so none is left."""
     site.drop("a.txt", "a horse\n")
     started = daemon()
     started.wait_for("starting")
@@ -646,7 +646,7 @@ def test_a_signal_while_the_model_is_loading_ends_cleanly(
 
 
 def test_what_is_rendered_at_a_stop_is_published(site: Site, daemon: Callable[..., Daemon]) -> None:
-    """The process ends when the encoder is through with all videos of the batch."""
+    """The process ends after all videos of the batch are encoded."""
     config = site.folder / "config.yaml"
     config.write_text(config.read_text().replace("max_batch_size: 2", "max_batch_size: 6"))
     settings = "num_frames: 8\nnum_inference_steps: 1\nformat: [webm, gif, mp4]\n"
@@ -670,7 +670,7 @@ prompts:
 
 @dataclass
 class Faults:
-    """What a drain left that could not render everything, and what a second one made of that."""
+    """The results of a drain that could not render everything, and of a second one."""
 
     site: Site
     first: list[dict[str, Any]]
@@ -683,7 +683,7 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Faults:
-    """One prompt of three, and one alone, that the pipeline can't render; one with no place."""
+    """One prompt of three, and one alone, that the pipeline can't render; one without a place."""
     folder = tmp_path_factory.mktemp("faults")
     site = make_site(folder / "site", tiny_pipeline)
     faulty = save_tiny_pipeline(folder / "faulty", faulty=True)
@@ -711,7 +711,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Fau
 
 
 def test_the_other_prompts_are_rendered(faults: Faults) -> None:
-    """A batch with a bad prompt is rendered one by one; only the bad one has no video."""
+    """After a failed batch, only the bad prompt has no video."""
     published = [Path(e["file"]).stem for e in faults.first if e["event"] == "video_published"]
     assert ["a_cow", "a_good_horse", "a_horse"] == sorted(published)
     assert 1 == faults.exit_codes[0]
@@ -719,7 +719,7 @@ def test_the_other_prompts_are_rendered(faults: Faults) -> None:
 
 
 def test_what_is_left_is_a_prompt_file(faults: Faults) -> None:
-    """`_failed/` has just the prompts that have no video, with all their settings."""
+    """`_failed/` has only the prompts without a video, with all their settings."""
     left = settings(faults.left)
     assert 1 == len(strict_yaml.load_all(faults.left))
     assert (f"a {FAULTY_WORD}", 2, 4, "faulty") == tuple(
@@ -730,7 +730,7 @@ def test_what_is_left_is_a_prompt_file(faults: Faults) -> None:
 
 
 def test_what_is_left_renders_when_it_is_put_back(faults: Faults) -> None:
-    """After the operator has mended the model, `reeldrop retry` gives the videos that lacked."""
+    """After a repair of the model, `reeldrop retry` gives the missing videos."""
     expected = [
         f"alone/one_{FAULTY_WORD}.mp4",
         "blocked/no_place_to_go.mp4",
@@ -743,7 +743,7 @@ def test_what_is_left_renders_when_it_is_put_back(faults: Faults) -> None:
 
 
 def test_a_job_that_has_no_place_fails_with_that_reason(faults: Faults) -> None:
-    """Somebody's file is where the job's folder should be: that is said, and a retry works."""
+    """A file is in the place of the job's folder: the report says so, and a retry works."""
     reasons = [e["reason"] for e in faults.first if e.get("prompt_file") == "blocked.txt"
                and e["event"] == "job_failed"]  # fmt: skip
     assert 1 == len(reasons)

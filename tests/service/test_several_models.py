@@ -25,9 +25,7 @@ FAULTY = (sys.executable, str(HARNESS / "faulty_daemon.py"))
 
 @pytest.fixture
 def several(site: Site, wan_pipeline: Path) -> Site:
-    """A site with three profiles: `tiny`, its own; `wan`, of another class; `broken`, which is not
-    there.
-    """
+    """A site with three profiles: `tiny`, its own; `wan`; `broken`, a missing folder."""
     wan = f"{{path: {wan_pipeline}, defaults: {{num_frames: 5, height: 32, width: 32}}}}"
     with (site.folder / "config.yaml").open("a") as config:
         config.write(f"  wan: {wan}\n  broken: {{path: nowhere, variant: fp16}}\n")
@@ -41,7 +39,7 @@ def status(site: Site) -> dict[str, Any]:
 
 
 def ended(daemon: Daemon) -> list[str]:
-    """Return the prompt files of the jobs that have ended."""
+    """Return the prompt files of the ended jobs."""
     return [event["prompt_file"] for event in daemon.events("job_ended")]
 
 
@@ -53,7 +51,7 @@ def loads(daemon: Daemon) -> list[str]:
 def test_models_are_chosen_by_file_and_folder_and_stay_loaded(
     several: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """One that can't be loaded fails its own prompts with the reason; the daemon says so."""
+    """A model that can't be loaded fails only its own prompts, with the reason."""
     several.drop("films/_defaults.yaml", "model: wan\nnum_inference_steps: 1\n")
     for number in range(3):
         several.drop(f"films/{number}.yaml", f"prompt: wan {number}\n")
@@ -90,7 +88,7 @@ def test_models_are_chosen_by_file_and_folder_and_stay_loaded(
 def test_models_are_exchanged_where_memory_is_for_one(
     several: Site, daemon: Callable[..., Daemon], tiny_pipeline: Path, wan_pipeline: Path
 ) -> None:
-    """Seldom: all prompts of the one that is loaded come first, until others have waited enough."""
+    """Prompts of the loaded model go first, until others have waited long enough."""
     wan = save_tiny_wan(several.folder / "large", layers=20)
     config = several.folder / "config.yaml"
     config.write_text(config.read_text().replace(str(wan_pipeline), str(wan)))
@@ -112,7 +110,7 @@ def test_models_are_exchanged_where_memory_is_for_one(
 
 
 def drop_for_both(site: Site, numbers: range) -> None:
-    """Drop a file for each model and number; those of a number come before those of the next."""
+    """Drop a file for each model and number, sorted by number."""
     for number in numbers:
         site.drop(f"{number}a.yaml", f"prompt: a {number}\nnum_inference_steps: {number + 1}\n")
         settings = f"model: wan\nnum_inference_steps: {number + 1}\n"
@@ -122,7 +120,7 @@ def drop_for_both(site: Site, numbers: range) -> None:
 def test_a_daemon_goes_on_without_its_own_model(
     several: Site, daemon: Callable[..., Daemon], tiny_pipeline: Path
 ) -> None:
-    """Prompts that name no model wait in the inbox, others are rendered; then it is mended."""
+    """Prompts that name no model wait, others are rendered; then the model is repaired."""
     several.configure("model: broken")
     waits = several.drop("waits.yaml", "prompt: own\nnum_frames: 2\nheight: 32\nwidth: 32\n")
     several.drop("goes.yaml", "prompt: other\nmodel: tiny\n")
@@ -141,13 +139,13 @@ def test_a_daemon_goes_on_without_its_own_model(
 
 
 def _why(site: Site, name: str) -> str:
-    """Return why a prompt file waits; empty if that is another reason than its model."""
+    """Return why a prompt file waits; empty if it does not wait for a model."""
     found = (w["reason"] for w in status(site)["waiting"] if w["prompt_file"] == name)
     return next((reason for reason in found if "can't be used" in reason), "")
 
 
 def test_without_other_models_a_broken_one_ends_the_daemon(site: Site) -> None:
-    """78, with the reason: there is nothing that it could do. So does a drain with others."""
+    """78, with the reason. So does a drain that has other models."""
     config = site.folder / "config.yaml"
     good = config.read_text()
     profile = good[good.index("    path:") :].splitlines()[0]
@@ -183,7 +181,7 @@ def test_the_memory_is_given_back_when_nothing_is_to_do(
 def test_a_model_that_goes_away_holds_up_only_its_own_prompts(
     several: Site, daemon: Callable[..., Daemon], tmp_path: Path, tiny_pipeline: Path
 ) -> None:
-    """Its files were moved after it was loaded, and it left the memory; then they come back."""
+    """Its files disappear after it has left the memory, and come back later."""
     own = shutil.copytree(tiny_pipeline, tmp_path / "own")
     config = several.folder / "config.yaml"
     config.write_text(config.read_text().replace(str(tiny_pipeline), str(own)))

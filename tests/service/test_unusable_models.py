@@ -1,4 +1,4 @@
-"""Models that can't be used: for how long, and what becomes of their prompts."""
+"""Models that can't be used: for how long, and what happens to their prompts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ NOT_NOW, WRONG = Unavailable(Mistake("no memory")), ConfigError(Mistake("no such
 
 
 def test_what_becomes_of_prompts_of_a_model_in_trouble() -> None:
-    """They wait for what may pass, and for the daemon's own model, which they did not choose.
+    """They wait if the problem may pass, or if their author did not choose the model.
 
-    A drain waits for nothing.
+    A drain does not wait.
     """
     for own, is_patient, error, waits in (
         ("m", True, NOT_NOW, True),
@@ -31,7 +31,7 @@ def test_what_becomes_of_prompts_of_a_model_in_trouble() -> None:
 
 
 def test_pauses_grow_until_the_model_works() -> None:
-    """Up to ten minutes; the same reason is news only once."""
+    """Up to ten minutes; the same reason is logged only once."""
     found = Models("m", 10.0, is_patient=True)
     news, pauses = [], []
     for _ in range(8):

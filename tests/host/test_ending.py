@@ -38,9 +38,9 @@ with ending.traced(path):
     if way == "mistake":
         raise ConfigError(Mistake("a wrong key"))
     if way == "stall on a dead disk":
-        ending.end_stalled(path / "gone", "stalled: nothing went on")
+        ending.end_stalled(path / "gone", "stalled: no progress")
     if way == "stall":
-        ending.end_stalled(path, "stalled: nothing went on")
+        ending.end_stalled(path, "stalled: no progress")
 """
 
 
@@ -52,11 +52,11 @@ with ending.traced(path):
         ("kill", -signal.SIGKILL, ending.KILLED),
         ("error", 1, "MemoryError: none left"),
         ("mistake", 1, ""),
-        ("stall", ending.EXIT_STALLED, "stalled: nothing went on"),
+        ("stall", ending.EXIT_STALLED, "stalled: no progress"),
         ("kill on request", -signal.SIGKILL, ""),
         ("error on request", 1, ""),
         ("well on request", 0, ""),
-        ("stall on request", ending.EXIT_STALLED, "stalled: nothing went on"),
+        ("stall on request", ending.EXIT_STALLED, "stalled: no progress"),
         ("stall on a dead disk", ending.EXIT_STALLED, ending.KILLED),
     ],
 )

@@ -99,7 +99,7 @@ def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Resta
 def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
     """The trace says which thread hung and where; another process continues."""
     assert [70, 70, 1] == hung.exit_codes, "once with its neighbour, once alone"
-    assert "reeldrop: stalled: nothing went on for 5 s while rendering" in hung.stderr[0]
+    assert "reeldrop: stalled: no progress for 5 s while rendering" in hung.stderr[0]
     assert "faulty_daemon.py" in hung.stderr[0]
     assert 2 <= hung.stderr[0].count("hread 0x")
     assert "stalled" in {event["event"] for event in hung.events}
@@ -108,7 +108,7 @@ def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
 def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
     """The job after it is rendered."""
     report = (hung.site.failed / "a.txt.error.txt").read_text()
-    assert "stalled: nothing went on for 5 s while rendering, in step 0" in report
+    assert "stalled: no progress for 5 s while rendering, in step 0" in report
     assert (hung.site.results / "b/a_horse.mp4").exists()
 
 
@@ -133,7 +133,7 @@ def test_a_model_that_hangs_while_it_is_loaded_ends_the_process(
     exit_codes = [site.drain(program=hanging_model).returncode for _ in range(3)]
     assert [70, 70, 1] == exit_codes
     report = (site.failed / "a.yaml.error.txt").read_text()
-    assert 2 == report.count("stalled: nothing went on for 5 s while loading second")
+    assert 2 == report.count("stalled: no progress for 5 s while loading second")
     assert (site.results / "b/a_horse.mp4").exists()
 
 
@@ -157,7 +157,7 @@ def test_a_hung_encoder_ends_the_process_though_rendering_goes_on(site: Site) ->
     site.drop("b.yaml", "prompt: b\nnum_inference_steps: 1000\nnum_frames: 32\n")
     run = site.drain(program=(*FAULTY, "--hang-encoding"))
     assert 70 == run.returncode
-    assert "stalled: nothing went on for 5 s while encoding" in run.stderr
+    assert "stalled: no progress for 5 s while encoding" in run.stderr
     (job,) = (path.parent for path in site.spool.glob("active/*/a.txt"))
     assert [1] == json.loads((job / "attempts.json").read_text())[-1]["numbers"]
 

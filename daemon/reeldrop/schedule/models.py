@@ -70,7 +70,7 @@ def unload(renderer: int, memory: Memory) -> Release | None:
 
 
 class Waits:
-    """For how long jobs and files have waited behind later ones of a model that is loaded."""
+    """How long jobs and files have waited while later ones of a loaded model went first."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}

@@ -130,10 +130,10 @@ def _rest(view: View, renderer: int) -> Wait | Release:
 def _by_models(
     view: View, renderer: RendererView, line: list[_Waiting]
 ) -> tuple[list[_Waiting], tuple[str, ...]]:
-    """Return the line, and who waits because it is not in the order of ranks any more.
+    """Return the line, and what waits because the line is not in the order of ranks any more.
 
     Within one priority, the first whose model is loaded leads it, or else models would be exchanged
-    all the time. But who has waited for `model_wait_seconds` because of that goes first.
+    all the time. But what has waited for `model_wait_seconds` because of that goes first.
     """
     ready, first = renderer.memory.ready, line[0]
     if not ready or first.model in ("", *ready):

@@ -116,8 +116,7 @@ class Conditions:
     is_short_of_room: the disk is too full, or another folder is in the place of one of ours
     settings_change: other settings are used as soon as what was begun has ended
     bytes_to_encode: the size of the frames that wait to be encoded
-    model_wait_seconds: how long prompts of a model that is not loaded wait, at most, behind later
-        ones of a model that is
+    model_wait_seconds: how long later prompts of a loaded model may go before those of another one
     unload_seconds: how long the renderer is idle before its models are unloaded
     """
 
@@ -148,7 +147,7 @@ class View:
     is_in_trouble: whether the disk is in trouble, so that no file is claimed
     unusable: the models that can't be used for now
     sizes: the bytes of the weights of models that are not loaded; 0 if unknown
-    waits: for how long jobs and files have waited behind later ones of models that are loaded
+    waits: how long jobs and files have waited while later ones of loaded models went first
     """
 
     renderers: tuple[RendererView, ...]

@@ -11,7 +11,7 @@ from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Attempt, Cause, Job
 
 KILLS_PER_SIGN = 3
-"""How many ends of unknown cause count as much as one that shows signs of a prompt's doing."""
+"""How many ends of unknown cause count as much as one that a prompt seems to have caused."""
 
 
 def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool:

@@ -34,7 +34,7 @@ class Outcome:
 
 
 class Fits:
-    """How many prompts of equal size fit into memory at once, as far as it was measured."""
+    """How many prompts of equal size fit into memory at once, where that was measured."""
 
     def __init__(self) -> None:
         self._measured: dict[tuple[object, ...], int] = {}

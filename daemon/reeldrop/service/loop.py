@@ -108,7 +108,7 @@ class Loop:
         elif intake.problem:
             self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
         elif trouble := self._stages.jobs.trouble() or intake.claims.trouble():
-            self.drained_early = Mistake(f"held up: {trouble}", "start again when it is mended")
+            self.drained_early = Mistake(f"held up: {trouble}", "restart when it is repaired")
 
     def _end(self) -> None:
         self._reporter.stopping()
@@ -206,7 +206,7 @@ class Loop:
 
     def _end_stalled(self, what: str) -> NoReturn:
         seconds = self._stages.settings.config.stall_seconds
-        reason = f"stalled: nothing went on for {seconds:g} s while {what}"
+        reason = f"stalled: no progress for {seconds:g} s while {what}"
         _log.critical("stalled", reason=reason)
         # After a request to stop, what is in hand is not blamed for the end.
         ending.end_stalled(None if self._phase.is_stopping else self._trace, reason)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Phase:
-    """How far the life of the daemon is.
+    """The phase in the life of the daemon.
 
     drains: it ends when nothing is left to do
     is_ready: its own model was loaded and warmed up

@@ -1,7 +1,7 @@
 """Which suspected jobs are held back until another job has been rendered.
 
-If nothing else can be rendered either, the device is broken, and no prompt is to blame; and whoever
-kills the service does so whatever is in hand. `blame` knows what makes a job suspected.
+If nothing else can be rendered either, the device is broken, and no prompt is to blame; and a kill
+by a person says nothing about the prompts in hand. `blame` knows what makes a job suspected.
 """
 
 from __future__ import annotations

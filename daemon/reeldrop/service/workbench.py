@@ -29,9 +29,9 @@ class Workbench:
     batch, coming: the batch in hand, and the one after it
     warm_up: the batch of the warm-up
     loading: the model that is being loaded
-    downloading: how many bytes of it are downloaded, and of how many; None if nothing is missing
+    downloading: the bytes of it that are downloaded, and all bytes; None if nothing is missing
     loads_for: the job that asked for the model; None if it is the daemon's own
-    releasing: the model that leaves the device, or how those are called that do
+    releasing: the model that leaves the device, or words for several
     memory: the models that are loaded, and what is free beside them
     step: the last step done
     """

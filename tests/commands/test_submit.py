@@ -11,6 +11,7 @@ from harness.processes import run
 from harness.site import Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml
+from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.commands import cli, submit
 from reeldrop.config import config
 from reeldrop.config.config import Config
@@ -69,6 +70,44 @@ def test_what_is_not_known_is_left_to_the_daemon(site: Site) -> None:
     assert submit.write_order(settings, "a cow", {}).prompt_file.exists()
     submit.submit_prompt(settings, "x", {"odd": 1}, checks=True, waits=False, as_json=True)
     assert {"a_cow.yaml", "x.yaml"} == {file.name for file in site.inbox.iterdir()}
+
+
+def test_a_picture_that_can_not_be_one_is_refused_at_once(known: Site) -> None:
+    """By its ending, size or kind, or because the model takes none; nothing is copied."""
+    for name, content in (("a.png", b"x"), ("a.gif", b"x"), ("large.png", b"")):
+        (known.folder / name).write_bytes(content)
+    os.truncate(known.folder / "large.png", MOST_BYTES + 1)
+    os.mkfifo(known.folder / "pipe.png")
+    for name, options, words in (
+        ("a.png", [], "tiny takes no image"),
+        ("a.png", ["--set", "image=b.png"], "image is given twice"),
+        ("a.gif", [], "does not end like a picture"),
+        ("large.png", [], "more than 25,165,824 bytes"),
+        ("pipe.png", [], "can't be read: this is not a plain file"),
+        ("gone.png", [], "can't be read: No such file"),
+    ):
+        ended = known.command("submit", "a cow", "--image", str(known.folder / name), *options)
+        assert (2, "") == (ended.returncode, ended.stdout), name
+        assert words in ended.stderr
+    assert [] == list(known.inbox.iterdir())
+
+
+def test_pictures_are_copied_before_the_prompt_file(site: Site, tmp_path: Path) -> None:
+    """Under its name; a name that is taken in the inbox is not used."""
+    files = {"image": tmp_path / "1.JPG", "last_image": tmp_path / "2.png"}
+    for file in files.values():
+        file.write_text(file.name)
+    site.drop("a_cow.jpg", "another")
+    order = submit.write_order(settings_of(site), "a cow", {}, files)
+    assert "a_cow-2.yaml" == order.prompt_file.name
+    text = order.prompt_file.read_text()
+    assert "image: a_cow-2.jpg\nlast_image: a_cow-2-last.png" in text
+    found = {path.name: path.read_text() for path in site.inbox.iterdir() if path.suffix != ".yaml"}
+    assert {
+        "a_cow.jpg": "another",
+        "a_cow-2.jpg": "1.JPG",
+        "a_cow-2-last.png": "2.png",
+    } == found
 
 
 def test_a_prompt_without_quotes_is_explained(site: Site) -> None:

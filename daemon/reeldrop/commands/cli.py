@@ -245,6 +245,8 @@ def submit(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. num_frames=24.")
     ] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to begin with.")] = None,
+    last_image: Annotated[Path | None, typer.Option(help="A picture to end with.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow it until the video is there.")
     ] = False,
@@ -254,10 +256,13 @@ def submit(
     """Write a prompt file into the inbox, and say where the video will be."""
     from reeldrop.commands import folders
     from reeldrop.commands.submit import only_prompt, parsed, submit_prompt
+    from reeldrop.commands.submitted_pictures import given
 
     text, settings = only_prompt(prompt, ctx.args), parsed(setting or [])
+    pictures = given(settings, {"image": image, "last_image": last_image})
     found, is_whole = folders.load_beside_daemon(config)
-    _end(submit_prompt(found, text, settings, checks=is_whole, waits=wait, as_json=as_json))
+    order = found, text, settings, pictures
+    _end(submit_prompt(*order, checks=is_whole, waits=wait, as_json=as_json))
 
 
 @app.command()

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
 from reeldrop.base.escaping import shown
-from reeldrop.base.names import ERROR_SUFFIX, folder_name, portable, video_name
-from reeldrop.commands import exit_codes, folders, output, progress
+from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX, folder_name, portable, video_name
+from reeldrop.commands import exit_codes, folders, output, progress, submitted_pictures
 from reeldrop.commands.status import current
+from reeldrop.commands.submitted_pictures import Pictures
 from reeldrop.store import described, history, reports
 from reeldrop.store import status as status_file
 from reeldrop.store.results import Results
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from reeldrop.store.status import Status
 
 POLL_SECONDS = 0.2
+
+_CHECKED = PurePosixPath("submitted.yaml")
+"""The name of a prompt file that is only checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ def submit_prompt(
     config: Config,
     prompt: str,
     settings: Mapping[str, object],
+    pictures: Pictures = MappingProxyType({}),
     *,
     checks: bool,
     waits: bool,
@@ -57,6 +63,7 @@ def submit_prompt(
 ) -> int:
     """Submit a prompt, print where its video will be, and return the exit code.
 
+    pictures: files to copy into the inbox, by key
     checks: refuse what the profile does not allow, as far as that is known without a pipeline
     waits: follow the prompt file until it has ended, and print the files of its videos
 
@@ -64,8 +71,9 @@ def submit_prompt(
         WrongUsage: the daemon would refuse the prompt or its settings.
     """
     if checks:
-        _require_renderable(config, prompt, settings)
-    order = write_order(config, prompt, settings)
+        named = submitted_pictures.names(_CHECKED, pictures)
+        _require_renderable(config, prompt, {**settings, **named})
+    order = write_order(config, prompt, settings, pictures)
     if not as_json:
         printable = output.printable
         print(f"{printable(order.prompt_file)}\nwill be {printable(order.video)}", flush=True)
@@ -118,7 +126,7 @@ def _require_renderable(config: Config, prompt: str, settings: Mapping[str, obje
     from reeldrop.prompts import parsing
     from reeldrop.prompts.parsing import NotDescribed
 
-    name = PurePosixPath("submitted.yaml")
+    name = _CHECKED
     text = strict_yaml.dump({"prompt": prompt, **settings})
     try:
         defaults = folders.scanned_inbox(config).defaults_for(name, parsing.MAX_DEFAULTS_BYTES)
@@ -189,20 +197,27 @@ def value(text: str) -> object:
     return text if len(documents) > 1 or len(found) > 1 or has_comment else found["value"]
 
 
-def write_order(config: Config, prompt: str, settings: Mapping[str, object]) -> Order:
-    """Write a prompt file into the inbox atomically, under an unused name.
+def write_order(
+    config: Config,
+    prompt: str,
+    settings: Mapping[str, object],
+    pictures: Pictures = MappingProxyType({}),
+) -> Order:
+    """Write a prompt file into the inbox atomically, under an unused name, after its pictures.
 
     Raises:
         Unavailable: there is no inbox.
     """
     folders.require_inbox(config)
-    text = strict_yaml.dump({"prompt": prompt, **settings})
     results = Results(config.results)
     stem = folder_name(video_name(prompt.lstrip(" -")))  # no command takes `-x.yaml` as a NAME
     for source in _unused_names(config, stem):
         prompt_file = config.inbox / source
+        named, owner = submitted_pictures.names(source, pictures), temporaries.command_owner()
+        text = strict_yaml.dump({"prompt": prompt, **named, **settings})
         try:
-            durable.write_new(prompt_file, text.encode(), temporaries.command_owner())
+            with submitted_pictures.put_beside(prompt_file, pictures, owner):
+                durable.write_new(prompt_file, text.encode(), owner)
         except FileExistsError:
             continue
         temporaries.remove_left(config.inbox, prompt_file)
@@ -222,6 +237,7 @@ def _unused_names(config: Config, stem: str) -> Iterator[PurePosixPath]:
             Results(config.results).folder_for(source),
             config.failed / source,
             config.failed / f"{source}{ERROR_SUFFIX}",
+            config.failed / f"{source}{PICTURES_SUFFIX}",
         )
         if source not in in_hand and not any(map(os.path.lexists, left)):
             yield source

@@ -1,4 +1,4 @@
-"""Which files of a repository are downloaded: safetensors of one variant, and no other weights."""
+"""Which files of a repository are downloaded: safetensors of one variant only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ BF16 = {
 
 
 def test_what_is_needed() -> None:
-    """Each part's weights are of the variant where the part has any, else plain; never both."""
+    """Each part has weights of the variant if it has any, else plain ones; never both."""
     everything = ALWAYS | NEVER | PLAIN | BF16
     vae = {"vae/diffusion_pytorch_model.safetensors"}
     assert ALWAYS | PLAIN == needed(everything, INDEX, None)
@@ -79,7 +79,7 @@ def test_parts_at_the_root() -> None:
 
 
 def test_weights_in_other_forms_only() -> None:
-    """Pickles run code when they are read; a model that has only those is told apart."""
+    """Pickles run code when they are read, so a part that has only those is reported."""
     assert [] == without_safetensors(ALWAYS | NEVER | PLAIN, INDEX)
     bare = {"vae/config.json", "vae/diffusion_pytorch_model.bin", *PLAIN} - {
         "vae/diffusion_pytorch_model.safetensors"

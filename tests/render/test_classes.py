@@ -1,4 +1,4 @@
-"""What is known of classes of pipelines, and which are refused."""
+"""The table of pipeline classes, and the classes that are refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_each_video_class_of_diffusers_is_tested_or_refused_in_words() -> None:
 
 
 def test_the_table_says_what_the_tests_do() -> None:
-    """A class is called tested only where one of the tiny models is of it."""
+    """A class is called tested only if a tiny model of it exists."""
     tiny = (*TINY.values(), *TINY_WITH_PICTURES.values())
     assert set(classes.TESTED) == {one.kind.__name__ for one in tiny} | ELSEWHERE
     assert "tested" == classes.outcome("WanPipeline")

@@ -38,7 +38,7 @@ def tiny_model(name: str, folder: Path) -> Model:
 
 
 def plain(model: Model, prompt: Prompt) -> np.ndarray:
-    """Return the frames that diffusers makes of a prompt without any of this program."""
+    """Return the frames that diffusers alone makes of a prompt."""
     pipe = diffusers.DiffusionPipeline.from_pretrained(model.folder)
     pipe.set_progress_bar_config(disable=True)
     if hasattr(pipe.vae, "tile_overlap_t"):  # Allegro's
@@ -53,7 +53,7 @@ def plain(model: Model, prompt: Prompt) -> np.ndarray:
 
 
 def refuses(model: Model) -> None:
-    """Assert that what a model can't make is refused with the nearest values that it can."""
+    """Assert that a wrong value is refused with the nearest right ones."""
     key, value, near = model.tiny.wrong
     with pytest.raises(SettingsRefused) as caught:
         model.prompt(**{key: value})
@@ -64,7 +64,7 @@ def refuses(model: Model) -> None:
 
 
 def tells_what_it_does_not_read(model: Model) -> None:
-    """Assert that the reported end of a text is what the text encoder is not given."""
+    """Assert that the reported rest of a text is what the text encoder does not get."""
     given: list[list[int]] = []
 
     def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -85,7 +85,7 @@ def tells_what_it_does_not_read(model: Model) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
-    """Counts, sizes, steps, seeds, batches, cancelling, the sidecar, and plain diffusers agree."""
+    """Counts, sizes, steps, seeds, batches, cancelling, the sidecar and plain diffusers agree."""
     model = tiny_model(name, tmp_path / "model")
     first = model.prompt(negative_prompt="the grass")
     done = model.render(first)
@@ -118,7 +118,7 @@ def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
 
 
 def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None:
-    """A model that rounds makes no video: nobody would see that it is another one."""
+    """If a model rounds, the prompt fails: otherwise nobody would notice."""
     model = tiny_model("CogVideoX", tmp_path / "model")
     asked = model.prompt()
     arguments = {**dict(asked.arguments), "num_frames": 13}  # past the rules
@@ -131,7 +131,7 @@ def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None
 
 
 def test_tokenizers_load_as_they_are_published(tmp_path: Path) -> None:
-    """CogVideoX-5b and Mochi have a model of sentencepiece, and nothing that was made from it."""
+    """CogVideoX-5b and Mochi have only a sentencepiece model."""
     model = tiny_model("CogVideoX", tmp_path / "model")
     model.renderer.close()
     tokenizer = tmp_path / "model" / "tokenizer"

@@ -1,4 +1,4 @@
-"""Downloads from a hub on loopback: what is fetched, resumed, refused, pinned; and a kill in it."""
+"""Downloads from a hub on loopback: what is fetched, resumed, refused and kept; and a kill."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Place(NamedTuple):
         return self.cache / "models--somebody--model" / "blobs"
 
     def partial(self) -> list[Path]:
-        """Return what is half downloaded."""
+        """Return the incomplete files."""
         return list(self.blobs.glob("*.reeldrop"))
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one large file, and what nobody needs."""
+    """A repository with one large file, and files that are not needed."""
     folder = tmp_path_factory.mktemp("hub") / "model"
     for name, data in {
         "model_index.json": json.dumps(INDEX).encode(),
@@ -73,7 +73,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A hub that huggingface_hub asks in this process, and an empty cache."""
+    """A hub for this process, and an empty cache."""
     with served() as hub:
         hub.add(NAME, large)
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
@@ -86,7 +86,7 @@ def place(large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def mistake(wanted: Repository, kind: type[ConfigError | Unavailable]) -> Mistake:
-    """Return what a download is refused with."""
+    """Return the mistake with which a download is refused."""
     with pytest.raises(kind) as caught:
         downloads.fetch(wanted)
     (found,) = caught.value.mistakes
@@ -94,7 +94,7 @@ def mistake(wanted: Repository, kind: type[ConfigError | Unavailable]) -> Mistak
 
 
 def test_only_what_is_needed_is_downloaded(place: Place) -> None:
-    """And what is there is not asked for again; nothing is said of the hub's own bars."""
+    """Existing files are not downloaded again, and the hub's bars are silent."""
     told: list[tuple[int, int]] = []
     assert downloads.complete(place.wanted) is None
     folder = downloads.fetch(place.wanted, lambda done, total: told.append((done, total)))
@@ -127,7 +127,7 @@ def test_only_what_is_needed_is_downloaded(place: Place) -> None:
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(place: Place) -> None:
-    """The bytes that arrived are not sent again, neither in this process nor in the next."""
+    """Bytes that arrived are not sent again, in this process or the next."""
     place.hub.cut_after = 15 << 20
     folder = downloads.fetch(place.wanted)
     assert [None, f"bytes={10 << 20}-"] == place.hub.ranges[-2:]
@@ -137,7 +137,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(place: Place) -> No
 
 
 def test_a_server_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told as something that may pass, and the next try begins where this one ended."""
+    """It raises Unavailable, and the next try continues."""
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _seconds: None)
     place.hub.cut_after = 5  # less than huggingface_hub writes at once: no progress
     found = mistake(place.wanted, Unavailable)
@@ -161,7 +161,7 @@ def test_a_server_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_is_left_and_too_long_is_downloaded_anew(place: Place) -> None:
-    """It can't be the beginning of the file."""
+    """A partial file that is too long can't be its beginning."""
     content = (place.source / "text_encoder/model.safetensors").read_bytes()
     place.blobs.mkdir(parents=True)
     left = place.blobs / f"{hashlib.sha256(content).hexdigest()}.reeldrop"
@@ -171,7 +171,7 @@ def test_what_is_left_and_too_long_is_downloaded_anew(place: Place) -> None:
 
 
 def test_what_arrives_damaged_is_not_kept(place: Place) -> None:
-    """Its hash is compared; the next try begins anew."""
+    """The hash is compared, and the next try begins anew."""
     place.hub.damaged = True
     assert "arrived damaged" in mistake(place.wanted, Unavailable).problem
     assert downloads.complete(place.wanted) is None
@@ -182,7 +182,7 @@ def test_what_arrives_damaged_is_not_kept(place: Place) -> None:
 
 
 def test_a_disk_that_is_too_small(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is begun; the room that is needed, what there is, and the place are named."""
+    """Nothing is downloaded; the message has needed and free space, and the folder."""
     usage = shutil.disk_usage("/")._replace(free=100 << 20)
     monkeypatch.setattr("reeldrop.render.downloads.shutil.disk_usage", lambda _path: usage)
     found = mistake(place.wanted, Unavailable)
@@ -192,7 +192,7 @@ def test_a_disk_that_is_too_small(place: Place, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_disk_that_fills_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's own error is passed on: callers know what to do about disks."""
+    """The system's error is raised, because callers handle disk errors."""
 
     def full(*_arguments: object, **_settings: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -203,7 +203,7 @@ def test_a_disk_that_fills_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_may_not_be_read(place: Place) -> None:
-    """Names, conditions and revisions are told apart, each with what would be right."""
+    """Wrong names, conditions and revisions have different messages and remedies."""
     key = "models.m.repository"
     cases = (
         ("no/such", None, "there is no repository no/such on the hub", "HF_TOKEN"),
@@ -235,7 +235,7 @@ def test_a_class_that_cannot_be_used_is_not_downloaded(place: Place, tmp_path: P
 
 
 def test_what_is_no_pipeline(place: Place, tmp_path: Path) -> None:
-    """A repository without model_index.json, and one with pickles only, are refused in words."""
+    """A repository without model_index.json, or with pickles only, is refused."""
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "config.json").write_text("{}")
     place.hub.add("some/bare", tmp_path / "bare")
@@ -250,7 +250,7 @@ def test_what_is_no_pipeline(place: Place, tmp_path: Path) -> None:
 
 
 def test_the_first_commit_stays(place: Place) -> None:
-    """Until the newest is asked for; the profile's own revision is not noted."""
+    """Until the newest is requested; a revision in the profile is not noted."""
     first, second = "a" * 40, "b" * 40
     downloads.fetch(Repository("m", NAME, revision=first, pins=place.wanted.pins))
     assert {} == pins.read(place.wanted.pins)
@@ -265,7 +265,7 @@ def test_the_first_commit_stays(place: Place) -> None:
 
 
 def test_a_commit_that_is_gone(place: Place) -> None:
-    """Where the repository was made anew, the command that takes the newest is named."""
+    """If the repository was made anew, the message has the command for the newest commit."""
     assert place.wanted.pins is not None
     pins.note(place.wanted.pins, NAME, "c" * 40)
     found = mistake(place.wanted, ConfigError)
@@ -274,7 +274,7 @@ def test_a_commit_that_is_gone(place: Place) -> None:
 
 
 def test_what_another_commit_left_is_removed(place: Place) -> None:
-    """Nobody goes on with it; what another process is at stays."""
+    """Partial files of another commit are removed, unless a process is working on them."""
     place.blobs.mkdir(parents=True)
     left, held = place.blobs / "left.reeldrop", place.blobs / "held.reeldrop"
     left.touch()
@@ -286,7 +286,7 @@ def test_what_another_commit_left_is_removed(place: Place) -> None:
 
 
 def test_two_downloads_at_once(place: Place) -> None:
-    """The second one says so, instead of writing into the first one's file."""
+    """The second one is refused, and does not write into the same file."""
     place.hub.cut_after = 5
     with contextlib.suppress(Unavailable), pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.file_download.time.sleep", lambda _seconds: None)
@@ -299,14 +299,14 @@ def test_two_downloads_at_once(place: Place) -> None:
 
 
 def test_the_token_is_sent_to_the_hub(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HF_TOKEN opens private repositories."""
+    """HF_TOKEN gives access to private repositories."""
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     downloads.fetch(place.wanted)
     assert "Bearer hf_secret" in place.hub.tokens
 
 
 def test_a_kill_in_the_middle(place: Place, tmp_path: Path) -> None:
-    """kill -9 loses no byte that was written: the next process asks for the rest alone."""
+    """After kill -9, the next process asks only for the rest."""
     place.hub.holds_after = 12 << 20
     config = tmp_path / "config.yaml"
     config.write_text(f"spool: {place.spool}\nmodels: {{m: {{repository: {NAME}}}}}\n")
@@ -340,7 +340,7 @@ def test_a_kill_in_the_middle(place: Place, tmp_path: Path) -> None:
 def test_a_pipeline_is_loaded_from_what_was_downloaded(
     place: Place, wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Online and, once it is there, offline; also by diffusers itself, by the repository's name."""
+    """Online, and then offline; also by diffusers itself, by the repository's name."""
     place.hub.add("some/wan", wan_pipeline)
     source = ModelSource("wan", "some/wan", pins=place.spool / pins.FILE_NAME)
     told: list[tuple[int, int]] = []
@@ -364,7 +364,7 @@ def test_a_pipeline_is_loaded_from_what_was_downloaded(
 def test_diffusers_downloads_nothing_itself(
     place: Place, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not what the disk has no room for, nor a newer commit than the one that is kept."""
+    """Neither without free space, nor a newer commit than the kept one."""
     repository = shutil.copytree(wan_pipeline, tmp_path / "wan")
     place.hub.add("some/wan", repository)
     source = ModelSource("wan", "some/wan", pins=place.spool / pins.FILE_NAME)
@@ -392,7 +392,7 @@ def test_diffusers_downloads_nothing_itself(
 
 
 def test_offline_without_the_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without network says which command brings the model."""
+    """The message has the command that downloads the model."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(Unavailable, match=r"`reeldrop pull m`"):
         pipeline.load(ModelSource("m", NAME))

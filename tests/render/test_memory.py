@@ -1,4 +1,4 @@
-"""The ways to render, from the fastest to the most frugal."""
+"""The ways to render, from the fastest to the most economical."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reeldrop.render.memory import Fit
 
 
 def ways(fit: Fit) -> list[tuple[int, bool, str]]:
-    """Return every way that is tried, in order."""
+    """Return all ways, in order."""
     found = []
     current: Fit | None = fit
     while current is not None:
@@ -20,7 +20,7 @@ def ways(fit: Fit) -> list[tuple[int, bool, str]]:
 
 
 def test_every_way_is_more_frugal_than_the_one_before() -> None:
-    """First fewer prompts, which cost nothing; moving weights about is the last resort."""
+    """Fewer prompts first, which costs nothing; offloading is last."""
     expected = [
         (5, False, "cuda"),
         (2, False, "cuda"),
@@ -33,7 +33,7 @@ def test_every_way_is_more_frugal_than_the_one_before() -> None:
 
 
 def test_a_cpu_has_nowhere_to_move_weights_to() -> None:
-    """The placement stays what it is."""
+    """The placement stays."""
     assert [(1, False, "cpu"), (1, True, "cpu")] == ways(Fit(1, "cpu"))
 
 
@@ -42,7 +42,7 @@ def test_a_cpu_has_nowhere_to_move_weights_to() -> None:
     [(1000, 100.0, 9), (1000, 90.0, 10), (50, 100.0, 1), (1000, 0.0, 900), (0, 1.0, 1)],
 )
 def test_as_many_fit_as_there_is_room_for(room: int, each: float, expected: int) -> None:
-    """With a tenth of it left free; one is always tried."""
+    """With a tenth of the memory left free; at least one."""
     assert expected == memory.how_many_fit(room, each)
 
 
@@ -56,12 +56,12 @@ def test_as_many_fit_as_there_is_room_for(room: int, each: float, expected: int)
     ],
 )
 def test_what_is_a_shortage(error: RuntimeError, expected: bool) -> None:
-    """Other errors of the device are not answered with another try."""
+    """Other errors of the device do not lead to another try."""
     assert expected == is_shortage(error)
 
 
 def test_an_allocation_that_no_host_can_make_is_a_shortage() -> None:
-    """What torch really says on a CPU."""
+    """torch's real error on a CPU is recognised."""
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_shortage(caught.value)

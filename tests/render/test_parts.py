@@ -1,4 +1,4 @@
-"""What a profile says of a pipeline's parts reaches them: dtypes, schedule, guider, tiling."""
+"""A profile's settings reach the pipeline's parts: dtypes, scheduler, guider, tiling."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ JOB = Job("20261124-1", PurePosixPath("a.txt"), Path("/nowhere"), ())
 
 
 def load(folder: Path, **settings: Any) -> LoadedPipeline:
-    """Load a pipeline as a profile with these settings does."""
+    """Load a pipeline with these settings of a profile."""
     return pipeline.load(ModelSource("m", str(folder), speed=PLAIN, **settings))
 
 
 def refused(folder: Path, **settings: Any) -> tuple[str, str]:
-    """Return the key and the words of the one thing that is wrong with a profile."""
+    """Return the key and the message of the only mistake of a profile."""
     with pytest.raises(ConfigError) as caught:
         load(folder, **settings)
     (found,) = caught.value.mistakes
@@ -40,7 +40,7 @@ def refused(folder: Path, **settings: Any) -> tuple[str, str]:
 
 
 def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
-    """UNets are made for float16, transformers for bfloat16, and Wan's VAE for float32."""
+    """float16 for UNets, bfloat16 for transformers, float32 for Wan's VAE."""
     unet = {"_class_name": "A", "unet": ["diffusers", "UNet3DConditionModel"], "vae": ["d", "K"]}
     wan = {"transformer": ["diffusers", "T"], "vae": ["diffusers", "AutoencoderKLWan"], "x": None}
     assert {"default": "float16"} == dtypes.native(unet)
@@ -49,7 +49,7 @@ def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
 
 
 def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is what the model is made for; what the profile says of a model or a part goes over it."""
+    """What the model is made for, overridden by the profile, for all or one part."""
     monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
     monkeypatch.setattr(pipeline, "_free_bytes", lambda: None)
     cases: tuple[tuple[dict[str, Any], str], ...] = (
@@ -72,7 +72,7 @@ def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_dtypes_differ_by_part(wan_pipeline: Path) -> None:
-    """A transformer in bfloat16 with a VAE in float32 renders, on a CPU as well."""
+    """A transformer in bfloat16 with a VAE in float32 renders, also on a CPU."""
     loaded = load(wan_pipeline, dtype="bfloat16", part_dtypes={"vae": "float32"})
     assert {torch.float32} == {p.dtype for p in loaded.pipe.vae.parameters()}
     assert torch.bfloat16 == loaded.pipe.transformer.proj_out.weight.dtype
@@ -86,7 +86,7 @@ def frames(loaded: LoadedPipeline) -> Any:
 
 
 def test_flow_shift_reaches_each_kind_of_scheduler(wan_pipeline: Path) -> None:
-    """Schedulers name it differently; the profile need not know how."""
+    """Schedulers name it differently; the profile has one name."""
     for scheduler, key in ((None, "shift"), ("UniPCMultistepScheduler", "flow_shift")):
         config = load(wan_pipeline, scheduler=scheduler, flow_shift=7.0).pipe.scheduler.config
         assert 7.0 == config[key]
@@ -95,7 +95,7 @@ def test_flow_shift_reaches_each_kind_of_scheduler(wan_pipeline: Path) -> None:
 
 
 def test_what_a_part_does_not_have(tiny_pipeline: Path, wan_pipeline: Path) -> None:
-    """The key is named, and what would be right."""
+    """The message has the key and the remedy."""
     dpm = "DPMSolverMultistepScheduler"
     cases: tuple[tuple[Path, dict[str, Any], str, str], ...] = (
         (tiny_pipeline, {"flow_shift": 3.0}, "models.m.flow_shift", "DDIMScheduler has no flow"),
@@ -126,7 +126,7 @@ def test_what_a_part_does_not_have(tiny_pipeline: Path, wan_pipeline: Path) -> N
 
 
 def test_tiling(tiny_pipeline: Path, wan_pipeline: Path) -> None:
-    """It is switched as the profile says, and left alone by auto."""
+    """It is set as the profile says; auto changes nothing."""
     assert load(wan_pipeline, tiling=True).pipe.vae.use_tiling
     assert not load(wan_pipeline, tiling=False).pipe.vae.use_tiling
     own = load(wan_pipeline).pipe.vae
@@ -175,7 +175,7 @@ def recorded(loaded: LoadedPipeline) -> Rendered:
 
 
 class _Guided:
-    """A pipeline that guides by a guider, as HunyuanVideo 1.5 does."""
+    """A pipeline with a guider, like HunyuanVideo 1.5."""
 
     def __init__(self) -> None:
         self.guider = ClassifierFreeGuidance(guidance_scale=7.5)
@@ -185,7 +185,7 @@ class _Guided:
 
 
 def test_settings_of_a_guider() -> None:
-    """They replace the model's own; an unknown one is refused."""
+    """They replace the model's; an unknown one is refused."""
     pipe = _Guided()
     parts.set_up(
         pipe, ModelSource("m", "x", guider={"guidance_scale": 6.0}, fixed={"sigmas": (1,)})
@@ -197,7 +197,7 @@ def test_settings_of_a_guider() -> None:
 
 
 def test_quantized_weights(wan_pipeline: Path) -> None:
-    """The transformer's weights take half the memory, and the frames stay near."""
+    """The transformer's weights take half the memory, and the frames stay close."""
     plain = frames(load(wan_pipeline, dtype="bfloat16"))
     for kind, name in (("int8", "Int8Tensor"), ("float8", "Float8Tensor")):
         loaded = load(wan_pipeline, dtype="bfloat16", quantization=kind)
@@ -209,7 +209,7 @@ def test_quantized_weights(wan_pipeline: Path) -> None:
 
 
 def test_quantization_without_torchao(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is named, and how to get it."""
+    """The message has the package and how to install it."""
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     key, words = refused(wan_pipeline, quantization="int8")
     assert "models.m.quantization" == key
@@ -217,12 +217,12 @@ def test_quantization_without_torchao(wan_pipeline: Path, monkeypatch: pytest.Mo
 
 
 def test_a_list_of_the_profile_reaches_the_call(tiny_pipeline: Path) -> None:
-    """Lists such as sigmas are passed on with each call; no prompt changes them."""
+    """Lists such as sigmas are passed at each call, and prompts can't change them."""
     loaded = load(tiny_pipeline)
     seen: dict[str, Any] = {}
 
     class Spy:
-        """A pipeline that notes what it is called with."""
+        """A pipeline that records its arguments."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(loaded.pipe, name)

@@ -1,4 +1,4 @@
-"""Loading real pipelines of diffusers', at tiny size, from folders."""
+"""Loading real diffusers pipelines, at tiny size, from folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 @pytest.fixture(scope="module")
 def loaded(tiny_pipeline: Path) -> LoadedPipeline:
-    """The tiny pipeline, loaded as the shipped profile loads its model, all of it in float32."""
+    """The tiny pipeline, loaded like the default profile, in float32."""
     source = ModelSource(
         "tiny",
         str(tiny_pipeline),
@@ -30,27 +30,27 @@ def loaded(tiny_pipeline: Path) -> LoadedPipeline:
 
 @pytest.fixture(scope="module")
 def wan(tmp_path_factory: pytest.TempPathFactory) -> LoadedPipeline:
-    """A pipeline of the newer kind, loaded without any setting."""
+    """A pipeline with a transformer, loaded without settings."""
     folder = save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
     return pipeline.load(ModelSource("wan", str(folder)))
 
 
 def test_half_precision_weights_become_float32_on_a_cpu(loaded: LoadedPipeline) -> None:
-    """The fp16 variant is what is downloaded; a CPU computes in float32."""
+    """The fp16 variant is downloaded, but a CPU computes in float32."""
     kinds = {parameter.dtype for parameter in loaded.pipe.unet.parameters()}
     kinds |= {parameter.dtype for parameter in loaded.pipe.vae.parameters()}
     assert ({torch.float32}, "float32", "cpu") == (kinds, loaded.dtype, loaded.device)
 
 
 def test_an_explicit_dtype_is_used(tiny_pipeline: Path) -> None:
-    """What the profile says goes over what the device suggests."""
+    """The profile's dtype overrides the device's."""
     found = pipeline.load(ModelSource("tiny", str(tiny_pipeline), dtype="bfloat16"))
     kinds = {parameter.dtype for parameter in found.pipe.unet.parameters()}
     assert ({torch.bfloat16}, "bfloat16") == (kinds, found.dtype)
 
 
 def test_the_profiles_scheduler_keeps_the_models_noise_schedule(loaded: LoadedPipeline) -> None:
-    """The scheduler is made from the model's own configuration, as the original script did."""
+    """It is made from the model's own configuration, as in the original script."""
     scheduler = loaded.pipe.scheduler
     assert "DPMSolverMultistepScheduler" == type(scheduler).__name__
     assert ("scaled_linear", 0.00085) == (
@@ -60,7 +60,7 @@ def test_the_profiles_scheduler_keeps_the_models_noise_schedule(loaded: LoadedPi
 
 
 def test_scheduler_settings_go_over_the_models_own(tiny_pipeline: Path) -> None:
-    """A profile can change single settings of the scheduler."""
+    """A profile can override single settings."""
     source = ModelSource(
         "tiny",
         str(tiny_pipeline),
@@ -71,13 +71,13 @@ def test_scheduler_settings_go_over_the_models_own(tiny_pipeline: Path) -> None:
 
 
 def test_without_a_scheduler_the_models_own_stays(tiny_pipeline: Path) -> None:
-    """A profile that names no scheduler leaves the pipeline as it was made."""
+    """A profile without a scheduler changes nothing."""
     pipe = pipeline.load(ModelSource("tiny", str(tiny_pipeline))).pipe
     assert DDIMScheduler is type(pipe.scheduler)
 
 
 def test_settings_are_the_simple_arguments_of_the_pipelines_call(loaded: LoadedPipeline) -> None:
-    """Prompt files may set what the loaded pipeline takes, and nothing that is ours to choose."""
+    """Prompt files may set these, except those that the renderer chooses."""
     expected = {
         "height": int,
         "width": int,
@@ -91,7 +91,7 @@ def test_settings_are_the_simple_arguments_of_the_pipelines_call(loaded: LoadedP
 
 
 def test_defaults_are_the_pipelines_own(loaded: LoadedPipeline) -> None:
-    """A size that the call leaves open is the one that the weights were made for."""
+    """If the call has no size, the default is that of the weights."""
     defaults = loaded.capabilities.defaults
     expected = {"height": 32, "width": 32, "num_frames": 16, "num_inference_steps": 50}
     assert expected == {key: defaults[key] for key in expected}
@@ -99,7 +99,7 @@ def test_defaults_are_the_pipelines_own(loaded: LoadedPipeline) -> None:
 
 
 def test_a_newer_pipeline_says_which_sizes_and_lengths_it_makes(wan: LoadedPipeline) -> None:
-    """Wan's VAE takes frames in fours, its transformer pixels in sixteens."""
+    """Wan's VAE needs 4n + 1 frames, its transformer multiples of 16 pixels."""
     assert (16, 4) == (wan.capabilities.size_multiple, wan.capabilities.frames_multiple)
     assert (480, 832) == (wan.capabilities.defaults["height"], wan.capabilities.defaults["width"])
     assert {"negative_prompt", "guidance_scale_2"} <= set(wan.capabilities.settings)
@@ -108,7 +108,7 @@ def test_a_newer_pipeline_says_which_sizes_and_lengths_it_makes(wan: LoadedPipel
 def test_a_folder_has_no_revision_unless_one_is_given(
     tiny_pipeline: Path, loaded: LoadedPipeline
 ) -> None:
-    """A sidecar names a commit only where there is one."""
+    """A sidecar has a commit only if there is one."""
     given = pipeline.load(ModelSource("tiny", str(tiny_pipeline), revision="v1"))
     assert (None, "v1") == (loaded.revision, given.revision)
 
@@ -116,7 +116,7 @@ def test_a_folder_has_no_revision_unless_one_is_given(
 def test_the_commit_of_a_downloaded_repository_is_found(
     tiny_pipeline: Path, tmp_path: Path
 ) -> None:
-    """The hub's cache keeps each commit in a folder below snapshots/."""
+    """The hub's cache has each commit in a folder below snapshots/."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder = tmp_path / "models--someone--tiny" / "snapshots" / commit
     shutil.copytree(tiny_pipeline, folder)
@@ -200,14 +200,14 @@ def _cuda(tiny: Path, _folder: Path) -> ModelSource:
 def test_a_model_that_cannot_be_used_is_the_operators_to_mend(
     source_of, words: list[str], tiny_pipeline: Path, tmp_path: Path
 ) -> None:
-    """Whatever is wrong with a model, the message names the profile and the reason."""
+    """For each problem, the message has the profile and the reason."""
     with pytest.raises(ConfigError) as caught:
         pipeline.load(source_of(tiny_pipeline, tmp_path))
     assert [] == [word for word in words if word not in str(caught.value)]
 
 
 def test_code_that_comes_with_a_model_is_not_run(tiny_pipeline: Path, tmp_path: Path) -> None:
-    """A model's folder may hold Python; nothing of it is imported."""
+    """Python files in a model's folder are not imported."""
     with pytest.raises(ConfigError):
         pipeline.load(_own_code(tiny_pipeline, tmp_path))
     assert not (tmp_path / "ran").exists()
@@ -216,7 +216,7 @@ def test_code_that_comes_with_a_model_is_not_run(tiny_pipeline: Path, tmp_path: 
 @pytest.mark.skipif(pipeline.cuda_is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("placement", ["cuda", "model_offload", "sequential_offload"])
 def test_a_gpu_placement_without_a_gpu_is_refused(placement: str, tiny_pipeline: Path) -> None:
-    """Nobody who asked for a GPU gets a CPU in silence."""
+    """It is not replaced by a CPU."""
     with pytest.raises(ConfigError) as caught:
         pipeline.load(ModelSource("tiny", str(tiny_pipeline), placement=placement))
     assert f"placement: {placement} needs a CUDA device" in str(caught.value)
@@ -233,12 +233,12 @@ def test_a_gpu_placement_without_a_gpu_is_refused(placement: str, tiny_pipeline:
     ],
 )
 def test_the_whole_pipeline_goes_where_it_fits(free_bytes: int | None, placement: str) -> None:
-    """It is moved part by part only where it and its activations do not fit the GPU."""
+    """Parts are offloaded only if weights and activations do not fit the GPU."""
     assert placement == pipeline.choose_placement(100, free_bytes)
 
 
 def test_the_versions_are_those_that_decide_the_picture() -> None:
-    """A sidecar says with what the video was made."""
+    """A sidecar has the versions of the packages that render."""
     expected = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
     assert expected == tuple(name for name, _ in pipeline.versions())
     assert torch.__version__ == dict(pipeline.versions())["torch"]

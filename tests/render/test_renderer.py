@@ -56,7 +56,7 @@ def sources(
 ) -> dict[str, ModelSource]:
     """Four profiles: one of each kind of pipeline, one that fails, one that can't be loaded.
 
-    All are in float32, where frames can be told apart to a grey level.
+    All are in float32, so that differences of a grey level are visible.
     """
     folder = tmp_path_factory.mktemp("model")
     return {
@@ -80,11 +80,11 @@ def loaded(request: pytest.FixtureRequest, sources: dict[str, ModelSource]) -> L
 
 
 def ignore(_step: int) -> None:
-    """Take a step's number."""
+    """Ignore a step's number."""
 
 
 def render(loaded: LoadedPipeline, *prompts: Prompt) -> list[np.ndarray]:
-    """Return the frames of the prompts, rendered as one batch."""
+    """Order a batch, and return its answer."""
     return list(rendering.render(loaded, prompts, ignore))
 
 
@@ -96,7 +96,7 @@ def test_frames_are_what_was_asked_for(loaded: LoadedPipeline) -> None:
 
 
 def test_every_step_is_reported_in_order(loaded: LoadedPipeline) -> None:
-    """Progress counts from 1 to the number of steps."""
+    """Steps count from 1 to their number."""
     steps: list[int] = []
     rendering.render(loaded, (prompt(num_inference_steps=4),), steps.append)
     assert [1, 2, 3, 4] == steps
@@ -118,19 +118,19 @@ def test_a_scheduler_that_calls_twice_in_a_step_counts_no_more_steps(
 
 
 def test_the_same_seed_gives_the_same_frames(loaded: LoadedPipeline) -> None:
-    """A render is a function of its settings, whatever was rendered before."""
+    """A render depends only on its settings, not on earlier renders."""
     first = render(loaded, prompt(seed=7))
     render(loaded, prompt("something else", seed=8, num_frames=9))
     assert np.array_equal(first, render(loaded, prompt(seed=7)))
 
 
 def test_another_seed_gives_other_frames(loaded: LoadedPipeline) -> None:
-    """The seed decides the noise that a video begins with."""
+    """The seed decides on the initial noise."""
     assert not np.array_equal(render(loaded, prompt(seed=7)), render(loaded, prompt(seed=8)))
 
 
 def test_a_batch_gives_each_prompt_what_it_gets_alone(loaded: LoadedPipeline) -> None:
-    """Batches differ by rounding only: by one grey level at most."""
+    """Batches differ by rounding only: one grey level at most."""
     prompts = [
         prompt("a horse", seed=3),
         prompt("a cow", seed=4, negative_prompt="grass"),
@@ -142,14 +142,14 @@ def test_a_batch_gives_each_prompt_what_it_gets_alone(loaded: LoadedPipeline) ->
 
 
 def test_the_negative_prompt_counts(loaded: LoadedPipeline) -> None:
-    """What shall not be in the picture changes it; an empty one is as good as none."""
+    """It changes the frames; an empty one is like none."""
     plain = render(loaded, prompt())
     assert np.array_equal(plain, render(loaded, prompt(negative_prompt="")))
     assert not np.array_equal(plain, render(loaded, prompt(negative_prompt="a cow, some grass")))
 
 
 def test_what_the_step_callback_raises_ends_the_render(loaded: LoadedPipeline) -> None:
-    """A render can be left at every step, and the pipeline is good for the next one."""
+    """A render can be ended at each step, and the pipeline can be used again."""
     expected = render(loaded, prompt())
     seen: list[int] = []
 
@@ -178,7 +178,7 @@ def test_what_the_step_callback_raises_ends_the_render(loaded: LoadedPipeline) -
     ],
 )
 def test_frames_are_rounded_to_the_nearest_grey(value: float, grey: int) -> None:
-    """Truncating, as export_to_video does, would make every video half a level darker."""
+    """Truncating, as export_to_video does, would darken videos by half a level."""
     frames = rendering.to_uint8(torch.full((2, 3, 4, 6), value))
     assert ((2, 4, 6, 3), {grey}) == (frames.shape, set(frames.ravel().tolist()))
 
@@ -213,7 +213,7 @@ def test_text_that_the_model_does_not_read_is_named(
 
 
 class Answers:
-    """A renderer, and what it tells."""
+    """A renderer, and its events."""
 
     def __init__(self, sources: dict[str, ModelSource]) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -230,7 +230,7 @@ class Answers:
             self.events.put(event)
 
     def next(self) -> Event:
-        """Return the next event that is no step."""
+        """Return the next event that is not a step."""
         return self.events.get(timeout=60)
 
     def render(self, *prompts: Prompt) -> BatchRendered | BatchFailed:
@@ -245,14 +245,14 @@ class Answers:
 
 @pytest.fixture
 def answers(sources: dict[str, ModelSource]) -> Iterator[Answers]:
-    """A renderer with the four profiles, none loaded yet."""
+    """A renderer with the four profiles; none is loaded yet."""
     made = Answers(sources)
     yield made
     made.renderer.close()
 
 
 def test_a_loaded_model_is_described(answers: Answers) -> None:
-    """`load` is answered with what prompt files may ask of the model."""
+    """The answer to `load` has the capabilities of the model."""
     answers.renderer.load("wan")
     event = answers.next()
     assert isinstance(event, ModelLoaded)
@@ -264,7 +264,7 @@ def test_a_loaded_model_is_described(answers: Answers) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_reported_and_others_still_load(answers: Answers) -> None:
-    """A bad profile is an answer, not the end of the renderer."""
+    """A bad profile does not end the renderer."""
     answers.renderer.load("missing")
     failed = answers.next()
     answers.renderer.load("tiny")
@@ -274,7 +274,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_and_others_still_load(answers
 
 
 def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, ModelSource]) -> None:
-    """Each prompt of a batch has its frames, in order, and the record for its sidecar."""
+    """Each prompt of a batch has its frames and its record, in order."""
     prompts = (
         prompt("a horse", negative_prompt="abcdefghijklmnopqrstuv in the snow"),
         prompt("abcdefghijklmnopqrstuv and more", seed=2),
@@ -309,7 +309,7 @@ def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, Mode
 
 @pytest.mark.parametrize("model", ["tiny", "wan"])
 def test_cancel_ends_a_render_at_its_next_step(model: str, answers: Answers) -> None:
-    """No frames come of a cancelled render, and the next batch is not cancelled with it."""
+    """A cancelled render has no frames; the next batch is not cancelled."""
     answers.cancel_at = 2
     end = answers.render(prompt(model=model, num_inference_steps=50))
     assert isinstance(end, BatchFailed)
@@ -319,14 +319,14 @@ def test_cancel_ends_a_render_at_its_next_step(model: str, answers: Answers) -> 
 
 
 def test_cancel_of_what_is_answered_does_nothing(answers: Answers) -> None:
-    """A cancellation is for its own batch, not for one that comes later."""
+    """A cancellation applies to its own batch only."""
     assert isinstance(answers.render(prompt()), BatchRendered)
     answers.renderer.cancel(answers.batch)
     assert isinstance(answers.render(prompt()), BatchRendered)
 
 
 def test_cancel_of_what_waits_behind_another(answers: Answers) -> None:
-    """The one in hand is rendered, and the one behind it is not begun."""
+    """The current batch is rendered, and the cancelled one is not begun."""
     first, second = (Batch((Member("job", prompt(text)),)) for text in ("a", "b"))
     answers.renderer.render(first)
     answers.renderer.cancel(second)
@@ -339,7 +339,7 @@ def test_cancel_of_what_waits_behind_another(answers: Answers) -> None:
 
 
 def test_an_error_of_the_pipeline_is_an_answer(answers: Answers) -> None:
-    """It is told as a text, without the traceback that would keep tensors alive."""
+    """It is passed as text, without the traceback, which would keep tensors alive."""
     failed = answers.render(prompt(f"a {FAULTY_WORD}", model="faulty"))
     assert isinstance(failed, BatchFailed)
     assert RenderError is type(failed.error)
@@ -349,14 +349,14 @@ def test_an_error_of_the_pipeline_is_an_answer(answers: Answers) -> None:
 
 
 def test_an_unexpected_error_of_the_pipeline_is_an_answer(answers: Answers) -> None:
-    """Whatever a pipeline raises, the renderer's thread goes on: nobody else would answer."""
+    """The renderer's thread survives any exception of a pipeline."""
     failed = answers.render(prompt(no_such_argument=1, num_frames="many"))
     assert isinstance(failed, BatchFailed)
     assert isinstance(answers.render(prompt()), BatchRendered)
 
 
 def test_rendering_with_another_model_loads_it(answers: Answers) -> None:
-    """The pipeline of each batch is that of its profile."""
+    """Each batch is rendered by the pipeline of its profile."""
     ends = [answers.render(prompt(model=model)) for model in ("tiny", "wan", "tiny")]
     assert [BatchRendered] * 3 == [type(end) for end in ends]
     names = [end.rendered[0].pipeline for end in ends if isinstance(end, BatchRendered)]
@@ -364,16 +364,16 @@ def test_rendering_with_another_model_loads_it(answers: Answers) -> None:
 
 
 def test_a_batch_of_a_model_that_cannot_be_loaded_fails(answers: Answers) -> None:
-    """The files may go away after the model was described."""
+    """Its files may disappear after it was described."""
     end = answers.render(prompt(model="missing"))
     assert isinstance(end, BatchFailed)
     assert ConfigError is type(end.error)
 
 
 class Device:
-    """A device that is too small: the UNet runs out of memory above so many samples at once.
+    """A device on which the UNet runs out of memory above so many samples.
 
-    The error is torch's own, raised at the pipeline's edge; all else is real.
+    The error is torch's own, raised at the pipeline's edge; everything else is real.
     """
 
     def __init__(self, samples: int) -> None:
@@ -396,7 +396,7 @@ class Device:
 
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Device]:
-    """Let every pipeline that is loaded from now on be on a small device."""
+    """Put every pipeline that is loaded from now on onto a small device."""
 
     def make(samples: int) -> Device:
         device, load = Device(samples), pipeline.load
@@ -410,7 +410,7 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Device]:
 
 @pytest.fixture
 def encodings() -> Iterator[queue.SimpleQueue[str]]:
-    """The names of the threads in which texts are encoded, as they are."""
+    """A growing list of the threads in which texts are encoded."""
     names: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def note(module: nn.Module, *_: object) -> None:
@@ -427,7 +427,7 @@ def test_texts_are_encoded_while_the_batch_before_is_rendered(
     encodings: queue.SimpleQueue[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They are there before that goes on; the frames are those of any other time."""
+    """The next texts are encoded during a step of a batch, and the frames are as usual."""
     monkeypatch.setattr(renderer, "_has_room_beside", lambda _loaded: True)  # as on a GPU
     first, second = (
         Batch((Member("job", prompt(text, negative_prompt=text.upper())),))
@@ -460,7 +460,7 @@ def test_texts_are_encoded_while_the_batch_before_is_rendered(
 def test_on_a_cpu_nothing_computes_beside_a_render(
     answers: Answers, encodings: queue.SimpleQueue[str]
 ) -> None:
-    """All threads would be slower for it."""
+    """It would slow all threads down."""
     for text in ("a horse", "a bird"):
         answers.render(prompt(text))
     names = {encodings.get(timeout=60) for _ in range(encodings.qsize())}
@@ -470,7 +470,7 @@ def test_on_a_cpu_nothing_computes_beside_a_render(
 def test_a_text_that_can_not_be_encoded_fails_its_own_batch(
     answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried ahead, too, where nobody hears of it; the render itself says what it is."""
+    """An error ahead of time is ignored; the render itself reports it."""
     monkeypatch.setattr(renderer, "_has_room_beside", lambda _loaded: True)  # as on a GPU
     for _ in range(2):
         end = answers.render(prompt(FAULTY_WORD, model="faulty"))
@@ -485,7 +485,7 @@ FOUR = tuple(prompt(f"p{seed}", seed=seed) for seed in range(4))
 def test_what_was_rendered_before_a_cancellation_is_there(
     answers: Answers, sources: dict[str, ModelSource], on_device: Callable[[int], Device]
 ) -> None:
-    """Of a batch in two parts, the frames of the first come with the news."""
+    """The answer has the frames of the parts that were rendered before."""
     expected = rendering.render(pipeline.load(sources["tiny"]), FOUR, ignore)
     on_device(2)
     answers.cancel_at = 2
@@ -499,7 +499,7 @@ def test_what_was_rendered_before_a_cancellation_is_there(
 def test_out_of_memory_is_answered_with_smaller_batches(
     answers: Answers, sources: dict[str, ModelSource], on_device: Callable[[int], Device]
 ) -> None:
-    """Never the same try again; the frames are those of the batch, and what fits is remembered."""
+    """The same try is never repeated; the frames are the same, and the size is remembered."""
     expected = rendering.render(pipeline.load(sources["tiny"]), FOUR, ignore)
     device = on_device(2)
     end = answers.render(*FOUR)
@@ -520,9 +520,8 @@ def test_out_of_memory_is_answered_with_smaller_batches(
 def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The compiler needs memory, too, but not for long; nothing is learned of such a shortage, and
-    what was recorded stays. What the render took is without the wait.
-    """
+    """The compiler needs memory for a while; such a shortage is not remembered, and recordings
+    stay. The time of the render excludes the wait."""
     device = on_device(2)
     compiling = [True]
     dropped = []
@@ -548,7 +547,7 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
 def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It wanted the same memory, and may have got none either; so nothing is learned of it."""
+    """It needed the same memory, so the shortage is not remembered."""
     device = on_device(2)
 
     def wait(_seconds: float) -> None:
@@ -564,7 +563,7 @@ def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
 def test_recordings_go_before_a_render_is_made_smaller(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They keep memory, and are there for speed only; nothing is learned of such a shortage."""
+    """They only save time; such a shortage is not remembered."""
     device = on_device(2)
     recorded = [True]
 
@@ -583,7 +582,7 @@ def test_recordings_go_before_a_render_is_made_smaller(
 def test_a_render_that_never_fits_fails_with_what_it_needed(
     answers: Answers, on_device: Callable[[int], Device]
 ) -> None:
-    """Every way is tried once, and what is smaller is still rendered afterwards."""
+    """Each way is tried once, and smaller prompts are still rendered afterwards."""
     device = on_device(0)
     end = answers.render(*FOUR)
     assert isinstance(end, BatchFailed)
@@ -596,7 +595,7 @@ def test_a_render_that_never_fits_fails_with_what_it_needed(
 def test_memory_is_given_back_after_a_failure(
     answers: Answers, on_device: Callable[[int], Device]
 ) -> None:
-    """No tensor of the failed render is alive when its end is told: the device needs the room."""
+    """No tensor of the failed render is alive when its answer is sent."""
     device = on_device(0)
     end = answers.render(*FOUR)
     assert isinstance(end, BatchFailed)
@@ -614,7 +613,7 @@ def test_memory_is_given_back_after_a_failure(
 def test_frames_of_nothing_are_an_error(
     bias: float, reason: str, sources: dict[str, ModelSource]
 ) -> None:
-    """A decoder that has gone wrong gives no video: nobody wants it published."""
+    """NaN, black or identical frames are not published."""
     loaded = pipeline.load(sources["tiny"])
     torch.nn.init.zeros_(loaded.pipe.vae.decoder.conv_out.weight)
     torch.nn.init.constant_(loaded.pipe.vae.decoder.conv_out.bias, bias)
@@ -623,6 +622,6 @@ def test_frames_of_nothing_are_an_error(
 
 
 def test_one_frame_alone_may_be_what_it_is(loaded: LoadedPipeline) -> None:
-    """A video of one frame repeats nothing."""
+    """A video of one frame can't have identical frames."""
     [frames] = render(loaded, prompt(num_frames=1))
     assert 1 == len(frames)

@@ -80,7 +80,7 @@ class YamlError(FileError):
 class PromptError(FileError):
     """A prompt file can't be rendered until its author changes it; never retried.
 
-    pictures: the names of pictures that it asks for, as far as it was read
+    pictures: the names of pictures that it asks for, in the part that was read
     """
 
     pictures: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ def in_hand_and_waiting(config: Config) -> tuple[list[str], list[str]]:
 def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
     try:
         return _cancelled(config, source, waits=waits)
-    except OSError as error:  # of this file's place; the others are cancelled all the same
+    except OSError as error:  # of this file's place; the others are still cancelled
         if error.errno in DISK_ERRORS:
             raise
         problem = f"can't be cancelled: {error.strerror}: {error.filename}"

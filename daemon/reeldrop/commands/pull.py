@@ -63,7 +63,7 @@ def _wanted(config: Config, name: str) -> Repository:
 def _note_newer(wanted: Repository) -> None:
     if downloads.is_offline():
         return
-    with contextlib.suppress(FileError):  # the files are there all the same
+    with contextlib.suppress(FileError):  # the files are there anyway
         commit = downloads.newest(wanted)
         if commit != repository.pinned(wanted):
             text = f"{wanted.location} has a newer commit, {commit}; "

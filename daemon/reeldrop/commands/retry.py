@@ -41,7 +41,7 @@ def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
 def _put_back(config: Config, name: PurePosixPath) -> Moved:
     try:
         at = aside.put_back(Root(config.failed), Root(config.inbox), name)
-    except OSError as error:  # of this file's place; the others go back all the same
+    except OSError as error:  # of this file's place; the others still go back
         if error.errno in DISK_ERRORS:
             raise
         problem = f"can't be put back: {error.strerror}: {error.filename}"

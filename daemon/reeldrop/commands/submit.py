@@ -64,7 +64,7 @@ def submit_prompt(
     """Submit a prompt, print where its video will be, and return the exit code.
 
     pictures: files to copy into the inbox, by key
-    checks: refuse what the profile does not allow, as far as that is known without a pipeline
+    checks: refuse what the profile does not allow, if that is known without a pipeline
     waits: follow the prompt file until it has ended, and print the files of its videos
 
     Raises:
@@ -90,7 +90,7 @@ def _follow(config: Config, order: Order, *, as_json: bool) -> int:
             end = wait(config, order, telling)
         except KeyboardInterrupt:
             name = shlex.quote(str(order.source))
-            output.note(f"it will be rendered all the same; `reeldrop cancel {name}` cancels it")
+            output.note(f"it will still be rendered; `reeldrop cancel {name}` cancels it")
             raise
     if as_json:
         answer = {"prompt_file": order.prompt_file, "videos": end.videos, "error": end.error}

@@ -28,7 +28,7 @@ class Inbox:
     suffixes: the endings of prompt files, in lower case
     settle_seconds: how long a file has to stay unchanged
     renamed_settle_seconds: the same for a file that arrived by a rename, if it is less
-    picture_seconds: how long a file waits for a picture of which nothing is seen
+    picture_seconds: how long a file waits for a picture that has not appeared
     patient: if False, files that look unfinished settle as soon as others
     beside: a folder on the same file system, to tell a remounted inbox from another folder
     ignored: the names to ignore

@@ -16,7 +16,7 @@ from reeldrop.base.names import PICTURE_SUFFIXES, spellings
 from reeldrop.intake.scan import Awaited, Candidate, Found
 
 PICTURE_SECONDS = 3600.0
-"""How long a file waits for a picture of which nothing is seen, unless config.yaml says else."""
+"""How long a file waits for a picture that has not appeared, unless config.yaml sets it."""
 
 NEIGHBOURS_SECONDS = 60.0
 """How long a file with pictures waits for later prompt files of its folder: they may share them."""
@@ -38,11 +38,11 @@ class Wish:
 
 @dataclass(slots=True)
 class Wishes:
-    """The pictures that prompt files wait for, as far as these have been read.
+    """The pictures that prompt files wait for, if the files have been read.
 
     A wish without names is for any picture of the prompt file's own name.
 
-    seconds: how long a picture is waited for of which nothing is seen
+    seconds: how long a file waits for a picture that has not appeared
     """
 
     seconds: float

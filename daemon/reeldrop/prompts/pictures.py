@@ -77,7 +77,7 @@ def remedy_of_lack(key: str) -> str:
 
 
 def dealt_out(layer: Layer, count: int) -> Iterator[Layer]:
-    """Yield what stands beside `prompts:` for each of `count` prompts, with its own pictures.
+    """Yield the settings beside `prompts:` for each of `count` prompts, with its own pictures.
 
     A list of as many pictures as prompts gives each prompt its own; one picture is for all, and a
     single prompt gets the whole list.

@@ -38,7 +38,7 @@ _SPARE_BYTES = 256 << 20
 """Room left on the disk beside the files."""
 
 Tell = Callable[[int, int], None]
-"""Is told how many bytes are there, and of how many."""
+"""Called with the number of bytes that are there, and of all bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def fetch(
         )
         remedy = f"HF_HUB_OFFLINE forbids downloads: `HF_HUB_OFFLINE=0 reeldrop pull {wanted.name}`"
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
-    # What it warns of, such as a retry, is told when nothing helps.
+    # Its warnings, such as of a retry, only matter if the download fails; then the error says why.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     with as_ours(wanted):
         plan = _plan(wanted, newest, check)

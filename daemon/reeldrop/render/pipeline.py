@@ -94,7 +94,7 @@ def versions() -> tuple[tuple[str, str], ...]:
 def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipeline:
     """Load a profile's pipeline and place it; download it first if it is not on this machine.
 
-    `tell` is told how many bytes of the download are there, and of how many.
+    `tell` is called with the number of bytes of the download that are there, and of all bytes.
 
     Raises:
         ConfigError: it can't be loaded, or is of a class that can't be used.

@@ -1,4 +1,4 @@
-"""What is asked of the hub for a profile, and of which commit."""
+"""The repository of a profile on the hub, and the commit that is used."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 class Residents:
     """The pipelines that are loaded, the least recently used first.
 
-    stays: held by whoever needs a pipeline to stay where it is
+    stays: a lock that is held while a pipeline must not be moved
     on_download: called with a model, and how many of its bytes are downloaded, and of how many
     """
 

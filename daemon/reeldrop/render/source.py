@@ -1,4 +1,4 @@
-"""What the loader is told of a profile."""
+"""The settings of a profile for the loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report the steps of a render, whatever way its pipeline has to tell of them."""
+"""Report the steps of a render, in whichever way its pipeline reports them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def reported(pipe: Any, prompt: Prompt, on_step: Callable[[int], None]) -> Iterator[dict[str, Any]]:
     """Call `on_step` with each step's number while the pipeline is called; yield arguments for it.
 
-    Where a pipeline takes no callback, its progress bar is told of each step.
+    If a pipeline takes no callback, a stand-in for its progress bar counts the steps.
     """
     counter = _Counter(pipe, prompt, on_step)
     parameters = inspect.signature(pipe.__call__).parameters
@@ -75,7 +75,7 @@ def _chunks(pipe: Any, prompt: Prompt) -> int:
 
 
 class _Bar:
-    """Stands in for tqdm's progress bar, of which diffusers uses this much."""
+    """A stand-in for tqdm's progress bar, with the methods that diffusers uses."""
 
     def __init__(self, counter: _Counter) -> None:
         self._counter = counter

@@ -12,6 +12,7 @@ TOOLS := g++:g++ mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfs
 	syncthing:syncthing rsync:rsync rclone:rclone unison:unison smbd:samba smbclient:smbclient \
 	sshd:openssh-server scp:openssh-client sshfs:sshfs fusermount3:fuse3 \
 	nextcloudcmd:nextcloud-desktop-cmd ip:iproute2 \
+	chromium:chromium chromedriver:chromium-driver \
 	linux.uml:user-mode-linux mount.nfs4:nfs-common exportfs:nfs-kernel-server
 NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
@@ -38,7 +39,7 @@ run: $(INSTALLED)
 	@$(BIN)/reeldrop run --drain; ended=$$?; \
 	videos=$$(find results/examples -name '*.mp4' | wc -l); \
 	echo "$$videos videos in results/examples, each with a poster (.jpg) and its settings (.yaml)."; \
-	echo "To look at them, open that folder in a file manager: xdg-open results/examples"; \
+	echo "To look at them in a browser: xdg-open results/index.html"; \
 	echo "To list them: $(BIN)/reeldrop history --limit $$videos"; \
 	test $$ended = 0 || echo "Not everything was rendered. What was set aside, and why: $(BIN)/reeldrop history --failed"; \
 	exit $$ended

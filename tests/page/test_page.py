@@ -47,18 +47,19 @@ def told(results: Path) -> str:
 
 
 def test_it_says_what_was_told_last(page: Page, results: Path) -> None:
-    """News follows by itself; its end is written, too, whatever was written when."""
+    """News follows by itself; the end is written, too, whatever was written when."""
     page.tell(IDLE)
     await_that(lambda: told(results).startswith("reeldrop: idle\n"), "the first status")
     page.tell(dataclasses.replace(IDLE, waiting=(Waiting("a.txt", "rests"),), waiting_count=1))
     await_that(lambda: "a.txt\n      rests" in told(results), "the news")
     (results / "_failed").mkdir()
     (results / "_failed/b.txt").write_text("a horse\n")
+    page.tell(LATER)
     await_that(lambda: "FAILED, the last first; each is in _failed/" in told(results), "a failure")
     page.tell(STOPPED)
     page.close()
     assert told(results).startswith("reeldrop: stopped\n")
-    assert ["STATUS.txt", "_failed"] == sorted(os.listdir(results))
+    assert ["STATUS.txt", "_failed", "_page", "index.html"] == sorted(os.listdir(results))
 
 
 def test_nothing_is_written_if_nothing_has_happened(
@@ -145,7 +146,9 @@ def test_the_main_thread_does_not_wait_for_a_disk(
 def test_a_service_says_what_it_does_and_that_it_has_stopped(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
-    """From its start on; a prompt file cannot take the place of the status."""
+    """From its start on; a prompt file cannot take the place of the status. The gallery has its
+    videos.
+    """
     site.configure("page: true")
     site.results.mkdir()
     site.drop("STATUS.txt.yaml", "prompt: a horse\n")
@@ -161,3 +164,6 @@ def test_a_service_says_what_it_does_and_that_it_has_stopped(
     assert "\n  a.json\n      no prompt file: ends in .json; rename it to .yaml" in said
     assert "\n  b.yaml\n      unknown key 'promt'" in said
     assert (site.results / "STATUS_txt/a_horse.mp4").exists()
+    assert "STATUS_txt/a_horse" in (site.results / "_page/data/0001.js").read_text()
+    assert "unknown key 'promt'" in (site.results / "_page/data/failed.js").read_text()
+    assert (site.results / "index.html").exists()

@@ -29,6 +29,9 @@ RETRIED_FOLDER = "_retried"
 """Folder in `_failed/` for files on their way back into the inbox, as <random hex>-<name>."""
 STATUS_NAME = "STATUS.txt"
 """The file at the top of the results in which the daemon says what it does."""
+INDEX_NAME = "index.html"
+PAGE_FOLDER = "_page"
+"""The gallery beside it: the page, and the folder with what it shows."""
 ORDER_FOLDER = "_order"
 """Folder beside the videos for a video that was dropped as a prompt file: it is not a result."""
 
@@ -40,7 +43,7 @@ _MAX_FOLDERS_UNITS = 80
 _FILE_UNITS = MAX_PATH_UNITS - len(f"//-9999{SIDECAR_SUFFIX}{NOTE_SUFFIX}")
 """Length left for a prompt file's folders and twice its stem, which also names its folder."""
 
-_KEPT_NAMES = frozenset({STATUS_NAME.casefold()})
+_KEPT_NAMES = frozenset({STATUS_NAME.casefold(), INDEX_NAME})
 _LONGEST_READ = 1000
 """Upper bound on the characters that are read for a name: normalising takes quadratic time."""
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')

@@ -1,6 +1,6 @@
-"""Keep STATUS.txt in the results true, on a thread of its own.
+"""Keep STATUS.txt and the gallery in the results true, on a thread of their own.
 
-Takes the daemon's status as it is reported, and decides what is written and when.
+Takes the daemon's status and its videos as they are reported, and decides what is written and when.
 """
 
 from __future__ import annotations
@@ -8,26 +8,31 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import queue
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
 
 import structlog
 
-from reeldrop.base import durable, plain_files
-from reeldrop.base.names import STATUS_NAME
+from reeldrop.base import durable
+from reeldrop.base.names import PAGE_FOLDER, STATUS_NAME
 from reeldrop.base.roots import Root
-from reeldrop.page import status_text
+from reeldrop.page import now, site, status_text
+from reeldrop.page.gallery import OWNER, Gallery
 from reeldrop.page.status_text import LOOK_SECONDS, MAX_LISTED
 from reeldrop.store import history
+from reeldrop.store.history import Failure
 from reeldrop.store.status import Status
+
+REFRESH_SECONDS = 3600.0
+"""How often the gallery is compared with the sidecars: people move and delete videos."""
 
 END_SECONDS = 5.0
 """How long the end of the process waits for the last writing, if the disk does not answer."""
 
-_OWNER = "page"
-_MAX_BYTES = 1 << 20
+_DATA = PurePath(PAGE_FOLDER, "data")
 
 _log = structlog.get_logger()
 
@@ -51,9 +56,12 @@ class Page:
         self._failed = failed
         self._is_prompt_file = is_prompt_file
         self._look_seconds = look_seconds
+        self._gallery = Gallery()
         self._status: Status | None = None
+        self._published: queue.SimpleQueue[PurePath] = queue.SimpleQueue()
+        self._shown: Status | None = None
         self._said = ""
-        self._written = -math.inf
+        self._written = self._refreshed = -math.inf
         self._problem = ""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="page", daemon=True)
@@ -64,8 +72,12 @@ class Page:
         if not self._thread.ident:
             self._thread.start()
 
+    def show(self, sidecar: Path) -> None:
+        """Take a video that was published. Never waits."""
+        self._published.put(sidecar.relative_to(self._results.path))
+
     def close(self) -> None:
-        """Write the latest status, and end."""
+        """Write what was told last, and end."""
         self._ending.set()
         if self._thread.ident:
             self._thread.join(END_SECONDS)
@@ -78,31 +90,45 @@ class Page:
             self._ending.wait(self._look_seconds)
 
     def _look(self, *, is_last: bool) -> None:
-        """Write the status if it is due."""
-        assert self._status is not None
+        """Write what is due."""
         try:
-            with self._results.opened() as folder:
-                self._write_status(folder, self._status, is_last=is_last)
+            with self._results.opened() as results, self._opened_data() as data:
+                self._write_status(results, data, is_last=is_last)
+                self._write_gallery(results, data)
+        except FileNotFoundError:  # there are no results yet
+            self._note("")
         except OSError as error:
+            self._refreshed = -math.inf
             self._note(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         else:
             self._note("")
+
+    def _opened_data(self) -> contextlib.AbstractContextManager[Path]:
+        return self._results.opened(_DATA, make=True)
 
     def _note(self, problem: str) -> None:
         if problem and problem != self._problem:
             _log.warning("page_not_written", reason=problem, remedy="it is tried again")
         self._problem = problem
 
-    def _write_status(self, folder: Path, status: Status, *, is_last: bool) -> None:
-        failures = history.failures(self._failed, self._is_prompt_file, MAX_LISTED + 1)
-        said = status_text.text(status, failures, self._aside(), _free_bytes(folder))
+    def _write_status(self, results: Path, data: Path, *, is_last: bool) -> None:
+        assert self._status is not None
+        status = self._status
+        if status is self._shown and not is_last:  # nobody tells any more: no sign of life
+            return
+        failures = self._failures()
+        said = status_text.text(status, failures, self._aside(), _free_bytes(results))
         age = time.monotonic() - self._written
         if not is_last and age < status_text.patience(self._said, said):
             return
-        path = folder / STATUS_NAME
-        _require_ours(path)
-        durable.write(path, status_text.dated(status, said).encode(), _OWNER)
-        self._said, self._written = said, time.monotonic()
+        text = status_text.dated(status, said).encode()
+        site.require_ours(results / STATUS_NAME, status_text.START.encode())
+        durable.write(results / STATUS_NAME, text, OWNER)
+        now.write(data, status, failures, self._failed)
+        self._shown, self._said, self._written = status, said, time.monotonic()
+
+    def _failures(self) -> list[Failure]:
+        return history.failures(self._failed, self._is_prompt_file, MAX_LISTED + 1)
 
     def _aside(self) -> str:
         """Return where `_failed/` is, for people who see the results."""
@@ -110,14 +136,24 @@ class Page:
             return f"{self._failed.relative_to(self._results.path)}/"
         return f"{self._failed}/"
 
+    def _write_gallery(self, results: Path, data: Path) -> None:
+        """Add what was published; compare all with the sidecars if that is due, or it is gone."""
+        published = list(_taken(self._published))
+        is_due = time.monotonic() - self._refreshed >= REFRESH_SECONDS
+        if is_due or not site.is_there(results, data):
+            self._gallery.refresh(data, results, results / self._aside())
+            site.write(results)
+            self._refreshed = time.monotonic()
+        elif published:
+            self._gallery.add(data, results, [results / sidecar for sidecar in published])
+
+
+def _taken(found: queue.SimpleQueue[PurePath]) -> Iterator[PurePath]:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            yield found.get_nowait()
+
 
 def _free_bytes(folder: Path) -> int:
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
-
-
-def _require_ours(path: Path) -> None:
-    """Raise FileExistsError if somebody else's file has the name: nothing of theirs is lost."""
-    with contextlib.suppress(FileNotFoundError):
-        if not status_text.is_ours(plain_files.content(path, _MAX_BYTES)):
-            raise FileExistsError(f"{path.name} in the results is not reeldrop's: move it away")

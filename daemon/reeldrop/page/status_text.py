@@ -33,12 +33,8 @@ MAX_LISTED = 30
 _LONGEST = 200
 """Most characters of a stranger's text."""
 
-_OWN_START = "reeldrop: "
-
-
-def is_ours(text: bytes) -> bool:
-    """Return whether a text is one that reeldrop wrote."""
-    return text.startswith(_OWN_START.encode())
+START = "reeldrop: "
+"""How it begins, by which it is known."""
 
 
 def text(status: Status, failures: Sequence[Failure], aside: str, free_bytes: int) -> str:
@@ -49,7 +45,7 @@ def text(status: Status, failures: Sequence[Failure], aside: str, free_bytes: in
     free_bytes: the room for results
     """
     parts = (
-        [f"{_OWN_START}{_cut(status.said())}"],
+        [f"{START}{cut(status.said())}"],
         _rendering(status.rendering) if status.rendering is not None else [],
         _trouble(status),
         _queue(status),
@@ -92,29 +88,34 @@ def _rendering(now: Rendering) -> list[str]:
     left = f", about {in_words(now.eta_seconds)} left" if now.eta_seconds is not None else ""
     return [
         "RENDERING",
-        f"  {_cut(now.prompt_file)}",
-        f"      {_cut(now.prompt)}",
+        f"  {cut(now.prompt_file)}",
+        f"      {cut(now.prompt)}",
         f"      video {now.number} of {now.count}{beside}, step {now.step} of {now.steps}{left}",
     ]
 
 
 def _trouble(status: Status) -> list[str]:
     troubles = [
-        f"  {_cut(model.name)} can't be used, and is tried again: {_cut(model.problem)}"
+        f"  {cut(model.name)} can't be used, and is tried again: {cut(model.problem)}"
         for model in status.models
         if model.problem
     ]
     if status.refused:
-        refused = _cut(status.refused)
+        refused = cut(status.refused)
         troubles.append(f"  config.yaml was refused, and the settings stay as they were: {refused}")
     return ["TROUBLE", *troubles] if troubles else []
 
 
 def _queue(status: Status) -> list[str]:
-    queued = [waiting for waiting in status.waiting if waiting not in status.unrecognised]
-    count = status.waiting_count - len(status.unrecognised)
+    queued, count = queue(status)
     nothing = ["WAITING", "  nothing"]
     return _listed(f"WAITING: {count}, the next first", _files(queued)) or nothing
+
+
+def queue(status: Status) -> tuple[list[Waiting], int]:
+    """Return the first that wait to be rendered, in order, and how many there are."""
+    queued = [waiting for waiting in status.waiting if waiting not in status.unrecognised]
+    return queued, status.waiting_count - len(status.unrecognised)
 
 
 def _files(found: Iterable[Waiting]) -> list[tuple[str, str]]:
@@ -133,12 +134,13 @@ def _listed(title: str, rows: Sequence[tuple[str, str]]) -> list[str]:
 
 def _rows(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     for name, reason in rows:
-        yield f"  {_cut(name)}"
+        yield f"  {cut(name)}"
         if reason:
-            yield f"      {_cut(reason)}"
+            yield f"      {cut(reason)}"
 
 
-def _cut(found: str) -> str:
+def cut(found: str) -> str:
+    """Return a stranger's text on one line, and not too long."""
     line = shown(found)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 

@@ -89,6 +89,7 @@ class Answers:
             case VideoPublished():
                 self._stages.publisher.release(event)
                 self._stages.jobs.batches.published(event.video)
+                self._reporter.show(event.video)
             case VideoFailed():
                 self._stages.publisher.release(event)
                 self._stages.jobs.batches.failed(event.job_id, event.prompt, event.error)

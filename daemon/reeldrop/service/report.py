@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from reeldrop.base.job import Video
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.host.notify import Notifier
 from reeldrop.page.page import Page
@@ -63,6 +64,11 @@ class Reporter:
         """Tell that the daemon has stopped."""
         self._tell(now, State.STOPPED, "")
         self._page.close()
+
+    def show(self, video: Video) -> None:
+        """Show a video that was published."""
+        if self._stages.settings.config.page:
+            self._page.show(video.sidecar)
 
     def ready(self) -> None:
         """Tell systemd that the service is ready."""

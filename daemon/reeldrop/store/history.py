@@ -62,15 +62,25 @@ MAX_DEPTH = 64
 
 def videos(results: Path, failed: Path, limit: int) -> list[PastVideo]:
     """Return the newest videos, at most `limit`."""
-    newest_first = sorted(_files(results, SIDECAR_SUFFIX, skip=failed), reverse=True)
-    found = (video for _, path in newest_first if (video := _video(path)) is not None)
+    newest_first = sorted(sidecars(results, failed), reverse=True)
+    found = (read for _, path in newest_first if (read := video(path)) is not None)
     return list(itertools.islice(found, limit))
+
+
+def sidecars(results: Path, failed: Path) -> Iterator[tuple[float, Path]]:
+    """Yield mtime (in seconds) and path of what may be sidecars, unsorted, without reading them.
+
+    A prompt file may look like a sidecar and lie beside a video of its name. So a sidecar needs a
+    poster, too: no prompt file is a picture.
+    """
+    for mtime, path in _files(results, SIDECAR_SUFFIX, skip=failed):
+        if _is_plain(path.with_suffix(POSTER_SUFFIX)):
+            yield mtime, path
 
 
 def count(results: Path, failed: Path) -> int:
     """Return the number of videos, without reading a file."""
-    sidecars = (path for _, path in _files(results, SIDECAR_SUFFIX, skip=failed))
-    return sum(_is_plain(sidecar.with_suffix(POSTER_SUFFIX)) for sidecar in sidecars)
+    return sum(1 for _ in sidecars(results, failed))
 
 
 def _files(
@@ -110,19 +120,15 @@ def _is_plain(path: Path) -> bool:
     return False
 
 
-def _video(sidecar: Path) -> PastVideo | None:
-    """Return the video of a sidecar; None if the YAML file is no sidecar, or the video is gone.
-
-    A prompt file may look like a sidecar and lie beside a video of its name. So a sidecar needs a
-    poster, too: no prompt file is a picture.
-    """
+def video(sidecar: Path) -> PastVideo | None:
+    """Return the video of what may be a sidecar; None if it is none, or the video is gone."""
     with contextlib.suppress(OSError, YamlError, ValueError, LookupError, TypeError):
         data = plain_files.content(sidecar, MAX_BYTES)
         settings: Any = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
         rendered, formats = settings["rendered"], settings["format"]
         formats = [formats] if isinstance(formats, str) else formats
         files = tuple(filter(_is_plain, (sidecar.with_suffix(f".{f}") for f in formats)))
-        if files and _is_plain(sidecar.with_suffix(POSTER_SUFFIX)):
+        if files:
             return PastVideo(
                 files=files,
                 prompt=_text(settings["prompt"]),

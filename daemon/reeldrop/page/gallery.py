@@ -1,0 +1,143 @@
+"""The videos of the gallery: chunks of them, as scripts in `_page/data/`, the oldest first.
+
+All of it is made from the sidecars, and made again where it is gone. Each file is replaced as a
+whole, the list of chunks last; `refresh` mends what a kill leaves between two of them. Chunks are
+small, because the last one is written anew for each video. What is in memory are names and times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from reeldrop.base import durable, plain_files, strict_yaml
+from reeldrop.base.names import SIDECAR_SUFFIX
+from reeldrop.page import scripts
+from reeldrop.page.scripts import Record
+from reeldrop.store import history
+
+CHUNK_BYTES = 32_000
+"""A chunk of this size gets no more videos."""
+
+OWNER = "page"
+LIST_NAME = "list.js"
+
+_CHUNK = re.compile(r"[0-9]{4,6}\.js")
+_MAX_BYTES = 64 << 20
+_LEFT_OUT = "versions"
+"""What of the record of a render is only in the sidecar: it is long, and the same for many."""
+
+
+class Gallery:
+    """The chunks in a folder: the videos of each, with the times of their sidecars."""
+
+    def __init__(self) -> None:
+        self._chunks: list[dict[str, float]] = []
+
+    def refresh(self, data: Path, results: Path, failed: Path) -> None:
+        """Make the chunks say what the sidecars do.
+
+        data: the folder of the chunks
+        failed: the folder `_failed/`, in which no videos are
+        """
+        found = {_name(sidecar, results): at for at, sidecar in history.sidecars(results, failed)}
+        self._chunks = [{} for _ in range(_count(data))]
+        kept: set[str] = set()
+        for number in range(len(self._chunks), 0, -1):  # a kill may leave a video in two chunks
+            true = [r for r in _records(data, number) if found.get(r.path) == r.changed]
+            self._write(data, number, [record for record in true if record.path not in kept])
+            kept |= {record.path for record in true}
+        new = sorted((at, path) for path, at in found.items() if path not in kept)
+        self._add(data, (_record(results, path, at) for at, path in new))
+
+    def add(self, data: Path, results: Path, sidecars: Iterable[Path]) -> None:
+        """Add videos that were just published, by their sidecars."""
+        new = []
+        for sidecar in sidecars:
+            with contextlib.suppress(OSError):  # somebody has moved it meanwhile
+                at, path = sidecar.stat().st_mtime, _name(sidecar, results)
+                new.append(_record(results, path, at))
+        self._add(data, new)
+
+    def _add(self, data: Path, new: Iterable[Record | None]) -> None:
+        """Add videos to the last chunk, and to further ones as each is full."""
+        last = max(1, len(self._chunks))
+        before = _records(data, last)
+        records_of_all = itertools.chain(before, filter(None, new))
+        for number, records in enumerate(_packed(records_of_all), start=last):
+            if records != before:
+                self._write(data, number, records)
+        count = sum(map(len, self._chunks))
+        listed = scripts.call("list", {"chunks": len(self._chunks), "videos": count})
+        write(data / LIST_NAME, listed)
+
+    def _write(self, data: Path, number: int, records: Sequence[Record]) -> None:
+        write(data / _file_name(number), scripts.chunk(number, records))
+        self._chunks[number - 1 : number] = [_times(records)]
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file of the page, unless it has this content."""
+    with contextlib.suppress(OSError):
+        if plain_files.content(path, _MAX_BYTES) == data:
+            return
+    durable.make_way(path)
+    durable.write(path, data, OWNER)
+
+
+def _file_name(number: int) -> str:
+    return f"{number:04}.js"
+
+
+def _count(data: Path) -> int:
+    """Return the number of chunks, with those that are missing before others."""
+    numbers = [int(name[:-3]) for name in os.listdir(data) if _CHUNK.fullmatch(name)]
+    return max(numbers, default=0)
+
+
+def _records(data: Path, number: int) -> list[Record]:
+    """Return the videos of a chunk; none if it is missing or unreadable."""
+    with contextlib.suppress(OSError):
+        return list(scripts.records(plain_files.content(data / _file_name(number), _MAX_BYTES)))
+    return []
+
+
+def _times(records: Iterable[Record]) -> dict[str, float]:
+    return {record.path: record.changed for record in records}
+
+
+def _packed(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield records by the chunk."""
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += len(record.line)
+        if size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _name(sidecar: Path, results: Path) -> str:
+    return str(sidecar.relative_to(results)).removesuffix(SIDECAR_SUFFIX)
+
+
+def _record(results: Path, path: str, changed: float) -> Record | None:
+    """Return a video's record; None if it is no whole video of ours, or no address has its name."""
+    sidecar = results / f"{path}{SIDECAR_SUFFIX}"
+    if history.video(sidecar) is None:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        text = plain_files.content(sidecar, history.MAX_BYTES).decode()
+        settings: Any = strict_yaml.plain(strict_yaml.load_all(text)[0])
+        settings["rendered"].pop(_LEFT_OUT, None)
+        path.encode()  # raises where no address can have the name
+        return Record.of(path, changed, settings)
+    return None

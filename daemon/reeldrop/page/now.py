@@ -1,0 +1,63 @@
+"""What the service does now and what has failed, as scripts for the page."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from reeldrop.base import plain_files
+from reeldrop.page import scripts
+from reeldrop.page.gallery import write as write_file
+from reeldrop.page.status_text import MAX_LISTED, OUTDATED_SECONDS, cut, queue
+from reeldrop.store.history import Failure
+from reeldrop.store.status import Rendering, Status, Waiting
+
+MAX_RETRY_BYTES = 8_000
+"""A failed prompt file of more bytes can't be saved from the page."""
+
+
+def write(data: Path, status: Status, failures: Sequence[Failure], failed: Path) -> None:
+    """Write status and failures for the page into its folder of data."""
+    write_file(data / "status.js", scripts.call("status", _status(status)))
+    listed = [_failure(failure, failed) for failure in failures[:MAX_LISTED]]
+    write_file(data / "failed.js", scripts.call("failed", listed))
+
+
+def _status(status: Status) -> dict[str, object]:
+    waiting, count = queue(status)
+    return {
+        "state": status.state,
+        "said": cut(status.said()),
+        "is_obstacle": status.state.is_obstacle,
+        "updated": status.updated,
+        "outdated_seconds": OUTDATED_SECONDS,
+        "rendering": _rendering(status.rendering),
+        "queue": _files(waiting),
+        "queue_count": count,
+        "unrecognised": _files(status.unrecognised),
+    }
+
+
+def _rendering(now: Rendering | None) -> dict[str, object] | None:
+    if now is None:
+        return None
+    texts = {"prompt": cut(now.prompt), "prompt_file": cut(now.prompt_file)}
+    return dataclasses.asdict(now) | texts
+
+
+def _files(found: Sequence[Waiting]) -> list[dict[str, str]]:
+    return [
+        {"prompt_file": cut(waiting.prompt_file), "reason": cut(waiting.reason)}
+        for waiting in found[:MAX_LISTED]
+    ]
+
+
+def _failure(failure: Failure, failed: Path) -> dict[str, object]:
+    """Return a failure, with its prompt file's text if that is one and short."""
+    text = None
+    with contextlib.suppress(OSError, ValueError):
+        text = plain_files.content(failed / failure.name, MAX_RETRY_BYTES).decode()
+    found = {"name": cut(failure.name), "reason": cut(failure.reason)}
+    return {**found, "failed": failure.failed, "text": text}

@@ -1,0 +1,40 @@
+"""The files of the page itself: they come with reeldrop, and are the same whatever it shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from reeldrop.base import plain_files
+from reeldrop.base.names import INDEX_NAME, PAGE_FOLDER
+from reeldrop.page.gallery import LIST_NAME
+from reeldrop.page.gallery import write as write_file
+
+_SOURCE = Path(__file__).parent / "web"
+_MARK = b'<meta name="generator" content="reeldrop">'
+_MAX_BYTES = 1 << 20
+
+
+def is_there(results: Path, data: Path) -> bool:
+    """Return whether the page and its list of videos exist, as far as somebody may delete them."""
+    return os.path.lexists(results / INDEX_NAME) and os.path.lexists(data / LIST_NAME)
+
+
+def write(results: Path) -> None:
+    """Write the page, `index.html` last: it needs the others."""
+    require_ours(results / INDEX_NAME, _MARK)
+    for source in sorted(_SOURCE.iterdir(), key=lambda path: path.name == INDEX_NAME):
+        folder = results if source.name == INDEX_NAME else results / PAGE_FOLDER
+        write_file(folder / source.name, source.read_bytes())
+
+
+def require_ours(path: Path, mark: bytes) -> None:
+    """Check that a file has a mark of ours in it, or is not there: others are not replaced.
+
+    Raises:
+        FileExistsError: it is somebody else's.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if mark not in plain_files.content(path, _MAX_BYTES)[:1000]:
+            raise FileExistsError(f"{path.name} in the results is not reeldrop's: move it away")

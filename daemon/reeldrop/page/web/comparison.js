@@ -1,0 +1,84 @@
+// Two to four videos side by side, in step, with the settings that differ marked.
+"use strict";
+
+(() => {
+  const { element } = reeldrop;
+  const dialog = document.getElementById("comparison");
+  const DRIFT_SECONDS = 0.1;
+  let players = [];
+
+  const inStep = (seconds) => {
+    for (const player of players) {
+      const drift = Math.abs(player.currentTime - seconds);
+      if (player.duration && drift > DRIFT_SECONDS && player.duration - drift > DRIFT_SECONDS) {
+        player.currentTime = seconds % player.duration;
+      }
+    }
+  };
+
+  const follow = (slider) => () => {
+    if (!dialog.open) return;
+    const [first] = players;
+    if (first && !first.paused) {
+      inStep(first.currentTime);
+      slider.value = first.duration ? (1000 * first.currentTime) / first.duration : 0;
+    }
+    requestAnimationFrame(follow(slider));
+  };
+
+  const controls = () => {
+    const play = element("button", { type: "button" }, "Pause");
+    const slider = element("input", { type: "range", max: 1000, value: 0, "aria-label": "Position" });
+    play.addEventListener("click", () => {
+      const goes = players[0]?.paused;
+      if (goes) inStep(players[0].currentTime);
+      for (const player of players) goes ? player.play() : player.pause();
+      play.textContent = goes ? "Pause" : "Play";
+    });
+    slider.addEventListener("input", () => {
+      const [first] = players;
+      if (!first?.duration) return;
+      for (const player of players) player.pause();
+      play.textContent = "Play";
+      for (const player of players) player.currentTime = (slider.value / 1000) * first.duration;
+    });
+    requestAnimationFrame(follow(slider));
+    return element("div", { class: "bar" }, play, slider,
+      element("button", { type: "button", click: () => dialog.close() }, "Close"));
+  };
+
+  const row = (name, values) => {
+    const differs = new Set(values).size > 1;
+    return element("tr", { class: differs && "differs" },
+      element("th", { scope: "row" }, name, differs && element("span", { class: "unseen" }, " differs")),
+      ...values.map((value) => element("td", { dir: "auto" }, value)));
+  };
+
+  // What differs between any two videos, and says nothing.
+  const OWN = new Set(["job", "prompt_file", "number", "finished"].map((name) => `rendered: ${name}`));
+
+  const table = (videos) => {
+    const found = videos.map((video) => new Map([["prompt", video.prompt],
+      ...reeldrop.settings(video).filter(([name]) => !OWN.has(name))]));
+    const names = [...new Set(found.flatMap((settings) => [...settings.keys()]))];
+    return element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Settings" },
+      element("table", {}, element("tbody", {},
+        ...names.map((name) => row(name, found.map((settings) => settings.get(name) ?? "—"))))));
+  };
+
+  reeldrop.compare = (videos) => {
+    const shown = videos.map((video) => reeldrop.player(video, { autoplay: true }));
+    players = shown.filter((player) => player.tagName === "VIDEO");
+    dialog.replaceChildren(controls(),
+      element("div", { class: "beside", style: `--count: ${videos.length}` },
+        ...videos.map((video, number) => element("figure", {}, shown[number],
+          element("figcaption", { dir: "auto" }, `seed ${video.own.seed}`)))),
+      table(videos));
+    dialog.showModal();
+  };
+
+  dialog.addEventListener("close", () => {
+    players = [];
+    dialog.replaceChildren();
+  });
+})();

@@ -1,0 +1,90 @@
+// What the page does at its start, and with what somebody asks for.
+"use strict";
+
+(() => {
+  const REFRESH_SECONDS = 15;
+  const { element } = reeldrop;
+  const field = (id) => document.getElementById(id);
+  let current = null;
+
+  const question = () => ({
+    words: field("words").value,
+    folder: field("folder").value,
+    model: field("model").value,
+    day: field("day").value,
+    favourites: field("favourites").checked,
+  });
+
+  const choose = (id, all, values) => {
+    const select = field(id);
+    const before = select.value;
+    if (select.options.length === values.length + 1) return;
+    select.replaceChildren(element("option", { value: "" }, all),
+      ...values.map((value) => element("option", { value }, value)));
+    select.value = values.includes(before) ? before : "";
+  };
+
+  const count = (stacks) => {
+    const videos = stacks.reduce((sum, takes) => sum + takes.length, 0);
+    const all = reeldrop.countOfVideos();
+    const there = reeldrop.allVideos().length;
+    const missing = there < all ? `; ${all - there} have not arrived yet` : "";
+    const of = videos === there ? "" : ` of ${there}`;
+    return all ? `${videos.toLocaleString()}${of} videos${missing}`
+      : "No videos yet. Put a prompt file into the inbox.";
+  };
+
+  const draw = (isNewQuestion) => {
+    const stacks = reeldrop.find(question());
+    reeldrop.drawGrid(stacks, isNewQuestion);
+    field("count").textContent = count(stacks);
+  };
+
+  const arrived = () => {
+    const { folders, models, days } = reeldrop.choices();
+    choose("folder", "All folders", folders);
+    choose("model", "All models", models);
+    choose("day", "All days", days);
+    draw(false);
+    if (!current) followAddress();
+  };
+
+  // The address names the video that is shown, so that "back" closes it and a link can be kept.
+  reeldrop.open = (video) => {
+    const hash = video ? `#${encodeURIComponent(video.path)}` : "#all";
+    if (video || current) location.hash = hash;
+  };
+  const followAddress = () => {
+    let path = "";
+    try {
+      path = decodeURIComponent(location.hash.slice(1));
+    } catch { /* not one of ours */ }
+    current = reeldrop.videoAt(path) ?? null;
+    if (current) reeldrop.show(current);
+    else reeldrop.hide();
+  };
+  reeldrop.step = (by) => {
+    const next = current && reeldrop.neighbour(current, by);
+    if (next) reeldrop.open(next);
+  };
+  addEventListener("hashchange", followAddress);
+
+  field("filters").addEventListener("submit", (event) => event.preventDefault());
+  field("words").addEventListener("input", () => draw(true));
+  for (const id of ["folder", "model", "day", "favourites"]) {
+    field(id).addEventListener("change", () => draw(true));
+  }
+  addEventListener("keydown", (event) => {
+    if (event.key === "/" && !event.target.closest("input, textarea, select")) {
+      event.preventDefault();
+      field("words").focus();
+    }
+  });
+
+  const refresh = () => {
+    reeldrop.loadNow();
+    reeldrop.loadVideos(arrived);
+  };
+  refresh();
+  setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_SECONDS * 1000);
+})();

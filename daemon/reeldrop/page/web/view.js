@@ -1,0 +1,92 @@
+// One video: the picture, its prompt, its settings, its files, and what can be ordered from it.
+"use strict";
+
+(() => {
+  const { element } = reeldrop;
+  const dialog = document.getElementById("view");
+
+  const LOOPED = { loop: true, muted: true, playsinline: true };
+
+  // The element that shows a video, in the first of its formats that a page can play.
+  reeldrop.player = (video, attributes = {}) => {
+    const format = ["mp4", "webm"].find((one) => video.formats.includes(one));
+    if (!format) {
+      return element("img", { src: reeldrop.file(video, video.formats[0]), alt: video.prompt });
+    }
+    const player = element("video", {
+      ...LOOPED, ...attributes, src: reeldrop.file(video, format),
+      poster: reeldrop.file(video, "jpg"), preload: "auto",
+    });
+    player.muted = true; // the attribute counts only for what a parser has made
+    return player;
+  };
+
+  const shown = (value) => (value !== null && typeof value === "object"
+    ? Object.values(value).flat().join(", ") : String(value));
+
+  // Names and values of all settings, those of the render last.
+  reeldrop.settings = (video) => {
+    const { prompt, ...own } = video.own;
+    const all = [...Object.entries(own), ...Object.entries(video.rendered)
+      .map(([name, value]) => [`rendered: ${name}`, value])];
+    return all.filter(([, value]) => value != null).map(([name, value]) => [name, shown(value)]);
+  };
+
+  const link = (address, text) => element("a", { href: address, download: true }, text);
+  const button = (text, click) => element("button", { type: "button", click }, text);
+
+  const files = (video) => element("p", { class: "links" },
+    ...video.formats.map((format) => link(reeldrop.file(video, format), `Download ${format}`)),
+    link(reeldrop.file(video, "yaml"), "Settings"),
+    element("a", { href: reeldrop.address(`${video.folder}/job.log`), target: "_blank" }, "Log"));
+
+  const takes = (video, others) => (others.length < 2 ? []
+    : [element("ul", { class: "takes", "aria-label": "Takes of this prompt" }, ...others.map((other) =>
+      element("li", {}, element("button", {
+        type: "button", "aria-current": other === video && "true",
+        "aria-label": `Take with seed ${other.own.seed}`, click: () => reeldrop.open(other),
+      }, element("img", { src: reeldrop.file(other, "jpg"), alt: "", loading: "lazy" })))))]);
+
+  const newPrompt = (video) => {
+    const text = element("textarea", { rows: 4, dir: "auto", "aria-label": "New prompt" });
+    text.value = video.prompt;
+    return element("details", {}, element("summary", {}, "Same settings, new prompt"), text,
+      button("Save the prompt file", () => reeldrop.saveNewPrompt(video, text.value)));
+  };
+
+  const table = (video) => element("details", { open: true }, element("summary", {}, "Settings"),
+    element("dl", {}, ...reeldrop.settings(video).flatMap(([name, value]) =>
+      [element("dt", {}, name), element("dd", { dir: "auto" }, value)])));
+
+  reeldrop.show = (video) => {
+    const others = reeldrop.takes(video);
+    const player = reeldrop.player(video, { controls: true, autoplay: true });
+    player.addEventListener("error", () => player.replaceWith(
+      element("p", { class: "missing" }, "The video has not arrived here yet.")));
+    dialog.replaceChildren(
+      element("div", { class: "bar" },
+        button("Previous", () => reeldrop.step(-1)), button("Next", () => reeldrop.step(1)),
+        reeldrop.star(video), reeldrop.pick(video), button("Close", () => dialog.close())),
+      player, ...takes(video, others),
+      element("p", { class: "prompt", dir: "auto", tabindex: 0 }, video.prompt),
+      element("p", { class: "meta" }, `${video.path} · ${reeldrop.time(video.finished)}`),
+      files(video),
+      element("p", { class: "links" },
+        button("Another take", () => reeldrop.saveAnotherTake(video)), newPrompt(video)),
+      table(video));
+    dialog.setAttribute("aria-label", video.prompt.slice(0, 100));
+    if (!dialog.open) dialog.showModal();
+  };
+
+  reeldrop.hide = () => { if (dialog.open) dialog.close(); };
+
+  dialog.addEventListener("close", () => {
+    dialog.replaceChildren(); // or the video would go on
+    reeldrop.open(null);
+  });
+  dialog.addEventListener("keydown", ({ key, target }) => {
+    if (target.closest("textarea, video, input")) return;
+    if (key === "ArrowLeft") reeldrop.step(-1);
+    if (key === "ArrowRight") reeldrop.step(1);
+  });
+})();

@@ -1,0 +1,207 @@
+"""The gallery's data: made from the sidecars, a little at a time, and mended after any kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.page import gallery, scripts, site
+from reeldrop.page.gallery import Gallery
+from reeldrop.page.scripts import Record
+from reeldrop.store.results import Results
+
+RENDERED = Rendered("repo", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100)
+
+
+class Place:
+    """Results, and a gallery that shows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.results = folder / "results"
+        self.data = self.results / "_page" / "data"
+        self.data.mkdir(parents=True)
+        self.gallery = Gallery()
+
+    def publish(self, source: str, prompt: str = "a ball") -> Path:
+        """Publish a video as a job does, and return its sidecar."""
+        job = Job("j", PurePosixPath(source), Path("/nowhere"), ())
+        made = Prompt(1, prompt, "tiny", (), 7, 8.0, ("mp4",))
+        results = Results(self.results)
+        return results.publish(job, made, RENDERED, lambda path, *_: path.touch()).sidecar
+
+    def refresh(self) -> None:
+        """Compare everything with the sidecars, as a new process does."""
+        self.gallery = Gallery()
+        self.gallery.refresh(self.data, self.results, self.results / "_failed")
+
+    def add(self, *sidecars: Path) -> None:
+        """Show videos that were just published."""
+        self.gallery.add(self.data, self.results, sidecars)
+
+    def listed(self) -> dict[str, int]:
+        """Return what the list of chunks says."""
+        text = (self.data / "list.js").read_text()
+        return dict(json.loads(text.removeprefix("reeldrop.list(").removesuffix(");\n")))
+
+    def shown(self) -> list[list[str]]:
+        """Return the paths in each chunk; every file has to be whole."""
+        found = []
+        for number in range(1, self.listed()["chunks"] + 1):
+            data = (self.data / f"{number:04}.js").read_bytes()
+            records = list(scripts.records(data))
+            assert data == scripts.chunk(number, records)
+            found.append([record.path for record in records])
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Empty results."""
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks that are full with two videos."""
+    monkeypatch.setattr(gallery, "CHUNK_BYTES", 400)
+
+
+def test_a_record_survives_its_script() -> None:
+    """Whatever is in a prompt: no script ends early, and what is read back is what was written."""
+    texts = ["</script><b>", "a\u2028b\u2029c", '"\\', "\n],\n);", "大鹏", "\x00\x1b"]
+    made = [Record.of(f"p/{text}", 0.1, {"prompt": text}) for text in texts]
+    data = scripts.chunk(3, made)
+    assert made == list(scripts.records(data))
+    assert "<" not in data.decode()
+    assert not {"\u2028", "\u2029"} & {*data.decode()}
+    assert len(texts) + 2 == data.count(b"\n")
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_full_chunks_are_never_written_again(place: Place) -> None:
+    """A new video costs a sync tool one small file, however many there are."""
+    for number in range(3):
+        place.publish(f"{number}.txt")
+    place.refresh()
+    assert [2, 1] == [len(chunk) for chunk in place.shown()]
+    first = (place.data / "0001.js").stat()
+    place.add(place.publish("3.txt"), place.publish("4.txt"))
+    assert [["0/a_ball", "1/a_ball"], ["2/a_ball", "3/a_ball"], ["4/a_ball"]] == place.shown()
+    assert {"chunks": 3, "videos": 5} == place.listed()
+    assert first.st_ino == (place.data / "0001.js").stat().st_ino
+    before = sorted(path.stat().st_ino for path in place.data.iterdir())
+    place.refresh()
+    assert before == sorted(path.stat().st_ino for path in place.data.iterdir())
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_was_moved_deleted_or_damaged_is_shown_as_it_is(place: Place) -> None:
+    """By whoever cleans up, or a disk; a prompt file or a lone sidecar is no video."""
+    sidecars = [place.publish(f"{number}.txt") for number in range(5)]
+    place.refresh()
+    sidecars[0].unlink()
+    (place.results / "2").rename(place.results / "moved")
+    (place.data / "0003.js").write_text("reeldrop.chunk(3,[\n[torn")
+    sidecars[3].with_suffix(".jpg").unlink()
+    (place.results / "1/other.yaml").write_text("prompt: a ball\n")
+    place.refresh()
+    assert {"1/a_ball", "moved/a_ball", "4/a_ball"} == {p for chunk in place.shown() for p in chunk}
+    (place.data / "0001.js").unlink()
+    place.refresh()
+    assert ["1/a_ball"] in place.shown()
+
+
+def test_all_is_made_again_from_the_sidecars(place: Place) -> None:
+    """Nothing is lost with the page: it only shows what is there."""
+    for number in range(3):
+        place.publish(f"{number}.txt")
+    place.refresh()
+    before = {path.name: path.read_bytes() for path in place.data.iterdir()}
+    for path in place.data.iterdir():
+        path.unlink()
+    place.refresh()
+    assert before == {path.name: path.read_bytes() for path in place.data.iterdir()}
+
+
+def test_a_page_of_somebody_else_is_not_replaced(place: Place) -> None:
+    """The files of the page come with reeldrop; an older page of ours is replaced, no other."""
+    site.write(place.results)
+    names = {path.name for path in (place.results / "_page").iterdir()}
+    assert {"style.css", "main.js", "data"} <= names
+    page = place.results / "index.html"
+    for name in names - {"data"}:
+        assert name in page.read_text()
+    page.write_text("an older page " + '<meta name="generator" content="reeldrop">')
+    site.write(place.results)
+    assert "an older page" not in page.read_text()
+    page.write_text("my own page")
+    with pytest.raises(FileExistsError, match=r"index\.html in the results is not reeldrop's"):
+        site.write(place.results)
+
+
+CALLS = ("replace", "fsync", "open", "unlink")
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_kills_leave_nothing_torn_and_nothing_stale(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 processes are killed at random calls while they write; the next one mends it all."""
+    dice = random.Random(7)
+    killed = 0
+    for number in range(200):
+        if number % 4 == 0:
+            place.publish(f"{number}.txt", f"ball {number}")
+        if number % 20 == 19:
+            next(place.results.glob("*/*.yaml")).unlink()
+        killed += is_killed(place.refresh, dice.randrange(40), monkeypatch)
+        if (place.data / "list.js").exists():
+            place.shown()
+    assert killed > 100
+    place.refresh()
+    there = {
+        str(p.with_suffix("").relative_to(place.results)) for p in place.results.glob("*/*.yaml")
+    }
+    assert sorted(there) == sorted(path for chunk in place.shown() for path in chunk)
+    assert [] == list(place.results.rglob("*.tmp"))
+
+
+def is_killed(deed: Callable[[], None], at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Do something in a process that is killed at its n-th call to the disk, if it gets there."""
+    child = os.fork()
+    if not child:
+        left = [at]
+        for name in CALLS:
+            monkeypatch.setattr(os, name, dying(getattr(os, name), left))
+        try:
+            deed()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def dying(call: Callable[..., object], left: list[int]) -> Callable[..., object]:
+    """Return a call that kills the process at its turn: every second time when it is done."""
+    dies_after = left[0] % 2
+
+    def counted(*args: object, **kwargs: object) -> object:
+        left[0] -= 1
+        if left[0] == 0 and not dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = call(*args, **kwargs)
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    return counted

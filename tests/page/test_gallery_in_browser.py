@@ -1,0 +1,359 @@
+"""The gallery as people open it: from the disk, in a real browser, with real videos."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from harness.browser import Browser, browser
+from harness.processes import await_that
+from harness.prompt_files import parse
+from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.base.roots import Root
+from reeldrop.page.page import Page
+from reeldrop.store.results import Results
+from reeldrop.store.status import Rendering, State, Status, Waiting
+from reeldrop.video import encoder
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
+
+RENDERED = Rendered("repo", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100)
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "a line\u2028and a paragraph\u2029break",
+    "حصان أبيض يركض على الشاطئ",
+    "大鹏一日同风起 " + "扶摇直上九万里" * 430,
+    '" onmouseover="alert(3)',
+    "javascript:alert(4) #1 50% ?a=b",
+)
+ARGUMENTS = {"height": 64, "width": 64, "num_frames": 9, "guidance_scale": 5.0}
+STATUS = Status(
+    1,
+    State.RENDERING,
+    "tiny",
+    "2026-03-01T13:00:00+00:00",
+    Rendering("j", "next.yaml", HOSTILE[0], 2, 4, 12, 25, 200.0),
+    waiting=(Waiting(HOSTILE[1], "waits for its turn"),),
+    waiting_count=1,
+)
+
+
+def frames(shade: int) -> Frames:
+    """Return frames that differ: a bar goes from left to right."""
+    made = np.full((24, 64, 96, 3), shade, np.uint8)
+    for number, frame in enumerate(made):
+        frame[:, 4 * number : 4 * number + 8] = (255, 180, 60)
+    return made
+
+
+class Shown:
+    """Results with real videos, and the page that shows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.status = STATUS
+        self._results = Results(folder)
+        self._encoded: dict[tuple[int, str], Path] = {}
+        self._count = 0
+
+    def publish(self, source: str, prompt: str, seed: int = 7, **changes: object) -> None:
+        """Publish a video of a prompt file."""
+        self._count += 1
+        job = Job(f"job{self._count}", PurePosixPath(source), Path("/nowhere"), ())
+        settings: Mapping[str, object] = {**ARGUMENTS, **changes}
+        arguments = tuple(settings.items())
+        made = Prompt(1, prompt, "tiny", arguments, seed, 12.0, ("mp4",))  # type: ignore[arg-type]
+        self._results.publish(job, made, RENDERED, self._encode)
+
+    def _encode(self, path: Path, format: str, settings: str) -> None:
+        shade = 30 * (self._count % 4)
+        if (shade, format) not in self._encoded:
+            encoder.encode(frames(shade), path, format, 12.0, settings)
+            self._encoded[shade, format] = Path(
+                shutil.copy(path, self.folder.with_name(f"{shade}.{format}"))
+            )
+        shutil.copy(self._encoded[shade, format], path)
+
+    def fail(self, name: str, content: str) -> None:
+        """Set a prompt file aside."""
+        (self.folder / "_failed").mkdir(exist_ok=True)
+        (self.folder / "_failed" / name).write_text(content)
+        report = f"reeldrop could not render {name}\n\nWhat is wrong:  {HOSTILE[0]}\n"
+        (self.folder / "_failed" / f"{name}.error.txt").write_text(report)
+
+    def write(self) -> Path:
+        """Write the page, and return its path."""
+        page = Page(Root(self.folder), self.folder / "_failed", lambda _name: True, 0.01)
+        page.tell(self.status)
+        page.close()
+        return self.folder / "index.html"
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests of this file."""
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with hostile prompts, takes, folders and failures."""
+    made = Shown(tmp_path_factory.mktemp("site") / "results #1 50%")
+    for number, prompt in enumerate(HOSTILE):
+        made.publish(f"strange/{number}.yaml", prompt)
+    for seed in (1, 2, 3):
+        made.publish(f"balls/red{seed}.txt", "a red ball", seed, num_frames=9 + 4 * seed)
+    made.publish("balls/blue.txt", "a blue ball, Éclair", 4)
+    made.fail("bad.yaml", "prompt: a\u2028b\npromt: x\n")
+    return made.write()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_wrong(seen: Browser) -> Iterator[None]:
+    """No page complains, asks for anything outside of its folder, or runs what is in a prompt."""
+    seen.requests()
+    yield
+    assert [] == seen.complaints()
+    assert seen.requests() <= {"file", "about", "blob", "data"}
+
+
+def cards(seen: Browser) -> list[str]:
+    """Return the names of the cards, as a screen reader says them."""
+    return list(seen.ask("[...document.querySelectorAll('.card .poster')].map(b => b.ariaLabel)"))
+
+
+def find(seen: Browser, words: str) -> list[str]:
+    """Search, and return the names of the cards that are left."""
+    seen.driver.find_element("id", "words").clear()
+    seen.type("#words", words)
+    return cards(seen)
+
+
+def test_every_prompt_is_shown_as_it_is(seen: Browser, gallery: Path) -> None:
+    """Markup, line separators, right to left, 3,000 characters: all of it is text."""
+    seen.open(gallery)
+    assert {*HOSTILE[:4], *HOSTILE[5:]} <= {*cards(seen)}
+    for prompt in HOSTILE:
+        (card,) = [
+            found
+            for found in seen.driver.find_elements("css selector", ".card")
+            if prompt[:30]
+            in found.find_element("css selector", ".prompt").get_property("textContent")
+        ]
+        card.find_element("css selector", ".poster").click()
+        seen.wait_for("document.querySelector('#view[open] .prompt')")
+        assert prompt == seen.ask("document.querySelector('#view .prompt').textContent")
+        seen.wait_for("document.querySelector('#view video').currentTime > 0")
+        seen.driver.find_element("xpath", "//dialog//button[.='Close']").click()
+        seen.wait_for("!document.querySelector('#view').open")
+    assert 0 == seen.ask("document.querySelectorAll('img[onerror], [onmouseover]').length")
+
+
+def test_videos_play_in_the_grid_and_in_the_view(seen: Browser, gallery: Path) -> None:
+    """Under the pointer, or when opened; time goes on. Leaving stops them."""
+    from selenium.webdriver import ActionChains
+
+    seen.open(gallery)
+    posters = seen.driver.find_elements("css selector", ".card .poster")
+    ActionChains(seen.driver).move_to_element(posters[0]).perform()
+    seen.wait_for("document.querySelector('.card video')?.currentTime > 0.1")
+    ActionChains(seen.driver).move_to_element(posters[1]).perform()
+    seen.wait_for("document.querySelectorAll('.card video').length === 1")
+    posters[0].click()
+    seen.wait_for("document.querySelector('#view video')?.currentTime > 0.1")
+
+
+def test_search_and_filters(seen: Browser, gallery: Path) -> None:
+    """All words have to be there, in any case and without accents; takes of a prompt are one."""
+    seen.open(gallery)
+    assert ["a blue ball, Éclair", "a red ball, 3 takes"] == find(seen, "BALL a")
+    assert ["a blue ball, Éclair"] == find(seen, "eclair")
+    assert [HOSTILE[3]] == find(seen, "الشاطئ")
+    assert 1 == len(find(seen, "扶摇直上"))
+    assert [] == find(seen, "nobody wrote this")
+    assert "a red ball" in find(seen, "red2")[0]
+    find(seen, " ")
+    seen.click("#folder option[value=balls]")
+    assert ["a blue ball, Éclair", "a red ball, 3 takes"] == cards(seen)
+    assert "4 of 11 videos" == seen.ask("document.getElementById('count').textContent")
+
+
+def test_takes_are_beside_each_other_in_the_view(seen: Browser, gallery: Path) -> None:
+    """The newest is shown; each is one click away, and back leads out of it."""
+    seen.open(gallery)
+    find(seen, "red ball")
+    seen.click(".card .poster")
+    seen.wait_for("document.querySelectorAll('#view .takes button').length === 3")
+    seen.click("#view .takes li:last-child button")
+    seen.wait_for("location.hash.includes('red1')")
+    assert "1" == value_of(seen, "seed")
+    seen.driver.back()
+    seen.wait_for("location.hash.includes('red3')")
+    assert "3" == value_of(seen, "seed")
+
+
+def value_of(seen: Browser, setting: str) -> str:
+    """Return the value of a setting in the view."""
+    found = f"[...document.querySelectorAll('#view dt')].find(dt => dt.textContent === '{setting}')"
+    return str(seen.ask(f"{found}.nextSibling.textContent"))
+
+
+def test_videos_are_compared_in_step(seen: Browser, gallery: Path) -> None:
+    """Two to four of them; settings that differ are marked, for eyes and for screen readers."""
+    seen.open(gallery)
+    find(seen, "ball")
+    for box in seen.driver.find_elements("css selector", ".card .pick input"):
+        box.click()
+    seen.click("#compare")
+    seen.wait_for("document.querySelectorAll('#comparison video').length === 2")
+    times = "[...document.querySelectorAll('#comparison video')].map(v => v.currentTime)"
+    seen.wait_for(f"Math.min(...{times}) > 0.3")
+    seen.wait_for(f"Math.max(...{times}) - Math.min(...{times}) < 0.15")
+    rows = "[...document.querySelectorAll('#comparison tr.differs th')].map(th => th.textContent)"
+    assert {"prompt differs", "num_frames differs", "seed differs"} <= set(seen.ask(rows))
+    assert "height differs" not in seen.ask(rows)
+    seen.press("\ue00c")
+    seen.wait_for("!document.querySelector('#comparison').open")
+
+
+def saved(seen: Browser, name: str) -> str:
+    """Return the content of a file that was saved, and remove it."""
+    path = seen.saved / name
+    await_that(path.exists, f"{name} among {[*seen.saved.iterdir()]}")
+    content = path.read_text()
+    path.unlink()
+    return content
+
+
+def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path) -> None:
+    """Another take, another prompt with the same settings, and what failed once more."""
+    seen.open(gallery)
+    for text in (HOSTILE[0], HOSTILE[2]):
+        find(seen, text[:6])
+        seen.click(".card .poster")
+        seen.wait_for("document.querySelector('#view[open]')")
+        seen.driver.find_element("xpath", "//button[.='Another take']").click()
+        name = seen.ask("decodeURIComponent(location.hash).split('/').at(-1)")
+        (take,) = parse(saved(seen, f"{name}-take.yaml"), "a.yaml").prompts
+        wanted = (text.replace("\u2028", " ").replace("\u2029", " "), 1001, 9)
+        shown = take.prompt.replace("\u2028", " ").replace("\u2029", " ")
+        assert wanted == (shown, take.seed, take.argument("num_frames"))
+        seen.press("\ue00c")
+    find(seen, "blue")
+    seen.click(".card .poster")
+    seen.driver.find_element("xpath", "//summary[.='Same settings, new prompt']").click()
+    box = seen.driver.find_element("css selector", "#view textarea")
+    box.clear()
+    box.send_keys("a \"green\" ball\n: 'yes'")
+    seen.driver.find_element("xpath", "//button[.='Save the prompt file']").click()
+    (other,) = parse(saved(seen, "a_green_ball_yes_.yaml"), "a.yaml").prompts
+    assert ("a \"green\" ball\n: 'yes'", 4) == (other.prompt, other.seed)
+    seen.press("\ue00c")
+    seen.click("#now summary")
+    seen.driver.find_element("xpath", "//button[.='Retry']").click()
+    assert "prompt: a\u2028b\npromt: x\n" == saved(seen, "bad.yaml")
+
+
+def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: Path) -> None:
+    """Also that it has not been heard of for long; names of strangers are text."""
+    made = Shown(tmp_path / "results")
+    made.fail("bad.yaml", "x\n")
+    seen.open(made.write())
+    assert "No videos yet" in seen.ask("document.getElementById('count').textContent")
+    assert "Not running, or not synced, since" in seen.ask(
+        "document.getElementById('now').innerText"
+    )
+    now = str(seen.ask("new Date().toISOString()"))
+    made.status = dataclasses.replace(STATUS, updated=now)
+    seen.open(made.write())
+    seen.wait_for(
+        "document.getElementById('now-line').textContent.startsWith('Rendering next.yaml')"
+    )
+    seen.click("#now summary")
+    said = seen.ask("document.getElementById('now-more').innerText")
+    for text in (HOSTILE[0], HOSTILE[1], "step 12 of 25", "waits for its turn", "bad.yaml"):
+        assert text in said
+
+
+def test_favourites_are_kept_by_the_browser(seen: Browser, gallery: Path) -> None:
+    """They are there when the page is opened again, and can be shown alone."""
+    seen.open(gallery)
+    find(seen, "blue")
+    seen.click(".card .star")
+    seen.open(gallery)
+    seen.click("#favourites")
+    assert ["a blue ball, Éclair"] == cards(seen)
+    seen.click(".card .star")
+
+
+def test_a_keyboard_reaches_everything(seen: Browser, gallery: Path) -> None:
+    """A slash leads to the search, Enter opens, arrows go on, Escape closes."""
+    seen.open(gallery)
+    seen.press("/")
+    assert "words" == seen.ask("document.activeElement.id")
+    seen.press("b", "a", "l", "l")
+    for _ in range(10):
+        seen.press("\ue004")
+        if seen.ask("document.activeElement.className") == "poster":
+            break
+    seen.press("\ue007")
+    seen.wait_for("document.querySelector('#view').open")
+    seen.press("\ue014")
+    seen.wait_for("document.querySelector('#view .prompt')?.textContent === 'a red ball'")
+    seen.press("\ue00c")
+    seen.wait_for("!document.querySelector('#view').open")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_narrow_screen_and_the_dark(seen: Browser, gallery: Path, scheme: str) -> None:
+    """Nothing is cut off at 360 pixels, in the grid, the view or a comparison."""
+    seen.open(gallery, 360, scheme)
+    fits = "document.documentElement.scrollWidth <= 360"
+    assert seen.ask(fits)
+    seen.click("#now summary")
+    assert seen.ask(fits)
+    seen.click("#now summary")
+    boxes = seen.driver.find_elements("css selector", ".card .pick input")
+    for box in boxes[:4]:
+        box.click()
+    seen.click("#compare")
+    inside = "['#view', '#comparison'].every(d => document.querySelector(d).scrollWidth <= 360)"
+    assert seen.ask(fits)
+    assert seen.ask(inside)
+    seen.press("\ue00c")
+    seen.click(".card .poster")
+    seen.wait_for("document.querySelector('#view').open")
+    assert seen.ask(fits)
+    assert seen.ask(inside)
+    back = seen.ask("getComputedStyle(document.body).backgroundColor")
+    assert ("rgb(20, 20, 20)" == back) == (scheme == "dark")
+
+
+def test_what_has_not_arrived_yet_does_no_harm(seen: Browser, tmp_path: Path) -> None:
+    """A sync tool brings files in any order, and one at a time."""
+    made = Shown(tmp_path / "results")
+    made.publish("a.txt", "a ball")
+    made.publish("b.txt", "a box")
+    page = made.write()
+    (tmp_path / "results/a/a_ball.mp4").unlink()
+    (tmp_path / "results/a/a_ball.jpg").unlink()
+    data = tmp_path / "results/_page/data"
+    (data / "list.js").write_text('reeldrop.list({"chunks":2,"videos":7});\n')
+    (data / "failed.js").unlink()
+    seen.open(page)
+    assert ["a box", "a ball"] == cards(seen)
+    assert "2 videos; 5 have not arrived yet" == seen.ask(
+        "document.getElementById('count').textContent"
+    )
+    seen.driver.find_elements("css selector", ".card .poster")[1].click()
+    seen.wait_for("document.querySelector('#view .missing')")
+    assert {"ERR_FILE_NOT_FOUND"} == {text.rpartition("net::")[2] for text in seen.complaints()}

@@ -121,6 +121,18 @@ def test_shared_pictures_are_copied(folders: Folders) -> None:
     assert ["b.png"] == os.listdir(folders.inbox / "poems")
 
 
+def test_a_picture_that_another_job_has_not_taken_yet_is_copied(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk let the first one wait: it finds its picture when there is room."""
+    with monkeypatch.context() as broken:
+        broken.setattr(pictures, "take", lambda *_: None)
+        first = folders.claimed("a.yaml", PictureFiles(("x.png",), ("x.png",)), x_png="1")
+    second = folders.claimed("b.yaml", PictureFiles(("x.png",)))
+    folders.spool().take_pictures(first)
+    assert ["1", "1"] == [pictures.place(job, "x.png").read_text() for job in (first, second)]
+
+
 def test_a_picture_that_can_not_be_taken_stays(folders: Folders) -> None:
     """The job is one all the same, and says why when it is opened."""
     (folders.inbox / "poems").mkdir()

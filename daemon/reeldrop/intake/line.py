@@ -62,7 +62,9 @@ class Line:
 
     def take_over(self, other: Line) -> None:
         """Take over what `other` knows of the same inbox."""
-        self._known, self._expired = other._known, other._expired
+        self._known = other._known
+        may_pair = {k.candidate for k in other._known.values() if k.pair or k.names}
+        self._expired = other._expired | may_pair  # another model may take other pictures
         self._passed_over = other._passed_over
 
     def fill(self, settled: Iterable[Candidate], there: Container[Candidate]) -> deque[Candidate]:

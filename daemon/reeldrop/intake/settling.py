@@ -5,6 +5,7 @@ Pure: no I/O, and no clock of its own. Callers pass the time: seconds of a monot
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -138,8 +139,12 @@ class Settling:
     pictures: Pictures = field(init=False)
 
     def __post_init__(self) -> None:
-        of_picture = self._seconds_of_picture
-        self.pictures = Pictures(self.found, self.pauses.wishes, self._own_seconds, of_picture)
+        # No bound methods: a cycle would keep the records of each scan until a garbage collection.
+        own, of_picture = (
+            functools.partial(seconds, self.found, self.patience)
+            for seconds in (_own_seconds, _seconds_of_picture)
+        )
+        self.pictures = Pictures(self.found, self.pauses.wishes, own, of_picture)
 
     def remaining(self, candidate: Candidate, now: float) -> float:
         """Return the seconds until a file may be claimed; 0 or less if it may be now."""
@@ -198,14 +203,7 @@ class Settling:
         return next((wait.reason for wait in waits if wait.end <= now < wait.until), "")
 
     def _own_seconds(self, candidate: Candidate) -> float:
-        is_renamed = str(candidate.path) in self.found.renamed
-        return self.patience.of(candidate, is_renamed=is_renamed)
-
-    def _seconds_of_picture(self, path: str) -> float:
-        """Return how many seconds a picture has to stay unchanged."""
-        seconds = self.patience.settle_seconds
-        is_renamed = path in self.found.renamed
-        return min(self.patience.renamed_settle_seconds, seconds) if is_renamed else seconds
+        return _own_seconds(self.found, self.patience, candidate)
 
     def _others(self, candidate: Candidate) -> Iterator[Wait]:
         """Yield the waits for other files. These may change for ever, so each wait has an end."""
@@ -240,3 +238,13 @@ class Settling:
                 settled = max(settled, self._defaults_settled(folder.parent))
             self._defaults_settle[folder] = settled
         return self._defaults_settle[folder]
+
+
+def _own_seconds(found: Found, patience: Patience, candidate: Candidate) -> float:
+    return patience.of(candidate, is_renamed=str(candidate.path) in found.renamed)
+
+
+def _seconds_of_picture(found: Found, patience: Patience, path: str) -> float:
+    """Return how many seconds a picture has to stay unchanged."""
+    seconds = patience.settle_seconds
+    return min(patience.renamed_settle_seconds, seconds) if path in found.renamed else seconds

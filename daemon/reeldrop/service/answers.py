@@ -217,7 +217,8 @@ class Answers:
             if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:
                 batches.give_back(event.batch)
                 return
-        may_pass = not isinstance(error, Unrenderable)
+        has_pictures = any(prompt.pictures for prompt in event.batch.prompts)  # one may be damaged
+        may_pass = has_pictures or not isinstance(error, Unrenderable)
         if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:
             batches.give_back(event.batch, alone=True)  # to find the prompt to blame
             return

@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, plain_files, temporaries
@@ -29,31 +29,35 @@ def place(job: Job, name: str) -> Path:
     return job.folder / PICTURES / name
 
 
-def take(job: Job, inbox: Root) -> None:
-    """Move the pictures of a job that are in the inbox into its folder; copy those of others, too.
+def missing(job: Job) -> list[str]:
+    """Return the pictures of a job that it has not taken."""
+    return [name for name in job.pictures.names if not os.path.lexists(place(job, name))]
+
+
+def take(job: Job, inbox: Root, shared: Container[str]) -> None:
+    """Move the pictures of a job that are in the inbox into its folder; copy those in `shared`.
 
     What is no plain file, or too large, stays, as does a name that is taken in the job's folder.
 
     Raises:
         OSError: the disk is in trouble, or a picture can't be moved.
     """
-    missing = [name for name in job.pictures.names if not os.path.lexists(place(job, name))]
     gone = (FileNotFoundError, NotADirectoryError)
     with contextlib.suppress(*gone), inbox.opened(job.source.parent) as folder:
-        for name in missing:
+        for name in missing(job):
             for spelling in spellings(name):
                 with contextlib.suppress(*gone):
-                    _take(job, folder / spelling, name)
+                    _take(job, folder / spelling, name, is_shared=name in shared)
                     break
 
 
-def _take(job: Job, source: Path, name: str) -> None:
+def _take(job: Job, source: Path, name: str, *, is_shared: bool) -> None:
     status = source.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
         return
     target = place(job, name)
     durable.make_folder(target.parent)
-    if name in job.pictures.shared:
+    if is_shared:
         durable.copy(source, target, job.id)
         return
     durable.fsync_untrusted(source)  # its author may not have done so

@@ -144,8 +144,12 @@ class Spool:
         return job
 
     def take_pictures(self, job: Job) -> None:
-        """Take the pictures of a job that are in the inbox; see `pictures.take`."""
-        pictures.take(job, self.inbox)
+        """Take the pictures of a job that are in the inbox; copy what others still have to take."""
+        if not pictures.missing(job):
+            return
+        beside = (other for other in self.unfinished() if other.source.parent == job.source.parent)
+        wanted = {name for o in beside if o.id != job.id for name in pictures.missing(o)}
+        pictures.take(job, self.inbox, wanted.union(job.pictures.shared))
 
     def _make_folder_of(self, job: Job) -> None:
         try:

@@ -534,7 +534,7 @@ def test_the_time_left_comes_first() -> None:
     """On a narrow terminal, the end of the prompt file's name is cut."""
     rendering = Rendering("j", "a/b\x1b.txt", "p", 2, 6, 3, 8, 61.4, together=4)
     now = Status(1, State.RENDERING, "m", "", rendering, waiting_count=5)
-    expected = "61 s left, step 3/8, 5 waiting, video 2/6 and 3 beside it of a/b\\x1b.txt"
+    expected = "62 s left, step 3/8, 5 waiting, video 2/6 and 3 beside it of a/b\\x1b.txt"
     assert expected == progress.in_words(now, rendering)
     unknown = dataclasses.replace(rendering, eta_seconds=None, together=1)
     alone = Status(1, State.RENDERING, "m", "", unknown)
@@ -543,7 +543,7 @@ def test_the_time_left_comes_first() -> None:
 
 def test_durations_have_two_digits_or_so() -> None:
     """In a unit that people use."""
-    told = {0.4: "0 s", 99.4: "99 s", 100: "2 min", 5900: "98 min", 6000: "1 h 40 min"}
+    told = {0: "0 s", 0.4: "1 s", 98.4: "99 s", 100: "2 min", 5900: "98 min", 6000: "1 h 40 min"}
     assert told == {seconds: durations.in_words(seconds) for seconds in told}
 
 

@@ -117,11 +117,11 @@ def _hang_encoding() -> None:
 def _hang_once(sign: Path) -> None:
     step_done = workbench.Workbench.step_done
 
-    def hanging(bench: workbench.Workbench, step: int) -> None:
+    def hanging(bench: workbench.Workbench, step: int, now: float) -> None:
         if bench.warm_up is None and not sign.exists():
             sign.touch()
             threading.Event().wait()
-        step_done(bench, step)
+        step_done(bench, step, now)
 
     workbench.Workbench.step_done = hanging  # type: ignore[method-assign]
 

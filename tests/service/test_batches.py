@@ -28,6 +28,7 @@ from reeldrop.schedule.view import (
     JobView,
     View,
 )
+from reeldrop.service.forecast import Forecast
 from reeldrop.service.workbench import Workbench
 from reeldrop.store.spool import Spool
 
@@ -321,14 +322,14 @@ def takes_another(bench: Workbench, now: float) -> bool:
 
 def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
     """So that the device does not wait; but not long before, as files can still be edited."""
-    bench = Workbench(orders := Orders(), 600)
+    bench = Workbench(orders := Orders(), 600, Forecast())
     one, other = (Batch((Member("j", prompt(num_inference_steps=10)),)) for _ in range(2))
     assert takes_another(bench, NOW)
     bench.render(one, NOW)
     step = AHEAD_SECONDS / 2
     answers = []
     for done in range(1, 11):
-        bench.step_done(done)
+        bench.step_done(done, NOW)
         answers.append(takes_another(bench, NOW + done * step))
     assert [False] * 7 + [True] * 3 == answers
     bench.render(other, NOW)
@@ -345,7 +346,7 @@ def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
 
 def test_models_that_leave_one_by_one_do_not_begin_the_time_without_work_anew() -> None:
     """All of them leave at its end."""
-    bench = Workbench(Orders(), 600)
+    bench = Workbench(Orders(), 600, Forecast())
     assert 0 == bench.view(NOW).idle_seconds
     bench.release("m", keeps=False)
     assert bench.view(NOW + 60).is_busy
@@ -357,9 +358,9 @@ def test_models_that_leave_one_by_one_do_not_begin_the_time_without_work_anew() 
 
 def test_nothing_is_handed_over_while_a_model_is_loaded() -> None:
     """The load may fail."""
-    bench = Workbench(Orders(), 600)
+    bench = Workbench(Orders(), 600, Forecast())
     bench.load("m")
     assert not takes_another(bench, NOW)
     bench.clear()
-    bench.try_out(Batch((Member("", prompt()),)))
+    bench.try_out(Batch((Member("", prompt()),)), NOW)
     assert not takes_another(bench, NOW)

@@ -27,6 +27,7 @@ from reeldrop.schedule.view import (
     Conditions,
 )
 from reeldrop.service.feeding import Feeder
+from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
@@ -102,7 +103,7 @@ class World:
             clock=lambda: self.now,
             order=self.jobs.turns,
         )
-        self.bench = Workbench(Orders(), 600)
+        self.bench = Workbench(Orders(), 600, Forecast())
         self.models = Models("m", 1.0, is_patient=True)
         self.feeder = Feeder(
             self.spool, self.jobs, self.intake, self.bench, self.models, size=lambda _: 2

@@ -39,7 +39,7 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (Status(1, State.IDLE, "m", UPDATED, waiting_count=2), "idle, 2 waiting"),
         (
             Status(1, State.RENDERING, "m", UPDATED, rendering(5520.0), waiting_count=41),
-            "rendering poems/li_bai.yaml 3/5, step 12/25, 41 waiting, next free about 23:32",
+            "rendering poems/li_bai.yaml 3/5, step 12/25, 41 waiting, done about 23:32",
         ),
         (Status(1, State.LOADING, "m", UPDATED, reason="n"), "loading n"),
         (Status(1, State.PAUSED, "m", UPDATED, reason="no room"), "paused: no room"),

@@ -25,6 +25,7 @@ import pytest
 import resident
 import script_loop
 import throughput
+import time_left
 import torch
 from diffusers import UNet3DConditionModel
 from harness import watched_daemon
@@ -305,7 +306,16 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
 
 @pytest.mark.parametrize(
     "module",
-    [throughput, long_video, latency, compiling, script_loop, full_size_model, on_a_gpu],
+    [
+        throughput,
+        long_video,
+        latency,
+        compiling,
+        script_loop,
+        full_size_model,
+        on_a_gpu,
+        time_left,
+    ],
 )
 def test_a_benchmark_says_how_it_is_called(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

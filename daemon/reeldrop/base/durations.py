@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 
 def in_words(seconds: float) -> str:
-    """Return a duration in words, with about two digits."""
+    """Return a duration in words, with about two digits; never none for what is left."""
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"{math.ceil(seconds)} s"
     minutes = round(seconds / 60)
     if minutes < 100:
         return f"{minutes} min"

@@ -58,7 +58,7 @@ class Answers:
             ConfigError, Unavailable: the daemon's own model can't be used.
             RendererDied: the renderer can't go on.
         """
-        bench = self._stages.bench
+        bench, forecast = self._stages.bench, self._stages.forecast
         match event:
             case ModelLoaded():
                 self._model_loaded(event)
@@ -73,9 +73,10 @@ class Answers:
             case MemoryChanged():
                 bench.memory = event.memory
             case StepDone():
-                bench.step_done(event.step)
+                bench.step_done(event.step, time.monotonic())
                 self._reporter.progress()
             case BatchRendered(batch=batch) if batch is bench.warm_up:
+                forecast.rendered(time.monotonic())
                 bench.clear()
                 self._be_ready()
             case BatchFailed(batch=batch) if batch is bench.warm_up:
@@ -88,10 +89,12 @@ class Answers:
                 raise event.error
             case VideoPublished():
                 self._stages.publisher.release(event)
+                forecast.encoded(time.monotonic(), is_published=True)
                 self._stages.jobs.batches.published(event.video)
                 self._reporter.show(event.video)
             case VideoFailed():
                 self._stages.publisher.release(event)
+                forecast.encoded(time.monotonic(), is_published=False)
                 self._stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
 
     # Models
@@ -133,7 +136,7 @@ class Answers:
         except SettingsRefused:  # the defaults are incomplete
             self._be_ready()
         else:
-            self._stages.bench.try_out(Batch((Member("", prompt),)))
+            self._stages.bench.try_out(Batch((Member("", prompt),)), time.monotonic())
 
     def _warm_up_failed(self, error: Exception) -> None:
         model = self._stages.settings.model
@@ -185,7 +188,9 @@ class Answers:
     # Batches
 
     def _batch_rendered(self, event: BatchRendered) -> None:
-        self._stages.bench.batch_done(time.monotonic())
+        now = time.monotonic()
+        self._stages.forecast.rendered(now)
+        self._stages.bench.batch_done(now)
         self._stages.models.works(event.batch.model)
         self._stages.jobs.opened.fits.note(event.batch, event.fits)
         self._publish(event)
@@ -205,6 +210,7 @@ class Answers:
         jobs.batches.rendered(member.job_id, rendered)
         earlier = opened.reserved.get(prompt.number)
         self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier)
+        self._stages.forecast.encode(member, time.monotonic())
 
     def _batch_failed(self, event: BatchFailed) -> None:
         self._stages.bench.batch_done(time.monotonic())

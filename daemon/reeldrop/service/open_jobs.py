@@ -66,11 +66,12 @@ class OpenJobs:
 
     def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
         opened.wake(now)
-        size = 1
-        if opened.waiting:
-            first = opened.waiting[0]
-            size = self.fits.size(first, self.limits.batch_sizes[first.model])
+        size = self.together(opened.waiting[0]) if opened.waiting else 1
         return opened.view(self.turns.of(opened.group), size, most)
+
+    def together(self, prompt: Prompt) -> int:
+        """Return how many prompts like this one are rendered together."""
+        return self.fits.size(prompt, self.limits.batch_sizes[prompt.model])
 
     def waiting(self) -> list[Waiting]:
         """Return the jobs that were begun and of which nothing is in hand."""

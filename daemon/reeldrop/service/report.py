@@ -10,10 +10,14 @@ from pathlib import Path
 
 import structlog
 
+from reeldrop.base.escaping import shown
 from reeldrop.base.job import Video
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.host.notify import Notifier
 from reeldrop.page.page import Page
+from reeldrop.service import outlook
+from reeldrop.service.forecast import BatchesToCome
+from reeldrop.service.opened import OpenJob
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.store import status
 from reeldrop.store.status import MAX_WAITING, Model, Rendering, State, Status
@@ -142,14 +146,34 @@ class Reporter:
             return State.HELD_UP, f"{trouble}; tried again every {seconds:g} s"
         if stages.intake.problem:
             return State.NO_INBOX, stages.intake.problem
-        return doing or (State.IDLE, "")
+        is_encoding = self._stages.forecast.in_encoder is not None
+        return doing or (State.RENDERING if is_encoding else State.IDLE, "")
 
     def _rendering(self, now: float) -> Rendering | None:
-        bench = self._stages.bench
-        if bench.batch is None:
+        """Return the progress of the first prompt in hand; in the encoder, if in none other."""
+        batch, forecast = self._stages.bench.batch, self._stages.forecast
+        first = batch.members[0] if batch is not None else forecast.in_encoder
+        if first is None:
             return None
-        opened = self._stages.jobs.opened[bench.batch.members[0].job_id]
-        return bench.progress(bench.batch, opened, now)
+        opened, steps = self._stages.jobs.opened[first.job_id], max(1, first.prompt.steps)
+        return Rendering(
+            job_id=first.job_id,
+            prompt_file=shown(opened.job.source),
+            prompt=first.prompt.prompt,
+            number=first.prompt.number,
+            count=opened.count,
+            step=self._stages.bench.step if batch is not None else steps,
+            steps=steps,
+            eta_seconds=forecast.left(first.job_id, self._to_come(opened, now), now),
+            together=len(batch.members) if batch is not None else 1,
+        )
+
+    def _to_come(self, opened: OpenJob, now: float) -> BatchesToCome:
+        """Return the batches after the one in hand, until no prompt of a job waits any more."""
+        stages = self._stages
+        next_one = [(stages.bench.coming, 1)] if stages.bench.coming is not None else []
+        jobs, files = stages.jobs.opened.views(now), stages.intake.first()
+        return [*next_one, *outlook.to_come(opened, stages.jobs.opened.together, jobs, files)]
 
     def _keep_systemd_patient(self) -> None:
         """Keep systemd from ending the process while it starts, stops, loads a model or is idle.

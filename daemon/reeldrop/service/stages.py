@@ -22,6 +22,7 @@ from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.schedule.models import Waits
 from reeldrop.service.feeding import Feeder
+from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
@@ -83,6 +84,7 @@ class Stages:
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
         self._encoder_stall = StallWatch(config.stall_seconds)
         self.waits = Waits()
+        self.forecast = Forecast()
         self.models = self._make_models()
         self.bench = self._make_bench()
         self.feeder = self._make_feeder()
@@ -112,7 +114,8 @@ class Stages:
     def _make_bench(self) -> Workbench:
         """Make a renderer, and let it load the model of the settings in force."""
         config = self.settings.config
-        bench = Workbench(self._make_renderer(config, self._tell), config.stall_seconds)
+        renderer = self._make_renderer(config, self._tell)
+        bench = Workbench(renderer, config.stall_seconds, self.forecast)
         bench.load(self.settings.model)
         return bench
 

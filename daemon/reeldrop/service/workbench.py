@@ -9,14 +9,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from reeldrop.base.escaping import shown
 from reeldrop.base.job import Batch, Job
 from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
 from reeldrop.schedule.view import RendererView
-from reeldrop.service.opened import OpenJob
-from reeldrop.store.status import Rendering, State
+from reeldrop.service.forecast import Forecast
+from reeldrop.store.status import State
 
 if TYPE_CHECKING:
     from reeldrop.render.renderer import Renderer
@@ -36,8 +35,9 @@ class Workbench:
     step: the last step done
     """
 
-    def __init__(self, renderer: Renderer, stall_seconds: float) -> None:
+    def __init__(self, renderer: Renderer, stall_seconds: float, forecast: Forecast) -> None:
         self._renderer = renderer
+        self._forecast = forecast
         self._stall = StallWatch(stall_seconds)
         self.batch: Batch | None = None
         self.coming: Batch | None = None
@@ -75,13 +75,14 @@ class Workbench:
         self._stall = StallWatch(stall_seconds)
         self._renderer.use(sources)
 
-    def try_out(self, batch: Batch) -> None:
-        """Render the warm-up."""
+    def try_out(self, batch: Batch, now: float) -> None:
+        """Render the warm-up. `now` is monotonic, as in all methods."""
         self.warm_up, self.step = batch, 0
+        self._forecast.begin(batch, now)
         self._renderer.render(batch)
 
     def render(self, batch: Batch, now: float) -> None:
-        """Render a batch after the one in hand. `now` is monotonic, as in all methods."""
+        """Render a batch after the one in hand."""
         if self.batch is None:
             self._begin(batch, now)
         else:
@@ -90,6 +91,7 @@ class Workbench:
 
     def _begin(self, batch: Batch | None, now: float) -> None:
         self.batch, self.coming, self.step, self._began = batch, None, 0, now
+        self._forecast.begin(batch, now)
 
     def downloaded(self, done: int, total: int) -> None:
         """Record how many bytes of the model that is being loaded are downloaded."""
@@ -107,9 +109,10 @@ class Workbench:
         size, unit = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
         return f", {done / size:.1f} of {total / size:.1f} {unit} downloaded"
 
-    def step_done(self, step: int) -> None:
+    def step_done(self, step: int, now: float) -> None:
         """Record a step."""
         self.step = step
+        self._forecast.step_done(step, now)
         self._stall.progress()
 
     def clear(self) -> None:
@@ -167,23 +170,3 @@ class Workbench:
         if self.warm_up:
             return State.WARMING_UP, self.warm_up.model
         return (State.RENDERING, "") if self.batch else None
-
-    def progress(self, batch: Batch, opened: OpenJob, now: float) -> Rendering:
-        """Return the progress of the batch in hand; `opened` is the job of its first prompt."""
-        first, together = batch.members[0].prompt, len(batch.members)
-        steps = max(1, batch.steps)
-        eta = None
-        if self.step:
-            waiting = sum(prompt.steps for prompt in opened.waiting) / together
-            eta = round(self._seconds_per_step(now) * (steps - self.step + waiting), 1)
-        return Rendering(
-            job_id=opened.job.id,
-            prompt_file=shown(opened.job.source),
-            prompt=first.prompt,
-            number=first.number,
-            count=opened.count,
-            step=self.step,
-            steps=steps,
-            eta_seconds=eta,
-            together=together,
-        )

@@ -76,7 +76,9 @@ class Waiting:
 class Rendering:
     """The current render: video `number` of `count` of a prompt file.
 
-    eta_seconds: for the whole prompt file; None before the first step
+    If nothing is rendered, it is the video that is being encoded.
+
+    eta_seconds: until the last video of the prompt file is published; None if unknown
     together: number of videos that are rendered at once
     """
 
@@ -168,9 +170,9 @@ class Status:
         if self.waiting_count:
             parts.append(f"{self.waiting_count} waiting")
         if self.rendering is not None and self.rendering.eta_seconds is not None:
-            free = datetime.fromisoformat(self.updated).astimezone()
-            free += timedelta(seconds=self.rendering.eta_seconds)
-            parts.append(f"next free about {free:%H:%M}")
+            done = datetime.fromisoformat(self.updated).astimezone()
+            done += timedelta(seconds=self.rendering.eta_seconds)
+            parts.append(f"done about {done:%H:%M}")
         return shown(", ".join(parts))
 
 

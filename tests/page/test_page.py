@@ -161,7 +161,7 @@ def test_a_service_says_what_it_does_and_that_it_has_stopped(
     said = told(site.results)
     assert said.startswith("reeldrop: stopped\n")
     assert "WAITING\n  nothing" in said
-    assert "\n  a.json\n      no prompt file: ends in .json; rename it to .yaml" in said
+    assert "\n  a.json\n      not a prompt file: ends in .json; rename it to .yaml" in said
     assert "\n  b.yaml\n      unknown key 'promt'" in said
     assert (site.results / "STATUS_txt/a_horse.mp4").exists()
     assert "STATUS_txt/a_horse" in (site.results / "_page/data/0001.js").read_text()

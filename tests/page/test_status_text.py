@@ -11,7 +11,7 @@ from reeldrop.store.history import Failure
 from reeldrop.store.status import Model, Rendering, State, Status, Waiting
 
 UPDATED = "2026-03-01T13:00:00+00:00"
-STRAY = Waiting("a.json", "no prompt file: ends in .json")
+STRAY = Waiting("a.json", "not a prompt file: ends in .json")
 RENDERING = Rendering("j", "poems/li_bai.yaml", "a bird", 2, 4, 12, 25, 200.0, together=3)
 STATUS = Status(
     1,
@@ -42,7 +42,7 @@ WAITING: 1, the next first
 
 NOT RECOGNISED, and so not rendered
   a.json
-      no prompt file: ends in .json
+      not a prompt file: ends in .json
 
 FAILED, the last first; each is in _failed/, with a report
   bad.yaml

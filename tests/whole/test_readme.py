@@ -65,7 +65,7 @@ def test_make_run_ends_with_what_there_is_and_how_to_look_at_it(tmp_path: Path) 
     )
     first, second, third, fourth = ended.stdout.splitlines()[-4:]
     assert first.startswith("2 videos in results/examples")
-    assert "xdg-open results/examples" in second
+    assert "xdg-open results/index.html" in second
     assert third.endswith(".venv/bin/reeldrop history --limit 2")
     assert ".venv/bin/reeldrop history --failed" in fourth
     assert 2 == ended.returncode

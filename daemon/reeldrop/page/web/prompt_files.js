@@ -13,29 +13,36 @@
     .map(([key, found]) => `${key}: ${value(found)}\n`)
     .join("");
 
-  const save = (name, content, folder = "") => {
+  // The pictures that a video was made from: settings that name a picture.
+  const PICTURE = /\.(png|jpe?g|webp)$/i;
+  const pictures = ({ prompt, negative_prompt: negative, ...rest }) =>
+    Object.values(rest).filter((found) => typeof found === "string" && PICTURE.test(found));
+
+  const save = (name, content, where) => {
     const address = URL.createObjectURL(new Blob([content], { type: "text/plain" }));
     const link = reeldrop.element("a", { href: address, download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
-    reeldrop.say(`Put ${name} into the inbox${folder && `, into its folder ${folder}`}.`);
+    reeldrop.say(`Put ${name} into the inbox${where}.`);
   };
+
+  const beside = (video) => pictures(video.own).map((name) => `, with ${name} beside it`).join("");
 
   const withoutSeed = ({ seed, ...rest }) => rest;
 
   // The same prompt and settings with a seed that is drawn anew.
   reeldrop.saveAnotherTake = (video) =>
-    save(`${video.name}-take.yaml`, text(withoutSeed(video.own)));
+    save(`${video.name}-take.yaml`, text(withoutSeed(video.own)), beside(video));
 
   // The same settings and seed for another prompt.
   reeldrop.saveNewPrompt = (video, prompt) => {
     const name = prompt.trim().slice(0, 40).replace(/[^\p{L}\p{N}]+/gu, "_") || "prompt";
-    save(`${name}.yaml`, text({ ...video.own, prompt: prompt.trim() }));
+    save(`${name}.yaml`, text({ ...video.own, prompt: prompt.trim() }), beside(video));
   };
 
   // A prompt file that failed, as it is. It belongs where it was: that may have defaults.
   reeldrop.saveRetry = ({ name, text: content }) => {
     const at = name.lastIndexOf("/");
-    save(name.slice(at + 1), content, name.slice(0, Math.max(at, 0)));
+    save(name.slice(at + 1), content, at > 0 ? `, into its folder ${name.slice(0, at)}` : "");
   };
 })();

@@ -25,7 +25,11 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from harness.fakes import letters_tokenizer
 
 END_OF_TURN = "<|im_end|>"
-WORDS = ("a", "horse", "cow", "bird", "runs", "the", "grass", "snow", "user", END_OF_TURN)
+END_OF_HEADER, IMAGE = "<|end_header_id|>", "<image>"
+WORDS = (
+    "a", "horse", "cow", "bird", "runs", "the", "grass", "snow", "user", END_OF_TURN, END_OF_HEADER,
+    IMAGE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from typing import Any
 import diffusers as d
 import torch
 import transformers as t
+from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video_image2video as hunyuan
+from tokenizers import normalizers
 
 from harness import models
 from harness.models import UNIPC, ltx, text_parts, wan_transformer, wan_vae
@@ -28,6 +30,7 @@ class TinyWithPicture:
     pictures: the call arguments that are pictures, and whether it needs them
     pairs: whether several prompts, each with its picture, are rendered at once
     keeps_texts: whether embeddings of texts are kept
+    drops: frames that the pipeline makes and does not return
     """
 
     kind: type
@@ -36,6 +39,7 @@ class TinyWithPicture:
     pictures: Mapping[str, bool]
     pairs: bool = False
     keeps_texts: bool = False
+    drops: int = 0
 
 
 def save(name: str, folder: Path) -> Path:
@@ -132,6 +136,46 @@ def cogvideox(*, second: bool = False) -> Any:
     return _with_parts_of(texts, d.CogVideoXImageToVideoPipeline, transformer=transformer.eval())
 
 
+def hunyuanvideo(condition: str) -> Any:
+    """Return a pipeline like HunyuanVideo's; `condition` is how its transformer gets the picture.
+
+    Its text encoder sees the picture in 576 tokens. Texts come in a chat of 103 tokens, in which
+    the pipeline looks for marks.
+    """
+    texts = models.hunyuanvideo()
+    before, after = hunyuan.DEFAULT_PROMPT_TEMPLATE["template"].split("{}")
+    chat = ["x"] * hunyuan.DEFAULT_PROMPT_TEMPLATE["crop_start"]
+    chat[3] = chat[-2] = models.END_OF_HEADER
+    chat[5] = models.IMAGE
+    tokenizer = models.words_tokenizer(end=False)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(before, " ".join([*chat, ""])),
+            normalizers.Replace(after, f" x x x {models.END_OF_HEADER} x"),
+        ]
+    )
+    config = t.LlavaConfig(
+        text_config=texts.text_encoder.config, pad_token_id=0,
+        image_token_id=tokenizer.convert_tokens_to_ids(models.IMAGE),
+        vision_config=t.CLIPVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+            image_size=24, patch_size=1,
+        ),
+    )  # fmt: skip
+    channels = {"token_replace": 4, "latent_concat": 9}[condition]
+    transformer = d.HunyuanVideoTransformer3DModel.from_config(
+        texts.transformer.config, image_condition_type=condition, in_channels=channels
+    )
+    return _with_parts_of(
+        texts,
+        d.HunyuanVideoImageToVideoPipeline,
+        transformer=transformer.eval(),
+        text_encoder=t.LlavaForConditionalGeneration(config).eval(),
+        tokenizer=tokenizer,
+        image_processor=t.CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=24),
+    )
+
+
 def hunyuanvideo_1_5() -> Any:
     """Return a pipeline like HunyuanVideo 1.5's, whose videos have about the picture's shape."""
     config = t.SiglipVisionConfig(
@@ -218,6 +262,19 @@ TINY_WITH_PICTURES: Mapping[str, TinyWithPicture] = {
         _IMAGE,
         pairs=True,
         keeps_texts=True,
+    ),
+    "HunyuanVideo": TinyWithPicture(
+        d.HunyuanVideoImageToVideoPipeline,
+        functools.partial(hunyuanvideo, "token_replace"),
+        _SMALL,
+        _IMAGE,
+    ),
+    "HunyuanVideo, first form": TinyWithPicture(
+        d.HunyuanVideoImageToVideoPipeline,
+        functools.partial(hunyuanvideo, "latent_concat"),
+        _SMALL,
+        _IMAGE,
+        drops=4,
     ),
     "HunyuanVideo 1.5": TinyWithPicture(
         d.HunyuanVideo15ImageToVideoPipeline,

@@ -20,7 +20,7 @@ from reeldrop.base.errors import RenderCancelled, Unrenderable
 from reeldrop.base.events import (
     BatchFailed,
 )
-from reeldrop.base.job import Prompt
+from reeldrop.base.job import IMAGE_FIT, Prompt
 from reeldrop.prompts.rules import SettingsRefused
 from reeldrop.render import pipeline
 from reeldrop.render.source import ModelSource
@@ -44,7 +44,11 @@ def plain(model: Model, prompt: Prompt) -> np.ndarray:
     if hasattr(pipe.vae, "tile_overlap_t"):  # Allegro's
         pipe.vae.enable_tiling()
     says = model.tiny.says
-    given = {says.get(key, key): value for key, value in prompt.arguments if says.get(key) != ""}
+    given = {
+        says.get(key, key): value
+        for key, value in prompt.arguments
+        if says.get(key) != "" and key != IMAGE_FIT
+    }
     torch.manual_seed(prompt.seed)
     generator = torch.Generator().manual_seed(prompt.seed)
     output = pipe(prompt=prompt.prompt, generator=generator, output_type="pt", **given)

@@ -39,6 +39,17 @@ def refused(folder: Path, **settings: Any) -> tuple[str, str]:
     return found.key, f"{found.problem}; {found.remedy}"
 
 
+def test_a_profile_may_name_another_class(wan_pipeline: Path) -> None:
+    """Some repositories are for texts and for pictures; a class must be one of diffusers'."""
+    loaded = load(wan_pipeline, pipeline="WanImageToVideoPipeline")
+    assert "WanImageToVideoPipeline" == type(loaded.pipe).__name__
+    assert {"image": True, "last_image": False} == dict(loaded.capabilities.pictures)
+    key, words = refused(wan_pipeline, pipeline="WanImageToVideo")
+    assert "models.m.pipeline" == key
+    said = "diffusers has no pipeline WanImageToVideo; did you mean 'WanImageToVideoPipeline'?"
+    assert words.startswith(said)
+
+
 def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
     """float16 for UNets, bfloat16 for transformers, float32 for Wan's VAE."""
     unet = {"_class_name": "A", "unet": ["diffusers", "UNet3DConditionModel"], "vae": ["d", "K"]}

@@ -24,7 +24,7 @@ def _never(_pipe: Any) -> bool:
     return False
 
 
-def _no_tokens(_pipe: Any) -> int:
+def _zero(_pipe: Any) -> int:
     return 0
 
 
@@ -63,6 +63,7 @@ class Kind:
     last_image: whether it needs a picture to end with, too; None if it takes none
     pairs: a list of pictures is one for each prompt; else prompts with pictures are rendered alone
     size_of: the size that it makes of a picture's, where its call takes none
+    drops: frames that it makes and does not return
     """
 
     refused: str = ""
@@ -82,6 +83,7 @@ class Kind:
     last_image: Callable[[Any], bool | None] = _none
     pairs: bool = False
     size_of: Callable[[Any, Size], Size] = _same
+    drops: Callable[[Any], int] = _zero
 
 
 UNLISTED = Kind(renders_alone=True)
@@ -138,6 +140,12 @@ def _latte(pipe: Any) -> dict[str, Grid]:
 def _mochi(_pipe: Any) -> dict[str, Grid]:
     """Half of its steps are linear and half quadratic: one step can't be halved."""
     return {"num_inference_steps": Grid(least=2)}
+
+
+def _hunyuan_drops(pipe: Any) -> int:
+    """In its first form for pictures, those of the first frame of the latents."""
+    is_first = pipe.transformer.config.image_condition_type == "latent_concat"
+    return pipe.vae_scale_factor_temporal if is_first else 0
 
 
 def _hunyuan15_size(pipe: Any) -> dict[str, Scalar]:
@@ -222,18 +230,19 @@ KINDS: Mapping[str, Kind] = {
         keeps_texts=True,
     ),
     "HunyuanVideo15ImageToVideoPipeline": Kind(
-        renders_alone=True, around=_no_tokens, pictures=_NEEDED, size_of=_hunyuan15_size_of
+        renders_alone=True, around=_zero, pictures=_NEEDED, size_of=_hunyuan15_size_of
     ),
-    "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_no_tokens),
-    "HunyuanVideoPipeline": Kind(around=_no_tokens),
+    "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_zero),
+    "HunyuanVideoImageToVideoPipeline": Kind(around=_zero, pictures=_NEEDED, drops=_hunyuan_drops),
+    "HunyuanVideoPipeline": Kind(around=_zero),
     "Kandinsky5I2VPipeline": Kind(
         grids=_kandinsky_with_picture,
         defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY},
-        around=_no_tokens,
+        around=_zero,
         pictures=_NEEDED,
     ),
     "Kandinsky5T2VPipeline": Kind(
-        defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY}, around=_no_tokens
+        defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY}, around=_zero
     ),
     "LTX2ImageToVideoPipeline": dataclasses.replace(_LTX_2, pictures=_NEEDED),
     "LTX2Pipeline": _LTX_2,

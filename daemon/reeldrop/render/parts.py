@@ -11,7 +11,7 @@ from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render.classes import KINDS
+from reeldrop.render.classes import TESTED
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Scalar
@@ -51,10 +51,8 @@ def pipeline_class(source: ModelSource, index: Mapping[str, Any]) -> Any:
         return kind
     if source.pipeline is None:
         return diffusers.DiffusionPipeline
-    problem, remedy = (
-        f"diffusers has no pipeline {source.pipeline}",
-        did_you_mean(source.pipeline, KINDS),
-    )
+    problem = f"diffusers has no pipeline {source.pipeline}"
+    remedy = did_you_mean(source.pipeline, TESTED)
     raise ConfigError(Mistake(problem, remedy, key=f"models.{source.name}.pipeline"))
 
 

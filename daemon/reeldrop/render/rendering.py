@@ -116,8 +116,9 @@ def _settings(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, Any]:
     parameters = inspect.signature(pipe.__call__).parameters
     if is_guided_apart(pipe, parameters) and "guidance_scale" in settings:
         pipe.guider.guidance_scale = settings.pop("guidance_scale")
-    if "num_frames" in settings:
-        settings[frames_argument(parameters) or "num_frames"] = settings.pop("num_frames")
+    if isinstance(frames := settings.pop("num_frames", None), int):
+        made = frames + kind_of(type(pipe)).drops(pipe)
+        settings[frames_argument(parameters) or "num_frames"] = made
     if (rate := rate_argument(parameters)) is not None:
         settings[rate] = int(prompt.fps) if prompt.fps == int(prompt.fps) else prompt.fps
     return settings | {name: list(values) for name, values in loaded.source.fixed.items()}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 
-# One thread is fastest for such small pipelines; set before torch is imported.
+# Set before torch is imported. One thread is fastest for such small pipelines. The compiler trusts
+# the processor's own list of its vector instructions: else it tries out each kind for seconds,
+# for each new cache.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 import ctypes
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from harness.processes import fork_server
 from harness.site import Daemon, Site, make_site
-from harness.zygote import Zygote
+from harness.zygote import REELDROP, Zygote
 
 pytest_plugins = ["harness.durations"]
 
@@ -84,14 +87,14 @@ def site(tmp_path: Path, tiny_pipeline: Path) -> Site:
 
 @pytest.fixture
 def daemon(site: Site) -> Iterator[Callable[..., Daemon]]:
-    """A function that starts daemons on the site; its keyword arguments are environment variables.
+    """A function that starts daemons on the site; its other arguments are environment variables.
 
     The daemons are killed after the test.
     """
     started: list[Daemon] = []
 
-    def start(**environment: str) -> Daemon:
-        started.append(Daemon(site, **environment))
+    def start(program: Sequence[str] = REELDROP, **environment: str) -> Daemon:
+        started.append(Daemon(site, program, **environment))
         return started[-1]
 
     yield start

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from harness.processes import await_that, run, start
-from harness.site import Daemon, Site, make_site
+from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import durations, strict_yaml
 from reeldrop.commands import cli, output, progress, submit
@@ -263,8 +263,10 @@ def test_what_is_cancelled_while_no_daemon_runs_is_not_begun_again(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
     """The next start sets the job aside without rendering a step."""
-    site.drop("slow.yaml", "prompt: slow\nnum_inference_steps: 1000\n")
-    started = daemon()
+    hold = Hold(site.folder / "hold")
+    hold.hold("slow")
+    site.drop("slow.yaml", "prompt: slow\n")
+    started = daemon(program=hold.program)
     started.wait_for("job_started")
     assert 0 == started.stop()
     cancelled = site.command("cancel", "slow.yaml")
@@ -280,8 +282,10 @@ def test_what_is_cancelled_after_its_first_video_keeps_that(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
     """`_failed/` has only prompts without a video, so that a retry doubles nothing."""
-    site.drop("two.yaml", "prompts: [quick, {prompt: slow, num_inference_steps: 1000}]\n")
-    started = daemon()
+    hold = Hold(site.folder / "hold")
+    hold.hold("slow")
+    site.drop("two.yaml", "prompts: [quick, {prompt: slow, num_inference_steps: 4}]\n")
+    started = daemon(program=hold.program)
     started.wait_for("video_published")
     assert 0 == started.stop()
     site.command("cancel", "two.yaml")
@@ -346,8 +350,10 @@ def test_status_without_a_daemon_says_how_long_files_wait(
 
 def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daemon]) -> None:
     """It says that no daemon runs, and shows the last report."""
-    site.drop("slow.yaml", "prompt: slow\nnum_inference_steps: 1000\n")
-    started = daemon()
+    hold = Hold(site.folder / "hold")
+    hold.hold("slow")
+    site.drop("slow.yaml", "prompt: slow\n")
+    started = daemon(program=hold.program)
     started.wait_for("job_started")
     await_that(lambda: status(site)["rendering"], "a report")
     assert "ended" not in site.command("status").stdout
@@ -439,9 +445,11 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(command: str, 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Site]:
-    """A site with a running daemon."""
+    """A site with a running daemon, which never ends the render of a prompt with `long`."""
     site = make_site(tmp_path_factory.mktemp("live") / "site", tiny_pipeline)
-    daemon = Daemon(site)
+    hold = Hold(site.folder / "hold")
+    hold.hold("long")
+    daemon = Daemon(site, hold.program)
     daemon.wait_for("ready")
     yield site
     assert 0 == daemon.stop()
@@ -698,7 +706,7 @@ def test_status_and_cancel_of_what_is_rendered(live: Site) -> None:
     """Status shows the step and what waits; a cancelled job goes to `_failed/`, not its videos."""
     prompts = [
         "{prompt: short, num_inference_steps: 1}",
-        "{prompt: long, num_inference_steps: 1000}",
+        "{prompt: long, num_inference_steps: 4}",
         "{prompt: never, num_inference_steps: 3}",
     ]
     live.drop("stopped.yaml", f"prompts: [{', '.join(prompts)}]\n")
@@ -712,12 +720,12 @@ def test_status_and_cancel_of_what_is_rendered(live: Site) -> None:
     await_that(rendering, "a step")
     now = status(live)
     assert ("rendering", 1) == (now["state"], now["waiting_count"])
-    assert ("stopped.yaml", "long", 2, 3, 1000) == tuple(
+    assert ("stopped.yaml", "long", 2, 3, 4) == tuple(
         now["rendering"][key] for key in ("prompt_file", "prompt", "number", "count", "steps")
     )
     assert "after.txt" == now["waiting"][0]["prompt_file"]
     shown = live.command("status").stdout
-    assert [] == [w for w in ("stopped.yaml 2/3: long", "/1000", "after.txt") if w not in shown]
+    assert [] == [w for w in ("stopped.yaml 2/3: long", "step 1/4", "after.txt") if w not in shown]
     assert 0 == live.command("cancel", "stopped.yaml").returncode
     await_that(lambda: (live.results / "after/after.txt").exists(), "the next job")
     left = strict_yaml.load_all((live.failed / "stopped.yaml").read_text())

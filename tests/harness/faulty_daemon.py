@@ -10,10 +10,13 @@ first argument may cause another fault:
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
   file, unless the file exists.
+- `--hold=FILE`: while the file exists, a job's render of a prompt that has the file's text stays in
+  its step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -31,8 +34,10 @@ process.quiet_torchao()  # what is logged is read line by line
 
 import diffusers
 import torch
+from reeldrop.base.job import Batch
 from reeldrop.base.residents import Memory
 from reeldrop.commands import cli
+from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
@@ -126,6 +131,26 @@ def _hang_once(sign: Path) -> None:
     workbench.Workbench.step_done = hanging  # type: ignore[method-assign]
 
 
+def _hold(sign: Path) -> None:
+    step_done = InProcessRenderer._step_done
+
+    def is_held(batch: Batch) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            text = sign.read_text()
+            return any(text in m.prompt.prompt for m in batch.members if m.job_id)
+        return False
+
+    def holding(renderer: InProcessRenderer, batch: Batch, *counts: int) -> None:
+        if is_held(batch):
+            time.sleep(1.0)  # a quick render would be given the next batch as its neighbour now
+        step_done(renderer, batch, *counts)
+        while is_held(batch):
+            time.sleep(0.01)
+            renderer._go_on(batch, counts[-1])
+
+    InProcessRenderer._step_done = holding  # type: ignore[method-assign]
+
+
 # All texts pass here, whether the pipeline encodes them or reeldrop does for its cache.
 PIPELINE.encode_prompt = _breaking(PIPELINE.encode_prompt)
 
@@ -142,6 +167,8 @@ if __name__ == "__main__":
         _hang_encoding()
     elif sys.argv[1].startswith("--hang-once="):
         _hang_once(Path(sys.argv.pop(1).removeprefix("--hang-once=")))
+    elif sys.argv[1].startswith("--hold="):
+        _hold(Path(sys.argv.pop(1).removeprefix("--hold=")))
     elif sys.argv[1].startswith("--clock="):
         _jump(Path(sys.argv.pop(1).removeprefix("--clock=")))
     cli.main()

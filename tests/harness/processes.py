@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import HARNESS
 from harness.zygote import Process, Zygote, is_python
 
 DEADLINE_SECONDS = 120.0
+
+FAULTY = (sys.executable, str(HARNESS / "faulty_daemon.py"))
+"""`reeldrop` with a pipeline that breaks on certain prompts, and with other faults on demand."""
 
 NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
 """`reeldrop` as a new process, not a fork: for tests of how a process starts."""

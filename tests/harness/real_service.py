@@ -24,10 +24,11 @@ failed: {0}/results/_failed
 
 FOR_TESTS = f"""\
 [Service]
-Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1
+Environment=LD_LIBRARY_PATH={PYTHON}/lib OMP_NUM_THREADS=1 TORCHINDUCTOR_VEC_ISA_OK=1
 RestartSec=100ms
 """
-"""The changes that tests make to every service: Python's library, one thread, a shorter pause."""
+"""The changes that tests make to every service: Python's library, a shorter pause, and what
+conftest.py sets."""
 
 
 def with_model(machine: Machine, pipeline: Path, folder: str = MODEL) -> None:
@@ -56,13 +57,12 @@ class Service:
     def _config(self) -> str:
         return FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
 
-    @property
-    def is_as_begun(self) -> bool:
-        """Whether the service is at work with the settings that `begin` gives it."""
-        drop_ins = self.machine.path(f"{DROP_INS}/{self.unit}.d")
+    def is_as_begun(self, *more: str) -> bool:
+        """Return whether the service is at work as `begin` leaves it, with these drop-ins more."""
+        drop_ins = {f"{name}.conf" for name in ("for-tests", *more)}
         return (
             self.show("ActiveState") == "active"
-            and ["for-tests.conf"] == os.listdir(drop_ins)
+            and drop_ins == {*os.listdir(self.machine.path(f"{DROP_INS}/{self.unit}.d"))}
             and self._config() == self.machine.path(CONFIG_FILE).read_text()
         )
 
@@ -91,10 +91,10 @@ class Service:
         wanted = [self.site.results / name for name in names]
         self.machine.await_that(lambda: all(path.exists() for path in wanted), f"{names}")
 
-    def await_step(self) -> None:
-        """Wait until the daemon tells systemd that it is rendering step 1 or later."""
-        is_in_a_step = re.compile(r"rendering .*, step [1-9]").search
-        self.machine.await_that(lambda: is_in_a_step(self.show("StatusText")), "a step")
+    def await_step(self, name: str) -> None:
+        """Wait until the daemon tells systemd that it is in step 1 or later of a prompt file."""
+        is_in_a_step = re.compile(rf"rendering {re.escape(name)} .*, step [1-9]").search
+        self.machine.await_that(lambda: is_in_a_step(self.show("StatusText")), f"a step of {name}")
 
     def drop(self, name: str, content: str) -> None:
         """Put a prompt file into the inbox."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.processes import DEADLINE_SECONDS, await_that, run, start
+from harness.processes import DEADLINE_SECONDS, FAULTY, await_that, run, start
 from harness.zygote import REELDROP
 
 
@@ -87,6 +87,28 @@ def make_site(folder: Path, pipeline: Path) -> Site:
     made.inbox.mkdir(parents=True)
     (made.folder / "config.yaml").write_text(CONFIG.format(pipeline=pipeline))
     return made
+
+
+class Hold:
+    """Keeps the renders of some prompts in their first step, until they are released.
+
+    Only those of daemons that are started with its `program`.
+    """
+
+    def __init__(self, sign: Path) -> None:
+        """Hold nothing yet. `sign` is the file that tells the daemons what to hold."""
+        self._sign = sign
+        self.program = (*FAULTY, f"--hold={sign}")
+
+    def hold(self, text: str) -> None:
+        """Hold the renders of prompts with this text, and no others."""
+        new = self._sign.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self._sign)
+
+    def release(self) -> None:
+        """Let the renders go on."""
+        self._sign.unlink(missing_ok=True)
 
 
 class Daemon:

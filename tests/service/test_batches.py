@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from harness.jobs import READY
 from harness.processes import await_that
-from harness.site import Daemon, Site, make_site
+from harness.site import Daemon, Hold, Site, make_site
 from harness.videos import decoded
 from reeldrop.base import strict_yaml
 from reeldrop.base.job import Batch, Capabilities, Member, Prompt
@@ -118,8 +118,10 @@ def test_a_batch_shows_what_each_prompt_alone_shows(
 def test_who_is_cancelled_is_left_out_and_the_others_come(site: Site) -> None:
     """The batch continues, because the other prompts were not cancelled."""
     for name in "ab":
-        site.drop(f"{name}.yaml", f"prompt: {name}\nnum_inference_steps: 300\n")
-    daemon = Daemon(site)
+        site.drop(f"{name}.txt", f"{name} slow\n")
+    hold = Hold(site.folder / "hold")
+    hold.hold("slow")
+    daemon = Daemon(site, hold.program)
     try:
         path = site.spool / "status.json"
 
@@ -128,13 +130,14 @@ def test_who_is_cancelled_is_left_out_and_the_others_come(site: Site) -> None:
             return bool(status.get("rendering") and status["rendering"]["together"] == 2)
 
         await_that(is_under_way, "a batch of two")
-        assert 0 == site.command("cancel", "a.yaml").returncode
+        assert 0 == site.command("cancel", "a.txt").returncode
+        hold.release()
         daemon.wait_for("job_ended", 2)
     finally:
         daemon.process.kill()
         daemon.process.wait()
-    assert ["b.mp4"] == [path.name for path in site.results.rglob("*.mp4")]
-    assert "cancelled on request" in (site.failed / "a.yaml.error.txt").read_text()
+    assert ["b_slow.mp4"] == [path.name for path in site.results.rglob("*.mp4")]
+    assert "cancelled on request" in (site.failed / "a.txt.error.txt").read_text()
 
 
 # What is claimed

@@ -16,18 +16,17 @@ import av
 import pytest
 from harness.fakes import save_tiny_pipeline
 from harness.processes import DEADLINE_SECONDS, await_that, start
-from harness.site import Daemon, Site, make_site
+from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
-
-LONG = "prompt: long\nnum_inference_steps: 150\n"
 
 
 @dataclass
 class Live:
-    """A running daemon, and its first config.yaml."""
+    """A running daemon, what holds its renders, and its first config.yaml."""
 
     site: Site
     daemon: Daemon
+    hold: Hold
     config: str
 
     def write(self, before: str, after: str) -> None:
@@ -63,9 +62,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
     second = save_tiny_pipeline(site.folder / "second", seed=1)
     with (site.folder / "config.yaml").open("a") as config:
         config.write(f"  second: {{path: {second}, defaults: {{height: 32, width: 32}}}}\n")
-    daemon = Daemon(site)
+    hold = Hold(site.folder / "hold")
+    daemon = Daemon(site, hold.program)
     daemon.wait_for("ready")
-    yield Live(site, daemon, (site.folder / "config.yaml").read_text())
+    yield Live(site, daemon, hold, (site.folder / "config.yaml").read_text())
     daemon.process.kill()
     daemon.process.wait()
 
@@ -135,11 +135,13 @@ def test_only_a_model_that_changes_is_loaded_anew(live: Live) -> None:
 
 def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:
     """Begun jobs end with the old model; waiting ones get the new one."""
-    live.site.drop("long.yaml", LONG)
+    live.hold.hold("long")
+    live.site.drop("long.yaml", "prompt: long\n")
     await_that(lambda: live.is_rendering("long.yaml"), "a step of long.yaml")
     live.site.drop("next.txt", "next\n")
     live.write("model: tiny", "model: second")
     assert 0 == live.reload().returncode
+    live.hold.release()
     await_that(lambda: live.ended("next.txt"), "the end of next.txt")
     order = [
         (event["event"], event.get("prompt_file", event.get("model")))

@@ -6,21 +6,17 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import HARNESS
 from harness.fakes import save_tiny_wan
-from harness.processes import await_that
+from harness.processes import FAULTY, await_that
 from harness.site import Daemon, Site
 from reeldrop.base.residents import HEADROOM
 from reeldrop.render import weights
 from reeldrop.render.pipeline import ModelSource
-
-FAULTY = (sys.executable, str(HARNESS / "faulty_daemon.py"))
 
 
 @pytest.fixture

@@ -7,19 +7,16 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import HARNESS
-from harness.processes import await_that
+from harness.processes import FAULTY, await_that
 from harness.site import Daemon, Site, make_site
 from safetensors.torch import load_file, save_file
 
-FAULTY = (sys.executable, str(HARNESS / "faulty_daemon.py"))
 MIB = 1 << 20
 
 EIGHT = "num_inference_steps: 1\nprompts:\n" + "".join(

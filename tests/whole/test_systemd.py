@@ -12,6 +12,7 @@ import pytest
 from harness import pages, real_systemd
 from harness.real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, MODEL, UNIT, Service, with_model
 from harness.real_systemd import HARNESS, PYTHON, Machine
+from harness.site import Hold
 
 CAP_LEASE = 28
 
@@ -29,6 +30,10 @@ FAULTY = f"""\
 ExecStart=
 ExecStart=/opt/reeldrop/.venv/bin/python {HARNESS}/faulty_daemon.py run --config {CONFIG_FILE}
 """
+
+HOLD = "/srv/reeldrop/hold"
+HOLDING = FAULTY.replace(".py run", f".py --hold={HOLD} run")
+"""A drop-in with which a render of a prompt with the text of the file HOLD does not end."""
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +58,30 @@ def service(machine: Machine) -> Service:
 
 @pytest.fixture
 def running(machine: Machine) -> Service:
-    """The running service, reused from the last test if possible: a start is slow."""
+    """The running service with HOLDING, reused from the last test if possible: a start is slow."""
     made = Service(machine)
-    if made.is_as_begun:
+    if made.is_as_begun("holding"):
         made.clear()
         made.begin_journal()
     else:
         made.begin()
+        made.drop_in("holding", HOLDING)
         made.systemctl("start")
     return made
 
 
-def long_render(steps: int = 100) -> str:
+@pytest.fixture
+def held(running: Service) -> Iterator[Hold]:
     """Return a prompt file with one prompt that takes a while."""
-    return f"prompts: [a slow boat]\nnum_inference_steps: {steps}\nseed: 1\n"
+    hold = Hold(running.machine.path(HOLD))
+    hold.hold("a slow boat")
+    running.drop("long.yaml", LONG)
+    running.await_step("long.yaml")
+    yield hold
+    hold.release()
+
+
+LONG = "prompts: [a slow boat]\nseed: 1\n"
 
 
 def as_person(machine: Machine, name: str, script: str) -> str:
@@ -151,29 +166,26 @@ def the_journal_tells_of_each_job(service: Service) -> None:
 # Stop and reload
 
 
-def test_stop_and_kill_in_the_middle_of_a_render(running: Service) -> None:
+def test_stop_and_kill_in_the_middle_of_a_render(running: Service, held: Hold) -> None:
     """Stop does not wait for the video; after it, or after `kill -9`, the video exists once."""
     service = running
-    service.drop("long.yaml", long_render())
-    service.await_step()
     service.systemctl("stop")
     assert ("inactive", "success") == (service.show("ActiveState"), service.show("Result"))
     assert 1 == len(list((service.site.spool / "active").iterdir()))
 
     service.systemctl("start")
-    service.await_step()
+    service.await_step("long.yaml")
     service.machine.run("systemctl", "kill", "--signal=KILL", service.unit)
     service.await_state("NRestarts", "1")
+    held.release()
     assert_completed_once(service)
     assert [] != service.journal("--grep=status=9/KILL")
     assert 1 == len(service.events("previous_process_ended"))
 
 
-def test_reload(running: Service) -> None:
+def test_reload(running: Service, held: Hold) -> None:
     """A wrong config.yaml is refused, a right one is used next; the render continues."""
     service = running
-    service.drop("long.yaml", long_render())
-    service.await_step()
     pid = service.show("MainPID")
     service.configure(max_attempts="many")
     assert "failed" in service.systemctl("reload", check=False)
@@ -183,6 +195,7 @@ def test_reload(running: Service) -> None:
     config = service.machine.path(CONFIG_FILE)
     config.write_text(config.read_text().replace("num_frames: 4", "num_frames: 6"))
     service.systemctl("reload")
+    held.release()
     assert_completed_once(service)
     service.machine.await_that(lambda: service.events("reloaded"), "the new config.yaml")
     service.drop("next.txt", "a boat\n")
@@ -201,7 +214,7 @@ def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
     """
     faulty = FAULTY.replace(".py run", f".py --hang-once={service.folder}/hung run")
     service.drop_in("quick", f"{faulty}WatchdogSec=5s\n")
-    service.drop("long.yaml", long_render(steps=10))
+    service.drop("long.yaml", LONG)
     service.systemctl("start")
     service.await_state("NRestarts", "1")
     assert_completed_once(service)

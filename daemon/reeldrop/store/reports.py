@@ -37,7 +37,7 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
     for mistake in mistakes[:MAX_MISTAKES]:
         lines.append(f"{label} {shown(mistake.problem)}")
         lines += [f"Where:          {mistake.place}"] if mistake.place else []
-        lines += [f"What is right:  {shown(mistake.remedy)}"] if mistake.remedy else []
+        lines += [f"How to fix it:  {shown(mistake.remedy)}"] if mistake.remedy else []
         if mistake.example:
             lines += ["", *(f"    {shown(line)}" for line in mistake.example.rstrip().split("\n"))]
         lines.append("")

@@ -14,7 +14,7 @@ import torch
 from harness.picture_models import TINY_WITH_PICTURES, save
 from harness.tiny_renderer import Model, from_sidecar, like
 from PIL import Image
-from reeldrop.base.errors import RenderError, Unrenderable
+from reeldrop.base.errors import Unrenderable
 from reeldrop.base.events import BatchFailed
 from reeldrop.base.job import Picture, Prompt
 
@@ -89,19 +89,17 @@ def test_a_model_begins_with_the_picture(name: str, tmp_path: Path) -> None:
     model.renderer.close()
 
 
-def test_only_the_prompt_fails_whose_picture_is_bad(tmp_path: Path) -> None:
-    """Alone it is never retried; in a batch, the others are rendered alone to find it."""
+def test_a_bad_picture_is_named(tmp_path: Path) -> None:
+    """The prompt is not rendered, nor tried again."""
     model = tiny_model("LTX", tmp_path / "model")
     good = model.prompt(pictures=pictures_of(model, tmp_path, 1))
     (tmp_path / "bad.png").write_bytes(b"no picture")
     shown = Picture("image", "bad.png", tmp_path / "bad.png", "")
-    bad = dataclasses.replace(good, pictures=(shown,))
-    together, alone = model.answer(good, bad), model.answer(bad)
+    failed = model.answer(good, dataclasses.replace(good, pictures=(shown,)))
     model.renderer.close()
-    assert isinstance(together, BatchFailed)
-    assert isinstance(alone, BatchFailed)
-    assert (RenderError, Unrenderable) == (type(together.error), type(alone.error))
-    assert "the picture bad.png is no png, jpeg or webp" in str(alone.error)
+    assert isinstance(failed, BatchFailed)
+    assert Unrenderable is type(failed.error)
+    assert "the picture bad.png is no png, jpeg or webp" in str(failed.error)
 
 
 def test_a_model_without_texts_says_that_it_read_none(tmp_path: Path) -> None:

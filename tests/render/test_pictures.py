@@ -100,6 +100,7 @@ HALVES: dict[str, bytes] = {
     "jpeg": saved(halves(), "JPEG"),
     "progressive jpeg": saved(halves(), "JPEG", progressive=True),
     "webp": saved(halves(), "WEBP", lossless=True),
+    "several jpegs in one, as phones make them": saved(halves(), "MPO"),
     "CMYK": saved(halves("CMYK"), "JPEG"),
     "palette": saved(halves("P")),
     "alpha": saved(halves("RGBA")),
@@ -193,6 +194,13 @@ def test_crop_cuts_both_ends_and_pad_adds_bars() -> None:
     tall = shown(saved(wide.rotate(90, expand=True)), fit=PAD)
     assert (tall[:, :26] == BLACK).all()
     assert (tall[:, -26:] == BLACK).all()
+
+
+def test_a_line_of_pixels_is_a_picture() -> None:
+    """However long it is, it is fitted like any other."""
+    for size in ((400_000, 1), (1, 400_000)):
+        for fit in (CROP, PAD):
+            shown(saved(Image.new("RGB", size, RED)), fit=fit)
 
 
 def test_a_video_without_a_size_follows_the_picture() -> None:

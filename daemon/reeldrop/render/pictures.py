@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, WebPImagePlugin
 
 from reeldrop.base import plain_files
-from reeldrop.base.errors import DISK_ERRORS, RenderError, Unrenderable
+from reeldrop.base.errors import DISK_ERRORS, Unrenderable
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD
 from reeldrop.base.picture_files import MOST_BYTES
 
@@ -76,25 +76,22 @@ def given(
 
     Raises:
         Unrenderable: a picture can't be used; names the file, the reason and the remedy.
-        RenderError: the same in a batch of several, whose other prompts can be rendered.
     """
     found: dict[str, list[Image.Image]] = {}
     for prompt in prompts:
         for picture in prompt.pictures:
-            made = _of_prompt(picture, prompt, size_for, is_alone=len(prompts) == 1)
-            found.setdefault(picture.key, []).append(made)
+            found.setdefault(picture.key, []).append(_of_prompt(picture, prompt, size_for))
     return {key: many if len(many) > 1 else many[0] for key, many in found.items()}
 
 
 def _of_prompt(
-    picture: Picture, prompt: Prompt, size_for: Callable[[Prompt, Size], Size], *, is_alone: bool
+    picture: Picture, prompt: Prompt, size_for: Callable[[Prompt, Size], Size]
 ) -> Image.Image:
     fit = str(prompt.argument(IMAGE_FIT) or CROP)
     try:
         return fitted(_read(picture), lambda size: size_for(prompt, size), fit)
     except PictureRefused as error:
-        kind = Unrenderable if is_alone else RenderError
-        raise kind(f"the picture {picture.name} {error}") from None
+        raise Unrenderable(f"the picture {picture.name} {error}") from None
 
 
 def _read(picture: Picture) -> bytes:

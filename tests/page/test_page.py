@@ -157,10 +157,12 @@ def test_a_service_says_what_it_does_and_that_it_has_stopped(
     started = daemon()
     started.wait_for("job_ended")
     await_that(lambda: told(site.results).startswith("reeldrop: "), "the status")
+    site.drop("c.yaml", "prompt: a house\nnum_inference_steps: 900\n")
+    started.wait_for("job_started", 2)
     assert 0 == started.stop(signal.SIGTERM)
     said = told(site.results)
     assert said.startswith("reeldrop: stopped\n")
-    assert "WAITING\n  nothing" in said
+    assert "WAITING: 1, the next first\n  c.yaml\n      begun; goes on at the next start\n" in said
     assert "\n  a.json\n      not a prompt file: ends in .json; rename it to .yaml" in said
     assert "\n  b.yaml\n      unknown key 'promt'" in said
     assert (site.results / "STATUS_txt/a_horse.mp4").exists()

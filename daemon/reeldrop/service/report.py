@@ -20,7 +20,7 @@ from reeldrop.service.forecast import BatchesToCome
 from reeldrop.service.opened import OpenJob
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.store import status
-from reeldrop.store.status import MAX_WAITING, Model, Rendering, State, Status
+from reeldrop.store.status import MAX_WAITING, Model, Rendering, State, Status, Waiting
 
 STATUS_SECONDS = 0.5
 """While there is work, how often the status is written and requests to cancel are read."""
@@ -112,7 +112,8 @@ class Reporter:
         stages = self._stages
         models = _models(stages.bench.memory, stages.models.problems())
         reasons = {model.name: model.trouble for model in models if model.trouble}
-        begun = stages.jobs.waiting(reasons)
+        is_over = state is State.STOPPED
+        begun = self._left_in_spool() if is_over else stages.jobs.waiting(reasons)
         waiting, count = stages.intake.waiting(now, reasons)
         return Status(
             pid=os.getpid(),
@@ -130,6 +131,13 @@ class Reporter:
             downloaded=stages.bench.share_downloaded,
             unrecognised=stages.intake.unrecognised(),
         )
+
+    def _left_in_spool(self) -> list[Waiting]:
+        """Return the jobs that go on at the next start; none if the spool can't be read."""
+        with contextlib.suppress(OSError):
+            jobs = self._stages.spool.unfinished()
+            return [Waiting(shown(job.source), "begun; goes on at the next start") for job in jobs]
+        return []
 
     def _state(self) -> tuple[State, str]:
         """Return the state and the reason."""

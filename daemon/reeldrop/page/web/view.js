@@ -32,13 +32,15 @@
     return all.filter(([, value]) => value != null).map(([name, value]) => [name, shown(value)]);
   };
 
-  const link = (address, text) => element("a", { href: address, download: true }, text);
+  // A page on a disk can't save what it leads to: the file is shown, and this page stays open.
+  const link = (address, text, attributes = { download: true }) =>
+    element("a", { href: address, target: "_blank", ...attributes }, text);
   const button = (text, click) => element("button", { type: "button", click }, text);
 
   const files = (video) => element("p", { class: "links" },
-    ...video.formats.map((format) => link(reeldrop.file(video, format), `Download ${format}`)),
-    link(reeldrop.file(video, "yaml"), "Settings"),
-    element("a", { href: reeldrop.address(`${video.folder}/job.log`), target: "_blank" }, "Log"));
+    ...video.formats.map((format) => link(reeldrop.file(video, format), `${format} file`)),
+    link(reeldrop.file(video, "yaml"), "Settings as a prompt file"),
+    link(reeldrop.address(`${video.folder}/job.log`), "Log", {}));
 
   const takes = (video, others) => (others.length < 2 ? []
     : [element("ul", { class: "takes", "aria-label": "Takes of this prompt" }, ...others.map((other) =>

@@ -34,6 +34,8 @@ OWNERS = {
     "yaml": {"base.strict_yaml"},
     "watchdog": {"intake.watch"},
     "torch": {
+        "render.lora_layers",
+        "render.loras",
         "render.measure",
         "render.pipeline",
         "render.renderer",
@@ -51,6 +53,7 @@ OWNERS = {
         "speed.lossy",
     },
     "diffusers": {
+        "render.loras",
         "render.pipeline",
         "render.parts",
         "speed.fast",

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from reeldrop.base.errors import Mistake
+from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Prompt:
     arguments: the pipeline's call arguments by diffusers' names, without prompt and generator
     notes: what its author should know about how the prompt file was read; no effect on the video
     pictures: the pictures that the pipeline is given, at most one for each key
+    loras: those that it asks for, beside those that its profile always has
     """
 
     number: int
@@ -135,6 +137,7 @@ class Prompt:
     formats: tuple[str, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
     pictures: tuple[Picture, ...] = ()
+    loras: Loras = ()
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
@@ -152,7 +155,8 @@ class Prompt:
         It has `fps` because some models read it. Pictures may differ, but not their keys.
         """
         shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
-        return (self.model, self.fps, *(picture.key for picture in self.pictures), *shared)
+        pictures = (picture.key for picture in self.pictures)
+        return (self.model, self.fps, self.loras, *pictures, *shared)
 
     @property
     def memory_key(self) -> tuple[object, ...]:
@@ -160,7 +164,7 @@ class Prompt:
         sizes = (self.argument(name) for name in ("num_frames", "height", "width"))
         guidance = self.argument("guidance_scale")
         is_guided = isinstance(guidance, int | float) and guidance > 1  # doubles the batch
-        return (self.model, *sizes, is_guided)
+        return (self.model, *sizes, is_guided, bool(self.loras))
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings of a prompt file that renders this video again."""
@@ -170,6 +174,7 @@ class Prompt:
             "prompt": self.prompt,
             **{picture.key: picture.name for picture in self.pictures},
             **dict(self.arguments),
+            **({"loras": dict(self.loras)} if self.loras else {}),
             "seed": self.seed,
             "fps": fps,
             "format": formats,
@@ -274,6 +279,7 @@ class Rendered:
     made: number of frames, height and width; zeros where they are not known
     profile: what the profile changes of how the model renders, by the names in config.yaml
     not_kept: what the pipeline made besides frames
+    loras: all that were used, those that the profile always has too
     """
 
     model: str
@@ -293,6 +299,7 @@ class Rendered:
     made: tuple[int, int, int] = (0, 0, 0)
     profile: Mapping[str, object] = field(default_factory=dict)
     not_kept: str = ""
+    loras: tuple[UsedLora, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

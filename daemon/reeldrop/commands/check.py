@@ -194,9 +194,13 @@ def _own_model(config: Config) -> Iterator[Row]:
 def _other_model(name: str, config: Config) -> Row:
     """Look at the files of a model that the daemon loads when a prompt asks for it."""
     from reeldrop.config import profiles
-    from reeldrop.render import weights
+    from reeldrop.render import lora_files, weights
 
     source = profiles.source(name, config)
+    try:
+        list(lora_files.there(source))
+    except ConfigError as error:
+        return Row(f"model {name}", False, str(error), may_pass=True)
     size = weights.size(source)
     if size == weights.UNREADABLE:
         problem = f"there is no model that can be read in {source.location}"

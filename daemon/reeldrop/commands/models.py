@@ -103,7 +103,7 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
             fits=fits,
             needs=needs,
             download_gb=about.download_gb,
-            downloaded=is_downloaded(repository(name, profile, config)),
+            downloaded=is_downloaded(name, profile, config),
             note=about.note,
             needs_picture=needs_picture(profile),
         )
@@ -111,8 +111,7 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
 
 def is_to_come(name: str, config: Config) -> bool:
     """Return whether the first start will download a model: it is missing, and it may do so."""
-    wanted = repository(name, config.models[name], config)
-    return not is_downloaded(wanted) and not downloads.is_offline()
+    return not is_downloaded(name, config.models[name], config) and not downloads.is_offline()
 
 
 def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]:
@@ -157,11 +156,22 @@ def repository(name: str, profile: Profile, config: Config) -> Repository | None
     return Repository(name, profile.repository, profile.revision, profile.variant, file)
 
 
-def is_downloaded(wanted: Repository | None) -> bool:
-    """Return whether the files of a model are on this machine."""
-    if wanted is None:
-        return True
-    return (downloads.complete(wanted) or downloads.seems_there(wanted)) is not None
+def loras(name: str, profile: Profile, config: Config) -> list[tuple[Repository, str]]:
+    """Return the repositories of a profile's LoRAs, each with the file that is needed of it."""
+    file = config.spool / pins.FILE_NAME
+    return [
+        (Repository(name, lora.repository, lora.revision, pins=file, lora=key), lora.weight_name)
+        for key, lora in profile.loras.items()
+        if lora.repository is not None and lora.weight_name is not None
+    ]
+
+
+def is_downloaded(name: str, profile: Profile, config: Config) -> bool:
+    """Return whether the files of a model are on this machine, with those of its LoRAs."""
+    model = repository(name, profile, config)
+    if model is not None and not (downloads.complete(model) or downloads.seems_there(model)):
+        return False
+    return all(downloads.file_there(*lora) for lora in loras(name, profile, config))
 
 
 def host_bytes() -> int:

@@ -19,11 +19,12 @@ from reeldrop.render import downloads, repository
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
+    from reeldrop.config.schema import Profile
     from reeldrop.render.repository import Repository
 
 
 def pull_model(config: Config, name: str, *, newest: bool) -> None:
-    """Download a model's files, print their folder, and note a newer commit if there is one.
+    """Download a model's files and its LoRAs, print where they are, and note newer commits.
 
     If root downloads into the cache of a service, the files are the service's.
 
@@ -33,14 +34,22 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
         WrongUsage: there is no such model, or it needs no download.
         ConfigError, Unavailable: it can't be downloaded.
     """
-    wanted = _wanted(config, name)
+    profile = _profile(config, name)
+    model, loras = models.repository(name, profile, config), models.loras(name, profile, config)
+    if model is None and not loras:
+        raise WrongUsage(f"{name} is on this machine already: there is nothing to download")
     _make_spool(config.spool)
-    was_pinned = wanted.revision is None and repository.pinned(wanted) is not None
+    wanted = [one for one in (model, *(lora for lora, _ in loras)) if one is not None]
+    free = {one.location: one for one in wanted if one.revision is None}
+    pinned = [one for one in free.values() if repository.pinned(one) is not None]
     with owners.given_to_owner(downloads.cache()), _bar(sys.stdout.isatty(), name) as tell:
-        folder = downloads.fetch(wanted, tell, newest=newest)
-    print(output.printable(folder))
-    if was_pinned and not newest:
-        _note_newer(wanted)
+        found = [downloads.fetch(model, tell, newest=newest)] if model is not None else []
+        found += [downloads.fetch_file(*lora, tell, newest=newest) for lora in loras]
+    for path in found:
+        print(output.printable(path))
+    if not newest:
+        for one in pinned:
+            _note_newer(one)
 
 
 def _make_spool(spool: Path) -> None:
@@ -49,15 +58,11 @@ def _make_spool(spool: Path) -> None:
             durable.make_folder(spool)
 
 
-def _wanted(config: Config, name: str) -> Repository:
+def _profile(config: Config, name: str) -> Profile:
     known = list(dict.fromkeys([*config.models, *builtin.profiles()]))
     if name not in known:
         raise WrongUsage(f"there is no profile '{name}': {did_you_mean(name, known)}")
-    profile = config.models.get(name) or builtin.profile(name)
-    wanted = models.repository(name, profile, config)
-    if wanted is None:
-        raise WrongUsage(f"{name} is on this machine already: there is nothing to download")
-    return wanted
+    return config.models.get(name) or builtin.profile(name)
 
 
 def _note_newer(wanted: Repository) -> None:

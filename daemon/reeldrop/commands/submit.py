@@ -147,7 +147,7 @@ def _known_rules(config: Config) -> dict[str, ModelRules | None]:
     for name, profile in config.models.items():
         capabilities = described.read(config.spool, name, profile.origin)
         if capabilities is not None:
-            allowed = (profile.prompt_defaults, profile.prompt_limits)
+            allowed = (profile.prompt_defaults, profile.prompt_limits, profile.lora_limits)
             found[name] = ModelRules(name, capabilities, *allowed)
     return found
 

@@ -21,8 +21,8 @@ OFFERED = ("ms-1.7b", "bundled")
 built-in ones: a prompt file must not make a machine download a hundred gigabytes."""
 
 _SOURCES = ("repository", "path", "bundled")
-_OF_A_SOURCE = ("revision", "about")
-"""The values that describe a source, and do not apply to another one."""
+_OF_A_SOURCE = ("revision", "about", "weight_name")
+"""The values that describe the source of a model or a LoRA, and do not apply to another one."""
 
 Fault = tuple[list[Any], str, str]
 """A key's location in config.yaml, the problem, and the remedy."""
@@ -120,12 +120,31 @@ class _Merge:
 def _over(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a profile's values, `given` over those below it."""
     above = _with_named_scheduler(given)
-    dropped = ["base"]
-    if any(given.get(key) not in (None, below.get(key)) for key in _SOURCES):
-        dropped += [*_SOURCES, *_OF_A_SOURCE]
+    dropped = ["base", *_of_another_source(below, given)]
     if _scheduler_name(above) not in (None, _scheduler_name(_with_named_scheduler(below))):
         dropped.append("scheduler")  # its settings are those of another class
-    return _merge({k: v for k, v in below.items() if k not in dropped}, above)
+    kept = {k: v for k, v in below.items() if k not in dropped}
+    return _merge(_with_loras_left(kept, given), above)
+
+
+def _of_another_source(below: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys below that another source given above makes untrue."""
+    is_another = any(given.get(key) not in (None, below.get(key)) for key in _SOURCES)
+    return (*_SOURCES, *_OF_A_SOURCE) if is_another else ()
+
+
+def _with_loras_left(below: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a profile's values without what is not true of the LoRAs given above."""
+    loras, above = below.get("loras"), given.get("loras")
+    if not isinstance(loras, dict) or not isinstance(above, dict):
+        return below
+    left = {
+        name: {k: v for k, v in lora.items() if k not in _of_another_source(lora, above[name])}
+        if isinstance(above.get(name), dict)
+        else lora
+        for name, lora in loras.items()
+    }
+    return {**below, "loras": left}
 
 
 def _scheduler_name(profile: Mapping[str, Any]) -> object:

@@ -82,6 +82,8 @@ def _fields(above: list[Any]) -> typing.Iterable[str]:
             return schema.Profile.model_fields
         case ["models", _, "about"]:
             return schema.About.model_fields
+        case ["models", _, "loras", _]:
+            return schema.Lora.model_fields
         case ["models", _, "lossy"]:
             return schema.Lossy.model_fields
         case ["models", _, "speed"]:

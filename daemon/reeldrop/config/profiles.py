@@ -16,7 +16,7 @@ from reeldrop.config import builtin
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import dtypes, pins, pipeline, weights
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import Lossy
 from reeldrop.tune import tuned
@@ -24,6 +24,7 @@ from reeldrop.tune.tuned import Basis, Finding
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
+    from reeldrop.config.schema import Lora
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}
 """Upper bound on a batch if neither the profile nor `reeldrop tune` sets one. A larger batch saves
@@ -66,7 +67,20 @@ def untuned(name: str, config: Config) -> ModelSource:
         placement=profile.placement,
         speed=profile.speed.model_dump(exclude_defaults=True),
         lossy=Lossy(**profile.lossy.model_dump()),
+        loras=tuple(_lora(*one) for one in profile.loras.items()),
         pins=config.spool / pins.FILE_NAME,
+    )
+
+
+def _lora(name: str, lora: Lora) -> LoraSource:
+    return LoraSource(
+        name=name,
+        location=str(lora.path or lora.repository),
+        revision=lora.revision,
+        weight_name=lora.weight_name,
+        component=lora.component,
+        weight=lora.weight,
+        is_always_used=lora.always,
     )
 
 
@@ -158,7 +172,9 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
             defaults exceed the limits.
     """
     profile = config.models[name]
-    found = ModelRules(name, capabilities, profile.prompt_defaults, profile.prompt_limits)
+    found = ModelRules(
+        name, capabilities, profile.prompt_defaults, profile.prompt_limits, profile.lora_limits
+    )
     rules.check_profile(found)
     return found
 
@@ -172,8 +188,17 @@ def sample(found: ModelRules) -> Prompt:
     settings = found.resolve({"prompt": _SAMPLE})
     arguments = ((key, settings[key]) for key in found.capabilities.settings)
     given = tuple((key, value) for key, value in arguments if value is not None)
-    pictures = sample_pictures(found.capabilities)
-    return Prompt(1, _SAMPLE, found.name, given, 0, settings["fps"], ("mp4",), pictures=pictures)
+    return Prompt(
+        1,
+        _SAMPLE,
+        found.name,
+        given,
+        0,
+        settings["fps"],
+        ("mp4",),
+        pictures=sample_pictures(found.capabilities),
+        loras=settings["loras"],
+    )
 
 
 def sample_pictures(capabilities: Capabilities) -> tuple[Picture, ...]:

@@ -2,137 +2,104 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.render import dtypes
+from reeldrop.base.loras import LoraLimits
+from reeldrop.config.values import (
+    STRICT,
+    BatchSize,
+    Default,
+    Dtypes,
+    Gigabytes,
+    Glob,
+    Limit,
+    LoraName,
+    LoraWeight,
+    Refused,
+    Switch,
+    Value,
+    absolute,
+)
 
 AUTO_WITH_CUDA = "ms-1.7b"
 AUTO_WITHOUT = "bundled"
-
-_DTYPES = (dtypes.AUTO, *dtypes.NAMES)
-_LONGEST_LIST = 1000
-
-
-class Refused(ValueError):
-    """A value that can't be, with what would be right."""
-
-    def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(problem)
-        self.remedy = remedy
-
-
-def _glob(pattern: object) -> object:
-    """Accept a glob of names, but none that matches every prompt file."""
-    if not isinstance(pattern, str) or not pattern.strip("*? "):
-        raise ValueError("must be a name with * and ? in it, such as '*.draft.txt'")
-    if "/" in pattern:
-        raise ValueError("must be one name, of a file or a folder, without a slash")
-    return pattern
-
-
-def _one_value(value: object) -> object:
-    if not isinstance(value, str | int | float | bool):
-        raise ValueError("must be a text, a number, or true or false")
-    return value
-
-
-def _default(value: object) -> object:
-    """Accept a value, or a list of numbers."""
-    if not isinstance(value, list):
-        return _one_value(value)
-    if not 0 < len(value) <= _LONGEST_LIST or not all(type(item) in (int, float) for item in value):
-        raise ValueError("must be a text, a number, or true or false; or a list of numbers")
-    return tuple(value)
-
-
-def _dtypes(value: object) -> object:
-    """Return a dtype for each part, and for the others as `default`; nothing for auto."""
-    named = {"default": value} if isinstance(value, str) else value
-    if not isinstance(named, dict):
-        raise Refused("must be a dtype, or a list of `part: dtype` lines")
-    for dtype in named.values():
-        if dtype not in _DTYPES:
-            raise Refused(f"can't be '{dtype}'", f"use {', '.join(map(repr, _DTYPES))}")
-    return {part: dtype for part, dtype in named.items() if dtype != "auto"}
-
-
-def _pair(limit: object) -> object:
-    """Return (smallest, largest): (None, 200) for `num_frames: 200`, (8, 32) for `[8, 32]`."""
-    match limit:
-        case bool() | [bool(), _] | [_, bool()]:
-            pass
-        case int() | float():
-            return None, limit
-        case [int() | float() as low, int() | float() as high] if low <= high:
-            return low, high
-    raise ValueError("must be the largest value, or [smallest, largest]")
-
-
-def _none_if_auto(value: object) -> object:
-    if value is None:
-        raise ValueError("must be a whole number, or auto")
-    return None if value == "auto" else value
-
-
-def _switch(value: object) -> object:
-    if value not in ("auto", True, False) or isinstance(value, int) != isinstance(value, bool):
-        raise ValueError("must be auto, true or false")
-    return value
-
-
-_Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
-_Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Value = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
-_Default = Annotated[
-    str | int | float | bool | tuple[int | float, ...], pydantic.BeforeValidator(_default)
-]
-_Dtypes = Annotated[dict[str, str], pydantic.BeforeValidator(_dtypes)]
-_Limit = Annotated[tuple[_Bound | None, _Bound], pydantic.BeforeValidator(_pair)]
-_Switch = Annotated[bool | Literal["auto"], pydantic.BeforeValidator(_switch)]
-_Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
-
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Scheduler(BaseModel):
     """A noise schedule: a diffusers class, and settings that override the model's own."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: str
-    settings: dict[str, _Value] = {}
+    settings: dict[str, Value] = {}
 
 
 class Speed(BaseModel):
     """Switches of the fast path: each on, off, or auto for what is known to be fastest."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    channels_last: _Switch = "auto"
-    temporal_conv_2d: _Switch = "auto"
-    text_once: _Switch = "auto"
-    guidance_once: _Switch = "auto"
-    fused_qkv: _Switch = "auto"
-    mixed_precision: _Switch = "auto"
-    cached_texts: _Switch = "auto"
-    compile: _Switch = "auto"
-    compile_blocks: _Switch = "auto"
-    cuda_graphs: _Switch = "auto"
+    channels_last: Switch = "auto"
+    temporal_conv_2d: Switch = "auto"
+    text_once: Switch = "auto"
+    guidance_once: Switch = "auto"
+    fused_qkv: Switch = "auto"
+    mixed_precision: Switch = "auto"
+    cached_texts: Switch = "auto"
+    compile: Switch = "auto"
+    compile_blocks: Switch = "auto"
+    cuda_graphs: Switch = "auto"
 
 
 class Lossy(BaseModel):
     """Optimisations that change the video to save time; the defaults, 1 and 0, turn them off."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     deep_cache: Annotated[int, Field(ge=1, le=10)] = 1
     first_block_cache: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Lora(BaseModel):
+    """A LoRA: where its file is, the part of the pipeline that it is for, and how much of it.
+
+    component: None for the pipeline's first denoiser
+    weight: where a prompt gives none; with `always`, that of every video
+    limits: the smallest and the largest weight that a prompt may give
+    """
+
+    model_config = STRICT
+
+    repository: str | None = None
+    path: Path | None = None
+    revision: str | None = None
+    weight_name: str | None = None
+    component: Literal["unet", "transformer", "transformer_2"] | None = None
+    weight: LoraWeight = 1.0
+    limits: Annotated[list[LoraWeight], Field(min_length=2, max_length=2)] = [-2.0, 2.0]
+    always: bool = False
+
+    @pydantic.field_validator("path", mode="before")
+    @classmethod
+    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        return None if value is None else absolute(value, info, "a file or a folder")
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Lora:
+        if (self.repository is None) == (self.path is None):
+            raise ValueError("give exactly one of repository and path")
+        if self.repository is not None and self.weight_name is None:
+            raise Refused("weight_name is missing", "name the file in the repository")
+        least, most = self.limits
+        if not self.always and not least <= self.weight <= most:
+            problem = f"the weight {self.weight:g} is not within {least:g} and {most:g}"
+            raise Refused(problem, "change weight or limits")
+        return self
 
 
 class About(BaseModel):
@@ -143,20 +110,20 @@ class About(BaseModel):
     offloaded_gb: GPU memory that suffices with one part at a time on the GPU
     """
 
-    model_config = _STRICT
+    model_config = STRICT
 
     pipeline: str | None = None
     licence: str | None = None
-    download_gb: _Gigabytes | None = None
-    weights_gb: _Gigabytes | None = None
-    offloaded_gb: _Gigabytes | None = None
+    download_gb: Gigabytes | None = None
+    weights_gb: Gigabytes | None = None
+    offloaded_gb: Gigabytes | None = None
     note: str | None = None
 
 
 class Profile(BaseModel):
     """A model and its settings: its source, how it runs, and what prompt files may ask of it."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     base: str | None = None
     repository: str | None = None
@@ -165,33 +132,36 @@ class Profile(BaseModel):
     pipeline: str | None = None
     revision: str | None = None
     variant: str | None = None
-    dtype: _Dtypes = {}
-    native_dtype: _Dtypes = {}
+    dtype: Dtypes = {}
+    native_dtype: Dtypes = {}
     quantization: Literal["int8", "float8"] | None = None
     scheduler: Scheduler | None = None
     flow_shift: Annotated[float, Field(gt=0, le=100)] | None = None
-    guider: dict[str, _Value] = {}
-    tiling: _Switch = "auto"
+    guider: dict[str, Value] = {}
+    tiling: Switch = "auto"
     placement: Literal["auto", "cuda", "model_offload", "sequential_offload", "cpu"] = "auto"
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
-    max_batch_size: Annotated[
-        Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
-    ] = None
-    defaults: dict[str, _Default] = {}
-    limits: dict[str, _Limit] = {}
+    loras: dict[LoraName, Lora] = {}
+    max_batch_size: BatchSize = None
+    defaults: dict[str, Default] = {}
+    limits: dict[str, Limit] = {}
     about: About = About()
 
     @pydantic.field_validator("path", mode="before")
     @classmethod
     def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return None if value is None else _absolute(value, info)
+        return None if value is None else absolute(value, info)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Profile:
         given = [self.repository is not None, self.path is not None, self.bundled]
         if sum(given) != 1:
             raise ValueError("give exactly one of repository, path and bundled: true")
+        merged = [name for name, lora in self.loras.items() if lora.always]
+        if self.quantization is not None and merged:
+            problem = f"the LoRA {merged[0]} can't become part of quantized weights"
+            raise Refused(problem, "take always away from it, or quantization")
         if len(self._schedules) > 1:
             raise Refused("sigmas and timesteps say the same", "give one of them under defaults")
         steps = self.defaults.get("num_inference_steps", self.steps)
@@ -233,22 +203,19 @@ class Profile(BaseModel):
             return self.limits
         return {**self.limits, "num_inference_steps": (self.steps, self.steps)}
 
-
-def _absolute(value: object, info: pydantic.ValidationInfo) -> Path:
-    """Return the absolute path; a relative one starts at config.yaml's folder."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("must be the path of a folder")
-    base: Path = info.context["base"] if info.context else Path.cwd()
-    try:
-        return Path(os.path.abspath(base / Path(value).expanduser()))
-    except RuntimeError:
-        raise ValueError(f"there is no user {Path(value).parts[0]} on this machine") from None
+    @property
+    def lora_limits(self) -> dict[str, LoraLimits]:
+        """What prompts may ask of each LoRA."""
+        return {
+            name: LoraLimits(lora.weight, lora.limits[0], lora.limits[1], lora.always)
+            for name, lora in self.loras.items()
+        }
 
 
 class Config(BaseModel):
     """All settings of the daemon. Folders are absolute paths."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     inbox: Path = Path("inbox")
     results: Path = Path("results")
@@ -259,7 +226,7 @@ class Config(BaseModel):
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     idle_scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     picture_wait_minutes: Annotated[float, Field(gt=0, le=100_000)] = 60.0
-    ignore: Annotated[list[_Glob], Field(max_length=100)] = []
+    ignore: Annotated[list[Glob], Field(max_length=100)] = []
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     stall_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
@@ -274,7 +241,7 @@ class Config(BaseModel):
     @pydantic.field_validator("inbox", "results", "spool", "failed", mode="before")
     @classmethod
     def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return _absolute(value, info)
+        return absolute(value, info)
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile
-from reeldrop.prompts import other_names, pictures
+from reeldrop.prompts import loras, other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
 from reeldrop.prompts.rules import FILE_KEYS
@@ -167,6 +167,8 @@ def _oversized(key: str, setting: Setting) -> Mistake | None:
     if key == "<<":
         problem = "merge keys (<<) are not part of YAML 1.2"
         return setting.mistake(problem, other_names.advice(key) or "", key)
+    if key == loras.KEY:
+        return _oversized_loras(setting)
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
         problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
         remedy = "write one value; settings for all prompts go beside `prompts:`"
@@ -176,6 +178,20 @@ def _oversized(key: str, setting: Setting) -> Mistake | None:
     if len(value) > most:
         problem = f"{short(key)} has {len(value):,} values, more than {most:,}"
         return setting.mistake(problem, "split it into several files", key)
+    return None
+
+
+def _oversized_loras(setting: Setting) -> Mistake | None:
+    value = setting.node.value
+    assert isinstance(value, dict | list)
+    inside = list(value.values()) if isinstance(value, dict) else value
+    if any(isinstance(node.value, dict | list) for node in inside):
+        problem = "loras has a list or a mapping in it"
+        remedy = "write names, or `name: weight` lines without dashes: `loras: {watercolor: 0.8}`"
+        return setting.mistake(problem, remedy, loras.KEY)
+    if len(inside) > MAX_LIST:
+        problem = f"loras has {len(inside):,} names, more than {MAX_LIST}"
+        return setting.mistake(problem, "name fewer", loras.KEY)
     return None
 
 

@@ -23,11 +23,12 @@ class Setting:
     notes: tuple[str, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
 
-    def mistake(self, problem: str, remedy: str, key: str, item: int | None = None) -> Mistake:
-        """Return a mistake with the place of this setting, or of an item of its list."""
-        node = self.node
-        if item is not None and isinstance(node.value, list):
-            node = node.value[item]
+    def mistake(
+        self, problem: str, remedy: str, key: str, item: int | str | None = None
+    ) -> Mistake:
+        """Return a mistake with the place of this setting, or of an item in it."""
+        below = None if item is None else strict_yaml.child(self.node, item)
+        node = below or self.node
         return Mistake(problem, remedy, node.line, node.column, key, self.file)
 
 

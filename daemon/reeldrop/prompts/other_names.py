@@ -37,6 +37,7 @@ _OTHERS: Mapping[str, str] = {
     "image": "init_image start_image image_path input_image image_start first_image first_frame "
     "start_frame",
     "last_image": "image_end end_image last_frame end_frame",
+    "loras": "lora lora_name lora_weights activated_loras",
     "model": "checkpoint ckpt ckpt_name sd_model model_name sd_model_checkpoint base_model "
     "model_id unet_name engine model_type profile",
 }
@@ -45,9 +46,11 @@ _ELSEWHERE: Mapping[str, str] = {
     "the scheduler is set in config.yaml, by the profile": "sampler sampler_name sampler_index "
     "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
     "flow_shift shift karras",
-    "reeldrop has no LoRAs or other additions to a model": "lora loras lora_scale lora_weights "
-    "activated_loras loras_multipliers hypernet hypernetwork embedding embeddings controlnet "
-    "textual_inversion vae adapter ip_adapter",
+    "there are no LoRAs to choose from here": "lora lora_name lora_weights activated_loras",
+    "a weight stands behind the name: `loras: {name: 0.8}`": "lora_scale lora_weight lora_strength "
+    "loras_multipliers",
+    "of additions to a model, reeldrop has only LoRAs": "hypernet hypernetwork embedding "
+    "embeddings controlnet textual_inversion vae adapter ip_adapter",
     "this model takes no such picture; `model:` may name one that does": "image last_image "
     "init_image start_image image_path input_image image_start first_image first_frame "
     "start_frame image_end end_image last_frame end_frame",

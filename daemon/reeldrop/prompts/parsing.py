@@ -166,6 +166,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             formats=tuple(dict.fromkeys(settings["format"])),
             notes=video.notes,
             pictures=video.pictures,
+            loras=settings["loras"],
         )
 
 

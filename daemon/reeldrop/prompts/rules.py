@@ -9,17 +9,20 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field
 
 from reeldrop.base import invisible
-from reeldrop.base.errors import ConfigError, Mistake, ReeldropError
+from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import short
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
-from reeldrop.prompts import pictures, tags, unknown_keys, wording
+from reeldrop.base.loras import LoraLimits
+from reeldrop.prompts import loras, pictures, tags, unknown_keys, wording
+from reeldrop.prompts.faults import Fault as Fault
+from reeldrop.prompts.faults import SettingsRefused as SettingsRefused
 from reeldrop.prompts.layers import MAX_VIDEOS
 from reeldrop.prompts.wording import described, did_you_mean
 
@@ -46,51 +49,33 @@ _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with a setting, and the remedy.
-
-    item: the index in a list
-    example: lines that would be right
-    """
-
-    key: str
-    problem: str
-    remedy: str = ""
-    item: int | None = None
-    example: str = ""
-
-
-class SettingsRefused(ReeldropError):
-    """A prompt's settings can't be rendered; it has every fault that was found."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(fault.problem for fault in self.faults))
-
-
 @dataclass(frozen=True)
 class ModelRules:
     """What prompt files may set for one profile.
 
     defaults: the profile's, which override the pipeline's
     limits: the smallest and the largest value of a setting; None: the smallest that makes sense
+    loras: the profile's, by name
     """
 
     name: str
     capabilities: Capabilities
     defaults: Mapping[str, Scalar]
     limits: Mapping[str, tuple[float | None, float]]
+    loras: Mapping[str, LoraLimits] = field(default_factory=dict)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that is allowed in a prompt for this profile."""
-        return (*self.capabilities.settings, *self.capabilities.pictures, *_OWN_KEYS, "model")
+        chosen = [loras.KEY] if self.loras else []
+        pictures = self.capabilities.pictures
+        return (*self.capabilities.settings, *pictures, *_OWN_KEYS, *chosen, "model")
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all settings of a prompt, with defaults for those that are not given.
 
         `seed`, `format` and pictures are lists; `seed` and pictures are empty if none was given.
+        `loras` are pairs, as in a Prompt.
 
         Raises:
             SettingsRefused: the settings can't be rendered.
@@ -99,15 +84,17 @@ class ModelRules:
         for key in (*_LISTS, *self.capabilities.pictures):
             if key in settings and not isinstance(settings[key], list):
                 settings[key] = [settings[key]]
+        asked = settings.pop(loras.KEY, [])
+        faults = list(loras.faults(asked, self.loras, self.name))
         try:
             resolved = self._schema(**settings).model_dump()
         except pydantic.ValidationError as error:
             details = error.errors(include_url=False)[:MAX_FAULTS]
-            raise SettingsRefused(self._faults(details, settings)) from None
-        faults = list(self._faults_beyond_schema(resolved))
+            raise SettingsRefused([*self._faults(details, settings), *faults]) from None
+        faults += self._faults_beyond_schema(resolved)
         if faults:
             raise SettingsRefused(faults)
-        return resolved
+        return {**resolved, loras.KEY: loras.chosen(asked, self.loras)}
 
     @functools.cached_property
     def _all_defaults(self) -> dict[str, Scalar]:
@@ -162,7 +149,7 @@ class ModelRules:
             yield Fault("prompt", "the prompt is empty", "write what to film")
         named = {key: settings[key] for key in self.capabilities.pictures}
         yield from (Fault(*found) for found in pictures.problems(named))
-        tag = tags.of_another_tool(settings["prompt"])
+        tag = tags.of_another_tool(settings["prompt"], self.loras)
         if tag is not None:
             problem = f"{short(tag.text)} is {tag.meaning}"
             yield Fault("prompt", problem, tag.remedy, example=tag.example)

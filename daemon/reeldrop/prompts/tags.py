@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reeldrop.base import invisible, strict_yaml
+from reeldrop.base.loras import LoraLimits
+from reeldrop.prompts import loras
 
 _ADDITION = re.compile(
     r"<(lora|lyco|lycoris|hypernet|hypernetwork|embed|segment|object|random|wildcard|alternate"
     r"|fromto|preset|setvar|var|repeat|refiner|base)(\[[^\]<>\n]{0,50}\])?:[^<>\n]{1,200}>",
     re.IGNORECASE,
 )
+_LORA = re.compile(
+    r"<(?:lora|lyco|lycoris):(?P<name>[^:<>\n]+)(?::(?P<weight>-?\d{1,3}(?:\.\d{1,9})?))?[^<>\n]*>",
+    re.IGNORECASE,
+)
+"""A1111's way to ask for a LoRA, such as `<lora:watercolor:0.8>`."""
+
 _CHOICE = re.compile(r"\{([^{}\n]{3,500})\}")
 _SPACED = re.compile(r"\{([^{}|\n]+ \| )+[^{}|\n]+\}")
 _WEIGHT = re.compile(r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)")
@@ -31,14 +40,14 @@ class Tag:
     example: str
 
 
-def of_another_tool(prompt: str) -> Tag | None:
-    """Return the first part of a prompt that surely should not be filmed; None if there is none."""
+def of_another_tool(prompt: str, known: Mapping[str, LoraLimits]) -> Tag | None:
+    """Return the first part of a prompt that surely should not be filmed; None if there is none.
+
+    known: the LoRAs of its profile
+    """
     found = _ADDITION.search(prompt)
     if found is not None:
-        rest = " ".join(_ADDITION.sub(" ", prompt).split()).strip(" ,")
-        example = strict_yaml.dump({"prompt": rest}) if rest else ""
-        remedy = "take it out: reeldrop has no LoRAs, wildcards or segments"
-        return Tag(found[0], "for another tool", remedy, example)
+        return _addition(prompt, found, loras.to_choose(known))
     for found in _CHOICE.finditer(prompt):
         options = found[1].split("|")
         if found[1].count(" | ") == len(options) - 1:
@@ -46,6 +55,20 @@ def of_another_tool(prompt: str) -> Tag | None:
         if len(options) > 1 and all(any(map(str.isalnum, option)) for option in options):
             return _choice(prompt, found, options)
     return None
+
+
+def _addition(prompt: str, found: re.Match[str], names: list[str]) -> Tag:
+    rest = " ".join(_ADDITION.sub(" ", prompt).split()).strip(" ,")
+    asked = {m["name"]: float(m["weight"] or 1) for m in _LORA.finditer(prompt)}
+    weights = {name: weight for name, weight in asked.items() if name in names}
+    chosen: dict[str, object] = {loras.KEY: weights} if weights else {}
+    example = strict_yaml.dump({"prompt": rest, **chosen}) if rest else ""
+    remedy = "take it out: reeldrop has no wildcards or segments"
+    if _LORA.fullmatch(found[0]):
+        remedy = "take it out: there are no LoRAs to choose from here"
+        if names:
+            remedy = f"choose it by `{loras.KEY}:`, in a YAML file; there are {', '.join(names)}"
+    return Tag(found[0], "for another tool", remedy, example)
 
 
 def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:

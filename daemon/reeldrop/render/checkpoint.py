@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 INDEX = "model_index.json"
+SAFETENSORS = ".safetensors"
 
 _OTHER_WEIGHTS = frozenset(
     {".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".onnx_data", ".gguf", ".pb"}
@@ -46,18 +47,18 @@ def without_safetensors(names: Iterable[str], index: Mapping[str, Any]) -> list[
     """Return the parts whose weights are there in other forms only."""
     known = [PurePosixPath(name) for name in names]
     kinds = {part: {n.suffix for n in known if n.parts[0] == part} for part in parts(index)}
-    return [p for p, k in kinds.items() if k & _OTHER_WEIGHTS and ".safetensors" not in k]
+    return [p for p, k in kinds.items() if k & _OTHER_WEIGHTS and SAFETENSORS not in k]
 
 
 def _of_part(names: list[str], variant: str | None) -> set[str]:
     of_variant = {name for name in names if variant and variant == _variant(name)}
-    chosen = variant if any(name.endswith(".safetensors") for name in of_variant) else None
+    chosen = variant if any(name.endswith(SAFETENSORS) for name in of_variant) else None
     return {name for name in names if _is_needed(name, chosen)}
 
 
 def _is_needed(name: str, variant: str | None) -> bool:
     path = PurePosixPath(name)
-    if path.suffix == ".safetensors" or _SHARDS.fullmatch(path.name):
+    if path.suffix == SAFETENSORS or _SHARDS.fullmatch(path.name):
         is_known = _WEIGHTS.fullmatch(path.name) or _SHARDS.fullmatch(path.name)
         return bool(is_known) and len(path.parts) <= 2 and _variant(name) == variant
     is_other_index = path.name.endswith(".index.json")

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +27,7 @@ from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import tqdm
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
+from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import checkpoint, pins
 from reeldrop.render.hub_errors import as_ours
 from reeldrop.render.repository import Wanted, pinned
@@ -120,27 +121,64 @@ def fetch(
     if found is not None:
         _note(wanted, found.name)
         return found
+    _require_online(wanted)
+    with as_ours(wanted):
+        return _carry_out(wanted, _plan(wanted, newest, check), tell)
+
+
+def file_there(wanted: Wanted, file: str) -> Path | None:
+    """Return a file of a repository if it is on this machine, else None."""
+    found = hub.try_to_load_from_cache(wanted.location, file, revision=pinned(wanted))
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch_file(
+    wanted: Wanted, file: str, tell: Tell | None = None, *, newest: bool = False
+) -> Path:
+    """Return a single file of a repository; download it if it is not on this machine.
+
+    Raises:
+        ConfigError, Unavailable: as `fetch`.
+    """
+    found = None if newest else file_there(wanted, file)
+    if found is not None:
+        _note(wanted, str(commit_of(found)))
+        return found
+    _require_online(wanted)
+    with as_ours(wanted):
+        commit, files = _files(wanted, newest)
+        if file not in files:
+            problem = f"{wanted.location} has no file {file}"
+            known = sorted(name for name in files if name.endswith(checkpoint.SAFETENSORS))
+            remedy = did_you_mean(file, known) if known else "it has no safetensors at all"
+            raise ConfigError(Mistake(problem, remedy, key=f"{wanted.key}.weight_name"))
+        return _carry_out(wanted, _plan_of(wanted, commit, files, [file]), tell) / file
+
+
+def commit_of(path: Path) -> str | None:
+    """Return the commit that a path in the hub's cache is of; None if it is not in there."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
+def _require_online(wanted: Wanted) -> None:
     if is_offline():
-        problem = (
-            f"the model {wanted.name} ({wanted.location}) is not on this machine, or not whole"
-        )
+        problem = f"{wanted.what} ({wanted.location}) is not on this machine, or not whole"
         remedy = f"HF_HUB_OFFLINE forbids downloads: `HF_HUB_OFFLINE=0 reeldrop pull {wanted.name}`"
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
-    # Its warnings, such as of a retry, only matter if the download fails; then the error says why.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    with as_ours(wanted):
-        plan = _plan(wanted, newest, check)
-        missing = _missing(plan)
-        _require_room(wanted, plan, missing)
-        _download(wanted, plan, missing, tell or (lambda _done, _total: None))
-        patterns = list(map(glob.escape, plan.sizes))
-        folder = Path(
-            hub.snapshot_download(
-                wanted.location, revision=plan.commit, allow_patterns=patterns, tqdm_class=_Silent
-            )
-        )
+
+
+def _carry_out(wanted: Wanted, plan: _Plan, tell: Tell | None) -> Path:
+    """Download what is missing of the planned files, and return their folder."""
+    missing = _missing(plan)
+    _require_room(wanted, plan, missing)
+    _download(wanted, plan, missing, tell or (lambda _done, _total: None))
+    patterns = list(map(glob.escape, plan.sizes))
+    folder = hub.snapshot_download(
+        wanted.location, revision=plan.commit, allow_patterns=patterns, tqdm_class=_Silent
+    )
     _note(wanted, plan.commit)
-    return folder
+    return Path(folder)
 
 
 def newest(wanted: Wanted) -> str:
@@ -153,7 +191,10 @@ def newest(wanted: Wanted) -> str:
         return str(hub.HfApi().repo_info(wanted.location, revision=wanted.revision).sha)
 
 
-def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
+def _files(wanted: Wanted, newest: bool) -> tuple[str, dict[str, hub.RepoFile]]:
+    """Return the commit of a repository, and its files by their names."""
+    # Its warnings, such as of a retry, only matter if the download fails; then the error says why.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     api = hub.HfApi()
     revision = wanted.revision if newest else pinned(wanted)
     # It also notes the commit in the cache, so that diffusers finds the files without the hub.
@@ -164,6 +205,12 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
         if isinstance(file, hub.RepoFile)
         if hasattr(file, "size")
     }
+    return commit, files
+
+
+def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
+    """Return what is to be downloaded of a model."""
+    commit, files = _files(wanted, newest)
     if checkpoint.INDEX not in files:
         problem = f"{wanted.location} is no diffusers pipeline: it has no {checkpoint.INDEX}"
         remedy = "many models have a second repository for diffusers, mostly with that in its name"
@@ -175,7 +222,13 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
         problem = f"{wanted.location} has no safetensors weights for {', '.join(pickled)}"
         remedy = "convert a copy with diffusers' save_pretrained, and give its folder as `path`"
         raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
-    names = sorted(checkpoint.needed(files, index, wanted.variant))
+    return _plan_of(wanted, commit, files, checkpoint.needed(files, index, wanted.variant))
+
+
+def _plan_of(
+    wanted: Wanted, commit: str, files: Mapping[str, hub.RepoFile], needed: Iterable[str]
+) -> _Plan:
+    names = sorted(needed)
     folder = repo_folder_name(repo_id=wanted.location, repo_type="model")
     return _Plan(
         commit,

@@ -21,7 +21,7 @@ _TOKEN = (
 @contextlib.contextmanager
 def as_ours(wanted: Wanted) -> Iterator[None]:
     """Raise the hub's errors as ours, with what would be right."""
-    place, where = wanted.location, f"models.{wanted.name}.repository"
+    place, where = wanted.location, f"{wanted.key}.repository"
     try:
         yield
     except errors.GatedRepoError:
@@ -38,8 +38,8 @@ def as_ours(wanted: Wanted) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS - {errno.EIO}:
             raise
         cause = " ".join(str(error.__cause__ or error).split())[:120] or type(error).__name__
-        model = f"the model {wanted.name} ({place})"
-        problem = f"{model} is not on this machine and could not be downloaded: {cause}"
+        what = f"{wanted.what} ({place})"
+        problem = f"{what} is not on this machine and could not be downloaded: {cause}"
         remedy = (
             "check the network: the next try goes on where this one ended; or give the folder of "
             "a copy as `path:`"
@@ -51,6 +51,6 @@ def _no_revision(wanted: Wanted) -> Mistake:
     if wanted.revision is not None:
         problem = f"{wanted.location} has no revision {wanted.revision}"
         remedy = "give a commit, tag or branch that it has, or leave revision out for the newest"
-        return Mistake(problem, remedy, key=f"models.{wanted.name}.revision")
+        return Mistake(problem, remedy, key=f"{wanted.key}.revision")
     problem = f"{wanted.location} no longer has the commit {pinned(wanted)} of the first download"
     return Mistake(problem, f"`reeldrop pull --newest {wanted.name}` takes the newest")

@@ -24,13 +24,15 @@ from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities, Prompt
 from reeldrop.base.residents import HEADROOM
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import downloads, dtypes, parts, problems
+from reeldrop.render import downloads, dtypes, lora_files, loras, parts, problems
 from reeldrop.render.capabilities import check_class, describe
 from reeldrop.render.classes import kind_of
+from reeldrop.render.lora_files import LoraFile
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.denoisers import denoisers
 from reeldrop.speed.fast import FastPath
+from reeldrop.speed.unet3d import Call
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
 
@@ -50,6 +52,7 @@ class LoadedPipeline:
     revision: str | None
     placement: str
     fast_path: FastPath
+    loras: tuple[LoraFile, ...] = ()
 
     def renders_alone(self, prompt: Prompt) -> bool:
         """Return whether it renders prompts like this one at a time."""
@@ -101,8 +104,11 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         Unavailable: it could not be downloaded.
     """
     _be_quiet()
-    pipe, wanted_dtypes = _from_pretrained(source, *_folder(source, tell))
+    folder, unavailable = _folder(source, tell)
+    files, call = lora_files.found(source, tell), Call()
+    pipe, wanted_dtypes = _from_pretrained(source, folder, unavailable)
     parts.set_up(pipe, source)
+    loras.put_on(pipe, source, files, call)
     capabilities = describe(pipe, source.name)
     pipe.set_progress_bar_config(disable=True)
     placement = source.placement
@@ -117,6 +123,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         wanted,
         kind,
         source.lossy,
+        call=call,
         compiles=placement == kind and not known.draws(pipe),
         keeps_texts=known.keeps_texts,
     )
@@ -129,6 +136,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         revision=_commit(pipe) or source.revision,
         placement=placement,
         fast_path=fast_path,
+        loras=files,
     )
 
 
@@ -331,7 +339,7 @@ def _commit(pipe: Any) -> str | None:
     """Return the commit of the hub's repository, None if the weights are not from the hub."""
     for part in pipe.components.values():
         config = getattr(part, "config", None)
-        parts = Path(str(getattr(config, "_name_or_path", ""))).parts
-        if "snapshots" in parts[:-1]:
-            return parts[parts.index("snapshots") + 1]
+        commit = downloads.commit_of(Path(str(getattr(config, "_name_or_path", ""))))
+        if commit is not None:
+            return commit
     return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reeldrop.base.job import Rendered
-from reeldrop.render import measure, pipeline, rendering, unread
+from reeldrop.render import loras, measure, pipeline, rendering, unread
 from reeldrop.render.classes import kind_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def records(
             made=(len(frames), *frames.shape[1:3]),
             profile=loaded.source.changes,
             not_kept=kind_of(type(loaded.pipe)).not_kept,
+            loras=loras.used(loaded.loras, prompt.loras),
         )
 
 

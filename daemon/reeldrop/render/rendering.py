@@ -44,7 +44,7 @@ def render(
             can't be used.
     """
     pipe = loaded.pipe
-    loaded.fast_path.begin(dict(prompts[0].arguments))
+    loaded.fast_path.begin(dict(prompts[0].arguments), prompts[0].loras)
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
     begun = _pictures(loaded, prompts)
     given = {**texts(loaded, prompts), **begun, **_settings(loaded, prompts[0])}

@@ -10,10 +10,19 @@ from reeldrop.render import pins
 
 
 class Wanted(Protocol):
-    """What is downloaded; `pins` is the file with the commits of the first downloads, or None."""
+    """What is downloaded for the profile `name`.
+
+    what: in words
+    key: where config.yaml speaks of it
+    pins: the file with the commits of the first downloads, or None
+    """
 
     @property
     def name(self) -> str: ...
+    @property
+    def what(self) -> str: ...
+    @property
+    def key(self) -> str: ...
     @property
     def location(self) -> str: ...
     @property
@@ -26,13 +35,22 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A profile's repository, for those who do not render."""
+    """A repository of a profile, for those who do not render: of its model, or of a LoRA."""
 
     name: str
     location: str
     revision: str | None = None
     variant: str | None = None
     pins: Path | None = None
+    lora: str = ""
+
+    @property
+    def what(self) -> str:
+        return f"the LoRA {self.lora} of {self.name}" if self.lora else f"the model {self.name}"
+
+    @property
+    def key(self) -> str:
+        return f"models.{self.name}" + (f".loras.{self.lora}" if self.lora else "")
 
 
 def pinned(wanted: Wanted) -> str | None:

@@ -11,6 +11,25 @@ from reeldrop.speed.lossy import NOTHING, Lossy
 
 
 @dataclass(frozen=True, slots=True)
+class LoraSource:
+    """Where a LoRA of a profile comes from, and what it is for.
+
+    location: a file, a folder, or a repository of the hub
+    weight_name: the name of its file in the folder or repository; None if there is only one
+    component: the part of the pipeline; None for its first denoiser
+    is_always_used: it has its `weight` in every video, and prompts can't choose it
+    """
+
+    name: str
+    location: str
+    revision: str | None = None
+    weight_name: str | None = None
+    component: str | None = None
+    weight: float = 1.0
+    is_always_used: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSource:
     """Where a profile's pipeline comes from and how it is set up.
 
@@ -27,6 +46,7 @@ class ModelSource:
     quantization: int8 or float8, the denoiser's weights by torchao; None for no quantization
     placement: auto, cuda, model_offload, sequential_offload or cpu
     speed: the switches of the fast path that are not auto
+    loras: the LoRAs of the profile
     pins: the file with the commits that repositories had at their first download; None for none
     """
 
@@ -48,6 +68,7 @@ class ModelSource:
     placement: str = "auto"
     speed: Mapping[str, bool | str] = field(default_factory=dict)
     lossy: Lossy = NOTHING
+    loras: tuple[LoraSource, ...] = ()
     pins: Path | None = None
 
     @property
@@ -66,3 +87,11 @@ class ModelSource:
             "lossy": {name: getattr(self.lossy, name) for name in self.lossy.wanted},
         }
         return {name: value for name, value in found.items() if value}
+
+    @property
+    def what(self) -> str:
+        return f"the model {self.name}"
+
+    @property
+    def key(self) -> str:
+        return f"models.{self.name}"

@@ -8,16 +8,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reeldrop.render import checkpoint, downloads, pipeline
+from reeldrop.base.errors import ConfigError
+from reeldrop.render import checkpoint, downloads, lora_files, pipeline, tensors
 
 if TYPE_CHECKING:
     from reeldrop.render.pipeline import ModelSource
 
 UNREADABLE = 1
 """The size of a model whose files can't be read."""
-
-_MAX_HEADER_BYTES = 100_000_000
-"""As in the safetensors format."""
 
 
 def size(source: ModelSource) -> int:
@@ -29,8 +27,9 @@ def size(source: ModelSource) -> int:
     folder = _folder(source)
     if folder is None:
         return 0
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-        numbers = sum(map(_count, _files(folder, source.variant)))
+    known = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
+    with contextlib.suppress(*known):
+        numbers = sum(map(_count, [*_files(folder, source.variant), *_loras(source)]))
         return max(1, numbers * _bytes_of_a_number(source))
     return UNREADABLE
 
@@ -49,18 +48,14 @@ def _files(folder: Path, variant: str | None) -> list[Path]:
     return [folder / name for name in checkpoint.needed(names, index, variant)]
 
 
-def _count(file: Path) -> int:
-    """Return how many numbers a file of weights has, from its header.
+def _loras(source: ModelSource) -> list[Path]:
+    """Return the files of LoRAs that stay beside the weights, and do not become part of them."""
+    return [path for lora, path in lora_files.there(source) if not lora.is_always_used]
 
-    https://github.com/huggingface/safetensors#format: the header's size, and JSON.
-    """
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > _MAX_HEADER_BYTES:
-            raise ValueError("no header of a safetensors file")
-        header = json.loads(opened.read(length))
-    header.pop("__metadata__", None)
-    return sum(math.prod(tensor["shape"]) for tensor in header.values())
+
+def _count(file: Path) -> int:
+    """Return how many numbers a file of weights has."""
+    return sum(map(math.prod, tensors.shapes(file).values()))
 
 
 def _bytes_of_a_number(source: ModelSource) -> int:

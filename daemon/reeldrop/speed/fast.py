@@ -16,6 +16,7 @@ import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
 
+from reeldrop.base.loras import Loras
 from reeldrop.speed import decoding, graphs, lossy, mixed_precision, texts, unet3d
 from reeldrop.speed.compiled import Compiled, blocks
 from reeldrop.speed.denoisers import denoisers
@@ -110,17 +111,19 @@ class FastPath:
         device: str,
         asked: Lossy = lossy.NOTHING,
         *,
+        call: unet3d.Call | None = None,
         compiles: bool = True,
         keeps_texts: bool = True,
     ) -> None:
         """Put the wanted ways onto a pipeline, except those for which it has no parts.
 
-        Call this before the pipeline is placed. `device` is cpu or cuda. Nothing is compiled
+        Call this before the pipeline is placed. `device` is cpu or cuda. `call` is the record that
+        layers with LoRAs read, if there are any. Nothing is compiled
         without `compiles`, as where the weights move between devices, nor where lossy ways change
         what the denoiser does from step to step. Texts are kept only for classes that are known to
         allow it (`keeps_texts`): others may render something else.
         """
-        self._call = unet3d.Call()
+        self._call = call or unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
         taken = {
             name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
@@ -159,10 +162,11 @@ class FastPath:
         unused = {name for name, form in FORMS.items() if form not in used}
         return [name for name in self.taken if name not in unused]
 
-    def begin(self, arguments: Mapping[str, Any]) -> None:
-        """Begin a render; `arguments` are those of the pipeline's call."""
+    def begin(self, arguments: Mapping[str, Any], loras: Loras = ()) -> None:
+        """Begin a render with LoRAs; `arguments` are those of the pipeline's call."""
         for forms in self._forms:
             forms.begin()
+        self._call.loras = loras
         # TextToVideoSDPipeline decides so; the denoiser then gets the batch twice, with two texts.
         self._call.is_guided = arguments.get("guidance_scale", 0) > 1
 

@@ -41,13 +41,17 @@ class Forms:
         compiled: Compiled | None = None,
         graphs: Graphs | None = None,
     ) -> None:
-        """Replace `denoiser.forward`. With `heeds_call`, the denoiser's parts read `call`."""
+        """Replace `denoiser.forward`. With `heeds_call`, the denoiser's parts read `call`.
+
+        A call with LoRAs is passed to the denoiser as it is: there is no other form with them.
+        """
         self.used: set[str] = set()
         self.uncounted_bytes = 0
         self.compiled = compiled
         self.graphs = graphs
         self._denoiser = denoiser
-        self._call = call if heeds_call else None
+        self._call = call
+        self._heeds_call = heeds_call
         self._eager = denoiser.forward
         self._names = tuple(inspect.signature(self._eager).parameters)
         self._seen: set[Shape] = set()
@@ -91,8 +95,10 @@ class Forms:
 
     def _forward(self, *arguments: Any, **named: Any) -> Any:
         named = {**dict(zip(self._names, arguments, strict=False)), **named}
+        if self._call.loras:
+            return self._eager(**named)
         try:
-            shape = Shape.of(named, self._call)
+            shape = Shape.of(named, self._call if self._heeds_call else None)
         except TypeError as error:
             self._tell_once(str(error))
             return self._eager(**named)

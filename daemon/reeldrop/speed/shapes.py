@@ -34,7 +34,7 @@ class Shape:
 
     leaves: tuple[Tensor | float | str | None, ...]
     tree: pytree.TreeSpec
-    call: tuple[int, bool] | None
+    call: tuple[Any, ...] | None
     sizes: dict[str, list[int]] = field(compare=False)
 
     @classmethod

@@ -18,16 +18,20 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import nn
 
+from reeldrop.base.loras import Loras
+
 
 @dataclass(slots=True)
 class Call:
-    """What the parts need to know of the current call of the UNet.
+    """What the parts of a denoiser need to know of its current call.
 
-    If `is_guided`, the second half of the batch repeats the first with another text.
+    If `is_guided`, the second half of the batch repeats the first with another text. `loras` are
+    those that layers add.
     """
 
     num_frames: int = 1
     is_guided: bool = False
+    loras: Loras = ()
 
 
 def _follow_calls(unet: Any, call: Call) -> None:
@@ -190,17 +194,29 @@ def use_text_once(unet: Any, call: Call) -> bool:
 
 
 def use_fused_qkv(unet: Any) -> bool:
-    """Join the three projections of self-attention; return whether there are any."""
-    found = [attn for attn in _plain_attentions(unet) if not attn.is_cross_attention]
+    """Join the three projections of self-attention; return whether there are any.
+
+    Those with LoRAs stay apart.
+    """
+    found = [
+        attn
+        for attn in _plain_attentions(unet)
+        if not attn.is_cross_attention
+        and all(type(part) is nn.Linear for part in _projections(attn))
+    ]
     for attn in found:
         _fuse(attn)
         attn.set_processor(FusedSelfAttention())
     return bool(found)
 
 
+def _projections(attn: Any) -> tuple[Any, ...]:
+    return attn.to_q, attn.to_k, attn.to_v
+
+
 def _fuse(attn: Any) -> None:
     """Replace three projections by one."""
-    parts = (attn.to_q, attn.to_k, attn.to_v)
+    parts = _projections(attn)
     with torch.device("meta"):
         attn.to_qkv = nn.Linear(attn.query_dim, sum(p.out_features for p in parts), attn.use_bias)
     attn.to_qkv.weight = _joined([part.weight for part in parts])

@@ -6,6 +6,7 @@ A sidecar is a prompt file that renders the video again. Does not know where sid
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 from datetime import UTC, datetime
@@ -50,9 +51,15 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
             block[key] = found
     if prompt.pictures:
         block["pictures"] = {picture.name: picture.sha256 for picture in prompt.pictures}
+    if rendered.loras:
+        block["loras"] = [_without_nothing(dataclasses.asdict(lora)) for lora in rendered.loras]
     if prompt.notes:
         block["notes"] = list(prompt.notes)
     return strict_yaml.dump({**prompt.as_settings(), "rendered": block})
+
+
+def _without_nothing(record: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in record.items() if value not in (None, "")}
 
 
 def remainder_text(prompts: list[Prompt]) -> str:

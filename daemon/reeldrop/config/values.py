@@ -1,0 +1,119 @@
+"""What single values of config.yaml may be. Does not know the keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from reeldrop.render import dtypes
+
+_DTYPES = (dtypes.AUTO, *dtypes.NAMES)
+_LONGEST_LIST = 1000
+
+
+class Refused(ValueError):
+    """A value that can't be, with what would be right."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+def _glob(pattern: object) -> object:
+    """Accept a glob of names, but none that matches every prompt file."""
+    if not isinstance(pattern, str) or not pattern.strip("*? "):
+        raise ValueError("must be a name with * and ? in it, such as '*.draft.txt'")
+    if "/" in pattern:
+        raise ValueError("must be one name, of a file or a folder, without a slash")
+    return pattern
+
+
+def _one_value(value: object) -> object:
+    if not isinstance(value, str | int | float | bool):
+        raise ValueError("must be a text, a number, or true or false")
+    return value
+
+
+def _default(value: object) -> object:
+    """Accept a value, or a list of numbers."""
+    if not isinstance(value, list):
+        return _one_value(value)
+    if not 0 < len(value) <= _LONGEST_LIST or not all(type(item) in (int, float) for item in value):
+        raise ValueError("must be a text, a number, or true or false; or a list of numbers")
+    return tuple(value)
+
+
+def _dtypes(value: object) -> object:
+    """Return a dtype for each part, and for the others as `default`; nothing for auto."""
+    named = {"default": value} if isinstance(value, str) else value
+    if not isinstance(named, dict):
+        raise Refused("must be a dtype, or a list of `part: dtype` lines")
+    for dtype in named.values():
+        if dtype not in _DTYPES:
+            raise Refused(f"can't be '{dtype}'", f"use {', '.join(map(repr, _DTYPES))}")
+    return {part: dtype for part, dtype in named.items() if dtype != "auto"}
+
+
+def _pair(limit: object) -> object:
+    """Return (smallest, largest): (None, 200) for `num_frames: 200`, (8, 32) for `[8, 32]`."""
+    match limit:
+        case bool() | [bool(), _] | [_, bool()]:
+            pass
+        case int() | float():
+            return None, limit
+        case [int() | float() as low, int() | float() as high] if low <= high:
+            return low, high
+    raise ValueError("must be the largest value, or [smallest, largest]")
+
+
+def _none_if_auto(value: object) -> object:
+    if value is None:
+        raise ValueError("must be a whole number, or auto")
+    return None if value == "auto" else value
+
+
+def _switch(value: object) -> object:
+    if value not in ("auto", True, False) or isinstance(value, int) != isinstance(value, bool):
+        raise ValueError("must be auto, true or false")
+    return value
+
+
+def _lora_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w .+-]{0,98}\w|\w", name):
+        raise ValueError("must be a name of letters, digits, spaces and . + - _")
+    return name
+
+
+Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
+Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Value = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
+Default = Annotated[
+    str | int | float | bool | tuple[int | float, ...], pydantic.BeforeValidator(_default)
+]
+Dtypes = Annotated[dict[str, str], pydantic.BeforeValidator(_dtypes)]
+Limit = Annotated[tuple[Bound | None, Bound], pydantic.BeforeValidator(_pair)]
+Switch = Annotated[bool | Literal["auto"], pydantic.BeforeValidator(_switch)]
+BatchSize = Annotated[
+    Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
+]
+LoraName = Annotated[str, pydantic.AfterValidator(_lora_name)]
+LoraWeight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
+
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def absolute(value: object, info: pydantic.ValidationInfo, what: str = "a folder") -> Path:
+    """Return the absolute path; a relative one starts at config.yaml's folder."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"must be the path of {what}")
+    base: Path = info.context["base"] if info.context else Path.cwd()
+    try:
+        return Path(os.path.abspath(base / Path(value).expanduser()))
+    except RuntimeError:
+        raise ValueError(f"there is no user {Path(value).parts[0]} on this machine") from None

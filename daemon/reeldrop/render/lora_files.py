@@ -1,0 +1,133 @@
+"""Find the files of LoRAs, download them if need be, and look at them before they are read.
+
+Only safetensors files are read: other formats can run code. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.prompts.wording import did_you_mean
+from reeldrop.render import downloads, tensors
+from reeldrop.render.checkpoint import SAFETENSORS
+from reeldrop.render.repository import Repository
+
+if TYPE_CHECKING:
+    from reeldrop.render.source import LoraSource, ModelSource
+
+_OTHER_KINDS = {
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "lokr_": "LoKr",
+    "hada_": "LoHa",
+    "oft_": "OFT",
+}
+"""Parts of the names of tensors by which relatives of LoRA are known."""
+
+_TEXT_ENCODERS = ("text_encoder", "lora_te")
+"""How the names of tensors begin that are for a text encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraFile:
+    """A LoRA of a profile with its file, and what the file is known by.
+
+    revision: the commit of its repository; None if it is not from the hub
+    sha256: of its bytes; empty if a revision says which they are
+    """
+
+    lora: LoraSource
+    path: Path
+    revision: str | None = None
+    sha256: str = ""
+
+
+class Misfit(ConfigError):
+    """A LoRA can't be used in its profile."""
+
+    def __init__(self, source: ModelSource, lora: LoraSource, problem: str, remedy: str) -> None:
+        key = f"{source.key}.loras.{lora.name}"
+        super().__init__(
+            Mistake(f"the LoRA {lora.name} of {source.name} {problem}", remedy, key=key)
+        )
+
+
+def found(source: ModelSource, tell: downloads.Tell | None = None) -> tuple[LoraFile, ...]:
+    """Return the files of a profile's LoRAs; download those that are not on this machine.
+
+    Raises:
+        ConfigError: there is no such file, or it is no LoRA as reeldrop takes them.
+        Unavailable: it could not be downloaded.
+    """
+    return tuple(_found(source, lora, tell) for lora in source.loras)
+
+
+def _found(source: ModelSource, lora: LoraSource, tell: downloads.Tell | None) -> LoraFile:
+    if not Path(lora.location).is_absolute():
+        assert lora.weight_name is not None  # config.yaml is refused without
+        path = downloads.fetch_file(repository(source, lora), lora.weight_name, tell)
+        _look_at(source, lora, path)
+        return LoraFile(lora, path, revision=downloads.commit_of(path))
+    path = _in_folder(source, lora, Path(lora.location))
+    _look_at(source, lora, path)
+    with path.open("rb") as file:
+        return LoraFile(lora, path, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def repository(source: ModelSource, lora: LoraSource) -> Repository:
+    """Return what is asked of the hub for a LoRA."""
+    return Repository(source.name, lora.location, lora.revision, pins=source.pins, lora=lora.name)
+
+
+def there(source: ModelSource) -> Iterator[tuple[LoraSource, Path]]:
+    """Yield those LoRAs of a profile that are on this machine, with their files.
+
+    Raises:
+        ConfigError: one is not there, and can't be downloaded either.
+    """
+    for lora in source.loras:
+        if Path(lora.location).is_absolute():
+            yield lora, _in_folder(source, lora, Path(lora.location))
+        elif path := downloads.file_there(repository(source, lora), str(lora.weight_name)):
+            yield lora, path
+
+
+def _in_folder(source: ModelSource, lora: LoraSource, path: Path) -> Path:
+    """Return the file at a path of config.yaml, which may be its folder."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise Misfit(source, lora, f"is not there: {path}", "give the path of its file or folder")
+    names = sorted(file.name for file in path.glob(f"*{SAFETENSORS}"))
+    if lora.weight_name is None and len(names) != 1:
+        count = f"{len(names)} safetensors files" if names else "no safetensors file"
+        remedy = f"name it with weight_name; {did_you_mean('', names)}" if names else "put it there"
+        raise Misfit(source, lora, f"can't be told in {path}: there is {count}", remedy)
+    file = path / (lora.weight_name or names[0])
+    if not file.is_file():
+        remedy = did_you_mean(file.name, names) if names else "put it there"
+        raise Misfit(source, lora, f"is not in {path}: there is no {lora.weight_name}", remedy)
+    return file
+
+
+def _look_at(source: ModelSource, lora: LoraSource, path: Path) -> None:
+    """Raise ConfigError for a file that is not read, or that is no LoRA for a denoiser alone."""
+    if path.suffix != SAFETENSORS:
+        remedy = "reeldrop reads nothing else, since other formats can run code: convert it once"
+        raise Misfit(source, lora, f"is no safetensors file: {path}", remedy)
+    try:
+        names = tensors.shapes(path)
+    except (OSError, ValueError) as error:
+        remedy = "it must be a whole safetensors file: copy or download it again"
+        raise Misfit(source, lora, f"can't be read from {path}: {error}", remedy) from None
+    kind = next((k for mark, k in _OTHER_KINDS.items() if any(mark in n for n in names)), None)
+    if kind is not None:
+        raise Misfit(source, lora, f"is a {kind}: {path}", "reeldrop takes plain LoRAs only")
+    if any(name.startswith(_TEXT_ENCODERS) for name in names):
+        remedy = "use one for the denoiser alone: reeldrop leaves text encoders as they are"
+        raise Misfit(source, lora, f"also changes a text encoder: {path}", remedy)

@@ -1,0 +1,192 @@
+"""The LoRAs of a pipeline: put onto its layers at load, and used as each batch asks.
+
+diffusers reads the many forms in which LoRAs are published. What does not fit the pipeline to the
+last tensor is refused: a LoRA of which only a part is used shows something that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import structlog
+import torch
+from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
+from torch import nn
+
+from reeldrop.base.loras import Loras, UsedLora
+from reeldrop.render import lora_layers, tensors
+from reeldrop.render.lora_files import LoraFile, Misfit
+from reeldrop.render.lora_layers import LowRank
+
+if TYPE_CHECKING:
+    from reeldrop.render.source import LoraSource, ModelSource
+    from reeldrop.speed.unet3d import Call
+
+_log = structlog.get_logger()
+
+_KEY = re.compile(r"(?P<layer>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias)")
+_BAD = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, re.error,
+    safetensors.SafetensorError,
+)  # fmt: skip
+"""What diffusers' ways to read LoRAs raise for files that are none, or are of another kind."""
+
+_LEFT_OUT = re.compile(r"norm.*\.diff(_b)?$|\.diff_m$")
+"""Differences of norms: diffusers passes over them in LoRAs with the names of Wan's authors."""
+
+_FIRST = ("unet", "transformer")
+"""What diffusers calls a pipeline's first denoiser."""
+
+
+def put_on(pipe: Any, source: ModelSource, files: tuple[LoraFile, ...], call: Call) -> None:
+    """Put a profile's LoRAs onto a pipeline, with none in use: layers read that from `call`.
+
+    Those that are always used become part of the weights.
+
+    Raises:
+        ConfigError: one does not fit.
+    """
+    for file in files:
+        part = _part(pipe, source, file.lora)
+        for layer, what in _fitting(part, _read(pipe, source, file), source, file):
+            if file.lora.is_always_used:
+                lora_layers.merge(layer, what, file.lora.weight)
+            else:
+                lora_layers.attach(layer, file.lora.name, what, call)
+
+
+def used(files: tuple[LoraFile, ...], wanted: Loras) -> tuple[UsedLora, ...]:
+    """Return the records of the LoRAs that are used if a prompt wants some."""
+    weights = dict(wanted)
+    return tuple(
+        UsedLora(
+            file.lora.name,
+            file.lora.weight if file.lora.is_always_used else weights[file.lora.name],
+            file.path.name,
+            file.revision,
+            file.sha256,
+        )
+        for file in files
+        if file.lora.is_always_used or file.lora.name in weights
+    )
+
+
+def _part(pipe: Any, source: ModelSource, lora: LoraSource) -> nn.Module:
+    """Return the part of a pipeline that a LoRA is for."""
+    known = [name for name in (*_FIRST, "transformer_2") if _has(pipe, name)]
+    name = lora.component or next(iter(known), "transformer")
+    if name not in known:
+        problem = f"is for {name}, and {type(pipe).__name__} has no such part"
+        raise Misfit(source, lora, problem, f"set component to {' or '.join(known)}")
+    part: nn.Module = getattr(pipe, name)
+    return part
+
+
+def _has(pipe: Any, name: str) -> bool:
+    return isinstance(getattr(pipe, name, None), nn.Module)
+
+
+def _read(pipe: Any, source: ModelSource, file: LoraFile) -> dict[str, LowRank]:
+    """Return what a LoRA says of each layer, by the layers' names."""
+    read = getattr(type(pipe), "lora_state_dict", None)
+    if read is None:
+        problem = f"can't be read: diffusers has no LoRAs for {type(pipe).__name__}"
+        raise Misfit(source, file.lora, problem, "leave loras out")
+    try:
+        state, *alphas, metadata = read(
+            str(file.path), use_safetensors=True, return_lora_metadata=True
+        )
+        found = _by_layer(state, alphas[0] if alphas else None, metadata)
+    except _BAD as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        remedy = "it must be a LoRA in a form that diffusers reads"
+        raise Misfit(
+            source, file.lora, f"can't be read from {file.path}: {reason}", remedy
+        ) from None
+    left_out = sum(bool(_LEFT_OUT.search(name)) for name in tensors.shapes(file.path))
+    if left_out:
+        _log.warning(
+            "lora_tensors_left_out", model=source.name, lora=file.lora.name, norms=left_out
+        )
+    return found
+
+
+def _by_layer(
+    state: Mapping[str, torch.Tensor], alphas: Mapping[str, float] | None, metadata: Any
+) -> dict[str, LowRank]:
+    """Sort a LoRA's tensors by the layers that they are for.
+
+    alphas: what the product of a layer is multiplied by, times the rank; the rank if it is not here
+    metadata: settings of peft's LoraConfig, which say so as well
+
+    Raises:
+        ValueError: there is a tensor that is not understood, or one is missing.
+    """
+    if not any("lora_A" in name for name in state):
+        state = convert_unet_state_dict_to_peft(state)
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in state.items():
+        match = _KEY.fullmatch(_without_part(name))
+        if match is None:
+            raise ValueError(f"there is a tensor {name}")
+        found.setdefault(match["layer"], {})[match["part"]] = tensor
+    if not found:
+        raise ValueError("there is no layer in it")
+    scales = {_without_part(name).removesuffix(".alpha"): a for name, a in (alphas or {}).items()}
+    settings = {_without_part(name): value for name, value in (metadata or {}).items()}
+    return {
+        layer: _low_rank(layer, parts, scales.get(layer), settings)
+        for layer, parts in found.items()
+    }
+
+
+def _without_part(name: str) -> str:
+    """Return the name of a tensor in its part of the pipeline."""
+    first, _, rest = name.partition(".")
+    return rest if first in _FIRST else name
+
+
+def _low_rank(
+    layer: str, parts: Mapping[str, torch.Tensor], alpha: float | None, settings: Mapping[str, Any]
+) -> LowRank:
+    missing = {"lora_A.weight", "lora_B.weight"} - parts.keys()
+    if missing:
+        raise ValueError(f"there is no {layer}.{min(missing)}")
+    down, up = parts["lora_A.weight"], parts["lora_B.weight"].flatten(1)
+    if alpha is None:
+        alpha = _alpha(layer, settings)
+    divisor = len(down) ** (0.5 if settings.get("use_rslora") else 1)
+    scale = 1.0 if alpha is None else float(alpha) / divisor
+    return LowRank(down, up, parts.get("lora_B.bias"), scale)
+
+
+def _alpha(layer: str, settings: Mapping[str, Any]) -> float | None:
+    """Return the alpha of a layer in settings of peft, whose patterns match the ends of names."""
+    for pattern, alpha in (settings.get("alpha_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", layer):
+            return float(alpha)
+    return settings.get("lora_alpha")
+
+
+def _fitting(
+    part: nn.Module, layers: Mapping[str, LowRank], source: ModelSource, file: LoraFile
+) -> Iterator[tuple[nn.Module, LowRank]]:
+    """Yield each layer that a LoRA changes, with what is added to it."""
+    modules = dict(part.named_modules())
+    faults = [fault for name, what in layers.items() if (fault := _fault(name, modules, what))]
+    if faults:
+        more = f", and so in {len(faults)} layers of {len(layers)}" if len(faults) > 1 else ""
+        problem = f"does not fit {type(part).__name__}: {faults[0]}{more}"
+        raise Misfit(source, file.lora, problem, f"use one that was made for {source.location}")
+    yield from ((modules[name], what) for name, what in layers.items())
+
+
+def _fault(name: str, modules: Mapping[str, nn.Module], what: LowRank) -> str:
+    """Return what keeps a LoRA from a layer; empty if nothing does."""
+    if name not in modules:
+        return f"there is no layer {name}"
+    problem = lora_layers.fault(modules[name], what)
+    return f"the layer {name} {problem}" if problem else ""

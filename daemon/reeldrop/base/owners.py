@@ -19,6 +19,9 @@ def given_to_owner(folder: Path) -> Iterator[None]:
 
     If the folder is not there at the beginning, to the owner of the one in which it is made.
     """
+    if os.geteuid() != 0:
+        yield
+        return
     top = above = folder
     while not above.exists():
         top, above = above, above.parent
@@ -26,7 +29,7 @@ def given_to_owner(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if _is_heir(owner) and top.exists():
+        if top.exists():
             for _, folders, files, fd in os.fwalk(top.resolve()):
                 for name in (".", *folders, *files):
                     _give(owner, name, fd)
@@ -34,18 +37,13 @@ def given_to_owner(folder: Path) -> Iterator[None]:
 
 def give_to_owner(file: Path) -> None:
     """Give a file that root has made to the owner of its folder."""
-    owner = file.parent.stat()
-    if _is_heir(owner):
-        _give(owner, str(file))
-
-
-def _is_heir(owner: os.stat_result) -> bool:
-    return os.geteuid() == 0 and owner.st_uid != 0
+    if os.geteuid() == 0:
+        _give(file.parent.stat(), str(file))
 
 
 def _give(owner: os.stat_result, name: str, folder: int | None = None) -> None:
     with contextlib.suppress(FileNotFoundError):  # somebody has replaced it
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         has_one_name = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
-        if found.st_uid == 0 and has_one_name:
+        if found.st_uid == 0 != owner.st_uid and has_one_name:
             os.chown(name, owner.st_uid, owner.st_gid, dir_fd=folder, follow_symlinks=False)

@@ -218,6 +218,17 @@ def anyflow() -> Any:
     )
 
 
+def anyflow_far() -> Any:
+    """Return a pipeline like AnyFlow's that renders chunk by chunk."""
+    transformer = d.AnyFlowFARTransformer3DModel(
+        **WAN_PARTS, num_layers=1, rope_max_seq_len=32, gate_value=0.25, chunk_partition=(1, 2)
+    )
+    scheduler = d.FlowMapEulerDiscreteScheduler(num_train_timesteps=1000, shift=5.0)
+    return d.AnyFlowFARPipeline(
+        vae=wan_vae(), transformer=transformer, scheduler=scheduler, **text_parts()
+    )
+
+
 def ltx(kind: type = d.LTXPipeline, *, noise: bool = False) -> Any:
     """Return a pipeline like LTX's; with `noise`, the decoder of 0.9.1."""
     vae = d.AutoencoderKLLTXVideo(
@@ -346,25 +357,42 @@ def _image_vae(**changed: Any) -> d.AutoencoderKL:
     return d.AutoencoderKL(**(settings | changed)).eval()
 
 
-def animatediff() -> Any:
-    """Return a pipeline like AnimateDiff's with Stable Diffusion 1.5."""
+def _animatediff_parts(width: int, **unet: Any) -> dict[str, Any]:
+    """Return the parts of AnimateDiff's pipelines; `width` is that of the texts."""
     text_encoder, tokenizer = clip(8)
-    unet = d.UNet2DConditionModel(
-        block_out_channels=(8, 8), layers_per_block=1, sample_size=8, cross_attention_dim=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), norm_num_groups=2,
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=2,
-    )  # fmt: skip
     adapter = d.MotionAdapter(
         block_out_channels=(8, 8), motion_layers_per_block=1, motion_norm_num_groups=2,
         motion_num_attention_heads=2, motion_max_seq_length=32,
     )  # fmt: skip
+    unet_of_pictures = d.UNet2DConditionModel(
+        block_out_channels=(8, 8), layers_per_block=1, sample_size=8, cross_attention_dim=width,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), norm_num_groups=2,
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=2, **unet,
+    )  # fmt: skip
     scheduler = d.DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False
     )
-    return d.AnimateDiffPipeline(
-        vae=_image_vae(), text_encoder=text_encoder, tokenizer=tokenizer, unet=unet,
-        motion_adapter=adapter, scheduler=scheduler,
+    return {
+        "vae": _image_vae(), "text_encoder": text_encoder, "tokenizer": tokenizer,
+        "unet": unet_of_pictures, "motion_adapter": adapter, "scheduler": scheduler,
+    }  # fmt: skip
+
+
+def animatediff(kind: type = d.AnimateDiffPipeline) -> Any:
+    """Return a pipeline like AnimateDiff's with Stable Diffusion 1.5."""
+    return kind(**_animatediff_parts(8))
+
+
+def animatediff_sdxl() -> Any:
+    """Return a pipeline like AnimateDiff's with Stable Diffusion XL."""
+    parts = _animatediff_parts(
+        16, addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 8,
     )  # fmt: skip
+    text_encoder_2 = t.CLIPTextModelWithProjection(parts["text_encoder"].config).eval()
+    return d.AnimateDiffSDXLPipeline(
+        **parts, text_encoder_2=text_encoder_2, tokenizer_2=parts["tokenizer"]
+    )
 
 
 def easyanimate() -> Any:
@@ -508,7 +536,7 @@ def allegro() -> Any:
     )
 
 
-def ltx_2() -> Any:
+def ltx_2(kind: type = d.LTX2Pipeline) -> Any:
     """Return a pipeline like LTX-2's, which makes sound besides."""
     text = {
         "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "head_dim": 8,
@@ -551,7 +579,7 @@ def ltx_2() -> Any:
         upsample_factors=[2, 2], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]],
         leaky_relu_negative_slope=0.1, output_sampling_rate=16000,
     )  # fmt: skip
-    return d.LTX2Pipeline(
+    return kind(
         vae=vae, audio_vae=audio_vae, transformer=transformer, connectors=connectors,
         vocoder=vocoder, text_encoder=t.Gemma3ForConditionalGeneration(config).eval(),
         tokenizer=words_tokenizer(end=False), scheduler=d.FlowMatchEulerDiscreteScheduler(),
@@ -582,6 +610,9 @@ TINY: Mapping[str, Tiny] = {
     "Helios": Tiny(
         d.HeliosPipeline, helios, {**_SHORT, "num_frames": 65}, ("num_frames", 66, (65, 97))
     ),
+    "AnyFlow FAR": Tiny(
+        d.AnyFlowFARPipeline, anyflow_far, _SHORT, ("num_frames", 13, (9,)), is_guided=False
+    ),
     "AnyFlow": Tiny(d.AnyFlowPipeline, anyflow, _SHORT, _ODD, is_guided=False),
     "LTX": Tiny(d.LTXPipeline, ltx, _LTX, _ODD_8, 25, heeds_fps=True),
     "LTX 0.9.1": Tiny(
@@ -596,6 +627,15 @@ TINY: Mapping[str, Tiny] = {
         heeds_fps=True,
     ),
     "LTX-2": Tiny(d.LTX2Pipeline, ltx_2, _LTX, _ODD_8, 24, heeds_fps=True, reads=16),
+    "LTX-2 with conditions": Tiny(
+        d.LTX2ConditionPipeline,
+        functools.partial(ltx_2, d.LTX2ConditionPipeline),
+        _LTX,
+        _ODD_8,
+        24,
+        heeds_fps=True,
+        reads=16,
+    ),
     "CogVideoX": Tiny(
         d.CogVideoXPipeline, cogvideox, _SMALL, ("num_frames", 13, (9, 17)), reads=225
     ),
@@ -622,6 +662,16 @@ TINY: Mapping[str, Tiny] = {
     ),
     "AnimateDiff": Tiny(
         d.AnimateDiffPipeline, animatediff, _SMALL, ("num_frames", 33, (32,)), reads=75
+    ),
+    "AnimateDiff PAG": Tiny(
+        d.AnimateDiffPAGPipeline,
+        functools.partial(animatediff, d.AnimateDiffPAGPipeline),
+        _SMALL,
+        ("num_frames", 33, (32,)),
+        reads=75,
+    ),
+    "AnimateDiff SDXL": Tiny(
+        d.AnimateDiffSDXLPipeline, animatediff_sdxl, _SMALL, ("num_frames", 33, (32,)), reads=75
     ),
     "EasyAnimate": Tiny(d.EasyAnimatePipeline, easyanimate, _SMALL, _ODD, reads=255),
     "Kandinsky 5": Tiny(d.Kandinsky5T2VPipeline, kandinsky_5, _SMALL, _ODD, reads=512),

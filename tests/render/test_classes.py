@@ -24,10 +24,7 @@ ELSEWHERE = {"TextToVideoSDPipeline"}
 """Classes that all other tests of the renderer render with."""
 
 WITHOUT_A_TABLE = {
-    "AnimateDiffPAGPipeline", "AnimateDiffSDXLPipeline", "AnyFlowFARPipeline",
-    "Cosmos2_5_PredictBasePipeline", "Cosmos3OmniPipeline", "HeliosPyramidPipeline",
-    "Kandinsky6TI2VAPipeline", "LTX2ConditionPipeline", "LTX2DFRPipeline", "LTX2HDRPipeline",
-    "TextToVideoZeroPipeline", "TextToVideoZeroSDXLPipeline",
+    "Cosmos3OmniPipeline", "HeliosPyramidPipeline", "Kandinsky6TI2VAPipeline", "LTX2DFRPipeline",
 }  # fmt: skip
 """Classes that may make videos from texts alone, and that nobody has tried: one at a time."""
 

@@ -110,6 +110,13 @@ def _allegro_frames(pipe: Any) -> dict[str, Scalar]:
     return {"num_frames": pipe.transformer.config.sample_frames * pipe.vae_scale_factor_temporal}
 
 
+def _anyflow_far(pipe: Any) -> dict[str, Grid]:
+    """It makes the chunks that its transformer was trained with, and no other number."""
+    cells = sum(pipe.transformer.config.chunk_partition)
+    frames = (cells - 1) * pipe.vae_scale_factor_temporal + 1
+    return {"num_frames": Grid(least=frames, most=frames)}
+
+
 def _cogvideox(pipe: Any) -> dict[str, Grid]:
     """After the first, frames of the latents are decoded in pairs; 1.5 pairs them once more."""
     config, cell = pipe.transformer.config, pipe.vae_scale_factor_spatial
@@ -199,6 +206,8 @@ def _last_image_of_wan(pipe: Any) -> bool | None:
 
 _NEEDED = {"image": True}
 _PICTURE = "it needs a picture, and is not among the classes that are given one"
+_NO_VIDEO = "it returns single pictures, and diffusers mends it no more"
+_COSMOS = "it needs the package cosmos_guardrail"
 _VIDEO = "it changes a video, and prompts have none"
 _ONLY_WITH_A_PICTURE = frozenset(
     {"frame_index", "strength", "denoise_strength", "image_cond_noise_scale"}
@@ -215,13 +224,17 @@ KINDS: Mapping[str, Kind] = {
     "AllegroPipeline": Kind(
         grids=_allegro, defaults=_allegro_frames, renders_alone=True, tiles=True
     ),
+    "AnimateDiffPAGPipeline": Kind(grids=_animatediff),
     "AnimateDiffPipeline": Kind(grids=_animatediff),
+    "AnimateDiffSDXLPipeline": Kind(grids=_animatediff),
+    "AnyFlowFARPipeline": Kind(grids=_anyflow_far, keeps_texts=True),
     "AnyFlowPipeline": Kind(keeps_texts=True),
     "CogVideoXImageToVideoPipeline": Kind(
         grids=_cogvideox, keeps_texts=True, pictures=_NEEDED, pairs=True
     ),
     "CogVideoXPipeline": Kind(grids=_cogvideox, keeps_texts=True),
-    "CosmosTextToWorldPipeline": Kind(untested="it needs the package cosmos_guardrail"),
+    "Cosmos2_5_PredictBasePipeline": Kind(untested=_COSMOS),
+    "CosmosTextToWorldPipeline": Kind(untested=_COSMOS),
     "EasyAnimatePipeline": Kind(around=_chat),
     "HeliosPipeline": Kind(
         grids=_helios,
@@ -244,6 +257,7 @@ KINDS: Mapping[str, Kind] = {
     "Kandinsky5T2VPipeline": Kind(
         defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY}, around=_zero
     ),
+    "LTX2ConditionPipeline": dataclasses.replace(_LTX_2, renders_alone=True),
     "LTX2ImageToVideoPipeline": dataclasses.replace(_LTX_2, pictures=_NEEDED),
     "LTX2Pipeline": _LTX_2,
     "LTXConditionPipeline": Kind(
@@ -284,6 +298,10 @@ KINDS: Mapping[str, Kind] = {
     "LTX2DFRTemporalRefinePipeline": Kind(_VIDEO),
     "LTX2InContextPipeline": Kind(_PICTURE),
     "LTXI2VLongMultiPromptPipeline": Kind(_PICTURE),
+    # What they return is no video as others return it.
+    "LTX2HDRPipeline": Kind("its frames have more brightness than a video file here can hold"),
+    "TextToVideoZeroPipeline": Kind(_NO_VIDEO),
+    "TextToVideoZeroSDXLPipeline": Kind(_NO_VIDEO),
 }
 """By the name of the class. Those that require a picture in their call need no entry."""
 

@@ -31,6 +31,7 @@ class TinyWithPicture:
     pairs: whether several prompts, each with its picture, are rendered at once
     keeps_texts: whether embeddings of texts are kept
     drops: frames that the pipeline makes and does not return
+    reads_text: whether its videos depend on the prompt
     """
 
     kind: type
@@ -40,6 +41,7 @@ class TinyWithPicture:
     pairs: bool = False
     keeps_texts: bool = False
     drops: int = 0
+    reads_text: bool = True
 
 
 def save(name: str, folder: Path) -> Path:
@@ -244,7 +246,11 @@ TINY_WITH_PICTURES: Mapping[str, TinyWithPicture] = {
         {"image": False},
     ),
     "Stable Video Diffusion": TinyWithPicture(
-        d.StableVideoDiffusionPipeline, stable_video_diffusion, {**_SMALL, "num_frames": 6}, _IMAGE
+        d.StableVideoDiffusionPipeline,
+        stable_video_diffusion,
+        {**_SMALL, "num_frames": 6},
+        _IMAGE,
+        reads_text=False,
     ),
     "LTX-2": TinyWithPicture(d.LTX2ImageToVideoPipeline, ltx_2, _LTX, _IMAGE),
     "CogVideoX": TinyWithPicture(

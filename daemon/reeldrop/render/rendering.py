@@ -46,8 +46,8 @@ def render(
     pipe = loaded.pipe
     loaded.fast_path.begin(dict(prompts[0].arguments), prompts[0].loras)
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
-    begun = _pictures(loaded, prompts)
-    given = {**texts(loaded, prompts), **begun, **_settings(loaded, prompts[0])}
+    shown = pictures.given(prompts, lambda prompt, size: _size(pipe, prompt, size))
+    given = {**texts(loaded, prompts), **shown, **_settings(loaded, prompts[0])}
     measure.reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
     torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
     try:
@@ -80,16 +80,6 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
 def reads_texts(pipe: Any) -> bool:
     """Return whether a pipeline reads texts: to Stable Video Diffusion a prompt is only a name."""
     return "prompt" in inspect.signature(pipe.__call__).parameters
-
-
-def _pictures(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
-    """Return the call arguments that are pictures, each of the size of its video."""
-    needed = {name for name, is_needed in loaded.capabilities.pictures.items() if is_needed}
-    for prompt in prompts:
-        missing = needed - {picture.key for picture in prompt.pictures}
-        if missing:
-            raise Unrenderable(f"{prompt.model} needs a picture: {', '.join(sorted(missing))}")
-    return pictures.given(prompts, lambda prompt, size: _size(loaded.pipe, prompt, size))
 
 
 def _size(pipe: Any, prompt: Prompt, of_picture: Size) -> Size:

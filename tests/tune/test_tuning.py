@@ -18,7 +18,7 @@ from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed import compiled, fast, graphs
 from reeldrop.speed.lossy import Lossy
 from reeldrop.store.spool import Spool
@@ -274,6 +274,7 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
         "quantization": "int8",
         "placement": "model_offload",
         "lossy": Lossy(deep_cache=2),
+        "loras": (LoraSource("style", "somewhere", weight=0.5, is_always_used=True),),
     }
     known = {field.name for field in dataclasses.fields(ModelSource)}
     assert known - {"name", "speed", "pins"} == {*others}

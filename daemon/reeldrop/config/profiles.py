@@ -161,6 +161,7 @@ def basis(plain: ModelSource) -> Basis:
         guider=dict(plain.guider),
         fixed=dict(plain.fixed),
         tiling=plain.tiling,
+        loras=tuple(tuple(map(str, dataclasses.astuple(lora))) for lora in plain.loras),
     )
 
 

@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 class Basis:
     """What was tuned, and on what; of anything else the findings say nothing.
 
-    `versions` are those of the packages that render.
+    `versions` are those of the packages that render; `loras` has all that is said of each LoRA.
     """
 
     device: str
@@ -43,6 +43,7 @@ class Basis:
     guider: dict[str, Scalar] = field(default_factory=dict)
     fixed: dict[str, tuple[float, ...]] = field(default_factory=dict)
     tiling: bool | str = "auto"
+    loras: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from harness.browser import Browser, browser
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import INDEX_NAME, PAGE_FOLDER
-from reeldrop.page import site
+from reeldrop.page import now, site
 from reeldrop.page.gallery import Gallery
 from reeldrop.store import sidecars
+from reeldrop.store.status import State, Status
 
 RENDERED = Rendered(
     "damo-vilab/text-to-video-ms-1.7b",
@@ -105,8 +106,8 @@ def make(results: Path, number: int) -> Path:
     return sidecar
 
 
-def measure(folder: Path, videos: int) -> Found:
-    """Measure a page with so many videos, in a new folder."""
+def measure(folder: Path, videos: int, seen: Browser) -> Found:
+    """Measure a page with so many videos, in a new folder, as a browser sees it."""
     results = folder / "results"
     data = results / PAGE_FOLDER / "data"
     data.mkdir(parents=True)
@@ -114,12 +115,14 @@ def measure(folder: Path, videos: int) -> Found:
         make(results, number)
     build_seconds = seconds_of_refresh(Gallery(), data, results)
     site.write(results)
+    now.write(
+        data, Status(1, State.IDLE, "m", "2026-11-28T12:00:00+00:00"), (), results / "_failed"
+    )
     gallery = Gallery()
     restart_seconds = seconds_of_refresh(gallery, data, results)
     added = [add(gallery, data, results, videos + more) for more in range(100)]
     first = first_files(results)
-    with browser(folder) as seen:
-        times = opened(seen, results / INDEX_NAME, videos + len(added))
+    times = opened(seen, results / INDEX_NAME, videos + len(added))
     return Found(
         videos,
         round(build_seconds, 2),
@@ -154,7 +157,8 @@ def first_files(results: Path) -> list[Path]:
     folder = results / PAGE_FOLDER
     chunks = sorted((folder / "data").glob("[0-9]*.js"))[-3:]
     own = [path for path in folder.iterdir() if path.is_file()]
-    return [results / INDEX_NAME, *own, folder / "data/list.js", *chunks]
+    data = [folder / "data" / name for name in ("list.js", "status.js", "failed.js")]
+    return [results / INDEX_NAME, *own, *data, *chunks]
 
 
 def size(paths: Iterable[Path]) -> int:
@@ -165,8 +169,9 @@ def size(paths: Iterable[Path]) -> int:
 def opened(seen: Browser, page: Path, count: int) -> tuple[float, float, float]:
     """Open the page; return when its first videos and all were there, and the time of a search."""
     seen.do("Page.enable")
-    seen.do("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+    watch = seen.do("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
     seen.open(page)
+    seen.do("Page.removeScriptToEvaluateOnNewDocument", **watch)
     seen.wait_for(f"reeldrop.allVideos().length === {count}")
     seen.ask("document.getElementById('words').focus()")
     first, whole = (float(seen.ask(f"window.times.{name}")) / 1000 for name in ("first", "all"))
@@ -198,8 +203,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--videos", type=int, default=10_000)
     videos = parser.parse_args().videos
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), videos)
+    with tempfile.TemporaryDirectory() as folder, browser(Path(folder)) as seen:
+        found = measure(Path(folder), videos, seen)
     for name, value in asdict(found).items():
         print(f"{name:16} {value:>12,}")
     print(json.dumps(asdict(found)))

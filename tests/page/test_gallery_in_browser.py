@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import gallery as benchmark
 import numpy as np
 import pytest
 from harness.browser import Browser, browser
@@ -336,6 +337,15 @@ def test_it_fits_a_narrow_screen_and_the_dark(seen: Browser, gallery: Path, sche
     assert seen.ask(inside)
     back = seen.ask("getComputedStyle(document.body).backgroundColor")
     assert ("rgb(20, 20, 20)" == back) == (scheme == "dark")
+
+
+def test_the_benchmark_measures_all_of_it(seen: Browser, tmp_path: Path) -> None:
+    """What it prints are sizes of real files and times of a real browser."""
+    found = benchmark.measure(tmp_path, 60, seen)
+    assert 0 < found.open_seconds <= found.all_seconds
+    assert found.added_bytes < benchmark.GOAL_ADDED_BYTES
+    assert 1000 < found.first_bytes < found.all_bytes < benchmark.GOAL_FIRST_BYTES
+    assert found.meets_goals == (found.open_seconds < benchmark.GOAL_SECONDS)
 
 
 def test_what_has_not_arrived_yet_does_no_harm(seen: Browser, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ _AMBIGUOUS = frozenset(
     ["text", "image", "scale", "length", "step", "name", "title", "time", "note", "frame"]
 )
 _OPTION = re.compile(r'"[^"]*"|“[^“”]*”|(?<!\S)(?P<dash>--|—|–)(?P<name>[A-Za-z][\w-]*)')
+_COMMAND = re.compile(r"^(?:\S*/)?(?:python\d?(?:\.exe)?|accelerate|torchrun|bash|\./\S+)(?:\s|$)")
 _NUMBER_BEHIND = re.compile(r"[ =]-?\d")
 _TEXT_BEHIND = re.compile(r"[ =]+\S")
 _INVOKE = re.compile(
@@ -66,6 +67,7 @@ _PIKA = re.compile(r"(?<!\S)-(?P<name>ar|motion|fps|gs|neg|camera|seed) +(?P<val
 _NEGATIVE = re.compile(
     r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt)?\s*[:：]\s*(?P<value>.*)$", re.I
 )
+_EQUAL = re.compile(r"(?<!\S)(?P<name>[A-Za-z_]{2,30})=(?P<value>-?\d+(?:\.\d+)?)(?!\S)")
 _STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)
 _PAIR = re.compile(r"([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
 _PROMPT = re.compile(
@@ -93,8 +95,11 @@ _WORD = re.compile(
 _MODEL = re.compile(
     r"^(?:- )?(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*$", re.I
 )
-_KEYFRAME = re.compile(r"^[\"']?(?P<key>\d{1,6})[\"']?\s*:\s*(?P<q>[\"'])(?P<value>.*)(?P=q),?$")
+_KEYFRAME = re.compile(
+    r"^[\"']?(?P<key>\d{1,6})[\"']?\s*:\s*(?P<q>[\"'])(?P<value>.*)(?P=q)(?:,\s*\d+)?,?$"
+)
 _SCHEDULE = re.compile(
+    r"^\|\d{1,6}\|.*\|\d{1,6}\||"
     r"^\{?[\"']?\d{1,6}[\"']?\s*:[\s\"'\[].*(?:\||[\"'\]]\s*,)\s*[\"']?\d{1,6}[\"']?\s*:[\s\"'\[]"
 )
 _CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
@@ -105,6 +110,13 @@ _WORTHLESS = (
     (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a separator, not a prompt"),
     (re.compile(r"^(```|~~~)\w*$"), "is markup of Markdown"),
     (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
+    (re.compile(r"^\[\[[\w.]+\]\]$"), "is a heading of TOML"),
+    (
+        re.compile(r"^(scene|shot|clip|take|video|prompt)\s*#?\d{1,4}\s*[.:：]?$", re.I),
+        "is a heading, not a prompt",
+    ),
+    (re.compile(r"^(BREAK|AND|ADD(COMM|BASE|ROW|COL))$"), "is a mark of A1111 between texts"),
+    (re.compile(r"^\(\s*\".*\"\s*\)\.(blend|and)\("), "mixes texts as InvokeAI does"),
     (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
     (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, not a prompt"),
     (
@@ -146,15 +158,26 @@ def of_json(text: str) -> list[Said] | None:
     if isinstance(found, dict):
         graph = _of_graph(found)
         inner = found.get("prompts", found.get("prompt_map", found))
-        if isinstance(inner, dict) and inner and all(map(str.isdigit, inner)):
-            inner = list(inner.values())  # keyframes
+        if isinstance(inner, dict) and _are_keyframes(inner):
+            inner = list(inner.values())
         if graph or not isinstance(inner, list):
             return [graph or _scalars(found)]
         found = inner
     if not isinstance(found, list):
         return None
-    items = [{"prompt": item} if isinstance(item, str) else item for item in found[:100]]
+    items = [_text(item) if isinstance(item, str) else item for item in found[:100]]
     return [_scalars(item) for item in items if isinstance(item, dict)]
+
+
+def _are_keyframes(values: Mapping[str, Any]) -> bool:
+    """Return whether a mapping is texts by numbers of frames, some of which may be formulas."""
+    return any(map(str.isdigit, values)) and all(isinstance(v, str) for v in values.values())
+
+
+def _text(prompt: str) -> Said:
+    """Return what a prompt within JSON says, which may have options behind it."""
+    found = _options(prompt)
+    return found.says if found is not None else {"prompt": prompt}
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, str]:
@@ -196,7 +219,8 @@ def _options(line: str) -> Recognised | None:
         says.pop("steps", None)
     head = line[: marks[0].start()].strip(" \"'“”,")
     label = _PROMPT.match(head)
-    says.setdefault("prompt", label["value"] if label else head)
+    if not _COMMAND.match(head):
+        says.setdefault("prompt", label["value"] if label else head)
     return Recognised("has options of a command line", says)
 
 
@@ -223,6 +247,31 @@ def _invoke(line: str) -> Recognised | None:
     label = _PROMPT.match(says["prompt"])
     says["prompt"] = label["value"] if label else says["prompt"]
     return Recognised("has options of a command line", says)
+
+
+def _equals(line: str) -> Recognised | None:
+    """Recognise settings of chat robots behind a prompt, such as `steps=20 seed=5 np=blurry`."""
+    named = [m for m in _EQUAL.finditer(line) if _is_setting(m["name"])]
+    if len(named) < 2 or not line[: named[0].start()].strip():
+        return None
+    says = {m["name"]: m["value"] for m in named}
+    rest = " ".join(_EQUAL.sub("", line).split())
+    prompt, _, unwanted = rest.partition(" np=")
+    return Recognised(
+        "has settings behind it", {**says, "prompt": prompt, "negative_prompt": unwanted}
+    )
+
+
+def _behind_a_mark(line: str) -> Recognised | None:
+    """Recognise what Stable Horde and Open-Sora write behind a prompt."""
+    prompt, mark, unwanted = line.partition("###")
+    if mark and prompt.strip() and unwanted.strip():
+        says = {"prompt": prompt.strip(), "negative_prompt": unwanted.strip()}
+        return Recognised("has a negative prompt behind ###", says)
+    prompt, mark, rest = line.partition("{")
+    if prompt.strip() and mark and of_json(mark + rest) is not None:
+        return Recognised("has settings of Open-Sora behind it", {"prompt": prompt.strip()})
+    return None
 
 
 def _a1111(line: str) -> Recognised | None:
@@ -284,6 +333,8 @@ _LOOKS: tuple[Callable[[str], Recognised | None], ...] = (
     _json,
     _options,
     _invoke,
+    _equals,
+    _behind_a_mark,
     _a1111,
     _key_value,
     _code,

@@ -28,6 +28,18 @@ _NO_DEFAULTS = ("prompt", "prompts", "rendered", *pictures.KEYS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
 
 
+_LANGUAGES = (
+    (re.compile(r"\s*(```|~~~)"), "this is markup of Markdown", "remove it"),
+    (re.compile(r"\s*(//|/\*)"), "this is a comment of another language", "put `# ` before it"),
+    (
+        re.compile(r"\[\[?[\w.]+\]?\]\s*$"),
+        "this is a heading of TOML, not YAML",
+        "write `key: value`, and the prompts below `prompts:`, each after `- `",
+    ),
+)
+"""How a line of another language begins, in a file that is no YAML."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """The settings of one prompt.
@@ -108,7 +120,17 @@ def _load(text: str, allowance: strict_yaml.Allowance) -> list[strict_yaml.Node]
     try:
         return strict_yaml.load_all(text, allowance)
     except YamlError as error:
-        raise PromptError(*map(_several, error.mistakes)) from None
+        foreign = _other_language(text, error.mistakes[0].line or 1)
+        raise PromptError(*(foreign or map(_several, error.mistakes))) from None
+
+
+def _other_language(text: str, last: int) -> list[Mistake]:
+    """Return the first line of a text, up to the `last`, that is plainly of another language."""
+    for number, line in enumerate(text.split("\n", last)[:last], start=1):
+        for pattern, problem, remedy in _LANGUAGES:
+            if pattern.match(line):
+                return [Mistake(problem, remedy, number)]
+    return []
 
 
 def _several(mistake: Mistake) -> Mistake:
@@ -156,6 +178,7 @@ def _check_size(layer: Layer) -> None:
         raise PromptError(first.mistake(problem, "see the list of keys", ""))
     mistakes = [found for key, setting in layer.items() if (found := _oversized(key, setting))]
     if mistakes:
+        mistakes += _merges(layer)
         raise PromptError(*mistakes)
 
 
@@ -165,8 +188,7 @@ def _oversized(key: str, setting: Setting) -> Mistake | None:
     if key in FILE_KEYS or not isinstance(value, (dict, list)):
         return None
     if key == "<<":
-        problem = "merge keys (<<) are not part of YAML 1.2"
-        return setting.mistake(problem, other_names.advice(key) or "", key)
+        return _merge(setting)
     if key == loras.KEY:
         return _oversized_loras(setting)
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
@@ -193,6 +215,23 @@ def _oversized_loras(setting: Setting) -> Mistake | None:
         problem = f"loras has {len(inside):,} names, more than {MAX_LIST}"
         return setting.mistake(problem, "name fewer", loras.KEY)
     return None
+
+
+def _merge(setting: Setting) -> Mistake:
+    problem = "merge keys (<<) are not part of YAML 1.2"
+    return setting.mistake(problem, other_names.advice("<<") or "", "<<")
+
+
+def _merges(layer: Layer) -> list[Mistake]:
+    """Return the mistake of the first prompt that merges settings in, if there is one.
+
+    A file has it beside the settings that are merged: its author hears of both at once.
+    """
+    prompts = layer["prompts"].node.value if "prompts" in layer else ()
+    for item in prompts if isinstance(prompts, list) else ():
+        if isinstance(item.value, dict) and "<<" in item.value:
+            return [_merge(Setting(item.value["<<"]))]
+    return []
 
 
 def _prompts(layer: Layer) -> list[Layer]:

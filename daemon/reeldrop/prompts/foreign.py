@@ -30,6 +30,8 @@ _ENOUGH = 100
 _OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
 
+_FRAME = re.compile(r"(?P<at>\d{1,6})\s*:\s+(?P<text>\S.*)")
+
 Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor comments, with their numbers."""
 
@@ -44,6 +46,7 @@ def refuse(name: str, text: str, lines: Lines) -> None:
     if not lines:
         return
     _check_whole(stem, text, lines)
+    _check_keyframes(stem, lines)
     found = []
     strange = []
     for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
@@ -82,6 +85,17 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
         _refuse(stem, "this file is a table (CSV), not lines of prompts", number, rows)
 
 
+def _check_keyframes(stem: str, lines: Lines) -> None:
+    """Refuse texts with the numbers of frames before them: from 0, and each higher than before."""
+    frames = [(number, _FRAME.match(line)) for number, line in lines]
+    marks = [(number, mark) for number, mark in frames if mark]
+    at = [int(mark["at"]) for _, mark in marks]
+    if len(at) > 1 and at[0] == 0 and at == sorted(set(at)):
+        number, first = marks[0]
+        problem = f"'{short(first[0])}' is a keyframe: a text that begins at a frame"
+        _refuse(stem, problem, number, [{"prompt": mark["text"]} for _, mark in marks])
+
+
 def _is_yaml(text: str) -> bool:
     """Return whether a text is one of our YAML files: a mapping with a prompt in it."""
     if not _PROMPT_KEY.search(text):
@@ -118,7 +132,9 @@ def _rows(lines: Lines) -> list[Said] | None:
 
 def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:
     example, left_out = _yaml(list(says))
-    remedy = _remedy(stem, Recognised("", {"": ""}), example, left_out)
+    remedy = f"write its prompts as YAML, in {stem}.yaml"
+    if example:
+        remedy = _remedy(stem, Recognised("", {"": ""}), example, left_out)
     raise PromptError(Mistake(problem, remedy, number, example=example))
 
 

@@ -18,8 +18,10 @@ MAX_LINES = 20_000
 _COMMENT = re.compile(r"#+(\s|$)")
 _SIGN = r"[-*+•◦‣▪●○∙\uf0b7\uf0a7]"
 _MARK = re.compile(
-    rf"(?P<sign>{_SIGN})\s+(\[[ xX]\]\s+)?(?=\S)|\(?(?P<number>\d{{1,4}})[.)]\s+(?=\S)"
+    rf"(?P<sign>{_SIGN})\s+(\[[ xX]\]\s+)?(?=\S)"
+    r"|\(?(?:(?P<number>\d{1,4})[.)]|(?P<letter>[a-z])\))\s+(?=\S)"
 )
+_QUOTED = re.compile(r"\"[^\"]+\"|“[^“”]+”|„[^„“]+“|«[^«»]+»")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,14 @@ def _is_list(lines: Sequence[PromptLine]) -> bool:
     if len(marks) < 2:
         return False
     signs = {mark["sign"] if mark else None for mark in marks}
-    numbers = [int(mark["number"] or 0) if mark else 0 for mark in marks]
+    numbers = [_number(mark) if mark else 0 for mark in marks]
     steps = {after - before for before, after in itertools.pairwise(numbers)}
     return len(signs) == 1 and all(marks) and (signs != {None} or steps in ({1}, {0}))
+
+
+def _number(mark: re.Match[str]) -> int:
+    """Return the number of a mark of a list, or the code of its letter."""
+    return ord(mark["letter"]) if mark["letter"] else int(mark["number"] or 0)
 
 
 def _item(line: PromptLine, *, is_list: bool) -> Layer:
@@ -93,10 +100,13 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
     mark = _MARK.match(text)
     if mark is not None and is_list:
         text, column = text[mark.end() :], column + mark.end()
-        what = "the number" if mark["number"] else f"'{mark[0].strip()}'"
-        notes = (f"{what} at the beginning was left out, as the mark of a list",)
+        counted = "the number" if mark["number"] else "the letter"
+        told = f"'{mark[0].strip()}'" if mark["sign"] else counted
+        notes = (f"{told} at the beginning was left out, as the mark of a list",)
     elif mark is not None:
         notes = (f"'{mark[0].strip()}' at the beginning was rendered as part of the prompt",)
+    elif _QUOTED.fullmatch(text):
+        notes = ("the quotes around the prompt were rendered: in a text file it needs none",)
     elif text.startswith("#"):
         notes = ("the # at the beginning was rendered: a comment begins with # and a space",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

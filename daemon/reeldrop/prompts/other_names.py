@@ -61,8 +61,12 @@ _ELSEWHERE: Mapping[str, str] = {
     "output_path filename file_name output_filename save_as outpath_samples name title outdir",
     "a comment begins with `# `": "comment comments note notes remark _comment id",
     "write the settings out, or put them beside `prompts:`, where they apply to all": "<<",
+    "a prompt makes one video: write each text as a prompt of its own, below `prompts:`": (
+        "prompt_map prompt_schedule keyframes travel"
+    ),
     "reeldrop has nothing for this; remove the line": "clip_skip subseed subseed_strength eta_ddim "
-    "restore_faces tiling model_hash version strength_schedule hires_fix styles",
+    "restore_faces tiling model_hash version strength_schedule hires_fix styles head_prompt "
+    "tail_prompt",
 }
 _DURATIONS = "duration seconds video_seconds duration_seconds length_seconds time sec"
 

@@ -12,7 +12,10 @@ from reeldrop.prompts import loras
 
 _ADDITION = re.compile(
     r"<(lora|lyco|lycoris|hypernet|hypernetwork|embed|segment|object|random|wildcard|alternate"
-    r"|fromto|preset|setvar|var|repeat|refiner|base)(\[[^\]<>\n]{0,50}\])?:[^<>\n]{1,200}>",
+    r"|fromto|preset|setvar|var|setmacro|macro|repeat|refiner|base|region|extend|param|comment"
+    r"|trigger|clear)(\[[^\]<>\n]{0,50}\])?:[^<>\n]{1,200}>"
+    r"|<(break|trigger|video|videoswap|refiner|base|param\[\w{1,30}\]:\S{1,30})>"
+    r"|\$\{\w{1,50}(=[^{}\n]{0,200})?\}",
     re.IGNORECASE,
 )
 _LORA = re.compile(
@@ -22,8 +25,23 @@ _LORA = re.compile(
 """A1111's way to ask for a LoRA, such as `<lora:watercolor:0.8>`."""
 
 _CHOICE = re.compile(r"\{([^{}\n]{3,500})\}")
+_COUNT = re.compile(r"^\d*-?\d*\$\$([^|$]*\$\$)?")
+_SHARE = re.compile(r"^\d*\.?\d+::")
 _SPACED = re.compile(r"\{([^{}|\n]+ \| )+[^{}|\n]+\}")
-_WEIGHT = re.compile(r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)")
+_WEIGHT = re.compile(
+    r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)|\([^()\n]{1,80}\)\d\.\d+|\{\{[^{}\n]{1,80}\}\}"
+    r"|(?<![\w.])\d\.?\d*::[^:\n]{1,80}::|[^\W\d]\w{0,40}::-?\d"
+)
+_CHANGE = re.compile(
+    r"\[[^\[\]\n]{0,80}:[^\[\]:\n]{0,80}:\d*\.?\d+\]|\[\w[^\[\]|\n]{0,80}\|[^\[\]\n]{1,80}\w\]"
+)
+_SERIES = re.compile(
+    r"\[\[[^\[\]\n]{1,80},[^\[\]\n]{1,80}\]\]|(?<=\S )\|\|(?= \S)|\{\w+(, ?\w+)+\}"
+)
+_BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
+_NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
+_ESCAPE = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,5});|\\u[0-9a-fA-F]{4}")
+_REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
 _HIDDEN = frozenset("\xad\u200b\u2060\u202d\u202e\ufeff")
 _MOST = 10
@@ -73,7 +91,9 @@ def _addition(prompt: str, found: re.Match[str], names: list[str]) -> Tag:
 
 def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
     begin, end = found.span()
-    texts = [f"{prompt[:begin]}{option.strip()}{prompt[end:]}" for option in options[:_MOST]]
+    options = [_COUNT.sub("", options[0]), *options[1:_MOST]]
+    plain = [_SHARE.sub("", option.strip()) for option in options]
+    texts = [f"{prompt[:begin]}{option}{prompt[end:]}" for option in plain]
     remedy = "write each as a prompt of its own"
     return Tag(found[0], "a choice for another tool", remedy, strict_yaml.dump({"prompts": texts}))
 
@@ -85,6 +105,12 @@ def notes(prompt: str) -> list[str]:
         (_WEIGHT, "weights"),
         (_WILDCARD, "wildcards"),
         (_SPACED, "choices"),
+        (_SERIES, "lists within a prompt"),
+        (_CHANGE, "changes within a render"),
+        (_BREAK, "breaks between texts"),
+        (_NEW_LINE, "marks for a new line"),
+        (_ESCAPE, "escapes for characters"),
+        (_REMARK, "remarks within a prompt"),
     ):
         match = pattern.search(prompt)
         if match is not None:

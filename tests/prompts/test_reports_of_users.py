@@ -1,0 +1,306 @@
+"""What users of other tools have reported that they put into prompt files, and what becomes of it.
+
+Where a number is given, the input is from that report on GitHub, shortened; the others are in the
+syntax that the tool's users have. What its author did not mean is refused, with what is right, or
+filmed with a note in the sidecar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from harness.prompt_files import mistakes, parse
+from reeldrop.base import strict_yaml
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input that is refused: part of the first problem, and the prompts that are shown.
+
+    remedy: part of what is right, where no prompts are shown
+    """
+
+    where: str
+    text: str | bytes
+    problem: str
+    shown: tuple[dict[str, object], ...] = ()
+    remedy: str = ""
+    name: str = "a.txt"
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """An input that is filmed, and part of the first note, if there is one.
+
+    prompts: what is filmed; empty if it is each line as it stands
+    """
+
+    where: str
+    text: str | bytes
+    note: str = ""
+    prompts: tuple[str, ...] = ()
+
+
+BALL: dict[str, object] = {"prompt": "a red ball"}
+BOAT: dict[str, object] = {"prompt": "a blue boat"}
+ADDITION = "is for another tool"
+
+REFUSED = [
+    Refused(
+        "A1111 1027, nataili 38: a negative prompt behind a mark",
+        "woman, full body ### face, limbs",
+        "behind ###",
+        ({"prompt": "woman, full body", "negative_prompt": "face, limbs"},),
+    ),
+    Refused(
+        "AI-Horde-CLI 6: the same without spaces",
+        "dog###cat",
+        "behind ###",
+        ({"prompt": "dog", "negative_prompt": "cat"},),
+    ),
+    Refused(
+        "A1111 5699: options without quotes",
+        "--prompt a castle --negative_prompt trees, shrubs\n--prompt a dog",
+        "options of a command line",
+        ({"prompt": "a castle", "negative_prompt": "trees, shrubs"}, {"prompt": "a dog"}),
+    ),
+    Refused(
+        "InvokeAI 23: comments and switches",
+        '// sample prompt file\n"a unicorn" -n4 -H64 -W128 -S1234',
+        "comment of another language",
+        (
+            {
+                "prompt": "a unicorn",
+                "height": 64,
+                "width": 128,
+                "seed": 1234,
+                "num_videos_per_prompt": 4,
+            },
+        ),
+    ),
+    Refused(
+        "stable-diffusion 244: the command that reads a file",
+        "python optimizedSD/my_txt2img.py --from-file prompt.txt --H 512 --W 512 --ddim_steps 50",
+        "options of a command line",
+        remedy="remove the line",
+    ),
+    Refused(
+        "sd-webui-animatediff 219: numbers of frames below a text",
+        "dreamy fantasy art\n0: sitting in the office\n30: flying in the sky",
+        "is a keyframe",
+        ({"prompt": "sitting in the office"}, {"prompt": "flying in the sky"}),
+    ),
+    Refused(
+        "AnimateDiff-Evolved 172: keyframes with seeds",
+        '"0": "A summer garden", 484188684\n"17": "A winter garden", 14171626861',
+        "is a keyframe",
+        ({"prompt": "A summer garden"}, {"prompt": "A winter garden"}),
+    ),
+    Refused(
+        "FizzNodes 17: a space before the colon",
+        '"0" :"graveyard",\n"16" :"dark cold road, dead trees"',
+        "is a keyframe",
+        ({"prompt": "graveyard"}, {"prompt": "dark cold road, dead trees"}),
+    ),
+    Refused(
+        "Deforum: options within keyframes",
+        '{"0": "a red ball --neg blurry", "30": "a blue boat"}',
+        "is JSON",
+        ({**BALL, "negative_prompt": "blurry"}, BOAT),
+    ),
+    Refused(
+        "Deforum: formulas for frames",
+        '{"0": "a red ball", "max_f-10": "a blue boat"}',
+        "is JSON",
+        (BALL, BOAT),
+    ),
+    Refused("Open-Sora: shots between pipes", "|0|winter|3|spring|6|summer", "schedule of key"),
+    Refused(
+        "Open-Sora: a picture behind the text",
+        'a red ball{"reference_path": "assets/c.png", "mask_strategy": "0"}',
+        "Open-Sora",
+        (BALL,),
+    ),
+    Refused(
+        "oobabot 61: settings with equals signs behind the text",
+        "a red ball steps=20 seed=99997 np=blurry, dark",
+        "settings behind it",
+        ({**BALL, "negative_prompt": "blurry, dark", "num_inference_steps": 20, "seed": 99997},),
+    ),
+    Refused(
+        "InvokeAI 5056: a sheet with titles",
+        "Prompt, Title, Iterations\na red ball, Song 1, 4\na blue boat, Song 2, 4",
+        "a table (CSV)",
+        ({**BALL, "num_videos_per_prompt": 4}, {**BOAT, "num_videos_per_prompt": 4}),
+    ),
+    Refused("InvokeAI 1648: mixed texts", '("red", "green").blend(0.1, 1.3)', "as InvokeAI does"),
+    Refused(
+        "SwarmUI 121: a part of the picture",
+        "a dancer <segment:yolo-face_yolov8n.pt,0.5,0.8>, a face",
+        ADDITION,
+        ({"prompt": "a dancer , a face"},),
+    ),
+    Refused("SwarmUI 242: variables", "<setvar[p]:a cat> runs", ADDITION, ({"prompt": "runs"},)),
+    Refused(
+        "StableSwarmUI 129: choices with commas",
+        "<random: young, old> elf",
+        ADDITION,
+        ({"prompt": "elf"},),
+    ),
+    Refused("SwarmUI: settings", "a red ball <param[steps]:20>", ADDITION, (BALL,)),
+    Refused("SwarmUI's breaks", "a cat <break> a dog", ADDITION, ({"prompt": "a cat a dog"},)),
+    Refused(
+        "sd-dynamic-prompts: variables",
+        "${animal=cat} a ${animal} runs",
+        ADDITION,
+        ({"prompt": "a runs"},),
+    ),
+    Refused(
+        "sd-dynamic-prompts: several of a choice",
+        "{2$$ and $$red|blue|green} ball",
+        "is a choice",
+        ({"prompt": "red ball"}, {"prompt": "blue ball"}, {"prompt": "green ball"}),
+    ),
+    Refused(
+        "sd-dynamic-prompts: choices with shares",
+        "a {0.25::red|0.75::blue} ball",
+        "is a choice",
+        (BALL, {"prompt": "a blue ball"}),
+    ),
+    Refused(
+        "sd-dynamic-prompts 791: a tree of wildcards",
+        "wildcards:\n  colours:\n    - red\n    - blue\n",
+        "can't be a mapping",
+        remedy="settings for all prompts go beside `prompts:`",
+        name="a.yaml",
+    ),
+    Refused(
+        "animatediff-cli: a map of prompts",
+        'head_prompt: best\nprompt_map:\n  0: a red ball\n  32: a boat\n',
+        "can't be a mapping",
+        remedy="write each text as a prompt of its own, below `prompts:`",
+        name="a.yaml",
+    ),
+    Refused(
+        "prompt-all-in-one 278: breaks on lines of their own",
+        "a red ball\nBREAK\na blue boat",
+        "a mark of A1111",
+        remedy="remove the line",
+    ),
+    Refused(
+        "answers of chats: headings between the prompts",
+        "Scene 1:\na red ball rolls\n\nScene 2:\na blue boat sails",
+        "is a heading, not a prompt",
+        remedy="remove the line",
+    ),
+    Refused(
+        "musubi-tuner: TOML",
+        '[prompt]\nwidth = 512\n[[prompt.subset]]\nprompt = "a red ball"',
+        "`key: value`",
+        ({"prompt": "[prompt]", "width": 512}, BALL),
+    ),
+    Refused(
+        "musubi-tuner: TOML named YAML",
+        "[prompt]\nwidth = 512\n",
+        "heading of TOML",
+        remedy="write `key: value`",
+        name="a.yaml",
+    ),
+    Refused(
+        "answers of chats: a fence of Markdown",
+        "```yaml\nprompt: a red ball\n```",
+        "markup of Markdown",
+        remedy="remove it",
+        name="a.yaml",
+    ),
+    Refused(
+        "ComfyUI's workflows by hand: JSON with remarks",
+        '{\n  // the ball\n  "prompt": "a red ball",\n}',
+        "comment of another language",
+        remedy="put `# ` before it",
+        name="a.yaml",
+    ),
+    Refused(
+        "Impact-Pack 202: a text of Windows before Unicode",
+        "Antonín plays, café".encode("cp1250"),
+        "not UTF-8 text",
+        remedy="save the file as UTF-8",
+    ),
+    Refused(
+        "Wan2GP's own examples: macros",
+        '! {Subject}="cat","dog" : {Place}="forest"\nA {Subject} in a {Place}.',
+        "macro of Wan2GP",
+        remedy="remove the line",
+    ),
+]  # fmt: skip
+
+FILMED = [
+    Filmed("Wan2GP 1744: a text on two lines", "A flower in a field\non a rainy day"),
+    Filmed("Umi-AI 2: empty lines", "cute bunny\n\n\n\ndice", prompts=("cute bunny", "dice")),
+    Filmed("wildcards 30: remarks at the top", "# cc0.\n# of words\nape", prompts=("ape",)),
+    Filmed("InvokeAI 37: an apostrophe", "it's a cat's house"),
+    Filmed("URSA 9: a number before the text", "motion=9.0, a red ball"),
+    Filmed("Open-Sora: scores", "a car. motion score: 4."),
+    Filmed(
+        "SD.Next 4582: a comment without a space", "#this is a test", "begins with # and a space"
+    ),
+    Filmed("A1111 8962: quotes that are rendered", '"a ball"\n“a boat”', "the quotes around"),
+    Filmed("A1111 3403: weights", "(blurry, car:1.2), text:1.4", "no weights"),
+    Filmed("InvokeAI 1648: weights", "a red (cube)1.3", "no weights"),
+    Filmed("NovelAI: weights in braces", "a {{{red}}} ball", "no weights"),
+    Filmed("NovelAI: weights in numbers", "1.5::red ball:: in snow", "no weights"),
+    Filmed("Midjourney: weights", "a red ball::2 blue", "ball::2 was"),
+    Filmed("A1111: edited prompts", "a [red:blue:0.5] ball", "no changes"),
+    Filmed("A1111: prompts in turn", "a [cat|dog] runs", "no changes"),
+    Filmed("Sygil 408: prompts on one line", "a cat || a dog", "|| was"),
+    Filmed("Fooocus: lists", "a [[red, blue]] ball", "no lists"),
+    Filmed("Easy Diffusion: lists", "a {red,blue} ball", "no lists"),
+    Filmed("prompt-all-in-one 278: breaks in the text", "a girl BREAK the sea", "no breaks"),
+    Filmed("sdwebui-nai-api 42: line breaks", "a beach\\nChar: a girl", "\\n was"),
+    Filmed("web pages: escapes", "a ball &amp; a boat", "&amp; was"),
+    Filmed("ComfyUI: remarks", "a ball /* red */ rolls", "no remarks"),
+    Filmed("chats: letters", "a) a ball\nb) a boat", "the letter", ("a ball", "a boat")),
+    Filmed("Notepad: UTF-16", "a café".encode("utf-16"), prompts=("a café",)),
+]
+
+
+def outcome(text: str | bytes, name: str) -> list[object]:
+    """Return the prompts that a refusal shows."""
+    examples = [found.example for found in mistakes(text, name) if found.example]
+    shown = [strict_yaml.plain(strict_yaml.load_all(example)[0]) for example in examples]
+    prompts = [values.get("prompts", [values]) for values in shown]
+    return [{"prompt": p} if isinstance(p, str) else p for several in prompts for p in several]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.where)
+def test_what_users_of_other_tools_write_is_refused_with_what_is_right(case: Refused) -> None:
+    """It says what it is, and the prompts that are shown can be dropped as they stand."""
+    found = mistakes(case.text, case.name)
+    assert case.problem in found[0].problem
+    assert list(case.shown) == outcome(case.text, case.name)
+    assert all(one.remedy for one in found)
+    assert case.remedy in found[0].remedy
+    for example in (one.example for one in found if one.example):
+        parse(example, "a.yaml")
+
+
+@pytest.mark.parametrize("case", FILMED, ids=lambda case: case.where)
+def test_what_may_be_meant_is_filmed(case: Filmed) -> None:
+    """As it stands, with a note where another tool would have read it otherwise."""
+    found = parse(case.text, "a.txt").prompts
+    assert (case.prompts or tuple(str(case.text).split("\n"))) == tuple(p.prompt for p in found)
+    notes = [note for prompt in found for note in prompt.notes]
+    assert bool(case.note) == bool(notes)
+    assert case.note in "".join(notes)
+
+
+def test_a_file_that_merges_settings_hears_of_both_mistakes() -> None:
+    """Merge keys are not wanted; what is right is said, whatever else is wrong above them."""
+    text = "base: &base\n  num_frames: 24\nprompts:\n  - prompt: a red ball\n    <<: *base\n"
+    base, merge = mistakes(text)
+    assert ("base", 1) == (base.key, base.line)
+    assert ("<<", 5) == (merge.key, merge.line)
+    for found in (merge, *mistakes("prompts:\n  - &a {prompt: a}\n  - <<: *a\n")):
+        assert "merge keys (<<) are not part of YAML 1.2" == found.problem
+        assert "write the settings out, or put them beside `prompts:`" in found.remedy

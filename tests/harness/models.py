@@ -575,8 +575,8 @@ def ltx_2(kind: type = d.LTX2Pipeline) -> Any:
         mel_hop_length=160, is_causal=True, mel_bins=8,
     )  # fmt: skip
     vocoder = d.pipelines.ltx2.LTX2Vocoder(
-        in_channels=16, hidden_channels=32, out_channels=2, upsample_kernel_sizes=[4, 4],
-        upsample_factors=[2, 2], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]],
+        in_channels=16, hidden_channels=32, out_channels=2, upsample_kernel_sizes=[20, 32],
+        upsample_factors=[10, 16], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]],
         leaky_relu_negative_slope=0.1, output_sampling_rate=16000,
     )  # fmt: skip
     return kind(

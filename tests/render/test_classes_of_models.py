@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import diffusers
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ from reeldrop.base.errors import RenderCancelled, Unrenderable
 from reeldrop.base.events import (
     BatchFailed,
 )
-from reeldrop.base.job import IMAGE_FIT, Prompt
+from reeldrop.base.job import IMAGE_FIT, Prompt, Rendered
 from reeldrop.prompts.rules import SettingsRefused
 from reeldrop.render import pipeline
 from reeldrop.render.source import ModelSource
+from reeldrop.video import encoder
 from torch import nn
 
 # What diffusers' pipelines warn of is their own business.
@@ -37,8 +39,8 @@ def tiny_model(name: str, folder: Path) -> Model:
     return Model(name, TINY[name], save(name, folder))
 
 
-def plain(model: Model, prompt: Prompt) -> np.ndarray:
-    """Return the frames that diffusers alone makes of a prompt."""
+def plain(model: Model, prompt: Prompt) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the frames and the sound that diffusers alone makes of a prompt."""
     pipe = diffusers.DiffusionPipeline.from_pretrained(model.folder)
     pipe.set_progress_bar_config(disable=True)
     if hasattr(pipe.vae, "tile_overlap_t"):  # Allegro's
@@ -53,7 +55,31 @@ def plain(model: Model, prompt: Prompt) -> np.ndarray:
     generator = torch.Generator().manual_seed(prompt.seed)
     output = pipe(prompt=prompt.prompt, generator=generator, output_type="pt", **given)
     frames = (output.frames[0].float() * 255).round().clamp(0, 255).to(torch.uint8)
-    return frames.permute(0, 2, 3, 1).numpy()
+    audio = output.audio[0].numpy() if hasattr(output, "audio") else None
+    return frames.permute(0, 2, 3, 1).numpy(), audio
+
+
+def heard(path: Path) -> tuple[int, int, np.ndarray]:
+    """Return the sampling rate of a file's sound, its number of channels, and its samples."""
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.audio
+        frames = [frame.to_ndarray() for frame in container.decode(stream)]
+        return stream.rate, stream.channels, np.concatenate(frames, axis=-1)
+
+
+def keeps_sound(record: Rendered, theirs: np.ndarray, fps: float, folder: Path) -> None:
+    """Assert that sound is as the model made it, and in the files, as long as the pictures."""
+    assert record.sound is not None
+    assert "" == record.not_kept
+    assert np.allclose(theirs, record.sound.samples, atol=1e-3)
+    frames = np.zeros((record.made[0], 32, 48, 3), np.uint8)
+    seconds = len(frames) / fps
+    for suffix in ("mp4", "webm"):
+        path = folder / f"heard.{suffix}"
+        encoder.encode(frames, path, suffix, fps, "", sound=record.sound)
+        rate, channels, samples = heard(path)
+        assert (16000 if suffix == "mp4" else 48000, 2) == (rate, channels)
+        assert 0 <= samples.shape[-1] - round(seconds * rate) < 1024  # a whole piece of AAC
 
 
 def refuses(model: Model) -> None:
@@ -97,10 +123,13 @@ def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
     asked = tuple(model.tiny.ask[key] for key in ("num_frames", "height", "width"))
     assert (*asked, 3) == frames.shape
     assert asked == record.made
-    assert ("sound" if name.startswith("LTX-2") else "") == record.not_kept
     assert sorted(model.steps) == model.steps
     assert {1, STEPS} == set(model.steps)
-    assert like(plain(model, first), frames)
+    theirs, sound = plain(model, first)
+    assert like(theirs, frames)
+    assert (sound is None) == (record.sound is None)
+    if sound is not None:
+        keeps_sound(record, sound, first.fps, tmp_path)
     others = [model.prompt("a cow", 2), model.prompt("a bird", 3, negative_prompt="the snow")]
     together = model.render(first, *others).frames
     alone = [frames, *(model.render(other).frames[0] for other in others)]

@@ -64,7 +64,7 @@ OWNERS = {
     "torchao": {"render.parts"},
     "huggingface_hub": {"render.downloads", "render.hub_errors"},
     "transformers": {"render.pipeline"},
-    "av": {"video.encoder"},
+    "av": {"video.encoder", "video.sound"},
     "mutagen": {"video.encoder"},
     "PIL": {"render.pictures", "video.encoder"},
     "typer": {"commands.cli"},

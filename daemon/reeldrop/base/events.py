@@ -112,7 +112,10 @@ class RendererEnded:
 
 @dataclass(frozen=True, slots=True)
 class VideoPublished:
-    """A video, its poster and its sidecar are in the results; `bytes` is the size of its frames."""
+    """A video, its poster and its sidecar are in the results.
+
+    `bytes` is the size of its frames and its sound.
+    """
 
     video: Video
     bytes: int
@@ -120,7 +123,7 @@ class VideoPublished:
 
 @dataclass(frozen=True, slots=True)
 class VideoFailed:
-    """A video could not be encoded or published; `bytes` is the size of its frames."""
+    """A video could not be encoded or published; `bytes` is the size of its frames and sound."""
 
     job_id: str
     prompt: Prompt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from reeldrop.base.errors import Mistake
 from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
+from reeldrop.base.sound import Sound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -278,8 +279,9 @@ class Rendered:
     tiling: the VAE decoded in tiles, which are blended at their edges
     made: number of frames, height and width; zeros where they are not known
     profile: what the profile changes of how the model renders, by the names in config.yaml
-    not_kept: what the pipeline made besides frames
+    not_kept: what else the pipeline made that is in no file, and why
     loras: all that were used, those that the profile always has too
+    sound: what is heard with the frames; None if the pipeline made no sound
     """
 
     model: str
@@ -300,6 +302,7 @@ class Rendered:
     profile: Mapping[str, object] = field(default_factory=dict)
     not_kept: str = ""
     loras: tuple[UsedLora, ...] = ()
+    sound: Sound | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

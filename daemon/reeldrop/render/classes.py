@@ -56,7 +56,6 @@ class Kind:
         because a compiler in another thread sets that generator back
     keeps_texts: its embeddings can be computed beforehand, each text alone
     tiles: its VAE decodes in tiles only
-    not_kept: what it makes besides frames
     reads: tokens of a text that it reads, where no argument says so
     around: tokens of that length that are not the text's: marks and templates
     pictures: call arguments that are pictures, and whether it needs them
@@ -76,7 +75,6 @@ class Kind:
     draws: Callable[[Any], bool] = _never
     keeps_texts: bool = False
     tiles: bool = False
-    not_kept: str = ""
     reads: int | None = None
     around: Callable[[Any], int] | None = None
     pictures: Mapping[str, bool] = field(default_factory=dict)
@@ -217,7 +215,6 @@ _LTX_2 = Kind(
     size_multiple=32,
     defaults=lambda _pipe: {"num_frames": 121},
     hidden=frozenset({"min_seconds", "max_seconds"}),
-    not_kept="sound",
 )
 
 KINDS: Mapping[str, Kind] = {

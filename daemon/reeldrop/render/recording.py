@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from reeldrop.base.job import Rendered
 from reeldrop.render import loras, measure, pipeline, rendering, unread
-from reeldrop.render.classes import kind_of
 
 if TYPE_CHECKING:
-    from reeldrop.base.job import Frames, Prompt
+    from reeldrop.base.job import Prompt
     from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.rendering import Footage
 
 
 def records(
-    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], videos: tuple[Frames, ...], seconds: float
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], footage: Footage, seconds: float
 ) -> Iterator[Rendered]:
     """Yield the record of each prompt of a part that was rendered together."""
-    for prompt, frames in zip(prompts, videos, strict=True):
+    for prompt, frames, sound in zip(prompts, footage.frames, footage.sounds, strict=True):
         yield Rendered(
             model=loaded.source.location,
             revision=loaded.revision,
@@ -36,8 +36,9 @@ def records(
             tiling=loaded.fast_path.decoded_in_tiles,
             made=(len(frames), *frames.shape[1:3]),
             profile=loaded.source.changes,
-            not_kept=kind_of(type(loaded.pipe)).not_kept,
+            not_kept=footage.not_kept,
             loras=loras.used(loaded.loras, prompt.loras),
+            sound=sound,
         )
 
 

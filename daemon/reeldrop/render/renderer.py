@@ -53,6 +53,7 @@ from reeldrop.speed.compiled import is_compiling, wait_for_compiler
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
+    from reeldrop.render.rendering import Footage
 
 _log = structlog.get_logger()
 
@@ -244,7 +245,7 @@ class InProcessRenderer:
                 fit = self._fits[key] = self._more_frugal(fit)
                 continue
             made, seconds = done
-            frames += made
+            frames += made.frames
             rendered += recording.records(loaded, part, made, seconds)
         learned = self._fits.get(key)
         measured = measure.how_many_fit(loaded, part) if is_alone else len(part)
@@ -252,8 +253,8 @@ class InProcessRenderer:
 
     def _try(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
-    ) -> tuple[tuple[Frames, ...], float] | None:
-        """Return the frames of a part of a batch, and the seconds that they took.
+    ) -> tuple[Footage, float] | None:
+        """Return what was made of a part of a batch, and the seconds that it took.
 
         `before` is how many prompts of the batch precede the part. None if memory ran out even
         without the compiler and the recordings.
@@ -272,10 +273,10 @@ class InProcessRenderer:
 
     def _try_once(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
-    ) -> tuple[tuple[Frames, ...], float] | None:
+    ) -> tuple[Footage, float] | None:
         began = time.monotonic()
         try:
-            frames = rendering.render(
+            footage = rendering.with_sound(
                 loaded,
                 part,
                 lambda step: self._step_done(batch, before, len(part), step),
@@ -286,7 +287,7 @@ class InProcessRenderer:
                 raise
             self._shortage = " ".join(str(error).split())
             return None
-        return frames, time.monotonic() - began
+        return footage, time.monotonic() - began
 
     def _release_others(self, loaded: LoadedPipeline) -> bool:
         """Free memory from the other models, if there are any, and return whether there were."""

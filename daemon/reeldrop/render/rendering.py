@@ -7,25 +7,38 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
-from reeldrop.render import measure, pictures, steps
+from reeldrop.render import measure, pictures, sound, steps
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import Size, kind_of
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
+    from reeldrop.base.sound import Sound
     from reeldrop.render.pipeline import LoadedPipeline
 
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
 """Settings that decide above 1 whether the negative prompt is read, the first one that there is."""
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """What a pipeline made of a batch: the frames of each prompt, and the sound if there is any.
+
+    not_kept: what else it made, and why it is not here
+    """
+
+    frames: tuple[Frames, ...]
+    sounds: tuple[Sound | None, ...]
+    not_kept: str = ""
+
+
 def render(
     loaded: LoadedPipeline,
     prompts: tuple[Prompt, ...],
@@ -33,15 +46,27 @@ def render(
     *,
     decodes_in_parts: bool = False,
 ) -> tuple[Frames, ...]:
-    """Return the frames, (frames, height, width, 3) uint8, of each prompt of one batch.
+    """Return the frames of each prompt of one batch; see `with_sound`."""
+    return with_sound(loaded, prompts, on_step, decodes_in_parts=decodes_in_parts).frames
+
+
+@torch.inference_mode()
+def with_sound(
+    loaded: LoadedPipeline,
+    prompts: tuple[Prompt, ...],
+    on_step: Callable[[int], None],
+    *,
+    decodes_in_parts: bool = False,
+) -> Footage:
+    """Return the frames, (frames, height, width, 3) uint8, and the sound of one batch.
 
     `on_step` is called after each step with its number, from 1; an error that it raises ends the
     render. With `decodes_in_parts` the VAE takes less memory and more time.
 
     Raises:
-        RenderError: the frames are NaN, all black, or all equal.
-        Unrenderable: they are not as many, or not of the size, that was asked for; or a picture
-            can't be used.
+        RenderError: the frames are NaN, all black, or all equal, or the sound is NaN.
+        Unrenderable: they are not as many, or not of the size, that was asked for; or the sound is
+            not as long as they are, or a picture can't be used.
     """
     pipe = loaded.pipe
     loaded.fast_path.begin(dict(prompts[0].arguments), prompts[0].loras)
@@ -57,7 +82,8 @@ def render(
         pipe.maybe_free_model_hooks()
     loaded.fast_path.end()
     _check_as_asked(pipe, prompts, output.frames)
-    return tuple(_sound_frames(video) for video in output.frames)
+    sounds, not_kept = sound.of_output(pipe, output, prompts)
+    return Footage(tuple(_checked_frames(video) for video in output.frames), sounds, not_kept)
 
 
 def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
@@ -145,7 +171,7 @@ def _in_words(videos: Sequence[tuple[Any, ...]]) -> str:
     return f"{count} of {' and '.join(sorted(sizes))}"
 
 
-def _sound_frames(video: torch.Tensor) -> Frames:
+def _checked_frames(video: torch.Tensor) -> Frames:
     """Return the frames of one video.
 
     Raises:

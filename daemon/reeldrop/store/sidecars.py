@@ -17,6 +17,7 @@ from reeldrop.base.errors import YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import SIDECAR_SUFFIX
+from reeldrop.base.sound import SILENT_FORMATS
 
 MAX_BYTES = 1 << 20
 
@@ -53,6 +54,11 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
         block["pictures"] = {picture.name: picture.sha256 for picture in prompt.pictures}
     if rendered.loras:
         block["loras"] = [_without_nothing(dataclasses.asdict(lora)) for lora in rendered.loras]
+    if rendered.sound is not None:
+        channels, rate = len(rendered.sound.samples), rendered.sound.sampling_rate
+        block["sound"] = {"channels": channels, "sampling_rate": rate}
+        if silent := SILENT_FORMATS.intersection(prompt.formats):
+            block["not_kept"] = f"sound, in {', '.join(sorted(silent))}: that format has none"
     if prompt.notes:
         block["notes"] = list(prompt.notes)
     return strict_yaml.dump({**prompt.as_settings(), "rendered": block})

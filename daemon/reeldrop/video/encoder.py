@@ -11,6 +11,7 @@ import itertools
 import os
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,12 +25,14 @@ from PIL import Image
 
 from reeldrop.base import plain_files
 from reeldrop.base.errors import Mistake, PromptError, UnfinishedError
+from reeldrop.video.sound import Track
 
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
     from reeldrop.base.job import Frames
+    from reeldrop.base.sound import Sound
 
 _REMEDY = "only an mp4 that reeldrop made can be dropped to be rendered again"
 _SETTINGS_TAG = "\xa9cmt"
@@ -55,6 +58,9 @@ H264 = {"libx264": _X264, "h264_nvenc": _NVENC}
 _SIZES = 1000
 """Upper bound on cached answers of `opens`; prompt files choose the sizes."""
 
+_MUXING = {"mp4": {"movflags": "+faststart"}, "webm": {"fflags": "+bitexact"}}
+"""An mp4's index comes first; a webm has no random ids, so equal frames give equal files."""
+
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
 _log = structlog.get_logger()
@@ -68,6 +74,7 @@ def encode(
     settings: str,
     on_frame: Callable[[], None] = lambda: None,
     h264: str = "libx264",
+    sound: Sound | None = None,
 ) -> None:
     """Write frames, (frames, height, width, 3) uint8, to one file.
 
@@ -76,15 +83,17 @@ def encode(
     settings: embedded in mp4 and webm.
     on_frame: called after each frame of an mp4 or webm.
     h264: the encoder to try first for mp4, one of `H264`; the fallback is libx264.
+    sound: what is heard in mp4 (AAC) and webm (Opus), as long as the frames; a GIF has no sound.
 
     Raises:
         OSError: the file can't be written.
     """
+    film = _Film(frames, fps, settings, on_frame, sound)
     match format:
         case "mp4":
-            _write_mp4(frames, path, fps, settings, on_frame, h264)
+            _write_mp4(film, path, h264)
         case "webm":
-            _write_video(frames, path, "webm", "libvpx-vp9", _VP9, {}, fps, settings, on_frame)
+            _write_video(film, path, "webm", "libvpx-vp9", _VP9)
         case "gif":
             images = [Image.fromarray(frame) for frame in frames]
             delays = gif_delays(len(images), fps)
@@ -127,46 +136,53 @@ def opens(codec: str, width: int, height: int) -> bool:
     return True
 
 
-def _write_mp4(
-    frames: Frames, path: Path, fps: float, settings: str, on_frame: Callable[[], None], h264: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """What is written into a file; see `encode`."""
+
+    frames: Frames
+    fps: float
+    settings: str
+    on_frame: Callable[[], None]
+    sound: Sound | None
+
+
+def _write_mp4(film: _Film, path: Path, h264: str) -> None:
     """Write an mp4 with the encoder `h264`; with libx264 if that fails."""
-    options = {"movflags": "+faststart"}
-    if h264 != "libx264" and opens(h264, frames.shape[2], frames.shape[1]):
+    if h264 != "libx264" and opens(h264, film.frames.shape[2], film.frames.shape[1]):
         try:
-            _write_video(frames, path, "mp4", h264, H264[h264], options, fps, settings, on_frame)
+            _write_video(film, path, "mp4", h264, H264[h264])
         except av.FFmpegError as error:  # the render may have filled the GPU's memory
             _log.warning("encoder_failed", encoder=h264, reason=str(error), next="libx264")
         else:
             return
-    _write_video(frames, path, "mp4", "libx264", _X264, options, fps, settings, on_frame)
+    _write_video(film, path, "mp4", "libx264", _X264)
 
 
 def _write_video(
-    frames: Frames,
-    path: Path,
-    container_format: str,
-    codec: str,
-    codec_options: dict[str, str],
-    container_options: dict[str, str],
-    fps: float,
-    settings: str,
-    on_frame: Callable[[], None],
+    film: _Film, path: Path, container_format: str, codec: str, options: dict[str, str]
 ) -> None:
-    rate = Fraction(fps).limit_denominator(1001)
-    with av.open(str(path), "w", format=container_format, options=container_options) as container:
-        container.metadata["comment"] = settings
-        stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=codec_options))
-        stream.height, stream.width = frames.shape[1:3]
+    rate = Fraction(film.fps).limit_denominator(1001)
+    muxing = _MUXING[container_format]
+    with av.open(str(path), "w", format=container_format, options=muxing) as container:
+        container.metadata["comment"] = film.settings
+        stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=options))
+        stream.height, stream.width = film.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         _tag_colours(stream.codec_context)
-        for number, frame in enumerate(frames):
+        count = len(film.frames)
+        track = Track(container, film.sound, count, rate) if film.sound is not None else None
+        for number, frame in enumerate(film.frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
             picture.pts, picture.time_base = number, 1 / rate
             container.mux(stream.encode(picture))
-            on_frame()
+            if track is not None:
+                track.follow(number + 1)
+            film.on_frame()
         container.mux(stream.encode())
+        if track is not None:
+            track.end()
 
 
 def _tag_colours(context: av.VideoCodecContext) -> None:

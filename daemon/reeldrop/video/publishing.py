@@ -23,7 +23,8 @@ class Publisher:
     """Encodes and publishes videos; calls `tell` with VideoPublished or VideoFailed for each.
 
     h264: the encoder for mp4, as in `encoder.encode`
-    videos, bytes: how many videos are in hand, from `publish` to `release`, and their frames' size
+    videos, bytes: how many videos are in hand, from `publish` to `release`, and the size of their
+        frames and sound
     signs_of_life: a count that grows unless the thread hangs
     """
 
@@ -44,20 +45,32 @@ class Publisher:
         earlier: the video as an earlier attempt left it; None if it left nothing
         """
 
+        sound = rendered.sound
+        size = frames.nbytes + (sound.samples.nbytes if sound is not None else 0)
+
         def encode(path: Path, format: str, settings: str) -> None:
-            encoder.encode(frames, path, format, prompt.fps, settings, self._note_life, self.h264)
+            encoder.encode(
+                frames,
+                path,
+                format,
+                prompt.fps,
+                settings,
+                self._note_life,
+                self.h264,
+                sound,
+            )
 
         def answer(publication: Future[Video]) -> None:
             if publication.cancelled():
                 return
             error = publication.exception()
             if isinstance(error, Exception):
-                self._tell(VideoFailed(job.id, prompt, error, frames.nbytes))
+                self._tell(VideoFailed(job.id, prompt, error, size))
             else:
-                self._tell(VideoPublished(publication.result(), frames.nbytes))
+                self._tell(VideoPublished(publication.result(), size))
 
         self.videos += 1
-        self.bytes += frames.nbytes
+        self.bytes += size
         publication = self._thread.submit(
             self._results.publish, job, prompt, rendered, encode, earlier
         )

@@ -88,5 +88,6 @@ class Place:
         return [str(job.source) for job in self.taken]
 
     def waiting(self) -> dict[str, str]:
-        """Return why each file waits, as `status` says it."""
-        return {w.prompt_file: w.reason for w in self.intake.waiting(self.now)[0]}
+        """Return why each file waits, or is not recognised, as `status` says it."""
+        (waiting, _), (strays, _) = self.intake.waiting(self.now), self.intake.unrecognised()
+        return {found.prompt_file: found.reason for found in (*waiting, *strays)}

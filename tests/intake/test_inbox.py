@@ -238,8 +238,8 @@ def test_empty_files_are_given_time(box: Inbox) -> None:
 
 
 def reasons(box: Inbox, now: float) -> dict[str, str]:
-    """Return why each file waits."""
-    return {str(path): reason for path, reason in box.waiting(now)}
+    """Return why each file waits, or is passed over."""
+    return {str(path): why for path, why in (*box.waiting(now), *box.strays())}
 
 
 def test_an_interrupted_transfer_is_given_time(box: Inbox) -> None:
@@ -310,7 +310,7 @@ def test_copies_that_have_lost_their_ending_are_told(box: Inbox, name: str) -> N
     box.scan(0.0)
     assert "a conflict copy by rclone: taken if its name ends in .txt" in reasons(box, 0.0)[name]
     assert "not a prompt file: ends in .conflict1" in reasons(box, 0.0)["notes.conflict1"]
-    assert (0, 2) == (len(box), box.waiting_count())
+    assert (0, 0, 2) == (len(box), box.waiting_count(), box.strays_count())
 
 
 RIGHT = "use .txt with one prompt a line, .yaml or .yml"
@@ -340,7 +340,7 @@ def test_what_is_no_prompt_file_is_told(box: Inbox) -> None:
     unfinished = {"a.txt": "left unfinished by a browser"}
     others = {f"x/{name}": f"not a prompt file: {why}" for name, why in OTHERS.items()}
     assert {**unfinished, **link, **others} == told
-    assert (0, len(told)) == (len(box), box.waiting_count())
+    assert (0, 1, len(told) - 1) == (len(box), box.waiting_count(), box.strays_count())
 
 
 def test_a_file_that_keeps_changing_is_said_to(box: Inbox) -> None:
@@ -630,8 +630,8 @@ def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
     too_deep = drop(box, "/".join(["d"] * MAX_DEPTH) + "/out.txt").parent
     assert ["in.txt"] == [Path(name).name for name in found(box)]
     path = PurePosixPath(too_deep.relative_to(box.folder))
-    assert [(path, "not scanned: it is 32 folders deep")] == list(box.waiting(1e9))
-    assert 2 == box.waiting_count()
+    assert [(path, "not scanned: it is 32 folders deep")] == list(box.strays())
+    assert (1, 1) == (box.waiting_count(), box.strays_count())
 
 
 def test_a_folder_that_is_closed_to_us_is_said() -> None:
@@ -648,7 +648,7 @@ def test_a_folder_that_is_closed_to_us_is_said() -> None:
         finally:
             set_user(0)
         reason = "can't be read: Permission denied"
-        assert [(PurePosixPath("closed"), reason)] == list(box.waiting(1e9))
+        assert [(PurePosixPath("closed"), reason)] == list(box.strays())
 
 
 def test_an_inbox_that_is_gone_is_an_error(tmp_path: Path) -> None:

@@ -293,12 +293,12 @@ def test_accents_may_be_written_in_two_ways(place: Place) -> None:
 
 
 def test_a_picture_alone_says_what_it_waits_for(place: Place) -> None:
-    """It stays where it is, and counts among what waits."""
+    """It stays where it is, and counts among what is not recognised."""
     for name in ("a.png", "b.webp", "x/c.jpeg"):
         place.drop(name)
     place.go_on(PICTURE_SECONDS * 2)
     assert dict.fromkeys(["a.png", "b.webp", "x/c.jpeg"], LONE) == place.waiting()
-    assert 3 == place.intake.waiting(place.now)[1]
+    assert (0, 3) == (place.intake.waiting(place.now)[1], place.intake.unrecognised()[1])
     assert ["a.png", "b.webp", "x/c.jpeg"] == left(place)
 
 

@@ -19,8 +19,8 @@ STATUS = Status(
     "m",
     UPDATED,
     RENDERING,
-    waiting=(Waiting("b.txt", "waits for its turn"), STRAY),
-    waiting_count=2,
+    waiting=(Waiting("b.txt", "waits for its turn"),),
+    waiting_count=1,
     models=(Model("wan", "", "no such folder"), Model("m", "device")),
     unrecognised=(STRAY,),
 )
@@ -59,9 +59,7 @@ def said(status: Status = STATUS, free: int = 812_345_678_901) -> str:
 
 
 def test_all_that_somebody_asks_is_in_it() -> None:
-    """What renders, what waits and why, what is none, what failed and why, how much room there is;
-    a file that is not recognised does not wait.
-    """
+    """What renders, what waits and why, what is none, what failed and why, how much room is."""
     assert SAID == said()
     idle = Status(1, State.IDLE, "m", UPDATED)
     room = "ROOM\n  12 MB free for results\n"
@@ -97,7 +95,7 @@ def test_names_of_strangers_stay_on_their_line(name: str) -> None:
     )
     text = status_text.dated(hostile, said(hostile))
     assert 1 == sum(line.startswith("ROOM") for line in text.split("\n"))
-    assert "WAITING: 4999, the next first" in text
+    assert "WAITING: 5000, the next first" in text
     assert "  and more\n" in text
     assert text.replace("\n", "").isprintable()
     assert max(map(len, text.split("\n"))) <= 220

@@ -23,6 +23,7 @@ from harness.jobs import says
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import ConfigError, Mistake, PromptError, SpoolLocked
 from reeldrop.base.job import Cause, DefaultsFile, Job
+from reeldrop.base.names import folded
 from reeldrop.store import job_files, reports
 from reeldrop.store.lock import Holder
 from reeldrop.store.spool import Spool
@@ -576,6 +577,35 @@ def test_fail_beside_earlier_ones(folders: Folders) -> None:
         "a-3.txt": "three",
         "a-3.txt.error.txt": "why three",
     } == files(folders.failed)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Ball.txt", "ball.txt"),
+        ("ball.TXT", "ball.txt"),
+        ("Poems/a.txt", "poems/a.txt"),
+        ("Poems/a.txt", "poems/b.txt"),
+        ("\u00c9t\u00e9.txt", "\u00e9t\u00e9.txt"),
+        ("a.txt", "A.TXT.error.txt"),
+    ],
+)
+def test_names_that_differ_only_in_case_are_apart(
+    first: str, second: str, folders: Folders
+) -> None:
+    """Clients that fold case would keep one of them; and what comes back is recognised."""
+    for name in (first, second):
+        job = folders.claimed(name, name)
+        spool = folders.open()
+        at = spool.fail(job, says(f"reeldrop could not render {name}\n\nJob {job.id}, now\n"))
+        again = folders.claimed(name, name)
+        earlier = list(spool.failed.earlier(PurePosixPath(name), again))
+        assert PurePosixPath(at.relative_to(folders.failed)) in earlier
+        folders.open().fail(again, says("again"))
+    found = [str(path.relative_to(folders.failed)) for path in folders.failed.rglob("*")]
+    assert len(found) == len({folded(name) for name in found})
+    texts = [path.read_text() for path in folders.failed.rglob("*") if path.is_file()]
+    assert [2, 2] == [texts.count(first), texts.count(second)]
 
 
 def test_a_report_that_is_no_text_is_somebody_elses(folders: Folders) -> None:

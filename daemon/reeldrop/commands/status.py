@@ -63,6 +63,9 @@ def _print_waiting(now: Status) -> None:
         output.note(f"the first has been in the inbox for {since}")
     if now.waiting_count > len(now.waiting):
         output.note(f"{now.waiting_count - len(now.waiting)} more are waiting")
+    output.print_rows([(p.prompt_file, p.reason) for p in now.unrecognised], ("not taken", "why"))
+    if now.unrecognised_count > len(now.unrecognised):
+        output.note(f"{now.unrecognised_count - len(now.unrecognised)} more are not taken")
 
 
 def current(config: Config) -> Status:
@@ -77,6 +80,7 @@ def current(config: Config) -> Status:
         reason = f"process {holder.pid} has the spool until it is done"
     inbox = folders.scanned_inbox(config)
     waiting = _waiting_without_daemon(config, inbox)
+    unrecognised = _shown(inbox.strays())
     return Status(
         pid=0,
         state=State.TUNING if tunes else State.NOT_RUNNING,
@@ -85,8 +89,9 @@ def current(config: Config) -> Status:
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
         waiting=tuple(waiting[: reports.MAX_WAITING]),
         waiting_count=len(waiting),
+        unrecognised=tuple(unrecognised[: reports.MAX_WAITING]),
+        unrecognised_count=len(unrecognised),
         waiting_seconds=_seconds_in_inbox(inbox),
-        unrecognised=tuple(_shown(inbox.strays())[: reports.MAX_WAITING]),
     )
 
 

@@ -141,7 +141,11 @@ class Inbox:
                 is_left = now - temporary.since >= TEMPORARY_SECONDS
                 what = "left unfinished" if is_left else "still being written"
                 yield PurePosixPath(path), f"{what} by {temporary.tool}"
-        yield from self.strays()
+
+    def waiting_count(self) -> int:
+        """Return the number of all files that wait, settled and unfinished ones included."""
+        others = sum(path not in self._found.candidates for path in self._found.temporaries)
+        return len(self) + others
 
     def strays(self) -> Iterator[tuple[PurePosixPath, str]]:
         """Yield what is never taken as it is, each with the reason."""
@@ -150,11 +154,9 @@ class Inbox:
         for path in self.pictures.lone():
             yield PurePosixPath(path), LONE
 
-    def waiting_count(self) -> int:
-        """Return the number of all files that wait, whether settled or not."""
-        others = sum(path not in self._found.candidates for path in self._found.temporaries)
-        lone = sum(1 for _ in self.pictures.lone())
-        return len(self) + others + len(self._found.strays) + lone
+    def strays_count(self) -> int:
+        """Return the number of these."""
+        return len(self._found.strays) + sum(1 for _ in self.pictures.lone())
 
     def expired_wait(self, candidate: Candidate, now: float) -> str:
         """Return the reason of a wait for another file that has expired; empty if none has."""

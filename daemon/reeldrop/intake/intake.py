@@ -225,10 +225,11 @@ class Intake:
             self._oldest = self._inbox.oldest()
         return self._listed
 
-    def unrecognised(self) -> tuple[Waiting, ...]:
-        """Return the first files that are never taken as they are, with the reasons."""
+    def unrecognised(self) -> tuple[tuple[Waiting, ...], int]:
+        """Return the first files that are never taken as they are, why, and the number of all."""
         strays = itertools.islice(self._inbox.strays(), status.MAX_WAITING)
-        return tuple(Waiting.of(path, reason) for path, reason in strays)
+        found = tuple(Waiting.of(path, reason) for path, reason in strays)
+        return found, self._inbox.strays_count()
 
     def waiting_seconds(self, now: float) -> int:
         """Return the age of the file that has waited longest, in seconds."""

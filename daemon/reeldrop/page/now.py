@@ -10,7 +10,7 @@ from pathlib import Path
 from reeldrop.base import plain_files
 from reeldrop.page import scripts
 from reeldrop.page.gallery import write as write_file
-from reeldrop.page.status_text import MAX_LISTED, OUTDATED_SECONDS, cut, queue
+from reeldrop.page.status_text import MAX_LISTED, OUTDATED_SECONDS, cut
 from reeldrop.store.history import Failure
 from reeldrop.store.status import Rendering, Status, Waiting
 
@@ -26,7 +26,6 @@ def write(data: Path, status: Status, failures: Sequence[Failure], failed: Path)
 
 
 def _status(status: Status) -> dict[str, object]:
-    waiting, count = queue(status)
     return {
         "state": status.state,
         "said": cut(status.said()),
@@ -34,8 +33,8 @@ def _status(status: Status) -> dict[str, object]:
         "updated": status.updated,
         "outdated_seconds": OUTDATED_SECONDS,
         "rendering": _rendering(status.rendering),
-        "queue": _files(waiting),
-        "queue_count": count,
+        "queue": _files(status.waiting),
+        "queue_count": status.waiting_count,
         "unrecognised": _files(status.unrecognised),
     }
 

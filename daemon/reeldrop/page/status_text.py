@@ -107,15 +107,8 @@ def _trouble(status: Status) -> list[str]:
 
 
 def _queue(status: Status) -> list[str]:
-    queued, count = queue(status)
-    nothing = ["WAITING", "  nothing"]
-    return _listed(f"WAITING: {count}, the next first", _files(queued)) or nothing
-
-
-def queue(status: Status) -> tuple[list[Waiting], int]:
-    """Return the first that wait to be rendered, in order, and how many there are."""
-    queued = [waiting for waiting in status.waiting if waiting not in status.unrecognised]
-    return queued, status.waiting_count - len(status.unrecognised)
+    title = f"WAITING: {status.waiting_count}, the next first"
+    return _listed(title, _files(status.waiting)) or ["WAITING", "  nothing"]
 
 
 def _files(found: Iterable[Waiting]) -> list[tuple[str, str]]:

@@ -115,6 +115,7 @@ class Reporter:
         is_over = state is State.STOPPED
         begun = self._left_in_spool() if is_over else stages.jobs.waiting(reasons)
         waiting, count = stages.intake.waiting(now, reasons)
+        unrecognised, unrecognised_count = stages.intake.unrecognised()
         return Status(
             pid=os.getpid(),
             state=state,
@@ -123,13 +124,14 @@ class Reporter:
             rendering=self._rendering(now),
             waiting=(*begun, *waiting)[:MAX_WAITING],
             waiting_count=len(begun) + count,
+            unrecognised=unrecognised,
+            unrecognised_count=unrecognised_count,
             waiting_seconds=stages.intake.waiting_seconds(now),
             readings=stages.settings.readings,
             refused=stages.settings.refused,
             reason=reason,
             models=models,
             downloaded=stages.bench.share_downloaded,
-            unrecognised=stages.intake.unrecognised(),
         )
 
     def _left_in_spool(self) -> list[Waiting]:

@@ -29,6 +29,7 @@ from reeldrop.base.names import (
 from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
 from reeldrop.store import pictures
+from reeldrop.store.folded import Names
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
@@ -140,14 +141,20 @@ def withdraw(
     Raises:
         OSError: EXDEV if a copy is needed, but not permitted, or it is neither a file nor a link.
     """
-    owner, first = temporaries.command_owner(), portable(source)
+    owner, names = temporaries.command_owner(), Names(failed.path)
+    first = names.within(portable(source))
     with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
         try:
             mode = (there / source.name).lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 raise OSError(errno.EXDEV, "only the daemon takes this", str(source))
             durable.fsync_untrusted(there / source.name)  # its author may not have done so
-            at = _set_aside(there / source.name, into / first.name, owner if across else "")
+            free = (
+                into / name
+                for name in durable.free_names(first.name)
+                if not names.has(first.with_name(name))
+            )
+            at = _set_aside(there / source.name, free, owner if across else "")
         except FileNotFoundError:
             if os.path.lexists(there / source.name):
                 raise
@@ -162,9 +169,9 @@ def withdraw(
         return failed.path / first.with_name(at.name)
 
 
-def _set_aside(file: Path, first: Path, copies_for: str) -> Path:
-    """Move a file to the first place in `_failed/` that has no file, no report, no pictures."""
-    for target in map(first.with_name, durable.free_names(first.name)):
+def _set_aside(file: Path, places: Iterable[Path], copies_for: str) -> Path:
+    """Move a file to the first of the places that has no file, no report, no pictures."""
+    for target in places:
         beside = (target.with_name(target.name + s) for s in (ERROR_SUFFIX, PICTURES_SUFFIX))
         if not any(map(os.path.lexists, beside)):
             with contextlib.suppress(FileExistsError):

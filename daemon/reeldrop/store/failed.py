@@ -1,7 +1,9 @@
 """`_failed/`: prompt files that are set aside for a person, each with a report.
 
-A prompt file keeps the place that it had in the inbox. An attempt to set it aside that was killed
-may have left a part; the next attempt replaces that. Does not know why a job failed.
+A prompt file keeps the place that it had in the inbox. If its name differs from another one here
+only in upper and lower case, it gets a number, and a folder gets a mark. An attempt to set it aside
+that was killed may have left a part; the next attempt replaces that. Does not know why a job
+failed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from reeldrop.base.names import (
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import job_files, pictures, reports
+from reeldrop.store.folded import Names
 
 Report = Callable[[PurePosixPath], str]
 """Returns the text of a report, given the path in `_failed/` of the file that it is about."""
@@ -38,6 +41,7 @@ class Failed:
 
     def __init__(self, folder: Path, refused: Path) -> None:
         self.root = Root(folder)
+        self._names = Names(folder)
         self._refused = refused
 
     def write(
@@ -85,7 +89,7 @@ class Failed:
         self, job: Job, target: Path, *, make: bool = False
     ) -> contextlib.AbstractContextManager[Path]:
         """Hold the folder of a prompt file's pictures open, and yield a path to it."""
-        place = _place_of(job, job.source.name).with_name(target.name + PICTURES_SUFFIX)
+        place = self._place_for(job.source).with_name(target.name + PICTURES_SUFFIX)
         return self.root.opened(place, make=make)
 
     def _keep(self, job: Job, target: Path, report: bytes) -> None:
@@ -103,9 +107,9 @@ class Failed:
 
     def _put(self, job: Job, name: str, report: Report, put: Callable[[Path, bytes], None]) -> Path:
         """Write a report, put a file beside it, and return the file's path."""
-        first = _place_of(job, name)
+        first = self._place_for(job.source.with_name(name))
         with self.root.opened(first.parent, make=True) as folder:
-            for target in _places(job, folder, name):
+            for target in self._places(job, folder, first):
                 at = first.with_name(target.name)
                 text = reports.encoded(report(at))
                 if not reports.write(target, text, job.id):
@@ -122,9 +126,9 @@ class Failed:
 
     def take_back(self, job: Job, name: str) -> None:
         """Remove what an earlier call of `write` for this job wrote, if anything."""
-        above = _place_of(job, name).parent
-        with contextlib.suppress(*NOTHING_THERE), self.root.opened(above) as folder:
-            target = _own_place(job, folder, name)
+        first = self._place_for(job.source.with_name(name))
+        with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
+            target = _own_place(job, folder, first)
             if target is not None:
                 target.unlink(missing_ok=True)
                 target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
@@ -136,10 +140,10 @@ class Failed:
 
     def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
         """Yield the paths here of what other jobs with the inbox path `source` left."""
-        first = portable(source)
+        first = self._place_for(source)
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
             for name in durable.free_names(first.name):
-                if reports.is_free(folder / name):
+                if self._is_free(folder / name, first):
                     return
                 report = reports.beside(folder / name)
                 is_about = first == source or reports.is_about(report, source)
@@ -148,34 +152,37 @@ class Failed:
 
     def on_their_way_back(self, source: PurePosixPath) -> list[PurePosixPath]:
         """Return the paths here of files that retries are moving into the folder of `source`."""
-        place = portable(source).with_name(RETRIED_FOLDER)
+        place = self._place_for(source).with_name(RETRIED_FOLDER)
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(place) as folder:
             return [place / name for name in os.listdir(folder)]
         return []
 
+    def _place_for(self, source: PurePosixPath) -> PurePosixPath:
+        """Return where a prompt file is put here if the place is free."""
+        return self._names.within(portable(source))
 
-def _place_of(job: Job, name: str) -> PurePosixPath:
-    """Return the place in `_failed/` where a prompt file is put if the place is free."""
-    return portable(job.source.with_name(name))
+    def _is_free(self, target: Path, first: PurePosixPath) -> bool:
+        """Return whether a place beside `first` is free, also on clients that fold case."""
+        names = (target.name + suffix for suffix in ("", ERROR_SUFFIX, PICTURES_SUFFIX))
+        taken = any(self._names.has(first.with_name(name)) for name in names)
+        return reports.is_free(target) and not taken
+
+    def _places(self, job: Job, folder: Path, first: PurePosixPath) -> Iterator[Path]:
+        """Yield the place that an earlier attempt took, emptied; then free places."""
+        temporaries.remove(folder, job.id)  # left by an attempt that was killed
+        own = _own_place(job, folder, first)
+        if own is not None:
+            own.unlink(missing_ok=True)  # the job still has its content
+            yield own
+        for name in durable.free_names(first.name):
+            if self._is_free(folder / name, first):
+                yield folder / name
 
 
-def _places(job: Job, folder: Path, name: str) -> Iterator[Path]:
-    """Yield the place that an earlier attempt took, emptied; then free places."""
-    temporaries.remove(folder, job.id)  # left by an attempt that was killed
-    own = _own_place(job, folder, name)
-    if own is not None:
-        own.unlink(missing_ok=True)  # the job still has its content
-        yield own
-    first = _place_of(job, name)
-    names = durable.free_names(first.name)
-    yield from filter(reports.is_free, (folder / candidate for candidate in names))
-
-
-def _own_place(job: Job, folder: Path, name: str) -> Path | None:
-    """Return where an earlier attempt put this job's file of this name; None if nowhere."""
+def _own_place(job: Job, folder: Path, first: PurePosixPath) -> Path | None:
+    """Return where an earlier attempt put this job's file for a place; None if nowhere."""
     if job.is_damaged:  # its folder may have several files, which share the id
         return None
-    first = _place_of(job, name)
     stem, suffix = map(re.escape, (first.stem, first.suffix))
     own = re.compile(f"{stem}(-[0-9]+)?{suffix}{re.escape(ERROR_SUFFIX)}")
     with contextlib.suppress(PermissionError):  # then nothing of ours is there

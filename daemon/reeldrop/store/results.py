@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
@@ -24,16 +23,14 @@ from reeldrop.base.names import (
     SIDECAR_SUFFIX,
     folded,
     folder_name,
-    marked_name,
     order_folder,
     portable,
     video_name,
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import pictures, sidecars
+from reeldrop.store.folded import Names
 
-_MOST_FOLDERS = 100
-"""Upper bound on the remembered answers of `_folded_names`."""
 _USUAL_NAME = 100
 """About the length of temporary names, and not less."""
 
@@ -44,6 +41,7 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = Root(folder)
+        self._names = Names(folder)
 
     def place_for(self, source: PurePosixPath) -> PurePath:
         """Return the folder of a prompt file's videos, relative to the results.
@@ -53,19 +51,8 @@ class Results:
         """
         place = PurePath()
         for part in portable(source).with_suffix("").parts:
-            name = folder_name(part)
-            place /= marked_name(name) if self._is_marked(place, name) else name
+            place = self._names.apart(place / folder_name(part))
         return place
-
-    def _is_marked(self, above: PurePath, name: str) -> bool:
-        folder = self.root.path / above
-        if os.path.lexists(folder / marked_name(name)):
-            return True
-        if os.path.lexists(folder / name):
-            return False
-        with contextlib.suppress(OSError):  # it is missing; or else the results can't be used
-            return folded(name) in _folded_names(folder, folder.stat().st_mtime_ns)
-        return False
 
     def order_place(self, source: PurePosixPath, beside: PurePosixPath) -> PurePath:
         """Return where the prompt file `source` is kept beside the videos of `beside`."""
@@ -226,12 +213,6 @@ class Results:
             temporaries.remove(folder, job.id)
             return sorted(number for number, video in reserved.items() if is_published(video))
         return []
-
-
-@functools.lru_cache(_MOST_FOLDERS)
-def _folded_names(folder: Path, _changed: int) -> frozenset[str]:
-    """Return the folded names in a folder; it is read again when its mtime has changed."""
-    return frozenset(map(folded, os.listdir(folder)))
 
 
 def _with_pictures(job: Job, prompt: Prompt, folder: Path) -> Prompt:

@@ -61,7 +61,7 @@ _OBSTACLES = {State.PAUSED, State.HELD_UP, State.NO_INBOX, State.NOT_RUNNING, St
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A prompt file that is not rendered yet, and the reason."""
+    """A prompt file that is not rendered yet, or a file that never is, and the reason."""
 
     prompt_file: str
     reason: str
@@ -124,8 +124,8 @@ class Status:
     models: the loaded ones, the least recently used first, and those that can't be used
     refused: what was wrong with config.yaml when it was last read; empty if nothing
     downloaded: the share of a model's files that is downloaded; None if none are being downloaded
-    unrecognised: the first MAX_WAITING of those in the inbox that are never taken as they are; they
-        count as waiting, too
+    unrecognised: the first MAX_WAITING of those in the inbox that are never taken as they are
+    unrecognised_count: number of these
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -142,6 +142,7 @@ class Status:
     models: tuple[Model, ...] = ()
     downloaded: Annotated[float | None, Field(ge=0, le=1)] = None
     unrecognised: tuple[Waiting, ...] = ()
+    unrecognised_count: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
 
     def said(self) -> str:
         """Return the state and its reason, in words."""

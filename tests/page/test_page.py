@@ -7,17 +7,20 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from harness.jobs import RENDERED
 from harness.processes import await_that
 from harness.site import Daemon, Site
+from reeldrop.base.job import Job, Prompt
 from reeldrop.base.roots import Root
 from reeldrop.page import page as pages
 from reeldrop.page.page import Page
 from reeldrop.store import history
 from reeldrop.store.history import Failure
+from reeldrop.store.results import Results
 from reeldrop.store.status import State, Status, Waiting
 
 IDLE = Status(1, State.IDLE, "m", "2026-03-01T13:00:00+00:00")
@@ -60,6 +63,29 @@ def test_it_says_what_was_told_last(page: Page, results: Path) -> None:
     page.close()
     assert told(results).startswith("reeldrop: stopped\n")
     assert ["STATUS.txt", "_failed", "_page", "index.html"] == sorted(os.listdir(results))
+
+
+def test_a_video_is_shown_when_it_is_published(page: Page, results: Path) -> None:
+    """And all of them again, if somebody has deleted the page."""
+    chunk = results / "_page/data/0001.js"
+    page.tell(IDLE)
+    await_that((results / "index.html").exists, "the page")
+    page.show(publish(results, "a.txt"))
+    await_that(chunk.exists, "the video")
+    page.show(publish(results, "b.txt"))
+    await_that(lambda: b'"b/p"' in chunk.read_bytes(), "the next video")
+    before = chunk.read_bytes()
+    (results / "_page").rename(results.parent / "away")
+    await_that(lambda: chunk.exists() and before == chunk.read_bytes(), "the page again")
+    await_that((results / "_page/main.js").exists, "the rest of it")
+
+
+def publish(results: Path, source: str) -> Path:
+    """Publish a video of a prompt file, and return its sidecar."""
+    job = Job("j", PurePosixPath(source), Path("/nowhere"), ())
+    prompt = Prompt(1, "p", "tiny", (), 7, 8.0, ("mp4",))
+    published = Results(results).publish(job, prompt, RENDERED, lambda path, *_: path.touch())
+    return published.sidecar
 
 
 def test_nothing_is_written_if_nothing_has_happened(

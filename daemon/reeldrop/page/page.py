@@ -92,22 +92,22 @@ class Page:
     def _look(self, *, is_last: bool) -> None:
         """Write what is due."""
         try:
-            with self._results.opened() as results, self._opened_data() as data:
+            with (
+                self._results.opened() as results,
+                self._results.opened(_DATA, make=True) as data,
+            ):
                 self._write_status(results, data, is_last=is_last)
                 self._write_gallery(results, data)
-        except FileNotFoundError:  # there are no results yet
-            self._note("")
         except OSError as error:
-            self._refreshed = -math.inf
-            self._note(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            self._refreshed = -math.inf  # what was taken to be shown may not be
+            self._note(error)
         else:
-            self._note("")
+            self._problem = ""
 
-    def _opened_data(self) -> contextlib.AbstractContextManager[Path]:
-        return self._results.opened(_DATA, make=True)
-
-    def _note(self, problem: str) -> None:
-        if problem and problem != self._problem:
+    def _note(self, error: OSError) -> None:
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        are_missing = isinstance(error, FileNotFoundError)  # until the first video
+        if problem != self._problem and not are_missing:
             _log.warning("page_not_written", reason=problem, remedy="it is tried again")
         self._problem = problem
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from harness.fakes import save_tiny_pipeline
 from harness.zygote import Zygote
 from reeldrop.base import temporaries
-from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, PICTURES_SUFFIX
 
 CONFIG = """\
 results: {results}
@@ -337,7 +337,8 @@ def check(site: Site, orders: list[Order]) -> Count:
         finished = [p for p in named_so if not p.with_suffix(".jpg").exists()]  # no sidecars
         set_aside = [p for p in failed.glob(f"{name.parent}/{name.stem}*") if p.suffix != ".txt"
                      or p.name == name.name]  # fmt: skip
-        at = len(finished) + len([p for p in set_aside if not p.name.endswith(".error.txt")])
+        beside = (ERROR_SUFFIX, PICTURES_SUFFIX, ".log")
+        at = len(finished) + len([p for p in set_aside if not p.name.endswith(beside)])
         count.lost += at == 0 or bool(finished) == order.fails
         count.doubled += at > 1
         videos = list(folder.glob("*.mp4"))
@@ -365,7 +366,9 @@ def is_left_by_a_command(path: Path) -> bool:
 
 def is_reported(path: Path) -> bool:
     """Return whether a file in `_failed/` is, or belongs to, a prompt file that has a report."""
-    for suffix in (ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX):
+    if path.parent.name.endswith(PICTURES_SUFFIX):
+        path = path.parent
+    for suffix in (ERROR_SUFFIX, LOG_SUFFIX, ".job-2.log", NOTE_SUFFIX, PICTURES_SUFFIX):
         path = path.with_name(path.name.removesuffix(suffix))
     return path.exists() and path.with_name(path.name + ERROR_SUFFIX).exists()
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from harness.arrivals import CAPABILITIES, SCAN, SETTLE, Place
-from reeldrop.base.errors import PromptError
 from reeldrop.base.job import Job
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
 from reeldrop.intake import pictures
@@ -185,6 +184,20 @@ def test_a_model_that_takes_none_leaves_pictures_where_they_are(tmp_path: Path) 
     place.intake.close()
 
 
+def test_other_settings_ask_anew_for_pictures(tmp_path: Path) -> None:
+    """A file that was read for a model that takes none may start from its picture now."""
+    place = made(tmp_path, "text")
+    place.drop("boat.txt")
+    place.drop("boat.png")
+    place.settle()
+    place.intake.close()
+    place.rules = {"first": RULES["first"], **RULES}
+    place.intake = place.make_intake().after(place.intake)
+    place.go_on(2 * SCAN)
+    assert {"boat.txt": ["boat.png"]} == taken(place)
+    place.intake.close()
+
+
 def test_several_pictures_of_the_same_name_are_a_mistake(place: Place) -> None:
     """Which one was meant is not guessed."""
     for name in ("boat.png", "boat.webp", "boat.txt"):
@@ -262,8 +275,9 @@ def test_a_picture_that_becomes_a_link_while_it_is_taken_is_not_followed(place: 
     (place.inbox / "first.png").symlink_to("/etc/hostname")
     job = place.spool.claim(Path("a.yaml"), (), beside=PictureFiles(("first.png",)))  # type: ignore[arg-type]
     assert isinstance(job, Job)
-    with pytest.raises(PromptError, match="was there when the prompt file was taken, and is gone"):
-        place.intake.reader.read_job(job)
+    (prompt,) = place.intake.reader.read_job(job).prompts
+    problem = pictures.problem_of(prompt)
+    assert "first.png was there when the prompt file was taken, and can't be read" in str(problem)
 
 
 def test_pictures_have_a_size_that_they_may_have(

@@ -353,6 +353,29 @@ def test_setting_aside_can_be_done_again(folders: Folders, monkeypatch: pytest.M
     assert not job.folder.exists()
 
 
+def test_a_job_that_was_half_set_aside_gets_its_pictures_back(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart, what had failed is rendered again."""
+    (folders.failed / "poems").mkdir(parents=True)
+    (folders.failed / "poems" / "boat.txt").touch()
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    set_aside = pictures.set_aside
+
+    def cut_short(job: Job, folder: Path, prompt_file: str) -> None:
+        set_aside(job, folder, prompt_file)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(pictures, "set_aside", cut_short)
+        with pytest.raises(ZeroDivisionError):
+            folders.spool().fail(job, says(f"Job {job.id}"))
+    assert ["boat-2.png"] == os.listdir(folders.failed / "poems" / "boat-2.txt.pictures")
+    folders.spool().take_pictures(job)
+    assert {"boat.png": "the boat"} == taken(folders, job)
+    assert ["boat-2.txt.error.txt", "boat.txt"] == sorted(os.listdir(folders.failed / "poems"))
+
+
 def test_pictures_of_a_job_are_its_own_files_only(folders: Folders) -> None:
     """A copy that a kill cut short is none, and goes with the job."""
     job = folders.claimed("boat.txt", PAIR, boat_png="the boat")

@@ -66,8 +66,10 @@ def missing(names: Iterable[str]) -> PromptError:
 def resolved(job: Job, prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
     """Return the prompts of a claimed file with the places and hashes of their pictures.
 
+    The hash of one that is gone is empty. It may lie beside a video that it was for: a kill may
+    have come between the end of its job and that of the prompt file.
+
     Raises:
-        PromptError: a picture is not there, or can't be read.
         OSError: the disk is in trouble.
     """
     hashes: dict[str, str] = {}
@@ -83,7 +85,8 @@ def resolved(job: Job, prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
 def _with_hashes(job: Job, prompt: Prompt, hashes: Mapping[str, str]) -> Prompt:
     if not prompt.pictures:
         return prompt
-    changed = [p.name for p in prompt.pictures if p.sha256 not in ("", hashes[p.name])]
+    known = (p for p in prompt.pictures if p.sha256 and hashes[p.name])
+    changed = [p.name for p in known if p.sha256 != hashes[p.name]]
     notes = (f"{name} is not the picture that the sidecar was made with" for name in changed)
     placed = (
         Picture(p.key, p.name, pictures.place(job, p.name), hashes[p.name]) for p in prompt.pictures
@@ -94,14 +97,21 @@ def _with_hashes(job: Job, prompt: Prompt, hashes: Mapping[str, str]) -> Prompt:
 
 
 def _hash(job: Job, name: str) -> str:
-    """Return the SHA-256 of a job's picture, in hexadecimal."""
+    """Return the SHA-256 of a job's picture, in hexadecimal; empty if it can't be read."""
     try:
         with open(plain_files.open_plain(pictures.place(job, name)), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise
-        problem = f"the picture {short(name)} was there when the prompt file was taken, and is gone"
-        if not isinstance(error, FileNotFoundError):
-            problem = f"the picture {short(name)} can't be read: {error.strerror}"
-        raise PromptError(Mistake(problem, "put both into the inbox again")) from None
+        return ""
+
+
+def problem_of(prompt: Prompt) -> PromptError | None:
+    """Return why a prompt of a claimed file can't be rendered: a picture is gone; else None."""
+    gone = [picture.name for picture in prompt.pictures if not picture.sha256]
+    if not gone:
+        return None
+    problem = "the picture {} was there when the prompt file was taken, and can't be read any more"
+    remedy = "put both into the inbox again"
+    return PromptError(*(Mistake(problem.format(short(name)), remedy) for name in gone))

@@ -66,8 +66,7 @@ class Reader:
         """Return the content of a claimed file, with its pictures; see `read`.
 
         Raises:
-            PromptError: also if a picture is gone, its record in the spool is damaged, or its
-                defaults were refused.
+            PromptError: also if its record in the spool is damaged, or its defaults were refused.
         """
         if job.is_damaged:
             problem = "its record in the spool is damaged: its place in the inbox is not known"

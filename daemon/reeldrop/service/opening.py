@@ -9,6 +9,7 @@ import time
 
 from reeldrop.base.errors import PlaceError
 from reeldrop.base.job import Job, Prompt
+from reeldrop.intake import pictures
 from reeldrop.service import blame
 from reeldrop.service.limits import Limits
 from reeldrop.service.opened import OpenJob, first_place
@@ -31,7 +32,8 @@ def opened(
     A prompt fails instead if it was in hand at `max_attempts` ends of a process, at one of them
     alone; ends that show no sign of its doing count for less. After the first end, prompts are
     rendered one at a time, to find the one to blame, suspected ones last. A job with only
-    suspected ones left may be held back. If there is no place for their videos, all fail.
+    suspected ones left may be held back. If there is no place for their videos, all fail; and so
+    does a prompt whose picture is gone.
 
     Raises:
         OSError: the results can't be read.
@@ -58,6 +60,8 @@ def opened(
     for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
         if problem is not None:
             found.failures[prompt.number] = (prompt, problem)
+        elif (gone := pictures.problem_of(prompt)) is not None:
+            found.failures[prompt.number] = (prompt, gone)
         elif blame.has_ended_too_often(job, prompt.number, most):
             found.failures[prompt.number] = (prompt, blame.ended_with(job, prompt.number))
         else:

@@ -138,6 +138,16 @@ class Failed:
                     os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
                 reports.beside(target).unlink()
 
+    def take_pictures_back(self, job: Job) -> None:
+        """Give a job the pictures again that an earlier try at setting it aside moved here."""
+        first = self._place_for(job.source)
+        with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
+            target = _own_place(job, folder, first)
+            if target is not None:
+                with self._pictures(job, target) as kept:
+                    pictures.take_back(job, kept, target.name)
+                os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
+
     def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
         """Yield the paths here of what other jobs with the inbox path `source` left."""
         first = self._place_for(source)

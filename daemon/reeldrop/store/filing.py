@@ -6,6 +6,7 @@ are in hand.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -105,7 +106,8 @@ class Filing:
         def report(name: PurePosixPath) -> str:
             return reports.text(job.source, job.id, error, others + _advice(name, error))
 
-        needed = {picture.path for prompt, _ in failures for picture in prompt.pictures}
+        used = {picture.path for prompt, _ in failures for picture in prompt.pictures}
+        needed = filter(os.path.lexists, used)
         name = _remainder_name(job)
         self._spool.failed.write(job, name, left.encode(), report, sorted(needed))
 

@@ -146,10 +146,7 @@ def set_aside(job: Job, folder: Path, prompt_file: str) -> None:
     prompt_file: the name of the prompt file there; a picture that has its name changes with it
     """
     for picture in of(job):
-        name = picture.name
-        if name == job.pictures.pair:
-            name = PurePosixPath(prompt_file).stem + picture.suffix
-        _move(picture, folder, name, job.id)
+        _move(picture, folder, _name_aside(job, picture.name, prompt_file), job.id)
 
 
 def copy_aside(pictures: Iterable[Path], folder: Path, owner: str) -> None:
@@ -157,6 +154,19 @@ def copy_aside(pictures: Iterable[Path], folder: Path, owner: str) -> None:
     for picture in pictures:
         if not is_same(picture, folder / picture.name):
             durable.copy(picture, folder / picture.name, owner)
+
+
+def take_back(job: Job, folder: Path, prompt_file: str) -> None:
+    """Move pictures that `set_aside` has moved back to their job, which has not ended."""
+    for name in missing(job):
+        with contextlib.suppress(FileNotFoundError):
+            durable.make_folder(place(job, name).parent)
+            durable.move(folder / _name_aside(job, name, prompt_file), place(job, name), job.id)
+
+
+def _name_aside(job: Job, name: str, prompt_file: str) -> str:
+    is_pair = name == job.pictures.pair
+    return PurePosixPath(prompt_file).stem + PurePosixPath(name).suffix if is_pair else name
 
 
 def remove_copies(job: Job, folder: Path) -> None:

@@ -144,12 +144,18 @@ class Spool:
         return job
 
     def take_pictures(self, job: Job) -> None:
-        """Take the pictures of a job that are in the inbox; copy what others still have to take."""
+        """Take the pictures of a job that are in the inbox; copy what others still have to take.
+
+        And those that are in `_failed/`, where a killed try at setting it aside has put them.
+        """
         if not pictures.missing(job):
             return
         beside = (other for other in self.unfinished() if other.source.parent == job.source.parent)
         wanted = {name for o in beside if o.id != job.id for name in pictures.missing(o)}
         pictures.take(job, self.inbox, wanted.union(job.pictures.shared))
+        if pictures.missing(job):
+            with contextlib.suppress(OSError):  # the job fails, and says which is missing
+                self.failed.take_pictures_back(job)
 
     def _make_folder_of(self, job: Job) -> None:
         try:

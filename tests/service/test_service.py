@@ -109,8 +109,8 @@ BAD_TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
         b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1free" + b"\x7f" + b"\xff" * 7,
         ["can't read it", "readable file"],
     ),
-    "_ours.txt": ("a horse\n", ["begin with an underscore", "'_ours.txt'", "another name"]),
-    "below/_ours/a.txt": ("a horse\n", ["begin with an underscore", "'_ours'"]),
+    "_ours.txt": ("a horse\n", ["begins with an underscore", "'_ours.txt'", "another name"]),
+    "below/_ours/a.txt": ("a horse\n", ["begins with an underscore", "'_ours'"]),
     "below/bad.yaml": ("prompt: a\nwidth: x\n", ["width must be a whole number", "line 2"]),
 }
 BAD_KINDS = {

@@ -13,12 +13,12 @@ import pytest
 from harness.hub_server import Hub, served
 from harness.site import Site
 from huggingface_hub import constants
-from reeldrop.base.errors import WrongUsage
+from reeldrop.base.errors import ConfigError, WrongUsage
 from reeldrop.commands import check, models, progress, pull
-from reeldrop.config import builtin, config
+from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
 from reeldrop.config.schema import About
-from reeldrop.render import repository
+from reeldrop.render import downloads, lora_files, repository
 from reeldrop.store.status import State, Status
 
 GB = 10**9
@@ -140,6 +140,64 @@ def test_what_root_pulls_is_the_service_s(tmp_path: Path, hub: Hub, wan_pipeline
     assert len(owners) > 20
     assert ["cache/second_name"] == [name for name, uid in owners.items() if uid != service]
     assert 0 == other.stat().st_uid
+
+
+def test_pull_gets_loras_too(
+    tmp_path: Path, hub: Hub, wan_pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model is not downloaded before they are; of their repository, only the named files."""
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    for name in ("high.safetensors", "low.safetensors", "other.safetensors"):
+        (loras / name).write_bytes(name.encode())
+    hub.add("some/wan", wan_pipeline)
+    hub.add("some/loras", loras, commit="c" * 40)
+    found = settings(
+        tmp_path,
+        "models:\n  wan:\n    repository: some/wan\n    loras:\n"
+        "      a: {repository: some/loras, weight_name: high.safetensors}\n"
+        "      b: {repository: some/loras, weight_name: low.safetensors, always: true}\n",
+    )
+    wanted = models.repository("wan", found.models["wan"], found)
+    assert wanted is not None
+    found.spool.mkdir()
+    downloads.fetch(wanted)
+    assert models.is_to_come("wan", found)
+    pull.pull_model(found, "wan", newest=False)
+    printed = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["high.safetensors", "low.safetensors"] == [path.name for path in printed[1:]]
+    assert b"high.safetensors" == printed[1].read_bytes()
+    assert not models.is_to_come("wan", found)
+    assert not list((tmp_path / "cache").rglob("other.safetensors"))
+    source = profiles.untuned("wan", found)
+    hub.close()
+    files = [
+        downloads.fetch_file(lora_files.repository(source, lora), str(lora.weight_name))
+        for lora in source.loras
+    ]
+    assert printed[1:] == files
+    assert {"c" * 40} == {downloads.commit_of(file) for file in files}
+
+
+def test_a_lora_that_its_repository_does_not_have(tmp_path: Path, hub: Hub) -> None:
+    """The files that it has are named, with the key of config.yaml."""
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "loras" / "high.safetensors").touch()
+    hub.add("some/loras", tmp_path / "loras")
+    text = (
+        "models: {wan: {path: x, loras: {a: {repository: some/%s, weight_name: hig.safetensors}}}}"
+    )
+    for name, key, problem, remedy in (
+        ("loras", "weight_name", "some/loras has no file hig.safetensors", "'high.safetensors'?"),
+        ("nothing", "repository", "there is no repository some/nothing", "correct the name"),
+    ):
+        found = settings(tmp_path, text % name)
+        with pytest.raises(ConfigError) as caught:
+            pull.pull_model(found, "wan", newest=False)
+        [mistake] = caught.value.mistakes
+        assert f"models.wan.loras.a.{key}" == mistake.key
+        assert problem in mistake.problem
+        assert remedy in mistake.remedy
 
 
 def test_what_can_not_be_pulled(tmp_path: Path) -> None:

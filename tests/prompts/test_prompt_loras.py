@@ -105,7 +105,7 @@ def test_a_profile_without_any_says_so() -> None:
 
 def test_a1111s_way_is_shown_as_ours() -> None:
     """With the names and weights that the profile has."""
-    text = "a ball <lora:watercolor:0.8>, red <lora:toy:1>"
+    text = "a ball <lora:watercolor:0.8>, red <lora:toy:1> <lora:film grain:9>"
     [mistake] = refused(text, "a.txt")
     assert "<lora:watercolor:0.8>" in mistake.problem
     assert "there are watercolor, film grain" in mistake.remedy

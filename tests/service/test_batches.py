@@ -16,6 +16,7 @@ from harness.site import Daemon, Hold, Site, make_site
 from harness.videos import decoded
 from reeldrop.base import strict_yaml
 from reeldrop.base.job import Batch, Capabilities, Member, Prompt
+from reeldrop.base.loras import LoraLimits
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
@@ -33,7 +34,7 @@ from reeldrop.service.workbench import Workbench
 from reeldrop.store.spool import Spool
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
-RULES = {"m": ModelRules("m", CAPABILITIES, {}, {})}
+RULES = {"m": ModelRules("m", CAPABILITIES, {}, {}, {"style": LoraLimits()})}
 TOGETHER = 4
 LIKE, UNLIKE = [f"f{number:02}" for number in range(12)], "f03x"
 NOW = 100.0
@@ -229,6 +230,17 @@ def test_the_next_of_its_kind_goes_along(place: Place) -> None:
     first = prompt()
     assert ["a-8", "c-8", ""] == [place.beside(first) for _ in range(3)]
     assert "b-9" == place.next()
+
+
+def test_each_lora_and_weight_is_a_kind_of_its_own(place: Place) -> None:
+    """Files without LoRAs are another kind, too."""
+    for name, asked in (("a", "style"), ("b", "{style: 0.5}"), ("c", "[]"), ("d", "{style: 1}")):
+        text = f"prompt: p\nnum_frames: 8\nloras: {asked}\n"
+        (place.inbox / f"{name}.yaml").write_text(text)
+    place.settle()
+    first = replace(prompt(), loras=(("style", 1.0),))
+    assert ["a", "d", ""] == [place.beside(first) for _ in range(3)]
+    assert ["b", "c"] == [place.next() for _ in range(2)]
 
 
 def test_a_file_goes_along_as_a_whole_or_not(place: Place) -> None:

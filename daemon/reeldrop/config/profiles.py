@@ -79,7 +79,7 @@ def _lora(name: str, lora: Lora) -> LoraSource:
         revision=lora.revision,
         weight_name=lora.weight_name,
         component=lora.component,
-        weight=lora.weight,
+        weight=lora.weight if lora.always else 1.0,  # else a prompt's business
         is_always_used=lora.always,
     )
 

@@ -20,11 +20,13 @@ from reeldrop.config.values import (
     Limit,
     LoraName,
     LoraWeight,
+    LoraWeights,
     Refused,
     Switch,
     Value,
     absolute,
 )
+from reeldrop.render.checkpoint import SAFETENSORS
 
 AUTO_WITH_CUDA = "ms-1.7b"
 AUTO_WITHOUT = "bundled"
@@ -81,7 +83,7 @@ class Lora(BaseModel):
     weight_name: str | None = None
     component: Literal["unet", "transformer", "transformer_2"] | None = None
     weight: LoraWeight = 1.0
-    limits: Annotated[list[LoraWeight], Field(min_length=2, max_length=2)] = [-2.0, 2.0]
+    limits: LoraWeights = [-2.0, 2.0]
     always: bool = False
 
     @pydantic.field_validator("path", mode="before")
@@ -95,6 +97,9 @@ class Lora(BaseModel):
             raise ValueError("give exactly one of repository and path")
         if self.repository is not None and self.weight_name is None:
             raise Refused("weight_name is missing", "name the file in the repository")
+        if self.weight_name is not None and not self.weight_name.endswith(SAFETENSORS):
+            problem = f"weight_name is {self.weight_name}, which is no safetensors file"
+            raise Refused(problem, "name one; other formats can run code")
         least, most = self.limits
         if not self.always and not least <= self.weight <= most:
             problem = f"the weight {self.weight:g} is not within {least:g} and {most:g}"

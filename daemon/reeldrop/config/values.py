@@ -83,6 +83,13 @@ def _switch(value: object) -> object:
     return value
 
 
+def _weights(limits: object) -> object:
+    match limits:
+        case [int() | float() as low, int() | float() as high] if low <= high:
+            return limits
+    raise ValueError("must be [smallest, largest]")
+
+
 def _lora_name(name: str) -> str:
     if not re.fullmatch(r"\w[\w .+-]{0,98}\w|\w", name):
         raise ValueError("must be a name of letters, digits, spaces and . + - _")
@@ -103,6 +110,7 @@ BatchSize = Annotated[
 ]
 LoraName = Annotated[str, pydantic.AfterValidator(_lora_name)]
 LoraWeight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+LoraWeights = Annotated[list[LoraWeight], pydantic.BeforeValidator(_weights)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -65,7 +65,7 @@ def of_another_tool(prompt: str, known: Mapping[str, LoraLimits]) -> Tag | None:
     """
     found = _ADDITION.search(prompt)
     if found is not None:
-        return _addition(prompt, found, loras.to_choose(known))
+        return _addition(prompt, found, known)
     for found in _CHOICE.finditer(prompt):
         options = found[1].split("|")
         if found[1].count(" | ") == len(options) - 1:
@@ -75,14 +75,15 @@ def of_another_tool(prompt: str, known: Mapping[str, LoraLimits]) -> Tag | None:
     return None
 
 
-def _addition(prompt: str, found: re.Match[str], names: list[str]) -> Tag:
+def _addition(prompt: str, found: re.Match[str], known: Mapping[str, LoraLimits]) -> Tag:
     rest = " ".join(_ADDITION.sub(" ", prompt).split()).strip(" ,")
     asked = {m["name"]: float(m["weight"] or 1) for m in _LORA.finditer(prompt)}
-    weights = {name: weight for name, weight in asked.items() if name in names}
-    chosen: dict[str, object] = {loras.KEY: weights} if weights else {}
+    allowed = {n: w for n, w in asked.items() if not any(loras.faults({n: w}, known, ""))}
+    chosen: dict[str, object] = {loras.KEY: allowed} if allowed else {}
     example = strict_yaml.dump({"prompt": rest, **chosen}) if rest else ""
     remedy = "take it out: reeldrop has no wildcards or segments"
     if _LORA.fullmatch(found[0]):
+        names = loras.to_choose(known)
         remedy = "take it out: there are no LoRAs to choose from here"
         if names:
             remedy = f"choose it by `{loras.KEY}:`, in a YAML file; there are {', '.join(names)}"

@@ -243,7 +243,7 @@ TINY_WITH_PICTURES: Mapping[str, TinyWithPicture] = {
         d.LTXConditionPipeline,
         functools.partial(ltx, d.LTXConditionPipeline),
         _LTX,
-        {"image": False},
+        {"image": False, "last_image": False},
     ),
     "Stable Video Diffusion": TinyWithPicture(
         d.StableVideoDiffusionPipeline,

@@ -11,6 +11,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from harness.picture_models import TINY_WITH_PICTURES, save
 from harness.tiny_renderer import Model, from_sidecar, like
 from PIL import Image
@@ -18,6 +19,10 @@ from reeldrop.base.job import Picture, Prompt
 
 # What diffusers' pipelines warn of is their own business.
 pytestmark = pytest.mark.filterwarnings("default")
+
+
+SHOWS_NO_LAST = "Wan 2.2 A14B"
+"""Its random weights let so little of a last picture through that the frames are equal."""
 
 
 def tiny_model(name: str, folder: Path) -> Model:
@@ -48,6 +53,10 @@ def plain(model: Model, prompt: Prompt) -> np.ndarray:
     given = {key: value for key, value in prompt.arguments if key in parameters}
     given["num_frames"] += model.tiny.drops
     given |= {shown.key: Image.open(shown.path).convert("RGB") for shown in prompt.pictures}
+    if "frame_index" in parameters:
+        pictures = [given.pop(key) for key in ("image", "last_image")]
+        at = (0, model.tiny.ask["num_frames"] - 1)
+        given["conditions"] = list(map(LTXVideoCondition, pictures, (None, None), at))
     if "prompt" in parameters:
         given["prompt"] = prompt.prompt
     generator = torch.Generator().manual_seed(prompt.seed)
@@ -70,12 +79,14 @@ def test_a_model_begins_with_the_picture(name: str, tmp_path: Path) -> None:
     assert model.tiny.keeps_texts == ("cached_texts" in record.speed)
     again = dataclasses.replace(from_sidecar(model, first, done), pictures=first.pictures)
     assert first == again
-    other = dataclasses.replace(first, pictures=pictures_of(model, tmp_path, 2))
+    kept = () if name == SHOWS_NO_LAST else first.pictures[:-1]
+    changed = pictures_of(model, tmp_path, 2)[len(kept) :]
+    other = dataclasses.replace(first, pictures=(*kept, *changed))
     together = model.render(again, other)
     same, different = together.frames
     assert like(frames, same) if model.tiny.pairs else np.array_equal(frames, same)
-    assert not like(frames, different)
     assert [1 + model.tiny.pairs] * 2 == [one.batch_size for one in together.rendered]
-    if model.tiny.pairs:
-        assert like(model.render(other).frames[0], different)
+    alone = model.render(other).frames[0]
+    assert like(alone, different)
+    assert not np.array_equal(frames, alone)
     model.renderer.close()

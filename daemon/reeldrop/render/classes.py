@@ -63,6 +63,7 @@ class Kind:
     pairs: a list of pictures is one for each prompt; else prompts with pictures are rendered alone
     size_of: the size that it makes of a picture's, where its call takes none
     drops: frames that it makes and does not return
+    keyframes: its call takes the pictures as a list, and the numbers of their frames
     """
 
     refused: str = ""
@@ -82,6 +83,7 @@ class Kind:
     pairs: bool = False
     size_of: Callable[[Any, Size], Size] = _same
     drops: Callable[[Any], int] = _zero
+    keyframes: bool = False
 
 
 UNLISTED = Kind(renders_alone=True)
@@ -261,7 +263,8 @@ KINDS: Mapping[str, Kind] = {
         size_multiple=32,
         hidden=_ONLY_WITH_A_PICTURE,
         draws=_draws_in_its_decoder,
-        pictures={"image": False},
+        pictures={"image": False, "last_image": False},
+        keyframes=True,
     ),
     "LTXImageToVideoPipeline": Kind(
         size_multiple=32, draws=_draws_in_its_decoder, pictures=_NEEDED, pairs=True

@@ -71,7 +71,7 @@ def with_sound(
     pipe = loaded.pipe
     loaded.fast_path.begin(dict(prompts[0].arguments), prompts[0].loras)
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
-    shown = pictures.given(prompts, lambda prompt, size: _size(pipe, prompt, size))
+    shown = _pictures(pipe, prompts)
     given = {**texts(loaded, prompts), **shown, **_settings(loaded, prompts[0])}
     measure.reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
     torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
@@ -106,6 +106,20 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
 def reads_texts(pipe: Any) -> bool:
     """Return whether a pipeline reads texts: to Stable Video Diffusion a prompt is only a name."""
     return "prompt" in inspect.signature(pipe.__call__).parameters
+
+
+def _pictures(pipe: Any, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
+    """Return the call arguments that are pictures, each of the size of its video."""
+    shown = pictures.given(prompts, lambda prompt, size: _size(pipe, prompt, size))
+    frames = prompts[0].argument("num_frames")
+    if not (shown and isinstance(frames, int) and kind_of(type(pipe)).keyframes):
+        return shown
+    at = {"image": 0, "last_image": frames - 1}
+    return {
+        "image": list(shown.values()),
+        "frame_index": [at[key] for key in shown],
+        "video": [None] * len(shown),  # without it, only the first picture would be seen
+    }
 
 
 def _size(pipe: Any, prompt: Prompt, of_picture: Size) -> Size:

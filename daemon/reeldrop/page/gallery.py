@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reeldrop.base import durable, plain_files, strict_yaml
+from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.names import SIDECAR_SUFFIX
 from reeldrop.page import scripts
 from reeldrop.page.scripts import Record
@@ -101,9 +102,16 @@ def _count(data: Path) -> int:
 
 
 def _records(data: Path, number: int) -> list[Record]:
-    """Return the videos of a chunk; none if it is missing or unreadable."""
-    with contextlib.suppress(OSError):
+    """Return the videos of a chunk; none if it is missing or no file of ours.
+
+    Raises:
+        OSError: the disk is in trouble.
+    """
+    try:
         return list(scripts.records(plain_files.content(data / _file_name(number), _MAX_BYTES)))
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
     return []
 
 

@@ -75,7 +75,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
         end("there is no syncthing on this machine")
     folder = tmp_path_factory.mktemp("pair")
     site = make_site(folder / "site", tiny_pipeline)
-    site.configure("settle_seconds: 0.5")
+    site.configure("settle_seconds: 0.5", "page: true")
     far = {"inbox": folder / "far" / "inbox", "results": folder / "far" / "results"}
     here = Node(
         folder / "here",
@@ -103,6 +103,17 @@ def test_a_prompt_file_goes_and_a_video_comes_back(pair: Pair) -> None:
     there, here = (folder / "horse" for folder in (pair.results, pair.site.results))
     assert (here / "a_horse.mp4").read_bytes() == (there / "a_horse.mp4").read_bytes()
     assert before == (here / "horse.txt").stat().st_mtime_ns
+
+
+def test_somebody_who_has_only_the_folder_sees_what_the_service_does(pair: Pair) -> None:
+    """The status and the page come with the results, and what is not recognised is named there."""
+    pair.put("a.json", "{}")
+    status = pair.results / "STATUS.txt"
+    await_that(lambda: status.exists() and "\n  a.json\n" in status.read_text(), "the status")
+    await_that(lambda: (pair.results / "index.html").exists(), "the page")
+    chunk = pair.results / "_page/data/0001.js"
+    await_that(lambda: chunk.exists() and "horse/a_horse" in chunk.read_text(), "the video in it")
+    (pair.inbox / "a.json").unlink()
 
 
 def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -278,6 +279,17 @@ def test_a_picture_that_becomes_a_link_while_it_is_taken_is_not_followed(place: 
     (prompt,) = place.intake.reader.read_job(job).prompts
     problem = pictures.problem_of(prompt)
     assert "first.png was there when the prompt file was taken, and can't be read" in str(problem)
+
+
+def test_a_folder_that_goes_away_takes_its_pictures_along(place: Place) -> None:
+    """Whenever that is: nothing is claimed, and nothing else is held up."""
+    for name in ("x/a.yaml", "x/first.png", "y/b.yaml", "y/first.png"):
+        place.drop(name, NAMED)
+    place.settle()
+    shutil.rmtree(place.inbox / "x")
+    place.go_on(2 * SCAN)
+    assert {"y/b.yaml": ["first.png"]} == taken(place)
+    assert {} == place.refused
 
 
 def test_pictures_have_a_size_that_they_may_have(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from harness.jobs import RENDERED, says
-from reeldrop.base import strict_yaml
+from reeldrop.base import durable, strict_yaml
 from reeldrop.base.errors import RenderError
 from reeldrop.base.job import Job, Picture, Prompt
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
@@ -119,6 +119,21 @@ def test_shared_pictures_are_copied(folders: Folders) -> None:
     job = folders.claimed("boat.txt", both, a_png="1", b_png="2")
     assert {"a.png": "1", "b.png": "2"} == taken(folders, job)
     assert ["b.png"] == os.listdir(folders.inbox / "poems")
+
+
+def test_a_picture_that_may_not_be_moved_is_copied(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another user's, in a folder with the sticky bit."""
+
+    def refused(source: Path, _target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no", str(source))
+
+    monkeypatch.setattr(durable, "rename_new", refused)
+    monkeypatch.setattr(durable, "copy", lambda one, other, _: shutil.copy(one, other))
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    assert {"boat.png": "the boat"} == taken(folders, job)
+    assert ["boat.png"] == os.listdir(folders.inbox / "poems")
 
 
 def test_a_picture_that_another_job_has_not_taken_yet_is_copied(

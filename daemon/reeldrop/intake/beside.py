@@ -5,6 +5,7 @@ Does not know what prompts ask of pictures.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 from reeldrop.base.errors import Mistake, PromptError
@@ -88,7 +89,8 @@ class Beside:
         """Note the pictures that a program on this machine has open to write: they are changing."""
         if not self._senses.knows_writers:
             return
-        with self._inbox.opened(candidate.path) as file:
+        # Whoever opens a file next gets the error.
+        with contextlib.suppress(OSError), self._inbox.opened(candidate.path) as file:
             for name in names:
                 found = self._inbox.pictures.of(candidate, name)
                 if found is not None and writers.is_written(file.with_name(name)):

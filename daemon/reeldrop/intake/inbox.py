@@ -201,9 +201,10 @@ class Inbox:
 
     def knows_all_beside(self, candidate: Candidate) -> bool:
         """Return whether the last scan has seen all prompt files that are beside a file now."""
-        with self.root.opened(candidate.path.parent) as folder:
+        with contextlib.suppress(OSError), self.root.opened(candidate.path.parent) as folder:
             read = filter(self._names.is_read, os.listdir(folder))
             return all(str(candidate.path.with_name(n)) in self._found.candidates for n in read)
+        return False
 
     def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:
         """Return the `_defaults.yaml` files above a prompt file; see `reading.defaults_above`."""

@@ -61,7 +61,10 @@ def _take(job: Job, source: Path, name: str, *, is_shared: bool) -> None:
         durable.copy(source, target, job.id)
         return
     durable.fsync_untrusted(source)  # its author may not have done so
-    durable.rename_new(source, target)
+    try:
+        durable.rename_new(source, target)
+    except PermissionError:  # it is another user's, and the folder has the sticky bit
+        durable.copy(source, target, job.id)
 
 
 def of(job: Job) -> list[Path]:

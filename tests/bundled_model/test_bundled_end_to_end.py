@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from bundled_model import judge
+from harness.processes import run
 from harness.zygote import REELDROP
 
 SEEN = {
@@ -21,14 +21,12 @@ SEEN = {
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of `reeldrop init`, a prompt file for each video, and `run --drain`."""
     config = tmp_path_factory.mktemp("fresh") / "films" / "config.yaml"
-    subprocess.run([*REELDROP, "init", str(config.parent)], check=True, capture_output=True)
+    run([*REELDROP, "init", str(config.parent)]).check_returncode()
     text = config.read_text()
     config.write_text(text.replace("model: auto", "model: bundled", 1))
     for number, prompt in enumerate(SEEN):
         (config.parent / "inbox" / f"{number}.yaml").write_text(f"prompt: {prompt}\nseed: 11\n")
-    subprocess.run(
-        [*REELDROP, "run", "--drain", "--config", str(config)], check=True, capture_output=True
-    )
+    run([*REELDROP, "run", "--drain", "--config", str(config)]).check_returncode()
     return config.parent / "results"
 
 

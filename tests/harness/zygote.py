@@ -40,7 +40,7 @@ from reeldrop.base import durable
 REELDROP = (sys.executable, "-m", "reeldrop")
 
 _READ_LATE = {
-    "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PYTEST_CURRENT_TEST",
+    "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PATH", "PYTEST_CURRENT_TEST",
     "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR", "WATCHDOG_PID", "WATCHDOG_USEC",
 }  # fmt: skip
 """Environment variables that are read on use, not on import."""

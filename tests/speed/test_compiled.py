@@ -6,7 +6,6 @@ import functools
 import gc
 import json
 import os
-import subprocess
 import sys
 import threading
 import weakref
@@ -21,6 +20,7 @@ import pytest
 import torch
 from harness.fakes import save_tiny_pipeline, save_tiny_wan
 from harness.models import save
+from harness.processes import run
 from harness.site import Daemon, Site
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.render import pipeline, rendering
@@ -158,6 +158,8 @@ def test_who_wants_blocks_need_not_say_that_the_whole_is_not_wanted() -> None:
 
 
 COMPILING = """
+import os, sys
+os.environ["XDG_CACHE_HOME"] = sys.argv[1]
 import torch
 from reeldrop.speed import compiled
 from reeldrop.speed.forms import Forms
@@ -180,15 +182,13 @@ print(found["autograd_cache_miss"], found["autograd_cache_hit"])
 """
 
 
-def cache_misses_and_hits(environment: dict[str, str]) -> str:
+def run_script(script: Path, text: str, *arguments: str, **environment: str) -> tuple[str, str]:
     """Compile in a new process; return the misses and hits of the cache."""
-    return subprocess.run(
-        [sys.executable, "-c", COMPILING],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ).stdout.splitlines()[-1]
+    script.write_text(f"import sys\nsys.path[1:1] = {sys.path!r}\n{text}")
+    plain = {name: value for name, value in os.environ.items() if name != compiled.CACHE}
+    ended = run([sys.executable, str(script), *arguments], env={**plain, **environment})
+    ended.check_returncode()
+    return ended.stdout, ended.stderr
 
 
 def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
     The cache is that of the service or the user, not the one in /tmp that torch itself puts into
     the environment.
     """
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    del environment[compiled.CACHE]
-    assert "1 0" == cache_misses_and_hits(environment)
-    assert "0 1" == cache_misses_and_hits(environment)
-    assert ["reeldrop-compiled"] == [folder.name for folder in tmp_path.iterdir()]
+    script, cache = tmp_path / "compiling.py", tmp_path / "cache"
+    cache.mkdir()
+    for misses_and_hits in ("1 0", "0 1"):
+        assert misses_and_hits == run_script(script, COMPILING, str(cache))[0].splitlines()[-1]
+    assert ["reeldrop-compiled"] == [folder.name for folder in cache.iterdir()]
 
 
 def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -> None:
@@ -242,10 +242,10 @@ def test_the_weights_go_at_once_when_another_model_comes(
 
 
 DISCARDING = """
-import logging, sys
+import logging
 from pathlib import Path
-from reeldrop.host import process
-process.quiet_torchao()
+import transformers
+transformers.logging.set_verbosity_error()  # it misses torchvision, and says so
 import test_compiled as t
 from reeldrop.speed import compiled
 from reeldrop.host import log
@@ -264,24 +264,15 @@ logging.getLogger("torch._dynamo").warning("news of the compiler")
 
 
 def test_what_torch_says_is_in_the_log_but_not_that_a_model_went_under_the_compiler(
-    wan_pipeline: Path, cache: Path
+    wan_pipeline: Path, cache: Path, tmp_path: Path
 ) -> None:
     """torch's own handlers would write to stderr, and call that an error."""
-    done = subprocess.run(
-        [sys.executable, "-c", DISCARDING, str(wan_pipeline)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            compiled.CACHE: str(cache),
-            "TRANSFORMERS_VERBOSITY": "error",  # it misses torchvision, and says so
-        },
+    stdout, stderr = run_script(
+        tmp_path / "discarding.py", DISCARDING, str(wan_pipeline), **{compiled.CACHE: str(cache)}
     )
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    events = [json.loads(line) for line in stdout.splitlines()]
     told = [(event["event"], event.get("message")) for event in events]
-    assert "" == done.stderr
+    assert "" == stderr
     assert [("compiling", None), ("library_message", "news of the compiler")] == told
 
 
@@ -498,10 +489,10 @@ def compiling(site: Site, wan_pipeline: Path) -> Site:
 
 def compiler(folder: Path, script: str) -> dict[str, str]:
     """Return an environment in which a shell script is the compiler, with an empty cache."""
-    path = folder / "compiler"
+    path = folder / "g++"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    return {"CXX": str(path), compiled.CACHE: str(folder / "cache")}
+    return {"PATH": f"{folder}:{os.environ['PATH']}", compiled.CACHE: str(folder / "cache")}
 
 
 def test_a_compiler_that_fails_only_warns(

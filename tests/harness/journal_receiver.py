@@ -6,6 +6,8 @@ import socket
 import struct
 from pathlib import Path
 
+from harness.processes import DEADLINE_SECONDS
+
 
 class Receiver:
     """Receives what is sent to the journal."""
@@ -14,7 +16,7 @@ class Receiver:
         self.address = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.address)
-        self._socket.settimeout(10)
+        self._socket.settimeout(DEADLINE_SECONDS)
 
     def datagram(self) -> tuple[bytes, list[int]]:
         """Return the next datagram, and the descriptors that came with it."""

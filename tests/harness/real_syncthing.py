@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.processes import await_that
+from harness.processes import DEADLINE_SECONDS, await_that
 
 _OPTIONS = {
     "globalAnnounceEnabled": "false",
@@ -122,7 +122,7 @@ class Node:
             headers={"X-API-Key": _KEY},
             data=b"" if post else None,
         )
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as answer:
             return json.loads(answer.read() or b"null")
 
     def is_connected(self, other: Node) -> bool:

@@ -13,11 +13,11 @@ import pytest
 from harness import real_syncthing
 from harness.processes import await_that
 from harness.real_syncthing import Node
-from harness.site import Daemon, Site, make_site
+from harness.site import Daemon, Hold, Site, make_site
 
-SLOW = (
-    "prompt: {}\nnum_inference_steps: 1000\nnum_frames: 16\nheight: 64\nwidth: 64\npriority: 10\n"
-)
+SLOW = "prompt: a slow one\npriority: 10\n"
+"""A prompt file whose render does not end by itself."""
+
 MANY = 200
 
 
@@ -84,7 +84,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
     )
     there = Node(folder / "there", far, {"inbox": "sendreceive", "results": "receiveonly"})
     with real_syncthing.connected(here, there):
-        daemon = Daemon(site)
+        hold = Hold(site.folder / "hold")
+        hold.hold("a slow one")
+        daemon = Daemon(site, hold.program)
         try:
             daemon.wait_for("ready")
             yield Pair(site, daemon, here, there, far["inbox"], far["results"])
@@ -118,7 +120,7 @@ def test_somebody_who_has_only_the_folder_sees_what_the_service_does(pair: Pair)
 
 def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:
     """A waiting file is rendered in its last version; one in hand, in both."""
-    pair.put("slow.yaml", SLOW.format("slow"))
+    pair.put("slow.yaml", SLOW)
     await_that(lambda: pair.is_rendering("slow.yaml"), "the slow one")
     pair.put("queued.txt", "before\n")
     await_that(lambda: pair.is_waiting("queued.txt"), "the other in the queue")
@@ -136,7 +138,7 @@ def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:
 
 def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
     """A deletion on the remote node cancels a waiting file."""
-    pair.put("busy.yaml", SLOW.format("busy"))
+    pair.put("busy.yaml", SLOW)
     await_that(lambda: pair.is_rendering("busy.yaml"), "the slow one")
     path = pair.put("gone.txt", "never\n")
     # What is still on its way counts as waiting, too, and would be so when it is deleted far away.
@@ -152,7 +154,7 @@ def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
 
 def test_a_conflict_is_rendered_on_both_sides(pair: Pair) -> None:
     """Two edits of one file while offline give two videos, and the log names the copy."""
-    pair.put("busy2.yaml", SLOW.format("busy"))
+    pair.put("busy2.yaml", SLOW)
     await_that(lambda: pair.is_rendering("busy2.yaml"), "the slow one")
     pair.put("both.txt", "at first\n")
     await_that(lambda: pair.is_waiting("both.txt"), "the file on both sides")

@@ -143,7 +143,7 @@ def video(profile: Profile) -> str:
 
 
 def needs_picture(profile: Profile) -> bool:
-    """Return whether a profile's model makes no video without a picture, as far as is known."""
+    """Return whether a profile's model is known to make no video without a picture."""
     kind = classes.KINDS.get(profile.pipeline or profile.about.pipeline or "", classes.UNLISTED)
     return any(kind.pictures.values())
 

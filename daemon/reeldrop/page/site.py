@@ -17,7 +17,7 @@ _MAX_BYTES = 1 << 20
 
 
 def is_there(results: Path, data: Path) -> bool:
-    """Return whether the page and its list of videos exist, as far as somebody may delete them."""
+    """Return whether the page and its list of videos exist: somebody may have deleted them."""
     return os.path.lexists(results / INDEX_NAME) and os.path.lexists(data / LIST_NAME)
 
 

@@ -105,7 +105,7 @@ def parse(
 
 
 def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]:
-    """Return the videos that all prompts ask for, as far as there are not too many mistakes."""
+    """Return the videos that all prompts ask for, until there are too many mistakes."""
     videos: list[_Video] = []
     given = 0
     for item in items:

@@ -129,7 +129,7 @@ def of_videos(named: Mapping[str, list[str]]) -> list[dict[str, str]]:
 
 
 def named(layers: Iterable[Layer]) -> tuple[str, ...]:
-    """Return the pictures that settings name, as far as a picture can be called so."""
+    """Return the pictures that settings name, without names that no picture can have."""
     found: dict[str, None] = {}
     for layer in layers:
         for key in KEYS:

@@ -138,7 +138,7 @@ class Reporter:
         """Return the jobs that go on at the next start; none if the spool can't be read."""
         with contextlib.suppress(OSError):
             jobs = self._stages.spool.unfinished()
-            return [Waiting(shown(job.source), "begun; goes on at the next start") for job in jobs]
+            return [Waiting.of(job.source, "begun; goes on at the next start") for job in jobs]
         return []
 
     def _state(self) -> tuple[State, str]:

@@ -181,7 +181,8 @@ def test_what_the_profile_changes_is_in_the_record(wan_pipeline: Path) -> None:
 
 def recorded(loaded: LoadedPipeline) -> Rendered:
     """Return the record of a video."""
-    (found,) = recording.records(loaded, (PROMPT,), (np.zeros((5, 32, 32, 3), np.uint8),), 1.0)
+    made = rendering.Footage((np.zeros((5, 32, 32, 3), np.uint8),), (None,))
+    (found,) = recording.records(loaded, (PROMPT,), made, 1.0)
     return found
 
 

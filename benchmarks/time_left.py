@@ -68,11 +68,11 @@ def measure(daemon: WatchedDaemon, site: Path, name: str) -> list[Said]:
         changed = report.stat().st_mtime_ns
         found = status.read(report) if changed != written else None
         written = changed
-        if found is not None and found.rendering is not None and found.rendering.step:
-            left = found.rendering.eta_seconds
-            assert left is not None
-            assert left > 0
-            said.append((changed / 1e9, left))
+        now = found.rendering if found is not None else None
+        if now is not None and now.prompt_file == file and now.step:
+            assert now.eta_seconds is not None
+            assert now.eta_seconds > 0
+            said.append((changed / 1e9, now.eta_seconds))
         return len(daemon.events("job_ended")) > before
 
     daemon.await_that(is_over, resident.PATIENCE_SECONDS)

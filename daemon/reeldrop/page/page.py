@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import threading
 import time
@@ -16,18 +15,19 @@ from pathlib import Path, PurePath
 
 import structlog
 
-from reeldrop.base import durable
-from reeldrop.base.names import PAGE_FOLDER, STATUS_NAME
+from reeldrop.base.names import PAGE_FOLDER
 from reeldrop.base.roots import Root
-from reeldrop.page import now, site, status_text
-from reeldrop.page.gallery import OWNER, Gallery
-from reeldrop.page.status_text import LOOK_SECONDS, MAX_LISTED
-from reeldrop.store import history
-from reeldrop.store.history import Failure
+from reeldrop.page import site
+from reeldrop.page.gallery import Gallery
+from reeldrop.page.status_file import StatusFile
+from reeldrop.page.status_text import LOOK_SECONDS
 from reeldrop.store.status import Status
 
 REFRESH_SECONDS = 3600.0
 """How often the gallery is compared with the sidecars: people move and delete videos."""
+
+RETRY_SECONDS = 60.0
+"""When it is compared again after an error: of what was taken to be shown, some may be missing."""
 
 END_SECONDS = 5.0
 """How long the end of the process waits for the last writing, if the disk does not answer."""
@@ -53,15 +53,13 @@ class Page:
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._results = results
-        self._failed = failed
-        self._is_prompt_file = is_prompt_file
+        self._failed = _place(failed, results.path)
         self._look_seconds = look_seconds
+        self._status_file = StatusFile(failed, f"{self._failed}/", is_prompt_file)
         self._gallery = Gallery()
         self._status: Status | None = None
         self._published: queue.SimpleQueue[PurePath] = queue.SimpleQueue()
-        self._shown: Status | None = None
-        self._said = ""
-        self._written = self._refreshed = -math.inf
+        self._refreshed = -math.inf
         self._problem = ""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="page", daemon=True)
@@ -91,15 +89,16 @@ class Page:
 
     def _look(self, *, is_last: bool) -> None:
         """Write what is due."""
+        assert self._status is not None
         try:
             with (
                 self._results.opened() as results,
                 self._results.opened(_DATA, make=True) as data,
             ):
-                self._write_status(results, data, is_last=is_last)
+                self._status_file.write(results, data, self._status, is_last=is_last)
                 self._write_gallery(results, data)
         except OSError as error:
-            self._refreshed = -math.inf  # what was taken to be shown may not be
+            self._refreshed = time.monotonic() - REFRESH_SECONDS + RETRY_SECONDS
             self._note(error)
         else:
             self._problem = ""
@@ -111,37 +110,12 @@ class Page:
             _log.warning("page_not_written", reason=problem, remedy="it is tried again")
         self._problem = problem
 
-    def _write_status(self, results: Path, data: Path, *, is_last: bool) -> None:
-        assert self._status is not None
-        status = self._status
-        if status is self._shown and not is_last:  # nobody tells any more: no sign of life
-            return
-        failures = self._failures()
-        said = status_text.text(status, failures, self._aside(), _free_bytes(results))
-        age = time.monotonic() - self._written
-        if not is_last and age < status_text.patience(self._said, said):
-            return
-        text = status_text.dated(status, said).encode()
-        site.require_ours(results / STATUS_NAME, status_text.START.encode())
-        durable.write(results / STATUS_NAME, text, OWNER)
-        now.write(data, status, failures, self._failed)
-        self._shown, self._said, self._written = status, said, time.monotonic()
-
-    def _failures(self) -> list[Failure]:
-        return history.failures(self._failed, self._is_prompt_file, MAX_LISTED + 1)
-
-    def _aside(self) -> str:
-        """Return where `_failed/` is, for people who see the results."""
-        with contextlib.suppress(ValueError):
-            return f"{self._failed.relative_to(self._results.path)}/"
-        return f"{self._failed}/"
-
     def _write_gallery(self, results: Path, data: Path) -> None:
         """Add what was published; compare all with the sidecars if that is due, or it is gone."""
         published = list(_taken(self._published))
         is_due = time.monotonic() - self._refreshed >= REFRESH_SECONDS
         if is_due or not site.is_there(results, data):
-            self._gallery.refresh(data, results, results / self._aside())
+            self._gallery.refresh(data, results, results / self._failed)
             site.write(results)
             self._refreshed = time.monotonic()
         elif published:
@@ -154,6 +128,6 @@ def _taken(found: queue.SimpleQueue[PurePath]) -> Iterator[PurePath]:
             yield found.get_nowait()
 
 
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+def _place(folder: Path, results: Path) -> Path:
+    """Return the path of a folder for people who see the results: relative if it is in there."""
+    return folder.relative_to(results) if folder.is_relative_to(results) else folder

@@ -1,0 +1,56 @@
+"""STATUS.txt in the results, and the same as data for the page: written as seldom as may be."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from reeldrop.base import durable
+from reeldrop.base.names import STATUS_NAME
+from reeldrop.page import now, site, status_text
+from reeldrop.page.gallery import OWNER
+from reeldrop.page.status_text import MAX_LISTED
+from reeldrop.store import history
+from reeldrop.store.status import Status
+
+
+class StatusFile:
+    """The file, and what it said last.
+
+    failed: the folder `_failed/`
+    aside: where that is, for people who see the results
+    is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
+    """
+
+    def __init__(self, failed: Path, aside: str, is_prompt_file: Callable[[str], bool]) -> None:
+        self._failed = failed
+        self._aside = aside
+        self._is_prompt_file = is_prompt_file
+        self._shown: Status | None = None
+        self._said = ""
+        self._written = -math.inf
+
+    def write(self, results: Path, data: Path, status: Status, *, is_last: bool) -> None:
+        """Write a status if that is due, or it is the last.
+
+        data: the page's folder of data
+        """
+        if status is self._shown and not is_last:  # nobody tells any more: no sign of life
+            return
+        failures = history.failures(self._failed, self._is_prompt_file, MAX_LISTED + 1)
+        said = status_text.text(status, failures, self._aside, _free_bytes(results))
+        age = time.monotonic() - self._written
+        if not is_last and age < status_text.patience(self._said, said):
+            return
+        site.require_ours(results / STATUS_NAME, status_text.START.encode())
+        durable.write(results / STATUS_NAME, status_text.dated(status, said).encode(), OWNER)
+        now.write(data, status, failures, self._failed)
+        self._shown, self._said, self._written = status, said, time.monotonic()
+
+
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

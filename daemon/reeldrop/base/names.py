@@ -112,6 +112,8 @@ def folded(name: str) -> str:
 
 def spellings(name: str) -> list[str]:
     """Return a name, and the same with its accents composed and apart, as Macs write them."""
+    if name.isascii():
+        return [name]
     forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
     return list(dict.fromkeys((name, *forms)))
 

@@ -82,7 +82,7 @@ class Beside:
             return False
         missing = self._inbox.pictures.missing(candidate)
         if missing:
-            raise _refusal(pictures.missing(missing), names)
+            raise _refusal(pictures.not_come(missing), names)
         return True
 
     def _note_writers(self, candidate: Candidate, names: Iterable[str], now: float) -> None:
@@ -92,10 +92,10 @@ class Beside:
         # Whoever opens a file next gets the error.
         with contextlib.suppress(OSError), self._inbox.opened(candidate.path) as file:
             for name in names:
-                found = self._inbox.pictures.of(candidate, name)
-                if found is not None and writers.is_written(file.with_name(name)):
-                    found.since = now
-                    found.tool = writers.name_of_writer(file.with_name(name))
+                picture = file.with_name(name)
+                if writers.is_written(picture):
+                    tool = writers.name_of_writer(picture)
+                    self._inbox.pictures.is_written(candidate, name, tool, now)
 
     def settled(self, candidate: Candidate, names: Sequence[str], pair: str = "") -> PictureFiles:
         """Return those of a file's pictures that can be taken with it now."""

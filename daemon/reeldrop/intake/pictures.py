@@ -56,7 +56,7 @@ def _status(folder: Path, name: str) -> os.stat_result | None:
     return None
 
 
-def missing(names: Iterable[str]) -> PromptError:
+def not_come(names: Iterable[str]) -> PromptError:
     """Return the error of a prompt file whose pictures have not come."""
     remedy = "put it beside the prompt file, and both into the inbox again"
     problem = "the picture {} has not come"

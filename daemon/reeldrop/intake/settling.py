@@ -155,8 +155,8 @@ class Settling:
             settled = max(settled, min(until, temporary.began + TRANSFER_SECONDS))
         if self.found.defaults:
             settled = max(settled, self._defaults_settled(candidate.path.parent))
-        waits = (*self.pauses.of(candidate), *self.pictures.waits(candidate))
-        return max(settled, *(wait.until for wait in waits), -math.inf) - now
+        held = (wait.until for wait in self.pauses.of(candidate))
+        return max(settled, self.pictures.until(candidate), *held) - now
 
     def waits(self, candidate: Candidate, now: float) -> bool:
         """Return whether a file has not settled, or was held when it was about to be taken."""

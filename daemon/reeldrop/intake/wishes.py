@@ -6,6 +6,7 @@ Pure: no I/O, and no clock of its own. Callers pass the time: seconds of a monot
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -47,30 +48,40 @@ class Wishes:
 
     seconds: float
     _wishes: dict[Candidate, Wish] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, candidate: Candidate, names: tuple[str, ...], now: float) -> None:
         """Record what a file waits for, from now on if it is something new."""
         known = self._wishes.get(candidate)
         if known is None or known.names != names:
             since = known.since if known is not None and not known.names else now
+            self.forget(candidate)
             self._wishes[candidate] = Wish(names, since)
+            self._counts.update(_beside(candidate, name) for name in names)
 
     def of(self, candidate: Candidate) -> Wish | None:
         """Return what a file waits for; None if it needs no picture, or has not been read."""
         return self._wishes.get(candidate)
 
-    def __iter__(self) -> Iterator[tuple[Candidate, Wish]]:
-        return iter(self._wishes.items())
+    def count(self, path: str) -> int:
+        """Return how many files wait for a picture, by the path that they give it."""
+        return self._counts.get(path, 0)
 
     def keep(self, found: Found) -> None:
         """Forget files that have changed or are gone."""
         for candidate in list(self._wishes):
             if found.candidates.get(str(candidate.path)) is not candidate:
-                del self._wishes[candidate]
+                self.forget(candidate)
 
     def forget(self, candidate: Candidate) -> None:
         """Drop what a file waits for: it has been claimed, or needs nothing any more."""
-        self._wishes.pop(candidate, None)
+        wish = self._wishes.pop(candidate, None)
+        if wish is not None:
+            paths = [_beside(candidate, name) for name in wish.names]
+            self._counts.subtract(paths)
+            for path in paths:
+                if not self._counts[path]:
+                    del self._counts[path]
 
 
 class Wait(NamedTuple):
@@ -100,6 +111,7 @@ class Pictures:
         self._own_seconds = own_seconds
         self._settle_seconds = settle_seconds
         self._settle_of_folders: dict[PurePosixPath, float] = {}
+        self._until: dict[Candidate, tuple[Wish, float]] = {}
         self._by_stem: dict[str, list[str]] = {}
         coming = (path for path in found.temporaries if has_ending(path))
         for path in sorted({*found.pictures, *coming}):
@@ -122,26 +134,35 @@ class Pictures:
 
     def is_shared(self, candidate: Candidate, name: str) -> bool:
         """Return whether another prompt file of the folder waits for a picture, too."""
-        return any(
-            other is not candidate and other.path.parent == candidate.path.parent
-            for other, wish in self._wishes
-            if name in wish.names
-        )
+        return self._wishes.count(_beside(candidate, name)) > 1
 
     def lone(self) -> Iterator[str]:
         """Yield the pictures that belong to no prompt file that is known."""
         if not self._found.pictures:
             return
         stems = {str(c.path.with_suffix("")) for c in self._found.candidates.values()}
-        wanted = {
-            str(candidate.path.with_name(spelling))
-            for candidate, wish in self._wishes
-            for name in wish.names
-            for spelling in spellings(name)
-        }
         for path in self._found.pictures:
-            if path not in wanted and str(PurePosixPath(path).with_suffix("")) not in stems:
+            is_named = any(map(self._wishes.count, _spelled(path)))
+            if not is_named and str(PurePosixPath(path).with_suffix("")) not in stems:
                 yield path
+
+    def until(self, candidate: Candidate) -> float:
+        """Return until when a file waits on account of its pictures; remembered, as it is asked."""
+        wish = self._wishes.of(candidate)
+        if wish is None:
+            return -math.inf
+        known = self._until.get(candidate)
+        if known is None or known[0] is not wish:
+            until = max((wait.until for wait in self.waits(candidate)), default=-math.inf)
+            known = self._until[candidate] = wish, until
+        return known[1]
+
+    def is_written(self, candidate: Candidate, name: str, tool: str, now: float) -> None:
+        """Note that a program has a picture beside a prompt file open to write: it is changing."""
+        found = self.of(candidate, name)
+        if found is not None:
+            found.since, found.tool = now, tool
+            self._until.clear()
 
     def waits(self, candidate: Candidate) -> Iterator[Wait]:
         """Yield what a file waits for on account of its pictures."""
@@ -179,8 +200,7 @@ class Pictures:
         return self._found.pictures[path].since + self._settle_seconds(path)
 
     def _path(self, candidate: Candidate, name: str, found: Container[str]) -> str | None:
-        paths = (str(candidate.path.with_name(spelling)) for spelling in spellings(name))
-        return next((path for path in paths if path in found), None)
+        return next((path for path in _spelled(_beside(candidate, name)) if path in found), None)
 
     def _folder_settles(self, candidate: Candidate) -> float:
         """Return when all prompt files that are now in a file's folder have settled."""
@@ -193,12 +213,25 @@ class Pictures:
 
     def took(self, candidate: Candidate, names: Iterable[str]) -> None:
         """Drop pictures that were taken with a prompt file."""
+        self._until.clear()
         for name in names:
             path = self._path(candidate, name, self._found.pictures)
             if path is not None:
                 del self._found.pictures[path]
                 place = PurePosixPath(path)
                 self._by_stem[str(place.with_suffix(""))].remove(place.name)
+
+
+def _beside(candidate: Candidate, name: str) -> str:
+    """Return the path of a picture beside a prompt file."""
+    above = str(candidate.path).rpartition("/")[0]
+    return f"{above}/{name}" if above else name
+
+
+def _spelled(path: str) -> list[str]:
+    """Return the paths of the spellings of a name."""
+    above, slash, name = path.rpartition("/")
+    return [above + slash + spelling for spelling in spellings(name)]
 
 
 def has_ending(path: str) -> bool:

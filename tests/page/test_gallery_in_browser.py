@@ -195,17 +195,16 @@ def test_takes_are_beside_each_other_in_the_view(seen: Browser, gallery: Path) -
     seen.click(".card .poster")
     seen.wait_for("document.querySelectorAll('#view .takes button').length === 3")
     seen.click("#view .takes li:last-child button")
-    seen.wait_for("location.hash.includes('red1')")
-    assert "1" == value_of(seen, "seed")
+    wait_for_value(seen, "seed", "1")
+    assert "red1" in seen.ask("location.hash")
     seen.driver.back()
-    seen.wait_for("location.hash.includes('red3')")
-    assert "3" == value_of(seen, "seed")
+    wait_for_value(seen, "seed", "3")
 
 
-def value_of(seen: Browser, setting: str) -> str:
-    """Return the value of a setting in the view."""
+def wait_for_value(seen: Browser, setting: str, value: str) -> None:
+    """Wait until a setting in the view has a value."""
     found = f"[...document.querySelectorAll('#view dt')].find(dt => dt.textContent === '{setting}')"
-    return str(seen.ask(f"{found}.nextSibling.textContent"))
+    seen.wait_for(f"{found}?.nextSibling.textContent === '{value}'")
 
 
 def test_videos_are_compared_in_step(seen: Browser, gallery: Path) -> None:

@@ -20,7 +20,7 @@ from harness.cpu_recorder import CpuRecorder
 from harness.models import TINY
 from harness.models import save as save_model
 from reeldrop.base import strict_yaml
-from reeldrop.base.errors import ConfigError
+from reeldrop.base.errors import ConfigError, RenderError
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.loras import LoraLimits, Loras
 from reeldrop.prompts import parsing
@@ -349,6 +349,12 @@ def test_they_move_with_the_weights(wan: Case) -> None:
     assert {"meta"} == {parameter.device.type for parameter in layer.parameters()}
     for wanted, one in zip(before, asked, strict=True):
         assert np.array_equal(wanted, frames(moved, prompt(wan, one)))
+
+
+def test_what_was_not_loaded_is_no_video(wan: Case) -> None:
+    """Where config.yaml had other LoRAs when the model was loaded, nothing is left out silently."""
+    with pytest.raises(RenderError, match="loaded without the LoRA c"):
+        frames(wan.load(), prompt(wan, (("a", 1.0), ("c", 1.0))))
 
 
 def test_prompts_with_other_loras_are_not_rendered_together(two: Case) -> None:

@@ -64,11 +64,14 @@ def with_sound(
     render. With `decodes_in_parts` the VAE takes less memory and more time.
 
     Raises:
-        RenderError: the frames are NaN, all black, or all equal, or the sound is NaN.
+        RenderError: the frames are NaN, all black, or all equal, or the sound is NaN; or the model
+            was loaded without a LoRA that is asked for.
         Unrenderable: they are not as many, or not of the size, that was asked for; or the sound is
             not as long as they are, or a picture can't be used.
     """
     pipe = loaded.pipe
+    if missing := dict(prompts[0].loras).keys() - {file.lora.name for file in loaded.loras}:
+        raise RenderError(f"the model was loaded without the LoRA {min(missing)}")
     loaded.fast_path.begin(dict(prompts[0].arguments), prompts[0].loras)
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
     shown = _pictures(pipe, prompts)

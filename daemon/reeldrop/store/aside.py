@@ -152,7 +152,7 @@ def withdraw(
             free = (
                 into / name
                 for name in durable.free_names(first.name)
-                if not names.has(first.with_name(name))
+                if not names.clashes(first.with_name(name))
             )
             at = _set_aside(there / source.name, free, owner if across else "")
         except FileNotFoundError:

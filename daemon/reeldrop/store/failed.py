@@ -174,7 +174,7 @@ class Failed:
     def _is_free(self, target: Path, first: PurePosixPath) -> bool:
         """Return whether a place beside `first` is free, also on clients that fold case."""
         names = (target.name + suffix for suffix in ("", ERROR_SUFFIX, PICTURES_SUFFIX))
-        taken = any(self._names.has(first.with_name(name)) for name in names)
+        taken = any(self._names.clashes(first.with_name(name)) for name in names)
         return reports.is_free(target) and not taken
 
     def _places(self, job: Job, folder: Path, first: PurePosixPath) -> Iterator[Path]:

@@ -20,9 +20,11 @@ class Names:
 
     top: Path
 
-    def has(self, place: PurePath) -> bool:
-        """Return whether there is this name, or one that differs only in case."""
+    def clashes(self, place: PurePath) -> bool:
+        """Return whether a name is not there, but one that differs from it only in case."""
         folder = self.top / place.parent
+        if os.path.lexists(folder / place.name):
+            return False
         with contextlib.suppress(OSError):  # it is missing; or else nothing can be put there
             return folded(place.name) in _folded_names(folder, folder.stat().st_mtime_ns)
         return False
@@ -30,10 +32,8 @@ class Names:
     def apart(self, place: PurePath) -> PurePath:
         """Return the place of a folder: with a mark in its name if one is there that differs so."""
         marked = place.with_name(marked_name(place.name))
-        is_there = os.path.lexists(self.top / place)
-        if os.path.lexists(self.top / marked) or (not is_there and self.has(place)):
-            return marked
-        return place
+        is_marked = os.path.lexists(self.top / marked) or self.clashes(place)
+        return marked if is_marked else place
 
     def within(self, place: PurePosixPath) -> PurePosixPath:
         """Return the place of a file whose folders are told apart in this way."""

@@ -36,7 +36,7 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from harness.jobs import next_batch
+from harness.jobs import MODEL, next_batch
 from harness.logged_disk import Changes, logged_disk
 from reeldrop.base import temporaries
 from reeldrop.base.errors import Mistake, PromptError, Unrenderable
@@ -69,7 +69,6 @@ CONTROLS = {"all": "no fsync at all", "folders": "no fsync of folders"}
 CONTROL_SHARE = 5
 """Each control gets one in this many of the cuts and states."""
 
-MODEL = "none"
 UNFINISHED = ".part"
 """The suffix of the dropper's temporary files, which reeldrop does not have to clean up."""
 

@@ -23,7 +23,8 @@ from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
 NOW = 0.0
-READY = RendererView(memory=Memory((Resident("m", host_bytes=1),), host_free=1))
+MODEL = "m"
+READY = RendererView(memory=Memory((Resident(MODEL, host_bytes=1),), host_free=1))
 """A renderer with nothing to do that has loaded the model of all prompts here."""
 RETRY_SECONDS = 20.0
 ENDING = "Segmentation fault"

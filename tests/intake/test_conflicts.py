@@ -80,7 +80,7 @@ def test_a_copy_that_has_lost_its_ending_is_told(tmp_path: Path) -> None:
     for name in lost:
         (tmp_path / name).touch()
     box.scan(0.0)
-    told = {str(path): why for path, why in box.waiting(1e9)}
+    told = {str(path): why for path, why in box.strays()}
     assert lost == set(told)
     assert all("a conflict copy by " in why for why in told.values()), told
 

@@ -271,7 +271,7 @@ def test_other_models_leave_before_a_render_is_made_smaller(
     told.render(prompt("wan"))
     told.render(prompt("tiny"))
     asked: list[int] = []
-    real = rendering.render
+    real = rendering.with_sound
 
     def short(loaded: LoadedPipeline, prompts: tuple[Prompt, ...], *rest: object, **how: object):  # type: ignore[no-untyped-def]
         asked.append(len(prompts))
@@ -279,7 +279,7 @@ def test_other_models_leave_before_a_render_is_made_smaller(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(loaded, prompts, *rest, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rendering, "render", short)
+    monkeypatch.setattr(rendering, "with_sound", short)
     end = told.render(prompt("tiny", 1), prompt("tiny", 2))
     assert [2, 2] == asked
     assert [2, 2] == [rendered.batch_size for rendered in end.rendered]

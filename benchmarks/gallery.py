@@ -114,7 +114,7 @@ def measure(folder: Path, videos: int, seen: Browser) -> Found:
     for number in range(videos):
         make(results, number)
     build_seconds = seconds_of_refresh(Gallery(), data, results)
-    site.write(results)
+    site.write(results, results / PAGE_FOLDER)
     now.write(
         data, Status(1, State.IDLE, "m", "2026-11-28T12:00:00+00:00"), (), results / "_failed"
     )

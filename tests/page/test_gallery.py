@@ -29,10 +29,10 @@ class Place:
         self.data.mkdir(parents=True)
         self.gallery = Gallery()
 
-    def publish(self, source: str, prompt: str = "a ball") -> Path:
+    def publish(self, source: str, prompt: str = "a ball", seed: int = 7) -> Path:
         """Publish a video as a job does, and return its sidecar."""
         job = Job("j", PurePosixPath(source), Path("/nowhere"), ())
-        made = Prompt(1, prompt, "tiny", (), 7, 8.0, ("mp4",))
+        made = Prompt(1, prompt, "tiny", (), seed, 8.0, ("mp4",))
         results = Results(self.results)
         return results.publish(job, made, RENDERED, lambda path, *_: path.touch()).sidecar
 
@@ -118,6 +118,35 @@ def test_what_was_moved_deleted_or_damaged_is_shown_as_it_is(place: Place) -> No
     assert ["1/a_ball"] in place.shown()
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_a_video_that_was_found_before_it_was_told_counts_once(place: Place) -> None:
+    """It may be published while the sidecars are compared: else one would seem to be missing."""
+    sidecars = [place.publish(f"{number}.txt") for number in range(3)]
+    place.refresh()
+    place.add(*sidecars)
+    assert {"chunks": 2, "videos": 3} == place.listed()
+    assert [2, 1] == [len(chunk) for chunk in place.shown()]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, f'["a",1{"0" * 400},{{}}]', "[1", '"abc"'])
+def test_lines_of_strangers_in_a_chunk_are_left_out(place: Place, line: str) -> None:
+    """Whoever may write into the results can't end the thread that writes the page."""
+    place.publish("a.txt")
+    place.refresh()
+    chunk = place.data / "0001.js"
+    before = chunk.read_text()
+    chunk.write_text(before.replace("[\n", f"[\n{line},\n", 1))
+    place.refresh()
+    assert before == chunk.read_text()
+
+
+def test_a_seed_keeps_all_its_digits(place: Place) -> None:
+    """A page's numbers have 53 bits, and other tools draw seeds of 64."""
+    place.publish("a.txt", seed=2**63 - 1)
+    place.refresh()
+    assert f'"seed":"{2**63 - 1}"' in (place.data / "0001.js").read_text()
+
+
 def test_all_is_made_again_from_the_sidecars(place: Place) -> None:
     """Nothing is lost with the page: it only shows what is there."""
     for number in range(3):
@@ -132,18 +161,18 @@ def test_all_is_made_again_from_the_sidecars(place: Place) -> None:
 
 def test_a_page_of_somebody_else_is_not_replaced(place: Place) -> None:
     """The files of the page come with reeldrop; an older page of ours is replaced, no other."""
-    site.write(place.results)
+    site.write(place.results, place.data.parent)
     names = {path.name for path in (place.results / "_page").iterdir()}
     assert {"style.css", "main.js", "data"} <= names
     page = place.results / "index.html"
     for name in names - {"data"}:
         assert name in page.read_text()
     page.write_text("an older page " + '<meta name="generator" content="reeldrop">')
-    site.write(place.results)
+    site.write(place.results, place.data.parent)
     assert "an older page" not in page.read_text()
     page.write_text("my own page")
     with pytest.raises(FileExistsError, match=r"index\.html in the results is not reeldrop's"):
-        site.write(place.results)
+        site.write(place.results, place.data.parent)
 
 
 CALLS = ("replace", "fsync", "open", "unlink")

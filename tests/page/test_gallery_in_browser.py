@@ -92,7 +92,8 @@ class Shown:
 
     def write(self) -> Path:
         """Write the page, and return its path."""
-        page = Page(Root(self.folder), self.folder / "_failed", lambda _name: True, 0.01)
+        failed = Root(self.folder / "_failed")
+        page = Page(Root(self.folder), failed, lambda _name: True, 0.01)
         page.tell(self.status)
         page.close()
         return self.folder / "index.html"
@@ -113,7 +114,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.publish(f"strange/{number}.yaml", prompt)
     for seed in (1, 2, 3):
         made.publish(f"balls/red{seed}.txt", "a red ball", seed, num_frames=9 + 4 * seed)
-    made.publish("balls/blue.txt", "a blue ball, Éclair", 4)
+    made.publish("balls/blue.txt", "a blue ball, Éclair", 2**63 - 1)
     made.fail("bad.yaml", "prompt: a\u2028b\npromt: x\n")
     return made.write()
 
@@ -256,7 +257,7 @@ def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path)
     box.send_keys("a \"green\" ball\n: 'yes'")
     seen.driver.find_element("xpath", "//button[.='Save the prompt file']").click()
     (other,) = parse(saved(seen, "a_green_ball_yes_.yaml"), "a.yaml").prompts
-    assert ("a \"green\" ball\n: 'yes'", 4) == (other.prompt, other.seed)
+    assert ("a \"green\" ball\n: 'yes'", 2**63 - 1) == (other.prompt, other.seed)
     seen.press("\ue00c")
     seen.click("#now summary")
     seen.driver.find_element("xpath", "//button[.='Retry']").click()
@@ -282,6 +283,25 @@ def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: 
     said = seen.ask("document.getElementById('now-more').innerText")
     for text in (HOSTILE[0], HOSTILE[1], "step 12 of 25", "waits for its turn", "bad.yaml"):
         assert text in said
+    for number in range(30):
+        made.fail(f"{number}.yaml", "x\n")
+    seen.open(made.write())
+    seen.wait_for("document.getElementById('now-line').dataset.failed === 'more than 30 failed'")
+
+
+def test_a_slow_disk_is_not_asked_again_meanwhile(seen: Browser, gallery: Path) -> None:
+    """Many chunks may take longer than the time until the next look."""
+    seen.open(gallery)
+    seen.wait_for("reeldrop.allVideos().length === 11")
+    asked = """(() => {
+      const asked = [];
+      reeldrop.load = (path) => asked.push(path);
+      reeldrop.loadVideos(() => {});
+      reeldrop.loadVideos(() => {});
+      return asked;
+    })()"""
+    assert ["_page/data/list.js"] == seen.ask(asked)
+    assert "1 s" == seen.ask("reeldrop.duration(0.1)")
 
 
 def test_favourites_are_kept_by_the_browser(seen: Browser, gallery: Path) -> None:

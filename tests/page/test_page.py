@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,12 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import structlog
 from harness.jobs import RENDERED
 from harness.processes import await_that
 from harness.site import Daemon, Site
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.roots import Root
 from reeldrop.page import page as pages
+from reeldrop.page.gallery import Gallery
 from reeldrop.page.page import Page
 from reeldrop.store import history
 from reeldrop.store.history import Failure
@@ -38,7 +42,7 @@ def results(tmp_path: Path) -> Path:
 @pytest.fixture
 def page(results: Path) -> Iterator[Page]:
     """A page that looks at its status all the time."""
-    page = Page(Root(results), results / "_failed", lambda _name: True, look_seconds=0.01)
+    page = Page(Root(results), Root(results / "_failed"), lambda _name: True, look_seconds=0.01)
     yield page
     page.close()
 
@@ -147,6 +151,74 @@ def test_a_file_of_somebody_else_is_not_replaced(page: Page, results: Path) -> N
     await_that(lambda: "is not reeldrop's: move it away" in page._problem, "a look")
     page.close()
     assert "my own notes\n" == told(results)
+
+
+def test_what_was_turned_off_stays_deleted(page: Page, results: Path) -> None:
+    """Nor does it come back at the end. Turned on again, it has all videos."""
+    page.tell(IDLE)
+    await_that((results / "index.html").exists, "the page")
+    page.turn_off()
+    await_that(lambda: page._refreshed == -math.inf, "a look")
+    page.show(publish(results, "a.txt"))
+    shutil.rmtree(results / "_page")
+    (results / "index.html").unlink()
+    (results / "STATUS.txt").unlink()
+    page.tell(IDLE)
+    await_that((results / "_page/data/0001.js").exists, "the page again")
+    page.turn_off()
+    await_that(lambda: page._refreshed == -math.inf, "a look")
+    shutil.rmtree(results / "_page")
+    page.close()
+    assert not (results / "_page").exists()
+
+
+def test_no_link_in_the_place_of_a_folder_is_followed(
+    page: Page, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is the page written elsewhere, nor does it show what is set aside elsewhere."""
+    (results / "_failed").mkdir()
+    page.tell(IDLE)
+    await_that((results / "index.html").exists, "the page")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret.txt").write_text("a secret\n")
+    (results / "_failed").rmdir()
+    (results / "_failed").symlink_to(elsewhere)
+    page.tell(LATER)
+    await_that(lambda: "another folder is in its place" in page._problem, "a look")
+    (results / "_failed").unlink()
+    real = Gallery.refresh
+
+    def swapped(*args: Any) -> None:
+        real(*args)
+        (results / "_page").rename(tmp_path / "away")
+        (results / "_page").symlink_to(elsewhere)
+
+    monkeypatch.setattr(Gallery, "refresh", swapped)
+    (results / "index.html").unlink()
+    page.tell(dataclasses.replace(LATER, waiting_count=1))
+    await_that((results / "index.html").exists, "the page again")
+    page.close()
+    assert ["secret.txt"] == os.listdir(elsewhere)
+
+
+def test_no_error_ends_the_thread_in_silence(
+    page: Page, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says it, and the next look is as any other."""
+    errors = [RecursionError("too deep")]
+    real = history.failures
+
+    def failing(*args: Any) -> list[Failure]:
+        if errors:
+            raise errors.pop()
+        return real(*args)
+
+    monkeypatch.setattr(history, "failures", failing)
+    with structlog.testing.capture_logs() as logged:
+        page.tell(IDLE)
+        await_that(lambda: bool(told(results)), "the status")
+    assert ["RecursionError('too deep')"] == [event["reason"] for event in logged]
 
 
 def test_the_main_thread_does_not_wait_for_a_disk(

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from harness.jobs import RENDERED
 from harness.site import CONFIG
-from reeldrop.base.events import BatchRendered, Event, MemoryChanged, ModelLoaded
+from reeldrop.base.errors import RendererDied
+from reeldrop.base.events import (
+    BatchRendered,
+    Event,
+    MemoryChanged,
+    ModelLoaded,
+    RendererEnded,
+)
 from reeldrop.base.job import Batch, Capabilities
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.config import config as configuration
@@ -56,6 +63,45 @@ class Renderer:
     def close(self) -> None: ...
 
 
+class Run:
+    """A drain of some files, with renderers that hold their batches.
+
+    observe: called with every new status
+    """
+
+    def __init__(self, folder: Path, files: int, observe: Callable[[Status], None]) -> None:
+        (folder / "config.yaml").write_text(CONFIG.format(pipeline="nowhere"))
+        settings = Settings(lambda: (configuration.load(folder / "config.yaml"), "tiny"))
+        config = settings.config
+        config.inbox.mkdir()
+        for number in range(files):
+            text = f"prompt: a\nnum_frames: {4 + number}\n"
+            (config.inbox / f"{number}.yaml").write_text(text)
+        self._spool = Spool(config.spool, config.inbox, config.failed)
+        self.events = queue.SimpleQueue[Event]()
+        self.renderers: list[Renderer] = []
+        results = Results(config.results)
+        self.stages = Stages(
+            settings, self._spool, results, self._make_renderer, self.events.put, is_patient=False
+        )
+        phase = Phase(drains=True)
+        page = Page(results.root, self._spool.failed.root, lambda _name: False)
+        reporter = Reporter(
+            self.stages, phase, Notifier.from_environment(), folder / "status", page, observe
+        )
+        self.loop = Loop(self.stages, phase, reporter, self.events, folder / "trace")
+
+    def _make_renderer(self, _config: object, tell: Callable[[Event], None]) -> Renderer:
+        self.renderers.append(Renderer(tell))
+        return self.renderers[-1]
+
+    def work(self) -> None:
+        """Drain the inbox."""
+        with self._spool.lock.held():
+            self._spool.prepare()
+            self.loop.work()
+
+
 @pytest.mark.parametrize(
     ("files", "has_room_again", "is_early", "left"),
     [
@@ -69,22 +115,15 @@ def test_a_drain_whose_disk_runs_full_while_it_renders(
     files: int, has_room_again: bool, is_early: bool, left: list[str], tmp_path: Path
 ) -> None:
     """With space again before its end it continues; else it ends with 75 if files are left."""
-    (tmp_path / "config.yaml").write_text(CONFIG.format(pipeline="nowhere"))
-    settings = Settings(lambda: (configuration.load(tmp_path / "config.yaml"), "tiny"))
-    config = settings.config
-    config.inbox.mkdir()
-    for number in range(files):
-        (config.inbox / f"{number}.yaml").write_text(f"prompt: a\nnum_frames: {4 + number}\n")
-    spool, events = Spool(config.spool, config.inbox, config.failed), queue.SimpleQueue[Event]()
-    renderers = []
+    states = []
 
-    def make_renderer(_config: object, tell: Callable[[Event], None]) -> Renderer:
-        renderers.append(Renderer(tell))
-        return renderers[-1]
+    def observe(status: Status) -> None:
+        states.append(status.state)
+        if status.state is not State.STOPPED:
+            next(steps)
 
-    phase = Phase(drains=True)
-    results = Results(config.results)
-    stages = Stages(settings, spool, results, make_renderer, events.put, is_patient=False)
+    run = Run(tmp_path, files, observe)
+    stages, renderers = run.stages, run.renderers
 
     def course() -> Iterator[None]:
         """Describe what happens from one report to the next."""
@@ -103,24 +142,28 @@ def test_a_drain_whose_disk_runs_full_while_it_renders(
             yield
 
     steps = course()
-    states = []
-
-    def observe(status: Status) -> None:
-        states.append(status.state)
-        if status.state is not State.STOPPED:
-            next(steps)
-
-    page = Page(results.root, config.failed, lambda _name: False)
-    reporter = Reporter(
-        stages, phase, Notifier.from_environment(), tmp_path / "status", page, observe
-    )
-    loop = Loop(stages, phase, reporter, events, tmp_path / "trace")
-    with spool.lock.held():
-        spool.prepare()
-        loop.work()
+    run.work()
+    loop, config = run.loop, stages.settings.config
     assert is_early == (loop.drained_early is not None)
     assert not is_early or "GiB free" in loop.drained_early.problem
     assert left == [path.name for path in config.inbox.iterdir()]
     done = sorted(path.parent.name for path in config.results.glob("*/*.mp4"))
     assert [str(number) for number in range(files - len(left))] == done
     assert State.PAUSED in states
+
+
+def test_who_has_stopped_renders_nothing(tmp_path: Path) -> None:
+    """A device that breaks ends the daemon in the middle of a batch: its last status says so."""
+    told: list[Status] = []
+
+    def observe(status: Status) -> None:
+        told.append(status)
+        if status.rendering is not None:
+            run.events.put(RendererEnded(RendererDied("the device is broken")))
+
+    run = Run(tmp_path, 1, observe)
+    with pytest.raises(RendererDied):
+        run.work()
+    assert any(status.rendering for status in told)
+    assert (State.STOPPED, None) == (told[-1].state, told[-1].rendering)
+    run.stages.jobs.opened.put_down()

@@ -62,7 +62,8 @@ class Gallery:
         for sidecar in sidecars:
             with contextlib.suppress(OSError):  # somebody has moved it meanwhile
                 at, path = sidecar.stat().st_mtime, _name(sidecar, results)
-                new.append(_record(results, path, at))
+                if all(chunk.get(path) != at for chunk in self._chunks):  # `refresh` may have it
+                    new.append(_record(results, path, at))
         self._add(data, new)
 
     def _add(self, data: Path, new: Iterable[Record | None]) -> None:
@@ -146,6 +147,7 @@ def _record(results: Path, path: str, changed: float) -> Record | None:
         text = plain_files.content(sidecar, history.MAX_BYTES).decode()
         settings: Any = strict_yaml.plain(strict_yaml.load_all(text)[0])
         settings["rendered"].pop(_LEFT_OUT, None)
+        settings["seed"] = str(settings["seed"])  # a page's numbers have 53 bits, a seed 63
         path.encode()  # raises where no address can have the name
         return Record.of(path, changed, settings)
     return None

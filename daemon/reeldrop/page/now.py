@@ -22,7 +22,8 @@ def write(data: Path, status: Status, failures: Sequence[Failure], failed: Path)
     """Write status and failures for the page into its folder of data."""
     write_file(data / "status.js", scripts.call("status", _status(status)))
     listed = [_failure(failure, failed) for failure in failures[:MAX_LISTED]]
-    write_file(data / "failed.js", scripts.call("failed", listed))
+    found = {"listed": listed, "more": len(failures) > MAX_LISTED}
+    write_file(data / "failed.js", scripts.call("failed", found))
 
 
 def _status(status: Status) -> dict[str, object]:

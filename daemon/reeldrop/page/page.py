@@ -41,19 +41,19 @@ class Page:
     """Writes what people see who have only the results.
 
     results: the folder; nothing is written while another one is in its place, or none
-    failed: the folder `_failed/`
+    failed: the folder `_failed/`; nothing is written while another one is in its place, either
     is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
     """
 
     def __init__(
         self,
         results: Root,
-        failed: Path,
+        failed: Root,
         is_prompt_file: Callable[[str], bool],
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._results = results
-        self._failed = _place(failed, results.path)
+        self._failed = _place(failed.path, results.path)
         self._look_seconds = look_seconds
         self._status_file = StatusFile(failed, f"{self._failed}/", is_prompt_file)
         self._gallery = Gallery()
@@ -69,6 +69,10 @@ class Page:
         self._status = status
         if not self._thread.ident:
             self._thread.start()
+
+    def turn_off(self) -> None:
+        """Write nothing more until a status is told again, not even the last one."""
+        self._status = None
 
     def show(self, sidecar: Path) -> None:
         """Take a video that was published. Never waits."""
@@ -89,34 +93,40 @@ class Page:
 
     def _look(self, *, is_last: bool) -> None:
         """Write what is due."""
-        assert self._status is not None
+        status = self._status
+        if status is None:
+            self._refreshed = -math.inf  # videos of the time when it is off are not told
+            return
         try:
             with (
                 self._results.opened() as results,
+                self._results.opened(_DATA.parent, make=True) as page,
                 self._results.opened(_DATA, make=True) as data,
             ):
-                self._status_file.write(results, data, self._status, is_last=is_last)
-                self._write_gallery(results, data)
-        except OSError as error:
+                self._status_file.write(results, data, status, is_last=is_last)
+                self._write_gallery(results, page, data)
+        except Exception as error:  # it reads what strangers may have put there
             self._refreshed = time.monotonic() - REFRESH_SECONDS + RETRY_SECONDS
             self._note(error)
         else:
             self._problem = ""
 
-    def _note(self, error: OSError) -> None:
-        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    def _note(self, error: Exception) -> None:
+        problem = _in_words(error) if isinstance(error, OSError) else repr(error)
         are_missing = isinstance(error, FileNotFoundError)  # until the first video
         if problem != self._problem and not are_missing:
-            _log.warning("page_not_written", reason=problem, remedy="it is tried again")
+            unforeseen = None if isinstance(error, OSError) else error
+            remedy = "it is tried again"
+            _log.warning("page_not_written", reason=problem, remedy=remedy, exc_info=unforeseen)
         self._problem = problem
 
-    def _write_gallery(self, results: Path, data: Path) -> None:
+    def _write_gallery(self, results: Path, page: Path, data: Path) -> None:
         """Add what was published; compare all with the sidecars if that is due, or it is gone."""
         published = list(_taken(self._published))
         is_due = time.monotonic() - self._refreshed >= REFRESH_SECONDS
         if is_due or not site.is_there(results, data):
             self._gallery.refresh(data, results, results / self._failed)
-            site.write(results)
+            site.write(results, page)
             self._refreshed = time.monotonic()
         elif published:
             self._gallery.add(data, results, [results / sidecar for sidecar in published])
@@ -126,6 +136,10 @@ def _taken(found: queue.SimpleQueue[PurePath]) -> Iterator[PurePath]:
     with contextlib.suppress(queue.Empty):
         while True:
             yield found.get_nowait()
+
+
+def _in_words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _place(folder: Path, results: Path) -> Path:

@@ -51,7 +51,7 @@ def records(data: bytes) -> Iterator[Record]:
     for line in data.decode(errors="replace").split("\n")[1:-2]:
         try:
             path, changed, _settings = json.loads(line.removesuffix(","))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
-        if isinstance(path, str) and isinstance(changed, float | int):
-            yield Record(path, float(changed), line.removesuffix(","))
+        if isinstance(path, str) and isinstance(changed, float):
+            yield Record(path, changed, line.removesuffix(","))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from reeldrop.base import plain_files
-from reeldrop.base.names import INDEX_NAME, PAGE_FOLDER
+from reeldrop.base.names import INDEX_NAME
 from reeldrop.page.gallery import LIST_NAME
 from reeldrop.page.gallery import write as write_file
 
@@ -21,11 +21,11 @@ def is_there(results: Path, data: Path) -> bool:
     return os.path.lexists(results / INDEX_NAME) and os.path.lexists(data / LIST_NAME)
 
 
-def write(results: Path) -> None:
-    """Write the page, `index.html` last: it needs the others."""
+def write(results: Path, page: Path) -> None:
+    """Write the page, `index.html` last: it needs the others, which are in the folder `page`."""
     require_ours(results / INDEX_NAME, _MARK)
     for source in sorted(_SOURCE.iterdir(), key=lambda path: path.name == INDEX_NAME):
-        folder = results if source.name == INDEX_NAME else results / PAGE_FOLDER
+        folder = results if source.name == INDEX_NAME else page
         write_file(folder / source.name, source.read_bytes())
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from reeldrop.base import durable
 from reeldrop.base.names import STATUS_NAME
+from reeldrop.base.roots import Root
 from reeldrop.page import now, site, status_text
 from reeldrop.page.gallery import OWNER
 from reeldrop.page.status_text import MAX_LISTED
@@ -25,7 +27,7 @@ class StatusFile:
     is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
     """
 
-    def __init__(self, failed: Path, aside: str, is_prompt_file: Callable[[str], bool]) -> None:
+    def __init__(self, failed: Root, aside: str, is_prompt_file: Callable[[str], bool]) -> None:
         self._failed = failed
         self._aside = aside
         self._is_prompt_file = is_prompt_file
@@ -40,15 +42,25 @@ class StatusFile:
         """
         if status is self._shown and not is_last:  # nobody tells any more: no sign of life
             return
-        failures = history.failures(self._failed, self._is_prompt_file, MAX_LISTED + 1)
-        said = status_text.text(status, failures, self._aside, _free_bytes(results))
-        age = time.monotonic() - self._written
-        if not is_last and age < status_text.patience(self._said, said):
-            return
-        site.require_ours(results / STATUS_NAME, status_text.START.encode())
-        durable.write(results / STATUS_NAME, status_text.dated(status, said).encode(), OWNER)
-        now.write(data, status, failures, self._failed)
+        with self._set_aside() as failed:
+            failures = history.failures(failed, self._is_prompt_file, MAX_LISTED + 1)
+            said = status_text.text(status, failures, self._aside, _free_bytes(results))
+            age = time.monotonic() - self._written
+            if not is_last and age < status_text.patience(self._said, said):
+                return
+            site.require_ours(results / STATUS_NAME, status_text.START.encode())
+            durable.write(results / STATUS_NAME, status_text.dated(status, said).encode(), OWNER)
+            now.write(data, status, failures, failed)
         self._shown, self._said, self._written = status, said, time.monotonic()
+
+    @contextlib.contextmanager
+    def _set_aside(self) -> Iterator[Path]:
+        """Hold `_failed/` open, and yield a path to it; its own, where nothing is, if it is not."""
+        with contextlib.ExitStack() as held:
+            folder = self._failed.path
+            with contextlib.suppress(FileNotFoundError):
+                folder = held.enter_context(self._failed.opened())
+            yield folder
 
 
 def _free_bytes(folder: Path) -> int:

@@ -105,6 +105,8 @@ class Reporter:
             status.write(self._file, current)
         if self._stages.settings.config.page:
             self._page.tell(current)
+        else:
+            self._page.turn_off()
         self._notifier.status(current.line())
         self._observe(current)
 
@@ -121,7 +123,7 @@ class Reporter:
             state=state,
             model=stages.settings.model,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
-            rendering=self._rendering(now),
+            rendering=None if is_over else self._rendering(now),
             waiting=(*begun, *waiting)[:MAX_WAITING],
             waiting_count=len(begun) + count,
             unrecognised=unrecognised,

@@ -134,7 +134,7 @@ class Service:
     def _page(self) -> Page:
         config = self._settings.config
         names = Names(parsing.SUFFIXES, parsing.DEFAULTS_NAME, Ignored(config.ignore))
-        return Page(self._results.root, config.failed, names.is_read)
+        return Page(self._results.root, self._spool.failed.root, names.is_read)
 
     # Signals
 

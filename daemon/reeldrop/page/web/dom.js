@@ -36,7 +36,7 @@ reeldrop.time = (iso) => {
 };
 
 reeldrop.duration = (seconds) => {
-  if (seconds < 100) return `${Math.round(seconds)} s`;
+  if (seconds < 100) return `${Math.ceil(seconds)} s`;
   const minutes = Math.round(seconds / 60);
   return minutes < 100 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 };

@@ -5,10 +5,11 @@
   const { element } = reeldrop;
   let status = null;
   let failures = [];
+  let areMore = false;
 
   // Called by the data's scripts.
   reeldrop.status = (found) => { status = found; };
-  reeldrop.failed = (found) => { failures = found; };
+  reeldrop.failed = ({ listed, more }) => { failures = listed; areMore = more; };
 
   const isOutdated = () => Date.now() - Date.parse(status.updated) > status.outdated_seconds * 1000;
 
@@ -48,7 +49,8 @@
     const place = document.getElementById("now-line");
     if (place.textContent !== text) place.textContent = text;
     place.dataset.kind = failures.length && kind === "on" ? "failed" : kind;
-    const failed = failures.length ? `${failures.length} failed` : "";
+    const count = areMore ? `more than ${failures.length}` : failures.length;
+    const failed = failures.length ? `${count} failed` : "";
     place.dataset.failed = failed;
     document.getElementById("now-more").replaceChildren(
       ...(status?.rendering && !isOutdated() ? rendering(status.rendering) : []),

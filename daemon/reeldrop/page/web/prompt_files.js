@@ -10,7 +10,7 @@
 
   const text = (settings) => Object.entries(settings)
     .filter(([, found]) => found != null)
-    .map(([key, found]) => `${key}: ${value(found)}\n`)
+    .map(([key, found]) => `${key}: ${key === "seed" ? found : value(found)}\n`)
     .join("");
 
   // The pictures that a video was made from: settings that name a picture.

@@ -6,6 +6,7 @@
   const NEWEST_KEPT = 1; // chunks that are loaded again, because they still get videos
   const chunks = new Map();
   let listed = { chunks: 0, videos: 0 };
+  let isLoading = false;
 
   // Called by the data's scripts.
   reeldrop.list = (found) => { listed = found; };
@@ -98,6 +99,8 @@
   // Load the list and all chunks that are not there yet, the newest first. `changed` is called
   // when there is something to see, and when all is there.
   reeldrop.loadVideos = (changed) => {
+    if (isLoading) return; // many chunks, or a slow disk: the next time is soon enough
+    isLoading = true;
     const known = Math.max(0, ...chunks.keys());
     const load = () => {
       const numbers = [];
@@ -118,7 +121,10 @@
         collect();
         changed();
       }
-      if (number === undefined) return;
+      if (number === undefined) {
+        isLoading = false;
+        return;
+      }
       reeldrop.load(`_page/data/${String(number).padStart(4, "0")}.js`, next, next);
     };
     next();

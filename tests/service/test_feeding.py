@@ -507,6 +507,23 @@ def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> 
     assert 3 <= changes <= len(order) / 3
 
 
+def test_two_large_files_do_not_exchange_their_models_at_each_batch(world: World) -> None:
+    """Who has waited and was rendered waits anew: else both would be overdue until their ends."""
+    world.conditions = Conditions(model_wait_seconds=60.0)
+    world.device = Device("m", room=1)
+    world.jobs.use(Limits(dict.fromkeys(RULES, BatchLimit(1)), 2, 0.0))
+    world.drop("a/many.yaml", 30, model="m")
+    world.drop("b/many.yaml", 30, model="n")
+    order = []
+    while found := world.begin():
+        order.append(found[0][0])
+        world.now += 15
+        world.end()
+    assert 60 == len(order)
+    runs = [len(list(run)) for _, run in groupby(order)]
+    assert {4, 5, 6} >= {*runs[:-1]}
+
+
 def test_two_models_for_which_there_is_memory_take_turns_freely(world: World) -> None:
     """A loaded model gives no advantage over another loaded one."""
     world.device = Device("mn", room=2)

@@ -77,9 +77,11 @@ class Waits:
         self._passed: frozenset[str] = frozenset()
         self._since = 0.0
 
-    def begin(self, passed: Iterable[str], now: float) -> None:
-        """Record that a batch begins which goes ahead of these."""
+    def begin(self, rendered: Iterable[str], passed: Iterable[str], now: float) -> None:
+        """Record that a batch of some begins, and goes ahead of others; those in it wait anew."""
         self._seconds = self.seconds(now)
+        for name in rendered:
+            self._seconds.pop(name, None)
         self._passed = frozenset(passed)
         self._since = now
 

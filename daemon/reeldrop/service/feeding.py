@@ -110,7 +110,7 @@ class Feeder:
         batch = self.jobs.batches.begin(found)
         if batch is not None:
             self.intake.line.pass_over(found.passed_over)
-            self.waits.begin(found.waits, now)
+            self.waits.begin((job_id for job_id, _ in found.picks), found.waits, now)
             self.bench.render(batch, now)
 
     def heed_cancellations(self, now: float) -> None:

@@ -44,7 +44,8 @@ class Names:
 
     def is_read(self, name: str) -> bool:
         """Return whether files of this name are read as prompt files."""
-        return self.is_prompt_file(name) and name not in self.ignored
+        is_defaults = name == self.defaults_name
+        return self.is_prompt_file(name) and not is_defaults and name not in self.ignored
 
     def is_picture(self, name: str) -> bool:
         return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES

@@ -15,6 +15,7 @@ from harness.browser import Browser, browser
 from harness.processes import await_that
 from harness.prompt_files import parse
 from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.base.loras import UsedLora
 from reeldrop.base.roots import Root
 from reeldrop.page.page import Page
 from reeldrop.store.results import Results
@@ -61,6 +62,7 @@ class Shown:
         self.folder = folder
         folder.mkdir()
         self.status = STATUS
+        self.rendered = RENDERED
         self._results = Results(folder)
         self._encoded: dict[tuple[int, str], Path] = {}
         self._count = 0
@@ -72,7 +74,7 @@ class Shown:
         settings: Mapping[str, object] = {**ARGUMENTS, **changes}
         arguments = tuple(settings.items())
         made = Prompt(1, prompt, "tiny", arguments, seed, 12.0, ("mp4",))  # type: ignore[arg-type]
-        self._results.publish(job, made, RENDERED, self._encode)
+        self._results.publish(job, made, self.rendered, self._encode)
 
     def _encode(self, path: Path, format: str, settings: str) -> None:
         shade = 30 * (self._count % 4)
@@ -89,6 +91,7 @@ class Shown:
         (self.folder / "_failed" / name).write_text(content)
         report = f"reeldrop could not render {name}\n\nWhat is wrong:  {HOSTILE[0]}\n"
         (self.folder / "_failed" / f"{name}.error.txt").write_text(report)
+        (self.folder / "_failed" / f"{name}.pictures").mkdir()
 
     def write(self) -> Path:
         """Write the page, and return its path."""
@@ -202,6 +205,19 @@ def test_takes_are_beside_each_other_in_the_view(seen: Browser, gallery: Path) -
     wait_for_value(seen, "seed", "3")
 
 
+def test_settings_of_several_parts_say_which_is_which(seen: Browser, tmp_path: Path) -> None:
+    """Of LoRAs, their names are shown, not only their weights."""
+    made = Shown(tmp_path / "results")
+    lora = UsedLora("watercolor", 0.8, "w.safetensors", sha256="ab12")
+    made.rendered = dataclasses.replace(RENDERED, loras=(lora,))
+    made.publish("a.txt", "a ball", loras={"watercolor": 0.8, "film grain": 1.0})
+    seen.open(made.write())
+    seen.click(".card .poster")
+    wait_for_value(seen, "loras", "watercolor: 0.8, film grain: 1")
+    used = "name: watercolor, weight: 0.8, file: w.safetensors, sha256: ab12"
+    wait_for_value(seen, "rendered: loras", used)
+
+
 def wait_for_value(seen: Browser, setting: str, value: str) -> None:
     """Wait until a setting in the view has a value."""
     found = f"[...document.querySelectorAll('#view dt')].find(dt => dt.textContent === '{setting}')"
@@ -262,6 +278,8 @@ def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path)
     seen.click("#now summary")
     seen.driver.find_element("xpath", "//button[.='Retry']").click()
     assert "prompt: a\u2028b\npromt: x\n" == saved(seen, "bad.yaml")
+    said = "[...document.querySelectorAll('.said')].at(-1).textContent"
+    assert "with the pictures in _failed/bad.yaml.pictures beside it" in seen.ask(said)
 
 
 def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: Path) -> None:

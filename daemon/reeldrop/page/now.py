@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reeldrop.base import plain_files
+from reeldrop.base.names import PICTURES_SUFFIX
 from reeldrop.page import scripts
 from reeldrop.page.gallery import write as write_file
 from reeldrop.page.status_text import MAX_LISTED, OUTDATED_SECONDS, cut
@@ -59,5 +60,6 @@ def _failure(failure: Failure, failed: Path) -> dict[str, object]:
     text = None
     with contextlib.suppress(OSError, ValueError):
         text = plain_files.content(failed / failure.name, MAX_RETRY_BYTES).decode()
+    has_pictures = (failed / f"{failure.name}{PICTURES_SUFFIX}").is_dir()
     found = {"name": cut(failure.name), "reason": cut(failure.reason)}
-    return {**found, "failed": failure.failed, "text": text}
+    return {**found, "failed": failure.failed, "text": text, "has_pictures": has_pictures}

@@ -18,7 +18,8 @@
   const choose = (id, all, values) => {
     const select = field(id);
     const before = select.value;
-    if (select.options.length === values.length + 1) return;
+    const there = [...select.options].slice(1).map((option) => option.value);
+    if (select.options.length && there.join("\n") === values.join("\n")) return;
     select.replaceChildren(element("option", { value: "" }, all),
       ...values.map((value) => element("option", { value }, value)));
     select.value = values.includes(before) ? before : "";

@@ -41,8 +41,10 @@
   };
 
   // A prompt file that failed, as it is. It belongs where it was: that may have defaults.
-  reeldrop.saveRetry = ({ name, text: content }) => {
+  reeldrop.saveRetry = ({ name, text: content, has_pictures: hasPictures }) => {
     const at = name.lastIndexOf("/");
-    save(name.slice(at + 1), content, at > 0 ? `, into its folder ${name.slice(0, at)}` : "");
+    const folder = at > 0 ? `, into its folder ${name.slice(0, at)}` : "";
+    const beside = hasPictures ? `, with the pictures in _failed/${name}.pictures beside it` : "";
+    save(name.slice(at + 1), content, folder + beside);
   };
 })();

@@ -21,8 +21,12 @@
     return player;
   };
 
-  const shown = (value) => (value !== null && typeof value === "object"
-    ? Object.values(value).flat().join(", ") : String(value));
+  // A value in words: of a list its items, of a mapping its lines.
+  const shown = (value) => {
+    if (value === null || typeof value !== "object") return String(value);
+    if (Array.isArray(value)) return value.map(shown).join(", ");
+    return Object.entries(value).map(([name, of]) => `${name}: ${shown(of)}`).join(", ");
+  };
 
   // Names and values of all settings, those of the render last.
   reeldrop.settings = (video) => {

@@ -18,7 +18,8 @@ NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
 # Where the service is. The units say $(APP), too; units, command and all else go below prefix.
 APP := /opt/reeldrop
-DOCS := docs/operations.md docs/commands.md docs/prompt-files.md docs/sync.md
+DOCS := docs/operations.md docs/commands.md docs/prompt-files.md docs/sync.md docs/models.md \
+	docs/gallery.png
 prefix ?= /usr/local
 DESTDIR ?=
 lib := $(DESTDIR)$(prefix)/lib

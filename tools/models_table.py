@@ -18,7 +18,8 @@ END = "<!-- up to here -->\n"
 
 def table() -> str:
     """Return the table of the built-in profiles."""
-    heads = ("profile", "films by default", "steps, guidance", "download", "GPU memory", "licence")
+    memory = "weights", "least GPU memory"
+    heads = ("profile", "films by default", "steps, guidance", "download", *memory, "licence")
     lines = [heads, ("---",) * len(heads), *map(_row, builtin.profiles())]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -34,7 +35,8 @@ def _row(name: str) -> tuple[str, ...]:
         video(profile),
         f"{defaults['num_inference_steps']}, {guidance:g}",
         _gb(about.download_gb),
-        f"{_gb(about.weights_gb)}, or {_gb(about.offloaded_gb)} part by part",
+        _gb(about.weights_gb),
+        _gb(about.offloaded_gb),
         about.licence or "",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -22,6 +23,8 @@ INSTALLED = {
     "etc/reeldrop/config.yaml",
     "opt/reeldrop/allow-download.conf",
     "opt/reeldrop/docs/commands.md",
+    "opt/reeldrop/docs/gallery.png",
+    "opt/reeldrop/docs/models.md",
     "opt/reeldrop/docs/operations.md",
     "opt/reeldrop/docs/prompt-files.md",
     "opt/reeldrop/docs/sync.md",
@@ -84,6 +87,13 @@ def test_all_is_below_destdir(packaged: Path) -> None:
     for name in SYSTEM_UNITS:
         assert (UNITS / name).read_text() == (below / "systemd/system" / name).read_text()
     assert "/opt/reeldrop/.venv/bin/reeldrop" == os.readlink(packaged / "usr/local/bin/reeldrop")
+
+
+def test_links_of_the_pages_lead_somewhere(packaged: Path) -> None:
+    """Each page and picture that an installed page links to is installed, too."""
+    for page in (packaged / "opt/reeldrop/docs").glob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), (page.name, link)
 
 
 def test_the_environment_is_made_for_its_final_place(packaged: Path) -> None:

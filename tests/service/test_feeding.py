@@ -507,16 +507,18 @@ def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> 
     assert 3 <= changes <= len(order) / 3
 
 
-def test_two_large_files_do_not_exchange_their_models_at_each_batch(world: World) -> None:
-    """Who has waited and was rendered waits anew: else both would be overdue until their ends."""
+@pytest.mark.parametrize("files", [1, 30])
+def test_two_with_much_to_do_do_not_exchange_models_at_each_batch(world: World, files: int) -> None:
+    """Nobody is overdue for ever: who was rendered waits anew, and who is not next does not."""
     world.conditions = Conditions(model_wait_seconds=60.0)
     world.device = Device("m", room=1)
     world.jobs.use(Limits(dict.fromkeys(RULES, BatchLimit(1)), 2, 0.0))
-    world.drop("a/many.yaml", 30, model="m")
-    world.drop("b/many.yaml", 30, model="n")
+    for number in range(files):
+        world.drop(f"a/{number}.yaml", 30 // files, model="m")
+        world.drop(f"b/{number}.yaml", 30 // files, model="n")
     order = []
     while found := world.begin():
-        order.append(found[0][0])
+        order.append(found[0][0][0])
         world.now += 15
         world.end()
     assert 60 == len(order)

@@ -7,6 +7,7 @@ action; `feeding` executes it and asks again. Does not know files, the spool or 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -144,8 +145,23 @@ def _by_models(
     loaded = (waiting for waiting in same if waiting.model in ready)
     lead = next(overdue, None) or next(loaded, first)
     passed = takewhile(lambda waiting: waiting is not lead, same)
-    waits = tuple(w.id for w in passed if w.model not in ("", *ready))
+    in_turn = _in_turn(passed, lead.rank[1])
+    waits = tuple(w.id for w in in_turn if w.model not in ("", *ready))
     return [lead, *(other for other in line if other is not lead)], waits
+
+
+def _in_turn(line: Iterable[_Waiting], own: int) -> Iterator[_Waiting]:
+    """Yield what is in a line, but of each turn other than `own` only the first.
+
+    The others of its group wait for its next turn, and not for their model.
+    """
+    seen: set[int] = set()
+    for waiting in line:
+        turn = waiting.rank[1]
+        if turn not in seen:
+            yield waiting
+        if turn != own:
+            seen.add(turn)
 
 
 def _is_full(view: View) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from harness.arrivals import CAPABILITIES, SCAN, SETTLE, Place
+from harness.jobs import says
 from reeldrop.base.job import Job
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
 from reeldrop.intake import pictures
@@ -366,3 +367,74 @@ def test_hashing_all_pictures_of_a_file_takes_little_time(place: Place) -> None:
     began = time.thread_time()
     place.intake.reader.read_job(place.taken[0])
     assert time.thread_time() - began < 0.5
+
+
+@pytest.mark.parametrize("bad", ["a.yaml", "c.yaml"])
+def test_a_file_with_a_mistake_takes_no_picture_that_another_one_names(
+    place: Place, bad: str
+) -> None:
+    """Whichever of the two is read first: it gets a copy."""
+    place.drop("first.png", b"the picture")
+    place.drop("b.yaml", NAMED)
+    place.drop(bad, f"{NAMED}colour: red\n")
+    place.go_on(SCAN + SETTLE)
+    assert {"b.yaml": ["first.png"]} == taken(place)
+    assert [bad] == list(place.refused)
+    kept = place.folder / "failed" / f"{bad}.pictures" / "first.png"
+    assert b"the picture" == kept.read_bytes()
+    assert [] == left(place)
+
+
+def set_aside_twice(place: Place, name: str, content: str) -> list[str]:
+    """Let a file with a picture `boat.png` fail twice; return the pictures of the second one."""
+    for number in range(2):
+        place.drop("boat.png", f"{number}")
+        place.drop(name, f"{content}# {number}\n")
+        place.go_on(SCAN + SETTLE)
+        for job in place.taken:
+            place.spool.fail(job, says("no"))
+        place.taken.clear()
+    stem, _, ending = name.partition(".")
+    return os.listdir(place.folder / "failed" / f"{stem}-2.{ending}.pictures")
+
+
+def test_pictures_in_failed_have_the_names_by_which_a_retry_finds_them(place: Place) -> None:
+    """That of the prompt file there, or the one that is in it; of files with mistakes, too."""
+    assert ["boat-2.png"] == set_aside_twice(place, "boat.txt", "a boat\n")
+    named = "prompt: a\nimage: boat.png\n"
+    assert ["boat.png"] == set_aside_twice(place, "boat.yaml", named)
+    assert ["boat-2.png"] == set_aside_twice(place, "boat.yml", "prompt: a\ncolour: red\n")
+
+
+def test_a_picture_whose_name_is_too_long_in_parts_is_waited_for(place: Place) -> None:
+    """A Korean name is three times as long as Macs write it, and no file can be called so."""
+    name = "\ud55c" * 40 + ".png"
+    place.drop("a.yaml", f"prompt: a\nimage: {name}\n")
+    place.go_on(60)
+    assert "waits for its picture" in place.waiting()["a.yaml"]
+    place.drop(name)
+    place.go_on(SCAN + SETTLE)
+    assert {"a.yaml": [name]} == taken(place)
+
+
+def test_a_picture_that_grew_while_its_file_waited_is_looked_at_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that waits for its turn could get more of them than can be hashed."""
+    place.drop("first.png")
+    place.drop("a.yaml", NAMED)
+    place.settle()
+    monkeypatch.setattr(pictures, "MAX_TOGETHER", 9)
+    place.drop("first.png", b"0123456789")
+    place.now += SCAN
+    place.go_on(SCAN + SETTLE)
+    assert "10 bytes together, more than 9" in place.refused["a.yaml"]
+
+
+def test_a_screenshot_of_a_mac_starts_a_video(place: Place) -> None:
+    """Its name has a narrow no-break space before AM or PM."""
+    name = "Screenshot 2026-11-28 at 9.41.00\u202fAM"
+    place.drop(f"{name}.txt")
+    place.drop(f"{name}.png")
+    place.go_on(SCAN + SETTLE)
+    assert {f"{name}.txt": [f"{name}.png"]} == taken(place)

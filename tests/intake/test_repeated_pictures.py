@@ -77,3 +77,17 @@ def test_a_repeat_that_a_kill_cut_short_ends_the_next_time(spool: Spool) -> None
     pictures.drop(again)
     assert not repeats.is_order(again)
     assert [] == os.listdir(spool.folder / "active")
+
+
+@pytest.mark.parametrize("picture", ["a boat", "another boat"])
+def test_a_conflict_copy_with_another_picture_is_an_order(spool: Spool, picture: str) -> None:
+    """Also if both texts are the same."""
+    copy = PurePosixPath("boat.sync-conflict-20261124-101112-ABCDEFG.txt")
+    finish(spool, deliver(spool, "a boat"))
+    (spool.inbox.path / copy).write_text("a boat\n")
+    beside = copy.with_suffix(".png").name
+    (spool.inbox.path / beside).write_text(picture)
+    job = spool.claim(copy, (), beside=PictureFiles((beside,), (), beside))
+    assert job is not None
+    repeats = Repeats(spool, Results(spool.failed.root.path.parent))
+    assert (picture != "a boat") == repeats.is_order(job)

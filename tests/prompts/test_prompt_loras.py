@@ -68,6 +68,15 @@ def test_the_settings_of_a_prompt_ask_for_the_same(given: str) -> None:
     assert (prompt,) == prompts(strict_yaml.dump(prompt.as_settings()))
 
 
+def test_the_settings_of_a_prompt_without_loras_ask_for_none() -> None:
+    """Whatever the folder has that a sidecar is dropped into; other profiles say nothing."""
+    [prompt] = prompts("prompt: a ball\nloras: []")
+    again = strict_yaml.dump(prompt.as_settings())
+    assert (prompt,) == prompts(again, defaults="loras: watercolor")
+    [plain] = prompts("prompt: a ball\nmodel: plain")
+    assert "loras" not in plain.as_settings()
+
+
 @pytest.mark.parametrize(
     ("given", "line", "problem", "remedy"),
     [

@@ -159,7 +159,14 @@ def test_a_picture_that_can_not_be_taken_stays(folders: Folders) -> None:
     assert ["boat.png", "large.png"] == sorted(os.listdir(folders.inbox / "poems"))
 
 
-DAMAGED = [{"names": ["../x.png"]}, {"names": ["job.json"]}, {"names": [3]}, {"colour": "red"}, []]
+DAMAGED = [
+    {"names": ["../x.png"]},
+    {"names": ["x.png"], "shared": [["x.png"]]},
+    {"names": ["job.json"]},
+    {"names": [3]},
+    {"colour": "red"},
+    [],
+]
 
 
 @pytest.mark.parametrize("record", DAMAGED)
@@ -259,6 +266,27 @@ def test_a_video_may_have_the_name_of_its_picture(folders: Folders) -> None:
     publish(folders, job, replace(with_pictures(job, "boat.png"), prompt="boat"))
     names = {path.name for path in (folders.results / "poems" / "boat").iterdir()}
     assert {"boat.png", "boat.mp4", "boat.jpg", "boat.yaml"} == names
+
+
+def test_pictures_whose_names_differ_in_case_are_apart(folders: Folders) -> None:
+    """Windows and macOS would mix them; in `_failed/`, prompt files know them by their names."""
+    names = ("boat.png", "Boat.png")
+    (folders.inbox / "poems").mkdir()
+    job = folders.claimed("boat.txt", PictureFiles(names))
+    for name in names:
+        pictures.place(job, name).parent.mkdir(exist_ok=True)
+        pictures.place(job, name).write_text(name)
+    assert "Boat.png" == publish(folders, job, with_pictures(job, "Boat.png"))["image"]
+    finish(folders, job)
+    there = folders.results / "poems" / "boat"
+    assert names == ((there / "boat-2.png").read_text(), (there / "Boat.png").read_text())
+    job = folders.claimed("boat.txt", PictureFiles(names))
+    for name in names:
+        pictures.place(job, name).parent.mkdir(exist_ok=True)
+        pictures.place(job, name).write_text(name)
+    folders.spool().fail(job, says("no"))
+    kept = folders.failed / "poems" / "boat.txt.pictures"
+    assert set(names) == set(os.listdir(kept))
 
 
 # Into `_failed/` and back
@@ -398,3 +426,80 @@ def test_pictures_of_a_job_are_its_own_files_only(folders: Folders) -> None:
     assert {"boat.png": "the boat"} == taken(folders, job)
     finish(folders, job)
     assert not job.folder.exists()
+
+
+def litter(folder: Path, job: Job) -> set[str]:
+    """Put into a folder what a killed copy and others leave there; return the names of these."""
+    (folder / f"~syncthing~reeldrop-{job.id}-copy.~.tmp").write_text("ha")
+    (folder / ".DS_Store").write_text("a Mac's")
+    (folder / "@eaDir").mkdir()
+    return {".DS_Store", "@eaDir"}
+
+
+def test_what_others_put_beside_pictures_holds_up_no_end(folders: Folders) -> None:
+    """A NAS and a Mac do; nor does a copy that a kill cut short."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    needed = [pictures.place(job, "boat.png")]
+    folders.spool().failed.write(job, "boat.yaml", b"prompt: a", says(f"Job {job.id}"), needed)
+    kept = folders.failed / "poems" / "boat.yaml.pictures"
+    others = litter(kept, job)
+    folders.spool().failed.take_back(job, "boat.yaml")
+    assert ["boat.yaml.pictures"] == os.listdir(folders.failed / "poems")
+    assert others == set(os.listdir(kept))
+
+
+def test_a_retry_moves_pictures_alone(folders: Folders) -> None:
+    """What others put beside them stays, and is in nobody's way."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    folders.spool().fail(job, says("no"))
+    kept = folders.failed / "poems" / "boat.txt.pictures"
+    others = litter(kept, job)
+    (folders.inbox / "poems" / ".DS_Store").write_text("another one")
+    roots = Root(folders.failed), Root(folders.inbox)
+    assert aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
+    assert {".DS_Store", "boat.png", "boat.txt"} == set(os.listdir(folders.inbox / "poems"))
+    assert others == set(os.listdir(kept))
+
+
+def test_a_job_that_was_rendered_takes_no_picture_that_came_later(folders: Folders) -> None:
+    """A kill came when its own were filed away: the one in the inbox is that of another file."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    folders.spool().attempts.begin(job, [1])
+    pictures.file_away(job, folders.results / "poems" / "boat")
+    folders.drop(boat_png="another boat")
+    folders.spool().take_pictures(job)
+    assert {} == taken(folders, job)
+    assert ["boat.png"] == os.listdir(folders.inbox / "poems")
+
+
+def test_a_job_that_was_half_set_aside_takes_no_picture_that_came_later(folders: Folders) -> None:
+    """Its own is in `_failed/`."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    prompt_file = job.prompt_file.read_bytes()
+    folders.spool().fail(job, says(f"Job {job.id}"))
+    (folders.failed / "poems" / "boat.txt").unlink()  # as if it had not been moved yet
+    job.folder.mkdir()
+    job_files.write_record(job, is_cancelled=False)
+    job.prompt_file.write_bytes(prompt_file)
+    folders.drop(boat_png="another boat")
+    folders.spool().take_pictures(job)
+    assert {"boat.png": "the boat"} == taken(folders, job)
+    assert ["boat.png"] == os.listdir(folders.inbox / "poems")
+
+
+def test_what_is_put_in_the_place_of_a_picture_that_is_moved_goes_back(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link could not be filed away on another file system: its job would never end."""
+
+    def exchanged(picture: Path) -> None:
+        picture.unlink()
+        picture.symlink_to("/etc/hostname")
+
+    folders.drop(boat_png="the boat")
+    job = folders.claimed("boat.txt", PictureFiles())
+    job = replace(job, pictures=PAIR)
+    monkeypatch.setattr(durable, "fsync_untrusted", exchanged)
+    folders.spool().take_pictures(job)
+    assert [] == pictures.of(job)
+    assert (folders.inbox / "poems" / "boat.png").is_symlink()

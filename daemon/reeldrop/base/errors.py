@@ -81,9 +81,11 @@ class PromptError(FileError):
     """A prompt file can't be rendered until its author changes it; never retried.
 
     pictures: the names of pictures that it asks for, in the part that was read
+    is_paired: whether it asks for that of its own name, which it does not name
     """
 
     pictures: tuple[str, ...] = ()
+    is_paired: bool = False
 
 
 class DefaultsRefused(PromptError):

@@ -126,7 +126,7 @@ class Prompt:
     arguments: the pipeline's call arguments by diffusers' names, without prompt and generator
     notes: what its author should know about how the prompt file was read; no effect on the video
     pictures: the pictures that the pipeline is given, at most one for each key
-    loras: those that it asks for, beside those that its profile always has
+    loras: those that it asks for, beside those that its profile always has; None if that has none
     """
 
     number: int
@@ -138,7 +138,7 @@ class Prompt:
     formats: tuple[str, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
     pictures: tuple[Picture, ...] = ()
-    loras: Loras = ()
+    loras: Loras | None = None
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
@@ -157,7 +157,7 @@ class Prompt:
         """
         shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
         pictures = (picture.key for picture in self.pictures)
-        return (self.model, self.fps, self.loras, *pictures, *shared)
+        return (self.model, self.fps, self.loras or (), *pictures, *shared)
 
     @property
     def memory_key(self) -> tuple[object, ...]:
@@ -175,7 +175,7 @@ class Prompt:
             "prompt": self.prompt,
             **{picture.key: picture.name for picture in self.pictures},
             **dict(self.arguments),
-            **({"loras": dict(self.loras)} if self.loras else {}),
+            **({} if self.loras is None else {"loras": dict(self.loras)}),
             "seed": self.seed,
             "fps": fps,
             "format": formats,

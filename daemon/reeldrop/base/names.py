@@ -9,6 +9,9 @@ from pathlib import PurePosixPath
 
 from reeldrop.base import invisible
 
+LONGEST_NAME = 255
+"""Longest name of a file on any file system, in bytes."""
+
 MAX_NAME_BYTES = 200
 MAX_PATH_UNITS = 219
 """Longest path below the results in UTF-16 units. Windows allows 259; 40 are reserved for the
@@ -111,11 +114,15 @@ def folded(name: str) -> str:
 
 
 def spellings(name: str) -> list[str]:
-    """Return a name, and the same with its accents composed and apart, as Macs write them."""
+    """Return a name, and the same with its accents composed and apart, as Macs write them.
+
+    Without spellings that are too long for a file: Korean is three times as long in parts.
+    """
     if name.isascii():
         return [name]
     forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
-    return list(dict.fromkeys((name, *forms)))
+    fitting = (f for f in forms if len(f.encode(errors="surrogateescape")) <= LONGEST_NAME)
+    return list(dict.fromkeys((name, *fitting)))
 
 
 def marked_name(name: str) -> str:

@@ -13,7 +13,8 @@ class PictureFiles:
     """The pictures that a job takes out of the folder of its prompt file.
 
     shared: those of `names` that other prompt files wait for, too; they are copied
-    pair: the picture that has the prompt file's name, also if no prompt starts from it; or empty
+    pair: the picture that has the prompt file's name, also if no prompt starts from it; empty if
+        there is none, or the prompt file names it
     """
 
     names: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ Does not know what prompts ask of pictures.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from reeldrop.base.errors import Mistake, PromptError
@@ -77,12 +78,12 @@ class Beside:
         with self._inbox.root.opened(candidate.path.parent) as folder:
             problems = pictures.problems(folder, names)
         if problems:
-            raise _refusal(PromptError(*problems), names)
+            raise _refusal(PromptError(*problems), asked)
         if self.waits(candidate, names):
             return False
         missing = self._inbox.pictures.missing(candidate)
         if missing:
-            raise _refusal(pictures.not_come(missing), names)
+            raise _refusal(pictures.not_come(missing), asked)
         return True
 
     def _note_writers(self, candidate: Candidate, names: Iterable[str], now: float) -> None:
@@ -96,6 +97,7 @@ class Beside:
                 if writers.is_written(picture):
                     tool = writers.name_of_writer(picture)
                     self._inbox.pictures.is_written(candidate, name, tool, now)
+                    return  # one is enough to wait for, and it takes long to find who writes
 
     def settled(self, candidate: Candidate, names: Sequence[str], pair: str = "") -> PictureFiles:
         """Return those of a file's pictures that can be taken with it now."""
@@ -104,19 +106,64 @@ class Beside:
         shared = (name for name in there if self._inbox.pictures.is_shared(candidate, name))
         return PictureFiles(tuple(there), tuple(shared), pair)
 
-    def if_as_examined(self, examined: Examined) -> PictureFiles | None:
+    def note_refused(self, candidate: Candidate, error: PromptError) -> bool:
+        """Note the pictures that a file names which can't be rendered; return whether any is there.
+
+        Then other files that need one of them should be read before its pictures are taken.
+        """
+        names = () if error.is_paired else self.settled(candidate, error.pictures).names
+        if names:
+            self._inbox.pauses.wishes.note(candidate, names, self._clock())
+        return bool(names)
+
+    def of_refused(self, candidate: Candidate, error: PromptError) -> PictureFiles:
+        """Return the pictures that are set aside with a file that can't be rendered."""
+        pair = self.pair(candidate) if error.is_paired else ""
+        found = self.settled(candidate, error.pictures, pair)
+        return found if pair else self._shared_with((), candidate, found)
+
+    def _shared_with(
+        self, unread: Iterable[Candidate], candidate: Candidate, found: PictureFiles
+    ) -> PictureFiles:
+        """Return the pictures that a file names, to be copied if others beside it may name them."""
+        if not found.names:
+            return found
+        folder = candidate.path.parent
+        is_unsettled = self._inbox.pictures.folder_settles(candidate) > self._clock()
+        if is_unsettled or any(other.path.parent == folder for other in unread):
+            return dataclasses.replace(found, shared=found.names)
+        return found
+
+    def if_as_examined(
+        self, examined: Examined, unread: Iterable[Candidate]
+    ) -> PictureFiles | None:
         """Return a file's pictures; None if they have changed since it was examined.
 
         None also if another prompt file has come, which may need them, too.
+
+        unread: other prompt files that have not been read
         """
         if examined.names and not self._inbox.knows_all_beside(examined.candidate):
             self._ask_for_scan()
             return None
-        found = self.settled(examined.candidate, examined.names, examined.pair)
+        found = self.settled(examined.candidate, examined.names, examined.unnamed_pair)
         is_same = found.names == examined.names and self.pair(examined.candidate) == examined.pair
-        return found if is_same else None
+        if not (is_same and self._may_be_taken(examined)):
+            return None
+        if examined.is_paired:
+            return found
+        return self._shared_with(unread, examined.candidate, found)
+
+    def _may_be_taken(self, examined: Examined) -> bool:
+        """Return whether a file's pictures still have sizes that they may have."""
+        if not examined.names:
+            return True
+        above = examined.candidate.path.parent
+        with contextlib.suppress(OSError), self._inbox.root.opened(above) as folder:
+            return not pictures.problems(folder, examined.names)
+        return False
 
 
-def _refusal(error: PromptError, names: tuple[str, ...]) -> PromptError:
-    error.pictures = names
+def _refusal(error: PromptError, asked: Examined) -> PromptError:
+    error.pictures, error.is_paired = asked.names, asked.is_paired
     return error

@@ -94,7 +94,7 @@ class Examiner:
                 found = self._reader.read(candidate.path, file, defaults, pair=pair)
         except NotDescribed as unknown:
             asked = candidate, unknown.priority, 0, 0, unknown.model
-            return Examined(*asked, unknown.pictures, pair)
+            return Examined(*asked, unknown.pictures, pair, unknown.is_paired)
         if found.is_paired:
             self._beside.require_one(candidate)
         kinds = {hash(prompt.batch_key) for prompt in found.prompts}
@@ -102,7 +102,7 @@ class Examiner:
         models = {prompt.model for prompt in found.prompts}
         model = models.pop() if len(models) == 1 else ""
         asked = candidate, found.priority, kind, len(found.prompts), model
-        return Examined(*asked, found.pictures, pair)
+        return Examined(*asked, found.pictures, pair, found.is_paired)
 
     def defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:
         """Return a file's defaults; None if it has changed, is being written, or can't be read."""

@@ -73,8 +73,10 @@ class Intake:
             inbox, reader, self.claims, self._senses, self._beside, clock, self._look_by
         )
         self._unexamined: deque[Candidate] = deque()
+        self._refused: dict[Candidate, Refused] = {}
         self._unusable: Mapping[str, str] = {}
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
+        self._strays: tuple[tuple[Waiting, ...], int] | None = None
         self._oldest: float | None = None
         self.problem = ""
         self.scanned = False
@@ -99,13 +101,13 @@ class Intake:
     def due(self) -> float:
         """Return when to look again at the latest."""
         if not self.claims.are_held_up():
-            return 0.0 if self._unexamined else self._pace.due()
+            return 0.0 if self._unexamined or self._refused else self._pace.due()
         return min(self._pace.due(), self.claims.held_until)
 
     def _look_by(self, at: float) -> None:
         """Look again at this time at the latest: what files wait for has changed."""
         self._pace.look_by(at)
-        self._listed = None
+        self._listed = self._strays = None
 
     def is_empty(self) -> bool:
         """Return whether the inbox has been scanned and has no file that can be claimed."""
@@ -152,8 +154,10 @@ class Intake:
 
     def _sort(self, now: float) -> None:
         """Queue what has settled. Needs no scan: a file is checked when it is claimed."""
-        self._listed = None
-        self._unexamined = self.line.fill(self._inbox.settled(now), self._inbox)
+        self._listed = self._strays = None
+        self._refused = {c: found for c, found in self._refused.items() if c in self._inbox}
+        settled = (c for c in self._inbox.settled(now) if c not in self._refused)
+        self._unexamined = self.line.fill(settled, self._inbox)
 
     # Taking files
 
@@ -165,21 +169,39 @@ class Intake:
         """
         seconds = EXAMINE_FIRST_SECONDS if patient and not self.line else EXAMINE_SECONDS
         end = self._clock() + seconds
-        while self._unexamined and self._clock() < end and not self.claims.are_held_up():
-            candidate = self._unexamined.popleft()
-            match self._examiner.examine(candidate):
+        while self._clock() < end and not self.claims.are_held_up():
+            if not (self._unexamined or self._refused):
+                break
+            candidate, found = self._examine_next()
+            self._strays = None  # it may name some of them
+            match found:
                 case Examined() as examined:
                     self.line.add(examined)
                 case Refused(defaults, error):
                     is_of_defaults = isinstance(error, DefaultsRefused)
                     refusal = error.mistakes if is_of_defaults else ()
-                    beside = self._beside.settled(candidate, error.pictures)
+                    beside = self._beside.of_refused(candidate, error)
                     job = self.claims.claim(candidate, defaults, refusal=refusal, beside=beside)
-                    self._listed = None
+                    self._listed = self._strays = None
                     if job is not None:
                         yield job, error
                 case _:
                     pass
+
+    def _examine_next(self) -> tuple[Candidate, Examined | Refused | None]:
+        """Return the next settled file with what it asks for; last those that can't be rendered.
+
+        They come last if they take pictures along that others may need.
+        """
+        if not self._unexamined:
+            candidate, refused = self._refused.popitem()
+            return candidate, refused if self._inbox.is_unchanged(candidate) else None
+        candidate = self._unexamined.popleft()
+        found = self._examiner.examine(candidate)
+        if isinstance(found, Refused) and self._beside.note_refused(candidate, found.error):
+            self._refused[candidate] = found
+            return candidate, None
+        return candidate, found
 
     def examine_again(self) -> None:
         """Examine again the files whose model was unknown: it may have been loaded since."""
@@ -201,8 +223,8 @@ class Intake:
             if examined is not None:
                 candidate = examined.candidate
                 defaults = self._examiner.defaults_if_as_examined(candidate)
-                beside = self._beside.if_as_examined(examined)
-                self._listed = None
+                beside = self._beside.if_as_examined(examined, self._unexamined)
+                self._listed = self._strays = None
                 if defaults is not None and beside is not None:
                     return self.claims.claim(candidate, defaults, examined.priority, beside=beside)
                 self.line.expire(candidate)
@@ -227,9 +249,11 @@ class Intake:
 
     def unrecognised(self) -> tuple[tuple[Waiting, ...], int]:
         """Return the first files that are never taken as they are, why, and the number of all."""
-        strays = itertools.islice(self._inbox.strays(), status.MAX_WAITING)
-        found = tuple(Waiting.of(path, reason) for path, reason in strays)
-        return found, self._inbox.strays_count()
+        if self._strays is None:
+            strays = itertools.islice(self._inbox.strays(), status.MAX_WAITING)
+            found = tuple(Waiting.of(path, reason) for path, reason in strays)
+            self._strays = found, self._inbox.strays_count()
+        return self._strays
 
     def waiting_seconds(self, now: float) -> int:
         """Return the age of the file that has waited longest, in seconds."""

@@ -27,6 +27,7 @@ class Examined:
     model: the profile that it needs
     names: the pictures that it needs
     pair: the picture that has its name, also if it does not need that one; or empty
+    is_paired: whether it needs the pair without naming it
     """
 
     candidate: Candidate
@@ -36,10 +37,16 @@ class Examined:
     model: str
     names: tuple[str, ...] = ()
     pair: str = ""
+    is_paired: bool = False
 
     @property
     def path(self) -> str:
         return str(self.candidate.path)
+
+    @property
+    def unnamed_pair(self) -> str:
+        """The pair; empty if the file names it, and so has to find it under that name."""
+        return "" if self.pair in self.names and not self.is_paired else self.pair
 
     @property
     def queue_key(self) -> tuple[int, str, float, str]:

@@ -77,7 +77,7 @@ def resolved(job: Job, prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:
     for prompt in prompts:
         for picture in prompt.pictures:
             if picture.name not in hashes:
-                hashes[picture.name] = _hash(job, picture.name)
+                hashes[picture.name] = sha256(pictures.place(job, picture.name))
         found.append(_with_hashes(job, prompt, hashes))
     return tuple(found)
 
@@ -96,10 +96,10 @@ def _with_hashes(job: Job, prompt: Prompt, hashes: Mapping[str, str]) -> Prompt:
     )
 
 
-def _hash(job: Job, name: str) -> str:
-    """Return the SHA-256 of a job's picture, in hexadecimal; empty if it can't be read."""
+def sha256(picture: Path) -> str:
+    """Return the SHA-256 of a picture, in hexadecimal; empty if it can't be read."""
     try:
-        with open(plain_files.open_plain(pictures.place(job, name)), "rb") as file:
+        with open(plain_files.open_plain(picture), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         if error.errno in DISK_ERRORS:

@@ -16,7 +16,7 @@ import contextlib
 import os
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 import structlog
 
@@ -27,6 +27,7 @@ from reeldrop.base.job import Job
 from reeldrop.base.names import ORDER_FOLDER, PICTURES_SUFFIX, order_folder, portable
 from reeldrop.intake import reading
 from reeldrop.intake.conflicts import conflict_copy
+from reeldrop.intake.pictures import sha256
 from reeldrop.intake.places import Place
 from reeldrop.prompts import parsing
 from reeldrop.store import job_files, pictures
@@ -79,16 +80,23 @@ class Repeats:
 
     def _is_twin(self, job: Job, place: Place) -> bool:
         """Return whether an earlier order lies at a place, with the pictures that this one has."""
-        if not (_is_same(job, place) and _is_as_old(job, place)):
-            return False
+        is_as_old = _is_same(job, place) and _is_as_old(job, place)
+        return is_as_old and self._has_pictures(place, job)
+
+    def _has_pictures(self, place: Place, job: Job) -> bool:
+        """Return whether the pictures of a job are also those of a prompt file at a place.
+
+        Each file is read once: strangers can make many of one size that differ in their last byte.
+        """
         ours = pictures.of(job)
         if not ours:
             return True
-        root, folder = place.root, self._pictures_of(place)
+        sizes = {one.lstat().st_size for one in ours}
         gone = (FileNotFoundError, NotADirectoryError)
-        with contextlib.suppress(*gone), root.opened(folder) as there:
-            theirs = [there / name for name in os.listdir(there)]
-            return all(any(_is_equal(one, other) for other in theirs) for one in ours)
+        with contextlib.suppress(*gone), place.root.opened(self._pictures_of(place)) as there:
+            found = (there / name for name in os.listdir(there))
+            theirs = {sha256(other) for other in found if other.lstat().st_size in sizes}
+            return {sha256(one) for one in ours} <= theirs - {""}
         return False
 
     def _pictures_of(self, place: Place) -> PurePath:
@@ -141,7 +149,7 @@ class Repeats:
                 continue
             places = [Place(self._spool.inbox, original), *self._places(original, job)]
             same = next((place for place in places if _is_same(job, place)), None)
-            if same is not None:
+            if same is not None and self._has_pictures(same, job):
                 self._move_beside(job, original, same)
                 return True
         if tool:
@@ -232,12 +240,6 @@ def _is_same(job: Job, place: Place) -> bool:
         if error.errno in DISK_ERRORS:
             raise
         return False
-
-
-def _is_equal(one: Path, other: Path) -> bool:
-    """Return whether two pictures have the same bytes."""
-    is_as_long = one.lstat().st_size == other.lstat().st_size
-    return is_as_long and pictures.is_same(one, other)
 
 
 def _is_as_old(job: Job, place: Place) -> bool:

@@ -134,7 +134,9 @@ class Pictures:
 
     def is_shared(self, candidate: Candidate, name: str) -> bool:
         """Return whether another prompt file of the folder waits for a picture, too."""
-        return self._wishes.count(_beside(candidate, name)) > 1
+        wish = self._wishes.of(candidate)
+        own = wish is not None and name in wish.names
+        return sum(map(self._wishes.count, _spelled(_beside(candidate, name)))) > own
 
     def lone(self) -> Iterator[str]:
         """Yield the pictures that belong to no prompt file that is known."""
@@ -175,7 +177,7 @@ class Pictures:
         for name in wish.names:
             yield self._wait_for(candidate, name, wish)
         if wish.names:
-            until = min(self._folder_settles(candidate), candidate.began + NEIGHBOURS_SECONDS)
+            until = min(self.folder_settles(candidate), candidate.began + NEIGHBOURS_SECONDS)
             yield Wait("another prompt file may need its picture, too", until, until)
 
     def _wait_for(self, candidate: Candidate, name: str, wish: Wish) -> Wait:
@@ -202,7 +204,7 @@ class Pictures:
     def _path(self, candidate: Candidate, name: str, found: Container[str]) -> str | None:
         return next((path for path in _spelled(_beside(candidate, name)) if path in found), None)
 
-    def _folder_settles(self, candidate: Candidate) -> float:
+    def folder_settles(self, candidate: Candidate) -> float:
         """Return when all prompt files that are now in a file's folder have settled."""
         if not self._settle_of_folders:
             for other in self._found.candidates.values():
@@ -213,10 +215,10 @@ class Pictures:
 
     def took(self, candidate: Candidate, names: Iterable[str]) -> None:
         """Drop pictures that were taken with a prompt file."""
-        self._until.clear()
         for name in names:
             path = self._path(candidate, name, self._found.pictures)
             if path is not None:
+                self._until.clear()
                 del self._found.pictures[path]
                 place = PurePosixPath(path)
                 self._by_stem[str(place.with_suffix(""))].remove(place.name)

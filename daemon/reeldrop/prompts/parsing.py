@@ -38,12 +38,20 @@ DEFAULTS_NAME = "_defaults.yaml"
 class NotDescribed(ReeldropError):
     """A prompt file asks for a profile whose rules are unknown until it has been loaded."""
 
-    def __init__(self, model: str, priority: int, pictures: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        model: str,
+        priority: int,
+        pictures: tuple[str, ...] = (),
+        *,
+        is_paired: bool = False,
+    ) -> None:
         super().__init__(f"the model {model} has not been loaded yet")
         self.model = model
         self.priority = priority
         self.pictures = pictures
         """Those that it may need: what it names, or what has its name."""
+        self.is_paired = is_paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +219,7 @@ class _Reader:
         only_lacks = self._without_picture == set(self._mistakes)
         error = (NeedsPicture if may_come and only_lacks else PromptError)(*self.mistakes)
         error.pictures = (self._pair,) if self.is_paired else self._named
+        error.is_paired = self.is_paired
         return error
 
     def videos(self, item: Item) -> list[_Video]:
@@ -231,7 +240,8 @@ class _Reader:
         rules = self._rules[model]
         if rules is None:
             pair = (self._pair,) if self._pair else ()
-            raise NotDescribed(model, self._priority, self._named or pair)
+            names, is_paired = self._named or pair, bool(pair)
+            raise NotDescribed(model, self._priority, names, is_paired=is_paired)
         given = {key: strict_yaml.plain(setting.node) for key, setting in layer.items()}
         given.pop("model", None)
         notes = self._pair_up(given, rules)

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reeldrop.base.errors import PromptError
-from reeldrop.base.escaping import short
-from reeldrop.base.names import PICTURE_SUFFIXES
+from reeldrop.base.escaping import short, shown
+from reeldrop.base.names import LONGEST_NAME, PICTURE_SUFFIXES
 from reeldrop.prompts.layers import Layer, Setting
 
 KEYS = ("image", "last_image")
@@ -20,7 +20,6 @@ KEYS = ("image", "last_image")
 
 PAIRED = KEYS[0]
 NOT_TAKEN = "take the line out, or name a model that takes such a picture behind `model:`"
-LONGEST_NAME = 255
 ENDINGS = ", ".join(f"{suffix[1:]}" for suffix in PICTURE_SUFFIXES)
 
 
@@ -35,7 +34,7 @@ def problem_of(name: str) -> tuple[str, str] | None:
         return problem, "put the picture beside the prompt file, and write its name alone"
     if name.startswith((".", "~")):
         return f"{said} is the name of a hidden file", "give the picture another name"
-    if not name.isprintable() or len(name.encode(errors="replace")) > LONGEST_NAME:
+    if shown(name) != name or len(name.encode(errors="replace")) > LONGEST_NAME:
         return f"no picture can be called {said}", "give the picture a shorter, plain name"
     if PurePosixPath(name).suffix.lower() not in PICTURE_SUFFIXES:
         return f"{said} does not end like a picture", f"use a file that is {ENDINGS}"

@@ -75,7 +75,7 @@ class ModelRules:
         """Return all settings of a prompt, with defaults for those that are not given.
 
         `seed`, `format` and pictures are lists; `seed` and pictures are empty if none was given.
-        `loras` are pairs, as in a Prompt.
+        `loras` are as in a Prompt.
 
         Raises:
             SettingsRefused: the settings can't be rendered.
@@ -94,7 +94,8 @@ class ModelRules:
         faults += self._faults_beyond_schema(resolved)
         if faults:
             raise SettingsRefused(faults)
-        return {**resolved, loras.KEY: loras.chosen(asked, self.loras)}
+        chosen = loras.chosen(asked, self.loras) if loras.to_choose(self.loras) else None
+        return {**resolved, loras.KEY: chosen}
 
     @functools.cached_property
     def _all_defaults(self) -> dict[str, Scalar]:

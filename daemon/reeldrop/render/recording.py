@@ -37,7 +37,7 @@ def records(
             made=(len(frames), *frames.shape[1:3]),
             profile=loaded.source.changes,
             not_kept=footage.not_kept,
-            loras=loras.used(loaded.loras, prompt.loras),
+            loras=loras.used(loaded.loras, prompt.loras or ()),
             sound=sound,
         )
 

@@ -70,9 +70,10 @@ def with_sound(
             not as long as they are, or a picture can't be used.
     """
     pipe = loaded.pipe
-    if missing := dict(prompts[0].loras).keys() - {file.lora.name for file in loaded.loras}:
+    wanted = prompts[0].loras or ()
+    if missing := dict(wanted).keys() - {file.lora.name for file in loaded.loras}:
         raise RenderError(f"the model was loaded without the LoRA {min(missing)}")
-    loaded.fast_path.begin(dict(prompts[0].arguments), prompts[0].loras)
+    loaded.fast_path.begin(dict(prompts[0].arguments), wanted)
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
     shown = _pictures(pipe, prompts)
     given = {**texts(loaded, prompts), **shown, **_settings(loaded, prompts[0])}

@@ -65,8 +65,8 @@ def _put_pictures_back(failed: Root, place: PurePosixPath, into: Path) -> None:
     kept_in = place.with_name(place.name + PICTURES_SUFFIX)
     with contextlib.suppress(FileNotFoundError), failed.opened(kept_in) as kept:
         pictures.put_back(kept, into, place.name, temporaries.command_owner())
-        with failed.opened(kept_in.parent) as above:
-            os.rmdir(above / kept_in.name)
+        with failed.opened(kept_in.parent) as above, contextlib.suppress(OSError):
+            os.rmdir(above / kept_in.name)  # unless others' files are in it, too
 
 
 def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:

@@ -132,9 +132,9 @@ class Failed:
             if target is not None:
                 target.unlink(missing_ok=True)
                 target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
-                with contextlib.suppress(*NOTHING_THERE):
-                    with self._pictures(job, target) as kept:
-                        pictures.remove_copies(job, kept)
+                with contextlib.suppress(*NOTHING_THERE), self._pictures(job, target) as kept:
+                    pictures.remove_copies(job, kept)
+                with contextlib.suppress(OSError):  # it is missing, or has others' files, too
                     os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
                 reports.beside(target).unlink()
 

@@ -128,7 +128,7 @@ def _pictures(
     """Return the pictures of a record, without those that lead out of a folder."""
     return PictureFiles(
         tuple(name for name in names if _inside(PurePosixPath(name)).name == name),
-        tuple(shared),
+        tuple("" + name for name in shared),
         "" + pair,
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base import durable, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job
-from reeldrop.base.names import POSTER_SUFFIX, portable, spellings
+from reeldrop.base.names import PICTURE_SUFFIXES, POSTER_SUFFIX, folded, portable, spellings
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.base.roots import Root
 from reeldrop.store.job_files import PICTURES
@@ -52,8 +52,7 @@ def take(job: Job, inbox: Root, shared: Container[str]) -> None:
 
 
 def _take(job: Job, source: Path, name: str, *, is_shared: bool) -> None:
-    status = source.lstat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+    if not _may_be_taken(source):
         return
     target = place(job, name)
     durable.make_folder(target.parent)
@@ -65,6 +64,13 @@ def _take(job: Job, source: Path, name: str, *, is_shared: bool) -> None:
         durable.rename_new(source, target)
     except PermissionError:  # it is another user's, and the folder has the sticky bit
         durable.copy(source, target, job.id)
+    if not _may_be_taken(target):  # somebody has exchanged it meanwhile
+        durable.rename_new(target, source)
+
+
+def _may_be_taken(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES
 
 
 def of(job: Job) -> list[Path]:
@@ -90,7 +96,7 @@ def published_name(source: PurePosixPath, name: str) -> str:
 
 def publish(picture: Path, folder: Path, name: str, owner: str) -> str:
     """Copy a picture into a folder of the results, unless it is there; return its name there."""
-    for target, is_there in _places(picture, folder, name):
+    for target, is_there in _apart(_places(picture, folder, name)):
         with contextlib.suppress(FileExistsError):
             if not is_there:
                 durable.copy(picture, target, owner)
@@ -102,11 +108,12 @@ def file_away(job: Job, folder: Path) -> None:
     """Move a job's pictures into the folder of its videos; those that are there are not doubled."""
     for picture in of(job):
         durable.make_folder(folder)
-        _move(picture, folder, published_name(job.source, picture.name), job.id)
+        name = published_name(job.source, picture.name)
+        _move(picture, _apart(_places(picture, folder, name)), job.id)
 
 
-def _move(picture: Path, folder: Path, name: str, owner: str) -> None:
-    for target, is_there in _places(picture, folder, name):
+def _move(picture: Path, places: Iterable[tuple[Path, bool]], owner: str) -> None:
+    for target, is_there in places:
         with contextlib.suppress(FileExistsError):
             if is_there:
                 _drop(picture)
@@ -123,6 +130,13 @@ def _places(picture: Path, folder: Path, name: str) -> Iterator[tuple[Path, bool
             yield target, False
         elif is_same(picture, target):
             yield target, True
+
+
+def _apart(places: Iterable[tuple[Path, bool]]) -> Iterator[tuple[Path, bool]]:
+    """Yield the places whose names differ from others there not only in upper and lower case."""
+    for target, is_there in places:
+        if is_there or folded(target.name) not in map(folded, os.listdir(target.parent)):
+            yield target, is_there
 
 
 def is_same(one: Path, other: Path) -> bool:
@@ -149,7 +163,8 @@ def set_aside(job: Job, folder: Path, prompt_file: str) -> None:
     prompt_file: the name of the prompt file there; a picture that has its name changes with it
     """
     for picture in of(job):
-        _move(picture, folder, _name_aside(job, picture.name, prompt_file), job.id)
+        name = _name_aside(job, picture.name, prompt_file)
+        _move(picture, _places(picture, folder, name), job.id)
 
 
 def copy_aside(pictures: Iterable[Path], folder: Path, owner: str) -> None:
@@ -174,6 +189,7 @@ def _name_aside(job: Job, name: str, prompt_file: str) -> str:
 
 def remove_copies(job: Job, folder: Path) -> None:
     """Remove what `copy_aside` made of a job's pictures, all of which the job still has."""
+    temporaries.remove(folder, job.id)  # left by a copy that was killed
     for picture in of(job):
         if is_same(picture, folder / picture.name):
             (folder / picture.name).unlink()
@@ -182,11 +198,14 @@ def remove_copies(job: Job, folder: Path) -> None:
 def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> None:
     """Move the pictures of a prompt file that failed into its folder of the inbox.
 
+    What a client or a NAS has put beside them, such as its own thumbnails, stays.
+
     Raises:
         FileExistsError: other files have the names there, also that of the prompt file, whose
             pictures may be known by its name. Nothing was moved.
     """
-    names = sorted(name for name in os.listdir(aside) if not temporaries.is_temporary(name))
+    temporaries.remove(aside, "")  # left by a copy that was killed
+    names = sorted(name for name in os.listdir(aside) if _is_picture(aside / name))
     kept = [name for name in names if is_same(aside / name, inbox / name)]
     for name in (*sorted({*names} - {*kept}), *([prompt_file] if names else [])):
         if os.path.lexists(inbox / name):
@@ -196,6 +215,10 @@ def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> None:
             _drop(aside / name)
         else:
             durable.move(aside / name, inbox / name, owner)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and stat.S_ISREG(path.lstat().st_mode)
 
 
 def drop(job: Job) -> None:

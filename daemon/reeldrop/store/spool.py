@@ -138,24 +138,27 @@ class Spool:
             durable.fsync_folder(job.folder)
             with self.inbox.opened(source.parent) as above:
                 durable.fsync_folder(above)
+        self.attempts.note_claim(job_id)
         with contextlib.suppress(OSError):  # they are taken again when it is opened
             self.take_pictures(job)
-        self.attempts.note_claim(job_id)
         return job
 
     def take_pictures(self, job: Job) -> None:
         """Take the pictures of a job that are in the inbox; copy what others still have to take.
 
-        And those that are in `_failed/`, where a killed try at setting it aside has put them.
+        First those that are in `_failed/`, where a killed try at setting it aside has put them. A
+        job that was rendered has had all: what has their names in the inbox now is another file's.
         """
         if not pictures.missing(job):
+            return
+        if not self.attempts.is_new(job):
+            with contextlib.suppress(OSError):  # the job fails, and says which is missing
+                self.failed.take_pictures_back(job)
+        if self.attempts.was_in_hand(job) or not pictures.missing(job):
             return
         beside = (other for other in self.unfinished() if other.source.parent == job.source.parent)
         wanted = {name for o in beside if o.id != job.id for name in pictures.missing(o)}
         pictures.take(job, self.inbox, wanted.union(job.pictures.shared))
-        if pictures.missing(job):
-            with contextlib.suppress(OSError):  # the job fails, and says which is missing
-                self.failed.take_pictures_back(job)
 
     def _make_folder_of(self, job: Job) -> None:
         try:

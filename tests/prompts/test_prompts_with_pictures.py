@@ -127,6 +127,8 @@ def test_a_model_that_takes_no_picture_says_so() -> None:
         assert (2, key) == (found.line, found.key)
         assert f"{model} takes no {key}" == found.problem
         assert "`model:`" in found.remedy
+    found = refused("prompt: a\nimage_fit: pad", model="text")
+    assert "text takes no image_fit" == found.problem
     assert "takes no such picture" in refused("prompt: a\ninit_image: x.png", model="text").remedy
     assert "it is called image here" in refused("prompt: a\ninit_image: x.png").remedy
 

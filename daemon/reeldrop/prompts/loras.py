@@ -14,6 +14,7 @@ from reeldrop.prompts.faults import Fault
 from reeldrop.prompts.wording import described, did_you_mean, number
 
 KEY = "loras"
+_NONE = "take the line out: it has none that prompts may choose"
 
 
 def chosen(asked: object, known: Mapping[str, LoraLimits]) -> Loras:
@@ -79,4 +80,4 @@ def _fault_of_weight(name: str, weight: object, limits: LoraLimits) -> tuple[str
 
 def _those_of(known: Mapping[str, LoraLimits], name: str = "") -> str:
     names = to_choose(known)
-    return did_you_mean(name, names) if names else "it has none that prompts may choose"
+    return did_you_mean(name, names) if names else _NONE

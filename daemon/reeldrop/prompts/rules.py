@@ -183,7 +183,7 @@ class ModelRules:
         unknown = unknown_keys.Unknown(known, settings, self._nearest_frames)
         for detail in sorted(details, key=lambda found: found["type"] == "missing"):
             key, *rest = detail["loc"]
-            if detail["type"] == "extra_forbidden" and key in pictures.KEYS:
+            if detail["type"] == "extra_forbidden" and key in (*pictures.KEYS, IMAGE_FIT):
                 problem, remedy = f"{self.name} takes no {key}", pictures.NOT_TAKEN
             elif detail["type"] == "extra_forbidden" and key not in FILE_KEYS:
                 problem, remedy = unknown.explain(str(key))

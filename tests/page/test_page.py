@@ -156,7 +156,7 @@ def test_a_file_of_somebody_else_is_not_replaced(page: Page, results: Path) -> N
 def test_what_was_turned_off_stays_deleted(page: Page, results: Path) -> None:
     """Nor does it come back at the end. Turned on again, it has all videos."""
     page.tell(IDLE)
-    await_that((results / "index.html").exists, "the page")
+    await_that(lambda: page._refreshed > -math.inf, "the page")
     page.turn_off()
     await_that(lambda: page._refreshed == -math.inf, "a look")
     page.show(publish(results, "a.txt"))
@@ -164,7 +164,8 @@ def test_what_was_turned_off_stays_deleted(page: Page, results: Path) -> None:
     (results / "index.html").unlink()
     (results / "STATUS.txt").unlink()
     page.tell(IDLE)
-    await_that((results / "_page/data/0001.js").exists, "the page again")
+    await_that(lambda: page._refreshed > -math.inf, "the page again")
+    assert (results / "_page/data/0001.js").exists()
     page.turn_off()
     await_that(lambda: page._refreshed == -math.inf, "a look")
     shutil.rmtree(results / "_page")

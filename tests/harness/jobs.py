@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -87,6 +88,20 @@ def open_jobs(spool: Spool, results: Results) -> Jobs:
     """Return the jobs of a process, with at most two attempts at everything."""
     limits = Limits(dict.fromkeys("mn", BatchLimit(2)), 2, RETRY_SECONDS)
     return Jobs(spool, results, limits)
+
+
+@contextlib.contextmanager
+def empty_place(folder: Path) -> Iterator[Place]:
+    """Make the empty folders of a daemon; leave its jobs in the spool at the end of the block."""
+    (folder / "inbox").mkdir()
+    spool = Spool(folder / "spool", folder / "inbox", folder / "results" / "_failed")
+    spool.prepare()
+    results = Results(folder / "results")
+    first = open_jobs(spool, results)
+    made = Place(folder, spool, results, first, [first])
+    yield made
+    for process in made.processes:
+        process.opened.put_down()
 
 
 def next_batch(jobs: Jobs, now: float = NOW) -> Batch | None:

@@ -164,14 +164,14 @@ def wan_2_2_a14b() -> Any:
     )  # fmt: skip
 
 
-def wan_2_2_5b() -> Any:
+def wan_2_2_5b(kind: type = d.WanPipeline) -> Any:
     """Return a pipeline like Wan 2.2's small one, whose VAE has 16x16 pixels to a cell."""
     vae = wan_vae(
         z_dim=48, in_channels=12, out_channels=12, is_residual=True, patch_size=2,
         scale_factor_spatial=16, scale_factor_temporal=4, latents_mean=[0.0] * 48,
         latents_std=[1.0] * 48,
     )  # fmt: skip
-    return d.WanPipeline(
+    return kind(
         vae=vae, transformer=wan_transformer(in_channels=48, out_channels=48),
         scheduler=d.UniPCMultistepScheduler(**UNIPC), expand_timesteps=True, **text_parts(),
     )  # fmt: skip

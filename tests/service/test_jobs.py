@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 import structlog
-from harness.jobs import ENDING, NOW, RETRY_SECONDS, Place, next_batch, open_jobs, prompts, says
+from harness.jobs import (
+    ENDING,
+    NOW,
+    RETRY_SECONDS,
+    Place,
+    empty_place,
+    next_batch,
+    prompts,
+    says,
+)
 from reeldrop.base.errors import (
     ConfigError,
     Mistake,
@@ -27,7 +36,6 @@ from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt
 from reeldrop.service import limits, suspects
 from reeldrop.service.jobs import Jobs
 from reeldrop.store import job_files
-from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
 MEASURED = {"m": BatchLimit(16, is_measured=True)}
@@ -36,15 +44,8 @@ MEASURED = {"m": BatchLimit(16, is_measured=True)}
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """Empty folders."""
-    (tmp_path / "inbox").mkdir()
-    spool = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "results/_failed")
-    spool.prepare()
-    results = Results(tmp_path / "results")
-    first = open_jobs(spool, results)
-    made = Place(tmp_path, spool, results, first, [first])
-    yield made
-    for process in made.processes:
-        process.opened.put_down()
+    with empty_place(tmp_path) as made:
+        yield made
 
 
 def has_suspect(process: Jobs) -> bool:

@@ -7,25 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness.jobs import NOW, RENDERED, Place, next_batch, open_jobs, prompts
+from harness.jobs import NOW, RENDERED, Place, empty_place, next_batch, prompts
 from reeldrop.base.job import Job, Picture, Prompt
 from reeldrop.store import pictures
-from reeldrop.store.results import Results
-from reeldrop.store.spool import Spool
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """Return the empty folders of a daemon."""
-    (tmp_path / "inbox").mkdir()
-    spool = Spool(tmp_path / "spool", tmp_path / "inbox", tmp_path / "results" / "_failed")
-    spool.prepare()
-    results = Results(tmp_path / "results")
-    first = open_jobs(spool, results)
-    made = Place(tmp_path, spool, results, first, [first])
-    yield made
-    for process in made.processes:
-        process.opened.put_down()
+    with empty_place(tmp_path) as made:
+        yield made
 
 
 def shown(job: Job, count: int) -> tuple[Prompt, ...]:

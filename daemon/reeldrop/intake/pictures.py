@@ -113,5 +113,5 @@ def problem_of(prompt: Prompt) -> PromptError | None:
     if not gone:
         return None
     problem = "the picture {} was there when the prompt file was taken, and can't be read any more"
-    remedy = "put both into the inbox again"
+    remedy = "put both into the inbox again, readable for the service"
     return PromptError(*(Mistake(problem.format(short(name)), remedy) for name in gone))

@@ -268,11 +268,12 @@ class Reckoning:
         log.write_bytes(b"")
         site.zygote.wait(site.start("status", "--json", log="status.log", uid=0))
         told: dict[str, Any] = json.loads(log.read_text(errors="surrogateescape"))
-        names = {waiting["prompt_file"] for waiting in told["waiting"]}
+        names = {one["prompt_file"] for one in (*told["waiting"], *told["unrecognised"])}
         left = [*map(shown, self._left_in_inbox())]
         self._tally.count.still_waiting = len(left)
         unsaid = [path for path in left if not _is_told(path, names)]
-        if len(unsaid) > told["waiting_count"] - len(names):  # `status` lists only the first ones
+        counted = told["waiting_count"] + told["unrecognised_count"]
+        if len(unsaid) > counted - len(names):  # `status` lists only the first ones
             for path in unsaid:
                 self._tally.note("unsaid", f"{path} waits, and nobody says so")
 

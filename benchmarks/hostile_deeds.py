@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 
 from hostile_author import FILMS, FORGED, Author, swap_for
+from reeldrop.intake.scan import MAX_DEPTH
 
 # The content of the files
 
@@ -148,6 +149,13 @@ def deep(author: Author, mark: str) -> None:
             part = "d" * min(size, max(1, total - length - len(name) - 2))
         with open(os.open(name, os.O_WRONLY | os.O_CREAT, 0o664, dir_fd=at), "w") as file:
             file.write(author.dice.choice((prompt_text(mark), _mistake(author, mark))))
+
+
+def too_deep(author: Author, mark: str) -> None:
+    """Drop a file below more folders than the daemon looks into."""
+    folder = author.own.joinpath(mark, *["d"] * MAX_DEPTH)
+    folder.mkdir(parents=True)
+    author.write(folder / f"{mark}.yaml", prompt_text(mark))
 
 
 def long_names(author: Author, mark: str) -> None:
@@ -520,7 +528,8 @@ def results_links(author: Author, mark: str) -> None:
 
 DEEDS: dict[Callable[[Author, str], None], float] = {
     plain: 1.0, mistake: 1.0, swap_folder: 1.0, swap_file: 0.6, links: 1.0, hard_links: 0.5,
-    deep: 1.0, long_names: 1.0, odd_names: 1.5, bytes_names: 0.7, aliases: 1.0, many_seeds: 0.7,
+    deep: 1.0, too_deep: 0.3, long_names: 1.0, odd_names: 1.5, bytes_names: 0.7, aliases: 1.0,
+    many_seeds: 0.7,
     heavy_defaults: 0.3, defaults: 0.7, looks_temporary: 1.0, forged: 1.5, conflict_copies: 0.7,
     full: 0.7, no_rights: 0.7, no_files: 0.7, kept_folder: 0.5, rewritten: 0.5, vanishing: 0.5,
     priorities: 0.7, huge: 0.7, times: 0.4, results_links: 0.7,

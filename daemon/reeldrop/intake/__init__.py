@@ -2,4 +2,10 @@
 
 Moves prompt files into the spool, and recognises those that ask for no render. Does not know what
 is rendered, nor in which batch.
+
+In the order in which `intake` calls them: `senses` has the kernel's events, and `pace` says when to
+look; `scan` records the state of each file; `settling` says what has settled and what the rest
+waits for; `examining` reads settled files, and `beside` lets them wait for their pictures; `line`
+keeps them in the order of rendering; `claims` moves them into the spool. Afterwards `repeats` ends
+jobs that ask for no render, and `late` reports what was written after a file had been read.
 """

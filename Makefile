@@ -12,7 +12,7 @@ TOOLS := g++:g++ mount:mount findmnt:util-linux mkfs.ext4:e2fsprogs mkfs.xfs:xfs
 	syncthing:syncthing rsync:rsync rclone:rclone unison:unison smbd:samba smbclient:smbclient \
 	sshd:openssh-server scp:openssh-client sshfs:sshfs fusermount3:fuse3 \
 	nextcloudcmd:nextcloud-desktop-cmd ip:iproute2 \
-	chromium:chromium chromedriver:chromium-driver \
+	chromium:chromium chromedriver:chromium-driver exiftool:libimage-exiftool-perl \
 	linux.uml:user-mode-linux mount.nfs4:nfs-common exportfs:nfs-kernel-server
 NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 

@@ -18,6 +18,7 @@ from harness.fakes import save_tiny_pipeline
 from harness.processes import DEADLINE_SECONDS, await_that, start
 from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
+from reeldrop.video.synthetic import DIGITAL_SOURCE_TYPE
 
 
 @dataclass
@@ -131,6 +132,20 @@ def test_only_a_model_that_changes_is_loaded_anew(live: Live) -> None:
     assert 4 == live.frames("own")
     assert ["tiny", "second", "second"] == loaded()
     assert "tiling: true" in (live.site.results / "again/again.yaml").read_text()
+
+
+def test_files_say_that_they_are_synthetic_unless_turned_off(live: Live) -> None:
+    """In the video, by default."""
+
+    def is_marked(name: str) -> bool:
+        live.frames(name)
+        video = (live.site.results / name / f"{name}.mp4").read_bytes()
+        return DIGITAL_SOURCE_TYPE.encode() in video
+
+    assert is_marked("marked")
+    live.write("settle_seconds", "synthetic_mark: false\nsettle_seconds")
+    assert 0 == live.reload().returncode
+    assert not is_marked("unmarked")
 
 
 def test_another_model_follows_when_no_job_is_in_hand(live: Live) -> None:

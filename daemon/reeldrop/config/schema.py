@@ -239,6 +239,7 @@ class Config(BaseModel):
     model_wait_seconds: Annotated[float, Field(ge=0, le=86400)] = 120.0
     idle_unload_minutes: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     mp4_encoder: Literal["auto", "libx264", "h264_nvenc"] = "auto"
+    synthetic_mark: bool = True
     page: bool = True
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]

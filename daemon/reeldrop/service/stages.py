@@ -81,7 +81,7 @@ class Stages:
         self._is_patient = is_patient
         self.intake = self._make_intake()
         self.publisher = Publisher(results, tell)
-        self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
+        self._use_encoder()
         self._encoder_stall = StallWatch(config.stall_seconds)
         self.waits = Waits()
         self.forecast = Forecast()
@@ -141,12 +141,17 @@ class Stages:
         self.bench.use(profiles.sources(config), config.stall_seconds)
         self._use_settings()
 
+    def _use_encoder(self) -> None:
+        config = self.settings.config
+        self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
+        self.publisher.marks = config.synthetic_mark
+
     def _use_settings(self) -> None:
         """Keep what is known of the inbox."""
         config = self.settings.config
         self.disk.min_free_gib = config.min_free_gib
         self._encoder_stall = StallWatch(config.stall_seconds)
-        self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
+        self._use_encoder()
         self.jobs.use(_limits(config))
         self.intake.close()
         self.intake = self._make_intake().after(self.intake)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from reeldrop.base import plain_files
 from reeldrop.base.errors import Mistake, PromptError, UnfinishedError
+from reeldrop.video import synthetic
 from reeldrop.video.sound import Track
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def encode(
     on_frame: Callable[[], None] = lambda: None,
     h264: str = "libx264",
     sound: Sound | None = None,
+    mark: str = "",
 ) -> None:
     """Write frames, (frames, height, width, 3) uint8, to one file.
 
@@ -84,14 +86,17 @@ def encode(
     on_frame: called after each frame of an mp4 or webm.
     h264: the encoder to try first for mp4, one of `H264`; the fallback is libx264.
     sound: what is heard in mp4 (AAC) and webm (Opus), as long as the frames; a GIF has no sound.
+    mark: an XMP packet to put into the file; empty for none.
 
     Raises:
         OSError: the file can't be written.
     """
-    film = _Film(frames, fps, settings, on_frame, sound)
+    film = _Film(frames, fps, settings, on_frame, sound, mark)
     match format:
         case "mp4":
             _write_mp4(film, path, h264)
+            if mark:
+                synthetic.append_to_mp4(path, mark)
         case "webm":
             _write_video(film, path, "webm", "libvpx-vp9", _VP9)
         case "gif":
@@ -100,8 +105,11 @@ def encode(
             images[0].save(
                 path, "GIF", save_all=True, append_images=images[1:], duration=delays, loop=0
             )
+            if mark:
+                synthetic.append_to_gif(path, mark)
         case "jpg":
-            Image.fromarray(frames[len(frames) // 2]).save(path, "JPEG", quality=90)
+            poster = Image.fromarray(frames[len(frames) // 2])
+            poster.save(path, "JPEG", quality=90, xmp=mark.encode())
         case _:
             raise ValueError(f"unknown format {format}")
 
@@ -145,6 +153,7 @@ class _Film:
     settings: str
     on_frame: Callable[[], None]
     sound: Sound | None
+    mark: str
 
 
 def _write_mp4(film: _Film, path: Path, h264: str) -> None:
@@ -166,6 +175,8 @@ def _write_video(
     muxing = _MUXING[container_format]
     with av.open(str(path), "w", format=container_format, options=muxing) as container:
         container.metadata["comment"] = film.settings
+        if film.mark and container_format == "webm":
+            container.metadata[synthetic.TAG] = film.mark
         stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=options))
         stream.height, stream.width = film.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
@@ -207,7 +218,8 @@ def embedded_settings(path: Path) -> bytes:
         raise PromptError(Mistake(f"this is no readable mp4: {error}", _REMEDY)) from None
     texts = tags.get(_SETTINGS_TAG) or []
     if not texts or not isinstance(texts[0], str):
-        raise PromptError(Mistake("this mp4 carries no settings", _REMEDY))
+        problem = "this mp4 carries no settings: messengers, for example, remove them"
+        raise PromptError(Mistake(problem, f"drop its .yaml file instead; {_REMEDY}"))
     return texts[0].encode()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.events import Event, VideoFailed, VideoPublished
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.store.results import Results
-from reeldrop.video import encoder
+from reeldrop.video import encoder, synthetic
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
@@ -23,6 +23,7 @@ class Publisher:
     """Encodes and publishes videos; calls `tell` with VideoPublished or VideoFailed for each.
 
     h264: the encoder for mp4, as in `encoder.encode`
+    marks: whether files say that they are synthetic
     videos, bytes: how many videos are in hand, from `publish` to `release`, and the size of their
         frames and sound
     signs_of_life: a count that grows unless the thread hangs
@@ -33,6 +34,7 @@ class Publisher:
         self._tell = tell
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self.h264 = "libx264"
+        self.marks = True
         self.videos = 0
         self.bytes = 0
         self.signs_of_life = 0
@@ -46,6 +48,7 @@ class Publisher:
         """
 
         sound = rendered.sound
+        mark = synthetic.packet(rendered) if self.marks else ""
         size = frames.nbytes + (sound.samples.nbytes if sound is not None else 0)
 
         def encode(path: Path, format: str, settings: str) -> None:
@@ -58,6 +61,7 @@ class Publisher:
                 self._note_life,
                 self.h264,
                 sound,
+                mark,
             )
 
         def answer(publication: Future[Video]) -> None:

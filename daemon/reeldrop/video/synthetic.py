@@ -1,0 +1,76 @@
+"""The mark, for machines to read, that a file was made by a model and not by a camera.
+
+It is an XMP packet with the property `DigitalSourceType` of the IPTC's Photo Metadata Standard
+2025.1, where the XMP specification, part 3, puts it in mp4, gif and jpg. A webm has no such place:
+it gets the packet as a tag named XMP.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Rendered
+
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+TAG = "XMP"
+"""The name of a webm's tag with the packet."""
+
+_UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
+"""The type of an mp4's box with an XMP packet."""
+
+_GIF_HEADER = b"\x21\xff\x0bXMP DataXMP"
+_GIF_TRAILER = bytes([1, *range(255, -1, -1), 0])
+"""Ends the packet for programs that take its text for blocks with lengths."""
+
+_GIF_END = b"\x3b"
+
+_PACKET = """\
+<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about=""
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ xmlns:xmp="http://ns.adobe.com/xap/1.0/">
+<Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>
+<Iptc4xmpExt:AISystemUsed>{model}</Iptc4xmpExt:AISystemUsed>
+<Iptc4xmpExt:AISystemVersionUsed>{version}</Iptc4xmpExt:AISystemVersionUsed>
+<xmp:CreatorTool>{software}</xmp:CreatorTool>
+</rdf:Description>
+</rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="r"?>"""
+
+
+def packet(rendered: Rendered) -> str:
+    """Return the XMP packet of a video: that it is synthetic, its model, and this software."""
+    return _PACKET.format(
+        source_type=DIGITAL_SOURCE_TYPE,
+        model=escape(shown(rendered.model)),
+        version=escape(shown(rendered.revision or "unknown")),
+        software=f"reeldrop {dict(rendered.versions).get('reeldrop', '')}".strip(),
+    )
+
+
+def append_to_mp4(path: Path, xmp: str) -> None:
+    """Append the box with the packet, after all that players need."""
+    content = _UUID + xmp.encode()
+    with path.open("ab") as file:
+        file.write((8 + len(content)).to_bytes(4, "big") + b"uuid" + content)
+
+
+def append_to_gif(path: Path, xmp: str) -> None:
+    """Put the packet after the last picture.
+
+    Raises:
+        ValueError: the file does not end as a GIF does.
+    """
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        if file.read() != _GIF_END:
+            raise ValueError(f"{path} does not end as a GIF does")
+        file.seek(-1, 2)
+        file.write(_GIF_HEADER + xmp.encode() + _GIF_TRAILER + _GIF_END)

@@ -1,0 +1,90 @@
+"""synthetic: files say that a model made them, in the place where other programs look for that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from reeldrop.base.job import Rendered
+from reeldrop.video import encoder, synthetic
+
+FORMATS = ("mp4", "webm", "gif", "jpg")
+SETTINGS = "prompt: a boat\n"
+MODEL = "someone/model <b>&]]>\x1b"
+RENDERED = Rendered(
+    model=MODEL,
+    revision="8227dddca75a8561bf858d604cc5dae52b954d01",
+    pipeline="TextToVideoSDPipeline",
+    scheduler="",
+    device="cpu",
+    dtype="float32",
+    versions=(("reeldrop", "1.2"),),
+    seconds=1.0,
+    peak_memory_mib=1,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video in each format and its poster, with the mark and, in `without/`, without it."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    (folder / "without").mkdir()
+    frames = np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8)
+    for kind in FORMATS:
+        mark = synthetic.packet(RENDERED)
+        encoder.encode(frames, folder / f"a.{kind}", kind, 8, SETTINGS, mark=mark)
+        encoder.encode(frames, folder / "without" / f"a.{kind}", kind, 8, SETTINGS)
+    return folder
+
+
+def told_by_exiftool(*paths: Path) -> list[dict[str, Any]]:
+    """Return what exiftool reads in each file, and that it finds nothing wrong with it."""
+    command = ["exiftool", "-json", "-a", "-G1", "-all:all", "-validate", *map(str, paths)]
+    found: list[dict[str, Any]] = json.loads(subprocess.check_output(command))
+    assert all(one["ExifTool:Validate"] == "OK" for one in found), found
+    return found
+
+
+def test_other_programs_read_the_mark(folder: Path) -> None:
+    """exiftool finds it as XMP, but for webm, which has no place for that: there it is a tag."""
+    for kind, found in zip(FORMATS, told_by_exiftool(*paths_of(folder)), strict=True):
+        if kind == "webm":
+            assert synthetic.packet(RENDERED).split() == found["Matroska:Xmp"].split()
+            continue
+        assert synthetic.DIGITAL_SOURCE_TYPE == found["XMP-iptcExt:DigitalSourceType"]
+        assert "someone/model <b>&]]>\\x1b" == found["XMP-iptcExt:AISystemUsed"]
+        assert RENDERED.revision == found["XMP-iptcExt:AISystemVersionUsed"]
+        assert "reeldrop 1.2" == found["XMP-xmp:CreatorTool"]
+
+
+def test_without_the_mark_there_is_none(folder: Path) -> None:
+    """No XMP in any format."""
+    for found in told_by_exiftool(*paths_of(folder / "without")):
+        assert not [key for key in found if "xmp" in key.lower()]
+
+
+def test_the_pictures_are_the_same(folder: Path) -> None:
+    """Players and readers of settings see no difference."""
+    for path in paths_of(folder):
+        assert frames_of(path) == frames_of(folder / "without" / path.name)
+    assert SETTINGS.encode() == encoder.embedded_settings(folder / "a.mp4")
+
+
+def paths_of(folder: Path) -> list[Path]:
+    """Return the files of all formats in a folder."""
+    return [folder / f"a.{kind}" for kind in FORMATS]
+
+
+def frames_of(path: Path) -> list[bytes]:
+    """Return all pictures of a video or poster."""
+    if path.suffix == ".jpg":
+        with Image.open(path) as poster:
+            return [poster.tobytes()]
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]

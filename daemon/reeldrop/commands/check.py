@@ -167,9 +167,18 @@ def machine(config: Config) -> Iterator[Row]:
     from reeldrop.render import pipeline
 
     yield Row("device", True, pipeline.device_name())
+    if config.provenance is not None:
+        yield _row("provenance", lambda: _try_to_sign(config))
     yield from _own_model(config)
     for name in sorted(profiles.chosen(config) - {config.model}):
         yield _other_model(name, config)
+
+
+def _try_to_sign(config: Config) -> str:
+    from reeldrop.config import profiles
+
+    profiles.signer(config)
+    return "the certificate and its key can sign"
 
 
 def _own_model(config: Config) -> Iterator[Row]:

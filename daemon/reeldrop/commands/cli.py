@@ -288,6 +288,21 @@ def history(
 
 
 @app.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Videos or posters.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what files claim of their origin, whether a signature holds, and which are ours."""
+    from reeldrop.commands.verify import verify_files
+
+    found = None
+    with contextlib.suppress(ConfigError):
+        found = _load(config)
+    _end(verify_files(found, files, as_json=as_json))
+
+
+@app.command()
 def retry(
     names: Annotated[
         list[str] | None,

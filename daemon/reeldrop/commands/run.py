@@ -38,6 +38,7 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
 
         def read() -> tuple[Config, str]:
             found = configuration.load(configuration.find(path))
+            profiles.signer(found)  # raises, so that a start ends and a reload is refused
             model = found.selected_model(cuda=pipeline.cuda_is_available())
             if lack := check.lack_of_memory(model, found, pipeline.device_bytes()):
                 structlog.get_logger().warning("model_may_not_fit", reason=lack)

@@ -21,6 +21,7 @@ from reeldrop.speed import fast
 from reeldrop.speed.lossy import Lossy
 from reeldrop.tune import tuned
 from reeldrop.tune.tuned import Basis, Finding
+from reeldrop.video.signing import Signer
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
@@ -43,6 +44,18 @@ def source(name: str, config: Config) -> ModelSource:
     found = _finding(name, config)
     plain = untuned(name, config)
     return dataclasses.replace(plain, speed=fast.over(found.speed, plain.speed)) if found else plain
+
+
+def signer(config: Config) -> Signer | None:
+    """Return what signs files, if config.yaml names a certificate.
+
+    Raises:
+        ConfigError: it can't be used.
+    """
+    found = config.provenance
+    if found is None:
+        return None
+    return Signer(found.certificate, found.key, include_prompt=found.include_prompt)
 
 
 def untuned(name: str, config: Config) -> ModelSource:

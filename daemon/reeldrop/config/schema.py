@@ -217,6 +217,21 @@ class Profile(BaseModel):
         }
 
 
+class Provenance(BaseModel):
+    """With what files are signed: a certificate for C2PA and its key, two PEM files."""
+
+    model_config = STRICT
+
+    certificate: Path
+    key: Path
+    include_prompt: bool = False
+
+    @pydantic.field_validator("certificate", "key", mode="before")
+    @classmethod
+    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        return absolute(value, info, "a file")
+
+
 class Config(BaseModel):
     """All settings of the daemon. Folders are absolute paths."""
 
@@ -240,6 +255,7 @@ class Config(BaseModel):
     idle_unload_minutes: Annotated[float, Field(ge=0, le=100_000)] = 0.0
     mp4_encoder: Literal["auto", "libx264", "h264_nvenc"] = "auto"
     synthetic_mark: bool = True
+    provenance: Provenance | None = None
     page: bool = True
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
+from reeldrop.base.errors import ConfigError
 from reeldrop.base.events import Event, Wake
 from reeldrop.config import profiles
 from reeldrop.config.settings import Settings
@@ -35,6 +38,8 @@ from reeldrop.video.publishing import Publisher
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
     from reeldrop.render.renderer import Renderer
+
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -145,6 +150,10 @@ class Stages:
         config = self.settings.config
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
         self.publisher.marks = config.synthetic_mark
+        try:
+            self.publisher.signer = profiles.signer(config)
+        except ConfigError as error:  # it could be read when config.yaml was
+            _log.error("certificate_unusable", reason=str(error), next="the one before")
 
     def _use_settings(self) -> None:
         """Keep what is known of the inbox."""

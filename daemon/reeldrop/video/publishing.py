@@ -10,13 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reeldrop.base.events import Event, VideoFailed, VideoPublished
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.store.results import Results
-from reeldrop.video import encoder, synthetic
+from reeldrop.video import encoder, signing, synthetic
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
+
+_log = structlog.get_logger()
 
 
 class Publisher:
@@ -24,6 +28,7 @@ class Publisher:
 
     h264: the encoder for mp4, as in `encoder.encode`
     marks: whether files say that they are synthetic
+    signer: signs files; None for none
     videos, bytes: how many videos are in hand, from `publish` to `release`, and the size of their
         frames and sound
     signs_of_life: a count that grows unless the thread hangs
@@ -35,6 +40,7 @@ class Publisher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self.h264 = "libx264"
         self.marks = True
+        self.signer: signing.Signer | None = None
         self.videos = 0
         self.bytes = 0
         self.signs_of_life = 0
@@ -63,6 +69,7 @@ class Publisher:
                 sound,
                 mark,
             )
+            self._sign(path, format, prompt, rendered)
 
         def answer(publication: Future[Video]) -> None:
             if publication.cancelled():
@@ -79,6 +86,15 @@ class Publisher:
             self._results.publish, job, prompt, rendered, encode, earlier
         )
         publication.add_done_callback(answer)
+
+    def _sign(self, path: Path, format: str, prompt: Prompt, rendered: Rendered) -> None:
+        """Sign a file; one that can't be signed is published as it is: it was expensive."""
+        if self.signer is None or format not in signing.KINDS:
+            return
+        try:
+            self.signer.sign(path, format, prompt, rendered)
+        except signing.SigningError as error:
+            _log.error("not_signed", prompt=prompt.prompt, format=format, reason=str(error))
 
     def _note_life(self) -> None:
         self.signs_of_life += 1

@@ -7,9 +7,14 @@ it gets the packet as a tag named XMP.
 
 from __future__ import annotations
 
+import mmap
+import os
+import re
 import uuid
-from pathlib import Path
-from xml.sax.saxutils import escape
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from xml.sax.saxutils import escape, unescape
 
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Rendered
@@ -27,6 +32,12 @@ _GIF_TRAILER = bytes([1, *range(255, -1, -1), 0])
 """Ends the packet for programs that take its text for blocks with lengths."""
 
 _GIF_END = b"\x3b"
+
+MAX_PACKET_BYTES = 1 << 16
+"""No longer packet is read; a jpg can't have one."""
+
+_BEGIN, _END = b"<?xpacket begin", b"<?xpacket end"
+_PROPERTIES = ("DigitalSourceType", "AISystemUsed", "CreatorTool")
 
 _PACKET = """\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -49,10 +60,15 @@ def packet(rendered: Rendered) -> str:
     """Return the XMP packet of a video: that it is synthetic, its model, and this software."""
     return _PACKET.format(
         source_type=DIGITAL_SOURCE_TYPE,
-        model=escape(shown(rendered.model)),
+        model=escape(model_name(rendered)),
         version=escape(shown(rendered.revision or "unknown")),
         software=f"reeldrop {dict(rendered.versions).get('reeldrop', '')}".strip(),
     )
+
+
+def model_name(rendered: Rendered) -> str:
+    """Return the repository of a model, or the name of its folder, but not where that is."""
+    return shown(PurePath(rendered.model).name if os.path.isabs(rendered.model) else rendered.model)
 
 
 def append_to_mp4(path: Path, xmp: str) -> None:
@@ -74,3 +90,56 @@ def append_to_gif(path: Path, xmp: str) -> None:
             raise ValueError(f"{path} does not end as a GIF does")
         file.seek(-1, 2)
         file.write(_GIF_HEADER + xmp.encode() + _GIF_TRAILER + _GIF_END)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a file claims in XMP; each is empty if nothing is claimed."""
+
+    source_type: str = ""
+    model: str = ""
+    software: str = ""
+
+    @property
+    def is_synthetic(self) -> bool:
+        return "AlgorithmicMedia" in self.source_type
+
+
+def claim(path: Path) -> Claim:
+    """Return what a file of any format claims of its origin.
+
+    Found as the XMP specification advises where a format is unknown: by the text around a packet.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return Claim()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for packet in _packets(content):
+                if found := _properties(packet):
+                    return Claim(*(found.get(name, "") for name in _PROPERTIES))
+    return Claim()
+
+
+def _packets(content: mmap.mmap) -> Iterator[str]:
+    at = content.find(_BEGIN)
+    while at >= 0:
+        end = content.find(_END, at, at + MAX_PACKET_BYTES)
+        if end > 0:
+            yield content[at:end].decode(errors="replace")
+        at = content.find(_BEGIN, at + 1)
+
+
+def _properties(xmp: str) -> dict[str, str]:
+    """Return those of _PROPERTIES that a packet has; none if it names no source type.
+
+    They are elements, or, as other programs write them, attributes.
+    """
+    found = {}
+    for name in _PROPERTIES:
+        value = re.search(rf"<\w+:{name}>([^<]*)<|\b\w+:{name}=[\"']([^\"'<]*)[\"']", xmp)
+        if value is not None:
+            found[name] = unescape(value[1] or value[2] or "")
+    return found if _PROPERTIES[0] in found else {}

@@ -1,0 +1,118 @@
+"""`reeldrop verify`: what files claim of their origin, whether that holds, and which are ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.base.errors import ConfigError
+from reeldrop.base.names import POSTER_SUFFIX
+from reeldrop.commands import exit_codes, output
+from reeldrop.store import history
+from reeldrop.video import identity, signing, synthetic
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+UNREADABLE = (OSError, ValueError, IndexError)
+"""Errors of reading a file that may be anything. PyAV's are OSErrors or ValueErrors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of a file.
+
+    claim: what it says of itself, in words; anybody can write that
+    signature: `valid`, `broken`, `none`, or why it is not known
+    signer: the organisation in the certificate of a signature; it is not checked who that is
+    published: the video of the results that has the same pictures; empty if there is none
+    """
+
+    file: str
+    claim: str
+    signature: str
+    signer: str = ""
+    published: str = ""
+
+
+def verify_files(config: Config | None, files: Sequence[Path], *, as_json: bool) -> int:
+    """Print a verdict on each file, and return the exit code: 1 if a signature is broken.
+
+    config: where the results are; None if there is no config.yaml here
+    """
+    verdicts = [_verdict(file, config) for file in files]
+    if as_json:
+        output.print_json([dataclasses.asdict(verdict) for verdict in verdicts])
+    else:
+        rows = [(v.file, v.claim, _signed(v), v.published or "none of ours") for v in verdicts]
+        output.print_rows(rows, ("file", "claims to be", "signature", "same pictures as"))
+    return exit_codes.FAILED if any(v.signature == "broken" for v in verdicts) else 0
+
+
+def _verdict(file: Path, config: Config | None) -> Verdict:
+    """Return the verdict on a file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    claim = synthetic.claim(file)
+    signature, signer = _signature(file)
+    published = _published(file, config) if config is not None else ""
+    return Verdict(str(file), _in_words(claim), signature, signer, published)
+
+
+def _in_words(claim: synthetic.Claim) -> str:
+    if not claim.source_type:
+        return "nothing"
+    if not claim.is_synthetic:
+        return claim.source_type
+    parts = (("by", claim.model), ("with", claim.software))
+    return " ".join(["synthetic", *(f"{word} {name}" for word, name in parts if name)])
+
+
+def _signed(verdict: Verdict) -> str:
+    return f"{verdict.signature}, of {verdict.signer}" if verdict.signer else verdict.signature
+
+
+def _signature(file: Path) -> tuple[str, str]:
+    """Return whether a file's signature holds, and whose it is."""
+    kind = file.suffix[1:].lower().replace("jpeg", "jpg")
+    if kind not in signing.KINDS:
+        return "none", ""  # the format can have none
+    try:
+        found = signing.claims(file, kind)
+    except ConfigError as error:
+        return f"not known: {error}", ""
+    except signing.SigningError:
+        return "broken", ""
+    if found is None:
+        return "none", ""
+    return ("valid" if found["state"] in ("Valid", "Trusted") else "broken"), found["signer"]
+
+
+def _published(file: Path, config: Config) -> str:
+    """Return the path of the published video with the same pictures; empty if there is none."""
+    suffix = file.suffix.lower()
+    try:
+        if suffix == POSTER_SUFFIX:
+            return ""
+        shape, digest = identity.shape(file), identity.digest(file)
+    except UNREADABLE:
+        return ""
+    ours = (path for path in _videos(config, suffix) if _is_same(path, shape, digest))
+    return next(map(str, ours), "")
+
+
+def _videos(config: Config, suffix: str) -> Iterator[Path]:
+    for _, sidecar in history.sidecars(config.results, config.failed):
+        yield sidecar.with_suffix(suffix)
+
+
+def _is_same(path: Path, shape: tuple[int, int, int], digest: str) -> bool:
+    try:
+        return identity.shape(path) == shape and identity.digest(path) == digest
+    except UNREADABLE:
+        return False

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import certificates
+from harness.videos import pictures_of, rendered_by
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.job import Prompt
 from reeldrop.video import encoder, identity, signing, synthetic
 from reeldrop.video.signing import Signer, SigningError
-from test_synthetic import RENDERED, frames_of
 
 PROMPT = Prompt(1, "a boat of gold", "tiny", (), 1, 8, ("mp4",))
+RENDERED = rendered_by("someone/model")
 FORMATS = tuple(signing.KINDS)
 
 
@@ -30,11 +31,11 @@ def encoded(folder: Path, kind: str) -> Path:
 def test_a_signed_file_is_checked(kind: str, tmp_path: Path) -> None:
     """It is valid, names who signed it, and shows what it did; with a byte changed, it is not."""
     path = encoded(tmp_path, kind)
-    before, claim = frames_of(path), synthetic.claim(path)
+    before, claim = pictures_of(path), synthetic.claim(path)
     assert signing.claims(path, kind) is None
     Signer(*certificates.save(tmp_path), include_prompt=False).sign(path, kind, PROMPT, RENDERED)
     assert {"state": "Valid", "signer": certificates.ORGANISATION} == signing.claims(path, kind)
-    assert (before, claim) == (frames_of(path), synthetic.claim(path))
+    assert (before, claim) == (pictures_of(path), synthetic.claim(path))
     assert path.stat().st_size < 60_000
     data = bytearray(path.read_bytes())
     assert b"a boat of gold" not in data

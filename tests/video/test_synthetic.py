@@ -7,27 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from PIL import Image
-from reeldrop.base.job import Rendered
+from harness.videos import pictures_of, rendered_by
 from reeldrop.video import encoder, synthetic
 
 FORMATS = ("mp4", "webm", "gif", "jpg")
 SETTINGS = "prompt: a boat\n"
-MODEL = "someone/model <b>&]]>\x1b"
-RENDERED = Rendered(
-    model=MODEL,
-    revision="8227dddca75a8561bf858d604cc5dae52b954d01",
-    pipeline="TextToVideoSDPipeline",
-    scheduler="",
-    device="cpu",
-    dtype="float32",
-    versions=(("reeldrop", "1.2"),),
-    seconds=1.0,
-    peak_memory_mib=1,
-)
+RENDERED = rendered_by("someone/model <b>&]]>\x1b")
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +59,10 @@ def test_without_the_mark_there_is_none(folder: Path) -> None:
 def test_the_pictures_are_the_same(folder: Path) -> None:
     """Players and readers of settings see no difference."""
     for path in paths_of(folder):
-        assert frames_of(path) == frames_of(folder / "without" / path.name)
+        assert pictures_of(path) == pictures_of(folder / "without" / path.name)
     assert SETTINGS.encode() == encoder.embedded_settings(folder / "a.mp4")
 
 
 def paths_of(folder: Path) -> list[Path]:
     """Return the files of all formats in a folder."""
     return [folder / f"a.{kind}" for kind in FORMATS]
-
-
-def frames_of(path: Path) -> list[bytes]:
-    """Return all pictures of a video or poster."""
-    if path.suffix == ".jpg":
-        with Image.open(path) as poster:
-            return [poster.tobytes()]
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]

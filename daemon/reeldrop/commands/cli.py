@@ -1,4 +1,4 @@
-"""The commands' arguments, and the exit code of each error. What each does is in its own module.
+"""The commands' arguments. What each does is in its own module.
 
 Only `run`, `check`, `tune` and `models` import torch.
 """
@@ -9,27 +9,14 @@ import contextlib
 import itertools
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from reeldrop.base.errors import (
-    DISK_ERRORS,
-    ConfigError,
-    FileError,
-    Mistake,
-    ReeldropError,
-    RendererDied,
-    SpoolLocked,
-    Unavailable,
-    WrongUsage,
-)
-from reeldrop.commands import exit_codes
-from reeldrop.commands.output import note, place_of
-from reeldrop.host import ending, process
+from reeldrop.base.errors import ConfigError, Mistake, ReeldropError, WrongUsage
+from reeldrop.commands import errors
 
 # Imports that only some commands need are inside those, so that the others answer fast.
 if TYPE_CHECKING:
@@ -59,46 +46,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Run a command, and exit with its code."""
-    process.prepare()
-    try:
-        _run_command()
-    except SystemExit as end:
-        lost = process.close_down()
-        if lost is not None and not end.code:
-            _note_lost(lost)
-            end.code = exit_codes.FAILED
-        ending.leave_threads(end)
-        raise
-
-
-def _note_lost(error: OSError) -> None:
-    if not isinstance(error, BrokenPipeError):  # the reader has closed the pipe: no error
-        note(f"reeldrop: can't write to stdout: {error.strerror}")
-
-
-def _run_command() -> None:
-    """Run a command; turn errors that the user has to act on into a message and an exit code."""
-    try:
-        app()
-    except FileError as error:
-        for mistake in error.mistakes:
-            note(f"reeldrop: {mistake}")
-        is_temporary = isinstance(error, Unavailable)
-        sys.exit(exit_codes.NOT_NOW if is_temporary else exit_codes.CONFIG)
-    except SpoolLocked as error:
-        note(f"reeldrop: {error}")
-        sys.exit(exit_codes.NOT_NOW)
-    except WrongUsage as error:
-        for line in str(error).split("\n"):
-            note(f"reeldrop: {line}")
-        sys.exit(exit_codes.USAGE)
-    except OSError as error:
-        problem = f"{place_of(error)}: {error.strerror}" if error.filename else str(error)
-        note(f"reeldrop: {problem}")
-        sys.exit(exit_codes.NOT_NOW if error.errno in DISK_ERRORS else exit_codes.FAILED)
-    except RendererDied as error:
-        note(f"reeldrop: {error}")
-        sys.exit(exit_codes.FAILED)
+    errors.run(app)
 
 
 def _load(path: Path | None) -> Config:

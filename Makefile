@@ -109,6 +109,8 @@ install: python
 	ln -sfn $(APP)/.venv/bin/reeldrop $(DESTDIR)$(prefix)/bin/reeldrop
 	test -n "$(DESTDIR)" || systemd-sysusers $(lib)/sysusers.d/reeldrop.conf
 	test -n "$(DESTDIR)" || systemd-tmpfiles --create $(lib)/tmpfiles.d/reeldrop.conf
+	test -n "$(DESTDIR)" -o -e /srv/reeldrop/inbox/README.txt || install -m 660 -o reeldrop -g reeldrop \
+		daemon/reeldrop/inbox.txt /srv/reeldrop/inbox/README.txt
 	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload
 	@echo 'next: $(APP)/docs/operations.md, "First start"'
 
@@ -135,6 +137,8 @@ install-user: python
 	$(call make_venv,$(share)/.venv)
 	$(call make_config,$(user_etc),$(HOME)/reeldrop)
 	mkdir -p $(HOME)/reeldrop/inbox $(HOME)/reeldrop/results $(HOME)/reeldrop/spool
+	test -e $(HOME)/reeldrop/inbox/README.txt || \
+		install -m 644 daemon/reeldrop/inbox.txt $(HOME)/reeldrop/inbox/README.txt
 	install -D -m 644 systemd/reeldrop-user.service $(user_units)/reeldrop.service
 	$(call add_back_off,$(user_units)/reeldrop.service)
 	install -d $(HOME)/.local/bin

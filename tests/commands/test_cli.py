@@ -72,6 +72,13 @@ def test_init_writes_a_config_that_loads(tmp_path: Path) -> None:
     assert f"reeldrop run --config {written}\n" in ended.stdout
     lines = written.read_text().splitlines()
     assert len([line for line in lines if line.strip().startswith("#")]) > 10
+    readme = (loaded.inbox / "README.txt").read_text()
+    controls = ("PAUSE", "PAUSE.txt", "surfing.txt.cancel", "NOW", "NIGHT", "AGAIN")
+    assert [] == [name for name in controls if name not in readme]
+    written.unlink()
+    (loaded.inbox / "README.txt").write_text("mine\n")
+    assert 0 == reeldrop("init", str(tmp_path / "new")).returncode
+    assert "mine\n" == (loaded.inbox / "README.txt").read_text()
 
 
 def test_the_command_that_init_names_can_be_copied(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Place:
     now: float = 1000.0
     taken: list[Job] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.inbox = self.folder / "inbox"
@@ -67,6 +68,9 @@ class Place:
         end = self.now + seconds
         while True:
             self.intake.look(self.now)
+            for job in self.intake.cancelled():
+                self.cancelled.append(str(job.source))
+                self.spool.fail(job, says("cancelled"))
             for job, error in self.intake.refused(patient=True):
                 self.refused[str(job.source)] = str(error)
                 self.spool.fail(job, says(str(error)))

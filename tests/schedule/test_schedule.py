@@ -106,6 +106,7 @@ HAS_M = memory(loaded("m"))
 IDLE, BUSY = RendererView(memory=HAS_M), RendererView(True, math.inf, memory=HAS_M)
 PATIENT = {"conditions": Conditions(model_wait_seconds=60.0)}
 UNLOADS = {"conditions": Conditions(unload_seconds=600.0)}
+HELD, NIGHT = Conditions(is_held=True), Conditions(is_night=True)
 MIXED = (*prompts(1), *prompts(1, 8, 2))
 FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
 
@@ -491,6 +492,52 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         Release(0, "m", keeps=False),
     ),
     "a model for who comes later": (view(job("a"), left("b", model="m")), render(("a", 1))),
+    # Files in the inbox that steer
+    "somebody has asked for a pause": (
+        view(job("a"), left("b"), file("c"), conditions=HELD),
+        Wait(),
+    ),
+    "models leave in a long pause": (
+        view(
+            job("a"),
+            renderers=(RendererView(idle_seconds=600, memory=in_host(resident("m"))),),
+            conditions=replace(HELD, unload_seconds=600.0),
+        ),
+        Release(0, "m", keeps=False),
+    ),
+    "by day, files of the night wait": (
+        view(
+            left("a", is_of_night=True),
+            file("b", is_of_night=True, rank=rank(10)),
+            file("c", rank=rank(-10)),
+        ),
+        Open(file("c", rank=rank(-10))),
+    ),
+    "by day, nothing else waits": (view(file("a", is_of_night=True)), Wait()),
+    "by night, they have their turn": (
+        view(file("a", is_of_night=True), file("b"), conditions=NIGHT),
+        Open(file("a", is_of_night=True)),
+    ),
+    "by night, no more than that": (
+        view(file("a"), file("b", is_of_night=True), conditions=NIGHT),
+        Open(file("a")),
+    ),
+    "in the morning, they go back": (
+        view(job("a", is_of_night=True, may_go_back=True), job("b")),
+        PutBack("a"),
+    ),
+    "in the morning, unless something would be lost": (
+        view(job("a", is_of_night=True), job("b")),
+        render(("b", 1)),
+    ),
+    "at night, they stay": (
+        view(job("a", is_of_night=True, may_go_back=True), conditions=NIGHT),
+        render(("a", 1)),
+    ),
+    "a file that goes first": (
+        view(job("a"), file("NOW/b", rank=rank(10), kind=8)),
+        Open(file("NOW/b", rank=rank(10), kind=8)),
+    ),
     # Many
     "all are in hand": (view(*FULL, file("a")), Wait()),
     "one has to go back": (

@@ -52,6 +52,17 @@ def test_groups_take_turns(queue: Queue[str], order: Turns) -> None:
     assert not queue
 
 
+def test_folders_that_say_when_are_no_group_of_their_own(queue: Queue[str], order: Turns) -> None:
+    """A person's thousand urgent files, however deep, leave others their turns, also later ones."""
+    urgent = [f"NOW/a/{number % 7}/deep/{number:03}" for number in range(1000)]
+    add(queue, *urgent, "NOW/b/0", priority=turns.priority(PurePosixPath("NOW/a/0"), -10))
+    add(queue, "NOW/b/1", "c/0", priority=10)
+    add(queue, "a/1", "b/2", priority=9)
+    assert [urgent[0], "NOW/b/0", "c/0", urgent[7], "NOW/b/1"] == served(queue, order, 5)
+    groups = [turns.group(PurePosixPath(path), 7) for path in ("NIGHT/a/b", "AGAIN/b", "now/b")]
+    assert ["a", "/7", "now"] == groups
+
+
 def test_a_priority_goes_before_all_turns(queue: Queue[str], order: Turns) -> None:
     """Groups take turns within a priority, and a turn counts in all priorities."""
     add(queue, "a/0", "b/0")

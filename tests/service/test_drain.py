@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,13 @@ class Run:
     """A drain of some files, with renderers that hold their batches.
 
     observe: called with every new status
+    more: more settings
     """
 
-    def __init__(self, folder: Path, files: int, observe: Callable[[Status], None]) -> None:
-        (folder / "config.yaml").write_text(CONFIG.format(pipeline="nowhere"))
+    def __init__(
+        self, folder: Path, files: int, observe: Callable[[Status], None], more: str = ""
+    ) -> None:
+        (folder / "config.yaml").write_text(more + CONFIG.format(pipeline="nowhere"))
         settings = Settings(lambda: (configuration.load(folder / "config.yaml"), "tiny"))
         config = settings.config
         config.inbox.mkdir()
@@ -150,6 +154,30 @@ def test_a_drain_whose_disk_runs_full_while_it_renders(
     done = sorted(path.parent.name for path in config.results.glob("*/*.mp4"))
     assert [str(number) for number in range(files - len(left))] == done
     assert State.PAUSED in states
+
+
+@pytest.mark.parametrize("name", ["PAUSE.txt", "NIGHT/2.yaml"])
+def test_a_drain_that_is_paused_or_by_day(name: str, tmp_path: Path) -> None:
+    """A pause ends it early, and says how to go on; files of the night are not waited for."""
+    now = datetime.now()
+    begin, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, 3))
+    said = set()
+
+    def observe(status: Status) -> None:
+        said.update(waiting.reason for waiting in status.waiting)
+        run.renderers[0].finish()
+
+    run = Run(tmp_path, 2, observe, f'night: "{begin}-{end}"\n')
+    is_paused, path = name == "PAUSE.txt", tmp_path / "inbox" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("" if is_paused else "prompt: at night\n")
+    run.work()
+    early = run.loop.drained_early
+    paused = "paused by inbox/PAUSE.txt; delete it to go on"
+    assert (paused if is_paused else None) == (early and early.problem)
+    assert is_paused == (f"waits for the night, until {begin}" not in said)
+    assert (0 if is_paused else 2) == len(list(tmp_path.glob("results/*/*.mp4")))
+    assert path.exists()
 
 
 def test_who_has_stopped_renders_nothing(tmp_path: Path) -> None:

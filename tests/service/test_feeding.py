@@ -15,6 +15,7 @@ import pytest
 from reeldrop.base.errors import ConfigError, DefaultsRefused, Mistake, Unavailable
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Rendered
 from reeldrop.base.residents import Memory, Resident
+from reeldrop.intake import line
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
@@ -235,6 +236,50 @@ def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
     assert [("many.yaml", [5, 6, 7, 8])] == world.render()
     assert [("other.yaml", [5]), ("same.yaml", [1])] == world.render()
     assert [("many.yaml", [9, 10, 11, 12])] == world.render()
+
+
+def test_files_of_the_night_wait_and_hide_no_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By day, any number of them leaves room for the least urgent file; in the morning, they stop.
+
+    Settings that change by day need not wait for the night.
+    """
+    monkeypatch.setattr(line, "LOOK_THROUGH", 2)
+    for number in range(3):
+        world.drop(f"NIGHT/{number}.yaml", 1, 10)
+    world.drop("a.yaml", 1, -10)
+    assert [[("a.yaml", [1])]] == world.render_all()
+    world.drop("NIGHT/long.yaml", 9, 10, num_frames=16)
+    world.conditions = Conditions(is_night=True)
+    while "NIGHT/long.yaml" not in [name for name, _ in world.render()]:
+        pass
+    world.conditions = Conditions()
+    assert [] == world.render_all()
+    assert (0, False) == (len(world.jobs.opened), world.jobs.are_begun)
+    assert ["begun; until later"] == [w.reason for w in world.jobs.waiting(night="until later")]
+    world.conditions = Conditions(is_night=True)
+    assert [("NIGHT/long.yaml", [5, 6, 7, 8])] == world.render()
+
+
+def test_a_pause_is_kept_and_cancels_go_on_meanwhile(world: World) -> None:
+    """What is in hand ends, nothing begins; waiting, begun and open jobs can all be cancelled."""
+    for name in ("a", "b", "c"):
+        world.drop(f"{name}.yaml", 5, num_frames=16 if name == "c" else 8)
+    assert [("a.yaml", [1, 2, 3, 4])] == world.begin()
+    world.conditions = Conditions(is_held=True)
+    world.end()
+    assert [] == world.render_all()
+    for name in ("a", "b"):
+        world.folder.joinpath(f"inbox/{name}.yaml.cancel").touch()
+    world.look()
+    for job in world.intake.cancelled():
+        world.feeder.cancel(job, world.now)
+    world.feeder.heed_cancellations(world.now)
+    aside = sorted(path.name for path in world.folder.glob("results/_failed/*.yaml"))
+    assert (["a.yaml", "b.yaml"], []) == (aside, list(world.spool.ids()))
+    world.conditions = Conditions()
+    assert [("c.yaml", [1, 2, 3, 4])] == world.render()
 
 
 @pytest.fixture

@@ -152,6 +152,32 @@ def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
     assert [] == pair.events("job_started", "gone.txt")
 
 
+def test_a_phone_steers_by_files_alone(pair: Pair) -> None:
+    """It pauses, cancels what is rendered and what waits, goes on, and gets the video."""
+    text = pair.results / "STATUS.txt"
+
+    def says(*words: str) -> bool:
+        return text.exists() and all(word in text.read_text() for word in words)
+
+    pair.put("far.yaml", SLOW)
+    await_that(lambda: pair.is_rendering("far.yaml"), "the slow one")
+    pair.put("not.txt", "not this one\n")
+    pair.put("wanted.txt", "a phone\n")
+    await_that(lambda: says("RENDERING\n  far.yaml", "  wanted.txt", "  not.txt"), "the queue")
+    pause = pair.put("PAUSE", "")
+    pair.put("not.txt.cancel", "")
+    pair.put("far.yaml.cancel", "")
+    here = "paused by inbox/PAUSE; delete it to go on"
+    await_that(lambda: says(here) and not says("RENDERING"), "the pause")
+    failed = [pair.results / "_failed" / name for name in ("far.yaml", "not.txt")]
+    await_that(lambda: all(path.exists() for path in failed), "both, cancelled")
+    assert (pair.site.inbox / "wanted.txt").exists()
+    pause.unlink()
+    await_that((pair.results / "wanted" / "a_phone.mp4").exists, "the video")
+    await_that(lambda: not list(pair.inbox.glob("[!.]*")), "the inbox to be empty")
+    assert [] == pair.events("job_started", "not.txt")
+
+
 def test_a_conflict_is_rendered_on_both_sides(pair: Pair) -> None:
     """Two edits of one file while offline give two videos, and the log names the copy."""
     pair.put("busy2.yaml", SLOW)

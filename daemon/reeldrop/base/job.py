@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Frames = NDArray[np.uint8]  # (frames, height, width, 3)
 
 Scalar = str | int | float | bool | None
+PRIORITIES = (-10, 10)  # the lowest and the highest of a prompt file
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +259,7 @@ class Job:
         return self.folder / self.source.name
 
     def drawn_seed(self, number: int) -> int:
-        """Return the seed, below 2**32, of a video for which none was given.
-
-        Derived from the job's random id, so a resumed job gets the same seed without a record.
-        """
+        """Return the seed, below 2**32, of a video without one; a resumed job's stays the same."""
         digest = hashlib.sha256(f"{self.id}:{number}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 

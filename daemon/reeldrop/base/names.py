@@ -7,7 +7,7 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
-from reeldrop.base import invisible
+from reeldrop.base import inbox_folders, invisible
 
 LONGEST_NAME = 255
 """Longest name of a file on any file system, in bytes."""
@@ -36,7 +36,7 @@ INDEX_NAME = "index.html"
 PAGE_FOLDER = "_page"
 """The gallery beside it: the page, and the folder with what it shows."""
 ORDER_FOLDER = "_order"
-"""Folder beside the videos for a video that was dropped as a prompt file: it is not a result."""
+"""Folder beside the videos for a result that was dropped as a prompt file: it is none of these."""
 
 _MAX_VIDEO_UNITS = 100
 """Longest file name of a video: with a folder name as long, the path fits on every client."""
@@ -105,7 +105,13 @@ def portable(source: PurePosixPath) -> PurePosixPath:
 
 def order_folder(source: PurePosixPath) -> str:
     """Return the subfolder of its results in which a prompt file is kept; empty if it is none."""
-    return ORDER_FOLDER if source.suffix.lower() == VIDEO_SUFFIX else ""
+    is_result = is_video(source) or inbox_folders.wish(source) == inbox_folders.AGAIN
+    return ORDER_FOLDER if is_result else ""
+
+
+def is_video(source: PurePosixPath) -> bool:
+    """Return whether a prompt file is a video."""
+    return source.suffix.lower() == VIDEO_SUFFIX
 
 
 def folded(name: str) -> str:

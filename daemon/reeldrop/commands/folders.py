@@ -89,7 +89,13 @@ def scanned_inbox(config: Config) -> Inbox:
 
     ignored = Ignored(config.ignore)
     inbox = Inbox(
-        config.inbox, parsing.SUFFIXES, 0, parsing.DEFAULTS_NAME, patient=False, ignored=ignored
+        config.inbox,
+        parsing.SUFFIXES,
+        0,
+        parsing.DEFAULTS_NAME,
+        patient=False,
+        ignored=ignored,
+        has_controls=config.controls,
     )
     with contextlib.suppress(OSError):
         inbox.scan(0.0)

@@ -1,9 +1,14 @@
-"""`reeldrop init`: write a commented config.yaml, and make the folders that it names."""
+"""`reeldrop init`: write a commented config.yaml, and make the folders that it names.
+
+The inbox gets a README.txt, which says to people who see nothing else what they can do there.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+from importlib import resources
 from pathlib import Path
 
 from reeldrop.base import durable, temporaries
@@ -28,6 +33,9 @@ def _is_written(path: Path, settings: config.Config) -> bool:
     try:
         for made in (settings.inbox, settings.results, settings.spool):
             durable.make_folder(made)
+        with contextlib.suppress(FileExistsError):
+            text = resources.files("reeldrop").joinpath("inbox.txt").read_bytes()
+            durable.write_new(settings.inbox / "README.txt", text, temporaries.command_owner())
         durable.write_new(path, config.template().encode(), temporaries.command_owner())
     except FileExistsError:
         return False

@@ -17,6 +17,7 @@ from reeldrop.config.values import (
     Dtypes,
     Gigabytes,
     Glob,
+    Hours,
     Limit,
     LoraName,
     LoraWeight,
@@ -247,6 +248,8 @@ class Config(BaseModel):
     idle_scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
     picture_wait_minutes: Annotated[float, Field(gt=0, le=100_000)] = 60.0
     ignore: Annotated[list[Glob], Field(max_length=100)] = []
+    controls: bool = True
+    night: Hours = "22:00-06:00"
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     stall_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0

@@ -11,6 +11,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from reeldrop.render import dtypes
+from reeldrop.schedule.night import Night
 
 _DTYPES = (dtypes.AUTO, *dtypes.NAMES)
 _LONGEST_LIST = 1000
@@ -96,7 +97,16 @@ def _lora_name(name: str) -> str:
     return name
 
 
+def _hours(hours: object) -> object:
+    """Accept two times of a day."""
+    if not isinstance(hours, str):
+        raise ValueError("must be two times of a day, such as '22:00-06:00'")
+    Night.parsed(hours)
+    return hours
+
+
 Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
+Hours = Annotated[str, pydantic.BeforeValidator(_hours)]
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Value = Annotated[str | int | float | bool, pydantic.BeforeValidator(_one_value)]
 Default = Annotated[

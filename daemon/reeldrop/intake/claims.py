@@ -51,10 +51,13 @@ class Claims:
         priority: int = 0,
         refusal: Sequence[Mistake] = (),
         beside: PictureFiles = NO_PICTURES,
+        *,
+        is_cancelled: bool = False,
     ) -> Job | None:
         """Claim a file, and its pictures; None if it has changed or can't be claimed.
 
         refusal: what is wrong with the defaults above it; it is never rendered without them
+        is_cancelled: whether to mark its job as cancelled
         """
         try:
             job = self._spool.claim(
@@ -63,6 +66,7 @@ class Claims:
                 priority,
                 refusal=refusal,
                 beside=beside,
+                is_cancelled=is_cancelled,
                 is_same=candidate.is_same,
             )
         except OSError as error:

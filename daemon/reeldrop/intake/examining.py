@@ -25,6 +25,7 @@ from reeldrop.intake.scan import Candidate
 from reeldrop.intake.senses import Senses
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
+from reeldrop.schedule import turns
 
 _log = structlog.get_logger()
 
@@ -93,7 +94,8 @@ class Examiner:
             with self._inbox.opened(candidate.path) as file:
                 found = self._reader.read(candidate.path, file, defaults, pair=pair)
         except NotDescribed as unknown:
-            asked = candidate, unknown.priority, 0, 0, unknown.model
+            priority = turns.priority(candidate.path, unknown.priority)
+            asked = candidate, priority, 0, 0, unknown.model
             return Examined(*asked, unknown.pictures, pair, unknown.is_paired)
         if found.is_paired:
             self._beside.require_one(candidate)
@@ -101,7 +103,8 @@ class Examiner:
         kind = kinds.pop() if len(kinds) == 1 else 0
         models = {prompt.model for prompt in found.prompts}
         model = models.pop() if len(models) == 1 else ""
-        asked = candidate, found.priority, kind, len(found.prompts), model
+        priority = turns.priority(candidate.path, found.priority)
+        asked = candidate, priority, kind, len(found.prompts), model
         return Examined(*asked, found.pictures, pair, found.is_paired)
 
     def defaults_if_as_examined(self, candidate: Candidate) -> tuple[DefaultsFile, ...] | None:

@@ -7,9 +7,10 @@ time: seconds of a monotonic clock.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base.job import DefaultsFile
@@ -17,7 +18,7 @@ from reeldrop.base.names import spellings
 from reeldrop.base.roots import Root
 from reeldrop.intake import reading
 from reeldrop.intake.ignored import Ignored
-from reeldrop.intake.scan import Candidate, Found, Names, Scan, fingerprint
+from reeldrop.intake.scan import Awaited, Candidate, Found, Names, Scan, fingerprint
 from reeldrop.intake.settling import TEMPORARY_SECONDS, Patience, Pauses, Settling
 from reeldrop.intake.wishes import LONE, PICTURE_SECONDS, Pictures, Wishes
 
@@ -29,6 +30,7 @@ class Inbox:
     settle_seconds: how long a file has to stay unchanged
     renamed_settle_seconds: the same for a file that arrived by a rename, if it is less
     picture_seconds: how long a file waits for a picture that has not appeared
+    has_controls: whether control files do anything
     patient: if False, files that look unfinished settle as soon as others
     beside: a folder on the same file system, to tell a remounted inbox from another folder
     ignored: the names to ignore
@@ -46,13 +48,14 @@ class Inbox:
         ignored: Ignored | None = None,
         renamed_settle_seconds: float = math.inf,
         picture_seconds: float = PICTURE_SECONDS,
+        has_controls: bool = True,
     ) -> None:
         self.folder = folder
         self.patience = Patience(settle_seconds, renamed_settle_seconds, patient)
         self._picture_seconds = picture_seconds if patient else settle_seconds
         self.pauses = Pauses(Wishes(self._picture_seconds))
         self.root = Root(folder, beside)
-        self._names = Names(suffixes, defaults_name, ignored or Ignored())
+        self._names = Names(suffixes, defaults_name, ignored or Ignored(), has_controls)
         self._settle(Found())
 
     def _settle(self, found: Found) -> None:
@@ -158,6 +161,17 @@ class Inbox:
         """Return the number of these."""
         return len(self._found.strays) + sum(1 for _ in self.pictures.lone())
 
+    @property
+    def controls(self) -> Mapping[str, Awaited]:
+        """The control files, by their path."""
+        return self._found.controls
+
+    def candidate(self, path: str) -> Candidate | None:
+        """Return the file with a path, however its accents are written; None if there is none."""
+        above, slash, name = path.rpartition("/")
+        spelled = (self._found.candidates.get(above + slash + form) for form in spellings(name))
+        return next((found for found in spelled if found is not None), None)
+
     def expired_wait(self, candidate: Candidate, now: float) -> str:
         """Return the reason of a wait for another file that has expired; empty if none has."""
         return self._settling.expired_wait(candidate, now)
@@ -171,6 +185,17 @@ class Inbox:
         self.pictures.took(candidate, taken)
         self._found.candidates.pop(str(candidate.path), None)
         self.pauses.forget(candidate)
+
+    def turn_controls(self, *, is_on: bool) -> None:
+        """Let control files do something, or nothing, from the next scan on."""
+        self._names = dataclasses.replace(self._names, has_controls=is_on)
+
+    def remove_control(self, path: str) -> None:
+        """Remove a control file, unless it has changed since the last scan."""
+        with contextlib.suppress(FileNotFoundError), self.opened(PurePosixPath(path)) as file:
+            if fingerprint(file.lstat()) == self._found.controls[path].fingerprint:
+                file.unlink()
+        self._found.controls.pop(path, None)
 
     # The files as they are now
 

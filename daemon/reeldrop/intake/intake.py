@@ -18,6 +18,7 @@ from reeldrop.base.errors import DefaultsRefused, PromptError
 from reeldrop.base.job import Job
 from reeldrop.intake.beside import Beside
 from reeldrop.intake.claims import Claims
+from reeldrop.intake.controls import Controls
 from reeldrop.intake.examining import Examiner, Refused
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.line import Examined, Line
@@ -25,6 +26,7 @@ from reeldrop.intake.pace import Intervals, Pace
 from reeldrop.intake.reading import Reader
 from reeldrop.intake.scan import Candidate
 from reeldrop.intake.senses import Senses
+from reeldrop.schedule import turns
 from reeldrop.schedule.turns import Turns
 from reeldrop.schedule.view import (
     FileView,
@@ -47,6 +49,7 @@ class Intake:
 
     wake: called from another thread when the inbox may have changed
     clock: the clock of all times that methods take and return
+    night: returns why files wait for the night; empty if it is night
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Intake:
         *,
         clock: Callable[[], float] = time.monotonic,
         order: Turns | None = None,
+        night: Callable[[], str] = lambda: "",
     ) -> None:
         self._clock = clock
         self._inbox = inbox
@@ -72,9 +76,11 @@ class Intake:
         self._examiner = Examiner(
             inbox, reader, self.claims, self._senses, self._beside, clock, self._look_by
         )
+        self.controls = Controls(inbox, spool, self.claims, clock, self._look_by)
+        self._night = night
         self._unexamined: deque[Candidate] = deque()
         self._refused: dict[Candidate, Refused] = {}
-        self._unusable: Mapping[str, str] = {}
+        self._reasons: tuple[Mapping[str, str], str] = {}, ""
         self._listed: tuple[tuple[Waiting, ...], int] | None = None
         self._strays: tuple[tuple[Waiting, ...], int] | None = None
         self._oldest: float | None = None
@@ -85,6 +91,7 @@ class Intake:
         """Take over what `other` knows of the same inbox, and return this one."""
         self._inbox.take_over(other._inbox)
         self.line.take_over(other.line)
+        self.controls.look(self._clock())
         return self
 
     def _on_event(self) -> None:
@@ -101,7 +108,8 @@ class Intake:
     def due(self) -> float:
         """Return when to look again at the latest."""
         if not self.claims.are_held_up():
-            return 0.0 if self._unexamined or self._refused else self._pace.due()
+            is_due = self._unexamined or self._refused or self.controls.are_due
+            return 0.0 if is_due else self._pace.due()
         return min(self._pace.due(), self.claims.held_until)
 
     def _look_by(self, at: float) -> None:
@@ -110,8 +118,10 @@ class Intake:
         self._listed = self._strays = None
 
     def is_empty(self) -> bool:
-        """Return whether the inbox has been scanned and has no file that can be claimed."""
+        """Return whether the inbox has been scanned and has no file that can be claimed now."""
         left = len(self._inbox) - self.blocked()
+        if left and self._night():
+            left -= self.line.count_of_night()
         return self.scanned and not self._pace.is_woken and left == 0
 
     def blocked(self) -> int:
@@ -130,6 +140,7 @@ class Intake:
         settles = self._inbox.seconds_to_settle(now)
         work = time.thread_time() - began
         self._pace.looked(now, self._clock(), work, settles, has_scanned=is_scan_due)
+        self.controls.look(now)
         self._senses.check()
 
     def _scan(self, now: float) -> None:
@@ -159,7 +170,21 @@ class Intake:
         settled = (c for c in self._inbox.settled(now) if c not in self._refused)
         self._unexamined = self.line.fill(settled, self._inbox)
 
+    def turn_controls(self, *, is_on: bool) -> None:
+        """Let control files do something, or nothing."""
+        self._inbox.turn_controls(is_on=is_on)
+        self._on_event()
+
     # Taking files
+
+    def cancelled(self) -> Iterator[Job]:
+        """Heed control files that are due; yield the jobs that they cancel, claimed if they wait.
+
+        The caller ends these jobs.
+        """
+        if self.controls.are_due:
+            self._listed = self._strays = None
+        yield from self.controls.cancelled()
 
     def refused(self, *, patient: bool) -> Iterator[tuple[Job, PromptError]]:
         """Read newly settled files; claim and yield those that can't be rendered.
@@ -241,8 +266,9 @@ class Intake:
 
         unusable: why models can't be used for now
         """
-        if self._listed is None or unusable != self._unusable:
-            self._unusable = unusable
+        reasons = unusable, self._night()
+        if self._listed is None or reasons != self._reasons:
+            self._reasons = reasons
             self._listed = self._list(now)
             self._oldest = self._inbox.oldest()
         return self._listed
@@ -250,9 +276,11 @@ class Intake:
     def unrecognised(self) -> tuple[tuple[Waiting, ...], int]:
         """Return the first files that are never taken as they are, why, and the number of all."""
         if self._strays is None:
-            strays = itertools.islice(self._inbox.strays(), status.MAX_WAITING)
-            found = tuple(Waiting.of(path, reason) for path, reason in strays)
-            self._strays = found, self._inbox.strays_count()
+            strays = itertools.chain(self.controls.strays(), self._inbox.strays())
+            first = itertools.islice(strays, status.MAX_WAITING)
+            found = tuple(Waiting.of(path, reason) for path, reason in first)
+            count = self.controls.strays_count() + self._inbox.strays_count()
+            self._strays = found, count
         return self._strays
 
     def waiting_seconds(self, now: float) -> int:
@@ -269,4 +297,7 @@ class Intake:
 
     def _reason(self, candidate: Candidate) -> str:
         """Return why a settled file waits."""
-        return self._unusable.get(self.line.model(candidate), "waits for its turn")
+        unusable, night = self._reasons
+        if night and turns.is_of_night(candidate.path):
+            return night
+        return unusable.get(self.line.model(candidate), "waits for its turn")

@@ -60,12 +60,17 @@ class Line:
 
     def __init__(self, order: Turns) -> None:
         self._queue: Queue[Examined] = Queue(order)
+        self._of_night: Queue[Examined] = Queue(order)
         self._known: dict[str, Examined] = {}
         self._expired: set[Candidate] = set()
         self._passed_over: set[Candidate] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._queue)
+        return bool(self._queue) or bool(self._of_night)
+
+    def _queue_of(self, candidate: Candidate) -> Queue[Examined]:
+        """Return the queue of a file: by day, files of the night must not hide others."""
+        return self._of_night if turns.is_of_night(candidate.path) else self._queue
 
     def take_over(self, other: Line) -> None:
         """Take over what `other` knows of the same inbox."""
@@ -82,26 +87,32 @@ class Line:
         self._known = {p: known for p, known in self._known.items() if known.candidate in there}
         self._expired = {candidate for candidate in self._expired if candidate in there}
         self._passed_over = {candidate for candidate in self._passed_over if candidate in there}
-        examined, others = [], []
+        examined, of_night, others = [], [], []
         for candidate in settled:
             known = self._known.get(str(candidate.path))
             if known is None or candidate in self._expired:
-                others.append((-known.priority if known else 0, candidate))
-            else:
+                first = -known.priority if known else -turns.priority(candidate.path, 0)
+                others.append((first, candidate))
+            elif self._queue_of(candidate) is self._queue:
                 examined.append((*known.queue_key, known))
+            else:
+                of_night.append((*known.queue_key, known))
         self._queue.fill(examined)
+        self._of_night.fill(of_night)
         return _by_turns(others)
 
     def add(self, examined: Examined) -> None:
         """Queue a file."""
         self._known[examined.path] = examined
         self._expired.discard(examined.candidate)
-        self._queue.add(*examined.queue_key, examined)
+        self._queue_of(examined.candidate).add(*examined.queue_key, examined)
 
     def remove(self, path: str) -> Examined | None:
         """Take a file out of the queue; None if it is not in it."""
         known = self._known.get(path)
-        return self._queue.remove(*known.queue_key) if known is not None else None
+        if known is None:
+            return None
+        return self._queue_of(known.candidate).remove(*known.queue_key)
 
     def expire(self, candidate: Candidate) -> None:
         """Mark a file to be examined again."""
@@ -112,7 +123,7 @@ class Line:
         self._expired.update(known.candidate for known in self._known.values() if not known.count)
 
     def first(self) -> tuple[FileView, ...]:
-        """Return the next files, in order."""
+        """Return the next files, in order; last those of the night."""
         return tuple(
             FileView(
                 known.path,
@@ -121,8 +132,10 @@ class Line:
                 known.count,
                 known.candidate in self._passed_over,
                 known.model,
+                queue is self._of_night,
             )
-            for rank, known in self._queue.first(LOOK_THROUGH)
+            for queue in (self._queue, self._of_night)
+            for rank, known in queue.first(LOOK_THROUGH)
         )
 
     def model(self, candidate: Candidate) -> str:
@@ -131,12 +144,17 @@ class Line:
         return known.model if known is not None else ""
 
     def candidates(self, most: int) -> list[Candidate]:
-        """Return the first `most` files, in order."""
-        return [known.candidate for _, known in self._queue.first(most)]
+        """Return the first `most` files of the day and of the night, in order."""
+        queues = self._queue, self._of_night
+        return [known.candidate for queue in queues for _, known in queue.first(most)]
+
+    def count_of_night(self) -> int:
+        """Return how many files wait for the night."""
+        return sum(1 for _ in self._of_night)
 
     def groups(self) -> set[str]:
         """Return the groups that have a file waiting here."""
-        return self._queue.groups()
+        return self._queue.groups() | self._of_night.groups()
 
     def pass_over(self, paths: Iterable[str]) -> None:
         """Mark the paths that wait here as passed over by a batch; ignore others."""

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop.base import plain_files
+from reeldrop.base import inbox_folders, plain_files
 from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.base.roots import Root
@@ -28,6 +28,7 @@ from reeldrop.prompts.rules import ModelRules
 from reeldrop.video import encoder
 
 _PLAIN_FILE = "put a plain, readable file there"
+_NO_FOLDER = (FileNotFoundError, NotADirectoryError)
 
 _log = structlog.get_logger()
 
@@ -110,7 +111,14 @@ class Reader:
                 data = read_plain(file, parsing.MAX_BYTES)
                 size = len(data)
             found = parsing.parse(
-                source.name, data, defaults, self._rules, self._model, draw_seed, pair
+                source.name,
+                data,
+                defaults,
+                self._rules,
+                self._model,
+                draw_seed,
+                pair,
+                keeps_seeds=inbox_folders.wish(source) != inbox_folders.AGAIN,
             )
             return Content(found.prompts, found.priority, size, found.is_paired)
         except (PromptError, NotDescribed):
@@ -175,23 +183,24 @@ def defaults_above(
 ) -> tuple[DefaultsFile, ...]:
     """Return the `_defaults.yaml` files above a path in the inbox, the outermost first.
 
+    A file in `NOW/poems/` also has those of `poems/`.
+
     Raises:
         DefaultsRefused: one of them is not a plain file, or they are too large together.
         OSError: a folder above the path is no folder any more, or can't be read.
     """
     files = []
-    with contextlib.suppress(FileNotFoundError):  # the file is gone with its folder
-        for above in reversed(path.parents):
-            name = above / defaults_name
-            with root.opened(above) as folder:
-                if os.path.lexists(folder / defaults_name):
-                    data = _read_defaults(name, folder / defaults_name, max_bytes)
-                    files.append(DefaultsFile(str(name), data))
-            if sum(len(file.data) for file in files) > max_bytes:
-                problem = (
-                    f"the defaults for this folder have more than {max_bytes:,} bytes together"
-                )
-                raise DefaultsRefused(Mistake(problem, "make them smaller", file=str(name)))
+    for above in inbox_folders.folders_above(path):
+        name = above / defaults_name
+        # The file is gone with its folder; and it may have no folder but one in `NOW/`.
+        gone = (FileNotFoundError,) if above in path.parents else _NO_FOLDER
+        with contextlib.suppress(*gone), root.opened(above) as folder:
+            if os.path.lexists(folder / defaults_name):
+                data = _read_defaults(name, folder / defaults_name, max_bytes)
+                files.append(DefaultsFile(str(name), data))
+        if sum(len(file.data) for file in files) > max_bytes:
+            problem = f"the defaults for this folder have more than {max_bytes:,} bytes together"
+            raise DefaultsRefused(Mistake(problem, "make them smaller", file=str(name)))
     return tuple(files)
 
 

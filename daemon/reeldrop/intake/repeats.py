@@ -24,7 +24,7 @@ from reeldrop.base import durable, plain_files
 from reeldrop.base.errors import DISK_ERRORS, PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
-from reeldrop.base.names import ORDER_FOLDER, PICTURES_SUFFIX, order_folder, portable
+from reeldrop.base.names import ORDER_FOLDER, PICTURES_SUFFIX, is_video, portable
 from reeldrop.intake import reading
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.pictures import sha256
@@ -115,7 +115,7 @@ class Repeats:
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):
             yield from _named(self._place_in_results(source, source))
-            if order_folder(source):  # older versions kept it beside its videos
+            if is_video(source):  # older versions kept it beside its videos
                 videos = self._results.place_for(source)
                 yield from _named(Place(self._results.root, videos / portable(source).name))
         for aside in self._spool.failed.earlier(source, job):

@@ -16,12 +16,15 @@ from pathlib import PurePosixPath
 
 from reeldrop.base.escaping import shown
 from reeldrop.base.names import PICTURE_SUFFIXES
+from reeldrop.intake import control_names
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.ignored import Ignored, finished_name
 
 MAX_DEPTH = 32
 MAX_ENDING = 20
 """Longest ending that a reason quotes, in characters."""
+
+_README = "readme.txt"
 
 Fingerprint = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
@@ -33,14 +36,22 @@ class Names:
     suffixes: the endings of prompt files, in lower case
     defaults_name: the name of the file with a folder's defaults
     ignored: the names to ignore
+    has_controls: whether control files do anything
     """
 
     suffixes: frozenset[str]
     defaults_name: str
     ignored: Ignored
+    has_controls: bool = True
 
     def is_prompt_file(self, name: str) -> bool:
-        return os.path.splitext(name)[1].lower() in self.suffixes
+        is_named_so = os.path.splitext(name)[1].lower() in self.suffixes
+        return is_named_so and not (name[:6].lower() == "readme" and _is_readme(name))
+
+    def is_control(self, name: str, folder: str, status: os.stat_result) -> bool:
+        if not (self.has_controls and stat.S_ISREG(status.st_mode)):
+            return False
+        return control_names.is_control(name, folder, status.st_size, self.is_prompt_file)
 
     def is_read(self, name: str) -> bool:
         """Return whether files of this name are read as prompt files."""
@@ -115,6 +126,7 @@ class Found:
     folders: when each folder was first seen
     defaults: the `_defaults.yaml` files, by their folder
     temporaries: unfinished files, by the path that they will have
+    controls: the control files
     strays: why a path is never taken as it is
     renamed: the candidates and pictures that arrived by a rename, in folders that are complete
     """
@@ -124,6 +136,7 @@ class Found:
     folders: dict[str, float] = field(default_factory=dict)
     defaults: dict[str, Awaited] = field(default_factory=dict)
     temporaries: dict[str, Awaited] = field(default_factory=dict)
+    controls: dict[str, Awaited] = field(default_factory=dict)
     strays: dict[str, str] = field(default_factory=dict)
     renamed: frozenset[str] = field(default=frozenset(), compare=False)
 
@@ -183,6 +196,9 @@ class Scan:
         if entry.name == self._names.defaults_name:
             before = self._before.defaults.get(folder)
             self.found.defaults[folder] = self._awaited(before, status, self._settle_seconds)
+        elif self._names.is_control(entry.name, folder, status):
+            control = self._before.controls.get(path)
+            self.found.controls[path] = self._awaited(control, status, self._settle_seconds)
         elif self._names.is_prompt_file(entry.name):
             self.found.candidates[path] = self._candidate(path, status)
         elif self._names.is_picture(entry.name) and stat.S_ISREG(status.st_mode):
@@ -195,7 +211,7 @@ class Scan:
             else:
                 self.found.strays[path] = f"not scanned: it is {MAX_DEPTH} folders deep"
         else:
-            self._note_stray(entry.name, path, status.st_mode)
+            self._note_stray(entry.name, folder, status)
 
     def _candidate(self, path: str, status: os.stat_result) -> Candidate:
         known, now = self._before.candidates.get(path), self._now
@@ -222,18 +238,21 @@ class Scan:
             before, status, self._temporary_seconds, finished[1]
         )
 
-    def _note_stray(self, name: str, path: str, mode: int) -> None:
+    def _note_stray(self, name: str, folder: str, status: os.stat_result) -> None:
         """Record a file that is not named like a prompt file, unless it is a README."""
+        path, mode = f"{folder}/{name}" if folder else name, status.st_mode
         copy = conflict_copy(name)
         stem, ending = os.path.splitext(name)
+        is_on, size = self._names.has_controls, status.st_size
         if copy is not None and any(map(self._names.is_prompt_file, copy.originals)):
             ends = " or ".join(sorted(self._names.suffixes))
             reason = f"a conflict copy by {copy.tool}: taken if its name ends in {ends}"
             self.found.strays[path] = reason
         elif stat.S_ISLNK(mode):
             self.found.strays[path] = "a link, which is not followed: put the file itself here"
-        elif stat.S_ISREG(mode) and stem.lower() != "readme":
-            self.found.strays[path] = _no_prompt_file(ending.lower())
+        elif stat.S_ISREG(mode) and not (stem.lower() == "readme" or _is_readme(name)):
+            no_control = control_names.reason(name, size, is_on=is_on)
+            self.found.strays[path] = no_control or _no_prompt_file(ending.lower())
 
     def _awaited(
         self, before: Awaited | None, status: os.stat_result, rest: float, tool: str = ""
@@ -258,6 +277,12 @@ def fingerprint(status: os.stat_result) -> Fingerprint:
 def is_interrupted(mtime_ns: int) -> bool:
     """Return whether the mtime is in the first second of 1970, as of an interrupted rsync."""
     return 0 <= mtime_ns < 10**9
+
+
+def _is_readme(name: str) -> bool:
+    """Return whether a file says what the inbox is for, and so is no prompt file."""
+    copy = conflict_copy(name)
+    return _README in map(str.lower, copy.originals if copy is not None else (name,))
 
 
 @functools.lru_cache(100)

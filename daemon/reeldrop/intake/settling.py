@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from reeldrop.base import inbox_folders
 from reeldrop.base.escaping import shown
 from reeldrop.intake.scan import Awaited, Candidate, Found
 from reeldrop.intake.wishes import Pictures, Wait, Wishes
@@ -154,7 +155,8 @@ class Settling:
             until = temporary.since + self.patience.temporary_seconds
             settled = max(settled, min(until, temporary.began + TRANSFER_SECONDS))
         if self.found.defaults:
-            settled = max(settled, self._defaults_settled(candidate.path.parent))
+            for path in (candidate.path, inbox_folders.home(candidate.path)):
+                settled = max(settled, self._defaults_settled(path.parent))
         held = (wait.until for wait in self.pauses.of(candidate))
         return max(settled, self.pictures.until(candidate), *held) - now
 
@@ -212,7 +214,7 @@ class Settling:
             reason = f"still being written by {temporary.tool}: its temporary file is beside it"
             until = temporary.since + self.patience.temporary_seconds
             yield Wait(reason, until, temporary.began + TRANSFER_SECONDS)
-        for folder in candidate.path.parents:
+        for folder in reversed(inbox_folders.folders_above(candidate.path)):
             defaults = self._defaults_of(folder)
             if defaults is not None:
                 reason = f"{shown(folder / self.defaults_name)} has just changed"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
-from reeldrop.base.job import DefaultsFile
+from reeldrop.base.job import PRIORITIES, DefaultsFile
 from reeldrop.prompts import loras, other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
@@ -22,7 +22,6 @@ MAX_LIST = 10
 """Upper bound on the values of a setting other than seed: each prompt validates each of them."""
 
 TEXT_KEYS = ("prompt", "negative_prompt")
-PRIORITIES = (-10, 10)
 _NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
 _NO_DEFAULTS = ("prompt", "prompts", "rendered", *pictures.KEYS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"

@@ -75,6 +75,8 @@ def parse(
     model: str,
     draw_seed: Callable[[int], int],
     pair: str = "",
+    *,
+    keeps_seeds: bool = True,
 ) -> PromptFile:
     """Return the prompts that a prompt file asks for.
 
@@ -85,6 +87,7 @@ def parse(
     model: the profile for prompts that name none
     draw_seed: returns the seed of the n-th video, n from 1
     pair: the name of the picture beside it that has its name; empty if there is none
+    keeps_seeds: whether the seeds that it gives count; if not, each video's is drawn
 
     The paths of the prompts' pictures are empty, and their hashes those that a sidecar has of them.
 
@@ -108,6 +111,8 @@ def parse(
     videos = _videos(items, base, reader)
     if reader.mistakes:
         raise reader.refusal(may_come=may_pair and not pair)
+    if not keeps_seeds:
+        videos = [dataclasses.replace(video, seed=None) for video in videos]
     prompts = tuple(_numbered(videos, draw_seed))
     return PromptFile(prompts, priority, is_paired=reader.is_paired)
 

@@ -80,6 +80,8 @@ def decide(view: View) -> Decision:
     is_guarded = any(job.is_suspect and job.is_in_hand for job in view.jobs)
     if renderer is None or view.conditions.is_paused or is_guarded:
         return Wait()
+    if (over := _over_with_the_night(view)) is not None:
+        return PutBack(over.id)
     line = _line(view)
     if not line:
         return _rest(view, renderer)
@@ -110,12 +112,26 @@ def free(renderers: tuple[RendererView, ...]) -> int | None:
     return None
 
 
+def _over_with_the_night(view: View) -> JobView | None:
+    """Return an open job that waits for the next night; None if there is none.
+
+    In the spool it keeps neither a file open nor other settings from coming into force.
+    """
+    if view.conditions.is_night:
+        return None
+    return next((job for job in view.jobs if job.is_of_night and job.may_go_back), None)
+
+
 def _line(view: View) -> list[_Waiting]:
     """Return everything that may be next, sorted by rank."""
+    if view.conditions.is_held:
+        return []
     line: list[_Waiting] = [job for job in view.jobs if job.prompts]
     line += [job for job in view.spool if view.conditions.opens or job.was_begun]
     if view.conditions.opens and not view.is_in_trouble:
         line += view.files
+    if not view.conditions.is_night:
+        line = [waiting for waiting in line if not waiting.is_of_night]
     usable = (waiting for waiting in line if waiting.model not in view.unusable)
     return sorted(usable, key=lambda waiting: waiting.rank)
 

@@ -1,7 +1,7 @@
 """The order of what waits: by priority, and within one priority, groups take turns.
 
 A group is what lies in one folder at the top of the inbox, or what one user has put directly into
-the inbox. Pure: knows neither files nor jobs.
+the inbox; `NOW/ann/` is part of `ann/`. Pure: knows neither files nor jobs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from bisect import bisect_left, insort
 from collections.abc import Container, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Generic, TypeVar
+
+from reeldrop.base import inbox_folders
+from reeldrop.base.job import PRIORITIES
 
 Rank = tuple[int, int, float, str]
 """Priority (negated), turn of the group, time since it waits, name: the lowest is first."""
@@ -25,8 +28,21 @@ _Lane = tuple[int, str]
 
 def group(path: PurePosixPath, owner: int) -> str:
     """Return a prompt file's group: its folder at the top of the inbox, or else its owner's id."""
-    folder, slash, _ = str(path).partition("/")
+    folder, slash, _ = str(inbox_folders.home(path)).partition("/")
     return folder if slash else f"/{owner}"  # no folder is called like that
+
+
+def priority(path: PurePosixPath, given: int) -> int:
+    """Return a prompt file's priority: in `NOW/` the highest, no matter what it gives itself.
+
+    It is not above that, so `NOW/` gains nothing that any prompt file could not have.
+    """
+    return PRIORITIES[1] if inbox_folders.wish(path) == inbox_folders.NOW else given
+
+
+def is_of_night(path: PurePosixPath) -> bool:
+    """Return whether a prompt file waits for the night."""
+    return inbox_folders.wish(path) == inbox_folders.NIGHT
 
 
 class Turns:

@@ -45,6 +45,7 @@ class JobView:
     is_in_hand: whether the renderer or the encoder has prompts of it
     was_passed_over: whether a batch has passed it over
     may_go_back: whether it can go back into the spool without a loss
+    is_of_night: whether it waits for the night
     """
 
     id: str
@@ -57,6 +58,7 @@ class JobView:
     is_in_hand: bool = False
     was_passed_over: bool = False
     may_go_back: bool = False
+    is_of_night: bool = False
 
     @property
     def model(self) -> str:
@@ -80,6 +82,7 @@ class SpoolView:
     model: the model that has to be loaded first; empty if none has
     is_suspect: whether it was in hand when a process ended
     was_begun: whether this process has opened it before, under the settings in force
+    is_of_night: whether it waits for the night
     """
 
     id: str
@@ -87,6 +90,7 @@ class SpoolView:
     model: str = ""
     is_suspect: bool = False
     was_begun: bool = False
+    is_of_night: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class FileView:
     was_passed_over: whether a batch has passed it over
     model: the model of its prompts, empty if they have several; or the one that has to be loaded
         to read it
+    is_of_night: whether it waits for the night
     """
 
     id: str
@@ -106,6 +111,7 @@ class FileView:
     count: int = 0
     was_passed_over: bool = False
     model: str = ""
+    is_of_night: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,8 @@ class Conditions:
 
     is_ready: the daemon's own model was loaded and warmed up
     is_short_of_room: the disk is too full, or another folder is in the place of one of ours
+    is_held: somebody has asked for a pause; models may be unloaded meanwhile
+    is_night: it is one of the hours that config.yaml calls the night
     settings_change: other settings are used as soon as what was begun has ended
     bytes_to_encode: the size of the frames that wait to be encoded
     model_wait_seconds: how long later prompts of a loaded model may go before those of another one
@@ -122,6 +130,8 @@ class Conditions:
 
     is_ready: bool = True
     is_short_of_room: bool = False
+    is_held: bool = False
+    is_night: bool = False
     settings_change: bool = False
     bytes_to_encode: int = 0
     model_wait_seconds: float = math.inf

@@ -128,6 +128,12 @@ class Feeder:
             if all(member.job_id in cancelled for member in batch.members):
                 self.bench.cancel(batch)
 
+    def cancel(self, job: Job, now: float) -> None:
+        """End a job with a request to cancel, also one that nobody has opened yet."""
+        is_tried_later = job.id in self.jobs.spooled.retries
+        if job.id not in self.jobs.opened and not is_tried_later:
+            self._open(job, None, now)
+
     def _open_next(self, what: SpoolView | FileView, now: float) -> None:
         """Open a job of the spool, or claim and open a file of the inbox, if it is still there."""
         if isinstance(what, SpoolView):

@@ -65,12 +65,15 @@ class Jobs:
         resting = [at for opened in self.opened for at, _ in opened.resting]
         return [*resting, *self.spooled.due()] if opens else resting
 
-    def waiting(self, unusable: Mapping[str, str] = MappingProxyType({})) -> list[Waiting]:
+    def waiting(
+        self, unusable: Mapping[str, str] = MappingProxyType({}), night: str = ""
+    ) -> list[Waiting]:
         """Return the jobs that were begun and wait to go on.
 
         unusable: why models can't be used for now
+        night: why jobs wait for the night; empty if it is night
         """
-        return [*self.opened.waiting(), *self.spooled.waiting(unusable)]
+        return [*self.opened.waiting(night), *self.spooled.waiting(unusable, night)]
 
     def trouble(self) -> str:
         """Return why nothing new should begin, a disk or a share in trouble; empty if it may."""

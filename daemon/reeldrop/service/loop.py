@@ -19,6 +19,8 @@ import structlog
 from reeldrop.base.errors import Mistake
 from reeldrop.base.events import Event, Reload, Stop, Wake
 from reeldrop.host import ending
+from reeldrop.schedule import turns
+from reeldrop.schedule.night import Night
 from reeldrop.schedule.view import (
     Conditions,
 )
@@ -66,6 +68,7 @@ class Loop:
         """Work until a request to stop; when draining, until nothing is left to do."""
         try:
             self._look_after_the_disk(time.monotonic())
+            self._stages.intake.look(time.monotonic())  # before anything begins: it may be paused
             self._reporter.report(time.monotonic())  # a small model is loaded at once
             while not self._is_over():
                 self._handle_events()
@@ -83,7 +86,7 @@ class Loop:
             return not stages.publisher.videos  # what is rendered is not thrown away
         if not self._phase.drains or stages.publisher.videos:
             return False
-        if stages.disk.shortage:  # what is in hand is done; the rest does not wait for room
+        if stages.pause or stages.disk.shortage:  # what is in hand is done; the rest does not wait
             return True
         busy = stages.bench.loading or stages.settings.are_changing
         return not busy and not self._is_anything_left()
@@ -94,16 +97,20 @@ class Loop:
             return False
         if jobs.suspects.due():
             return True
+        is_night = not self._stages.wait_for_night()
         in_inbox = not (intake.problem or intake.is_empty())
-        in_spool = jobs.spooled.unfinished(time.monotonic())
-        return len(jobs.opened) > 0 or in_inbox or in_spool is not None
+        in_spool = jobs.spooled.unfinished(time.monotonic(), is_night=is_night)
+        is_open = any(is_night or not turns.is_of_night(o.job.source) for o in jobs.opened)
+        return is_open or in_inbox or in_spool is not None
 
     def _note_what_is_left(self) -> None:
         """Record why a drain ends, if it does not end because nothing is left to do."""
         if not self._phase.drains:
             return
         intake = self._stages.intake
-        if self._stages.disk.shortage and self._is_anything_left():
+        if self._stages.pause and self._is_anything_left():
+            self.drained_early = Mistake(f"paused {self._stages.pause}", "start again then")
+        elif self._stages.disk.shortage and self._is_anything_left():
             self.drained_early = self._stages.disk.problem
         elif intake.problem:
             self.drained_early = Mistake(intake.problem, "put it back", key="inbox")
@@ -159,8 +166,10 @@ class Loop:
     def _reload(self) -> None:
         """Read config.yaml again, to be used as soon as no job is begun."""
         coming = self._stages.settings.read_again()
-        if coming is not None:  # at once: without room no job ends, nor would it be used
+        if coming is not None:  # at once: else no job might end, nor would it be used
             self._stages.disk.min_free_gib = coming.min_free_gib
+            self._stages.night = Night.parsed(coming.night)
+            self._stages.intake.turn_controls(is_on=coming.controls)
         self._reporter.report(time.monotonic())
 
     def _stop(self, event: Stop) -> None:
@@ -181,6 +190,9 @@ class Loop:
         if not self._phase.is_stopping:
             self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
             stages.intake.look(now)
+            if not stages.disk.is_lost:
+                for job in stages.intake.cancelled():
+                    stages.feeder.cancel(job, now)
             if self._takes_files():
                 for job, error in stages.intake.refused(patient=self._is_renderer_free()):
                     if stages.jobs.ends.is_order(job):
@@ -245,6 +257,8 @@ class Loop:
         return Conditions(
             is_ready=self._phase.is_ready,
             is_short_of_room=bool(stages.disk.shortage),
+            is_held=bool(stages.pause),
+            is_night=not stages.wait_for_night(),
             settings_change=stages.settings.are_changing,
             bytes_to_encode=stages.publisher.bytes,
             model_wait_seconds=stages.settings.config.model_wait_seconds,

@@ -12,12 +12,13 @@ import structlog
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt
 from reeldrop.host import log
+from reeldrop.schedule import turns
 from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.schedule.view import JobView
 from reeldrop.service import opening
 from reeldrop.service.limits import Fits, Limits, Outcome
 from reeldrop.service.opened import OpenJob, log_notes
-from reeldrop.service.spooled import SpooledJobs
+from reeldrop.service.spooled import SpooledJobs, of_night
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -73,12 +74,16 @@ class OpenJobs:
         """Return how many prompts like this one are rendered together."""
         return self.fits.size(prompt, self.limits.batch_sizes[prompt.model])
 
-    def waiting(self) -> list[Waiting]:
-        """Return the jobs that were begun and of which nothing is in hand."""
+    def waiting(self, night: str) -> list[Waiting]:
+        """Return the jobs that were begun and of which nothing is in hand.
+
+        night: why jobs wait for the night; empty if it is night
+        """
+        begun = (o for o in self if o.waiting and o.is_recorded and not o.in_hand)
+        sources = (opened.job.source for opened in begun)
         return [
-            Waiting.of(opened.job.source, "begun; waits for its turn")
-            for opened in self
-            if opened.waiting and opened.is_recorded and not opened.in_hand
+            Waiting.of(source, f"begun; {of_night(source, night) or 'waits for its turn'}")
+            for source in sources
         ]
 
     # Jobs are opened
@@ -124,9 +129,14 @@ class OpenJobs:
     # Jobs are closed
 
     def put_back(self, job_id: str) -> None:
-        """Put a job with nothing in hand back into the spool until its turn comes."""
-        self._close(self._open[job_id])
-        self.spooled.put_back(job_id)
+        """Put a job with nothing in hand back into the spool until its turn comes.
+
+        By the next night other settings may be in force: for them, it was not begun.
+        """
+        opened = self._open[job_id]
+        self._close(opened)
+        if not turns.is_of_night(opened.job.source):
+            self.spooled.put_back(job_id)
 
     def put_down(self) -> None:
         """Leave the jobs in the spool, to be resumed at the next start."""

@@ -111,6 +111,7 @@ class OpenJob:
             bool(self.in_hand),
             self.was_passed_over,
             self.may_go_back,
+            turns.is_of_night(self.job.source),
         )
 
     def lead(self) -> None:

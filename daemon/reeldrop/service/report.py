@@ -115,7 +115,8 @@ class Reporter:
         models = _models(stages.bench.memory, stages.models.problems())
         reasons = {model.name: model.trouble for model in models if model.trouble}
         is_over = state is State.STOPPED
-        begun = self._left_in_spool() if is_over else stages.jobs.waiting(reasons)
+        night = stages.wait_for_night()
+        begun = self._left_in_spool() if is_over else stages.jobs.waiting(reasons, night)
         waiting, count = stages.intake.waiting(now, reasons)
         unrecognised, unrecognised_count = stages.intake.unrecognised()
         return Status(
@@ -150,8 +151,8 @@ class Reporter:
             return State.STOPPING, ""
         if doing is not None and doing[0] is not State.RENDERING:
             return doing
-        if stages.disk.shortage:
-            return State.PAUSED, stages.disk.shortage
+        if stages.pause or stages.disk.shortage:
+            return State.PAUSED, stages.pause or stages.disk.shortage
         trouble = stages.jobs.trouble() or stages.intake.claims.trouble()
         if trouble:
             seconds = stages.settings.config.retry_seconds
@@ -185,6 +186,9 @@ class Reporter:
         stages = self._stages
         next_one = [(stages.bench.coming, 1)] if stages.bench.coming is not None else []
         jobs, files = stages.jobs.opened.views(now), stages.intake.first()
+        if stages.wait_for_night():
+            jobs = tuple(j for j in jobs if j.id == opened.job.id or not j.is_of_night)
+            files = tuple(file for file in files if not file.is_of_night)
         return [*next_one, *outlook.to_come(opened, stages.jobs.opened.together, jobs, files)]
 
     def _keep_systemd_patient(self) -> None:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import PurePosixPath
 
 from reeldrop.base.job import Job
 from reeldrop.schedule import turns
@@ -37,6 +38,12 @@ class _Known:
     priority: int
     group: str
     is_suspect: bool
+    is_of_night: bool
+
+
+def of_night(source: PurePosixPath, night: str) -> str:
+    """Return why a prompt file waits for the night; empty if it does not, or `night` is."""
+    return night if turns.is_of_night(source) else ""
 
 
 class SpooledJobs:
@@ -75,13 +82,14 @@ class SpooledJobs:
         self.needs.clear()
         self.past.clear()
 
-    def unfinished(self, now: float) -> Job | None:
+    def unfinished(self, now: float, *, is_night: bool = True) -> Job | None:
         """Return the oldest job that may be opened; None if there is none.
 
         Jobs that were in trouble come last.
         """
         for job_id in sorted(self._unopened(now), key=lambda job_id: job_id in self.retries):
-            if (job := self.find(job_id)) is not None:
+            job = self.find(job_id)
+            if job is not None and (is_night or not turns.is_of_night(job.source)):
                 return job
         return None
 
@@ -139,11 +147,12 @@ class SpooledJobs:
                 if job is None:
                     continue
                 group = turns.group(job.source, job.owner)
-                self._known[job_id] = _Known(job.priority, group, bool(job.attempts))
+                is_of_night = turns.is_of_night(job.source)
+                self._known[job_id] = _Known(job.priority, group, bool(job.attempts), is_of_night)
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
             model, was_begun = self.needs.of(job_id), job_id in self._put_back
-            yield SpoolView(job_id, rank, model, known.is_suspect, was_begun)
+            yield SpoolView(job_id, rank, model, known.is_suspect, was_begun, known.is_of_night)
 
     def groups(self) -> set[str]:
         """Return the groups that have a job here, as far as they are known."""
@@ -160,20 +169,22 @@ class SpooledJobs:
         """Return how many jobs wait for another try."""
         return len(self.retries.resting())
 
-    def waiting(self, unusable: Mapping[str, str]) -> list[Waiting]:
+    def waiting(self, unusable: Mapping[str, str], night: str) -> list[Waiting]:
         """Return the first jobs, with the reasons why they wait.
 
         unusable: why models can't be used for now
+        night: why jobs wait for the night; empty if it is night
         """
         with contextlib.suppress(OSError):
             found = islice(self._spool.unfinished(self._open), MAX_WAITING)
-            reasons = ((job, self._reason(job, unusable)) for job in found)
+            reasons = ((job, self._reason(job, unusable, night)) for job in found)
             return [Waiting.of(job.source, f"begun; {reason}") for job, reason in reasons]
         return []
 
-    def _reason(self, job: Job, unusable: Mapping[str, str]) -> str:
+    def _reason(self, job: Job, unusable: Mapping[str, str], night: str) -> str:
         of_its_model = unusable.get(self.needs.of(job.id), "")
-        return self.retries.reason(job.id) or of_its_model or "goes on later"
+        own = self.retries.reason(job.id) or of_night(job.source, night)
+        return own or of_its_model or "goes on later"
 
     # Jobs that were open
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from reeldrop.base.errors import ConfigError
+from reeldrop.base.escaping import shown
 from reeldrop.base.events import Event, Wake
 from reeldrop.config import profiles
 from reeldrop.config.settings import Settings
@@ -24,6 +26,7 @@ from reeldrop.intake.pace import Intervals
 from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.schedule.models import Waits
+from reeldrop.schedule.night import Night
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
@@ -84,6 +87,7 @@ class Stages:
         self._make_renderer = make_renderer
         self._tell = tell
         self._is_patient = is_patient
+        self.night = Night.parsed(config.night)
         self.intake = self._make_intake()
         self.publisher = Publisher(results, tell)
         self._use_encoder()
@@ -106,6 +110,7 @@ class Stages:
             ignored=Ignored(config.ignore),
             renamed_settle_seconds=config.renamed_settle_seconds,
             picture_seconds=60 * config.picture_wait_minutes,
+            has_controls=config.controls,
         )
         return Intake(
             inbox,
@@ -114,6 +119,7 @@ class Stages:
             Intervals(config.scan_seconds, config.retry_seconds, config.idle_scan_seconds),
             lambda: self._tell(Wake()),
             order=self.jobs.turns,
+            night=self.wait_for_night,
         )
 
     def _make_bench(self) -> Workbench:
@@ -159,6 +165,7 @@ class Stages:
         """Keep what is known of the inbox."""
         config = self.settings.config
         self.disk.min_free_gib = config.min_free_gib
+        self.night = Night.parsed(config.night)
         self._encoder_stall = StallWatch(config.stall_seconds)
         self._use_encoder()
         self.jobs.use(_limits(config))
@@ -166,6 +173,16 @@ class Stages:
         self.intake = self._make_intake().after(self.intake)
         self.models = self._make_models()
         self.feeder = self._make_feeder()
+
+    @property
+    def pause(self) -> str:
+        """Who has asked for a pause, and how it ends; empty if nobody has."""
+        file = self.intake.controls.pause
+        return f"by inbox/{shown(file)}; delete it to go on" if file else ""
+
+    def wait_for_night(self) -> str:
+        """Return why prompt files wait for the night; empty if it is night."""
+        return self.night.wait(datetime.now())
 
     def hanging(self, now: float) -> str:
         """Return what makes no progress any more, in words; empty if nothing hangs."""

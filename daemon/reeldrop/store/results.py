@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, inbox_folders, temporaries
 from reeldrop.base.errors import Mistake, PlaceError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import (
@@ -36,7 +36,10 @@ _USUAL_NAME = 100
 
 
 class Results:
-    """The results tree: a folder for each prompt file, at the same place as in the inbox."""
+    """The results tree: a folder for each prompt file, at the place that it has in the inbox.
+
+    Folders such as `NOW/` are no part of that place.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +53,7 @@ class Results:
         do not tell them apart, so the later one gets a mark.
         """
         place = PurePath()
-        for part in portable(source).with_suffix("").parts:
+        for part in portable(inbox_folders.home(source)).with_suffix("").parts:
             place = self._names.apart(place / folder_name(part))
         return place
 

@@ -36,7 +36,8 @@ class State(enum.StrEnum):
     STOPPED = "stopped"
 
     PAUSED = "paused"
-    """A file system has too little room, or another folder is in the place of one of ours."""
+    """A file system has too little room, another folder is in the place of one of ours, or somebody
+    has asked for a pause: then the reason is `by` whom."""
 
     HELD_UP = "held up"
     """A disk or a share is in trouble. The daemon tries again."""
@@ -151,6 +152,8 @@ class Status:
                 return f"{self.state} {self.reason}"
             case State.UNKNOWN:
                 return self.reason
+            case State.PAUSED if self.reason.startswith("by "):
+                return f"{self.state} {self.reason}"
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
     def trouble_of_model(self, prompt_file: str) -> str:

@@ -1,0 +1,178 @@
+"""What control files ask for: a pause, or the end of a prompt file that waits or is in hand.
+
+A cancelled file is marked in the spool before the control file is removed. After a kill between
+these two, the control file is looked at once more, and finds nothing or the same job.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+
+import structlog
+
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job
+from reeldrop.base.names import spellings
+from reeldrop.intake import control_names
+from reeldrop.intake.claims import Claims
+from reeldrop.intake.inbox import Inbox
+from reeldrop.intake.scan import Awaited, Candidate
+from reeldrop.store import job_files
+from reeldrop.store.spool import Spool
+
+CANCEL_SECONDS = 30.0
+"""How long a control file waits for the prompt file that it cancels: it may have arrived first. A
+prompt file that came later than this after it is a new order, and is not cancelled."""
+
+WORK_SECONDS = 0.1
+"""How long control files are heeded before the renderer is served again."""
+
+_UNUSED = "cancels nothing: no prompt file of this name waits or is in hand; it is removed soon"
+
+_log = structlog.get_logger()
+
+
+class Controls:
+    """Heeds the control files of an inbox.
+
+    clock: the clock of all times
+    look_by: called with the time at which to look at the inbox again
+    pause: the control file that asks for a pause; empty if there is none
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        spool: Spool,
+        claims: Claims,
+        clock: Callable[[], float],
+        look_by: Callable[[float], None],
+    ) -> None:
+        self._inbox = inbox
+        self._spool = spool
+        self._claims = claims
+        self._clock = clock
+        self._look_by = look_by
+        self._due: deque[str] = deque()
+        self._unused: dict[str, Awaited] = {}
+        self._stuck: dict[str, tuple[Awaited, str]] = {}
+        self._trouble = ""
+        self.pause = ""
+
+    @property
+    def are_due(self) -> bool:
+        """Whether `cancelled` has something to do."""
+        return bool(self._due)
+
+    def look(self, now: float) -> None:
+        """Find what is to be heeded after a look at the inbox."""
+        there = self._inbox.controls
+        self.pause = next(filter(control_names.is_pause, there), "")
+        self._unused = {p: seen for p, seen in self._unused.items() if there.get(p) is seen}
+        self._stuck = {p: kept for p, kept in self._stuck.items() if there.get(p) is kept[0]}
+        cancels = (path for path in there if not control_names.is_pause(path))
+        self._due = deque(path for path in cancels if self._is_due(path, now))
+
+    def _is_due(self, path: str, now: float) -> bool:
+        seen = self._unused.get(path)
+        if seen is None or now >= seen.since + CANCEL_SECONDS:
+            return True
+        self._look_by(seen.since + CANCEL_SECONDS)
+        return self._waiting(path) is not None
+
+    def cancelled(self) -> Iterator[Job]:
+        """Heed the control files that are due, for a moment at most; yield the cancelled jobs.
+
+        What can't be done is due again at the next look.
+        """
+        if not self._due or self._claims.are_held_up():
+            return
+        end = self._clock() + WORK_SECONDS
+        try:
+            in_hand = self._in_hand()
+            while self._due and self._clock() < end:
+                yield from self._heed(self._due.popleft(), in_hand)
+            self._trouble = ""
+        except OSError as error:  # of the spool
+            self._due.clear()
+            if self._trouble != str(error):
+                _log.error("cancel_failed", reason=str(error), remedy="it is tried again")
+            self._trouble = str(error)
+
+    def _in_hand(self) -> dict[str, list[Job]]:
+        jobs: dict[str, list[Job]] = {}
+        for job in self._spool.unfinished():
+            jobs.setdefault(str(job.source), []).append(job)
+        return jobs
+
+    def _heed(self, path: str, in_hand: dict[str, list[Job]]) -> list[Job]:
+        """Cancel what a control file names, and remove it; return the cancelled jobs."""
+        if path in self._stuck:
+            self._remove(path)
+            return []
+        control = self._inbox.controls[path]
+        named = [job for name in _named(path) for job in in_hand.get(name, ())]
+        found = [job for job in named if job_files.ask_to_cancel(job)]
+        waiting = self._waiting(path)
+        if waiting is not None:
+            job = self._claims.claim(waiting, (), is_cancelled=True)
+            if job is None:
+                return found  # it has changed, or can't be moved, as `status` says
+            found.append(job)
+        if found:
+            _log.info("cancelled_by_file", control_file=shown(path), jobs=len(found))
+        elif self._clock() < control.since + CANCEL_SECONDS:
+            self._unused[path] = control
+            self._look_by(control.since + CANCEL_SECONDS)
+            return []
+        else:
+            _log.warning("nothing_to_cancel", control_file=shown(path))
+        self._remove(path)
+        return found
+
+    def _waiting(self, path: str) -> Candidate | None:
+        """Return the waiting prompt file that a control file names, unless that came too late."""
+        control, (name, *_) = self._inbox.controls[path], _named(path)
+        found = self._inbox.candidate(name)
+        if found is None or _changed(found) > _changed(control) + CANCEL_SECONDS:
+            return None
+        return found
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._inbox.remove_control(path)
+        except OSError as error:
+            if path not in self._stuck:
+                _log.error("control_file_stays", control_file=shown(path), reason=str(error))
+            why = f"was heeded, but can't be removed: {error.strerror}"
+            self._stuck[path] = self._inbox.controls[path], why
+        else:
+            self._unused.pop(path, None)
+            self._stuck.pop(path, None)
+
+    def strays(self) -> Iterator[tuple[PurePosixPath, str]]:
+        """Yield the control files that stay for now, with the reasons."""
+        for path in self._unused:
+            yield PurePosixPath(path), _UNUSED
+        for path, (_, reason) in self._stuck.items():
+            yield PurePosixPath(path), reason
+
+    def strays_count(self) -> int:
+        """Return the number of these."""
+        return len(self._unused) + len(self._stuck)
+
+
+def _named(path: str) -> list[str]:
+    """Return the path of the prompt file that a control file names, in all spellings."""
+    above, slash, name = path.rpartition("/")
+    return [above + slash + form for form in spellings(control_names.cancelled(name))]
+
+
+def _changed(found: Candidate | Awaited) -> float:
+    """Return when a file came, in seconds, by the clock of the inbox's file system.
+
+    That is not its mtime, which is set on other machines.
+    """
+    return found.fingerprint[2] / 1e9

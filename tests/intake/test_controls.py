@@ -1,0 +1,313 @@
+"""Files in the inbox that steer: what they do, and what only looks like one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from harness.arrivals import SCAN, Place
+from harness.processes import await_that
+from reeldrop.base import inbox_folders
+from reeldrop.intake import controls
+from reeldrop.intake.control_names import MAX_BYTES
+from reeldrop.intake.controls import CANCEL_SECONDS
+from reeldrop.intake.inbox import Inbox
+from reeldrop.store import job_files
+from structlog.testing import capture_logs
+
+PAUSES = ("PAUSE", "Pause", "pause.txt", "PAUSE.TXT")
+NO_PAUSES = (
+    "sub/PAUSE",
+    "PAUSE.sync-conflict-20261124-101112-ABCDEFG",
+    "PAUSE (conflicted copy 2026-11-24 101112)",
+    ".syncthing.PAUSE.tmp",
+    "~syncthing~PAUSE.tmp",
+    "PAUSE.part",
+    ".PAUSE.~1a2b3c",
+    "PAUSED",
+    "PAUSE.yaml",
+)
+NO_CANCELS = (
+    "a.cancel",
+    "sub/a.txt.cancel",
+    ".a.txt.cancel",
+    "a.txt.sync-conflict-20261124-101112-ABCDEFG.cancel",
+    "a.txt (Ann's conflicted copy 2026-11-24).cancel",
+    "~syncthing~a.txt.cancel.tmp",
+    "a.txt.cancel.part",
+    "a.txt.cancelled",
+    "b.txt.cancel",
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Return an empty inbox."""
+    made = Place(tmp_path / "place")
+    yield made
+    made.intake.close()
+
+
+def settled(place: Place, *names: str) -> None:
+    """Drop files that wait for their turn."""
+    for name in names:
+        place.drop(name)
+    place.settle()
+
+
+def heed(place: Place, seconds: float = SCAN) -> list[str]:
+    """Let time pass, heed the control files, and return what they have cancelled now."""
+    before = len(place.cancelled)
+    place.intake.look(place.now)
+    end = place.now + seconds
+    while place.now < end:
+        place.now = min(end, max(place.intake.due(), place.now + 0.5))
+        place.intake.look(place.now)
+        for job in place.intake.cancelled():
+            assert job_files.is_cancelled(job)
+            place.cancelled.append(str(job.source))
+    return place.cancelled[before:]
+
+
+@pytest.mark.parametrize("name", PAUSES)
+def test_a_pause_is_asked_for(place: Place, name: str) -> None:
+    """From the first scan on, until the file is gone; it is neither rendered nor a stray."""
+    path = place.drop(name, b"")
+    place.go_on(100.0)
+    assert (name, [], {}, {}) == (
+        place.intake.controls.pause,
+        place.names(),
+        place.refused,
+        place.waiting(),
+    )
+    path.unlink()
+    place.now += SCAN
+    place.intake.look(place.now)
+    assert "" == place.intake.controls.pause
+
+
+def test_what_asks_for_no_pause(place: Place) -> None:
+    """Copies, unfinished files, other places, folders, links, large ones, and prompts."""
+    for name in NO_PAUSES:
+        place.drop(name, b"")
+    for folder in ("PAUSE", "pause.txt"):
+        (place.inbox / folder).mkdir()
+    (place.inbox / "pausE").symlink_to(place.folder)
+    place.drop("Pause", b"x" * (MAX_BYTES + 1))
+    place.drop("pause.TXT", "a horse that has a pause\n")
+    place.intake.look(place.now)
+    assert "" == place.intake.controls.pause
+    waiting = place.waiting()
+    assert "put it at the top of the inbox" in waiting["sub/PAUSE"]
+    assert "more than 256 bytes" in waiting["Pause"]
+    place.go_on(3.0)
+    assert "pause.TXT" in place.names()
+
+
+def test_a_waiting_file_is_cancelled(place: Place) -> None:
+    """It is set aside, without its picture; the control file is removed, and others wait on."""
+    settled(place, "a.txt", "b.txt", "sub/a.txt")
+    place.drop("a.png", b"x")
+    place.drop("a.txt.cancel", b"")
+    place.drop("sub/a.txt.CANCEL.txt", b"")
+    assert {"a.txt", "sub/a.txt"} == {*heed(place)}
+    assert {"a.png", "b.txt", "sub"} == {path.name for path in place.inbox.iterdir()}
+    assert ["b.txt"] == [view.id for view in place.intake.first()]
+    place.go_on(60.0)
+    assert ["b.txt"] == place.names()
+
+
+def test_a_file_in_hand_is_cancelled(place: Place) -> None:
+    """Its job is marked, as the command does; accents may be written in two ways."""
+    settled(place, "hête.txt", "b.txt")
+    place.go_on(1.0)
+    assert {"hête.txt", "b.txt"} == {*place.names()}
+    place.drop("he\u0302te.txt.cancel", "\n")
+    assert ["hête.txt"] == heed(place)
+    marked = {str(job.source): job_files.is_cancelled(job) for job in place.taken}
+    assert {"hête.txt": True, "b.txt": False} == marked
+    assert [] == list(place.inbox.iterdir())
+
+
+def test_what_cancels_nothing_is_said_and_then_removed(place: Place) -> None:
+    """It may have come before its prompt file, and so it waits for a while."""
+    place.drop("a.txt.cancel", b"")
+    place.drop("b.txt.cancel", b"")
+    assert [] == heed(place)
+    assert "no prompt file of this name" in place.waiting()["a.txt.cancel"]
+    place.drop("a.txt")
+    assert ["a.txt"] == heed(place)
+    with capture_logs() as logs:
+        assert [] == heed(place, CANCEL_SECONDS)
+    assert [("nothing_to_cancel", "b.txt.cancel")] == [
+        (log["event"], log["control_file"]) for log in logs
+    ]
+    assert ([], {}) == (list(place.inbox.iterdir()), place.waiting())
+
+
+def test_what_does_not_cancel(place: Place) -> None:
+    """Copies, unfinished files, other names, folders, links and large ones; none is removed."""
+    settled(place, "a.txt")
+    for name in NO_CANCELS:
+        place.drop(name, b"")
+    (place.inbox / "a.yaml.cancel").mkdir()
+    (place.inbox / "a.txt.cancel").symlink_to(place.folder / "nowhere")
+    place.drop("a.txt.Cancel", b"x" * (MAX_BYTES + 1))
+    before = {path.name for path in place.inbox.iterdir()}
+    assert [] == heed(place)
+    waiting = place.waiting()
+    assert before == {path.name for path in place.inbox.iterdir()}
+    assert "such as a.txt.cancel" in waiting["a.cancel"]
+    assert "a link" in waiting["a.txt.cancel"]
+    assert "256 bytes" in waiting["a.txt.Cancel"]
+    heed(place, 2 * CANCEL_SECONDS)
+    assert before - {path.name for path in place.inbox.iterdir()} == {"b.txt.cancel"}
+
+
+def test_a_kill_before_the_control_file_is_removed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process finds the same job again; a prompt file that came later is not touched."""
+    settled(place, "a.txt")
+    path = place.drop("a.txt.cancel", b"")
+    with monkeypatch.context() as killed:
+        killed.setattr(Inbox, "remove_control", lambda *_arguments: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            heed(place)
+    assert path.exists()
+    monkeypatch.setattr(controls, "CANCEL_SECONDS", 0.0)
+    await_that(lambda: place.drop("a.txt").lstat().st_ctime > path.lstat().st_ctime, "another time")
+    place.intake.close()
+    place.intake = place.make_intake()
+    assert ["a.txt"] == heed(place)
+    assert ["a.txt"] == [path.name for path in place.inbox.iterdir()]
+    [job] = place.spool.unfinished()
+    assert job_files.is_cancelled(job)
+
+
+def test_many_are_heeded_little_by_little(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The renderer is served between them, and the spool is read once each time."""
+    for number in range(300):
+        place.drop(f"{number}.txt.cancel", b"")
+    settled(place, "a.txt")
+    reads = []
+    unfinished = place.spool.unfinished
+    monkeypatch.setattr(place.spool, "unfinished", lambda: reads.append(1) or unfinished())
+    cancels = controls.Controls(
+        place.intake._inbox, place.spool, place.intake.claims, place.intake._clock, lambda _at: None
+    )
+    ticks = iter(range(10**6))
+    cancels._clock = lambda: next(ticks) / 1000
+    cancels.look(0.0)
+    rounds = 0
+    while cancels.are_due:
+        assert [] == list(cancels.cancelled())
+        rounds += 1
+    assert 3 <= rounds == len(reads) <= 30
+
+
+def test_a_control_file_that_stays_acts_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is said, and a later prompt file of its name is rendered."""
+    settled(place, "a.txt")
+    path = place.drop("a.txt.cancel", b"")
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Inbox, "remove_control", refuse)
+    assert ["a.txt"] == heed(place)
+    assert "can't be removed: Operation not permitted" in place.waiting()["a.txt.cancel"]
+    place.drop("a.txt", "another horse\n")
+    place.go_on(30.0)
+    assert (["a.txt"], []) == (place.names(), place.cancelled[1:])
+    monkeypatch.undo()
+    assert [] == heed(place)
+    assert not path.exists()
+
+
+def test_controls_can_be_turned_off(place: Place) -> None:
+    """Then they are named as files that do nothing, and nothing is removed."""
+    place.intake.turn_controls(is_on=False)
+    settled(place, "a.txt")
+    place.drop("PAUSE", b"")
+    place.drop("a.txt.cancel", b"")
+    assert [] == heed(place, 2 * CANCEL_SECONDS)
+    assert "" == place.intake.controls.pause
+    off = "does nothing: control files are turned off here"
+    assert {"PAUSE": off, "a.txt.cancel": off} == {
+        name: why for name, why in place.waiting().items() if name != "a.txt"
+    }
+    place.intake.turn_controls(is_on=True)
+    assert ["a.txt"] == heed(place)
+    assert "PAUSE" == place.intake.controls.pause
+
+
+def test_a_file_that_is_deleted_or_moved_away_while_it_waits(place: Place) -> None:
+    """It is not rendered, and its picture waits on without it."""
+    settled(place, "a.txt", "b.txt")
+    place.drop("a.png", b"x")
+    (place.inbox / "a.txt").unlink()
+    (place.inbox / "b.txt").rename(place.folder / "b.txt")
+    place.go_on(60.0)
+    assert ([], {}) == (place.names(), place.refused)
+    assert ["a.png"] == list(place.waiting())
+
+
+@pytest.mark.parametrize(
+    "name", ["README.txt", "readme.TXT", "sub/Readme.txt",
+             "README.sync-conflict-20261124-101112-ABCDEFG.txt"]
+)  # fmt: skip
+def test_a_readme_is_not_rendered(place: Place, name: str) -> None:
+    """Nor named as a stray; a prompt file that only begins like that is rendered."""
+    place.drop(name)
+    place.drop("readme to me.txt")
+    place.go_on(10.0)
+    assert (["readme to me.txt"], {}) == (place.names(), place.waiting())
+
+
+@pytest.mark.parametrize(
+    ("path", "wish", "home"),
+    [
+        ("NOW/a/b.txt", "NOW", "a/b.txt"),
+        ("NIGHT/b.txt", "NIGHT", "b.txt"),
+        ("AGAIN/NOW/b.mp4", "AGAIN", "NOW/b.mp4"),
+        ("now/b.txt", "", "now/b.txt"),
+        ("a/NOW/b.txt", "", "a/NOW/b.txt"),
+        ("NOW", "", "NOW"),
+    ],
+)
+def test_folders_that_say_when(path: str, wish: str, home: str) -> None:
+    """Only in capitals, and only at the top."""
+    source = PurePosixPath(path)
+    assert (wish, PurePosixPath(home)) == (inbox_folders.wish(source), inbox_folders.home(source))
+
+
+def test_a_file_of_such_a_folder_has_the_defaults_of_its_home(place: Place) -> None:
+    """They count less than those of the folder that it is in, and their changes are waited for."""
+    place.drop("poems/_defaults.yaml", "num_frames: 9\npriority: -5\n")
+    place.drop("NOW/_defaults.yaml", "num_frames: 17\n")
+    place.drop("NOW/poems/a.yaml", "prompt: a\npriority: 1\n")
+    place.drop("NIGHT/poems/b.yaml", "prompt: a\n")
+    place.drop("NIGHT/nowhere/c.yaml", "prompt: a\n")
+    place.drop("plain", "this is no folder")
+    place.drop("NOW/plain/d.yaml", "prompt: a\n")
+    place.settle()
+    ranks = {view.id: (-view.rank[0], view.is_of_night) for view in place.intake.first()}
+    assert {
+        "NOW/poems/a.yaml": (10, False),
+        "NOW/plain/d.yaml": (10, False),
+        "NIGHT/poems/b.yaml": (-5, True),
+        "NIGHT/nowhere/c.yaml": (0, True),
+    } == ranks
+    frames = {}
+    for view in place.intake.first():
+        job = place.intake.take(view)
+        assert job is not None
+        [prompt] = place.intake.reader.read_job(job).prompts
+        frames[job.source.name] = prompt.argument("num_frames")
+    assert {"a.yaml": 17, "b.yaml": 9, "c.yaml": 8, "d.yaml": 17} == frames
+    place.drop("poems/_defaults.yaml", "num_frames: 25\n")
+    place.drop("NOW/poems/f.txt")
+    place.intake.look(place.now + SCAN)
+    assert "poems/_defaults.yaml has just changed" in place.waiting()["NOW/poems/f.txt"]

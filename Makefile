@@ -45,9 +45,9 @@ run: $(INSTALLED)
 	test $$ended = 0 || echo "Not everything was rendered. What was set aside, and why: $(BIN)/reeldrop history --failed"; \
 	exit $$ended
 
-# Three processes for two cores, because many tests wait: for a disk, a clock, a machine that boots.
+# Four processes for two cores, because many tests wait: for a disk, a clock, a machine that boots.
 test: tools $(INSTALLED)
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -11,35 +11,55 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 import ctypes
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import execnet
 import pytest
+from harness import HARNESS
 from harness.processes import fork_server
 from harness.site import Daemon, Site, make_site
-from harness.zygote import REELDROP, Zygote
+from harness.zygote import ADDRESS, REELDROP, Zygote
 
 pytest_plugins = ["harness.durations"]
 
 _CLONE_NEWNS = 0x20000
+_SHARED = pytest.StashKey[Zygote]()
 
 
-def pytest_configure() -> None:
-    """Make the mounts of this test process private to it.
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mounts of this test process private to it, and start what all of them share.
 
     Otherwise, a test process that boots a machine copies all mounts, and a file system that is
     unmounted here stays in use until that copy goes.
     """
     if os.geteuid() == 0 and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    if config.getoption("numprocesses", None):  # not a process that runs tests, but their parent
+        folder = tempfile.mkdtemp(prefix="reeldrop-tests-")  # only this user may connect
+        os.environ[ADDRESS] = f"{folder}/zygote"
+        config.stash[_SHARED] = Zygote(os.environ[ADDRESS])
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[execnet.XSpec]) -> None:
+    """Fork the processes that run tests: what they need is imported once."""
+    python = f"{sys.executable} {HARNESS / 'fork_of_python.py'}"
+    specs[:] = [execnet.XSpec(f"execmodel=main_thread_only//popen//python={python}") for _ in specs]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
     """End the process that the tests share."""
     if fork_server.cache_info().currsize:
         fork_server().close()
+    if zygote := config.stash.get(_SHARED, None):
+        zygote.close()
+        shutil.rmtree(Path(os.environ[ADDRESS]).parent)
 
 
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):

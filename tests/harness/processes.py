@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import HARNESS
-from harness.zygote import Process, Zygote, is_python
+from harness.zygote import ADDRESS, Process, Zygote, is_python
 
 DEADLINE_SECONDS = 120.0
 
@@ -25,8 +25,9 @@ NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
 
 @functools.cache
 def fork_server() -> Zygote:
-    """Return the zygote that starts commands for the tests of this process."""
-    return Zygote()
+    """Return what starts commands for tests: the zygote of the whole run, if it has one."""
+    address = os.environ.get(ADDRESS)
+    return Zygote.shared(address) if address else Zygote()
 
 
 def start(

@@ -2,16 +2,19 @@
 
 Each command is a real process of its own; only the seconds of importing are saved. It gets the
 given arguments, environment, folder and streams, and exits as Python does. Run as a program, this
-serves a socket: a request has a command and its streams, and the answer is the fork's process id.
+serves sockets: a request has a command, its streams and the mounts of who asks, and the answer is
+the fork's process id.
 """
 
 from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import ctypes
 import dataclasses
 import errno
+import functools
 import gc
 import importlib
 import io
@@ -27,10 +30,13 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,9 +45,14 @@ from reeldrop.base import durable
 
 REELDROP = (sys.executable, "-m", "reeldrop")
 
+ADDRESS = "REELDROP_TESTS_ZYGOTE"
+"""Environment variable with the socket of the zygote that all processes of a test run share."""
+
 _READ_LATE = {
-    "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PATH", "PYTEST_CURRENT_TEST",
-    "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR", "WATCHDOG_PID", "WATCHDOG_USEC",
+    ADDRESS, "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PATH",
+    "PYTEST_CURRENT_TEST", "PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT", "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR",
+    "WATCHDOG_PID", "WATCHDOG_USEC",
 }  # fmt: skip
 """Environment variables that are read on use, not on import."""
 
@@ -133,20 +144,47 @@ def is_python(command: Sequence[str]) -> bool:
 class Zygote:
     """A process that forks commands on demand. They end with it, and it ends with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "") -> None:
+        """Start the process; it also serves others that connect to the socket `address`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                env=self._environment,
-                pass_fds=[theirs.fileno()],
-            )
-        self._socket = ours
+        served = [theirs]
+        if address:
+            served.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            served[1].bind(address)
+            served[1].listen()
+        numbers = [one.fileno() for one in served]
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *map(str, numbers)],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            pass_fds=numbers,
+        )
+        for one in served:
+            one.close()
+        self._use(ours)
+
+    @classmethod
+    def shared(cls, address: str) -> Zygote:
+        """Return the zygote that another process has started with this address."""
+        made, connection = cls.__new__(cls), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(address)
+        made._process = None
+        made._use(connection)
+        return made
+
+    def _use(self, connection: socket.socket) -> None:
+        self._socket = connection
         self._lock = threading.Lock()
 
+    @functools.cached_property
+    def _environment(self) -> dict[str, str]:
+        """The environment in which it has imported all modules, which it says first."""
+        with self._lock:
+            found: dict[str, str] = json.loads(self._socket.recv(_MOST))
+        return found
+
     def _ask(self, request: object, streams: Sequence[int] = ()) -> int:
+        _ = self._environment
         with self._lock:
             socket.send_fds(self._socket, [json.dumps(request).encode()], streams)
             return int(self._socket.recv(100))
@@ -190,7 +228,8 @@ class Zygote:
             "uid": uid,
             "slow": slow,
         }
-        return self._ask(request, streams)
+        with open("/proc/self/ns/mnt", "rb") as mounts:
+            return self._ask(request, [*streams, mounts.fileno()])
 
     def start(
         self,
@@ -215,38 +254,105 @@ class Zygote:
 
     def wait(self, pid: int) -> int:
         """Wait for a child to end, and return its exit code, or minus the signal."""
+        with open(os.pidfd_open(pid)) as child:  # here, as the zygote must not wait
+            select.select([child], [], [])
         return self._ask(pid)
 
     def close(self) -> None:
-        """End the process and all of its forks."""
+        """End the process and all forks of this connection."""
         self._socket.close()
-        self._process.wait()
+        if self._process is not None:
+            self._process.wait()
 
 
-def _serve(connection: socket.socket) -> list[str]:
+_MOST = 1 << 20
+"""The most bytes of a message."""
+
+
+def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
     """Fork on each request; in the fork, return the command that it has to run."""
-    import transformers.conversion_mapping
-
-    for module in _SLOW_IMPORTS:
-        importlib.import_module(module)
-    transformers.conversion_mapping.get_checkpoint_conversion_mapping("clip")  # for all models
+    with _silence():
+        for module in _SLOW_IMPORTS:
+            importlib.import_module(module)
+        _warm_up()
     gc.freeze()  # forks need not collect what exists now
+    children: dict[socket.socket, set[int]] = {}
+    _greet(first, children)
     while True:
-        message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-        if not message:
-            sys.exit()
-        request = json.loads(message)
-        if isinstance(request, int):
-            answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
-        elif answer := os.fork():
-            for stream in streams:
-                os.close(stream)
-        else:
-            connection.close()
-            return _become(streams=streams, **request)
-        connection.send(str(answer).encode())
+        for ready in select.select([*children, *([listener] if listener else [])], [], [])[0]:
+            if ready is listener:
+                _greet(listener.accept()[0], children)
+                continue
+            message, streams = b"", list[int]()
+            with contextlib.suppress(ConnectionResetError):
+                message, streams, _, _ = socket.recv_fds(ready, _MOST, 4)
+            if not message:
+                if ready is first:
+                    sys.exit()
+                _end(children.pop(ready))
+                ready.close()
+                continue
+            request = json.loads(message)
+            if isinstance(request, int):
+                answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
+                children[ready].discard(request)
+            elif answer := os.fork():
+                children[ready].add(answer)
+                for stream in streams:
+                    os.close(stream)
+            else:
+                for one in (*children, *([listener] if listener else [])):
+                    one.close()
+                return _become(streams=streams, **request)
+            with contextlib.suppress(BrokenPipeError):
+                ready.send(str(answer).encode())
 
 
+def _greet(connection: socket.socket, children: dict[socket.socket, set[int]]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(json.dumps(dict(os.environ)).encode())
+    children[connection] = set()
+
+
+def _end(pids: set[int]) -> None:
+    """End the forks of a process that has ended."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what libraries say on stderr."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _warm_up() -> None:
+    """Render a video once: forks then need not set up what libraries set up on first use."""
+    from fakes import save_tiny_pipeline  # beside this program
+    from reeldrop.base.job import Prompt
+    from reeldrop.render import pipeline, rendering
+    from reeldrop.video import encoder
+
+    settings = {"num_frames": 2, "height": 32, "width": 32, "num_inference_steps": 2}
+    prompt = Prompt(1, "a", "m", tuple(settings.items()), 1, 8, ("mp4",))
+    with tempfile.TemporaryDirectory() as folder:
+        place = save_tiny_pipeline(Path(folder) / "tiny", blocks=1)
+        loaded = pipeline.load(pipeline.ModelSource("m", str(place)))
+        (frames,) = rendering.render(loaded, (prompt,), lambda _step: None)
+        for kind in ("mp4", "jpg", "gif"):
+            encoder.encode(frames, Path(folder) / f"a.{kind}", kind, 8.0, "")
+    warnings._filters_mutated()  # type: ignore[attr-defined]  # forks warn once more
+
+
+_CLONE_NEWNS = 0x20000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
@@ -265,6 +371,12 @@ def _become(
     slow: float,
 ) -> list[str]:
     """Make this process like a newly started one, and return its command."""
+    mounts = streams.pop()
+    if not os.path.samestat(os.fstat(mounts), os.stat("/proc/self/ns/mnt")):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(mounts, _CLONE_NEWNS):
+            raise OSError(ctypes.get_errno(), "setns")
+    os.close(mounts)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -321,7 +433,11 @@ def _run_to_its_end(command: list[str]) -> NoReturn:
 
 def _run(command: list[str]) -> None:
     """Run a command line as Python does."""
-    if command[1] == "-m":
+    if command[-2] == "-c":
+        sys.argv, sys.path[0] = ["-c"], ""
+        sys.modules["__main__"] = main = types.ModuleType("__main__")
+        exec(command[-1], vars(main))
+    elif command[1] == "-m":
         sys.path[0] = os.getcwd()
         sys.argv = command[2:]
         runpy.run_module(command[2], run_name="__main__", alter_sys=True)
@@ -545,4 +661,5 @@ def _path(place: Any, dir_fd: int | None) -> str:
 
 
 if __name__ == "__main__":
-    _run_to_its_end(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _served = [socket.socket(fileno=int(_number)) for _number in sys.argv[1:]]
+    _run_to_its_end(_serve(*_served, *[None] * (2 - len(_served))))

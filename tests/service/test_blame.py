@@ -7,9 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 
-import pytest
 from harness.processes import await_that
 from harness.site import Site
 from harness.zygote import Zygote
@@ -17,14 +15,6 @@ from reeldrop.host import ending
 
 FILES = 12
 KILLS = 25
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A process that forks daemons."""
-    made = Zygote()
-    yield made
-    made.close()
 
 
 def test_kills_at_random_set_nothing_aside(site: Site, zygote: Zygote) -> None:

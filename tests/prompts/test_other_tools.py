@@ -395,8 +395,12 @@ def test_a_remark_needs_a_space() -> None:
         ("a ball <lora:toy:0.8>, red", "<lora:toy:0.8>", {"prompt": "a ball , red"}),
         ("<hypernet:x:1> a ball", "<hypernet:x:1>", {"prompt": "a ball"}),
         ("<random: a|b>", "<random: a|b>", None),
-        ("a {red|blue} ball", "{red|blue}", {"prompts": ["a red ball", "a blue ball"]}),
-        ("a {red| blue} ball", "{red| blue}", {"prompts": ["a red ball", "a blue ball"]}),
+        (
+            "a {red|blue} ball",
+            "{red|blue}",
+            {"prompt": "a {red|blue} ball", "wildcards": "all"},
+        ),
+        ("a {0.5::red| blue} b", "{0.5::red| blue}", {"prompts": ["a red b", "a blue b"]}),
     ],
 )
 @pytest.mark.parametrize("suffix", ["txt", "yaml"])

@@ -64,10 +64,10 @@ OWNERS = {
     "torchao": {"render.parts"},
     "huggingface_hub": {"render.downloads", "render.hub_errors"},
     "transformers": {"render.pipeline"},
-    "av": {"video.encoder", "video.identity", "video.sound"},
+    "av": {"video.encoder", "video.identity", "video.sheets", "video.sound"},
     "c2pa": {"video.signing"},
     "mutagen": {"video.encoder"},
-    "PIL": {"render.pictures", "video.encoder"},
+    "PIL": {"render.pictures", "video.encoder", "video.labels", "video.sheets"},
     "typer": {"commands.cli"},
     "signal": {"service.service", "commands.reload", "host.process", "intake.writers"},
 }

@@ -131,6 +131,15 @@ class VideoFailed:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class SheetsMade:
+    """The sheets of a sweep are in the results, by these names, or could not be made."""
+
+    job_id: str
+    names: tuple[str, ...]
+    error: BaseException | None
+
+
 Event = (
     Wake
     | Stop
@@ -146,4 +155,5 @@ Event = (
     | RendererEnded
     | VideoPublished
     | VideoFailed
+    | SheetsMade
 )

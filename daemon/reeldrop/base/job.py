@@ -13,6 +13,7 @@ from reeldrop.base.errors import Mistake
 from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.sound import Sound
+from reeldrop.base.sweeps import Swept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,6 +129,7 @@ class Prompt:
     notes: what its author should know about how the prompt file was read; no effect on the video
     pictures: the pictures that the pipeline is given, at most one for each key
     loras: those that it asks for, beside those that its profile always has; None if that has none
+    swept: what a sweep chose for it, by key; told with the video, no effect on it
     """
 
     number: int
@@ -140,6 +142,7 @@ class Prompt:
     notes: tuple[str, ...] = field(default=(), compare=False)
     pictures: tuple[Picture, ...] = ()
     loras: Loras | None = None
+    swept: Swept = field(default=(), compare=False)
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
@@ -157,8 +160,7 @@ class Prompt:
         It has `fps` because some models read it. Pictures may differ, but not their keys.
         """
         shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
-        pictures = (picture.key for picture in self.pictures)
-        return (self.model, self.fps, self.loras or (), *pictures, *shared)
+        return (self.model, self.fps, self.loras or (), *(p.key for p in self.pictures), *shared)
 
     @property
     def memory_key(self) -> tuple[object, ...]:
@@ -170,7 +172,6 @@ class Prompt:
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings of a prompt file that renders this video again."""
-        fps = int(self.fps) if self.fps == int(self.fps) else self.fps
         formats = self.formats[0] if len(self.formats) == 1 else list(self.formats)
         return {
             "prompt": self.prompt,
@@ -178,7 +179,7 @@ class Prompt:
             **dict(self.arguments),
             **({} if self.loras is None else {"loras": dict(self.loras)}),
             "seed": self.seed,
-            "fps": fps,
+            "fps": int(self.fps) if self.fps == int(self.fps) else self.fps,
             "format": formats,
             "model": self.model,
         }
@@ -238,8 +239,7 @@ class Job:
     owner: the user id of the prompt file's owner
     refusal: what is wrong with the `_defaults.yaml` files above it, so that it can't be rendered
     attempts: attempts cut short when the process died
-    is_damaged: the record is damaged; `source` is only the file's name, and neither defaults nor
-        priority are known
+    is_damaged: its record is damaged, and only the name of `source` is known
     """
 
     id: str

@@ -35,6 +35,8 @@ STATUS_NAME = "STATUS.txt"
 INDEX_NAME = "index.html"
 PAGE_FOLDER = "_page"
 """The gallery beside it: the page, and the folder with what it shows."""
+SHEET_NAME = "_sheet"
+"""The name, without suffix, of what shows the videos of a sweep side by side."""
 ORDER_FOLDER = "_order"
 """Folder beside the videos for a result that was dropped as a prompt file: it is none of these."""
 
@@ -66,13 +68,19 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
 _UNSEEN = invisible.INVISIBLE.difference(invisible.JOINERS)
 
 
-def video_name(prompt: str, folder: str = ".") -> str:
+def video_name(prompt: str, folder: str = ".", ending: str = "") -> str:
     """Return the file name, without suffix, of a prompt's video; spaces become underscores.
 
-    It is short enough for `folder`, a path below the results.
+    It is short enough for `folder`, a path below the results. The ending, which tells it from
+    videos of the same prompt, stays where the prompt is too long.
     """
     room = min(MAX_PATH_UNITS - _units(f"{folder}/"), _MAX_VIDEO_UNITS) - _LONGEST_END
-    return safe_name(re.sub(r"\s", "_", prompt), MAX_NAME_BYTES - _LONGEST_END, room)
+    most = MAX_NAME_BYTES - _LONGEST_END
+    text = re.sub(r"\s", "_", prompt)
+    if ending:
+        end = "_" + safe_name(re.sub(r"\s", "_", ending), most // 2, room // 2)
+        text = safe_name(text, most - len(end.encode()), room - _units(end)) + end
+    return safe_name(text, most, room)
 
 
 def folder_name(text: str) -> str:

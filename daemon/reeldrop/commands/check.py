@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.commands import exit_codes, models, output
+from reeldrop.commands.check_file import check_file
 from reeldrop.config import config as configuration
 from reeldrop.host import disk
 from reeldrop.intake import share as shares
@@ -46,13 +47,16 @@ class Row:
         return "NO" if not self.ok else "??" if self.doubt else "ok"
 
 
-def check_all(path: Path | None, *, as_json: bool) -> int:
+def check_all(path: Path | None, prompt_file: Path | None = None, *, as_json: bool) -> int:
     """Print a row for each thing that the daemon needs, and return the exit code.
 
     path: the config.yaml; None for the one that is found
+    prompt_file: what is checked instead
     """
     file = configuration.find(path)
     config = configuration.load(file)
+    if prompt_file is not None:
+        return check_file(config, prompt_file, as_json=as_json)
     rows = [Row("config", True, str(file.absolute())), *folders(config)]
     if all(row.ok for row in rows if row.what == "inbox"):
         rows += share(config)

@@ -143,11 +143,15 @@ def tune(
 
 
 @app.command()
-def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check whether config, folders, device and model work."""
+def check(
+    file: Annotated[Path | None, typer.Argument(help="A prompt file; else the machine.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check whether config, folders, device and model work, or what a prompt file asks for."""
     from reeldrop.commands.check import check_all
 
-    _end(check_all(config, as_json=as_json))
+    _end(check_all(config, file, as_json=as_json))
 
 
 @app.command()

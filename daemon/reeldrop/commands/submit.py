@@ -16,6 +16,7 @@ from reeldrop.base import durable, strict_yaml, temporaries
 from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX, folder_name, portable, video_name
+from reeldrop.base.sweeps import SWEEPS
 from reeldrop.commands import exit_codes, folders, output, progress, submitted_pictures
 from reeldrop.commands.status import current
 from reeldrop.commands.submitted_pictures import Pictures
@@ -70,15 +71,19 @@ def submit_prompt(
     Raises:
         WrongUsage: the daemon would refuse the prompt or its settings.
     """
+    count = None
     if checks:
         named = submitted_pictures.names(_CHECKED, pictures)
-        _require_renderable(config, prompt, {**settings, **named})
+        count = _checked(config, prompt, {**settings, **named})
     order = write_order(config, prompt, settings, pictures)
+    is_sweep = not settings.keys().isdisjoint(SWEEPS)  # what its first video shows may be drawn
+    place = order.video.parent if is_sweep else order.video
     if not as_json:
+        videos = f"{count} videos in " if count and is_sweep else ""
         printable = output.printable
-        print(f"{printable(order.prompt_file)}\nwill be {printable(order.video)}", flush=True)
+        print(f"{printable(order.prompt_file)}\nwill be {videos}{printable(place)}", flush=True)
     elif not waits:
-        output.print_json({"prompt_file": order.prompt_file, "video": order.video})
+        output.print_json({"prompt_file": order.prompt_file, "video": place, "count": count})
     return _follow(config, order, as_json=as_json) if waits else 0
 
 
@@ -117,11 +122,11 @@ def only_prompt(prompt: str, others: Sequence[str]) -> str:
     return prompt
 
 
-def _require_renderable(config: Config, prompt: str, settings: Mapping[str, object]) -> None:
-    """Raise WrongUsage for what the daemon would refuse.
+def _checked(config: Config, prompt: str, settings: Mapping[str, object]) -> int | None:
+    """Return how many videos the daemon will make; raise WrongUsage for what it would refuse.
 
     Checked by the same rules, with the `_defaults.yaml` of the inbox. A pipeline that was never
-    loaded by a daemon is not known, and its keys are left to the daemon.
+    loaded by a daemon is not known: its keys are left to the daemon, and None is returned.
     """
     from reeldrop.prompts import parsing
     from reeldrop.prompts.parsing import NotDescribed
@@ -130,16 +135,18 @@ def _require_renderable(config: Config, prompt: str, settings: Mapping[str, obje
     text = strict_yaml.dump({"prompt": prompt, **settings})
     try:
         defaults = folders.scanned_inbox(config).defaults_for(name, parsing.MAX_DEFAULTS_BYTES)
-        model = _model_of_daemon(config)
-        rules = {model: None, **_known_rules(config)}
-        parsing.parse(name.name, text.encode(), defaults, rules, model, lambda number: number)
+        model = model_of_daemon(config)
+        rules = {model: None, **known_rules(config)}
+        data = text.encode()
+        found = parsing.parse(name.name, data, defaults, rules, model, lambda number: number)
+        return len(found.prompts)
     except PromptError as error:
         raise WrongUsage("\n".join(map(_without_place, error.mistakes))) from None
     except (NotDescribed, OSError):
-        pass
+        return None
 
 
-def _known_rules(config: Config) -> dict[str, ModelRules | None]:
+def known_rules(config: Config) -> dict[str, ModelRules | None]:
     """Return what prompts may ask of each profile; None if no daemon has loaded it so far."""
     from reeldrop.prompts.rules import ModelRules
 
@@ -152,7 +159,7 @@ def _known_rules(config: Config) -> dict[str, ModelRules | None]:
     return found
 
 
-def _model_of_daemon(config: Config) -> str:
+def model_of_daemon(config: Config) -> str:
     """Return the profile for prompts that name none; `auto` if only the daemon knows which."""
     report = status_file.read(config.spool / status_file.FILE_NAME)
     is_known = report is not None and report.model in config.models

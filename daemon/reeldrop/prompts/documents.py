@@ -11,6 +11,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import PRIORITIES, DefaultsFile
+from reeldrop.base.sweeps import MATRIX, SWEEPS, Swept
 from reeldrop.prompts import loras, other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
@@ -23,7 +24,7 @@ MAX_LIST = 10
 
 TEXT_KEYS = ("prompt", "negative_prompt")
 _NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
-_NO_DEFAULTS = ("prompt", "prompts", "rendered", *pictures.KEYS)
+_NO_DEFAULTS = ("prompt", "prompts", "rendered", *pictures.KEYS, *SWEEPS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
 
 
@@ -44,10 +45,12 @@ class Item:
     """The settings of one prompt.
 
     recorded: the hashes that a sidecar has of its pictures; None if this is no sidecar
+    swept: as in a Prompt
     """
 
     layer: Layer
     recorded: Mapping[str, str] | None = None
+    swept: Swept = ()
 
 
 def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Item], int | None]]:
@@ -184,7 +187,7 @@ def _check_size(layer: Layer) -> None:
 def _oversized(key: str, setting: Setting) -> Mistake | None:
     """Return the mistake if a value has more parts than a setting can have; else None."""
     value = setting.node.value
-    if key in FILE_KEYS or not isinstance(value, (dict, list)):
+    if key in (*FILE_KEYS, MATRIX) or not isinstance(value, (dict, list)):
         return None
     if key == "<<":
         return _merge(setting)

@@ -16,7 +16,8 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, NeedsPicture, PromptError, ReeldropError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile, Picture, Prompt
-from reeldrop.prompts import documents, lines, pictures, tags
+from reeldrop.base.sweeps import Swept
+from reeldrop.prompts import documents, lines, pictures, sweeps, tags
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import Layer, check_count, merge
@@ -105,6 +106,8 @@ def parse(
         priority = inherited if priority is None else priority
     priority = priority or 0
     check_count(len(items))
+    known = {key for found in rules.values() if found is not None for key in found.keys}
+    items = sweeps.expanded(items, base, known, draw_seed)
     named = pictures.named(item.layer for item in items)
     may_pair = not named and all(item.recorded is None for item in items)
     reader = _Reader(rules, model, priority, pair if may_pair else "", named)
@@ -112,7 +115,10 @@ def parse(
     if reader.mistakes:
         raise reader.refusal(may_come=may_pair and not pair)
     if not keeps_seeds:
-        videos = [dataclasses.replace(video, seed=None) for video in videos]
+        videos = [
+            dataclasses.replace(v, seed=None, swept=tuple(p for p in v.swept if p[0] != "seed"))
+            for v in videos
+        ]
     prompts = tuple(_numbered(videos, draw_seed))
     return PromptFile(prompts, priority, is_paired=reader.is_paired)
 
@@ -163,6 +169,7 @@ class _Video:
     seed: int | None
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    swept: Swept
 
 
 def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iterator[Prompt]:
@@ -180,6 +187,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             notes=video.notes,
             pictures=video.pictures,
             loras=settings["loras"],
+            swept=video.swept,
         )
 
 
@@ -264,7 +272,7 @@ class _Reader:
             return []
         notes += _notes(layer, settings)
         return [
-            _Video(settings, rules, seed, notes, shown)
+            _Video(settings, rules, seed, notes, shown, item.swept)
             for shown in _pictures(settings, rules, item.recorded or {})
             for seed in _seeds(settings)
         ]

@@ -20,6 +20,7 @@ from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import short
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
 from reeldrop.base.loras import LoraLimits
+from reeldrop.base.sweeps import SWEEPS
 from reeldrop.prompts import loras, pictures, tags, unknown_keys, wording
 from reeldrop.prompts.faults import Fault as Fault
 from reeldrop.prompts.faults import SettingsRefused as SettingsRefused
@@ -179,7 +180,7 @@ class ModelRules:
 
     def _faults(self, details: Iterable[Any], settings: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield validation errors of pydantic as faults worded for authors of prompt files."""
-        known = (*self.keys, *FILE_KEYS[:2])
+        known = (*self.keys, *FILE_KEYS[:2], *SWEEPS)
         unknown = unknown_keys.Unknown(known, settings, self._nearest_frames)
         for detail in sorted(details, key=lambda found: found["type"] == "missing"):
             key, *rest = detail["loc"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.loras import LoraLimits
-from reeldrop.prompts import loras
+from reeldrop.prompts import loras, wildcards
+from reeldrop.prompts.wildcards import BadTemplate
 
 _ADDITION = re.compile(
     r"<(lora|lyco|lycoris|hypernet|hypernetwork|embed|segment|object|random|wildcard|alternate"
@@ -91,6 +93,11 @@ def _addition(prompt: str, found: re.Match[str], known: Mapping[str, LoraLimits]
 
 
 def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
+    with contextlib.suppress(BadTemplate):
+        if wildcards.read(prompt).has_choices:
+            remedy = "for each of them, write `wildcards: all` beside it, in a YAML file"
+            example = strict_yaml.dump({"prompt": prompt, "wildcards": "all"})
+            return Tag(found[0], "a choice, and nothing says to choose", remedy, example)
     begin, end = found.span()
     options = [_COUNT.sub("", options[0]), *options[1:_MOST]]
     plain = [_SHARE.sub("", option.strip()) for option in options]

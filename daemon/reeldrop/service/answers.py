@@ -26,6 +26,7 @@ from reeldrop.base.events import (
     ModelLoaded,
     ModelsReleased,
     RendererEnded,
+    SheetsMade,
     StepDone,
     VideoFailed,
     VideoPublished,
@@ -96,6 +97,18 @@ class Answers:
                 self._stages.publisher.release(event)
                 forecast.encoded(time.monotonic(), is_published=False)
                 self._stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
+
+            case SheetsMade():
+                self._sheets_made(event)
+
+    def _sheets_made(self, event: SheetsMade) -> None:
+        if event.error is None:
+            _log.info("sheets_made", job_id=event.job_id, sheets=list(event.names))
+        else:
+            remedy = "the videos are not affected"
+            reason = str(event.error) or repr(event.error)
+            _log.warning("sheets_not_made", job_id=event.job_id, reason=reason, remedy=remedy)
+        self._stages.jobs.opened.sheets_made(event.job_id)
 
     # Models
 

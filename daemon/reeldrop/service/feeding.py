@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import structlog
+
 from reeldrop.base.errors import DISK_ERRORS, Mistake, PromptError, RenderCancelled
 from reeldrop.base.job import Job
 from reeldrop.intake.intake import Intake
@@ -20,11 +22,14 @@ from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import Conditions, FileView, JobView, SpoolView, View
+from reeldrop.service import outlook
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
 from reeldrop.store import job_files
 from reeldrop.store.spool import Spool
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +181,19 @@ class Feeder:
                 )
         else:
             self.jobs.opened.open(job, found.prompts, rank, found.size)
+            self._tell_of_sweep(job, now)
             self.heed_cancellations(now)  # before any prompt of it is rendered
+
+    def _tell_of_sweep(self, job: Job, now: float) -> None:
+        """Log how many videos a sweep asks for and how long they take, before the first of them."""
+        if job.id not in self.jobs.opened:
+            return
+        opened = self.jobs.opened[job.id]
+        if opened.sweep and not opened.videos:
+            together, jobs = self.jobs.opened.together, self.jobs.opened.views(now)
+            coming = outlook.to_come(opened, together, jobs, self.intake.first())
+            seconds = self.bench.seconds_left(job.id, list(coming), now)
+            _log.info("sweep_begins", job_id=job.id, videos=opened.count, about_seconds=seconds)
 
     def _load(self, what: SpoolView | JobView, now: float) -> None:
         """Load the model that a job needs; the job waits until then, in the spool or open."""

@@ -5,7 +5,7 @@ Does not know what is in hand of them, nor what is rendered next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -34,6 +34,7 @@ class OpenJobs:
     turns: whose turn it is among the groups of one priority
     fits: how many prompts fit into memory at once
     spooled: the jobs in hand that are not open
+    make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class OpenJobs:
         self.limits = limits
         self.turns = turns
         self.fits = Fits()
+        self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
         self._open: dict[str, OpenJob] = {}
         self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
         self._spool = spool
@@ -81,10 +83,12 @@ class OpenJobs:
         """
         begun = (o for o in self if o.waiting and o.is_recorded and not o.in_hand)
         sources = (opened.job.source for opened in begun)
-        return [
+        turns = [
             Waiting.of(source, f"begun; {of_night(source, night) or 'waits for its turn'}")
             for source in sources
         ]
+        sweeps = (opened.job.source for opened in self if opened.makes_sheets)
+        return turns + [Waiting.of(source, "rendered; its sheets are made") for source in sweeps]
 
     # Jobs are opened
 
@@ -161,13 +165,15 @@ class OpenJobs:
 
     def close_if_through(self, opened: OpenJob) -> None:
         """End a job when all its prompts have a video or a failure; postpone it if in trouble."""
-        if opened.in_hand:
+        if opened.in_hand or opened.makes_sheets:
             return
         if opened.waiting or opened.resting:
             if opened.is_recorded:  # no blame for what is rendered before its turn
                 self.let_go(opened)
             return
         if opened.trouble is None:
+            if self._begin_sheets(opened):
+                return
             opened.log_end()
         self._close(opened)
         if opened.trouble is not None:
@@ -176,6 +182,23 @@ class OpenJobs:
             return
         failures = [opened.failures[number] for number in sorted(opened.failures)]
         self.spooled.ends.finish(opened, failures)
+
+    def _begin_sheets(self, opened: OpenJob) -> bool:
+        """Let the sheets of a sweep be made, once; return whether its job has to wait for that."""
+        sweep = opened.take_sweep()
+        if not sweep or self.make_sheets is None:
+            return False
+        if opened.is_recorded:
+            self.let_go(opened)  # no blame for the sheets
+        opened.makes_sheets = True
+        self.make_sheets(opened.job, sweep)
+        return True
+
+    def sheets_made(self, job_id: str) -> None:
+        """End a job whose sheets have been made, or can't be."""
+        opened = self._open[job_id]
+        opened.makes_sheets = False
+        self.close_if_through(opened)
 
     def _close(self, opened: OpenJob) -> None:
         del self._open[opened.job.id]

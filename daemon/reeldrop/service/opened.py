@@ -57,6 +57,8 @@ class OpenJob:
     is_recorded: whether the spool has a record of this attempt
     was_passed_over: whether a batch took prompts of later jobs before its own
     size: how many bytes the prompt file had when it was read; None if that is unknown
+    sweep: the prompts of a sweep, until their sheets have been made
+    makes_sheets: whether that is going on
     opened_at: monotonic time
     """
 
@@ -78,6 +80,8 @@ class OpenJob:
     was_passed_over: bool = False
     peak_memory_mib: int = 0
     size: int | None = None
+    sweep: tuple[Prompt, ...] = ()
+    makes_sheets: bool = False
     opened_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -170,6 +174,16 @@ class OpenJob:
                 self.attempts.begin(self.job, sorted(self.in_hand), device_worked=device_worked)
             else:
                 self.attempts.take_back(self.job)
+
+    def take_sweep(self) -> tuple[Prompt, ...]:
+        """Return the prompts whose sheets are to be made now; empty if there are none, or no more.
+
+        Of a cancelled job, nobody wants to see more.
+        """
+        sweep, self.sweep = self.sweep, ()
+        errors = (error for _, error in self.failures.values())
+        is_cancelled = any(isinstance(error, RenderCancelled) for error in errors)
+        return sweep if self.videos > 1 and not is_cancelled else ()
 
     def take_back_attempt(self) -> None:
         """Remove the record of this attempt, if there is one."""

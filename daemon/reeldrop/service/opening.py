@@ -56,6 +56,7 @@ def opened(
         videos=len(published),
         is_resumed=is_resumed,
         place=first_place(job),
+        sweep=tuple(prompt for prompt in prompts if prompt.swept),
     )
     for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
         if problem is not None:

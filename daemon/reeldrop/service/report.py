@@ -177,19 +177,20 @@ class Reporter:
             count=opened.count,
             step=self._stages.bench.step if batch is not None else steps,
             steps=steps,
-            eta_seconds=forecast.left(first.job_id, self._to_come(opened, now), now),
+            eta_seconds=self._stages.bench.seconds_left(
+                first.job_id, self._to_come(opened, now), now
+            ),
             together=len(batch.members) if batch is not None else 1,
         )
 
     def _to_come(self, opened: OpenJob, now: float) -> BatchesToCome:
-        """Return the batches after the one in hand, until no prompt of a job waits any more."""
+        """Return the batches after those in hand, until no prompt of a job waits any more."""
         stages = self._stages
-        next_one = [(stages.bench.coming, 1)] if stages.bench.coming is not None else []
         jobs, files = stages.jobs.opened.views(now), stages.intake.first()
         if stages.wait_for_night():
             jobs = tuple(j for j in jobs if j.id == opened.job.id or not j.is_of_night)
             files = tuple(file for file in files if not file.is_of_night)
-        return [*next_one, *outlook.to_come(opened, stages.jobs.opened.together, jobs, files)]
+        return list(outlook.to_come(opened, stages.jobs.opened.together, jobs, files))
 
     def _keep_systemd_patient(self) -> None:
         """Keep systemd from ending the process while it starts, stops, loads a model or is idle.

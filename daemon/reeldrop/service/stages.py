@@ -36,6 +36,7 @@ from reeldrop.service.workbench import Workbench
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.video import encoder
+from reeldrop.video.assembling import Assembler
 from reeldrop.video.publishing import Publisher
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Stages:
         self._is_patient = is_patient
         self.night = Night.parsed(config.night)
         self.intake = self._make_intake()
+        self.assembler = Assembler(results, tell)
+        self.jobs.opened.make_sheets = self.assembler.assemble
         self.publisher = Publisher(results, tell)
         self._use_encoder()
         self._encoder_stall = StallWatch(config.stall_seconds)
@@ -155,7 +158,7 @@ class Stages:
     def _use_encoder(self) -> None:
         config = self.settings.config
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
-        self.publisher.marks = config.synthetic_mark
+        self.publisher.marks = self.assembler.marks = config.synthetic_mark
         try:
             self.publisher.signer = profiles.signer(config)
         except ConfigError as error:  # it could be read when config.yaml was
@@ -195,6 +198,7 @@ class Stages:
     def close(self) -> None:
         """End the stages. A video that is not encoded yet is rendered again at the next start."""
         self.publisher.close()
+        self.assembler.close()
         self.bench.close()
         self.intake.close()
 

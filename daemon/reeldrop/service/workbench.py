@@ -14,7 +14,7 @@ from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
 from reeldrop.schedule.view import RendererView
-from reeldrop.service.forecast import Forecast
+from reeldrop.service.forecast import BatchesToCome, Forecast
 from reeldrop.store.status import State
 
 if TYPE_CHECKING:
@@ -139,6 +139,14 @@ class Workbench:
 
     def _seconds_per_step(self, now: float) -> float:
         return (now - self._began) / self.step
+
+    def seconds_left(self, job_id: str, coming: BatchesToCome, now: float) -> float | None:
+        """Return how long a job takes from now; None if unknown.
+
+        coming: the batches after those in hand
+        """
+        next_one = [(self.coming, 1)] if self.coming is not None else []
+        return self._forecast.left(job_id, [*next_one, *coming], now)
 
     def cancel(self, batch: Batch) -> None:
         """Stop a batch at the end of its current step."""

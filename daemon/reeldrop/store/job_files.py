@@ -29,7 +29,9 @@ _LOG = "job.log"
 _CANCEL = "cancel"
 PICTURES = "pictures"
 """The folder of the job's pictures."""
-_OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL, PICTURES}
+SHEETS = "sheets.json"
+"""The record of the sheets of a sweep."""
+_OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL, PICTURES, SHEETS}
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """Errors of reading a damaged file."""

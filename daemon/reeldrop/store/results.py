@@ -28,6 +28,7 @@ from reeldrop.base.names import (
     video_name,
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
+from reeldrop.base.sweeps import WILDCARDS, Swept
 from reeldrop.store import pictures, sidecars
 from reeldrop.store.folded import Names
 
@@ -65,9 +66,13 @@ class Results:
         """Return the folder of a prompt file's videos."""
         return self.root.path / self.place_for(source)
 
-    def video_name(self, source: PurePosixPath, prompt: str) -> str:
-        """Return the name, without suffix, that a prompt's video has if it is free."""
-        return video_name(prompt, str(self.place_for(source)))
+    def video_name(self, source: PurePosixPath, prompt: str, swept: Swept = ()) -> str:
+        """Return the name, without suffix, that a prompt's video has if it is free.
+
+        swept: what a sweep has chosen; what it chose for braces is in the prompt already
+        """
+        ending = ",".join(f"{key}={value}" for key, value in swept if key != WILDCARDS)
+        return video_name(prompt, str(self.place_for(source)), ending)
 
     @contextlib.contextmanager
     def opened(self, source: PurePosixPath, *, make: bool = False) -> Iterator[Path]:
@@ -170,7 +175,7 @@ class Results:
         """
         with self._opened_to_publish(job) as folder:
             settings = sidecars.text(job, _with_pictures(job, prompt, folder), rendered)
-            stem = self.video_name(job.source, prompt.prompt)
+            stem = self.video_name(job.source, prompt.prompt, prompt.swept)
             sidecar = _reserve(folder, job, stem, settings, earlier)
             lasting = self.folder_for(job.source) / sidecar.name
             video = self._video(job, lasting, prompt.number, list(prompt.formats))
@@ -233,13 +238,18 @@ def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | 
     if earlier is not None:
         durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
         return folder / earlier.sidecar.name
-    taken = {_folded_stem(entry) for entry in os.listdir(folder) if not _is_picture(entry)}
+    taken = taken_stems(folder)
     for name in durable.free_names(stem + SIDECAR_SUFFIX):
         if _folded_stem(name) not in taken:
             with contextlib.suppress(FileExistsError):
                 durable.write_new(folder / name, settings.encode(), job.id)
                 return folder / name
     raise AssertionError("free_names never ends")
+
+
+def taken_stems(folder: Path) -> set[str]:
+    """Return the names without suffixes that nothing new in a folder may have, folded."""
+    return {_folded_stem(entry) for entry in os.listdir(folder) if not _is_picture(entry)}
 
 
 def _is_picture(name: str) -> bool:

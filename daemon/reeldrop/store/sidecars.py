@@ -50,6 +50,8 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
     for key in ("ignored_text", "ignored_negative_text", "not_kept"):
         if found := getattr(rendered, key):
             block[key] = found
+    if prompt.swept:
+        block["swept"] = dict(prompt.swept)
     if prompt.pictures:
         block["pictures"] = {picture.name: picture.sha256 for picture in prompt.pictures}
     if rendered.loras:

@@ -180,7 +180,7 @@ def _write_video(
         stream = cast("VideoStream", container.add_stream(codec, rate=rate, options=options))
         stream.height, stream.width = film.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        _tag_colours(stream.codec_context)
+        tag_colours(stream.codec_context)
         count = len(film.frames)
         track = Track(container, film.sound, count, rate) if film.sound is not None else None
         for number, frame in enumerate(film.frames):
@@ -196,7 +196,7 @@ def _write_video(
             track.end()
 
 
-def _tag_colours(context: av.VideoCodecContext) -> None:
+def tag_colours(context: av.VideoCodecContext) -> None:
     """Tag the colour matrix; otherwise, players guess it from the size, and not alike."""
     context.color_range = 1  # limited
     context.colorspace = 1  # BT.709

@@ -11,7 +11,7 @@ import mmap
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from xml.sax.saxutils import escape, unescape
@@ -58,11 +58,21 @@ _PACKET = """\
 
 def packet(rendered: Rendered) -> str:
     """Return the XMP packet of a video: that it is synthetic, its model, and this software."""
+    software = f"reeldrop {dict(rendered.versions).get('reeldrop', '')}".strip()
+    return _packet(model_name(rendered), shown(rendered.revision or "unknown"), software)
+
+
+def packet_of(profiles: Iterable[str]) -> str:
+    """Return the XMP packet of what shows videos of these profiles."""
+    return _packet(", ".join(map(shown, profiles)), "unknown", "reeldrop")
+
+
+def _packet(model: str, version: str, software: str) -> str:
     return _PACKET.format(
         source_type=DIGITAL_SOURCE_TYPE,
-        model=escape(model_name(rendered)),
-        version=escape(shown(rendered.revision or "unknown")),
-        software=f"reeldrop {dict(rendered.versions).get('reeldrop', '')}".strip(),
+        model=escape(model),
+        version=escape(version),
+        software=software,
     )
 
 

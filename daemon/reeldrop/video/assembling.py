@@ -1,0 +1,129 @@
+"""Make the sheets of sweeps, on a thread that gives way to all others.
+
+Answers with an event. Whatever goes wrong, the job can end. Does not know when a job is through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from reeldrop.base.errors import ReeldropError
+from reeldrop.base.events import Event, SheetsMade
+from reeldrop.base.job import Job, Prompt, Video
+from reeldrop.base.names import POSTER_SUFFIX, VIDEO_SUFFIX
+from reeldrop.store.results import Results, is_published
+from reeldrop.store.sheets import SheetsOf
+from reeldrop.video import arrangement, synthetic
+from reeldrop.video.labels import Labels
+from reeldrop.video.sheets import Drawing, Source
+
+MAX_SECONDS = 1800.0
+"""How long all sheets of a job may take."""
+
+_LEAST = 2
+_NICEST = 19
+_BEST = (".mp4", ".webm", ".gif")
+
+_log = structlog.get_logger()
+
+
+class _Stopped(ReeldropError):
+    """The process ends."""
+
+
+class Assembler:
+    """Makes sheets of published videos; calls `tell` with SheetsMade for each job.
+
+    marks: whether they say that they are synthetic
+    """
+
+    def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
+        self._results = results
+        self._tell = tell
+        self.marks = True
+        self._is_ending = threading.Event()
+        self._thread = ThreadPoolExecutor(1, "sheets", initializer=_give_way)
+
+    def assemble(self, job: Job, prompts: Sequence[Prompt]) -> None:
+        """Make the sheets of a job with these prompts of a sweep, on the thread."""
+
+        def answer(made: Future[tuple[str, ...]]) -> None:
+            error = made.exception() if not made.cancelled() else _Stopped()
+            if not isinstance(error, _Stopped):
+                self._tell(SheetsMade(job.id, () if error else made.result(), error))
+
+        self._thread.submit(self._made, job, prompts).add_done_callback(answer)
+
+    def _made(self, job: Job, prompts: Sequence[Prompt]) -> tuple[str, ...]:
+        """Make the sheets, and return their names."""
+        sheets = SheetsOf(job, self._results)
+        if not sheets.begin():
+            raise ReeldropError("the process ended each time while they were made")
+        try:
+            return tuple(self._names(job, prompts, sheets))
+        except _Stopped:
+            sheets.take_back()
+            raise
+
+    def _names(self, job: Job, prompts: Sequence[Prompt], sheets: SheetsOf) -> list[str]:
+        """Make what is missing of the sheets, and return all their names."""
+        found = self._results.reserved(job).items()
+        videos = {number: video for number, video in found if is_published(video)}
+        if len(videos.keys() & {prompt.number for prompt in prompts}) < _LEAST:
+            return []
+        with self._results.opened(job.source) as folder:
+            sources = {number: _source(video, folder) for number, video in videos.items()}
+            return self._made_of(job, prompts, sources, sheets)
+
+    def _made_of(
+        self,
+        job: Job,
+        prompts: Sequence[Prompt],
+        sources: Mapping[int, Source],
+        sheets: SheetsOf,
+    ) -> list[str]:
+        labels, names, until = Labels(), list[str](), time.monotonic() + MAX_SECONDS
+        models = dict.fromkeys(prompt.model for prompt in prompts)
+        mark = synthetic.packet_of(models) if self.marks else ""
+
+        def check() -> None:
+            if self._is_ending.is_set():
+                raise _Stopped
+            if time.monotonic() > until:
+                raise ReeldropError(f"they take longer than {MAX_SECONDS:g} s")
+
+        for number, sheet in enumerate(arrangement.arranged(prompts)):
+            check()
+            drawing = Drawing(sheet, sources, labels, check, mark)
+            writers = {POSTER_SUFFIX: drawing.write_picture, VIDEO_SUFFIX: drawing.write_video}
+            names.append(sheets.publish(number, writers))
+        if labels.lacking:
+            signs = "".join(sorted(labels.lacking))[:20]
+            remedy = "install one, such as the package fonts-noto-cjk for Chinese"
+            _log.warning("sheets_lack_a_font", job_id=job.id, signs=signs, remedy=remedy)
+        return names
+
+    def close(self) -> None:
+        """End after the frame in hand; what is not made is made at the next start."""
+        self._is_ending.set()
+        self._thread.shutdown(cancel_futures=True)
+
+
+def _give_way() -> None:
+    """Let this thread, and those that it starts, run when no other needs the processor."""
+    with contextlib.suppress(OSError):  # a sandbox may not allow it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICEST)
+
+
+def _source(video: Video, folder: Path) -> Source:
+    """Return the files of a video, below a folder that is held open."""
+    files = {file.suffix: folder / file.name for file in video.files}
+    return Source(folder / video.poster.name, next((files[s] for s in _BEST if s in files), None))

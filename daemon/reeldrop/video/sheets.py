@@ -1,0 +1,261 @@
+"""Sheets: the videos of a sweep side by side, with labels, as a picture and as a video.
+
+The picture is made of the posters, the video of the video files, as they are in the results. What
+can't be read of them stays dark. Does not know folders of the results, nor names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av
+import numpy as np
+from PIL import Image
+
+from reeldrop.base import plain_files
+from reeldrop.video import synthetic
+from reeldrop.video.arrangement import Sheet
+from reeldrop.video.encoder import tag_colours
+from reeldrop.video.labels import Labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Picture = NDArray[np.uint8]  # (height, width, 3)
+
+MAX_SIDE = 1920
+"""Upper bound on a sheet's width and height in pixels: what phones play."""
+
+LEAST_WIDTH = 192
+"""Smaller tiles are enlarged, as far as there is room: their labels have to be readable."""
+
+MAX_SECONDS = 60.0
+MAX_FPS = 60.0
+_GAP = 2
+_H264 = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
+_DEMUXERS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
+"""Named, or else a file could be taken for a playlist that names other files."""
+
+_MOST_PIXELS = 40_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of a video; `video` is None if it is none that can be shown."""
+
+    poster: Path
+    video: Path | None
+
+
+class Drawing:
+    """One sheet, as a picture and as a video.
+
+    sources: the files of the videos that there are, by number
+    check: called between two frames; what it raises ends the drawing
+    mark: an XMP packet to put into both files; empty for none
+    """
+
+    def __init__(
+        self,
+        sheet: Sheet,
+        sources: Mapping[int, Source],
+        labels: Labels,
+        check: Callable[[], None],
+        mark: str = "",
+    ) -> None:
+        self._mark = mark
+        self._tiles = [
+            (row, column, tile)
+            for row, tiles in enumerate(sheet)
+            for column, tile in enumerate(tiles)
+            if tile is not None
+        ]
+        self._shape = len(sheet), max(map(len, sheet))
+        self._sources = sources
+        self._labels = labels
+        self._check = check
+
+    def write_picture(self, path: Path) -> bool:
+        """Write the posters with their labels as a JPEG; return False if none can be read."""
+        posters = {}
+        for _, _, tile in self._tiles:
+            self._check()
+            source = self._sources.get(tile.number)
+            if source is not None and (poster := _poster(source.poster)) is not None:
+                posters[tile.number] = poster
+        if not posters:
+            return False
+        sizes = [poster.size for poster in posters.values()]
+        width, height = self._tile_size(sizes)
+        canvas = self._labelled(width, height)
+        for row, column, tile in self._tiles:
+            if tile.number in posters:
+                x, y = self._corner(row, column, width, height)
+                picture = _fitted(np.asarray(posters[tile.number]), width, height)
+                _paste(canvas, picture, x, y, width, height)
+        Image.fromarray(canvas).save(path, "JPEG", quality=90, xmp=self._mark.encode())
+        return True
+
+    def write_video(self, path: Path) -> bool:
+        """Write the videos with their labels as an mp4; return False if none can be read.
+
+        It has the highest of their rates, and is as long as the longest: each video runs in its own
+        time, and its last frame stays. Each keeps its shape; all tiles have the size of the widest
+        and the highest.
+        """
+        with contextlib.ExitStack() as held:
+            takes = []
+            for row, column, tile in self._tiles:
+                source = self._sources.get(tile.number)
+                take = _opened(source.video, tile.fps, held) if source and source.video else None
+                if take is not None:
+                    takes.append((row, column, take))
+            if not takes:
+                return False
+            width, height = self._tile_size([take.size for _, _, take in takes])
+            fps = min(MAX_FPS, max(take.fps for _, _, take in takes))
+            canvas = self._labelled(width, height)
+
+            def frames() -> Iterator[Picture]:
+                for number in range(round(MAX_SECONDS * fps)):
+                    self._check()
+                    moved = [
+                        (row, column, frame)
+                        for row, column, take in takes
+                        if (frame := take.at(number / fps, width, height)) is not None
+                    ]
+                    if all(take.has_ended for _, _, take in takes):
+                        return
+                    for row, column, frame in moved:
+                        x, y = self._corner(row, column, width, height)
+                        _paste(canvas, frame, x, y, width, height)
+                    yield canvas
+
+            _write_mp4(path, canvas.shape, fps, frames())
+            if self._mark:
+                synthetic.append_to_mp4(path, self._mark)
+        return True
+
+    def _tile_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Return width and height of the tiles, without labels; even, as H.264 needs it."""
+        rows, columns = self._shape
+        width = max((width for width, _ in sizes), default=LEAST_WIDTH)
+        height = max((height for _, height in sizes), default=LEAST_WIDTH)
+        room_across = MAX_SIDE // columns - _GAP
+        room_down = MAX_SIDE // rows - self._labels.height - _GAP
+        scale = min(max(1.0, LEAST_WIDTH / width), room_across / width, room_down / height)
+        return max(2, int(width * scale) // 2 * 2), max(2, int(height * scale) // 2 * 2)
+
+    def _corner(self, row: int, column: int, width: int, height: int) -> tuple[int, int]:
+        return column * (width + _GAP), row * (height + self._labels.height + _GAP)
+
+    def _labelled(self, width: int, height: int) -> Picture:
+        """Return the sheet with labels below dark tiles."""
+        rows, columns = self._shape
+        shape = (rows * (height + self._labels.height + _GAP), columns * (width + _GAP), 3)
+        canvas = np.zeros(shape, np.uint8)
+        for row, column, tile in self._tiles:
+            x, y = self._corner(row, column, width, height)
+            label = np.asarray(self._labels.draw(tile.label, width))
+            canvas[y + height : y + height + len(label), x : x + width] = label
+        return canvas
+
+
+class _Take:
+    """A video that is read frame by frame, in its own time.
+
+    has_ended: whether there is no frame any more for the time that was asked for last
+    """
+
+    def __init__(self, first: av.VideoFrame, others: Iterator[av.VideoFrame], fps: float) -> None:
+        self.size = first.width, first.height
+        self.fps = fps
+        self._frames = itertools.chain([first], others)
+        self._next = 0
+        self.has_ended = False
+
+    def at(self, seconds: float, width: int, height: int) -> Picture | None:
+        """Return the frame that is shown at a time, fitted into a tile; None if it is still one."""
+        wanted = math.floor(seconds * self.fps + 1e-6)
+        frame = None
+        while self._next <= wanted and not self.has_ended:
+            try:
+                following = next(self._frames, None)
+            except (av.FFmpegError, OSError, ValueError):  # the rest of the file is damaged
+                following = None
+            if following is None:
+                self.has_ended = True
+            else:
+                frame, self._next = following, self._next + 1
+        if frame is None:
+            return None
+        return _fitted(cast("Picture", frame.to_ndarray(format="rgb24")), width, height)
+
+
+def _opened(path: Path, fps: float, held: contextlib.ExitStack) -> _Take | None:
+    """Return a video, open until `held` ends; None if it can't be read."""
+    with contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError, KeyError):
+        file = held.enter_context(os.fdopen(plain_files.open_plain(path), "rb"))
+        container = held.enter_context(av.open(file, "r", format=_DEMUXERS[path.suffix]))
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        # PyAV 18 crashes the process where there is no context, as in a file that is cut off.
+        if context is None or not 0 < context.width * context.height <= _MOST_PIXELS:
+            return None
+        context.thread_count = 1  # as many are open as there are tiles
+        frames = container.decode(stream)
+        first = next(frames, None)
+        return _Take(first, frames, min(max(fps, 1.0), 120.0)) if first is not None else None
+    return None
+
+
+def _poster(path: Path) -> Image.Image | None:
+    bad = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+    with (
+        contextlib.suppress(*bad),
+        os.fdopen(plain_files.open_plain(path), "rb") as file,
+        Image.open(file, formats=("JPEG",)) as poster,
+    ):
+        if poster.width * poster.height <= _MOST_PIXELS:
+            return poster.convert("RGB")
+    return None
+
+
+def _fitted(picture: Picture, width: int, height: int) -> Picture:
+    """Return a picture in the size of a tile or smaller, with its shape kept."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    if size == (picture.shape[1], picture.shape[0]):
+        return picture
+    smooth = Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(picture).resize(size, smooth, reducing_gap=2.0))
+
+
+def _paste(canvas: Picture, picture: Picture, x: int, y: int, width: int, height: int) -> None:
+    """Put a picture into the middle of a tile."""
+    x += (width - picture.shape[1]) // 2
+    y += (height - picture.shape[0]) // 2
+    canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+
+
+def _write_mp4(path: Path, shape: tuple[int, ...], fps: float, frames: Iterator[Picture]) -> None:
+    """Write frames of one shape, (height, width, 3), as H.264."""
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=rate, options=_H264)
+        stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
+        tag_colours(stream.codec_context)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709")
+            picture.pts, picture.time_base = number, 1 / rate
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())

@@ -7,15 +7,14 @@ import errno
 import functools
 import itertools
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 from harness.jobs import says
+from harness.kills import interposed, is_killed
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
@@ -31,7 +30,6 @@ from reeldrop.store.spool import Spool
 from reeldrop.store.status import Status
 
 NAME = PurePosixPath("poems/a.txt")
-CALLS = ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir", "utime")
 CONFIG = """\
 results: {results}
 model: tiny
@@ -136,43 +134,6 @@ def waiting(made: World) -> World:
     return made
 
 
-def interposed(at: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Call a function right before the `at`-th call that changes something; yield the calls."""
-    calls = itertools.count(1)
-    acting = False
-
-    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **keywords: Any) -> Any:
-            nonlocal acting
-            if not acting and next(calls) == at:
-                acting = True
-                act()
-                acting = False
-            return function(*arguments, **keywords)
-
-        return wrapper
-
-    for name in CALLS:
-        patch.setattr(os, name, wrap(getattr(os, name)))
-    patch.setattr(durable, "rename_exclusively", wrap(durable.rename_exclusively))
-    return calls
-
-
-def is_killed(at: int, command: Callable[[], None], patch: pytest.MonkeyPatch) -> bool:
-    """Run a command in a process that is killed before its `at`-th call; return whether it was."""
-    pid = os.fork()
-    if not pid:
-        try:
-            interposed(at, lambda: os.kill(os.getpid(), signal.SIGKILL), patch)
-            command()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code in (0, -signal.SIGKILL)
-    return code != 0
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_retry_that_is_held_at_any_call_loses_and_doubles_nothing(
     world: Callable[[], World], fails: bool, monkeypatch: pytest.MonkeyPatch
@@ -254,7 +215,7 @@ def test_a_cancellation_that_is_killed_at_any_call_loses_and_doubles_nothing(
             place.cancel()
         (found,) = place.places()
         if found.startswith("_failed/"):
-            seen = folders.failures(place.config)
+            seen = folders.failures(place.config.failed, place.config)
             assert ["poems/a.txt"] == [failure.name for failure in seen]
         else:
             assert found.startswith("spool/active/")

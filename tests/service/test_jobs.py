@@ -759,7 +759,7 @@ def test_a_failed_batch_of_several_files_is_rendered_one_by_one(place: Place) ->
 
 
 def test_a_report_says_what_to_do(place: Place) -> None:
-    """With the command to type; it says that the file may be right only if it may."""
+    """First without a shell; it says that the file may be right only if it may."""
     errors = {
         "a b": RenderError("a hiccup"),
         "c": RenderCancelled("it was cancelled on request"),
@@ -773,10 +773,17 @@ def test_a_report_says_what_to_do(place: Place) -> None:
     assert [("c.txt", "info")] == [(e["prompt_file"], e["log_level"]) for e in cancelled]
     assert 3 == sum(e["event"] == "job_failed" for e in events)
     reports = [(place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in errors]
-    assert "or, if nothing is wrong with it, run `reeldrop retry 'a b.txt'`." in reports[0]
-    assert "\nRun `reeldrop retry c.txt` to render it after all." in reports[1]
-    assert "\nMend the file and put it into the inbox again, or mend it here and run" in reports[2]
-    assert "\nMend what is named above, then run `reeldrop retry e.txt`." in reports[3]
+    anew = "Put a corrected {}.txt into the inbox: when it is rendered, this report goes.\n"
+    move = "move {}.txt from here into the inbox.\n"
+    retry = "In a shell, `reeldrop retry {}` moves it.\n"
+    assert (
+        "\nIf nothing is wrong with the file, "
+        + (move + anew).format("a b", "a b")
+        + retry.format("'a b.txt'")
+    ) in reports[0]
+    assert f"\nTo render it after all, {move}{retry}".format("c", "c.txt") in reports[1]
+    assert f"\n{anew}Or correct it here, and {move}{retry}".format("d", "d", "d.txt") in reports[2]
+    assert f"\nMend what is named above, then {move}{retry}".format("e", "e.txt") in reports[3]
     assert 1 == sum("nothing is wrong" in report for report in reports)
     told = "reeldrop has not rendered c.txt\n\nWhat happened:  it was cancelled on request\n"
     assert reports[1].startswith(told), "nothing is wrong, and nothing has failed"

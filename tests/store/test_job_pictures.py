@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from harness.jobs import RENDERED, says
+from harness.kills import interposed
 from reeldrop.base import durable, strict_yaml
 from reeldrop.base.errors import RenderError
 from reeldrop.base.job import Job, Picture, Prompt
@@ -459,6 +461,52 @@ def test_a_retry_moves_pictures_alone(folders: Folders) -> None:
     assert aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
     assert {".DS_Store", "boat.png", "boat.txt"} == set(os.listdir(folders.inbox / "poems"))
     assert others == set(os.listdir(kept))
+
+
+def test_copies_of_one_picture_come_back_with_each_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever a daemon takes that of the first one, which is in the inbox already."""
+    picture = PictureFiles(("boat.png",))
+    for at in itertools.count(1):
+        folders = Folders(tmp_path / f"{at}", tmp_path / f"{at}" / "results")
+        folders.inbox.mkdir(parents=True)
+        folders.spool().prepare()
+        for name in ("a.yaml", "b.yaml"):
+            folders.spool().fail(folders.claimed(name, picture, boat_png="1"), says("no"))
+        roots = Root(folders.failed), Root(folders.inbox)
+        aside.put_back(*roots, PurePosixPath("poems/a.yaml"))
+        there = folders.inbox / "poems"
+
+        def take_first(folders: Folders = folders, there: Path = there) -> None:
+            shared = picture.names if (there / "b.yaml").exists() else ()
+            beside = replace(picture, shared=shared)
+            folders.spool().claim(PurePosixPath("poems/a.yaml"), (), beside=beside)
+
+        with monkeypatch.context() as patch:
+            calls = interposed(at, take_first, patch)
+            aside.put_back(*roots, PurePosixPath("poems/b.yaml"))
+        take_first()
+        assert ["b.yaml", "boat.png"] == sorted(os.listdir(there))
+        assert [] == os.listdir(folders.failed / "poems")
+        if next(calls) <= at:
+            return
+
+
+def test_a_file_that_was_cancelled_comes_back_to_the_picture_of_its_name(folders: Folders) -> None:
+    """The picture has stayed in the inbox, and the file got another name in `_failed/`."""
+    roots = Root(folders.inbox), Root(folders.failed)
+    source = PurePosixPath("poems/boat.txt")
+    for picture in ("", "a picture"):
+        folders.drop(boat_txt="a boat")
+        if picture:
+            folders.drop(boat_png=picture)
+        report = f"reeldrop has not rendered {source}\n"
+        at = aside.withdraw(*roots, source, lambda _at, report=report: report, across=True)
+    assert at == folders.failed / "poems/boat-2.txt"
+    assert aside.put_back(*reversed(roots), PurePosixPath("poems/boat-2.txt"))
+    assert ["boat.png", "boat.txt"] == sorted(os.listdir(folders.inbox / "poems"))
+    assert aside.put_back(*reversed(roots), source) == folders.inbox / "poems/boat-2.txt"
 
 
 def test_a_job_that_was_rendered_takes_no_picture_that_came_later(folders: Folders) -> None:

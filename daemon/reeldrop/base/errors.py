@@ -113,7 +113,14 @@ class RenderError(ReeldropError):
 
 
 class Unrenderable(RenderError):
-    """A render failed, and would fail again in the same way; never retried."""
+    """A render failed, and would fail again in the same way; never retried.
+
+    remedy: what the author of the prompt can do; empty if that isn't known
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem} ({remedy})" if remedy else problem)
+        self.problem, self.remedy = problem, remedy
 
 
 class RenderCancelled(ReeldropError):

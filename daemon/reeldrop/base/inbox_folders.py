@@ -28,6 +28,13 @@ def home(source: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(str(source).partition("/")[2]) if wish(source) else source
 
 
+def alike(source: PurePosixPath) -> list[PurePosixPath]:
+    """Return the paths in the inbox of files that would be the same order, sooner or later."""
+    if wish(source) == AGAIN:
+        return [source]
+    return [home(source), NOW / home(source), NIGHT / home(source)]
+
+
 def folders_above(source: PurePosixPath) -> list[PurePosixPath]:
     """Return the folders whose defaults a file has, the farthest first: also those of its home."""
     above = [*reversed(home(source).parents), *reversed(source.parents)]

@@ -30,6 +30,8 @@ PICTURES_SUFFIX = ".pictures"
 """Of the folder in `_failed/` that has the pictures of the prompt file with the name before it."""
 RETRIED_FOLDER = "_retried"
 """Folder in `_failed/` for files on their way back into the inbox, as <random hex>-<name>."""
+CLEARED_FOLDER = "_cleared"
+"""Folder at the top of `_failed/` for what was rendered after it had failed."""
 STATUS_NAME = "STATUS.txt"
 """The file at the top of the results in which the daemon says what it does."""
 INDEX_NAME = "index.html"
@@ -109,6 +111,12 @@ def portable(source: PurePosixPath) -> PurePosixPath:
     suffix = source.suffix if has_suffix else ""
     stem = safe_name(source.name.removesuffix(suffix), MAX_NAME_BYTES - _LONGEST_SUFFIX, room)
     return folders / safe_name(stem + suffix)
+
+
+def aside(source: PurePosixPath) -> PurePosixPath:
+    """Return a prompt file's path in `_failed/` if it is free; never one in `CLEARED_FOLDER`."""
+    top, *below = portable(source).parts
+    return PurePosixPath(marked_name(top) if folded(top) == CLEARED_FOLDER else top, *below)
 
 
 def order_folder(source: PurePosixPath) -> str:

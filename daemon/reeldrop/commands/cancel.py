@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import shlex
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -73,9 +72,9 @@ def _withdraw(config: Config, source: PurePosixPath, jobs: Spool) -> Path | None
     the daemon sets it aside.
     """
 
-    def report(name: str) -> str:
-        then = f"Run `reeldrop retry {shlex.quote(name)}` to render it after all."
-        return reports.text(source, "", RenderCancelled(), then)
+    def report(name: PurePosixPath) -> str:
+        cancelled = RenderCancelled()
+        return reports.text(source, "", cancelled, reports.advice(source, cancelled, name))
 
     withdraw = functools.partial(
         aside.withdraw, Root(config.inbox), Root(config.failed), source, report

@@ -60,7 +60,8 @@ def _failed_names(ctx: typer.Context, incomplete: str) -> list[str]:
     from reeldrop.commands import folders
 
     with contextlib.suppress(ReeldropError, OSError):
-        failures = folders.failures(folders.load(ctx.params.get("config")))
+        config = folders.load(ctx.params.get("config"))
+        failures = folders.failures(config.failed, config)
         return [failure.name for failure in failures if failure.name.startswith(incomplete)]
     return []
 
@@ -229,13 +230,18 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def history(
     config: ConfigOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="Show what failed, and why.")] = False,
+    cleared: Annotated[
+        bool, typer.Option("--cleared", help="Show what failed before it was rendered.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the videos, newest first."""
-    from reeldrop.commands.history import list_failures, list_videos
+    from reeldrop.commands.history import list_cleared, list_failures, list_videos
 
-    list_them = list_failures if failed else list_videos
+    if failed and cleared:
+        raise WrongUsage("--failed and --cleared are two lists: ask for one of them")
+    list_them = list_failures if failed else list_cleared if cleared else list_videos
     list_them(_load(config), limit, as_json=as_json)
 
 

@@ -108,11 +108,11 @@ def prompt_files(inbox: Inbox) -> list[PurePosixPath]:
     return [candidate.path for candidate in settled]
 
 
-def failures(config: Config) -> list[history.Failure]:
-    """Return the prompt files and reports in `_failed/`, newest first."""
+def failures(folder: Path, config: Config) -> list[history.Failure]:
+    """Return the prompt files and reports in `_failed/`, or another such folder, newest first."""
     from reeldrop.intake.ignored import Ignored
     from reeldrop.intake.scan import Names
     from reeldrop.prompts import parsing
 
     names = Names(parsing.SUFFIXES, parsing.DEFAULTS_NAME, Ignored(config.ignore))
-    return history.failures(config.failed, names.is_read)
+    return history.failures(folder, names.is_read)

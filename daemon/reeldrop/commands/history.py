@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from reeldrop.base.names import CLEARED_FOLDER
 from reeldrop.commands import folders, output
 from reeldrop.store import history
+from reeldrop.store.history import Failure
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
@@ -37,14 +39,24 @@ def list_videos(config: Config, limit: int, *, as_json: bool) -> None:
 
 def list_failures(config: Config, limit: int, *, as_json: bool) -> None:
     """Print what failed last, at most `limit` prompt files."""
-    failures = folders.failures(config)
+    _list(folders.failures(config.failed, config), limit, "--failed", as_json=as_json)
+
+
+def list_cleared(config: Config, limit: int, *, as_json: bool) -> None:
+    """Print what failed last and has been rendered since, at most `limit` prompt files."""
+    cleared = config.failed / CLEARED_FOLDER
+    _list(folders.failures(cleared, config), limit, "--cleared", as_json=as_json)
+
+
+def _list(failures: list[Failure], limit: int, option: str, *, as_json: bool) -> None:
     listed = failures[:limit]
     if as_json:
         output.print_json([dataclasses.asdict(failure) for failure in listed])
         return
     rows = ((f.name, f.reason, output.local_time(f.failed)) for f in listed)
     output.print_rows(rows, ("prompt file", "what is wrong", "when"))
-    _note_what_is_left_out(len(listed), len(failures), "failed prompt files", "history --failed")
+    what = f"{option.removeprefix('--')} prompt files"
+    _note_what_is_left_out(len(listed), len(failures), what, f"history {option}")
 
 
 def _note_what_is_left_out(listed: int, count: int, what: str, command: str) -> None:

@@ -26,7 +26,7 @@ def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
         Unavailable: there is no inbox.
     """
     folders.require_inbox(config)
-    known = [failure.name for failure in folders.failures(config)]
+    known = [failure.name for failure in folders.failures(config.failed, config)]
     there = [name for name in known if os.path.lexists(config.failed / name)]
     if names is None:
         return [_put_back(config, PurePosixPath(name)) for name in there]

@@ -5,6 +5,6 @@ Does not know what a prompt file says, how a video is made, or what is rendered 
 A job is a folder with a claimed prompt file. `spool` claims, finds and ends jobs; `job_files` reads
 and writes the other files in it, `attempts` the record of attempts, and `pictures` moves their
 pictures. `results` publishes videos, and `sidecars` words the YAML beside them; `failed` sets
-prompt files aside with a report (`reports`); `filing` combines them to end a job. `aside`,
-`history` and `status` are for commands.
+prompt files aside with a report (`reports`), and `cleared` moves away what was rendered since;
+`filing` combines them to end a job. `aside`, `history` and `status` are for commands.
 """

@@ -22,13 +22,14 @@ from reeldrop.base.names import (
     ERROR_SUFFIX,
     LOG_SUFFIX,
     NOTE_SUFFIX,
+    PICTURE_SUFFIXES,
     PICTURES_SUFFIX,
     RETRIED_FOLDER,
-    portable,
 )
+from reeldrop.base.names import aside as named_aside
 from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
-from reeldrop.store import pictures
+from reeldrop.store import pictures, reports
 from reeldrop.store.folded import Names
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
@@ -41,15 +42,19 @@ _LONGEST_BESIDE = 64 << 20
 def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
     """Move a file of `_failed/` into the inbox, and return its path there; None if it was gone.
 
-    Its pictures go first.
+    Its pictures go first. A copy of one that is there already goes last, for the daemon may take
+    that one with another prompt file meanwhile.
     """
     parent, original = _origin(name)
     with failed.opened(parent) as there, inbox.opened(parent, make=True) as into:
         place = there / name.relative_to(parent)
         try:
+            copies: list[str] = []
             if os.path.lexists(place):
-                _put_pictures_back(failed, parent / original, into)
-            at = _put_back(place, there / RETRIED_FOLDER, into, original)
+                copies = _put_pictures_back(failed, parent / original, into)
+            named = _name_with_pair(place, into) or original
+            at = _put_back(place, there / RETRIED_FOLDER, into, named)
+            _put_copies_back(failed, parent / original, into, copies)
         except FileNotFoundError:
             if os.path.lexists(place):
                 raise
@@ -61,12 +66,34 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
         return inbox.path / parent / at.name
 
 
-def _put_pictures_back(failed: Root, place: PurePosixPath, into: Path) -> None:
+def _put_pictures_back(failed: Root, place: PurePosixPath, into: Path) -> list[str]:
+    """Return the names of those that stayed, because the inbox has the same."""
     kept_in = place.with_name(place.name + PICTURES_SUFFIX)
     with contextlib.suppress(FileNotFoundError), failed.opened(kept_in) as kept:
-        pictures.put_back(kept, into, place.name, temporaries.command_owner())
+        return pictures.put_back(kept, into, place.name, temporaries.command_owner())
+    return []
+
+
+def _put_copies_back(failed: Root, place: PurePosixPath, into: Path, names: list[str]) -> None:
+    kept_in = place.with_name(place.name + PICTURES_SUFFIX)
+    with contextlib.suppress(FileNotFoundError), failed.opened(kept_in) as kept:
+        pictures.put_copies_back(kept, into, names, temporaries.command_owner())
         with failed.opened(kept_in.parent) as above, contextlib.suppress(OSError):
             os.rmdir(above / kept_in.name)  # unless others' files are in it, too
+
+
+def _name_with_pair(place: Path, into: Path) -> str:
+    """Return the name of a file that waited with a picture of its name, which is in the inbox.
+
+    It was cancelled, and got another name here. Empty if it is none, or the picture is not there.
+    """
+    report = reports.beside(place)
+    name = PurePosixPath(reports.about(report)).name
+    numbered = re.fullmatch(r"(.+)-[0-9]+", place.stem, re.DOTALL)
+    if reports.job_of(report) or not numbered or name != numbered[1] + place.suffix:
+        return ""
+    pairs = (into / (numbered[1] + suffix) for suffix in PICTURE_SUFFIXES)
+    return name if any(map(os.path.lexists, pairs)) else ""
 
 
 def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:
@@ -90,7 +117,7 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
                 os.utime(place, follow_symlinks=False)
             for path in kept:
                 path.unlink(missing_ok=True)
-            taken = _taken_out(place, retried)
+            taken = _taken_out(place, retried, name)
         return durable.move_to_free_name(taken, into, name, owner)
     except OSError:
         with contextlib.suppress(OSError):
@@ -109,9 +136,9 @@ def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
             yield path, content(path, _LONGEST_BESIDE)
 
 
-def _taken_out(place: Path, retried: Path) -> Path:
+def _taken_out(place: Path, retried: Path, name: str) -> Path:
     """Move a file to a unique name, so that no other file can be moved in its place."""
-    target = retried / f"{secrets.token_hex(4)}-{place.name}"
+    target = retried / f"{secrets.token_hex(4)}-{name}"
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(retried)
@@ -128,13 +155,13 @@ def withdraw(
     inbox: Root,
     failed: Root,
     source: PurePosixPath,
-    report: Callable[[str], str],
+    report: Callable[[PurePosixPath], str],
     *,
     across: bool = False,
 ) -> Path | None:
     """Move a file of the inbox into `_failed/`, and return its path there; None if it was gone.
 
-    `report` gets the name that `reeldrop retry` takes, and returns the reason. The report is
+    `report` gets the path in `_failed/`, and returns the text of the report. The report is
     written last: a kill before that leaves a file without a report, never a report on a file that
     still waits. `across` permits a copy to another file system, safe only while no daemon works.
 
@@ -142,7 +169,7 @@ def withdraw(
         OSError: EXDEV if a copy is needed, but not permitted, or it is neither a file nor a link.
     """
     owner, names = temporaries.command_owner(), Names(failed.path)
-    first = names.within(portable(source))
+    first = names.within(named_aside(source))
     with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
         try:
             mode = (there / source.name).lstat().st_mode
@@ -160,7 +187,7 @@ def withdraw(
                 raise
             return None
         beside = at.with_name(at.name + ERROR_SUFFIX)
-        text = report(str(first.with_name(at.name))).encode("utf-8", "backslashreplace")
+        text = report(first.with_name(at.name)).encode("utf-8", "backslashreplace")
         with contextlib.suppress(FileExistsError):
             durable.write_new(beside, text, owner)
         if not os.path.lexists(at):  # it was put back meanwhile

@@ -16,17 +16,19 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, inbox_folders, temporaries
+from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import (
+    CLEARED_FOLDER,
     ERROR_SUFFIX,
     LOG_SUFFIX,
     PICTURES_SUFFIX,
     RETRIED_FOLDER,
-    portable,
+    aside,
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
-from reeldrop.store import job_files, pictures, reports
+from reeldrop.store import cleared, job_files, pictures, reports
 from reeldrop.store.folded import Names
 
 Report = Callable[[PurePosixPath], str]
@@ -148,17 +150,35 @@ class Failed:
                     pictures.take_back(job, kept, target.name)
                 os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
 
+    def clear(self, job: Job) -> list[PurePosixPath]:
+        """Move what earlier jobs left of a prompt file that is rendered now into `_cleared/`.
+
+        Return the paths of the prompt files there.
+        """
+        sources = inbox_folders.alike(job.source)
+        return [place for source in sources for place in self._clear(job, source)]
+
+    def _clear(self, job: Job, source: PurePosixPath) -> Iterator[PurePosixPath]:
+        first = self._place_for(source)
+        with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
+            if found := cleared.superseded(job, source, folder, first):
+                place = CLEARED_FOLDER / first.parent
+                with self.root.opened(place, make=True) as into:
+                    for name, suffixes in found.items():
+                        yield place / cleared.move(folder / name, suffixes, into)
+
     def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
         """Yield the paths here of what other jobs with the inbox path `source` left."""
         first = self._place_for(source)
-        with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
-            for name in durable.free_names(first.name):
-                if self._is_free(folder / name, first):
-                    return
-                report = reports.beside(folder / name)
-                is_about = first == source or reports.is_about(report, source)
-                if is_about and not reports.is_on(report, job.id):
-                    yield first.with_name(name)
+        for place in (first, CLEARED_FOLDER / first):
+            with contextlib.suppress(*NOTHING_THERE), self.root.opened(place.parent) as folder:
+                for name in durable.free_names(place.name):
+                    if self._is_free(folder / name, place):
+                        break
+                    report = reports.beside(folder / name)
+                    is_about = first == source or reports.about(report) == shown(source)
+                    if is_about and not reports.is_on(report, job.id):
+                        yield place.with_name(name)
 
     def on_their_way_back(self, source: PurePosixPath) -> list[PurePosixPath]:
         """Return the paths here of files that retries are moving into the folder of `source`."""
@@ -169,7 +189,7 @@ class Failed:
 
     def _place_for(self, source: PurePosixPath) -> PurePosixPath:
         """Return where a prompt file is put here if the place is free."""
-        return self._names.within(portable(source))
+        return self._names.within(aside(source))
 
     def _is_free(self, target: Path, first: PurePosixPath) -> bool:
         """Return whether a place beside `first` is free, also on clients that fold case."""

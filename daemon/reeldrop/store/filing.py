@@ -6,18 +6,18 @@ are in hand.
 
 from __future__ import annotations
 
+import functools
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import structlog
 
-from reeldrop.base.errors import DISK_ERRORS, PromptError, RenderCancelled
+from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.names import SIDECAR_SUFFIX
-from reeldrop.store import reports, sidecars
+from reeldrop.store import pictures, reports, sidecars
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -54,6 +54,8 @@ class Filing:
         if is_resumed and not failures:  # an earlier attempt may have reported a failure
             for name in {_remainder_name(job), job.source.name}:
                 self._spool.failed.take_back(job, name)
+        if not failures:
+            self._clear(job)
         with (
             self._results.opened(job.source, make=True) as folder,
             self._results.opened_for_order(job.source) as order_folder,
@@ -62,12 +64,24 @@ class Filing:
         self._rest_is_aside.discard(job.id)
         return name
 
+    def _clear(self, job: Job) -> None:
+        """Clear the failures of a prompt file that was rendered; the job may end without that."""
+        what = {"job_id": job.id, "prompt_file": shown(job.source)}
+        try:
+            for place in self._spool.failed.clear(job):
+                _log.info("failure_cleared", moved_to=shown(place), **what)
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            _log.warning("failure_not_cleared", reason=str(error), **what)
+
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with a report."""
         warning = self._clean(job)
+        advice = functools.partial(reports.advice, job.source, error, pictures=pictures.of(job))
 
         def report(name: PurePosixPath) -> str:
-            return reports.text(job.source, job.id, error, warning + _advice(name, error))
+            return reports.text(job.source, job.id, error, warning + advice(name))
 
         at = self._spool.fail(job, report)
         what = {"job_id": job.id, "prompt_file": shown(job.source), "set_aside": str(at)}
@@ -101,31 +115,19 @@ class Filing:
         """Write a prompt file with only the failed prompts into `_failed/`."""
         left = sidecars.remainder_text([prompt for prompt, _ in failures])
         error = failures[0][1]
-        others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}. "
+        others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}.\n"
 
         def report(name: PurePosixPath) -> str:
-            return reports.text(job.source, job.id, error, others + _advice(name, error))
+            return reports.text(job.source, job.id, error, others + advice(name))
 
         used = {picture.path for prompt, _ in failures for picture in prompt.pictures}
-        needed = filter(os.path.lexists, used)
+        needed = sorted(filter(os.path.lexists, used))
         name = _remainder_name(job)
-        self._spool.failed.write(job, name, left.encode(), report, sorted(needed))
+        advice = functools.partial(
+            reports.advice, job.source.with_name(name), error, pictures=needed
+        )
+        self._spool.failed.write(job, name, left.encode(), report, needed)
 
 
 def _remainder_name(job: Job) -> str:
     return f"{job.source.stem}{SIDECAR_SUFFIX}"
-
-
-def _advice(name: PurePosixPath, error: Exception) -> str:
-    """Return what a person can do about a prompt file with this path in `_failed/`."""
-    retry = f"`reeldrop retry {shlex.quote(shown(name))}`"
-    if isinstance(error, RenderCancelled):
-        return f"Run {retry} to render it after all."
-    if isinstance(error, PromptError):
-        if all(mistake.file for mistake in error.mistakes):
-            return f"Mend what is named above, then run {retry}."
-        return f"Mend the file and put it into the inbox again, or mend it here and run {retry}."
-    return (
-        "Mend the file and put it into the inbox again, or, if nothing is wrong with it, "
-        f"run {retry}."
-    )

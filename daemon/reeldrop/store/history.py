@@ -19,7 +19,13 @@ from typing import Any
 
 from reeldrop.base import plain_files, strict_yaml
 from reeldrop.base.errors import YamlError
-from reeldrop.base.names import ERROR_SUFFIX, NOTE_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
+from reeldrop.base.names import (
+    CLEARED_FOLDER,
+    ERROR_SUFFIX,
+    NOTE_SUFFIX,
+    POSTER_SUFFIX,
+    SIDECAR_SUFFIX,
+)
 from reeldrop.store import reports
 
 NO_REPORT = "there is no report: a command was interrupted, or somebody has removed it"
@@ -169,12 +175,13 @@ def failures(
         they have a report
     limit: how many are returned at most; all if it is None
     """
-    reports = _by_name(failed, _files(failed, ERROR_SUFFIX))
+    cleared = failed / CLEARED_FOLDER
+    reports = _by_name(failed, _files(failed, ERROR_SUFFIX, cleared))
     reported = {name.removesuffix(ERROR_SUFFIX): mtime for name, mtime in reports.items()}
     in_folders = tuple(f"{name}/" for name in reported)  # folders set aside are one entry
     alone = {
         name: mtime
-        for name, mtime in _by_name(failed, _files(failed, "", of_all=True)).items()
+        for name, mtime in _by_name(failed, _files(failed, "", cleared, of_all=True)).items()
         if name not in reported
         and not name.endswith((ERROR_SUFFIX, NOTE_SUFFIX))
         and is_prompt_file(os.path.basename(name))

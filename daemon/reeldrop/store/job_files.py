@@ -11,10 +11,12 @@ import base64
 import contextlib
 import dataclasses
 import json
+import math
 import operator
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,6 +34,9 @@ PICTURES = "pictures"
 SHEETS = "sheets.json"
 """The record of the sheets of a sweep."""
 _OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL, PICTURES, SHEETS}
+
+ID_TIME = "%Y%m%d-%H%M%S-%f"
+"""How the id of a job begins: the time of its claim in UTC, so that ids are in its order."""
 
 DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """Errors of reading a damaged file."""
@@ -202,6 +207,13 @@ def ask_to_cancel(job: Job) -> bool:
 def is_cancelled(job: Job) -> bool:
     """Return whether a job is marked to be cancelled; False if the disk can't be read."""
     return os.path.exists(job.folder / _CANCEL)
+
+
+def claimed(job: Job) -> float:
+    """Return the time of a job's claim, in seconds since 1970; -inf if its id does not say it."""
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(f"{job.id[:22]}+0000", f"{ID_TIME}%z").timestamp()
+    return -math.inf
 
 
 def is_in_hand(job: Job) -> bool:

@@ -195,10 +195,11 @@ def remove_copies(job: Job, folder: Path) -> None:
             (folder / picture.name).unlink()
 
 
-def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> None:
+def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> list[str]:
     """Move the pictures of a prompt file that failed into its folder of the inbox.
 
-    What a client or a NAS has put beside them, such as its own thumbnails, stays.
+    What a client or a NAS has put beside them, such as its own thumbnails, stays. So do those of
+    which the inbox has the same; return their names.
 
     Raises:
         FileExistsError: other files have the names there, also that of the prompt file, whose
@@ -211,10 +212,19 @@ def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> None:
         if os.path.lexists(inbox / name):
             raise FileExistsError(errno.EEXIST, "another file has that name", str(inbox / name))
     for name in names:
-        if name in kept:
-            _drop(aside / name)
-        else:
+        if name not in kept:
             durable.move(aside / name, inbox / name, owner)
+    return kept
+
+
+def put_copies_back(aside: Path, inbox: Path, names: Iterable[str], owner: str) -> None:
+    """Move what `put_back` has left, if the inbox has lost it; remove it if not."""
+    for name in names:
+        try:
+            durable.move(aside / name, inbox / name, owner)
+        except FileExistsError:
+            if is_same(aside / name, inbox / name):  # else it is another one, which came just now
+                _drop(aside / name)
 
 
 def _is_picture(path: Path) -> bool:

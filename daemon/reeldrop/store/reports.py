@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable
-from reeldrop.base.errors import FileError, Mistake, RenderCancelled
+from reeldrop.base.errors import FileError, Mistake, PromptError, RenderCancelled, Unrenderable
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX
 from reeldrop.base.plain_files import content, open_plain
@@ -20,6 +23,9 @@ from reeldrop.base.plain_files import content, open_plain
 MAX_MISTAKES = 20
 COULD_NOT_RENDER, NOT_RENDERED = "could not render", "has not rendered"
 WHAT_IS_WRONG, WHAT_HAPPENED = "What is wrong", "What happened"
+
+_HEADLINE = re.compile(f"reeldrop (?:{COULD_NOT_RENDER}|{NOT_RENDERED}) (?P<source>.+)\n")
+_JOB = re.compile(r"^Job (\S+), ", re.MULTILINE)
 
 _LONGEST = 1 << 20
 """Size limit of a report in bytes; the end of a larger file is searched for the id of its job."""
@@ -30,7 +36,7 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
 
     `job_id` is empty if the prompt file was never a job.
     """
-    mistakes = error.mistakes if isinstance(error, FileError) else [Mistake(str(error))]
+    mistakes = _mistakes(error)
     is_cancelled = isinstance(error, RenderCancelled)
     lines = [_headline(source, NOT_RENDERED if is_cancelled else COULD_NOT_RENDER)]
     label = f"{WHAT_HAPPENED}: " if is_cancelled else f"{WHAT_IS_WRONG}: "
@@ -46,6 +52,45 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
     now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
     job = f"Job {job_id}, " if job_id else ""
     return "\n".join([*lines, shown_lines(then), "", f"{job}{now}", ""])
+
+
+def _mistakes(error: BaseException) -> Sequence[Mistake]:
+    if isinstance(error, FileError):
+        return error.mistakes
+    if isinstance(error, Unrenderable):
+        return [Mistake(error.problem, error.remedy)]
+    return [Mistake(str(error))]
+
+
+def advice(
+    source: PurePosixPath,
+    error: BaseException,
+    name: PurePosixPath,
+    pictures: Collection[Path] = (),
+) -> str:
+    """Return what a person can do about a prompt file in `_failed/`, first without a shell.
+
+    source: its path in the inbox
+    name: its path in `_failed/`
+    pictures: those that are set aside with it
+    """
+    here, folder = shown(name.name), shown(source.parent)
+    into = f"into {folder}/ in the inbox" if source.parent.parts else "into the inbox"
+    beside = f", with the pictures in {here}{PICTURES_SUFFIX}" if pictures else ""
+    is_renamed = name.name != source.name and not pictures
+    move = f"move {here} from here {into}{f', as {shown(source.name)}' if is_renamed else beside}"
+    anew = f"Put a corrected {shown(source)}{', with its pictures,' if pictures else ''}"
+    anew += " into the inbox: when it is rendered, this report goes."
+    if isinstance(error, RenderCancelled):
+        steps = [f"To render it after all, {move}."]
+    elif isinstance(error, PromptError) and all(mistake.file for mistake in error.mistakes):
+        steps = [f"Mend what is named above, then {move}."]
+    elif isinstance(error, PromptError) or getattr(error, "remedy", ""):
+        steps = [anew, f"Or correct it here, and {move}."]
+    else:
+        steps = [f"If nothing is wrong with the file, {move}.", anew]
+    steps.append(f"In a shell, `reeldrop retry {shlex.quote(shown(name))}` moves it.")
+    return "\n".join(steps)
 
 
 def _headline(source: PurePosixPath, what: str) -> str:
@@ -83,12 +128,21 @@ def is_on(report: Path, job_id: str) -> bool:
     return False
 
 
-def is_about(report: Path, source: PurePosixPath) -> bool:
-    """Return whether a report is about a prompt file with this path in the inbox."""
-    headlines = [encoded(_headline(source, what)) for what in (COULD_NOT_RENDER, NOT_RENDERED)]
+def about(report: Path) -> str:
+    """Return the path that the prompt file of a report had in the inbox, as `shown` words it.
+
+    Empty if there is no report, or another text.
+    """
     with contextlib.suppress(OSError), open(open_plain(report), "rb") as file:
-        return file.read(max(map(len, headlines))).startswith(tuple(headlines))
-    return False
+        found = _HEADLINE.fullmatch(file.readline(_LONGEST).decode(errors="replace"))
+        return found["source"] if found is not None else ""
+    return ""
+
+
+def job_of(report: Path) -> str:
+    """Return the id of the job that a report is about; empty if the file was never one."""
+    found: list[str] = _JOB.findall(read(report))
+    return found[-1] if found else ""
 
 
 def write(target: Path, text: bytes, job_id: str) -> bool:

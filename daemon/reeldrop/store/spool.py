@@ -115,7 +115,7 @@ class Spool:
             OSError: the file can't be moved. It is still in the inbox, or else an unfinished job.
         """
         now = datetime.now(UTC)
-        job_id = f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
+        job_id = f"{now:{job_files.ID_TIME}}-{secrets.token_hex(3)}"
         folder, faults = self.active / job_id, tuple(refusal)
         job = Job(job_id, source, folder, tuple(defaults), priority=priority, refusal=faults)
         job = dataclasses.replace(job, pictures=beside)

@@ -140,6 +140,17 @@ def test_lines_of_strangers_in_a_chunk_are_left_out(place: Place, line: str) -> 
     assert before == chunk.read_text()
 
 
+def test_a_strangers_chunk_of_a_high_number_is_passed_over(place: Place) -> None:
+    """Else a million chunks would be written up to it. What is missing before ours is not."""
+    for number in (9999, 999_999):
+        (place.data / f"{number}.js").write_text("mine")
+    place.publish("a.txt")
+    place.refresh()
+    place.add(place.publish("b.txt"))
+    assert {"chunks": 1, "videos": 2} == place.listed()
+    assert ["0001.js", "9999.js", "999999.js", "list.js"] == sorted(os.listdir(place.data))
+
+
 def test_a_seed_keeps_all_its_digits(place: Place) -> None:
     """A page's numbers have 53 bits, and other tools draw seeds of 64."""
     place.publish("a.txt", seed=2**63 - 1)

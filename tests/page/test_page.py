@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import shutil
@@ -19,9 +20,12 @@ from harness.processes import await_that
 from harness.site import Daemon, Site
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.roots import Root
+from reeldrop.page import gallery
 from reeldrop.page import page as pages
+from reeldrop.page.failures import Failures
 from reeldrop.page.gallery import Gallery
 from reeldrop.page.page import Page
+from reeldrop.page.scripts import Record
 from reeldrop.store import history
 from reeldrop.store.history import Failure
 from reeldrop.store.results import Results
@@ -62,7 +66,10 @@ def test_it_says_what_was_told_last(page: Page, results: Path) -> None:
     (results / "_failed").mkdir()
     (results / "_failed/b.txt").write_text("a horse\n")
     page.tell(LATER)
-    await_that(lambda: "FAILED, the last first; each is in _failed/" in told(results), "a failure")
+    await_that(
+        lambda: "FAILED OR CANCELLED, the last first; each is in _failed/" in told(results),
+        "a failure",
+    )
     page.tell(STOPPED)
     page.close()
     assert told(results).startswith("reeldrop: stopped\n")
@@ -145,12 +152,89 @@ def test_nothing_is_written_while_another_folder_is_in_the_place(
 
 
 def test_a_file_of_somebody_else_is_not_replaced(page: Page, results: Path) -> None:
-    """Whoever keeps notes under that name keeps them."""
+    """Whoever keeps notes under that name keeps them; the gallery is written all the same."""
     (results / "STATUS.txt").write_text("my own notes\n")
-    page.tell(IDLE)
-    await_that(lambda: "is not reeldrop's: move it away" in page._problem, "a look")
+    sidecar = publish(results, "a.txt")
+    with structlog.testing.capture_logs() as logged:
+        page.tell(IDLE)
+        await_that(lambda: "is not reeldrop's: move it away" in page._problem, "a look")
+        assert '"a/p"' in (results / "_page/data/0001.js").read_text()
+        refreshed = page._refreshed
+        sidecar.with_suffix(".mp4").rename(sidecar.with_name("q.mp4"))
+        page.show(publish(results, "b.txt"))
+        await_that(lambda: '"b/p"' in (results / "_page/data/0001.js").read_text(), "the next")
+    assert (1, refreshed) == (len(logged), page._refreshed)
     page.close()
     assert "my own notes\n" == told(results)
+    assert '"state":"idle"' in (results / "_page/data/status.js").read_text()
+
+
+def test_the_status_is_written_while_a_large_gallery_is_made(
+    page: Page, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes minutes, and a status that is not renewed looks like a dead service."""
+
+    def waiting_for(name: str) -> Status:
+        return dataclasses.replace(IDLE, waiting=(Waiting(name, ""),))
+
+    monkeypatch.setattr(gallery, "CHUNK_BYTES", 1)
+    real = gallery._record
+    seen: list[object] = []
+
+    def slow(*args: Any) -> Record | None:
+        assert f"{'abc'[len(seen)]}.txt" in told(results)
+        seen.append(args)
+        page.tell(waiting_for(f"{'abcd'[len(seen)]}.txt"))
+        return real(*args)
+
+    monkeypatch.setattr(gallery, "_record", slow)
+    page._look_seconds = 0.0
+    for number in range(3):
+        publish(results, f"{number}.txt")
+    page.tell(waiting_for("a.txt"))
+    await_that((results / "_page/data/0003.js").exists, "the gallery")
+
+
+def test_what_failed_is_read_again_only_if_a_folder_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever changes it: reports that come and go, in new folders, too, but not what was cleared.
+    A folder that has just changed is not trusted.
+    """
+    failed, reads = tmp_path / "_failed", []
+    real = history.failures
+
+    def counted(*args: Any) -> list[Failure]:
+        reads.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(history, "failures", counted)
+    known = Failures(lambda name: name.endswith(".txt"), 30)
+
+    def listed() -> list[str]:
+        return sorted(failure.name for failure in known.of(failed))
+
+    def age() -> None:
+        for folder, _, _ in os.walk(failed):
+            os.utime(folder, (len(reads), len(reads)))
+
+    assert [] == listed()
+    (failed / "a/b").mkdir(parents=True)
+    (failed / "a/b/c.txt").touch()
+    assert ["a/b/c.txt"] == listed() == listed()
+    assert 3 == len(reads)
+    age()
+    assert ["a/b/c.txt"] == listed() == listed() == listed()
+    assert 4 == len(reads)
+    (failed / "a/b/d.txt").touch()
+    assert ["a/b/c.txt", "a/b/d.txt"] == listed()
+    age()
+    listed()
+    (failed / "_cleared/a").mkdir(parents=True)
+    (failed / "a/b/d.txt").rename(failed / "_cleared/a/d.txt")
+    assert ["a/b/c.txt"] == listed()
+    shutil.rmtree(failed)
+    assert [] == listed()
 
 
 def test_what_was_turned_off_stays_deleted(page: Page, results: Path) -> None:
@@ -246,24 +330,32 @@ def test_a_service_says_what_it_does_and_that_it_has_stopped(
     site: Site, daemon: Callable[..., Daemon]
 ) -> None:
     """From its start on; a prompt file cannot take the place of the status. The gallery has its
-    videos.
+    videos. What failed is listed until it is corrected.
     """
     site.configure("page: true")
     site.results.mkdir()
     site.drop("STATUS.txt.yaml", "prompt: a horse\n")
     site.drop("a.json", "{}")
-    site.drop("b.yaml", "promt: x\n")
+    for name in ("b.yaml", "d.yaml"):
+        site.drop(name, "promt: x\n")
     started = daemon()
+    started.wait_for("job_failed", 2)
     started.wait_for("job_ended")
     await_that(lambda: told(site.results).startswith("reeldrop: "), "the status")
+    site.drop("d.yaml", "prompt: a cow\n")
+    assert "_cleared/d.yaml" == started.wait_for("failure_cleared")["moved_to"]
+    for option, name in (("--failed", "b.yaml"), ("--cleared", "d.yaml")):
+        listed = json.loads(site.command("history", option, "--json").stdout)
+        assert [(name, "unknown key 'promt'")] == [(one["name"], one["reason"]) for one in listed]
     site.drop("c.yaml", "prompt: a house\nnum_inference_steps: 900\n")
-    started.wait_for("job_started", 2)
+    started.wait_for("job_started", 3)
     assert 0 == started.stop(signal.SIGTERM)
     said = told(site.results)
     assert said.startswith("reeldrop: stopped\n")
     assert "WAITING: 1, the next first\n  c.yaml\n      begun; goes on at the next start\n" in said
     assert "\n  a.json\n      not a prompt file: ends in .json; rename it to .yaml" in said
     assert "\n  b.yaml\n      unknown key 'promt'" in said
+    assert "d.yaml" not in said
     assert (site.results / "STATUS_txt/a_horse.mp4").exists()
     assert "STATUS_txt/a_horse" in (site.results / "_page/data/0001.js").read_text()
     assert "unknown key 'promt'" in (site.results / "_page/data/failed.js").read_text()

@@ -44,7 +44,7 @@ NOT RECOGNISED, and so not rendered
   a.json
       not a prompt file: ends in .json
 
-FAILED, the last first; each is in _failed/, with a report
+FAILED OR CANCELLED, the last first; each is in _failed/, with a report
   bad.yaml
       unknown key 'num_frame'
 

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,14 @@ class Gallery:
     def __init__(self) -> None:
         self._chunks: list[dict[str, float]] = []
 
-    def refresh(self, data: Path, results: Path, failed: Path) -> None:
+    def refresh(
+        self, data: Path, results: Path, failed: Path, rest: Callable[[], None] = lambda: None
+    ) -> None:
         """Make the chunks say what the sidecars do.
 
         data: the folder of the chunks
         failed: the folder `_failed/`, in which no videos are
+        rest: called after each chunk; all of them may take minutes
         """
         found = {_name(sidecar, results): at for at, sidecar in history.sidecars(results, failed)}
         self._chunks = [{} for _ in range(_count(data))]
@@ -53,8 +56,9 @@ class Gallery:
             true = [r for r in _records(data, number) if found.get(r.path) == r.changed]
             self._write(data, number, [record for record in true if record.path not in kept])
             kept |= {record.path for record in true}
+            rest()
         new = sorted((at, path) for path, at in found.items() if path not in kept)
-        self._add(data, (_record(results, path, at) for at, path in new))
+        self._add(data, (_record(results, path, at) for at, path in new), rest)
 
     def add(self, data: Path, results: Path, sidecars: Iterable[Path]) -> None:
         """Add videos that were just published, by their sidecars."""
@@ -66,7 +70,9 @@ class Gallery:
                     new.append(_record(results, path, at))
         self._add(data, new)
 
-    def _add(self, data: Path, new: Iterable[Record | None]) -> None:
+    def _add(
+        self, data: Path, new: Iterable[Record | None], rest: Callable[[], None] = lambda: None
+    ) -> None:
         """Add videos to the last chunk, and to further ones as each is full."""
         last = max(1, len(self._chunks))
         before = _records(data, last)
@@ -74,6 +80,7 @@ class Gallery:
         for number, records in enumerate(_packed(records_of_all), start=last):
             if records != before:
                 self._write(data, number, records)
+            rest()
         count = sum(map(len, self._chunks))
         listed = scripts.call("list", {"chunks": len(self._chunks), "videos": count})
         write(data / LIST_NAME, listed)
@@ -97,9 +104,12 @@ def _file_name(number: int) -> str:
 
 
 def _count(data: Path) -> int:
-    """Return the number of chunks, with those that are missing before others."""
+    """Return the number of chunks, with those that are missing before others.
+
+    One with a number far above how many there are is not ours, and would be after a long gap.
+    """
     numbers = [int(name[:-3]) for name in os.listdir(data) if _CHUNK.fullmatch(name)]
-    return max(numbers, default=0)
+    return max((number for number in numbers if number <= 2 * len(numbers)), default=0)
 
 
 def _records(data: Path, number: int) -> list[Record]:

@@ -6,6 +6,7 @@ Takes the daemon's status and its videos as they are reported, and decides what 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import queue
 import threading
@@ -60,6 +61,7 @@ class Page:
         self._status: Status | None = None
         self._published: queue.SimpleQueue[PurePath] = queue.SimpleQueue()
         self._refreshed = -math.inf
+        self._looked = -math.inf
         self._problem = ""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="page", daemon=True)
@@ -88,13 +90,12 @@ class Page:
         is_last = False
         while not is_last:
             is_last = self._ending.is_set()  # before the look: it has the last status then
-            self._look(is_last=is_last)
+            self._look()
             self._ending.wait(self._look_seconds)
 
-    def _look(self, *, is_last: bool) -> None:
+    def _look(self) -> None:
         """Write what is due."""
-        status = self._status
-        if status is None:
+        if self._status is None:
             self._refreshed = -math.inf  # videos of the time when it is off are not told
             return
         try:
@@ -103,33 +104,58 @@ class Page:
                 self._results.opened(_DATA.parent, make=True) as page,
                 self._results.opened(_DATA, make=True) as data,
             ):
-                self._status_file.write(results, data, status, is_last=is_last)
+                self._write_status(results, data)
                 self._write_gallery(results, page, data)
         except Exception as error:  # it reads what strangers may have put there
             self._refreshed = time.monotonic() - REFRESH_SECONDS + RETRY_SECONDS
             self._note(error)
         else:
-            self._problem = ""
+            self._tell_problem(self._status_file.problem)
 
     def _note(self, error: Exception) -> None:
-        problem = _in_words(error) if isinstance(error, OSError) else repr(error)
-        are_missing = isinstance(error, FileNotFoundError)  # until the first video
-        if problem != self._problem and not are_missing:
-            unforeseen = None if isinstance(error, OSError) else error
+        if isinstance(error, FileNotFoundError):  # until the first video
+            self._problem = _in_words(error)
+        elif isinstance(error, OSError):
+            self._tell_problem(_in_words(error))
+        else:
+            self._tell_problem(repr(error), error)
+
+    def _tell_problem(self, problem: str, unforeseen: Exception | None = None) -> None:
+        if problem and problem != self._problem:
             remedy = "it is tried again"
             _log.warning("page_not_written", reason=problem, remedy=remedy, exc_info=unforeseen)
         self._problem = problem
+
+    def _write_status(self, results: Path, data: Path) -> None:
+        self._looked = time.monotonic()
+        if self._status is not None:
+            is_last = self._ending.is_set()
+            self._status_file.write(results, data, self._status, is_last=is_last)
+
+    def _rest(self, results: Path, data: Path) -> None:
+        """Write the status between two chunks of a gallery if it is time for a look, or the end."""
+        is_time = time.monotonic() - self._looked >= self._look_seconds
+        if is_time or self._ending.is_set():
+            self._write_status(results, data)
 
     def _write_gallery(self, results: Path, page: Path, data: Path) -> None:
         """Add what was published; compare all with the sidecars if that is due, or it is gone."""
         published = list(_taken(self._published))
         is_due = time.monotonic() - self._refreshed >= REFRESH_SECONDS
         if is_due or not site.is_there(results, data):
-            self._gallery.refresh(data, results, results / self._failed)
-            site.write(results, page)
+            rest = functools.partial(self._rest, results, data)
+            self._gallery.refresh(data, results, results / self._failed, rest)
+            self._write_page(results, page)
             self._refreshed = time.monotonic()
         elif published:
             self._gallery.add(data, results, [results / sidecar for sidecar in published])
+
+    def _write_page(self, results: Path, page: Path) -> None:
+        """Write the page itself; that somebody keeps another `index.html` is no reason to retry."""
+        try:
+            site.write(results, page)
+        except FileExistsError as error:
+            self._tell_problem(str(error))
 
 
 def _taken(found: queue.SimpleQueue[PurePath]) -> Iterator[PurePath]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
 from reeldrop.base import plain_files
+from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.names import INDEX_NAME
 from reeldrop.page.gallery import LIST_NAME
 from reeldrop.page.gallery import write as write_file
 
 _SOURCE = Path(__file__).parent / "web"
 _MARK = b'<meta name="generator" content="reeldrop">'
-_MAX_BYTES = 1 << 20
 
 
 def is_there(results: Path, data: Path) -> bool:
@@ -35,6 +34,14 @@ def require_ours(path: Path, mark: bytes) -> None:
     Raises:
         FileExistsError: it is somebody else's.
     """
-    with contextlib.suppress(FileNotFoundError):
-        if mark not in plain_files.content(path, _MAX_BYTES)[:1000]:
-            raise FileExistsError(f"{path.name} in the results is not reeldrop's: move it away")
+    start = b""
+    try:
+        with open(plain_files.open_plain(path), "rb") as file:
+            start = file.read(1000)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+    if mark not in start:
+        raise FileExistsError(f"{path.name} in the results is not reeldrop's: move it away")

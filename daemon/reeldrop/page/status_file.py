@@ -13,9 +13,9 @@ from reeldrop.base import durable
 from reeldrop.base.names import STATUS_NAME
 from reeldrop.base.roots import Root
 from reeldrop.page import now, site, status_text
+from reeldrop.page.failures import Failures
 from reeldrop.page.gallery import OWNER
 from reeldrop.page.status_text import MAX_LISTED
-from reeldrop.store import history
 from reeldrop.store.status import Status
 
 
@@ -25,12 +25,14 @@ class StatusFile:
     failed: the folder `_failed/`
     aside: where that is, for people who see the results
     is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
+    problem: why the file is not written, although there is no error; empty if it is
     """
 
     def __init__(self, failed: Root, aside: str, is_prompt_file: Callable[[str], bool]) -> None:
         self._failed = failed
         self._aside = aside
-        self._is_prompt_file = is_prompt_file
+        self.problem = ""
+        self._failures = Failures(is_prompt_file, MAX_LISTED + 1)
         self._shown: Status | None = None
         self._said = ""
         self._written = -math.inf
@@ -40,18 +42,27 @@ class StatusFile:
 
         data: the page's folder of data
         """
-        if status is self._shown and not is_last:  # nobody tells any more: no sign of life
+        if status is self._shown:  # nobody tells any more: no sign of life
             return
         with self._set_aside() as failed:
-            failures = history.failures(failed, self._is_prompt_file, MAX_LISTED + 1)
+            failures = self._failures.of(failed)
             said = status_text.text(status, failures, self._aside, _free_bytes(results))
             age = time.monotonic() - self._written
             if not is_last and age < status_text.patience(self._said, said):
                 return
-            site.require_ours(results / STATUS_NAME, status_text.START.encode())
-            durable.write(results / STATUS_NAME, status_text.dated(status, said).encode(), OWNER)
+            self._write_ours(results / STATUS_NAME, status_text.dated(status, said).encode())
             now.write(data, status, failures, failed)
         self._shown, self._said, self._written = status, said, time.monotonic()
+
+    def _write_ours(self, file: Path, data: bytes) -> None:
+        """Write STATUS.txt, unless somebody keeps another file of that name."""
+        try:
+            site.require_ours(file, status_text.START.encode())
+        except FileExistsError as error:
+            self.problem = str(error)
+        else:
+            durable.write(file, data, OWNER)
+            self.problem = ""
 
     @contextlib.contextmanager
     def _set_aside(self) -> Iterator[Path]:

@@ -44,13 +44,14 @@ def text(status: Status, failures: Sequence[Failure], aside: str, free_bytes: in
     aside: where they are
     free_bytes: the room for results
     """
+    failed = f"FAILED OR CANCELLED, the last first; each is in {aside}, with a report"
     parts = (
         [f"{START}{cut(status.said())}"],
         _rendering(status.rendering) if status.rendering is not None else [],
         _trouble(status),
         _queue(status),
         _listed("NOT RECOGNISED, and so not rendered", _files(status.unrecognised)),
-        _listed(f"FAILED, the last first; each is in {aside}, with a report", _failed(failures)),
+        _listed(failed, _failed(failures)),
         ["ROOM", f"  {_size(free_bytes)} free for results"],
     )
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"

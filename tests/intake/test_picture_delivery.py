@@ -16,6 +16,7 @@ from harness.jobs import says
 from reeldrop.base.job import Job
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
 from reeldrop.intake import pictures
+from reeldrop.intake.ignored import Ignored
 from reeldrop.intake.wishes import LONE, NEIGHBOURS_SECONDS, PICTURE_SECONDS
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.store import pictures as job_pictures
@@ -127,6 +128,25 @@ def test_a_picture_that_never_comes_is_named_in_the_report(place: Place) -> None
     failed = place.folder / "failed"
     assert ["first.png"] == os.listdir(failed / "a.yaml.pictures")
     assert [] == left(place)
+
+
+def test_a_picture_of_another_case_or_that_is_ignored_is_named(place: Place) -> None:
+    """While the file waits, and in its report: nobody would guess why it does not come."""
+    inbox = place.intake._inbox
+    inbox._names = replace(inbox._names, ignored=Ignored(["*-draft.png"]))
+    place.drop("a.yaml", NAMED)
+    place.drop("x/boat-draft.txt")
+    for name in ("First.PNG", "x/boat-draft.png"):
+        place.drop(name)
+    place.go_on(60)
+    waiting = place.waiting()
+    case = "; First.PNG is there, but upper and lower case count"
+    ignored = "; boat-draft.png is there, but `ignore:` in config.yaml has its name"
+    assert waiting["a.yaml"].startswith(f"waits for its picture first.png{case}; ")
+    assert waiting["x/boat-draft.txt"].startswith(f"waits for a picture of its name{ignored}; ")
+    place.go_on(PICTURE_SECONDS + SCAN)
+    assert f"the picture first.png has not come{case}" in place.refused["a.yaml"]
+    assert ignored in place.refused["x/boat-draft.txt"]
 
 
 def test_a_drain_waits_for_no_picture(tmp_path: Path) -> None:

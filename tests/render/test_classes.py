@@ -23,11 +23,6 @@ pytestmark = pytest.mark.filterwarnings("default")
 ELSEWHERE = {"TextToVideoSDPipeline"}
 """Classes that all other tests of the renderer render with."""
 
-WITHOUT_A_TABLE = {
-    "Cosmos3OmniPipeline", "HeliosPyramidPipeline", "Kandinsky6TI2VAPipeline", "LTX2DFRPipeline",
-}  # fmt: skip
-"""Classes that may make videos from texts alone, and that nobody has tried: one at a time."""
-
 
 def video_classes() -> Iterator[type]:
     """Yield each class of diffusers that makes a number of frames."""
@@ -52,7 +47,7 @@ def test_each_video_class_of_diffusers_is_tested_or_refused_in_words() -> None:
     refusals = {found.__name__: refusal(found) for found in video_classes()}
     accepted = {name for name, why in refusals.items() if not why}
     untested = {name for name in classes.KINDS if classes.outcome(name).startswith("not tested")}
-    assert accepted == set(classes.TESTED) | untested | WITHOUT_A_TABLE
+    assert accepted == set(classes.TESTED) | untested
     for name in (
         "I2VGenXLPipeline", "LTX2InContextPipeline", "MotifVideoImage2VideoPipeline",
         "SanaImageToVideoPipeline", "SkyReelsV2ImageToVideoPipeline",

@@ -26,7 +26,7 @@ from reeldrop.base.events import (
     StepDone,
 )
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
-from reeldrop.render import pipeline, renderer, rendering, unread
+from reeldrop.render import pipeline, renderer, rendering, sound, unread
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.speed.fast import FastPath
@@ -619,6 +619,13 @@ def test_frames_of_nothing_are_an_error(
     torch.nn.init.constant_(loaded.pipe.vae.decoder.conv_out.bias, bias)
     with pytest.raises(RenderError, match=reason):
         render(loaded, prompt())
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 100), (1, 2, 0), (1, 0)])
+def test_sound_of_nothing_is_an_error(shape: tuple[int, ...]) -> None:
+    """Without a channel or a sample, it is said so."""
+    with pytest.raises(Unrenderable, match="sound that is empty: no channel, or no sample"):
+        list(sound._sounds(torch.zeros(shape), 100, [1.0]))
 
 
 def test_one_frame_alone_may_be_what_it_is(loaded: LoadedPipeline) -> None:

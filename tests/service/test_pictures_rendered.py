@@ -92,7 +92,10 @@ def test_eight_pictures_and_eight_prompts_give_eight_videos(done: Site) -> None:
 def test_what_failed_has_its_picture(done: Site) -> None:
     """One that is damaged, and a text to which no picture came."""
     assert "without a picture" in (done.failed / "alone.txt.error.txt").read_text()
-    assert (done.failed / "damaged.txt.error.txt").exists()
+    report = (done.failed / "damaged.txt.error.txt").read_text()
+    assert "What is wrong:  the picture damaged.png is damaged: " in report
+    assert "\nHow to fix it:  send it again\n" in report
+    assert "\nPut a corrected damaged.txt, with its pictures, into the inbox: " in report
     kept = done.failed / "damaged.txt.pictures" / "damaged.png"
     assert picture(9)[:40] == kept.read_bytes()
 

@@ -83,8 +83,17 @@ class Beside:
             return False
         missing = self._inbox.pictures.missing(candidate)
         if missing:
-            raise _refusal(pictures.not_come(missing), asked)
+            instead = {name: self._inbox.pictures.instead(candidate, name) for name in missing}
+            raise _refusal(pictures.not_come(instead), asked)
         return True
+
+    def with_what_is_there(self, candidate: Candidate, error: PromptError) -> PromptError:
+        """Return the error of a file that lacks a picture of its name, with what is there."""
+        instead = self._inbox.pictures.instead(candidate)
+        mistakes = (dataclasses.replace(m, problem=m.problem + instead) for m in error.mistakes)
+        found = PromptError(*mistakes)
+        found.pictures, found.is_paired = error.pictures, error.is_paired
+        return found
 
     def _note_writers(self, candidate: Candidate, names: Iterable[str], now: float) -> None:
         """Note the pictures that a program on this machine has open to write: they are changing."""

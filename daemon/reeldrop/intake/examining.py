@@ -81,8 +81,10 @@ class Examiner:
         except PromptError as error:
             if isinstance(error, UnfinishedError) and self._holds_nul(candidate):
                 return None
-            if isinstance(error, NeedsPicture) and self._beside.waits(candidate, ()):
-                return None
+            if isinstance(error, NeedsPicture):
+                if self._beside.waits(candidate, ()):
+                    return None
+                error = self._beside.with_what_is_there(candidate, error)
             if not self._inbox.is_unchanged(candidate):
                 return None
             return Refused(defaults, error)

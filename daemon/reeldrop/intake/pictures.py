@@ -56,11 +56,15 @@ def _status(folder: Path, name: str) -> os.stat_result | None:
     return None
 
 
-def not_come(names: Iterable[str]) -> PromptError:
-    """Return the error of a prompt file whose pictures have not come."""
+def not_come(names: Mapping[str, str]) -> PromptError:
+    """Return the error of a prompt file whose pictures have not come.
+
+    names: what is there in place of each, in words
+    """
     remedy = "put it beside the prompt file, and both into the inbox again"
-    problem = "the picture {} has not come"
-    return PromptError(*(Mistake(problem.format(short(name)), remedy) for name in names))
+    found = names.items()
+    problems = (f"the picture {short(name)} has not come{instead}" for name, instead in found)
+    return PromptError(*(Mistake(problem, remedy) for problem in problems))
 
 
 def resolved(job: Job, prompts: Iterable[Prompt]) -> tuple[Prompt, ...]:

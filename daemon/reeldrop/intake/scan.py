@@ -128,6 +128,7 @@ class Found:
     temporaries: unfinished files, by the path that they will have
     controls: the control files
     strays: why a path is never taken as it is
+    ignored: pictures that have ignored names
     renamed: the candidates and pictures that arrived by a rename, in folders that are complete
     """
 
@@ -138,6 +139,7 @@ class Found:
     temporaries: dict[str, Awaited] = field(default_factory=dict)
     controls: dict[str, Awaited] = field(default_factory=dict)
     strays: dict[str, str] = field(default_factory=dict)
+    ignored: set[str] = field(default_factory=set)
     renamed: frozenset[str] = field(default=frozenset(), compare=False)
 
 
@@ -188,10 +190,12 @@ class Scan:
             os.close(here)
 
     def _note(self, entry: os.DirEntry[str], here: int, folder: str, depth: int) -> None:
+        path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.name in self._names.ignored:
             self._note_temporary(entry, folder)
+            if self._names.is_picture(entry.name):
+                self.found.ignored.add(path)
             return
-        path = f"{folder}/{entry.name}" if folder else entry.name
         status = entry.stat(follow_symlinks=False)
         if entry.name == self._names.defaults_name:
             before = self._before.defaults.get(folder)

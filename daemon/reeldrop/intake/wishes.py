@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from reeldrop.base.escaping import shown
-from reeldrop.base.names import PICTURE_SUFFIXES, spellings
+from reeldrop.base.names import PICTURE_SUFFIXES, folded, spellings
 from reeldrop.intake.scan import Awaited, Candidate, Found
 
 PICTURE_SECONDS = 3600.0
@@ -113,6 +113,7 @@ class Pictures:
         self._settle_of_folders: dict[PurePosixPath, float] = {}
         self._until: dict[Candidate, tuple[Wish, float]] = {}
         self._by_stem: dict[str, list[str]] = {}
+        self._alike: dict[str, str] = {}
         coming = (path for path in found.temporaries if has_ending(path))
         for path in sorted({*found.pictures, *coming}):
             place = PurePosixPath(path)
@@ -131,6 +132,24 @@ class Pictures:
         """Return the pictures that a file waits for and that are not there."""
         wish = self._wishes.of(candidate)
         return [name for name in wish.names if not self.of(candidate, name)] if wish else []
+
+    def instead(self, candidate: Candidate, name: str = "") -> str:
+        """Return what is there in place of a picture that is missing, in words; empty if nothing.
+
+        Without a name, of the prompt file's own.
+        """
+        if not self._alike:
+            for path in (*self._found.pictures, *self._found.ignored):
+                stem = str(PurePosixPath(path).with_suffix(""))
+                self._alike |= {folded(path): path, folded(stem): path}
+        wanted = _beside(candidate, name) if name else str(candidate.path.with_suffix(""))
+        other = self._alike.get(folded(wanted))
+        if other is None:
+            return ""
+        why = "upper and lower case count"
+        if other in self._found.ignored:
+            why = "`ignore:` in config.yaml has its name"
+        return f"; {shown(PurePosixPath(other).name)} is there, but {why}"
 
     def is_shared(self, candidate: Candidate, name: str) -> bool:
         """Return whether another prompt file of the folder waits for a picture, too."""
@@ -173,7 +192,8 @@ class Pictures:
             return
         if not wish.names and not self.pairs(candidate):
             end = wish.since + self._wishes.seconds
-            yield Wait("waits for a picture of its name", end, end)
+            what = f"waits for a picture of its name{self.instead(candidate)}"
+            yield Wait(what, end, end)
         for name in wish.names:
             yield self._wait_for(candidate, name, wish)
         if wish.names:
@@ -188,7 +208,8 @@ class Pictures:
         path = self._path(candidate, name, self._found.temporaries)
         if path is None:
             end = wish.since + self._wishes.seconds
-            return Wait(f"waits for its picture {shown(name)}", end, end)
+            what = f"waits for its picture {shown(name)}{self.instead(candidate, name)}"
+            return Wait(what, end, end)
         temporary = self._found.temporaries[path]
         end = max(wish.since, temporary.since) + self._wishes.seconds
         what = f"its picture {shown(name)} is still being written by {temporary.tool}"

@@ -209,10 +209,18 @@ _PICTURE = "it needs a picture, and is not among the classes that are given one"
 _NO_VIDEO = "it returns single pictures, and diffusers mends it no more"
 _COSMOS = "it needs the package cosmos_guardrail"
 _VIDEO = "it changes a video, and prompts have none"
+_NEW = "nobody has tried it so far"
+_STAGES = "it renders in stages, and has no number of steps"
 _ONLY_WITH_A_PICTURE = frozenset(
     {"frame_index", "strength", "denoise_strength", "image_cond_noise_scale"}
 )
 
+_HELIOS = Kind(
+    grids=_helios,
+    defaults=lambda _pipe: {"num_frames": 129},  # its own, 132, makes 129
+    hidden=frozenset({"num_latent_frames_per_chunk", "is_skip_first_chunk"}),
+    keeps_texts=True,
+)
 _LTX_2 = Kind(
     size_multiple=32,
     defaults=lambda _pipe: {"num_frames": 121},
@@ -233,13 +241,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "CogVideoXPipeline": Kind(grids=_cogvideox, keeps_texts=True),
     "Cosmos2_5_PredictBasePipeline": Kind(untested=_COSMOS),
+    "Cosmos3OmniPipeline": Kind(untested=_COSMOS, renders_alone=True),
     "CosmosTextToWorldPipeline": Kind(untested=_COSMOS),
     "EasyAnimatePipeline": Kind(around=_chat),
-    "HeliosPipeline": Kind(
-        grids=_helios,
-        defaults=lambda _pipe: {"num_frames": 129},  # its own, 132, makes 129
-        hidden=frozenset({"num_latent_frames_per_chunk", "is_skip_first_chunk"}),
-        keeps_texts=True,
+    "HeliosPipeline": _HELIOS,
+    "HeliosPyramidPipeline": dataclasses.replace(
+        _HELIOS, untested=_STAGES, renders_alone=True, keeps_texts=False
     ),
     "HunyuanVideo15ImageToVideoPipeline": Kind(
         renders_alone=True, around=_zero, pictures=_NEEDED, size_of=_hunyuan15_size_of
@@ -256,7 +263,9 @@ KINDS: Mapping[str, Kind] = {
     "Kandinsky5T2VPipeline": Kind(
         defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY}, around=_zero
     ),
+    "Kandinsky6TI2VAPipeline": Kind(untested=_NEW, renders_alone=True),
     "LTX2ConditionPipeline": dataclasses.replace(_LTX_2, renders_alone=True),
+    "LTX2DFRPipeline": dataclasses.replace(_LTX_2, untested=_STAGES, renders_alone=True),
     "LTX2ImageToVideoPipeline": dataclasses.replace(_LTX_2, pictures=_NEEDED),
     "LTX2Pipeline": _LTX_2,
     "LTXConditionPipeline": Kind(

@@ -66,6 +66,10 @@ Image.MAX_IMAGE_PIXELS = None  # ours are fewer, and heeded before anything is d
 class PictureRefused(Exception):
     """A picture can't be used; says why, and what helps."""
 
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} ({remedy})")
+        self.problem, self.remedy = problem, remedy
+
 
 def given(
     prompts: Sequence[Prompt], size_for: Callable[[Prompt, Size], Size]
@@ -91,7 +95,8 @@ def _of_prompt(
     try:
         return fitted(_read(picture), lambda size: size_for(prompt, size), fit)
     except PictureRefused as error:
-        raise Unrenderable(f"the picture {picture.name} {error}") from None
+        problem = f"the picture {picture.name} {error.problem}"
+        raise Unrenderable(problem, error.remedy) from None
 
 
 def _read(picture: Picture) -> bytes:
@@ -102,8 +107,8 @@ def _read(picture: Picture) -> bytes:
             raise
         if error.errno == errno.EFBIG:
             problem = f"has more than {MOST_BYTES >> 20} MiB"
-            raise PictureRefused(f"{problem} (save it smaller, or as a jpeg)") from None
-        raise PictureRefused(f"can't be read: {error.strerror} (put it there again)") from None
+            raise PictureRefused(problem, "save it smaller, or as a jpeg") from None
+        raise PictureRefused(f"can't be read: {error.strerror}", "put it there again") from None
 
 
 def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Image:
@@ -129,10 +134,10 @@ def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Ima
             profile = opened.info.get("icc_profile")
             made = _in_srgb(_resized(_mixable(opened), size, fit), profile)
     except UnidentifiedImageError:
-        raise PictureRefused("is no png, jpeg or webp (save it as one of these)") from None
+        raise PictureRefused("is no png, jpeg or webp", "save it as one of these") from None
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
-        raise PictureRefused(f"is damaged: {reason} (send it again)") from None
+        raise PictureRefused(f"is damaged: {reason}", "send it again") from None
     made = _with_bars(made, size)
     return made.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else made
 
@@ -157,9 +162,9 @@ def _check(opened: Image.Image, data: bytes) -> None:
     width, height = opened.size
     if width * height > most:
         problem = f"has {width}x{height} pixels, more than {most / 1e6:g} million"
-        raise PictureRefused(f"{problem} (make it smaller; a video has fewer by far)")
+        raise PictureRefused(problem, "make it smaller; a video has fewer by far")
     if opened.format not in ("PNG", "WEBP") and data.count(_SCAN) > _MOST_SCANS:
-        raise PictureRefused(f"has more than {_MOST_SCANS} passes (save it as a plain jpeg)")
+        raise PictureRefused(f"has more than {_MOST_SCANS} passes", "save it as a plain jpeg")
 
 
 def _orientation(exif: bytes) -> int:

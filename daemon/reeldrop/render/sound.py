@@ -27,7 +27,7 @@ def of_output(
 
     Raises:
         RenderError: it is not made of numbers.
-        Unrenderable: it is not as long as the pictures.
+        Unrenderable: it is empty, or not as long as the pictures.
     """
     audio, rate = getattr(output, "audio", None), _sampling_rate(pipe)
     if audio is None:
@@ -53,6 +53,8 @@ def _sounds(audio: Any, rate: int, lengths: list[float]) -> Iterator[Sound]:
     lengths: how long the pictures of each are, in seconds
     """
     for heard, length in zip(audio, lengths, strict=True):
+        if 0 in heard.shape:
+            raise Unrenderable("the model returned sound that is empty: no channel, or no sample")
         samples = heard.float().cpu().numpy().reshape(-1, heard.shape[-1])[:MOST_CHANNELS]
         if not np.isfinite(samples).all():
             raise RenderError("the model returned sound that is not numbers (NaN)")

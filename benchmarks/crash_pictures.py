@@ -23,13 +23,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import crash
-from crash import Count, Order, Site
+from crash import Beside, Count, Order, Site
 from harness import picture_models
 from harness.zygote import Zygote
 from PIL import Image
 
 MOST_CALLS = 60
-"""Upper bound on the calls with which `retry` changes folders."""
+"""Upper bound on the calls with which a command changes folders."""
 
 
 def picture(shade: int) -> bytes:
@@ -131,6 +131,43 @@ def kill_retries(base: Path, results: Path, pipeline: Path, zygote: Zygote) -> C
     return replace(_finished(site, orders, expected), kills=kills)
 
 
+def kill_submissions(
+    base: Path, results: Path, pipeline: Path, zygote: Zygote, *, beside: bool, stride: int = 1
+) -> Count:
+    """Kill `submit --image` before each of its calls, each time with another picture.
+
+    One that is killed between picture and prompt file leaves a picture alone, which `status` lists
+    and a person removes.
+
+    beside: while a daemon works
+    """
+    site = Site.make(base / f"submits{beside:d}", results / f"submits{beside:d}", pipeline, zygote)
+    orders: list[Order] = []
+    expected: dict[str, bytes] = {}
+    kills = 0
+    daemon = site.start() if beside else 0
+    for call in range(1, MOST_CALLS, stride):
+        order = Order(f"by_command_{call:02}.yaml", "", 1)
+        stem, file = Path(order.name).stem, site.folder / f"{call}.png"
+        file.write_bytes(picture(call))
+        arguments = ("submit", stem.replace("_", " "), "--image", str(file))
+        command = Beside(site, site.command(*arguments, kill_at=call), order)
+        if command.end():
+            orders.append(order)
+            expected[f"{stem}/{stem}.png"] = picture(call)
+        else:
+            (site.folder / "inbox" / f"{stem}.png").unlink(missing_ok=True)
+        if not command.was_killed:
+            break
+        kills += 1
+    else:
+        raise AssertionError("submit makes more calls than that")
+    if beside:
+        os.kill(daemon, signal.SIGKILL)
+        zygote.wait(daemon)
+    return replace(_finished(site, orders, expected), kills=kills)
+
+
 def main() -> None:
     """Run, and print a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -145,6 +182,8 @@ def main() -> None:
     counts = {
         "daemons": kill_daemons(base, results, pipeline, zygote, arguments.stride),
         "retries": kill_retries(base, results, pipeline, zygote),
+        "submissions": kill_submissions(base, results, pipeline, zygote, beside=False),
+        "submissions beside": kill_submissions(base, results, pipeline, zygote, beside=True),
     }
     zygote.close()
     print(json.dumps({name: asdict(count) for name, count in counts.items()}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -9,16 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from harness import real_syncthing
+from harness import picture_models, real_syncthing
 from harness.processes import await_that
 from harness.real_syncthing import Node
 from harness.site import Daemon, Hold, Site, make_site
+from PIL import Image
+from reeldrop.intake.wishes import LONE
 
 SLOW = "prompt: a slow one\npriority: 10\n"
 """A prompt file whose render does not end by itself."""
 
 MANY = 200
+
+PICTURED = """\
+  pictured:
+    path: {pipeline}
+    defaults: {{num_inference_steps: 1, num_frames: 9, height: 64, width: 64}}
+"""
+"""A second model, which begins with a picture."""
 
 
 @dataclass
@@ -32,11 +43,11 @@ class Pair:
     inbox: Path
     results: Path
 
-    def put(self, name: str, content: str) -> Path:
-        """Put a prompt file into the remote node's inbox, atomically."""
+    def put(self, name: str, content: str | bytes) -> Path:
+        """Put a file into the remote node's inbox, atomically."""
         path = self.inbox / name
         unfinished = self.inbox / f".{name}.new"
-        unfinished.write_text(content)
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         unfinished.rename(path)
         return path
 
@@ -50,6 +61,11 @@ class Pair:
 
     def is_waiting(self, name: str) -> bool:
         return name in [waiting["prompt_file"] for waiting in self.status()["waiting"]]
+
+    def said_of(self, name: str) -> str:
+        """Return why a file waits, or is not recognised; empty if neither is said."""
+        found = [*self.status()["waiting"], *self.status()["unrecognised"]]
+        return next((one["reason"] for one in found if one["prompt_file"] == name), "")
 
     def is_in_inbox(self, name: str, content: str) -> bool:
         """Return whether a file has this content; Syncthing deletes the old file first."""
@@ -76,6 +92,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
     folder = tmp_path_factory.mktemp("pair")
     site = make_site(folder / "site", tiny_pipeline)
     site.configure("settle_seconds: 0.5", "page: true")
+    with (site.folder / "config.yaml").open("a") as config:
+        config.write(PICTURED.format(pipeline=picture_models.save("LTX", folder / "pictured")))
     far = {"inbox": folder / "far" / "inbox", "results": folder / "far" / "results"}
     here = Node(
         folder / "here",
@@ -93,6 +111,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Itera
         finally:
             daemon.process.kill()
             daemon.process.wait()
+
+
+@pytest.fixture(scope="module")
+def large_picture() -> bytes:
+    """A picture of 20 MB."""
+    noise = np.random.default_rng(0).integers(0, 256, (2582, 2582, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG", compress_level=0)
+    assert 20e6 < len(file.getvalue()) < 21e6
+    return file.getvalue()
 
 
 def test_a_prompt_file_goes_and_a_video_comes_back(pair: Pair) -> None:
@@ -116,6 +144,29 @@ def test_somebody_who_has_only_the_folder_sees_what_the_service_does(pair: Pair)
     chunk = pair.results / "_page/data/0001.js"
     await_that(lambda: chunk.exists() and "horse/a_horse" in chunk.read_text(), "the video in it")
     (pair.inbox / "a.json").unlink()
+
+
+@pytest.mark.parametrize("endings", [(".yaml", ".png"), (".png", ".yaml")])
+def test_a_large_picture_and_its_prompt_file_come_one_after_the_other(
+    pair: Pair, large_picture: bytes, endings: tuple[str, str]
+) -> None:
+    """Whichever is first waits, and says for what; they are taken together, and come back so."""
+    stem = f"after_the_{endings[0][1:]}"
+    contents = {
+        ".yaml": f"prompt: a boat\nmodel: pictured\nimage: {stem}.png\n".encode(),
+        ".png": large_picture,
+    }
+    waits = {".yaml": f"waits for its picture {stem}.png", ".png": LONE}
+    first, second = endings
+    pair.put(stem + first, contents[first])
+    await_that(lambda: pair.said_of(stem + first).startswith(waits[first]), "the first to wait")
+    pair.put(stem + second, contents[second])
+    folder = pair.results / stem
+    await_that(
+        lambda: all((folder / name).exists() for name in ("a_boat.mp4", f"{stem}.png")), "the video"
+    )
+    assert large_picture == (folder / f"{stem}.png").read_bytes()
+    await_that(lambda: not list(pair.inbox.glob(f"{stem}*")), "the inbox to be empty")
 
 
 def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:

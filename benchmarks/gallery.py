@@ -2,7 +2,8 @@
 
     python benchmarks/gallery.py [--videos 10000]
 
-The videos are empty files; their sidecars are what a job writes. Chromium opens the page from the
+The videos are empty files; their sidecars are what a job writes. Twenty people have rated a third
+of them. Chromium opens the page from the
 disk. Prints a table and a line of JSON; ends with 1 where a goal is missed.
 """
 
@@ -21,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from harness.browser import Browser, browser
 from reeldrop.base.job import Job, Prompt, Rendered
-from reeldrop.base.names import INDEX_NAME, PAGE_FOLDER
-from reeldrop.page import now, site
+from reeldrop.base.names import INDEX_NAME, PAGE_FOLDER, RATINGS_FOLDER
+from reeldrop.base.roots import Root
+from reeldrop.page import now, ratings, site
 from reeldrop.page.gallery import Gallery
+from reeldrop.page.ratings import Ballot
 from reeldrop.store import sidecars
 from reeldrop.store.status import State, Status
 
@@ -49,6 +52,8 @@ ARGUMENTS = (
     ("num_inference_steps", 25),
     ("guidance_scale", 9.0),
 )
+JOB = "20261128-105900-123456-%06x"
+PEOPLE = 20
 
 GOAL_ADDED_BYTES = 100_000
 GOAL_FIRST_BYTES = 2_000_000
@@ -95,7 +100,7 @@ def make(results: Path, number: int) -> Path:
     words = [WORDS[(number // 10**place + place) % len(WORDS)] for place in range(5)]
     prompt = f"A {' '.join(words)} with the same wind in one day, a photograph, {number // 3}"
     source = PurePosixPath(f"person{number % 20}/order{number // 8}.yaml")
-    job = Job(f"20261128-105900-123456-{number:06x}", source, Path("/nowhere"), ())
+    job = Job(JOB % number, source, Path("/nowhere"), ())
     made = Prompt(1, prompt, "ms-1.7b", ARGUMENTS, number, 8.0, ("mp4",))
     folder = results / source.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +109,15 @@ def make(results: Path, number: int) -> Path:
     sidecar.with_suffix(".jpg").touch()
     sidecar.with_suffix(".mp4").touch()
     return sidecar
+
+
+def rate(results: Path, videos: int) -> None:
+    """Let some people rate every third video."""
+    (results / RATINGS_FOLDER).mkdir()
+    votes = {f"{JOB % number}/1": (number % 2 == 0, number % 6) for number in range(0, videos, 3)}
+    for voter in range(PEOPLE):
+        ballot = Ballot(f"{voter:032x}", 0, votes)
+        (results / RATINGS_FOLDER / f"{ballot.voter}.json").write_bytes(ballot.encoded())
 
 
 def measure(folder: Path, videos: int, seen: Browser) -> Found:
@@ -116,8 +130,14 @@ def measure(folder: Path, videos: int, seen: Browser) -> Found:
     build_seconds = seconds_of_refresh(Gallery(), data, results)
     site.write(results, results / PAGE_FOLDER)
     now.write(
-        data, Status(1, State.IDLE, "m", "2026-11-28T12:00:00+00:00"), (), results / "_failed"
+        data,
+        Status(1, State.IDLE, "m", "2026-11-28T12:00:00+00:00"),
+        (),
+        results / "_failed",
+        "_failed/",
     )
+    rate(results, videos)
+    ratings.write(data, Root(results))
     gallery = Gallery()
     restart_seconds = seconds_of_refresh(gallery, data, results)
     added = [add(gallery, data, results, videos + more) for more in range(100)]
@@ -157,7 +177,7 @@ def first_files(results: Path) -> list[Path]:
     folder = results / PAGE_FOLDER
     chunks = sorted((folder / "data").glob("[0-9]*.js"))[-3:]
     own = [path for path in folder.iterdir() if path.is_file()]
-    data = [folder / "data" / name for name in ("list.js", "status.js", "failed.js")]
+    data = [folder / "data" / name for name in ("list.js", "status.js", "failed.js", "ratings.js")]
     return [results / INDEX_NAME, *own, *data, *chunks]
 
 

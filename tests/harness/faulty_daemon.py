@@ -1,7 +1,8 @@
 """`reeldrop` with a pipeline that breaks on certain prompts; everything else is real.
 
 A prompt with the word `segfault` crashes the process in C code; one with `hang` never returns. The
-first argument may cause another fault:
+page in the results, if there is one, is kept true all the time. The first argument may cause
+another fault:
 
 - `--read-only-inbox`: no .txt file can be renamed.
 - `--clock=FILE`: the wall clock is off by the number of days in the file.
@@ -37,6 +38,7 @@ import torch
 from reeldrop.base.job import Batch
 from reeldrop.base.residents import Memory
 from reeldrop.commands import cli
+from reeldrop.page.page import Page
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
@@ -150,6 +152,8 @@ def _hold(sign: Path) -> None:
 
     InProcessRenderer._step_done = holding  # type: ignore[method-assign]
 
+
+Page.__init__.__defaults__ = (0.05,)  # how often it looks, in seconds
 
 # All texts pass here, whether the pipeline encodes them or reeldrop does for its cache.
 PIPELINE.encode_prompt = _breaking(PIPELINE.encode_prompt)

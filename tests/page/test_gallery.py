@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import traceback
 from collections.abc import Callable
@@ -12,10 +14,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.base.roots import Root
 from reeldrop.page import gallery, scripts, site
 from reeldrop.page.gallery import Gallery
+from reeldrop.page.page import Page
+from reeldrop.page.ratings import Ballot
 from reeldrop.page.scripts import Record
 from reeldrop.store.results import Results
+from reeldrop.store.status import State, Status
 
 RENDERED = Rendered("repo", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100)
 
@@ -27,6 +33,8 @@ class Place:
         self.results = folder / "results"
         self.data = self.results / "_page" / "data"
         self.data.mkdir(parents=True)
+        self.inbox = folder / "inbox"
+        self.inbox.mkdir()
         self.gallery = Gallery()
 
     def publish(self, source: str, prompt: str = "a ball", seed: int = 7) -> Path:
@@ -35,6 +43,33 @@ class Place:
         made = Prompt(1, prompt, "tiny", (), seed, 8.0, ("mp4",))
         results = Results(self.results)
         return results.publish(job, made, RENDERED, lambda path, *_: path.touch()).sidecar
+
+    def rate(self, voter: int) -> None:
+        """Put a browser's ratings into the inbox."""
+        votes = {"j/1": {"favourite": True, "rating": 4}}
+        found = {"voter": f"{voter:08x}", "saved": voter, "videos": votes}
+        (self.inbox / f"ratings-{voter}.json").write_text(json.dumps(found))
+
+    def look(self, second: int) -> None:
+        """Write all that is due, as a new process does at its start."""
+        failed = Root(self.results / "_failed")
+        page = Page(Root(self.results), failed, Root(self.inbox), lambda _name: True)
+        updated = f"2026-03-01T13:{second // 60:02}:{second % 60:02}+00:00"
+        page._status = Status(1, State.IDLE, "m", updated)
+        page._ending.set()
+        page._look()
+        assert not page._problem
+
+    def require_whole(self) -> None:
+        """Check that each file of the page is whole, or is not there."""
+        for source in WEB.iterdir():
+            folder = self.results if source.name == "index.html" else self.data.parent
+            with contextlib.suppress(FileNotFoundError):
+                assert source.read_bytes() == (folder / source.name).read_bytes()
+        for script in self.data.glob("*.js"):
+            assert script.read_text().endswith(");\n")
+        for ballot in self.results.glob("_ratings/*.json"):
+            assert Ballot.parsed(ballot.read_bytes())
 
     def refresh(self) -> None:
         """Compare everything with the sidecars, as a new process does."""
@@ -187,31 +222,41 @@ def test_a_page_of_somebody_else_is_not_replaced(place: Place) -> None:
 
 
 CALLS = ("replace", "fsync", "open", "unlink")
+WEB = Path(site.__file__).parent / "web"
 
 
 @pytest.mark.usefixtures("small_chunks")
 def test_kills_leave_nothing_torn_and_nothing_stale(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """200 processes are killed at random calls while they write; the next one mends it all."""
+    """200 processes are killed at random calls while they write all of the page; the next one
+    mends it.
+    """
     monkeypatch.setattr(os, "fsync", lambda _fd: None)  # kills lose no write, only time
     dice = random.Random(7)
     killed = 0
     for number in range(200):
         if number % 4 == 0:
             place.publish(f"{number}.txt", f"ball {number}")
+            place.rate(number)
         if number % 20 == 19:
             next(place.results.glob("*/*.yaml")).unlink()
-        killed += is_killed(place.refresh, dice.randrange(40), monkeypatch)
+            shutil.rmtree(place.data.parent, ignore_errors=True)
+        killed += is_killed(lambda at=number: place.look(at), dice.randrange(150), monkeypatch)
         if (place.data / "list.js").exists():
             place.shown()
+        place.require_whole()
     assert killed > 100
-    place.refresh()
+    place.look(200)
     there = {
         str(p.with_suffix("").relative_to(place.results)) for p in place.results.glob("*/*.yaml")
     }
     assert sorted(there) == sorted(path for chunk in place.shown() for path in chunk)
     assert [] == list(place.results.rglob("*.tmp"))
+    assert [] == os.listdir(place.inbox)
+    assert '{"j/1":[50,200,50]}' in (place.data / "ratings.js").read_text()
+    assert "13:03:20" in (place.results / "STATUS.txt").read_text()
+    assert {*os.listdir(WEB)} <= {*os.listdir(place.data.parent), "index.html"}
 
 
 def is_killed(deed: Callable[[], None], at: int, monkeypatch: pytest.MonkeyPatch) -> bool:

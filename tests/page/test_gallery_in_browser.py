@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -96,7 +99,8 @@ class Shown:
     def write(self) -> Path:
         """Write the page, and return its path."""
         failed = Root(self.folder / "_failed")
-        page = Page(Root(self.folder), failed, lambda _name: True, 0.01)
+        inbox = Root(self.folder.with_name("inbox"))
+        page = Page(Root(self.folder), failed, inbox, lambda _name: True, 0.01)
         page.tell(self.status)
         page.close()
         return self.folder / "index.html"
@@ -322,15 +326,60 @@ def test_a_slow_disk_is_not_asked_again_meanwhile(seen: Browser, gallery: Path) 
     assert "1 s" == seen.ask("reeldrop.duration(0.1)")
 
 
-def test_favourites_are_kept_by_the_browser(seen: Browser, gallery: Path) -> None:
-    """They are there when the page is opened again, and can be shown alone."""
-    seen.open(gallery)
-    find(seen, "blue")
+def test_ratings_are_kept_by_the_browser_and_get_to_everybody(
+    seen: Browser, tmp_path: Path
+) -> None:
+    """By a file, which the service takes out of the inbox; other browsers count, too."""
+    made = Shown(tmp_path / "results")
+    made.publish("a.txt", "a ball")
+    made.publish("b.txt", "a box")
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    seen.open(made.write())
     seen.click(".card .star")
+    seen.click(".card .poster")
+    seen.wait_for("document.querySelector('#view[open]')")
+    seen.click("#view option[value='4']")
+    seen.press("\ue00c")
+    seen.open(made.folder / "index.html")
+    seen.click("#rated option[value=ours]")
+    assert ["a box"] == cards(seen)
+    seen.click("#save-ratings")
+    (name,) = [path.name for path in wait_for_files(seen.saved, "ratings-*.json")]
+    ours = saved(seen, name)
+    (inbox / name).write_text(ours)
+    voter = json.loads(ours)["voter"]
+    (inbox / "ratings.json").write_text(ours.replace(voter, "f" * 32).replace("4}", "1}"))
+    seen.open(made.write())
+    assert [] == os.listdir(inbox)
+    assert not seen.driver.find_element("id", "save-ratings").is_displayed()
+    seen.wait_for("document.querySelector('.card .deeds').textContent.includes('2.5 of 5 (2)')")
+    assert "★ 2 · 2.5 of 5 (2)" in seen.ask("document.querySelector('.card').textContent")
+    seen.click("#rated option[value=all]")
+    assert ["a box"] == cards(seen)
+    seen.click("#rated option[value=good]")
+    assert ["a box"] == cards(seen)
+
+
+def wait_for_files(folder: Path, pattern: str) -> list[Path]:
+    """Wait until there are files of a pattern, and return them."""
+    await_that(lambda: [*folder.glob(pattern)], f"{pattern} among {[*folder.iterdir()]}")
+    return [*folder.glob(pattern)]
+
+
+def test_a_browser_that_keeps_nothing_says_so(seen: Browser, gallery: Path) -> None:
+    """Some deny it to pages on a disk: the ratings can still be saved."""
+    denied = """Object.defineProperty(window, "localStorage", {
+      get() { throw new DOMException("denied", "SecurityError"); } });"""
+    added = seen.do("Page.addScriptToEvaluateOnNewDocument", source=denied)
     seen.open(gallery)
-    seen.click("#favourites")
-    assert ["a blue ball, Éclair"] == cards(seen)
+    seen.do("Page.removeScriptToEvaluateOnNewDocument", **added)
     seen.click(".card .star")
+    said = "document.querySelector('.said').textContent"
+    assert "This browser keeps nothing: save your ratings before you leave." in seen.ask(said)
+    seen.click("#save-ratings")
+    (path,) = wait_for_files(seen.saved, "ratings-*.json")
+    assert '"favourite":true' in saved(seen, path.name)
 
 
 def test_a_keyboard_reaches_everything(seen: Browser, gallery: Path) -> None:
@@ -352,28 +401,61 @@ def test_a_keyboard_reaches_everything(seen: Browser, gallery: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_narrow_screen_and_the_dark(seen: Browser, gallery: Path, scheme: str) -> None:
-    """Nothing is cut off at 360 pixels, in the grid, the view or a comparison."""
-    seen.open(gallery, 360, scheme)
-    fits = "document.documentElement.scrollWidth <= 360"
-    assert seen.ask(fits)
-    seen.click("#now summary")
-    assert seen.ask(fits)
-    seen.click("#now summary")
-    boxes = seen.driver.find_elements("css selector", ".card .pick input")
-    for box in boxes[:4]:
+@pytest.mark.parametrize("width", [360, 1200])
+def test_every_view_can_be_used_by_everybody(
+    seen: Browser, gallery: Path, width: int, scheme: str
+) -> None:
+    """Wide, on a phone, in the dark: nothing is cut off, axe finds no fault, Tab reaches all."""
+    seen.open(gallery, width, scheme)
+    seen.ask("document.querySelector('#now').open = true")
+    require_usable(seen, width)
+    seen.driver.find_element("xpath", "//button[.='Pause']").click()
+    saved(seen, "PAUSE")
+    require_usable(seen, width)
+    for box in seen.driver.find_elements("css selector", ".card .pick input")[:4]:
         box.click()
     seen.click("#compare")
-    inside = "['#view', '#comparison'].every(d => document.querySelector(d).scrollWidth <= 360)"
-    assert seen.ask(fits)
-    assert seen.ask(inside)
+    require_usable(seen, width, "#comparison")
     seen.press("\ue00c")
+    find(seen, "red ball")
     seen.click(".card .poster")
     seen.wait_for("document.querySelector('#view').open")
-    assert seen.ask(fits)
-    assert seen.ask(inside)
+    seen.ask("document.querySelectorAll('#view details').forEach(d => { d.open = true; })")
+    require_usable(seen, width, "#view")
     back = seen.ask("getComputedStyle(document.body).backgroundColor")
     assert ("rgb(20, 20, 20)" == back) == (scheme == "dark")
+
+
+AXE = resources.files("axe_core_python") / "axe.min.js"
+ASK_AXE = """
+const done = arguments[0];
+axe.run().then(({violations}) => done(violations.map(({id, impact, nodes}) =>
+  [impact, id, ...nodes.map(({html, failureSummary}) => html + failureSummary)].join(" "))));
+"""
+TO_REACH = """[...(document.querySelector('%s') ?? document).querySelectorAll(
+    'a[href], button, input, select, textarea, summary, video[controls], [tabindex]')]
+  .filter((found) => found.checkVisibility() && !found.disabled)"""
+
+
+def require_usable(seen: Browser, width: int, view: str = "body") -> None:
+    """Check what is shown: it fits, axe has nothing against it, and a keyboard gets everywhere.
+
+    The keyboard only where it is light: it does not see what is dark.
+    """
+    assert seen.ask("document.documentElement.scrollWidth") <= width
+    assert seen.ask(f"document.querySelector('{view}').scrollWidth") <= width
+    seen.driver.execute_script(AXE.read_text())
+    assert [] == seen.driver.execute_async_script(ASK_AXE)
+    if seen.ask("matchMedia('(prefers-color-scheme: dark)').matches"):
+        return
+    to_reach = TO_REACH % view
+    seen.ask(f"(window.reached = new Set(), {to_reach}[0].focus())")
+    for _ in range(2 * seen.ask(f"{to_reach}.length")):
+        seen.ask("window.reached.add(document.activeElement)")
+        for kind in ("rawKeyDown", "keyUp"):
+            seen.do("Input.dispatchKeyEvent", type=kind, key="Tab", windowsVirtualKeyCode=9)
+    missed = f"{to_reach}.filter((found) => !window.reached.has(found)).map((f) => f.outerHTML)"
+    assert [] == seen.ask(missed)
 
 
 def test_the_benchmark_measures_all_of_it(seen: Browser, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def results(tmp_path: Path) -> Path:
 @pytest.fixture
 def page(results: Path) -> Iterator[Page]:
     """A page that looks at its status all the time."""
-    page = Page(Root(results), Root(results / "_failed"), lambda _name: True, look_seconds=0.01)
+    failed, inbox = Root(results / "_failed"), Root(results.with_name("inbox"))
+    page = Page(Root(results), failed, inbox, lambda _name: True, look_seconds=0.01)
     yield page
     page.close()
 

@@ -89,7 +89,7 @@ class Run:
             settings, self._spool, results, self._make_renderer, self.events.put, is_patient=False
         )
         phase = Phase(drains=True)
-        page = Page(results.root, self._spool.failed.root, lambda _name: False)
+        page = Page(results.root, self._spool.failed.root, results.root, lambda _name: False)
         reporter = Reporter(
             self.stages, phase, Notifier.from_environment(), folder / "status", page, observe
         )

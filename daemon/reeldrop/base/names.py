@@ -37,6 +37,8 @@ STATUS_NAME = "STATUS.txt"
 INDEX_NAME = "index.html"
 PAGE_FOLDER = "_page"
 """The gallery beside it: the page, and the folder with what it shows."""
+RATINGS_FOLDER = "_ratings"
+"""The folder at the top of the results with what people think of the videos."""
 SHEET_NAME = "_sheet"
 """The name, without suffix, of what shows the videos of a sweep side by side."""
 ORDER_FOLDER = "_order"
@@ -66,6 +68,7 @@ _TOOLS_OWN = re.compile(
     r"^(desktop\.ini|thumbs\.db|@eadir|[#@$]recycle(\.bin)?|#snapshot|@recently-snapshot)$",
     re.IGNORECASE,
 )
+_RATINGS = re.compile(r"ratings.*\.json", re.IGNORECASE)
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
 _UNSEEN = invisible.INVISIBLE.difference(invisible.JOINERS)
 
@@ -128,6 +131,11 @@ def order_folder(source: PurePosixPath) -> str:
 def is_video(source: PurePosixPath) -> bool:
     """Return whether a prompt file is a video."""
     return source.suffix.lower() == VIDEO_SUFFIX
+
+
+def is_ratings_name(name: str) -> bool:
+    """Return whether a file of the inbox may have ratings of videos, also a copy of a tool."""
+    return _RATINGS.fullmatch(name) is not None
 
 
 def folded(name: str) -> str:

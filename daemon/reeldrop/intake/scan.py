@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reeldrop.base.escaping import shown
-from reeldrop.base.names import PICTURE_SUFFIXES
+from reeldrop.base.names import PICTURE_SUFFIXES, is_ratings_name
 from reeldrop.intake import control_names
 from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.ignored import Ignored, finished_name
@@ -254,6 +254,9 @@ class Scan:
             self.found.strays[path] = reason
         elif stat.S_ISLNK(mode):
             self.found.strays[path] = "a link, which is not followed: put the file itself here"
+        elif is_ratings_name(name) and stat.S_ISREG(mode):
+            if folder:  # else the page takes it
+                self.found.strays[path] = "ratings of videos: put them at the top of the inbox"
         elif stat.S_ISREG(mode) and not (stem.lower() == "readme" or _is_readme(name)):
             no_control = control_names.reason(name, size, is_on=is_on)
             self.found.strays[path] = no_control or _no_prompt_file(ending.lower())

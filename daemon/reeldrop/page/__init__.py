@@ -4,6 +4,6 @@ A thread of its own writes, so that nothing else waits for a slow disk. Nothing 
 
 `page` is the thread; `status_file` writes STATUS.txt when that is due, `status_text` has its words,
 `now` is the same as data for the page; `failures` reads what is in `_failed/`; `gallery` has the
-data of its videos, `scripts` makes scripts of data; `site` writes the page itself, whose files are
-in `web/`.
+data of its videos, `ratings` what people think of them, `scripts` makes scripts of data; `site`
+writes the page itself, whose files are in `web/`.
 """

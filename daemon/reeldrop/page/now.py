@@ -19,11 +19,16 @@ MAX_RETRY_BYTES = 8_000
 """A failed prompt file of more bytes can't be saved from the page."""
 
 
-def write(data: Path, status: Status, failures: Sequence[Failure], failed: Path) -> None:
-    """Write status and failures for the page into its folder of data."""
+def write(
+    data: Path, status: Status, failures: Sequence[Failure], failed: Path, aside: str
+) -> None:
+    """Write status and failures for the page into its folder of data.
+
+    aside: where failed prompt files are, for people who see the results
+    """
     write_file(data / "status.js", scripts.call("status", _status(status)))
     listed = [_failure(failure, failed) for failure in failures[:MAX_LISTED]]
-    found = {"listed": listed, "more": len(failures) > MAX_LISTED}
+    found = {"listed": listed, "more": len(failures) > MAX_LISTED, "aside": aside}
     write_file(data / "failed.js", scripts.call("failed", found))
 
 

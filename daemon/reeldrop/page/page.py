@@ -18,8 +18,9 @@ import structlog
 
 from reeldrop.base.names import PAGE_FOLDER
 from reeldrop.base.roots import Root
-from reeldrop.page import site
+from reeldrop.page import ratings, site
 from reeldrop.page.gallery import Gallery
+from reeldrop.page.ratings import Ratings
 from reeldrop.page.status_file import StatusFile
 from reeldrop.page.status_text import LOOK_SECONDS
 from reeldrop.store.status import Status
@@ -43,6 +44,7 @@ class Page:
 
     results: the folder; nothing is written while another one is in its place, or none
     failed: the folder `_failed/`; nothing is written while another one is in its place, either
+    inbox: the folder from which ratings are taken
     is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
     """
 
@@ -50,6 +52,7 @@ class Page:
         self,
         results: Root,
         failed: Root,
+        inbox: Root,
         is_prompt_file: Callable[[str], bool],
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
@@ -58,6 +61,7 @@ class Page:
         self._look_seconds = look_seconds
         self._status_file = StatusFile(failed, f"{self._failed}/", is_prompt_file)
         self._gallery = Gallery()
+        self._ratings = Ratings(inbox)
         self._status: Status | None = None
         self._published: queue.SimpleQueue[PurePath] = queue.SimpleQueue()
         self._refreshed = -math.inf
@@ -104,6 +108,8 @@ class Page:
                 self._results.opened(_DATA.parent, make=True) as page,
                 self._results.opened(_DATA, make=True) as data,
             ):
+                if self._ratings.take(self._results):
+                    ratings.write(data, self._results)
                 self._write_status(results, data)
                 self._write_gallery(results, page, data)
         except Exception as error:  # it reads what strangers may have put there
@@ -130,7 +136,8 @@ class Page:
         self._looked = time.monotonic()
         if self._status is not None:
             is_last = self._ending.is_set()
-            self._status_file.write(results, data, self._status, is_last=is_last)
+            refused = self._ratings.refused
+            self._status_file.write(results, data, self._status, refused, is_last=is_last)
 
     def _rest(self, results: Path, data: Path) -> None:
         """Write the status between two chunks of a gallery if it is time for a look, or the end."""
@@ -145,6 +152,7 @@ class Page:
         if is_due or not site.is_there(results, data):
             rest = functools.partial(self._rest, results, data)
             self._gallery.refresh(data, results, results / self._failed, rest)
+            ratings.write(data, self._results)
             self._write_page(results, page)
             self._refreshed = time.monotonic()
         elif published:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -16,7 +17,7 @@ from reeldrop.page import now, site, status_text
 from reeldrop.page.failures import Failures
 from reeldrop.page.gallery import OWNER
 from reeldrop.page.status_text import MAX_LISTED
-from reeldrop.store.status import Status
+from reeldrop.store.status import Status, Waiting
 
 
 class StatusFile:
@@ -33,17 +34,28 @@ class StatusFile:
         self._aside = aside
         self.problem = ""
         self._failures = Failures(is_prompt_file, MAX_LISTED + 1)
-        self._shown: Status | None = None
+        self._told: Status | None = None
         self._said = ""
         self._written = -math.inf
 
-    def write(self, results: Path, data: Path, status: Status, *, is_last: bool) -> None:
+    def write(
+        self,
+        results: Path,
+        data: Path,
+        status: Status,
+        refused: tuple[Waiting, ...] = (),
+        *,
+        is_last: bool,
+    ) -> None:
         """Write a status if that is due, or it is the last.
 
         data: the page's folder of data
+        refused: files of the inbox that can't be taken, besides those in the status
         """
-        if status is self._shown:  # nobody tells any more: no sign of life
+        if status is self._told:  # nobody tells any more: no sign of life
             return
+        told = status
+        status = dataclasses.replace(status, unrecognised=(*refused, *status.unrecognised))
         with self._set_aside() as failed:
             failures = self._failures.of(failed)
             said = status_text.text(status, failures, self._aside, _free_bytes(results))
@@ -51,8 +63,8 @@ class StatusFile:
             if not is_last and age < status_text.patience(self._said, said):
                 return
             self._write_ours(results / STATUS_NAME, status_text.dated(status, said).encode())
-            now.write(data, status, failures, failed)
-        self._shown, self._said, self._written = status, said, time.monotonic()
+            now.write(data, status, failures, failed, self._aside)
+        self._told, self._said, self._written = told, said, time.monotonic()
 
     def _write_ours(self, file: Path, data: bytes) -> None:
         """Write STATUS.txt, unless somebody keeps another file of that name."""

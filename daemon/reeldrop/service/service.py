@@ -17,6 +17,7 @@ import structlog
 from reeldrop.base.errors import Unavailable
 from reeldrop.base.events import Event, Reload, Stop
 from reeldrop.base.job import Cause
+from reeldrop.base.roots import Root
 from reeldrop.config.settings import Settings
 from reeldrop.host import ending, process
 from reeldrop.host.ending import Ending
@@ -134,7 +135,8 @@ class Service:
     def _page(self) -> Page:
         config = self._settings.config
         names = Names(parsing.SUFFIXES, parsing.DEFAULTS_NAME, Ignored(config.ignore))
-        return Page(self._results.root, self._spool.failed.root, names.is_read)
+        inbox = Root(config.inbox, config.spool)
+        return Page(self._results.root, self._spool.failed.root, inbox, names.is_read)
 
     # Signals
 

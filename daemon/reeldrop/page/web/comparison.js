@@ -47,10 +47,14 @@
       element("button", { type: "button", click: () => dialog.close() }, "Close"));
   };
 
+  // A name that may be broken behind its underscores.
+  const breakable = (name) => name.split("_")
+    .flatMap((part, number) => (number ? ["_", element("wbr"), part] : [part]));
+
   const row = (name, values) => {
     const differs = new Set(values).size > 1;
     return element("tr", { class: differs && "differs" },
-      element("th", { scope: "row" }, name, differs && element("span", { class: "unseen" }, " differs")),
+      element("th", { scope: "row" }, ...breakable(name), differs && element("span", { class: "unseen" }, " differs")),
       ...values.map((value) => element("td", { dir: "auto" }, value)));
   };
 

@@ -28,11 +28,15 @@ reeldrop.load = (path, done, failed) => {
   document.head.append(script);
 };
 
+// A time in the reader's words, with the year if it is another one.
 reeldrop.time = (iso) => {
   const at = new Date(iso);
-  return Number.isNaN(at.getTime())
-    ? String(iso)
-    : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  if (Number.isNaN(at.getTime())) return String(iso);
+  const isThisYear = at.getFullYear() === new Date().getFullYear();
+  return at.toLocaleString([], {
+    year: isThisYear ? undefined : "numeric", month: "short", day: "numeric", hour: "numeric",
+    minute: "2-digit",
+  });
 };
 
 reeldrop.duration = (seconds) => {

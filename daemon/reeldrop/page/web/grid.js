@@ -16,21 +16,6 @@
 
   const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
 
-  reeldrop.star = (video) => {
-    const star = element("button", { type: "button", class: "star", "aria-label": "Favourite" });
-    const draw = () => {
-      const is = reeldrop.isFavourite(video);
-      star.setAttribute("aria-pressed", is);
-      star.textContent = is ? "★" : "☆";
-    };
-    star.addEventListener("click", () => {
-      reeldrop.setFavourite(video, !reeldrop.isFavourite(video));
-      draw();
-    });
-    draw();
-    return star;
-  };
-
   reeldrop.pick = (video) => {
     const box = element("input", { type: "checkbox", "data-path": video.path });
     box.checked = picked.has(video.path);
@@ -64,7 +49,9 @@
     card.addEventListener("pointerenter", start);
     card.addEventListener("pointerleave", stop);
     card.addEventListener("focusin", start);
-    card.addEventListener("focusout", stop);
+    card.addEventListener("focusout", ({ relatedTarget }) => {
+      if (!card.contains(relatedTarget)) stop();
+    });
   };
 
   const card = (takes) => {
@@ -79,13 +66,15 @@
       }, poster, count && element("span", { class: "badge", "aria-hidden": "true" }, count)),
       element("p", { class: "prompt", dir: "auto" }, cut(video.prompt)),
       element("p", { class: "meta" }, `${video.own.model} · ${reeldrop.time(video.finished)}`),
-      element("div", { class: "deeds" }, reeldrop.star(video), reeldrop.pick(video)));
+      element("div", { class: "deeds" }, reeldrop.star(video), reeldrop.pick(video),
+        element("span", { class: "meta" }, reeldrop.everyonesWords(video))));
     made.dataset.key = key(takes);
     plays(made, video);
     return made;
   };
 
-  const key = (takes) => `${takes.length} ${takes[0].order} ${takes[0].path}`;
+  const key = ([video, ...others]) =>
+    `${others.length} ${video.order} ${video.path} ${reeldrop.everyonesWords(video)}`;
 
   // Show the first stacks; keep the cards that are right already.
   const draw = () => {

@@ -12,7 +12,7 @@
     folder: field("folder").value,
     model: field("model").value,
     day: field("day").value,
-    favourites: field("favourites").checked,
+    rated: field("rated").value,
   });
 
   const choose = (id, all, values) => {
@@ -72,7 +72,7 @@
 
   field("filters").addEventListener("submit", (event) => event.preventDefault());
   field("words").addEventListener("input", () => draw(true));
-  for (const id of ["folder", "model", "day", "favourites"]) {
+  for (const id of ["folder", "model", "day", "rated"]) {
     field(id).addEventListener("change", () => draw(true));
   }
   addEventListener("keydown", (event) => {
@@ -84,6 +84,7 @@
 
   const refresh = () => {
     reeldrop.loadNow();
+    reeldrop.load("_page/data/ratings.js", () => draw(false), () => {});
     reeldrop.loadVideos(arrived);
   };
   refresh();

@@ -6,10 +6,11 @@
   let status = null;
   let failures = [];
   let areMore = false;
+  let aside = "_failed/";
 
   // Called by the data's scripts.
   reeldrop.status = (found) => { status = found; };
-  reeldrop.failed = ({ listed, more }) => { failures = listed; areMore = more; };
+  reeldrop.failed = (found) => { ({ listed: failures, more: areMore, aside } = found); };
 
   const isOutdated = () => Date.now() - Date.parse(status.updated) > status.outdated_seconds * 1000;
 
@@ -28,20 +29,45 @@
   const rows = (title, found, row) => (found.length
     ? [element("h2", {}, title), element("ul", { class: "rows" }, ...found.map(row))] : []);
 
-  const waiting = ({ prompt_file: name, reason }) => element("li", {},
-    element("strong", { dir: "auto" }, name), " ", element("span", {}, reason));
+  const row = (name, reason, ...more) => element("li", {}, element("strong", { dir: "auto" }, name),
+    " ", element("span", { dir: "auto" }, reason), " ", ...more);
 
-  const failure = (found) => element("li", {},
-    element("strong", { dir: "auto" }, found.name), " ",
-    element("span", { dir: "auto" }, found.reason), " ",
-    found.failed ? element("time", {}, reeldrop.time(found.failed)) : null, " ",
-    found.text != null
-      ? element("button", { type: "button", click: () => reeldrop.saveRetry(found) }, "Retry") : null);
+  const button = (text, about, click) => element("button", {
+    type: "button", click, "data-key": `${text} ${about}`, "aria-label": `${text} ${about}`,
+  }, text);
+
+  const cancel = (name) => reeldrop.isWhole(name)
+    && button("Cancel", name, () => reeldrop.saveCancel(name));
+
+  const waiting = ({ prompt_file: name, reason }) => row(name, reason, cancel(name));
+  const unrecognised = ({ prompt_file: name, reason }) => row(name, reason);
+
+  // A report is beside its prompt file, which may be outside of the results.
+  const report = (name) => reeldrop.isWhole(name) && !aside.startsWith("/") && element("a", {
+    href: reeldrop.address(`${aside}${name}.error.txt`), target: "_blank",
+    "aria-label": `Report on ${name}`,
+  }, "Report");
+
+  const failure = (found) => row(found.name, found.reason,
+    found.failed && element("time", {}, reeldrop.time(found.failed)), " ", report(found.name), " ",
+    found.text != null ? button("Retry", found.name, () => reeldrop.saveRetry(found, aside))
+      : element("span", {}, `To retry it, move it from ${aside} into the inbox.`));
 
   const rendering = (now) => [
     element("p", { dir: "auto", class: "prompt" }, now.prompt),
     element("progress", { value: now.step, max: now.steps, "aria-label": "Steps" }),
-    element("p", { class: "meta" }, `step ${now.step} of ${now.steps}`),
+    element("p", { class: "meta" }, `${now.prompt_file}, step ${now.step} of ${now.steps} `,
+      cancel(now.prompt_file)),
+  ];
+
+  const steering = () => [
+    element("h2", {}, "Steer"),
+    element("p", {}, status?.state === "paused" && status.said.includes("PAUSE")
+      ? "Delete PAUSE from the inbox to go on."
+      : button("Pause", "the service", reeldrop.savePause)),
+    element("p", { class: "meta" }, "Prompt files in the folder NOW of the inbox go first, those in"
+      + " NIGHT wait for the night. A video or its settings, put into AGAIN, is rendered once more"
+      + " with another seed. Buttons save files: each says where it belongs."),
   ];
 
   const show = () => {
@@ -52,20 +78,25 @@
     const count = areMore ? `more than ${failures.length}` : failures.length;
     const failed = failures.length ? `${count} failed` : "";
     place.dataset.failed = failed;
-    document.getElementById("now-more").replaceChildren(
+    const more = document.getElementById("now-more");
+    const { key } = document.activeElement?.dataset ?? {};
+    more.replaceChildren(
       ...(status?.rendering && !isOutdated() ? rendering(status.rendering) : []),
       ...(status ? rows(`Waiting: ${status.queue_count}`, status.queue, waiting) : []),
-      ...(status ? rows("Not recognised", status.unrecognised, waiting) : []),
+      ...(status ? rows("Not recognised", status.unrecognised, unrecognised) : []),
       ...rows("Failed", failures, failure),
+      ...steering(),
       ...(status ? [element("p", { class: "meta" }, `as of ${reeldrop.time(status.updated)}`)] : []),
     );
+    if (key) [...more.querySelectorAll("button")].find((b) => b.dataset.key === key)?.focus();
   };
 
-  // Say something that has just happened.
+  // Say something, until somebody has read it.
   reeldrop.say = (text) => {
-    const said = element("p", { class: "said", role: "status" }, text);
+    document.querySelector(".said")?.remove();
+    const said = element("div", { class: "said", role: "alert" }, element("p", {}, text),
+      element("button", { type: "button", click: () => said.remove() }, "OK"));
     (document.querySelector("dialog[open]") ?? document.body).append(said);
-    setTimeout(() => said.remove(), 8000);
   };
 
   reeldrop.loadNow = () => {

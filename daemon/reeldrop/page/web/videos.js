@@ -1,4 +1,4 @@
-// The videos that have arrived so far, which of them are asked for, and which are favourites.
+// The videos that have arrived so far, and which of them are asked for.
 "use strict";
 
 (() => {
@@ -60,14 +60,14 @@
   reeldrop.countOfVideos = () => Math.max(listed.videos, all.length);
 
   // The takes of each prompt that match, as a list of lists, the newest first.
-  reeldrop.find = ({ words, folder, model, day: date, favourites }) => {
+  reeldrop.find = ({ words, folder, model, day: date, rated }) => {
     const wanted = plain(words).split(/\s+/).filter(Boolean);
     const stacks = new Map();
     for (const found of all) {
       if (folder && !`${found.folder}/`.startsWith(`${folder}/`)) continue;
       if (model && found.own.model !== model) continue;
       if (date && found.day !== date) continue;
-      if (favourites && !reeldrop.isFavourite(found)) continue;
+      if (rated && !reeldrop.isRated(found, rated)) continue;
       if (!wanted.every((word) => found.words.includes(word))) continue;
       if (stacks.has(found.prompt)) stacks.get(found.prompt).push(found);
       else stacks.set(found.prompt, [found]);
@@ -77,6 +77,14 @@
 
   // All takes of a video's prompt.
   reeldrop.takes = (found) => all.filter((other) => other.prompt === found.prompt);
+
+  // The name of a job's log: each further job of a folder has a number in it.
+  reeldrop.log = ({ folder, rendered }) => {
+    const jobs = new Set(all.filter((other) => other.folder === folder)
+      .map((other) => other.rendered.job));
+    const number = [...jobs].sort().indexOf(rendered.job) + 1;
+    return reeldrop.address(`${folder}/${number > 1 ? `job-${number}` : "job"}.log`);
+  };
 
   // What can be chosen in the filters: folders of several videos, models and days.
   reeldrop.choices = () => {
@@ -128,20 +136,5 @@
       reeldrop.load(`_page/data/${String(number).padStart(4, "0")}.js`, next, next);
     };
     next();
-  };
-
-  // Favourites are kept by the browser, for this folder.
-  const KEY = `reeldrop favourites ${location.pathname}`;
-  let favourites = new Set();
-  try {
-    favourites = new Set(JSON.parse(localStorage.getItem(KEY) ?? "[]"));
-  } catch { /* nothing is kept here: then they last as long as the page */ }
-
-  reeldrop.isFavourite = (found) => favourites.has(found.path);
-  reeldrop.setFavourite = (found, is) => {
-    favourites[is ? "add" : "delete"](found.path);
-    try {
-      localStorage.setItem(KEY, JSON.stringify([...favourites]));
-    } catch { /* as above */ }
   };
 })();

@@ -44,7 +44,7 @@
   const files = (video) => element("p", { class: "links" },
     ...video.formats.map((format) => link(reeldrop.file(video, format), `${format} file`)),
     link(reeldrop.file(video, "yaml"), "Settings as a prompt file"),
-    link(reeldrop.address(`${video.folder}/job.log`), "Log", {}));
+    link(reeldrop.log(video), "Log of its job", {}));
 
   const takes = (video, others) => (others.length < 2 ? []
     : [element("ul", { class: "takes", "aria-label": "Takes of this prompt" }, ...others.map((other) =>
@@ -64,7 +64,15 @@
     element("dl", {}, ...reeldrop.settings(video).flatMap(([name, value]) =>
       [element("dt", {}, name), element("dd", { dir: "auto" }, value)])));
 
+  // What has the focus stays in reach of a keyboard when another video is shown.
+  const keepFocus = (text) => {
+    const same = [...dialog.querySelectorAll("button")]
+      .find((other) => text && other.textContent === text);
+    (same ?? dialog.querySelector(".takes [aria-current]") ?? dialog).focus();
+  };
+
   reeldrop.show = (video) => {
+    const focused = dialog.open && (document.activeElement?.textContent ?? "");
     const others = reeldrop.takes(video);
     const player = reeldrop.player(video, { controls: true, autoplay: true });
     player.addEventListener("error", () => player.replaceWith(
@@ -72,16 +80,19 @@
     dialog.replaceChildren(
       element("div", { class: "bar" },
         button("Previous", () => reeldrop.step(-1)), button("Next", () => reeldrop.step(1)),
-        reeldrop.star(video), reeldrop.pick(video), button("Close", () => dialog.close())),
+        reeldrop.star(video),
+        reeldrop.ratingOf(video), reeldrop.pick(video), button("Close", () => dialog.close())),
       player, ...takes(video, others),
       element("p", { class: "prompt", dir: "auto", tabindex: 0 }, video.prompt),
-      element("p", { class: "meta" }, `${video.path} · ${reeldrop.time(video.finished)}`),
+      element("p", { class: "meta" }, [video.path, reeldrop.time(video.finished),
+        reeldrop.everyonesWords(video)].filter(Boolean).join(" · ")),
       files(video),
       element("p", { class: "links" },
         button("Another take", () => reeldrop.saveAnotherTake(video)), newPrompt(video)),
       table(video));
     dialog.setAttribute("aria-label", video.prompt.slice(0, 100));
     if (!dialog.open) dialog.showModal();
+    else keepFocus(focused);
   };
 
   reeldrop.hide = () => { if (dialog.open) dialog.close(); };
@@ -91,7 +102,7 @@
     reeldrop.open(null);
   });
   dialog.addEventListener("keydown", ({ key, target }) => {
-    if (target.closest("textarea, video, input")) return;
+    if (target.closest("textarea, video, input, select")) return;
     if (key === "ArrowLeft") reeldrop.step(-1);
     if (key === "ArrowRight") reeldrop.step(1);
   });

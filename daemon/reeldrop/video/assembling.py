@@ -26,10 +26,11 @@ from reeldrop.video.labels import Labels
 from reeldrop.video.sheets import Drawing, Source
 
 MAX_SECONDS = 1800.0
-"""How long all sheets of a job may take."""
+"""Upper bound on the thread's own time for a job: a busy machine may need longer."""
 
 _LEAST = 2
-_NICEST = 19
+_NICENESS = 10
+"""So much that a render on the CPU is hardly slower, and not so much that sheets wait for it."""
 _BEST = (".mp4", ".webm", ".gif")
 
 _log = structlog.get_logger()
@@ -60,20 +61,20 @@ class Assembler:
             if not isinstance(error, _Stopped):
                 self._tell(SheetsMade(job.id, () if error else made.result(), error))
 
-        self._thread.submit(self._made, job, prompts).add_done_callback(answer)
+        self._thread.submit(self._work, job, prompts).add_done_callback(answer)
 
-    def _made(self, job: Job, prompts: Sequence[Prompt]) -> tuple[str, ...]:
+    def _work(self, job: Job, prompts: Sequence[Prompt]) -> tuple[str, ...]:
         """Make the sheets, and return their names."""
         sheets = SheetsOf(job, self._results)
         if not sheets.begin():
             raise ReeldropError("the process ended each time while they were made")
         try:
-            return tuple(self._names(job, prompts, sheets))
+            return tuple(self._make_all(job, prompts, sheets))
         except _Stopped:
             sheets.take_back()
             raise
 
-    def _names(self, job: Job, prompts: Sequence[Prompt], sheets: SheetsOf) -> list[str]:
+    def _make_all(self, job: Job, prompts: Sequence[Prompt], sheets: SheetsOf) -> list[str]:
         """Make what is missing of the sheets, and return all their names."""
         found = self._results.reserved(job).items()
         videos = {number: video for number, video in found if is_published(video)}
@@ -81,23 +82,23 @@ class Assembler:
             return []
         with self._results.opened(job.source) as folder:
             sources = {number: _source(video, folder) for number, video in videos.items()}
-            return self._made_of(job, prompts, sources, sheets)
+            return self._make_from(job, prompts, sources, sheets)
 
-    def _made_of(
+    def _make_from(
         self,
         job: Job,
         prompts: Sequence[Prompt],
         sources: Mapping[int, Source],
         sheets: SheetsOf,
     ) -> list[str]:
-        labels, names, until = Labels(), list[str](), time.monotonic() + MAX_SECONDS
+        labels, names, until = Labels(), list[str](), time.thread_time() + MAX_SECONDS
         models = dict.fromkeys(prompt.model for prompt in prompts)
         mark = synthetic.packet_of(models) if self.marks else ""
 
         def check() -> None:
             if self._is_ending.is_set():
                 raise _Stopped
-            if time.monotonic() > until:
+            if time.thread_time() > until:
                 raise ReeldropError(f"they take longer than {MAX_SECONDS:g} s")
 
         for number, sheet in enumerate(arrangement.arranged(prompts)):
@@ -120,7 +121,7 @@ class Assembler:
 def _give_way() -> None:
     """Let this thread, and those that it starts, run when no other needs the processor."""
     with contextlib.suppress(OSError):  # a sandbox may not allow it
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICEST)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _source(video: Video, folder: Path) -> Source:

@@ -44,7 +44,8 @@ _H264 = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
 _DEMUXERS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
 """Named, or else a file could be taken for a playlist that names other files."""
 
-_MOST_PIXELS = 40_000_000
+MAX_PIXELS = 40_000_000
+"""Upper bound on the pixels of one frame of all videos of a sheet; those beyond it stay dark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,14 @@ class Drawing:
 
     def write_picture(self, path: Path) -> bool:
         """Write the posters with their labels as a JPEG; return False if none can be read."""
-        posters = {}
+        posters, room = dict[int, Image.Image](), MAX_PIXELS
         for _, _, tile in self._tiles:
             self._check()
             source = self._sources.get(tile.number)
-            if source is not None and (poster := _poster(source.poster)) is not None:
+            poster = _poster(source.poster, room) if source is not None else None
+            if poster is not None:
                 posters[tile.number] = poster
+                room -= poster.width * poster.height
         if not posters:
             return False
         sizes = [poster.size for poster in posters.values()]
@@ -112,37 +115,49 @@ class Drawing:
         and the highest.
         """
         with contextlib.ExitStack() as held:
-            takes = []
-            for row, column, tile in self._tiles:
-                source = self._sources.get(tile.number)
-                take = _opened(source.video, tile.fps, held) if source and source.video else None
-                if take is not None:
-                    takes.append((row, column, take))
+            takes = self._takes(held)
             if not takes:
                 return False
             width, height = self._tile_size([take.size for _, _, take in takes])
             fps = min(MAX_FPS, max(take.fps for _, _, take in takes))
             canvas = self._labelled(width, height)
-
-            def frames() -> Iterator[Picture]:
-                for number in range(round(MAX_SECONDS * fps)):
-                    self._check()
-                    moved = [
-                        (row, column, frame)
-                        for row, column, take in takes
-                        if (frame := take.at(number / fps, width, height)) is not None
-                    ]
-                    if all(take.has_ended for _, _, take in takes):
-                        return
-                    for row, column, frame in moved:
-                        x, y = self._corner(row, column, width, height)
-                        _paste(canvas, frame, x, y, width, height)
-                    yield canvas
-
-            _write_mp4(path, canvas.shape, fps, frames())
-            if self._mark:
-                synthetic.append_to_mp4(path, self._mark)
+            _write_mp4(path, canvas.shape, fps, self._frames(takes, fps, canvas, width, height))
+        if self._mark:
+            synthetic.append_to_mp4(path, self._mark)
         return True
+
+    def _takes(self, held: contextlib.ExitStack) -> list[tuple[int, int, _Take]]:
+        """Return the videos that can be read, with row and column, open until `held` ends."""
+        takes, room = list[tuple[int, int, _Take]](), MAX_PIXELS
+        for row, column, tile in self._tiles:
+            source = self._sources.get(tile.number)
+            if source is None or source.video is None:
+                continue
+            take = _opened(source.video, tile.fps, room, held)
+            if take is not None:
+                takes.append((row, column, take))
+                room -= take.size[0] * take.size[1]
+        return takes
+
+    def _frames(
+        self,
+        takes: Sequence[tuple[int, int, _Take]],
+        fps: float,
+        canvas: Picture,
+        width: int,
+        height: int,
+    ) -> Iterator[Picture]:
+        """Yield the sheet at each time, until all videos have ended."""
+        for number in range(round(MAX_SECONDS * fps)):
+            self._check()
+            found = [(*take[:2], take[2].at(number / fps, width, height)) for take in takes]
+            if all(take.has_ended for _, _, take in takes):
+                return
+            for row, column, frame in found:
+                if frame is not None:
+                    x, y = self._corner(row, column, width, height)
+                    _paste(canvas, frame, x, y, width, height)
+            yield canvas
 
     def _tile_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """Return width and height of the tiles, without labels; even, as H.264 needs it."""
@@ -187,10 +202,7 @@ class _Take:
         wanted = math.floor(seconds * self.fps + 1e-6)
         frame = None
         while self._next <= wanted and not self.has_ended:
-            try:
-                following = next(self._frames, None)
-            except (av.FFmpegError, OSError, ValueError):  # the rest of the file is damaged
-                following = None
+            following = next(self._frames, None)
             if following is None:
                 self.has_ended = True
             else:
@@ -200,31 +212,43 @@ class _Take:
         return _fitted(cast("Picture", frame.to_ndarray(format="rgb24")), width, height)
 
 
-def _opened(path: Path, fps: float, held: contextlib.ExitStack) -> _Take | None:
-    """Return a video, open until `held` ends; None if it can't be read."""
+def _opened(path: Path, fps: float, room: int, held: contextlib.ExitStack) -> _Take | None:
+    """Return a video, open until `held` ends; None if it can't be read.
+
+    room: how many pixels a frame may have
+    """
     with contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError, KeyError):
         file = held.enter_context(os.fdopen(plain_files.open_plain(path), "rb"))
         container = held.enter_context(av.open(file, "r", format=_DEMUXERS[path.suffix]))
         stream = container.streams.video[0]
         context = stream.codec_context
         # PyAV 18 crashes the process where there is no context, as in a file that is cut off.
-        if context is None or not 0 < context.width * context.height <= _MOST_PIXELS:
+        if context is None:
             return None
         context.thread_count = 1  # as many are open as there are tiles
-        frames = container.decode(stream)
+        frames = _whole(container.decode(stream), room)
         first = next(frames, None)
         return _Take(first, frames, min(max(fps, 1.0), 120.0)) if first is not None else None
     return None
 
 
-def _poster(path: Path) -> Image.Image | None:
+def _whole(frames: Iterator[av.VideoFrame], room: int) -> Iterator[av.VideoFrame]:
+    """Yield frames, as long as the file is not damaged and they do not become too large."""
+    with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+        for frame in frames:
+            if frame.width * frame.height > room:
+                return
+            yield frame
+
+
+def _poster(path: Path, room: int) -> Image.Image | None:
     bad = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
     with (
         contextlib.suppress(*bad),
         os.fdopen(plain_files.open_plain(path), "rb") as file,
         Image.open(file, formats=("JPEG",)) as poster,
     ):
-        if poster.width * poster.height <= _MOST_PIXELS:
+        if poster.width * poster.height <= room:
             return poster.convert("RGB")
     return None
 

@@ -164,6 +164,13 @@ def test_every_prompt_is_shown_as_it_is(seen: Browser, gallery: Path) -> None:
         seen.wait_for("document.querySelector('#view video').currentTime > 0")
         seen.driver.find_element("xpath", "//dialog//button[.='Close']").click()
         seen.wait_for("!document.querySelector('#view').open")
+    for box in seen.driver.find_elements("css selector", ".card .pick input")[-4:]:
+        box.click()
+    seen.click("#compare")
+    row = (
+        "[...document.querySelectorAll('#comparison tr:first-child td')].map(td => td.textContent)"
+    )
+    assert {*HOSTILE[:4]} == {*seen.ask(row)}
     assert 0 == seen.ask("document.querySelectorAll('img[onerror], [onmouseover]').length")
 
 
@@ -412,6 +419,7 @@ def test_every_view_can_be_used_by_everybody(
     seen.driver.find_element("xpath", "//button[.='Pause']").click()
     saved(seen, "PAUSE")
     require_usable(seen, width)
+    seen.click(".said button")
     for box in seen.driver.find_elements("css selector", ".card .pick input")[:4]:
         box.click()
     seen.click("#compare")

@@ -23,6 +23,7 @@ INSTALLED = {
     "etc/reeldrop/config.yaml",
     "opt/reeldrop/allow-download.conf",
     "opt/reeldrop/docs/commands.md",
+    "opt/reeldrop/docs/comparison.png",
     "opt/reeldrop/docs/gallery.png",
     "opt/reeldrop/docs/models.md",
     "opt/reeldrop/docs/operations.md",

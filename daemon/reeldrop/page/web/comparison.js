@@ -51,10 +51,13 @@
   const breakable = (name) => name.split("_")
     .flatMap((part, number) => (number ? ["_", element("wbr"), part] : [part]));
 
-  const row = (name, values) => {
-    const differs = new Set(values).size > 1;
+  const differ = (values) => new Set(values).size > 1;
+
+  const row = ([name, values]) => {
+    const differs = differ(values);
     return element("tr", { class: differs && "differs" },
-      element("th", { scope: "row" }, ...breakable(name), differs && element("span", { class: "unseen" }, " differs")),
+      element("th", { scope: "row" }, ...breakable(name),
+        differs && element("span", { class: "unseen" }, " differs")),
       ...values.map((value) => element("td", { dir: "auto" }, value)));
   };
 
@@ -65,9 +68,11 @@
     const found = videos.map((video) => new Map([["prompt", video.prompt],
       ...reeldrop.settings(video).filter(([name]) => !OWN.has(name))]));
     const names = [...new Set(found.flatMap((settings) => [...settings.keys()]))];
+    const all = names.map((name) => [name, found.map((settings) => settings.get(name) ?? "—")]);
+    const isFirst = ([name, values]) => !name.startsWith("rendered: ") && differ(values);
+    all.sort((one, other) => isFirst(other) - isFirst(one));
     return element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Settings" },
-      element("table", {}, element("tbody", {},
-        ...names.map((name) => row(name, found.map((settings) => settings.get(name) ?? "—"))))));
+      element("table", {}, element("tbody", {}, ...all.map(row))));
   };
 
   reeldrop.compare = (videos) => {

@@ -66,8 +66,8 @@
       }, poster, count && element("span", { class: "badge", "aria-hidden": "true" }, count)),
       element("p", { class: "prompt", dir: "auto" }, cut(video.prompt)),
       element("p", { class: "meta" }, `${video.own.model} · ${reeldrop.time(video.finished)}`),
-      element("div", { class: "deeds" }, reeldrop.star(video), reeldrop.pick(video),
-        element("span", { class: "meta" }, reeldrop.everyonesWords(video))));
+      element("p", { class: "meta" }, reeldrop.everyonesWords(video)),
+      element("div", { class: "deeds" }, reeldrop.star(video), reeldrop.pick(video)));
     made.dataset.key = key(takes);
     plays(made, video);
     return made;

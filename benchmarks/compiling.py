@@ -2,8 +2,8 @@
 
 Each form is compiled in a process of its own with an empty cache, then in another process with the
 filled cache. Then all forms render in turn, with the same prompt and seed; the result is the median
-of the rounds. On a CUDA device, the model has the true shape of ms-1.7b with random weights, and
-CUDA graphs are measured, too; elsewhere, it is the bundled model.
+of the rounds. On a CUDA device, the model has the true shape of ms-1.7b with random weights;
+elsewhere, it is the bundled model.
 
     python benchmarks/compiling.py --rounds 5
 """
@@ -31,20 +31,16 @@ from reeldrop.base.job import Prompt
 from reeldrop.host import log
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
-from reeldrop.speed import compiled, fast
+from reeldrop.speed import compiled
 from reeldrop.tune.likeness import psnr_db
 
 EAGER = "as it is"
 FORMS = {
-    EAGER: {"compile": False},
-    "whole": {"compile": True},
-    "blocks": {"compile_blocks": True},
+    EAGER: "off",
+    "whole": "whole",
+    "blocks": "blocks",
 }
-ON_CUDA = {
-    "recorded": {"compile": False, "cuda_graphs": True},
-    "whole, recorded": {"compile": True, "cuda_graphs": True},
-    "blocks, recorded": {"compile_blocks": True, "cuda_graphs": True},
-}
+"""The forms of the denoiser, and the value of `compile` for each."""
 
 
 @dataclass
@@ -69,12 +65,12 @@ class Row:
 
 def compare(
     asked: Order,
-    forms: Mapping[str, dict[str, bool]],
+    forms: Mapping[str, str],
     rounds: int,
     caches: Path,
     apart: Callable[..., Any] = device.in_a_process,
 ) -> dict[str, Row]:
-    """Return a row for each form, a set of switches of the fast path.
+    """Return a row for each form.
 
     apart: calls a function in isolation, so that it leaves no state behind.
     caches: the folder for the compiler's caches, one for each form.
@@ -86,7 +82,7 @@ def compare(
         row.compiler_seconds, row.cached_seconds = took
         seconds = f"{row.compiler_seconds:.1f} s, from its cache {row.cached_seconds:.1f} s"
         print(f"{form}: compiled in {seconds}", file=sys.stderr)
-    loaded = {form: warmed_up(asked, speed, caches / form) for form, speed in forms.items()}
+    loaded = {form: warmed_up(asked, how, caches / form) for form, how in forms.items()}
     frames = {form: render(one, prompt)[0] for form, one in loaded.items()}
     for form, row in rows.items():
         near = psnr_db(frames[form], frames[EAGER])
@@ -97,15 +93,15 @@ def compare(
     return rows
 
 
-def compiled_in(asked: Order, speed: dict[str, bool], cache: Path) -> float:
+def compiled_in(asked: Order, how: str, cache: Path) -> float:
     """Return how many seconds the compiler works on a form."""
-    return warmed_up(asked, speed, cache).fast_path.compiler_seconds
+    return warmed_up(asked, how, cache).fast_path.compiler_seconds
 
 
-def warmed_up(asked: Order, speed: dict[str, bool], cache: Path) -> LoadedPipeline:
+def warmed_up(asked: Order, how: str, cache: Path) -> LoadedPipeline:
     """Return a pipeline that has rendered a prompt, and whose denoiser is compiled."""
     os.environ[compiled.CACHE] = str(cache)
-    loaded = load(asked, speed)
+    loaded = load(asked, {"compile": how})
     render(loaded, prompt_of(asked))
     compiled.wait_for_compiler()
     return loaded
@@ -117,10 +113,10 @@ def prompt_of(asked: Order) -> Prompt:
     return Prompt(1, name, "m", tuple(asked.settings.items()), seed, 8, ("mp4",))
 
 
-def load(asked: Order, speed: dict[str, bool]) -> LoadedPipeline:
-    """Load the pipeline with its fast path; of the forms of the denoiser, use only `speed`."""
-    switches: dict[str, bool | str] = {**dict.fromkeys(fast.FORMS, False), **speed}
+def load(asked: Order, speed: Mapping[str, bool | str]) -> LoadedPipeline:
+    """Load the pipeline with switches of the fast path; without, it compiles nothing."""
     given = {key: asked.profile.get(key) for key in ("variant", "scheduler")}
+    switches = {"compile": "off", **speed}
     return pipeline.load(ModelSource("m", str(asked.folder), speed=switches, **given))
 
 
@@ -160,9 +156,8 @@ def main() -> None:
         asked = order.of_folder(device.in_a_process(full_size_model.save, given.folder), 1)
     else:
         asked = order.of_bundled(1)
-    forms = {**FORMS, **(ON_CUDA if on_cuda else {})}
     with tempfile.TemporaryDirectory(prefix="reeldrop-compiling-") as caches:
-        rows = compare(asked, forms, given.rounds, Path(caches))
+        rows = compare(asked, FORMS, given.rounds, Path(caches))
     print(table(rows))
     print(report(rows))
 

@@ -41,7 +41,7 @@ RENDERED = Rendered(
     12.345,
     6000,
     4,
-    speed=("channels_last", "text_once", "guidance_once"),
+    speed=("exact", "mixed_precision"),
 )
 WORDS = ("red", "blue", "old", "quiet", "balloon", "harbour", "orioles", "snow", "at night", "大鹏")
 ARGUMENTS = (

@@ -99,15 +99,9 @@ def script(trial: Trial) -> Iterator[Figure]:
 
 
 def frames(trial: Trial) -> Iterator[Figure]:
-    """Compare frames with the script's, and time renders without compiler or graphs."""
-    ways = {
-        "plain": (dict.fromkeys(fast.SWITCHES, False), BATCH_SIZES[:1]),
-        "fast": ({}, BATCH_SIZES),
-        "graphs": ({"cuda_graphs": True}, (1, DAEMON_BATCH)),
-    }
+    """Compare frames with the script's, and time renders without the compiler."""
+    ways = {"plain": (fast.PLAIN, BATCH_SIZES[:1]), "fast": ({}, BATCH_SIZES)}
     for way, (speed, sizes) in ways.items():
-        if way == "graphs" and not torch.cuda.is_available():
-            continue
         loaded = compiling.load(trial.asked, speed)
         for size in sizes:
             yield {"way": way, **_of_batch(trial, loaded, size), "used": loaded.fast_path.used}
@@ -118,7 +112,7 @@ def frames(trial: Trial) -> Iterator[Figure]:
 def daemon(trial: Trial) -> Iterator[Figure]:
     """Time a daemon with a full inbox, and the device's idle share."""
     asked = throughput.in_batches(trial.asked, DAEMON_BATCH)
-    asked.profile["speed"] = {"compile": False}
+    asked.profile["speed"] = {"compile": "off"}
 
     def way(folder: Path) -> resident.Run:
         return resident.by_daemon(resident.make_site(folder / "site", asked), asked)
@@ -136,7 +130,7 @@ def kernels(trial: Trial) -> Iterator[Figure]:
     on_cuda = torch.cuda.is_available()
     activity = torch.profiler.ProfilerActivity
     prompts = prompts_of(trial.asked, DAEMON_BATCH if on_cuda else 1, num_inference_steps=2)
-    for way, speed in (("plain", dict.fromkeys(fast.SWITCHES, False)), ("fast", {})):
+    for way, speed in (("plain", fast.PLAIN), ("fast", {})):
         loaded = compiling.load(trial.asked, speed)
         render(loaded, prompts)
         with torch.profiler.profile(activities=[activity.CUDA if on_cuda else activity.CPU]) as of:
@@ -170,8 +164,7 @@ def long(trial: Trial) -> Iterator[Figure]:
 def compiler(trial: Trial, form: str) -> Iterator[Figure]:
     """Compile the denoiser from nothing or from what is on disk, and time renders with it."""
     os.environ[compiled.CACHE] = str(trial.folder / f"cache-{form}")
-    speed = {"compile": True} if form == "whole" else {"compile_blocks": True}
-    loaded = compiling.load(trial.asked, speed)
+    loaded = compiling.load(trial.asked, {"compile": form})
     for size in (1, DAEMON_BATCH) if torch.cuda.is_available() else (1,):
         before = loaded.fast_path.compiler_seconds
         render(loaded, prompts_of(trial.asked, size, num_inference_steps=3))
@@ -189,7 +182,7 @@ def transformers(trial: Trial, name: str) -> Iterator[Figure]:
     asked = {**full_size_transformers.SHAPES[name][1], "num_inference_steps": TRANSFORMER_STEPS}
     prompt = Prompt(1, "a horse", name, tuple(asked.items()), 0, 16, ("mp4",))
     plain = None
-    for way, speed in (("plain", dict.fromkeys(fast.SWITCHES, False)), ("shipped", {})):
+    for way, speed in (("plain", fast.PLAIN), ("shipped", {})):
         source = ModelSource(name, str(folder), dtype="bfloat16", placement="cuda", speed=speed)
         loaded = pipeline.load(source)
         render(loaded, (prompt,))
@@ -243,8 +236,7 @@ def render(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> tuple[tuple[F
 
 def _of_batch(trial: Trial, loaded: LoadedPipeline, size: int) -> Figure:
     """Render a batch once more after a short first one, and return what it took."""
-    for _ in range(3 if "cuda_graphs" in loaded.fast_path.taken else 1):
-        render(loaded, prompts_of(trial.asked, size, num_inference_steps=4))
+    render(loaded, prompts_of(trial.asked, size, num_inference_steps=4))
     made, seconds = render(loaded, prompts_of(trial.asked, size))
     figure = {"batch": size, "seconds_per_video": round(seconds / size, 3)}
     if trial.frames.exists():

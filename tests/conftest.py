@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 import ctypes
+import functools
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,15 @@ def wan_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from harness.fakes import save_tiny_wan
 
     return save_tiny_wan(tmp_path_factory.mktemp("model") / "wan")
+
+
+@pytest.fixture
+def without_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch.compile trace and guard as ever, but generate no code, which takes seconds."""
+    import torch
+
+    traced = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", traced)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.config import builtin, config, profiles, schema
 from reeldrop.config.config import Config
-from reeldrop.speed.fast import Options
+from reeldrop.speed import fast
 
 REPOSITORY = Path(__file__).parents[2]
 MODELS = "models:\n  m: {path: x}\n"
@@ -204,9 +203,13 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
                 remedy,
             )
             for line, words, remedy in [
-                ("text_once: yes", "must be auto, true or false", ""),
-                ("text_once: 1", "must be auto, true or false", ""),
-                ("text_twice: true", "unknown key 'text_twice'", "did you mean 'text_once'?"),
+                ("exact: yes", "must be auto, true or false", ""),
+                ("exact: 1", "must be auto, true or false", ""),
+                ("exakt: true", "unknown key 'exakt'", "did you mean 'exact'?"),
+                ("compile: 1", "can't be 1", "use 'auto', 'off', 'whole' or 'blocks'"),
+                ("text_once: true", "there is no 'text_once' any more", "it is part of `exact`"),
+                ("compile_blocks: false", "there is no 'compile_blocks' any more", "`compile: "),
+                ("cuda_graphs: true", "there is no 'cuda_graphs' any more", "leave it out"),
             ]
         ),
         ("models:\n  m: {path: x, speed: fast}", 2, "models.m.speed", "`key: value` lines", ""),
@@ -296,14 +299,24 @@ def test_profiles(tmp_path: Path) -> None:
 
 
 def test_switches_of_the_fast_path(tmp_path: Path) -> None:
-    """The loader gets only switches that are not auto."""
-    text = "models:\n  m:\n    path: x\n    speed: {fused_qkv: false, text_once: auto}\n"
-    assert {"fused_qkv": False} == profiles.source("m", load(tmp_path, text)).speed
+    """The loader gets only switches that are not auto. Earlier ones, which `init` wrote into every
+    config.yaml, may be auto still."""
+    for given, expected in (
+        ("exact: false, mixed_precision: auto", {"exact": False}),
+        ("compile: blocks", {"compile": "blocks"}),
+        ("compile: true", {"compile": "whole"}),
+        ("compile: false", {"compile": "off"}),
+        (": auto, ".join(schema.REPLACED) + ": auto", {}),
+    ):
+        text = f"models:\n  m:\n    path: x\n    speed: {{{given}}}\n"
+        speed = profiles.source("m", load(tmp_path, text)).speed
+        assert expected == speed
+        assert fast.are_possible(speed)
 
 
 def test_every_way_of_the_fast_path_has_a_switch() -> None:
     """And each switch has a way."""
-    assert [field.name for field in fields(Options)] == list(schema.Speed.model_fields)
+    assert [*fast.PLAIN] == list(schema.Speed.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,9 @@ def test_a_model_begins_with_the_picture(name: str, tmp_path: Path) -> None:
     assert tuple(model.tiny.ask[key] for key in ("num_frames", "height", "width")) == record.made
     assert like(plain(model, first), frames)
     assert ("" if model.tiny.reads_text else first.prompt) == record.ignored_text
-    assert model.tiny.keeps_texts == ("cached_texts" in record.speed)
+    loaded = model.renderer._residents.ready(name)
+    assert loaded is not None
+    assert model.tiny.keeps_texts == (loaded.fast_path.texts is not None)
     again = dataclasses.replace(from_sidecar(model, first, done), pictures=first.pictures)
     assert first == again
     kept = () if name == SHOWS_NO_LAST else first.pictures[:-1]

@@ -29,7 +29,6 @@ from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.render import pipeline, renderer, rendering, sound, unread
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
-from reeldrop.speed.fast import FastPath
 from torch import nn
 from transformers import CLIPTextModel
 
@@ -520,11 +519,10 @@ def test_out_of_memory_is_answered_with_smaller_batches(
 def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The compiler needs memory for a while; such a shortage is not remembered, and recordings
-    stay. The time of the render excludes the wait."""
+    """The compiler needs memory for a while; such a shortage is not remembered. The time of
+    the render excludes the wait."""
     device = on_device(2)
     compiling = [True]
-    dropped = []
     now = itertools.count()
     monkeypatch.setattr(renderer, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
@@ -535,13 +533,12 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
 
     monkeypatch.setattr(renderer, "is_compiling", lambda: bool(compiling))
     monkeypatch.setattr(renderer, "wait_for_compiler", wait)
-    monkeypatch.setattr(FastPath, "drop_graphs", dropped.append)
     for _ in range(2):
         end = answers.render(*FOUR)
         assert isinstance(end, BatchRendered)
         assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
         assert {1} == {rendered.seconds for rendered in end.rendered}
-    assert ([4], []) == (device.asked, dropped)
+    assert [4] == device.asked
 
 
 def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
@@ -558,25 +555,6 @@ def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
     end = answers.render(*FOUR)
     assert isinstance(end, BatchRendered)
     assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
-
-
-def test_recordings_go_before_a_render_is_made_smaller(
-    answers: Answers, on_device: Callable[[int], Device], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They only save time; such a shortage is not remembered."""
-    device = on_device(2)
-    recorded = [True]
-
-    def drop(_path: FastPath) -> bool:
-        device.samples = 4
-        return bool(recorded) and recorded.pop()
-
-    monkeypatch.setattr(FastPath, "drop_graphs", drop)
-    for _ in range(2):
-        end = answers.render(*FOUR)
-        assert isinstance(end, BatchRendered)
-        assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]
-    assert ([4], []) == (device.asked, recorded)
 
 
 def test_a_render_that_never_fits_fails_with_what_it_needed(

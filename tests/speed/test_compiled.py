@@ -6,14 +6,14 @@ import functools
 import gc
 import json
 import os
+import queue
 import sys
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +22,9 @@ from harness.fakes import save_tiny_pipeline, save_tiny_wan
 from harness.models import save
 from harness.processes import run
 from harness.site import Daemon, Site
-from reeldrop.base.job import Prompt, Scalar
-from reeldrop.render import pipeline, rendering
+from reeldrop.base.events import BatchFailed, BatchRendered
+from reeldrop.base.job import Batch, Member, Prompt, Scalar
+from reeldrop.render import pipeline, renderer, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.fast import FastPath, Options
@@ -33,9 +34,6 @@ from reeldrop.speed.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
 from torch.profiler import profile
-
-if TYPE_CHECKING:
-    from reeldrop.speed.graphs import Graphs
 
 # What the compiler warns of is its own business.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -64,10 +62,9 @@ def prompt(text: str = "a horse", **changed: Scalar) -> Prompt:
     return Prompt(1, text, "m", tuple({**SETTINGS, **changed}.items()), 1, 8, ("mp4",))
 
 
-def load(folder: Path, way: str = "compile") -> LoadedPipeline:
-    """Load a pipeline that compiles in this way, or not at all if it is empty; in float32, where
-    rounding is invisible."""
-    speed: dict[str, bool | str] = {"mixed_precision": False, **({way: True} if way else {})}
+def load(folder: Path, way: str = "whole") -> LoadedPipeline:
+    """Load a pipeline that compiles in this way; in float32, where rounding is invisible."""
+    speed: dict[str, bool | str] = {"mixed_precision": False, "compile": way}
     return pipeline.load(ModelSource("m", str(folder), speed=speed))
 
 
@@ -94,29 +91,36 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 
 
 @pytest.mark.parametrize(
-    ("save_in", "way", "calls_a_step"),
+    ("save_in", "way", "calls_a_step", "has_code"),
     [
-        (functools.partial(save_tiny_pipeline, blocks=1), "compile", 1),
-        (functools.partial(save_tiny_pipeline, blocks=1), "compile_blocks", 13),
-        (save_tiny_wan, "compile", 2),
-        (functools.partial(save_tiny_wan, layers=3), "compile_blocks", 6),
-        (functools.partial(save, "Wan 2.2 A14B"), "compile", 2),
+        (functools.partial(save_tiny_pipeline, blocks=1), "whole", 1, True),
+        (functools.partial(save_tiny_pipeline, blocks=1), "blocks", 13, False),
+        (save_tiny_wan, "whole", 2, True),
+        (functools.partial(save_tiny_wan, layers=3), "blocks", 6, False),
+        (functools.partial(save, "Wan 2.2 A14B"), "whole", 2, False),
     ],
     ids=["unet3d", "blocks of unet3d", "wan", "blocks of wan", "two transformers"],
 )
 def test_a_shape_is_compiled_after_its_first_render(
-    save_in: Callable[[Path], Path], way: str, calls_a_step: int, tmp_path: Path
+    save_in: Callable[[Path], Path],
+    way: str,
+    calls_a_step: int,
+    has_code: bool,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     """The first render does not wait; later ones of that shape use the compiled code, with the same
-    frames."""
+    frames. One model of each kind has it really generated."""
+    if not has_code:
+        request.getfixturevalue("without_code")
     loaded = load(save_in(tmp_path / "model"), way)
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
-    assert way not in loaded.fast_path.used
+    assert f"compile_{way}" not in loaded.fast_path.used
     compiled.wait_for_compiler()
     assert STEPS * calls_a_step == compiled_calls(loaded, prompt("a bird"))
-    assert way in loaded.fast_path.used
-    plain = load(tmp_path / "model", "")
+    assert f"compile_{way}" in loaded.fast_path.used
+    plain = load(tmp_path / "model", "off")
     for one in (prompt(), prompt("a bird", negative_prompt="a cow")):
         difference = render(plain, one).astype(int) - render(loaded, one)
         assert abs(difference).max() <= 1
@@ -125,36 +129,28 @@ def test_a_shape_is_compiled_after_its_first_render(
     assert np.array_equal(render(plain, other), render(loaded, other))
 
 
-@pytest.mark.parametrize("way", ["compile", "compile_blocks"])
-@pytest.mark.parametrize("stays", [True, False])
-def test_weights_that_come_and_go_are_not_compiled(
-    stays: bool, way: str, wan_pipeline: Path
-) -> None:
+def test_weights_that_come_and_go_are_not_compiled(wan_pipeline: Path) -> None:
     """Compiled code would look for offloaded weights in their old place."""
-    pipe = load(wan_pipeline, "").pipe
-    path = FastPath(pipe, Options(**{way: True}), "cpu", compiles=stays)
-    inapplicable = [] if stays else [way]
-    assert (stays, inapplicable) == (getattr(path.options, way), path.inapplicable)
+    pipe = load(wan_pipeline, "off").pipe
+    for way in ("whole", "blocks"):
+        path = FastPath(pipe, Options(compile=way), "cpu", compiles=False)
+        assert ("off", [f"compile_{way}"]) == (path.options.compile, path.inapplicable)
 
 
 def test_blocks_are_alike_and_none_is_inside_another(
     tiny_pipeline: Path, wan_pipeline: Path
 ) -> None:
     """Models name their repeated blocks; those of a UNet3D are known here."""
-    unet, transformer = load(tiny_pipeline, "").pipe.unet, load(wan_pipeline, "").pipe.transformer
+    unet, transformer = (
+        load(tiny_pipeline, "off").pipe.unet,
+        load(wan_pipeline, "off").pipe.transformer,
+    )
     kinds = Counter(type(block).__name__ for block in compiled.blocks(unet))
     assert (8, 8) == (kinds["ResnetBlock2D"], kinds["TemporalConvLayer"])
     assert 4 == kinds["ChannelsLastTransformer2D"] == kinds["ChannelsLastTransformerTemporal"] - 1
     assert kinds.total() == 25
     assert [*transformer.blocks] == compiled.blocks(transformer)
     assert [] == compiled.blocks(Denoiser())
-
-
-def test_who_wants_blocks_need_not_say_that_the_whole_is_not_wanted() -> None:
-    """Only one of the two is used, whatever the default."""
-    for given in ({"compile_blocks": True}, {"compile_blocks": True, "compile": False}):
-        options = fast.resolve(given, "cuda")
-        assert (False, True) == (options.compile, options.compile_blocks)
 
 
 COMPILING = """
@@ -172,7 +168,7 @@ class Denoiser(nn.Module):
         return sample * 2 + 1
 
 denoiser, call = Denoiser(), Call()
-forms = Forms(denoiser, call, heeds_call=False, compiled=compiled.Compiled(denoiser, call))
+forms = Forms(denoiser, call, compiled.Compiled(denoiser, call), heeds_call=False)
 with torch.inference_mode():
     denoiser(sample=torch.rand(2, 3))
     forms.end()
@@ -204,6 +200,38 @@ def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
     assert ["reeldrop-compiled"] == [folder.name for folder in cache.iterdir()]
 
 
+@pytest.mark.usefixtures("without_code")
+def test_the_warm_up_waits_for_what_was_compiled_before(
+    wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the first prompt is rendered with it. It waits for nothing that takes minutes, and no
+    other batch waits."""
+    waits: list[float | None] = []
+
+    def wait(seconds: float | None = None) -> None:
+        waits.append(seconds)
+        compiled.wait_for_compiler(seconds)
+
+    monkeypatch.setattr(fast, "wait_for_compiler", wait)
+    speed: dict[str, bool | str] = {"mixed_precision": False, "compile": "whole"}
+    source = ModelSource("m", str(wan_pipeline), speed=speed)
+    for expected in ([], [fast.READY_SECONDS]):
+        events: queue.SimpleQueue[object] = queue.SimpleQueue()
+        works = renderer.InProcessRenderer({"m": source}, events.put)
+        rendered = []
+        for job, text in (("", "a horse"), ("job", "a bird")):
+            works.render(Batch((Member(job, prompt(text, num_frames=17)),)))
+            while not isinstance(event := events.get(timeout=120), BatchRendered):
+                assert not isinstance(event, BatchFailed), event
+            rendered.append(event.rendered[0])
+        assert expected == waits
+        assert "compile_whole" not in rendered[0].speed
+        assert not expected or "compile_whole" in rendered[1].speed
+        works.close()
+        compiled.wait_for_compiler()
+
+
+@pytest.mark.usefixtures("without_code")
 def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -> None:
     """The memory of its weights is freed, compiled or not."""
     loaded = load(wan_pipeline)
@@ -216,6 +244,7 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
     assert weights() is None
 
 
+@pytest.mark.usefixtures("without_code")
 def test_the_weights_go_at_once_when_another_model_comes(
     wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,12 +331,15 @@ def stand_before_a_denoiser(
     """Return a denoiser, and the Forms that compile it."""
     denoiser, call = Denoiser(), call or Call()
     compiler = compiled.Compiled(denoiser, call)
-    return denoiser, Forms(denoiser, call, heeds_call=heeds_call, compiled=compiler)
+    return denoiser, Forms(denoiser, call, compiler, heeds_call=heeds_call)
 
 
+@pytest.mark.usefixtures("without_code")
 def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
-    """Several pipelines use them; other numbers are another shape."""
-    denoiser, forms = stand_before_a_denoiser()
+    """Several pipelines use them; other numbers are another shape. With LoRAs, nothing compiled is
+    used."""
+    call = Call()
+    denoiser, forms = stand_before_a_denoiser(call)
     sample, rotary = torch.rand(2, 3), (torch.rand(3), torch.rand(3))
     calls: list[dict[str, object]] = [
         {"num_frames": 2},
@@ -316,16 +348,18 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
     ]
     with torch.inference_mode():
         expected = [denoiser(sample, **arguments) for arguments in calls]
-        assert not forms.used
+        assert not forms.was_used
         forms.end()
         compiled.wait_for_compiler()
-        for arguments, plain in zip(calls, expected, strict=True):
-            forms.used.clear()
-            assert torch.allclose(plain, denoiser(sample, **arguments))
-            assert {"compiled"} == forms.used
-        forms.used.clear()
+        for call.loras in ((), (("style", 1.0),)):
+            for arguments, plain in zip(calls, expected, strict=True):
+                forms.begin()
+                assert torch.allclose(plain, denoiser(sample, **arguments))
+                assert forms.was_used == (not call.loras)
+        call.loras = ()
+        forms.begin()
         denoiser(sample, num_frames=4)
-    assert not forms.used
+    assert not forms.was_used
 
 
 @pytest.mark.parametrize(
@@ -351,6 +385,7 @@ def test_what_is_never_the_same_again_is_not_compiled(
     assert event["reason"].startswith(reason)
 
 
+@pytest.mark.usefixtures("without_code")
 def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently rendered shape is dropped, and compiled again when it returns."""
     monkeypatch.setattr(compiled, "MOST", 2)
@@ -360,17 +395,17 @@ def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch)
         for frames in (1, 2, 1, 3, 1, 3, 2, 2):
             forms.begin()
             denoiser(torch.rand(2, 3), num_frames=frames)
-            used.append(bool(forms.used))
+            used.append(forms.was_used)
             forms.end()
             compiled.wait_for_compiler()
     assert [False, False, True, False, True, True, False, True] == used
 
 
+@pytest.mark.usefixtures("without_code")
 def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shape that was dropped while it waited for the compiler is skipped."""
     monkeypatch.setattr(compiled, "MOST", 2)
     denoiser, forms = stand_before_a_denoiser()
-    assert forms.compiled is not None
     with capture_logs() as events, torch.inference_mode():
         with compiled._one_at_a_time:
             for frames in range(5):
@@ -391,32 +426,22 @@ def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPat
 GIB = 1 << 30
 
 
-@pytest.mark.parametrize(
-    ("uncounted", "kept", "is_compiled"),
-    [
-        (0, 0, True),  # 3 GiB free and 2 in stock, for twice the 2 that the render took
-        (1, 0, False),  # it needed 3, of which one was there
-        (0, 1, False),  # 1 of the 2 in stock is kept
-    ],
-)
-def test_the_room_for_the_compiler_is_without_what_recordings_have(
-    uncounted: int, kept: int, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("free", "is_compiled"), [(3, True), (2, False)])
+def test_the_compiler_needs_room_beside_a_render(
+    free: int, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory of recordings is neither free nor part of a render's need."""
+    """More than twice what the last render took: 2 GiB, which are in stock now."""
     for name, value in {
         "is_available": True,
         "memory_allocated": 4 * GIB,
         "max_memory_allocated": 6 * GIB,
         "memory_reserved": 6 * GIB,
-        "mem_get_info": (3 * GIB, 16 * GIB),
+        "mem_get_info": (free * GIB, 16 * GIB),
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     monkeypatch.setattr(compiled.Compiled, "_compile", lambda _self, _shape: torch.abs)
     denoiser, forms = stand_before_a_denoiser()
-    nothing: dict[str, Any] = dict.fromkeys(("get", "record", "expect"), lambda *_: None)
-    forms.graphs = cast("Graphs", SimpleNamespace(taken_bytes=kept * GIB, **nothing))
     denoiser(torch.rand(2, 3), num_frames=1)
-    forms.uncounted_bytes = uncounted * GIB
     with capture_logs() as events:
         forms.end()
         compiled.wait_for_compiler()
@@ -454,7 +479,6 @@ def test_guidance_counts_only_where_the_parts_heed_it() -> None:
             denoiser(torch.rand(2, 3), num_frames=1)
         forms.stop()
         forms.end()
-        assert forms.compiled is not None
         assert threads == len(forms.compiled._begun)
 
 
@@ -475,7 +499,7 @@ model: m
 models:
   m:
     path: {folder}
-    speed: {{compile: true}}
+    speed: {{compile: whole}}
     defaults: {{num_inference_steps: 2, num_frames: 5, height: 32, width: 32}}
 """
 

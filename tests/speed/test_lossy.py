@@ -198,9 +198,9 @@ def test_what_does_something_else_at_each_step_is_not_compiled(
 ) -> None:
     """The compiler would fix one of its branches."""
     for folder, lossy in ((tiny_pipeline, Lossy(deep_cache=2)), (wan_pipeline, Lossy(1, 0.1))):
-        source = ModelSource("m", str(folder), speed={"compile": True}, lossy=lossy)
+        source = ModelSource("m", str(folder), speed={"compile": "whole"}, lossy=lossy)
         path = pipeline.load(source).fast_path
-        assert "compile" in path.inapplicable
+        assert "compile_whole" in path.inapplicable
 
 
 @pytest.mark.parametrize("lossy", [Lossy(deep_cache=3), Lossy(first_block_cache=0.5)])

@@ -40,7 +40,7 @@ RENDERED = Rendered(
     seconds=1.23456,
     peak_memory_mib=321,
     batch_size=2,
-    speed=("channels_last",),
+    speed=("exact",),
 )
 
 
@@ -341,7 +341,7 @@ def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
         "scheduler": "DDIMScheduler",
         "device": "cpu",
         "dtype": "float32",
-        "speed": ["channels_last"],
+        "speed": ["exact"],
         "versions": {"diffusers": "0.42", "torch": "2.13"},
         "seconds": 1.235,
         "peak_memory_mib": 321,

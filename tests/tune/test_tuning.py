@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from harness.cpu_recorder import CpuRecorder
 from harness.fakes import save_tiny_wan
 from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline
 from reeldrop.render.source import LoraSource, ModelSource
-from reeldrop.speed import compiled, fast, graphs
+from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import Lossy
 from reeldrop.store.spool import Spool
 from reeldrop.tune import tuned, tuning
@@ -27,11 +26,10 @@ from reeldrop.tune.tuned import Finding
 from reeldrop.tune.tuning import Tuner
 from torch._dynamo.utils import counters
 
-FORMS = ("compile", "compile_blocks", "cuda_graphs")
-WAYS = [name for name in fast.worth_a_try("cpu") if name not in FORMS]
+WAYS = [name for name, _ in fast.worth_a_try("cpu") if name != "compile"]
 """What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
 
-NOT_COMPILED = "speed: {compile: false, compile_blocks: false}"
+NOT_COMPILED = "speed: {compile: off}"
 # A length that no other test has: what was compiled for one is not compiled again in its process.
 WAN = """\
 model: wan
@@ -88,42 +86,36 @@ def tuner(site: Site) -> Tuner:
     return Tuner(*profiles.to_tune("tiny", config.load(site.folder / "config.yaml")), 1)
 
 
-def test_each_way_is_tried(tuner: Tuner) -> None:
-    """The plain pipeline first, then each way, then batches while they pay. Ways that the profile
-    switches off are not tried."""
+def test_each_way_is_tried(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain pipeline first, then each way, then batches while they pay, all without loading it
+    again. Ways that the profile switches off are not tried."""
+    monkeypatch.setattr(pipeline, "load", None)
     trials = list(tuner.trials())
     names = [name.replace("_", " ") for name in WAYS]
-    tried = [trial.what for trial in trials if trial.what != "all of them"]
-    assert ["plain", *names, "2 at once"] == tried[: len(names) + 2]
+    assert ["plain", *names, "2 at once"] == [trial.what for trial in trials][: len(names) + 2]
     measured = [trial for trial in trials if trial.seconds is not None]
     assert all(trial.psnr_db is None or trial.psnr_db > 40 for trial in measured)
     taken = {trial.what.replace(" ", "_") for trial in trials if trial.taken}
-    slower = {trial.what for trial in trials[1 : len(names) + 1] if not trial.taken}
-    assert bool(slower) == ("all of them" in {trial.what for trial in trials})
-    expected = {*WAYS} if "all_of_them" in taken else taken & {*WAYS}
-    assert expected == {name for name in WAYS if tuner.speed[name]}
+    assert taken & {*WAYS} == {name for name in WAYS if tuner.speed[name]}
+    assert {"exact", "mixed_precision"} == tuner.speed.keys()
 
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
-def test_the_ways_of_a_gpu_are_tried(
+def test_both_ways_to_compile_are_tried(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the real compiler and a CPU recorder: as a whole, by blocks, recorded. One of the first
-    two is kept. Compiled trials report the compiler's time, from an empty cache."""
+    """With the real compiler, as a whole and by blocks. Compiled trials report the compiler's time,
+    from an empty cache."""
     counters.clear()
-    monkeypatch.setattr(fast, "worth_a_try", lambda _device: FORMS)
-    recorder = CpuRecorder()
-    monkeypatch.setattr(graphs, "recorder", lambda _device: recorder)
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
     write_config_of_wan(site, save_tiny_wan(tmp_path / "wan", layers=2))
     config_file = site.folder / "config.yaml"
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}
-    for what in ("compile", "compile blocks", "cuda graphs"):
+    for what in ("compile whole", "compile blocks"):
         assert trials[what].seconds is not None, trials[what].why
         assert (trials[what].psnr_db or math.inf) > 40
-    for what in ("compile", "compile blocks"):
         seconds = trials[what].compiler_seconds
         assert seconds > 0
         assert f", compiled in {seconds:.0f} s" in trials[what].verdict
@@ -131,12 +123,11 @@ def test_the_ways_of_a_gpu_are_tried(
         k: v for k, v in counters["aot_autograd"].items() if "cache" in k
     }
     assert not [*(tmp_path / "cache").glob("of-another-*")]
-    assert recorder.replayed
-    assert not (tuner.speed["compile"] and tuner.speed["compile_blocks"])
-    assert trials["cuda graphs"].taken <= bool(tuner.speed["cuda_graphs"])
+    taken = [what for what, trial in trials.items() if what.startswith("compile") and trial.taken]
+    assert f"compile {tuner.speed['compile']}" == (taken or ["compile off"])[-1]
 
 
-def write_config_of_wan(site: Site, folder: Path, **switches: bool) -> None:
+def write_config_of_wan(site: Site, folder: Path, **switches: str) -> None:
     """Write a config with a pipeline that compiles in seconds; other ways are not tried."""
     speed = json.dumps({**dict.fromkeys(WAYS, False), **switches})
     (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
@@ -148,10 +139,10 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(
     """The trial has the reason, and the other findings are kept."""
     (tmp_path / "file").touch()
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "file" / "cache"))
-    write_config_of_wan(site, wan_pipeline, compile_blocks=False)
+    write_config_of_wan(site, wan_pipeline, compile="whole")
     tuner = Tuner(*profiles.to_tune("wan", config.load(site.folder / "config.yaml")), 1)
     trials = {trial.what: trial for trial in tuner.trials()}
-    assert "it fails: [Errno 20] Not a directory" in trials["compile"].verdict
+    assert "it fails: [Errno 20] Not a directory" in trials["compile whole"].verdict
     assert "2 at once" in trials
 
 
@@ -177,11 +168,11 @@ def test_what_fails_is_not_taken(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", failing)
     trials = {trial.what: trial for trial in tuner.trials()}
-    failed = trials["channels last"]
+    failed = trials["exact"]
     assert (False, None) == (failed.taken, failed.seconds)
     assert "it fails: CUDNN_STATUS_NOT_SUPPORTED" == failed.verdict
-    assert trials["temporal conv 2d"].seconds is not None
-    assert not tuner.speed["channels_last"]
+    assert "2 at once" in trials
+    assert not tuner.speed["exact"]
 
 
 # The file
@@ -192,7 +183,7 @@ def found(site: Site) -> Finding:
     """A finding for the tiny pipeline, in the spool."""
     settings = config.load(site.folder / "config.yaml")
     site.spool.mkdir()
-    speed: dict[str, bool | str] = dict.fromkeys(WAYS, False)
+    speed: dict[str, bool | str] = {"exact": False, "compile": "blocks"}
     finding = Finding(profiles.basis(profiles.untuned("tiny", settings)), speed, 4)
     tuned.note(site.spool, "tiny", finding)
     return finding
@@ -200,34 +191,13 @@ def found(site: Site) -> Finding:
 
 def test_what_was_found_is_used(site: Site, found: Finding) -> None:
     """The switches that the profile leaves on auto, and the batch size if it has none."""
-    change_profile(site, "speed: {text_once: true}")
+    change_profile(site, "speed: {exact: true, mixed_precision: auto}")
     settings = config.load(site.folder / "config.yaml")
-    expected = {**found.speed, "text_once": True}
+    expected = {**found.speed, "exact": True}
     assert expected == profiles.source("tiny", settings).speed
     assert BatchLimit(4, is_measured=True) == profiles.batch_limit("tiny", settings)
-    loaded = pipeline.load(profiles.source("tiny", settings))
-    taken = dataclasses.asdict(loaded.fast_path.options)
-    assert {"text_once"} == {name for name in WAYS if taken[name]}
-
-
-@pytest.mark.parametrize(
-    ("given", "as_a_whole", "by_blocks"),
-    [
-        ("{text_once: true}", False, True),
-        ("{compile: true}", True, False),
-        ("{compile_blocks: true}", False, True),
-        ("{compile_blocks: false}", False, False),
-    ],
-)
-def test_a_profile_that_compiles_has_its_own_way(
-    given: str, as_a_whole: bool, by_blocks: bool, site: Site, found: Finding
-) -> None:
-    """A profile with `compile` does not also get the finding's `compile_blocks`."""
-    tuned.note(site.spool, "tiny", dataclasses.replace(found, speed={"compile_blocks": True}))
-    change_profile(site, f"speed: {given}")
-    speed = profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
-    options = fast.resolve(speed, "cpu")
-    assert (as_a_whole, by_blocks) == (options.compile, options.compile_blocks)
+    options = pipeline.load(profiles.source("tiny", settings)).fast_path.options
+    assert (True, "blocks") == (options.exact, options.compile)
 
 
 def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
@@ -300,7 +270,9 @@ def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None
     "change",
     [
         {"speed": {"no_such_way": True}},
-        {"speed": {"text_once": "often"}},
+        {"speed": {"exact": "often"}},
+        {"speed": {"compile": True}},
+        {"speed": {"text_once": True}},  # of an earlier version
         {"max_batch_size": 0},
         {"max_batch_size": -1},
         {"max_batch_size": 10**18},
@@ -349,27 +321,26 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     assert numbered[-1] <= most <= len(WAYS) + 6
     assert re.search(rf"^1/{most}, \d+ s: plain: ", done.stderr, re.M)
     finding = tuned.read(site.spool)["tiny"]
-    untried = {"compile", "compile_blocks"}  # and so they are as if nothing had been tuned later
-    assert {*fast.SWITCHES} - untried == finding.speed.keys()
+    assert {"exact", "mixed_precision"} == finding.speed.keys()  # the profile decides the other
     site.drop("a.txt", "a horse\n")
     drained = site.drain()
     assert 0 == drained.returncode
     events = [json.loads(line) for line in drained.stdout.splitlines()]
     (path,) = [event for event in events if event["event"] == "fast_path"]
-    assert [name for name in WAYS if finding.speed[name]] == path["taken"]
+    assert [name for name, is_on in finding.speed.items() if is_on] == path["taken"]
 
 
 def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
     site: Site, wan_pipeline: Path, tmp_path: Path
 ) -> None:
     """Here the C++ compiler is missing, which can be installed."""
-    write_config_of_wan(site, wan_pipeline, compile_blocks=False)
+    write_config_of_wan(site, wan_pipeline, compile="whole")
     missing = {"CXX": str(tmp_path / "none"), compiled.CACHE: str(tmp_path / "cache")}
     done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **missing})
     assert 0 == done.returncode, done.stderr
-    (trial,) = [one for one in json.loads(done.stdout)["trials"] if one["what"] == "compile"]
+    (trial,) = [one for one in json.loads(done.stdout)["trials"] if one["what"] == "compile whole"]
     assert (False, None) == (trial["taken"], trial["seconds"])
-    assert "compile: the model can't be made so, as the log says" in done.stderr
+    assert "compile whole: the model can't be made so, as the log says" in done.stderr
     assert "not_compiled" in done.stderr
     assert "InvalidCxxCompiler" in done.stderr
 
@@ -381,12 +352,12 @@ def test_a_compiler_that_ends_the_process_ends_another(
     deadly = tmp_path / "compiler"
     deadly.write_text("#!/bin/sh\nkill -9 $PPID\n")
     deadly.chmod(0o755)
-    write_config_of_wan(site, wan_pipeline, compile_blocks=False)
+    write_config_of_wan(site, wan_pipeline, compile="whole")
     given = {"CXX": str(deadly), compiled.CACHE: str(tmp_path / "cache")}
     done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **given})
     assert 0 == done.returncode, done.stderr
-    assert "compile: it fails: A process in the process pool was terminated" in done.stderr
-    assert not tuned.read(site.spool)["wan"].speed["compile"]
+    assert "compile whole: it fails: A process in the process pool was terminated" in done.stderr
+    assert {} == tuned.read(site.spool)["wan"].speed
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:

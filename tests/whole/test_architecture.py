@@ -47,10 +47,10 @@ OWNERS = {
         "speed.texts",
         "speed.shapes",
         "speed.compiled",
-        "speed.graphs",
         "speed.forms",
         "speed.mixed_precision",
         "speed.lossy",
+        "speed.untouched",
     },
     "diffusers": {
         "render.loras",
@@ -210,12 +210,11 @@ def broad_handlers(module: str) -> list[int]:
     ]
 
 
-def test_every_error_is_caught_in_six_places_only() -> None:
-    """`except Exception` is allowed in six places, listed here."""
+def test_every_error_is_caught_in_five_places_only() -> None:
+    """`except Exception` is allowed in five places, listed here."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
     assert {
         "speed.compiled": 1,
-        "speed.graphs": 1,
         "intake.reading": 1,
         "page.page": 1,
         "render.renderer": 2,

@@ -203,6 +203,7 @@ def test_latency_knows_its_goals() -> None:
 
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
+@pytest.mark.usefixtures("without_code")
 def test_compiling_compares_whole_and_blocks(
     wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,11 +213,9 @@ def test_compiling_compares_whole_and_blocks(
     del asked.profile["variant"], asked.profile["scheduler"]
     caches = []
 
-    def apart(
-        call: Callable[..., float], asked: Order, speed: dict[str, bool], cache: Path
-    ) -> float:
+    def apart(call: Callable[..., float], asked: Order, how: str, cache: Path) -> float:
         caches.append(cache.name)
-        return call(asked, speed, cache)
+        return call(asked, how, cache)
 
     rows = compiling.compare(asked, compiling.FORMS, 1, tmp_path, apart)
     assert [form for form in compiling.FORMS for _ in range(2)] == caches

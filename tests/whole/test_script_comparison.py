@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -15,7 +15,7 @@ from harness.site import Site, make_site
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import ModelSource
-from reeldrop.speed.fast import Options
+from reeldrop.speed import fast
 
 PROMPTS = (
     "Spiderman is surfing",
@@ -44,8 +44,6 @@ def script(tiny_pipeline: Path) -> dict[str, np.ndarray]:
     return videos
 
 
-PLAIN: dict[str, bool | str] = {field.name: False for field in fields(Options)}
-
 FLOAT32: dict[str, bool | str] = {"mixed_precision": False}
 MIXED: dict[str, bool | str] = {"mixed_precision": True}
 
@@ -53,7 +51,7 @@ MIXED: dict[str, bool | str] = {"mixed_precision": True}
 @pytest.mark.parametrize(
     ("batch_size", "speed", "most"),
     [
-        (1, PLAIN, 0),
+        (1, fast.PLAIN, 0),
         (1, FLOAT32, 1),
         (2, FLOAT32, 1),
         (3, FLOAT32, 1),

@@ -325,7 +325,7 @@ def test_it_may_compile_and_keeps_that_for_the_next_start(
     config = service.machine.path(CONFIG_FILE)
     text = config.read_text().replace(MODEL, WAN).replace("num_frames: 4", "num_frames: 5")
     kept = [line for line in text.splitlines() if not re.search("variant|scheduler", line)]
-    config.write_text("\n".join([*kept, "    speed: {compile_blocks: true}"]) + "\n")
+    config.write_text("\n".join([*kept, "    speed: {compile: blocks}"]) + "\n")
     service.systemctl("start")
     service.machine.await_that(
         lambda: service.events("compiled") + service.events("not_compiled"), "the compiler"

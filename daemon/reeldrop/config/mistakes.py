@@ -56,6 +56,8 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
     if wanted is not None:
         return f"must be {wanted}, not {given}", ""
     match detail["type"]:
+        case "extra_forbidden" if location[-2:-1] == ["speed"] and location[-1] in schema.REPLACED:
+            return f"there is no '{location[-1]}' any more", schema.REPLACED[location[-1]]
         case "extra_forbidden":
             return f"unknown key '{location[-1]}'", wording.did_you_mean(
                 str(location[-1]), _fields(location[:-1])

@@ -18,7 +18,7 @@ from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import dtypes, pins, pipeline, weights
 from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed import fast
-from reeldrop.speed.lossy import Lossy
+from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.tune import tuned
 from reeldrop.tune.tuned import Basis, Finding
 from reeldrop.video.signing import Signer
@@ -26,13 +26,13 @@ from reeldrop.video.signing import Signer
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
     from reeldrop.config.schema import Lora
+    from reeldrop.render.pipeline import LoadedPipeline
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}
 """Upper bound on a batch if neither the profile nor `reeldrop tune` sets one. A larger batch saves
 little time, and its first prompt has to wait for its last."""
 
 MOST_TOGETHER = 1000
-SWITCHED = (True, False, "auto")
 
 _SAMPLE = "a red ball"
 
@@ -43,7 +43,7 @@ def source(name: str, config: Config) -> ModelSource:
     """Return where a profile's pipeline comes from and how to set it up, findings included."""
     found = _finding(name, config)
     plain = untuned(name, config)
-    return dataclasses.replace(plain, speed=fast.over(found.speed, plain.speed)) if found else plain
+    return dataclasses.replace(plain, speed={**found.speed, **plain.speed}) if found else plain
 
 
 def signer(config: Config) -> Signer | None:
@@ -150,8 +150,7 @@ def _finding(name: str, config: Config) -> Finding | None:
 
 def _is_possible(found: Finding) -> bool:
     """Return whether a finding is usable; its file may have been damaged or edited."""
-    ways = all(way in fast.SWITCHES and on in SWITCHED for way, on in found.speed.items())
-    return ways and 1 <= found.max_batch_size <= MOST_TOGETHER
+    return fast.are_possible(found.speed) and 1 <= found.max_batch_size <= MOST_TOGETHER
 
 
 def basis(plain: ModelSource) -> Basis:
@@ -223,16 +222,16 @@ def sample_pictures(capabilities: Capabilities) -> tuple[Picture, ...]:
     return tuple(Picture(key, path.name, path, digest) for key in needed)
 
 
-def to_tune(name: str, config: Config) -> tuple[ModelSource, Prompt]:
-    """Return a profile's untuned source, and the prompt to time it with.
+def to_tune(name: str, config: Config) -> tuple[ModelSource, LoadedPipeline, Prompt]:
+    """Return a profile's untuned source, its pipeline without any ways, and the prompt to time.
 
     Raises:
         ConfigError: the pipeline can't be loaded, or the defaults can't be rendered.
     """
     plain = untuned(name, config)
-    capabilities = pipeline.load(plain).capabilities
+    loaded = pipeline.load(dataclasses.replace(plain, speed=fast.PLAIN, lossy=NOTHING))
     try:
-        return plain, sample(model_rules(name, config, capabilities))
+        return plain, loaded, sample(model_rules(name, config, loaded.capabilities))
     except SettingsRefused as error:
         problem = "there is nothing to tune it with: the defaults can't be rendered"
         raise ConfigError(Mistake(problem, str(error), key=f"models.{name}.defaults")) from None

@@ -13,6 +13,7 @@ from reeldrop.base.loras import LoraLimits
 from reeldrop.config.values import (
     STRICT,
     BatchSize,
+    Compile,
     Default,
     Dtypes,
     Gigabytes,
@@ -42,21 +43,32 @@ class Scheduler(BaseModel):
     settings: dict[str, Value] = {}
 
 
+EXACT_WAYS = (
+    "channels_last", "temporal_conv_2d", "text_once", "guidance_once", "fused_qkv", "cached_texts",
+)  # fmt: skip
+REPLACED = {
+    **dict.fromkeys(EXACT_WAYS, "it is part of `exact` now: `exact: true` or `exact: false`"),
+    "compile_blocks": "it is `compile: blocks` now, and `compile: off` compiles nothing",
+    "cuda_graphs": "leave it out: it gained nothing in batches, and kept much memory",
+}
+"""Earlier keys of `speed`, and what to do about each. Their value auto changes nothing."""
+
+
 class Speed(BaseModel):
     """Switches of the fast path: each on, off, or auto for what is known to be fastest."""
 
     model_config = STRICT
 
-    channels_last: Switch = "auto"
-    temporal_conv_2d: Switch = "auto"
-    text_once: Switch = "auto"
-    guidance_once: Switch = "auto"
-    fused_qkv: Switch = "auto"
+    exact: Switch = "auto"
     mixed_precision: Switch = "auto"
-    cached_texts: Switch = "auto"
-    compile: Switch = "auto"
-    compile_blocks: Switch = "auto"
-    cuda_graphs: Switch = "auto"
+    compile: Compile = "auto"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_earlier_keys(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        return {k: v for k, v in values.items() if not (k in REPLACED and v == "auto")}
 
 
 class Lossy(BaseModel):

@@ -84,6 +84,11 @@ def _switch(value: object) -> object:
     return value
 
 
+def _compile(value: object) -> object:
+    """Accept true and false, which it was before there were two ways to compile."""
+    return ("whole" if value else "off") if isinstance(value, bool) else value
+
+
 def _weights(limits: object) -> object:
     match limits:
         case [int() | float() as low, int() | float() as high] if low <= high:
@@ -115,6 +120,7 @@ Default = Annotated[
 Dtypes = Annotated[dict[str, str], pydantic.BeforeValidator(_dtypes)]
 Limit = Annotated[tuple[Bound | None, Bound], pydantic.BeforeValidator(_pair)]
 Switch = Annotated[bool | Literal["auto"], pydantic.BeforeValidator(_switch)]
+Compile = Annotated[Literal["auto", "off", "whole", "blocks"], pydantic.BeforeValidator(_compile)]
 BatchSize = Annotated[
     Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
 ]

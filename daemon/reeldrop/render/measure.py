@@ -23,18 +23,18 @@ def reset_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def peak_memory_mib(loaded: LoadedPipeline) -> int:
+def peak_memory_mib() -> int:
     """Return the peak memory of the device since the reset; that of this process on a CPU."""
     if pipeline.cuda_is_available():
-        return torch.cuda.max_memory_allocated() + loaded.fast_path.uncounted_bytes >> 20
+        return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
     """Return how many prompts fit at once, from the memory that these took, which are like them.
 
-    On a CPU the process's peak counts, weights included. Recordings keep their memory, and a
-    recorded render takes no other. One, if the pipeline renders each prompt alone.
+    On a CPU the process's peak counts, weights included. One, if the pipeline renders each prompt
+    alone.
     """
     rendered = len(prompts)
     if loaded.renders_alone(prompts[0]):
@@ -43,16 +43,11 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
-    if (
-        loaded.placement == "model_offload"
-    ):  # it was on the device during the render, and is not now
+    if loaded.placement == "model_offload":  # it was on the device only during the render
         resident += pipeline.denoiser_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
-    kept = loaded.fast_path.graph_bytes
-    room = free + torch.cuda.memory_reserved() - resident - kept
-    taken = peak - resident + loaded.fast_path.uncounted_bytes
-    fit = memory.how_many_fit(room, taken / rendered)
-    return max(fit, rendered) if kept else fit
+    room = free + torch.cuda.memory_reserved() - resident
+    return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
 def device_free() -> int | None:

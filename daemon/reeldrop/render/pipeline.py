@@ -31,13 +31,9 @@ from reeldrop.render.lora_files import LoraFile
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.denoisers import denoisers
-from reeldrop.speed.fast import FastPath
 from reeldrop.speed.unet3d import Call
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
-
-_UNSUITED_TO_QUANTIZED = {"fused_qkv": False, "mixed_precision": False}
-"""Ways of the fast path that need weights as plain tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class LoadedPipeline:
     dtype: str
     revision: str | None
     placement: str
-    fast_path: FastPath
+    fast_path: fast.FastPath
     loras: tuple[LoraFile, ...] = ()
 
     def renders_alone(self, prompt: Prompt) -> bool:
@@ -114,19 +110,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     placement = source.placement
     if placement == "auto":
         placement = choose_placement(weight_bytes(pipe), _free_bytes())
-    kind = "cpu" if placement == "cpu" else "cuda"
-    known = kind_of(type(pipe))
-    unsuited = _UNSUITED_TO_QUANTIZED if source.quantization else {}
-    wanted = fast.resolve({**source.speed, **unsuited}, kind)
-    fast_path = FastPath(
-        pipe,
-        wanted,
-        kind,
-        source.lossy,
-        call=call,
-        compiles=placement == kind and not known.draws(pipe),
-        keeps_texts=known.keeps_texts,
-    )
+    fast_path = _fast_path(pipe, source, placement, call)
     return LoadedPipeline(
         source=source,
         pipe=pipe,
@@ -138,6 +122,27 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         fast_path=fast_path,
         loras=files,
     )
+
+
+def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fast.FastPath:
+    device, known = "cpu" if placement == "cpu" else "cuda", kind_of(type(pipe))
+    unsuited = {"mixed_precision": False} if source.quantization else {}
+    return fast.FastPath(
+        pipe,
+        fast.resolve({**source.speed, **unsuited}, device),
+        device,
+        source.lossy,
+        call=call,
+        compiles=placement == device and not known.draws(pipe),
+        keeps_texts=known.keeps_texts,
+    )
+
+
+def with_other_ways(loaded: LoadedPipeline, source: ModelSource) -> LoadedPipeline:
+    """Put the ways of another source onto a pipeline that has none, and place it."""
+    fast_path = _fast_path(loaded.pipe, source, loaded.placement, loaded.fast_path.call)
+    device = _place(loaded.pipe, loaded.placement)
+    return dataclasses.replace(loaded, source=source, device=device, fast_path=fast_path)
 
 
 def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:

@@ -28,7 +28,7 @@ def records(
             dtype=loaded.dtype,
             versions=pipeline.versions(),
             seconds=seconds,
-            peak_memory_mib=measure.peak_memory_mib(loaded),
+            peak_memory_mib=measure.peak_memory_mib(),
             batch_size=len(prompts),
             ignored_text=unread.of_text(loaded, prompt, prompt.prompt),
             ignored_negative_text=_ignored_negative_text(loaded, prompt),

@@ -178,7 +178,10 @@ class InProcessRenderer:
                 return ModelsReleased((model,))
             loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
-                return self._render(loaded, order)
+                answer = self._render(loaded, order)
+                if not order.members[0].job_id:  # the warm-up
+                    loaded.fast_path.wait_for_what_is_on_disk()
+                return answer
             return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
         except RendererDied:
             raise
@@ -257,17 +260,13 @@ class InProcessRenderer:
         """Return what was made of a part of a batch, and the seconds that it took.
 
         `before` is how many prompts of the batch precede the part. None if memory ran out even
-        without the compiler and the recordings.
+        without the compiler.
         """
         was_compiling = is_compiling()  # asked before: it may end meanwhile, for want of memory
         done = self._try_once(loaded, batch, before, part, fit)
         if done is None and was_compiling:
             measure.empty_cache()
             wait_for_compiler(COMPILER_SECONDS)
-            done = self._try_once(loaded, batch, before, part, fit)
-        if done is None and loaded.fast_path.drop_graphs():
-            _log.warning("recordings_dropped", reason=self._shortage)
-            measure.empty_cache()
             done = self._try_once(loaded, batch, before, part, fit)
         return done
 

@@ -135,6 +135,5 @@ class Residents:
 def _resident(loaded: LoadedPipeline, *, is_ready: bool) -> Resident:
     size = pipeline.weight_bytes(loaded.pipe)
     if is_ready and loaded.placement == "cuda":
-        size += loaded.fast_path.graph_bytes
         return Resident(loaded.source.name, device_bytes=size)
     return Resident(loaded.source.name, host_bytes=size, is_ready=is_ready)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import math
 import os
 import shutil
@@ -92,9 +93,13 @@ class Compiled:
         """Compile a denoiser as a whole, or each of its repeated blocks (see `blocks`)."""
         self.seconds = 0.0
         """How long the compiler has worked in all."""
+        self.is_on_disk = False
+        """Whether what it compiles now was compiled before, so that it takes seconds."""
         self._denoiser = denoiser
         self._call = call
         self._by_blocks = by_blocks
+        dtypes = sorted({str(weight.dtype) for weight in denoiser.parameters()})
+        self._made_of = f"{torch.__version__} {by_blocks} {dtypes} {denoiser}"
         self._begun: OrderedDict[Shape, None] = OrderedDict()
         self._ready: dict[Shape, Callable[..., Any]] = {}
         self._lacked_room = False
@@ -105,19 +110,16 @@ class Compiled:
         """Return the compiled form for a shape, called like the denoiser; None before that."""
         return self._ready.get(shape)
 
-    def begin(self, shapes: set[Shape], *, uncounted_bytes: int = 0, kept_bytes: int = 0) -> None:
-        """Compile, in the background, those shapes of the last render that are new.
-
-        The render needed `uncounted_bytes` of GPU memory beyond torch's count; `kept_bytes` of
-        torch's reserved memory belong to recordings.
-        """
+    def begin(self, shapes: set[Shape]) -> None:
+        """Compile, in the background, those shapes of the last render that are new."""
         for shape in shapes:
             if shape in self._begun:
                 self._begun.move_to_end(shape)
                 continue
-            arguments = (shape, _bytes_of_last_render() + uncounted_bytes, kept_bytes)
+            arguments = (shape, _bytes_of_last_render())
             thread = threading.Thread(target=self._work, args=arguments, daemon=True)
             self._begun[shape] = None
+            self.is_on_disk = self._mark(shape).exists()
             _at_work.add(thread)
             thread.start()
         while len(self._begun) > MOST:
@@ -129,16 +131,16 @@ class Compiled:
         self._is_stopped = True
         self._ready.clear()
 
-    def _work(self, shape: Shape, needed: int, kept: int) -> None:
+    def _work(self, shape: Shape, needed: int) -> None:
         try:
             with _one_at_a_time:
                 if not self._is_stopped and shape in self._begun:
-                    self._make_ready(shape, needed, kept)
+                    self._make_ready(shape, needed)
         finally:
             _at_work.discard(threading.current_thread())
 
-    def _make_ready(self, shape: Shape, needed: int, kept: int) -> None:
-        if not _has_room_for(needed, kept):
+    def _make_ready(self, shape: Shape, needed: int) -> None:
+        if not _has_room_for(needed):
             if not self._lacked_room:  # logged once: it may be so after every render
                 reason = "there is no room on the device beside a render"
                 _log.warning("not_compiled", reason=reason, **shape.sizes)
@@ -149,6 +151,8 @@ class Compiled:
         _log.info("compiling", **shape.sizes)
         try:
             compiled = self._compile(shape)
+            self._mark(shape).parent.mkdir(parents=True, exist_ok=True)
+            self._mark(shape).touch()
         except Exception as error:  # a compiler raises errors of many types
             if not self._is_stopped:
                 reason = " ".join(str(error).split())[:500]
@@ -159,6 +163,11 @@ class Compiled:
             seconds = time.monotonic() - began
             self.seconds += seconds
             _log.info("compiled", seconds=round(seconds, 1), **shape.sizes)
+
+    def _mark(self, shape: Shape) -> Path:
+        """Return the file that says that the code for a shape is in the cache."""
+        digest = hashlib.sha256(f"{self._made_of} {shape}".encode()).hexdigest()
+        return Path(cache_dir_utils.cache_dir()) / "reeldrop-ready" / digest
 
     @torch.inference_mode()
     def _compile(self, shape: Shape) -> Callable[..., Any]:
@@ -235,10 +244,10 @@ def _bytes_of_last_render() -> int:
     return torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
 
 
-def _has_room_for(needed: int, kept: int) -> bool:
+def _has_room_for(needed: int) -> bool:
     """Return whether the GPU has room to try the compiled form while a render runs."""
     if not torch.cuda.is_available():
         return True
     free, _ = torch.cuda.mem_get_info()
-    stock = torch.cuda.memory_reserved() - torch.cuda.memory_allocated() - kept
+    stock = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return free + stock > 2 * needed

@@ -1,4 +1,4 @@
-"""Find the denoisers of a pipeline."""
+"""Find the parts of a pipeline that most of the time is spent in."""
 
 from __future__ import annotations
 
@@ -12,5 +12,11 @@ _NAMES = ("unet", "transformer", "transformer_2")
 
 def denoisers(pipe: Any) -> list[nn.Module]:
     """Return the denoisers of a pipeline."""
-    parts = (getattr(pipe, name, None) for name in _NAMES)
-    return [part for part in parts if isinstance(part, nn.Module)]
+    found = (getattr(pipe, name, None) for name in _NAMES)
+    return [part for part in found if isinstance(part, nn.Module)]
+
+
+def parts(pipe: Any) -> list[nn.Module]:
+    """Return the denoisers of a pipeline and its VAE."""
+    vae = getattr(pipe, "vae", None)
+    return [*denoisers(pipe), *([vae] if isinstance(vae, nn.Module) else [])]

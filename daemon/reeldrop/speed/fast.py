@@ -7,87 +7,72 @@ does not render.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
 
 from reeldrop.base.loras import Loras
-from reeldrop.speed import decoding, graphs, lossy, mixed_precision, texts, unet3d
-from reeldrop.speed.compiled import Compiled, blocks
-from reeldrop.speed.denoisers import denoisers
+from reeldrop.speed import decoding, lossy, mixed_precision, texts, unet3d
+from reeldrop.speed.compiled import Compiled, blocks, wait_for_compiler
+from reeldrop.speed.denoisers import denoisers, parts
 from reeldrop.speed.forms import Forms
-from reeldrop.speed.graphs import Graphs
 from reeldrop.speed.lossy import Lossy
+
+Compile = Literal["off", "whole", "blocks"]
+
+READY_SECONDS = 60.0
+"""How long the warm-up waits, at most, for what is compiled from what is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Which ways are wanted, or were taken. config.yaml explains each of them."""
 
-    channels_last: bool = False
-    temporal_conv_2d: bool = False
-    text_once: bool = False
-    guidance_once: bool = False
-    fused_qkv: bool = False
+    exact: bool = False
     mixed_precision: bool = False
-    cached_texts: bool = False
-    compile: bool = False
-    compile_blocks: bool = False
-    cuda_graphs: bool = False
+    compile: Compile = "off"
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the ways, for people and sidecars."""
+        switches = {"exact": self.exact, "mixed_precision": self.mixed_precision}
+        compiled = [f"compile_{self.compile}"] if self.compile != "off" else []
+        return [*(name for name, is_on in switches.items() if is_on), *compiled]
 
 
-SWITCHES = tuple(field.name for field in dataclasses.fields(Options))
-"""Names of the ways, in the order in which `tune` tries them."""
+PLAIN: dict[str, bool | str] = dataclasses.asdict(Options())
+"""The switches of a pipeline as diffusers has it."""
 
-FORMS = {"compile": "compiled", "compile_blocks": "compiled", "cuda_graphs": "recorded"}
-"""The ways that make another form of the denoiser, and the name of that form in `Forms.used`."""
-
-_ALL = Options(
-    channels_last=True,
-    temporal_conv_2d=True,
-    text_once=True,
-    guidance_once=True,
-    fused_qkv=True,
-    mixed_precision=True,
-    cached_texts=True,
-    compile=True,
-)
-_DEFAULTS = {
-    "cpu": dataclasses.replace(_ALL, mixed_precision=mixed_precision.is_native(), compile=False),
-    "cuda": dataclasses.replace(_ALL, mixed_precision=False),
-}
-_ONLY_IF_MEASURED = {
-    "cpu": ("compile", "compile_blocks"),
-    "cuda": ("compile_blocks", "cuda_graphs"),
-}
-"""Ways that are faster with some models and slower with others."""
+_MAY_BE = {"exact": (True, False), "mixed_precision": (True, False), "compile": get_args(Compile)}
 
 
-def defaults(device: str) -> tuple[str, ...]:
+def defaults(device: str) -> Options:
     """Return the ways that are on by default on a device type, cpu or cuda.
 
     Not compile on CPUs: the compiler takes the cores from renders for a minute or more for each
     size, which a thousand videos earn back. Not mixed_precision on GPUs: all is in 16 bits there.
     """
-    return tuple(name for name in SWITCHES if getattr(_DEFAULTS[device], name))
+    if device == "cuda":
+        return Options(exact=True, compile="whole")
+    return Options(exact=True, mixed_precision=mixed_precision.is_native())
 
 
-def worth_a_try(device: str) -> tuple[str, ...]:
-    """Return the ways that can be faster on a device type, cpu or cuda."""
-    return (*defaults(device), *_ONLY_IF_MEASURED[device])
+def worth_a_try(device: str) -> tuple[tuple[str, bool | str], ...]:
+    """Return the switches that can make it faster on a device type, cpu or cuda, in their order.
+
+    Compiling is faster with some models and slower with others, whole or by blocks.
+    """
+    mixed = (("mixed_precision", True),) if defaults(device).mixed_precision else ()
+    return (("exact", True), *mixed, ("compile", "whole"), ("compile", "blocks"))
 
 
-def over(found: Mapping[str, bool | str], given: Mapping[str, bool | str]) -> dict[str, bool | str]:
-    """Return the given switches, with those found that do not contradict them."""
-    fits = dict(found)
-    if given.get("compile") or given.get("compile_blocks"):  # they exclude each other
-        fits |= {"compile": False, "compile_blocks": False}
-    return {**fits, **given}
+def are_possible(switches: Mapping[str, bool | str]) -> bool:
+    """Return whether each switch is known and has a value that it may have."""
+    return all(value in _MAY_BE.get(name, ()) for name, value in switches.items())
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
@@ -96,9 +81,7 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
     `switches` has values by the names of `Options`; `device` is cpu or cuda.
     """
     given: dict[str, Any] = dict(switches)
-    if given.get("compile_blocks"):
-        given.setdefault("compile", False)  # they exclude each other
-    return dataclasses.replace(_DEFAULTS[device], **given)
+    return dataclasses.replace(defaults(device), **given)
 
 
 class FastPath:
@@ -123,25 +106,23 @@ class FastPath:
         what the denoiser does from step to step. Texts are kept only for classes that are known to
         allow it (`keeps_texts`): others may render something else.
         """
-        self._call = call or unet3d.Call()
+        self.call = call or unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
-        taken = {
-            name: getattr(wanted, name) and way(pipe, self._call) for name, way in _WAYS.items()
-        }
-        taken["cached_texts"] &= keeps_texts
-        self._forms: list[Forms] = []
-        taken |= dict.fromkeys(FORMS, False)
-        heeds_call = taken["text_once"] or taken["guidance_once"]
-        self._make_forms = functools.partial(
-            _forms, pipe, self._call, wanted, device, heeds_call=heeds_call
+        keeps_texts &= wanted.exact and texts.can_be_kept(pipe)
+        self.texts = texts.Texts(pipe) if keeps_texts else None
+        is_exact = wanted.exact and _exact(pipe, self.call)
+        is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after what changes classes
+        self._pipe = pipe
+        self._how: Compile = wanted.compile if compiles and not self.lossy else "off"
+        self._heeds_call = wanted.exact and _unet3d(pipe) is not None
+        self._forms = self._make_forms()
+        self.options = Options(
+            exact=is_exact or keeps_texts,
+            mixed_precision=is_mixed,
+            compile=self._how if self._forms else "off",
         )
-        if compiles and not self.lossy:
-            self._forms, forms = self._make_forms()
-            taken |= forms
-        self.options = Options(**taken)
-        self.inapplicable = [n for n in SWITCHES if getattr(wanted, n) and not taken[n]]
+        self.inapplicable = [name for name in wanted.names if name not in self.options.names]
         self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
-        self.texts = texts.Texts(pipe) if self.options.cached_texts else None
         self._vae = getattr(pipe, "vae", None)
         self.decoded_in_tiles = False
         decoding.decode_in_chunks(self._vae, device)
@@ -153,27 +134,32 @@ class FastPath:
     @property
     def taken(self) -> list[str]:
         """The names of the ways in effect."""
-        return [*(name for name in SWITCHES if getattr(self.options, name)), *self.lossy]
+        return [*self.options.names, *self.lossy]
 
     @property
     def used(self) -> list[str]:
         """The names of the ways that the last render used."""
-        used = set().union(*(forms.used for forms in self._forms))
-        unused = {name for name, form in FORMS.items() if form not in used}
-        return [name for name in self.taken if name not in unused]
+        is_compiled = any(forms.was_used for forms in self._forms)
+        used = self.options if is_compiled else dataclasses.replace(self.options, compile="off")
+        return [*used.names, *self.lossy]
 
     def begin(self, arguments: Mapping[str, Any], loras: Loras = ()) -> None:
         """Begin a render with LoRAs; `arguments` are those of the pipeline's call."""
         for forms in self._forms:
             forms.begin()
-        self._call.loras = loras
+        self.call.loras = loras
         # TextToVideoSDPipeline decides so; the denoiser then gets the batch twice, with two texts.
-        self._call.is_guided = arguments.get("guidance_scale", 0) > 1
+        self.call.is_guided = arguments.get("guidance_scale", 0) > 1
 
     def end(self) -> None:
-        """End a render: its shapes are compiled and recorded for the next one."""
+        """End a render: its shapes are compiled for the next one."""
         for forms in self._forms:
             forms.end()
+
+    def wait_for_what_is_on_disk(self) -> None:
+        """Wait for what the last render began to compile, if it was compiled before."""
+        if any(forms.compiled.is_on_disk for forms in self._forms):
+            wait_for_compiler(READY_SECONDS)
 
     @property
     def gets_faster(self) -> bool:
@@ -183,143 +169,70 @@ class FastPath:
     @property
     def compiler_seconds(self) -> float:
         """How long the compiler has worked for this pipeline."""
-        compilers = [forms.compiled for forms in self._forms if forms.compiled is not None]
-        return sum((compiled.seconds for compiled in compilers), 0.0)
-
-    @property
-    def graph_bytes(self) -> int:
-        """How much device memory recordings keep."""
-        return max((one.taken_bytes for one in self._graphs), default=0)  # they share a pool
-
-    @property
-    def uncounted_bytes(self) -> int:
-        """Memory that the last render needed beyond torch's count (see `Forms`)."""
-        return max((forms.uncounted_bytes for forms in self._forms), default=0)
-
-    def drop_graphs(self) -> bool:
-        """Drop all recordings; return whether that frees memory."""
-        if not self.graph_bytes:
-            return False
-        for recordings in self._graphs:
-            recordings.drop()
-        return True
+        return sum((forms.compiled.seconds for forms in self._forms), 0.0)
 
     def let_go_of_forms(self) -> None:
-        """Stop compiling and recording: the weights are about to move."""
+        """Stop compiling: the weights are about to move."""
         for forms in self._forms:
             forms.stop()
 
     def make_forms_again(self) -> None:
-        """Begin to compile and record again: the weights are back where they were."""
+        """Begin to compile again: the weights are back where they were."""
         if self._forms:
-            self._forms, _ = self._make_forms()
+            self._forms = self._make_forms()
 
     def discard(self) -> None:
         """Free what the forms keep: the pipeline is not needed any more."""
         for forms in self._forms:
             forms.discard()
 
-    @property
-    def _graphs(self) -> list[Graphs]:
-        return [forms.graphs for forms in self._forms if forms.graphs is not None]
+    def _make_forms(self) -> list[Forms]:
+        """Put what compiles in front of each denoiser; none if one of them has no blocks."""
+        found, by_blocks = denoisers(self._pipe), self._how == "blocks"
+        if self._how == "off" or (by_blocks and not all(map(blocks, found))):
+            return []
+        return [
+            Forms(
+                part,
+                self.call,
+                Compiled(part, self.call, by_blocks=by_blocks),
+                heeds_call=self._heeds_call,
+            )
+            for part in found
+        ]
 
 
-def _channels_last(pipe: Any, _call: unet3d.Call) -> bool:
-    """Store the weights of convolutions in channels_last, as the frames are to be."""
-    convs = [m for part in _parts(pipe) for m in part.modules() if isinstance(m, nn.Conv2d)]
-    for conv in convs:
-        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+def _exact(pipe: Any, call: unet3d.Call) -> bool:
+    """Put all ways that only round differently onto a pipeline; return whether there are any."""
+    found = [
+        way(part) for part in parts(pipe) for way in (_channels_last, unet3d.use_temporal_conv_2d)
+    ]
     if (unet := _unet3d(pipe)) is not None:
         unet3d.keep_channels_last(unet)
+        unet3d.use_text_once(unet, call)
+        if all(type(weight.data) is torch.Tensor for weight in unet.parameters()):  # not quantized
+            unet3d.use_fused_qkv(unet)
+        if type(pipe) is TextToVideoSDPipeline:
+            unet3d.use_guidance_once(unet, call)
+    return any(found)
+
+
+def _channels_last(part: nn.Module) -> bool:
+    """Store the weights of convolutions in channels_last, as the frames are to be."""
+    convs = [m for m in part.modules() if isinstance(m, nn.Conv2d)]
+    for conv in convs:
+        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
     return bool(convs)
 
 
-def _temporal_conv_2d(pipe: Any, _call: unet3d.Call) -> bool:
-    found = [unet3d.use_temporal_conv_2d(part) for part in _parts(pipe)]
-    return any(found)
-
-
-def _text_once(pipe: Any, call: unet3d.Call) -> bool:
-    unet = _unet3d(pipe)
-    return unet is not None and unet3d.use_text_once(unet, call)
-
-
-def _guidance_once(pipe: Any, call: unet3d.Call) -> bool:
-    unet = _unet3d(pipe)
-    if unet is None or type(pipe) is not TextToVideoSDPipeline:
+def _mixed_precision(pipe: Any) -> bool:
+    if (unet := _unet3d(pipe)) is None:
         return False
-    unet3d.use_guidance_once(unet, call)
-    return True
-
-
-def _fused_qkv(pipe: Any, _call: unet3d.Call) -> bool:
-    unet = _unet3d(pipe)
-    return unet is not None and unet3d.use_fused_qkv(unet)
-
-
-def _mixed_precision(pipe: Any, _call: unet3d.Call) -> bool:
-    found = [
-        mixed_precision.use_mixed_precision(model)
-        for model in (_unet3d(pipe), getattr(getattr(pipe, "vae", None), "decoder", None))
-        if model is not None and _unet3d(pipe) is not None
-    ]
+    models = (unet, getattr(getattr(pipe, "vae", None), "decoder", None))
+    found = [mixed_precision.use_mixed_precision(model) for model in models if model is not None]
     return any(found)
-
-
-def _forms(
-    pipe: Any, call: unet3d.Call, wanted: Options, device: str, *, heeds_call: bool
-) -> tuple[list[Forms], dict[str, bool]]:
-    """Return what receives the calls of each denoiser, and which ways that implements."""
-    parts = denoisers(pipe)
-    by_blocks = wanted.compile_blocks and all(blocks(part) for part in parts)
-    as_a_whole = wanted.compile and not wanted.compile_blocks
-    # All record into one pool: their recordings do not run at the same time.
-    recorder = graphs.recorder(device) if wanted.cuda_graphs else None
-    taken = {
-        "compile": as_a_whole,
-        "compile_blocks": by_blocks,
-        "cuda_graphs": recorder is not None,
-    }
-    if not parts or not any(taken.values()):
-        return [], dict.fromkeys(FORMS, False)
-    compiles = as_a_whole or by_blocks
-    made = [
-        Forms(
-            part,
-            call,
-            heeds_call=heeds_call,
-            compiled=Compiled(part, call, by_blocks=by_blocks) if compiles else None,
-            graphs=Graphs(recorder) if recorder is not None else None,
-        )
-        for part in parts
-    ]
-    return made, taken
-
-
-def _cached_texts(pipe: Any, _call: unet3d.Call) -> bool:
-    return texts.can_be_kept(pipe)
-
-
-_WAYS: dict[str, Callable[[Any, unet3d.Call], bool]] = {
-    "channels_last": _channels_last,
-    "temporal_conv_2d": _temporal_conv_2d,
-    "text_once": _text_once,
-    "fused_qkv": _fused_qkv,
-    "mixed_precision": _mixed_precision,  # after those that exchange the layers' classes
-    "guidance_once": _guidance_once,
-    "cached_texts": _cached_texts,
-}
-
-
-def _parts(pipe: Any) -> Iterator[nn.Module]:
-    """Yield a pipeline's denoisers and its VAE."""
-    yield from denoisers(pipe)
-    if isinstance(vae := getattr(pipe, "vae", None), nn.Module):
-        yield vae
 
 
 def _unet3d(pipe: Any) -> Any:
     unet = getattr(pipe, "unet", None)
-    if isinstance(unet, UNet3DConditionModel):
-        return unet
-    return None
+    return unet if isinstance(unet, UNet3DConditionModel) else None

@@ -5,9 +5,8 @@ A faster form of the denoiser is made for one shape. Does not know how.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -29,13 +28,12 @@ class Shape:
     """The arguments of a call by name, without the values of tensors.
 
     `leaves` are the flattened arguments and `tree` is their structure; `call` holds the fields of
-    the `Call` that the parts read. `sizes` are for the log and are not compared.
+    the `Call` that the parts read.
     """
 
     leaves: tuple[Tensor | float | str | None, ...]
     tree: pytree.TreeSpec
-    call: tuple[Any, ...] | None
-    sizes: dict[str, list[int]] = field(compare=False)
+    call: tuple[int, bool] | None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], call: Call | None) -> Shape:
@@ -48,21 +46,26 @@ class Shape:
         for one in leaves:
             if not (one is None or isinstance(one, torch.Tensor | bool | int | float | str)):
                 raise TypeError(f"it is called with a {type(one).__name__}")
-        tensors = {k: one for k, one in arguments.items() if isinstance(one, torch.Tensor)}
         return cls(
             leaves=tuple(
                 Tensor(one.shape, one.dtype, one.device) if isinstance(one, torch.Tensor) else one
                 for one in leaves
             ),
             tree=tree,
-            call=dataclasses.astuple(call) if call else None,
-            sizes={name: list(one.shape) for name, one in tensors.items() if one.shape},
+            call=(call.num_frames, call.is_guided) if call else None,
         )
 
-    def arguments(self, device: torch.device | None = None) -> dict[str, Any]:
-        """Return arguments of this shape with tensors of zeros, on `device` if it is given."""
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """The sizes of the tensors by name, for the log."""
+        named = pytree.tree_unflatten(self.leaves, self.tree)
+        tensors = ((name, one) for name, one in named.items() if isinstance(one, Tensor))
+        return {name: [*one.size] for name, one in tensors if one.size}
+
+    def arguments(self) -> dict[str, Any]:
+        """Return arguments of this shape with tensors of zeros."""
         leaves = [
-            torch.zeros(one.size, dtype=one.dtype, device=device or one.device)
+            torch.zeros(one.size, dtype=one.dtype, device=one.device)
             if isinstance(one, Tensor)
             else one
             for one in self.leaves

@@ -25,6 +25,7 @@ from reeldrop.render import measure, pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import NOTHING, Lossy
+from reeldrop.speed.untouched import Untouched
 from reeldrop.tune.likeness import psnr_db, ssim
 
 if TYPE_CHECKING:
@@ -95,13 +96,18 @@ class Trial:
 
 @dataclass(slots=True)
 class Tuner:
-    """Tries one way after the other by rendering `sample` with several seeds."""
+    """Tries one way after the other by rendering `sample` with several seeds.
+
+    loaded: the pipeline of `source` without any ways; each trial takes off those of the last one
+    """
 
     source: ModelSource
+    loaded: LoadedPipeline
     sample: Prompt
     rounds: int
-    speed: dict[str, bool | str] = field(default_factory=dict)
+    speed: dict[str, bool | str] = field(default_factory=lambda: dict(fast.PLAIN))
     batch_size: int = 1
+    _untouched: Untouched = field(init=False)
     _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
     _seconds: float = 0.0
@@ -111,56 +117,51 @@ class Tuner:
         """Yield each trial when it is done; at the end `speed` and `batch_size` are the fastest.
 
         Raises:
-            ConfigError: the pipeline can't be loaded.
             RenderError: not even the plain pipeline renders the sample.
         """
-        plain: dict[str, bool | str] = dict.fromkeys(fast.SWITCHES, False)
-        self.speed = plain
         yield self._try_plain()
-        ways = self._ways()
-        slower = []
-        for name in ways:
-            if name not in fast.FORMS:
-                trial = self._try_speed(_in_words(name), {**self.speed, name: True})
-                if trial.why == NOT_FASTER:
-                    slower.append(name)
-                yield trial
-        if slower:  # some pay only together, or in a compiled denoiser
-            together = {**self.speed, **dict.fromkeys(slower, True)}
-            yield self._try_speed("all of them", together, 1 / LEAST_GAIN)
-        for name in ways:
-            if name in fast.FORMS:
-                yield self._try_form(name)
+        for name, value in self._ways():
+            if name == "compile":
+                yield self._try_compiled(value)
+            else:
+                yield self._try_speed(_in_words(name), {**self.speed, name: value})
         if self.source.lossy.wanted:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
             yield from self._try_batches()
-        # What the profile switches off was not tried, so there is no finding about it.
-        self.speed = {k: v for k, v in self.speed.items() if self.source.speed.get(k) is not False}
+        # What the profile decides is no finding.
+        self.speed = {k: v for k, v in self.speed.items() if k not in self.source.speed}
 
     @property
     def most_trials(self) -> int:
-        """Upper bound on the number of trials: the plain pipeline, each way, and all of them."""
+        """Upper bound on the number of trials: the plain pipeline, each way, and batches."""
         lossy = self.source.lossy
         batches = 0 if lossy.mixes_prompts else len(BATCH_SIZES)
-        return 2 + len(self._ways()) + bool(lossy.wanted) + batches
+        return 1 + len(self._ways()) + bool(lossy.wanted) + batches
 
-    def _ways(self) -> list[str]:
-        is_cpu = self.source.placement == "cpu" or not pipeline.cuda_is_available()
-        off = {name for name, value in self.source.speed.items() if value is False}
-        if self.source.lossy.wanted:
-            off |= {*fast.FORMS}  # they exclude each other
-        return [name for name in fast.worth_a_try("cpu" if is_cpu else "cuda") if name not in off]
+    def _ways(self) -> list[tuple[str, bool | str]]:
+        """Return the switches to try: those that the profile leaves open, or sets so."""
+        given, placement = dict(self.source.speed), self.loaded.placement
+        if self.source.lossy.wanted or placement not in ("cpu", "cuda"):
+            given["compile"] = "off"  # they exclude each other
+        found = fast.worth_a_try("cpu" if placement == "cpu" else "cuda")
+        return [(name, value) for name, value in found if given.get(name, value) == value]
 
     def _prompts(self, count: int) -> tuple[Prompt, ...]:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
 
-    def _load(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
+    def _with(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
+        """Return the pipeline with these ways in place of those of the last trial."""
+        self.loaded.fast_path.let_go_of_forms()
+        self._untouched.restore()
         measure.empty_cache()
-        return pipeline.load(dataclasses.replace(self.source, speed=speed, lossy=lossy))
+        source = dataclasses.replace(self.source, speed=speed, lossy=lossy)
+        self.loaded = pipeline.with_other_ways(self.loaded, source)
+        return self.loaded
 
     def _try_plain(self) -> Trial:
-        loaded = self._load(self.speed)
+        self._untouched = Untouched(self.loaded.pipe)
+        loaded = self._with(self.speed)
         alone = [_render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
         self._expected = tuple(frames for one in alone for frames in one)
         self._plain_seconds = self._seconds = self._measure(loaded, self._prompts(1))
@@ -173,9 +174,8 @@ class Tuner:
     def _try_speed(
         self, what: str, speed: dict[str, bool | str], least_gain: float = LEAST_GAIN
     ) -> Trial:
-        loaded = self._load(speed)
-        options = loaded.fast_path.options
-        taken: dict[str, bool | str] = {name: getattr(options, name) for name in self.speed}
+        loaded = self._with(speed)
+        taken: dict[str, bool | str] = dataclasses.asdict(loaded.fast_path.options)
         if taken == self.speed:
             return Trial(what, False, NOT_HERE)
         trial, _frames = self._measured(what, loaded, 1, least_gain)
@@ -185,18 +185,17 @@ class Tuner:
             self.speed, self._seconds = taken, trial.seconds
         return trial
 
-    def _try_form(self, name: str) -> Trial:
-        what, speed, least_gain = _in_words(name), {**self.speed, name: True}, LEAST_GAIN
-        if fast.FORMS[name] != "compiled":
-            return self._try_speed(what, speed)
+    def _try_compiled(self, how: bool | str) -> Trial:
+        what, speed, least_gain = f"compile {how}", {**self.speed, "compile": how}, LEAST_GAIN
         try:
             seconds = self._compile_apart(speed)
         except (ReeldropError, RuntimeError, OSError) as error:  # e.g. that process crashed
             return _failed(what, error)
-        if name == "compile":
+        if how == "whole":
             self._seconds_for_whole = seconds
-        elif self.speed["compile"] and 0 < seconds < self._seconds_for_whole - LEAST_SOONER_SECONDS:
-            least_gain = 1 / LEAST_GAIN
+        elif self.speed["compile"] == "whole":
+            is_sooner = 0 < seconds < self._seconds_for_whole - LEAST_SOONER_SECONDS
+            least_gain = 1 / LEAST_GAIN if is_sooner else LEAST_GAIN
         return dataclasses.replace(
             self._try_speed(what, speed, least_gain), compiler_seconds=seconds
         )
@@ -208,6 +207,7 @@ class Tuner:
         process's cache.
         """
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
+        pipeline.keep_in_host_memory(self.loaded)  # the other process needs the device
         measure.empty_cache()
         apart = multiprocessing.get_context("spawn")
         with (
@@ -218,7 +218,7 @@ class Tuner:
 
     def _try_lossy(self) -> Trial:
         """Measure the profile's lossy ways. They are taken, and later trials compare to them."""
-        loaded = self._load(self.speed, self.source.lossy)
+        loaded = self._with(self.speed, self.source.lossy)
         what = _in_words(" and ".join(loaded.fast_path.lossy))
         if not what:
             return Trial("lossy ways", False, NOT_HERE)
@@ -231,7 +231,7 @@ class Tuner:
         return trial
 
     def _try_batches(self) -> Iterator[Trial]:
-        loaded = self._load(self.speed, self.source.lossy)
+        loaded = self._with(self.speed, self.source.lossy)
         for size in BATCH_SIZES:
             if size > measure.how_many_fit(loaded, self._prompts(size // 2)):
                 break

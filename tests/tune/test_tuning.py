@@ -60,13 +60,6 @@ def test_what_is_faster_and_shows_the_same_is_taken(seconds: float, near: float,
     assert (None if math.isinf(near) else near) == trial.psnr_db
 
 
-@pytest.mark.parametrize(("seconds", "is_taken"), [(0.81, True), (0.82, False), (0.7, True)])
-def test_what_is_compiled_sooner_need_not_be_faster(seconds: float, is_taken: bool) -> None:
-    """It must only not be slower, within the precision of the measurement."""
-    trial = tuning.judged("a way", seconds, 60.0, 1.0, 0.8, least_gain=1 / tuning.LEAST_GAIN)
-    assert is_taken == trial.taken
-
-
 @pytest.fixture
 def site(tmp_path: Path, least_pipeline: Path) -> Site:
     """An empty inbox, and a config.yaml with the least pipeline: tuning renders many times."""
@@ -104,8 +97,8 @@ def test_each_way_is_tried(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_both_ways_to_compile_are_tried(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the real compiler, as a whole and by blocks. Compiled trials report the compiler's time,
-    from an empty cache."""
+    """With the real compiler, as a whole and by blocks, each in a process of its own first, whose
+    results this one finds in the cache. The trials report the compiler's time."""
     counters.clear()
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
@@ -122,7 +115,6 @@ def test_both_ways_to_compile_are_tried(
     assert {"autograd_cache_hit": 2} == {
         k: v for k, v in counters["aot_autograd"].items() if "cache" in k
     }
-    assert not [*(tmp_path / "cache").glob("of-another-*")]
     taken = [what for what, trial in trials.items() if what.startswith("compile") and trial.taken]
     assert f"compile {tuner.speed['compile']}" == (taken or ["compile off"])[-1]
 
@@ -142,7 +134,7 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(
     write_config_of_wan(site, wan_pipeline, compile="whole")
     tuner = Tuner(*profiles.to_tune("wan", config.load(site.folder / "config.yaml")), 1)
     trials = {trial.what: trial for trial in tuner.trials()}
-    assert "it fails: [Errno 20] Not a directory" in trials["compile whole"].verdict
+    assert tuning.CAME_TO_NOTHING == trials["compile whole"].verdict
     assert "2 at once" in trials
 
 
@@ -206,27 +198,20 @@ def test_what_the_profile_says_holds(site: Site, found: Finding) -> None:
     assert (4, BatchLimit(2)) == (found.max_batch_size, profiles.batch_limit("tiny", settings))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"device": "another GPU"},
-        {"versions": (("torch", "1.0"),)},
-        {"location": "another"},
-        {"dtype": "bfloat16"},
-        {"scheduler": None},
-    ],
-)
 def test_what_was_found_of_something_else_is_not_used(
-    change: dict[str, Any], site: Site, found: Finding
+    site: Site, found: Finding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A finding for another card, other versions or another model is not used."""
-    basis = dataclasses.replace(found.basis, **change)
-    tuned.note(site.spool, "tiny", dataclasses.replace(found, basis=basis))
-    assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
+    """A finding for another card or other versions is not used."""
+    settings = config.load(site.folder / "config.yaml")
+    for what, value in (("device_name", "another GPU"), ("versions", (("torch", "1.0"),))):
+        assert found.speed == profiles.source("tiny", settings).speed
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, what, lambda value=value: value)
+            assert {} == profiles.source("tiny", settings).speed
 
 
 def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
-    """With another value of it, what was found does not apply; the file keeps each exactly."""
+    """With another value of it, what was found does not apply."""
     others: dict[str, Any] = {
         "location": "elsewhere",
         "revision": "0123abc",
@@ -249,12 +234,11 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
     known = {field.name for field in dataclasses.fields(ModelSource)}
     assert known - {"name", "speed", "pins"} == {*others}
     plain = profiles.untuned("tiny", config.load(site.folder / "config.yaml"))
-    site.spool.mkdir()
-    for name, value in others.items():
-        basis = profiles.basis(dataclasses.replace(plain, **{name: value}))
-        assert profiles.basis(plain) != basis, name
-        tuned.note(site.spool, "tiny", Finding(basis, {}, 1))
-        assert basis == tuned.read(site.spool)["tiny"].basis
+    changed = {
+        name: profiles.basis(dataclasses.replace(plain, **{name: value}))
+        for name, value in others.items()
+    }
+    assert len(others) + 1 == len({profiles.basis(plain), *changed.values()}), changed
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"tiny": {}}', "[]"])

@@ -15,12 +15,12 @@ from reeldrop.base.job import BatchLimit, Capabilities, Picture, Prompt
 from reeldrop.config import builtin
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
-from reeldrop.render import dtypes, pins, pipeline, weights
+from reeldrop.render import pins, pipeline, weights
 from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.tune import tuned
-from reeldrop.tune.tuned import Basis, Finding
+from reeldrop.tune.tuned import Finding
 from reeldrop.video.signing import Signer
 
 if TYPE_CHECKING:
@@ -153,28 +153,11 @@ def _is_possible(found: Finding) -> bool:
     return fast.are_possible(found.speed) and 1 <= found.max_batch_size <= MOST_TOGETHER
 
 
-def basis(plain: ModelSource) -> Basis:
-    """Return the conditions that findings about a pipeline depend on."""
-    return Basis(
-        device=pipeline.device_name(),
-        versions=pipeline.versions(),
-        location=plain.location,
-        revision=plain.revision,
-        dtype=dtypes.in_words({dtypes.DEFAULT: plain.dtype, **plain.part_dtypes}),
-        quantization=plain.quantization,
-        scheduler=plain.scheduler,
-        placement=plain.placement,
-        lossy=dataclasses.asdict(plain.lossy),
-        variant=plain.variant,
-        pipeline=plain.pipeline,
-        native_dtype=dtypes.in_words(plain.native_dtype),
-        scheduler_settings=dict(plain.scheduler_settings),
-        flow_shift=plain.flow_shift,
-        guider=dict(plain.guider),
-        fixed=dict(plain.fixed),
-        tiling=plain.tiling,
-        loras=tuple(tuple(map(str, dataclasses.astuple(lora))) for lora in plain.loras),
-    )
+def basis(plain: ModelSource) -> str:
+    """Return a digest of the conditions that findings about a pipeline depend on."""
+    model = dataclasses.replace(plain, name="", speed={}, pins=None)
+    conditions = (pipeline.device_name(), pipeline.versions(), model)
+    return hashlib.sha256(repr(conditions).encode()).hexdigest()
 
 
 def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelRules:

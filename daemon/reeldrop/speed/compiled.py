@@ -6,17 +6,14 @@ as it is. Does not know what a render is.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import math
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +38,6 @@ _REPEATED_BLOCKS = (
 """Class names of the repeated blocks of UNet3DConditionModel."""
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-_OF_ANOTHER = "of-another-"
 
 _log = structlog.get_logger()
 
@@ -60,26 +56,6 @@ def wait_for_compiler(seconds: float | None = None) -> None:
     end = math.inf if seconds is None else time.monotonic() + seconds
     for thread in [thread for thread in list(_at_work) if thread.is_alive()]:
         thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
-
-
-@contextlib.contextmanager
-def cache_for_another() -> Iterator[Path]:
-    """Make a cache folder for another process, and move what it leaves there into our own cache.
-
-    Existing files are not replaced: one may be loaded, and replacing it would crash this process.
-    """
-    _keep_what_is_compiled()
-    ours = Path(cache_dir_utils.cache_dir())
-    for left in ours.glob(f"{_OF_ANOTHER}*"):  # left by a process that was killed
-        if left.stat().st_mtime < time.time() - 24 * 3600:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_OF_ANOTHER, dir=ours) as folder:
-        yield Path(folder)
-        for path in Path(folder).rglob("*"):
-            kept = ours / path.relative_to(folder)
-            if path.is_file() and not kept.exists():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(kept)
 
 
 class Compiled:

@@ -7,50 +7,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pydantic
 
 from reeldrop.base import durable, plain_files
-from reeldrop.base.job import Scalar
 
 FILE_NAME = "tuned.json"
 MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """What was tuned, and on what; of anything else the findings say nothing.
+class Finding:
+    """What is fastest: the switches of the fast path, and how many prompts at once.
 
-    `versions` are those of the packages that render; `loras` has all that is said of each LoRA.
+    basis: a digest of what was tuned, and on what; of anything else the finding says nothing
     """
 
-    device: str
-    versions: tuple[tuple[str, str], ...]
-    location: str
-    revision: str | None
-    dtype: str
-    scheduler: str | None
-    placement: str
-    lossy: dict[str, float]
-    quantization: str | None = None
-    variant: str | None = None
-    pipeline: str | None = None
-    native_dtype: str = "auto"
-    scheduler_settings: dict[str, Scalar] = field(default_factory=dict)
-    flow_shift: float | None = None
-    guider: dict[str, Scalar] = field(default_factory=dict)
-    fixed: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    tiling: bool | str = "auto"
-    loras: tuple[tuple[str, ...], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is fastest: the switches of the fast path, and how many prompts at once."""
-
-    basis: Basis
+    basis: str
     speed: dict[str, bool | str]
     max_batch_size: int
 

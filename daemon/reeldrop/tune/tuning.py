@@ -11,7 +11,6 @@ import dataclasses
 import io
 import math
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,8 +28,6 @@ from reeldrop.speed.untouched import Untouched
 from reeldrop.tune.likeness import psnr_db, ssim
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reeldrop.base.job import Frames
 
 LEAST_PSNR_DB = 40.0
@@ -38,9 +35,6 @@ LEAST_PSNR_DB = 40.0
 
 LEAST_GAIN = 1.02
 """A way has to be faster by this factor to be kept."""
-
-LEAST_SOONER_SECONDS = 10.0
-"""A form that is compiled sooner by this much may be slower by LEAST_GAIN."""
 
 CAME_TO_NOTHING = "the model can't be made so, as the log says"
 NOT_FASTER = "it is not faster"
@@ -111,7 +105,6 @@ class Tuner:
     _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
     _seconds: float = 0.0
-    _seconds_for_whole: float = 0.0
 
     def trials(self) -> Iterator[Trial]:
         """Yield each trial when it is done; at the end `speed` and `batch_size` are the fastest.
@@ -171,14 +164,12 @@ class Tuner:
         """Return the seconds per prompt of a batch."""
         return min(_render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
 
-    def _try_speed(
-        self, what: str, speed: dict[str, bool | str], least_gain: float = LEAST_GAIN
-    ) -> Trial:
+    def _try_speed(self, what: str, speed: dict[str, bool | str]) -> Trial:
         loaded = self._with(speed)
         taken: dict[str, bool | str] = dataclasses.asdict(loaded.fast_path.options)
         if taken == self.speed:
             return Trial(what, False, NOT_HERE)
-        trial, _frames = self._measured(what, loaded, 1, least_gain)
+        trial, _frames = self._measured(what, loaded, 1)
         if trial.seconds is not None and loaded.fast_path.used != loaded.fast_path.taken:
             return Trial(what, False, CAME_TO_NOTHING)
         if trial.taken and trial.seconds is not None:
@@ -186,35 +177,18 @@ class Tuner:
         return trial
 
     def _try_compiled(self, how: bool | str) -> Trial:
-        what, speed, least_gain = f"compile {how}", {**self.speed, "compile": how}, LEAST_GAIN
-        try:
-            seconds = self._compile_apart(speed)
-        except (ReeldropError, RuntimeError, OSError) as error:  # e.g. that process crashed
-            return _failed(what, error)
-        if how == "whole":
-            self._seconds_for_whole = seconds
-        elif self.speed["compile"] == "whole":
-            is_sooner = 0 < seconds < self._seconds_for_whole - LEAST_SOONER_SECONDS
-            least_gain = 1 / LEAST_GAIN if is_sooner else LEAST_GAIN
-        return dataclasses.replace(
-            self._try_speed(what, speed, least_gain), compiler_seconds=seconds
-        )
-
-    def _compile_apart(self, speed: dict[str, bool | str]) -> float:
-        """Compile in a new process with an empty cache, and return how long that takes.
-
-        In this process the compiler would reuse parts of another form. The result is added to this
-        process's cache.
-        """
+        """Compile in a process of its own first, which may crash, and fills the cache."""
+        what, speed = f"compile {how}", {**self.speed, "compile": how}
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
         pipeline.keep_in_host_memory(self.loaded)  # the other process needs the device
         measure.empty_cache()
         apart = multiprocessing.get_context("spawn")
-        with (
-            compiled.cache_for_another() as cache,
-            ProcessPoolExecutor(1, mp_context=apart) as process,
-        ):
-            return process.submit(_compile, source, self._prompts(1), cache).result()
+        try:
+            with ProcessPoolExecutor(1, mp_context=apart) as process:
+                seconds = process.submit(_compile, source, self._prompts(1)).result()
+        except (ReeldropError, RuntimeError, OSError) as error:
+            return _failed(what, error)
+        return dataclasses.replace(self._try_speed(what, speed), compiler_seconds=seconds)
 
     def _try_lossy(self) -> Trial:
         """Measure the profile's lossy ways. They are taken, and later trials compare to them."""
@@ -242,7 +216,7 @@ class Tuner:
             self.batch_size, self._seconds = size, trial.seconds
 
     def _measured(
-        self, what: str, loaded: LoadedPipeline, size: int, least_gain: float = LEAST_GAIN
+        self, what: str, loaded: LoadedPipeline, size: int
     ) -> tuple[Trial, tuple[Frames, ...]]:
         """Return the trial of a way to render `size` prompts at once, and its frames."""
         prompts = self._prompts(max(size, COMPARED))
@@ -257,19 +231,17 @@ class Tuner:
             return _failed(what, error), ()
         pairs = list(zip(frames, self._expected, strict=False))
         near = min(psnr_db(ours, expected) for ours, expected in pairs)
-        trial = judged(what, seconds, near, self._plain_seconds, self._seconds, least_gain)
+        trial = judged(what, seconds, near, self._plain_seconds, self._seconds)
         like = min(ssim(ours, expected) for ours, expected in pairs)
         return dataclasses.replace(trial, ssim=like), frames
 
 
-def _compile(source: ModelSource, prompts: tuple[Prompt, ...], cache: Path) -> float:
+def _compile(source: ModelSource, prompts: tuple[Prompt, ...]) -> float:
     """Compile a pipeline in this process and return the compiler's seconds.
 
     Nothing is logged: the calling process compiles the same again, and logs it.
     """
     log.configure(io.StringIO(), for_people=True)
-    os.environ[compiled.CACHE] = str(cache)
-    os.environ.pop("TRITON_CACHE_DIR", None)  # torch sets it once it has compiled
     loaded = pipeline.load(source)
     _render(loaded, prompts)
     compiled.wait_for_compiler()
@@ -284,23 +256,16 @@ def _in_words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def judged(
-    what: str,
-    seconds: float,
-    near: float,
-    plain: float,
-    best: float,
-    least_gain: float = LEAST_GAIN,
-) -> Trial:
+def judged(what: str, seconds: float, near: float, plain: float, best: float) -> Trial:
     """Return the trial of a way; it is taken if it shows the same as plain and is faster.
 
     `seconds`, `plain` and `best` are the times of this way, the plain pipeline and the best so far;
-    `near` is the PSNR to the plain frames in dB. Faster means by the factor `least_gain`.
+    `near` is the PSNR to the plain frames in dB. Faster means by the factor LEAST_GAIN.
     """
     why = ""
     if near < LEAST_PSNR_DB:
         why = f"it shows something else (less than {LEAST_PSNR_DB:g} dB)"
-    elif best / seconds < least_gain:
+    elif best / seconds < LEAST_GAIN:
         why = NOT_FASTER
     known = None if math.isinf(near) else near
     return Trial(what, not why, why, seconds, plain / seconds, known)

@@ -13,6 +13,7 @@ from reeldrop.base.events import (
     Event,
     ModelFailed,
     ModelLoaded,
+    Previewed,
     StepDone,
 )
 from reeldrop.base.job import Batch, Job, Member, Picture, Prompt
@@ -28,7 +29,7 @@ LIKE_DB = 60.0
 
 
 class Model:
-    """One tiny model, saved in a folder, in a renderer of this process.
+    """One tiny model, saved in a folder, in a renderer of this process that makes previews.
 
     tiny: how it was built; `ask` are settings of a small prompt
     """
@@ -37,18 +38,21 @@ class Model:
         self.tiny = tiny
         self.folder = folder
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        source = ModelSource(name, str(folder), speed={"mixed_precision": False})
+        source = ModelSource(name, str(folder), speed={"mixed_precision": False}, preview_steps=1)
         self.renderer = InProcessRenderer({name: source}, self._take)
         self.renderer.load(name)
         loaded = self._events.get(timeout=120)
         assert isinstance(loaded, ModelLoaded), loaded
         self.rules = ModelRules(name, loaded.capabilities, {}, {})
         self.steps: list[int] = []
+        self.previews: list[bytes] = []
         self._cancel_at = 0
 
     def _take(self, event: Event) -> None:
         if isinstance(event, ModelLoaded | ModelFailed | BatchRendered | BatchFailed):
             self._events.put(event)
+        if isinstance(event, Previewed):
+            self.previews.append(event.picture)
         if not isinstance(event, StepDone):
             return
         self.steps.append(event.step)

@@ -31,6 +31,12 @@ from torch import nn
 # What diffusers' pipelines warn of is their own business.
 pytestmark = pytest.mark.filterwarnings("default")
 
+WITHOUT_PREVIEWS = {
+    "Helios", "HunyuanVideo 1.5", "LTX", "LTX 0.9.1", "LTX 0.9.5", "LTX-2",
+    "LTX-2 with conditions",
+}  # fmt: skip
+"""Their latents are of a part of the video, never shown, or packed."""
+
 VOCABULARIES = (VOCABULARY, CLIP_VOCABULARY)
 
 
@@ -148,6 +154,7 @@ def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
         slower = model.render(model.prompt(negative_prompt="the grass", fps=23.976)).frames[0]
         assert model.tiny.heeds_fps != np.array_equal(frames, slower)
     model.renderer.close()
+    assert (name in WITHOUT_PREVIEWS) == (not model.previews)
 
 
 def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None:

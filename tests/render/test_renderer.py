@@ -26,7 +26,7 @@ from reeldrop.base.events import (
     StepDone,
 )
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
-from reeldrop.render import pipeline, renderer, rendering, sound, unread
+from reeldrop.render import ahead, pipeline, renderer, rendering, sound, unread
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from torch import nn
@@ -427,7 +427,7 @@ def test_texts_are_encoded_while_the_batch_before_is_rendered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next texts are encoded during a step of a batch, and the frames are as usual."""
-    monkeypatch.setattr(renderer, "_has_room_beside", lambda _loaded: True)  # as on a GPU
+    monkeypatch.setattr(ahead, "_has_room_beside", lambda _loaded: True)  # as on a GPU
     first, second = (
         Batch((Member("job", prompt(text, negative_prompt=text.upper())),))
         for text in ("a horse", "a bird")
@@ -470,7 +470,7 @@ def test_a_text_that_can_not_be_encoded_fails_its_own_batch(
     answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error ahead of time is ignored; the render itself reports it."""
-    monkeypatch.setattr(renderer, "_has_room_beside", lambda _loaded: True)  # as on a GPU
+    monkeypatch.setattr(ahead, "_has_room_beside", lambda _loaded: True)  # as on a GPU
     for _ in range(2):
         end = answers.render(prompt(FAULTY_WORD, model="faulty"))
         assert isinstance(end, BatchFailed)

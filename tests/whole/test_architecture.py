@@ -34,10 +34,12 @@ OWNERS = {
     "yaml": {"base.strict_yaml"},
     "watchdog": {"intake.watch"},
     "torch": {
+        "render.ahead",
         "render.lora_layers",
         "render.loras",
         "render.measure",
         "render.pipeline",
+        "render.previews",
         "render.renderer",
         "render.rendering",
         "speed.fast",
@@ -67,9 +69,20 @@ OWNERS = {
     "av": {"video.encoder", "video.identity", "video.sheets", "video.sound"},
     "c2pa": {"video.signing"},
     "mutagen": {"video.encoder"},
-    "PIL": {"render.pictures", "video.encoder", "video.labels", "video.sheets"},
+    "PIL": {
+        "render.pictures",
+        "render.previews",
+        "video.encoder",
+        "video.labels",
+        "video.sheets",
+    },
     "typer": {"commands.cli"},
-    "signal": {"service.service", "commands.reload", "host.process", "intake.writers"},
+    "signal": {
+        "service.service",
+        "commands.reload",
+        "host.process",
+        "intake.writers",
+    },
 }
 
 NEEDED_TO_RENDER = {"torch", "diffusers", "transformers", "av", "PIL", "numpy", "watchdog"}

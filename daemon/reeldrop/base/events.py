@@ -78,6 +78,14 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Previewed:
+    """What the first video of a batch looks like so far, as JPEG. It may come after the answer."""
+
+    batch: Batch
+    picture: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRendered:
     """A batch is rendered; `frames` and `rendered` are in the order of its prompts.
 
@@ -150,6 +158,7 @@ Event = (
     | MemoryChanged
     | Downloading
     | StepDone
+    | Previewed
     | BatchRendered
     | BatchFailed
     | RendererEnded

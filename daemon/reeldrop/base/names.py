@@ -41,6 +41,8 @@ RATINGS_FOLDER = "_ratings"
 """The folder at the top of the results with what people think of the videos."""
 SHEET_NAME = "_sheet"
 """The name, without suffix, of what shows the videos of a sweep side by side."""
+PREVIEW_NAME = "preview.jpg"
+"""In that folder, while something is rendered whose profile asks for previews."""
 ORDER_FOLDER = "_order"
 """Folder beside the videos for a result that was dropped as a prompt file: it is none of these."""
 

@@ -80,6 +80,7 @@ def untuned(name: str, config: Config) -> ModelSource:
         placement=profile.placement,
         speed=profile.speed.model_dump(exclude_defaults=True),
         lossy=Lossy(**profile.lossy.model_dump()),
+        preview_steps=profile.preview_steps,
         loras=tuple(_lora(*one) for one in profile.loras.items()),
         pins=config.spool / pins.FILE_NAME,
     )

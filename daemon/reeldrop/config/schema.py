@@ -161,6 +161,7 @@ class Profile(BaseModel):
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
     loras: dict[LoraName, Lora] = {}
+    preview_steps: Annotated[int, Field(ge=0, le=1000)] = 0
     max_batch_size: BatchSize = None
     defaults: dict[str, Default] = {}
     limits: dict[str, Limit] = {}

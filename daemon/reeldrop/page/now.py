@@ -20,13 +20,21 @@ MAX_RETRY_BYTES = 8_000
 
 
 def write(
-    data: Path, status: Status, failures: Sequence[Failure], failed: Path, aside: str
+    data: Path,
+    status: Status,
+    failures: Sequence[Failure],
+    failed: Path,
+    aside: str,
+    *,
+    has_preview: bool,
 ) -> None:
     """Write status and failures for the page into its folder of data.
 
     aside: where failed prompt files are, for people who see the results
+    has_preview: whether there is a picture of what is rendered
     """
-    write_file(data / "status.js", scripts.call("status", _status(status)))
+    told = _status(status) | {"has_preview": has_preview}
+    write_file(data / "status.js", scripts.call("status", told))
     listed = [_failure(failure, failed) for failure in failures[:MAX_LISTED]]
     found = {"listed": listed, "more": len(failures) > MAX_LISTED, "aside": aside}
     write_file(data / "failed.js", scripts.call("failed", found))

@@ -16,9 +16,10 @@ from pathlib import Path, PurePath
 
 import structlog
 
-from reeldrop.base.names import PAGE_FOLDER
+from reeldrop.base import durable
+from reeldrop.base.names import PAGE_FOLDER, PREVIEW_NAME
 from reeldrop.base.roots import Root
-from reeldrop.page import ratings, site
+from reeldrop.page import gallery, ratings, site
 from reeldrop.page.gallery import Gallery
 from reeldrop.page.ratings import Ratings
 from reeldrop.page.status_file import StatusFile
@@ -63,6 +64,8 @@ class Page:
         self._gallery = Gallery()
         self._ratings = Ratings(inbox)
         self._status: Status | None = None
+        self._preview = b""
+        self._previewed: bytes | None = None
         self._published: queue.SimpleQueue[PurePath] = queue.SimpleQueue()
         self._refreshed = -math.inf
         self._looked = -math.inf
@@ -70,8 +73,9 @@ class Page:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="page", daemon=True)
 
-    def tell(self, status: Status) -> None:
-        """Take the latest status. Never waits."""
+    def tell(self, status: Status, preview: bytes = b"") -> None:
+        """Take the latest status, and what is rendered as JPEG. Never waits."""
+        self._preview = preview
         self._status = status
         if not self._thread.ident:
             self._thread.start()
@@ -110,6 +114,7 @@ class Page:
             ):
                 if self._ratings.take(self._results):
                     ratings.write(data, self._results)
+                self._show_preview(page / PREVIEW_NAME)
                 self._write_status(results, data)
                 self._write_gallery(results, page, data)
         except Exception as error:  # it reads what strangers may have put there
@@ -144,6 +149,18 @@ class Page:
         is_time = time.monotonic() - self._looked >= self._look_seconds
         if is_time or self._ending.is_set():
             self._write_status(results, data)
+
+    def _show_preview(self, file: Path) -> None:
+        """Write the last preview, or remove it once there is none; nobody else has to."""
+        preview = self._preview
+        if preview == self._previewed:
+            return
+        if preview:
+            gallery.write(file, preview)
+        else:
+            durable.make_way(file)
+            file.unlink(missing_ok=True)
+        self._previewed, self._status_file.has_preview = preview, bool(preview)
 
     def _write_gallery(self, results: Path, page: Path, data: Path) -> None:
         """Add what was published; compare all with the sidecars if that is due, or it is gone."""

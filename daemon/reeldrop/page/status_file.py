@@ -27,12 +27,14 @@ class StatusFile:
     aside: where that is, for people who see the results
     is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
     problem: why the file is not written, although there is no error; empty if it is
+    has_preview: whether the page has a picture of what is rendered
     """
 
     def __init__(self, failed: Root, aside: str, is_prompt_file: Callable[[str], bool]) -> None:
         self._failed = failed
         self._aside = aside
         self.problem = ""
+        self.has_preview = False
         self._failures = Failures(is_prompt_file, MAX_LISTED + 1)
         self._told: Status | None = None
         self._said = ""
@@ -63,7 +65,7 @@ class StatusFile:
             if not is_last and age < status_text.patience(self._said, said):
                 return
             self._write_ours(results / STATUS_NAME, status_text.dated(status, said).encode())
-            now.write(data, status, failures, failed, self._aside)
+            now.write(data, status, failures, failed, self._aside, has_preview=self.has_preview)
         self._told, self._said, self._written = told, said, time.monotonic()
 
     def _write_ours(self, file: Path, data: bytes) -> None:

@@ -7,7 +7,6 @@ becomes of the frames.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import queue
 import threading
@@ -16,7 +15,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import torch
@@ -41,13 +40,15 @@ from reeldrop.base.events import (
     ModelFailed,
     ModelLoaded,
     ModelsReleased,
+    Previewed,
     RendererEnded,
     StepDone,
 )
 from reeldrop.base.job import Batch, Prompt, Rendered
-from reeldrop.render import measure, pipeline, recording, rendering
+from reeldrop.render import ahead, measure, recording, rendering
 from reeldrop.render.memory import Fit
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.previews import Previews
 from reeldrop.render.residents import Residents
 from reeldrop.speed.compiled import is_compiling, wait_for_compiler
 
@@ -65,10 +66,10 @@ class Renderer(Protocol):
     """Renders one batch at a time and answers with events.
 
     `load` is answered by ModelLoaded or ModelFailed; `release` and `use` by ModelsReleased;
-    `render` by StepDone for each step, then BatchRendered or BatchFailed (with RenderCancelled
-    after `cancel`, with a FileError if its model can't be loaded). Before each answer comes
-    MemoryChanged. Orders are carried out in turn. RendererEnded may come at any time; no answer
-    follows it.
+    `render` by StepDone for each step, Previewed if its profile asks for it, then BatchRendered or
+    BatchFailed (with RenderCancelled after `cancel`, with a FileError if its model can't be
+    loaded). Before each answer comes MemoryChanged. Orders are carried out in turn. RendererEnded
+    may come at any time; no answer follows it.
     """
 
     def load(self, model: str) -> None:
@@ -113,6 +114,7 @@ class InProcessRenderer:
         self._told_download = 0.0
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
+        self._previews = Previews(lambda batch, picture: tell(Previewed(batch, picture)))
         self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         # Daemon threads: a render that hangs must not keep the process from ending.
         self._threads = [
@@ -143,6 +145,7 @@ class InProcessRenderer:
         self._coming.put(None)
         for thread in self._threads:
             thread.join()
+        self._previews.close()
         self._residents.close()
 
     def _work(self) -> None:
@@ -157,6 +160,7 @@ class InProcessRenderer:
     def _use(self, sources: Mapping[str, ModelSource]) -> ModelsReleased:
         released = self._residents.use(sources)
         self._fits = {key: fit for key, fit in self._fits.items() if key[0] not in released}
+        self._previews.forget(released)
         return ModelsReleased(released)
 
     def _read_ahead(self) -> None:
@@ -164,7 +168,7 @@ class InProcessRenderer:
         while (batch := self._coming.get()) is not None:
             with self._residents.stays:
                 try:
-                    _encode(self._residents.ready(batch.model), batch)
+                    ahead.encode(self._residents.ready(batch.model), batch)
                 except Exception as error:  # the render meets the same error and reports it
                     _log.debug("not_encoded_ahead", reason=str(error))
 
@@ -280,6 +284,7 @@ class InProcessRenderer:
                 part,
                 lambda step: self._step_done(batch, before, len(part), step),
                 decodes_in_parts=fit.decodes_in_parts,
+                preview=None if before else self._previews.of(loaded, batch),
             )
         except RuntimeError as error:
             if not is_shortage(error):
@@ -320,28 +325,3 @@ class InProcessRenderer:
     def _go_on(self, batch: Batch, step: int) -> None:
         if batch in self._cancelled:
             raise RenderCancelled(f"it was cancelled on request, in step {step}")
-
-
-@torch.inference_mode()
-def _encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
-    """Encode and keep the texts of a batch, beside a render."""
-    if loaded is None or loaded.source.name != batch.model or not _has_room_beside(loaded):
-        return
-    if loaded.fast_path.texts is not None:
-        with torch.cuda.stream(_stream_beside()):
-            rendering.texts(loaded, batch.prompts)
-
-
-def _has_room_beside(loaded: LoadedPipeline) -> bool:
-    """Return whether texts can be encoded beside a render: on a GPU that holds all models.
-
-    On a CPU a second computing thread slows down the first one for good: with more threads than
-    cores, OpenMP's threads go to sleep between tasks.
-    """
-    return loaded.placement == "cuda"
-
-
-@functools.cache
-def _stream_beside() -> Any:
-    stream: Any = torch.cuda.Stream
-    return stream() if pipeline.cuda_is_available() else None

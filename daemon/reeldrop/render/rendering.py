@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
     from reeldrop.base.sound import Sound
     from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.previews import Preview
 
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
 """Settings that decide above 1 whether the negative prompt is read, the first one that there is."""
@@ -57,6 +58,7 @@ def with_sound(
     on_step: Callable[[int], None],
     *,
     decodes_in_parts: bool = False,
+    preview: Preview | None = None,
 ) -> Footage:
     """Return the frames, (frames, height, width, 3) uint8, and the sound of one batch.
 
@@ -80,14 +82,18 @@ def with_sound(
     measure.reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
     torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
     try:
-        with steps.reported(pipe, prompts[0], on_step) as callback:
+        on_latents = preview.at_step if preview is not None else None
+        with steps.reported(pipe, prompts[0], on_step, on_latents) as callback:
             output = pipe(generator=_generators(prompts), output_type="pt", **given, **callback)
     finally:
         pipe.maybe_free_model_hooks()
     loaded.fast_path.end()
     _check_as_asked(pipe, prompts, output.frames)
     sounds, not_kept = sound.of_output(pipe, output, prompts)
-    return Footage(tuple(_checked_frames(video) for video in output.frames), sounds, not_kept)
+    frames = tuple(map(_checked_frames, output.frames))
+    if preview is not None:
+        preview.learn(frames[0])
+    return Footage(frames, sounds, not_kept)
 
 
 def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class ModelSource:
     quantization: int8 or float8, the denoiser's weights by torchao; None for no quantization
     placement: auto, cuda, model_offload, sequential_offload or cpu
     speed: the switches of the fast path that are not auto
+    preview_steps: the number of steps after each of which there is a preview; 0 for none
     loras: the LoRAs of the profile
     pins: the file with the commits that repositories had at their first download; None for none
     """
@@ -68,6 +69,7 @@ class ModelSource:
     placement: str = "auto"
     speed: Mapping[str, bool | str] = field(default_factory=dict)
     lossy: Lossy = NOTHING
+    preview_steps: int = 0
     loras: tuple[LoraSource, ...] = ()
     pins: Path | None = None
 

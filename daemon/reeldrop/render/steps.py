@@ -15,17 +15,23 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def reported(pipe: Any, prompt: Prompt, on_step: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+def reported(
+    pipe: Any,
+    prompt: Prompt,
+    on_step: Callable[[int], None],
+    on_latents: Callable[[int, Any], None] | None = None,
+) -> Iterator[dict[str, Any]]:
     """Call `on_step` with each step's number while the pipeline is called; yield arguments for it.
 
-    If a pipeline takes no callback, a stand-in for its progress bar counts the steps.
+    If a pipeline takes no callback, a stand-in for its progress bar counts the steps. `on_latents`
+    is called with the step and the latents, if the pipeline shows those of the whole video.
     """
-    counter = _Counter(pipe, prompt, on_step)
+    counter = _Counter(pipe, prompt, on_step, on_latents)
     parameters = inspect.signature(pipe.__call__).parameters
     if "callback_on_step_end" in parameters:
         yield {"callback_on_step_end": counter.at_step_end}
     elif "callback" in parameters:
-        yield {"callback": lambda *_: counter.count_step(), "callback_steps": 1}
+        yield {"callback": lambda *called: counter.count_step(called[-1]), "callback_steps": 1}
     else:
         pipe.progress_bar = lambda *_arguments, **_named: _Bar(counter)
         try:
@@ -41,29 +47,39 @@ class _Counter:
     in chunks.
     """
 
-    def __init__(self, pipe: Any, prompt: Prompt, on_step: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        prompt: Prompt,
+        on_step: Callable[[int], None],
+        on_latents: Callable[[int, Any], None] | None,
+    ) -> None:
         self._scheduler = pipe.scheduler
         self._chunks = _chunks(pipe, prompt)
         self._steps = prompt.steps
         self._on_step = on_step
+        self._on_latents = on_latents if self._chunks == 1 else None
         self._counted = 0
 
-    def count_step(self) -> None:
+    def count_step(self, latents: Any = None) -> None:
         """Count a step of the scheduler, and report how far the prompt is."""
-        self._count(self._steps)
+        self._count(self._steps, latents)
 
     def at_step_end(
         self, _pipe: Any, _step: int, _t: Any, tensors: dict[str, Any]
     ) -> dict[str, Any]:
         """Count a call of the denoiser, as `callback_on_step_end` does."""
-        self._count(len(self._scheduler.timesteps))
+        self._count(len(self._scheduler.timesteps), tensors.get("latents"))
         return tensors
 
-    def _count(self, of: int) -> None:
+    def _count(self, of: int, latents: Any) -> None:
         """Count one of the `of` that each chunk has."""
         self._counted += 1
         step = math.ceil(self._counted * self._steps / (of * self._chunks)) if self._steps else 0
-        self._on_step(min(step, self._steps) or self._counted)
+        step = min(step, self._steps) or self._counted
+        if self._on_latents is not None and latents is not None:
+            self._on_latents(step, latents)
+        self._on_step(step)
 
 
 def _chunks(pipe: Any, prompt: Prompt) -> int:

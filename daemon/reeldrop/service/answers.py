@@ -25,6 +25,7 @@ from reeldrop.base.events import (
     ModelFailed,
     ModelLoaded,
     ModelsReleased,
+    Previewed,
     RendererEnded,
     SheetsMade,
     StepDone,
@@ -76,6 +77,8 @@ class Answers:
             case StepDone():
                 bench.step_done(event.step, time.monotonic())
                 self._reporter.progress()
+            case Previewed():
+                self._reporter.preview = event
             case BatchRendered(batch=batch) if batch is bench.warm_up:
                 forecast.rendered(time.monotonic())
                 bench.clear()

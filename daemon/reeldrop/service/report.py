@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from reeldrop.base.escaping import shown
+from reeldrop.base.events import Previewed
 from reeldrop.base.job import Video
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.host.notify import Notifier
@@ -37,6 +38,7 @@ class Reporter:
     file: the status file
     page: shows the status in the results
     observe: called with every new status
+    preview: the last one, perhaps of a batch that is not in hand any more
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Reporter:
         self._file = file
         self._page = page
         self._observe = observe
+        self.preview: Previewed | None = None
         self._written = 0.0
 
     def is_due(self, now: float) -> bool:
@@ -104,7 +107,7 @@ class Reporter:
         with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
             status.write(self._file, current)
         if self._stages.settings.config.page:
-            self._page.tell(current)
+            self._page.tell(current, self._preview(current))
         else:
             self._page.turn_off()
         self._notifier.status(current.line())
@@ -182,6 +185,13 @@ class Reporter:
             ),
             together=len(batch.members) if batch is not None else 1,
         )
+
+    def _preview(self, current: Status) -> bytes:
+        """Return what the batch in hand looks like; empty if there is no preview of it."""
+        found, batch = self.preview, self._stages.bench.batch
+        if found is None or found.batch is not batch or current.rendering is None:
+            return b""
+        return found.picture
 
     def _to_come(self, opened: OpenJob, now: float) -> BatchesToCome:
         """Return the batches after those in hand, until no prompt of a job waits any more."""

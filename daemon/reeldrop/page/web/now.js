@@ -55,6 +55,10 @@
 
   const rendering = (now) => [
     element("p", { dir: "auto", class: "prompt" }, now.prompt),
+    status.has_preview ? element("img", {
+      class: "preview", alt: "", src: `_page/preview.jpg?${Date.parse(status.updated)}`,
+      error: (event) => event.target.remove(),
+    }) : "",
     element("progress", { value: now.step, max: now.steps, "aria-label": "Steps" }),
     element("p", { class: "meta" }, `${now.prompt_file}, step ${now.step} of ${now.steps} `,
       cancel(now.prompt_file)),

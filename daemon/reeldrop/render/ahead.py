@@ -1,0 +1,39 @@
+"""Encode the texts of the next batch while another is rendered, where there is room for that."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from reeldrop.render import pipeline, rendering
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Batch
+    from reeldrop.render.pipeline import LoadedPipeline
+
+
+@torch.inference_mode()
+def encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
+    """Encode and keep the texts of a batch, beside a render."""
+    if loaded is None or loaded.source.name != batch.model or not _has_room_beside(loaded):
+        return
+    if loaded.fast_path.texts is not None:
+        with torch.cuda.stream(_stream_beside()):
+            rendering.texts(loaded, batch.prompts)
+
+
+def _has_room_beside(loaded: LoadedPipeline) -> bool:
+    """Return whether texts can be encoded beside a render: on a GPU that holds all models.
+
+    On a CPU a second computing thread slows down the first one for good: with more threads than
+    cores, OpenMP's threads go to sleep between tasks.
+    """
+    return loaded.placement == "cuda"
+
+
+@functools.cache
+def _stream_beside() -> Any:
+    stream: Any = torch.cuda.Stream
+    return stream() if pipeline.cuda_is_available() else None

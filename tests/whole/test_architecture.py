@@ -77,9 +77,11 @@ OWNERS = {
         "video.sheets",
     },
     "typer": {"commands.cli"},
+    "textual": {"commands.top_hands", "commands.top_screen"},
     "signal": {
         "service.service",
         "commands.reload",
+        "commands.top_screen",
         "host.process",
         "intake.writers",
     },

@@ -29,7 +29,7 @@ def cancel_files(config: Config, names: Iterable[str]) -> list[Moved]:
     in_hand, waiting = in_hand_and_waiting(config)
     chosen = [meant(name, [*in_hand, *waiting], "that waits or is rendered") for name in names]
     return [
-        _cancel(config, PurePosixPath(name), waits=name not in in_hand)
+        cancel_file(config, PurePosixPath(name), waits=name not in in_hand)
         for name in dict.fromkeys(chosen)
     ]
 
@@ -41,7 +41,8 @@ def in_hand_and_waiting(config: Config) -> tuple[list[str], list[str]]:
     return in_hand, waiting
 
 
-def _cancel(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
+def cancel_file(config: Config, source: PurePosixPath, *, waits: bool) -> Moved:
+    """Cancel one prompt file, which may wait in the inbox or only be in hand."""
     try:
         return _cancelled(config, source, waits=waits)
     except OSError as error:  # of this file's place; the others are still cancelled

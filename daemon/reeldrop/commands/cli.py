@@ -227,6 +227,14 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def top(config: ConfigOption = None) -> None:
+    """Show the same live, with keys to pause, cancel, raise and retry."""
+    from reeldrop.commands.top import show
+
+    _end(show(_load(config)))
+
+
+@app.command()
 def history(
     config: ConfigOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="Show what failed, and why.")] = False,

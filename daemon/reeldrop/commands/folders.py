@@ -108,11 +108,14 @@ def prompt_files(inbox: Inbox) -> list[PurePosixPath]:
     return [candidate.path for candidate in settled]
 
 
-def failures(folder: Path, config: Config) -> list[history.Failure]:
-    """Return the prompt files and reports in `_failed/`, or another such folder, newest first."""
+def failures(folder: Path, config: Config, limit: int | None = None) -> list[history.Failure]:
+    """Return the prompt files and reports in `_failed/`, or another such folder, newest first.
+
+    limit: how many are returned at most; all if it is None
+    """
     from reeldrop.intake.ignored import Ignored
     from reeldrop.intake.scan import Names
     from reeldrop.prompts import parsing
 
     names = Names(parsing.SUFFIXES, parsing.DEFAULTS_NAME, Ignored(config.ignore))
-    return history.failures(folder, names.is_read)
+    return history.failures(folder, names.is_read, limit)

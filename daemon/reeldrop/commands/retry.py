@@ -29,16 +29,17 @@ def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
     known = [failure.name for failure in folders.failures(config.failed, config)]
     there = [name for name in known if os.path.lexists(config.failed / name)]
     if names is None:
-        return [_put_back(config, PurePosixPath(name)) for name in there]
+        return [put_file_back(config, PurePosixPath(name)) for name in there]
     chosen = dict.fromkeys([meant(name, known, f"in {config.failed}") for name in names])
     for name in chosen:
         if name not in there:
             problem = f"{name} is not in {config.failed} any more; only the report on it is"
             raise NoSuchPromptFile(f"{problem}: {config.failed / name}{ERROR_SUFFIX}")
-    return [_put_back(config, PurePosixPath(name)) for name in chosen]
+    return [put_file_back(config, PurePosixPath(name)) for name in chosen]
 
 
-def _put_back(config: Config, name: PurePosixPath) -> Moved:
+def put_file_back(config: Config, name: PurePosixPath) -> Moved:
+    """Move one prompt file from `_failed/` back into the inbox."""
     try:
         at = aside.put_back(Root(config.failed), Root(config.inbox), name)
     except OSError as error:  # of this file's place; the others still go back

@@ -33,7 +33,7 @@ def show_status(config: Config, *, as_json: bool) -> None:
         output.print_json(dataclasses.asdict(now))
         return
     print(output.printable(now.said()))
-    doubt = doubts(config)
+    doubt = doubts(config, reports.read(config.spool / reports.FILE_NAME))
     if doubt:
         print(f"  {output.printable(doubt)}")
     if now.refused:
@@ -95,9 +95,8 @@ def current(config: Config) -> Status:
     )
 
 
-def doubts(config: Config) -> str:
+def doubts(config: Config, found: Status | None) -> str:
     """Return, in words, what the daemon's last report suggests is wrong; empty if nothing."""
-    found = reports.read(config.spool / reports.FILE_NAME)
     if found is None or found.state == State.STOPPED:
         return ""
     reported = datetime.fromisoformat(found.updated)

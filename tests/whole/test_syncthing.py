@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -74,6 +75,13 @@ class Pair:
         except FileNotFoundError:
             return False
 
+    def says(self, *words: str) -> bool:
+        """Return whether the status on the remote node has all these; see `is_in_inbox`."""
+        with contextlib.suppress(FileNotFoundError):
+            text = (self.results / "STATUS.txt").read_text()
+            return all(word in text for word in words)
+        return False
+
     def cancel(self, name: str) -> None:
         """Cancel the current render, so that the test need not wait for it."""
         self.site.command("cancel", name)
@@ -138,8 +146,7 @@ def test_a_prompt_file_goes_and_a_video_comes_back(pair: Pair) -> None:
 def test_somebody_who_has_only_the_folder_sees_what_the_service_does(pair: Pair) -> None:
     """The status and the page come with the results, and what is not recognised is named there."""
     pair.put("a.json", "{}")
-    status = pair.results / "STATUS.txt"
-    await_that(lambda: status.exists() and "\n  a.json\n" in status.read_text(), "the status")
+    await_that(lambda: pair.says("\n  a.json\n"), "the status")
     await_that(lambda: (pair.results / "index.html").exists(), "the page")
     chunk = pair.results / "_page/data/0001.js"
     await_that(lambda: chunk.exists() and "horse/a_horse" in chunk.read_text(), "the video in it")
@@ -205,21 +212,16 @@ def test_a_deletion_of_what_is_queued(pair: Pair) -> None:
 
 def test_a_phone_steers_by_files_alone(pair: Pair) -> None:
     """It pauses, cancels what is rendered and what waits, goes on, and gets the video."""
-    text = pair.results / "STATUS.txt"
-
-    def says(*words: str) -> bool:
-        return text.exists() and all(word in text.read_text() for word in words)
-
     pair.put("far.yaml", SLOW)
     await_that(lambda: pair.is_rendering("far.yaml"), "the slow one")
     pair.put("not.txt", "not this one\n")
     pair.put("wanted.txt", "a phone\n")
-    await_that(lambda: says("RENDERING\n  far.yaml", "  wanted.txt", "  not.txt"), "the queue")
+    await_that(lambda: pair.says("RENDERING\n  far.yaml", "  wanted.txt", "  not.txt"), "the queue")
     pause = pair.put("PAUSE", "")
     pair.put("not.txt.cancel", "")
     pair.put("far.yaml.cancel", "")
     here = "paused by inbox/PAUSE; delete it to go on"
-    await_that(lambda: says(here) and not says("RENDERING"), "the pause")
+    await_that(lambda: pair.says(here) and not pair.says("RENDERING\n"), "the pause")
     failed = [pair.results / "_failed" / name for name in ("far.yaml", "not.txt")]
     await_that(lambda: all(path.exists() for path in failed), "both, cancelled")
     assert (pair.site.inbox / "wanted.txt").exists()

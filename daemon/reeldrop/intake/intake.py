@@ -91,7 +91,6 @@ class Intake:
         """Take over what `other` knows of the same inbox, and return this one."""
         self._inbox.take_over(other._inbox)
         self.line.take_over(other.line)
-        self.controls.look(self._clock())
         return self
 
     def _on_event(self) -> None:
@@ -116,6 +115,11 @@ class Intake:
         """Look again at this time at the latest: what files wait for has changed."""
         self._pace.look_by(at)
         self._listed = self._strays = None
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether the inbox has been scanned, or can't be: before, nobody knows of a pause."""
+        return self.scanned or bool(self.problem)
 
     def is_empty(self) -> bool:
         """Return whether the inbox has been scanned and has no file that can be claimed now."""

@@ -68,7 +68,6 @@ class Loop:
         """Work until a request to stop; when draining, until nothing is left to do."""
         try:
             self._look_after_the_disk(time.monotonic())
-            self._stages.intake.look(time.monotonic())  # before anything begins: it may be paused
             self._reporter.report(time.monotonic())  # a small model is loaded at once
             while not self._is_over():
                 self._handle_events()
@@ -257,7 +256,7 @@ class Loop:
         return Conditions(
             is_ready=self._phase.is_ready,
             is_short_of_room=bool(stages.disk.shortage),
-            is_held=bool(stages.pause),
+            is_held=bool(stages.pause) or not stages.intake.has_looked,
             is_night=not stages.wait_for_night(),
             settings_change=stages.settings.are_changing,
             bytes_to_encode=stages.publisher.bytes,

@@ -85,7 +85,7 @@ def advice(
         steps = [f"To render it after all, {move}."]
     elif isinstance(error, PromptError) and all(mistake.file for mistake in error.mistakes):
         steps = [f"Mend what is named above, then {move}."]
-    elif isinstance(error, PromptError) or getattr(error, "remedy", ""):
+    elif isinstance(error, PromptError) or (isinstance(error, Unrenderable) and error.remedy):
         steps = [anew, f"Or correct it here, and {move}."]
     else:
         steps = [f"If nothing is wrong with the file, {move}.", anew]

@@ -93,8 +93,8 @@ def test_what_failed_has_its_picture(done: Site) -> None:
     """One that is damaged, and a text to which no picture came."""
     assert "without a picture" in (done.failed / "alone.txt.error.txt").read_text()
     report = (done.failed / "damaged.txt.error.txt").read_text()
-    assert "What is wrong:  the picture damaged.png is damaged: " in report
-    assert "\nHow to fix it:  send it again\n" in report
+    assert "What is wrong:  the picture damaged.png is no png, jpeg or webp\n" in report
+    assert "\nHow to fix it:  save it as one of these\n" in report
     assert "\nPut a corrected damaged.txt, with its pictures, into the inbox: " in report
     kept = done.failed / "damaged.txt.pictures" / "damaged.png"
     assert picture(9)[:40] == kept.read_bytes()

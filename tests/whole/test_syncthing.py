@@ -189,7 +189,7 @@ def test_an_edit_of_what_is_queued_and_of_what_is_rendered(pair: Pair) -> None:
     pair.cancel("slow.yaml")
     await_that((pair.results / "queued" / "after.mp4").exists, "the edited one")
     await_that((pair.results / "slow" / "quick.mp4").exists, "the edited slow one")
-    await_that((pair.results / "_failed" / "slow.yaml").exists, "the cancelled slow one")
+    await_that((pair.results / "_failed/_cleared/slow.yaml").exists, "the cancelled slow one")
     assert not (pair.site.results / "queued" / "before.mp4").exists()
     await_that(lambda: not edited.exists(), "the inbox to be empty")
 

@@ -231,6 +231,25 @@ def test_long_names_that_begin_alike_differ() -> None:
     assert first != second
 
 
+def test_videos_of_a_sweep_are_told_apart(tmp_path: Path) -> None:
+    """What was chosen stays where the prompt is too long, whatever it is; long keys are cut."""
+    results, source = Results(tmp_path), PurePosixPath("a.yaml")
+    two = (("wildcards", "red"), ("guidance_scale", 6), ("num_inference_steps", 15))
+    for swept, ending in (
+        (two, "_guidance_scale=6,num_inference_steps=15"),
+        ((*two, ("seed", 3)), "_gs=6,nis=15,seed=3"),
+        ((("negative_prompt", "a/b: <c>\n|"),), "_negative_prompt=a_b__"),
+    ):
+        for prompt in ("a red fox", "大" * 100, "x" * 300):
+            name = results.video_name(source, prompt, swept)
+            assert ending in name
+            assert name == video_name(name)
+            assert len(f"{name}-9999.yaml".encode()) <= 255
+    assert "a_red_fox" == results.video_name(source, "a red fox", two[:1])
+    long = [results.video_name(source, "a", (("negative_prompt", "x" * n),)) for n in (300, 301)]
+    assert 2 == len(set(long))
+
+
 def test_folder_for_mirrors_the_inbox(tmp_path: Path) -> None:
     """Each prompt file has a folder at the same place, with safe names."""
     results = Results(tmp_path)

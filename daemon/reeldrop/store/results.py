@@ -35,6 +35,9 @@ from reeldrop.store.folded import Names
 _USUAL_NAME = 100
 """About the length of temporary names, and not less."""
 
+_LONGEST_ENDING = 40
+"""With more characters for what a sweep has chosen, its keys are told by their initials."""
+
 
 class Results:
     """The results tree: a folder for each prompt file, at the place that it has in the inbox.
@@ -71,7 +74,10 @@ class Results:
 
         swept: what a sweep has chosen; what it chose for braces is in the prompt already
         """
-        ending = ",".join(f"{key}={value}" for key, value in swept if key != WILDCARDS)
+        told = [pair for pair in swept if pair[0] != WILDCARDS]
+        if sum(len(f"{key}={value},") for key, value in told) > _LONGEST_ENDING:
+            told = [(_initials(key), value) for key, value in told]
+        ending = ",".join(f"{key}={value}" for key, value in told)
         return video_name(prompt, str(self.place_for(source)), ending)
 
     @contextlib.contextmanager
@@ -221,6 +227,12 @@ class Results:
             temporaries.remove(folder, job.id)
             return sorted(number for number, video in reserved.items() if is_published(video))
         return []
+
+
+def _initials(key: str) -> str:
+    """Return a key in short: `nis` for `num_inference_steps`; one of a single word as it is."""
+    words = key.split("_")
+    return "".join(word[:1] for word in words) if len(words) > 1 else key
 
 
 def _with_pictures(job: Job, prompt: Prompt, folder: Path) -> Prompt:

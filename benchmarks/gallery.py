@@ -135,6 +135,7 @@ def measure(folder: Path, videos: int, seen: Browser) -> Found:
         (),
         results / "_failed",
         "_failed/",
+        has_preview=False,
     )
     rate(results, videos)
     ratings.write(data, Root(results))

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -123,6 +124,8 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made.publish(f"balls/red{seed}.txt", "a red ball", seed, num_frames=9 + 4 * seed)
     made.publish("balls/blue.txt", "a blue ball, Éclair", 2**63 - 1)
     made.fail("bad.yaml", "prompt: a\u2028b\npromt: x\n")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    made.status = dataclasses.replace(STATUS, updated=now)
     return made.write()
 
 
@@ -413,24 +416,33 @@ def test_a_keyboard_reaches_everything(seen: Browser, gallery: Path) -> None:
 def test_every_view_can_be_used_by_everybody(
     seen: Browser, gallery: Path, width: int, scheme: str
 ) -> None:
-    """Wide, on a phone, in the dark: nothing is cut off, axe finds no fault, Tab reaches all."""
+    """Wide, on a phone, in the dark: nothing is cut off, axe finds no fault, Tab reaches all.
+
+    Tab is pressed once, on a phone: its views have the same elements.
+    """
+    uses_keys = width == 360 and scheme == "light"
     seen.open(gallery, width, scheme)
     seen.ask("document.querySelector('#now').open = true")
-    require_usable(seen, width)
     seen.driver.find_element("xpath", "//button[.='Pause']").click()
     saved(seen, "PAUSE")
     require_usable(seen, width)
+    if uses_keys:
+        require_reached(seen)
     seen.click(".said button")
     for box in seen.driver.find_elements("css selector", ".card .pick input")[:4]:
         box.click()
     seen.click("#compare")
     require_usable(seen, width, "#comparison")
+    if uses_keys:
+        require_reached(seen, "#comparison")
     seen.press("\ue00c")
     find(seen, "red ball")
     seen.click(".card .poster")
     seen.wait_for("document.querySelector('#view').open")
     seen.ask("document.querySelectorAll('#view details').forEach(d => { d.open = true; })")
     require_usable(seen, width, "#view")
+    if uses_keys:
+        require_reached(seen, "#view")
     back = seen.ask("getComputedStyle(document.body).backgroundColor")
     assert ("rgb(20, 20, 20)" == back) == (scheme == "dark")
 
@@ -447,22 +459,23 @@ TO_REACH = """[...(document.querySelector('%s') ?? document).querySelectorAll(
 
 
 def require_usable(seen: Browser, width: int, view: str = "body") -> None:
-    """Check what is shown: it fits, axe has nothing against it, and a keyboard gets everywhere.
-
-    The keyboard only where it is light: it does not see what is dark.
-    """
+    """Check what is shown: it fits, and axe has nothing against it."""
     assert seen.ask("document.documentElement.scrollWidth") <= width
     assert seen.ask(f"document.querySelector('{view}').scrollWidth") <= width
     seen.driver.execute_script(AXE.read_text())
     assert [] == seen.driver.execute_async_script(ASK_AXE)
-    if seen.ask("matchMedia('(prefers-color-scheme: dark)').matches"):
-        return
+
+
+def require_reached(seen: Browser, view: str = "body") -> None:
+    """Check that Tab leads to all that can be used."""
     to_reach = TO_REACH % view
-    seen.ask(f"(window.reached = new Set(), {to_reach}[0].focus())")
-    for _ in range(2 * seen.ask(f"{to_reach}.length")):
-        seen.ask("window.reached.add(document.activeElement)")
-        for kind in ("rawKeyDown", "keyUp"):
-            seen.do("Input.dispatchKeyEvent", type=kind, key="Tab", windowsVirtualKeyCode=9)
+    seen.driver.execute_script(
+        "window.reached = new Set();"
+        "addEventListener('focusin', ({ target }) => window.reached.add(target));"
+        f"{to_reach}[0].blur(); {to_reach}[0].focus();"
+    )
+    for _ in range(seen.ask(f"{to_reach}.length") + 15):  # a video has controls of its own
+        seen.do("Input.dispatchKeyEvent", type="rawKeyDown", key="Tab", windowsVirtualKeyCode=9)
     missed = f"{to_reach}.filter((found) => !window.reached.has(found)).map((f) => f.outerHTML)"
     assert [] == seen.ask(missed)
 

@@ -232,6 +232,19 @@ def test_settings_of_several_parts_say_which_is_which(seen: Browser, tmp_path: P
     wait_for_value(seen, "rendered: loras", used)
 
 
+def test_the_log_is_that_of_the_job_of_the_video(seen: Browser, tmp_path: Path) -> None:
+    """Also where a prompt file of that name was rendered before, in another job."""
+    made = Shown(tmp_path / "results")
+    made.publish("a.txt", "a ball")
+    made.publish("a.txt", "a box")
+    seen.open(made.write())
+    for prompt, log in (("a box", "job-2.log"), ("a ball", "job.log")):
+        find(seen, prompt)
+        seen.click(".card .poster")
+        seen.wait_for(f"document.querySelector('#view .links a[href=\"./a/{log}\"]')")
+        seen.press("\ue00c")
+
+
 def wait_for_value(seen: Browser, setting: str, value: str) -> None:
     """Wait until a setting in the view has a value."""
     found = f"[...document.querySelectorAll('#view dt')].find(dt => dt.textContent === '{setting}')"
@@ -317,10 +330,13 @@ def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: 
     said = seen.ask("document.getElementById('now-more').innerText")
     for text in (HOSTILE[0], HOSTILE[1], "step 12 of 25", "waits for its turn", "bad.yaml"):
         assert text in said
-    for number in range(30):
+    for number in range(29):
         made.fail(f"{number}.yaml", "x\n")
+    made.fail("large.yaml", "x" * 9000)
     seen.open(made.write())
     seen.wait_for("document.getElementById('now-line').dataset.failed === 'more than 30 failed'")
+    said = "document.getElementById('now-more').textContent"
+    assert "To retry it, move it from _failed/ into the inbox." in seen.ask(said)
 
 
 def test_a_slow_disk_is_not_asked_again_meanwhile(seen: Browser, gallery: Path) -> None:

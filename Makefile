@@ -100,7 +100,8 @@ install: python
 	$(call make_config,$(etc),/srv/reeldrop)
 	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs $(DOCS)
-	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service
+	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service \
+		systemd/reeldrop-notify.service
 	$(call add_back_off,$(lib)/systemd/system/reeldrop.service)
 	$(call add_back_off,$(lib)/systemd/system/reeldrop@.service)
 	install -D -m 644 -t $(lib)/sysusers.d systemd/sysusers.d/reeldrop.conf
@@ -117,9 +118,9 @@ install: python
 # Prompt files, videos, config and downloaded models stay where they are.
 uninstall:
 	test -n "$(DESTDIR)" -o ! -d /run/systemd/system -o ! -e $(lib)/systemd/system/reeldrop.service || { \
-		systemctl disable reeldrop.service reeldrop@.service && \
-		systemctl stop reeldrop.service 'reeldrop@*.service'; }
-	rm -f $(lib)/systemd/system/reeldrop.service $(lib)/systemd/system/reeldrop@.service
+		systemctl disable reeldrop.service reeldrop@.service reeldrop-notify.service && \
+		systemctl stop reeldrop.service 'reeldrop@*.service' reeldrop-notify.service; }
+	rm -f $(addprefix $(lib)/systemd/system/,reeldrop.service reeldrop@.service reeldrop-notify.service)
 	rm -f $(lib)/systemd/system/reeldrop.service.d/back-off.conf
 	rm -f $(lib)/systemd/system/reeldrop@.service.d/back-off.conf
 	rmdir $(lib)/systemd/system/reeldrop.service.d $(lib)/systemd/system/reeldrop@.service.d \

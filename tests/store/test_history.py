@@ -52,6 +52,8 @@ def test_a_video_is_read_from_its_sidecar(tmp_path: Path) -> None:
             seed=7,
             seconds=1.5,
             finished=video.finished,
+            number=1,
+            is_whole=True,
         )
         == video
     )

@@ -22,7 +22,7 @@ MODULES = sorted(
 LAYERS = (
     {"base"},
     {"host", "prompts", "schedule", "store", "speed"},
-    {"video", "render", "page"},
+    {"video", "render", "page", "notices"},
     {"intake", "tune"},
     {"config"},
     {"service"},
@@ -77,13 +77,17 @@ OWNERS = {
         "video.sheets",
     },
     "typer": {"commands.cli"},
+    "apprise": {"notices.receivers"},
+    "prometheus_client": {"notices.metrics"},
     "textual": {"commands.top_hands", "commands.top_screen"},
     "signal": {
         "service.service",
+        "commands.notify",
         "commands.reload",
         "commands.top_screen",
         "host.process",
         "intake.writers",
+        "notices.receivers",
     },
 }
 

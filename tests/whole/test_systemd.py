@@ -307,6 +307,27 @@ def test_it_is_kept_to_its_folders(service: Service) -> None:
     } == found
 
 
+def test_what_tells_others_can_write_only_what_it_told(running: Service) -> None:
+    """The unit beside it sees videos, and runs programs; their writes go nowhere else."""
+    machine, results = running.machine, running.folder + "/results"
+    elsewhere = f"{results}/x {running.folder}/x /etc/reeldrop/x"
+    hook = ["/bin/sh", "-c", f"cat >$STATE_DIRECTORY/told; touch {elsewhere}; exit 3"]
+    running.configure(on_video=json.dumps(hook), notify_seconds=0.1)
+    notifier = Service(machine, "reeldrop-notify.service")
+    notifier.since = running.since
+    notifier.drop_in("for-tests", FOR_TESTS)
+    notifier.systemctl("start")
+    running.drop("boat.txt", "a boat\n")
+    machine.await_that(lambda: notifier.events("hook_failed"), "the end of the program")
+    told = json.loads(machine.path("/var/lib/reeldrop-notify/told").read_text())
+    assert f"{results}/boat/a_boat.mp4" == told["video"]
+    [end] = notifier.events("hook_failed")
+    assert ("exit code 3", 3) == (end["REASON"], end["OUTPUT"].count("Read-only file system"))
+    notifier.systemctl("stop")
+    assert "0" == notifier.show("ExecMainStatus")
+    running.configure()
+
+
 def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
     """`MemoryMax=` bounds the batch size, like the machine's free memory."""
     command = "from reeldrop.render import memory; print(memory.available_bytes() >> 20)"

@@ -316,6 +316,19 @@ def cancel(
 
 
 @app.command()
+def notify(
+    once: Annotated[
+        bool, typer.Option("--once", help="Tell what has happened by now, and end.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Tell others what happens: messages, programs, metrics, as config.yaml says."""
+    from reeldrop.commands.notify import notify_all
+
+    _end(notify_all(_load(config), is_once=once))
+
+
+@app.command()
 def reload(config: ConfigOption = None) -> None:
     """Let the daemon read config.yaml again; it is used as soon as no job is being rendered."""
     from reeldrop.commands.reload import ask_daemon

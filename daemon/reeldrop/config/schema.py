@@ -28,6 +28,7 @@ from reeldrop.config.values import (
     Value,
     absolute,
 )
+from reeldrop.config.world import Command, MetricsPlaces, Provenance, Receiver
 from reeldrop.render.checkpoint import SAFETENSORS
 
 AUTO_WITH_CUDA = "ms-1.7b"
@@ -231,21 +232,6 @@ class Profile(BaseModel):
         }
 
 
-class Provenance(BaseModel):
-    """With what files are signed: a certificate for C2PA and its key, two PEM files."""
-
-    model_config = STRICT
-
-    certificate: Path
-    key: Path
-    include_prompt: bool = False
-
-    @pydantic.field_validator("certificate", "key", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return absolute(value, info, "a file")
-
-
 class Config(BaseModel):
     """All settings of the daemon. Folders are absolute paths."""
 
@@ -273,6 +259,13 @@ class Config(BaseModel):
     synthetic_mark: bool = True
     provenance: Provenance | None = None
     page: bool = True
+    notify: Annotated[list[Receiver], Field(max_length=100)] = []
+    on_video: Command = []
+    on_job: Command = []
+    on_failed: Command = []
+    hook_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    metrics: MetricsPlaces = MetricsPlaces()
+    notify_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]
 

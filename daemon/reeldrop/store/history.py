@@ -37,6 +37,8 @@ class PastVideo:
 
     seconds: wall time of the render
     finished: ISO 8601 time in UTC
+    number: of the video in its prompt file
+    is_whole: whether it is there in all its formats
     """
 
     files: tuple[Path, ...]
@@ -47,6 +49,8 @@ class PastVideo:
     seed: int
     seconds: float
     finished: str
+    number: int
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def sidecars(results: Path, failed: Path) -> Iterator[tuple[float, Path]]:
     poster, too: no prompt file is a picture.
     """
     for mtime, path in _files(results, SIDECAR_SUFFIX, skip=failed):
-        if _is_plain(path.with_suffix(POSTER_SUFFIX)):
+        if is_plain(path.with_suffix(POSTER_SUFFIX)):
             yield mtime, path
 
 
@@ -120,7 +124,8 @@ def _files(
                         yield status.st_mtime, Path(entry.path)
 
 
-def _is_plain(path: Path) -> bool:
+def is_plain(path: Path) -> bool:
+    """Return whether a path is that of a file, and not of a link to one."""
     with contextlib.suppress(OSError, ValueError):
         return stat.S_ISREG(path.lstat().st_mode)
     return False
@@ -133,7 +138,7 @@ def video(sidecar: Path) -> PastVideo | None:
         settings: Any = strict_yaml.plain(strict_yaml.load_all(data.decode())[0])
         rendered, formats = settings["rendered"], settings["format"]
         formats = [formats] if isinstance(formats, str) else formats
-        files = tuple(filter(_is_plain, (sidecar.with_suffix(f".{f}") for f in formats)))
+        files = tuple(filter(is_plain, (sidecar.with_suffix(f".{f}") for f in formats)))
         if files:
             return PastVideo(
                 files=files,
@@ -144,6 +149,8 @@ def video(sidecar: Path) -> PastVideo | None:
                 seed=_whole(settings["seed"]),
                 seconds=_seconds(rendered["seconds"]),
                 finished=_text(rendered["finished"]),
+                number=_whole(rendered["number"]),
+                is_whole=len(files) == len(formats),
             )
     return None
 
@@ -193,7 +200,7 @@ def failures(
     return [
         Failure(
             name=name,
-            reason=NO_REPORT if name in alone else _reason(failed / f"{name}{ERROR_SUFFIX}"),
+            reason=NO_REPORT if name in alone else reason(failed / f"{name}{ERROR_SUFFIX}"),
             failed=_time(mtime),
         )
         for mtime, name in found[:limit]
@@ -210,8 +217,8 @@ def _time(mtime: float) -> str:
     return ""
 
 
-def _reason(report: Path) -> str:
-    """Return the first mistake of a report, as one line."""
+def reason(report: Path) -> str:
+    """Return the first mistake of a report, as one line; empty if it can't be read."""
     try:
         lines = plain_files.content(report, MAX_BYTES).decode(errors="replace").split("\n")
     except OSError:

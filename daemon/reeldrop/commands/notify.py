@@ -1,0 +1,160 @@
+"""`reeldrop notify`: tell the world what happens in the results; see the package `notices`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.commands import exit_codes, folders
+from reeldrop.host import log, notify
+from reeldrop.notices.deliveries import Delivery, Manners
+from reeldrop.notices.happenings import FAILED, JOB, VIDEO
+from reeldrop.notices.receivers import Program, Service
+from reeldrop.notices.record import Record
+from reeldrop.notices.states import States
+from reeldrop.notices.tree import Tree
+from reeldrop.schedule.night import Night
+from reeldrop.store import status as reports
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+    from reeldrop.notices.metrics import Metrics
+
+END_SECONDS = 20.0
+ONCE_SECONDS = 300.0
+"""How long `--once` waits for receivers that do not answer."""
+
+_log = structlog.get_logger()
+
+
+def notify_all(config: Config, *, is_once: bool) -> int:
+    """Tell what happens until a signal ends this, or with `is_once` what has happened by now.
+
+    Return the exit code: with `is_once`, 75 if a receiver was not told of everything.
+
+    Raises:
+        ConfigError: there is nobody to tell, or a receiver can't be used.
+    """
+    log.to_stdout()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    teller = Teller(config, _state_folder(config), time.time())
+    supervisor = notify.Notifier.from_environment()
+    supervisor.ready()
+    _log.info("ready", receivers=teller.names)
+    if is_once:
+        teller.look()
+        return 0 if teller.end(ONCE_SECONDS) else exit_codes.NOT_NOW
+    while not ended.is_set():
+        teller.look()
+        supervisor.progress()
+        ended.wait(config.notify_seconds)
+    supervisor.stopping()
+    teller.end(END_SECONDS)
+    return 0
+
+
+class Teller:
+    """All that is told about one daemon."""
+
+    def __init__(self, config: Config, state: Path, now: float) -> None:
+        self._config = config
+        self._states = States()
+        self._metrics = _metrics(config)
+        self._deliveries, since = [], now
+        self.names = []
+        for receiver, manners in _receivers(config):
+            key = hashlib.sha256(receiver.key.encode()).hexdigest()[:16]
+            record = Record(state / f"{key}.jsonl", now)
+            since = min(since, record.since)
+            self._deliveries.append(Delivery(receiver, manners, record))
+            self.names.append(receiver.name)
+        self._tree = Tree(config.results, config.failed, since)
+        self._began = now
+        if not self._deliveries and self._metrics is None:
+            problem = "there is nobody to tell: neither notify, a hook nor metrics is set"
+            raise ConfigError(Mistake(problem, "set one of them in config.yaml"))
+        for delivery in self._deliveries:
+            delivery.start()
+
+    def look(self) -> None:
+        """Tell what is new in the results and in the status."""
+        found = self._tree.look()
+        status = reports.read(self._config.spool / reports.FILE_NAME)
+        is_running = folders.is_at_work(self._config)
+        found += self._states.look(status, is_running=is_running, now=time.time())
+        for delivery in self._deliveries:
+            if delivery.is_dead():
+                raise RuntimeError("a thread has ended; a restart tells what is left")
+            delivery.tell(found)
+        if self._metrics is not None:
+            self._metrics.count([happening for happening in found if happening.at >= self._began])
+            self._metrics.show(status, is_running=is_running)
+            self._write_metrics(self._metrics)
+
+    def _write_metrics(self, metrics: Metrics) -> None:
+        file = self._config.metrics.textfile
+        if file is None:
+            return
+        try:
+            metrics.write(file)
+        except OSError as error:
+            _log.warning("metrics_not_written", reason=f"{file}: {error.strerror}")
+
+    def end(self, seconds: float) -> bool:
+        """Let all that waits be told, for so long at most; return whether nothing is left."""
+        deadline = time.monotonic() + seconds
+        ends = [d.end(max(0.0, deadline - time.monotonic())) for d in self._deliveries]
+        return all(ends)
+
+
+def _receivers(config: Config) -> list[tuple[Service | Program, Manners]]:
+    found: list[tuple[Service | Program, Manners]] = []
+    for one in config.notify:
+        titles, bodies = ({str(k): text for k, text in t.items()} for t in (one.title, one.body))
+        service = Service(one.url, titles, bodies, attaches=one.attach)
+        quiet = Night.parsed(one.quiet) if one.quiet else None
+        found.append((service, Manners(frozenset(one.on), quiet, one.digest_above)))
+    hooks = {VIDEO: config.on_video, JOB: config.on_job, FAILED: config.on_failed}
+    for kind, command in hooks.items():
+        if command:
+            program = Program(kind, command, config.hook_seconds)
+            found.append((program, Manners(frozenset({kind}), most=1 << 30)))
+    return found
+
+
+def _metrics(config: Config) -> Metrics | None:
+    """Return the metrics if they are wanted; they are served at once if that is asked for."""
+    if config.metrics.textfile is None and config.metrics.port is None:
+        return None
+    try:
+        from reeldrop.notices.metrics import Metrics
+    except ImportError:
+        problem, remedy = (
+            "the package prometheus-client is missing",
+            "pip install 'reeldrop[notify]'",
+        )
+        raise ConfigError(Mistake(problem, remedy)) from None
+    metrics = Metrics({"results": config.results, "spool": config.spool})
+    if config.metrics.port is not None:
+        try:
+            metrics.serve(config.metrics.port)
+        except OSError as error:
+            problem = f"port {config.metrics.port} of this machine can't be used: {error.strerror}"
+            raise ConfigError(Mistake(problem, "choose another", key="metrics")) from None
+    return metrics
+
+
+def _state_folder(config: Config) -> Path:
+    """Return where it is kept what was told: systemd's folder for this service, or the spool."""
+    given = os.environ.get("STATE_DIRECTORY")
+    return Path(given) if given else config.spool / "notify"

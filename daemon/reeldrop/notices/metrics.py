@@ -1,0 +1,100 @@
+"""Numbers for Prometheus: a file for node_exporter's textfile collector, or a port of loopback.
+
+Counters count from the start of this process on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, write_to_textfile
+from prometheus_client import start_http_server as start_server
+
+from reeldrop.notices.happenings import Happening
+from reeldrop.store.status import State, Status
+
+_SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
+
+
+class Metrics:
+    """The numbers of one service, and where they are put."""
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        """Count nothing yet. `folders` are those whose free space is told, by name."""
+        self._folders = folders
+        self._registry = registry = CollectorRegistry()
+        self._up = Gauge("reeldrop_up", "Whether the daemon runs.", registry=registry)
+        self._state = Gauge(
+            "reeldrop_state", "1 for the state of the daemon.", ["state"], registry=registry
+        )
+        self._waiting = Gauge(
+            "reeldrop_waiting_prompt_files", "Prompt files that wait.", registry=registry
+        )
+        self._oldest = Gauge(
+            "reeldrop_oldest_waiting_seconds",
+            "How long the oldest prompt file has waited.",
+            registry=registry,
+        )
+        self._strays = Gauge(
+            "reeldrop_unrecognised_files", "Files that are never taken.", registry=registry
+        )
+        self._together = Gauge(
+            "reeldrop_batch_size", "Videos that are rendered at once now.", registry=registry
+        )
+        self._seconds = Histogram(
+            "reeldrop_batch_seconds",
+            "Seconds of the batch that a video was rendered in.",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._videos = Counter("reeldrop_videos", "Videos.", ["model"], registry=registry)
+        self._jobs = Counter("reeldrop_jobs", "Prompt files that ended.", registry=registry)
+        self._failures = Counter("reeldrop_failures", "Failures.", registry=registry)
+        self._free = Gauge("reeldrop_disk_free_bytes", "Free space.", ["folder"], registry=registry)
+
+    def count(self, happenings: Sequence[Happening]) -> None:
+        """Count what happened."""
+        for happening in happenings:
+            match happening.kind:
+                case "video":
+                    model = happening.facts["model"]
+                    self._videos.labels(model).inc()
+                    self._seconds.labels(model).observe(float(happening.facts["seconds"]))
+                case "job":
+                    self._jobs.inc()
+                case "failed":
+                    self._failures.inc()
+
+    def show(self, status: Status | None, *, is_running: bool) -> None:
+        """Take the daemon's status, and the space on the disks."""
+        self._up.set(is_running)
+        for state in State:
+            is_now = is_running and status is not None and status.state == state
+            self._state.labels(str(state)).set(is_now)
+        if status is not None:
+            self._waiting.set(status.waiting_count)
+            self._oldest.set(status.waiting_seconds if status.waiting_count else 0)
+            self._strays.set(status.unrecognised_count)
+            self._together.set(status.rendering.together if status.rendering is not None else 0)
+        for name, folder in self._folders.items():
+            if folder.exists():
+                self._free.labels(name).set(shutil.disk_usage(folder).free)
+
+    def write(self, file: Path) -> None:
+        """Replace a file by one with all numbers.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        write_to_textfile(str(file), self._registry)
+
+    def serve(self, port: int) -> None:
+        """Answer with all numbers on a port, to this machine only, from now on.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        start_server(port, addr="127.0.0.1", registry=self._registry)

@@ -1,0 +1,212 @@
+"""receivers, words and states: what a service and a program are given, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.message_receiver import MessageReceiver, receiving
+from PIL import Image
+from reeldrop.base.errors import ConfigError
+from reeldrop.notices import words
+from reeldrop.notices.deliveries import NotDelivered
+from reeldrop.notices.happenings import Happening
+from reeldrop.notices.receivers import Program, Service
+from reeldrop.notices.states import PATIENCE_SECONDS, States
+from reeldrop.store.status import Rendering, State, Status
+from structlog.testing import capture_logs
+
+FACTS = {
+    "prompt": "a {boat}\x1b[31m <b>",
+    "prompt_file": "a.txt",
+    "video": "/r/a.mp4",
+    "seconds": "1.5",
+    "model": "m",
+}
+VIDEO = Happening("video", "video 1", 0.0, FACTS)
+
+
+@pytest.fixture
+def server() -> Iterator[MessageReceiver]:
+    """A server that takes messages."""
+    with receiving() as made:
+        yield made
+
+
+def test_a_message_has_the_facts_and_the_poster(server: MessageReceiver, tmp_path: Path) -> None:
+    """Texts of strangers are escaped and no templates; texts of config.yaml replace the usual."""
+    poster = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8)).save(poster)
+    Service(server.url, {}, {}, attaches=True).take([replace(VIDEO, poster=poster)])
+    titles, bodies = {"video": "{model}: {prompt}{none}"}, {"video": "{video}"}
+    Service(server.url, titles, bodies, attaches=False).take([replace(VIDEO, poster=poster)])
+    first, second = server.messages
+    assert "a {boat}\\x1b[31m <b>" == first["title"]
+    assert "/r/a.mp4\nfrom a.txt, 1.5 s with m" == first["message"]
+    assert ["a.jpg"] == [one["filename"] for one in first["attachments"]]
+    assert ("m: a {boat}\\x1b[31m <b>", "/r/a.mp4") == (second["title"], second["message"])
+    assert [] == second["attachments"]
+
+
+def test_a_digest_counts_and_lists(server: MessageReceiver) -> None:
+    """Many happenings are one message, with the last of them by name."""
+    failed = [Happening("failed", f"{n}", 0.0, {"prompt_file": f"{n}.txt"}) for n in range(100)]
+    Service(server.url, {}, {}, attaches=True).take([VIDEO, *failed])
+    [message] = server.messages
+    assert "1 videos, 100 failed" == message["title"]
+    lines = message["message"].splitlines()
+    assert "and 71 earlier ones" == lines[0]
+    assert "99.txt could not be rendered" == lines[-1]
+
+
+def test_every_kind_has_words() -> None:
+    """A title and a body, also if no fact is known."""
+    for kind in words.TITLES:
+        title, body = words.message([Happening(kind, "x", 0.0)], {}, {})
+        assert title is not None
+        assert body is not None
+        assert words.message([Happening(kind, "x", 0.0)] * 2, {}, {})[0]
+
+
+@pytest.mark.parametrize("code", [500, 404])
+def test_a_service_that_refuses_is_said_to_have(server: MessageReceiver, code: int) -> None:
+    """And so is one that is gone."""
+    server.code = code
+    service = Service(server.url, {}, {}, attaches=True)
+    with pytest.raises(NotDelivered):
+        service.take([VIDEO])
+    server.close()
+    with pytest.raises(NotDelivered):
+        service.take([VIDEO])
+
+
+def test_a_wrong_address_is_refused_without_its_secrets() -> None:
+    """The message does not have what may be a password."""
+    with pytest.raises(ConfigError, match="nonsense:") as refused:
+        Service("nonsense://user:hunter2@host", {}, {}, attaches=True)
+    assert "hunter2" not in str(refused.value)
+    service = Service("json://user:hunter2@localhost", {}, {}, attaches=True)
+    assert "hunter2" not in service.name
+
+
+def program(*lines: str, seconds: float = 30) -> Program:
+    """Return a program in Python."""
+    return Program("video", [sys.executable, "-c", "\n".join(lines)], seconds)
+
+
+def test_a_program_gets_the_facts(tmp_path: Path) -> None:
+    """In its environment and on stdin; no shell reads anything; its output is in the log."""
+    told = tmp_path / "told"
+    facts = {**FACTS, "prompt": "$(touch x)\0; `id`"}
+    lines = (
+        "import json, os, sys",
+        "found = json.load(sys.stdin), dict(os.environ)",
+        f"open({str(told)!r}, 'w').write(json.dumps(found))",
+        "print('done', file=sys.stderr)",
+    )
+    with capture_logs() as logs:
+        program(*lines).take([replace(VIDEO, facts=facts)])
+    stdin, environment = json.loads(told.read_text())
+    assert {"event": "video", "id": "video 1", **facts} == stdin
+    assert "$(touch x); `id`" == environment["REELDROP_PROMPT"]
+    assert "/r/a.mp4" == environment["REELDROP_VIDEO"]
+    assert ("hook_done", "done") == (logs[-1]["event"], logs[-1]["output"])
+
+
+def test_what_a_program_does_wrong_is_logged(tmp_path: Path) -> None:
+    """Exit codes, no such program, much output, a closed stdin, children that stay, no end."""
+    child = tmp_path / "child"
+    hanging = (
+        "import subprocess, sys, time",
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])",
+        f"open({str(child)!r}, 'w').write(str(child.pid))",
+        "print('begun', flush=True)",
+        "time.sleep(600)",
+    )
+    programs = [
+        (program("raise SystemExit(3)"), "exit code 3", ""),
+        (Program("video", [str(tmp_path / "none")], 1), "No such file", ""),
+        (program("print('x' * 10**6)", "raise SystemExit(4)"), "exit code 4", "x" * 3999),
+        (program("import sys", "sys.stdin.close()"), "", ""),
+        (program(*hanging, seconds=3), "longer than 3 s", "begun"),
+    ]
+    for one, reason, output in programs:
+        with capture_logs() as logs:
+            one.take([VIDEO])
+        assert reason in logs[-1].get("reason", "")
+        assert output == logs[-1].get("output", "")
+    await_end(int(child.read_text()))
+
+
+def await_end(pid: int) -> None:
+    """Wait until a process that was killed is gone."""
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and state_of(pid) != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def state_of(pid: int) -> str:
+    """Return the state of a process, in the letters of ps."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
+def status(state: State = State.IDLE, **more: Any) -> Status:
+    """Return a status that was written at a fixed time."""
+    return Status(1, state, "m", "2026-01-01T00:00:00+00:00", **more)
+
+
+RENDERING = Rendering("j", "a.txt", "a", 1, 1, 1, 2, None)
+
+
+def kinds(
+    states: States, now: float, found: Status | None, *, is_running: bool = True
+) -> list[str]:
+    """Return the kinds of what is told at a look."""
+    return [one.kind for one in states.look(found, is_running=is_running, now=now)]
+
+
+def test_the_end_of_all_work_is_told_once() -> None:
+    """When nothing is rendered any more and nothing waits."""
+    states = States()
+    assert [] == kinds(states, 0, None)
+    assert [] == kinds(states, 0, status())
+    assert [] == kinds(states, 1, status(State.RENDERING, rendering=RENDERING))
+    assert ["idle"] == kinds(states, 2, status())
+    assert [] == kinds(states, 3, status())
+    assert [] == kinds(states, 4, status(State.RENDERING, rendering=RENDERING))
+    assert [] == kinds(states, 5, status(waiting_count=1))
+
+
+def test_a_trouble_is_told_when_it_stays() -> None:
+    """With its reason, and by the same id at the next look: the record tells it once."""
+    states = States()
+    paused = status(State.PAUSED, reason="the disk is full")
+    assert [] == kinds(states, 0, paused)
+    assert [] == kinds(states, PATIENCE_SECONDS - 1, paused)
+    [first] = states.look(paused, is_running=True, now=PATIENCE_SECONDS)
+    [second] = states.look(paused, is_running=True, now=PATIENCE_SECONDS + 5)
+    assert ("trouble", "paused: the disk is full") == (first.kind, first.facts["reason"])
+    assert first.id == second.id
+    assert [] == kinds(states, PATIENCE_SECONDS + 6, status())
+    assert [] == kinds(states, PATIENCE_SECONDS + 7, paused)
+
+
+def test_a_service_that_is_gone_is_told() -> None:
+    """If it did not stop by itself; in another process, by the same id."""
+    found = []
+    for states in (States(), States()):
+        assert [] == kinds(states, 0, status(State.STOPPED), is_running=False)
+        assert [] == kinds(states, 0, status(), is_running=False)
+        found += states.look(status(), is_running=False, now=PATIENCE_SECONDS)
+    assert ["down", "down"] == [one.kind for one in found]
+    assert found[0].id == found[1].id

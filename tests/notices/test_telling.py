@@ -1,0 +1,185 @@
+"""`reeldrop notify`: real results, a real server, real programs; killed again and again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.message_receiver import MessageReceiver, receiving
+from harness.notices import Place
+from harness.processes import await_that, run, start
+from harness.zygote import REELDROP
+
+VIDEOS = 32
+KILLS = 8
+
+
+@pytest.fixture
+def server() -> Iterator[MessageReceiver]:
+    """A server that takes messages."""
+    with receiving() as made:
+        yield made
+
+
+class Notifier:
+    """The folders of one daemon that does not run, and a process that tells what is there."""
+
+    def __init__(self, folder: Path, *lines: str) -> None:
+        self.place = Place(folder)
+        (folder / "inbox").mkdir()
+        self._config = folder / "config.yaml"
+        self._config.write_text("\n".join(["notify_seconds: 0.05", *lines, ""]))
+        self._log = folder / "notify.log"
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start it, and wait until it is ready."""
+        before = self.count("ready")
+        with self._log.open("a") as log:
+            process = start(
+                [*REELDROP, "notify", "--config", str(self._config)], stdout=log, stderr=log
+            )
+        await_that(lambda: self.count("ready") > before, "the start of notify")
+        return process
+
+    def count(self, event: str) -> int:
+        """Return how often an event was logged."""
+        return self._log.read_text().count(f'"event": "{event}"') if self._log.exists() else 0
+
+    def once(self) -> int:
+        """Run it with --once, and return its exit code."""
+        command = [*REELDROP, "notify", "--once", "--config", str(self._config)]
+        return run(command).returncode
+
+
+def receiver(url: str, more: str = "") -> str:
+    """Return the lines for one receiver of videos and failures."""
+    return f"notify: [{{url: {url}, on: [video, failed], digest_above: 1000{more}}}]"
+
+
+def test_each_video_is_told_once_whatever_kills_the_notifier(
+    server: MessageReceiver, tmp_path: Path
+) -> None:
+    """A message of each, none of half a one; one more only where a kill came while it was sent."""
+    notifier = Notifier(tmp_path, receiver(server.url))
+    dice, process = random.Random(1), notifier.start()
+    for number in range(VIDEOS):
+        notifier.place.publish(f"{number}.txt", f"film {number}")
+        if number % (VIDEOS // KILLS) == 0:
+            told = dice.randrange(number + 1)
+            await_that(lambda told=told: server.requests >= told, f"{told} requests")
+            process.kill()
+            process.wait()
+            process = notifier.start()
+    await_that(lambda: len(set(server.titles())) == VIDEOS, "a message of each video")
+    process.send_signal(signal.SIGTERM)
+    assert 0 == process.wait()
+    counts = Counter(server.titles())
+    assert {f"film {number}" for number in range(VIDEOS)} == counts.keys()
+    assert counts.total() - VIDEOS <= notifier.count("told_again")
+    assert 0 == notifier.once()
+    assert counts == Counter(server.titles())
+
+
+def test_a_receiver_that_hangs_keeps_no_other_waiting(
+    server: MessageReceiver, tmp_path: Path
+) -> None:
+    """Nor a program that fails; what could not be told is told later."""
+    done = tmp_path / "done"
+    with receiving() as hanging:
+        hanging.answers.clear()
+        notifier = Notifier(
+            tmp_path,
+            f"notify: [{{url: {hanging.url}}}, {{url: {server.url}, on: [video, job, failed]}}]",
+            "on_video: [/bin/sh, -c, 'exit 7']",
+            f"on_job: [/bin/sh, -c, 'echo $REELDROP_PROMPT_FILE >>{done}']",
+            f"metrics: {{textfile: {tmp_path}/reeldrop.prom}}",
+        )
+        process = notifier.start()
+        notifier.place.publish("poems/a.txt", "a boat")
+        notifier.place.end("poems/a.txt")
+        await_that(lambda: done.exists() and len(server.messages) == 2, "both messages")
+        notifier.place.fail("b.txt", "unknown key 'stpes'")
+        server.await_titles("a boat", "poems/a.txt is done", "b.txt could not be rendered")
+        assert "poems/a.txt\n" == done.read_text()
+        assert 1 == notifier.count("hook_failed")
+        await_that(lambda: hanging.requests > 0, "a request that hangs")
+        numbers = tmp_path / "reeldrop.prom"
+        await_that(lambda: "reeldrop_failures_total 1.0" in numbers.read_text(), "the numbers")
+        assert 'reeldrop_videos_total{model="tiny"} 1.0' in numbers.read_text()
+        process.kill()
+        process.wait()
+        hanging.answers.set()
+        hanging.messages.clear()
+        assert 0 == notifier.once()
+        assert ["a boat", "b.txt could not be rendered"] == hanging.titles()[-2:]
+    assert 3 == len(server.messages)
+
+
+def test_what_is_there_before_the_first_start_is_not_told(
+    server: MessageReceiver, tmp_path: Path
+) -> None:
+    """And a receiver that does not work ends `--once` with 75; later it is told."""
+    notifier = Notifier(tmp_path, receiver(server.url))
+    notifier.place.publish("old.txt", "old")
+    assert 0 == notifier.once()
+    server.code = 500
+    notifier.place.publish("new.txt", "new")
+    assert 75 == notifier.once()
+    server.code = 200
+    assert 0 == notifier.once()
+    server.await_titles("new")
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ((), "nobody to tell"),
+        (("notify: [{url: 'nonsense://x'}]",), "nonsense:"),
+        (("notify: [{url: 'json://x', on: [films]}]",), "films"),
+        (("metrics: {port: 99999}",), "port"),
+        (("notify: [{url: 'json://x', quiet: 22-7}]",), "two times of a day"),
+    ],
+)
+def test_what_is_wrong_in_config_is_said(
+    lines: tuple[str, ...], problem: str, tmp_path: Path
+) -> None:
+    """Exit code 78, with what is wrong."""
+    Notifier(tmp_path, *lines)
+    command = [*REELDROP, "notify", "--config", str(tmp_path / "config.yaml")]
+    done = run(command)
+    assert problem in done.stderr
+    assert 78 == done.returncode
+
+
+def test_numbers_are_served_on_a_port_of_this_machine(tmp_path: Path) -> None:
+    """In the format that Prometheus reads, with what there is before anything happens."""
+    port = free_port()
+    notifier = Notifier(tmp_path, f"metrics: {{port: {port}}}")
+    process = notifier.start()
+    address = f"http://127.0.0.1:{port}/metrics"
+
+    def text() -> str:
+        with urllib.request.urlopen(address) as answer:
+            return str(answer.read().decode())
+
+    await_that(lambda: "reeldrop_disk_free_bytes{" in text(), "the first look")
+    assert "reeldrop_up 0.0" in text()
+    notifier.place.publish("a.txt", "a boat")
+    await_that(lambda: 'reeldrop_batch_seconds_sum{model="tiny"} 1.5' in text(), "the video")
+    process.terminate()
+    assert 0 == process.wait()
+
+
+def free_port() -> int:
+    """Return a port of this machine that was free a moment ago."""
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -380,7 +380,7 @@ def test_ratings_are_kept_by_the_browser_and_get_to_everybody(
     (inbox / "ratings.json").write_text(ours.replace(voter, "f" * 32).replace("4}", "1}"))
     seen.open(made.write())
     assert [] == os.listdir(inbox)
-    assert not seen.driver.find_element("id", "save-ratings").is_displayed()
+    assert "Save my ratings again" == seen.driver.find_element("id", "save-ratings").text
     seen.wait_for("document.querySelector('.card').textContent.includes('★ 2 · 2.5 of 5 (2)')")
     seen.click("#rated option[value=all]")
     assert ["a box"] == cards(seen)

@@ -98,7 +98,10 @@
   };
 
   const button = document.getElementById("save-ratings");
-  const showSave = () => { button.hidden = !ours.changed; };
+  const showSave = () => {
+    button.hidden = !ours.changed && !Object.keys(ours.videos).length;
+    button.textContent = ours.changed ? "Save my ratings" : "Save my ratings again"; // it got lost
+  };
   button.addEventListener("click", () => {
     const content = { voter: ours.voter, saved: Date.now(), videos: ours.videos };
     reeldrop.save(`ratings-${ours.voter.slice(0, 8)}.json`, JSON.stringify(content),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +27,7 @@ from order import Order
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
-from reeldrop.speed import compiled, fast
+from reeldrop.speed import channels_last, compiled, fast
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
@@ -127,19 +129,44 @@ def daemon(trial: Trial) -> Iterator[Figure]:
 
 def kernels(trial: Trial) -> Iterator[Figure]:
     """List the kernels that take longest in two steps and the decoding of a batch."""
-    on_cuda = torch.cuda.is_available()
-    activity = torch.profiler.ProfilerActivity
-    prompts = prompts_of(trial.asked, DAEMON_BATCH if on_cuda else 1, num_inference_steps=2)
+    size = DAEMON_BATCH if torch.cuda.is_available() else 1
+    prompts = prompts_of(trial.asked, size, num_inference_steps=2)
     for way, speed in (("plain", fast.PLAIN), ("fast", {})):
         loaded = compiling.load(trial.asked, speed)
-        render(loaded, prompts)
-        with torch.profiler.profile(activities=[activity.CUDA if on_cuda else activity.CPU]) as of:
-            render(loaded, prompts)
-        name = "self_device_time_total" if on_cuda else "self_cpu_time_total"
-        found = sorted(of.key_averages(), key=lambda event: -getattr(event, name))
-        milliseconds = [(e.key[:90], round(getattr(e, name) / 1e3, 1), e.count) for e in found]
+        milliseconds = _profiled(loaded, prompts)
         total = round(sum(took for _, took, _ in milliseconds), 1)
         yield {"way": way, "total_ms": total, "kernels": milliseconds[:KERNELS]}
+        del loaded
+        _free()
+
+
+def layout(trial: Trial) -> Iterator[Figure]:
+    """Compare group norms without the compiler: frames, seconds, and what moves between layouts.
+
+    Of "torch's norm", each copies its input and its output, as all did before `channels_last`.
+    """
+    ways = {
+        "plain": (fast.PLAIN, math.inf),
+        "torch's norm": ({}, math.inf),
+        "by channels": ({}, 0),
+        "shipped": ({}, channels_last.LARGE),
+    }
+    for way, (speed, large) in ways.items():
+        channels_last.LARGE = large
+        loaded = compiling.load(trial.asked, speed)
+        for size in (1, DAEMON_BATCH) if torch.cuda.is_available() else (1,):
+            figure = _of_batch(trial, loaded, size)
+            found = _profiled(loaded, prompts_of(trial.asked, size, num_inference_steps=2))
+            moved = [
+                (took, n) for name, took, n in found if re.search("_copy_|nchwTo|nhwcTo", name)
+            ]
+            yield {
+                "way": way,
+                **figure,
+                "total_ms": round(sum(took for _, took, _ in found), 1),
+                "layouts_ms": round(sum(took for took, _ in moved), 1),
+                "layouts": sum(count for _, count in moved),
+            }
         del loaded
         _free()
 
@@ -209,6 +236,7 @@ PHASES: dict[str, tuple[Phase, float]] = {
     "frames": (frames, 100),
     "daemon": (daemon, 90),
     "kernels": (kernels, 60),
+    "layout": (layout, 100),
     "long": (long, 70),
     "wan": (functools.partial(transformers, name="wan2.1-1.3b"), 120),
     "ltx": (functools.partial(transformers, name="ltx-video"), 90),
@@ -244,6 +272,18 @@ def _of_batch(trial: Trial, loaded: LoadedPipeline, size: int) -> Figure:
         likeness = [resident.psnr(made[int(seed)], theirs[seed]) for seed in theirs.files[:size]]
         figure["psnr_db"] = round(min(likeness), 1)
     return {**figure, "peak_mib": script_loop.peak_memory_mib()}
+
+
+def _profiled(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> list[tuple[str, float, int]]:
+    """Render, and return each kernel with its milliseconds and its count, the longest first."""
+    render(loaded, prompts)
+    on_cuda = torch.cuda.is_available()
+    activity = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activity.CUDA if on_cuda else activity.CPU]) as of:
+        render(loaded, prompts)
+    name = "self_device_time_total" if on_cuda else "self_cpu_time_total"
+    found = sorted(of.key_averages(), key=lambda event: -getattr(event, name))
+    return [(e.key[:160], round(getattr(e, name) / 1e3, 1), e.count) for e in found]
 
 
 def _timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:

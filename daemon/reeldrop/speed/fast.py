@@ -13,10 +13,9 @@ from typing import Any, Literal, get_args
 
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
-from torch import nn
 
 from reeldrop.base.loras import Loras
-from reeldrop.speed import decoding, lossy, mixed_precision, texts, unet3d
+from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
 from reeldrop.speed.compiled import Compiled, blocks, wait_for_compiler
 from reeldrop.speed.denoisers import denoisers, parts
 from reeldrop.speed.forms import Forms
@@ -204,25 +203,15 @@ class FastPath:
 
 def _exact(pipe: Any, call: unet3d.Call) -> bool:
     """Put all ways that only round differently onto a pipeline; return whether there are any."""
-    found = [
-        way(part) for part in parts(pipe) for way in (_channels_last, unet3d.use_temporal_conv_2d)
-    ]
+    ways = (channels_last.use_channels_last, channels_last.use_temporal_conv_2d)
+    found = [way(part) for part in parts(pipe) for way in ways]
     if (unet := _unet3d(pipe)) is not None:
-        unet3d.keep_channels_last(unet)
         unet3d.use_text_once(unet, call)
         if all(type(weight.data) is torch.Tensor for weight in unet.parameters()):  # not quantized
             unet3d.use_fused_qkv(unet)
         if type(pipe) is TextToVideoSDPipeline:
             unet3d.use_guidance_once(unet, call)
     return any(found)
-
-
-def _channels_last(part: nn.Module) -> bool:
-    """Store the weights of convolutions in channels_last, as the frames are to be."""
-    convs = [m for m in part.modules() if isinstance(m, nn.Conv2d)]
-    for conv in convs:
-        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
-    return bool(convs)
 
 
 def _mixed_precision(pipe: Any) -> bool:

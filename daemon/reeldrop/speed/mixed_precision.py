@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reeldrop.speed.unet3d import TemporalConv2d
+from reeldrop.speed.channels_last import TemporalConv2d
 
 _PRODUCT = torch.bfloat16
 

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
-from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import nn
 
 from reeldrop.base.loras import Loras
@@ -44,96 +42,6 @@ def _follow_calls(unet: Any, call: Call) -> None:
     unet.register_forward_pre_hook(note, with_kwargs=True)
 
 
-class TemporalConv2d(nn.Conv3d):
-    """A convolution over frames alone, computed as a 2D convolution over (frames, pixels).
-
-    With weights in channels_last_3d, neither weights nor frames are copied to another layout.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        size = input.shape[3:]
-        rows = input.contiguous(memory_format=torch.channels_last_3d).flatten(3)
-        rows = F.conv2d(
-            rows,
-            self.weight.squeeze(-1),
-            self.bias,
-            stride=(self.stride[0], 1),
-            padding=(int(self.padding[0]), 0),
-            dilation=(self.dilation[0], 1),
-            groups=self.groups,
-        )
-        frames: torch.Tensor = rows.unflatten(3, size)
-        return frames
-
-
-def use_temporal_conv_2d(model: nn.Module) -> bool:
-    """Give each convolution over frames alone its faster form; return whether there are any."""
-    found = [m for m in model.modules() if type(m) is nn.Conv3d and _is_temporal(m)]
-    for conv in found:
-        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
-        conv.__class__ = TemporalConv2d
-    return bool(found)
-
-
-def _is_temporal(conv: nn.Conv3d) -> bool:
-    spatial = (conv.kernel_size[1:], conv.stride[1:], conv.dilation[1:])
-    return (
-        spatial == ((1, 1),) * 3
-        and conv.padding_mode == "zeros"
-        and not isinstance(conv.padding, str)
-        and tuple(conv.padding[1:]) == (0, 0)
-    )
-
-
-class ChannelsLastTransformer2D(Transformer2DModel):
-    """Leaves its output in channels_last; diffusers' own makes it contiguous."""
-
-    def _get_output_for_continuous_inputs(  # type: ignore[override]
-        self,
-        hidden_states: torch.Tensor,
-        residual: torch.Tensor,
-        batch_size: int,
-        height: int,
-        width: int,
-        **_inner_dim: int,
-    ) -> torch.Tensor:
-        if self.use_linear_projection:
-            hidden_states = self.proj_out(hidden_states)
-        hidden_states = hidden_states.reshape(batch_size, height, width, -1).permute(0, 3, 1, 2)
-        if not self.use_linear_projection:
-            hidden_states = self.proj_out(hidden_states)
-        return hidden_states + residual
-
-
-class ChannelsLastTransformerTemporal(TransformerTemporalModel):
-    """Leaves its output in channels_last; diffusers' own makes it contiguous."""
-
-    def forward(  # type: ignore[override]
-        self, hidden_states: torch.Tensor, num_frames: int = 1, **_nothing: object
-    ) -> tuple[torch.Tensor]:
-        residual = hidden_states
-        frames, channels, height, width = hidden_states.shape
-        hidden_states = hidden_states.unflatten(0, (-1, num_frames)).transpose(1, 2)
-        hidden_states = self.norm(hidden_states)  # (batch, channels, frames, height, width)
-        hidden_states = hidden_states.permute(0, 3, 4, 2, 1).flatten(0, 2)
-        hidden_states = self.proj_in(hidden_states)  # (batch * height * width, frames, channels)
-        for block in self.transformer_blocks:
-            hidden_states = block(hidden_states)
-        hidden_states = self.proj_out(hidden_states)
-        hidden_states = hidden_states.unflatten(0, (-1, height * width)).transpose(1, 2)
-        hidden_states = hidden_states.reshape(frames, height, width, channels).permute(0, 3, 1, 2)
-        return (hidden_states + residual,)
-
-
-def keep_channels_last(unet: Any) -> None:
-    """Keep activations in channels_last through the whole UNet."""
-    for module in unet.modules():
-        if type(module) is TransformerTemporalModel:
-            module.__class__ = ChannelsLastTransformerTemporal
-        elif type(module) is Transformer2DModel and module.is_input_continuous:
-            module.__class__ = ChannelsLastTransformer2D
-
-
 class TextOnce:
     """Attends to the text of a sample with all of its frames at once.
 
@@ -152,41 +60,53 @@ class TextOnce:
         **_nothing: None,
     ) -> torch.Tensor:
         frames = self._call.num_frames
+        (query,) = _projected(attn, hidden_states, "q")
+        query = query.unflatten(0, (-1, frames)).flatten(1, 2)
         text = encoder_hidden_states[::frames]  # (batch, tokens, channels)
-        query = attn.to_q(hidden_states).unflatten(0, (-1, frames)).flatten(1, 2)
-        attended = _attend(attn, query, attn.to_k(text), attn.to_v(text))
-        return _output(attn, attended.reshape(*hidden_states.shape[:2], -1))
+        return _output(attn, hidden_states, _attend(query, *_projected(attn, text, "kv")))
 
 
-class FusedSelfAttention:
-    """Makes queries, keys and values in one product."""
+class SelfAttention:
+    """Attends along the second dimension of (batch, tokens, ..., channels), without copies.
+
+    What lies in the dimensions between is attended to apart, as heads are.
+    """
 
     def __call__(
         self, attn: Attention, hidden_states: torch.Tensor, **_nothing: None
     ) -> torch.Tensor:
-        query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
-        return _output(attn, _attend(attn, query, key, value))
+        parts = (part.flatten(2, -2) for part in _projected(attn, hidden_states, "qkv"))
+        return _output(attn, hidden_states, _attend(*parts))
 
 
-def _attend(
-    attn: Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> torch.Tensor:
-    """Return what each query finds; all are (batch, places, channels)."""
-    query, key, value = (
-        states.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for states in (query, key, value)
-    )
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+def _projected(attn: Any, states: torch.Tensor, letters: str) -> tuple[torch.Tensor, ...]:
+    """Return projections of states, each (..., heads, channels of a head).
+
+    `letters` names them: q, k and v. They are one product where their weights were joined.
+    """
+    if (joined := getattr(attn, f"to_{letters}", None)) is not None:
+        found = joined(states).unflatten(-1, (attn.heads, len(letters), -1)).unbind(-2)
+    else:
+        parts = (getattr(attn, f"to_{letter}")(states) for letter in letters)
+        found = tuple(part.unflatten(-1, (attn.heads, -1)) for part in parts)
+    return found
 
 
-def _output(attn: Attention, attended: torch.Tensor) -> torch.Tensor:
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return what each query finds; all are (batch, tokens, heads, channels of a head)."""
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+
+
+def _output(attn: Any, states: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
     projection, _dropout = attn.to_out
-    output: torch.Tensor = projection(attended)
+    output: torch.Tensor = projection(attended.reshape(*states.shape[:-1], -1))
     return output
 
 
 def use_text_once(unet: Any, call: Call) -> bool:
     """Compute keys and values of the text once per sample; return whether any part can."""
-    found = [attn for attn in _plain_attentions(unet) if attn.is_cross_attention]
+    found = [attn for attn in plain_attentions(unet) if attn.is_cross_attention]
     for attn in found:
         attn.set_processor(TextOnce(call))
     _follow_calls(unet, call)
@@ -194,44 +114,48 @@ def use_text_once(unet: Any, call: Call) -> bool:
 
 
 def use_fused_qkv(unet: Any) -> bool:
-    """Join the three projections of self-attention; return whether there are any.
+    """Join the projections of the same states; return whether there are any.
 
     Those with LoRAs stay apart.
     """
-    found = [
-        attn
-        for attn in _plain_attentions(unet)
-        if not attn.is_cross_attention
-        and all(type(part) is nn.Linear for part in _projections(attn))
-    ]
-    for attn in found:
-        _fuse(attn)
-        attn.set_processor(FusedSelfAttention())
-    return bool(found)
+    found = False
+    for attn in plain_attentions(unet):
+        if not attn.is_cross_attention:
+            attn.set_processor(SelfAttention())
+        elif not isinstance(attn.processor, TextOnce):
+            continue
+        letters = "kv" if attn.is_cross_attention else "qkv"
+        if all(type(getattr(attn, f"to_{letter}")) is nn.Linear for letter in letters):
+            _join(attn, letters)
+            found = True
+    return found
 
 
-def _projections(attn: Any) -> tuple[Any, ...]:
-    return attn.to_q, attn.to_k, attn.to_v
+def _join(attn: Any, letters: str) -> None:
+    """Replace projections by one, whose output is (..., heads, projections, channels of a head).
 
-
-def _fuse(attn: Any) -> None:
-    """Replace three projections by one."""
-    parts = _projections(attn)
+    In that order, heads and the dimensions before are one dimension of each projection.
+    """
+    names = [f"to_{letter}" for letter in letters]
+    parts = [getattr(attn, name) for name in names]
     with torch.device("meta"):
-        attn.to_qkv = nn.Linear(attn.query_dim, sum(p.out_features for p in parts), attn.use_bias)
-    attn.to_qkv.weight = _joined([part.weight for part in parts])
-    if attn.use_bias:
-        attn.to_qkv.bias = _joined([part.bias for part in parts])
-    attn.to_qkv.eval()
-    attn.fused_projections = True
-    del attn.to_q, attn.to_k, attn.to_v
+        joined = nn.Linear(
+            parts[0].in_features, sum(p.out_features for p in parts), parts[0].bias is not None
+        )
+    joined.weight = _joined(attn, [part.weight for part in parts])
+    if joined.bias is not None:
+        joined.bias = _joined(attn, [part.bias for part in parts])
+    setattr(attn, f"to_{letters}", joined.eval())
+    for name in names:
+        delattr(attn, name)
 
 
-def _joined(parts: list[torch.Tensor]) -> nn.Parameter:
-    return nn.Parameter(torch.cat([part.data for part in parts]), requires_grad=False)
+def _joined(attn: Any, parts: list[torch.Tensor]) -> nn.Parameter:
+    by_head = torch.stack([part.data.unflatten(0, (attn.heads, -1)) for part in parts], dim=1)
+    return nn.Parameter(by_head.flatten(0, 2), requires_grad=False)
 
 
-def _plain_attentions(unet: Any) -> Iterator[Any]:
+def plain_attentions(unet: Any) -> Iterator[Any]:
     """Yield the attentions that consist only of a softmax between linear projections."""
     for module in unet.modules():
         if isinstance(module, Attention):

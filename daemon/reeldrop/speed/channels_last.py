@@ -1,0 +1,256 @@
+"""One memory layout from the first convolution to the picture: channels last.
+
+What is (batch, frames, height, width, channels) in memory is channels_last for convolutions of
+pictures, tokens for linear layers and attention, and channels_last of a (frames x places) picture
+for convolutions over frames: nothing is moved between them. A part of diffusers' models is given
+another class that has the same weights under the same names, and the same output up to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+
+from reeldrop.speed.unet3d import SelfAttention, plain_attentions
+
+LARGE = 2**24
+"""Elements from which a norm by channels is predicted to pay on a GPU: it is a dozen kernels, of
+which three move something, where torch's own is three and two copies."""
+
+
+class TemporalConv2d(nn.Conv3d):
+    """A convolution over frames alone, computed as a 2D convolution over (frames, pixels).
+
+    With weights in channels_last_3d, neither weights nor frames are copied to another layout.
+    """
+
+    def _conv_forward(
+        self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        size = input.shape[3:]
+        rows = input.contiguous(memory_format=torch.channels_last_3d).flatten(3)
+        rows = F.conv2d(
+            rows,
+            weight.squeeze(-1),
+            bias,
+            stride=(self.stride[0], 1),
+            padding=(int(self.padding[0]), 0),
+            dilation=(self.dilation[0], 1),
+            groups=self.groups,
+        )
+        frames: torch.Tensor = rows.unflatten(3, size)
+        return frames
+
+
+class ChannelsLastGroupNorm(nn.GroupNorm):
+    """A group norm that leaves channels_last as it is; torch's own copies it twice on CUDA."""
+
+    def forward(self, input: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalise `input` plus `shift`, which is (channels,) or (batch, channels)."""
+        if _is_by_channels(input):
+            return self._by_channels(input, shift)
+        if shift is None:
+            return super().forward(input)
+        return super().forward(input + shift.view(*shift.shape, *[1] * (input.dim() - 2)))
+
+    def _by_channels(self, input: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+        """Take the moments of each channel first: its places are read along the memory."""
+        places = input.flatten(2)  # (batch, channels, places)
+        mean = places.mean(2, dtype=torch.float32)
+        norm = torch.linalg.vector_norm(places, dim=2, dtype=torch.float32)
+        square = norm.square() / places.shape[2]
+        if shift is not None:
+            square = square + shift * (2 * mean + shift)
+            mean = mean + shift
+        groups = (self.num_groups, -1)
+        mean, square = (m.unflatten(1, groups).mean(2, keepdim=True) for m in (mean, square))
+        deviation = (square - mean.square()).clamp(min=0) + self.eps
+        scale = self.weight.unflatten(0, groups) * deviation.rsqrt()
+        offset = self.bias.unflatten(0, groups) - mean * scale
+        scale, offset = (m.flatten(1).unsqueeze(2) for m in (scale, offset))
+        if shift is not None:
+            offset = offset + scale * shift.unsqueeze(-1)
+        output = torch.addcmul(offset, places, scale, out=torch.empty_like(places))
+        return output.view(input.shape)
+
+
+def _is_by_channels(input: torch.Tensor) -> bool:
+    # The compiler makes no copies of torch's own norm, and fewer kernels than of this one.
+    is_compiling = torch.compiler.is_compiling()
+    return is_on_gpu(input) and input.numel() >= LARGE and not is_compiling
+
+
+def is_on_gpu(tensor: torch.Tensor) -> bool:
+    """Return whether CUDA's kernels run on a tensor. On CPUs, torch's own need no help."""
+    return tensor.is_cuda
+
+
+def _without_bias(conv: Any, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the output of a convolution, and the bias that the next norm has yet to add.
+
+    On CUDA the bias is added in a kernel of its own, which reads and writes all of the output.
+    """
+    if type(conv) in (nn.Conv2d, TemporalConv2d) and is_on_gpu(conv.weight):
+        return conv._conv_forward(input, conv.weight, None), conv.bias
+    return conv(input), None
+
+
+class ChannelsLastResnetBlock2D(ResnetBlock2D):
+    """Adds the time within the norm, and does not divide by 1."""
+
+    def forward(
+        self, input_tensor: torch.Tensor, temb: torch.Tensor | None, *_nothing: None
+    ) -> torch.Tensor:
+        hidden, shift = _without_bias(self.conv1, F.silu(self.norm1(input_tensor)))
+        if temb is not None:
+            time = self.time_emb_proj(F.silu(temb))  # (pictures, channels)
+            shift = time if shift is None else time + shift
+        hidden = self.conv2(F.silu(self.norm2(hidden, shift)))
+        residual = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
+        return residual + hidden
+
+
+class ChannelsLastTemporalConvLayer(TemporalConvLayer):
+    """Reads and writes pictures in channels_last as videos."""
+
+    def forward(self, hidden_states: torch.Tensor, num_frames: int = 1) -> torch.Tensor:
+        video = _as_videos(hidden_states, num_frames)
+        hidden, shift = video, None
+        for norm, *_, conv in (self.conv1, self.conv2, self.conv3):
+            hidden, shift = _without_bias(conv, F.silu(norm(hidden, shift)))
+        norm, *_, conv = self.conv4
+        hidden = video + conv(F.silu(norm(hidden, shift)))
+        return hidden.transpose(1, 2).flatten(0, 1)
+
+
+def _as_videos(pictures: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return pictures, (batch * frames, channels, height, width), as a view of videos, (batch,
+    channels, frames, height, width)."""
+    return pictures.unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+class ChannelsLastUpsample2D(Upsample2D):
+    """Leaves any number of pictures in channels_last; diffusers' own makes 64 and more contiguous,
+    which CUDA's kernels needed once."""
+
+    def forward(
+        self, hidden_states: torch.Tensor, output_size: int | None = None, *_nothing: None
+    ) -> torch.Tensor:
+        factor = 2.0 if output_size is None else None
+        hidden = F.interpolate(hidden_states, output_size, factor, mode="nearest")
+        output: torch.Tensor = self.conv(hidden)
+        return output
+
+
+class ChannelsLastTransformer2D(Transformer2DModel):
+    """Leaves its output in channels_last; diffusers' own makes it contiguous."""
+
+    def _get_output_for_continuous_inputs(  # type: ignore[override]
+        self,
+        hidden_states: torch.Tensor,
+        residual: torch.Tensor,
+        batch_size: int,
+        height: int,
+        width: int,
+        **_inner_dim: int,
+    ) -> torch.Tensor:
+        if self.use_linear_projection:
+            hidden_states = self.proj_out(hidden_states)
+        hidden_states = hidden_states.reshape(batch_size, height, width, -1).permute(0, 3, 1, 2)
+        if not self.use_linear_projection:
+            hidden_states = self.proj_out(hidden_states)
+        return hidden_states + residual
+
+
+class ChannelsLastTransformerTemporal(TransformerTemporalModel):
+    """Leaves frames and places where they are: only attention goes across frames, by strides."""
+
+    def forward(  # type: ignore[override]
+        self, hidden_states: torch.Tensor, num_frames: int = 1, **_nothing: object
+    ) -> tuple[torch.Tensor]:
+        hidden = self.norm(_as_videos(hidden_states, num_frames)).movedim(1, -1)
+        hidden = self.proj_in(hidden)  # (batch, frames, height, width, channels)
+        for block in self.transformer_blocks:
+            hidden = block(hidden)
+        hidden = self.proj_out(hidden).flatten(0, 1).permute(0, 3, 1, 2)
+        return (hidden + hidden_states,)
+
+
+def use_channels_last(model: nn.Module) -> bool:
+    """Keep what flows through a model in channels_last; return whether it has parts for that.
+
+    Models other than UNet3DConditionModel and AutoencoderKL stay as they are, but for the weights
+    of convolutions.
+    """
+    convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    for conv in convs:
+        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+    if isinstance(model, UNet3DConditionModel | AutoencoderKL):
+        for module in model.modules():
+            module.__class__ = _form(module)
+            if isinstance(module, ChannelsLastTransformerTemporal):
+                for attention in plain_attentions(module):
+                    attention.set_processor(SelfAttention())
+    return bool(convs)
+
+
+def use_temporal_conv_2d(model: nn.Module) -> bool:
+    """Give each convolution over frames alone its faster form; return whether there are any."""
+    found = [m for m in model.modules() if type(m) is nn.Conv3d and _is_temporal(m)]
+    for conv in found:
+        conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        conv.__class__ = TemporalConv2d
+    return bool(found)
+
+
+def _form(module: Any) -> type[nn.Module]:
+    """Return the class that does the same in channels_last, or the same class."""
+    kind: type[nn.Module] = type(module)
+    if kind is nn.GroupNorm and module.affine:
+        return ChannelsLastGroupNorm
+    if kind is ResnetBlock2D and _is_plain(module):
+        return ChannelsLastResnetBlock2D
+    if kind is TemporalConvLayer:
+        return ChannelsLastTemporalConvLayer
+    if kind is Upsample2D and module.name == "conv" and module.use_conv and module.interpolate:
+        return ChannelsLastUpsample2D
+    if kind is Transformer2DModel and module.is_input_continuous:
+        return ChannelsLastTransformer2D
+    if kind is TransformerTemporalModel and _attends_plainly(module):
+        return ChannelsLastTransformerTemporal
+    return kind
+
+
+def _is_temporal(conv: nn.Conv3d) -> bool:
+    spatial = (conv.kernel_size[1:], conv.stride[1:], conv.dilation[1:])
+    return (
+        spatial == ((1, 1),) * 3
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+        and tuple(conv.padding[1:]) == (0, 0)
+    )
+
+
+def _is_plain(block: Any) -> bool:
+    takes_no_time = block.time_emb_proj is None
+    return (
+        not (block.up or block.down or block.skip_time_act)
+        and (takes_no_time or block.time_embedding_norm == "default")
+        and block.output_scale_factor == 1
+        and isinstance(block.nonlinearity, nn.SiLU)
+    )
+
+
+def _attends_plainly(transformer: nn.Module) -> bool:
+    """Return whether a transformer only attends to itself, as `SelfAttention` does."""
+    plain = [attn for attn in plain_attentions(transformer) if not attn.is_cross_attention]
+    return len(plain) == sum(isinstance(part, Attention) for part in transformer.modules())

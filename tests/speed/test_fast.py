@@ -248,13 +248,14 @@ def test_what_was_put_on_can_be_taken_off(name: str, request: pytest.FixtureRequ
 
 def test_weights_stay_where_they_were(plain: LoadedPipeline, rough_pipeline: Path) -> None:
     """All weights have their loaded names and values, except the joined projections, which take the
-    place of three."""
+    place of two or three."""
     quick = loaded_with(rough_pipeline, FLOAT32)
     for part in ("unet", "vae", "text_encoder"):
         expected, found = (getattr(x.pipe, part).state_dict() for x in (plain, quick))
         assert sum(map(torch.numel, expected.values())) == sum(map(torch.numel, found.values()))
         apart = {name for name in {*expected} - {*found} if "attn" in name}
-        together = {name for name in {*found} - {*expected} if ".to_qkv." in name}
+        new = {*found} - {*expected}
+        together = {name for name in new if ".to_qkv." in name or ".to_kv." in name}
         assert [n for n in expected if n not in apart] == [n for n in found if n not in together]
         assert all(torch.equal(expected[n], found[n]) for n in expected if n not in apart)
 

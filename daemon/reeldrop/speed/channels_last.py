@@ -108,15 +108,16 @@ class ChannelsLastResnetBlock2D(ResnetBlock2D):
     """Adds the time within the norm, and does not divide by 1."""
 
     def forward(
-        self, input_tensor: torch.Tensor, temb: torch.Tensor | None, *_nothing: None
+        self, input_tensor: torch.Tensor, temb: torch.Tensor | None, *_no: None, **_nothing: None
     ) -> torch.Tensor:
         hidden, shift = _without_bias(self.conv1, F.silu(self.norm1(input_tensor)))
         if temb is not None:
             time = self.time_emb_proj(F.silu(temb))  # (pictures, channels)
             shift = time if shift is None else time + shift
         hidden = self.conv2(F.silu(self.norm2(hidden, shift)))
-        residual = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
-        return residual + hidden
+        if self.conv_shortcut is not None:
+            input_tensor = self.conv_shortcut(input_tensor)
+        return input_tensor + hidden
 
 
 class ChannelsLastTemporalConvLayer(TemporalConvLayer):
@@ -143,7 +144,11 @@ class ChannelsLastUpsample2D(Upsample2D):
     which CUDA's kernels needed once."""
 
     def forward(
-        self, hidden_states: torch.Tensor, output_size: int | None = None, *_nothing: None
+        self,
+        hidden_states: torch.Tensor,
+        output_size: int | None = None,
+        *_no: None,
+        **_nothing: None,
     ) -> torch.Tensor:
         factor = 2.0 if output_size is None else None
         hidden = F.interpolate(hidden_states, output_size, factor, mode="nearest")

@@ -18,6 +18,9 @@ from torch import nn
 
 from reeldrop.base.loras import Loras
 
+MOST_HEADS = 2**16 - 1
+"""Upper bound on what CUDA's kernels attend to apart; places of large frames can be more."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -85,15 +88,17 @@ def _projected(attn: Any, states: torch.Tensor, letters: str) -> tuple[torch.Ten
     `letters` names them: q, k and v. They are one product where their weights were joined.
     """
     if (joined := getattr(attn, f"to_{letters}", None)) is not None:
-        found = joined(states).unflatten(-1, (attn.heads, len(letters), -1)).unbind(-2)
-    else:
-        parts = (getattr(attn, f"to_{letter}")(states) for letter in letters)
-        found = tuple(part.unflatten(-1, (attn.heads, -1)) for part in parts)
-    return found
+        together: torch.Tensor = joined(states).unflatten(-1, (attn.heads, len(letters), -1))
+        return together.unbind(-2)
+    parts = (getattr(attn, f"to_{letter}")(states) for letter in letters)
+    return tuple(part.unflatten(-1, (attn.heads, -1)) for part in parts)
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return what each query finds; all are (batch, tokens, heads, channels of a head)."""
+    if query.shape[2] > MOST_HEADS:
+        halves = zip(*(states.chunk(2, dim=2) for states in (query, key, value)), strict=True)
+        return torch.cat([_attend(*half) for half in halves], dim=2)
     query, key, value = (states.transpose(1, 2) for states in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
 

@@ -117,7 +117,8 @@ class ChannelsLastResnetBlock2D(ResnetBlock2D):
         hidden = self.conv2(F.silu(self.norm2(hidden, shift)))
         if self.conv_shortcut is not None:
             input_tensor = self.conv_shortcut(input_tensor)
-        return input_tensor + hidden
+        output: torch.Tensor = input_tensor + hidden
+        return output
 
 
 class ChannelsLastTemporalConvLayer(TemporalConvLayer):
@@ -129,14 +130,15 @@ class ChannelsLastTemporalConvLayer(TemporalConvLayer):
         for norm, *_, conv in (self.conv1, self.conv2, self.conv3):
             hidden, shift = _without_bias(conv, F.silu(norm(hidden, shift)))
         norm, *_, conv = self.conv4
-        hidden = video + conv(F.silu(norm(hidden, shift)))
-        return hidden.transpose(1, 2).flatten(0, 1)
+        output: torch.Tensor = video + conv(F.silu(norm(hidden, shift)))
+        return output.transpose(1, 2).flatten(0, 1)
 
 
 def _as_videos(pictures: torch.Tensor, frames: int) -> torch.Tensor:
     """Return pictures, (batch * frames, channels, height, width), as a view of videos, (batch,
     channels, frames, height, width)."""
-    return pictures.unflatten(0, (-1, frames)).transpose(1, 2)
+    videos: torch.Tensor = pictures.unflatten(0, (-1, frames)).transpose(1, 2)
+    return videos
 
 
 class ChannelsLastUpsample2D(Upsample2D):
@@ -152,7 +154,8 @@ class ChannelsLastUpsample2D(Upsample2D):
     ) -> torch.Tensor:
         factor = 2.0 if output_size is None else None
         hidden = F.interpolate(hidden_states, output_size, factor, mode="nearest")
-        output: torch.Tensor = self.conv(hidden)
+        conv: Any = self.conv
+        output: torch.Tensor = conv(hidden)
         return output
 
 
@@ -219,20 +222,21 @@ def use_temporal_conv_2d(model: nn.Module) -> bool:
 
 def _form(module: Any) -> type[nn.Module]:
     """Return the class that does the same in channels_last, or the same class."""
-    kind: type[nn.Module] = type(module)
+    kind = type(module)
+    form: type[nn.Module] = kind
     if kind is nn.GroupNorm and module.affine:
-        return ChannelsLastGroupNorm
-    if kind is ResnetBlock2D and _is_plain(module):
-        return ChannelsLastResnetBlock2D
-    if kind is TemporalConvLayer:
-        return ChannelsLastTemporalConvLayer
-    if kind is Upsample2D and module.name == "conv" and module.use_conv and module.interpolate:
-        return ChannelsLastUpsample2D
-    if kind is Transformer2DModel and module.is_input_continuous:
-        return ChannelsLastTransformer2D
-    if kind is TransformerTemporalModel and _attends_plainly(module):
-        return ChannelsLastTransformerTemporal
-    return kind
+        form = ChannelsLastGroupNorm
+    elif kind is ResnetBlock2D and _is_plain(module):
+        form = ChannelsLastResnetBlock2D
+    elif kind is TemporalConvLayer:
+        form = ChannelsLastTemporalConvLayer
+    elif kind is Upsample2D and module.name == "conv" and module.use_conv and module.interpolate:
+        form = ChannelsLastUpsample2D
+    elif kind is Transformer2DModel and module.is_input_continuous:
+        form = ChannelsLastTransformer2D
+    elif kind is TransformerTemporalModel and _attends_plainly(module):
+        form = ChannelsLastTransformerTemporal
+    return form
 
 
 def _is_temporal(conv: nn.Conv3d) -> bool:

@@ -59,6 +59,7 @@ def test_every_saved_file_does_what_its_button_says(
     hold.hold("slow")
     site.drop("a.yaml", "prompt: a horse\nseed: 7\n")
     site.drop("x/bad.yaml", "promt: x\n")
+    strays = [site.drop(name, "{}") for name in ("ratings.json", "x/ratings.json")]
     started = daemon(hold.program)
     started.wait_for("job_ended")
     with browser(tmp_path) as seen:
@@ -66,6 +67,10 @@ def test_every_saved_file_does_what_its_button_says(
         await_that((site.results / "index.html").exists, "the page")
         visitor.look()
         visitor.await_text("x/bad.yaml")
+        visitor.await_text("no file of ratings")
+        visitor.await_text("ratings of videos: put them at the top of the inbox")
+        for stray in strays:
+            stray.unlink()
         visitor.save("Retry")
         started.wait_for("job_failed", 2)
         seen.click(".card .star")

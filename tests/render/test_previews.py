@@ -27,13 +27,10 @@ class Bundled:
         )
         self._renderer = InProcessRenderer({"bundled": source}, self._events.put)
 
-    def render(self, *texts: str) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the frames of a batch's first video, and the previews."""
-        prompts = (
-            Prompt(number, text, "bundled", tuple(SETTINGS.items()), number, 8, ("mp4",))
-            for number, text in enumerate(texts, 1)
-        )
-        batch = Batch(tuple(Member("job", prompt) for prompt in prompts))
+    def render(self, text: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the frames of a video, and its previews."""
+        prompt = Prompt(1, text, "bundled", tuple(SETTINGS.items()), 1, 8, ("mp4",))
+        batch = Batch((Member("job", prompt),))
         self._renderer.render(batch)
         shown = []
         while not isinstance(event := self._events.get(timeout=120), BatchRendered):
@@ -64,11 +61,11 @@ def test_previews_look_like_the_video_and_leave_it_as_it_is(
         "a green ball bouncing on grass",
     )
     plain = Bundled(0)
-    without, shown = plain.render(star, balloon)
+    without, shown = plain.render(star)
     assert [] == shown
     plain.close()
     model = Bundled(1)
-    first, shown = model.render(star, balloon)
+    first, shown = model.render(star)
     assert [] == shown  # nothing was learned so far
     assert np.array_equal(without, first)
     second, _ = model.render(balloon)

@@ -70,7 +70,7 @@ class Top(App[int]):
     #progress PercentageStatus { width: 5; }
     #room { margin: 1 0 0 0; text-wrap: nowrap; text-overflow: ellipsis; }
     #files {
-        height: 1fr; min-height: 3; margin: 1 0 0 0; padding: 0 1; border: none;
+        height: 1fr; min-height: 3; min-width: 20; margin: 1 0 0 0; padding: 0 1; border: none;
         text-wrap: nowrap; text-overflow: ellipsis;
         &:focus { border: none; }
         & > .option-list--option-disabled { color: $foreground; text-style: bold; }

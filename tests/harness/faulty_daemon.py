@@ -153,7 +153,7 @@ def _hold(sign: Path) -> None:
     InProcessRenderer._step_done = holding  # type: ignore[method-assign]
 
 
-Page.__init__.__defaults__ = (0.05,)  # how often it looks, in seconds
+Page.__init__.__defaults__ = (0.2,)  # how often it looks, in seconds
 
 # All texts pass here, whether the pipeline encodes them or reeldrop does for its cache.
 PIPELINE.encode_prompt = _breaking(PIPELINE.encode_prompt)

@@ -51,7 +51,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_setupnodes(specs: list[execnet.XSpec]) -> None:
     """Fork the processes that run tests: what they need is imported once."""
     python = f"{sys.executable} {HARNESS / 'fork_of_python.py'}"
-    specs[:] = [execnet.XSpec(f"execmodel=main_thread_only//popen//python={python}") for _ in specs]
+    specs[:] = [
+        execnet.XSpec(f"execmodel=main_thread_only//popen//python={python}//id={spec.id}")
+        for spec in specs
+    ]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Know the zygote of the run before a test changes the environment."""
+    if hasattr(session.config, "workerinput"):
+        fork_server()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

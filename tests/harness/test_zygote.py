@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.processes import await_that, run, start
+from harness.processes import await_that, fork_server, run, start
 
 SCRIPT = """\
 import json, os, signal, sys
@@ -43,6 +43,7 @@ def test_a_fork_is_what_a_new_process_would_be(
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), what, "é"]
+    assert fork_server().can_run(command, os.environ)
     forked = run(command, cwd=tmp_path)
     with (tmp_path / "out").open("w+") as out, (tmp_path / "err").open("w+") as err:
         same = {"cwd": tmp_path, "env": {**os.environ}}

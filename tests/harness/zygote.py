@@ -165,7 +165,10 @@ class Zygote:
 
     @classmethod
     def shared(cls, address: str) -> Zygote:
-        """Return the zygote that another process has started with this address."""
+        """Return the zygote that another process has started with this address.
+
+        That process had the environment that this one has now, but for what imports change.
+        """
         made, connection = cls.__new__(cls), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(address)
         made._process = None
@@ -173,18 +176,11 @@ class Zygote:
         return made
 
     def _use(self, connection: socket.socket) -> None:
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self._socket = connection
         self._lock = threading.Lock()
 
-    @functools.cached_property
-    def _environment(self) -> dict[str, str]:
-        """The environment in which it has imported all modules, which it says first."""
-        with self._lock:
-            found: dict[str, str] = json.loads(self._socket.recv(_MOST))
-        return found
-
     def _ask(self, request: object, streams: Sequence[int] = ()) -> int:
-        _ = self._environment
         with self._lock:
             socket.send_fds(self._socket, [json.dumps(request).encode()], streams)
             return int(self._socket.recv(100))
@@ -276,12 +272,11 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
             importlib.import_module(module)
         _warm_up()
     gc.freeze()  # forks need not collect what exists now
-    children: dict[socket.socket, set[int]] = {}
-    _greet(first, children)
+    children: dict[socket.socket, set[int]] = {first: set()}
     while True:
         for ready in select.select([*children, *([listener] if listener else [])], [], [])[0]:
             if ready is listener:
-                _greet(listener.accept()[0], children)
+                children[listener.accept()[0]] = set()
                 continue
             message, streams = b"", list[int]()
             with contextlib.suppress(ConnectionResetError):
@@ -308,12 +303,6 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 ready.send(str(answer).encode())
 
 
-def _greet(connection: socket.socket, children: dict[socket.socket, set[int]]) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        connection.send(json.dumps(dict(os.environ)).encode())
-    children[connection] = set()
-
-
 def _end(pids: set[int]) -> None:
     """End the forks of a process that has ended."""
     for pid in pids:
@@ -335,12 +324,19 @@ def _silence() -> Iterator[None]:
 
 
 def _warm_up() -> None:
-    """Render a video once: forks then need not set up what libraries set up on first use."""
+    """Render a video once: forks then need not set up what is set up on first use."""
+    import typer.main
     from fakes import save_tiny_pipeline  # beside this program
     from reeldrop.base.job import Prompt
+    from reeldrop.commands import cli
+    from reeldrop.config import builtin
     from reeldrop.render import pipeline, rendering
     from reeldrop.video import encoder
 
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(cli.app)
+    builtin.profiles()
+    pipeline.versions()
     settings = {"num_frames": 2, "height": 32, "width": 32, "num_inference_steps": 2}
     prompt = Prompt(1, "a", "m", tuple(settings.items()), 1, 8, ("mp4",))
     with tempfile.TemporaryDirectory() as folder:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soak
+from harness import watched_daemon
+from harness.processes import start
 from soak import Growth, Sample, WatchedDaemon
 
 JOBS = 150
@@ -18,6 +21,7 @@ MAX_MEMORY_GROWTH = 0.10
 LEAK = """\
 import os, threading
 from reeldrop.base import durable
+from reeldrop.commands import cli
 
 kept, rename = [], durable.rename_exclusively
 
@@ -27,8 +31,17 @@ def leaking(*arguments):
     return rename(*arguments)
 
 durable.rename_exclusively = leaking
+cli.main()
 """
-"""Python runs a sitecustomize.py at its start: this one makes each move to a free name a leak."""
+"""`reeldrop`, with a leak at each move to a free name."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_start() -> Iterator[None]:
+    """Start daemons as forks: what counts is how they go on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watched_daemon, "launch", start)
+        yield
 
 
 @pytest.fixture
@@ -48,8 +61,9 @@ def daemon(site: Path) -> Iterator[WatchedDaemon]:
 @pytest.fixture
 def leaking_daemon(site: Path, tmp_path: Path) -> Iterator[WatchedDaemon]:
     """A daemon in which each move to a free name leaks a megabyte, an open file and a thread."""
-    (tmp_path / "sitecustomize.py").write_text(LEAK)
-    daemon = WatchedDaemon(site, {"PYTHONPATH": str(tmp_path)})
+    script = tmp_path / "leaking.py"
+    script.write_text(LEAK)
+    daemon = WatchedDaemon(site, program=(sys.executable, str(script)))
     yield daemon
     assert 0 == daemon.stop()
 

@@ -34,7 +34,7 @@ class StatusFile:
         self._failed = failed
         self._aside = aside
         self.problem = ""
-        self.has_preview = False
+        self.has_preview = self._had_preview = False
         self._failures = Failures(is_prompt_file, MAX_LISTED + 1)
         self._told: Status | None = None
         self._said = ""
@@ -62,11 +62,13 @@ class StatusFile:
             failures = self._failures.of(failed)
             said = status_text.text(status, failures, self._aside, _free_bytes(results))
             age = time.monotonic() - self._written
-            if not is_last and age < status_text.patience(self._said, said):
+            is_news = is_last or self.has_preview != self._had_preview
+            if not is_news and age < status_text.patience(self._said, said):
                 return
             self._write_ours(results / STATUS_NAME, status_text.dated(status, said).encode())
             now.write(data, status, failures, failed, self._aside, has_preview=self.has_preview)
         self._told, self._said, self._written = told, said, time.monotonic()
+        self._had_preview = self.has_preview
 
     def _write_ours(self, file: Path, data: bytes) -> None:
         """Write STATUS.txt, unless somebody keeps another file of that name."""

@@ -687,7 +687,7 @@ def past_video(site: Site, name: str, prompt: str, seconds: float = 1.0) -> None
     """Write the files of a rendered video into the results."""
     folder = site.results / name
     folder.mkdir(parents=True)
-    rendered = {"prompt_file": "a.txt", "job": "j", "seconds": seconds}
+    rendered = {"prompt_file": "a.txt", "job": "j", "number": 1, "seconds": seconds}
     rendered["finished"] = "2026-11-24T12:00:00+00:00"
     settings = {"prompt": prompt, "seed": 1, "format": "mp4", "model": "tiny"}
     (folder / "v.yaml").write_text(strict_yaml.dump({**settings, "rendered": rendered}))

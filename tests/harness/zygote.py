@@ -271,6 +271,9 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
         for module in _SLOW_IMPORTS:
             importlib.import_module(module)
         _warm_up()
+    from preloaded import Preloaded  # beside this program
+
+    preloaded = Preloaded()
     gc.freeze()  # forks need not collect what exists now
     children: dict[socket.socket, set[int]] = {first: set()}
     while True:
@@ -288,6 +291,8 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 ready.close()
                 continue
             request = json.loads(message)
+            with _silence():
+                preloaded.load()
             if isinstance(request, int):
                 answer = os.waitstatus_to_exitcode(os.waitpid(request, 0)[1])
                 children[ready].discard(request)
@@ -298,6 +303,9 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
             else:
                 for one in (*children, *([listener] if listener else [])):
                     one.close()
+                preloaded.close()
+                if "-c" not in request["command"][1:3]:  # not in a process that runs tests
+                    preloaded.offer()
                 return _become(streams=streams, **request)
             with contextlib.suppress(BrokenPipeError):
                 ready.send(str(answer).encode())

@@ -1,0 +1,73 @@
+"""Pipelines that forks load again and again: the zygote loads them, too, and later forks have them.
+
+A fork notes in a file what it has loaded. Files that have changed since are loaded anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import pickle
+from collections import Counter
+from typing import Any
+
+import diffusers
+
+_OFTEN = 2
+"""How many loads make the zygote load a pipeline."""
+
+_MOST = 4
+"""Upper bound on the pipelines that it keeps; the oldest is dropped."""
+
+_load = diffusers.DiffusionPipeline.from_pretrained.__func__
+
+
+class Preloaded:
+    """The pipelines of a zygote, by their class, folder, settings and files."""
+
+    def __init__(self) -> None:
+        self._file = os.memfd_create("loaded")
+        self._notes = f"/proc/{os.getpid()}/fd/{self._file}"
+        self._read_to = 0
+        self._loads: Counter[bytes] = Counter()
+        self._pipelines: dict[bytes, Any] = {}
+
+    def load(self) -> None:
+        """In the zygote: load what forks have noted often enough."""
+        noted = os.pread(self._file, os.fstat(self._file).st_size, self._read_to)
+        self._read_to += len(noted)
+        for line in noted.splitlines():
+            self._loads[line] += 1
+            if self._loads[line] == _OFTEN:
+                with contextlib.suppress(Exception):  # a line that was cut off, a folder that went
+                    kind, folder, settings, files = pickle.loads(base64.b64decode(line))
+                    if files == _files(folder):
+                        self._pipelines[line] = _load(kind, folder, **settings)
+        while len(self._pipelines) > _MOST:
+            del self._pipelines[next(iter(self._pipelines))]
+
+    def close(self) -> None:
+        """In a fork: have nothing open that a new process would not have."""
+        os.close(self._file)
+
+    def offer(self) -> None:
+        """In a fork: let diffusers return each of the pipelines once."""
+
+        def from_pretrained(kind: type, folder: Any, **settings: Any) -> Any:
+            key = pickle.dumps((kind, folder, settings, _files(folder)))
+            line = base64.b64encode(key)
+            if (pipe := self._pipelines.pop(line, None)) is None:
+                pipe = _load(kind, folder, **settings)
+                with contextlib.suppress(OSError), open(self._notes, "ab", buffering=0) as notes:
+                    notes.write(line + b"\n")
+            return pipe
+
+        diffusers.DiffusionPipeline.from_pretrained = classmethod(from_pretrained)
+
+
+def _files(folder: str) -> list[tuple[str, int, int]]:
+    """Return the path, size and time of each file below a folder."""
+    paths = (os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
+    found = ((path, os.lstat(path)) for path in sorted(paths))
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in found]

@@ -157,9 +157,7 @@ def layout(trial: Trial) -> Iterator[Figure]:
         for size in (1, DAEMON_BATCH) if torch.cuda.is_available() else (1,):
             figure = _of_batch(trial, loaded, size)
             found = _profiled(loaded, prompts_of(trial.asked, size, num_inference_steps=2))
-            moved = [
-                (took, n) for name, took, n in found if re.search("_copy_|nchwTo|nhwcTo", name)
-            ]
+            moved = [(took, n) for name, took, n in found if re.search("copy_|nchwTo|nhwcTo", name)]
             yield {
                 "way": way,
                 **figure,

@@ -227,8 +227,8 @@ def test_the_warm_up_waits_for_what_was_compiled_before(
         assert expected == waits
         assert "compile_whole" not in rendered[0].speed
         assert not expected or "compile_whole" in rendered[1].speed
+        compiled.wait_for_compiler()  # before `close`, which discards what is being compiled
         works.close()
-        compiled.wait_for_compiler()
 
 
 @pytest.mark.usefixtures("without_code")

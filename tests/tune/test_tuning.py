@@ -125,19 +125,6 @@ def write_config_of_wan(site: Site, folder: Path, **switches: str) -> None:
     (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
 
 
-def test_where_nothing_can_be_kept_nothing_is_compiled(
-    site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The trial has the reason, and the other findings are kept."""
-    (tmp_path / "file").touch()
-    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "file" / "cache"))
-    write_config_of_wan(site, wan_pipeline, compile="whole")
-    tuner = Tuner(*profiles.to_tune("wan", config.load(site.folder / "config.yaml")), 1)
-    trials = {trial.what: trial for trial in tuner.trials()}
-    assert tuning.CAME_TO_NOTHING == trials["compile whole"].verdict
-    assert "2 at once" in trials
-
-
 def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
     """However fast it is; here, a test exchanges the prompt."""
     trials = tuner.trials()

@@ -437,7 +437,7 @@ def _run_to_its_end(command: list[str]) -> NoReturn:
 
 def _run(command: list[str]) -> None:
     """Run a command line as Python does."""
-    if command[-2] == "-c":
+    if "-c" in command[1:3]:  # not that of a command of ours
         sys.argv, sys.path[0] = ["-c"], ""
         sys.modules["__main__"] = main = types.ModuleType("__main__")
         exec(command[-1], vars(main))

@@ -385,6 +385,17 @@ def test_what_is_never_the_same_again_is_not_compiled(
     assert event["reason"].startswith(reason)
 
 
+def test_a_cache_that_cannot_be_made_fails_no_render(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a user without a home: only the compiler fails."""
+    monkeypatch.setenv(compiled.CACHE, "/dev/null/cache")
+    denoiser, forms = stand_before_a_denoiser()
+    with capture_logs() as events, torch.inference_mode():
+        denoiser(torch.rand(2, 3), num_frames=1)
+        forms.end()
+        compiled.wait_for_compiler()
+    assert ["compiling", "not_compiled"] == [event["event"] for event in events]
+
+
 @pytest.mark.usefixtures("without_code")
 def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently rendered shape is dropped, and compiled again when it returns."""

@@ -160,7 +160,6 @@ class InProcessRenderer:
     def _use(self, sources: Mapping[str, ModelSource]) -> ModelsReleased:
         released = self._residents.use(sources)
         self._fits = {key: fit for key, fit in self._fits.items() if key[0] not in released}
-        self._previews.forget(released)
         return ModelsReleased(released)
 
     def _read_ahead(self) -> None:

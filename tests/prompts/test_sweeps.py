@@ -99,6 +99,7 @@ def test_some_are_drawn() -> None:
         ("matrix: {}", 2, "matrix must have keys with lists", ""),
         ("matrix: {seed: [1, 1]}", 2, "1 is there twice for seed", "remove one"),
         ("matrix: {height: [[8]]}", 2, "a value of height in a matrix can't be a list", ""),
+        ("matrix: {loras: [[a, a, a, a, a, a, a, a, a, a, a]]}", 2, "11 names, more than 10", ""),
         ("matrix: {prompt: [b]}", 2, "prompt can't be in a matrix", "`prompts:`"),
         ("matrix: {format: [gif]}", 2, "format can't be in a matrix", "beside `matrix:`"),
         ("matrix:\n  seed: [1]\nseed: 4", 4, "seed is here and in the matrix, in line 3", "remove"),

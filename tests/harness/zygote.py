@@ -304,7 +304,9 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 for one in (*children, *([listener] if listener else [])):
                     one.close()
                 preloaded.close()
-                if "-c" not in request["command"][1:3]:  # not in a process that runs tests
+                if "-c" in request["command"][1:3]:  # a process that runs tests
+                    gc.unfreeze()  # hypothesis asks the collector who refers to what
+                else:
                     preloaded.offer()
                 return _become(streams=streams, **request)
             with contextlib.suppress(BrokenPipeError):

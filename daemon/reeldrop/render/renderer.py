@@ -182,8 +182,10 @@ class InProcessRenderer:
             loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
                 answer = self._render(loaded, order)
-                if not order.members[0].job_id:  # the warm-up
-                    loaded.fast_path.wait_for_what_is_on_disk()
+                is_warm_up = not order.members[0].job_id
+                if is_warm_up and isinstance(answer, BatchRendered):
+                    waited = loaded.fast_path.wait_for_what_is_on_disk()
+                    return dataclasses.replace(answer, waited=waited)
                 return answer
             return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
         except RendererDied:

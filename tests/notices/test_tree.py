@@ -35,6 +35,9 @@ def test_what_is_new_is_found_once(tmp_path: Path) -> None:
     ids = {happening.id for happening in found.values()}
     again = Tree(place.results, place.failed, since=0.0).look()
     assert ids < {happening.id for happening in again}
+    (place.failed / "_cleared").mkdir()
+    (place.failed / "deep").rename(place.failed / "_cleared/deep")
+    assert [] == tree.look()
 
 
 def test_a_video_counts_when_all_its_files_are_there(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What is new in the results and in `_failed/`: videos, ended jobs, failures.
 
 A folder is read again when its modification time has changed, so a look costs one call a folder.
-Only whole videos count, and what people cancelled is no failure.
+Only whole videos count, and what people cancelled is no failure. What was cleared was told before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reeldrop.base import plain_files
-from reeldrop.base.names import ERROR_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
+from reeldrop.base.names import CLEARED_FOLDER, ERROR_SUFFIX, POSTER_SUFFIX, SIDECAR_SUFFIX
 from reeldrop.notices.happenings import FAILED, JOB, VIDEO, Happening
 from reeldrop.store import history, reports
 
@@ -71,7 +71,7 @@ class Tree:
             for entry in entries:
                 path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
-                    if path != self._failed:
+                    if path not in (self._failed, self._failed / CLEARED_FOLDER):
                         remembered.below.append(path)
                     continue
                 status = entry.stat(follow_symlinks=False)

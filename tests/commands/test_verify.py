@@ -64,6 +64,7 @@ def test_what_became_of_a_video_is_told(site: Site, tmp_path: Path) -> None:
     ]
     assert "broken" == found[1]["signature"]
     assert ["nothing", ""] == [found[2][k] for k in ("claim", "published")]
+    assert "not known" in found[2]["signature"]
     assert 1 == site.command("verify", str(tmp_path / "none.mp4")).returncode
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,19 @@ def test_the_pictures_are_the_same(folder: Path) -> None:
     for path in paths_of(folder):
         assert pictures_of(path) == pictures_of(folder / "without" / path.name)
     assert SETTINGS.encode() == encoder.embedded_settings(folder / "a.mp4")
+
+
+def test_what_a_file_claims_is_read_in_one_pass(tmp_path: Path) -> None:
+    """Beginnings without end cost nothing; a prompt in our file can't hide what that is."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"<?xpacket begin" * 1000 + b"<?xpacket end")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        assert 1 == len(list(synthetic._packets(content)))
+    own = synthetic.packet(RENDERED)
+    other = own.replace("trainedAlgorithmicMedia", "digitalCapture")
+    for text, is_synthetic in ((other + own, True), (other, False)):
+        path.write_text(text)
+        assert is_synthetic == synthetic.claim(path).is_synthetic
 
 
 def paths_of(folder: Path) -> list[Path]:

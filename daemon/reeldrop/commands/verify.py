@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reeldrop.base.errors import ConfigError
-from reeldrop.base.names import POSTER_SUFFIX
 from reeldrop.commands import exit_codes, output
 from reeldrop.store import history
 from reeldrop.video import identity, signing, synthetic
@@ -84,10 +83,8 @@ def _signature(file: Path) -> tuple[str, str]:
         return "none", ""  # the format can have none
     try:
         found = signing.claims(file, kind)
-    except ConfigError as error:
+    except (ConfigError, signing.SigningError) as error:
         return f"not known: {error}", ""
-    except signing.SigningError:
-        return "broken", ""
     if found is None:
         return "none", ""
     return ("valid" if found["state"] in ("Valid", "Trusted") else "broken"), found["signer"]
@@ -96,9 +93,9 @@ def _signature(file: Path) -> tuple[str, str]:
 def _published(file: Path, config: Config) -> str:
     """Return the path of the published video with the same pictures; empty if there is none."""
     suffix = file.suffix.lower()
+    if suffix not in identity.DEMUXERS:
+        return ""
     try:
-        if suffix == POSTER_SUFFIX:
-            return ""
         shape, digest = identity.shape(file), identity.digest(file)
     except UNREADABLE:
         return ""
@@ -108,7 +105,8 @@ def _published(file: Path, config: Config) -> str:
 
 def _videos(config: Config, suffix: str) -> Iterator[Path]:
     for _, sidecar in history.sidecars(config.results, config.failed):
-        yield sidecar.with_suffix(suffix)
+        if history.is_plain(video := sidecar.with_suffix(suffix)):
+            yield video
 
 
 def _is_same(path: Path, shape: tuple[int, int, int], digest: str) -> bool:

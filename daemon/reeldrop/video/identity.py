@@ -7,18 +7,29 @@ from pathlib import Path
 
 import av
 
+DEMUXERS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
+"""By suffix. Named, or else a file could be taken for a playlist that names other files."""
+
 
 def shape(path: Path) -> tuple[int, int, int]:
     """Return number of pictures, height and width, which take little time to read.
+
+    path: of a file whose suffix is one of DEMUXERS
 
     The number is 0 where the container does not say it.
 
     Raises:
         OSError, ValueError: it is no readable video.
     """
-    with av.open(str(path)) as container:
+    with _opened(path) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError("its pictures are in a format that is not known")
         return stream.frames, stream.height, stream.width
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    return av.open(str(path), format=DEMUXERS[path.suffix.lower()])
 
 
 def digest(path: Path) -> str:
@@ -31,7 +42,7 @@ def digest(path: Path) -> str:
         OSError, ValueError: it is no readable video.
     """
     found = hashlib.sha256()
-    with av.open(str(path)) as container:
+    with _opened(path) as container:
         for packet in container.demux(video=0):
             found.update(bytes(packet))
     return found.hexdigest()

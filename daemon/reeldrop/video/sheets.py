@@ -24,6 +24,7 @@ from reeldrop.base import plain_files
 from reeldrop.video import synthetic
 from reeldrop.video.arrangement import Sheet
 from reeldrop.video.encoder import tag_colours
+from reeldrop.video.identity import DEMUXERS
 from reeldrop.video.labels import Labels
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ MAX_SECONDS = 60.0
 MAX_FPS = 60.0
 _GAP = 2
 _H264 = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
-_DEMUXERS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
-"""Named, or else a file could be taken for a playlist that names other files."""
-
 MAX_PIXELS = 40_000_000
 """Upper bound on the pixels of one frame of all videos of a sheet; those beyond it stay dark."""
 
@@ -219,7 +217,7 @@ def _opened(path: Path, fps: float, room: int, held: contextlib.ExitStack) -> _T
     """
     with contextlib.suppress(av.FFmpegError, OSError, ValueError, IndexError, KeyError):
         file = held.enter_context(os.fdopen(plain_files.open_plain(path), "rb"))
-        container = held.enter_context(av.open(file, "r", format=_DEMUXERS[path.suffix]))
+        container = held.enter_context(av.open(file, "r", format=DEMUXERS[path.suffix]))
         stream = container.streams.video[0]
         context = stream.codec_context
         # PyAV 18 crashes the process where there is no context, as in a file that is cut off.

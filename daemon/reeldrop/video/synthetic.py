@@ -119,6 +119,7 @@ def claim(path: Path) -> Claim:
     """Return what a file of any format claims of its origin.
 
     Found as the XMP specification advises where a format is unknown: by the text around a packet.
+    A claim to be synthetic goes before others: our files have prompts, too, and these any claim.
 
     Raises:
         OSError: it can't be read.
@@ -127,19 +128,23 @@ def claim(path: Path) -> Claim:
         if not os.fstat(file.fileno()).st_size:
             return Claim()
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            first = Claim()
             for packet in _packets(content):
-                if found := _properties(packet):
-                    return Claim(*(found.get(name, "") for name in _PROPERTIES))
-    return Claim()
+                found = _properties(packet)
+                one = Claim(*(found.get(name, "") for name in _PROPERTIES))
+                if one.is_synthetic:
+                    return one
+                first = first if first.source_type else one
+    return first
 
 
 def _packets(content: mmap.mmap) -> Iterator[str]:
     at = content.find(_BEGIN)
-    while at >= 0:
-        end = content.find(_END, at, at + MAX_PACKET_BYTES)
-        if end > 0:
-            yield content[at:end].decode(errors="replace")
-        at = content.find(_BEGIN, at + 1)
+    while at >= 0 and (end := content.find(_END, at)) >= 0:
+        begin = content.rfind(_BEGIN, at, end)
+        if end - begin <= MAX_PACKET_BYTES:
+            yield content[begin:end].decode(errors="replace")
+        at = content.find(_BEGIN, end)
 
 
 def _properties(xmp: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,9 @@ from reeldrop.store.status import State, Status
 
 PATIENCE_SECONDS = 60.0
 """A trouble that passes sooner is not told."""
+
+_DIGITS = re.compile("[0-9]+")
+"""A trouble stays the same while numbers in it change, such as that of free bytes."""
 
 
 @dataclass(slots=True)
@@ -41,7 +45,7 @@ class States:
         if is_down:
             trouble = f"{DOWN} {status.updated}"  # the last report: the same until it runs again
         elif is_running and status.state.is_obstacle:
-            trouble = f"{TROUBLE} {status.said()}"
+            trouble = f"{TROUBLE} {_DIGITS.sub('0', status.said())}"
         if trouble != self._trouble:
             self._trouble, self._since = trouble, now
         if not trouble or now - self._since < PATIENCE_SECONDS:

@@ -1,7 +1,7 @@
 """What is new in the results and in `_failed/`: videos, ended jobs, failures.
 
 A folder is read again when its modification time has changed, so a look costs one call a folder.
-Only whole videos count, and what people cancelled is no failure. What was cleared was told before.
+Only whole videos count; what people cancelled is no failure, nor what was rendered since.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Tree:
         """Look for what happened after `since`, in seconds since 1970; the rest is not read."""
         self._results = results
         self._failed = failed
+        self._apart = {failed, failed / CLEARED_FOLDER}
         self._since = since
         self._folders: dict[Path, _Folder] = {}
         self._told: dict[Path, int] = {}
@@ -52,6 +54,8 @@ class Tree:
     def _below(self, folder: Path, depth: int) -> Iterator[Happening]:
         try:
             seen = folder.stat(follow_symlinks=depth == 0)
+            if not stat.S_ISDIR(seen.st_mode):
+                raise NotADirectoryError
             known = self._folders.get(folder)
             if known is None or known.changed_ns != seen.st_mtime_ns:
                 yield from self._read(folder, seen)
@@ -71,7 +75,7 @@ class Tree:
             for entry in entries:
                 path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
-                    if path not in (self._failed, self._failed / CLEARED_FOLDER):
+                    if path not in self._apart:
                         remembered.below.append(path)
                     continue
                 status = entry.stat(follow_symlinks=False)

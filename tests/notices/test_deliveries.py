@@ -95,11 +95,30 @@ def test_what_fails_is_tried_again(tmp_path: Path) -> None:
     tried.tell(videos("c"))
     await_that(lambda: friend.tries >= 7, "more tries")
     assert not tried.end(60)
+    assert 1 == (tmp_path / "a").read_text().count('"c"')
     friend.works = True
     later = delivery(friend, tmp_path / "a")
     later.tell(videos("a", "b", "c"))
     assert later.end(10)
     assert ["c"] == friend.taken[-1]
+
+
+def test_what_was_taken_is_told_once_even_if_that_cannot_be_recorded(tmp_path: Path) -> None:
+    """As on a full disk."""
+    file = tmp_path / "a"
+
+    class Spoiler(Friend):
+        def take(self, happenings: Sequence[Happening]) -> None:
+            super().take(happenings)
+            file.unlink()
+            file.mkdir()
+
+    friend = Spoiler()
+    spoiled = delivery(friend, file)
+    spoiled.tell(videos("a"))
+    assert spoiled.end(10)
+    spoiled.tell(videos("a"))
+    assert [["a"]] == friend.taken
 
 
 def test_in_quiet_hours_nothing_is_told(tmp_path: Path) -> None:
@@ -122,10 +141,11 @@ def test_a_record_survives_what_cuts_it_off(tmp_path: Path) -> None:
     record.begin([("a", NOW), ("b", NOW)])
     record.finish([("a", NOW)])
     with file.open("ab") as lines:
-        lines.write(b'[1]\n{"id": 3}\n{"id": "b", "at": ')
+        lines.write(b'\n[1]\n{"id": 3}\n{"id": "b", "at": ')
+    record.finish([("d", NOW)])
     again = Record(file, NOW + 5)
-    assert [True, False] == [again.is_told(name, NOW) for name in "ab"]
-    assert [False, True] == [again.may_have_arrived(name) for name in "ab"]
+    assert [True, False, True] == [again.is_told(name, NOW) for name in "abd"]
+    assert [False, True, False] == [again.may_have_arrived(name) for name in "abd"]
     assert again.is_told("c", NOW - 1)
     assert not again.is_told("c", NOW + 1)
 

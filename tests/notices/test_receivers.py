@@ -54,6 +54,19 @@ def test_a_message_has_the_facts_and_the_poster(server: MessageReceiver, tmp_pat
     assert [] == second["attachments"]
 
 
+def test_a_poster_that_is_gone_keeps_no_message_back(
+    server: MessageReceiver, tmp_path: Path
+) -> None:
+    """Nor one that has become a link, or something else; they are not sent."""
+    (tmp_path / "secret").write_bytes(b"\xff\xd8 a secret")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "secret")
+    (tmp_path / "text.jpg").write_text("a secret")
+    service = Service(server.url, {}, {}, attaches=True)
+    for name in ("none.jpg", "link.jpg", "text.jpg"):
+        service.take([replace(VIDEO, poster=tmp_path / name)])
+    assert [[]] * 3 == [message["attachments"] for message in server.messages]
+
+
 def test_a_digest_counts_and_lists(server: MessageReceiver) -> None:
     """Many happenings are one message, with the last of them by name."""
     failed = [Happening("failed", f"{n}", 0.0, {"prompt_file": f"{n}.txt"}) for n in range(100)]
@@ -132,6 +145,7 @@ def test_what_a_program_does_wrong_is_logged(tmp_path: Path) -> None:
     programs = [
         (program("raise SystemExit(3)"), "exit code 3", ""),
         (Program("video", [str(tmp_path / "none")], 1), "No such file", ""),
+        (Program("video", ["a\0b"], 1), "null byte", ""),
         (program("print('x' * 10**6)", "raise SystemExit(4)"), "exit code 4", "x" * 3999),
         (program("import sys", "sys.stdin.close()"), "", ""),
         (program(*hanging, seconds=3), "longer than 3 s", "begun"),
@@ -199,6 +213,17 @@ def test_a_trouble_is_told_when_it_stays() -> None:
     assert first.id == second.id
     assert [] == kinds(states, PATIENCE_SECONDS + 6, status())
     assert [] == kinds(states, PATIENCE_SECONDS + 7, paused)
+
+
+def test_a_trouble_stays_the_same_while_its_numbers_change() -> None:
+    """A disk that fills up says less and less room; that is told once."""
+    states, ids = States(), set()
+    for second in range(0, 200, 20):
+        full = status(State.PAUSED, reason=f"0.{99 - second // 20} GiB free in /r")
+        found = states.look(full, is_running=True, now=second)
+        ids |= {one.id for one in found}
+    assert "paused: 0.90 GiB free in /r" == found[0].facts["reason"]
+    assert 1 == len(ids)
 
 
 def test_a_service_that_is_gone_is_told() -> None:

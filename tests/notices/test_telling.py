@@ -53,8 +53,11 @@ class Notifier:
 
     def once(self) -> int:
         """Run it with --once, and return its exit code."""
+        return self.done_once().returncode
+
+    def done_once(self) -> subprocess.CompletedProcess[str]:
         command = [*REELDROP, "notify", "--once", "--config", str(self._config)]
-        return run(command).returncode
+        return run(command)
 
 
 def receiver(url: str, more: str = "") -> str:
@@ -109,6 +112,8 @@ def test_a_receiver_that_hangs_keeps_no_other_waiting(
         assert "poems/a.txt\n" == done.read_text()
         assert 1 == notifier.count("hook_failed")
         await_that(lambda: hanging.requests > 0, "a request that hangs")
+        beside = notifier.done_once()  # it would tell the same
+        assert (75, True) == (beside.returncode, "another `reeldrop notify`" in beside.stderr)
         numbers = tmp_path / "reeldrop.prom"
         await_that(lambda: "reeldrop_failures_total 1.0" in numbers.read_text(), "the numbers")
         assert 'reeldrop_videos_total{model="tiny"} 1.0' in numbers.read_text()
@@ -144,6 +149,8 @@ def test_what_is_there_before_the_first_start_is_not_told(
         (("notify: [{url: 'json://x', on: [films]}]",), "films"),
         (("metrics: {port: 99999}",), "port"),
         (("notify: [{url: 'json://x', quiet: 22-7}]",), "two times of a day"),
+        (("notify: [{url: 'json://x', title: {video: '{seconds:.1f}'}}]",), "can't be filled"),
+        (("notify: [{url: 'json://x, json://y'}]",), "several"),
     ],
 )
 def test_what_is_wrong_in_config_is_said(

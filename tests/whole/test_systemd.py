@@ -321,6 +321,7 @@ def test_what_tells_others_can_write_only_what_it_told(running: Service) -> None
     machine.await_that(lambda: notifier.events("hook_failed"), "the end of the program")
     told = json.loads(machine.path("/var/lib/reeldrop-notify/told").read_text())
     assert f"{results}/boat/a_boat.mp4" == told["video"]
+    assert "mixed" == notifier.show("KillMode")  # or a stop would end programs, as if done
     [end] = notifier.events("hook_failed")
     assert ("exit code 3", 3) == (end["REASON"], end["OUTPUT"].count("Read-only file system"))
     notifier.systemctl("stop")

@@ -129,12 +129,17 @@ def replace(source: Path, target: Path) -> None:
         fsync_folder(source.parent)
 
 
-def write_unsynced(path: Path, data: bytes) -> None:
-    """Replace a file of our own without an fsync: a power cut may lose it."""
+def write_unsynced(path: Path, data: bytes, rights: int | None = None) -> None:
+    """Replace a file of our own without an fsync: a power cut may lose it.
+
+    rights: the mode of the new file; None for that of the umask
+    """
     unfinished = path.with_suffix(".tmp")
     make_way(path)
     make_way(unfinished)
     unfinished.write_bytes(data)
+    if rights is not None:
+        unfinished.chmod(rights)
     os.replace(unfinished, path)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 
-from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.base import durable
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.commands import exit_codes, folders
 from reeldrop.host import log, notify
 from reeldrop.notices.deliveries import Delivery, Manners
@@ -42,6 +44,7 @@ def notify_all(config: Config, *, is_once: bool) -> int:
 
     Raises:
         ConfigError: there is nobody to tell, or a receiver can't be used.
+        Unavailable: another process tells the same.
     """
     log.to_stdout()
     ended = threading.Event()
@@ -53,7 +56,10 @@ def notify_all(config: Config, *, is_once: bool) -> int:
     _log.info("ready", receivers=teller.names)
     if is_once:
         teller.look()
-        return 0 if teller.end(ONCE_SECONDS) else exit_codes.NOT_NOW
+        deadline = time.monotonic() + ONCE_SECONDS
+        while teller.is_busy() and time.monotonic() < deadline and not ended.wait(0.1):
+            pass
+        return 0 if teller.end(END_SECONDS) else exit_codes.NOT_NOW
     while not ended.is_set():
         teller.look()
         supervisor.progress()
@@ -68,6 +74,7 @@ class Teller:
 
     def __init__(self, config: Config, state: Path, now: float) -> None:
         self._config = config
+        self._lock = _locked(state)
         self._states = States()
         self._metrics = _metrics(config)
         self._deliveries, since = [], now
@@ -110,11 +117,31 @@ class Teller:
         except OSError as error:
             _log.warning("metrics_not_written", reason=f"{file}: {error.strerror}")
 
+    def is_busy(self) -> bool:
+        """Return whether somebody is being told something."""
+        return any(delivery.is_busy() for delivery in self._deliveries)
+
     def end(self, seconds: float) -> bool:
         """Let all that waits be told, for so long at most; return whether nothing is left."""
         deadline = time.monotonic() + seconds
         ends = [d.end(max(0.0, deadline - time.monotonic())) for d in self._deliveries]
         return all(ends)
+
+
+def _locked(state: Path) -> BinaryIO:
+    """Return a file that this process alone has, so that no other one tells the same.
+
+    Raises:
+        Unavailable: another one has it.
+    """
+    durable.make_folder(state)
+    file = (state / "lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        problem = f"another `reeldrop notify` is at work, by its lock in {state}"
+        raise Unavailable(Mistake(problem, "end it, or wait for its end")) from None
+    return file
 
 
 def _receivers(config: Config) -> list[tuple[Service | Program, Manners]]:

@@ -265,7 +265,7 @@ class Config(BaseModel):
     on_failed: Command = []
     hook_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     metrics: MetricsPlaces = MetricsPlaces()
-    notify_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    notify_seconds: Annotated[float, Field(gt=0, le=600)] = 5.0
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +47,18 @@ class Receiver(BaseModel):
     attach: bool = True
     quiet: Hours | None = None
     digest_above: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+
+    @pydantic.field_validator("title", "body")
+    @classmethod
+    def _can_be_filled(cls, value: dict[Kind, str]) -> dict[Kind, str]:
+        for text in value.values():
+            for fact in ("", "?"):
+                try:
+                    text.format_map(defaultdict(fact.__str__))
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    remedy = "name facts as in '{prompt}', and double other braces: '{{ }}'"
+                    raise ValueError(f"can't be filled: {error}; {remedy}") from None
+        return value
 
 
 class MetricsPlaces(BaseModel):

@@ -22,6 +22,9 @@ from reeldrop.schedule.night import Night
 FIRST_PAUSE_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 900.0
 
+_IDS = 10
+"""How many are logged."""
+
 _log = structlog.get_logger()
 
 
@@ -99,7 +102,7 @@ class Delivery:
         """Let it send what waits, for so long at most; return whether nothing is left."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            while self._waiting and not self._pause and not self._is_quiet():
+            while self.is_busy():
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     break
@@ -108,6 +111,12 @@ class Delivery:
             is_done = not self._waiting
         self._thread.join(max(0.0, deadline - time.monotonic()))
         return is_done
+
+    def is_busy(self) -> bool:
+        """Return whether it is telling something: it is not resting, and not in quiet hours."""
+        with self._changed:
+            is_idle = self._pause or self._is_quiet() or not self._thread.is_alive()
+            return bool(self._waiting) and not is_idle
 
     def is_dead(self) -> bool:
         """Return whether its thread has ended by an unforeseen error, which it has printed."""
@@ -136,14 +145,19 @@ class Delivery:
         ids = [(happening.id, happening.at) for happening in parcel]
         again = [name for name, _ in ids if self._record.may_have_arrived(name)]
         if again:
-            _log.warning("told_again", receiver=self._receiver.name, ids=again)
+            _log.warning(
+                "told_again", receiver=self._receiver.name, count=len(again), ids=again[:_IDS]
+            )
         try:
             self._record.begin(ids)
             self._receiver.take(parcel)
-            self._record.finish(ids)
         except (NotDelivered, OSError) as error:
             self._rest(error)
             return
+        try:
+            self._record.finish(ids)
+        except OSError as error:  # it was taken, so another try would tell it twice
+            _log.error("not_recorded", receiver=self._receiver.name, reason=str(error))
         with self._changed:
             self._pause = 0.0
             for happening in parcel:

@@ -5,13 +5,15 @@ Counters count from the start of this process on.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, write_to_textfile
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import start_http_server as start_server
 
+from reeldrop.base import durable
 from reeldrop.notices.happenings import Happening
 from reeldrop.store.status import State, Status
 
@@ -80,16 +82,16 @@ class Metrics:
             self._strays.set(status.unrecognised_count)
             self._together.set(status.rendering.together if status.rendering is not None else 0)
         for name, folder in self._folders.items():
-            if folder.exists():
+            with contextlib.suppress(OSError):  # it is gone, or a share that does not answer
                 self._free.labels(name).set(shutil.disk_usage(folder).free)
 
     def write(self, file: Path) -> None:
-        """Replace a file by one with all numbers.
+        """Replace a file by one with all numbers, which everybody may read.
 
         Raises:
             OSError: it can't be written.
         """
-        write_to_textfile(str(file), self._registry)
+        durable.write_unsynced(file, generate_latest(self._registry), rights=0o644)
 
     def serve(self, port: int) -> None:
         """Answer with all numbers on a port, to this machine only, from now on.

@@ -8,16 +8,21 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
 
+from reeldrop.base import plain_files
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.notices import words
 from reeldrop.notices.deliveries import NotDelivered
 from reeldrop.notices.happenings import Happening
+
+MAX_POSTER_BYTES = 16 << 20
+_JPEG = b"\xff\xd8"
 
 LONGEST_OUTPUT = 4000
 """How much of a program's output is logged, in bytes: its end."""
@@ -44,9 +49,9 @@ class Service:
             problem, remedy = "the package apprise is missing", "pip install 'reeldrop[notify]'"
             raise ConfigError(Mistake(problem, remedy)) from None
         self._apprise = apprise.Apprise()
-        if not self._apprise.add(url):
+        if not self._apprise.add(url) or len(self._apprise) != 1:
             kind = url.partition(":")[0]
-            problem = f"Apprise does not understand an address under notify: ({kind}:...)"
+            problem = f"an address under notify ({kind}:...) is none that Apprise knows, or several"
             raise ConfigError(Mistake(problem, "see https://appriseit.com/services/"))
         self.name = self._apprise[0].url(privacy=True)
         self.key = url
@@ -60,10 +65,10 @@ class Service:
             NotDelivered: the service did not take it.
         """
         title, body = words.message(happenings, *self._texts)
-        poster = happenings[-1].poster
-        attached = str(poster) if self._attaches and poster is not None else None
-        if not self._apprise.notify(body=body, title=title, attach=attached, body_format="text"):
-            raise NotDelivered("it did not take the message")
+        poster = happenings[-1].poster if self._attaches else None
+        with _copied(poster) as copy:
+            if not self._apprise.notify(body=body, title=title, attach=copy, body_format="text"):
+                raise NotDelivered("it did not take the message")
 
 
 class Program:
@@ -98,7 +103,7 @@ class Program:
                     env={**os.environ, **named},
                     start_new_session=True,
                 )
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 _log.error("hook_failed", command=self.name, reason=str(error))
                 return
             problem = self._followed(process, json.dumps(facts).encode())
@@ -116,10 +121,29 @@ class Program:
         except subprocess.TimeoutExpired:
             return f"it took longer than {self._seconds:g} s"
         finally:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         return f"exit code {process.returncode}" if process.returncode else ""
+
+
+@contextlib.contextmanager
+def _copied(poster: Path | None) -> Iterator[str | None]:
+    """Yield the path of a copy of a poster; None if it is gone, or no poster any more.
+
+    Apprise takes no message whose attachment is missing, and follows links.
+    """
+    data = b""
+    if poster is not None:
+        with contextlib.suppress(OSError):
+            data = plain_files.content(poster, MAX_POSTER_BYTES)
+    if poster is None or not data.startswith(_JPEG):
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, poster.name)
+        copy.write_bytes(data)
+        yield str(copy)
 
 
 def _for_environment(text: str) -> str:

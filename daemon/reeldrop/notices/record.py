@@ -1,7 +1,8 @@
 """What one receiver was told: a file of JSON lines, so that a restart tells nothing twice.
 
 An id is written before it is sent (begun) and after (done). What is only begun was cut off by a
-kill, or was not taken: nobody knows whether it arrived, so it is sent again.
+kill, or was not taken: nobody knows whether it arrived, so it is sent again. A line begins with a
+line break, because the one before may be cut off, as on a full disk.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from reeldrop.base import durable
@@ -35,6 +36,7 @@ class Record:
         for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # the last may be cut off
                 self._take(json.loads(line))
+        self._cut_off = set(self._begun)
         self._compact(now)
 
     def _take(self, entry: dict[str, object]) -> None:
@@ -50,22 +52,27 @@ class Record:
         return at < self.since or id in self._done
 
     def may_have_arrived(self, id: str) -> bool:
-        """Return whether its sending was cut off by a kill."""
-        return id in self._begun
+        """Return whether an earlier process began to send it, and this one has not."""
+        return id in self._cut_off
 
-    def begin(self, ids: Iterable[tuple[str, float]]) -> None:
-        """Record durably what is about to be sent."""
-        self._append([{"id": name, "at": at, "is_done": False} for name, at in ids])
+    def begin(self, ids: Sequence[tuple[str, float]]) -> None:
+        """Record durably what is about to be sent, unless it was about to be before."""
+        new = [(name, at) for name, at in ids if name not in self._begun]
+        self._append(new, is_done=False)
+        self._begun.update(new)
+        self._cut_off.difference_update(name for name, _ in ids)
 
-    def finish(self, ids: Iterable[tuple[str, float]]) -> None:
-        """Record durably what was sent."""
-        self._append([{"id": name, "at": at, "is_done": True} for name, at in ids])
+    def finish(self, ids: Sequence[tuple[str, float]]) -> None:
+        """Record durably what was sent; this process knows it even if that raises OSError."""
+        for name, at in ids:
+            self._begun.pop(name, None)
+            self._done[name] = at
+        self._append(ids, is_done=True)
 
-    def _append(self, entries: list[dict[str, object]]) -> None:
-        for entry in entries:
-            self._take(entry)
+    def _append(self, ids: Sequence[tuple[str, float]], *, is_done: bool) -> None:
+        entries = ({"id": name, "at": at, "is_done": is_done} for name, at in ids)
         with self._file.open("ab") as file:
-            file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+            file.write(b"".join(b"\n" + json.dumps(entry).encode() for entry in entries))
             file.flush()
             os.fsync(file.fileno())
 

@@ -20,6 +20,7 @@ NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 APP := /opt/reeldrop
 DOCS := docs/operations.md docs/commands.md docs/prompt-files.md docs/sync.md docs/models.md \
 	docs/gallery.png docs/comparison.png
+MONITORING := docs/monitoring/alerts.yml docs/monitoring/dashboard.json
 prefix ?= /usr/local
 DESTDIR ?=
 lib := $(DESTDIR)$(prefix)/lib
@@ -100,6 +101,7 @@ install: python
 	$(call make_config,$(etc),/srv/reeldrop)
 	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs $(DOCS)
+	install -D -m 644 -t $(DESTDIR)$(APP)/docs/monitoring $(MONITORING)
 	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service \
 		systemd/reeldrop-notify.service
 	$(call add_back_off,$(lib)/systemd/system/reeldrop.service)
@@ -127,9 +129,9 @@ uninstall:
 		2>/dev/null || true
 	rm -f $(lib)/sysusers.d/reeldrop.conf $(lib)/tmpfiles.d/reeldrop.conf
 	rm -f $(DESTDIR)$(prefix)/bin/reeldrop
-	rm -f $(DESTDIR)$(APP)/allow-download.conf $(addprefix $(DESTDIR)$(APP)/,$(DOCS))
+	rm -f $(DESTDIR)$(APP)/allow-download.conf $(addprefix $(DESTDIR)$(APP)/,$(DOCS) $(MONITORING))
 	rm -rf $(DESTDIR)$(APP)/.venv
-	rmdir $(DESTDIR)$(APP)/docs $(DESTDIR)$(APP) 2>/dev/null || true
+	rmdir $(DESTDIR)$(APP)/docs/monitoring $(DESTDIR)$(APP)/docs $(DESTDIR)$(APP) 2>/dev/null || true
 	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload
 	@echo 'left as they are: /srv/reeldrop, $(etc), /var/cache/reeldrop, the user reeldrop'
 

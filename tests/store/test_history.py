@@ -54,6 +54,7 @@ def test_a_video_is_read_from_its_sidecar(tmp_path: Path) -> None:
             finished=video.finished,
             number=1,
             is_whole=True,
+            batch_size=1,
         )
         == video
     )

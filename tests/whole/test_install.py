@@ -26,6 +26,8 @@ INSTALLED = {
     "opt/reeldrop/docs/comparison.png",
     "opt/reeldrop/docs/gallery.png",
     "opt/reeldrop/docs/models.md",
+    "opt/reeldrop/docs/monitoring/alerts.yml",
+    "opt/reeldrop/docs/monitoring/dashboard.json",
     "opt/reeldrop/docs/operations.md",
     "opt/reeldrop/docs/prompt-files.md",
     "opt/reeldrop/docs/sync.md",

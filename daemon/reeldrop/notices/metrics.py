@@ -52,6 +52,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._busy = Counter(
+            "reeldrop_render_seconds",
+            "Seconds of renders: each video counts for its part of its batch.",
+            ["model"],
+            registry=registry,
+        )
         self._videos = Counter("reeldrop_videos", "Videos.", ["model"], registry=registry)
         self._jobs = Counter("reeldrop_jobs", "Prompt files that ended.", registry=registry)
         self._failures = Counter("reeldrop_failures", "Failures.", registry=registry)
@@ -64,7 +70,9 @@ class Metrics:
                 case "video":
                     model = happening.facts["model"]
                     self._videos.labels(model).inc()
-                    self._seconds.labels(model).observe(float(happening.facts["seconds"]))
+                    seconds = float(happening.facts["seconds"])
+                    self._seconds.labels(model).observe(seconds)
+                    self._busy.labels(model).inc(seconds / int(happening.facts["batch_size"]))
                 case "job":
                     self._jobs.inc()
                 case "failed":

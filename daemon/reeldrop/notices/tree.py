@@ -106,6 +106,7 @@ class Tree:
             "model": video.model,
             "seed": str(video.seed),
             "seconds": f"{video.seconds:.1f}",
+            "batch_size": str(video.batch_size),
             "video": str(video.files[0]),
             "files": "\n".join(map(str, video.files)),
             "sidecar": str(path),

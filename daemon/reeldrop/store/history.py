@@ -39,6 +39,7 @@ class PastVideo:
     finished: ISO 8601 time in UTC
     number: of the video in its prompt file
     is_whole: whether it is there in all its formats
+    batch_size: how many videos were rendered in these seconds
     """
 
     files: tuple[Path, ...]
@@ -51,6 +52,7 @@ class PastVideo:
     finished: str
     number: int
     is_whole: bool
+    batch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def video(sidecar: Path) -> PastVideo | None:
                 finished=_text(rendered["finished"]),
                 number=_whole(rendered["number"]),
                 is_whole=len(files) == len(formats),
+                batch_size=max(1, _whole(rendered.get("batch_size", 1))),
             )
     return None
 

@@ -238,11 +238,7 @@ def main() -> None:
             found[name["part"], name["batch"]] = counting.found
             lines.append((name, counting.found))
             if given.calls:
-                print(
-                    name,
-                    counting.calls.most_common(),
-                    [(k, round(v, 1)) for k, v in counting.gb.most_common(14)],
-                )
+                print(name, counting.calls.most_common())
         profiled = found["decoding", BATCHES[-1]].plus(found["step", BATCHES[-1]], 2)
         lines.append(({"way": way, "part": "profiled", "batch": BATCHES[-1]}, profiled))
     heads = ("way", "part", "batch", *asdict(Traffic()), "moved")

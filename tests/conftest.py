@@ -12,6 +12,7 @@ os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 import ctypes
 import functools
+import shlex
 import shutil
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(specs: list[execnet.XSpec]) -> None:
     """Fork the processes that run tests: what they need is imported once."""
-    python = f"{sys.executable} {HARNESS / 'fork_of_python.py'}"
+    python = shlex.join([sys.executable, str(HARNESS / "fork_of_python.py")])
     specs[:] = [
         execnet.XSpec(f"execmodel=main_thread_only//popen//python={python}//id={spec.id}")
         for spec in specs

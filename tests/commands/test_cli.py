@@ -748,7 +748,7 @@ def test_texts_of_strangers_are_not_markup(site: Site) -> None:
     folder.mkdir(parents=True)
     (folder / "a.mp4").touch()
     (folder / "a.jpg").touch()
-    rendered = "{prompt_file: a.txt, job: j, seconds: 1.0, finished: now}"
+    rendered = "{prompt_file: a.txt, job: j, number: 1, seconds: 1.0, finished: now}"
     text = f"prompt: 'a [/b] c'\nseed: 1\nformat: mp4\nmodel: tiny\nrendered: {rendered}\n"
     (folder / "a.yaml").write_text(text)
     site.drop("[/i].txt", "a\n")

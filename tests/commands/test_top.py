@@ -203,19 +203,26 @@ class Terminal:
         environment = {**os.environ, "TERM": "xterm-256color", **environment}
         command = [*REELDROP, "top", "--config", str(site.folder)]
         self.process = start(command, self.own, self.own, self.own, env=environment)
-        while b"not running" not in self.written:
+        os.set_blocking(self.main, False)
+        await_that(
+            lambda: self._says(b"not running") or self.process.poll() is not None, "its view"
+        )
+        assert self._says(b"not running"), self.written
+
+    def _says(self, text: bytes) -> bool:
+        """Return whether a text was written by now."""
+        with contextlib.suppress(BlockingIOError):
             self.written += os.read(self.main, 1 << 16)
+        return text in self.written
 
     def type(self, keys: bytes) -> None:
         os.write(self.main, keys)
 
     def end(self) -> int:
         """Read until the process has ended, and return its exit code."""
-        os.set_blocking(self.main, False)
 
         def has_ended() -> bool:
-            with contextlib.suppress(BlockingIOError):
-                self.written += os.read(self.main, 1 << 16)
+            self._says(b"")
             return self.process.poll() is not None
 
         await_that(has_ended, "its end")

@@ -304,7 +304,9 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 for one in (*children, *([listener] if listener else [])):
                     one.close()
                 preloaded.close()
-                if "-c" not in request["command"][1:3]:  # not in a process that runs tests
+                if "-c" in request["command"][1:3]:  # a process that runs tests
+                    gc.unfreeze()  # hypothesis asks the collector who refers to what
+                else:
                     preloaded.offer()
                 return _become(streams=streams, **request)
             with contextlib.suppress(BrokenPipeError):
@@ -384,7 +386,7 @@ def _become(
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    _open_streams_anew()
     os.chdir(folder)
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
@@ -414,6 +416,16 @@ def _become_service(uid: int) -> None:
         raise OSError(ctypes.get_errno(), "capset")
     libc.prctl(_PR_SET_DUMPABLE, 1)
     os.umask(0o027)
+
+
+def _open_streams_anew() -> None:
+    """Replace Python's standard streams: they remember whether one could seek in the old files."""
+    for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace")):
+        number = getattr(sys, name).fileno()
+        is_eager = name == "stderr" or os.isatty(number)
+        file = os.fdopen(number, "wb", closefd=False)
+        setattr(sys, name, io.TextIOWrapper(file, errors=errors, line_buffering=is_eager))
+    sys.stdin = os.fdopen(0, closefd=False)
 
 
 def _run_to_its_end(command: list[str]) -> NoReturn:

@@ -9,6 +9,7 @@ import pytest
 from harness.arrivals import SCAN, Place
 from harness.processes import await_that
 from reeldrop.base import inbox_folders
+from reeldrop.base.job import Job
 from reeldrop.intake import controls
 from reeldrop.intake.control_names import MAX_BYTES
 from reeldrop.intake.controls import CANCEL_SECONDS
@@ -145,6 +146,18 @@ def test_what_cancels_nothing_is_said_and_then_removed(place: Place) -> None:
     assert ([], {}) == (list(place.inbox.iterdir()), place.waiting())
 
 
+def test_a_prompt_file_that_came_much_later_is_not_cancelled(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor once it is in hand: the control file, left while nothing ran, is removed at once."""
+    monkeypatch.setattr(controls, "_changed", lambda found: found.fingerprint[0] * CANCEL_SECONDS)
+    place.drop("a.txt.cancel", b"")
+    place.drop("a.txt")
+    place.go_on(2 * CANCEL_SECONDS)
+    assert (["a.txt"], []) == (place.names(), place.cancelled)
+    assert not any(map(job_files.is_cancelled, place.taken))
+
+
 def test_what_does_not_cancel(place: Place) -> None:
     """Copies, unfinished files, other names, folders, links and large ones; none is removed."""
     settled(place, "a.txt")
@@ -186,13 +199,18 @@ def test_a_kill_before_the_control_file_is_removed(
 
 
 def test_many_are_heeded_little_by_little(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The renderer is served between them, and the spool is read once each time."""
+    """The renderer is served between them; the spool is read once each time, however slowly."""
     for number in range(300):
         place.drop(f"{number}.txt.cancel", b"")
     settled(place, "a.txt")
     reads = []
     unfinished = place.spool.unfinished
-    monkeypatch.setattr(place.spool, "unfinished", lambda: reads.append(1) or unfinished())
+
+    def slow() -> Iterator[Job]:
+        reads.append([next(ticks) for _ in range(1000)])
+        return unfinished()
+
+    monkeypatch.setattr(place.spool, "unfinished", slow)
     cancels = controls.Controls(
         place.intake._inbox, place.spool, place.intake.claims, place.intake._clock, lambda _at: None
     )
@@ -200,7 +218,7 @@ def test_many_are_heeded_little_by_little(place: Place, monkeypatch: pytest.Monk
     cancels._clock = lambda: next(ticks) / 1000
     cancels.look(0.0)
     rounds = 0
-    while cancels.are_due:
+    while cancels.are_due and rounds < 31:
         assert [] == list(cancels.cancelled())
         rounds += 1
     assert 3 <= rounds == len(reads) <= 30

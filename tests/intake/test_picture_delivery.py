@@ -243,10 +243,13 @@ def test_two_files_that_name_one_picture_both_get_it(place: Place) -> None:
     assert [] == left(place)
 
 
-@pytest.mark.parametrize("name", ["_defaults.yaml", "~draft.yaml", "README", "b.yaml"])
+@pytest.mark.parametrize(
+    "name", ["_defaults.yaml", "~draft.yaml", "README", "b.yaml", "c.txt.cancel.txt"]
+)
 def test_what_is_beside_a_file_with_pictures_does_not_keep_it(place: Place, name: str) -> None:
-    """Defaults, ignored files, files that are no prompt files, and other prompt files."""
-    place.drop(f"sub/{name}", "seed: 1\n" if name == "_defaults.yaml" else "prompt: b\n")
+    """Defaults, ignored files, control files, other prompt files, and what is none."""
+    contents = {"_defaults.yaml": "seed: 1\n", "c.txt.cancel.txt": ""}
+    place.drop(f"sub/{name}", contents.get(name, "prompt: b\n"))
     place.drop("sub/first.png")
     place.drop("sub/a.yaml", NAMED)
     place.go_on(SCAN + SETTLE)

@@ -89,13 +89,14 @@ class Shown:
             )
         shutil.copy(self._encoded[shade, format], path)
 
-    def fail(self, name: str, content: str) -> None:
-        """Set a prompt file aside."""
+    def fail(self, name: str, content: str, source: str = "") -> None:
+        """Set a prompt file aside; with pictures, unless it is called otherwise in the inbox."""
         (self.folder / "_failed").mkdir(exist_ok=True)
         (self.folder / "_failed" / name).write_text(content)
-        report = f"reeldrop could not render {name}\n\nWhat is wrong:  {HOSTILE[0]}\n"
+        report = f"reeldrop could not render {source or name}\n\nWhat is wrong:  {HOSTILE[0]}\n"
         (self.folder / "_failed" / f"{name}.error.txt").write_text(report)
-        (self.folder / "_failed" / f"{name}.pictures").mkdir()
+        if not source:
+            (self.folder / "_failed" / f"{name}.pictures").mkdir()
 
     def write(self) -> Path:
         """Write the page, and return its path."""
@@ -315,6 +316,8 @@ def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: 
     """Also that it has not been heard of for long; names of strangers are text."""
     made = Shown(tmp_path / "results")
     made.fail("bad.yaml", "x\n")
+    made.fail("worse-2.yaml", "x\n", "worse.txt")
+    made.fail(f"{'long' * 51}.yaml", "x\n")
     seen.open(made.write())
     assert "No videos yet" in seen.ask("document.getElementById('count').textContent")
     assert "Not running, or not synced, since" in seen.ask(
@@ -330,6 +333,12 @@ def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: 
     said = seen.ask("document.getElementById('now-more').innerText")
     for text in (HOSTILE[0], HOSTILE[1], "step 12 of 25", "waits for its turn", "bad.yaml"):
         assert text in said
+    retry = (
+        "[...document.querySelectorAll('#now-more [aria-label^=Retry]')].map((b) => b.ariaLabel)"
+    )
+    assert ["Retry bad.yaml", "Retry worse-2.yaml"] == sorted(seen.ask(retry))
+    seen.click("#now-more [aria-label='Retry worse-2.yaml']")
+    assert "x\n" == saved(seen, "worse.yaml")
     for number in range(29):
         made.fail(f"{number}.yaml", "x\n")
     made.fail("large.yaml", "x" * 9000)

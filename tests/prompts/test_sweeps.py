@@ -34,6 +34,20 @@ def test_every_combination_is_made_of_each_prompt() -> None:
     assert list(range(1, 9)) == [p.number for p in file.prompts]
 
 
+def test_each_of_several_videos_has_a_seed_of_its_own() -> None:
+    """What is told of it is that one."""
+    file = parse("prompt: a\nmatrix: {seed: [1, 5]}\nnum_videos_per_prompt: 2\n")
+    assert [1, 2, 5, 6] == [prompt.seed for prompt in file.prompts]
+    assert [1, 2, 5, 6] == [dict(prompt.swept)["seed"] for prompt in file.prompts]
+
+
+def test_braces_as_text_have_spaces_in_them() -> None:
+    """Otherwise the sidecar would be refused, and so is the prompt, with what to write."""
+    texts_of = "prompt: 'a \\{{x{0}y\\}} {{fox|owl}}'\nwildcards: all\n"
+    assert "spaces around each |" in mistakes(texts_of.format("|"))[0].remedy
+    assert ["a {x | y} fox", "a {x | y} owl"] == texts(texts_of.format(" | "), "a.yaml")
+
+
 def test_any_setting_can_be_swept() -> None:
     """Texts, seeds, models and defaults too; a list of one value is a setting."""
     both = "matrix: {model: [tiny, other], negative_prompt: ['', blurry], seed: [7]}\n"
@@ -99,6 +113,7 @@ def test_some_are_drawn() -> None:
         ("matrix: {}", 2, "matrix must have keys with lists", ""),
         ("matrix: {seed: [1, 1]}", 2, "1 is there twice for seed", "remove one"),
         ("matrix: {height: [[8]]}", 2, "a value of height in a matrix can't be a list", ""),
+        ("matrix: {loras: [[a, a, a, a, a, a, a, a, a, a, a]]}", 2, "11 names, more than 10", ""),
         ("matrix: {prompt: [b]}", 2, "prompt can't be in a matrix", "`prompts:`"),
         ("matrix: {format: [gif]}", 2, "format can't be in a matrix", "beside `matrix:`"),
         ("matrix:\n  seed: [1]\nseed: 4", 4, "seed is here and in the matrix, in line 3", "remove"),

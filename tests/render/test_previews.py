@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import queue
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,26 +24,35 @@ class Bundled:
 
     def __init__(self, preview_steps: int) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._previewed: list[Previewed] = []
         source = ModelSource(
             "bundled", str(pipeline.bundled()), variant="fp16", preview_steps=preview_steps
         )
-        self._renderer = InProcessRenderer({"bundled": source}, self._events.put)
+        self._renderer = InProcessRenderer({"bundled": source}, self._take)
 
-    def render(self, text: str) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return the frames of a video, and its previews."""
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Previewed):
+            self._previewed.append(event)
+        else:
+            self._events.put(event)
+
+    def render(self, text: str) -> tuple[Batch, np.ndarray]:
+        """Render a video; return its batch and its frames."""
         prompt = Prompt(1, text, "bundled", tuple(SETTINGS.items()), 1, 8, ("mp4",))
         batch = Batch((Member("job", prompt),))
         self._renderer.render(batch)
-        shown = []
         while not isinstance(event := self._events.get(timeout=120), BatchRendered):
             assert not isinstance(event, BatchFailed), event.error
-            if isinstance(event, Previewed):
-                assert event.batch is batch
-                shown.append(np.asarray(Image.open(io.BytesIO(event.picture)), float))
-        return event.frames[0], shown
+        return batch, event.frames[0]
 
     def close(self) -> None:
+        """End, once all previews are made: they may come after their video."""
         self._renderer.close()
+
+    def shown(self, batch: Batch) -> list[np.ndarray]:
+        """Return the previews of a batch."""
+        pictures = (one.picture for one in self._previewed if one.batch is batch)
+        return [np.asarray(Image.open(io.BytesIO(data)), float) for data in pictures]
 
 
 def distance(picture: np.ndarray, frame: np.ndarray) -> float:
@@ -61,20 +72,34 @@ def test_previews_look_like_the_video_and_leave_it_as_it_is(
         "a green ball bouncing on grass",
     )
     plain = Bundled(0)
-    without, shown = plain.render(star)
-    assert [] == shown
+    batch, without = plain.render(star)
     plain.close()
+    assert [] == plain.shown(batch)
     model = Bundled(1)
-    first, shown = model.render(star)
-    assert [] == shown  # nothing was learned so far
-    assert np.array_equal(without, first)
-    second, _ = model.render(balloon)
-    third, shown = model.render(ball)
+    (batch, first), (_, second), (last, third) = map(model.render, (star, balloon, ball))
     model.close()
+    assert [] == model.shown(batch)  # nothing was learned so far
+    assert np.array_equal(without, first)
+    shown = model.shown(last)
     assert 3 == len(shown)  # the last of four steps is followed by the video itself
     distances = [distance(picture, third[4]) for picture in shown]
     assert sorted(distances, reverse=True) == distances
     assert 2 * distances[-1] < min(distance(shown[-1], other[4]) for other in (first, second))
+
+
+def test_another_model_of_the_same_name_has_its_own_colours() -> None:
+    """A reload may exchange a model that has left the memory; it may have other channels."""
+    prompt = Prompt(1, "a", "m", tuple(SETTINGS.items()), 1, 8, ("mp4",))
+    made = previews.Previews(lambda _batch, _picture: None)
+
+    def colours(location: str) -> previews.Colours:
+        loaded: Any = SimpleNamespace(source=ModelSource("m", location, preview_steps=1))
+        found = made.of(loaded, Batch((Member("job", prompt),)))
+        assert found is not None
+        return found.colours
+
+    assert colours("one") is colours("one") is not colours("another")
+    made.close()
 
 
 def test_a_preview_is_small_whatever_it_shows() -> None:

@@ -497,6 +497,10 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(job("a"), left("b"), file("c"), conditions=HELD),
         Wait(),
     ),
+    "what was cancelled ends in a pause, too": (
+        view(job("a"), left("b", is_cancelled=True), conditions=HELD),
+        Open(left("b", is_cancelled=True)),
+    ),
     "models leave in a long pause": (
         view(
             job("a"),

@@ -260,6 +260,27 @@ def test_files_of_the_night_wait_and_hide_no_others(
     assert ["begun; until later"] == [w.reason for w in world.jobs.waiting(night="until later")]
     world.conditions = Conditions(is_night=True)
     assert [("NIGHT/long.yaml", [5, 6, 7, 8])] == world.render()
+    world.conditions = Conditions()
+    assert [] == world.render_all()
+    [job] = world.spool.unfinished()
+    job_files.ask_to_cancel(job)
+    assert ([], []) == (world.render_all(), world.spool.ids())
+
+
+def test_sheets_of_the_night_are_made_by_day(world: World) -> None:
+    """Their job is through, but for that: it does not go back into the spool in the morning."""
+    asked: list[str] = []
+    world.jobs.opened.make_sheets = lambda job, _prompts: asked.append(job.id)
+    path = world.folder / "inbox/NIGHT/sweep.yaml"
+    path.parent.mkdir()
+    path.write_text("prompt: a\nmatrix: {seed: [1, 2]}\n")
+    world.look()
+    world.conditions = Conditions(is_night=True)
+    assert [("NIGHT/sweep.yaml", [1, 2])] == world.render()
+    world.conditions = Conditions()
+    assert [] == world.render_all()
+    world.jobs.opened.sheets_made(*asked)
+    assert ([], True) == (world.spool.ids(), (world.folder / "results/sweep/sweep.yaml").exists())
 
 
 def test_a_pause_is_kept_and_cancels_go_on_meanwhile(world: World) -> None:

@@ -146,7 +146,8 @@ def test_blocks_are_alike_and_none_is_inside_another(
         load(wan_pipeline, "off").pipe.transformer,
     )
     kinds = Counter(type(block).__name__ for block in compiled.blocks(unet))
-    assert (8, 8) == (kinds["ResnetBlock2D"], kinds["TemporalConvLayer"])
+    convolutions = "ChannelsLastResnetBlock2D", "ChannelsLastTemporalConvLayer"
+    assert [8, 8] == [kinds[name] for name in convolutions]
     assert 4 == kinds["ChannelsLastTransformer2D"] == kinds["ChannelsLastTransformerTemporal"] - 1
     assert kinds.total() == 25
     assert [*transformer.blocks] == compiled.blocks(transformer)
@@ -224,6 +225,8 @@ def test_the_warm_up_waits_for_what_was_compiled_before(
             while not isinstance(event := events.get(timeout=120), BatchRendered):
                 assert not isinstance(event, BatchFailed), event
             rendered.append(event.rendered[0])
+            # What is predicted from the warm-up leaves the wait out.
+            assert bool(expected and not job) == (event.waited > 0.01)
         assert expected == waits
         assert "compile_whole" not in rendered[0].speed
         assert not expected or "compile_whole" in rendered[1].speed
@@ -272,6 +275,8 @@ def test_the_weights_go_at_once_when_another_model_comes(
 
 DISCARDING = """
 import logging
+from reeldrop.host import process
+process.quiet_torchao()
 from pathlib import Path
 import transformers
 transformers.logging.set_verbosity_error()  # it misses torchvision, and says so
@@ -383,6 +388,17 @@ def test_what_is_never_the_same_again_is_not_compiled(
     (event,) = events
     assert "denoiser_left_as_it_is" == event["event"]
     assert event["reason"].startswith(reason)
+
+
+def test_a_cache_that_cannot_be_made_fails_no_render(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a user without a home: only the compiler fails."""
+    monkeypatch.setenv(compiled.CACHE, "/dev/null/cache")
+    denoiser, forms = stand_before_a_denoiser()
+    with capture_logs() as events, torch.inference_mode():
+        denoiser(torch.rand(2, 3), num_frames=1)
+        forms.end()
+        compiled.wait_for_compiler()
+    assert ["compiling", "not_compiled"] == [event["event"] for event in events]
 
 
 @pytest.mark.usefixtures("without_code")

@@ -159,6 +159,21 @@ CASES = {
     "cancelled while it waited": (lambda at: at.cancel("a.yaml"), "a.yaml", []),
     "the rest of a text": (lambda at: at.fail_in_part("a.txt"), "a.txt", []),
     "the rest of a text, by its name": (lambda at: at.fail_in_part("a.txt"), "a.yaml", []),
+    "the rests of a text, by the name that each goes back to": (
+        lambda at: (at.fail_in_part("a.txt"), at.fail_in_part("a.txt")),
+        "a.yaml",
+        [],
+    ),
+    "of that name, as a Mac writes it": (
+        lambda at: at.fail("pe\u0301.yaml", "pe\u0301.yaml"),
+        "p\u00e9.yaml",
+        [],
+    ),
+    "files in a folder named like its pictures": (
+        lambda at: at.fail("a.yaml.pictures/b.txt"),
+        "a.yaml",
+        ["a.yaml.pictures/b.txt"],
+    ),
     "files in a folder of that name": (
         lambda at: at.fail("a.yaml/b.txt"),
         "a.yaml",

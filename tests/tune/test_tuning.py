@@ -219,8 +219,10 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
         "loras": (LoraSource("style", "somewhere", weight=0.5, is_always_used=True),),
     }
     known = {field.name for field in dataclasses.fields(ModelSource)}
-    assert known - {"name", "speed", "pins"} == {*others}
+    assert known - {"name", "speed", "preview_steps", "pins"} == {*others}
     plain = profiles.untuned("tiny", config.load(site.folder / "config.yaml"))
+    shown = dataclasses.replace(plain, preview_steps=5)
+    assert profiles.basis(plain) == profiles.basis(shown)
     changed = {
         name: profiles.basis(dataclasses.replace(plain, **{name: value}))
         for name, value in others.items()

@@ -89,13 +89,15 @@ class Previewed:
 class BatchRendered:
     """A batch is rendered; `frames` and `rendered` are in the order of its prompts.
 
-    `fits` is how many prompts like these fit on the device at once.
+    `fits` is how many prompts like these fit on the device at once. `waited` is how many seconds
+    passed since then, in which the warm-up waited for the compiler.
     """
 
     batch: Batch
     frames: tuple[Frames, ...]
     rendered: tuple[Rendered, ...]
     fits: int
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

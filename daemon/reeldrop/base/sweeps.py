@@ -11,3 +11,9 @@ In `Swept`, the second stands for what was chosen for braces, which the prompt h
 
 Swept = tuple[tuple[str, str | int | float | bool | None], ...]
 """Keys and the values that were chosen, in the order of the file."""
+
+
+def with_seed(swept: Swept, seed: int | None) -> Swept:
+    """Return what was chosen for one of several videos, each of which has a seed of its own."""
+    own = {} if seed is None else {"seed": seed}
+    return tuple((key, own.get(key, value)) for key, value in swept)

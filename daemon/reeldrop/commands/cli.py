@@ -239,7 +239,7 @@ def history(
     config: ConfigOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="Show what failed, and why.")] = False,
     cleared: Annotated[
-        bool, typer.Option("--cleared", help="Show what failed before it was rendered.")
+        bool, typer.Option("--cleared", help="Show what failed, and was rendered since.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
     as_json: JsonOption = False,

@@ -156,7 +156,7 @@ def _is_possible(found: Finding) -> bool:
 
 def basis(plain: ModelSource) -> str:
     """Return a digest of the conditions that findings about a pipeline depend on."""
-    model = dataclasses.replace(plain, name="", speed={}, pins=None)
+    model = dataclasses.replace(plain, name="", speed={}, preview_steps=0, pins=None)
     conditions = (pipeline.device_name(), pipeline.versions(), model)
     return hashlib.sha256(repr(conditions).encode()).hexdigest()
 

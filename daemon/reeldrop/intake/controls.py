@@ -80,7 +80,7 @@ class Controls:
         if seen is None or now >= seen.since + CANCEL_SECONDS:
             return True
         self._look_by(seen.since + CANCEL_SECONDS)
-        return self._waiting(path) is not None
+        return self._named_file(path) is not None
 
     def cancelled(self) -> Iterator[Job]:
         """Heed the control files that are due, for a moment at most; yield the cancelled jobs.
@@ -89,9 +89,9 @@ class Controls:
         """
         if not self._due or self._claims.are_held_up():
             return
-        end = self._clock() + WORK_SECONDS
         try:
             in_hand = self._in_hand()
+            end = self._clock() + WORK_SECONDS  # reading the spool may take longer
             while self._due and self._clock() < end:
                 yield from self._heed(self._due.popleft(), in_hand)
             self._trouble = ""
@@ -115,15 +115,16 @@ class Controls:
         control = self._inbox.controls[path]
         named = [job for name in _named(path) for job in in_hand.get(name, ())]
         found = [job for job in named if job_files.ask_to_cancel(job)]
-        waiting = self._waiting(path)
-        if waiting is not None:
+        waiting = self._named_file(path)
+        is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
+        if waiting is not None and not is_late:
             job = self._claims.claim(waiting, (), is_cancelled=True)
             if job is None:
                 return found  # it has changed, or can't be moved, as `status` says
             found.append(job)
         if found:
             _log.info("cancelled_by_file", control_file=shown(path), jobs=len(found))
-        elif self._clock() < control.since + CANCEL_SECONDS:
+        elif not is_late and self._clock() < control.since + CANCEL_SECONDS:
             self._unused[path] = control
             self._look_by(control.since + CANCEL_SECONDS)
             return []
@@ -132,13 +133,9 @@ class Controls:
         self._remove(path)
         return found
 
-    def _waiting(self, path: str) -> Candidate | None:
-        """Return the waiting prompt file that a control file names, unless that came too late."""
-        control, (name, *_) = self._inbox.controls[path], _named(path)
-        found = self._inbox.candidate(name)
-        if found is None or _changed(found) > _changed(control) + CANCEL_SECONDS:
-            return None
-        return found
+    def _named_file(self, path: str) -> Candidate | None:
+        """Return the waiting prompt file that a control file names; None if there is none."""
+        return self._inbox.candidate(_named(path)[0])
 
     def _remove(self, path: str) -> None:
         try:

@@ -228,7 +228,9 @@ class Inbox:
         """Return whether the last scan has seen all prompt files that are beside a file now."""
         with contextlib.suppress(OSError), self.root.opened(candidate.path.parent) as folder:
             read = filter(self._names.is_read, os.listdir(folder))
-            return all(str(candidate.path.with_name(n)) in self._found.candidates for n in read)
+            known = self._found.candidates, self._found.controls  # these may end in .txt, too
+            paths = (str(candidate.path.with_name(name)) for name in read)
+            return all(any(path in found for found in known) for path in paths)
         return False
 
     def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:

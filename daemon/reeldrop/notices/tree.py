@@ -1,7 +1,7 @@
 """What is new in the results and in `_failed/`: videos, ended jobs, failures.
 
 A folder is read again when its modification time has changed, so a look costs one call a folder.
-Only whole videos count; what people cancelled is no failure, nor what was rendered since.
+Only whole videos count, and what people cancelled is no failure. What was cleared was told before.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Tree:
         """Look for what happened after `since`, in seconds since 1970; the rest is not read."""
         self._results = results
         self._failed = failed
-        self._apart = {failed, failed / CLEARED_FOLDER}
         self._since = since
         self._folders: dict[Path, _Folder] = {}
         self._told: dict[Path, int] = {}
@@ -75,7 +74,7 @@ class Tree:
             for entry in entries:
                 path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
-                    if path not in self._apart:
+                    if path not in (self._failed, self._failed / CLEARED_FOLDER):
                         remembered.below.append(path)
                     continue
                 status = entry.stat(follow_symlinks=False)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from reeldrop.base import plain_files
 from reeldrop.base.names import PICTURES_SUFFIX
 from reeldrop.page import scripts
 from reeldrop.page.gallery import write as write_file
 from reeldrop.page.status_text import MAX_LISTED, OUTDATED_SECONDS, cut
+from reeldrop.store import reports
 from reeldrop.store.history import Failure
 from reeldrop.store.status import Rendering, Status, Waiting
 
@@ -74,5 +76,18 @@ def _failure(failure: Failure, failed: Path) -> dict[str, object]:
     with contextlib.suppress(OSError, ValueError):
         text = plain_files.content(failed / failure.name, MAX_RETRY_BYTES).decode()
     has_pictures = (failed / f"{failure.name}{PICTURES_SUFFIX}").is_dir()
-    found = {"name": cut(failure.name), "reason": cut(failure.reason)}
+    into = failure.name if has_pictures else _goes_back_to(failed / failure.name, failure.name)
+    found = {"name": cut(failure.name), "into": cut(into), "reason": cut(failure.reason)}
     return {**found, "failed": failure.failed, "text": text, "has_pictures": has_pictures}
+
+
+def _goes_back_to(place: Path, name: str) -> str:
+    """Return the path in the inbox of what failed: without a number that it got in `_failed/`.
+
+    Rendered under its own name, it is cleared.
+    """
+    was = PurePosixPath(reports.about(reports.beside(place)))
+    path = PurePosixPath(name)
+    if was.stem and re.fullmatch(re.escape(was.stem) + "-[0-9]+", path.stem):
+        return str(path.with_name(was.stem + path.suffix))
+    return name

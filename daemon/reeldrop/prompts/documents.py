@@ -178,13 +178,13 @@ def _check_size(layer: Layer) -> None:
         first = next(iter(layer.values()))
         problem = f"there are {len(layer):,} keys here, and no more than {MAX_KEYS} settings"
         raise PromptError(first.mistake(problem, "see the list of keys", ""))
-    mistakes = [found for key, setting in layer.items() if (found := _oversized(key, setting))]
+    mistakes = [found for key, setting in layer.items() if (found := oversized(key, setting))]
     if mistakes:
         mistakes += _merges(layer)
         raise PromptError(*mistakes)
 
 
-def _oversized(key: str, setting: Setting) -> Mistake | None:
+def oversized(key: str, setting: Setting) -> Mistake | None:
     """Return the mistake if a value has more parts than a setting can have; else None."""
     value = setting.node.value
     if key in (*FILE_KEYS, MATRIX) or not isinstance(value, (dict, list)):

@@ -16,7 +16,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, NeedsPicture, PromptError, ReeldropError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile, Picture, Prompt
-from reeldrop.base.sweeps import Swept
+from reeldrop.base.sweeps import Swept, with_seed
 from reeldrop.prompts import documents, lines, pictures, sweeps, tags
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.documents import Item
@@ -272,7 +272,7 @@ class _Reader:
             return []
         notes += _notes(layer, settings)
         return [
-            _Video(settings, rules, seed, notes, shown, item.swept)
+            _Video(settings, rules, seed, notes, shown, with_seed(item.swept, seed))
             for shown in _pictures(settings, rules, item.recorded or {})
             for seed in _seeds(settings)
         ]

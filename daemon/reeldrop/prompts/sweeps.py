@@ -17,7 +17,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.escaping import short
 from reeldrop.base.sweeps import MATRIX, WILDCARDS, Swept
-from reeldrop.prompts import loras, pictures, wildcards
+from reeldrop.prompts import documents, loras, pictures, wildcards
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, merge
 from reeldrop.prompts.rules import LONGEST_TEXT
@@ -217,6 +217,8 @@ def _fault_of_axis(key: str, node: strict_yaml.Node) -> tuple[strict_yaml.Node, 
         if isinstance(value.value, list | dict) and key != loras.KEY:
             problem = f"a value of {name} in a matrix can't be {described(value.value)}"
             return value, problem, "write single values"
+        if (large := documents.oversized(key, Setting(value))) is not None:
+            return value, large.problem, large.remedy
         said = repr(strict_yaml.plain(value))
         if said in seen:
             return value, f"{short(said)} is there twice for {name}", "remove one of them"

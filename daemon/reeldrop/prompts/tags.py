@@ -95,7 +95,8 @@ def _addition(prompt: str, found: re.Match[str], known: Mapping[str, LoraLimits]
 def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
     with contextlib.suppress(BadTemplate):
         if wildcards.read(prompt).has_choices:
-            remedy = "for each of them, write `wildcards: all` beside it, in a YAML file"
+            remedy = "for each of them, write `wildcards: all` beside it, in a YAML file; or put"
+            remedy += " spaces around each |, if the braces are text"
             example = strict_yaml.dump({"prompt": prompt, "wildcards": "all"})
             return Tag(found[0], "a choice, and nothing says to choose", remedy, example)
     begin, end = found.span()

@@ -13,7 +13,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Batch, Frames, Prompt
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 SIDE = 160
 """Longest side: the JPEG of a picture of this size has 16 kB at most, which is one of noise."""
@@ -48,10 +48,12 @@ class Colours:
 
     Each cell of the latents gives as many pixels as its channels have room for.
 
+    source: that of the model; with another one, these colours are not its own
     is_noted: whether it was logged that there is nothing to learn
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: ModelSource) -> None:
+        self.source = source
         self._squares: Any = 0.0
         self._products: Any = 0.0
         self._cells = 0
@@ -199,13 +201,10 @@ class Previews:
             return None
         if not self._thread.ident:
             self._thread.start()
-        colours = self._colours.setdefault(batch.model, Colours())
+        colours = self._colours.get(batch.model)
+        if colours is None or colours.source != loaded.source:
+            colours = self._colours[batch.model] = Colours(loaded.source)
         return Preview(loaded, batch, batch.prompts[0].steps, colours, self._tasks.put)
-
-    def forget(self, models: Iterable[str]) -> None:
-        """Forget what was learned of models, which may be others from now on."""
-        for model in models:
-            self._colours.pop(model, None)
 
     def close(self) -> None:
         """End the thread."""

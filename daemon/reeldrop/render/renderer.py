@@ -160,7 +160,6 @@ class InProcessRenderer:
     def _use(self, sources: Mapping[str, ModelSource]) -> ModelsReleased:
         released = self._residents.use(sources)
         self._fits = {key: fit for key, fit in self._fits.items() if key[0] not in released}
-        self._previews.forget(released)
         return ModelsReleased(released)
 
     def _read_ahead(self) -> None:
@@ -183,8 +182,10 @@ class InProcessRenderer:
             loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
                 answer = self._render(loaded, order)
-                if not order.members[0].job_id:  # the warm-up
-                    loaded.fast_path.wait_for_what_is_on_disk()
+                is_warm_up = not order.members[0].job_id
+                if is_warm_up and isinstance(answer, BatchRendered):
+                    waited = loaded.fast_path.wait_for_what_is_on_disk()
+                    return dataclasses.replace(answer, waited=waited)
                 return answer
             return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
         except RendererDied:

@@ -125,7 +125,8 @@ def _over_with_the_night(view: View) -> JobView | None:
 def _line(view: View) -> list[_Waiting]:
     """Return everything that may be next, sorted by rank."""
     if view.conditions.is_held:
-        return []
+        cancelled = (job for job in view.spool if job.is_cancelled)
+        return sorted(cancelled, key=lambda waiting: waiting.rank)
     line: list[_Waiting] = [job for job in view.jobs if job.prompts]
     line += [job for job in view.spool if view.conditions.opens or job.was_begun]
     if view.conditions.opens and not view.is_in_trouble:

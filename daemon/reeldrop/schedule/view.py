@@ -83,6 +83,7 @@ class SpoolView:
     is_suspect: whether it was in hand when a process ended
     was_begun: whether this process has opened it before, under the settings in force
     is_of_night: whether it waits for the night
+    is_cancelled: whether it only has to be ended
     """
 
     id: str
@@ -91,6 +92,7 @@ class SpoolView:
     is_suspect: bool = False
     was_begun: bool = False
     is_of_night: bool = False
+    is_cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Answers:
             case Previewed():
                 self._reporter.preview = event
             case BatchRendered(batch=batch) if batch is bench.warm_up:
-                forecast.rendered(time.monotonic())
+                forecast.rendered(time.monotonic() - event.waited)
                 bench.clear()
                 self._be_ready()
             case BatchFailed(batch=batch) if batch is bench.warm_up:

@@ -88,7 +88,7 @@ class OpenJobs:
             for source in sources
         ]
         sweeps = (opened.job.source for opened in self if opened.makes_sheets)
-        return turns + [Waiting.of(source, "rendered; its sheets are made") for source in sweeps]
+        return turns + [Waiting.of(source, "rendered; sheets are being made") for source in sweeps]
 
     # Jobs are opened
 

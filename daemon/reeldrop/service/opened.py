@@ -93,7 +93,7 @@ class OpenJob:
     def may_go_back(self) -> bool:
         """Whether the job can go back into the spool without a loss."""
         has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
-        return not (self.in_hand or has_history)
+        return not (self.in_hand or self.makes_sheets or has_history)
 
     def view(self, turn: int, size: int, most: int) -> JobView:
         """Return the job as input of a decision.

@@ -23,6 +23,7 @@ from reeldrop.service.limits import Limits, Outcome
 from reeldrop.service.needs import Needs
 from reeldrop.service.opened import OpenJob, Past
 from reeldrop.service.suspects import Suspects
+from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.store.status import MAX_WAITING, Waiting
@@ -152,7 +153,11 @@ class SpooledJobs:
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
             model, was_begun = self.needs.of(job_id), job_id in self._put_back
-            yield SpoolView(job_id, rank, model, known.is_suspect, was_begun, known.is_of_night)
+            is_cancelled = job_files.is_marked(self._spool.active / job_id)
+            is_of_night = known.is_of_night and not is_cancelled
+            yield SpoolView(
+                job_id, rank, model, known.is_suspect, was_begun, is_of_night, is_cancelled
+            )
 
     def groups(self) -> set[str]:
         """Return the groups that have a job here, as far as they are known."""

@@ -95,7 +95,7 @@ class Compiled:
             arguments = (shape, _bytes_of_last_render())
             thread = threading.Thread(target=self._work, args=arguments, daemon=True)
             self._begun[shape] = None
-            self.is_on_disk = self._mark(shape).exists()
+            self.is_on_disk = os.path.exists(self._mark(shape))
             _at_work.add(thread)
             thread.start()
         while len(self._begun) > MOST:
@@ -143,7 +143,9 @@ class Compiled:
     def _mark(self, shape: Shape) -> Path:
         """Return the file that says that the code for a shape is in the cache."""
         digest = hashlib.sha256(f"{self._made_of} {shape}".encode()).hexdigest()
-        return Path(cache_dir_utils.cache_dir()) / "reeldrop-ready" / digest
+        # Not torch's `cache_dir`, which makes the folder and fails where it can't.
+        folder = os.environ.get(CACHE) or cache_dir_utils.default_cache_dir()
+        return Path(folder) / "reeldrop-ready" / digest
 
     @torch.inference_mode()
     def _compile(self, shape: Shape) -> Callable[..., Any]:

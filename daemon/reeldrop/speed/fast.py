@@ -7,6 +7,7 @@ does not render.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -155,10 +156,15 @@ class FastPath:
         for forms in self._forms:
             forms.end()
 
-    def wait_for_what_is_on_disk(self) -> None:
-        """Wait for what the last render began to compile, if it was compiled before."""
+    def wait_for_what_is_on_disk(self) -> float:
+        """Wait for what the last render began to compile, if it was compiled before.
+
+        Returns the seconds.
+        """
+        began = time.monotonic()
         if any(forms.compiled.is_on_disk for forms in self._forms):
             wait_for_compiler(READY_SECONDS)
+        return time.monotonic() - began
 
     @property
     def gets_faster(self) -> bool:

@@ -109,21 +109,16 @@ def _output(attn: Any, states: torch.Tensor, attended: torch.Tensor) -> torch.Te
     return output
 
 
-def use_text_once(unet: Any, call: Call) -> bool:
-    """Compute keys and values of the text once per sample; return whether any part can."""
-    found = [attn for attn in plain_attentions(unet) if attn.is_cross_attention]
-    for attn in found:
-        attn.set_processor(TextOnce(call))
+def use_text_once(unet: Any, call: Call) -> None:
+    """Compute keys and values of the text once per sample."""
+    for attn in plain_attentions(unet):
+        if attn.is_cross_attention:
+            attn.set_processor(TextOnce(call))
     _follow_calls(unet, call)
-    return bool(found)
 
 
-def use_fused_qkv(unet: Any) -> bool:
-    """Join the projections of the same states; return whether there are any.
-
-    Those with LoRAs stay apart.
-    """
-    found = False
+def use_fused_qkv(unet: Any) -> None:
+    """Join the projections of the same states, except those with LoRAs."""
     for attn in plain_attentions(unet):
         if not attn.is_cross_attention:
             attn.set_processor(SelfAttention())
@@ -132,8 +127,6 @@ def use_fused_qkv(unet: Any) -> bool:
         letters = "kv" if attn.is_cross_attention else "qkv"
         if all(type(getattr(attn, f"to_{letter}")) is nn.Linear for letter in letters):
             _join(attn, letters)
-            found = True
-    return found
 
 
 def _join(attn: Any, letters: str) -> None:

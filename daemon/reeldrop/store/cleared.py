@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -44,8 +45,15 @@ def superseded(
     return {
         name: suffixes
         for name, suffixes in found.items()
-        if _is_of(source, folder / name, first) and _is_earlier(job, folder / name, suffixes)
+        if _is_failure(suffixes)
+        and _is_of(source, folder / name, first)
+        and _is_earlier(job, folder / name, suffixes)
     }
+
+
+def _is_failure(suffixes: Sequence[str]) -> bool:
+    """Return whether it has a prompt file or a report: else it is a folder of an odd name."""
+    return "" in suffixes or ERROR_SUFFIX in suffixes
 
 
 def _is_folder(path: Path) -> bool:
@@ -56,16 +64,23 @@ def _is_folder(path: Path) -> bool:
 def _is_of(source: PurePosixPath, failed: Path, first: PurePosixPath) -> bool:
     """Return whether a failure is one of a prompt file, by its place and name.
 
-    It is what its report says. A file that somebody has moved back has left the report of the name
-    that it had here, and one with the prompts that failed counts by the name that it was given.
+    It is what its report says; one with the prompts that failed counts by the name that it was
+    given, too. A file that somebody has moved back has left the report of the name that it had
+    here.
     """
-    about, named = reports.about(reports.beside(failed)), shown(source)
+    about, named = _composed(reports.about(reports.beside(failed))), _composed(str(source))
     if about == named:
         return True
-    if first != source or failed.name != first.name:
-        return False
     is_remainder = about.rpartition(".")[0] == named.removesuffix(REMAINDER_SUFFIX)
-    return not about or is_remainder or not os.path.lexists(failed)
+    if is_remainder and failed.suffix == REMAINDER_SUFFIX:
+        return True
+    is_name = _composed(str(first)) == named and failed.name == first.name
+    return is_name and (not about or not os.path.lexists(failed))
+
+
+def _composed(name: str) -> str:
+    """Return a name as reports word it, whichever way Macs and others write its accents."""
+    return unicodedata.normalize("NFC", shown(name))
 
 
 def _is_earlier(job: Job, failed: Path, suffixes: Sequence[str]) -> bool:

@@ -206,7 +206,12 @@ def ask_to_cancel(job: Job) -> bool:
 
 def is_cancelled(job: Job) -> bool:
     """Return whether a job is marked to be cancelled; False if the disk can't be read."""
-    return os.path.exists(job.folder / _CANCEL)
+    return is_marked(job.folder)
+
+
+def is_marked(folder: Path) -> bool:
+    """Return whether the job of a folder is marked to be cancelled."""
+    return os.path.exists(folder / _CANCEL)
 
 
 def claimed(job: Job) -> float:

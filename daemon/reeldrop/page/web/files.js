@@ -46,9 +46,9 @@
   };
 
   // A prompt file that failed, as it is. It belongs where it was: that may have defaults.
-  reeldrop.saveRetry = ({ name, text: content, has_pictures: hasPictures }, aside) => {
+  reeldrop.saveRetry = ({ name, into: path, text: content, has_pictures: hasPictures }, aside) => {
     const beside = hasPictures ? `, with the pictures in ${aside}${name}.pictures beside it` : "";
-    reeldrop.save(nameOf(name), content, into(folderOf(name)) + beside);
+    reeldrop.save(nameOf(path), content, into(folderOf(path)) + beside);
   };
 
   const EXACTLY = "with exactly this name";

@@ -50,7 +50,8 @@
 
   const failure = (found) => row(found.name, found.reason,
     found.failed && element("time", {}, reeldrop.time(found.failed)), " ", report(found.name), " ",
-    found.text != null ? button("Retry", found.name, () => reeldrop.saveRetry(found, aside))
+    found.text != null && reeldrop.isWhole(found.name)
+      ? button("Retry", found.name, () => reeldrop.saveRetry(found, aside))
       : element("span", {}, `To retry it, move it from ${aside} into the inbox.`));
 
   const rendering = (now) => [

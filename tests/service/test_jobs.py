@@ -773,7 +773,8 @@ def test_a_report_says_what_to_do(place: Place) -> None:
     assert [("c.txt", "info")] == [(e["prompt_file"], e["log_level"]) for e in cancelled]
     assert 3 == sum(e["event"] == "job_failed" for e in events)
     reports = [(place.root / f"results/_failed/{n}.txt.error.txt").read_text() for n in errors]
-    anew = "Put a corrected {}.txt into the inbox: when it is rendered, this report goes.\n"
+    anew = "Put a corrected {}.txt into the inbox: when it is rendered, this report goes"
+    anew += "; under another name, it stays.\n"
     move = "move {}.txt from here into the inbox.\n"
     retry = "In a shell, `reeldrop retry {}` moves it.\n"
     assert (

@@ -80,7 +80,7 @@ def advice(
     is_renamed = name.name != source.name and not pictures
     move = f"move {here} from here {into}{f', as {shown(source.name)}' if is_renamed else beside}"
     anew = f"Put a corrected {shown(source)}{', with its pictures,' if pictures else ''}"
-    anew += " into the inbox: when it is rendered, this report goes."
+    anew += " into the inbox: when it is rendered, this report goes; under another name, it stays."
     if isinstance(error, RenderCancelled):
         steps = [f"To render it after all, {move}."]
     elif isinstance(error, PromptError) and all(mistake.file for mistake in error.mistakes):

@@ -333,8 +333,17 @@ def _silence() -> Iterator[None]:
         os.close(nothing)
 
 
+def _keep_progress_bars_apart() -> None:
+    """Let forks share no lock of tqdm: one that is killed with it would stop all others."""
+    from tqdm import std
+
+    std.TqdmDefaultWriteLock.mp_lock = None
+    std.tqdm.monitor_interval = 0  # no thread that could hold the other lock at a fork
+
+
 def _warm_up() -> None:
     """Render a video once: forks then need not set up what is set up on first use."""
+    _keep_progress_bars_apart()
     import typer.main
     from fakes import save_tiny_pipeline  # beside this program
     from reeldrop.base.job import Prompt

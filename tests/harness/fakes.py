@@ -24,6 +24,19 @@ FAULTY_WORD = "gryphon"
 """A pipeline saved with `faulty=True` has a token for this word, but no embedding for the token."""
 
 
+def tiny_vae() -> AutoencoderKL:
+    """Return a VAE with random weights that halves height and width."""
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+
+
 def save_tiny_pipeline(
     folder: Path, seed: int = 0, *, faulty: bool = False, blocks: int = 2
 ) -> Path:
@@ -39,15 +52,7 @@ def save_tiny_pipeline(
     if faulty:
         tokenizer.add_tokens([FAULTY_WORD])
     pipe = TextToVideoSDPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(8, 16),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-        ),
+        vae=tiny_vae(),
         text_encoder=CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary_size,

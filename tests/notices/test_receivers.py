@@ -72,7 +72,7 @@ def test_a_digest_counts_and_lists(server: MessageReceiver) -> None:
     failed = [Happening("failed", f"{n}", 0.0, {"prompt_file": f"{n}.txt"}) for n in range(100)]
     Service(server.url, {}, {}, attaches=True).take([VIDEO, *failed])
     [message] = server.messages
-    assert "1 videos, 100 failed" == message["title"]
+    assert "1 video, 100 failed" == message["title"]
     lines = message["message"].splitlines()
     assert "and 71 earlier ones" == lines[0]
     assert "99.txt could not be rendered" == lines[-1]

@@ -8,8 +8,8 @@ from typing import Any
 import memory_traffic
 import pytest
 import torch
-from diffusers import AutoencoderKL, TextToVideoSDPipeline
-from harness.fakes import tiny_unet
+from diffusers import TextToVideoSDPipeline
+from harness.fakes import tiny_unet, tiny_vae
 from reeldrop.speed import channels_last, fast, unet3d
 from torch import nn
 
@@ -19,14 +19,7 @@ TEXT = (7, 16)
 def tiny() -> Any:
     """Return a pipeline of a tiny denoiser and VAE, none of whose weights are all zero."""
     torch.manual_seed(1)
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=4,
-    )
+    vae = tiny_vae()
     unet = tiny_unet()
     for parameter in (*unet.parameters(), *vae.parameters()):
         if parameter.device.type == "cpu" and not parameter.any():

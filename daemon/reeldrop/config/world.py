@@ -1,4 +1,5 @@
-"""The keys of config.yaml about the world outside: who is told, metrics, signatures."""
+"""What the keys of config.yaml about the world outside may be: receivers, programs, metrics,
+signatures. The keys themselves are in `schema`."""
 
 from __future__ import annotations
 

@@ -26,14 +26,16 @@ BODIES = {
 }
 """The texts that config.yaml may replace, with the facts that each kind has."""
 
-_IN_DIGESTS = {
-    VIDEO: "{count} videos",
-    JOB: "{count} prompt files done",
-    FAILED: "{count} failed",
-    IDLE: "all rendered",
-    TROUBLE: "trouble",
-    DOWN: "the service was down",
+_COUNTED = {
+    VIDEO: ("1 video", "{} videos"),
+    JOB: ("1 prompt file done", "{} prompt files done"),
+    FAILED: ("1 failed", "{} failed"),
+    IDLE: ("all is rendered",) * 2,
+    TROUBLE: ("reeldrop waits",) * 2,
+    DOWN: ("reeldrop did not run",) * 2,
 }
+"""In the title of a digest: how one is called, and several."""
+
 _LONGEST_TITLE = 200
 _LINES = 30
 """Of a digest."""
@@ -48,11 +50,10 @@ def message(
     """
     if len(happenings) == 1:
         [one] = happenings
-        return _filled({**TITLES, **titles}, one)[:_LONGEST_TITLE], _filled(
-            {**BODIES, **bodies}, one
-        )
+        title, body = _filled({**TITLES, **titles}, one), _filled({**BODIES, **bodies}, one)
+        return title[:_LONGEST_TITLE], body
     counts = Counter(happening.kind for happening in happenings)
-    title = ", ".join(_IN_DIGESTS[kind].format(count=n) for kind, n in counts.items())
+    title = ", ".join(_COUNTED[kind][n > 1].format(n) for kind, n in counts.items())
     lines = [_filled({**TITLES, **titles}, happening) for happening in happenings[-_LINES:]]
     left_out = len(happenings) - len(lines)
     more = [f"and {left_out} earlier ones"] if left_out else []

@@ -1,4 +1,4 @@
-"""Which keys and values a profile allows; words the messages about unknown keys and bad values.
+"""Which keys and values a profile allows; words the messages about bad values.
 
 Knows settings as plain values; `parsing` knows their places in the file.
 """

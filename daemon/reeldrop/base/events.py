@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reeldrop.base.job import Batch, Capabilities, Prompt, Rendered, Video
+from reeldrop.base.fleet import Device, Encoded
+from reeldrop.base.job import Batch, Capabilities, Cause, Prompt, Rendered, Video
 from reeldrop.base.residents import Memory
 
 if TYPE_CHECKING:
@@ -89,12 +90,14 @@ class Previewed:
 class BatchRendered:
     """A batch is rendered; `frames` and `rendered` are in the order of its prompts.
 
+    A renderer of another process encodes its frames: these never cross a network.
+
     `fits` is how many prompts like these fit on the device at once. `waited` is how many seconds
     passed since then, in which the warm-up waited for the compiler.
     """
 
     batch: Batch
-    frames: tuple[Frames, ...]
+    frames: tuple[Frames | Encoded, ...]
     rendered: tuple[Rendered, ...]
     fits: int
     waited: float = 0.0
@@ -109,15 +112,76 @@ class BatchFailed:
 
     batch: Batch
     error: Exception
-    frames: tuple[Frames, ...] = ()
+    frames: tuple[Frames | Encoded, ...] = ()
     rendered: tuple[Rendered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """A renderer of another process goes on reading or writing: `sign` changes then."""
+
+    sign: int
+
+
+@dataclass(frozen=True, slots=True)
 class RendererEnded:
-    """The renderer can't continue; the process has to be replaced by a new one."""
+    """The renderer can't continue; its process has to be replaced by a new one."""
 
     error: Exception
+
+
+RendererEvent = (
+    ModelLoaded
+    | ModelFailed
+    | ModelsReleased
+    | MemoryChanged
+    | Downloading
+    | StepDone
+    | Previewed
+    | BatchRendered
+    | BatchFailed
+    | SignOfLife
+    | RendererEnded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FromRenderer:
+    """What one of the renderers tells."""
+
+    id: str
+    event: RendererEvent
+
+
+@dataclass(frozen=True, slots=True)
+class RendererJoined:
+    """A renderer takes orders, with nothing loaded. No other has or had its id."""
+
+    id: str
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class RendererLeft:
+    """A renderer is lost, with all that it had in hand.
+
+    cause: `MACHINE` if that has nothing to do with what it had in hand
+    """
+
+    id: str
+    reason: str
+    cause: Cause = Cause.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class FleetTrouble:
+    """Why renderers are missing, in words; empty if none is any more.
+
+    is_final: whether none will ever come
+    """
+
+    reason: str
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +218,11 @@ Event = (
     Wake
     | Stop
     | Reload
-    | ModelLoaded
-    | ModelFailed
-    | ModelsReleased
-    | MemoryChanged
-    | Downloading
-    | StepDone
-    | Previewed
-    | BatchRendered
-    | BatchFailed
-    | RendererEnded
+    | RendererEvent
+    | FromRenderer
+    | RendererJoined
+    | RendererLeft
+    | FleetTrouble
     | VideoPublished
     | VideoFailed
     | SheetsMade

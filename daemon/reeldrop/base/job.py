@@ -216,6 +216,7 @@ class Attempt:
     was_alone: nothing else was in hand at that end, of this job or another
     cause: what may have ended the process
     device_worked: the process had rendered something else before, if there was anything else
+    renderer: the one that ended, if the process went on; else empty
     """
 
     began: str
@@ -224,6 +225,7 @@ class Attempt:
     was_alone: bool = True
     cause: Cause = Cause.WORK
     device_worked: bool = True
+    renderer: str = ""
 
     def is_of(self, number: int | None) -> bool:
         """Return whether a prompt was in hand; for None, whether the model was loading."""

@@ -35,13 +35,13 @@ from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Downloading,
-    Event,
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
     ModelsReleased,
     Previewed,
     RendererEnded,
+    RendererEvent,
     StepDone,
 )
 from reeldrop.base.job import Batch, Prompt, Rendered
@@ -106,7 +106,9 @@ _Order = str | _Release | Mapping[str, ModelSource] | Batch
 class InProcessRenderer:
     """Renders in a thread of this process; a second thread encodes the texts of the next batch."""
 
-    def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, sources: Mapping[str, ModelSource], tell: Callable[[RendererEvent], None]
+    ) -> None:
         self._tell = tell
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
@@ -171,7 +173,7 @@ class InProcessRenderer:
                 except Exception as error:  # the render meets the same error and reports it
                     _log.debug("not_encoded_ahead", reason=str(error))
 
-    def _answer(self, order: str | _Release | Batch) -> Event:
+    def _answer(self, order: str | _Release | Batch) -> RendererEvent:
         model = order if isinstance(order, str) else order.model
         loaded: LoadedPipeline | None = None
         began = time.monotonic()

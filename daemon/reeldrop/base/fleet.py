@@ -1,0 +1,45 @@
+"""What a renderer is, and what it sends if it works in another process: records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reeldrop.base.job import BatchLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A video that its renderer has encoded, to be completed by what is known when it is published.
+
+    files: by format, a poster as "jpg"; a path is that of a file to be removed then
+    """
+
+    files: Mapping[str, bytes | Path]
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return sum(len(content) for content in self.files.values() if isinstance(content, bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a renderer computes on.
+
+    name: such as "NVIDIA H100 80GB HBM3"
+    node: the machine; empty for this one
+    memory_bytes: the size of its own memory; 0 if it computes in host memory
+    limits: how many prompts of each profile may be rendered together; if empty, as on this machine
+    """
+
+    name: str
+    node: str = ""
+    memory_bytes: int = 0
+    limits: Mapping[str, BatchLimit] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What renderers have in common for which the same was measured."""
+        return f"{self.name}, {self.memory_bytes >> 30} GiB" if self.memory_bytes else self.name

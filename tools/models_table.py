@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reeldrop.commands.models import video
 from reeldrop.config import builtin
+from reeldrop.config.values import ANY
 from reeldrop.render import classes
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -19,7 +20,8 @@ END = "<!-- up to here -->\n"
 def table() -> str:
     """Return the table of the built-in profiles."""
     memory = "weights", "least GPU memory"
-    heads = ("profile", "films by default", "steps, guidance", "download", *memory, "licence")
+    films = "films by default", "reads"
+    heads = ("profile", *films, "steps, guidance", "download", *memory, "licence")
     lines = [heads, ("---",) * len(heads), *map(_row, builtin.profiles())]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -33,12 +35,17 @@ def _row(name: str) -> tuple[str, ...]:
     return (
         f"[`{name}`]({url})" if profile.repository else f"`{name}`",
         video(profile),
+        _languages(profile.languages),
         f"{defaults['num_inference_steps']}, {guidance:g}",
         _gb(about.download_gb),
         _gb(about.weights_gb),
         _gb(about.offloaded_gb),
         about.licence or "",
     )
+
+
+def _languages(known: Sequence[str] | None) -> str:
+    return "most languages" if known == (ANY,) else ", ".join(known or ()) or "no text"
 
 
 def _gb(size: float | None) -> str:

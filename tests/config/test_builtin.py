@@ -67,6 +67,14 @@ def test_defaults_keep_within_limits() -> None:
         assert counted <= set(found.prompt_limits)
 
 
+def test_what_the_text_encoders_read() -> None:
+    """Each shipped profile says it; a profile of a new name may leave it out."""
+    assert all(builtin.profile(name).languages is not None for name in builtin.profiles())
+    found = parsed("models: {x: {path: x}, y: {path: y, languages: [en, zh]}}")
+    assert [None, ("en", "zh")] == [found.models[name].languages for name in ("x", "y")]
+    assert ("any",) == profile("model: wan2.1-1.3b", "wan2.1-1.3b").languages
+
+
 def test_one_thing_is_changed() -> None:
     """All other values stay, of this profile and of the others."""
     plain = parsed("inbox: inbox")

@@ -234,6 +234,14 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
             )
             for value in ("", "[]", "[a]", "[true]", "{a: 1}")
         ),
+        *(
+            (f"models:\n  m: {{path: x, languages: {value}}}", 2, "models.m.languages", *wrong)
+            for value, wrong in (
+                ("english", ("must be a list of languages, such as [en, zh], or any", "")),
+                ("[en, ZH]", ("'ZH' is no language", "such as zh")),
+                ("[1]", ("1 is no language", "such as zh")),
+            )
+        ),
         ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
         ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),
         ("inbox: !!str x\n" + MODELS, 1, "", "tag", "remove it"),

@@ -19,6 +19,7 @@ from reeldrop.config.values import (
     Gigabytes,
     Glob,
     Hours,
+    Languages,
     Limit,
     LoraName,
     LoraWeight,
@@ -164,6 +165,7 @@ class Profile(BaseModel):
     loras: dict[LoraName, Lora] = {}
     preview_steps: Annotated[int, Field(ge=0, le=1000)] = 0
     max_batch_size: BatchSize = None
+    languages: Languages | None = None
     defaults: dict[str, Default] = {}
     limits: dict[str, Limit] = {}
     about: About = About()

@@ -15,6 +15,8 @@ from reeldrop.schedule.night import Night
 
 _DTYPES = (dtypes.AUTO, *dtypes.NAMES)
 _LONGEST_LIST = 1000
+ANY = "any"
+"""All languages, or most of them."""
 
 
 class Refused(ValueError):
@@ -110,6 +112,21 @@ def _hours(hours: object) -> object:
     return hours
 
 
+def _languages(value: object) -> object:
+    """Return the codes of languages; (ANY,) for the word."""
+    if value == ANY:
+        return (ANY,)
+    if not isinstance(value, list) or len(value) > _LONGEST_LIST:
+        raise ValueError(f"must be a list of languages, such as [en, zh], or {ANY}")
+    return tuple(map(_language, value))
+
+
+def _language(code: object) -> str:
+    if not isinstance(code, str) or not re.fullmatch(r"[a-z]{2,3}", code):
+        raise Refused(f"{code!r} is no language", "write a code of ISO 639, such as zh, ja or de")
+    return code
+
+
 Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
 Hours = Annotated[str, pydantic.BeforeValidator(_hours)]
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -127,6 +144,7 @@ BatchSize = Annotated[
 LoraName = Annotated[str, pydantic.AfterValidator(_lora_name)]
 LoraWeight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 LoraWeights = Annotated[list[LoraWeight], pydantic.BeforeValidator(_weights)]
+Languages = Annotated[tuple[str, ...], pydantic.BeforeValidator(_languages)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -130,6 +130,27 @@ def test_without_a_daemon_it_shows_and_changes_the_folders(site: Site) -> None:
     use(site, deed)
 
 
+def test_a_key_that_was_meant_for_a_file_that_has_left_does_nothing(site: Site) -> None:
+    """Not to the file that the mark is on now; it says so, and the next one acts."""
+    for name in "abc":
+        site.drop(f"{name}.txt", "a\n")
+
+    async def deed(screen: Screen) -> None:
+        await screen.shows("WAITING: 3")
+        await screen.mark("b.txt")
+        (site.inbox / "b.txt").unlink()
+        await screen.press("p")  # it looks again at once
+        await screen.shows("WAITING: 2")
+        await screen.press("c")
+        await screen.shows("b.txt has left the list; the mark is", "WAITING: 2")
+        await screen.press("c")
+        await screen.shows("WAITING: 1", "FAILED: 1")
+        assert ["PAUSE", "a.txt"] == sorted(file.name for file in site.inbox.iterdir())
+        await screen.press("q")
+
+    use(site, deed)
+
+
 def test_a_large_inbox_is_found_in_but_never_listed_whole(site: Site) -> None:
     """The list has the first of them, and how many there are."""
     for number in range(1200):

@@ -106,6 +106,8 @@ class Top(App[int]):
         self._hands = Hands(self._looker, self.post_message)
         self._seen: Seen | None = None
         self._rows: dict[str, Row] = {}
+        self._left: Row | None = None
+        self._acted_on: Row | None = None
 
     def show(self) -> int:
         """Show it until somebody quits, and return the exit code."""
@@ -197,6 +199,7 @@ class Top(App[int]):
             files.highlighted = max(0, min(place or 0, len(options) - 1))
             if files.highlighted_option is None or files.highlighted_option.disabled:
                 files.action_cursor_down()
+            self._left = marked if marked != self._acted_on else None
         files.scroll_to(y=scrolled, animate=False)
         self._show_detail()
 
@@ -237,9 +240,18 @@ class Top(App[int]):
             self._hands.do(partial(top_state.retry_file, self._config, row))
 
     def _marked_one_of(self, *kinds: Kind) -> Row | None:
-        """Return the marked file if it is in one of these lists; else say which it has to be."""
-        row = self._marked()
+        """Return the marked file if it is in one of these lists; else say which it has to be.
+
+        The first key after a file has left by itself was meant for that one, and does nothing.
+        """
+        row, left = self._marked(), self._left
+        self._left = None
+        if row is not None and left is not None:
+            text = f"{left.name} has left the list; the mark is on {row.name} now: press it again"
+            self.post_message(Said(text, is_problem=True))
+            return None
         if row is not None and row.kind in kinds:
+            self._acted_on = row
             return row
         lists = " or ".join(kind.upper() for kind in kinds)
         self.post_message(Said(f"choose a file under {lists} first", is_problem=True))

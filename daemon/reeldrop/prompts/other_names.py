@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from reeldrop.base import invisible
+from reeldrop.prompts.wording import SURELY, near
 
 _OTHERS: Mapping[str, str] = {
     "prompt": "positive positive_prompt text text_prompt prompt_text caption description txt "
@@ -79,6 +80,7 @@ _KEYS = _by_word(_OTHERS)
 _ADVICE = _by_word(_ELSEWHERE)
 _SIZES = frozenset(_SIZE.split())
 _TIMES = frozenset(_DURATIONS.split())
+_LONG = 4
 QUOTES = "\"'“”„‟«»‘’‚‹›`*"
 
 
@@ -97,6 +99,15 @@ def ours(name: str, known: Iterable[str]) -> str | None:
         return word
     key = _KEYS.get(word)
     return key if key in keys else None
+
+
+def nearest(name: str) -> str | None:
+    """Return the name in another tool of which a key may be a typing error; None if there is none.
+
+    Not a short one, of which too many words would look like typing errors.
+    """
+    words = {*_KEYS, *_ADVICE, *_SIZES, *_TIMES}
+    return near(normal(name), (word for word in sorted(words) if len(word) >= _LONG), SURELY)
 
 
 def is_size(name: str) -> bool:

@@ -8,10 +8,7 @@ from typing import Any, TypeGuard
 from reeldrop.base.escaping import short
 from reeldrop.base.yaml_faults import quoted
 from reeldrop.prompts import other_names
-from reeldrop.prompts.wording import did_you_mean, near
-
-_SURELY = 0.8
-"""Similarity at which a key surely stands for a known one; below it, it may begin a prompt."""
+from reeldrop.prompts.wording import SURELY, did_you_mean, near
 
 
 class Unknown:
@@ -37,11 +34,11 @@ class Unknown:
     def explain(self, key: str) -> tuple[str, str]:
         """Return what is wrong with a key, and the remedy."""
         problem = f"unknown key '{short(key)}'"
-        remedy = self._renamed(key) or self._split(key) or other_names.advice(key)
+        remedy = self._meant(key, key)
         if remedy is not None:
             return problem, remedy
         value = self._settings[key]
-        similar = near(other_names.normal(key), self._known, _SURELY)
+        similar = near(other_names.normal(key), self._known, SURELY)
         self.has_prompt |= similar in ("prompt", "prompts")
         is_text = not isinstance(value, (dict, list)) and "prompt" not in self._settings
         if is_text and key.isdigit():
@@ -52,10 +49,17 @@ class Unknown:
             text = short(f"{key}: {'' if value is None else value}".strip())
             problem += ": YAML reads what is before a colon as a key"
             return problem, f"put the text between quotes: `prompt: {quoted(text)}`"
+        other = other_names.nearest(key) if similar is None else None
+        if other is not None and (remedy := self._meant(key, other)) is not None:
+            return problem, f"did you mean '{other}'? {remedy}"
         return problem, did_you_mean(key, self._known)
 
-    def _renamed(self, key: str) -> str | None:
-        ours = other_names.ours(key, self._known)
+    def _meant(self, key: str, name: str) -> str | None:
+        """Return the remedy for a key that other tools call `name`; None if none does."""
+        return self._renamed(key, name) or self._split(key, name) or other_names.advice(name)
+
+    def _renamed(self, key: str, name: str) -> str | None:
+        ours = other_names.ours(name, self._known)
         if ours is None:
             return None
         self.has_prompt |= ours in ("prompt", "prompts")
@@ -71,15 +75,15 @@ class Unknown:
         said = "" if value is None else f": `{ours}: {_written(value)}`"
         return f"it is called {ours} here{said}"
 
-    def _split(self, key: str) -> str | None:
+    def _split(self, key: str, name: str) -> str | None:
         """Return the remedy for a key that is two of ours, or has another unit; else None."""
         value = self._settings[key]
-        if other_names.is_size(key):
+        if other_names.is_size(name):
             size = other_names.size(value)
             if size is None:
                 return "give width and height, in pixels"
             return f"write `width: {size[0]}` and `height: {size[1]}`"
-        if not other_names.is_duration(key):
+        if not other_names.is_duration(name):
             return None
         fps = self._settings.get("fps")
         if not (_is_length(fps) and _is_length(value)):

@@ -12,6 +12,8 @@ from reeldrop.base.escaping import short
 LONGEST_KEY = 100
 _NEAR = 0.6
 """Similarity, from 0 to 1, at which a word may be a typing error of another."""
+SURELY = 0.8
+"""Similarity at which it surely is one; below it, a key may begin a prompt."""
 
 _WANTED = {
     "int_type": "a whole number",

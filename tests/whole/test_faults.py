@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,16 +196,14 @@ def test_a_watchdog_that_would_bite_first_is_told(daemon: Callable[..., Daemon])
 
 
 @pytest.fixture
-def filler() -> Iterator[Path]:
-    """A file of 16 MiB on a small file system."""
-    path = Path(f"/dev/shm/reeldrop-test-{os.getpid()}")
-    path.mkdir()
-    with (path / "filler").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 16 * MIB)
-    yield path / "filler"
-    for left in sorted(path.rglob("*"), reverse=True):
-        left.rmdir() if left.is_dir() else left.unlink()
-    path.rmdir()
+def filler(tmp_path: Path) -> Iterator[Path]:
+    """A file of 16 MiB on a file system whose space nobody else takes or gives back."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", disk], check=True)
+    (disk / "filler").write_bytes(bytes(16 * MIB))
+    yield disk / "filler"
+    subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture

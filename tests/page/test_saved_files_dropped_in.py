@@ -33,10 +33,15 @@ class Visitor:
 
         await_that(says, f"{text!r} on the page")
 
-    def save(self, button: str) -> Path:
-        """Press a button; return where what it saved was put, as the page says."""
-        found = self._seen.driver.find_elements("xpath", f"//button[.='{button}']")
-        [one for one in found if one.is_displayed()][-1].click()
+    def save(self, button: str, about: str = "") -> Path:
+        """Press a button; return where what it saved was put, as the page says.
+
+        about: what it is about; needed where several buttons have the same text.
+        """
+        is_it = f"@aria-label='{button} {about}'" if about else f".='{button}'"
+        found = self._seen.driver.find_elements("xpath", f"//button[{is_it}]")
+        (displayed,) = (one for one in found if one.is_displayed())
+        displayed.click()
         await_that(lambda: self._whole(), f"a file by {button}")
         (path,) = self._whole()
         said = str(self._seen.ask("document.querySelector('.said p').textContent"))
@@ -95,9 +100,9 @@ def test_every_saved_file_does_what_its_button_says(
         visitor.await_text("a slow house")
         site.drop("later/next.yaml", "prompt: a box\nmodel: tiny\n")
         visitor.await_text("Waiting: 1")
-        visitor.save("Cancel")
+        visitor.save("Cancel", "later/next.yaml")
         visitor.await_text("it was cancelled on request")
-        visitor.save("Cancel")
+        visitor.save("Cancel", "later/waits.yaml")
         started.wait_for("job_cancelled", 2)
     left = [name for _, _, names in os.walk(site.inbox) for name in names]
     assert [] == left

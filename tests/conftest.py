@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import execnet
@@ -62,6 +62,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Know the zygote of the run before a test changes the environment."""
     if hasattr(session.config, "workerinput"):
         fork_server()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """Fail the test that leaves the environment changed: later starts could not be forks.
+
+    Each of them would import torch anew, which takes seconds.
+    """
+    yield
+    if fork_server.cache_info().currsize:
+        changed = fork_server().changed(os.environ)
+        assert set() == changed, "left changed in the environment"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

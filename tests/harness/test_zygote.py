@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.processes import await_that, fork_server, run, start
+from harness.zygote import REELDROP
 
 SCRIPT = """\
 import json, os, signal, sys
@@ -56,6 +57,14 @@ def test_a_fork_is_what_a_new_process_would_be(
         assert new == ours
         assert streams[0] == streams[1]
         assert err.read().splitlines()[-1:] == forked.stderr.splitlines()[-1:]
+
+
+def test_what_imports_read_makes_a_new_process_necessary() -> None:
+    """Other variables don't."""
+    changed = {**os.environ, "HOME": "/other", "COLUMNS": "70"}
+    assert {"HOME"} == fork_server().changed(changed)
+    assert not fork_server().can_run(REELDROP, changed)
+    assert fork_server().can_run(REELDROP, {**changed, "HOME": os.environ["HOME"]})
 
 
 def test_a_fork_is_waited_for_and_sent_signals_as_a_process_is(tmp_path: Path) -> None:

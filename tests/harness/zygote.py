@@ -49,12 +49,16 @@ ADDRESS = "REELDROP_TESTS_ZYGOTE"
 """Environment variable with the socket of the zygote that all processes of a test run share."""
 
 _READ_LATE = {
-    ADDRESS, "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "PATH",
+    ADDRESS, "COLUMNS", "JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "OMP_NUM_THREADS", "PATH",
     "PYTEST_CURRENT_TEST", "PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER",
     "PYTEST_XDIST_WORKER_COUNT", "REELDROP_CONFIG", "TERM", "TORCHINDUCTOR_CACHE_DIR",
-    "WATCHDOG_PID", "WATCHDOG_USEC",
+    "WATCHDOG_PID", "WATCHDOG_USEC", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",
 }  # fmt: skip
-"""Environment variables that are read on use, not on import."""
+"""Environment variables that are read on use, not on import.
+
+torch sets the last one itself, before each load of a library that it compiled. Forks have one
+thread for OpenMP, whatever is asked for.
+"""
 
 _SLOW_IMPORTS = (
     "reeldrop.commands.cancel", "reeldrop.commands.check", "reeldrop.commands.cli",
@@ -176,7 +180,7 @@ class Zygote:
         return made
 
     def _use(self, connection: socket.socket) -> None:
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._environment = dict(os.environ)
         self._socket = connection
         self._lock = threading.Lock()
 
@@ -190,9 +194,13 @@ class Zygote:
 
         It isn't for other programs, or if variables differ that are read on import.
         """
-        given, own = dict(os.environ if environment is None else environment), self._environment
-        names = {name for name in given.keys() | own if given.get(name) != own.get(name)}
-        return is_python(command) and names <= _READ_LATE | {"OMP_NUM_THREADS"}
+        given = os.environ if environment is None else environment
+        return is_python(command) and not self.changed(given)
+
+    def changed(self, environment: Mapping[str, str]) -> set[str]:
+        """Return the variables that differ from those of the zygote and are read on import."""
+        names = (environment.keys() | self._environment.keys()) - _READ_LATE
+        return {name for name in names if environment.get(name) != self._environment.get(name)}
 
     def run(
         self,

@@ -36,6 +36,7 @@ import time
 import traceback
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -282,7 +283,7 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
     from preloaded import Preloaded  # beside this program
 
     preloaded = Preloaded()
-    gc.freeze()  # forks need not collect what exists now
+    _make_forks_cheap()
     children: dict[socket.socket, set[int]] = {first: set()}
     while True:
         for ready in select.select([*children, *([listener] if listener else [])], [], [])[0]:
@@ -319,6 +320,27 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 return _become(streams=streams, **request)
             with contextlib.suppress(BrokenPipeError):
                 ready.send(str(answer).encode())
+
+
+_MADV_COLLAPSE = 25
+_HUGE_PAGE = 1 << 21
+
+
+def _make_forks_cheap() -> None:
+    """Leave little to copy for a fork, and little to do at its end."""
+    for one in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+        one.atexit = False  # torch would take back each operator that it has registered
+    gc.freeze()  # forks need not collect what exists now
+    # A fork copies an entry for each page: of huge ones it has fewer.
+    collapse = ctypes.CDLL(None).madvise
+    collapse.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for mapping in Path("/proc/self/maps").read_text().splitlines():
+        addresses, rights, *_ = mapping.split()
+        if rights == "rw-p":
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
+            for page in range(first, end - _HUGE_PAGE + 1, _HUGE_PAGE):
+                collapse(page, _HUGE_PAGE, _MADV_COLLAPSE)  # where it can
 
 
 def _end(pids: set[int]) -> None:

@@ -68,7 +68,7 @@ OWNERS = {
     "torchao": {"render.parts"},
     "huggingface_hub": {"render.downloads", "render.hub_errors"},
     "transformers": {"render.pipeline"},
-    "av": {"video.encoder", "video.identity", "video.sheets", "video.sound"},
+    "av": {"video.encoder", "video.identity", "video.remote", "video.sheets", "video.sound"},
     "c2pa": {"video.signing"},
     "mutagen": {"video.encoder"},
     "PIL": {

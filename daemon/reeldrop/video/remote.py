@@ -1,0 +1,113 @@
+"""Videos that are encoded where they are rendered, so that no frames cross a network.
+
+What a renderer does not know is added when the video is published: settings, mark and signature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import av
+
+from reeldrop.base import durable
+from reeldrop.base.errors import RenderError
+from reeldrop.base.events import BatchFailed, BatchRendered
+from reeldrop.base.fleet import Encoded
+from reeldrop.base.job import Rendered
+from reeldrop.base.sound import Sound
+from reeldrop.video import encoder
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
+
+FOLDER = ".reeldrop-rendered"
+"""In the results: where renderers that see them put what they have encoded."""
+
+POSTER = "jpg"
+
+_Answer = TypeVar("_Answer", BatchRendered, BatchFailed)
+
+
+def encoded(
+    event: _Answer,
+    h264: str,
+    folder: Path | None = None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> _Answer:
+    """Return an answer with its frames encoded, and without the samples of their sounds.
+
+    h264: the encoder for mp4; see `encoder.encode`
+    folder: where the files are put, under random names; None to return their content
+
+    Raises:
+        RenderError: a video can't be encoded.
+        OSError: the folder can't be written to.
+    """
+    made = zip(event.batch.prompts, event.frames, event.rendered, strict=False)
+    videos: list[Encoded] = []
+    for prompt, frames, rendered in made:
+        assert not isinstance(frames, Encoded)
+        files: dict[str, bytes | Path] = {}
+        for kind in (*prompt.formats, POSTER):
+            film = _Film(frames, prompt.fps, kind, rendered.sound, h264, on_frame)
+            files[kind] = film.content() if folder is None else film.in_folder(folder)
+        videos.append(Encoded(files))
+    records = tuple(map(_without_samples, event.rendered))
+    return dataclasses.replace(event, frames=tuple(videos), rendered=records)
+
+
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """A file that is to be written; see `encoder.encode`."""
+
+    frames: Frames
+    fps: float
+    format: str
+    sound: Sound | None
+    h264: str
+    on_frame: Callable[[], None]
+
+    def in_folder(self, folder: Path) -> Path:
+        path = folder / f"{secrets.token_hex(16)}.{self.format}"
+        self._write(path)
+        durable.fsync_file(path)
+        return path
+
+    def content(self) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="reeldrop-") as folder:
+            path = Path(folder, f"video.{self.format}")
+            self._write(path)
+            return path.read_bytes()
+
+    def _write(self, path: Path) -> None:
+        try:
+            encoder.encode(
+                self.frames,
+                path,
+                self.format,
+                self.fps,
+                "",
+                self.on_frame,
+                self.h264,
+                self.sound,
+            )
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):  # such as a full disk
+                raise
+            raise RenderError(f"it can't be encoded as {self.format}: {error}") from None
+
+
+def _without_samples(rendered: Rendered) -> Rendered:
+    """Return a record with the rate and the channels of its sound, but without what is heard."""
+    sound = rendered.sound
+    if sound is None:
+        return rendered
+    return dataclasses.replace(
+        rendered, sound=dataclasses.replace(sound, samples=sound.samples[:, :0])
+    )

@@ -1,0 +1,65 @@
+"""Videos that are encoded where they are rendered."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from harness.jobs import RENDERED
+from harness.videos import decoded
+from reeldrop.base.errors import RenderCancelled, RenderError
+from reeldrop.base.events import BatchFailed, BatchRendered
+from reeldrop.base.job import Batch, Member, Prompt
+from reeldrop.base.sound import Sound
+from reeldrop.video import remote
+
+FRAMES = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
+SOUND = Sound(np.zeros((2, 8000), np.float32), 16000)
+
+
+def rendered(formats: tuple[str, ...], frames: np.ndarray = FRAMES) -> BatchRendered:
+    """Return what a renderer answers with one video in these formats."""
+    prompt = Prompt(1, "a horse", "m", (), 1, 8.0, formats)
+    batch = Batch((Member("j", prompt),))
+    return BatchRendered(batch, (frames,), (dataclasses.replace(RENDERED, sound=SOUND),), 1)
+
+
+def test_a_video_is_the_same_as_bytes_and_as_files(tmp_path: Path) -> None:
+    """Each format and the poster are there, with sound; frames and samples are not."""
+    event = rendered(("mp4", "gif"))
+    by_network = remote.encoded(event, "libx264")
+    by_folder = remote.encoded(event, "libx264", tmp_path)
+    (content,), (files,) = by_network.frames, by_folder.frames
+    assert {"mp4", "gif", "jpg"} == content.files.keys() == files.files.keys()
+    assert {kind: path.read_bytes() for kind, path in files.files.items()} == content.files
+    assert set(tmp_path.iterdir()) == set(files.files.values())
+    assert 4 == len(decoded(files.files["mp4"]))
+    with av.open(str(files.files["mp4"])) as video:
+        assert 2 == video.streams.audio[0].channels
+    assert (2, 0) == by_network.rendered[0].sound.samples.shape
+    assert 16000 == by_network.rendered[0].sound.sampling_rate
+    assert event.batch is by_network.batch
+    assert content.nbytes < len(pickle.dumps(by_network)) < content.nbytes + 2000
+
+
+def test_what_was_rendered_before_a_failure_is_encoded(tmp_path: Path) -> None:
+    """The error of a batch stays with its first videos."""
+    event = rendered(("mp4",))
+    error = RenderCancelled()
+    failed = BatchFailed(event.batch, error, event.frames, event.rendered)
+    encoded = remote.encoded(failed, "libx264", tmp_path)
+    assert error is encoded.error
+    assert 2 == len(os.listdir(tmp_path))
+
+
+def test_it_says_what_can_not_be_written(tmp_path: Path) -> None:
+    """A bad video is no trouble of the folder, nor the other way round."""
+    with pytest.raises(RenderError, match="can't be encoded as mp4"):
+        remote.encoded(rendered(("mp4",), FRAMES[:, :31, :31]), "libx264", tmp_path)
+    with pytest.raises(OSError, match="No such file"):
+        remote.encoded(rendered(("mp4",)), "libx264", tmp_path / "away")

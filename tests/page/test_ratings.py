@@ -120,6 +120,26 @@ def test_what_is_none_stays_with_a_reason(place: Place) -> None:
     assert {*names, "mine.json"} == {*os.listdir(place.inbox)}
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_nobodys_files_keep_others_from_being_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_changed: bool
+) -> None:
+    """However many are no ratings, and also if they are written anew before each look."""
+    monkeypatch.setattr(ratings, "MAX_FILES", 3)
+    place.drop("ratings-z.json", "b", 1, **LIKED)
+    bad = [place.inbox / f"ratings-{number}.json" for number in range(7)]
+    for look in range(5):
+        for path in bad:
+            if is_changed or not look:
+                path.write_text("{" * (look + 1))
+        place.take()
+    assert {VIDEO: [1, 5, 1]} == place.counts()
+    assert {path.name for path in bad} == set(os.listdir(place.inbox))
+    place.take()
+    place.take()
+    assert {path.name for path in bad} == place.refused().keys()
+
+
 def test_no_link_in_the_place_of_the_ratings_is_followed(place: Place, tmp_path: Path) -> None:
     """Neither to write there nor to read; a file that can't be kept stays where it is."""
     (tmp_path / "elsewhere").mkdir()

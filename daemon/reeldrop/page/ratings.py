@@ -7,16 +7,19 @@ A kill between keeping a file and removing it from the inbox only means that it 
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import errno
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from reeldrop.base import plain_files
+from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.names import RATINGS_FOLDER, is_ratings_name
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.page import scripts
@@ -92,44 +95,95 @@ def _vote(item: tuple[str, object]) -> tuple[str, tuple[bool, int]]:
     raise _refusal("the vote for a video is not of the form that the gallery saves")
 
 
-def _refusal(reason: str) -> ValueError:
+class _NoRatings(ValueError):
+    """A file has no ratings; says why."""
+
+
+def _refusal(reason: str) -> _NoRatings:
     remedy = "save it from the gallery again, or delete it"
-    return ValueError(f"no file of ratings: {reason}; {remedy}")
+    return _NoRatings(f"no file of ratings: {reason}; {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A file that a look has left in the inbox.
+
+    reason: why it is refused; empty if that has to be seen once more, since it may be a part
+    is_final: whether that stays so until the file changes
+    """
+
+    state: _State
+    reason: str = ""
+    is_final: bool = False
 
 
 class Ratings:
-    """The ratings that lie in the inbox.
-
-    refused: those that stay there, with the reasons
-    """
+    """The ratings that lie in the inbox."""
 
     def __init__(self, inbox: Root) -> None:
         self._inbox = inbox
-        self._seen: dict[str, _State] = {}
-        self.refused: tuple[Waiting, ...] = ()
+        self._left: dict[str, _Left] = {}
+        self._last = ""
+
+    @property
+    def refused(self) -> tuple[Waiting, ...]:
+        """Those that can't be taken and have not changed between two looks, with the reasons."""
+        left = sorted(self._left.items())
+        return tuple(Waiting.of(PurePosixPath(n), one.reason) for n, one in left if one.reason)
 
     def take(self, results: Root) -> bool:
         """Move ratings from the inbox into the results; return whether there were any.
 
-        What can't be read is refused if it has not changed since the last look: it may be a part.
+        Each look begins behind the file that was read last, and reads no refused one again until
+        it has changed: so nobody's files keep those of others from being read.
         """
-        states: dict[str, _State] = {}
-        refused, taken = [], False
+        before, self._left = self._left, {}
+        read, taken = 0, False
         with contextlib.suppress(OSError), self._inbox.opened() as inbox:
-            for name in sorted(filter(is_ratings_name, os.listdir(inbox)))[:MAX_FILES]:
+            for name in self._in_turn(filter(is_ratings_name, os.listdir(inbox))):
+                left, is_same = before.get(name), False
                 try:
-                    states[name] = _state(inbox / name)
-                    _keep(Ballot.parsed(plain_files.content(inbox / name, MAX_BYTES)), results)
-                    if _state(inbox / name) == states[name]:  # else it is another one by now
+                    state = _state(inbox / name)
+                    is_same = left is not None and left.state == state
+                    if left is not None and is_same and (left.is_final or read >= MAX_FILES):
+                        self._left[name] = left
+                    if read >= MAX_FILES or name in self._left:
+                        continue
+                    read, self._last = read + 1, name
+                    self._left[name] = _Left(state)
+                    _keep(_ballot(inbox / name), results)
+                    if _state(inbox / name) == state:  # else it is another one by now
                         os.unlink(inbox / name)
+                    del self._left[name]
                     taken = True
                 except FileNotFoundError:
-                    continue
+                    self._left.pop(name, None)
                 except (OSError, ValueError) as error:
-                    if states.get(name) == self._seen.get(name):
-                        refused.append(Waiting.of(PurePosixPath(name), _in_words(error)))
-        self._seen, self.refused = states, tuple(refused)
+                    if is_same:
+                        is_final = isinstance(error, _NoRatings)
+                        self._left[name] = _Left(state, _in_words(error), is_final)
         return taken
+
+    def _in_turn(self, names: Iterable[str]) -> list[str]:
+        """Return names in their order, those behind the last one that was read first."""
+        ordered = sorted(names)
+        behind = bisect.bisect(ordered, self._last)
+        return ordered[behind:] + ordered[:behind]
+
+
+def _ballot(path: Path) -> Ballot:
+    """Return the ballot in a file of the inbox.
+
+    Raises:
+        ValueError: it has none that can be read; the message says why.
+        OSError: the disk fails.
+    """
+    try:
+        return Ballot.parsed(plain_files.content(path, MAX_BYTES))
+    except OSError as error:
+        if error.errno in (*DISK_ERRORS, errno.ENOENT):
+            raise
+        raise _NoRatings(_in_words(error)) from None
 
 
 def _state(path: Path) -> _State:

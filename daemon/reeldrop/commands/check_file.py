@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from reeldrop.commands import exit_codes, folders, output
 from reeldrop.commands.submit import known_rules, model_of_daemon
 
 if TYPE_CHECKING:
+    from reeldrop.base.job import Prompt
     from reeldrop.config.config import Config
 
 
@@ -34,21 +36,48 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     reader = Reader({model: None, **known_rules(config)}, model)
     try:
         defaults = folders.scanned_inbox(config).defaults_for(source, parsing.MAX_DEFAULTS_BYTES)
-        count, problems = len(reader.read(source, file, defaults).prompts), list[str]()
+        prompts, problems = reader.read(source, file, defaults).prompts, list[str]()
     except NotDescribed as error:
         raise Unavailable(Mistake(str(error), "start the daemon once")) from None
     except PromptError as error:
-        count, problems = 0, list(map(str, error.mistakes))
+        prompts, problems = [], list(map(str, error.mistakes))
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
+    count, long_texts = len(prompts), list(_long_texts(config, prompts))
     if as_json:
-        output.print_json({"file": file, "videos": count, "problems": problems})
+        found = {"file": file, "videos": count, "problems": problems, "long_texts": long_texts}
+        output.print_json(found)
     elif problems:
         for problem in problems:
             output.note(problem)
     else:
         print(f"{output.printable(file)}: {count} video{'s' if count > 1 else ''}")
+        for text in long_texts:
+            print(text)
     return exit_codes.FAILED if problems else 0
+
+
+def _long_texts(config: Config, prompts: Sequence[Prompt]) -> Iterator[str]:
+    """Yield, in words, how texts are read that are too long for the text encoder at once.
+
+    Only of profiles that read such texts in chunks; nothing if their model is not on this machine.
+    """
+    models = {p.model for p in prompts if config.models[p.model].long_prompt == "chunks"}
+    if not models:
+        return
+    from reeldrop.config import profiles  # these take seconds to import
+    from reeldrop.render import chunks
+
+    readers = {name: chunks.reader_without_model(profiles.source(name, config)) for name in models}
+    for prompt in prompts:
+        reader = readers.get(prompt.model)
+        for what, key in (("prompt", None), ("negative prompt", "negative_prompt")):
+            text = prompt.argument(key) if key else prompt.prompt
+            cut = reader.cut(str(text or "")) if reader else None
+            if cut is not None and len(cut.chunks) > 1:
+                rest = f"; not read: {output.printable(cut.ignored)}" if cut.ignored else ""
+                read = f"{cut.tokens} tokens in {len(cut.chunks)} chunks"
+                yield f"{what} {prompt.number}: {read}{rest}"
 
 
 def _source(config: Config, file: Path) -> PurePosixPath:

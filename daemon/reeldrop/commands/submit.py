@@ -155,7 +155,8 @@ def known_rules(config: Config) -> dict[str, ModelRules | None]:
         capabilities = described.read(config.spool, name, profile.origin)
         if capabilities is not None:
             allowed = (profile.prompt_defaults, profile.prompt_limits, profile.lora_limits)
-            found[name] = ModelRules(name, capabilities, *allowed)
+            weighted = profile.prompt_syntax == "weighted"
+            found[name] = ModelRules(name, capabilities, *allowed, reads_weights=weighted)
     return found
 
 

@@ -82,6 +82,8 @@ def untuned(name: str, config: Config) -> ModelSource:
         lossy=Lossy(**profile.lossy.model_dump()),
         preview_steps=profile.preview_steps,
         loras=tuple(_lora(*one) for one in profile.loras.items()),
+        reads_chunks=profile.long_prompt == "chunks",
+        reads_weights=profile.prompt_syntax == "weighted",
         pins=config.spool / pins.FILE_NAME,
     )
 
@@ -170,7 +172,12 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
     """
     profile = config.models[name]
     found = ModelRules(
-        name, capabilities, profile.prompt_defaults, profile.prompt_limits, profile.lora_limits
+        name,
+        capabilities,
+        profile.prompt_defaults,
+        profile.prompt_limits,
+        profile.lora_limits,
+        reads_weights=profile.prompt_syntax == "weighted",
     )
     rules.check_profile(found)
     return found

@@ -163,6 +163,8 @@ class Profile(BaseModel):
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
     loras: dict[LoraName, Lora] = {}
+    long_prompt: Literal["cut", "chunks"] = "cut"
+    prompt_syntax: Literal["plain", "weighted"] = "plain"
     preview_steps: Annotated[int, Field(ge=0, le=1000)] = 0
     max_batch_size: BatchSize = None
     languages: Languages | None = None

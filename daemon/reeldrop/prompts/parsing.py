@@ -270,7 +270,7 @@ class _Reader:
             self._mistakes[mistake] = None
             self._without_picture.update([mistake] if lack == pictures.PAIRED else [])
             return []
-        notes += _notes(layer, settings)
+        notes += _notes(layer, settings, rules)
         return [
             _Video(settings, rules, seed, notes, shown, with_seed(item.swept, seed))
             for shown in _pictures(settings, rules, item.recorded or {})
@@ -312,11 +312,11 @@ def _placed(fault: Fault, layer: Layer) -> Mistake:
     return Mistake(fault.problem, fault.remedy, min(own, default=None), key=fault.key)
 
 
-def _notes(layer: Layer, settings: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(layer: Layer, settings: Mapping[str, Any], rules: ModelRules) -> tuple[str, ...]:
     """Return what the author should know about a prompt that is rendered."""
     texts = (layer[key] for key in documents.TEXT_KEYS if key in layer)
     notes = [note for text in texts for note in text.notes]
-    notes += tags.notes(settings["prompt"])
+    notes += tags.notes(settings["prompt"], reads_weights=rules.reads_weights)
     guidance = settings.get("true_cfg_scale", settings.get("guidance_scale"))
     is_given = "negative_prompt" in layer and settings["negative_prompt"]
     if is_given and isinstance(guidance, int | float) and guidance <= 1:

@@ -21,7 +21,7 @@ from reeldrop.base.escaping import short
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
 from reeldrop.base.loras import LoraLimits
 from reeldrop.base.sweeps import SWEEPS
-from reeldrop.prompts import loras, pictures, tags, unknown_keys, wording
+from reeldrop.prompts import emphasis, loras, pictures, tags, unknown_keys, wording
 from reeldrop.prompts.faults import Fault as Fault
 from reeldrop.prompts.faults import SettingsRefused as SettingsRefused
 from reeldrop.prompts.layers import MAX_VIDEOS
@@ -57,6 +57,7 @@ class ModelRules:
     defaults: the profile's, which override the pipeline's
     limits: the smallest and the largest value of a setting; None: the smallest that makes sense
     loras: the profile's, by name
+    reads_weights: prompts may have weights in them; see `emphasis`
     """
 
     name: str
@@ -64,6 +65,7 @@ class ModelRules:
     defaults: Mapping[str, Scalar]
     limits: Mapping[str, tuple[float | None, float]]
     loras: Mapping[str, LoraLimits] = field(default_factory=dict)
+    reads_weights: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -156,7 +158,11 @@ class ModelRules:
             problem = f"{short(tag.text)} is {tag.meaning}"
             yield Fault("prompt", problem, tag.remedy, example=tag.example)
         for key in ("prompt", "negative_prompt"):
-            if not _is_encodable(settings.get(key) or ""):
+            text = settings.get(key) or ""
+            if self.reads_weights and (part := emphasis.too_heavy(text)) is not None:
+                problem = f"{short(part.text)} has the weight {part.weight:g}"
+                yield Fault(key, problem, f"use at most {emphasis.MOST:g}; 1.5 is much already")
+            if not _is_encodable(text):
                 problem = f"{key} has half a character (a lone surrogate) in it"
                 yield Fault(key, problem, "write the character itself")
         if len(settings["seed"]) > 1 and settings["num_videos_per_prompt"] > 1:

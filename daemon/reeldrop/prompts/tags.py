@@ -30,10 +30,11 @@ _CHOICE = re.compile(r"\{([^{}\n]{3,500})\}")
 _COUNT = re.compile(r"^\d*-?\d*\$\$([^|$]*\$\$)?")
 _SHARE = re.compile(r"^\d*\.?\d+::")
 _SPACED = re.compile(r"\{([^{}|\n]+ \| )+[^{}|\n]+\}")
-_WEIGHT = re.compile(
-    r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)|\([^()\n]{1,80}\)\d\.\d+|\{\{[^{}\n]{1,80}\}\}"
+_OTHER_WEIGHT = re.compile(
+    r"\([^()\n]{1,80}\)\d\.\d+|\{\{[^{}\n]{1,80}\}\}"
     r"|(?<![\w.])\d\.?\d*::[^:\n]{1,80}::|[^\W\d]\w{0,40}::-?\d"
 )
+_WEIGHT = re.compile(r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)|" + _OTHER_WEIGHT.pattern)
 _CHANGE = re.compile(
     r"\[[^\[\]\n]{0,80}:[^\[\]:\n]{0,80}:\d*\.?\d+\]|\[\w[^\[\]|\n]{0,80}\|[^\[\]\n]{1,80}\w\]"
 )
@@ -107,11 +108,14 @@ def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
     return Tag(found[0], "a choice for another tool", remedy, strict_yaml.dump({"prompts": texts}))
 
 
-def notes(prompt: str) -> list[str]:
-    """Return what an author should know about a prompt that is rendered as it is."""
+def notes(prompt: str, *, reads_weights: bool = False) -> list[str]:
+    """Return what an author should know about a prompt that is rendered as it is.
+
+    reads_weights: weights such as (word:1.2) are no text
+    """
     found = []
     for pattern, what in (
-        (_WEIGHT, "weights"),
+        (_OTHER_WEIGHT if reads_weights else _WEIGHT, "weights"),
         (_WILDCARD, "wildcards"),
         (_SPACED, "choices"),
         (_SERIES, "lists within a prompt"),

@@ -64,6 +64,7 @@ class Kind:
     size_of: the size that it makes of a picture's, where its call takes none
     drops: frames that it makes and does not return
     keyframes: its call takes the pictures as a list, and the numbers of their frames
+    clip: CLIP alone reads its texts, and it takes their embeddings, of any number of tokens
     """
 
     refused: str = ""
@@ -84,6 +85,7 @@ class Kind:
     size_of: Callable[[Any, Size], Size] = _same
     drops: Callable[[Any], int] = _zero
     keyframes: bool = False
+    clip: bool = False
 
 
 UNLISTED = Kind(renders_alone=True)
@@ -231,9 +233,9 @@ KINDS: Mapping[str, Kind] = {
     "AllegroPipeline": Kind(
         grids=_allegro, defaults=_allegro_frames, renders_alone=True, tiles=True
     ),
-    "AnimateDiffPAGPipeline": Kind(grids=_animatediff),
-    "AnimateDiffPipeline": Kind(grids=_animatediff),
-    "AnimateDiffSDXLPipeline": Kind(grids=_animatediff),
+    "AnimateDiffPAGPipeline": Kind(grids=_animatediff, clip=True),
+    "AnimateDiffPipeline": Kind(grids=_animatediff, clip=True),
+    "AnimateDiffSDXLPipeline": Kind(grids=_animatediff, clip=True),
     "AnyFlowFARPipeline": Kind(grids=_anyflow_far, keeps_texts=True),
     "AnyFlowPipeline": Kind(keeps_texts=True),
     "CogVideoXImageToVideoPipeline": Kind(
@@ -290,7 +292,7 @@ KINDS: Mapping[str, Kind] = {
         pictures=_NEEDED,
         defaults=lambda pipe: {"num_frames": pipe.unet.config.num_frames},
     ),
-    "TextToVideoSDPipeline": Kind(keeps_texts=True),
+    "TextToVideoSDPipeline": Kind(keeps_texts=True, clip=True),
     "WanImageToVideoPipeline": Kind(
         keeps_texts=True, pictures=_NEEDED, last_image=_last_image_of_wan
     ),

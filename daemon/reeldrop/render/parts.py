@@ -11,7 +11,7 @@ from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render.classes import TESTED
+from reeldrop.render.classes import TESTED, kind_of
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Scalar
@@ -54,6 +54,21 @@ def pipeline_class(source: ModelSource, index: Mapping[str, Any]) -> Any:
     problem = f"diffusers has no pipeline {source.pipeline}"
     remedy = did_you_mean(source.pipeline, TESTED)
     raise ConfigError(Mistake(problem, remedy, key=f"models.{source.name}.pipeline"))
+
+
+def check_texts(kind: type, source: ModelSource) -> None:
+    """Check that a class of pipelines reads texts in the way that the profile says.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    asked = {"long_prompt": source.reads_chunks, "prompt_syntax": source.reads_weights}
+    if kind_of(kind).clip or not any(asked.values()):
+        return
+    keys = [key for key, is_asked in asked.items() if is_asked]
+    problem = f"the texts of {kind.__name__} are not read by CLIP alone"
+    remedy = "leave the key out: its text encoder reads more than 77 tokens, and no weights"
+    raise ConfigError(*(Mistake(problem, remedy, key=f"{source.key}.{key}") for key in keys))
 
 
 def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:

@@ -5,12 +5,10 @@ Loads safetensors only, and runs no code but diffusers' own. Does not render.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib.metadata
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,13 +16,21 @@ from typing import Any
 
 import diffusers
 import torch
-import transformers
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities, Prompt
 from reeldrop.base.residents import HEADROOM
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import downloads, dtypes, lora_files, loras, parts, problems
+from reeldrop.render import (
+    clip_texts,
+    downloads,
+    dtypes,
+    lora_files,
+    loras,
+    parts,
+    problems,
+    quiet,
+)  # fmt: skip
 from reeldrop.render.capabilities import check_class, describe
 from reeldrop.render.classes import kind_of
 from reeldrop.render.lora_files import LoraFile
@@ -99,7 +105,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
         ConfigError: it can't be loaded, or is of a class that can't be used.
         Unavailable: it could not be downloaded.
     """
-    _be_quiet()
+    quiet.libraries()
     folder, unavailable = _folder(source, tell)
     files, call = lora_files.found(source, tell), Call()
     pipe, wanted_dtypes = _from_pretrained(source, folder, unavailable)
@@ -135,6 +141,7 @@ def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fa
         call=call,
         compiles=placement == device and not known.draws(pipe),
         keeps_texts=known.keeps_texts,
+        encode=clip_texts.encoder(pipe, source),
     )
 
 
@@ -168,28 +175,6 @@ def bring_back(loaded: LoadedPipeline) -> LoadedPipeline:
     return dataclasses.replace(loaded, device=device)
 
 
-def _be_quiet() -> None:
-    """Keep libraries off stdout and stderr: no progress bars, messages through logging."""
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.disable_progress_bar()
-        library.disable_default_handler()
-        library.enable_propagation()
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] == "torch":
-            _leave_to_the_log(logging.getLogger(name))
-    # The renderer itself reports prompts that are too long.
-    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
-    # Its errors are raised as well, and reported by the caller.
-    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
-
-
-def _leave_to_the_log(logger: logging.Logger) -> None:
-    """Remove the handlers for stderr that torch gives to its loggers."""
-    if any(type(handler) is logging.StreamHandler for handler in logger.handlers):
-        logger.handlers.clear()
-        logger.propagate = True
-
-
 def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unavailable | None]:
     """Return the folder of a model, and why it may not be whole, if a download was tried in vain.
 
@@ -221,7 +206,7 @@ def _from_pretrained(
         index = diffusers.DiffusionPipeline.load_config(folder)
         _check_class(source, index)
         wanted = _dtypes(source, index)
-        with _without_deprecation_notice():
+        with quiet.about_deprecation():
             pipe = parts.pipeline_class(source, index).from_pretrained(
                 folder,
                 variant=source.variant,
@@ -245,6 +230,7 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
     kind = parts.pipeline_class(source, index)
     if kind is not diffusers.DiffusionPipeline:
         check_class(kind, source.name)
+        parts.check_texts(kind, source)
 
 
 def _dtypes(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str]:
@@ -271,18 +257,6 @@ def _require_parts(pipe: Any, source: ModelSource) -> None:
             problem = f"{type(pipe).__name__} has no part '{part}'"
             key = f"models.{source.name}.dtype.{part}"
             raise ConfigError(Mistake(problem, did_you_mean(part, known), key=key))
-
-
-@contextlib.contextmanager
-def _without_deprecation_notice() -> Iterator[None]:
-    """Silence diffusers' notice at each load that TextToVideoSDPipeline is deprecated."""
-    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:

@@ -246,7 +246,7 @@ class InProcessRenderer:
         while left := batch.prompts[len(frames) :]:
             if fit.placement != loaded.placement:
                 loaded = self._residents.place_again(loaded, fit.placement)
-            part = left[: fit.batch_size]
+            part = rendering.alike(loaded, left[: fit.batch_size])
             is_alone &= not is_compiling()
             done = self._try(loaded, batch, len(frames), part, fit)
             if done is None and self._release_others(loaded):

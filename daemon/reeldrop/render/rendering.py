@@ -14,13 +14,14 @@ import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
-from reeldrop.render import measure, pictures, sound, steps
+from reeldrop.render import clip_texts, measure, pictures, sound, steps
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import Size, kind_of
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
     from reeldrop.base.sound import Sound
+    from reeldrop.render.chunks import Reader
     from reeldrop.render.pipeline import LoadedPipeline
     from reeldrop.render.previews import Preview
 
@@ -110,7 +111,28 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
     if not is_guided(loaded, prompts[0]):
         wanted.pop("negative_prompt", None)  # some pipelines would render it
     settings = dict(prompts[0].arguments)
-    return {f"{key}_embeds": kept.embeddings(texts, settings) for key, texts in wanted.items()}
+    return dict(kept.arguments(wanted, settings))
+
+
+def alike(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    """Return the first prompts whose texts have as many chunks as those of the first one.
+
+    Others would make its texts longer, and its video would depend on what it is rendered with.
+    """
+    kept = loaded.fast_path.texts
+    if kept is None or (reader := clip_texts.reader_of(kept)) is None:
+        return prompts
+    with kept.lock:
+        counts = [_chunks(loaded, reader, prompt) for prompt in prompts]
+    end = next((place for place, count in enumerate(counts) if count != counts[0]), None)
+    return prompts[:end]
+
+
+def _chunks(loaded: LoadedPipeline, reader: Reader, prompt: Prompt) -> int:
+    texts = [prompt.prompt]
+    if is_guided(loaded, prompt):
+        texts.append(str(prompt.argument("negative_prompt") or ""))
+    return max(len(reader.cut(text).chunks) for text in texts)
 
 
 def reads_texts(pipe: Any) -> bool:

@@ -48,6 +48,8 @@ class ModelSource:
     speed: the switches of the fast path that are not auto
     preview_steps: the number of steps after each of which there is a preview; 0 for none
     loras: the LoRAs of the profile
+    reads_chunks: texts that are too long for the text encoder are read in chunks, not cut
+    reads_weights: texts may have weights in them; see `prompts.emphasis`
     pins: the file with the commits that repositories had at their first download; None for none
     """
 
@@ -71,6 +73,8 @@ class ModelSource:
     lossy: Lossy = NOTHING
     preview_steps: int = 0
     loras: tuple[LoraSource, ...] = ()
+    reads_chunks: bool = False
+    reads_weights: bool = False
     pins: Path | None = None
 
     @property
@@ -85,6 +89,8 @@ class ModelSource:
             "scheduler_settings": dict(self.scheduler_settings),
             "flow_shift": self.flow_shift,
             "guider": dict(self.guider),
+            "long_prompt": "chunks" if self.reads_chunks else None,
+            "prompt_syntax": "weighted" if self.reads_weights else None,
             **{name: list(values) for name, values in self.fixed.items()},
             "lossy": {name: getattr(self.lossy, name) for name in self.lossy.wanted},
         }

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from reeldrop.render import rendering
+from reeldrop.render import clip_texts, rendering
 from reeldrop.render.classes import kind_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def of_text(loaded: LoadedPipeline, prompt: Prompt, text: str) -> str:
     if not rendering.reads_texts(loaded.pipe):
         return text
     kept = loaded.fast_path.texts
+    reader = clip_texts.reader_of(kept)
     with kept.lock if kept else contextlib.nullcontext():
+        if reader is not None:
+            return reader.cut(text).ignored
         return ignored_text(loaded.pipe, text, prompt.argument("max_sequence_length"))
 
 

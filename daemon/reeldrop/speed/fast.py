@@ -97,6 +97,7 @@ class FastPath:
         call: unet3d.Call | None = None,
         compiles: bool = True,
         keeps_texts: bool = True,
+        encode: texts.Encode | None = None,
     ) -> None:
         """Put the wanted ways onto a pipeline, except those for which it has no parts.
 
@@ -104,12 +105,13 @@ class FastPath:
         layers with LoRAs read, if there are any. Nothing is compiled
         without `compiles`, as where the weights move between devices, nor where lossy ways change
         what the denoiser does from step to step. Texts are kept only for classes that are known to
-        allow it (`keeps_texts`): others may render something else.
+        allow it (`keeps_texts`): others may render something else. With `encode`, which encodes
+        texts in place of the pipeline, they are kept in any case.
         """
         self.call = call or unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
         keeps_texts &= wanted.exact and texts.can_be_kept(pipe)
-        self.texts = texts.Texts(pipe) if keeps_texts else None
+        self.texts = texts.Texts(pipe, encode) if keeps_texts or encode else None
         is_exact = wanted.exact and _exact(pipe, self.call)
         is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after what changes classes
         self._pipe = pipe

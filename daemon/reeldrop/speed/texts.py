@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ MOST = 32
 """Upper bound on kept texts; an embedding of a large text encoder takes 4 MB."""
 
 LENGTH = "max_sequence_length"
+
+Encode = Callable[[str, Mapping[str, object]], tuple[torch.Tensor, ...]]
+"""Returns the embedding of a text, (1, tokens, channels), and the pooled one, (1, channels), if the
+pipeline takes it. The settings are the arguments of the pipeline's call."""
 
 _OURS = {
     "num_images_per_prompt": 1,
@@ -35,47 +40,81 @@ class Texts:
     caller at a time.
     """
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, encode: Encode | None = None) -> None:
+        """Encode as the pipeline does, or as `encode` does."""
         self.lock = threading.Lock()
+        self.encode = encode or functools.partial(_encoded, pipe)
         self._pipe = pipe
-        self._kept: OrderedDict[tuple[object, ...], torch.Tensor] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], tuple[torch.Tensor, ...]] = OrderedDict()
+
+    def arguments(
+        self, wanted: Mapping[str, Sequence[str]], settings: Mapping[str, object]
+    ) -> dict[str, torch.Tensor]:
+        """Return what the pipeline's call takes in place of texts, by the names of those.
+
+        Embeddings are (texts, tokens, channels); behind shorter ones stand those of empty texts.
+        """
+        found = {name: [self._kept_of(one, settings) for one in wanted[name]] for name in wanted}
+        longest = max(len(of_text[0][0]) for all_ in found.values() for of_text in all_)
+        given = {}
+        for name, of_texts in found.items():
+            embeddings, *pooled = zip(*of_texts, strict=True)
+            padded = [self._padded(one, longest, settings) for one in embeddings]
+            given[f"{name}_embeds"] = torch.cat(padded)
+            if pooled:
+                given[f"{name.replace('prompt', 'pooled_prompt')}_embeds"] = torch.cat(pooled[0])
+        return given
 
     def embeddings(self, texts: Sequence[str], settings: Mapping[str, object]) -> torch.Tensor:
-        """Return the texts' embeddings, (texts, tokens, channels).
-
-        `settings` are the arguments of the pipeline's call.
-        """
-        found = []
-        for text in texts:
-            with self.lock:
-                found.append(self._embedding(text, settings))
-        return torch.cat(found)
+        """Return the texts' embeddings, (texts, tokens, channels); see `arguments`."""
+        return self.arguments({"prompt": texts}, settings)["prompt_embeds"]
 
     def forget(self) -> None:
         """Free the embeddings, which are on the device."""
         with self.lock:
             self._kept.clear()
 
-    def _embedding(self, text: str, settings: Mapping[str, object]) -> torch.Tensor:
-        parameters = inspect.signature(self._pipe.encode_prompt).parameters
-        length = self._length(settings) if LENGTH in parameters else {}
-        key = (text, *length.values())
-        if key not in self._kept:
-            arguments = {"device": self._pipe._execution_device, **_OURS}
-            given = {name: value for name, value in arguments.items() if name in parameters}
-            embedding, _ = self._pipe.encode_prompt(prompt=[text], **given, **length)
-            self._kept[key] = _for_any_stream(embedding)
-            while len(self._kept) > MOST:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+    def _kept_of(self, text: str, settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
+        key = (text, *_length(self._pipe, settings).values())
+        with self.lock:
+            if key not in self._kept:
+                encoded = self.encode(text, settings)
+                self._kept[key] = tuple(map(_for_any_stream, encoded))
+                while len(self._kept) > MOST:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
-    def _length(self, settings: Mapping[str, object]) -> dict[str, object]:
-        """Return the pipeline's own length if none is set: that of `encode_prompt` may differ."""
-        if LENGTH in settings:
-            return {LENGTH: settings[LENGTH]}
-        called = inspect.signature(self._pipe.__call__).parameters
-        return {LENGTH: called[LENGTH].default} if LENGTH in called else {}
+    def _padded(
+        self, embedding: torch.Tensor, length: int, settings: Mapping[str, object]
+    ) -> torch.Tensor:
+        if embedding.shape[1] == length:
+            return embedding
+        empty = self._kept_of("", settings)[0]
+        count = (length - embedding.shape[1]) // empty.shape[1]
+        return torch.cat([embedding, *[empty] * count], dim=1)
+
+
+def _encoded(pipe: Any, text: str, settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
+    """Return what the pipeline itself makes of a text."""
+    parameters = inspect.signature(pipe.encode_prompt).parameters
+    arguments = {"device": pipe._execution_device, **_OURS}
+    given = {name: value for name, value in arguments.items() if name in parameters}
+    embedding, _ = pipe.encode_prompt(prompt=[text], **given, **_length(pipe, settings))
+    return (embedding,)
+
+
+def _length(pipe: Any, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the length that texts are padded to, if a pipeline takes one.
+
+    It is that of the call if none is set: that of `encode_prompt` may differ.
+    """
+    if LENGTH not in inspect.signature(pipe.encode_prompt).parameters:
+        return {}
+    if LENGTH in settings:
+        return {LENGTH: settings[LENGTH]}
+    called = inspect.signature(pipe.__call__).parameters
+    return {LENGTH: called[LENGTH].default} if LENGTH in called else {}
 
 
 def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,108 @@
+"""Encode texts of any length, and with weights, where CLIP alone reads them.
+
+The embeddings of chunks stand one behind the other. A weight moves the embedding of its token away
+from that of the empty text at the same place, in proportion, as in ComfyUI (`comfy/sd1_clip.py`);
+so a weight of 1 changes no bit. What describes a text as a whole is that of its first chunk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from reeldrop.render import chunks
+from reeldrop.render.chunks import Chunk, Reader
+
+if TYPE_CHECKING:
+    from reeldrop.render.source import ModelSource
+    from reeldrop.speed.texts import Texts
+
+_TOKENIZERS = ("tokenizer", "tokenizer_2")
+_ARGUMENTS: Mapping[str, object] = {
+    "num_images_per_prompt": 1,
+    "num_videos_per_prompt": 1,
+    "do_classifier_free_guidance": False,
+}
+
+
+def encoder(pipe: Any, source: ModelSource) -> ClipTexts | None:
+    """Return what encodes the texts of a profile in place of the pipeline, if it asks for that."""
+    if not (source.reads_chunks or source.reads_weights):
+        return None
+    return ClipTexts(pipe, chunks.reader(source, pipe.tokenizer))
+
+
+def reader_of(texts: Texts | None) -> Reader | None:
+    """Return how texts are read; None if they are read as the pipeline does."""
+    encode = None if texts is None else texts.encode
+    return encode.reader if isinstance(encode, ClipTexts) else None
+
+
+class ClipTexts:
+    """Encodes texts as a reader cuts them; see `speed.texts.Encode`."""
+
+    def __init__(self, pipe: Any, reader: Reader) -> None:
+        self.reader = reader
+        self._pipe = pipe
+
+    def __call__(self, text: str, _settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
+        """Return a text's embedding, (1, tokens, channels), and the pooled one, if any."""
+        encoded = [self._weighted(chunk) for chunk in self.reader.cut(text).chunks]
+        _first, *pooled = encoded[0]
+        return torch.cat([embedding for embedding, *_ in encoded], dim=1), *pooled
+
+    def _weighted(self, chunk: Chunk) -> tuple[torch.Tensor, ...]:
+        embedding, *pooled = self._encoded(chunk)
+        if all(weight == 1 for weight in chunk.weights):
+            return embedding, *pooled
+        empty, *_ = self._encoded(Chunk((), ()))
+        more = torch.zeros_like(embedding[:, :, :1])
+        more[0, 1 : 1 + len(chunk.ids), 0] = more.new_tensor(chunk.weights) - 1
+        return embedding + more * (embedding - empty), *pooled
+
+    def _encoded(self, chunk: Chunk) -> tuple[torch.Tensor, ...]:
+        """Return what the pipeline itself makes of a chunk."""
+        pipe = self._pipe
+        parameters = inspect.signature(pipe.encode_prompt).parameters
+        given = {name: value for name, value in _ARGUMENTS.items() if name in parameters}
+        with _given(pipe, chunk.ids):
+            embedding, _negative, *others = pipe.encode_prompt(
+                prompt=[""], device=pipe._execution_device, **given
+            )
+        return embedding, *others[:1]
+
+
+@contextlib.contextmanager
+def _given(pipe: Any, ids: tuple[int, ...]) -> Iterator[None]:
+    """Let the pipeline's tokenizers return these tokens, whatever they are asked for."""
+    own = {name: vars(pipe)[name] for name in _TOKENIZERS if name in vars(pipe)}
+    vars(pipe).update({name: _StandIn(tokenizer, ids) for name, tokenizer in own.items()})
+    try:
+        yield
+    finally:
+        vars(pipe).update(own)
+
+
+class _StandIn:
+    """A tokenizer for one call; each pads with its own token."""
+
+    def __init__(self, tokenizer: Any, ids: tuple[int, ...]) -> None:
+        self._own = tokenizer
+        self._ids = ids
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+    def __call__(self, _texts: object, **_how: object) -> Any:
+        own = self._own
+        marked = [own.bos_token_id, *self._ids, own.eos_token_id]
+        return own.pad(
+            {"input_ids": [marked]},
+            padding="max_length",
+            max_length=own.model_max_length,
+            return_tensors="pt",
+        )

@@ -9,6 +9,8 @@ import os
 # for each new cache.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
+# Hundreds of processes read what is compiled once; some containers turn that off.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import ctypes
 import functools
@@ -23,11 +25,13 @@ from pathlib import Path
 
 import execnet
 import pytest
+from _pytest.assertion import rewrite
 from harness import HARNESS
 from harness.processes import fork_server
 from harness.site import Daemon, Site, make_site
 from harness.zygote import ADDRESS, REELDROP, Zygote
 
+sys.dont_write_bytecode = False
 pytest_plugins = ["harness.durations"]
 
 _CLONE_NEWNS = 0x20000
@@ -46,6 +50,17 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = tempfile.mkdtemp(prefix="reeldrop-tests-")  # only this user may connect
         os.environ[ADDRESS] = f"{folder}/zygote"
         config.stash[_SHARED] = Zygote(os.environ[ADDRESS])
+        _rewrite_tests(config)  # while that imports
+
+
+def _rewrite_tests(config: pytest.Config) -> None:
+    """Rewrite the asserts of all tests: otherwise each process that runs tests would do it."""
+    state = config.stash[rewrite.assertstate_key]
+    for path in HARNESS.parent.rglob("test_*.py"):
+        made = rewrite.get_cache_dir(path) / f"{path.stem}{rewrite.PYC_TAIL}"
+        if rewrite.try_makedirs(made.parent) and rewrite._read_pyc(path, made) is None:
+            digest, code = rewrite._rewrite_test(path, config)
+            rewrite._write_pyc(state, code, digest, made)
 
 
 @pytest.hookimpl(optionalhook=True)

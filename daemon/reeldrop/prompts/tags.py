@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ _NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
 _ESCAPE = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,5});|\\u[0-9a-fA-F]{4}")
 _REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
-_HIDDEN = frozenset("\xad\u200b\u2060\u202d\u202e\ufeff")
+_HIDDEN = re.compile("[\xad\u200b\u2060\u202d\u202e\ufeff]")
 _MOST = 10
 """Upper bound on the prompts of an example."""
 
@@ -108,8 +109,11 @@ def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
     return Tag(found[0], "a choice for another tool", remedy, strict_yaml.dump({"prompts": texts}))
 
 
-def notes(prompt: str, *, reads_weights: bool = False) -> list[str]:
+@functools.lru_cache(maxsize=1)
+def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
     """Return what an author should know about a prompt that is rendered as it is.
+
+    The last answer is kept: a sweep asks for each of its combinations.
 
     reads_weights: weights such as (word:1.2) are no text
     """
@@ -135,13 +139,14 @@ def notes(prompt: str, *, reads_weights: bool = False) -> list[str]:
         found.append("there is a tab in the prompt, as between columns")
     if "\ufffd" in prompt:
         found.append("there is a \ufffd in the prompt: another program has lost a character there")
-    return found
+    return tuple(found)
 
 
 def _hidden(prompt: str) -> str:
     """Return the first invisible character that no script needs there; empty if there is none."""
-    for place, character in enumerate(prompt):
+    for found in _HIDDEN.finditer(prompt):
+        place = found.start()
         beside = prompt[max(0, place - 1) : place] + prompt[place + 1 : place + 2]
-        if character in _HIDDEN and any(map(str.isascii, beside)):
-            return character
+        if any(map(str.isascii, beside)):
+            return found[0]
     return ""

@@ -14,6 +14,7 @@ from reeldrop.schedule.models import Release
 from reeldrop.schedule.schedule import Load, Open, PutBack, Render, Wait, decide
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import (
+    AHEAD_SECONDS,
     BYTES_TO_ENCODE,
     Conditions,
     FileView,
@@ -67,9 +68,14 @@ def view(*waiting: JobView | SpoolView | FileView, **more: object) -> View:
     return replace(found, **more)  # type: ignore[arg-type]
 
 
-def render(*picks: tuple[str, int], past: tuple[str, ...] = (), renderer: int = 0) -> Render:
+def render(
+    *picks: tuple[str, int],
+    past: tuple[str, ...] = (),
+    renderer: int = 0,
+    waits: tuple[str, ...] = (),
+) -> Render:
     """Return that a batch of so many prompts of each job is rendered."""
-    return Render(renderer, picks, past)
+    return Render(renderer, picks, past, waits)
 
 
 def of(model: str) -> tuple[Prompt, ...]:
@@ -108,6 +114,11 @@ PATIENT = {"conditions": Conditions(model_wait_seconds=60.0)}
 UNLOADS = {"conditions": Conditions(unload_seconds=600.0)}
 HELD, NIGHT = Conditions(is_held=True), Conditions(is_night=True)
 MIXED = (*prompts(1), *prompts(1, 8, 2))
+SIZES = {"n": 10 * GIB, "o": 10 * GIB}
+INF = {"seconds_left": math.inf}
+HAS_N = RendererView(memory=memory(loaded("n")))
+LOADS_O = RendererView(True, loading="o", **INF)
+TIGHT = RendererView(memory=memory(loaded("m"), free=5))
 FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
 
 SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
@@ -120,11 +131,11 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     # The renderer
     "it is busy": (view(job("a"), renderers=(BUSY,)), Wait()),
     "it ends in a second": (
-        view(job("a"), renderers=(replace(BUSY, seconds_left=schedule.AHEAD_SECONDS),)),
+        view(job("a"), renderers=(replace(BUSY, seconds_left=AHEAD_SECONDS),)),
         render(("a", 1)),
     ),
     "it ends later": (
-        view(job("a"), renderers=(replace(BUSY, seconds_left=schedule.AHEAD_SECONDS + 0.1),)),
+        view(job("a"), renderers=(replace(BUSY, seconds_left=AHEAD_SECONDS + 0.1),)),
         Wait(),
     ),
     "one of two is idle": (view(job("a"), renderers=(BUSY, IDLE)), render(("a", 1), renderer=1)),
@@ -541,6 +552,105 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     "a file that goes first": (
         view(job("a"), file("NOW/b", rank=rank(10), kind=8)),
         Open(file("NOW/b", rank=rank(10), kind=8)),
+    ),
+    # Several renderers
+    "the model is ready on the second": (
+        view(job("a", of("n")), renderers=(IDLE, HAS_N)),
+        render(("a", 1), renderer=1),
+    ),
+    "the first in line goes where its model is, the next one stays for the other": (
+        view(job("a", of("n")), job("b"), renderers=(IDLE, replace(HAS_N, is_busy=True, **INF))),
+        render(("b", 1), waits=("a",)),
+    ),
+    "nobody has the model: the one with fewer models loads it": (
+        view(job("a", of("o")), sizes=SIZES, renderers=(IDLE, RendererView(memory=memory()))),
+        Load(1, job("a", of("o"))),
+    ),
+    "another one loads it already": (
+        view(job("a", of("o")), sizes=SIZES, renderers=(IDLE, LOADS_O)),
+        Wait(),
+    ),
+    "another one loads it, but more wait than it can take at once": (
+        view(job("a", of("o"), count=SIZE + 1), sizes=SIZES, renderers=(IDLE, LOADS_O)),
+        Load(0, job("a", of("o"), count=SIZE + 1)),
+    ),
+    "a job that can't be read before another one has loaded its model": (
+        view(left("a", model="o"), sizes=SIZES, renderers=(IDLE, LOADS_O)),
+        Wait(),
+    ),
+    "who has the model is busy, and there is room for another copy": (
+        view(job("a", of("n")), sizes=SIZES, renderers=(IDLE, replace(HAS_N, is_busy=True, **INF))),
+        Load(0, job("a", of("n"))),
+    ),
+    "who has the model is busy, and another model would have to leave": (
+        view(
+            job("a", of("n")), sizes=SIZES, renderers=(TIGHT, replace(HAS_N, is_busy=True, **INF))
+        ),
+        Wait(),
+    ),
+    "unless it has waited for too long": (
+        view(
+            job("a", of("n")),
+            sizes=SIZES,
+            renderers=(TIGHT, replace(HAS_N, is_busy=True, **INF)),
+            waits={"a": 60.0},
+            **PATIENT,
+        ),
+        Release(0, "m", keeps=True),
+    ),
+    "a card can't use the model": (
+        view(
+            job("a", of("n")),
+            sizes=SIZES,
+            renderers=(replace(IDLE, unusable=frozenset("n")), RendererView(memory=memory())),
+        ),
+        Load(1, job("a", of("n"))),
+    ),
+    "a card can't use the model, and goes on with others": (
+        view(
+            job("a", of("n")),
+            job("b"),
+            renderers=(replace(IDLE, unusable=frozenset("n")), replace(HAS_N, is_busy=True, **INF)),
+        ),
+        render(("b", 1), waits=("a",)),
+    ),
+    "more fit on the second": (
+        view(
+            job("a", prompts(9), sizes={"small": 2, "large": 8}),
+            renderers=(replace(BUSY, kind="small"), replace(IDLE, kind="large")),
+        ),
+        render(("a", 8), renderer=1),
+    ),
+    "fewer fit on the first": (
+        view(
+            job("a", prompts(9), sizes={"small": 2, "large": 8}),
+            renderers=(replace(IDLE, kind="small"), replace(IDLE, kind="large")),
+        ),
+        render(("a", 2)),
+    ),
+    "a job in hand elsewhere, whose model is loaded for more of it": (
+        view(
+            job("a", of("n"), count=9, is_in_hand=True),
+            sizes=SIZES,
+            renderers=(IDLE,),
+            conditions=Conditions(outlives_renderers=True),
+        ),
+        Load(0, job("a", of("n"), count=9, is_in_hand=True)),
+    ),
+    "a suspect waits until nothing else is in hand anywhere": (
+        view(job("a", is_suspect=True), job("b", (), is_in_hand=True), renderers=(BUSY, IDLE)),
+        Wait(),
+    ),
+    "beside a suspect, nothing is rendered anywhere": (
+        view(job("a", is_suspect=True, is_in_hand=True), job("b"), renderers=(BUSY, IDLE)),
+        Wait(),
+    ),
+    "one of several has had nothing to do for long": (
+        view(
+            renderers=(BUSY, RendererView(idle_seconds=600, memory=in_host(resident("m")))),
+            **UNLOADS,
+        ),
+        Release(1, "m", keeps=False),
     ),
     # Many
     "all are in hand": (view(*FULL, file("a")), Wait()),

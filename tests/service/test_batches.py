@@ -24,8 +24,9 @@ from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import AHEAD_SECONDS, LOOK_THROUGH, Open, Render
+from reeldrop.schedule.schedule import LOOK_THROUGH, Open, Render
 from reeldrop.schedule.view import (
+    AHEAD_SECONDS,
     JobView,
     View,
 )
@@ -332,7 +333,7 @@ class Orders:
 
 def takes_another(bench: Workbench, now: float) -> bool:
     """Return whether a batch is handed over."""
-    return schedule.free((bench.view(now),)) is not None
+    return bench.view(now).is_free
 
 
 def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:

@@ -15,10 +15,14 @@ from reeldrop.base.errors import RendererDied
 from reeldrop.base.events import (
     BatchRendered,
     Event,
+    FromRenderer,
     MemoryChanged,
     ModelLoaded,
     RendererEnded,
+    RendererEvent,
+    RendererJoined,
 )
+from reeldrop.base.fleet import Device
 from reeldrop.base.job import Batch, Capabilities
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.config import config as configuration
@@ -41,7 +45,7 @@ PIXELS = np.zeros((4, 16, 16, 3), np.uint8)
 class Renderer:
     """A renderer that holds its batch until it is told to finish it."""
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[RendererEvent], None]) -> None:
         self._tell = tell
         self.batch: Batch | None = None
 
@@ -60,6 +64,26 @@ class Renderer:
             self._tell(BatchRendered(batch, (PIXELS,) * count, (RENDERED,) * count, 1))
 
     def cancel(self, batch: Batch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Fleet:
+    """The renderer of this process."""
+
+    can_lose = False
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    def begin(self) -> list[RendererJoined]:
+        return [RendererJoined("own", Device("cpu"))]
+
+    def renderer(self, _id: str) -> Renderer:
+        return self._renderer
+
+    def end(self, _id: str, reason: str) -> None:
+        raise AssertionError(reason)
 
     def close(self) -> None: ...
 
@@ -86,7 +110,7 @@ class Run:
         self.renderers: list[Renderer] = []
         results = Results(config.results)
         self.stages = Stages(
-            settings, self._spool, results, self._make_renderer, self.events.put, is_patient=False
+            settings, self._spool, results, self._make_fleet, self.events.put, is_patient=False
         )
         phase = Phase(drains=True)
         page = Page(results.root, self._spool.failed.root, results.root, lambda _name: False)
@@ -95,9 +119,9 @@ class Run:
         )
         self.loop = Loop(self.stages, phase, reporter, self.events, folder / "trace")
 
-    def _make_renderer(self, _config: object, tell: Callable[[Event], None]) -> Renderer:
-        self.renderers.append(Renderer(tell))
-        return self.renderers[-1]
+    def _make_fleet(self, _config: object, tell: Callable[[Event], None]) -> Fleet:
+        self.renderers.append(Renderer(lambda event: tell(FromRenderer("own", event))))
+        return Fleet(self.renderers[-1])
 
     def work(self) -> None:
         """Drain the inbox."""
@@ -187,7 +211,8 @@ def test_who_has_stopped_renders_nothing(tmp_path: Path) -> None:
     def observe(status: Status) -> None:
         told.append(status)
         if status.rendering is not None:
-            run.events.put(RendererEnded(RendererDied("the device is broken")))
+            ended = RendererEnded(RendererDied("the device is broken"))
+            run.events.put(FromRenderer("own", ended))
 
     run = Run(tmp_path, 1, observe)
     with pytest.raises(RendererDied):

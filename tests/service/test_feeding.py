@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from reeldrop.base import fleet as base_fleet
 from reeldrop.base.errors import ConfigError, DefaultsRefused, Mistake, Unavailable
+from reeldrop.base.events import RendererJoined
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake import line
@@ -27,12 +29,12 @@ from reeldrop.schedule import schedule
 from reeldrop.schedule.view import (
     Conditions,
 )
+from reeldrop.service.benches import Benches
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
-from reeldrop.service.workbench import Workbench
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -48,11 +50,29 @@ class Orders:
 
     def load(self, model: str) -> None: ...
 
+    def use(self, sources: object) -> None: ...
+
     def release(self, model: str, *, keeps: bool) -> None: ...
 
     def render(self, batch: Batch) -> None: ...
 
     def cancel(self, batch: Batch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Fleet:
+    """One renderer that ignores its orders."""
+
+    can_lose = False
+
+    def begin(self) -> list[RendererJoined]:
+        return []
+
+    def renderer(self, _id: str) -> Orders:
+        return Orders()
+
+    def end(self, _id: str, reason: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -104,10 +124,11 @@ class World:
             clock=lambda: self.now,
             order=self.jobs.turns,
         )
-        self.bench = Workbench(Orders(), 600, Forecast())
+        benches = Benches(Forecast())
+        self.bench = benches.join(RendererJoined("own", base_fleet.Device("")), Fleet(), 600)
         self.models = Models("m", 1.0, is_patient=True)
         self.feeder = Feeder(
-            self.spool, self.jobs, self.intake, self.bench, self.models, size=lambda _: 2
+            self.spool, self.jobs, self.intake, benches, self.models, size=lambda _: 2
         )
         self.device = Device("m", room=9)
         self.conditions = Conditions()

@@ -218,7 +218,6 @@ Event = (
     Wake
     | Stop
     | Reload
-    | RendererEvent
     | FromRenderer
     | RendererJoined
     | RendererLeft

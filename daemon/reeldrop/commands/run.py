@@ -33,7 +33,7 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
         structlog.get_logger().info("loading_libraries")  # nothing else is logged for seconds
         observe(_loading_libraries())
         from reeldrop.config import profiles, settings
-        from reeldrop.render import pipeline, renderer
+        from reeldrop.render import fleet, pipeline
         from reeldrop.service import service  # imports torch: takes seconds
 
         def read() -> tuple[Config, str]:
@@ -46,7 +46,7 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
 
         outcome = service.Service(
             settings.Settings(read),
-            lambda found, tell: renderer.InProcessRenderer(profiles.sources(found), tell),
+            lambda found, tell: fleet.OwnRenderer(profiles.sources(found), tell),
             drain=drain,
             is_attended=is_attended,
             observe=observe,

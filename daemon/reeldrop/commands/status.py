@@ -43,7 +43,11 @@ def show_status(config: Config, *, as_json: bool) -> None:
         if model.problem:
             name, problem = output.printable(model.name), output.printable(model.problem)
             print(f"  {name} can't be used, and is tried again: {problem}")
+    if now.missing:
+        print(f"  renderers are missing: {output.printable(now.missing)}")
     print_rendering(now)
+    rows = [(r.id, r.device, r.said()) for r in now.renderers]
+    output.print_rows(rows, ("renderer", "device", "does"))
     _print_waiting(now)
 
 

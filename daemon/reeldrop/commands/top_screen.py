@@ -62,9 +62,10 @@ class Top(App[int]):
     CSS = """
     Screen { overflow: hidden; }
     #state { text-style: bold; }
-    #state, #trouble, #now, #room, #detail { padding: 0 1; }
+    #state, #trouble, #now, #renderers, #room, #detail { padding: 0 1; }
     #trouble { color: $warning; display: none; max-height: 6; }
     #now { display: none; margin: 1 0 0 0; max-height: 4; }
+    #renderers { display: none; max-height: 8; }
     #progress { display: none; padding: 0 1; }
     #progress Bar { width: 1fr; }
     #progress PercentageStatus { width: 5; }
@@ -121,6 +122,7 @@ class Top(App[int]):
         yield Static(id="trouble")
         yield Static(id="now")
         yield ProgressBar(id="progress", show_eta=False)
+        yield Static(id="renderers")
         yield Static(id="room")
         yield OptionList(id="files")
         yield Static(id="detail")
@@ -160,6 +162,7 @@ class Top(App[int]):
         self._put("#trouble", top_texts.trouble(seen))
         self._put("#now", top_texts.now(seen.status.rendering))
         self._show_progress(seen)
+        self._put("#renderers", top_texts.renderers(seen))
         self._put("#room", top_texts.room(seen))
         self._show_files(seen)
 

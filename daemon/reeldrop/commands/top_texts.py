@@ -15,6 +15,9 @@ from reeldrop.store.status import Rendering, State
 Parts = Sequence[tuple[str, str]]
 """Texts, each with its style."""
 
+MAX_RENDERERS = 16
+"""Most renderers of which each has a line."""
+
 COLUMN_SHARE = 0.45
 """Share of the width up to which the names of a list are as wide as its widest."""
 
@@ -35,10 +38,21 @@ def trouble(seen: Seen) -> Parts:
     """Return what seems to be wrong, a line each."""
     status = seen.status
     troubles = [seen.doubt, *(model.trouble for model in status.models)]
+    if status.missing:
+        troubles.append(f"renderers are missing: {status.missing}")
     if status.refused:
         refused = f"config.yaml was refused, and the settings stay as they were: {status.refused}"
         troubles.append(refused)
     lines = [shown(found) for found in troubles if found]
+    return [("\n".join(lines), "")] if lines else []
+
+
+def renderers(seen: Seen) -> Parts:
+    """Return what each of several renderers does, a line each."""
+    found = seen.status.renderers
+    lines = [f"{shown(r.id)}, {shown(r.device)}: {shown(r.said())}" for r in found[:MAX_RENDERERS]]
+    if len(found) > MAX_RENDERERS:
+        lines.append(f"and {len(found) - MAX_RENDERERS} more")
     return [("\n".join(lines), "")] if lines else []
 
 

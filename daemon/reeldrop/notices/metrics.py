@@ -42,6 +42,12 @@ class Metrics:
         self._strays = Gauge(
             "reeldrop_unrecognised_files", "Files that are never taken.", registry=registry
         )
+        self._renderers = Gauge(
+            "reeldrop_renderers",
+            "Renderers by what they do, if there may be several.",
+            ["state"],
+            registry=registry,
+        )
         self._together = Gauge(
             "reeldrop_batch_size", "Videos that are rendered at once now.", registry=registry
         )
@@ -88,7 +94,12 @@ class Metrics:
             self._waiting.set(status.waiting_count)
             self._oldest.set(status.waiting_seconds if status.waiting_count else 0)
             self._strays.set(status.unrecognised_count)
-            self._together.set(status.rendering.together if status.rendering is not None else 0)
+            alone = status.rendering.together if status.rendering is not None else 0
+            found = status.renderers
+            self._together.set(sum(r.together for r in found) if found else alone)
+            for state in {State.IDLE, State.RENDERING, State.LOADING, State.WARMING_UP}:
+                if found or status.state is State.NO_RENDERER:
+                    self._renderers.labels(str(state)).set(sum(r.state is state for r in found))
         for name, folder in self._folders.items():
             with contextlib.suppress(OSError):  # it is gone, or a share that does not answer
                 self._free.labels(name).set(shutil.disk_usage(folder).free)

@@ -50,6 +50,10 @@ def _status(status: Status) -> dict[str, object]:
         "updated": status.updated,
         "outdated_seconds": OUTDATED_SECONDS,
         "rendering": _rendering(status.rendering),
+        "renderers": [
+            {"prompt_file": cut(f"{r.id}, {r.device}"), "reason": cut(r.said())}
+            for r in status.renderers[:MAX_LISTED]
+        ],
         "queue": _files(status.waiting),
         "queue_count": status.waiting_count,
         "unrecognised": _files(status.unrecognised),

@@ -48,6 +48,7 @@ def text(status: Status, failures: Sequence[Failure], aside: str, free_bytes: in
     parts = (
         [f"{START}{cut(status.said())}"],
         _rendering(status.rendering) if status.rendering is not None else [],
+        _listed("RENDERERS", [(f"{r.id}, {r.device}", r.said()) for r in status.renderers]),
         _trouble(status),
         _queue(status),
         _listed("NOT RECOGNISED, and so not rendered", _files(status.unrecognised)),
@@ -101,6 +102,8 @@ def _trouble(status: Status) -> list[str]:
         for model in status.models
         if model.problem
     ]
+    if status.missing:
+        troubles.append(f"  renderers are missing: {cut(status.missing)}")
     if status.refused:
         refused = cut(status.refused)
         troubles.append(f"  config.yaml was refused, and the settings stay as they were: {refused}")

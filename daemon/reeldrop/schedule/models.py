@@ -74,16 +74,23 @@ class Waits:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        self._passed: frozenset[str] = frozenset()
+        self._passed: dict[str, frozenset[str]] = {}
         self._since = 0.0
 
-    def begin(self, rendered: Iterable[str], passed: Iterable[str], now: float) -> None:
+    def begin(
+        self, rendered: Iterable[str], passed: Iterable[str], now: float, renderer: str = ""
+    ) -> None:
         """Record that a batch of some begins, and goes ahead of others; those in it wait anew."""
         self._seconds = self.seconds(now)
         for name in rendered:
             self._seconds.pop(name, None)
-        self._passed = frozenset(passed)
+        self._passed[renderer] = frozenset(passed)
         self._since = now
+
+    def leave(self, renderer: str, now: float) -> None:
+        """Record that nothing goes ahead on a renderer any more: it is lost."""
+        self.begin((), (), now, renderer)
+        del self._passed[renderer]
 
     def rename(self, before: str, name: str) -> None:
         """Record that a file that waits is a job now."""
@@ -96,5 +103,6 @@ class Waits:
 
     def seconds(self, now: float) -> dict[str, float]:
         """Return for how long each of them has waited."""
-        longer = {name: self._seconds.get(name, 0.0) + now - self._since for name in self._passed}
+        passed = frozenset[str]().union(*self._passed.values())
+        longer = {name: self._seconds.get(name, 0.0) + now - self._since for name in passed}
         return {**self._seconds, **longer}

@@ -11,12 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from reeldrop.schedule import models
+from reeldrop.schedule import models, placing
 from reeldrop.schedule.models import Release
-from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View
-
-AHEAD_SECONDS = 1.0
-"""How long before the end of a batch the next is handed over: enough to claim its files."""
+from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View, Waiting
 
 MAX_OPEN_JOBS = 256
 """Upper bound on the number of open jobs: each holds a file open."""
@@ -71,20 +68,41 @@ class Render:
 
 
 Decision = Wait | Open | PutBack | Release | Load | Render
-_Waiting = JobView | SpoolView | FileView
 
 
 def decide(view: View) -> Decision:
     """Return what to do next, so that prompts are rendered in the order of their ranks."""
-    renderer = free(view.renderers)
+    able = [number for number, renderer in enumerate(view.renderers) if renderer.is_free]
     is_guarded = any(job.is_suspect and job.is_in_hand for job in view.jobs)
-    if renderer is None or view.conditions.is_paused or is_guarded:
+    if not able or view.conditions.is_paused or is_guarded:
         return Wait()
     if (over := _over_with_the_night(view)) is not None:
         return PutBack(over.id)
     line = _line(view)
-    if not line:
-        return _rest(view, renderer)
+    if line:
+        able = placing.in_order(view.renderers, able, line[0].model)
+    for renderer in able:
+        found = placing.without_others(view, renderer, line) if len(view.renderers) > 1 else line
+        decision = _next(view, renderer, found) if found else _rest(view, renderer)
+        if isinstance(decision, Render) and len(found) < len(line):
+            decision = _with_left(decision, line, found)
+        if not isinstance(decision, Wait):
+            return decision
+    return Wait()
+
+
+def _with_left(decision: Render, line: list[Waiting], found: list[Waiting]) -> Render:
+    """Return a render that goes ahead of what was left to other renderers: that waits, too."""
+    lead = next(waiting for waiting in found if waiting.id == decision.picks[0][0])
+    others = {waiting.id for waiting in found}
+    ahead = takewhile(lambda waiting: waiting.rank < lead.rank, line)
+    left = (w for w in ahead if w.id not in others and w.rank[0] == lead.rank[0])
+    waits = (*decision.waits, *(waiting.id for waiting in _in_turn(left, lead.rank[1])))
+    return dataclasses.replace(decision, waits=waits)
+
+
+def _next(view: View, renderer: int, line: list[Waiting]) -> Decision:
+    """Return what to do next for one renderer."""
     line, waits = _by_models(view, view.renderers[renderer], line)
     if _is_full(view) and not isinstance(line[0], JobView):
         ready = [waiting for waiting in line if isinstance(waiting, JobView)]
@@ -98,20 +116,6 @@ def decide(view: View) -> Decision:
     return dataclasses.replace(decision, waits=waits) if type(decision) is Render else decision
 
 
-def free(renderers: tuple[RendererView, ...]) -> int | None:
-    """Return the renderer that may be given a batch: an idle one, else one that is nearly done.
-
-    None if there is none. Not earlier, so that prompt files stay in the inbox as long as possible.
-    """
-    for number, renderer in enumerate(renderers):
-        if not renderer.is_busy:
-            return number
-    for number, renderer in enumerate(renderers):
-        if renderer.seconds_left <= AHEAD_SECONDS:
-            return number
-    return None
-
-
 def _over_with_the_night(view: View) -> JobView | None:
     """Return an open job that waits for the next night; None if there is none.
 
@@ -122,12 +126,12 @@ def _over_with_the_night(view: View) -> JobView | None:
     return next((job for job in view.jobs if job.is_of_night and job.may_go_back), None)
 
 
-def _line(view: View) -> list[_Waiting]:
+def _line(view: View) -> list[Waiting]:
     """Return everything that may be next, sorted by rank."""
     if view.conditions.is_held:
         cancelled = (job for job in view.spool if job.is_cancelled)
         return sorted(cancelled, key=lambda waiting: waiting.rank)
-    line: list[_Waiting] = [job for job in view.jobs if job.prompts]
+    line: list[Waiting] = [job for job in view.jobs if job.prompts]
     line += [job for job in view.spool if view.conditions.opens or job.was_begun]
     if view.conditions.opens and not view.is_in_trouble:
         line += view.files
@@ -146,8 +150,8 @@ def _rest(view: View, renderer: int) -> Wait | Release:
 
 
 def _by_models(
-    view: View, renderer: RendererView, line: list[_Waiting]
-) -> tuple[list[_Waiting], tuple[str, ...]]:
+    view: View, renderer: RendererView, line: list[Waiting]
+) -> tuple[list[Waiting], tuple[str, ...]]:
     """Return the line, and what waits because the line is not in the order of ranks any more.
 
     Within one priority, the first whose model is loaded leads it, or else models would be exchanged
@@ -167,7 +171,7 @@ def _by_models(
     return [lead, *(other for other in line if other is not lead)], waits
 
 
-def _in_turn(line: Iterable[_Waiting], own: int) -> Iterator[_Waiting]:
+def _in_turn(line: Iterable[Waiting], own: int) -> Iterator[Waiting]:
     """Yield what is in a line, but of each turn other than `own` only the first.
 
     The others of its group wait for its next turn, and not for their model.
@@ -187,7 +191,7 @@ def _is_full(view: View) -> bool:
     return len(view.jobs) >= MAX_OPEN_JOBS or prompts >= MAX_OPEN_PROMPTS
 
 
-def _begin(view: View, renderer: int, line: list[_Waiting]) -> Decision:
+def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
     """Return the next action towards a batch that is led by the first in line."""
     first = line[0]
     if isinstance(first, FileView):
@@ -204,17 +208,18 @@ def _begin(view: View, renderer: int, line: list[_Waiting]) -> Decision:
     if isinstance(first, JobView):
         if first.model in memory.ready:
             return _batch(view, renderer, first, line)
-        if first.is_in_hand:  # else what is encoded would be blamed if the load ends this process
-            return Wait()
+        if first.is_in_hand and not view.conditions.outlives_renderers:
+            return Wait()  # else what is encoded would be blamed if the load ends this process
     return Wait() if is_busy else Load(renderer, first)
 
 
-def _batch(view: View, renderer: int, first: JobView, line: list[_Waiting]) -> Open | Render:
+def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> Open | Render:
     """Fill a batch with prompts of the same kind as the first, in order, passing over the others.
 
     A file is opened only if all its prompts fit. Nothing is passed over twice.
     """
-    kind, room = first.kind(first.prompts[0]), first.size
+    kind = first.kind(first.prompts[0])
+    room = first.size_on(view.renderers[renderer])
     opens = not (first.is_suspect or _is_full(view))
     picks: list[tuple[str, int]] = []
     passed: list[str] = []

@@ -14,6 +14,9 @@ from reeldrop.base.job import Prompt
 from reeldrop.base.residents import Memory
 from reeldrop.schedule.turns import Rank
 
+AHEAD_SECONDS = 1.0
+"""How long before the end of a batch the next is handed over: enough to claim its files."""
+
 BYTES_TO_ENCODE = 1 << 30
 """The renderer pauses while this many bytes of frames wait to be encoded."""
 
@@ -25,12 +28,26 @@ class RendererView:
     is_busy: whether it has anything in hand
     seconds_left: how long that takes at least; infinite if unknown, or if another batch follows
     idle_seconds: for how long it has had nothing in hand
+    kind: the kind of its device; empty if all are alike
+    loading: the model that it is loading
+    unusable: the models that it can't use for now, though others may
     """
 
     is_busy: bool = False
     seconds_left: float = 0.0
     idle_seconds: float = 0.0
     memory: Memory = field(default_factory=Memory)
+    kind: str = ""
+    loading: str = ""
+    unusable: frozenset[str] = frozenset()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may be given a batch: it is idle, or nearly done.
+
+        Not earlier, so that prompt files stay in the inbox as long as possible.
+        """
+        return not self.is_busy or self.seconds_left <= AHEAD_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +59,11 @@ class JobView:
     size: how many prompts like the first are rendered together
     alone: numbers of the prompts that are rendered in a batch of their own
     is_suspect: whether it was in hand when a process ended
-    is_in_hand: whether the renderer or the encoder has prompts of it
+    is_in_hand: whether a renderer or the encoder has prompts of it
     was_passed_over: whether a batch has passed it over
     may_go_back: whether it can go back into the spool without a loss
     is_of_night: whether it waits for the night
+    sizes: what `size` is on each kind of device, where that differs
     """
 
     id: str
@@ -59,6 +77,11 @@ class JobView:
     was_passed_over: bool = False
     may_go_back: bool = False
     is_of_night: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def size_on(self, renderer: RendererView) -> int:
+        """Return how many prompts like the first a renderer renders together."""
+        return self.sizes.get(renderer.kind, self.size)
 
     @property
     def model(self) -> str:
@@ -116,6 +139,9 @@ class FileView:
     is_of_night: bool = False
 
 
+Waiting = JobView | SpoolView | FileView
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """What decides, apart from jobs, whether work goes on.
@@ -128,6 +154,7 @@ class Conditions:
     bytes_to_encode: the size of the frames that wait to be encoded
     model_wait_seconds: how long later prompts of a loaded model may go before those of another one
     unload_seconds: how long the renderer is idle before its models are unloaded
+    outlives_renderers: one that ends does not end the process, with all that it has in hand
     """
 
     is_ready: bool = True
@@ -138,6 +165,7 @@ class Conditions:
     bytes_to_encode: int = 0
     model_wait_seconds: float = math.inf
     unload_seconds: float = math.inf
+    outlives_renderers: bool = False
 
     @property
     def is_paused(self) -> bool:

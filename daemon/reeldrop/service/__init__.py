@@ -1,10 +1,11 @@
-"""The daemon: its loop, the open jobs, the renderer's workbench, and what feeds it.
+"""The daemon: its loop, the open jobs, the renderers' workbenches, and what feeds them.
 
 Knows and connects all stages. Does not know the commands.
 
 `service` locks the spool and handles signals; `loop` is the running daemon and reads the events;
-`stages` holds its parts, `answers` handles the answers of renderer and encoder, `report` informs
-systemd and `status`. `jobs` has all jobs in hand, by what is done with them: `open_jobs` opens and
+`stages` holds its parts, `answers` handles the answers of renderers and encoder, `losses` what
+follows when a renderer is lost, `report` informs systemd and `status`. `benches` has a `workbench`
+for each renderer. `jobs` has all jobs in hand, by what is done with them: `open_jobs` opens and
 closes them (`opened` is one, `opening` makes it), `batches` hands out their prompts and takes what
 comes back, `loads` records the attempts to load models, `spooled` has those that are not open,
 `needs` the models that these wait for, `ends` ends them. `blame` says which prompts may have ended

@@ -1,4 +1,4 @@
-"""What the renderer and the encoder answer, and what follows from it for models and jobs."""
+"""What renderers and the encoder answer, and what follows from it for models and jobs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ from reeldrop.base.events import (
     BatchRendered,
     Downloading,
     Event,
+    FleetTrouble,
+    FromRenderer,
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
     ModelsReleased,
     Previewed,
     RendererEnded,
+    RendererEvent,
+    RendererJoined,
+    RendererLeft,
     SheetsMade,
+    SignOfLife,
     StepDone,
     VideoFailed,
     VideoPublished,
@@ -35,14 +41,23 @@ from reeldrop.base.events import (
 from reeldrop.base.job import Batch, Member
 from reeldrop.config import profiles
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
+from reeldrop.service.losses import Losses
 from reeldrop.service.report import Reporter
 from reeldrop.service.stages import Phase, Stages
+from reeldrop.service.workbench import Workbench
 from reeldrop.store import described, job_files
+from reeldrop.video import received
 
 if TYPE_CHECKING:
+    from reeldrop.base.fleet import Encoded
     from reeldrop.base.job import Frames, Rendered
 
 _log = structlog.get_logger()
+
+
+def _where(bench: Workbench) -> dict[str, str]:
+    """Return what a line of the log says of the renderer, if there may be others."""
+    return {} if bench.is_own else {"renderer": bench.id}
 
 
 class Answers:
@@ -52,57 +67,85 @@ class Answers:
         self._stages = stages
         self._phase = phase
         self._reporter = reporter
+        self.losses = Losses(stages, phase)
 
     def handle(self, event: Event) -> None:
-        """Handle an event of the renderer or the encoder.
+        """Handle an event of a renderer, the fleet or the encoder.
 
         Raises:
             ConfigError, Unavailable: the daemon's own model can't be used.
-            RendererDied: the renderer can't go on.
+            RendererDied: the renderer in this process can't go on.
         """
-        bench, forecast = self._stages.bench, self._stages.forecast
+        stages, forecast = self._stages, self._stages.forecast
+        match event:
+            case FromRenderer():
+                bench = stages.benches.get(event.id)
+                if bench is not None:
+                    self._told(event.event, bench)
+                elif isinstance(event.event, BatchRendered | BatchFailed):
+                    received.discard_all(event.event)
+            case RendererJoined():
+                _log.info("renderer_joined", renderer=event.id, device=event.device.name)
+                stages.benches.trouble = ""
+                if not self._phase.is_stopping:
+                    stages.join(event)
+            case RendererLeft():
+                self.losses.lost(event, time.monotonic())
+            case FleetTrouble():
+                stages.benches.trouble, stages.benches.is_hopeless = event.reason, event.is_final
+                if event.reason:
+                    _log.warning("renderers_missing", reason=event.reason)
+            case VideoPublished():
+                stages.publisher.release(event)
+                forecast.encoded(time.monotonic(), is_published=True)
+                stages.jobs.batches.published(event.video)
+                self._reporter.show(event.video)
+            case VideoFailed():
+                stages.publisher.release(event)
+                forecast.encoded(time.monotonic(), is_published=False)
+                stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
+            case SheetsMade():
+                self._sheets_made(event)
+
+    def _told(self, event: RendererEvent, bench: Workbench) -> None:
+        """Handle what a renderer tells. Of a batch that it has not in hand, nothing follows."""
         match event:
             case ModelLoaded():
-                self._model_loaded(event)
+                self._model_loaded(event, bench)
             case ModelFailed():
-                self._model_failed(event.model, event.error)
+                self._model_failed(event.model, event.error, bench)
             case Downloading():
                 bench.downloaded(event.done, event.total)
             case ModelsReleased():
                 bench.clear()
                 for model in event.models:
-                    _log.info("model_released", model=model)
+                    _log.info("model_released", model=model, **_where(bench))
             case MemoryChanged():
                 bench.memory = event.memory
-            case StepDone():
+            case SignOfLife():
+                bench.sign = event.sign
+            case StepDone(batch=batch) if bench.has_in_hand(batch):
                 bench.step_done(event.step, time.monotonic())
                 self._reporter.progress()
-            case Previewed():
-                self._reporter.preview = event
+            case Previewed(batch=batch) if batch is bench.batch:
+                bench.preview = event.picture
             case BatchRendered(batch=batch) if batch is bench.warm_up:
-                forecast.rendered(time.monotonic() - event.waited)
+                self._stages.forecast.rendered(time.monotonic() - event.waited, bench.id)
                 bench.clear()
+                received.discard_all(event)
                 self._be_ready()
             case BatchFailed(batch=batch) if batch is bench.warm_up:
-                self._warm_up_failed(event.error)
-            case BatchRendered():
-                self._batch_rendered(event)
-            case BatchFailed():
-                self._batch_failed(event)
-            case RendererEnded():
+                self._warm_up_failed(event.error, bench)
+            case BatchRendered(batch=batch) if batch is bench.batch:
+                self._batch_rendered(event, bench)
+            case BatchFailed(batch=batch) if batch is bench.batch:
+                self._batch_failed(event, bench)
+            case BatchRendered() | BatchFailed():
+                received.discard_all(event)
+            case RendererEnded() if bench.is_own:
                 raise event.error
-            case VideoPublished():
-                self._stages.publisher.release(event)
-                forecast.encoded(time.monotonic(), is_published=True)
-                self._stages.jobs.batches.published(event.video)
-                self._reporter.show(event.video)
-            case VideoFailed():
-                self._stages.publisher.release(event)
-                forecast.encoded(time.monotonic(), is_published=False)
-                self._stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
-
-            case SheetsMade():
-                self._sheets_made(event)
+            case RendererEnded():
+                self.losses.end(bench.id, str(event.error), time.monotonic())
 
     def _sheets_made(self, event: SheetsMade) -> None:
         if event.error is None:
@@ -115,50 +158,49 @@ class Answers:
 
     # Models
 
-    def _end_loading(self, model: str) -> bool:
+    def _end_loading(self, model: str, bench: Workbench) -> bool:
         """Record the end of a load; return whether a job could not be read before."""
-        bench = self._stages.bench
         bench.clear()
         job = bench.loads_for
         return job is not None and self._stages.jobs.loads.end(job, model)
 
-    def _model_loaded(self, event: ModelLoaded) -> None:
-        stages = self._stages
-        _log.info("model_loaded", model=event.model, seconds=round(event.seconds, 3))
+    def _model_loaded(self, event: ModelLoaded, bench: Workbench) -> None:
+        stages, seconds = self._stages, round(event.seconds, 3)
+        _log.info("model_loaded", model=event.model, seconds=seconds, **_where(bench))
         try:
             rules = profiles.model_rules(event.model, stages.settings.config, event.capabilities)
         except ConfigError as error:
-            self._model_failed(event.model, error)
+            self._model_failed(event.model, error, bench)
             return
-        self._end_loading(event.model)
+        self._end_loading(event.model, bench)
         if self._phase.is_stopping:
             return
-        stages.models.works(event.model)
+        stages.models.works(event.model, bench.id)
         if not stages.intake.reader.knows(event.model):
             stages.settings.rules[event.model] = rules
             config = stages.settings.config
             origin = config.models[event.model].origin
             described.note(config.spool, event.model, origin, event.capabilities)
             stages.intake.examine_again()
-        if stages.bench.loads_for is None and not self._phase.drains:
-            self._begin_warm_up(rules)
+        if bench.loads_for is None and not (self._phase.drains and bench.is_own):
+            self._begin_warm_up(rules, bench)
         else:
             self._be_ready()
 
-    def _begin_warm_up(self, rules: ModelRules) -> None:
+    def _begin_warm_up(self, rules: ModelRules, bench: Workbench) -> None:
         """Render the defaults once, so that a defect shows before the first prompt file."""
         try:
             prompt = profiles.warm_up(rules)
         except SettingsRefused:  # the defaults are incomplete
             self._be_ready()
         else:
-            self._stages.bench.try_out(Batch((Member("", prompt),)), time.monotonic())
+            bench.try_out(Batch((Member("", prompt),)), time.monotonic())
 
-    def _warm_up_failed(self, error: Exception) -> None:
+    def _warm_up_failed(self, error: Exception, bench: Workbench) -> None:
         model = self._stages.settings.model
         problem = f"the model can't render its own defaults: {error}"
         remedy = "see what else uses the device, or change the defaults"
-        self._model_failed(model, Unavailable(Mistake(problem, remedy, key=model)))
+        self._model_failed(model, Unavailable(Mistake(problem, remedy, key=model)), bench)
 
     def _be_ready(self) -> None:
         settings = self._stages.settings
@@ -168,22 +210,23 @@ class Answers:
             self._reporter.ready()
             _log.info("ready", inbox=str(settings.config.inbox))
 
-    def _model_failed(self, model: str, error: Exception) -> None:
+    def _model_failed(self, model: str, error: Exception, bench: Workbench) -> None:
         """Let the jobs wait that need the model, or fail them.
 
         If none did, it is the daemon's own: the old settings return, or it goes on with the other
-        models, or it ends.
+        models or renderers, or it ends.
         """
-        is_unread = self._end_loading(model)
+        is_unread = self._end_loading(model, bench)
         if self._phase.is_stopping:
             return
-        stages, loads_for = self._stages, self._stages.bench.loads_for
-        if loads_for is None and stages.settings.change_back(error):
-            stages.change_renderer()
-            return
-        if loads_for is None and not self._goes_on_without_it():
-            raise error
-        self._note_trouble(model, error)
+        stages, loads_for = self._stages, bench.loads_for
+        if loads_for is None and not self._others_may_load(model, bench):
+            if stages.settings.change_back(error):
+                stages.change_renderers()
+                return
+            if not self._goes_on_without_it(error, bench):
+                raise error
+        self._note_trouble(model, error, bench)
         refusal = stages.models.refusal(model, time.monotonic())
         if loads_for is None:
             self._be_ready()
@@ -192,23 +235,35 @@ class Answers:
         elif refusal is not None:
             stages.jobs.loads.refuse(model, refusal)
 
-    def _goes_on_without_it(self) -> bool:
-        """Return whether config.yaml has other models, and a service waits for this one."""
+    def _others_may_load(self, model: str, bench: Workbench) -> bool:
+        """Return whether another renderer has loaded a model, or may yet."""
+        others = (other for other in self._stages.benches if other is not bench)
+        return any(other.loading == model or model in other.memory.ready for other in others)
+
+    def _goes_on_without_it(self, error: Exception, bench: Workbench) -> bool:
+        """Return whether config.yaml has other models, and a service waits for this one.
+
+        If other renderers may join, it waits for those, unless config.yaml is wrong.
+        """
+        if not bench.is_own and not isinstance(error, ConfigError):
+            return True
         return not self._phase.drains and len(profiles.chosen(self._stages.settings.config)) > 1
 
-    def _note_trouble(self, model: str, error: Exception) -> None:
-        if self._stages.models.failed(model, error, time.monotonic()):
+    def _note_trouble(self, model: str, error: Exception, bench: Workbench) -> None:
+        if self._stages.models.failed(model, error, time.monotonic(), bench.id):
             remedy = "prompts of other models are rendered; it is tried again"
-            _log.error("model_failed", model=model, reason=str(error), remedy=remedy)
+            _log.error(
+                "model_failed", model=model, reason=str(error), remedy=remedy, **_where(bench)
+            )
 
     # Batches
 
-    def _batch_rendered(self, event: BatchRendered) -> None:
+    def _batch_rendered(self, event: BatchRendered, bench: Workbench) -> None:
         now = time.monotonic()
-        self._stages.forecast.rendered(now)
-        self._stages.bench.batch_done(now)
-        self._stages.models.works(event.batch.model)
-        self._stages.jobs.opened.fits.note(event.batch, event.fits)
+        self._stages.forecast.rendered(now, bench.id)
+        bench.batch_done(now)
+        self._stages.models.works(event.batch.model, bench.id)
+        self._stages.jobs.opened.fits.note(event.batch, event.fits, bench.kind)
         self._publish(event)
 
     def _publish(self, event: BatchRendered | BatchFailed) -> None:
@@ -217,25 +272,28 @@ class Answers:
         for member, frames, rendered in answers:
             self._prompt_rendered(member, frames, rendered)
 
-    def _prompt_rendered(self, member: Member, frames: Frames, rendered: Rendered) -> None:
+    def _prompt_rendered(
+        self, member: Member, frames: Frames | Encoded, rendered: Rendered
+    ) -> None:
         jobs, prompt = self._stages.jobs, member.prompt
         opened = jobs.opened[member.job_id]
         if job_files.is_cancelled(opened.job):  # its batch went on for other jobs
             jobs.batches.failed(member.job_id, prompt, RenderCancelled())
+            received.discard(frames)
             return
         jobs.batches.rendered(member.job_id, rendered)
         earlier = opened.reserved.get(prompt.number)
         self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier)
         self._stages.forecast.encode(member, time.monotonic())
 
-    def _batch_failed(self, event: BatchFailed) -> None:
-        self._stages.bench.batch_done(time.monotonic())
+    def _batch_failed(self, event: BatchFailed, bench: Workbench) -> None:
+        bench.batch_done(time.monotonic())
         self._publish(event)
         if self._phase.is_stopping:
             return  # the jobs stay in the spool, and are first at the next start
         batches, error = self._stages.jobs.batches, event.error
         if isinstance(error, FileError):  # its model can't be loaded
-            self._note_trouble(event.batch.model, error)
+            self._note_trouble(event.batch.model, error, bench)
             if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:
                 batches.give_back(event.batch)
                 return

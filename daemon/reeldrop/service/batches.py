@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
-from reeldrop.base.job import Batch, Member, Prompt, Rendered, Video
+from reeldrop.base.job import Attempt, Batch, Cause, Member, Prompt, Rendered, Video
 from reeldrop.schedule.schedule import Render
+from reeldrop.service import blame
 from reeldrop.service.limits import Outcome
 from reeldrop.service.open_jobs import OpenJobs
-from reeldrop.service.opened import OpenJob
+from reeldrop.service.opened import OpenJob, first_place
 from reeldrop.store import job_files
 
 _log = structlog.get_logger()
@@ -63,6 +65,33 @@ class Batches:
             self._jobs[member.job_id].queue_again(member.prompt, alone=alone)
         for job_id in {member.job_id for member in batch.members}:
             self._jobs.let_go(self._jobs[job_id])
+
+    def lost(self, batch: Batch, attempt: Attempt) -> None:
+        """Queue the prompts of a batch as the first ones again: its renderer was lost.
+
+        attempt: how it ended, for each job with its own numbers. Prompts that were in hand too
+            often then fail; if the machine ended, none is to blame.
+        """
+        numbers: dict[str, list[int]] = {}
+        for member in batch.members:
+            numbers.setdefault(member.job_id, []).append(member.prompt.number)
+        is_blamed = attempt.cause is not Cause.MACHINE
+        for job_id, own in numbers.items():
+            self._jobs[job_id].place = first_place(self._jobs[job_id].job)
+            if is_blamed:
+                self._jobs[job_id].note_loss(replace(attempt, numbers=tuple(own)))
+        most = self._jobs.limits.max_attempts
+        to_fail: list[tuple[Member, Exception]] = []
+        for member in reversed(batch.members):
+            opened, number = self._jobs[member.job_id], member.prompt.number
+            if is_blamed and blame.has_ended_too_often(opened.job, number, most):
+                to_fail.append((member, blame.ended_with(opened.job, number)))
+            else:
+                opened.queue_again(member.prompt, alone=is_blamed)
+        for job_id in numbers:
+            self._jobs.let_go(self._jobs[job_id])
+        for member, error in reversed(to_fail):
+            self.failed(member.job_id, member.prompt, error)
 
     # Videos and failures come in
 

@@ -14,6 +14,17 @@ KILLS_PER_SIGN = 3
 """How many ends of unknown cause count as much as one that a prompt seems to have caused."""
 
 
+def is_suspect(job: Job) -> bool:
+    """Return whether a job was in hand when a process ended, which would end again with all."""
+    return any(not attempt.renderer for attempt in job.attempts)
+
+
+def lost_numbers(job: Job) -> set[int]:
+    """Return which prompts were in hand on renderers that ended; they are rendered alone."""
+    lost = (attempt.numbers for attempt in job.attempts if attempt.renderer)
+    return {number for numbers in lost for number in numbers}
+
+
 def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool:
     """Return whether a prompt (None: loading the model) has ended processes too often.
 
@@ -49,10 +60,9 @@ def ended_with(job: Job, number: int | None) -> Unrenderable:
     ends = _ends(job, number)
     told = "; ".join(f"at {end.began}: {end.ending}" for end in ends)
     what = "it" if number else "loading its model"
+    who = "a renderer" if any(end.renderer for end in ends) else "the process"
     advice = " ".join(dict.fromkeys(map(_advice, ends)))
-    return Unrenderable(
-        f"the process ended in the middle of {what} {len(ends)} times ({told}). {advice}"
-    )
+    return Unrenderable(f"{who} ended in the middle of {what} {len(ends)} times ({told}). {advice}")
 
 
 def _advice(end: Attempt) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,8 +21,16 @@ from reeldrop.schedule import schedule
 from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
 from reeldrop.schedule.turns import Rank
-from reeldrop.schedule.view import Conditions, FileView, JobView, SpoolView, View
+from reeldrop.schedule.view import (
+    Conditions,
+    FileView,
+    JobView,
+    RendererView,
+    SpoolView,
+    View,
+)
 from reeldrop.service import outlook
+from reeldrop.service.benches import Benches
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
@@ -34,7 +42,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """Moves what waits onto the workbench.
+    """Moves what waits onto the workbenches.
 
     models: those that can't be used for now
     waits: what waits for a model that is not loaded, and since when
@@ -44,15 +52,17 @@ class Feeder:
     spool: Spool
     jobs: Jobs
     intake: Intake
-    bench: Workbench
+    benches: Benches
     models: Models
     waits: Waits = field(default_factory=Waits)
     size: Callable[[str], int] = lambda _model: 0
 
     def feed(self, now: float, conditions: Conditions) -> bool:
         """Take a step towards the next batch, or hand it over; return whether there was a step."""
-        renderers = (self.bench.view(now),)
-        if conditions.is_paused or schedule.free(renderers) is None:
+        if conditions.is_paused:
+            return False
+        benches, renderers = self._renderers(now)
+        if not any(renderer.is_free for renderer in renderers):
             return False  # checked first: true after nearly every step
         if self.jobs.turns.are_many():
             self.jobs.turns.keep(self.jobs.groups() | self.intake.line.groups())
@@ -74,49 +84,59 @@ class Feeder:
             sizes=self._sizes(*groups),
             waits=self.waits.seconds(now),
         )
-        return self._carry_out(schedule.decide(view), now)
+        return self._carry_out(schedule.decide(view), benches, now)
 
     def render_next(self, now: float, conditions: Conditions) -> None:
         """Hand over the next batch of the open jobs as it is, if there is one."""
         jobs = self.jobs.opened.views(now)
+        benches, renderers = self._renderers(now)
         view = View(
-            (self.bench.view(now),),
+            renderers,
             jobs,
             conditions=dataclasses.replace(conditions, unload_seconds=math.inf),
             sizes=self._sizes(jobs),
             waits=self.waits.seconds(now),
         )
-        self._carry_out(schedule.decide(view), now)
+        self._carry_out(schedule.decide(view), benches, now)
 
-    def _carry_out(self, decision: Decision, now: float) -> bool:
+    def _renderers(self, now: float) -> tuple[tuple[Workbench, ...], tuple[RendererView, ...]]:
+        """Return the workbenches, and what is in hand on each."""
+        benches = tuple(self.benches)
+        unusable = self.models.unusable
+        return benches, tuple(bench.view(now, unusable(bench.id, now)) for bench in benches)
+
+    def _carry_out(self, decision: Decision, benches: Sequence[Workbench], now: float) -> bool:
         """Execute a decision; return whether it was one to do something."""
         match decision:
             case Open(what):
                 self._open_next(what, now)
             case PutBack(job_id):
                 self.jobs.opened.put_back(job_id)
-            case Release(_, model, keeps):
-                self.bench.release(model, keeps=keeps)
-            case Load(_, what):
-                self._load(what, now)
+            case Release(renderer, model, keeps):
+                benches[renderer].release(model, keeps=keeps)
+            case Load(renderer, what):
+                self._load(what, benches[renderer], now)
             case Render() as found:
-                self._render(found, now)
+                self._render(found, benches[found.renderer], now)
             case _:
                 return False
         return True
 
     def _sizes(self, *waiting: Iterable[JobView | SpoolView | FileView]) -> dict[str, int]:
-        """Return the sizes of the models that are needed and not loaded."""
+        """Return the sizes of the models that are needed and not loaded everywhere."""
         needed = {found.model for group in waiting for found in group} - {""}
-        known = {resident.model for resident in self.bench.memory.residents}
-        return {model: self.size(model) for model in needed - known}
+        return {
+            model: self.size(model)
+            for model in needed
+            if not all(bench.has(model) for bench in self.benches)
+        }
 
-    def _render(self, found: Render, now: float) -> None:
+    def _render(self, found: Render, bench: Workbench, now: float) -> None:
         batch = self.jobs.batches.begin(found)
         if batch is not None:
             self.intake.line.pass_over(found.passed_over)
-            self.waits.begin((job_id for job_id, _ in found.picks), found.waits, now)
-            self.bench.render(batch, now)
+            self.waits.begin((job_id for job_id, _ in found.picks), found.waits, now, bench.id)
+            bench.render(batch, now)
 
     def heed_cancellations(self, now: float) -> None:
         """Cancel jobs on request, and each batch that only has prompts of cancelled jobs.
@@ -129,9 +149,9 @@ class Feeder:
             if (job := spooled.find(job_id)) is not None:
                 self._open(job, None, now)
         cancelled = self.jobs.batches.cancel_asked()
-        for batch in self.bench.batches:
+        for bench, batch in self.benches.batches():
             if all(member.job_id in cancelled for member in batch.members):
-                self.bench.cancel(batch)
+                bench.cancel(batch)
 
     def cancel(self, job: Job, now: float) -> None:
         """End a job with a request to cancel, also one that nobody has opened yet."""
@@ -192,10 +212,10 @@ class Feeder:
         if opened.sweep and not opened.videos:
             together, jobs = self.jobs.opened.together, self.jobs.opened.views(now)
             coming = outlook.to_come(opened, together, jobs, self.intake.first())
-            seconds = self.bench.seconds_left(job.id, list(coming), now)
+            seconds = self.benches.seconds_left(job.id, list(coming), now)
             _log.info("sweep_begins", job_id=job.id, videos=opened.count, about_seconds=seconds)
 
-    def _load(self, what: SpoolView | JobView, now: float) -> None:
+    def _load(self, what: SpoolView | JobView, bench: Workbench, now: float) -> None:
         """Load the model that a job needs; the job waits until then, in the spool or open."""
         refusal, job = self.models.refusal(what.model, now), None
         if isinstance(what, SpoolView) and self.intake.reader.knows(what.model):
@@ -207,4 +227,4 @@ class Feeder:
         else:
             job = self.jobs.loads.begin_to_render(what.id, what.model)
         if job is not None:
-            self.bench.load(what.model, job)
+            bench.load(what.model, job)

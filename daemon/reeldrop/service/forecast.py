@@ -7,10 +7,12 @@ another video of the model, then another model. Does not know which batches come
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from reeldrop.base.job import Batch, Member, Prompt
 
@@ -29,6 +31,9 @@ LEAST_SECONDS = 0.1
 MAX_KINDS = 1000
 """Upper bound on the remembered figures of one sort: prompt files choose their kinds."""
 
+COUNTED_OUT = 4
+"""So many batches for each renderer are shared out one by one; more, on average."""
+
 BatchesToCome = Sequence[tuple[Batch, int]]
 """Batches in the order in which they are rendered, each with how many like it there are."""
 
@@ -41,37 +46,48 @@ class Forecast:
         self._steps = _Figures()
         self._decodings = _Figures()
         self._encodings = _Figures()
-        self._course: _Course | None = None
+        self._kinds: dict[str, str] = {}
+        self._courses: dict[str, _Course] = {}
         self._to_encode: deque[Member] = deque()
         self._encoding_since = 0.0
 
     # What happens
 
-    def begin(self, batch: Batch | None, now: float) -> None:
-        """Note that the renderer has begun a batch; None if it has nothing in hand."""
-        self._course = None
+    def join(self, renderer: str, kind: str) -> None:
+        """Note a renderer; what is measured on one holds for all of its kind."""
+        self._kinds[renderer] = kind
+
+    def leave(self, renderer: str) -> None:
+        """Note that a renderer is lost."""
+        self._kinds.pop(renderer, None)
+        self._courses.pop(renderer, None)
+
+    def begin(self, batch: Batch | None, now: float, renderer: str = "") -> None:
+        """Note that a renderer has begun a batch; None if it has nothing in hand."""
+        self._courses.pop(renderer, None)
         if batch is not None:
-            known = self._steps.of(_kinds(batch)[:1], _size(batch))
-            self._course = _Course(batch, now, now, known)
+            device = self._kinds.get(renderer, "")
+            known = self._steps.of(_kinds(batch, device)[:1], _size(batch))
+            self._courses[renderer] = _Course(batch, device, now, now, known)
 
-    def step_done(self, step: int, now: float) -> None:
+    def step_done(self, step: int, now: float, renderer: str = "") -> None:
         """Note that a step of the batch in hand is done; `step` counts from 1."""
-        if self._course is None:
+        if renderer not in self._courses:
             return
-        course = self._course = self._course.after(step, now)
-        lead = self._leads.of([course.batch.model], 1) or 0.0
-        self._steps.note(_kinds(course.batch), _size(course.batch), course.seconds_per_step(lead))
+        course = self._courses[renderer] = self._courses[renderer].after(step, now)
+        seconds = course.seconds_per_step(self._lead(course.batch, course.device))
+        self._steps.note(_kinds(course.batch, course.device), _size(course.batch), seconds)
 
-    def rendered(self, now: float) -> None:
+    def rendered(self, now: float, renderer: str = "") -> None:
         """Note that the batch in hand is rendered."""
-        course, self._course = self._course, None
+        course = self._courses.pop(renderer, None)
         if course is None or not course.step:
             return
-        kinds, size = _kinds(course.batch), _size(course.batch)
+        kinds, size = _kinds(course.batch, course.device), _size(course.batch)
         self._decodings.note(kinds, size, now - course.step_at)
         step = self._steps.of(kinds, size) or 0.0
         lead = course.first_at - course.began - step * course.first
-        self._leads.note([course.batch.model], 1, max(0.0, lead))
+        self._leads.note([(course.device, course.batch.model)], 1, max(0.0, lead))
 
     def encode(self, member: Member, now: float) -> None:
         """Note that the encoder has got a video, to be encoded after those that it has."""
@@ -94,53 +110,85 @@ class Forecast:
         """The video that is being encoded."""
         return self._to_encode[0] if self._to_encode else None
 
-    def left(self, job_id: str, coming: BatchesToCome, now: float) -> float | None:
+    def left(
+        self,
+        job_id: str,
+        coming: BatchesToCome,
+        now: float,
+        handed: Mapping[str, Batch] = MappingProxyType({}),
+    ) -> float | None:
         """Return the seconds until the last video of a job is published; None if unknown.
 
-        coming: the batches after the one in hand, as far as they are known
+        coming: the batches after those in hand, as far as they are known
+        handed: those that renderers have been handed to go on with
         """
-        rendered, encoder, end = 0.0, 0.0, 0.0
+        encoder, end = 0.0, 0.0
         for place, member in enumerate(self._to_encode):
             seconds = self._encoding_seconds(member.prompt)
             encoder += seconds if place else _rest(seconds, now - self._encoding_since)
             end = encoder if member.job_id == job_id else end
-        in_hand = [(self._course.batch, 1)] if self._course is not None else []
-        for place, (batch, count) in enumerate([*in_hand, *coming]):
-            is_in_hand = place < len(in_hand)
-            takes = self._batch_left(now) if is_in_hand else self._batch_seconds(batch)
-            if takes is None:
-                return None
-            first = rendered + takes
-            rendered += count * takes
+        times = self._times(coming, now, handed)
+        if times is None:
+            return None
+        for batch, count, first, last in times:
             own, encoding = self._encoding_of(batch, job_id)
-            encoder = max(max(encoder, first) + count * encoding, rendered + encoding)
+            encoder = max(max(encoder, first) + count * encoding, last + encoding)
             end = encoder - encoding + own if own else end  # its own are the first of a batch
         return round(max(end, LEAST_SECONDS), 1)
 
-    def _batch_left(self, now: float) -> float | None:
-        """Return the seconds until the batch in hand is rendered."""
-        course = self._course
-        assert course is not None
-        step = self._steps.of(_kinds(course.batch), _size(course.batch))
+    def _times(
+        self, coming: BatchesToCome, now: float, handed: Mapping[str, Batch]
+    ) -> list[tuple[Batch, int, float, float]] | None:
+        """Return when the first and the last of such batches are rendered; None if unknown."""
+        free = dict.fromkeys(self._kinds or self._courses or {"": ""}, 0.0)
+        times: list[tuple[Batch, int, float, float]] = []
+        for renderer, course in self._courses.items():
+            left = self._batch_left(course, now)
+            if left is None:
+                return None
+            free[renderer] = left
+            times.append((course.batch, 1, left, left))
+        for renderer, batch in handed.items():
+            takes = self._batch_seconds(batch, self._kinds.get(renderer, ""))
+            if takes is None:
+                return None
+            free[renderer] = free.get(renderer, 0.0) + takes
+            times.append((batch, 1, free[renderer], free[renderer]))
+        times.sort(key=lambda found: found[2])
+        for batch, count in coming:
+            takes_on = {r: self._batch_seconds(batch, self._kinds.get(r, "")) for r in free}
+            takes_of = {r: takes for r, takes in takes_on.items() if takes is not None}
+            if len(takes_of) < len(free):
+                return None
+            times.append((batch, count, *_shared(count, takes_of, free)))
+        return times
+
+    def _lead(self, batch: Batch, device: str) -> float:
+        """Return what goes before the first step, such as encoding the texts."""
+        return self._leads.of([(device, batch.model)], 1) or 0.0
+
+    def _batch_left(self, course: _Course, now: float) -> float | None:
+        """Return the seconds until a batch in hand is rendered."""
+        step = self._steps.of(_kinds(course.batch, course.device), _size(course.batch))
         if step is None:
             return None
-        decoding = self._decoding_seconds(course.batch, step)
+        decoding = self._decoding_seconds(course.batch, course.device, step)
         left = _steps(course.batch) - course.step
         if left <= 0:
             return _rest(decoding, now - course.step_at)
-        lead = 0.0 if course.step else self._leads.of([course.batch.model], 1) or 0.0
+        lead = 0.0 if course.step else self._lead(course.batch, course.device)
         return _rest(lead + step, now - course.step_at) + (left - 1) * step + decoding
 
-    def _batch_seconds(self, batch: Batch) -> float | None:
+    def _batch_seconds(self, batch: Batch, device: str) -> float | None:
         """Return how long a batch takes that has not begun."""
-        step = self._steps.of(_kinds(batch), _size(batch))
+        step = self._steps.of(_kinds(batch, device), _size(batch))
         if step is None:
             return None
-        lead = self._leads.of([batch.model], 1) or 0.0
-        return lead + _steps(batch) * step + self._decoding_seconds(batch, step)
+        lead = self._lead(batch, device)
+        return lead + _steps(batch) * step + self._decoding_seconds(batch, device, step)
 
-    def _decoding_seconds(self, batch: Batch, step: float) -> float:
-        measured = self._decodings.of(_kinds(batch), _size(batch))
+    def _decoding_seconds(self, batch: Batch, device: str, step: float) -> float:
+        measured = self._decodings.of(_kinds(batch, device), _size(batch))
         return DECODING_STEPS * step if measured is None else measured
 
     def _encoding_of(self, batch: Batch, job_id: str) -> tuple[float, float]:
@@ -158,6 +206,7 @@ class Forecast:
 class _Course:
     """How far a batch is.
 
+    device: the kind of what renders it
     began: when it did
     step_at: when the last step was done, or else when the batch began
     known: the seconds per step that such a batch took before; None if there was none
@@ -166,6 +215,7 @@ class _Course:
     """
 
     batch: Batch
+    device: str
     began: float
     step_at: float
     known: float | None
@@ -217,10 +267,45 @@ def _rest(expected: float, since: float) -> float:
     return max(expected - since, OVERDUE_SHARE * (since - expected))
 
 
-def _kinds(batch: Batch) -> list[Hashable]:
-    """Return the kinds of a batch, the nearest first."""
+def _shared(count: int, takes: Mapping[str, float], free: dict[str, float]) -> tuple[float, float]:
+    """Share batches out to renderers, and return when the first and the last of them end.
+
+    takes: how long one takes on each renderer
+    free: when each has nothing else to do; it is changed to after these batches
+    """
+    ends = [(free[one] + takes[one], one) for one in free]
+    heapq.heapify(ends)
+    first = last = ends[0][0]
+    if len(free) > 1 and count <= COUNTED_OUT * len(free):
+        for _ in range(count):
+            last, one = ends[0]
+            free[one] = last
+            heapq.heapreplace(ends, (last + takes[one], one))
+        return first, last
+    rates = done = 0.0
+    for one in sorted(free, key=lambda one: free[one]):  # many are shared out like a fluid
+        if rates and (count + done) / rates <= free[one]:
+            break
+        rates += 1 / max(takes[one], 1e-9)
+        done += free[one] / max(takes[one], 1e-9)
+    last = (count + done) / rates
+    free.update({one: max(at, last) for one, at in free.items()})
+    return first, max(first, last)
+
+
+def _kinds(batch: Batch, device: str) -> list[Hashable]:
+    """Return the kinds of a batch, the nearest first; those of other devices are the last."""
     key = batch.members[0].prompt.memory_key
-    return [(key, len(batch.members)), key, batch.model, None]
+    return [
+        (device, key, len(batch.members)),
+        (device, key),
+        (device, batch.model),
+        (key, len(batch.members)),
+        key,
+        batch.model,
+        (device,),
+        None,
+    ]
 
 
 def _formats(prompt: Prompt) -> list[Hashable]:

@@ -34,20 +34,21 @@ class Outcome:
 
 
 class Fits:
-    """How many prompts of equal size fit into memory at once, where that was measured."""
+    """How many prompts of equal size fit into a kind of device at once, where that was measured."""
 
     def __init__(self) -> None:
         self._measured: dict[tuple[object, ...], int] = {}
 
-    def note(self, batch: Batch, fits: int) -> None:
-        """Remember how many prompts like those of a batch fit into memory at once."""
-        key = batch.prompts[0].memory_key
+    def note(self, batch: Batch, fits: int, kind: str = "") -> None:
+        """Remember how many prompts like those of a batch fit into a device at once."""
+        key = (kind, *batch.prompts[0].memory_key)
         self._measured.pop(key, None)
         if len(self._measured) >= MAX_KINDS:
             del self._measured[next(iter(self._measured))]
         self._measured[key] = fits
 
-    def size(self, prompt: Prompt, limit: BatchLimit) -> int:
-        """Return how many prompts like this one are rendered together."""
-        fits = self._measured.get(prompt.memory_key, 1) if limit.is_measured else limit.most
+    def size(self, prompt: Prompt, limit: BatchLimit, kind: str = "") -> int:
+        """Return how many prompts like this one a kind of device renders together."""
+        key = (kind, *prompt.memory_key)
+        fits = self._measured.get(key, 1) if limit.is_measured else limit.most
         return min(limit.most, fits)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
-from reeldrop.base.job import Job
+from reeldrop.base.job import Attempt, Job
 from reeldrop.service import blame
 from reeldrop.service.batches import Batches
 from reeldrop.service.open_jobs import OpenJobs
@@ -16,7 +17,11 @@ from reeldrop.store.attempts import Attempts
 
 
 class Loads:
-    """The attempts to load models for jobs, with none of their prompts in hand."""
+    """The attempts to load models for jobs, with none of their prompts in hand.
+
+    are_recorded: whether they are recorded before: a renderer that ends ends the process; else
+        `lost` records them, and the job may have prompts in hand
+    """
 
     def __init__(self, attempts: Attempts, jobs: OpenJobs, batches: Batches) -> None:
         self._attempts = attempts
@@ -24,6 +29,7 @@ class Loads:
         self._batches = batches
         self._spooled = jobs.spooled
         self._suspects = jobs.spooled.suspects
+        self.are_recorded = True
 
     def begin_to_read(self, job_id: str) -> Job | None:
         """Record that a model is being loaded for a job of the spool, and return the job.
@@ -63,7 +69,7 @@ class Loads:
         except OSError as error:
             self._jobs.leave_for_now(opened, error)
             return None
-        opened.is_recorded = True
+        opened.is_recorded |= self.are_recorded
         return opened.job
 
     def _is_held_back(self, job: Job) -> bool:
@@ -77,15 +83,27 @@ class Loads:
         return blame.has_ended_too_often(job, None, self._jobs.limits.max_attempts)
 
     def _begin(self, job: Job) -> None:
-        self._attempts.begin(job, (), device_worked=self._suspects.device_works(job))
+        if self.are_recorded:
+            device_worked = self._suspects.device_works(job)
+            self._attempts.begin(job, (), device_worked=device_worked)
 
     def end(self, job: Job, model: str) -> bool:
         """Record that the model is loaded, or can't be; return whether the job was not read yet."""
         is_unread = self._spooled.needs.of(job.id) == model
         self._spooled.needs.end(model)
-        with contextlib.suppress(OSError):  # the next attempt replaces it
-            self._attempts.take_back(job)
+        if self.are_recorded:
+            with contextlib.suppress(OSError):  # the next attempt replaces it
+                self._attempts.take_back(job)
         return is_unread
+
+    def lost(self, job: Job, attempt: Attempt) -> None:
+        """Record that a renderer was lost while it loaded a model for a job."""
+        if job.id in self._jobs:
+            self._jobs[job.id].note_loss(attempt)
+            self._jobs.let_go(self._jobs[job.id])
+        elif (found := self._spooled.find(job.id)) is not None:
+            with contextlib.suppress(OSError):  # then it is not blamed
+                self._attempts.take_back(replace(found, attempts=(*found.attempts, attempt)))
 
     def refuse(self, model: str, error: Exception) -> None:
         """Fail the waiting prompts of a model that can't be loaded."""

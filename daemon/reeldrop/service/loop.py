@@ -79,7 +79,7 @@ class Loop:
 
     def _is_over(self) -> bool:
         stages = self._stages
-        if stages.bench.batch or stages.bench.warm_up:
+        if stages.benches.is_any_rendering:
             return False
         if self._phase.is_stopping:
             return not stages.publisher.videos  # what is rendered is not thrown away
@@ -87,8 +87,10 @@ class Loop:
             return False
         if stages.pause or stages.disk.shortage:  # what is in hand is done; the rest does not wait
             return True
-        busy = stages.bench.loading or stages.settings.are_changing
-        return not busy and not self._is_anything_left()
+        if stages.benches.is_hopeless and not len(stages.benches):
+            return True
+        busy = stages.benches.is_any_loading or stages.settings.are_changing
+        return not busy and stages.intake.has_looked and not self._is_anything_left()
 
     def _is_anything_left(self) -> bool:
         jobs, intake = self._stages.jobs, self._stages.intake
@@ -106,8 +108,10 @@ class Loop:
         """Record why a drain ends, if it does not end because nothing is left to do."""
         if not self._phase.drains:
             return
-        intake = self._stages.intake
-        if self._stages.pause and self._is_anything_left():
+        intake, benches = self._stages.intake, self._stages.benches
+        if benches.is_hopeless and not len(benches) and self._is_anything_left():
+            self.drained_early = Mistake(f"no renderer: {benches.trouble}", "start again then")
+        elif self._stages.pause and self._is_anything_left():
             self.drained_early = Mistake(f"paused {self._stages.pause}", "start again then")
         elif self._stages.disk.shortage and self._is_anything_left():
             self.drained_early = self._stages.disk.problem
@@ -175,7 +179,7 @@ class Loop:
         _log.info("stopping", signal=event.signal_name)
         self._reporter.stopping()
         self._phase.is_stopping = True
-        self._stages.bench.cancel_all()
+        self._stages.benches.cancel_all()
 
     # What is due
 
@@ -210,14 +214,23 @@ class Loop:
             ending.leave_at_once()
 
     def _look_for_hangs(self, now: float) -> None:
-        """End the process if the renderer or the encoder hangs: systemd restarts it."""
+        """End a renderer that hangs; if it is in this process, or the encoder does, the process."""
+        for bench in self._stages.benches:
+            if bench.hangs(now):
+                what = " ".join(bench.doing() or ()).strip()
+                reason = self._stalled(f"{what}, in step {bench.step}")
+                if bench.is_own:
+                    self._end_stalled(reason)
+                self._answers.losses.end(bench.id, reason, now)
         what = self._stages.hanging(now)
         if what:
-            self._end_stalled(what)
+            self._end_stalled(self._stalled(what))
 
-    def _end_stalled(self, what: str) -> NoReturn:
+    def _stalled(self, what: str) -> str:
         seconds = self._stages.settings.config.stall_seconds
-        reason = f"stalled: no progress for {seconds:g} s while {what}"
+        return f"stalled: no progress for {seconds:g} s while {what}"
+
+    def _end_stalled(self, reason: str) -> NoReturn:
         _log.critical("stalled", reason=reason)
         # After a request to stop, what is in hand is not blamed for the end.
         ending.end_stalled(None if self._phase.is_stopping else self._trace, reason)
@@ -225,11 +238,11 @@ class Loop:
     def _change_settings(self) -> None:
         """Use the settings read last, as soon as no job is begun and the renderer is idle."""
         stages = self._stages
-        busy = self._phase.is_stopping or stages.bench.is_busy or stages.jobs.are_begun
+        busy = self._phase.is_stopping or stages.benches.is_any_busy or stages.jobs.are_begun
         if busy or not stages.settings.are_changing:
             return
         if stages.settings.change():
-            stages.change_renderer()
+            stages.change_renderers()
         else:
             stages.use_settings()
         self._reporter.check_the_watchdog()
@@ -247,7 +260,7 @@ class Loop:
             conditions = self._conditions()
             if time.monotonic() > end:
                 self._events.put(Wake())
-                if not self._stages.bench.is_busy:  # rather than wait for a full batch
+                if not self._stages.benches.are_busy:  # rather than wait for a full batch
                     feeder.render_next(now, conditions)
                 break
 
@@ -261,6 +274,7 @@ class Loop:
             settings_change=stages.settings.are_changing,
             bytes_to_encode=stages.publisher.bytes,
             model_wait_seconds=stages.settings.config.model_wait_seconds,
+            outlives_renderers=stages.benches.outlives,
             unload_seconds=60 * stages.settings.config.idle_unload_minutes or math.inf,
         )
 
@@ -270,4 +284,4 @@ class Loop:
         return self._phase.is_ready and not stages.settings.are_on_trial and not stages.disk.is_lost
 
     def _is_renderer_free(self) -> bool:
-        return not self._conditions().is_paused and not self._stages.bench.is_busy
+        return not self._conditions().is_paused and not self._stages.benches.are_busy

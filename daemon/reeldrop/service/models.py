@@ -27,7 +27,7 @@ class Trouble:
 
 
 class Models:
-    """The models in trouble, by name, until they work.
+    """The models in trouble, by name, until they work; each renderer may have troubles of its own.
 
     own: the profile for prompts that name none; their authors did not choose it, so they wait
     is_patient: whether prompts wait for a model that may work later
@@ -37,41 +37,81 @@ class Models:
         self._own = own
         self._retry_seconds = retry_seconds
         self._is_patient = is_patient
-        self._troubles: dict[str, Trouble] = {}
+        self._troubles: dict[str, dict[str, Trouble]] = {}
+        self._renderers: set[str] = set()
+
+    def join(self, renderer: str) -> None:
+        """Record that there is a renderer."""
+        self._renderers.add(renderer)
+
+    def leave(self, renderer: str) -> None:
+        """Forget a renderer that is lost."""
+        self._renderers.discard(renderer)
+        for model in tuple(self._troubles):
+            self.works(model, renderer)
 
     def problems(self) -> dict[str, str]:
-        """Return why models can't be used."""
-        return {model: _in_words(trouble.error) for model, trouble in self._troubles.items()}
+        """Return why models can't be used by any renderer."""
+        return {m: _in_words(next(iter(found.values())).error) for m, found in self._of_all()}
 
-    def failed(self, model: str, error: Exception, now: float) -> bool:
+    def problems_of(self, renderer: str) -> dict[str, str]:
+        """Return why models can't be used by a renderer."""
+        found = ((model, of.get(renderer)) for model, of in self._troubles.items())
+        return {model: _in_words(trouble.error) for model, trouble in found if trouble is not None}
+
+    def failed(self, model: str, error: Exception, now: float, renderer: str = "") -> bool:
         """Record that a model could not be loaded; return whether that is news.
 
         It is tried again after pauses that double.
         """
-        before = self._troubles.get(model)
+        troubles = self._troubles.setdefault(model, {})
+        before = troubles.get(renderer)
         tries = before.tries + 1 if before is not None else 1
         pause = min(self._retry_seconds * 2 ** min(tries - 1, 30), MAX_PAUSE_SECONDS)
         waits = self._is_patient and (model == self._own or not isinstance(error, ConfigError))
         due = now + max(self._retry_seconds, pause)
-        self._troubles[model] = Trouble(error, tries, due, is_final=not waits)
+        troubles[renderer] = Trouble(error, tries, due, is_final=not waits)
         return before is None or str(before.error) != str(error)
 
-    def works(self, model: str) -> None:
+    def works(self, model: str, renderer: str = "") -> None:
         """Record that a model was loaded or has rendered something."""
-        self._troubles.pop(model, None)
+        troubles = self._troubles.get(model, {})
+        troubles.pop(renderer, None)
+        if not troubles:
+            self._troubles.pop(model, None)
 
     def refusal(self, model: str, now: float) -> Exception | None:
         """Return why prompts of a model fail at once; None if they do not, or only wait."""
-        found = self._troubles.get(model)
-        return found.error if found is not None and found.is_final and now < found.due else None
+        found = self._of_all_renderers(model)
+        if found and all(trouble.is_final and now < trouble.due for trouble in found):
+            return found[0].error
+        return None
 
     def resting(self, now: float) -> dict[str, float]:
         """Return until when prompts wait for each model that is tried again later."""
         return {
-            model: trouble.due
-            for model, trouble in self._troubles.items()
-            if now < trouble.due and not trouble.is_final
+            model: min(trouble.due for trouble in found.values())
+            for model, found in self._of_all()
+            if all(now < trouble.due for trouble in found.values())
+            and not all(trouble.is_final for trouble in found.values())
         }
+
+    def unusable(self, renderer: str, now: float) -> frozenset[str]:
+        """Return what a renderer can't use for now, while others may."""
+        return frozenset(
+            model
+            for model, found in self._troubles.items()
+            if renderer in found and now < found[renderer].due and not self.refusal(model, now)
+        )
+
+    def _of_all(self) -> list[tuple[str, dict[str, Trouble]]]:
+        """Return the models, with their troubles, that no renderer can use."""
+        return [(m, found) for m, found in self._troubles.items() if self._of_all_renderers(m)]
+
+    def _of_all_renderers(self, model: str) -> list[Trouble]:
+        """Return the troubles with a model, if all renderers have one; else none."""
+        found = self._troubles.get(model, {})
+        return list(found.values()) if found and self._renderers <= found.keys() else []
 
 
 def _in_words(error: Exception) -> str:

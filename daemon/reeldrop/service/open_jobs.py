@@ -5,12 +5,12 @@ Does not know what is in hand of them, nor what is rendered next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 
 from reeldrop.base.escaping import shown
-from reeldrop.base.job import Job, Prompt
+from reeldrop.base.job import BatchLimit, Job, Prompt
 from reeldrop.host import log
 from reeldrop.schedule import turns
 from reeldrop.schedule.turns import Rank, Turns
@@ -33,6 +33,7 @@ class OpenJobs:
     limits: what config.yaml sets
     turns: whose turn it is among the groups of one priority
     fits: how many prompts fit into memory at once
+    kinds: the kinds of devices that render, each with limits of its own
     spooled: the jobs in hand that are not open
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
     """
@@ -43,6 +44,7 @@ class OpenJobs:
         self.limits = limits
         self.turns = turns
         self.fits = Fits()
+        self.kinds: Mapping[str, Mapping[str, BatchLimit]] = {"": {}}
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
         self._open: dict[str, OpenJob] = {}
         self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
@@ -64,17 +66,24 @@ class OpenJobs:
 
     def views(self, now: float) -> tuple[JobView, ...]:
         """Return the jobs as input of a decision."""
-        most = max((limit.most for limit in self.limits.batch_sizes.values()), default=1)
+        limits = (self.limits.batch_sizes, *self.kinds.values())
+        most = max((limit.most for found in limits for limit in found.values()), default=1)
         return tuple(self._view(opened, now, most) for opened in self)
 
     def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
         opened.wake(now)
-        size = self.together(opened.waiting[0]) if opened.waiting else 1
-        return opened.view(self.turns.of(opened.group), size, most)
+        if not opened.waiting:
+            return opened.view(self.turns.of(opened.group), {"": 1}, most)
+        first = opened.waiting[0]
+        sizes = {kind: self.together(first, kind) for kind in self.kinds}
+        return opened.view(self.turns.of(opened.group), sizes, most)
 
-    def together(self, prompt: Prompt) -> int:
-        """Return how many prompts like this one are rendered together."""
-        return self.fits.size(prompt, self.limits.batch_sizes[prompt.model])
+    def together(self, prompt: Prompt, kind: str | None = None) -> int:
+        """Return how many prompts like this one a kind of device, or the first, renders at once."""
+        kind = next(iter(self.kinds)) if kind is None else kind
+        own, model = self.kinds[kind], prompt.model
+        limit = own[model] if model in own else self.limits.batch_sizes[model]
+        return self.fits.size(prompt, limit, kind)
 
     def waiting(self, night: str) -> list[Waiting]:
         """Return the jobs that were begun and of which nothing is in hand.

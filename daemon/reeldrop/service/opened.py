@@ -11,18 +11,17 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import structlog
 
 from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
 from reeldrop.base.escaping import shown
-from reeldrop.base.job import Job, Prompt, Video
+from reeldrop.base.job import Attempt, Job, Prompt, Video
 from reeldrop.schedule import turns
-from reeldrop.schedule.view import (
-    JobView,
-)
+from reeldrop.schedule.view import JobView
+from reeldrop.service import blame
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.filing import FailedPrompt
 
@@ -95,27 +94,29 @@ class OpenJob:
         has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
         return not (self.in_hand or self.makes_sheets or has_history)
 
-    def view(self, turn: int, size: int, most: int) -> JobView:
+    def view(self, turn: int, sizes: Mapping[str, int], most: int) -> JobView:
         """Return the job as input of a decision.
 
-        size: how many prompts like its first waiting one are rendered together
+        sizes: how many prompts like its first waiting one each kind of device renders together
         most: how many of its prompts a batch may take at most
         """
         prompts = tuple(islice(self.waiting, most))
-        is_suspect = bool(self.job.attempts)
-        is_alone = prompts and (is_suspect or prompts[0].number in self.alone)
+        is_suspect = blame.is_suspect(self.job)
+        if not prompts or is_suspect or prompts[0].number in self.alone:
+            sizes = {"": 1}
         return JobView(
             self.job.id,
             (-self.job.priority, turn, *self.place),
             prompts,
             len(self.waiting),
-            size if prompts and not is_alone else 1,
+            next(iter(sizes.values())),
             frozenset(self.alone),
             is_suspect,
             bool(self.in_hand),
             self.was_passed_over,
             self.may_go_back,
             turns.is_of_night(self.job.source),
+            sizes if len(sizes) > 1 else {},
         )
 
     def lead(self) -> None:
@@ -184,6 +185,14 @@ class OpenJob:
         errors = (error for _, error in self.failures.values())
         is_cancelled = any(isinstance(error, RenderCancelled) for error in errors)
         return sweep if self.videos > 1 and not is_cancelled else ()
+
+    def note_loss(self, attempt: Attempt) -> None:
+        """Note an attempt whose renderer was lost; its prompts are rendered alone from now on.
+
+        It is recorded with what is in hand next.
+        """
+        self.job = replace(self.job, attempts=(*self.job.attempts, attempt))
+        self.alone.update(attempt.numbers)
 
     def take_back_attempt(self) -> None:
         """Remove the record of this attempt, if there is one."""

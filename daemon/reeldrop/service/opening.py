@@ -57,6 +57,7 @@ def opened(
         is_resumed=is_resumed,
         place=first_place(job),
         sweep=tuple(prompt for prompt in prompts if prompt.swept),
+        alone=blame.lost_numbers(job),
     )
     for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
         if problem is not None:

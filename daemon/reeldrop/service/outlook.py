@@ -14,6 +14,7 @@ from itertools import cycle, groupby, islice
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import FileView, JobView
+from reeldrop.service import blame
 from reeldrop.service.opened import OpenJob
 
 LOOK_AT = 100
@@ -51,7 +52,7 @@ def _own(own: OpenJob, together: Callable[[Prompt], int]) -> Batches:
     unseen = len(own.waiting) - len(seen)
 
     def is_alone(prompt: Prompt) -> bool:
-        return bool(own.job.attempts) or prompt.number in own.alone
+        return blame.is_suspect(own.job) or prompt.number in own.alone
 
     runs = [list(run) for _, run in groupby(seen, lambda p: (is_alone(p), p.batch_key))]
     for place, run in enumerate(runs, 1):

@@ -11,17 +11,26 @@ from pathlib import Path
 import structlog
 
 from reeldrop.base.escaping import shown
-from reeldrop.base.events import Previewed
 from reeldrop.base.job import Video
-from reeldrop.base.residents import Memory, Resident
+from reeldrop.base.residents import Resident
 from reeldrop.host.notify import Notifier
 from reeldrop.page.page import Page
 from reeldrop.service import outlook
+from reeldrop.service.benches import Benches
 from reeldrop.service.forecast import BatchesToCome
 from reeldrop.service.opened import OpenJob
 from reeldrop.service.stages import Phase, Stages
+from reeldrop.service.workbench import Workbench
 from reeldrop.store import status
-from reeldrop.store.status import MAX_WAITING, Model, Rendering, State, Status, Waiting
+from reeldrop.store.status import (
+    MAX_WAITING,
+    Model,
+    RendererNow,
+    Rendering,
+    State,
+    Status,
+    Waiting,
+)
 
 STATUS_SECONDS = 0.5
 """While there is work, how often the status is written and requests to cancel are read."""
@@ -38,7 +47,6 @@ class Reporter:
     file: the status file
     page: shows the status in the results
     observe: called with every new status
-    preview: the last one, perhaps of a batch that is not in hand any more
     """
 
     def __init__(
@@ -56,7 +64,6 @@ class Reporter:
         self._file = file
         self._page = page
         self._observe = observe
-        self.preview: Previewed | None = None
         self._written = 0.0
 
     def is_due(self, now: float) -> bool:
@@ -115,7 +122,7 @@ class Reporter:
 
     def _status(self, now: float, state: State, reason: str) -> Status:
         stages = self._stages
-        models = _models(stages.bench.memory, stages.models.problems())
+        models = _models(stages.benches, stages.models.problems())
         reasons = {model.name: model.trouble for model in models if model.trouble}
         is_over = state is State.STOPPED
         night = stages.wait_for_night()
@@ -137,7 +144,37 @@ class Reporter:
             refused=stages.settings.refused,
             reason=reason,
             models=models,
-            downloaded=stages.bench.share_downloaded,
+            downloaded=next(filter(None, (b.share_downloaded for b in stages.benches)), None),
+            renderers=() if is_over else self._renderers(),
+            missing=stages.benches.trouble,
+        )
+
+    def _renderers(self) -> tuple[RendererNow, ...]:
+        """Return what each renderer does; nothing if there is only that of this process."""
+        if not self._stages.benches.outlives:
+            return ()
+        return tuple(map(self._renderer, self._stages.benches))
+
+    def _renderer(self, bench: Workbench) -> RendererNow:
+        state, what = bench.doing() or (State.IDLE, "")
+        number = count = 0
+        if bench.batch is not None:
+            first = bench.batch.members[0]
+            opened = self._stages.jobs.opened[first.job_id]
+            what, number, count = shown(opened.job.source), first.prompt.number, opened.count
+        problems = self._stages.models.problems_of(bench.id)
+        return RendererNow(
+            id=bench.id,
+            device=f"{bench.device.node}: {bench.kind}" if bench.device.node else bench.kind,
+            state=state,
+            what=what,
+            number=number,
+            count=count,
+            step=bench.step if bench.batch is not None else 0,
+            steps=max(1, bench.batch.steps) if bench.batch is not None else 0,
+            together=len(bench.batch.members) if bench.batch is not None else 0,
+            models=tuple(resident.model for resident in bench.memory.residents),
+            problem="; ".join(f"{model} can't be used: {p}" for model, p in problems.items()),
         )
 
     def _left_in_spool(self) -> list[Waiting]:
@@ -149,7 +186,7 @@ class Reporter:
 
     def _state(self) -> tuple[State, str]:
         """Return the state and the reason."""
-        stages, doing = self._stages, self._stages.bench.doing()
+        stages, doing = self._stages, self._doing()
         if self._phase.is_stopping:
             return State.STOPPING, ""
         if doing is not None and doing[0] is not State.RENDERING:
@@ -162,12 +199,24 @@ class Reporter:
             return State.HELD_UP, f"{trouble}; tried again every {seconds:g} s"
         if stages.intake.problem:
             return State.NO_INBOX, stages.intake.problem
+        if not len(stages.benches):
+            return State.NO_RENDERER, stages.benches.trouble or "one is waited for"
         is_encoding = self._stages.forecast.in_encoder is not None
         return doing or (State.RENDERING if is_encoding else State.IDLE, "")
 
+    def _doing(self) -> tuple[State, str] | None:
+        """Return what is in hand; of several renderers, what is told of the one that gives most."""
+        found = [doing for bench in self._stages.benches if (doing := bench.doing()) is not None]
+        is_rendering = (doing for doing in found if doing[0] is State.RENDERING)
+        first = next(is_rendering, None) or next(iter(found), None)
+        if first is not None and len(found) < len(self._stages.benches) and self._phase.is_ready:
+            return first if first[0] is State.RENDERING else None  # one can be given work
+        return first
+
     def _rendering(self, now: float) -> Rendering | None:
         """Return the progress of the first prompt in hand; in the encoder, if in none other."""
-        batch, forecast = self._stages.bench.batch, self._stages.forecast
+        bench, forecast = self._stages.benches.first, self._stages.forecast
+        batch = bench.batch if bench is not None else None
         first = batch.members[0] if batch is not None else forecast.in_encoder
         if first is None:
             return None
@@ -178,9 +227,9 @@ class Reporter:
             prompt=first.prompt.prompt,
             number=first.prompt.number,
             count=opened.count,
-            step=self._stages.bench.step if batch is not None else steps,
+            step=bench.step if bench is not None else steps,
             steps=steps,
-            eta_seconds=self._stages.bench.seconds_left(
+            eta_seconds=self._stages.benches.seconds_left(
                 first.job_id, self._to_come(opened, now), now
             ),
             together=len(batch.members) if batch is not None else 1,
@@ -188,10 +237,8 @@ class Reporter:
 
     def _preview(self, current: Status) -> bytes:
         """Return what the batch in hand looks like; empty if there is no preview of it."""
-        found, batch = self.preview, self._stages.bench.batch
-        if found is None or found.batch is not batch or current.rendering is None:
-            return b""
-        return found.picture
+        bench = self._stages.benches.first
+        return bench.preview if bench is not None and current.rendering is not None else b""
 
     def _to_come(self, opened: OpenJob, now: float) -> BatchesToCome:
         """Return the batches after those in hand, until no prompt of a job waits any more."""
@@ -206,17 +253,19 @@ class Reporter:
         """Keep systemd from ending the process while it starts, stops, loads a model or is idle.
 
         The download of a model, or a step of a large video, may take long; if either hangs, the
-        process ends itself. While it renders, each step reports progress.
+        process ends itself. While it renders, each step reports progress. Renderers of other
+        processes are watched by this one.
         """
-        bench = self._stages.bench
-        if bench.loading or not bench.is_busy:
+        benches = self._stages.benches
+        if benches.outlives or benches.is_any_loading or not benches.is_any_busy:
             self._notifier.progress()
         if self._phase.is_stopping or not self._phase.is_ready:
             self._notifier.be_patient(PATIENCE_SECONDS)
 
 
-def _models(memory: Memory, problems: Mapping[str, str]) -> tuple[Model, ...]:
-    places = {resident.model: _place(resident) for resident in memory.residents}
+def _models(benches: Benches, problems: Mapping[str, str]) -> tuple[Model, ...]:
+    residents = (resident for bench in benches for resident in bench.memory.residents)
+    places = {resident.model: _place(resident) for resident in residents}
     names = dict.fromkeys([*places, *problems])
     return tuple(Model(name, places.get(name, ""), problems.get(name, "")) for name in names)
 

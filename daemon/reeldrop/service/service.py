@@ -37,7 +37,7 @@ from reeldrop.store.status import Status
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.render.renderer import Renderer
+    from reeldrop.render.fleet import Fleet
 
 _log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ _log = structlog.get_logger()
 class Service:
     """One daemon on one inbox.
 
-    make_renderer: takes the config and a function for the renderer's events
+    make_fleet: takes the config and a function for the events of its renderers
     drain: end the run when nothing is left to do
     observe: called with every new status
     is_attended: somebody started it at a terminal; end when that is closed
@@ -54,7 +54,7 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        make_renderer: Callable[[Config, Callable[[Event], None]], Renderer],
+        make_fleet: Callable[[Config, Callable[[Event], None]], Fleet],
         *,
         drain: bool = False,
         is_attended: bool = False,
@@ -62,7 +62,7 @@ class Service:
     ) -> None:
         config = settings.config
         self._settings = settings
-        self._make_renderer = make_renderer
+        self._make_fleet = make_fleet
         self._drain = drain
         self._is_attended = is_attended
         self._has_terminal = False
@@ -122,7 +122,7 @@ class Service:
             self._settings,
             self._spool,
             self._results,
-            self._make_renderer,
+            self._make_fleet,
             self._events.put,
             is_patient=not self._drain,
         )

@@ -18,6 +18,7 @@ from reeldrop.schedule.turns import Turns
 from reeldrop.schedule.view import (
     SpoolView,
 )
+from reeldrop.service import blame
 from reeldrop.service.ends import Ends
 from reeldrop.service.limits import Limits, Outcome
 from reeldrop.service.needs import Needs
@@ -149,7 +150,9 @@ class SpooledJobs:
                     continue
                 group = turns.group(job.source, job.owner)
                 is_of_night = turns.is_of_night(job.source)
-                self._known[job_id] = _Known(job.priority, group, bool(job.attempts), is_of_night)
+                self._known[job_id] = _Known(
+                    job.priority, group, blame.is_suspect(job), is_of_night
+                )
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
             model, was_begun = self.needs.of(job_id), job_id in self._put_back

@@ -27,21 +27,23 @@ from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.schedule.models import Waits
 from reeldrop.schedule.night import Night
+from reeldrop.service.benches import Benches
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
-from reeldrop.service.workbench import Workbench
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
-from reeldrop.video import encoder
+from reeldrop.video import encoder, received
 from reeldrop.video.assembling import Assembler
 from reeldrop.video.publishing import Publisher
 
 if TYPE_CHECKING:
+    from reeldrop.base.events import RendererJoined
     from reeldrop.config.config import Config
-    from reeldrop.render.renderer import Renderer
+    from reeldrop.render.fleet import Fleet
+    from reeldrop.service.workbench import Workbench
 
 _log = structlog.get_logger()
 
@@ -63,7 +65,7 @@ class Phase:
 class Stages:
     """All stages of one daemon, under the settings in force. The model is being loaded.
 
-    make_renderer: takes the config and a function for the renderer's events
+    make_fleet: takes the config and a function for the events of its renderers
     tell: takes the events of all stages, from any thread
     is_patient: whether files that seem unfinished are waited for
     """
@@ -73,7 +75,7 @@ class Stages:
         settings: Settings,
         spool: Spool,
         results: Results,
-        make_renderer: Callable[[Config, Callable[[Event], None]], Renderer],
+        make_fleet: Callable[[Config, Callable[[Event], None]], Fleet],
         tell: Callable[[Event], None],
         *,
         is_patient: bool,
@@ -85,7 +87,7 @@ class Stages:
         self.jobs.suspects.others_wait = lambda: not self.intake.is_empty()
         roots = (results.root, spool.failed.root, spool.root)
         self.disk = DiskWatch((config.results, config.spool), config.min_free_gib, roots)
-        self._make_renderer = make_renderer
+        self._make_fleet = make_fleet
         self._tell = tell
         self._is_patient = is_patient
         self.night = Night.parsed(config.night)
@@ -97,8 +99,9 @@ class Stages:
         self._encoder_stall = StallWatch(config.stall_seconds)
         self.waits = Waits()
         self.forecast = Forecast()
+        self.benches = Benches(self.forecast)
         self.models = self._make_models()
-        self.bench = self._make_bench()
+        self._begin_fleet()
         self.feeder = self._make_feeder()
 
     def _make_intake(self) -> Intake:
@@ -125,34 +128,62 @@ class Stages:
             night=self.wait_for_night,
         )
 
-    def _make_bench(self) -> Workbench:
-        """Make a renderer, and let it load the model of the settings in force."""
-        config = self.settings.config
-        renderer = self._make_renderer(config, self._tell)
-        bench = Workbench(renderer, config.stall_seconds, self.forecast)
-        bench.load(self.settings.model)
+    def _begin_fleet(self) -> None:
+        """Make the renderers that the settings in force ask for."""
+        self.fleet = self._make_fleet(self.settings.config, self._tell)
+        self.benches.outlives = self.fleet.can_lose
+        self.jobs.loads.are_recorded = not self.fleet.can_lose
+        if self.fleet.can_lose:
+            received.remove_left(self.settings.config.results)
+        for joined in self.fleet.begin():
+            self.join(joined)
+
+    def join(self, joined: RendererJoined) -> None:
+        """Let a renderer load the model of the settings in force, before it gets prompts."""
+        stall_seconds = self.settings.config.stall_seconds
+        self.benches.join(joined, self.fleet, stall_seconds).load(self.settings.model)
+        self.models.join(joined.id)
+        self._note_kinds()
+
+    def leave(self, renderer: str, now: float) -> Workbench | None:
+        """Take away a renderer that is lost, and return its workbench; None if it has left."""
+        bench = self.benches.leave(renderer)
+        if bench is not None:
+            self.models.leave(renderer)
+            self.waits.leave(renderer, now)
+            self._note_kinds()
         return bench
+
+    def _note_kinds(self) -> None:
+        kinds = {bench.kind: bench.device.limits for bench in self.benches}
+        self.jobs.opened.kinds = kinds or self.jobs.opened.kinds
 
     def _make_models(self) -> Models:
         config = self.settings.config
-        return Models(self.settings.model, config.retry_seconds, is_patient=self._is_patient)
+        made = Models(self.settings.model, config.retry_seconds, is_patient=self._is_patient)
+        for bench in self.benches:
+            made.join(bench.id)
+        return made
 
     def _make_feeder(self) -> Feeder:
         sizes = profiles.Sizes(self.settings.config)
         return Feeder(
-            self.spool, self.jobs, self.intake, self.bench, self.models, self.waits, sizes.of
+            self.spool, self.jobs, self.intake, self.benches, self.models, self.waits, sizes.of
         )
 
-    def change_renderer(self) -> None:
+    def change_renderers(self) -> None:
         """Apply the settings in force, and load their model; all others leave to give it room."""
-        self.bench.close()
-        self.bench = self._make_bench()
+        self.benches.close()
+        self.fleet.close()
+        self._begin_fleet()
         self._use_settings()
 
     def use_settings(self) -> None:
         """Apply the settings in force, whose model is the same; others leave if they changed."""
         config = self.settings.config
-        self.bench.use(profiles.sources(config), config.stall_seconds)
+        sources = profiles.sources(config)
+        for bench in self.benches:
+            bench.use(sources, config.stall_seconds)
         self._use_settings()
 
     def _use_encoder(self) -> None:
@@ -188,10 +219,7 @@ class Stages:
         return self.night.wait(datetime.now())
 
     def hanging(self, now: float) -> str:
-        """Return what makes no progress any more, in words; empty if nothing hangs."""
-        if self.bench.hangs(now):
-            what = " ".join(self.bench.doing() or ()).strip()
-            return f"{what}, in step {self.bench.step}"
+        """Return what makes no progress any more beside renderers; empty if nothing hangs."""
         sign, busy = self.publisher.signs_of_life, self.publisher.videos > 0
         return "encoding" if self._encoder_stall.is_stalled(now, busy=busy, sign=sign) else ""
 
@@ -199,7 +227,8 @@ class Stages:
         """End the stages. A video that is not encoded yet is rendered again at the next start."""
         self.publisher.close()
         self.assembler.close()
-        self.bench.close()
+        self.benches.close()
+        self.fleet.close()
         self.intake.close()
 
 

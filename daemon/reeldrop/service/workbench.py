@@ -9,12 +9,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from reeldrop.base.fleet import Device
 from reeldrop.base.job import Batch, Job
 from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
 from reeldrop.schedule.view import RendererView
-from reeldrop.service.forecast import BatchesToCome, Forecast
+from reeldrop.service.forecast import Forecast
 from reeldrop.store.status import State
 
 if TYPE_CHECKING:
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
 
 
+_UNKNOWN = Device("")
+
+
 class Workbench:
     """One renderer, and what it has in hand: a model, the warm-up or a batch.
 
+    id, device: which renderer it is, and on what it computes
+    is_own: whether it works in this process, which can't go on without it
     batch, coming: the batch in hand, and the one after it
     warm_up: the batch of the warm-up
     loading: the model that is being loaded
@@ -32,10 +38,25 @@ class Workbench:
     loads_for: the job that asked for the model; None if it is the daemon's own
     releasing: the model that leaves the device, or words for several
     memory: the models that are loaded, and what is free beside them
+    began: when the batch in hand was begun
     step: the last step done
+    preview: what the batch in hand looks like so far; empty if that is unknown
+    sign: changes while a renderer of another process reads or writes
     """
 
-    def __init__(self, renderer: Renderer, stall_seconds: float, forecast: Forecast) -> None:
+    def __init__(
+        self,
+        renderer: Renderer,
+        stall_seconds: float,
+        forecast: Forecast,
+        id: str = "",
+        device: Device = _UNKNOWN,
+        *,
+        is_own: bool = True,
+    ) -> None:
+        self.id = id
+        self.device = device
+        self.is_own = is_own
         self._renderer = renderer
         self._forecast = forecast
         self._stall = StallWatch(stall_seconds)
@@ -48,12 +69,27 @@ class Workbench:
         self.releasing = ""
         self.memory = Memory()
         self.step = 0
-        self._began = 0.0
+        self.preview = b""
+        self.sign = 0
+        self.began = 0.0
         self._idle_since = math.inf
+
+    @property
+    def kind(self) -> str:
+        """The kind of its device."""
+        return self.device.kind
 
     @property
     def is_busy(self) -> bool:
         return bool(self.batch or self.warm_up or self.loading or self.releasing)
+
+    def has(self, model: str) -> bool:
+        """Return whether a model is loaded, or its weights are kept."""
+        return any(resident.model == model for resident in self.memory.residents)
+
+    def has_in_hand(self, batch: Batch) -> bool:
+        """Return whether a batch, or the warm-up, is what is rendered now."""
+        return batch is self.batch or batch is self.warm_up
 
     @property
     def batches(self) -> tuple[Batch, ...]:
@@ -78,7 +114,7 @@ class Workbench:
     def try_out(self, batch: Batch, now: float) -> None:
         """Render the warm-up. `now` is monotonic, as in all methods."""
         self.warm_up, self.step = batch, 0
-        self._forecast.begin(batch, now)
+        self._forecast.begin(batch, now, self.id)
         self._renderer.render(batch)
 
     def render(self, batch: Batch, now: float) -> None:
@@ -90,12 +126,15 @@ class Workbench:
         self._renderer.render(batch)
 
     def _begin(self, batch: Batch | None, now: float) -> None:
-        self.batch, self.coming, self.step, self._began = batch, None, 0, now
-        self._forecast.begin(batch, now)
+        self.batch, self.coming, self.step, self.began = batch, None, 0, now
+        self.preview = b""
+        self._forecast.begin(batch, now, self.id)
 
     def downloaded(self, done: int, total: int) -> None:
         """Record how many bytes of the model that is being loaded are downloaded."""
         self.downloading = None if done >= total else (done, total)
+        if not self.is_own:
+            self._stall.progress()
 
     @property
     def share_downloaded(self) -> float | None:
@@ -112,7 +151,7 @@ class Workbench:
     def step_done(self, step: int, now: float) -> None:
         """Record a step."""
         self.step = step
-        self._forecast.step_done(step, now)
+        self._forecast.step_done(step, now, self.id)
         self._stall.progress()
 
     def clear(self) -> None:
@@ -124,8 +163,11 @@ class Workbench:
         """Record that the batch is done or has failed; the next one is in hand, if there is one."""
         self._begin(self.coming, now)
 
-    def view(self, now: float) -> RendererView:
-        """Return whether the renderer is busy, for how long at least, and what it has loaded."""
+    def view(self, now: float, unusable: frozenset[str] = frozenset()) -> RendererView:
+        """Return whether the renderer is busy, for how long at least, and what it has loaded.
+
+        unusable: the models that it can't use for now
+        """
         seconds_left = 0.0
         is_idle = not (self.batch or self.warm_up or self.loading)  # also while a model leaves
         self._idle_since = min(self._idle_since, now) if is_idle else math.inf
@@ -135,18 +177,18 @@ class Workbench:
                 steps_left = max(0, self.batch.steps - self.step)
                 seconds_left = steps_left * self._seconds_per_step(now)
         idle_seconds = max(0.0, now - self._idle_since)
-        return RendererView(self.is_busy, seconds_left, idle_seconds, self.memory)
+        return RendererView(
+            self.is_busy,
+            seconds_left,
+            idle_seconds,
+            self.memory,
+            self.kind,
+            self.loading or "",
+            unusable,
+        )
 
     def _seconds_per_step(self, now: float) -> float:
-        return (now - self._began) / self.step
-
-    def seconds_left(self, job_id: str, coming: BatchesToCome, now: float) -> float | None:
-        """Return how long a job takes from now; None if unknown.
-
-        coming: the batches after those in hand
-        """
-        next_one = [(self.coming, 1)] if self.coming is not None else []
-        return self._forecast.left(job_id, [*next_one, *coming], now)
+        return (now - self.began) / self.step
 
     def cancel(self, batch: Batch) -> None:
         """Stop a batch at the end of its current step."""
@@ -168,7 +210,9 @@ class Workbench:
 
         Until the first step is done, a model may have to be read: then I/O counts as progress.
         """
-        sign = ending.mebibytes_moved() if self.is_busy and not self.step else 0
+        if self.is_own and self.is_busy and not self.step:
+            self.sign = ending.mebibytes_moved()
+        sign = 0 if self.step else self.sign
         return self._stall.is_stalled(now, busy=self.is_busy, sign=sign)
 
     def doing(self) -> tuple[State, str] | None:

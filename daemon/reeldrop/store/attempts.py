@@ -124,6 +124,7 @@ class Attempts:
                     bool(a.get("was_alone", True)),
                     Cause(a.get("cause", _cause_of_old(str(a["ending"])))),
                     bool(a.get("device_worked", True)),
+                    str(a.get("renderer", "")),
                 )
                 for a in found
             ]

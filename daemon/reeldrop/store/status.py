@@ -43,6 +43,10 @@ class State(enum.StrEnum):
     """A disk or a share is in trouble. The daemon tries again."""
 
     NO_INBOX = "no inbox"
+
+    NO_RENDERER = "no renderer"
+    """All are lost, or none has joined yet. The daemon waits for one."""
+
     NOT_RUNNING = "not running"
 
     TUNING = "tuning"
@@ -57,7 +61,14 @@ class State(enum.StrEnum):
         return self in _OBSTACLES
 
 
-_OBSTACLES = {State.PAUSED, State.HELD_UP, State.NO_INBOX, State.NOT_RUNNING, State.TUNING}
+_OBSTACLES = {
+    State.PAUSED,
+    State.HELD_UP,
+    State.NO_INBOX,
+    State.NO_RENDERER,
+    State.NOT_RUNNING,
+    State.TUNING,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,41 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class RendererNow:
+    """What one of several renderers does.
+
+    device: on what it computes, and on which machine
+    state: as of the daemon: loading, warming up, rendering or idle
+    what: the prompt file of its batch, or the model that it loads; else empty
+    number, count: of the first video of the batch in that prompt file; 0 without a batch
+    step, steps: of the batch; 0 without one
+    together: the number of videos of the batch
+    models: the loaded ones
+    problem: why models can't be used on it; empty if all can
+    """
+
+    id: str
+    device: str
+    state: State
+    what: str = ""
+    number: int = 0
+    count: int = 0
+    step: int = 0
+    steps: int = 0
+    together: int = 0
+    models: tuple[str, ...] = ()
+    problem: str = ""
+
+    def said(self) -> str:
+        """Return what it does, in words."""
+        doing = f"{self.state} {self.what}".strip()
+        if self.steps:
+            beside = f" and {self.together - 1} beside it" if self.together > 1 else ""
+            doing = f"{doing} {self.number}/{self.count}{beside}, step {self.step}/{self.steps}"
+        return f"{doing}; {self.problem}" if self.problem else doing
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The daemon's state at one moment.
 
@@ -127,6 +173,8 @@ class Status:
     downloaded: the share of a model's files that is downloaded; None if none are being downloaded
     unrecognised: the first MAX_WAITING of those in the inbox that are never taken as they are
     unrecognised_count: number of these
+    renderers: what each does, if there may be several
+    missing: why renderers are missing; empty if that is not known
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -144,6 +192,8 @@ class Status:
     downloaded: Annotated[float | None, Field(ge=0, le=1)] = None
     unrecognised: tuple[Waiting, ...] = ()
     unrecognised_count: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    renderers: tuple[RendererNow, ...] = ()
+    missing: str = ""
 
     def said(self) -> str:
         """Return the state and its reason, in words."""
@@ -170,6 +220,9 @@ class Status:
             what = f"rendering {r.prompt_file} {r.number}/{r.count}"
             beside = f" and {r.together - 1} beside it" if r.together > 1 else ""
             parts = [what + beside, f"step {r.step}/{r.steps}"]
+        if self.renderers:
+            busy = sum(renderer.state is State.RENDERING for renderer in self.renderers)
+            parts.append(f"{busy} of {len(self.renderers)} renderers render")
         parts += [f"{model.name} can't be used" for model in self.models if model.problem]
         if self.waiting_count:
             parts.append(f"{self.waiting_count} waiting")

@@ -196,6 +196,42 @@ def _write_video(
             track.end()
 
 
+def complete(encoded: bytes | Path, path: Path, format: str, settings: str, mark: str) -> None:
+    """Write a file that was encoded without settings and mark, and put these in; see `encode`.
+
+    Raises:
+        OSError, ValueError: it can't be read or written.
+    """
+    source = encoded.read_bytes() if isinstance(encoded, Path) else encoded
+    match format:
+        case "mp4" | "webm":
+            _copy_streams(source, path, format, settings, mark)
+        case "jpg" if mark:
+            path.write_bytes(synthetic.in_jpg(source, mark))
+        case _:
+            path.write_bytes(source)
+    if mark and format == "mp4":
+        synthetic.append_to_mp4(path, mark)
+    if mark and format == "gif":
+        synthetic.append_to_gif(path, mark)
+
+
+def _copy_streams(source: bytes, path: Path, format: str, settings: str, mark: str) -> None:
+    with (
+        av.open(io.BytesIO(source), format=format) as before,
+        av.open(str(path), "w", format=format, options=_MUXING[format]) as container,
+    ):
+        container.metadata["comment"] = settings
+        if mark and format == "webm":
+            container.metadata[synthetic.TAG] = mark
+        known = (before.streams.video[0], *before.streams.audio)
+        copies = {stream.index: container.add_stream_from_template(stream) for stream in known}
+        for packet in before.demux(known):
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+
+
 def tag_colours(context: av.VideoCodecContext) -> None:
     """Tag the colour matrix; otherwise, players guess it from the size, and not alike."""
     context.color_range = 1  # limited

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base.events import Event, VideoFailed, VideoPublished
+from reeldrop.base.fleet import Encoded
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.store.results import Results
-from reeldrop.video import encoder, signing, synthetic
+from reeldrop.video import encoder, received, signing, synthetic
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
@@ -46,9 +47,16 @@ class Publisher:
         self.signs_of_life = 0
 
     def publish(
-        self, job: Job, prompt: Prompt, frames: Frames, rendered: Rendered, earlier: Video | None
+        self,
+        job: Job,
+        prompt: Prompt,
+        frames: Frames | Encoded,
+        rendered: Rendered,
+        earlier: Video | None,
     ) -> None:
         """Encode frames, (frames, height, width, 3) uint8, and publish the video, on the thread.
+
+        What its renderer has encoded is completed instead.
 
         earlier: the video as an earlier attempt left it; None if it left nothing
         """
@@ -58,20 +66,24 @@ class Publisher:
         size = frames.nbytes + (sound.samples.nbytes if sound is not None else 0)
 
         def encode(path: Path, format: str, settings: str) -> None:
-            encoder.encode(
-                frames,
-                path,
-                format,
-                prompt.fps,
-                settings,
-                self._note_life,
-                self.h264,
-                sound,
-                mark,
-            )
+            if isinstance(frames, Encoded):
+                encoder.complete(frames.files[format], path, format, settings, mark)
+            else:
+                encoder.encode(
+                    frames,
+                    path,
+                    format,
+                    prompt.fps,
+                    settings,
+                    self._note_life,
+                    self.h264,
+                    sound,
+                    mark,
+                )
             self._sign(path, format, prompt, rendered)
 
         def answer(publication: Future[Video]) -> None:
+            received.discard(frames)
             if publication.cancelled():
                 return
             error = publication.exception()

@@ -33,6 +33,9 @@ _GIF_TRAILER = bytes([1, *range(255, -1, -1), 0])
 
 _GIF_END = b"\x3b"
 
+_JFIF_BEGIN = b"\xff\xd8\xff\xe0"
+_JPG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
 MAX_PACKET_BYTES = 1 << 16
 """No longer packet is read; a jpg can't have one."""
 
@@ -100,6 +103,20 @@ def append_to_gif(path: Path, xmp: str) -> None:
             raise ValueError(f"{path} does not end as a GIF does")
         file.seek(-1, 2)
         file.write(_GIF_HEADER + xmp.encode() + _GIF_TRAILER + _GIF_END)
+
+
+def in_jpg(jpg: bytes, xmp: str) -> bytes:
+    """Return a jpg with the packet behind its header, where Pillow puts it, too.
+
+    Raises:
+        ValueError: it does not begin as a JFIF file does.
+    """
+    if jpg[:4] != _JFIF_BEGIN:
+        raise ValueError("it does not begin as a JFIF file does")
+    header = 4 + int.from_bytes(jpg[4:6], "big")  # the length counts its own two bytes
+    content = _JPG_XMP + xmp.encode()
+    segment = b"\xff\xe1" + (2 + len(content)).to_bytes(2, "big") + content
+    return jpg[:header] + segment + jpg[header:]
 
 
 @dataclass(frozen=True, slots=True)

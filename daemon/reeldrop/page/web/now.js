@@ -40,7 +40,7 @@
     && button("Cancel", name, () => reeldrop.saveCancel(name));
 
   const waiting = ({ prompt_file: name, reason }) => row(name, reason, cancel(name));
-  const unrecognised = ({ prompt_file: name, reason }) => row(name, reason);
+  const plain = ({ prompt_file: name, reason }) => row(name, reason);
 
   // A report is beside its prompt file, which may be outside of the results.
   const report = (name) => reeldrop.isWhole(name) && !aside.startsWith("/") && element("a", {
@@ -87,8 +87,9 @@
     const { key } = document.activeElement?.dataset ?? {};
     more.replaceChildren(
       ...(status?.rendering && !isOutdated() ? rendering(status.rendering) : []),
+      ...(status && !isOutdated() ? rows("Renderers", status.renderers, plain) : []),
       ...(status ? rows(`Waiting: ${status.queue_count}`, status.queue, waiting) : []),
-      ...(status ? rows("Not recognised", status.unrecognised, unrecognised) : []),
+      ...(status ? rows("Not recognised", status.unrecognised, plain) : []),
       ...rows("Failed", failures, failure),
       ...steering(),
       ...(status ? [element("p", { class: "meta" }, `as of ${reeldrop.time(status.updated)}`)] : []),

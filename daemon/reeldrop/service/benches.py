@@ -1,0 +1,113 @@
+"""The workbenches of all renderers that there are.
+
+Does not know what is rendered, nor what follows when a renderer is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Batch
+from reeldrop.service.workbench import Workbench
+
+if TYPE_CHECKING:
+    from reeldrop.base.events import RendererJoined
+    from reeldrop.render.fleet import Fleet
+    from reeldrop.service.forecast import BatchesToCome, Forecast
+
+
+class Benches:
+    """The workbenches, in the order in which the renderers joined.
+
+    outlives: whether the process goes on when one is lost
+    trouble: why renderers are missing; empty if none is known to be
+    is_hopeless: whether none will ever come
+    """
+
+    def __init__(self, forecast: Forecast) -> None:
+        self._forecast = forecast
+        self._benches: dict[str, Workbench] = {}
+        self.outlives = False
+        self.trouble = ""
+        self.is_hopeless = False
+
+    def __iter__(self) -> Iterator[Workbench]:
+        return iter(tuple(self._benches.values()))
+
+    def __len__(self) -> int:
+        return len(self._benches)
+
+    def get(self, renderer: str) -> Workbench | None:
+        """Return the workbench of a renderer; None if that has left."""
+        return self._benches.get(renderer)
+
+    def join(self, joined: RendererJoined, fleet: Fleet, stall_seconds: float) -> Workbench:
+        """Make the workbench of a renderer."""
+        bench = Workbench(
+            fleet.renderer(joined.id),
+            stall_seconds,
+            self._forecast,
+            joined.id,
+            joined.device,
+            is_own=not fleet.can_lose,
+        )
+        self._benches[joined.id] = bench
+        self._forecast.join(joined.id, bench.kind)
+        return bench
+
+    def leave(self, renderer: str) -> Workbench | None:
+        """Take away the workbench of a renderer, and return it; None if it has left before."""
+        self._forecast.leave(renderer)
+        return self._benches.pop(renderer, None)
+
+    @property
+    def first(self) -> Workbench | None:
+        """The one that has begun its batch before the others."""
+        busy = (bench for bench in self if bench.batch is not None)
+        return min(busy, key=lambda bench: bench.began, default=None)
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether all have something in hand."""
+        return all(bench.is_busy for bench in self)
+
+    @property
+    def is_any_busy(self) -> bool:
+        """Whether one has something in hand."""
+        return any(bench.is_busy for bench in self)
+
+    @property
+    def is_any_rendering(self) -> bool:
+        """Whether one renders a batch or the warm-up."""
+        return any(bench.batch or bench.warm_up for bench in self)
+
+    @property
+    def is_any_loading(self) -> bool:
+        """Whether one loads a model."""
+        return any(bench.loading for bench in self)
+
+    def seconds_left(self, job_id: str, coming: BatchesToCome, now: float) -> float | None:
+        """Return how long a job takes from now; None if unknown.
+
+        coming: the batches after those in hand
+        """
+        handed = {bench.id: bench.coming for bench in self if bench.coming is not None}
+        return self._forecast.left(job_id, coming, now, handed)
+
+    def cancel_all(self) -> None:
+        """Stop everything in hand at the end of its current step."""
+        for bench in self:
+            bench.cancel_all()
+
+    def batches(self) -> Iterator[tuple[Workbench, Batch]]:
+        """Yield the batches that were handed over, each with where."""
+        for bench in self:
+            for batch in bench.batches:
+                yield bench, batch
+
+    def close(self) -> None:
+        """Close all renderers that have nothing in hand, and forget them."""
+        for bench in self:
+            bench.close()
+            self.leave(bench.id)

@@ -1,0 +1,39 @@
+"""The files of videos that other processes have encoded: they are removed once nobody needs them.
+
+`remote` is what those processes do; `publishing` completes the videos.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reeldrop.base.fleet import Encoded
+from reeldrop.video import remote
+
+if TYPE_CHECKING:
+    from reeldrop.base.events import BatchFailed, BatchRendered
+    from reeldrop.base.job import Frames
+
+
+def discard_all(event: BatchRendered | BatchFailed) -> None:
+    """Remove the files of an answer that nobody waits for."""
+    for frames in event.frames:
+        discard(frames)
+
+
+def discard(frames: Frames | Encoded) -> None:
+    """Remove the files of a video, if it has any."""
+    if isinstance(frames, Encoded):
+        for content in frames.files.values():
+            if isinstance(content, Path):
+                with contextlib.suppress(OSError):  # the next process removes it
+                    content.unlink(missing_ok=True)
+
+
+def remove_left(results: Path) -> None:
+    """Remove what renderers of an earlier process have left in the results."""
+    with contextlib.suppress(OSError):
+        for file in (results / remote.FOLDER).iterdir():
+            file.unlink()

@@ -1,0 +1,303 @@
+"""Several renderers at once, which join and leave while the daemon works.
+
+They are those of a process, each with a pipeline of its own; only their fleet is made here.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness.looped import Looped
+from harness.site import CONFIG
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import RendererDied
+from reeldrop.base.events import (
+    BatchFailed,
+    BatchRendered,
+    Event,
+    FleetTrouble,
+    FromRenderer,
+    ModelLoaded,
+    RendererEnded,
+    RendererEvent,
+    RendererJoined,
+    RendererLeft,
+    StepDone,
+)
+from reeldrop.base.fleet import Device
+from reeldrop.base.job import Cause
+from reeldrop.config import config as configuration
+from reeldrop.config import profiles
+from reeldrop.host.ending import StallWatch
+from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.store import job_files
+from reeldrop.store.status import State
+from reeldrop.video import encoder, remote
+
+
+class Own:
+    """A renderer that can be held in a step, and be lost from the service's view.
+
+    encodes: a folder for files or None for bytes, if it encodes its videos; else it gives frames
+    late: what it has told of batches since it was lost
+    """
+
+    def __init__(self, sources: object) -> None:
+        self.renderer = InProcessRenderer(sources, self._take)  # type: ignore[arg-type]
+        self.tell: Callable[[RendererEvent], None] = lambda _event: None
+        self.encodes: Path | str | None = ""
+        self.late: list[RendererEvent] = []
+        self.seen: list[str] = []
+        self.is_held = threading.Event()
+        self._held_text = ""
+        self._goes = threading.Event()
+        self._goes.set()
+
+    def hold(self, text: str = "") -> None:
+        """Stop in the next step of a batch with this text."""
+        self._held_text = text
+        self.is_held.clear()
+        self._goes.clear()
+
+    def release(self) -> None:
+        """Go on."""
+        self._goes.set()
+
+    def _take(self, event: RendererEvent) -> None:
+        if isinstance(event, StepDone) and event.batch.members[0].job_id:
+            if event.step == 1:
+                self.seen += [prompt.prompt for prompt in event.batch.prompts]
+            if any(self._held_text in prompt.prompt for prompt in event.batch.prompts):
+                self.is_held.set()
+                assert self._goes.wait(60)
+        if isinstance(event, BatchRendered) and self.encodes != "":
+            assert not isinstance(self.encodes, str)
+            event = remote.encoded(event, "libx264", self.encodes)
+        self.tell(event)
+
+
+class Fleet:
+    """Lends renderers of this process to a service, each under a new id."""
+
+    can_lose = True
+
+    def __init__(self, owns: list[Own]) -> None:
+        self._owns = owns
+        self._lent: dict[str, Own] = {}
+        self._put: Callable[[Event], None] = lambda _event: None
+        self.at_once: list[str] = []
+        self.ended: list[tuple[str, str]] = []
+
+    def make(self, _config: object, tell: Callable[[Event], None]) -> Fleet:
+        """Be the fleet of a service."""
+        self._put = tell
+        return self
+
+    def __getitem__(self, id: str) -> Own:
+        return self._lent[id]
+
+    def lend(self, id: str, name: str = "cpu") -> RendererJoined:
+        """Give a renderer to the service, by an event that the caller posts."""
+        own = next(own for own in self._owns if own not in self._lent.values())
+        self._lent[id] = own
+        own.late.clear()
+        own.seen.clear()
+        own.encodes = ""
+        own.tell = lambda event: self._put(FromRenderer(id, event))
+        return RendererJoined(id, Device(name, "node"))
+
+    def begin(self) -> list[RendererJoined]:
+        return [self.lend(name) for name in self.at_once]
+
+    def renderer(self, id: str) -> InProcessRenderer:
+        return _Lent(self._lent[id].renderer)  # type: ignore[return-value]
+
+    def end(self, id: str, reason: str) -> None:
+        self.ended.append((id, reason))
+
+    def close(self) -> None: ...
+
+
+class _Lent:
+    """A renderer that stays when the service ends."""
+
+    def __init__(self, renderer: InProcessRenderer) -> None:
+        self.load, self.use = renderer.load, renderer.use
+        self.render, self.cancel, self.release = renderer.render, renderer.cancel, renderer.release
+
+    def close(self) -> None: ...
+
+
+def loaded(own: Own) -> Own:
+    """Load the model, while nobody else loads one: diffusers can't do that in two threads."""
+    told = queue.SimpleQueue[RendererEvent]()
+    own.tell = told.put
+    own.renderer.load("tiny")
+    while not isinstance(told.get(timeout=60), ModelLoaded):
+        pass
+    return own
+
+
+@pytest.fixture(scope="module")
+def owns(least_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Own]]:
+    """Three renderers, whose pipeline is loaded once for all tests."""
+    folder = tmp_path_factory.mktemp("owns")
+    file = folder / "config.yaml"
+
+    file.write_text(CONFIG.format(pipeline=least_pipeline))
+    sources = profiles.sources(configuration.load(file))
+    made = [loaded(Own(sources)) for _ in range(3)]
+    yield made
+    for own in made:
+        own.release()
+        own.renderer.close()
+
+
+@pytest.fixture
+def fleet(owns: list[Own]) -> Iterator[Fleet]:
+    """A fleet of the three."""
+    yield Fleet(owns)
+    for own in owns:
+        own.release()
+
+
+def in_hand(run: Looped) -> dict[str, str]:
+    """Return the prompt file that each renderer renders."""
+    if run.status is None:
+        return {}
+    renderers = run.status.renderers
+    return {found.id: found.what for found in renderers if found.state is State.RENDERING}
+
+
+def times(run: Looped) -> dict[Path, int]:
+    """Return when each file of the results was changed."""
+    found = (path for path in run.config.results.glob("*/*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def test_what_one_had_in_hand_comes_out_elsewhere_and_once(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Two render at once; one leaves, answers late, and a third joins; videos come encoded."""
+    fleet.at_once = ["a", "b"]
+    run = Looped(tmp_path, least_pipeline, fleet.make)
+    folder = run.config.results / remote.FOLDER
+    folder.mkdir(parents=True)
+    with run:
+        fleet["b"].encodes = folder
+        for name in "ab":
+            fleet[name].hold()
+        run.drop("one.txt", "first")
+        run.until(lambda: len(in_hand(run)) == 1, "the first render")
+        run.drop("two.txt", "second")
+        run.until(lambda: set(in_hand(run)) == {"a", "b"}, "renders at once")
+        assert {"one.txt", "two.txt"} == set(in_hand(run).values())
+        assert run.status is not None
+        assert "2 of 2 renderers render" in run.status.line()
+        run.until(fleet["a"].is_held.is_set, "a step")
+        lost = fleet["a"].seen
+        run.events.put(RendererLeft("a", "its node burns", Cause.WORK))
+        run.until(lambda: set(in_hand(run)) == {"b"}, "the loss")
+        fleet["b"].release()
+        run.until(lambda: len(run.videos()) == 2, "both videos")
+        assert sorted(["first", "second"]) == sorted(fleet["b"].seen)
+        assert lost[0] == fleet["b"].seen[-1]
+        before = times(run)
+        answered = threading.Event()
+        tell = fleet["a"].tell
+
+        def told(event: RendererEvent) -> None:
+            tell(event)
+            if isinstance(event, BatchRendered | BatchFailed):
+                answered.set()
+
+        fleet["a"].tell = told
+        fleet["a"].release()
+        run.until(answered.is_set, "a late answer")
+        joined = fleet.lend("c")
+        fleet["c"].encodes = None
+        fleet["b"].hold()
+        run.events.put(joined)
+        run.until(lambda: len(run.stages.benches) == 2, "another renderer")
+        run.drop("three.txt", "third\nfourth\nfifth\n")
+        run.until(lambda: len(run.videos()) >= 3, "a video of the one that joined")
+        fleet["b"].release()
+        run.until(lambda: len(run.videos()) == 5 and not any(folder.iterdir()), "all videos")
+        assert fleet["c"].seen
+        assert before.items() <= times(run).items()
+    for sidecar in run.config.results.glob("*/*.yaml"):
+        settings = strict_yaml.plain(strict_yaml.load_all(sidecar.read_text())[0])
+        again = encoder.embedded_settings(sidecar.with_suffix(".mp4"))
+        assert again.decode() == sidecar.read_text()
+        assert settings["prompt"] in {"first", "second", "third", "fourth", "fifth"}
+
+
+def test_only_the_prompt_that_ends_renderers_fails(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """It is rendered alone after the first loss; those beside it are rendered, once each.
+
+    What is broken and what hangs ends its renderer, not the process.
+    """
+    fleet.at_once = ["1"]
+    run = Looped(tmp_path, least_pipeline, fleet.make, more="max_attempts: 2\n")
+    with run:
+        run.until(lambda: run.status and run.status.state is State.IDLE, "readiness")
+        fleet["1"].hold()
+        run.drop("three.txt", "good\nbad\nfine\n")
+        run.until(fleet["1"].is_held.is_set, "a batch")
+        assert ["good", "bad"] == fleet["1"].seen
+        [bench] = run.stages.benches
+        bench._stall = StallWatch(0.1)
+        run.until(lambda: fleet.ended, "the end of what hangs")
+        assert ("1", "stalled: no progress for 600 s while rendering, in step 0") == fleet.ended[0]
+        run.until(lambda: run.status and run.status.state is State.NO_RENDERER, "the loss")
+        run.events.put(FleetTrouble("the cluster does not answer"))
+        run.until(lambda: run.status and run.status.missing, "the reason")
+        assert run.status is not None
+        assert "no renderer: the cluster does not answer, 1 waiting" == run.status.line()
+        second = fleet.lend("2")
+        fleet["2"].hold("bad")
+        run.events.put(second)
+        run.until(fleet["2"].is_held.is_set, "the bad one alone")
+        assert ["good", "bad"] == fleet["2"].seen
+        ended = RendererEnded(RendererDied("the device is broken"))
+        run.events.put(FromRenderer("2", ended))
+        run.until(lambda: list(run.config.failed.rglob("*.error.txt")) or len(fleet.ended) == 2, "")
+        run.events.put(fleet.lend("3"))
+        run.until(lambda: len(run.videos()) == 2, "the others")
+        run.until(lambda: list(run.config.failed.rglob("*.error.txt")), "the report")
+        assert ["fine"] == fleet["3"].seen
+    [report] = run.config.failed.rglob("*.error.txt")
+    assert "a renderer ended in the middle of it 2 times" in report.read_text()
+    assert ["three/fine", "three/good"] == run.videos()
+
+
+def test_a_job_that_is_cancelled_ends_on_all(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Its batches are stopped wherever they are rendered, and a drain ends when all is done."""
+    fleet.at_once = ["a", "b"]
+    run = Looped(tmp_path, least_pipeline, fleet.make, drains=True)
+    run.drop("all.txt", "".join(f"p{number}\n" for number in range(8)))
+    run.drop("last.yaml", "prompt: last\npriority: -1\n")
+    for name in "ab":
+        fleet[name].hold("p")
+    with run:
+        run.until(lambda: {"all.txt"} == set(in_hand(run).values()), "a batch")
+        run.until(lambda: {"a", "b"} == set(in_hand(run)), "a batch on each")
+        run.drop("all.txt.cancel", "")
+        for name in "ab":
+            run.until(fleet[name].is_held.is_set, "a step")
+        [opened] = (o for o in run.stages.jobs.opened if o.job.source.name == "all.txt")
+        run.until(lambda: job_files.is_cancelled(opened.job), "the mark")
+        for name in "ab":
+            fleet[name].release()
+        run.end()
+    assert ["last/last"] == run.videos()
+    assert run.loop.drained_early is None
+    assert "cancelled" in (run.config.failed / "all.txt.error.txt").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from harness import pages, real_systemd
-from harness.real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, MODEL, UNIT, Service, with_model
+from harness.real_service import CONFIG_FILE, DROP_INS, FOR_TESTS, UNIT, Service, with_model
 from harness.real_systemd import HARNESS, PYTHON, Machine
 from harness.site import Hold
 
@@ -23,7 +23,8 @@ ExecStart=
 ExecStart=/opt/reeldrop/.venv/bin/python {HARNESS}/sandbox_probe.py /srv/reeldrop
 """
 
-WAN = "/opt/wan"
+FEW_KERNELS = "Environment=TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS=0\n"
+"""To compile the headers takes longer than to read them once."""
 
 FAULTY = f"""\
 [Service]
@@ -57,16 +58,32 @@ def service(machine: Machine) -> Service:
 
 
 @pytest.fixture
+def installed(machine: Machine) -> Service:
+    """The running service as installed."""
+    return started(machine)
+
+
+@pytest.fixture
 def running(machine: Machine) -> Service:
-    """The running service with HOLDING, reused from the last test if possible: a start is slow."""
+    """The running service with HOLDING."""
+    return started(machine, holding=HOLDING)
+
+
+def started(machine: Machine, **drop_ins: str) -> Service:
+    """Return the running service, reused from the last test if possible: a start is slow.
+
+    `start` returns when it is ready.
+    """
     made = Service(machine)
-    if made.is_as_begun("holding"):
+    if made.is_as_begun(*drop_ins):
         made.clear()
         made.begin_journal()
     else:
         made.begin()
-        made.drop_in("holding", HOLDING)
+        for name, text in drop_ins.items():
+            made.drop_in(name, text)
         made.systemctl("start")
+        assert "active" == made.show("ActiveState")
     return made
 
 
@@ -104,14 +121,28 @@ def assert_completed_once(service: Service) -> None:
 # What a person sees
 
 
-def test_from_the_start_to_the_video(service: Service) -> None:
-    """`start` returns when it is ready; what the group's members drop, in folders, too, is made.
+def test_a_wrong_config_is_not_tried_again(service: Service) -> None:
+    """78 is not restarted; a missing folder is tried again."""
+    service.configure(max_attempts="many")
+    assert "failed" in service.systemctl("start", check=False)
+    assert ("failed", "78") == (service.show("ActiveState"), service.show("ExecMainStatus"))
+    assert "0" == service.show("NRestarts")
+
+    service.configure()
+    service.site.inbox.rename(service.site.folder / "elsewhere")
+    service.machine.run("systemctl", "start", "--no-block", service.unit)
+    service.machine.await_that(lambda: int(service.show("NRestarts")) >= 2, "two restarts")
+    assert [] != service.journal("--grep=status=75")
+    (service.site.folder / "elsewhere").rename(service.site.inbox)
+    service.await_state("ActiveState", "active")
+
+
+def test_from_the_inbox_to_the_video(installed: Service) -> None:
+    """What the group's members drop, in folders, too, is made.
 
     Who is not in the group may neither drop anything nor look.
     """
-    machine = service.machine
-    service.systemctl("start")
-    assert "active" == service.show("ActiveState")
+    service, machine = installed, installed.machine
     service.await_state("StatusText", "idle")
 
     drop = f"umask 022; cd {service.folder}/inbox && mkdir poems && echo 'a boat' >poems/one.txt"
@@ -163,6 +194,28 @@ def the_journal_tells_of_each_job(service: Service) -> None:
     assert ("bad.yaml", "3") == (wrong["PROMPT_FILE"], wrong["PRIORITY"])
 
 
+def test_what_tells_others_can_write_only_what_it_told(running: Service) -> None:
+    """The unit beside it sees videos, and runs programs; their writes go nowhere else."""
+    machine, results = running.machine, running.folder + "/results"
+    elsewhere = f"{results}/x {running.folder}/x /etc/reeldrop/x"
+    hook = ["/bin/sh", "-c", f"cat >$STATE_DIRECTORY/told; touch {elsewhere}; exit 3"]
+    running.configure(on_video=json.dumps(hook), notify_seconds=0.1)
+    notifier = Service(machine, "reeldrop-notify.service")
+    notifier.since = running.since
+    notifier.drop_in("for-tests", FOR_TESTS)
+    notifier.systemctl("start")
+    running.drop("boat.txt", "a boat\n")
+    machine.await_that(lambda: notifier.events("hook_failed"), "the end of the program")
+    told = json.loads(machine.path("/var/lib/reeldrop-notify/told").read_text())
+    assert f"{results}/boat/a_boat.mp4" == told["video"]
+    assert "mixed" == notifier.show("KillMode")  # or a stop would end programs, as if done
+    [end] = notifier.events("hook_failed")
+    assert ("exit code 3", 3) == (end["REASON"], end["OUTPUT"].count("Read-only file system"))
+    notifier.systemctl("stop")
+    assert "0" == notifier.show("ExecMainStatus")
+    running.configure()
+
+
 # Stop and reload
 
 
@@ -207,13 +260,16 @@ def test_reload(running: Service, held: Hold) -> None:
 # Ends that nobody asked for
 
 
-def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
-    """A process that can't even look after itself is ended and started again, and tells how.
+def test_what_hangs_is_ended(service: Service) -> None:
+    """A hung render ends its process, which says where it hung; in the end the prompt is set aside.
 
-    Its other threads have nothing to do by then: where they run on, what they leave may be cut off.
+    A process that can't even look after itself is ended by the watchdog, and started again, and
+    tells how. Its other threads have nothing to do by then: where they run on, what they leave may
+    be cut off.
     """
     faulty = FAULTY.replace(".py run", f".py --hang-once={service.folder}/hung run")
-    service.drop_in("quick", f"{faulty}WatchdogSec=5s\n")
+    service.drop_in("quick", f"{faulty}WatchdogSec=10s\n")
+    service.configure(stall_seconds=5)
     service.drop("long.yaml", LONG)
     service.systemctl("start")
     service.await_state("NRestarts", "1")
@@ -223,36 +279,18 @@ def test_a_hung_main_thread_is_ended_by_the_watchdog(service: Service) -> None:
     told = ended["MESSAGE"]
     assert re.search(r"loop\.py.* in work", told), f"where the main thread was: {told}"
     assert re.search(r"faulty_daemon\.py.* in hanging", told), told
+    assert [] == service.events("stalled")
 
-
-def test_a_hung_render_is_ended_before_the_watchdog(service: Service) -> None:
-    """The process ends itself and says where it hung; in the end the prompt is set aside."""
-    service.drop_in("faulty", FAULTY)
     service.configure(stall_seconds=5, max_attempts=1)
+    service.systemctl("reload")
+    service.machine.await_that(lambda: service.events("reloaded"), "the new config.yaml")
     service.drop("long.txt", "hang\n")
-    service.systemctl("start")
     service.await_files("_failed/long.txt", "_failed/long.txt.error.txt")
-    assert "1" == service.show("NRestarts")
+    assert "2" == service.show("NRestarts")
     assert 1 == len(service.events("stalled"))
     assert 1 == len(service.journal("--grep=status=70"))
     assert "stalled" in (service.site.failed / "long.txt.error.txt").read_text()
     assert [] != service.journal("--grep=faulty_daemon.py.*in _break")
-
-
-def test_a_wrong_config_is_not_tried_again(service: Service) -> None:
-    """78 is not restarted; a missing folder is tried again."""
-    service.configure(max_attempts="many")
-    assert "failed" in service.systemctl("start", check=False)
-    assert ("failed", "78") == (service.show("ActiveState"), service.show("ExecMainStatus"))
-    assert "0" == service.show("NRestarts")
-
-    service.configure()
-    service.site.inbox.rename(service.site.folder / "elsewhere")
-    service.machine.run("systemctl", "start", "--no-block", service.unit)
-    service.machine.await_that(lambda: int(service.show("NRestarts")) >= 2, "two restarts")
-    assert [] != service.journal("--grep=status=75")
-    (service.site.folder / "elsewhere").rename(service.site.inbox)
-    service.await_state("ActiveState", "active")
 
 
 # What it must not be able to do
@@ -307,28 +345,6 @@ def test_it_is_kept_to_its_folders(service: Service) -> None:
     } == found
 
 
-def test_what_tells_others_can_write_only_what_it_told(running: Service) -> None:
-    """The unit beside it sees videos, and runs programs; their writes go nowhere else."""
-    machine, results = running.machine, running.folder + "/results"
-    elsewhere = f"{results}/x {running.folder}/x /etc/reeldrop/x"
-    hook = ["/bin/sh", "-c", f"cat >$STATE_DIRECTORY/told; touch {elsewhere}; exit 3"]
-    running.configure(on_video=json.dumps(hook), notify_seconds=0.1)
-    notifier = Service(machine, "reeldrop-notify.service")
-    notifier.since = running.since
-    notifier.drop_in("for-tests", FOR_TESTS)
-    notifier.systemctl("start")
-    running.drop("boat.txt", "a boat\n")
-    machine.await_that(lambda: notifier.events("hook_failed"), "the end of the program")
-    told = json.loads(machine.path("/var/lib/reeldrop-notify/told").read_text())
-    assert f"{results}/boat/a_boat.mp4" == told["video"]
-    assert "mixed" == notifier.show("KillMode")  # or a stop would end programs, as if done
-    [end] = notifier.events("hook_failed")
-    assert ("exit code 3", 3) == (end["REASON"], end["OUTPUT"].count("Read-only file system"))
-    notifier.systemctl("stop")
-    assert "0" == notifier.show("ExecMainStatus")
-    running.configure()
-
-
 def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
     """`MemoryMax=` bounds the batch size, like the machine's free memory."""
     command = "from reeldrop.render import memory; print(memory.available_bytes() >> 20)"
@@ -339,25 +355,14 @@ def test_the_memory_is_what_the_unit_may_have(machine: Machine) -> None:
     assert 200 < bounded < 300 < free
 
 
-def test_it_may_compile_and_keeps_that_for_the_next_start(
-    service: Service, wan_pipeline: Path
-) -> None:
+def test_it_may_compile_and_keeps_that_for_the_next_start(service: Service) -> None:
     """The compiler works, and its cache survives a restart, unlike /tmp."""
-    with_model(service.machine, wan_pipeline, WAN)
-    config = service.machine.path(CONFIG_FILE)
-    text = config.read_text().replace(MODEL, WAN).replace("num_frames: 4", "num_frames: 5")
-    kept = [line for line in text.splitlines() if not re.search("variant|scheduler", line)]
-    config.write_text("\n".join([*kept, "    speed: {compile: blocks}"]) + "\n")
-    service.systemctl("start")
-    service.machine.await_that(
-        lambda: service.events("compiled") + service.events("not_compiled"), "the compiler"
-    )
-    assert [] == service.events("not_compiled")
-    kept_for_later = service.machine.path("/var/cache/reeldrop/reeldrop-compiled/fxgraph")
-    assert [*kept_for_later.glob("*/*/*")]
-    service.drop("one.txt", "a boat\n")
-    service.await_files("one/a_boat.yaml", "one/one.txt")
-    assert "compile_blocks" in (service.site.results / "one/a_boat.yaml").read_text()
+    service.drop_in("probe", PROBE.replace("sandbox", "compiling") + FEW_KERNELS)
+    for misses_and_hits in ("1 0", "0 1"):
+        service.systemctl("start")
+        told = [entry["MESSAGE"] for entry in service.journal("SYSLOG_IDENTIFIER=python")]
+        assert misses_and_hits in told
+    assert service.machine.path("/var/cache/reeldrop/reeldrop-compiled/fxgraph").is_dir()
 
 
 def test_a_drop_in_allows_the_download(service: Service) -> None:

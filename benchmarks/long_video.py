@@ -4,9 +4,10 @@ A real daemon and the script (`script_loop.py`) take turns, each in a process of
 the same model, prompt and seed; the results are medians of the rounds. On a CUDA device, the model
 has the true shape of ms-1.7b with random weights; elsewhere, it is the bundled model without its
 limits. If the script runs out of memory, it has no row. It fails if a goal is missed; the goals are
-for CUDA.
+for CUDA. With `--seams`, it measures long videos of windows instead: see `seams.py`.
 
     python benchmarks/long_video.py --rounds 3
+    python benchmarks/long_video.py --seams
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import device
 import full_size_model
 import order
 import resident
+import seams
 from order import Order
 from reeldrop.render import pipeline
 from resident import Run
@@ -113,7 +115,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=full_size_model.FOLDER)
+    parser.add_argument("--seams", action="store_true", help="measure videos of windows instead")
     given = parser.parse_args()
+    if given.seams:
+        seams.report(seams.measure())
+        return
     on_cuda = pipeline.cuda_is_available()
     if on_cuda:
         folder = device.in_a_process(full_size_model.save, given.folder)

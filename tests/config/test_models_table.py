@@ -22,7 +22,7 @@ def test_the_examples_are_right() -> None:
     text = models_table.PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"(?:^    .*\n)+(?:\n(?:    .*\n)+)*", text, flags=re.MULTILINE)
     examples = [block for block in blocks if re.match(r"    (model|models):", block)]
-    assert 5 == len(examples)
+    assert 7 == len(examples)
     for example in examples:
         unindented = re.sub(r"^    ", "", example, flags=re.MULTILINE)
         assert strict_yaml.load_all(unindented)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import pytest
 from reeldrop.base.job import Attempt, Batch, Job, Member, Prompt
+from reeldrop.base.windows import Windows
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import FileView, JobView
 from reeldrop.service import outlook
@@ -177,6 +178,20 @@ def test_the_warm_up_is_enough_to_begin_with(machine: Machine, frames: int) -> N
     guess = PIXELS / ENCODED_PIXELS
     for left, truth in world.rendered("job", file(4)):
         assert abs(left - truth) <= max(NEAR * truth, 4 * abs(machine.encoding - guess), NEAR)
+
+
+def test_a_long_video_takes_as_long_as_its_windows() -> None:
+    """Each of their steps lasts as long as that of a video of a window's length."""
+    world = World(Machine())
+    world.warm_up()
+    asked = replace(prompt(frames=4 * FRAMES), windows=Windows(FRAMES, FRAMES // 2))
+    assert 7 == asked.pieces
+    batch = Batch((Member("job", asked),))
+    left = world.forecast.left("job", [(batch, 1)], world.now)
+    machine = world.machine
+    truth = 7 * 20 * machine.step + 4 * (machine.decoding + machine.encoding) + machine.lead
+    assert left is not None
+    assert abs(left - truth) <= NEAR * truth
 
 
 def test_without_any_figure_nothing_is_said_before_the_first_step() -> None:

@@ -43,6 +43,7 @@ OWNERS = {
         "render.previews",
         "render.renderer",
         "render.rendering",
+        "render.windows",
         "speed.fast",
         "speed.channels_last",
         "speed.unet3d",

@@ -24,6 +24,7 @@ import order
 import pytest
 import resident
 import script_loop
+import seams
 import throughput
 import time_left
 import torch
@@ -32,6 +33,7 @@ from harness import watched_daemon
 from harness.fakes import tiny_unet
 from harness.processes import run, start
 from order import Order
+from reeldrop.base.windows import Windows
 from reeldrop.speed import compiled
 from resident import Run
 
@@ -174,6 +176,16 @@ def test_a_script_without_memory_has_no_row() -> None:
     assert [] == long_video.unless_out_of_memory(starving)
 
 
+def test_a_jump_at_a_seam_is_found() -> None:
+    """The ratio is one if the video changes evenly, and more if it changes where a window does."""
+    windows, even = Windows(8, 4), np.arange(16, dtype=np.uint8)
+    assert [4, 8, 12] == seams.seams(windows, 16)
+    for jump, ratio in ((0, 1.0), (3, 2.0)):
+        frames = even + jump * (np.arange(16) >= 8)
+        videos = [np.broadcast_to(frames[:, None, None, None], (16, 2, 2, 3)).astype(np.uint8)]
+        assert pytest.approx(ratio) == seams.ratio(videos, windows)
+
+
 def test_latency_compares_both_sides(asked: Order, tmp_path: Path) -> None:
     """The first step comes after the file has settled, and before the video."""
     one = dataclasses.replace(asked, videos=1)
@@ -311,6 +323,7 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
         latency,
         compiling,
         script_loop,
+        seams,
         full_size_model,
         on_a_gpu,
         time_left,

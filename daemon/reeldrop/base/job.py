@@ -10,10 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from reeldrop.base.errors import Mistake
+from reeldrop.base.grid import Grid as Grid
 from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.sound import Sound
 from reeldrop.base.sweeps import Swept
+from reeldrop.base.windows import Windows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,50 +28,6 @@ PRIORITIES = (-10, 10)  # the lowest and the highest of a prompt file
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """Whole numbers that a setting can have: `multiple` times n, plus `plus`.
-
-    least, most: the bounds; a `most` of 0 is none
-    chunk: if not 0, only the numbers at or next below a multiple of `chunk`
-    """
-
-    multiple: int = 1
-    plus: int = 0
-    least: int = 1
-    most: int = 0
-    chunk: int = 0
-
-    @classmethod
-    def from_first(cls, first: int, step: int) -> Grid:
-        """Return the grid of `first`, `first + step`, `first + 2 * step`, ..."""
-        return cls(step, first % step, least=first)
-
-    def has(self, number: int) -> bool:
-        """Return whether a number can be made."""
-        if not self.least <= number <= (self.most or number):
-            return False
-        if self.chunk:
-            whole = -(-number // self.chunk) * self.chunk
-            return number == whole - (whole - self.plus) % self.multiple
-        return (number - self.plus) % self.multiple == 0
-
-    def near(self, number: int) -> list[int]:
-        """Return the nearest numbers that can be made: below and above, or `number` alone."""
-        start = min(max(number, self.least), self.most or number)
-        furthest = start + (self.chunk or self.multiple)
-        below = next((n for n in range(start, self.least - 1, -1) if self.has(n)), None)
-        above = next((n for n in range(start, furthest + 1) if self.has(n)), None)
-        return sorted({n for n in (below, above) if n is not None})
-
-    def __str__(self) -> str:
-        """Return the numbers in words, such as `4n + 1`."""
-        if self.chunk:
-            first, second = self.near(self.least)[0], self.near(2 * self.chunk)[0]
-            return f"{first}, {second}, ..."
-        return f"{self.multiple}n" + (f" + {self.plus}" if self.plus else "")
-
-
-@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a loaded pipeline accepts.
 
@@ -79,6 +37,7 @@ class Capabilities:
     frames_multiple: num_frames is a multiple of it, plus one (any number if it is 1)
     grids: the numbers of settings with other rules; they override these two
     pictures: call arguments that are pictures, such as `image`, and whether the pipeline needs them
+    windows: what its profile makes longer videos of
     """
 
     settings: Mapping[str, type]
@@ -87,6 +46,7 @@ class Capabilities:
     frames_multiple: int
     grids: Mapping[str, Grid] = field(default_factory=dict)
     pictures: Mapping[str, bool] = field(default_factory=dict)
+    windows: Windows = field(default_factory=Windows)
 
     def grid(self, name: str) -> Grid:
         """Return the numbers that a setting can have."""
@@ -130,6 +90,7 @@ class Prompt:
     pictures: the pictures that the pipeline is given, at most one for each key
     loras: those that it asks for, beside those that its profile always has; None if that has none
     swept: what a sweep chose for it, by key; told with the video, no effect on it
+    windows: what its profile makes longer videos of
     """
 
     number: int
@@ -143,6 +104,7 @@ class Prompt:
     pictures: tuple[Picture, ...] = ()
     loras: Loras | None = None
     swept: Swept = field(default=(), compare=False)
+    windows: Windows = field(default_factory=Windows, compare=False)
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
@@ -150,8 +112,14 @@ class Prompt:
 
     @property
     def steps(self) -> int:
+        """The number of steps; each window of a video has its own."""
         steps = self.argument("num_inference_steps")
-        return steps if isinstance(steps, int) else 0
+        return steps * self.pieces if isinstance(steps, int) else 0
+
+    @property
+    def pieces(self) -> int:
+        """The number of windows that its video is made of."""
+        return self.windows.count(self.argument("num_frames"))
 
     @property
     def batch_key(self) -> tuple[object, ...]:

@@ -40,7 +40,7 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     except NotDescribed as error:
         raise Unavailable(Mistake(str(error), "start the daemon once")) from None
     except PromptError as error:
-        prompts, problems = [], list(map(str, error.mistakes))
+        prompts, problems = (), list(map(str, error.mistakes))
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
     count, long_texts = len(prompts), list(_long_texts(config, prompts))

@@ -82,6 +82,8 @@ def untuned(name: str, config: Config) -> ModelSource:
         lossy=Lossy(**profile.lossy.model_dump()),
         preview_steps=profile.preview_steps,
         loras=tuple(_lora(*one) for one in profile.loras.items()),
+        window=profile.window,
+        overlap=profile.overlap,
         reads_chunks=profile.long_prompt == "chunks",
         reads_weights=profile.prompt_syntax == "weighted",
         pins=config.spool / pins.FILE_NAME,
@@ -200,6 +202,7 @@ def sample(found: ModelRules) -> Prompt:
         0,
         settings["fps"],
         ("mp4",),
+        windows=found.capabilities.windows,
         pictures=sample_pictures(found.capabilities),
         loras=settings["loras"],
     )

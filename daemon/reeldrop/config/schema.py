@@ -163,6 +163,8 @@ class Profile(BaseModel):
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
     loras: dict[LoraName, Lora] = {}
+    window: Annotated[int, Field(ge=2, le=10_000)] | Literal["auto"] | None = None
+    overlap: Annotated[int, Field(ge=1, le=10_000)] | None = None
     long_prompt: Literal["cut", "chunks"] = "cut"
     prompt_syntax: Literal["plain", "weighted"] = "plain"
     preview_steps: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -186,6 +188,12 @@ class Profile(BaseModel):
         if self.quantization is not None and merged:
             problem = f"the LoRA {merged[0]} can't become part of quantized weights"
             raise Refused(problem, "take always away from it, or quantization")
+        if self.overlap is not None and self.window is None:
+            raise Refused("there is an overlap, but no window", "add `window: auto`")
+        lossy = [name for name, value in self.lossy if value != Lossy.model_fields[name].default]
+        if self.window is not None and lossy:
+            problem = f"with window, {lossy[0]} would mix what it keeps of different windows"
+            raise Refused(problem, "leave one of them out")
         if len(self._schedules) > 1:
             raise Refused("sigmas and timesteps say the same", "give one of them under defaults")
         steps = self.defaults.get("num_inference_steps", self.steps)

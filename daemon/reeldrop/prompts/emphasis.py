@@ -7,6 +7,7 @@ AUTOMATIC1111's web UI (`modules/prompt_parser.py`). Does not know what a model 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -41,8 +42,12 @@ def parts(prompt: str) -> list[Part]:
     return found
 
 
+@functools.lru_cache(maxsize=16)
 def too_heavy(prompt: str) -> Part | None:
-    """Return the first piece whose weight no prompt may have; None if there is none."""
+    """Return the first piece whose weight no prompt may have; None if there is none.
+
+    The last answers are kept: a sweep asks for each of its combinations.
+    """
     return next((part for part in parts(prompt) if not abs(part.weight) <= MOST), None)
 
 

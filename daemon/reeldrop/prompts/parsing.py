@@ -188,6 +188,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             pictures=video.pictures,
             loras=settings["loras"],
             swept=video.swept,
+            windows=video.rules.capabilities.windows,
         )
 
 

@@ -41,6 +41,20 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """How the denoiser of a class can be called for windows of a video.
+
+    argument: of the denoiser: the latents, (videos, channels, frames, height, width)
+    frames: the usual length of its videos, in frames
+    guided_apart: it is called once for prompts and once for negative prompts, not for both together
+    """
+
+    argument: str
+    frames: int
+    guided_apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """One class of pipelines, described by how it differs from others.
 
@@ -64,6 +78,7 @@ class Kind:
     size_of: the size that it makes of a picture's, where its call takes none
     drops: frames that it makes and does not return
     keyframes: its call takes the pictures as a list, and the numbers of their frames
+    windows: how it can make longer videos of windows; None if that is not known
     clip: CLIP alone reads its texts, and it takes their embeddings, of any number of tokens
     """
 
@@ -85,6 +100,7 @@ class Kind:
     size_of: Callable[[Any, Size], Size] = _same
     drops: Callable[[Any], int] = _zero
     keyframes: bool = False
+    windows: Cut | None = None
     clip: bool = False
 
 
@@ -292,11 +308,11 @@ KINDS: Mapping[str, Kind] = {
         pictures=_NEEDED,
         defaults=lambda pipe: {"num_frames": pipe.unet.config.num_frames},
     ),
-    "TextToVideoSDPipeline": Kind(keeps_texts=True, clip=True),
+    "TextToVideoSDPipeline": Kind(keeps_texts=True, windows=Cut("sample", 16), clip=True),
     "WanImageToVideoPipeline": Kind(
         keeps_texts=True, pictures=_NEEDED, last_image=_last_image_of_wan
     ),
-    "WanPipeline": Kind(keeps_texts=True),
+    "WanPipeline": Kind(keeps_texts=True, windows=Cut("hidden_states", 81, guided_apart=True)),
     "WanVACEPipeline": Kind(renders_alone=True),
     # Their calls leave the picture or the video open, and fail without.
     "AnimateDiffControlNetPipeline": Kind(_PICTURE),

@@ -30,6 +30,7 @@ from reeldrop.render import (
     parts,
     problems,
     quiet,
+    windows,
 )  # fmt: skip
 from reeldrop.render.capabilities import check_class, describe
 from reeldrop.render.classes import kind_of
@@ -111,7 +112,7 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     pipe, wanted_dtypes = _from_pretrained(source, folder, unavailable)
     parts.set_up(pipe, source)
     loras.put_on(pipe, source, files, call)
-    capabilities = describe(pipe, source.name)
+    capabilities = windows.with_windows(describe(pipe, source.name), pipe, source)
     pipe.set_progress_bar_config(disable=True)
     placement = source.placement
     if placement == "auto":

@@ -204,7 +204,8 @@ class Previews:
         colours = self._colours.get(batch.model)
         if colours is None or colours.source != loaded.source:
             colours = self._colours[batch.model] = Colours(loaded.source)
-        return Preview(loaded, batch, batch.prompts[0].steps, colours, self._tasks.put)
+        first = batch.prompts[0]
+        return Preview(loaded, batch, first.steps // first.pieces, colours, self._tasks.put)
 
     def close(self) -> None:
         """End the thread."""

@@ -35,11 +35,16 @@ def records(
             speed=tuple(loaded.fast_path.used),
             tiling=loaded.fast_path.decoded_in_tiles,
             made=(len(frames), *frames.shape[1:3]),
-            profile=loaded.source.changes,
+            profile=loaded.source.changes | _windows(loaded),
             not_kept=footage.not_kept,
             loras=loras.used(loaded.loras, prompt.loras or ()),
             sound=sound,
         )
+
+
+def _windows(loaded: LoadedPipeline) -> dict[str, object]:
+    windows = loaded.capabilities.windows
+    return {"window": windows.frames, "overlap": windows.overlap} if windows.frames else {}
 
 
 def _ignored_negative_text(loaded: LoadedPipeline, prompt: Prompt) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
-from reeldrop.render import clip_texts, measure, pictures, sound, steps
+from reeldrop.render import clip_texts, measure, pictures, sound, steps, windows
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import Size, kind_of
 
@@ -84,7 +84,14 @@ def with_sound(
     torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
     try:
         on_latents = preview.at_step if preview is not None else None
-        with steps.reported(pipe, prompts[0], on_step, on_latents) as callback:
+        passes = 1 + (windows.are_guided_apart(pipe) and is_guided(loaded, prompts[0]))
+        with (
+            steps.reported(pipe, prompts[0], on_step, on_latents, passes=passes) as (
+                callback,
+                tell,
+            ),
+            windows.cut(pipe, loaded.capabilities.windows, prompts, tell),
+        ):
             output = pipe(generator=_generators(prompts), output_type="pt", **given, **callback)
     finally:
         pipe.maybe_free_model_hooks()

@@ -48,6 +48,8 @@ class ModelSource:
     speed: the switches of the fast path that are not auto
     preview_steps: the number of steps after each of which there is a preview; 0 for none
     loras: the LoRAs of the profile
+    window: the length of the windows that longer videos are made of, or auto; None for none
+    overlap: how much of the window before each of them has, too; None for about the half
     reads_chunks: texts that are too long for the text encoder are read in chunks, not cut
     reads_weights: texts may have weights in them; see `prompts.emphasis`
     pins: the file with the commits that repositories had at their first download; None for none
@@ -73,6 +75,8 @@ class ModelSource:
     lossy: Lossy = NOTHING
     preview_steps: int = 0
     loras: tuple[LoraSource, ...] = ()
+    window: int | str | None = None
+    overlap: int | None = None
     reads_chunks: bool = False
     reads_weights: bool = False
     pins: Path | None = None
@@ -81,7 +85,8 @@ class ModelSource:
     def changes(self) -> dict[str, object]:
         """What the profile changes of how the model renders, by the names in config.yaml.
 
-        The scheduler's class, the dtype and the tiling are not here: each render says what it used.
+        The scheduler's class, the dtype, the tiling and windows are not here: each render says what
+        it used.
         """
         found = {
             "variant": self.variant,

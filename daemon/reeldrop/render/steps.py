@@ -20,22 +20,28 @@ def reported(
     prompt: Prompt,
     on_step: Callable[[int], None],
     on_latents: Callable[[int, Any], None] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Call `on_step` with each step's number while the pipeline is called; yield arguments for it.
+    *,
+    passes: int = 1,
+) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
+    """Call `on_step` with each step's number while the pipeline is called.
 
-    If a pipeline takes no callback, a stand-in for its progress bar counts the steps. `on_latents`
-    is called with the step and the latents, if the pipeline shows those of the whole video.
+    Yields arguments for the call, and what to call after each window of a step; there are `passes`
+    over the windows. If a pipeline takes no callback, a stand-in for its progress bar counts the
+    steps. `on_latents` is called with the latents, if the pipeline shows those of the whole video,
+    and with the number of their step, which counts all windows as one.
     """
-    counter = _Counter(pipe, prompt, on_step, on_latents)
+    counter = _Counter(pipe, prompt, on_step, on_latents, passes)
+    window_done = counter.count_window
     parameters = inspect.signature(pipe.__call__).parameters
     if "callback_on_step_end" in parameters:
-        yield {"callback_on_step_end": counter.at_step_end}
+        yield {"callback_on_step_end": counter.at_step_end}, window_done
     elif "callback" in parameters:
-        yield {"callback": lambda *called: counter.count_step(called[-1]), "callback_steps": 1}
+        at_step = {"callback": lambda *called: counter.count_step(called[-1]), "callback_steps": 1}
+        yield at_step, window_done
     else:
         pipe.progress_bar = lambda *_arguments, **_named: _Bar(counter)
         try:
-            yield {}
+            yield {}, window_done
         finally:
             del pipe.progress_bar
 
@@ -53,13 +59,16 @@ class _Counter:
         prompt: Prompt,
         on_step: Callable[[int], None],
         on_latents: Callable[[int, Any], None] | None,
+        passes: int,
     ) -> None:
         self._scheduler = pipe.scheduler
         self._chunks = _chunks(pipe, prompt)
-        self._steps = prompt.steps
+        self._windows = prompt.pieces
+        self._passes = passes
+        self._steps = prompt.steps // prompt.pieces
         self._on_step = on_step
         self._on_latents = on_latents if self._chunks == 1 else None
-        self._counted = 0
+        self._counted = self._step = self._reported = self._seen = 0
 
     def count_step(self, latents: Any = None) -> None:
         """Count a step of the scheduler, and report how far the prompt is."""
@@ -72,14 +81,26 @@ class _Counter:
         self._count(len(self._scheduler.timesteps), tensors.get("latents"))
         return tensors
 
+    def count_window(self) -> None:
+        """Count a window of the current step; the last one is counted by the step."""
+        self._seen += 1
+        done, is_between = divmod(self._seen, self._passes)
+        if not is_between and done < self._windows:
+            self._report(self._step * self._windows + done)
+
+    def _report(self, step: int) -> None:
+        self._reported = max(self._reported, step)
+        self._on_step(self._reported)  # not less than before: a step may call the denoiser twice
+
     def _count(self, of: int, latents: Any) -> None:
         """Count one of the `of` that each chunk has."""
         self._counted += 1
+        self._seen = 0
         step = math.ceil(self._counted * self._steps / (of * self._chunks)) if self._steps else 0
-        step = min(step, self._steps) or self._counted
+        self._step = min(step, self._steps) or self._counted
         if self._on_latents is not None and latents is not None:
-            self._on_latents(step, latents)
-        self._on_step(step)
+            self._on_latents(self._step, latents)
+        self._report(self._step * self._windows)
 
 
 def _chunks(pipe: Any, prompt: Prompt) -> int:

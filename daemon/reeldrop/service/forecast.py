@@ -67,7 +67,7 @@ class Forecast:
         self._courses.pop(renderer, None)
         if batch is not None:
             device = self._kinds.get(renderer, "")
-            known = self._steps.of(_kinds(batch, device)[:1], _size(batch))
+            known = self._steps.of(_kinds(batch, device)[:1], _step_size(batch))
             self._courses[renderer] = _Course(batch, device, now, now, known)
 
     def step_done(self, step: int, now: float, renderer: str = "") -> None:
@@ -76,7 +76,7 @@ class Forecast:
             return
         course = self._courses[renderer] = self._courses[renderer].after(step, now)
         seconds = course.seconds_per_step(self._lead(course.batch, course.device))
-        self._steps.note(_kinds(course.batch, course.device), _size(course.batch), seconds)
+        self._steps.note(_kinds(course.batch, course.device), _step_size(course.batch), seconds)
 
     def rendered(self, now: float, renderer: str = "") -> None:
         """Note that the batch in hand is rendered."""
@@ -85,7 +85,7 @@ class Forecast:
             return
         kinds, size = _kinds(course.batch, course.device), _size(course.batch)
         self._decodings.note(kinds, size, now - course.step_at)
-        step = self._steps.of(kinds, size) or 0.0
+        step = self._steps.of(kinds, _step_size(course.batch)) or 0.0
         lead = course.first_at - course.began - step * course.first
         self._leads.note([(course.device, course.batch.model)], 1, max(0.0, lead))
 
@@ -169,7 +169,7 @@ class Forecast:
 
     def _batch_left(self, course: _Course, now: float) -> float | None:
         """Return the seconds until a batch in hand is rendered."""
-        step = self._steps.of(_kinds(course.batch, course.device), _size(course.batch))
+        step = self._steps.of(_kinds(course.batch, course.device), _step_size(course.batch))
         if step is None:
             return None
         decoding = self._decoding_seconds(course.batch, course.device, step)
@@ -181,7 +181,7 @@ class Forecast:
 
     def _batch_seconds(self, batch: Batch, device: str) -> float | None:
         """Return how long a batch takes that has not begun."""
-        step = self._steps.of(_kinds(batch, device), _size(batch))
+        step = self._steps.of(_kinds(batch, device), _step_size(batch))
         if step is None:
             return None
         lead = self._lead(batch, device)
@@ -189,7 +189,9 @@ class Forecast:
 
     def _decoding_seconds(self, batch: Batch, device: str, step: float) -> float:
         measured = self._decodings.of(_kinds(batch, device), _size(batch))
-        return DECODING_STEPS * step if measured is None else measured
+        if measured is None:
+            return DECODING_STEPS * step * batch.members[0].prompt.pieces
+        return measured
 
     def _encoding_of(self, batch: Batch, job_id: str) -> tuple[float, float]:
         """Return how long the videos of a job in a batch take to encode, and how long all do."""
@@ -317,10 +319,18 @@ def _size(batch: Batch) -> int:
     return _pixels(batch.members[0].prompt) * len(batch.members)
 
 
-def _pixels(prompt: Prompt) -> int:
-    """Return the number of pixels of all frames, as far as the prompt says it."""
-    names = ("num_frames", "height", "width")
-    return math.prod(n for n in map(prompt.argument, names) if isinstance(n, int) and n > 0)
+def _step_size(batch: Batch) -> int:
+    """Return the size of what a step renders: the videos, or one window of them."""
+    prompt = batch.members[0].prompt
+    return _pixels(prompt, prompt.windows.frames) * len(batch.members)
+
+
+def _pixels(prompt: Prompt, most_frames: int = 0) -> int:
+    """Return the number of pixels of all frames, or of some, as far as the prompt says it."""
+    frames, *sides = map(prompt.argument, ("num_frames", "height", "width"))
+    if most_frames and isinstance(frames, int):
+        frames = min(frames, most_frames)
+    return math.prod(n for n in (frames, *sides) if isinstance(n, int) and n > 0)
 
 
 def _steps(batch: Batch) -> int:

@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
-_NAMES = ("unet", "transformer", "transformer_2")
+NAMES = ("unet", "transformer", "transformer_2")
 """What diffusers calls them; a pipeline has one, or one for each part of the noise levels."""
 
 
 def denoisers(pipe: Any) -> list[nn.Module]:
     """Return the denoisers of a pipeline."""
-    found = (getattr(pipe, name, None) for name in _NAMES)
+    found = (getattr(pipe, name, None) for name in NAMES)
     return [part for part in found if isinstance(part, nn.Module)]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from reeldrop.base import durable, plain_files
 from reeldrop.base.job import Capabilities, Grid
+from reeldrop.base.windows import Windows
 
 FILE_NAME = "described.json"
 MAX_BYTES = 1 << 20
@@ -35,6 +36,7 @@ def note(spool: Path, profile: str, origin: str, found: Capabilities) -> None:
         "frames_multiple": found.frames_multiple,
         "pictures": dict(found.pictures),
         "grids": {key: dataclasses.asdict(grid) for key, grid in found.grids.items()},
+        "windows": dataclasses.asdict(found.windows),
     }
     known = _read(file)
     if known.get(profile) != described:
@@ -55,6 +57,7 @@ def read(spool: Path, profile: str, origin: str) -> Capabilities | None:
                 frames_multiple=int(found["frames_multiple"]),
                 pictures={key: bool(is_needed) for key, is_needed in found["pictures"].items()},
                 grids={key: Grid(**grid) for key, grid in found["grids"].items()},
+                windows=Windows(**found.get("windows", {})),
             )
     return None
 

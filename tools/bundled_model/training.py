@@ -187,5 +187,8 @@ class RunningMeans:
         for name, value in values.items():
             self._values[name] = 0.99 * self._values.get(name, value) + 0.01 * value
 
+    def as_dict(self) -> dict[str, float]:
+        return {name: round(value, 5) for name, value in self._values.items()}
+
     def __str__(self) -> str:
         return " ".join(f"{name} {value:.4f}" for name, value in self._values.items())

@@ -49,9 +49,9 @@ def make_denoiser(work_dir: Path, seconds: float) -> None:
 # Each stage with its share of the time. The codec is fitted once and takes what it takes.
 STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
     "codec": (make_codec, 0.02),
-    "text": (make_text, 0.08),
+    "text": (make_text, 0.05),
     "decoder": (make_decoder, 0.20),
-    "denoiser": (make_denoiser, 0.70),
+    "denoiser": (make_denoiser, 0.73),
 }
 
 

@@ -246,7 +246,9 @@ def train_denoiser(
         _save_average(trainee, optimiser, work_dir)
         if step.share >= checked + CHECK_EVERY:
             checked = step.share
+            torch.set_num_threads(worker.count)  # the other processes wait for this one
             stage.write_log(step, judged=check(work_dir))
+            torch.set_num_threads(1)
 
     for step in stage.steps(keep):
         plan = plan_step(step, seed)

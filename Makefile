@@ -18,7 +18,7 @@ NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 
 # Where the service is. The units say $(APP), too; units, command and all else go below prefix.
 APP := /opt/reeldrop
-DOCS := docs/operations.md docs/commands.md docs/prompt-files.md docs/sync.md docs/models.md \
+DOCS := docs/operations.md docs/commands.md docs/prompt-files.md docs/sync.md docs/models.md docs/cluster.md \
 	docs/gallery.png docs/comparison.png
 MONITORING := docs/monitoring/alerts.yml docs/monitoring/dashboard.json
 prefix ?= /usr/local
@@ -99,7 +99,8 @@ install: python
 	homes, and this Python is in {base}: make install PYTHON=/usr/bin/python3, or another")'
 	$(call make_venv,$(APP)/.venv)
 	$(call make_config,$(etc),/srv/reeldrop)
-	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf
+	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf systemd/cluster.conf \
+		systemd/reeldrop-ray.service
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs $(DOCS)
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs/monitoring $(MONITORING)
 	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service \
@@ -129,7 +130,8 @@ uninstall:
 		2>/dev/null || true
 	rm -f $(lib)/sysusers.d/reeldrop.conf $(lib)/tmpfiles.d/reeldrop.conf
 	rm -f $(DESTDIR)$(prefix)/bin/reeldrop
-	rm -f $(DESTDIR)$(APP)/allow-download.conf $(addprefix $(DESTDIR)$(APP)/,$(DOCS) $(MONITORING))
+	rm -f $(addprefix $(DESTDIR)$(APP)/,allow-download.conf cluster.conf reeldrop-ray.service)
+	rm -f $(addprefix $(DESTDIR)$(APP)/,$(DOCS) $(MONITORING))
 	rm -rf $(DESTDIR)$(APP)/.venv
 	rmdir $(DESTDIR)$(APP)/docs/monitoring $(DESTDIR)$(APP)/docs $(DESTDIR)$(APP) 2>/dev/null || true
 	test -n "$(DESTDIR)" -o ! -d /run/systemd/system || systemctl daemon-reload

@@ -25,6 +25,7 @@ LAYERS = (
     {"video", "render", "page", "notices"},
     {"intake", "tune"},
     {"config"},
+    {"cluster"},
     {"service"},
     {"commands"},
 )
@@ -81,11 +82,13 @@ OWNERS = {
         "video.labels",
         "video.sheets",
     },
+    "ray": {"cluster.bridge"},
     "typer": {"commands.cli"},
     "apprise": {"notices.receivers"},
     "prometheus_client": {"notices.metrics"},
     "textual": {"commands.top_hands", "commands.top_screen"},
     "signal": {
+        "cluster.actor",
         "service.service",
         "commands.notify",
         "commands.reload",

@@ -22,6 +22,8 @@ SYSTEM_UNITS = ("reeldrop.service", "reeldrop@.service", "reeldrop-notify.servic
 INSTALLED = {
     "etc/reeldrop/config.yaml",
     "opt/reeldrop/allow-download.conf",
+    "opt/reeldrop/cluster.conf",
+    "opt/reeldrop/docs/cluster.md",
     "opt/reeldrop/docs/commands.md",
     "opt/reeldrop/docs/comparison.png",
     "opt/reeldrop/docs/gallery.png",
@@ -31,6 +33,7 @@ INSTALLED = {
     "opt/reeldrop/docs/operations.md",
     "opt/reeldrop/docs/prompt-files.md",
     "opt/reeldrop/docs/sync.md",
+    "opt/reeldrop/reeldrop-ray.service",
     "usr/local/bin/reeldrop",
     "usr/local/lib/systemd/system/reeldrop-notify.service",
     "usr/local/lib/systemd/system/reeldrop.service",

@@ -16,7 +16,11 @@ from reeldrop.host import log, process
 from reeldrop.store.status import State, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reeldrop.base.events import Event
     from reeldrop.config.config import Config
+    from reeldrop.render.fleet import Fleet
 
 
 def run_daemon(path: Path | None, *, drain: bool) -> int:
@@ -32,6 +36,8 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
         log.to_stdout()
         structlog.get_logger().info("loading_libraries")  # nothing else is logged for seconds
         observe(_loading_libraries())
+        from reeldrop.cluster import access
+        from reeldrop.cluster.fleet import ClusterFleet
         from reeldrop.config import profiles, settings
         from reeldrop.render import fleet, pipeline
         from reeldrop.service import service  # imports torch: takes seconds
@@ -42,11 +48,18 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
             model = found.selected_model(cuda=pipeline.cuda_is_available())
             if lack := check.lack_of_memory(model, found, pipeline.device_bytes()):
                 structlog.get_logger().warning("model_may_not_fit", reason=lack)
+            if found.engine == "ray":
+                access.require(found.ray.interface, found.ray.token_file)
             return found, model
+
+        def make_fleet(found: Config, tell: Callable[[Event], None]) -> Fleet:
+            if found.engine == "ray":
+                return ClusterFleet(found, tell)
+            return fleet.OwnRenderer(profiles.sources(found), tell)
 
         outcome = service.Service(
             settings.Settings(read),
-            lambda found, tell: fleet.OwnRenderer(profiles.sources(found), tell),
+            make_fleet,
             drain=drain,
             is_attended=is_attended,
             observe=observe,

@@ -133,14 +133,18 @@ def sources(config: Config) -> dict[str, ModelSource]:
     return {name: source(name, config) for name in config.models}
 
 
-def batch_limit(name: str, config: Config) -> BatchLimit:
-    """Return the maximum size of a batch of a profile."""
+def batch_limit(name: str, config: Config, *, cuda: bool | None = None) -> BatchLimit:
+    """Return the maximum size of a batch of a profile.
+
+    cuda: whether it is rendered on a GPU; None for what this machine has
+    """
     profile, found = config.models[name], _finding(name, config)
     if untuned(name, config).lossy.mixes_prompts:
         return BatchLimit(1)
     if profile.max_batch_size is not None:
         return BatchLimit(profile.max_batch_size)
-    is_cpu = profile.placement == "cpu" or not pipeline.cuda_is_available()
+    has_gpu = pipeline.cuda_is_available() if cuda is None else cuda
+    is_cpu = profile.placement == "cpu" or not has_gpu
     most = found.max_batch_size if found else MAX_TOGETHER["cpu" if is_cpu else "cuda"]
     return BatchLimit(most, is_measured=True)
 

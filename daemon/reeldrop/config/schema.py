@@ -29,7 +29,7 @@ from reeldrop.config.values import (
     Value,
     absolute,
 )
-from reeldrop.config.world import Command, MetricsPlaces, Provenance, Receiver
+from reeldrop.config.world import Cluster, Command, MetricsPlaces, Provenance, Receiver
 from reeldrop.render.checkpoint import SAFETENSORS
 
 AUTO_WITH_CUDA = "ms-1.7b"
@@ -267,6 +267,8 @@ class Config(BaseModel):
     min_free_gib: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     model_wait_seconds: Annotated[float, Field(ge=0, le=86400)] = 120.0
     idle_unload_minutes: Annotated[float, Field(ge=0, le=100_000)] = 0.0
+    engine: Literal["in_process", "ray"] = "in_process"
+    ray: Cluster = Cluster()
     mp4_encoder: Literal["auto", "libx264", "h264_nvenc"] = "auto"
     synthetic_mark: bool = True
     provenance: Provenance | None = None

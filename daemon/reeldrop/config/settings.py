@@ -111,6 +111,8 @@ class Settings:
     def change(self) -> bool:
         """Put into force what was read; return whether the daemon's own model is another one.
 
+        So it is also if it is to be rendered elsewhere.
+
         False also if the settings are refused.
         """
         assert self._next is not None
@@ -122,6 +124,7 @@ class Settings:
             return False
         old, self._now = self._now, coming
         is_same = old.model == self.model and not self._is_another(self.model, old.config)
+        is_same &= (old.config.engine, old.config.ray) == (self.config.engine, self.config.ray)
         self._before = None if is_same else old
         _log.info("reloaded", model=self.model)
         return not is_same

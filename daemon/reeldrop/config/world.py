@@ -1,8 +1,9 @@
 """What the keys of config.yaml about the world outside may be: receivers, programs, metrics,
-signatures. The keys themselves are in `schema`."""
+signatures, a cluster. The keys themselves are in `schema`."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, Field
 
-from reeldrop.config.values import STRICT, Hours, absolute
+from reeldrop.config.values import STRICT, Hours, Refused, absolute
 
 Kind = Literal["video", "job", "failed", "idle", "trouble", "down"]
 Command = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_length=100)]
@@ -60,6 +61,42 @@ class Receiver(BaseModel):
                     remedy = "name facts as in '{prompt}', and double other braces: '{{ }}'"
                     raise ValueError(f"can't be filled: {error}; {remedy}") from None
         return value
+
+
+class Cluster(BaseModel):
+    """Where the Ray cluster is that renders, and how it is reached.
+
+    address: `local` for one of this machine alone, `auto` for the one that runs here, or host:port
+    interface: the network interface of the cluster, or this machine's address on it
+    token_file: a file with the token that all machines of the cluster share
+    """
+
+    model_config = STRICT
+
+    address: str = "local"
+    renderers: Literal["all"] | Annotated[int, Field(ge=1, le=10_000)] = "all"
+    interface: Annotated[str, Field(min_length=1, max_length=45)] | None = None
+    token_file: Path | None = None
+
+    @pydantic.field_validator("address")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value not in ("local", "auto") and not re.fullmatch(r"[\w.-]+:\d{1,5}", value):
+            raise Refused(f"can't be '{value}'", "use local, auto, or host:port")
+        return value
+
+    @pydantic.field_validator("token_file", mode="before")
+    @classmethod
+    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        return None if value is None else absolute(value, info, "a file")
+
+    @pydantic.model_validator(mode="after")
+    def _is_closed(self) -> Cluster:
+        for key in ("token_file", "interface"):
+            if self.address != "local" and getattr(self, key) is None:
+                problem = f"{key} is missing: who reaches a Ray cluster can run programs on it"
+                raise Refused(problem, "see docs/cluster.md")
+        return self
 
 
 class MetricsPlaces(BaseModel):

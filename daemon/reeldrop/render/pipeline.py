@@ -84,6 +84,11 @@ def device_bytes() -> int | None:
     return torch.cuda.mem_get_info()[1] if cuda_is_available() else None
 
 
+def device_memory() -> tuple[int, int] | None:
+    """Return the free and all memory of the GPU; None without one."""
+    return torch.cuda.mem_get_info() if cuda_is_available() else None
+
+
 def device_name() -> str:
     """Return the name of the GPU, or `cpu` with its number of threads."""
     if cuda_is_available():

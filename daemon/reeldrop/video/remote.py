@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import av
 
@@ -31,15 +31,13 @@ FOLDER = ".reeldrop-rendered"
 
 POSTER = "jpg"
 
-_Answer = TypeVar("_Answer", BatchRendered, BatchFailed)
-
 
 def encoded(
-    event: _Answer,
+    event: BatchRendered | BatchFailed,
     h264: str,
     folder: Path | None = None,
     on_frame: Callable[[], None] = lambda: None,
-) -> _Answer:
+) -> BatchRendered | BatchFailed:
     """Return an answer with its frames encoded, and without the samples of their sounds.
 
     h264: the encoder for mp4; see `encoder.encode`

@@ -1,0 +1,248 @@
+"""What Ray runs on each GPU: the renderer of one process, and the encoder.
+
+Its methods are called by the bridge, several at a time. Does not import Ray, nor at first torch,
+which the bridge does not need. It ends by itself if nobody asks any more what it has to tell: Ray
+leaves actors alone that lost their owner while the head was gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import pickle
+import queue
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.base.errors import RendererDied, RenderError
+from reeldrop.base.events import (
+    BatchFailed,
+    BatchRendered,
+    Downloading,
+    Previewed,
+    RendererEnded,
+    SignOfLife,
+    StepDone,
+)
+from reeldrop.base.job import Batch, Member
+from reeldrop.cluster.outbox import Outbox
+from reeldrop.cluster.wire import (
+    NO_BATCH,
+    Cancel,
+    Facts,
+    Instruction,
+    Load,
+    Release,
+    Render,
+    Said,
+    Setup,
+    Use,
+)
+
+if TYPE_CHECKING:
+    from reeldrop.base.events import RendererEvent
+    from reeldrop.render.source import ModelSource
+
+ASK_SECONDS = 10.0
+"""How long a call of `ask` waits: an answer, even an empty one, shows that both are there."""
+
+ALONE_SECONDS = 60.0
+"""How long an actor lives that nobody asks."""
+
+EXIT_ALONE = 75
+
+_log = structlog.get_logger()
+
+
+class RendererActor:
+    """A renderer that obeys numbered orders, and whose events are asked for.
+
+    setup: a pickled `Setup`
+    """
+
+    def __init__(self, setup: bytes) -> None:
+        from reeldrop.host import log
+        from reeldrop.render.renderer import InProcessRenderer
+        from reeldrop.video import encoder
+
+        log.to_stdout()  # Ray keeps it in a file of the node
+        self._setup: Setup = pickle.loads(setup)
+        self._h264 = encoder.choose_h264(self._setup.encoder)
+        self._folder = self._setup.results if self._sees_results() else None
+        self._pictures = Path(tempfile.mkdtemp(prefix="reeldrop-pictures-"))
+        self._outbox = Outbox()
+        self._events: queue.SimpleQueue[RendererEvent] = queue.SimpleQueue()
+        self._batches: dict[int, Batch] = {}
+        self._orders: dict[int, bytes] = {}
+        self._next = 1
+        self._obeying = threading.Lock()
+        self._asked = time.monotonic()
+        self._renderer = InProcessRenderer(self._here(self._setup.sources), self._events.put)
+        threading.excepthook = self._broken
+        threading.Thread(target=self._encode, name="encoder", daemon=True).start()
+
+    def facts(self) -> Facts:
+        """Return what is known of this place now."""
+        from reeldrop.render import pipeline
+
+        node, memory = socket.gethostname(), pipeline.device_memory()
+        gpu = f"{node}/{os.environ.get('CUDA_VISIBLE_DEVICES', '')}" if memory else ""
+        free, total = memory or (0, 0)
+        version = importlib.metadata.version("reeldrop")
+        sees = self._folder is not None
+        device = pipeline.device_name()
+        return Facts(node, device, gpu, total, free, sees, version, os.getpid())
+
+    def obey(self, number: int, order: bytes) -> None:
+        """Take an order. They are carried out by their numbers, once each, however they come."""
+        with self._obeying:
+            if number >= self._next:
+                self._orders[number] = order
+            while (next_one := self._orders.pop(self._next, None)) is not None:
+                self._next += 1
+                self._carry_out(pickle.loads(next_one))
+
+    def ask(self, arrived: int) -> tuple[int, tuple[bytes, ...]]:
+        """Return the number of the last event, and those after `arrived`; see `Outbox.take`."""
+        self._asked = time.monotonic()
+        return self._outbox.take(arrived, ASK_SECONDS)
+
+    def live(self) -> None:
+        """Tell signs of life until nobody asks for anything any more; then end the process."""
+        from reeldrop.host import ending
+
+        told = 0
+        while time.monotonic() < self._asked + ASK_SECONDS + ALONE_SECONDS:
+            time.sleep(1)
+            sign = ending.mebibytes_moved()
+            if sign != told:
+                told = sign
+                self._tell(Said(0, SignOfLife(sign)), "SignOfLife")
+        _log.error("nobody_asks", seconds=ALONE_SECONDS, next="this renderer ends")
+        os._exit(EXIT_ALONE)
+
+    def _carry_out(self, order: Instruction) -> None:
+        match order:
+            case Load(model):
+                self._renderer.load(model)
+            case Release(model, keeps):
+                self._renderer.release(model, keeps=keeps)
+            case Use(sources):
+                self._renderer.use(self._here(sources))
+            case Render(number, batch, pictures):
+                self._batches[number] = placed(batch, pictures, self._pictures)
+                self._renderer.render(self._batches[number])
+            case Cancel(number):
+                if (known := self._batches.get(number)) is not None:
+                    self._renderer.cancel(known)
+
+    def _here(self, sources: Mapping[str, ModelSource]) -> Mapping[str, ModelSource]:
+        """Return sources with the paths of this machine."""
+        from reeldrop.render import pins, pipeline
+
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reeldrop"
+        with contextlib.suppress(OSError):  # without it, no commit is kept
+            cache.mkdir(parents=True, exist_ok=True)
+        found = {}
+        for name, source in sources.items():
+            is_bundled = source.location == self._setup.bundled
+            location = str(pipeline.bundled()) if is_bundled else source.location
+            found[name] = dataclasses.replace(
+                source, location=location, pins=cache / pins.FILE_NAME
+            )
+        return found
+
+    def _sees_results(self) -> bool:
+        """Return whether the folder for encoded files is the service's, and can be written to."""
+        folder = self._setup.results
+        try:
+            content = (folder / self._setup.marker).read_text(encoding="utf-8")
+        except OSError:
+            return False
+        return content == self._setup.secret and os.access(folder, os.W_OK | os.X_OK)
+
+    # Threads
+
+    def _encode(self) -> None:
+        """Tell the events; encode the frames in them."""
+        while True:
+            event = self._events.get()
+            if isinstance(event, BatchRendered | BatchFailed):
+                self._tell_of_batch(self._encoded(event), "")
+            elif isinstance(event, StepDone | Previewed):
+                self._tell_of_batch(event, type(event).__name__)
+            else:
+                self._tell(Said(0, event), "Downloading" if isinstance(event, Downloading) else "")
+
+    def _encoded(self, event: BatchRendered | BatchFailed) -> BatchRendered | BatchFailed:
+        from reeldrop.video import remote
+
+        try:
+            return remote.encoded(event, self._h264, self._folder)
+        except (OSError, RenderError) as error:
+            if self._folder is None or isinstance(error, RenderError):
+                return BatchFailed(event.batch, RenderError(str(error)))
+        self._folder = None  # there is no room, or the share has gone: they go over the network
+        return self._encoded(event)
+
+    def _tell_of_batch(
+        self, event: BatchRendered | BatchFailed | StepDone | Previewed, kind: str
+    ) -> None:
+        number = next((n for n, batch in self._batches.items() if batch is event.batch), 0)
+        if number and isinstance(event, BatchRendered | BatchFailed):
+            del self._batches[number]
+        if number:  # a preview may come after the answer
+            self._tell(Said(number, dataclasses.replace(event, batch=NO_BATCH)), kind)
+
+    def _tell(self, said: Said, kind: str) -> None:
+        self._outbox.put(pickle.dumps(said), kind)
+
+    def _broken(self, raised: threading.ExceptHookArgs) -> None:
+        """Tell that a thread has ended by a defect: the service replaces this renderer."""
+        threading.__excepthook__(raised)
+        error = RendererDied(
+            f"a defect of the renderer: {raised.exc_type.__name__}: {raised.exc_value}"
+        )
+        self._tell(Said(0, RendererEnded(error)), "")
+
+
+def placed(batch: Batch, pictures: Mapping[Path, bytes], folder: Path) -> Batch:
+    """Return a batch whose pictures are in a folder of this machine.
+
+    Raises:
+        OSError: they can't be written.
+    """
+    places = {
+        path: folder / hashlib.sha256(content).hexdigest() for path, content in pictures.items()
+    }
+    for path, content in pictures.items():
+        places[path].write_bytes(content)
+
+    def member(one: Member) -> Member:
+        moved = (
+            dataclasses.replace(picture, path=places.get(picture.path, picture.path))
+            for picture in one.prompt.pictures
+        )
+        return Member(one.job_id, dataclasses.replace(one.prompt, pictures=tuple(moved)))
+
+    return Batch(tuple(map(member, batch.members)))
+
+
+def end_process(pid: int) -> None:
+    """Kill a process of this machine, and its process group if it leads one."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,334 @@
+"""The process that speaks to Ray for the service: `python -m reeldrop.cluster.bridge DESCRIPTOR`.
+
+Ray ends processes that lose the head of their cluster, and prints into them; so it gets this one.
+All state is in one thread, which does one thing after the other; Ray's threads, and the one that
+reads what the service says, only put more to do onto its queue. Ends when the service does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import ipaddress
+import itertools
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from reeldrop.cluster import actor, places
+from reeldrop.cluster.access import LOCAL
+from reeldrop.cluster.places import Node, Pauses, Place
+from reeldrop.cluster.wire import (
+    Connected,
+    End,
+    Facts,
+    Joined,
+    Left,
+    Message,
+    Order,
+    Start,
+    Told,
+    Trouble,
+)
+
+LOOK_SECONDS = 2.0
+"""How often it looks which nodes there are: a call of half a millisecond."""
+
+AGAIN_SECONDS = 1.0
+"""When a call is repeated that failed although its actor lives."""
+
+FREE_SECONDS = 10.0
+"""How often it looks whether the memory of a GPU is free again."""
+
+END_SECONDS = 10.0
+"""How long Ray may take to end an actor; after that, its process is killed by a task."""
+
+_THREADS = 8
+"""Of an actor: one waits in `ask`."""
+
+_MOST_WORDS = 600
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """One actor, from its start to its end.
+
+    number: how the service calls it
+    arrived: the number of its last event that has arrived
+    has_joined, is_ended: the service knows it; the service has ended it
+    """
+
+    number: int
+    place: Place
+    handle: Any
+    began: float
+    facts: Facts | None = None
+    arrived: int = 0
+    has_joined: bool = False
+    is_ended: bool = False
+    is_over: bool = False
+
+
+@dataclass(order=True)
+class _Timer:
+    due: float
+    number: int
+    call: Callable[[], None] = field(compare=False)
+
+
+class Bridge:
+    """Keeps one actor on each place of the cluster, and passes on what they and the service say."""
+
+    def __init__(self, link: Connection, start: Start) -> None:
+        self._link = link
+        self._start = start
+        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._timers: list[_Timer] = []
+        self._numbers = itertools.count(1)
+        self._lives: dict[int, _Life] = {}
+        self._at: dict[Place, _Life] = {}
+        self._pauses = Pauses()
+        self._free = dict(start.free)
+        self._troubles: dict[Place | None, str] = {}
+        self._told_trouble = ""
+
+    def work(self) -> NoReturn:
+        """Work until the service ends, or Ray ends the process."""
+        nodes = self._join()
+        self._say(Connected(len(nodes)))
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._look()
+        while True:
+            wait = max(0.0, self._timers[0].due - time.monotonic())
+            with contextlib.suppress(queue.Empty):
+                self._todo.get(timeout=wait)()
+            while self._timers and self._timers[0].due <= time.monotonic():
+                heapq.heappop(self._timers).call()
+
+    def _after(self, seconds: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, _Timer(time.monotonic() + seconds, next(self._numbers), call))
+
+    def _say(self, message: Message) -> None:
+        try:
+            self._link.send(message)
+        except OSError:  # the service has ended
+            self._end()
+
+    def _listen(self) -> None:
+        """Take what the service says, on a thread of its own."""
+        try:
+            while True:
+                message: Order | End = self._link.recv()
+                obey = self._order if isinstance(message, Order) else self._end_life
+                self._todo.put(partial(obey, message))  # type: ignore[arg-type]
+        except (EOFError, OSError):
+            self._todo.put(self._end)
+
+    def _end(self) -> NoReturn:
+        """End, and all actors with it."""
+        threading.Timer(END_SECONDS, os._exit, (0,)).start()
+        ray.shutdown()
+        os._exit(0)
+
+    # The cluster
+
+    def _join(self) -> list[Node]:
+        """Join the cluster, or start one of this machine alone."""
+        start = self._start
+        known: dict[str, Any] = {"log_to_driver": False, "include_dashboard": None}
+        if start.node_ip:
+            known["_node_ip_address"] = start.node_ip
+        try:
+            if start.address == LOCAL:
+                ray.init("local", **{**known, "include_dashboard": False}, **_own_resources())
+            else:
+                ray.init(start.address, **known)
+            nodes = self._nodes()
+        except ray.exceptions.AuthenticationError as error:
+            self._give_up(f"the cluster refuses the token: {_first_line(error)}", is_final=True)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            self._give_up(_first_line(error))
+        if start.network:
+            network = ipaddress.ip_network(start.network)
+            for node in nodes:
+                if ipaddress.ip_address(node.address) not in network:
+                    problem = f"the node {node.name} has the address {node.address}, outside of"
+                    remedy = "start it with --node-ip-address"
+                    self._give_up(f"{problem} {network}: {remedy}", is_final=True)
+        return nodes
+
+    def _give_up(self, reason: str, *, is_final: bool = False) -> NoReturn:
+        self._say(Trouble(reason, is_final))
+        os._exit(1)
+
+    def _nodes(self) -> list[Node]:
+        found = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        return [
+            Node(n["NodeID"], n["NodeManagerHostname"], n["NodeManagerAddress"], n["Resources"])
+            for n in found
+        ]
+
+    def _look(self) -> None:
+        """Start actors where some are missing."""
+        nodes, now = self._nodes(), time.monotonic()
+        by_id = {node.id: node for node in nodes}
+        wanted = places.wanted(nodes, self._start.most)
+        self._pauses.forget(wanted)
+        for gone in self._troubles.keys() - {None, *wanted}:
+            del self._troubles[gone]
+        for place in wanted:
+            if place not in self._at and self._pauses.are_over(place, now):
+                self._begin(place, by_id[place.node])
+        nothing = f"no node has a GPU or the resource {places.SLOTS}"
+        self._troubles[None] = "" if wanted else nothing
+        self._tell_troubles()
+        self._after(LOOK_SECONDS, self._look)
+
+    def _tell_troubles(self) -> None:
+        reason = "; ".join(filter(None, self._troubles.values()))
+        if reason != self._told_trouble:
+            self._told_trouble = reason
+            self._say(Trouble(reason))
+
+    # The actors
+
+    def _begin(self, place: Place, node: Node) -> None:
+        needs = dict(node.needs)
+        options = {
+            "num_cpus": 0,
+            "num_gpus": needs.pop("GPU", 0),
+            "resources": needs,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "max_concurrency": _THREADS,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False),
+        }
+        handle = ray.remote(actor.RendererActor).options(**options).remote(self._start.setup)
+        life = _Life(next(self._numbers), place, handle, time.monotonic())
+        self._lives[life.number] = self._at[place] = life
+        self._call(life, "live", then=lambda _: None)
+        self._ask_facts(life)
+
+    def _call(
+        self, life: _Life, method: str, *arguments: object, then: Callable[[Any], None]
+    ) -> None:
+        """Call a method of an actor; call `then` with its answer. It is repeated while it fails."""
+
+        def done(answer: Future[Any]) -> None:
+            self._todo.put(partial(answered, answer.exception(), answer))
+
+        def answered(error: BaseException | None, answer: Future[Any]) -> None:
+            if life.is_over:
+                return
+            if error is None:
+                then(answer.result())
+            elif _is_dead(error):
+                self._lost(life, str(error))
+            else:  # the object store is full, or an answer was lost: the actor still has it
+                print(f"{method} of {life.place} is repeated: {_first_line(error)}", flush=True)
+                again = partial(self._call, life, method, *arguments, then=then)
+                self._after(AGAIN_SECONDS, again)
+
+        getattr(life.handle, method).remote(*arguments).future().add_done_callback(done)
+
+    def _ask_facts(self, life: _Life) -> None:
+        if not life.is_over:
+            self._call(life, "facts", then=partial(self._admit, life))
+
+    def _admit(self, life: _Life, facts: Facts) -> None:
+        """Let an actor take orders, once the memory of its GPU is free."""
+        life.facts = facts
+        before = self._free.get(facts.gpu, 0) if facts.gpu else 0
+        reason = places.taken(facts, before) or places.other_version(facts)
+        self._troubles[life.place] = reason
+        self._tell_troubles()
+        if reason:
+            self._after(FREE_SECONDS, partial(self._ask_facts, life))
+            return
+        self._free[facts.gpu] = max(before, facts.free)
+        life.has_joined = True
+        self._say(Joined(life.number, facts, self._free[facts.gpu]))
+        self._ask(life)
+
+    def _ask(self, life: _Life) -> None:
+        self._call(life, "ask", life.arrived, then=partial(self._heard, life))
+
+    def _heard(self, life: _Life, answer: tuple[int, tuple[bytes, ...]]) -> None:
+        life.arrived, events = answer
+        if events and not life.is_ended:
+            self._say(Told(life.number, events))
+        self._ask(life)
+
+    def _order(self, message: Order) -> None:
+        life = self._lives.get(message.place)
+        if life is not None:
+            self._call(life, "obey", message.number, message.order, then=lambda _: None)
+
+    def _end_life(self, message: End) -> None:
+        life = self._lives.get(message.place)
+        if life is not None and not life.is_ended:
+            print(f"{life.place} is ended: {message.reason}", flush=True)
+            life.is_ended = True
+            ray.kill(life.handle)
+            self._after(END_SECONDS, partial(self._end_process, life))
+
+    def _end_process(self, life: _Life) -> None:
+        """Kill an actor's process, if Ray could not."""
+        if not life.is_over and life.facts is not None:
+            strategy = NodeAffinitySchedulingStrategy(life.place.node, soft=False)
+            kill = ray.remote(actor.end_process).options(num_cpus=0, scheduling_strategy=strategy)
+            kill.remote(life.facts.pid)
+
+    def _lost(self, life: _Life, words: str) -> None:
+        life.is_over = True
+        del self._lives[life.number], self._at[life.place]
+        self._pauses.note_end(life.place, life.began, time.monotonic())
+        if life.is_ended:
+            return
+        reason = places.reason(words)
+        if life.has_joined:
+            self._say(Left(life.number, reason, places.cause(words)))
+        else:
+            print(f"no renderer at {life.place}: {reason}", flush=True)
+            self._troubles[life.place] = f"a renderer can't start: {reason}"
+            self._tell_troubles()
+
+
+def _own_resources() -> dict[str, Any]:
+    """Return what a cluster of this machine alone offers: its GPUs, or one place without any."""
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager as Nvidia
+
+    count = Nvidia.get_current_node_num_accelerators()
+    return {"num_gpus": count} if count else {"resources": {places.SLOTS: 1}}
+
+
+def _is_dead(error: BaseException) -> bool:
+    return isinstance(error, ray.exceptions.ActorDiedError | ray.exceptions.ActorUnschedulableError)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(filter(None, (line.strip() for line in str(error).splitlines())), repr(error))[
+        :_MOST_WORDS
+    ]
+
+
+def main() -> None:
+    """Serve the service that has given this process a connection."""
+    link = Connection(int(sys.argv[1]))
+    Bridge(link, link.recv()).work()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""The renderers of a cluster, as the service sees them.
+
+Starts the bridge, and another one whenever it ends: with a bridge, all of its actors end. Two
+threads: one keeps the bridge and hears it, one brings it the orders.
+"""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+import structlog
+
+from reeldrop.base.events import (
+    Event,
+    FleetTrouble,
+    FromRenderer,
+    RendererJoined,
+    RendererLeft,
+)
+from reeldrop.base.fleet import Device
+from reeldrop.base.job import Cause
+from reeldrop.cluster import access
+from reeldrop.cluster.process import bridge
+from reeldrop.cluster.proxy import ClusterRenderer
+from reeldrop.cluster.wire import (
+    Connected,
+    End,
+    Facts,
+    Joined,
+    Left,
+    Message,
+    Order,
+    Setup,
+    Start,
+    Told,
+    Trouble,
+)
+from reeldrop.config import profiles
+from reeldrop.render import pipeline
+from reeldrop.video import remote
+
+if TYPE_CHECKING:
+    from reeldrop.config.config import Config
+
+AGAIN_SECONDS = 5.0
+"""How long after the end of a bridge the next one is started."""
+
+_log = structlog.get_logger()
+
+
+class ClusterFleet:
+    """The renderers of a Ray cluster; see `Fleet`.
+
+    Raises:
+        ConfigError: Ray is not installed, or what config.yaml says of the cluster can't be used.
+    """
+
+    can_lose = True
+
+    def __init__(self, config: Config, tell: Callable[[Event], None]) -> None:
+        self._config = config
+        ray = config.ray
+        self._node_ip, self._network = access.require(ray.interface, ray.token_file)
+        self._tell = tell
+        self._renderers: dict[str, ClusterRenderer] = {}
+        self._there: dict[int, str] = {}
+        self._named: Counter[str] = Counter()
+        self._free: dict[str, int] = {}
+        self._reason = ""
+        self._trouble = FleetTrouble("")
+        self._closing = threading.Event()
+        self._link: Connection[object, object] | None = None
+        self._orders: queue.SimpleQueue[Callable[[], Order | End] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in ((self._keep_a_bridge, "cluster"), (self._bring, "orders"))
+        ]
+
+    def begin(self) -> Sequence[RendererJoined]:
+        for thread in self._threads:
+            thread.start()
+        return ()
+
+    def renderer(self, id: str) -> ClusterRenderer:
+        return self._renderers[id]
+
+    def end(self, id: str, reason: str) -> None:
+        found = self._renderers[id]
+        found.leave()
+        self._there.pop(found.place, None)
+        self._orders.put(lambda: End(found.place, reason))
+
+    def close(self) -> None:
+        self._closing.set()
+        self._orders.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    # The bridge
+
+    def _keep_a_bridge(self) -> None:
+        environment = access.environment(self._config.ray.address, self._config.ray.token_file)
+        while not self._closing.is_set():
+            self._reason = "the connection to the cluster is lost"
+            with bridge(environment) as self._link:
+                self._listen(self._link)
+                self._link = None
+            for place in list(self._there):
+                self._left(Left(place, self._reason, Cause.MACHINE))
+            if not self._closing.is_set():
+                again = f"{self._reason}; it is tried again every {AGAIN_SECONDS:.0f} s"
+                self._note(FleetTrouble(again, self._trouble.is_final))
+                self._closing.wait(AGAIN_SECONDS)
+
+    def _listen(self, link: Connection[object, object]) -> None:
+        """Hear a bridge, until it or this fleet ends."""
+        try:
+            link.send(self._first_message())
+            while not self._closing.is_set():
+                if link.poll(0.5):
+                    message = link.recv()
+                    assert isinstance(message, Message)
+                    self._hear(message)
+        except (EOFError, OSError):
+            return
+
+    def _bring(self) -> None:
+        """Bring orders to the bridge. Without one, there is no renderer that they are for."""
+        while (make := self._orders.get()) is not None:
+            link, message = self._link, make()
+            if link is not None:
+                try:
+                    link.send(message)
+                except OSError:
+                    _log.debug("order_lost", place=message.place)
+
+    def _first_message(self) -> Start:
+        ray, folder = self._config.ray, self._config.results / remote.FOLDER
+        marker, secret = f"marker-{secrets.token_hex(8)}", secrets.token_hex(32)
+        try:
+            folder.mkdir(exist_ok=True)
+            for old in folder.glob("marker-*"):
+                old.unlink(missing_ok=True)
+            (folder / marker).write_text(secret, encoding="utf-8")
+        except OSError as error:  # the results are away: the videos come over the network
+            _log.warning("no_marker_in_results", reason=str(error))
+        sources = profiles.sources(self._config)
+        bundled, encoder = str(pipeline.bundled()), self._config.mp4_encoder
+        setup = pickle.dumps(Setup(sources, bundled, encoder, folder, marker, secret))
+        most = None if ray.renderers == "all" else ray.renderers
+        return Start(ray.address, self._node_ip, self._network, most, setup, self._free)
+
+    # What it says
+
+    def _hear(self, message: Message) -> None:
+        match message:
+            case Connected(nodes):
+                _log.info("cluster_joined", address=self._config.ray.address, nodes=nodes)
+                self._note(FleetTrouble(""))
+            case Trouble(reason, is_final):
+                self._reason = reason or self._reason
+                self._note(FleetTrouble(reason, is_final))
+            case Joined():
+                self._joined(message)
+            case Told(place, events):
+                self._told(place, events)
+            case Left():
+                self._left(message)
+
+    def _note(self, trouble: FleetTrouble) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tell(trouble)
+
+    def _joined(self, message: Joined) -> None:
+        facts = message.facts
+        if facts.gpu:
+            self._free[facts.gpu] = message.free
+        name = self._name(facts)
+        self._renderers[name] = ClusterRenderer(message.place, self._orders.put)
+        self._there[message.place] = name
+        limits = {
+            name: profiles.batch_limit(name, self._config, cuda=facts.total > 0)
+            for name in self._config.models
+        }
+        self._tell(RendererJoined(name, Device(facts.device, facts.node, facts.total, limits)))
+
+    def _name(self, facts: Facts) -> str:
+        """Return a name for people that no renderer had before."""
+        self._named[facts.node] += 1
+        return f"{facts.node}/{self._named[facts.node]}"
+
+    def _told(self, place: int, events: tuple[bytes, ...]) -> None:
+        name = self._there.get(place)
+        if name is None:
+            return
+        for told in events:
+            event = self._renderers[name].heard(told)
+            if event is not None:
+                self._tell(FromRenderer(name, event))
+
+    def _left(self, message: Left) -> None:
+        name = self._there.pop(message.place, None)
+        if name is not None:
+            self._renderers[name].leave()
+            self._tell(RendererLeft(name, message.reason, message.cause))

@@ -1,0 +1,127 @@
+"""Which GPUs get a renderer, when one that failed is tried again, and whether its memory is free.
+
+Plain values only; knows nothing of Ray.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from reeldrop.base.job import Cause
+from reeldrop.cluster.wire import Facts
+
+SLOTS = "reeldrop"
+"""The resource by which a node says how many renderers it wants: `--resources={"reeldrop":2}`."""
+
+_FREE_SHARE = 0.9
+"""Of what was free once has to be free again."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_GOOD_SECONDS = 120.0
+"""After this time a renderer's end counts as the first."""
+
+_LOST_NODE = ("node has died", "raylet", "preempted", "unschedulable")
+_OUT_OF_MEMORY = ("running low on memory", "OutOfMemory")
+_MOST_WORDS = 600
+_ADVICE = "Some common causes"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of the cluster: its name and address, and what it offers."""
+
+    id: str
+    name: str
+    address: str
+    resources: Mapping[str, float]
+
+    @property
+    def slots(self) -> int:
+        """How many renderers it gets: as many as it says, or as it has GPUs."""
+        return int(self.resources.get(SLOTS, self.resources.get("GPU", 0)))
+
+    @property
+    def needs(self) -> Mapping[str, float]:
+        """What a renderer needs of it."""
+        share = {SLOTS: 1.0} if SLOTS in self.resources else {}
+        has_gpus = self.resources.get("GPU", 0) >= self.slots > 0
+        return {**share, **({"GPU": 1.0} if has_gpus else {})}
+
+
+class Place(NamedTuple):
+    """Where one renderer is: a node, and the number of its GPU or slot there."""
+
+    node: str
+    slot: int
+
+
+def wanted(nodes: Iterable[Node], most: int | None) -> list[Place]:
+    """Return the places that get a renderer, at most so many, spread over the nodes."""
+    places = [Place(node.id, slot) for node in nodes for slot in range(node.slots)]
+    return sorted(places, key=lambda place: place.slot)[:most]
+
+
+class Pauses:
+    """How long each place is left alone after its renderer has ended: longer each time."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Place, int] = {}
+        self._until: dict[Place, float] = {}
+
+    def note_end(self, place: Place, began: float, now: float) -> None:
+        """Note that a renderer has ended, which was begun at `began`."""
+        before = self._ends.get(place, 0) if now < began + _GOOD_SECONDS else 0
+        self._ends[place] = before + 1
+        self._until[place] = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**before)
+
+    def are_over(self, place: Place, now: float) -> bool:
+        return now >= self._until.get(place, -math.inf)
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Forget all other places: their nodes have gone."""
+        known = set(places)
+        for place in self._until.keys() - known:
+            del self._until[place], self._ends[place]
+
+
+def taken(facts: Facts, free_before: int) -> str:
+    """Return why a GPU can't be used yet, in words; empty if it can.
+
+    A renderer that was killed can leave a process that keeps the GPU's memory.
+
+    free_before: the most bytes that were ever free on it
+    """
+    if facts.free >= _FREE_SHARE * free_before:
+        return ""
+    missing, total = (free_before - facts.free) / 1e9, facts.total / 1e9
+    return (
+        f"{facts.gpu} ({facts.device}): {missing:.1f} of {total:.1f} GB are still taken since its "
+        "renderer ended; see `nvidia-smi` there"
+    )
+
+
+def other_version(facts: Facts) -> str:
+    """Return why a node can't be used that has another version of reeldrop; empty if it can."""
+    own = importlib.metadata.version("reeldrop")
+    if facts.version == own:
+        return ""
+    return f"the node {facts.node} has reeldrop {facts.version}, not {own}: upgrade it, or this one"
+
+
+def cause(words: str) -> Cause:
+    """Return what may have ended a renderer, by the words of Ray's error."""
+    told = words.partition(_ADVICE)[0]
+    if any(part in told for part in _LOST_NODE):
+        return Cause.MACHINE
+    return Cause.WORK if any(part in told for part in _OUT_OF_MEMORY) else Cause.UNKNOWN
+
+
+def reason(words: str) -> str:
+    """Return what people are told of a renderer's end: Ray's words without ids and advice."""
+    lines = [line.strip() for line in words.partition(_ADVICE)[0].splitlines()]
+    ids = ("class_name:", "actor_id:", "namespace:", "pid:")
+    return " ".join(line for line in lines if line and not line.startswith(ids))[:_MOST_WORDS]

@@ -1,0 +1,214 @@
+"""The messages between the service, the bridge and the actors.
+
+The bridge passes on what it can't read: orders and events are pickled once, where they are made, so
+that only the service and the actors need torch. Whoever can send them can run code here anyway: Ray
+is made for that, which is why it asks for a token.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from reeldrop.base.job import Batch, Cause
+
+if TYPE_CHECKING:
+    from reeldrop.base.events import RendererEvent
+    from reeldrop.render.source import ModelSource
+
+
+def _proxy(mapping: Mapping[object, object]) -> MappingProxyType[object, object]:
+    return MappingProxyType(mapping)
+
+
+copyreg.pickle(MappingProxyType, lambda proxy: (_proxy, (dict(proxy),)))
+
+# What the service and the actors say to each other
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an actor is made with.
+
+    bundled: the folder of the bundled model where the service runs
+    encoder: for mp4, as in config.yaml
+    results: the folder in which the service looks for files that renderers have encoded
+    marker, secret: a file in it, and its content: who reads that there sees the same folder
+    """
+
+    sources: Mapping[str, ModelSource]
+    bundled: str
+    encoder: str
+    results: Path
+    marker: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """See `Renderer.load`."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """See `Renderer.release`."""
+
+    model: str
+    keeps: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """See `Renderer.use`."""
+
+    sources: Mapping[str, ModelSource]
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """See `Renderer.render`. `number` stands for the batch in what follows.
+
+    pictures: the content of the batch's pictures, by their paths where the service runs
+    """
+
+    number: int
+    batch: Batch
+    pictures: Mapping[Path, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """See `Renderer.cancel`."""
+
+    number: int
+
+
+Instruction = Load | Release | Use | Render | Cancel
+
+NO_BATCH = Batch(())
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a renderer tells. An event about the batch `number` has NO_BATCH in its place."""
+
+    number: int
+    event: RendererEvent
+
+
+# What the service says to the bridge
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first message to a bridge.
+
+    address: `local`, `auto`, or host:port
+    node_ip: the address of this machine in the cluster's network; empty for Ray's choice
+    network: the cluster's network, such as 10.0.0.0/24; empty for any
+    most: how many renderers at most; None for all GPUs
+    setup: a pickled `Setup` for the actors
+    free: the most bytes that were ever free on each GPU, by its key
+    """
+
+    address: str
+    node_ip: str
+    network: str
+    most: int | None
+    setup: bytes
+    free: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order for a renderer, a pickled `Instruction`; `number` counts its orders from 1."""
+
+    place: int
+    number: int
+    order: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End a renderer at once, whatever it does."""
+
+    place: int
+    reason: str
+
+
+# What the bridge says to the service
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an actor finds out about its place.
+
+    device: the GPU's name, or that of the CPU
+    gpu: a key of the GPU, the same after a restart; empty without one
+    total, free: bytes of the GPU; 0 without one
+    sees_results: whether its results folder is the service's
+    version: of reeldrop
+    """
+
+    node: str
+    device: str
+    gpu: str
+    total: int
+    free: int
+    sees_results: bool
+    version: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The bridge has joined the cluster; `nodes` is how many there are."""
+
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A renderer takes orders at a place. `free`: the most bytes that were ever free on its GPU."""
+
+    place: int
+    facts: Facts
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A renderer has ended."""
+
+    place: int
+    reason: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a renderer tells: each is a pickled `Said`."""
+
+    place: int
+    events: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why there are no renderers, or not as many as there should be; empty if there is no reason.
+
+    is_final: no later try will do better
+    """
+
+    reason: str
+    is_final: bool = False
+
+
+Message = Connected | Joined | Left | Told | Trouble
+"""What the bridge sends to the service."""

@@ -1,0 +1,82 @@
+"""Who may use a cluster: the token's file, the network, what config.yaml has to say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reeldrop.base.errors import ConfigError
+from reeldrop.cluster import access
+from reeldrop.config import config
+
+CLUSTER = "interface: wg0, token_file: token"
+
+
+@pytest.mark.parametrize(
+    ("ray", "key", "says"),
+    [
+        ("{address: 10.0.0.1}", "ray.address", "use local, auto, or host:port"),
+        ("{address: 'h:6379'}", "ray", "token_file is missing"),
+        ("{address: auto, token_file: t}", "ray", "interface is missing"),
+        ("{renderers: 0}", "ray.renderers", "all"),
+        ("{port: 1}", "ray.port", "unknown key"),
+    ],
+)
+def test_config_yaml_says_what_is_wrong_with_a_cluster(ray: str, key: str, says: str) -> None:
+    """A cluster of several machines has a token and an interface, or no start."""
+    with pytest.raises(ConfigError) as error:
+        config.parse(f"engine: ray\nray: {ray}\n", Path("config.yaml"))
+    assert 2 == error.value.mistakes[0].line
+    assert key in str(error.value)
+    assert says in str(error.value)
+
+
+def test_a_cluster_of_several_machines_can_be_named() -> None:
+    """The token's file is relative to config.yaml; without anything, nothing is on Ray."""
+    ray = f"{{address: '10.0.0.1:6379', renderers: 3, {CLUSTER}}}"
+    found = config.parse(f"engine: ray\nray: {ray}\n", Path("/etc/reeldrop/config.yaml"))
+    assert Path("/etc/reeldrop/token") == found.ray.token_file
+    assert 3 == found.ray.renderers
+    usual = config.parse("models: {bundled: {}}\n", Path("config.yaml"))
+    assert ("in_process", "local", "all") == (usual.engine, usual.ray.address, usual.ray.renderers)
+
+
+def test_a_token_that_others_can_read_or_guess_is_refused(tmp_path: Path) -> None:
+    """Each refusal names the command that mends it."""
+    file = tmp_path / "token"
+    with pytest.raises(ConfigError, match="openssl rand -hex 32"):
+        access.require_token(file)
+    file.write_text("f" * 64)
+    file.chmod(0o640)
+    with pytest.raises(ConfigError, match=f"chmod 600 {file}"):
+        access.require_token(file)
+    file.chmod(0o600)
+    access.require_token(file)
+    file.write_text("secret\n")
+    with pytest.raises(ConfigError, match="6 characters"):
+        access.require_token(file)
+
+
+def test_the_network_of_a_cluster_is_that_of_an_interface() -> None:
+    """It is named, or stands for one of this machine's addresses."""
+    assert ("127.0.0.1", "127.0.0.0/8") == access.place_in_network("lo")
+    assert ("127.0.0.9", "127.0.0.0/8") == access.place_in_network("127.0.0.9")
+    with pytest.raises(ConfigError, match="no interface 'wg7'"):
+        access.place_in_network("wg7")
+    with pytest.raises(ConfigError, match=r"does not have the address 198\.51\.100\.1"):
+        access.place_in_network("198.51.100.1")
+
+
+def test_tokens_are_on_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So is what else Ray would read there: nothing of it is passed on."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
+    named = access.environment("auto", tmp_path / "token")
+    assert ("token", "0") == (named["RAY_AUTH_MODE"], named["RAY_USAGE_STATS_ENABLED"])
+    assert str(tmp_path / "token") == named["RAY_AUTH_TOKEN_PATH"]
+    assert "RAY_ADDRESS" not in named
+    own, other = (access.environment("local", None)["RAY_AUTH_TOKEN"] for _ in range(2))
+    assert 64 == len(own)
+    assert own != other

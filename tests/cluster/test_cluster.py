@@ -1,0 +1,76 @@
+"""A service with renderers on a real Ray cluster of three nodes, each part of which is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import crash
+import pytest
+from crash import Order, Site
+from harness.processes import await_that
+from harness.ray_cluster import RayCluster
+from harness.zygote import Zygote
+
+SLOW = "prompt: {text}\nnum_inference_steps: 60\nseed: [1, 2, 3, 4]\n"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RayCluster]:
+    """A head without a renderer, and two nodes with one each."""
+    made = RayCluster(tmp_path)
+    try:
+        made.start(0, slots=0)
+        for node in (1, 2):
+            made.start(node, wait=False)
+        yield made
+    finally:
+        made.close()
+
+
+def test_each_video_comes_once_whatever_is_killed(
+    tmp_path: Path, least_pipeline: Path, zygote: Zygote, cluster: RayCluster
+) -> None:
+    """A renderer, the service, a node and the head are killed, each while something is rendered."""
+    site = Site.make(tmp_path / "site", tmp_path / "results", least_pipeline, zygote)
+    config = site.folder / "config.yaml"
+    config.write_text(cluster.settings + config.read_text().replace("e_steps: 10", "e_steps: 90"))
+    orders: list[Order] = []
+
+    def drop_and_await_a_step() -> None:
+        """Drop a prompt file, and wait until it is being rendered."""
+        name = f"{len(orders)}.yaml"
+        orders.append(Order(name, SLOW.format(text=name), 4))
+        crash.drop(orders[-1], site.folder / "inbox")
+        await_that(lambda: list((site.folder / "spool/active").glob(f"*/{name}")), name)
+
+    def logged(event: str) -> int:
+        return site.log.read_text().count(f'"event": "{event}"')
+
+    service = site.start()
+    await_that(lambda: logged("renderer_joined") == 2, "two renderers")
+    drop_and_await_a_step()
+    os.kill(cluster.actors(1)[0], signal.SIGKILL)
+    await_that(lambda: logged("renderer_joined") == 3, "another renderer on that node")
+
+    drop_and_await_a_step()
+    cluster.kill(2)
+    os.kill(service, signal.SIGKILL)
+    zygote.wait(service)
+
+    service = site.start()
+    await_that(lambda: logged("renderer_joined") == 1, "the one that is left")
+    drop_and_await_a_step()
+    cluster.kill(0)
+    await_that(lambda: logged("renderers_missing"), "what the service says of the head")
+    cluster.start(0, slots=0)
+    await_that(lambda: not cluster.actors(1), "the end of what lost its head")
+    cluster.kill(1)
+    cluster.start(1)
+    os.kill(service, signal.SIGTERM)
+    assert 0 == zygote.wait(service)
+
+    count = crash.finish(site, orders, kills=4)
+    assert crash.Count(4, jobs=3, videos=12) == count

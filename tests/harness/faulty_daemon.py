@@ -11,6 +11,7 @@ another fault:
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
   file, unless the file exists.
+- `--several=FILE`: the same as `--hold`, with two renderers.
 - `--hold=FILE`: while the file exists, a job's render of a prompt that has the file's text stays in
   its step.
 """
@@ -35,10 +36,13 @@ process.quiet_torchao()  # what is logged is read line by line
 
 import diffusers
 import torch
+from reeldrop.base.events import FromRenderer, ModelLoaded, RendererJoined
+from reeldrop.base.fleet import Device
 from reeldrop.base.job import Batch
 from reeldrop.base.residents import Memory
 from reeldrop.commands import cli
 from reeldrop.page.page import Page
+from reeldrop.render import fleet
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
@@ -153,6 +157,35 @@ def _hold(sign: Path) -> None:
     InProcessRenderer._step_done = holding  # type: ignore[method-assign]
 
 
+class _Two:
+    """Two renderers of this process, of which the second joins when the first has its model."""
+
+    can_lose = True
+
+    def __init__(self, sources: Any, tell: Any) -> None:
+        self._tell = tell
+        self._renderers = {
+            name: InProcessRenderer(sources, functools.partial(self._take, name)) for name in "ab"
+        }
+        self._has_joined = False
+
+    def _take(self, name: str, event: Any) -> None:
+        self._tell(FromRenderer(name, event))
+        if isinstance(event, ModelLoaded) and not self._has_joined:
+            self._has_joined = True
+            self._tell(RendererJoined("b", Device("second cpu", "here")))
+
+    def begin(self) -> list[RendererJoined]:
+        return [RendererJoined("a", Device("first cpu", "here"))]
+
+    def renderer(self, name: str) -> InProcessRenderer:
+        return self._renderers[name]
+
+    def end(self, name: str, reason: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
 Page.__init__.__defaults__ = (0.2,)  # how often it looks, in seconds
 
 # All texts pass here, whether the pipeline encodes them or reeldrop does for its cache.
@@ -173,6 +206,9 @@ if __name__ == "__main__":
         _hang_once(Path(sys.argv.pop(1).removeprefix("--hang-once=")))
     elif sys.argv[1].startswith("--hold="):
         _hold(Path(sys.argv.pop(1).removeprefix("--hold=")))
+    elif sys.argv[1].startswith("--several="):
+        fleet.OwnRenderer = _Two  # type: ignore[misc, assignment]
+        _hold(Path(sys.argv.pop(1).removeprefix("--several=")))
     elif sys.argv[1].startswith("--clock="):
         _jump(Path(sys.argv.pop(1).removeprefix("--clock=")))
     cli.main()

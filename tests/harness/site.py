@@ -92,13 +92,14 @@ def make_site(folder: Path, pipeline: Path) -> Site:
 class Hold:
     """Keeps the renders of some prompts in their first step, until they are released.
 
-    Only those of daemons that are started with its `program`.
+    Only those of daemons that are started with its `program`, or with `several` renderers.
     """
 
     def __init__(self, sign: Path) -> None:
         """Hold nothing yet. `sign` is the file that tells the daemons what to hold."""
         self._sign = sign
         self.program = (*FAULTY, f"--hold={sign}")
+        self.several = (*FAULTY, f"--several={sign}")
 
     def hold(self, text: str) -> None:
         """Hold the renders of prompts with this text, and no others."""

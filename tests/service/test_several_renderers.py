@@ -5,14 +5,17 @@ They are those of a process, each with a pipeline of its own; only their fleet i
 
 from __future__ import annotations
 
+import json
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from harness.looped import Looped
-from harness.site import CONFIG
+from harness.processes import await_that
+from harness.site import CONFIG, Daemon, Hold, make_site
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import RendererDied
 from reeldrop.base.events import (
@@ -34,7 +37,7 @@ from reeldrop.config import config as configuration
 from reeldrop.config import profiles
 from reeldrop.host.ending import StallWatch
 from reeldrop.render.renderer import InProcessRenderer
-from reeldrop.store import job_files
+from reeldrop.store import job_files, status
 from reeldrop.store.status import State
 from reeldrop.video import encoder, remote
 
@@ -301,3 +304,35 @@ def test_a_job_that_is_cancelled_ends_on_all(
     assert ["last/last"] == run.videos()
     assert run.loop.drained_early is None
     assert "cancelled" in (run.config.failed / "all.txt.error.txt").read_text()
+
+
+def test_after_a_kill_all_that_was_in_hand_anywhere_is_rendered_again_and_once(
+    least_pipeline: Path, tmp_path: Path
+) -> None:
+    """It is suspect, so it is rendered one after the other; people see what each renderer does."""
+    site = make_site(tmp_path / "site", least_pipeline)
+    hold = Hold(site.folder / "hold")
+    hold.hold("held")
+    site.drop("one.txt", "held one\n")
+    site.drop("two.yaml", "prompt: held two\nnum_frames: 8\n")  # not of the same batch
+    daemon = Daemon(site, hold.several)
+
+    def rendering() -> set[str]:
+        found = status.read(site.spool / status.FILE_NAME)
+        renderers = found.renderers if found is not None else ()
+        return {renderer.what for renderer in renderers if renderer.steps}
+
+    await_that(lambda: len(rendering()) == 2, "two renders at once")
+    said = site.command("status").stdout
+    assert "a\there: first cpu\trendering one.txt 1/1, step" in said
+    assert "b\there: second cpu\trendering two.yaml 1/1, step" in said
+    assert -signal.SIGKILL == daemon.stop(signal.SIGKILL)
+    assert 2 == len(list(site.spool.glob("active/*/attempts.json")))
+    hold.release()
+    after = site.drain(hold.several)
+    assert 0 == after.returncode, after.stdout
+    events = [json.loads(line) for line in after.stdout.splitlines()]
+    order = [event["event"] for event in events if event["event"] in ("job_started", "job_ended")]
+    assert ["job_started", "job_ended"] * 2 == order
+    assert ["one", "two"] == sorted(p.parent.name for p in site.results.glob("*/*.mp4"))
+    assert [2, 2] == [event["attempts"] for event in events if event["event"] == "job_ended"]

@@ -218,7 +218,7 @@ def complete(encoded: bytes | Path, path: Path, format: str, settings: str, mark
 
 def _copy_streams(source: bytes, path: Path, format: str, settings: str, mark: str) -> None:
     with (
-        av.open(io.BytesIO(source), format=format) as before,
+        av.open(io.BytesIO(source), "r", format=format) as before,
         av.open(str(path), "w", format=format, options=_MUXING[format]) as container,
     ):
         container.metadata["comment"] = settings

@@ -178,7 +178,7 @@ def in_hand(run: Looped) -> dict[str, str]:
 
 def times(run: Looped) -> dict[Path, int]:
     """Return when each file of the results was changed."""
-    found = (path for path in run.config.results.glob("*/*") if path.is_file())
+    found = (path for path in run.config.results.glob("[!.]*/*") if path.is_file())
     return {path: path.stat().st_mtime_ns for path in found}
 
 
@@ -207,7 +207,8 @@ def test_what_one_had_in_hand_comes_out_elsewhere_and_once(
         run.until(lambda: set(in_hand(run)) == {"b"}, "the loss")
         fleet["b"].release()
         run.until(lambda: len(run.videos()) == 2, "both videos")
-        assert sorted(["first", "second"]) == sorted(fleet["b"].seen)
+        run.until(lambda: len(list(run.config.results.glob("*/*.txt"))) == 2, "their ends")
+        assert ["first", "second"] == sorted(fleet["b"].seen)
         assert lost[0] == fleet["b"].seen[-1]
         before = times(run)
         answered = threading.Event()

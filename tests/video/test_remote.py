@@ -16,7 +16,7 @@ from reeldrop.base.errors import RenderCancelled, RenderError
 from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.base.sound import Sound
-from reeldrop.video import remote
+from reeldrop.video import encoder, remote, synthetic
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
 SOUND = Sound(np.zeros((2, 8000), np.float32), 16000)
@@ -63,3 +63,28 @@ def test_it_says_what_can_not_be_written(tmp_path: Path) -> None:
         remote.encoded(rendered(("mp4",), FRAMES[:, :31, :31]), "libx264", tmp_path)
     with pytest.raises(OSError, match="No such file"):
         remote.encoded(rendered(("mp4",)), "libx264", tmp_path / "away")
+
+
+def test_what_is_completed_equals_what_is_encoded_at_once(tmp_path: Path) -> None:
+    """Pictures and poster to the byte; films by their packets, times and all that they say."""
+    mark, told = synthetic.packet_of(["m"]), "prompt: a horse\n"
+    [encoded] = remote.encoded(rendered(("mp4", "webm", "gif")), "libx264").frames
+    for kind, content in encoded.files.items():
+        at_once, completed = tmp_path / f"at_once.{kind}", tmp_path / f"completed.{kind}"
+        encoder.encode(FRAMES, at_once, kind, 8.0, told, sound=SOUND, mark=mark)
+        encoder.complete(content, completed, kind, told, mark)
+        if kind in ("gif", "jpg"):
+            assert at_once.read_bytes() == completed.read_bytes()
+        else:
+            assert _said(at_once) == _said(completed)
+    assert told.encode() == encoder.embedded_settings(tmp_path / "completed.mp4")
+    assert synthetic.claim(tmp_path / "completed.mp4").is_synthetic
+
+
+def _said(path: Path) -> tuple[object, ...]:
+    """Return all that a film says, and its packets with their times."""
+    with av.open(str(path)) as film:
+        colours = film.streams.video[0].codec_context
+        about = (colours.color_range, colours.colorspace, film.streams.video[0].average_rate)
+        packets = [(p.stream.index, p.pts, bytes(p)) for p in film.demux() if p.size]
+        return dict(film.metadata), about, packets

@@ -86,7 +86,6 @@ class Answers:
                     received.discard_all(event.event)
             case RendererJoined():
                 _log.info("renderer_joined", renderer=event.id, device=event.device.name)
-                stages.benches.trouble = ""
                 if not self._phase.is_stopping:
                     stages.join(event)
             case RendererLeft():

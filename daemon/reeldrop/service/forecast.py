@@ -156,9 +156,10 @@ class Forecast:
             times.append((batch, 1, free[renderer], free[renderer]))
         times.sort(key=lambda found: found[2])
         for batch, count in coming:
-            takes_on = {r: self._batch_seconds(batch, self._kinds.get(r, "")) for r in free}
-            takes_of = {r: takes for r, takes in takes_on.items() if takes is not None}
-            if len(takes_of) < len(free):
+            kinds = {self._kinds.get(renderer, "") for renderer in free}
+            takes_on = {kind: self._batch_seconds(batch, kind) for kind in kinds}
+            takes_of = {r: takes_on[self._kinds.get(r, "")] or 0.0 for r in free}
+            if None in takes_on.values():
                 return None
             times.append((batch, count, *_shared(count, takes_of, free)))
         return times

@@ -26,6 +26,9 @@ class Trouble:
     is_final: bool
 
 
+_NONE = frozenset[str]()
+
+
 class Models:
     """The models in trouble, by name, until they work; each renderer may have troubles of its own.
 
@@ -98,6 +101,8 @@ class Models:
 
     def unusable(self, renderer: str, now: float) -> frozenset[str]:
         """Return what a renderer can't use for now, while others may."""
+        if not self._troubles:
+            return _NONE
         return frozenset(
             model
             for model, found in self._troubles.items()

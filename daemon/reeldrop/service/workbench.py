@@ -14,7 +14,7 @@ from reeldrop.base.job import Batch, Job
 from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
-from reeldrop.schedule.view import RendererView
+from reeldrop.schedule.view import AHEAD_SECONDS, RendererView
 from reeldrop.service.forecast import Forecast
 from reeldrop.store.status import State
 
@@ -29,7 +29,7 @@ _UNKNOWN = Device("")
 class Workbench:
     """One renderer, and what it has in hand: a model, the warm-up or a batch.
 
-    id, device: which renderer it is, and on what it computes
+    id, device, kind: which renderer it is, on what it computes, and of which kind that is
     is_own: whether it works in this process, which can't go on without it
     batch, coming: the batch in hand, and the one after it
     warm_up: the batch of the warm-up
@@ -56,6 +56,7 @@ class Workbench:
     ) -> None:
         self.id = id
         self.device = device
+        self.kind = device.kind
         self.is_own = is_own
         self._renderer = renderer
         self._forecast = forecast
@@ -73,11 +74,9 @@ class Workbench:
         self.sign = 0
         self.began = 0.0
         self._idle_since = math.inf
-
-    @property
-    def kind(self) -> str:
-        """The kind of its device."""
-        return self.device.kind
+        self._seen = RendererView()
+        self._seen_as: tuple[object, ...] = ()
+        self._seen_until = -math.inf
 
     @property
     def is_busy(self) -> bool:
@@ -168,6 +167,16 @@ class Workbench:
 
         unusable: the models that it can't use for now
         """
+        what = (self.batch, self.coming, self.warm_up, self.loading, self.releasing)
+        key = (*what, self.step, self.memory, unusable)
+        if key != self._seen_as or now >= self._seen_until:  # else, of hundreds, most are the same
+            self._seen = self._viewed(now, unusable)
+            is_known = self._seen.is_busy and not self._seen.is_free
+            left = self._seen.seconds_left - AHEAD_SECONDS if is_known else -math.inf
+            self._seen_as, self._seen_until = key, now + left
+        return self._seen
+
+    def _viewed(self, now: float, unusable: frozenset[str]) -> RendererView:
         seconds_left = 0.0
         is_idle = not (self.batch or self.warm_up or self.loading)  # also while a model leaves
         self._idle_since = min(self._idle_since, now) if is_idle else math.inf

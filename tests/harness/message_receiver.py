@@ -1,4 +1,7 @@
-"""A server on this machine that takes messages, as Apprise's json:// sends them."""
+"""A server on this machine that takes messages, as Apprise's json:// sends them.
+
+It drops what comes twice with one Idempotency-Key, as servers with that header do.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,19 @@ from harness.processes import await_that
 
 
 class MessageReceiver:
-    """Takes messages, refuses them, or lets the sender wait."""
+    """Takes messages, refuses them, or lets the sender wait.
+
+    drops: whether it drops what comes twice
+    dropped: how many did
+    refused: a part of the titles that are refused, whatever the rest is
+    """
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.drops = True
+        self.dropped = 0
+        self.refused = ""
         self.requests = 0
         self.code = 200
         self.answers = threading.Event()
@@ -31,10 +43,13 @@ class MessageReceiver:
                 if len(body) < size:
                     return  # the sender was killed
                 receiver.answers.wait()
-                if receiver.code == 200:
-                    receiver.messages.append(json.loads(body))
+                message, code = json.loads(body), receiver.code
+                if receiver.refused and receiver.refused in message["title"]:
+                    code = 413
+                if code == 200:
+                    receiver.take(message, self.headers.get("Idempotency-Key", ""))
                 with contextlib.suppress(OSError):  # the sender was killed
-                    self.send_response(receiver.code)
+                    self.send_response(code)
                     self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -44,6 +59,14 @@ class MessageReceiver:
         self._server.daemon_threads = True
         self.url = f"json://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def take(self, message: dict[str, Any], key: str) -> None:
+        """Keep a message, but once."""
+        if self.drops and key and key in self.keys:
+            self.dropped += 1
+            return
+        self.keys.add(key)
+        self.messages.append(message)
 
     def titles(self) -> list[str]:
         """Return the titles of what came, in order."""

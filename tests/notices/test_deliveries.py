@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import threading
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from harness.processes import await_that
-from reeldrop.notices.deliveries import Delivery, Manners, NotDelivered
+from reeldrop.notices.deliveries import MAX_WAITING, TRIES, Delivery, Manners, NotDelivered, Parcel
 from reeldrop.notices.happenings import Happening
 from reeldrop.notices.record import KEPT_SECONDS, Record
 from reeldrop.schedule.night import Night
@@ -24,17 +26,30 @@ class Friend:
 
     def __init__(self) -> None:
         self.taken: list[list[str]] = []
+        self.parcels: list[Parcel] = []
+        self.failures: list[NotDelivered] = []
+        self.refused = "none"
         self.tries = 0
         self.works = True
         self.may_answer = threading.Event()
         self.may_answer.set()
 
-    def take(self, happenings: Sequence[Happening]) -> None:
+    def take(self, parcel: Parcel) -> None:
         self.tries += 1
+        self.parcels.append(parcel)
         self.may_answer.wait()
         if not self.works:
             raise NotDelivered("not now")
-        self.taken.append([happening.id for happening in happenings])
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.refused in names(parcel):
+            raise NotDelivered("no", is_refused=True)
+        self.taken.append(names(parcel))
+
+
+def names(parcel: Parcel) -> list[str]:
+    """Return the ids of what is sent at once."""
+    return [happening.id for happening in parcel.happenings]
 
 
 def videos(*names: str, at: float = NOW) -> list[Happening]:
@@ -43,10 +58,17 @@ def videos(*names: str, at: float = NOW) -> list[Happening]:
 
 
 def delivery(
-    friend: Friend, file: Path, *, most: int = 5, quiet: str = "", clock: str = "12:00"
+    friend: Friend,
+    file: Path,
+    *,
+    most: int = 5,
+    quiet: str = "",
+    clock: str = "12:00",
+    repeats: bool = True,
 ) -> Delivery:
     """Return a started delivery of videos, by a clock that stands still."""
-    manners = Manners(frozenset({"video"}), Night.parsed(quiet) if quiet else None, most)
+    quiet_hours = Night.parsed(quiet) if quiet else None
+    manners = Manners(frozenset({"video"}), quiet_hours, most, repeats)
     at = datetime.fromisoformat(f"2026-01-01 {clock}")
     made = Delivery(friend, manners, Record(file, NOW - 1), lambda: at, first_pause=0.01)
     made.start()
@@ -82,7 +104,7 @@ def test_many_become_one_message(tmp_path: Path) -> None:
 
 
 def test_what_fails_is_tried_again(tmp_path: Path) -> None:
-    """In order, until it is taken; an end does not wait for a receiver that does not work."""
+    """Until it is taken; an end does not wait for a receiver that does not work."""
     friend = Friend()
     friend.works = False
     tried = delivery(friend, tmp_path / "a")
@@ -90,12 +112,11 @@ def test_what_fails_is_tried_again(tmp_path: Path) -> None:
     await_that(lambda: friend.tries >= 3, "three tries")
     friend.works = True
     await_that(lambda: len(friend.taken) == 2, "both")
-    assert [["a"], ["b"]] == friend.taken
+    assert [["a"], ["b"]] == sorted(friend.taken)
     friend.works = False
     tried.tell(videos("c"))
     await_that(lambda: friend.tries >= 7, "more tries")
     assert not tried.end(60)
-    assert 1 == (tmp_path / "a").read_text().count('"c"')
     friend.works = True
     later = delivery(friend, tmp_path / "a")
     later.tell(videos("a", "b", "c"))
@@ -108,8 +129,8 @@ def test_what_was_taken_is_told_once_even_if_that_cannot_be_recorded(tmp_path: P
     file = tmp_path / "a"
 
     class Spoiler(Friend):
-        def take(self, happenings: Sequence[Happening]) -> None:
-            super().take(happenings)
+        def take(self, parcel: Parcel) -> None:
+            super().take(parcel)
             file.unlink()
             file.mkdir()
 
@@ -138,14 +159,15 @@ def test_a_record_survives_what_cuts_it_off(tmp_path: Path) -> None:
     """Half a line, foreign lines; what was begun only may have arrived, and is told again."""
     file = tmp_path / "a"
     record = Record(file, NOW)
-    record.begin([("a", NOW), ("b", NOW)])
+    record.begin([("a", NOW), ("b", NOW), ("e", NOW)], "k")
     record.finish([("a", NOW)])
+    record.withdraw([("e", NOW)])
     with file.open("ab") as lines:
         lines.write(b'\n[1]\n{"id": 3}\n{"id": "b", "at": ')
     record.finish([("d", NOW)])
     again = Record(file, NOW + 5)
     assert [True, False, True] == [again.is_told(name, NOW) for name in "abd"]
-    assert [False, True, False] == [again.may_have_arrived(name) for name in "abd"]
+    assert ["", "k", "", ""] == [again.key(name) for name in "abde"]
     assert again.is_told("c", NOW - 1)
     assert not again.is_told("c", NOW + 1)
 
@@ -154,6 +176,111 @@ def test_a_record_does_not_grow_for_ever(tmp_path: Path) -> None:
     """What is older than two weeks leaves it, and is not told then either."""
     file = tmp_path / "a"
     Record(file, NOW).finish([(f"{number}", NOW + number) for number in range(100)])
-    later = Record(file, NOW + KEPT_SECONDS + 50)
+    later = Record(file, NOW + KEPT_SECONDS + 49.5)
     assert 51 == len([json.loads(line) for line in file.read_bytes().splitlines()])
     assert all(later.is_told(f"{number}", NOW + number) for number in range(100))
+
+
+def test_a_record_of_a_long_life_does_not_grow(tmp_path: Path) -> None:
+    """Neither its file, while a receiver is gone, nor its memory, while time passes."""
+    file = tmp_path / "a"
+    passed = [0.0]
+    record = Record(file, NOW, lambda: passed[0])
+    many = [(f"{number}", NOW + number) for number in range(400)]
+    for _ in range(3):
+        record.begin(many, "k")
+        record.withdraw(many)
+    assert file.read_bytes().count(b"\n") < 1500
+    record.finish(many)
+    record.begin([("begun", NOW + 300)], "k")
+    passed[0] = KEPT_SECONDS + 395
+    record.move_on(NOW + 1e8)  # whatever the clock says
+    record.finish([(f"{number}", NOW + KEPT_SECONDS + 395) for number in range(1000, 2500)])
+    assert 1500 < file.read_bytes().count(b"id") < 1510
+    assert all(record.is_told(name, at) for name, at in many)
+    assert "" == record.key("begun")
+
+
+def test_a_clock_that_is_put_back_ends_nothing(tmp_path: Path) -> None:
+    """What is there by then counts as told; what comes is told. Put forward, it changes nothing."""
+    file = tmp_path / "a"
+    future = Record(file, NOW + 1e8)
+    future.finish([("a", NOW + 1e8)])
+    for record in (Record(file, NOW), future):
+        record.move_on(NOW)
+        assert record.is_reset
+        record.begin_anew([("b", NOW + 5)])
+        assert [True, False] == [record.is_told(name, NOW + 5) for name in "bc"]
+    again = Record(file, NOW + 10)
+    assert not again.is_reset
+    again.move_on(NOW + 1e8)
+    assert [True, False] == [again.is_told(name, NOW + 5) for name in "bc"]
+
+
+def test_a_kill_in_the_middle_of_sending(tmp_path: Path) -> None:
+    """What may have arrived is sent again with its key, together as it was; or named as unsure."""
+    told = dict[bool, list[Parcel]]()
+    for repeats in (True, False):
+        file = tmp_path / str(repeats)
+        record = Record(file, NOW - 1)
+        record.begin([("a", NOW), ("b", NOW), ("gone", NOW)], "k")
+        record.begin([("c", NOW)], "l")
+        friend = Friend()
+        killed = delivery(friend, file, repeats=repeats)
+        killed.tell(videos("a", "b", "c", "d"))
+        assert killed.end(10)
+        told[repeats] = friend.parcels
+    assert [["a", "b"], ["c"], ["d"]] == [names(parcel) for parcel in told[True]]
+    assert ["k", "l"] == [parcel.key for parcel in told[True]][:2]
+    assert [["a", "b", "c"], ["d"]] == [names(parcel) for parcel in told[False]]
+    assert [True, False] == [parcel.is_unsure for parcel in told[False]]
+
+
+def test_an_answer_that_is_lost_is_as_unsure_as_a_kill(tmp_path: Path) -> None:
+    """Also if the next try surely fails; what surely fails first is not unsure."""
+    friend = Friend()
+    sure, lost = NotDelivered("sure"), NotDelivered("lost", may_have_arrived=True)
+    friend.failures = [sure, lost, sure]
+    tried = delivery(friend, tmp_path / "a", repeats=False)
+    tried.tell(videos("a"))
+    await_that(lambda: friend.taken == [["a"]], "the message")
+    assert tried.end(10)
+    assert [False, False, True, True] == [parcel.is_unsure for parcel in friend.parcels]
+
+
+@pytest.mark.parametrize("most", [5, 1])
+def test_what_is_refused_for_ever_lets_others_pass(most: int, tmp_path: Path) -> None:
+    """Alone or in a digest; it is tried plainly, and given up when others were taken."""
+    friend = Friend()
+    friend.refused = "bad"
+    refused = delivery(friend, tmp_path / "a", most=most)
+    is_given_up = functools.partial(refused.record.is_told, "bad", NOW)
+    refused.tell(videos("bad", "a", "b"))
+    await_that(lambda: len(friend.taken) == 2, "the others")
+    for number in range(TRIES):
+        after = friend.tries + 2
+        refused.tell(videos(f"{number}"))
+        await_that(lambda n=after: friend.tries >= n or is_given_up(), "it, and the bad one")
+    await_that(is_given_up, "the end of it")
+    assert refused.end(10)
+    assert [*"012ab"] == sorted(itertools.chain(*friend.taken))
+    assert any(parcel.is_plain for parcel in friend.parcels)
+
+
+def test_what_waits_for_too_long_is_given_up(tmp_path: Path) -> None:
+    """After two weeks, or if it is too much; so a receiver that is gone costs no memory."""
+    friend = Friend()
+    friend.works = False
+    passed = [0.0]
+    record = Record(tmp_path / "a", NOW - 1, lambda: passed[0])
+    gone = Delivery(friend, Manners(frozenset({"video"})), record, first_pause=0.01)
+    gone.start()
+    gone.tell(videos("old"))
+    await_that(lambda: friend.tries > 0, "a try")
+    passed[0] = KEPT_SECONDS + 99
+    record.move_on(NOW + 1e8)
+    gone.tell(videos(*map(str, range(MAX_WAITING + 10)), at=NOW + 100))
+    friend.works = True
+    await_that(lambda: sum(map(len, friend.taken)) == MAX_WAITING, "all that it keeps")
+    assert gone.end(10)
+    assert "old" not in itertools.chain(*friend.taken)

@@ -14,8 +14,8 @@ import pytest
 from harness.message_receiver import MessageReceiver, receiving
 from PIL import Image
 from reeldrop.base.errors import ConfigError
-from reeldrop.notices import words
-from reeldrop.notices.deliveries import NotDelivered
+from reeldrop.notices import receivers, words
+from reeldrop.notices.deliveries import NotDelivered, Parcel
 from reeldrop.notices.happenings import Happening
 from reeldrop.notices.receivers import Program, Service
 from reeldrop.notices.states import PATIENCE_SECONDS, States
@@ -32,6 +32,11 @@ FACTS = {
 VIDEO = Happening("video", "video 1", 0.0, FACTS)
 
 
+def parcel(*happenings: Happening, **more: Any) -> Parcel:
+    """Return what is sent at once."""
+    return Parcel(happenings, "key", **more)
+
+
 @pytest.fixture
 def server() -> Iterator[MessageReceiver]:
     """A server that takes messages."""
@@ -43,9 +48,10 @@ def test_a_message_has_the_facts_and_the_poster(server: MessageReceiver, tmp_pat
     """Texts of strangers are escaped and no templates; texts of config.yaml replace the usual."""
     poster = tmp_path / "a.jpg"
     Image.new("RGB", (8, 8)).save(poster)
-    Service(server.url, {}, {}, attaches=True).take([replace(VIDEO, poster=poster)])
+    Service(server.url, {}, {}, attaches=True).take(parcel(replace(VIDEO, poster=poster)))
+    server.keys.clear()
     titles, bodies = {"video": "{model}: {prompt}{none}"}, {"video": "{video}"}
-    Service(server.url, titles, bodies, attaches=False).take([replace(VIDEO, poster=poster)])
+    Service(server.url, titles, bodies, attaches=False).take(parcel(replace(VIDEO, poster=poster)))
     first, second = server.messages
     assert "a {boat}\\x1b[31m <b>" == first["title"]
     assert "/r/a.mp4\nfrom a.txt, 1.5 s with m" == first["message"]
@@ -63,14 +69,15 @@ def test_a_poster_that_is_gone_keeps_no_message_back(
     (tmp_path / "text.jpg").write_text("a secret")
     service = Service(server.url, {}, {}, attaches=True)
     for name in ("none.jpg", "link.jpg", "text.jpg"):
-        service.take([replace(VIDEO, poster=tmp_path / name)])
+        server.keys.clear()
+        service.take(parcel(replace(VIDEO, poster=tmp_path / name)))
     assert [[]] * 3 == [message["attachments"] for message in server.messages]
 
 
 def test_a_digest_counts_and_lists(server: MessageReceiver) -> None:
     """Many happenings are one message, with the last of them by name."""
     failed = [Happening("failed", f"{n}", 0.0, {"prompt_file": f"{n}.txt"}) for n in range(100)]
-    Service(server.url, {}, {}, attaches=True).take([VIDEO, *failed])
+    Service(server.url, {}, {}, attaches=True).take(parcel(VIDEO, *failed))
     [message] = server.messages
     assert "1 video, 100 failed" == message["title"]
     lines = message["message"].splitlines()
@@ -87,16 +94,63 @@ def test_every_kind_has_words() -> None:
         assert words.message([Happening(kind, "x", 0.0)] * 2, {}, {})[0]
 
 
-@pytest.mark.parametrize("code", [500, 404])
-def test_a_service_that_refuses_is_said_to_have(server: MessageReceiver, code: int) -> None:
-    """And so is one that is gone."""
-    server.code = code
+def problem(service: Service, **more: Any) -> tuple[bool, bool, str]:
+    """Return whether a message may have arrived, whether it was refused, and what is said."""
+    with pytest.raises(NotDelivered) as found:
+        service.take(parcel(VIDEO, **more))
+    return found.value.may_have_arrived, found.value.is_refused, str(found.value)
+
+
+def test_a_service_that_does_not_take_a_message_says_why(server: MessageReceiver) -> None:
+    """Whether it may have come is known: not after an error, nor if nobody is there."""
     service = Service(server.url, {}, {}, attaches=True)
-    with pytest.raises(NotDelivered):
-        service.take([VIDEO])
+    for code, is_unsure, is_refused in (
+        (500, False, False),
+        (404, False, False),
+        (413, False, True),
+        (504, True, False),
+    ):
+        server.code = code
+        assert (is_unsure, is_refused) == problem(service)[:2]
+        assert f"error={code}" in problem(service)[2]
+    server.answers.clear()
+    slow = Service(f"{server.url}?rto=0.1", {}, {}, attaches=True)
+    assert (True, False) == problem(slow)[:2]
     server.close()
-    with pytest.raises(NotDelivered):
-        service.take([VIDEO])
+    is_unsure, is_refused, said = problem(service)
+    assert (False, False) == (is_unsure, is_refused)
+    assert "connection error" in said.lower()
+
+
+def test_what_comes_twice_can_be_dropped(server: MessageReceiver) -> None:
+    """By a key in the header, of services that are the operator's own."""
+    service = Service(server.url, {}, {}, attaches=True)
+    for key in "aab":
+        service.take(Parcel((VIDEO,), key))
+    assert (2, 1) == (len(server.messages), server.dropped)
+    assert service.has_key
+    assert not Service("ntfy://localhost/films", {}, {}, attaches=True).has_key
+
+
+def test_what_may_have_come_before_is_told_so(server: MessageReceiver) -> None:
+    """And what was refused is sent without a poster, and with the usual texts."""
+    service = Service(server.url, {"video": "own"}, {}, attaches=True)
+    service.take(parcel(VIDEO, is_unsure=True))
+    assert ("perhaps told before: 1 video", "own") == (
+        server.messages[0]["title"],
+        server.messages[0]["message"],
+    )
+    server.keys.clear()
+    service.take(parcel(VIDEO, is_plain=True))
+    assert "a {boat}\\x1b[31m <b>" == server.messages[1]["title"]
+
+
+def test_a_text_that_facts_do_not_go_into_is_replaced() -> None:
+    """By the usual one: it was tried with other facts when config.yaml was read."""
+    own = {"video": "{prompt:{seed}}"}
+    for seed in ("x", "9" * 30, "9" * 12):
+        one = replace(VIDEO, facts={**FACTS, "seed": seed})
+        assert "a {boat}\\x1b[31m <b>" == words.message([one], own, {})[0]
 
 
 def test_a_wrong_address_is_refused_without_its_secrets() -> None:
@@ -124,7 +178,7 @@ def test_a_program_gets_the_facts(tmp_path: Path) -> None:
         "print('done', file=sys.stderr)",
     )
     with capture_logs() as logs:
-        program(*lines).take([replace(VIDEO, facts=facts)])
+        program(*lines).take(parcel(replace(VIDEO, facts=facts)))
     stdin, environment = json.loads(told.read_text())
     assert {"event": "video", "id": "video 1", **facts} == stdin
     assert "$(touch x); `id`" == environment["REELDROP_PROMPT"]
@@ -132,7 +186,9 @@ def test_a_program_gets_the_facts(tmp_path: Path) -> None:
     assert ("hook_done", "done") == (logs[-1]["event"], logs[-1]["output"])
 
 
-def test_what_a_program_does_wrong_is_logged(tmp_path: Path) -> None:
+def test_what_a_program_does_wrong_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit codes, no such program, much output, a closed stdin, children that stay, no end."""
     child = tmp_path / "child"
     hanging = (
@@ -142,17 +198,20 @@ def test_what_a_program_does_wrong_is_logged(tmp_path: Path) -> None:
         "print('begun', flush=True)",
         "time.sleep(600)",
     )
+    monkeypatch.setattr(receivers, "MAX_OUTPUT_BYTES", 1000)
+    endless = "import time; print('y' * 5000, flush=True); time.sleep(600)"
     programs = [
         (program("raise SystemExit(3)"), "exit code 3", ""),
         (Program("video", [str(tmp_path / "none")], 1), "No such file", ""),
         (Program("video", ["a\0b"], 1), "null byte", ""),
         (program("print('x' * 10**6)", "raise SystemExit(4)"), "exit code 4", "x" * 3999),
         (program("import sys", "sys.stdin.close()"), "", ""),
+        (program(endless), "it printed more", "y" * 3999),
         (program(*hanging, seconds=3), "longer than 3 s", "begun"),
     ]
     for one, reason, output in programs:
         with capture_logs() as logs:
-            one.take([VIDEO])
+            one.take(parcel(VIDEO))
         assert reason in logs[-1].get("reason", "")
         assert output == logs[-1].get("output", "")
     await_end(int(child.read_text()))

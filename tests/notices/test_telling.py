@@ -68,25 +68,46 @@ def receiver(url: str, more: str = "") -> str:
 def test_each_video_is_told_once_whatever_kills_the_notifier(
     server: MessageReceiver, tmp_path: Path
 ) -> None:
-    """A message of each, none of half a one; one more only where a kill came while it was sent."""
-    notifier = Notifier(tmp_path, receiver(server.url))
-    dice, process = random.Random(1), notifier.start()
-    for number in range(VIDEOS):
-        notifier.place.publish(f"{number}.txt", f"film {number}")
-        if number % (VIDEOS // KILLS) == 0:
-            told = dice.randrange(number + 1)
-            await_that(lambda told=told: server.requests >= told, f"{told} requests")
-            process.kill()
-            process.wait()
-            process = notifier.start()
-    await_that(lambda: len(set(server.titles())) == VIDEOS, "a message of each video")
-    process.send_signal(signal.SIGTERM)
-    assert 0 == process.wait()
-    counts = Counter(server.titles())
-    assert {f"film {number}" for number in range(VIDEOS)} == counts.keys()
-    assert counts.total() - VIDEOS <= notifier.count("told_again")
-    assert 0 == notifier.once()
-    assert counts == Counter(server.titles())
+    """A message of each, none of half a one. A receiver that can't drop repeats gets none, either.
+
+    That one is told of what a kill left unsure in another message, which says so.
+    """
+    with receiving() as other:
+        other.drops = False
+        notifier = Notifier(
+            tmp_path,
+            f"notify: [{{url: {server.url}, on: [video, failed], digest_above: 1000}}, "
+            f"{{url: {other.url}, on: [video, failed], digest_above: 1000, repeat: never}}]",
+        )
+        dice, process = random.Random(1), notifier.start()
+        for number in range(VIDEOS):
+            notifier.place.publish(f"{number}.txt", f"film {number}")
+            if number % (VIDEOS // KILLS) == 0:
+                told = dice.randrange(number + 1)
+                await_that(lambda told=told: server.requests >= told, f"{told} requests")
+                process.kill()
+                process.wait()
+                process = notifier.start()
+        films = {f"film {number}" for number in range(VIDEOS)}
+        await_that(lambda: set(server.titles()) >= films, "a message of each video")
+        await_that(lambda: films_in(other) == films, "each video at the other one")
+        process.send_signal(signal.SIGTERM)
+        assert 0 == process.wait()
+        assert 0 == notifier.once()
+        assert Counter(films) == Counter(server.titles())
+        assert server.dropped <= notifier.count("told_again")
+        plain = Counter(title for title in other.titles() if title in films)
+        assert plain.keys() <= films
+        assert {1} == set(plain.values())
+        unsure = [title for title in other.titles() if title not in films]
+        assert all(title.startswith("perhaps told before: ") for title in unsure)
+        assert len(unsure) == notifier.count("told_as_unsure")
+
+
+def films_in(receiver: MessageReceiver) -> set[str]:
+    """Return what a receiver was told of, also as unsure."""
+    lines = "\n".join(f"{one['title']}\n{one['message']}" for one in list(receiver.messages))
+    return {line for line in lines.splitlines() if line.startswith("film ")}
 
 
 def test_a_receiver_that_hangs_keeps_no_other_waiting(

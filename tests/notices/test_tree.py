@@ -9,19 +9,21 @@ from pathlib import Path, PurePosixPath
 from harness.notices import Place
 from reeldrop.notices.tree import Tree
 
+SINCE = 1e9 + 1
+
 
 def test_what_is_new_is_found_once(tmp_path: Path) -> None:
     """Videos, ended jobs and failures, the oldest first; what was there before `since` is not."""
     place = Place(tmp_path)
     old = place.publish("old.txt", "old")
     os.utime(old, (1e9, 1e9))
-    tree = Tree(place.results, place.failed, since=2e9 - 1e9 + 1)
-    assert [] == tree.look()
+    tree = Tree(place.results, place.failed)
+    assert [] == tree.look(SINCE)
     place.publish("poems/a.txt", "a boat")
     place.end("poems/a.txt")
     place.fail("deep/er/b.yaml", "unknown key 'stpes'")
     place.fail("c.yaml", "it was cancelled", is_cancelled=True)
-    found = {happening.kind: happening for happening in tree.look()}
+    found = {happening.kind: happening for happening in tree.look(SINCE)}
     assert {"video", "job", "failed"} == found.keys()
     assert ["a boat", "poems/a.txt"] == [found["video"].facts[k] for k in ("prompt", "prompt_file")]
     assert place.results / "poems" / "a" / "a_boat.jpg" == found["video"].poster
@@ -29,68 +31,68 @@ def test_what_is_new_is_found_once(tmp_path: Path) -> None:
     failure = found["failed"].facts
     expected = ["deep/er/b.yaml", "unknown key 'stpes'"]
     assert expected == [failure[key] for key in ("prompt_file", "reason")]
-    assert [] == tree.look()
+    assert [] == tree.look(SINCE)
     place.publish("poems/a.txt", "another", number=2)
-    assert ["another"] == [happening.facts["prompt"] for happening in tree.look()]
+    assert ["another"] == [happening.facts["prompt"] for happening in tree.look(SINCE)]
     ids = {happening.id for happening in found.values()}
-    again = Tree(place.results, place.failed, since=0.0).look()
+    again = Tree(place.results, place.failed).look(0.0)
     assert ids < {happening.id for happening in again}
     (place.failed / "_cleared").mkdir()
     (place.failed / "deep").rename(place.failed / "_cleared/deep")
-    assert [] == tree.look()
+    assert [] == tree.look(SINCE)
 
 
 def test_a_video_counts_when_all_its_files_are_there(tmp_path: Path) -> None:
     """Not between sidecar and video, and not without its poster."""
     place = Place(tmp_path)
-    tree = Tree(place.results, place.failed, since=0.0)
+    tree = Tree(place.results, place.failed)
     sidecar = place.publish("a.txt", "a boat", formats=("mp4", "gif"))
     kept = tmp_path / "kept"
     kept.mkdir()
     for suffix in (".gif", ".mp4", ".jpg"):
         sidecar.with_suffix(suffix).rename(kept / f"a{suffix}")
     for suffix in (".jpg", ".mp4"):
-        assert [] == tree.look()
+        assert [] == tree.look(0.0)
         (kept / f"a{suffix}").rename(sidecar.with_suffix(suffix))
-    assert [] == tree.look()
+    assert [] == tree.look(0.0)
     (kept / "a.gif").rename(sidecar.with_suffix(".gif"))
-    assert 1 == len(tree.look())
+    assert 1 == len(tree.look(0.0))
 
 
 def test_what_strangers_put_there_is_nothing(tmp_path: Path) -> None:
     """Prompt files, links, broken sidecars and logs, folders that can't be read or are gone."""
     place = Place(tmp_path)
     folder = place.publish("a.txt", "a boat").parent
-    tree = Tree(place.results, place.failed, since=0.0)
-    assert 1 == len(tree.look())
+    tree = Tree(place.results, place.failed)
+    assert 1 == len(tree.look(0.0))
     (folder / "b.yaml").write_text("rendered: [")
     (folder / "b.jpg").touch()
     (folder / "job-2.log").write_text("[1]\n{}\nnull\n")
     (folder / "job-3.log").mkdir()
     (folder / "c.yaml").symlink_to(folder / "a_boat.yaml")
     (folder / "loop").symlink_to(folder)
-    assert [] == tree.look()
+    assert [] == tree.look(0.0)
     sidecar = folder / "d.yaml"
     sidecar.write_bytes((folder / "a_boat.yaml").read_bytes())
     os.chown(sidecar, 12345, 12345)
     for suffix in (".jpg", ".mp4"):
         (folder / f"d{suffix}").touch()
-    assert [] == tree.look()
+    assert [] == tree.look(0.0)
     folder.rename(tmp_path / "away")
-    assert [] == tree.look()
+    assert [] == tree.look(0.0)
 
 
 def test_a_change_without_another_time_is_found(tmp_path: Path) -> None:
     """A folder that has just changed is read again, even if its modification time is the same."""
     place = Place(tmp_path)
     folder = place.publish("a.txt", "one").parent
-    tree = Tree(place.results, place.failed, since=0.0)
+    tree = Tree(place.results, place.failed)
     now = time.time_ns()
     os.utime(folder, ns=(now, now))
-    assert 1 == len(tree.look())
+    assert 1 == len(tree.look(0.0))
     place.publish("a.txt", "two", number=2)
     os.utime(folder, ns=(now, now))
-    assert 1 == len(tree.look())
+    assert 1 == len(tree.look(0.0))
 
 
 def test_portable_names_are_shown_as_they_were(tmp_path: Path) -> None:
@@ -98,5 +100,5 @@ def test_portable_names_are_shown_as_they_were(tmp_path: Path) -> None:
     place = Place(tmp_path)
     source = PurePosixPath("why?/a.txt")
     place.publish(str(source), "one")
-    [found] = Tree(place.results, place.failed, since=0.0).look()
+    [found] = Tree(place.results, place.failed).look(0.0)
     assert str(source) == found.facts["prompt_file"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -28,11 +30,18 @@ from reeldrop.store import status as reports
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
+    from reeldrop.notices.happenings import Happening
     from reeldrop.notices.metrics import Metrics
 
 END_SECONDS = 20.0
 ONCE_SECONDS = 300.0
 """How long `--once` waits for receivers that do not answer."""
+
+LOOK_SHARE = 20
+"""How much longer than a look at many folders the pause after it is at least."""
+
+_COUNTED_SECONDS = 3600.0
+"""What is found so long after it happened is no news for the metrics, but was moved."""
 
 _log = structlog.get_logger()
 
@@ -61,9 +70,10 @@ def notify_all(config: Config, *, is_once: bool) -> int:
             pass
         return 0 if teller.end(END_SECONDS) else exit_codes.NOT_NOW
     while not ended.is_set():
+        began = time.monotonic()
         teller.look()
         supervisor.progress()
-        ended.wait(config.notify_seconds)
+        ended.wait(max(config.notify_seconds, LOOK_SHARE * (time.monotonic() - began)))
     supervisor.stopping()
     teller.end(END_SECONDS)
     return 0
@@ -74,39 +84,56 @@ class Teller:
 
     def __init__(self, config: Config, state: Path, now: float) -> None:
         self._config = config
-        self._lock = _locked(state)
+        self._locks = _locked(state, config.spool)
         self._states = States()
         self._metrics = _metrics(config)
-        self._deliveries, since = [], now
+        self._deliveries = []
         self.names = []
         for receiver, manners in _receivers(config):
             key = hashlib.sha256(receiver.key.encode()).hexdigest()[:16]
             record = Record(state / f"{key}.jsonl", now)
-            since = min(since, record.since)
             self._deliveries.append(Delivery(receiver, manners, record))
             self.names.append(receiver.name)
-        self._tree = Tree(config.results, config.failed, since)
         self._began = now
+        self._counted: dict[str, float] = {}
+        self._tree = Tree(config.results, config.failed)
         if not self._deliveries and self._metrics is None:
             problem = "there is nobody to tell: neither notify, a hook nor metrics is set"
             raise ConfigError(Mistake(problem, "set one of them in config.yaml"))
         for delivery in self._deliveries:
             delivery.start()
 
+    def _since(self, now: float) -> float:
+        """Return since when somebody has to be told."""
+        for delivery in self._deliveries:
+            delivery.record.move_on(now)
+        return min((d.record.since for d in self._deliveries), default=self._began)
+
     def look(self) -> None:
         """Tell what is new in the results and in the status."""
-        found = self._tree.look()
+        now = time.time()
+        found = self._tree.look(self._since(now))
         status = reports.read(self._config.spool / reports.FILE_NAME)
         is_running = folders.is_at_work(self._config)
-        found += self._states.look(status, is_running=is_running, now=time.time())
+        states = self._states.look(status, is_running=is_running, now=now)
         for delivery in self._deliveries:
             if delivery.is_dead():
                 raise RuntimeError("a thread has ended; a restart tells what is left")
-            delivery.tell(found)
+            if delivery.record.is_reset:
+                delivery.record.begin_anew([(one.id, one.at) for one in found])
+            delivery.tell([*found, *states])
         if self._metrics is not None:
-            self._metrics.count([happening for happening in found if happening.at >= self._began])
+            self._metrics.count(self._not_counted(found, now))
             self._metrics.show(status, is_running=is_running)
             self._write_metrics(self._metrics)
+
+    def _not_counted(self, found: Sequence[Happening], now: float) -> list[Happening]:
+        """Return what the metrics have not counted: folders that are moved are found again."""
+        since = max(self._began, now - _COUNTED_SECONDS)
+        new = [h for h in found if h.at >= since and h.id not in self._counted]
+        self._counted = {name: at for name, at in self._counted.items() if at >= since}
+        self._counted.update((happening.id, happening.at) for happening in new)
+        return new
 
     def _write_metrics(self, metrics: Metrics) -> None:
         file = self._config.metrics.textfile
@@ -128,20 +155,28 @@ class Teller:
         return all(ends)
 
 
-def _locked(state: Path) -> BinaryIO:
-    """Return a file that this process alone has, so that no other one tells the same.
+def _locked(state: Path, spool: Path) -> list[int]:
+    """Return what this process alone has, so that no other one tells the same.
+
+    The record may be in two places, that of the unit and that of a person's shell. So the folder of
+    the spool is locked, too, where its file system can do that for one who may only read it.
 
     Raises:
         Unavailable: another one has it.
     """
     durable.make_folder(state)
-    file = (state / "lock").open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        problem = f"another `reeldrop notify` is at work, by its lock in {state}"
-        raise Unavailable(Mistake(problem, "end it, or wait for its end")) from None
-    return file
+    locks = [os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)]
+    with contextlib.suppress(OSError):
+        locks.append(os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    for lock in locks:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = f"another `reeldrop notify` is at work, by its lock in {state} or {spool}"
+            raise Unavailable(Mistake(problem, "end it, or wait for its end")) from None
+        except OSError as error:
+            _log.warning("not_locked", reason=str(error))
+    return locks
 
 
 def _receivers(config: Config) -> list[tuple[Service | Program, Manners]]:
@@ -150,7 +185,9 @@ def _receivers(config: Config) -> list[tuple[Service | Program, Manners]]:
         titles, bodies = ({str(k): text for k, text in t.items()} for t in (one.title, one.body))
         service = Service(one.url, titles, bodies, attaches=one.attach)
         quiet = Night.parsed(one.quiet) if one.quiet else None
-        found.append((service, Manners(frozenset(one.on), quiet, one.digest_above)))
+        repeats = service.has_key if one.repeat is None else one.repeat == "once"
+        manners = Manners(frozenset(one.on), quiet, one.digest_above, repeats)
+        found.append((service, manners))
     hooks = {VIDEO: config.on_video, JOB: config.on_job, FAILED: config.on_failed}
     for kind, command in hooks.items():
         if command:

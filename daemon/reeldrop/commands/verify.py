@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import filecmp
+import itertools
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
 
 UNREADABLE = (OSError, ValueError, IndexError)
 """Errors of reading a file that may be anything. PyAV's are OSErrors or ValueErrors."""
+
+SLACK = 1 << 17
+"""Upper bound on the bytes of a video besides pictures, sound and what its sidecar says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +103,38 @@ def _published(file: Path, config: Config) -> str:
     if suffix not in identity.DEMUXERS:
         return ""
     try:
-        shape, digest = identity.shape(file), identity.digest(file)
+        shape, digest, size = identity.shape(file), identity.digest(file), identity.size(file)
+        candidates = _of_like_size(config, suffix, size, file.stat().st_size)
     except UNREADABLE:
         return ""
-    ours = (path for path in _videos(config, suffix) if _is_same(path, shape, digest))
-    return next(map(str, ours), "")
+    unchanged = (path for path in candidates if _is_copy(path, file))
+    same = (path for path in candidates if _is_same(path, shape, digest))
+    return next(map(str, itertools.chain(unchanged, same)), "")
 
 
-def _videos(config: Config, suffix: str) -> Iterator[Path]:
+def _of_like_size(config: Config, suffix: str, pictures: int, own: int) -> list[Path]:
+    """Return the published videos whose size allows for the pictures, the most alike first.
+
+    Opening a video takes a millisecond, and there may be ten thousands. A copy has lost or got some
+    metadata or sound.
+
+    pictures, own: how many bytes the pictures have, and the file that is looked for
+    """
+    found = []
     for _, sidecar in history.sidecars(config.results, config.failed):
-        if history.is_plain(video := sidecar.with_suffix(suffix)):
-            yield video
+        with contextlib.suppress(OSError):
+            status = (video := sidecar.with_suffix(suffix)).lstat()
+            most = 2 * pictures + SLACK + 4 * sidecar.lstat().st_size
+            if stat.S_ISREG(status.st_mode) and pictures <= status.st_size <= most:
+                found.append((abs(status.st_size - own), video))
+    return [video for _, video in sorted(found)]
+
+
+def _is_copy(path: Path, file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        is_like = path.stat().st_size == file.stat().st_size
+        return is_like and filecmp.cmp(path, file, shallow=False)
+    return False
 
 
 def _is_same(path: Path, shape: tuple[int, int, int], digest: str) -> bool:

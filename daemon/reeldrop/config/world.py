@@ -38,6 +38,8 @@ class Receiver(BaseModel):
     title, body: templates by kind, in place of the usual ones
     quiet: hours in which nothing is sent
     digest_above: if more than this wait, they become one message
+    repeat: whether what may have arrived is sent again (once more) or named in a message of its own
+        (never); None for `once` where the receiver can drop what comes twice
     """
 
     model_config = STRICT
@@ -49,6 +51,7 @@ class Receiver(BaseModel):
     attach: bool = True
     quiet: Hours | None = None
     digest_above: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    repeat: Literal["once", "never"] | None = None
 
     @pydantic.field_validator("title", "body")
     @classmethod

@@ -1,11 +1,13 @@
 """Pass on what happens to one receiver, in a thread of its own: in order, once, by its record.
 
 A receiver that fails is tried again after growing pauses; others are not affected. In its quiet
-hours nothing is sent. What has piled up by then, or is more than a few, becomes one message.
+hours nothing is sent. What has piled up by then, or is more than a few, becomes one message. One
+that is refused again and again lets the others pass.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +24,13 @@ from reeldrop.schedule.night import Night
 FIRST_PAUSE_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 900.0
 
+TRIES = 3
+"""After so many failures in a row, the others are tried, one by one; a message that has failed
+while so many others were taken is given up."""
+
+MAX_WAITING = 20_000
+"""How much waits for a receiver at most; then the oldest is given up."""
+
 _IDS = 10
 """How many are logged."""
 
@@ -29,7 +38,38 @@ _log = structlog.get_logger()
 
 
 class NotDelivered(Exception):
-    """A receiver did not take something; a later try may succeed."""
+    """A receiver did not take something; a later try may succeed.
+
+    may_have_arrived: whether only its answer is missing
+    is_refused: whether it did not like what it got, so the same would be refused again
+    """
+
+    def __init__(
+        self, reason: str, *, may_have_arrived: bool = False, is_refused: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.may_have_arrived = may_have_arrived
+        self.is_refused = is_refused
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a receiver takes at once.
+
+    happenings: one or, for one message, several
+    key: the same when it is sent again, after nobody knew whether it had arrived
+    is_unsure: whether these may have arrived before, with another key
+    is_plain: whether to send only what any service takes: no poster, and no texts of config.yaml
+    """
+
+    happenings: tuple[Happening, ...]
+    key: str
+    is_unsure: bool = False
+    is_plain: bool = False
+
+    @property
+    def ids(self) -> list[tuple[str, float]]:
+        return [(happening.id, happening.at) for happening in self.happenings]
 
 
 class Receiver(Protocol):
@@ -42,8 +82,8 @@ class Receiver(Protocol):
     name: str
     key: str
 
-    def take(self, happenings: Sequence[Happening]) -> None:
-        """Take one or, as one message, several.
+    def take(self, parcel: Parcel) -> None:
+        """Take a parcel.
 
         Raises:
             NotDelivered: it did not.
@@ -57,11 +97,14 @@ class Manners:
     kinds: what it is told of
     quiet: the hours in which it is not; None for none
     most: how many are told one by one; more become one message
+    repeats: whether what may have arrived is sent again as it was, with its key; else a message of
+        its own names it, and says so
     """
 
     kinds: frozenset[str]
     quiet: Night | None = None
     most: int = 5
+    repeats: bool = True
 
 
 class Delivery:
@@ -75,14 +118,19 @@ class Delivery:
         clock: Callable[[], datetime] = datetime.now,
         first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
+        self.record = record
         self._receiver = receiver
         self._manners = manners
-        self._record = record
         self._clock = clock
         self._first_pause = first_pause
         self._waiting: dict[str, Happening] = {}
+        self._failures = 0
+        self._tries: dict[str, int] = {}
+        self._failed: set[str] = set()
+        self._passed: dict[str, int] = {}
+        self._plain: set[str] = set()
         self._changed = threading.Condition()
-        self._is_ending = False
+        self._is_ending = self._is_resting = False
         self._pause = 0.0
         self._thread = threading.Thread(target=self._work, name=receiver.name, daemon=True)
 
@@ -93,7 +141,7 @@ class Delivery:
         """Take what happened; never waits."""
         with self._changed:
             for happening in happenings:
-                is_known = self._record.is_told(happening.id, happening.at)
+                is_known = self.record.is_told(happening.id, happening.at)
                 if happening.kind in self._manners.kinds and not is_known:
                     self._waiting.setdefault(happening.id, happening)
             self._changed.notify_all()
@@ -115,7 +163,7 @@ class Delivery:
     def is_busy(self) -> bool:
         """Return whether it is telling something: it is not resting, and not in quiet hours."""
         with self._changed:
-            is_idle = self._pause or self._is_quiet() or not self._thread.is_alive()
+            is_idle = self._is_resting or self._is_quiet() or not self._thread.is_alive()
             return bool(self._waiting) and not is_idle
 
     def is_dead(self) -> bool:
@@ -133,42 +181,122 @@ class Delivery:
                     self._changed.wait(60.0 if self._waiting else None)
                 if self._is_ending:
                     return
+                self._drop_what_is_old()
                 parcel = self._parcel()
-            self._send(parcel)
+            if parcel is not None:
+                self._send(parcel)
 
-    def _parcel(self) -> list[Happening]:
-        """Return what is sent at once."""
+    def _drop_what_is_old(self) -> None:
+        """Give up what nobody has taken for so long that a restart would not find it either."""
         waiting = list(self._waiting.values())
-        return waiting[:1] if len(waiting) <= self._manners.most else waiting
+        kept = [h for h in waiting if not self.record.is_told(h.id, h.at)][-MAX_WAITING:]
+        if len(kept) < len(waiting):
+            ids = {happening.id for happening in kept}
+            self._give_up([h for h in waiting if h.id not in ids], "it has waited for too long")
 
-    def _send(self, parcel: list[Happening]) -> None:
-        ids = [(happening.id, happening.at) for happening in parcel]
-        again = [name for name, _ in ids if self._record.may_have_arrived(name)]
+    def _parcel(self) -> Parcel | None:
+        """Return what is sent next; None for nothing.
+
+        First what may have arrived, together as before; then the others, in order; last what
+        others have passed. After some failures each by itself, the least tried first.
+        """
+        unsure, others = dict[str, list[Happening]](), list[Happening]()
+        for happening in self._waiting.values():
+            key = self.record.key(happening.id)
+            if key:
+                unsure.setdefault(key if self._manners.repeats else "", []).append(happening)
+            else:
+                others.append(happening)
+        good = [happening for happening in others if self._passed.get(happening.id, 0) < 2]
+        bad = [happening for happening in others if self._passed.get(happening.id, 0) >= 2]
+        if self._failures < TRIES and len(good) > self._manners.most:
+            groups = [*unsure.values(), good, *([one] for one in bad)]
+        else:
+            groups = [*unsure.values(), *([one] for one in (*good, *bad))]
+        if not groups:
+            return None
+        weights = self._tries if self._failures >= TRIES else self._passed
+        chosen = min(groups, key=lambda group: weights.get(group[0].id, 0))
+        ids = [happening.id for happening in chosen]
+        key = self.record.key(ids[0]) if self._manners.repeats else ""
+        is_unsure = not key and bool(self.record.key(ids[0]))
+        return Parcel(tuple(chosen), key or _key(ids), is_unsure, not self._plain.isdisjoint(ids))
+
+    def _send(self, parcel: Parcel) -> None:
+        ids = parcel.ids
+        again = [name for name, _ in ids if self.record.key(name)]
         if again:
-            _log.warning(
-                "told_again", receiver=self._receiver.name, count=len(again), ids=again[:_IDS]
-            )
+            event = "told_as_unsure" if parcel.is_unsure else "told_again"
+            _log.warning(event, receiver=self._receiver.name, count=len(again), ids=again[:_IDS])
         try:
-            self._record.begin(ids)
+            self.record.begin(ids, parcel.key)
             self._receiver.take(parcel)
         except (NotDelivered, OSError) as error:
-            self._rest(error)
+            self._not_taken(parcel, error, set(again))
             return
+        self._finish(parcel.happenings)
+        with self._changed:
+            self._pause, self._failures = 0.0, 0
+            for name in self._failed.intersection(self._waiting):
+                self._passed[name] = self._passed.get(name, 0) + 1
+                if self._passed[name] > 1:
+                    self._plain.add(name)
+            self._failed.clear()
+            passed = [h for h in self._waiting.values() if self._passed.get(h.id, 0) >= TRIES]
+            self._give_up(passed, "it was refused, and others were taken")
+            self._changed.notify_all()
+
+    def _give_up(self, happenings: Sequence[Happening], reason: str) -> None:
+        if happenings:
+            ids = [happening.id for happening in happenings]
+            told = {"receiver": self._receiver.name, "count": len(ids), "ids": ids[:_IDS]}
+            _log.error("given_up", reason=reason, **told)
+            self._finish(happenings)
+
+    def _finish(self, happenings: Sequence[Happening]) -> None:
+        """Note that these are told, and forget them."""
         try:
-            self._record.finish(ids)
+            self.record.finish([(happening.id, happening.at) for happening in happenings])
         except OSError as error:  # it was taken, so another try would tell it twice
             _log.error("not_recorded", receiver=self._receiver.name, reason=str(error))
         with self._changed:
-            self._pause = 0.0
-            for happening in parcel:
+            for happening in happenings:
                 del self._waiting[happening.id]
-            self._changed.notify_all()
+                for counts in (self._tries, self._passed):
+                    counts.pop(happening.id, None)
+                self._plain.discard(happening.id)
 
-    def _rest(self, error: Exception) -> None:
+    def _not_taken(self, parcel: Parcel, error: Exception, unsure: set[str]) -> None:
+        """Note that a parcel was not taken, and rest.
+
+        unsure: what may have arrived by an earlier try
+        """
+        first = parcel.happenings[0].id
+        is_lost = isinstance(error, NotDelivered) and error.may_have_arrived
+        sure = [] if is_lost else [(name, at) for name, at in parcel.ids if name not in unsure]
+        try:
+            self.record.withdraw(sure)
+        except OSError as problem:  # the next process takes it for unsure
+            _log.error("not_recorded", receiver=self._receiver.name, reason=str(problem))
         with self._changed:
+            self._failures += 1
+            self._tries[first] = self._tries.get(first, 0) + 1
+            self._failed.add(first)
+            if isinstance(error, NotDelivered) and error.is_refused:
+                self._plain.update(happening.id for happening in parcel.happenings)
             self._pause = min(max(2 * self._pause, self._first_pause), MAX_PAUSE_SECONDS)
             _log.warning(
                 "not_told", receiver=self._receiver.name, reason=str(error), next_in=self._pause
             )
+            self._is_resting = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_ending, self._pause)
+            known = len(self._waiting) if first in self._passed else MAX_WAITING
+            self._changed.wait_for(
+                lambda: self._is_ending or len(self._waiting) > known, self._pause
+            )
+            self._is_resting = False
+
+
+def _key(ids: Sequence[str]) -> str:
+    """Return a key for what is sent together for the first time."""
+    return hashlib.sha256("\n".join(ids).encode(errors="replace")).hexdigest()[:32]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from reeldrop.base import plain_files
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.notices import words
-from reeldrop.notices.deliveries import NotDelivered
+from reeldrop.notices.deliveries import NotDelivered, Parcel
 from reeldrop.notices.happenings import Happening
 
 MAX_POSTER_BYTES = 16 << 20
@@ -26,6 +29,22 @@ _JPEG = b"\xff\xd8"
 
 LONGEST_OUTPUT = 4000
 """How much of a program's output is logged, in bytes: its end."""
+
+MAX_OUTPUT_BYTES = 64 << 20
+_LOOK_SECONDS = 1.0
+_LONGEST_VALUE = 30_000
+"""In signs; the kernel takes no program with more than 128 KiB in one variable."""
+
+KEY_HEADER = "Idempotency-Key"
+_WITH_HEADERS = {"json", "jsons", "form", "forms", "xml", "xmls"}
+"""Services that are programs of the operator's own, to which Apprise sends headers as they are."""
+
+_UNSURE_CODES = {408, 502, 504}
+_OF_ALL = {401, 403, 404, 407, 408, 425, 429}
+"""Answers of 4xx that are not about one message."""
+
+_NOT_SENT = re.compile("NewConnectionError|NameResolutionError|ConnectTimeout|SSLError")
+"""requests' words for connections that were never made."""
 
 _log = structlog.get_logger()
 
@@ -35,6 +54,7 @@ class Service:
 
     titles, bodies: templates by kind, in place of the usual ones
     attaches: whether the poster of a video goes with the message
+    has_key: whether it is told the key of a message, by which it can drop one that comes twice
 
     Raises:
         ConfigError: Apprise is not installed, or does not know the address.
@@ -48,6 +68,7 @@ class Service:
         except ImportError:
             problem, remedy = "the package apprise is missing", "pip install 'reeldrop[notify]'"
             raise ConfigError(Mistake(problem, remedy)) from None
+        _listen()
         self._apprise = apprise.Apprise()
         if not self._apprise.add(url) or len(self._apprise) != 1:
             kind = url.partition(":")[0]
@@ -55,20 +76,48 @@ class Service:
             raise ConfigError(Mistake(problem, "see https://appriseit.com/services/"))
         self.name = self._apprise[0].url(privacy=True)
         self.key = url
+        self.has_key = url.partition(":")[0].lower() in _WITH_HEADERS
         self._texts = titles, bodies
         self._attaches = attaches
 
-    def take(self, happenings: Sequence[Happening]) -> None:
+    def take(self, parcel: Parcel) -> None:
         """Send one message.
 
         Raises:
             NotDelivered: the service did not take it.
         """
-        title, body = words.message(happenings, *self._texts)
-        poster = happenings[-1].poster if self._attaches else None
-        with _copied(poster) as copy:
-            if not self._apprise.notify(body=body, title=title, attach=copy, body_format="text"):
-                raise NotDelivered("it did not take the message")
+        texts = ({}, {}) if parcel.is_plain else self._texts
+        title, body = words.message(parcel.happenings, *texts, is_unsure=parcel.is_unsure)
+        attaches = self._attaches and not parcel.is_plain
+        if self.has_key:
+            self._apprise[0].headers[KEY_HEADER] = parcel.key
+        with _copied(parcel.happenings[-1].poster if attaches else None) as copy:
+            done = self._apprise.notify(
+                body=body, title=title, attach=copy, body_format="text", log_level=logging.DEBUG
+            )
+        if not done:
+            raise _problem([(entry.level, entry.message) for entry in done.logs()])
+
+
+def _listen() -> None:
+    """Let Apprise note what goes wrong, which it says nowhere else, and print nothing."""
+    log = logging.getLogger("apprise")
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    log.addHandler(logging.NullHandler())
+
+
+def _problem(entries: Sequence[tuple[str, str]]) -> NotDelivered:
+    """Return what went wrong, by Apprise's log. Of that, all but warnings may have secrets."""
+    said = "; ".join(text for level, text in entries if level in ("WARNING", "ERROR"))
+    detail = " ".join(text for _, text in entries)
+    code = re.search(r"error=([1-5][0-9][0-9])", said)
+    number = int(code[1]) if code else 0
+    return NotDelivered(
+        shown(said) or "it did not take the message",
+        may_have_arrived=number in _UNSURE_CODES or not (number or _NOT_SENT.search(detail)),
+        is_refused=400 <= number < 500 and number not in _OF_ALL,
+    )
 
 
 class Program:
@@ -85,19 +134,21 @@ class Program:
         self._command = list(command)
         self._seconds = seconds
 
-    def take(self, happenings: Sequence[Happening]) -> None:
+    def take(self, parcel: Parcel) -> None:
         """Run the program once for each: the facts are in its environment, and as JSON on stdin."""
-        for happening in happenings:
+        for happening in parcel.happenings:
             self._run(happening)
 
     def _run(self, happening: Happening) -> None:
         facts = {"event": happening.kind, "id": happening.id, **happening.facts}
         named = {f"REELDROP_{key.upper()}": _for_environment(text) for key, text in facts.items()}
-        with tempfile.TemporaryFile() as output:
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+            stdin.write(json.dumps(facts).encode())
+            stdin.seek(0)
             try:
                 process = subprocess.Popen(
                     self._command,
-                    stdin=subprocess.PIPE,
+                    stdin=stdin,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **named},
@@ -106,7 +157,7 @@ class Program:
             except (OSError, ValueError) as error:
                 _log.error("hook_failed", command=self.name, reason=str(error))
                 return
-            problem = self._followed(process, json.dumps(facts).encode())
+            problem = self._followed(process, output.fileno())
             tail = _tail(output)
         told: dict[str, Any] = {"command": self.name, "event_kind": happening.kind, "output": tail}
         if problem:
@@ -114,17 +165,21 @@ class Program:
         else:
             _log.info("hook_done", **told)
 
-    def _followed(self, process: subprocess.Popen[bytes], content: bytes) -> str:
-        """Feed a program, wait for its end, and return what went wrong; empty if nothing."""
+    def _followed(self, process: subprocess.Popen[bytes], output: int) -> str:
+        """Wait for the end of a program, and return what went wrong; empty if nothing."""
+        until = time.monotonic() + self._seconds
         try:
-            process.communicate(content, self._seconds)
-        except subprocess.TimeoutExpired:
+            while (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(min(left, _LOOK_SECONDS))
+                    return f"exit code {process.returncode}" if process.returncode else ""
+                if os.fstat(output).st_size > MAX_OUTPUT_BYTES:
+                    return f"it printed more than {MAX_OUTPUT_BYTES >> 20} MiB"
             return f"it took longer than {self._seconds:g} s"
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        return f"exit code {process.returncode}" if process.returncode else ""
 
 
 @contextlib.contextmanager
@@ -147,8 +202,8 @@ def _copied(poster: Path | None) -> Iterator[str | None]:
 
 
 def _for_environment(text: str) -> str:
-    """Return a text without what no environment can hold."""
-    return text.replace("\0", "")
+    """Return a text without what no environment can hold: NULs, and what is too long."""
+    return text.replace("\0", "")[:_LONGEST_VALUE]
 
 
 def _tail(output: Any) -> str:

@@ -1,8 +1,9 @@
 """What one receiver was told: a file of JSON lines, so that a restart tells nothing twice.
 
-An id is written before it is sent (begun) and after (done). What is only begun was cut off by a
-kill, or was not taken: nobody knows whether it arrived, so it is sent again. A line begins with a
-line break, because the one before may be cut off, as on a full disk.
+An id is written before it is sent (begun) and after (done); when a receiver has surely not taken
+it, that is written, too (withdrawn). What is only begun is unsure: a kill came while it was sent,
+or the answer got lost, so nobody knows whether it arrived. A line begins with a line break, because
+the one before may be cut off, as on a full disk.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import structlog
 
 from reeldrop.base import durable
 
@@ -19,71 +24,125 @@ KEPT_SECONDS = 14 * 86400.0
 """What is older than this was told long ago, or is told no more."""
 
 _OWNER = "notify"
+_SLACK_SECONDS = 60.0
+_FEW_LINES = 1000
+"""Fewer new ones are not worth a new file."""
+
+_log = structlog.get_logger()
+
+Ids = Sequence[tuple[str, float]]
+"""Ids, each with the time at which it happened."""
 
 
 class Record:
-    """The ids that one receiver was told, in a file."""
+    """The ids that one receiver was told, in a file.
 
-    def __init__(self, file: Path, now: float) -> None:
+    since: what happened before, in seconds since 1970, counts as told
+    is_reset: whether what is in the results now counts as told, too, because the clock was put back
+    """
+
+    def __init__(
+        self, file: Path, now: float, passed: Callable[[], float] = time.monotonic
+    ) -> None:
         """Read the file; where there is none, what happened before `now` counts as told."""
         self._file = file
+        self._passed = passed
         self._done: dict[str, float] = {}
-        self._begun: dict[str, float] = {}
-        self.since = now
+        self._begun: dict[str, tuple[float, str]] = {}
+        self._lines, self._most_lines = 0, _FEW_LINES
+        self._lock = threading.Lock()
+        self.since, self.is_reset = now, False
         lines = []
         with contextlib.suppress(FileNotFoundError):
             lines = file.read_bytes().splitlines()
         for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # the last may be cut off
                 self._take(json.loads(line))
-        self._cut_off = set(self._begun)
-        self._compact(now)
+        self._horizon = now - KEPT_SECONDS - self._passed()
+        self.move_on(now)
+        if not self.is_reset:
+            self._compact()
 
     def _take(self, entry: dict[str, object]) -> None:
         if "since" in entry:
             self.since = float(str(entry["since"]))
             return
-        name, at = str(entry["id"]), float(str(entry["at"]))
+        name, at, is_done = str(entry["id"]), float(str(entry["at"])), entry["is_done"]
         self._begun.pop(name, None)
-        (self._done if entry["is_done"] else self._begun)[name] = at
+        if is_done:
+            self._done[name] = at
+        elif is_done is not None:
+            self._begun[name] = at, str(entry["key"])
 
     def is_told(self, id: str, at: float) -> bool:
         """Return whether something was told, or is too old to be."""
         return at < self.since or id in self._done
 
-    def may_have_arrived(self, id: str) -> bool:
-        """Return whether an earlier process began to send it, and this one has not."""
-        return id in self._cut_off
+    def key(self, id: str) -> str:
+        """Return the key with which something was sent that may have arrived; empty if none was."""
+        return self._begun.get(id, (0.0, ""))[1]
 
-    def begin(self, ids: Sequence[tuple[str, float]]) -> None:
-        """Record durably what is about to be sent, unless it was about to be before."""
-        new = [(name, at) for name, at in ids if name not in self._begun]
-        self._append(new, is_done=False)
-        self._begun.update(new)
-        self._cut_off.difference_update(name for name, _ in ids)
+    def begin(self, ids: Ids, key: str) -> None:
+        """Record durably what is about to be sent together, unless it was so before."""
+        new = [(name, at) for name, at in ids if self.key(name) != key]
+        self._append(new, is_done=False, key=key)
+        self._begun.update((name, (at, key)) for name, at in new)
 
-    def finish(self, ids: Sequence[tuple[str, float]]) -> None:
+    def finish(self, ids: Ids) -> None:
         """Record durably what was sent; this process knows it even if that raises OSError."""
         for name, at in ids:
             self._begun.pop(name, None)
             self._done[name] = at
         self._append(ids, is_done=True)
 
-    def _append(self, ids: Sequence[tuple[str, float]], *, is_done: bool) -> None:
-        entries = ({"id": name, "at": at, "is_done": is_done} for name, at in ids)
-        with self._file.open("ab") as file:
-            file.write(b"".join(b"\n" + json.dumps(entry).encode() for entry in entries))
-            file.flush()
-            os.fsync(file.fileno())
+    def withdraw(self, ids: Ids) -> None:
+        """Record durably what was begun, but surely not taken."""
+        for name, _ in ids:
+            self._begun.pop(name, None)
+        self._append(ids, is_done=None)
 
-    def _compact(self, now: float) -> None:
+    def _append(self, ids: Ids, *, is_done: bool | None, key: str = "") -> None:
+        if not ids:
+            return
+        more = {"key": key} if key else {}
+        entries = ({"id": name, "at": at, "is_done": is_done, **more} for name, at in ids)
+        with self._lock:
+            with self._file.open("ab") as file:
+                file.write(b"".join(b"\n" + json.dumps(entry).encode() for entry in entries))
+                file.flush()
+                os.fsync(file.fileno())
+            self._lines += len(ids)
+            if self._lines > self._most_lines:
+                self._compact()
+
+    def begin_anew(self, ids: Ids) -> None:
+        """Count as told what is in the results, as at the first start."""
+        self.finish(ids)
+        with self._lock:
+            self._compact()
+        self.is_reset = False
+
+    def move_on(self, now: float) -> None:
+        """Forget what is old: by the time that has passed, because the clock may be put forward.
+
+        If it was put back behind `since`, nothing would be told any more: begin anew.
+        """
+        self.since = max(self.since, self._horizon + self._passed())
+        if now < self.since:
+            _log.warning("clock_was_put_back", reason="what is in the results counts as told")
+            self.since, self.is_reset = now - _SLACK_SECONDS, True
+            self._horizon = now - KEPT_SECONDS - self._passed()
+
+    def _compact(self) -> None:
         """Write the file anew, without what is old."""
-        self.since = max(self.since, now - KEPT_SECONDS)
+        self._done = {name: at for name, at in self._done.items() if at >= self.since}
+        self._begun = {name: one for name, one in self._begun.items() if one[0] >= self.since}
         entries: list[dict[str, object]] = [{"since": self.since}]
-        for known, is_done in ((self._done, True), (self._begun, False)):
-            for name, at in known.items():
-                if at >= self.since:
-                    entries.append({"id": name, "at": at, "is_done": is_done})
+        for name, at in self._done.items():
+            entries.append({"id": name, "at": at, "is_done": True})
+        for name, (at, key) in self._begun.items():
+            entries.append({"id": name, "at": at, "is_done": False, "key": key})
         data = b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
         durable.make_folder(self._file.parent)
         durable.write(self._file, data, _OWNER)
+        self._lines, self._most_lines = len(entries), 2 * len(entries) + _FEW_LINES

@@ -12,8 +12,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from reeldrop.base import plain_files
@@ -24,70 +24,95 @@ from reeldrop.store import history, reports
 _UNSURE_SECONDS = 3.0
 """A folder that has just changed may change again and keep its modification time."""
 
+_COPIED_SECONDS = 3600.0
+"""A sidecar or log that is so much younger than the time it says is a copy, and nothing new."""
+
 _JOB_LOG = re.compile(r"job(-[0-9]+)?\.log")
 _LONGEST_LOG = 1 << 24
 
 
 @dataclass(slots=True)
 class _Folder:
-    changed_ns: int
-    below: list[Path]
+    """What is remembered of a folder, since it was read last.
+
+    changed_ns: its modification time then; -1 to read it again
+    below: its subfolders by name
+    told: the modification times of the files that were told, by name
+    """
+
+    changed_ns: int = -1
+    below: dict[str, _Folder] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
 
 
 class Tree:
-    """The folders of the results, each with its modification time when it was read last."""
+    """The folders of the results, as they were when each was read last."""
 
-    def __init__(self, results: Path, failed: Path, since: float) -> None:
-        """Look for what happened after `since`, in seconds since 1970; the rest is not read."""
-        self._results = results
-        self._failed = failed
+    def __init__(self, results: Path, failed: Path) -> None:
+        self._failed = str(failed)
+        self._skipped = {str(failed), str(failed / CLEARED_FOLDER)}
+        self._since = float("inf")
+        self._roots = {str(results): _Folder(), self._failed: _Folder()}
+
+    def look(self, since: float) -> list[Happening]:
+        """Return what is new, the oldest first; files from before `since` are not read.
+
+        since: in seconds since 1970
+        """
+        if since < self._since:
+            self._roots = {root: _Folder() for root in self._roots}
         self._since = since
-        self._folders: dict[Path, _Folder] = {}
-        self._told: dict[Path, int] = {}
-
-    def look(self) -> list[Happening]:
-        """Return what was not returned before, the oldest first."""
-        found = [h for root in (self._results, self._failed) for h in self._below(root, 0)]
+        found: list[Happening] = []
+        for path, root in self._roots.items():
+            self._look_below(path, root, 0, found)
         return sorted(found, key=lambda happening: happening.at)
 
-    def _below(self, folder: Path, depth: int) -> Iterator[Happening]:
+    def _look_below(self, path: str, folder: _Folder, depth: int, found: list[Happening]) -> bool:
+        """Add what is new to `found`; return whether this is still a folder."""
         try:
-            seen = folder.stat(follow_symlinks=depth == 0)
+            seen = os.stat(path, follow_symlinks=depth == 0)
             if not stat.S_ISDIR(seen.st_mode):
-                raise NotADirectoryError
-            known = self._folders.get(folder)
-            if known is None or known.changed_ns != seen.st_mtime_ns:
-                yield from self._read(folder, seen)
+                return False
+            if folder.changed_ns != seen.st_mtime_ns:
+                self._read(path, folder, seen, found)
         except OSError:  # it is gone, or not ours to read
-            self._folders.pop(folder, None)
-            return
+            folder.changed_ns = -1
+            return False
+        if 0 <= folder.changed_ns < self._since * 1e9:
+            folder.told = {}  # by now too old to be told
         if depth < history.MAX_DEPTH:
-            for below in self._folders[folder].below:
-                yield from self._below(below, depth + 1)
+            for name, below in list(folder.below.items()):
+                if not self._look_below(f"{path}/{name}", below, depth + 1, found):
+                    del folder.below[name]
+                    folder.changed_ns = -1
+        return True
 
-    def _read(self, folder: Path, seen: os.stat_result) -> Iterator[Happening]:
+    def _read(
+        self, path: str, folder: _Folder, seen: os.stat_result, found: list[Happening]
+    ) -> None:
         """Read a folder, and remember its subfolders."""
         is_sure = time.time() - seen.st_mtime > _UNSURE_SECONDS
-        remembered = _Folder(seen.st_mtime_ns if is_sure else -1, [])
-        is_failed = folder.is_relative_to(self._failed)
-        with os.scandir(folder) as entries:
+        told, below = dict[str, int](), dict[str, _Folder]()
+        is_failed = f"{path}/".startswith(f"{self._failed}/")
+        with os.scandir(path) as entries:
             for entry in entries:
-                path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
-                    if path not in (self._failed, self._failed / CLEARED_FOLDER):
-                        remembered.below.append(path)
+                    if entry.path not in self._skipped:
+                        below[entry.name] = folder.below.get(entry.name) or _Folder()
                     continue
                 status = entry.stat(follow_symlinks=False)
                 is_old = status.st_mtime < self._since
                 if is_old or status.st_uid != seen.st_uid:  # the latter are prompt files
                     continue
-                if self._told.get(path) == status.st_mtime_ns:
-                    continue
-                happening = self._failure(path) if is_failed else self._result(path)
-                if happening is not None:
-                    self._told[path] = status.st_mtime_ns
-                    yield happening
-        self._folders[folder] = remembered
+                if folder.told.get(entry.name) != status.st_mtime_ns:
+                    file = Path(entry.path)
+                    happening = self._failure(file) if is_failed else self._result(file)
+                    if happening is None:
+                        continue
+                    found.append(happening)
+                told[entry.name] = status.st_mtime_ns
+        folder.changed_ns = seen.st_mtime_ns if is_sure else -1
+        folder.below, folder.told = below, told
 
     def _result(self, path: Path) -> Happening | None:
         """Return the video of a sidecar, or the job of a log; None if the file is neither."""
@@ -111,7 +136,7 @@ class Tree:
             "sidecar": str(path),
             "job_id": video.job_id,
         }
-        at = path.stat().st_mtime
+        at = _at(path, video.finished)
         return Happening(VIDEO, f"video {video.job_id} {video.number}", at, facts, poster)
 
     def _failure(self, path: Path) -> Happening | None:
@@ -124,7 +149,16 @@ class Tree:
             return None
         reason = history.reason(path)
         facts = {"prompt_file": name, "reason": reason, "report": str(path)}
-        return Happening(FAILED, f"failed {name} {status.st_mtime_ns}", status.st_mtime, facts)
+        which = reports.job_of(path) or status.st_mtime_ns  # the former stays in a copy
+        return Happening(FAILED, f"failed {name} {which}", status.st_mtime, facts)
+
+
+def _at(path: Path, said: str) -> float:
+    """Return when a file was written, by itself if it is much younger than the time it says."""
+    written = path.stat().st_mtime
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return min(written, datetime.fromisoformat(said).timestamp() + _COPIED_SECONDS)
+    return written
 
 
 def _job(log: Path) -> Happening | None:
@@ -134,5 +168,6 @@ def _job(log: Path) -> Happening | None:
         job_id = next(str(event["job_id"]) for event in events if "job_id" in event)
         named = (str(event["prompt_file"]) for event in events if "prompt_file" in event)
         facts = {"job_id": job_id, "prompt_file": next(named, ""), "folder": str(log.parent)}
-        return Happening(JOB, f"job {job_id}", log.stat().st_mtime, facts)
+        at = _at(log, str(events[-1].get("timestamp")))
+        return Happening(JOB, f"job {job_id}", at, facts)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -37,31 +38,43 @@ _COUNTED = {
 """In the title of a digest: how one is called, and several."""
 
 _LONGEST_TITLE = 200
+_LONGEST_TEXT = 20_000
 _LINES = 30
 """Of a digest."""
 
 
 def message(
-    happenings: Sequence[Happening], titles: Mapping[str, str], bodies: Mapping[str, str]
+    happenings: Sequence[Happening],
+    titles: Mapping[str, str],
+    bodies: Mapping[str, str],
+    *,
+    is_unsure: bool = False,
 ) -> tuple[str, str]:
     """Return title and body of a message about one thing, or a digest of several.
 
     titles, bodies: templates by kind, in place of the usual ones
+    is_unsure: whether these may have been told before, which the digest says
     """
-    if len(happenings) == 1:
+    if len(happenings) == 1 and not is_unsure:
         [one] = happenings
-        title, body = _filled({**TITLES, **titles}, one), _filled({**BODIES, **bodies}, one)
+        title, body = _filled(titles, TITLES, one), _filled(bodies, BODIES, one)
         return title[:_LONGEST_TITLE], body
     counts = Counter(happening.kind for happening in happenings)
     title = ", ".join(_COUNTED[kind][n > 1].format(n) for kind, n in counts.items())
-    lines = [_filled({**TITLES, **titles}, happening) for happening in happenings[-_LINES:]]
+    title = f"perhaps told before: {title}" if is_unsure else title
+    lines = [_filled(titles, TITLES, happening) for happening in happenings[-_LINES:]]
     left_out = len(happenings) - len(lines)
     more = [f"and {left_out} earlier ones"] if left_out else []
     return title, "\n".join([*more, *lines])
 
 
-def _filled(templates: Mapping[str, str], happening: Happening) -> str:
-    return templates[happening.kind].format_map(_Facts(happening.facts))
+def _filled(own: Mapping[str, str], usual: Mapping[str, str], happening: Happening) -> str:
+    """Return a text of config.yaml; the usual one if these facts don't go into that."""
+    kind, facts = happening.kind, _Facts(happening.facts)
+    if kind in own:
+        with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, MemoryError):
+            return own[kind].format_map(facts)[:_LONGEST_TEXT]
+    return usual[kind].format_map(facts)[:_LONGEST_TEXT]
 
 
 class _Facts(dict[str, str]):

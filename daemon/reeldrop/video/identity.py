@@ -46,3 +46,13 @@ def digest(path: Path) -> str:
         for packet in container.demux(video=0):
             found.update(bytes(packet))
     return found.hexdigest()
+
+
+def size(path: Path) -> int:
+    """Return how many bytes the encoded pictures have, which is as sure as `digest`.
+
+    Raises:
+        OSError, ValueError: it is no readable video.
+    """
+    with _opened(path) as container:
+        return sum(packet.size for packet in container.demux(video=0))

@@ -190,6 +190,7 @@ def test_it_follows_a_daemon_and_cancels_what_it_renders(
         await screen.shows("WAITING: 1", "later.txt")
         await asyncio.to_thread(await_that, preview.exists, "a preview")
         assert preview.read_bytes()[:2] == b"\xff\xd8"
+        assert b"trainedAlgorithmicMedia" in preview.read_bytes()
         assert preview.stat().st_size <= 20_000
         told = site.results / "_page/data/status.js"
         with_it = lambda: '"has_preview":true' in told.read_text()  # noqa: E731

@@ -24,6 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Site:
     site.configure(f"provenance: {{certificate: {certificate.name}, key: {key.name}}}")
     site.drop("boat.yaml", "prompt: boat\nseed: 1\nformat: [mp4, webm, gif]\n")
     site.drop("other.yaml", "prompt: other\nseed: 2\n")
+    site.drop("sweep.yaml", "prompt: a {red|green} fox\nwildcards: all\nseed: 3\n")
     assert 0 == site.drain().returncode
     return site
 
@@ -44,6 +45,14 @@ def test_what_was_published_is_known(site: Site) -> None:
     assert ["valid", "none", "valid", "valid"] == [one["signature"] for one in found]
     assert {certificates.ORGANISATION, ""} == {one["signer"] for one in found}
     assert [*map(str, files[:3]), ""] == [one["published"] for one in found]
+
+
+def test_sheets_are_signed_like_videos(site: Site) -> None:
+    """And claim to be synthetic."""
+    files = [site.results / "sweep" / f"_sheet.{kind}" for kind in ("jpg", "mp4")]
+    found = verdicts(site, *files)
+    assert [f"synthetic by {MODEL} with reeldrop"] * 2 == [one["claim"] for one in found]
+    assert ["valid"] * 2 == [one["signature"] for one in found]
 
 
 def test_what_became_of_a_video_is_told(site: Site, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 ORGANISATION = "Films & Tests"
 
 
-def save(folder: Path, days: int = 30) -> tuple[Path, Path]:
+def save(folder: Path, days: float = 30) -> tuple[Path, Path]:
     """Save a certificate for C2PA and its key; it was valid from `days - 30` days ago on for 30."""
     above, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _signed("The tests' authority", above, "The tests' authority", above, days, is_ca=True)
@@ -30,7 +30,7 @@ def _signed(
     key: ec.EllipticCurvePrivateKey,
     issuer: str,
     issuers_key: ec.EllipticCurvePrivateKey,
-    days: int,
+    days: float,
     *,
     is_ca: bool,
 ) -> x509.Certificate:

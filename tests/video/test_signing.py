@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import certificates
+from harness.processes import await_that
 from harness.videos import pictures_of, rendered_by
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.job import Prompt
@@ -59,6 +60,26 @@ def test_a_file_that_cannot_be_signed_stays(tmp_path: Path) -> None:
     with pytest.raises(SigningError):
         signer.sign(path, "jpg", PROMPT, RENDERED)
     assert before == path.read_bytes()
+
+
+def test_a_certificate_that_ends_breaks_nothing(tmp_path: Path) -> None:
+    """What was signed before still is, and says so; what comes later stays unsigned."""
+    path, later = encoded(tmp_path, "jpg"), encoded(tmp_path, "gif")
+    before = later.read_bytes()
+    signer = Signer(*certificates.save(tmp_path, days=4 / 86400), include_prompt=False)
+    signer.sign_sheet(path, "jpg", ["tiny"])
+
+    def state() -> str:
+        return (signing.claims(path, "jpg") or {})["state"]
+
+    assert "Valid" == state()
+    await_that(lambda: state() != "Valid", "the end of the certificate")
+    assert "Expired" == state()
+    with pytest.raises(SigningError, match="not valid at time of signing"):
+        signer.sign(later, "gif", PROMPT, RENDERED)
+    assert before == later.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b"AISystemUsed", b"aISystemUsed"))
+    assert "Invalid" == state()
 
 
 def test_what_cannot_sign_is_refused(tmp_path: Path) -> None:

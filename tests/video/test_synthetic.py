@@ -51,6 +51,16 @@ def test_other_programs_read_the_mark(folder: Path) -> None:
         assert "reeldrop 1.2" == found["XMP-xmp:CreatorTool"]
 
 
+def test_a_preview_has_the_mark(folder: Path) -> None:
+    """As a poster has it, and the same picture."""
+    plain, marked = folder / "without" / "a.jpg", folder / "preview.jpg"
+    data = synthetic.marked_jpeg(plain.read_bytes(), synthetic.packet_of(["unknown"]))
+    marked.write_bytes(data)
+    [found] = told_by_exiftool(marked)
+    assert synthetic.DIGITAL_SOURCE_TYPE == found["XMP-iptcExt:DigitalSourceType"]
+    assert pictures_of(plain) == pictures_of(marked)
+
+
 def test_without_the_mark_there_is_none(folder: Path) -> None:
     """No XMP in any format."""
     for found in told_by_exiftool(*paths_of(folder / "without")):

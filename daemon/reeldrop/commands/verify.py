@@ -26,13 +26,16 @@ UNREADABLE = (OSError, ValueError, IndexError)
 SLACK = 1 << 17
 """Upper bound on the bytes of a video besides pictures, sound and what its sidecar says."""
 
+_STATES = {"Valid": "valid", "Trusted": "valid", signing.EXPIRED: "expired"}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is known of a file.
 
     claim: what it says of itself, in words; anybody can write that
-    signature: `valid`, `broken`, `none`, or why it is not known
+    signature: `valid`, `broken`, `none`, `expired` if it holds, but its certificate has ended, or
+        why it is not known
     signer: the organisation in the certificate of a signature; it is not checked who that is
     published: the video of the results that has the same pictures; empty if there is none
     """
@@ -94,7 +97,7 @@ def _signature(file: Path) -> tuple[str, str]:
         return f"not known: {error}", ""
     if found is None:
         return "none", ""
-    return ("valid" if found["state"] in ("Valid", "Trusted") else "broken"), found["signer"]
+    return _STATES.get(found["state"], "broken"), found["signer"]
 
 
 def _published(file: Path, config: Config) -> str:

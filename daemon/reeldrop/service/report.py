@@ -31,6 +31,7 @@ from reeldrop.store.status import (
     Status,
     Waiting,
 )
+from reeldrop.video import synthetic
 
 STATUS_SECONDS = 0.5
 """While there is work, how often the status is written and requests to cancel are read."""
@@ -114,7 +115,7 @@ class Reporter:
         with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
             status.write(self._file, current)
         if self._stages.settings.config.page:
-            self._page.tell(current, self._preview(current))
+            self._page.tell(current, self._marked(self._preview(current)))
         else:
             self._page.turn_off()
         self._notifier.status(current.line())
@@ -239,6 +240,12 @@ class Reporter:
         """Return what the batch in hand looks like; empty if there is no preview of it."""
         bench = self._stages.benches.first
         return bench.preview if bench is not None and current.rendering is not None else b""
+
+    def _marked(self, preview: bytes) -> bytes:
+        """Return a preview that says that it is synthetic, as the results do, if they do."""
+        if not preview or not self._stages.settings.config.synthetic_mark:
+            return preview
+        return synthetic.marked_jpeg(preview, synthetic.packet_of(["unknown"]))
 
     def _to_come(self, opened: OpenJob, now: float) -> BatchesToCome:
         """Return the batches after those in hand, until no prompt of a job waits any more."""

@@ -191,7 +191,7 @@ class Stages:
         self.publisher.h264 = encoder.choose_h264(config.mp4_encoder)
         self.publisher.marks = self.assembler.marks = config.synthetic_mark
         try:
-            self.publisher.signer = profiles.signer(config)
+            self.publisher.signer = self.assembler.signer = profiles.signer(config)
         except ConfigError as error:  # it could be read when config.yaml was
             _log.error("certificate_unusable", reason=str(error), next="the one before")
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from reeldrop.base.events import Event, SheetsMade
 from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.base.names import POSTER_SUFFIX, VIDEO_SUFFIX
 from reeldrop.store.results import Results, is_published
-from reeldrop.store.sheets import SheetsOf
-from reeldrop.video import arrangement, synthetic
+from reeldrop.store.sheets import SheetsOf, Write
+from reeldrop.video import arrangement, signing, synthetic
 from reeldrop.video.labels import Labels
 from reeldrop.video.sheets import Drawing, Source
 
@@ -44,12 +44,14 @@ class Assembler:
     """Makes sheets of published videos; calls `tell` with SheetsMade for each job.
 
     marks: whether they say that they are synthetic
+    signer: signs them; None for none
     """
 
     def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
         self._results = results
         self._tell = tell
         self.marks = True
+        self.signer: signing.Signer | None = None
         self._is_ending = threading.Event()
         self._thread = ThreadPoolExecutor(1, "sheets", initializer=_give_way)
 
@@ -104,13 +106,31 @@ class Assembler:
         for number, sheet in enumerate(arrangement.arranged(prompts)):
             check()
             drawing = Drawing(sheet, sources, labels, check, mark)
-            writers = {POSTER_SUFFIX: drawing.write_picture, VIDEO_SUFFIX: drawing.write_video}
+            writers = {
+                POSTER_SUFFIX: self._signed(drawing.write_picture, "jpg", models),
+                VIDEO_SUFFIX: self._signed(drawing.write_video, "mp4", models),
+            }
             names.append(sheets.publish(number, writers))
         if labels.lacking:
             signs = "".join(sorted(labels.lacking))[:20]
             remedy = "install one, such as the package fonts-noto-cjk for Chinese"
             _log.warning("sheets_lack_a_font", job_id=job.id, signs=signs, remedy=remedy)
         return names
+
+    def _signed(self, write: Write, kind: str, models: Iterable[str]) -> Write:
+        """Return what writes a file and then signs it; one that can't be signed stays as it is."""
+
+        def write_and_sign(path: Path) -> bool:
+            if not write(path):
+                return False
+            if self.signer is not None:
+                try:
+                    self.signer.sign_sheet(path, kind, models)
+                except signing.SigningError as error:
+                    _log.error("not_signed", sheet=path.name, format=kind, reason=str(error))
+            return True
+
+        return write_and_sign
 
     def close(self) -> None:
         """End after the frame in hand; what is not made is made at the next start."""

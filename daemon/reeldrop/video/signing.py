@@ -10,10 +10,12 @@ import io
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.base.escaping import shown
 from reeldrop.base.job import Prompt, Rendered
 from reeldrop.video.synthetic import DIGITAL_SOURCE_TYPE, model_name
 
@@ -25,6 +27,11 @@ REMEDY = "pip install 'reeldrop[c2pa]'"
 
 VALID = "Valid"
 """The state of a manifest whose signature holds, by somebody of whom nothing is known."""
+
+EXPIRED = "Expired"
+_HOLDS = {VALID, "Trusted"}
+_OF_AN_OLD_CERTIFICATE = {"signingCredential.expired"}
+"""As no authority has said when a file was signed, C2PA takes it for invalid then."""
 
 _PIXEL = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
@@ -76,7 +83,19 @@ class Signer:
         """
         version = dict(rendered.versions).get("reeldrop", "unknown")
         text = prompt.prompt if self._include_prompt else ""
-        manifest = _manifest(model_name(rendered), rendered.revision or "unknown", version, text)
+        model, revision = model_name(rendered), rendered.revision or "unknown"
+        self._replace(path, kind, _manifest(model, revision, version, text))
+
+    def sign_sheet(self, path: Path, kind: str, profiles: Iterable[str]) -> None:
+        """Do the same to what shows videos of these profiles.
+
+        Raises:
+            SigningError, OSError: as `sign` does.
+        """
+        models = ", ".join(map(shown, profiles))
+        self._replace(path, kind, _manifest(models, "unknown", "unknown", ""))
+
+    def _replace(self, path: Path, kind: str, manifest: str) -> None:
         with path.open("r+b") as file, tempfile.TemporaryFile(dir=path.parent) as signed:
             self._write(file, signed, kind, manifest)
             signed.seek(0)
@@ -114,8 +133,9 @@ class SigningError(Exception):
 def claims(path: Path, kind: str) -> dict[str, str] | None:
     """Return what a file's manifest says, None if it has none.
 
-    `state` is Valid if the signature holds and nothing was changed, else Invalid; `signer` is the
-    certificate's organisation. Nobody is asked whether that one is to be trusted.
+    `state` is Valid if the signature holds and nothing was changed, Expired if only the certificate
+    has ended since, else Invalid; `signer` is the certificate's organisation. Nobody is asked
+    whether that one is to be trusted.
 
     Raises:
         ConfigError: the package is missing.
@@ -137,9 +157,18 @@ def _read(file: IO[bytes], kind: str) -> dict[str, str] | None:
                 manifest = json.loads(reader.json())
                 active = manifest["manifests"][manifest["active_manifest"]]
                 signer = str(active.get("signature_info", {}).get("issuer", ""))
-                return {"state": str(reader.get_validation_state()), "signer": signer}
+                state = str(reader.get_validation_state())
+                if state not in _HOLDS and _failures(manifest) == _OF_AN_OLD_CERTIFICATE:
+                    state = EXPIRED
+                return {"state": state, "signer": signer}
     except (library.C2paError, LookupError, TypeError, ValueError) as error:
         raise SigningError(f"its manifest can't be read: {error}") from None
+
+
+def _failures(manifest: dict[str, Any]) -> set[str]:
+    """Return C2PA's codes of what does not hold, apart from trust."""
+    found = {entry["code"] for entry in manifest.get("validation_status", [])}
+    return found - {"signingCredential.untrusted"}
 
 
 def _library() -> Any:

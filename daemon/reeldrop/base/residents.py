@@ -26,12 +26,15 @@ class Resident:
 class Memory:
     """The models that are loaded, the least recently used first, and the bytes that are free.
 
-    device_free: None if the renderer computes in host memory
+    device_free, device_total: None if the renderer computes in host memory
+    shortages: how often memory ran out so far, by what was done about it
     """
 
     residents: tuple[Resident, ...] = ()
     device_free: int | None = None
     host_free: int = 0
+    device_total: int | None = None
+    shortages: tuple[tuple[str, int], ...] = ()
 
     @property
     def ready(self) -> frozenset[str]:

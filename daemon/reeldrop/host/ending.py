@@ -30,6 +30,7 @@ EXIT_LOST = 75
 KILLED = "killed by somebody or something (no trace is left, as after SIGKILL)"
 OUT_OF_MEMORY = "killed by the kernel because memory ran out"
 RESTARTED = "the machine stopped, as after a power cut or a reboot"
+_WORDS = {"": "normal", KILLED: "killed", OUT_OF_MEMORY: "memory", RESTARTED: "machine"}
 _FATAL = "Fatal Python error: "
 _LONGEST_LOOK_SECONDS = 10.0
 _LONGEST_REASON = 500
@@ -85,6 +86,11 @@ class Ending(NamedTuple):
 
     how: str
     cause: Cause = Cause.WORK
+
+    @property
+    def word(self) -> str:
+        """How it ended, as one of few words."""
+        return _WORDS.get(self.how, "error")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from prometheus_client import start_http_server as start_server
 
 from reeldrop.base import durable
 from reeldrop.notices.happenings import Happening
-from reeldrop.store.status import State, Status
+from reeldrop.store.status import Numbers, State, Status
 
 _SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
 
@@ -64,6 +64,32 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self._memory = Gauge(
+            "reeldrop_device_memory_bytes",
+            "Memory of the device: free for renders, and used.",
+            ["memory"],
+            registry=registry,
+        )
+        self._in_hand = Counter(
+            "reeldrop_busy_seconds",
+            "Seconds in which a batch was in hand, of all renderers together.",
+            registry=registry,
+        )
+        self._shortages = Counter(
+            "reeldrop_memory_shortages",
+            "How often the device's memory ran out, by what was done about it.",
+            ["next"],
+            registry=registry,
+        )
+        self._restarts = Counter(
+            "reeldrop_restarts",
+            "Starts of the daemon, by how the process before ended.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("normal", "error", "killed", "memory", "machine"):
+            self._restarts.labels(reason)
+        self._last: Numbers | None = None
         self._videos = Counter("reeldrop_videos", "Videos.", ["model"], registry=registry)
         self._jobs = Counter("reeldrop_jobs", "Prompt files that ended.", registry=registry)
         self._failures = Counter("reeldrop_failures", "Failures.", registry=registry)
@@ -100,9 +126,26 @@ class Metrics:
             for state in {State.IDLE, State.RENDERING, State.LOADING, State.WARMING_UP}:
                 if found or status.state is State.NO_RENDERER:
                     self._renderers.labels(str(state)).set(sum(r.state is state for r in found))
+            self._take(status.numbers)
         for name, folder in self._folders.items():
             with contextlib.suppress(OSError):  # it is gone, or a share that does not answer
                 self._free.labels(name).set(shutil.disk_usage(folder).free)
+
+    def _take(self, numbers: Numbers) -> None:
+        """Count what has changed since the last look; the daemon counts from its own start on."""
+        last = self._last if self._last is not None else numbers
+        if numbers.began != last.began:
+            self._restarts.labels(numbers.last_end).inc()
+            last = Numbers()
+        self._last, before = numbers, dict(last.shortages)
+        self._in_hand.inc(max(0.0, numbers.busy_seconds - last.busy_seconds))
+        for done, count in numbers.shortages:
+            self._shortages.labels(done).inc(max(0, count - before.get(done, 0)))
+        self._memory.clear()
+        free, total = numbers.device_free, numbers.device_total
+        if free is not None and total is not None:
+            self._memory.labels("free").set(free)
+            self._memory.labels("used").set(max(0, total - free))
 
     def write(self, file: Path) -> None:
         """Replace a file by one with all numbers, which everybody may read.

@@ -50,6 +50,11 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
     return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
+def device_total() -> int | None:
+    """Return how many bytes the device has; None without one."""
+    return torch.cuda.mem_get_info()[1] if pipeline.cuda_is_available() else None
+
+
 def device_free() -> int | None:
     """Return how many bytes of the device are free for this process; None without one."""
     if not pipeline.cuda_is_available():

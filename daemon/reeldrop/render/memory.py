@@ -39,6 +39,14 @@ class Fit:
         placement = _NEXT_PLACEMENT.get(self.placement)
         return None if placement is None else dataclasses.replace(self, placement=placement)
 
+    def step_to(self, frugal: Fit | None) -> str:
+        """Return in words what the next way changes."""
+        if frugal is None:
+            return "given up"
+        if frugal.batch_size < self.batch_size:
+            return "smaller batch"
+        return "decoding in parts" if frugal.placement == self.placement else frugal.placement
+
 
 def how_many_fit(room: int, bytes_each: float) -> int:
     """Return how many prompts that take `bytes_each` can be rendered at once; at least one."""

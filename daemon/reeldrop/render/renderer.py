@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -116,6 +117,7 @@ class InProcessRenderer:
         self._told_download = 0.0
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
+        self._shortages: Counter[str] = Counter()
         self._previews = Previews(lambda batch, picture: tell(Previewed(batch, picture)))
         self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         # Daemon threads: a render that hangs must not keep the process from ending.
@@ -154,7 +156,9 @@ class InProcessRenderer:
         try:
             while (order := self._orders.get()) is not None:
                 answer = self._use(order) if isinstance(order, Mapping) else self._answer(order)
-                self._tell(MemoryChanged(self._residents.memory()))
+                found = tuple(sorted(self._shortages.items()))
+                memory = dataclasses.replace(self._residents.memory(), shortages=found)
+                self._tell(MemoryChanged(memory))
                 self._tell(answer)
         except RendererDied as error:
             self._tell(RendererEnded(error))
@@ -301,6 +305,7 @@ class InProcessRenderer:
         measure.empty_cache()  # only here has the traceback gone that held the tensors
         is_done = self._residents.release_others(loaded.source.name)
         if is_done:
+            self._shortages["other models released"] += 1
             _log.warning("other_models_released", reason=self._shortage)
         return is_done
 
@@ -315,6 +320,7 @@ class InProcessRenderer:
         _log.warning(
             "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
         )
+        self._shortages[fit.step_to(frugal)] += 1
         if frugal is None:
             raise Unrenderable(f"the memory does not suffice even for {fit}: {self._shortage}")
         return frugal

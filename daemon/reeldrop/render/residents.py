@@ -120,7 +120,8 @@ class Residents:
             _resident(loaded, is_ready=name not in self._kept)
             for name, loaded in self._loaded.items()
         )
-        return Memory(found, measure.device_free(), memory.available_bytes())
+        host_free = memory.available_bytes()
+        return Memory(found, measure.device_free(), host_free, measure.device_total())
 
     def close(self) -> None:
         """Let go of all pipelines, and free the memory that they take."""

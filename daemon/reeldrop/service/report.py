@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from reeldrop.store import status
 from reeldrop.store.status import (
     MAX_WAITING,
     Model,
+    Numbers,
     RendererNow,
     Rendering,
     State,
@@ -48,6 +50,7 @@ class Reporter:
     file: the status file
     page: shows the status in the results
     observe: called with every new status
+    last_end: how the process before this one ended, in a word
     """
 
     def __init__(
@@ -65,7 +68,10 @@ class Reporter:
         self._file = file
         self._page = page
         self._observe = observe
-        self._written = 0.0
+        self._written = self._counted = 0.0
+        self._busy_seconds, self._busy = 0.0, 0
+        self._began = datetime.now(UTC).isoformat()
+        self.last_end = ""
 
     def is_due(self, now: float) -> bool:
         """Return whether the last report is older than `STATUS_SECONDS`."""
@@ -140,6 +146,7 @@ class Reporter:
             waiting_count=len(begun) + count,
             unrecognised=unrecognised,
             unrecognised_count=unrecognised_count,
+            numbers=self._numbers(now),
             waiting_seconds=stages.intake.waiting_seconds(now),
             readings=stages.settings.readings,
             refused=stages.settings.refused,
@@ -176,6 +183,29 @@ class Reporter:
             together=len(bench.batch.members) if bench.batch is not None else 0,
             models=tuple(resident.model for resident in bench.memory.residents),
             problem="; ".join(f"{model} can't be used: {p}" for model, p in problems.items()),
+        )
+
+    def _numbers(self, now: float) -> Numbers:
+        """Return what is counted; time counts for each renderer that had a batch at the last look.
+
+        What several renderers say adds up.
+        """
+        self._busy_seconds += self._busy * (now - self._counted)
+        benches = list(self._stages.benches)
+        self._busy, self._counted = sum(bench.batch is not None for bench in benches), now
+        memories = [bench.memory for bench in benches]
+        shortages: Counter[str] = Counter()
+        for memory in memories:
+            shortages.update(dict(memory.shortages))
+        free = [m.device_free for m in memories if m.device_free is not None]
+        total = [m.device_total for m in memories if m.device_total is not None]
+        return Numbers(
+            began=self._began,
+            last_end=self.last_end,
+            busy_seconds=round(self._busy_seconds, 3),
+            shortages=tuple(sorted(shortages.items())),
+            device_free=sum(free) if free else None,
+            device_total=sum(total) if total else None,
         )
 
     def _left_in_spool(self) -> list[Waiting]:

@@ -111,6 +111,7 @@ class Service:
 
     def _look_back(self, end: Ending, stacks: str) -> None:
         """Blame what the previous process had in hand for its end, unless the machine ended."""
+        self._last_end = end.word
         if end.how:
             _log.error("previous_process_ended", reason=end.how, stacks=stacks)
         is_blamed = end.cause is not Cause.MACHINE
@@ -130,6 +131,7 @@ class Service:
         reporter = Reporter(
             stages, phase, self._notifier, self._status_file, self._page(), self._observe
         )
+        reporter.last_end = self._last_end
         return Loop(stages, phase, reporter, self._events, self._trace)
 
     def _page(self) -> Page:

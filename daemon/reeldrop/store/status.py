@@ -160,6 +160,25 @@ class RendererNow:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is counted since this process of the daemon began.
+
+    began: when, as an ISO 8601 time
+    last_end: how the process before it ended: normal, error, killed, memory or machine
+    busy_seconds: how long batches were in hand, of all renderers together
+    shortages: how often the memory of the device ran out, by what was done about it
+    device_free, device_total: bytes of the devices; None without one
+    """
+
+    began: str = ""
+    last_end: str = ""
+    busy_seconds: Annotated[float, Field(ge=0, le=1e12)] = 0.0
+    shortages: tuple[tuple[str, Annotated[int, Field(ge=0, lt=1 << 62)]], ...] = ()
+    device_free: Annotated[int, Field(ge=0, lt=1 << 62)] | None = None
+    device_total: Annotated[int, Field(ge=0, lt=1 << 62)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The daemon's state at one moment.
 
@@ -175,6 +194,7 @@ class Status:
     unrecognised_count: number of these
     renderers: what each does, if there may be several
     missing: why renderers are missing; empty if that is not known
+    numbers: for metrics
     """
 
     pid: Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -194,6 +214,7 @@ class Status:
     unrecognised_count: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     renderers: tuple[RendererNow, ...] = ()
     missing: str = ""
+    numbers: Numbers = Numbers()
 
     def said(self) -> str:
         """Return the state and its reason, in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path, PurePosixPath
 
@@ -40,6 +41,25 @@ def test_what_is_new_is_found_once(tmp_path: Path) -> None:
     (place.failed / "_cleared").mkdir()
     (place.failed / "deep").rename(place.failed / "_cleared/deep")
     assert [] == tree.look(SINCE)
+
+
+def test_copies_of_old_results_are_not_new(tmp_path: Path) -> None:
+    """Whatever times and places they have; and what was put elsewhere has the id that it had."""
+    place = Place(tmp_path)
+    sidecar = place.publish("a.txt", "a boat")
+    place.end("a.txt")
+    place.fail("b.txt", "unknown key 'stpes'")
+    first = {happening.id for happening in Tree(place.results, place.failed).look(0.0)}
+    shutil.copytree(place.results, tmp_path / "copies")
+    (tmp_path / "copies").rename(place.results / "copies")
+    sidecar.write_text(sidecar.read_text().replace("finished: '20", "finished: '19"))
+    now = time.time()
+    found = Tree(place.results, place.failed).look(now - 3600)
+    assert first == {happening.id for happening in found}
+    videos = {one.facts["sidecar"]: one.at for one in found if one.kind == "video"}
+    assert videos.pop(str(sidecar)) < now - 3600
+    assert videos.keys() == {str(place.results / "copies" / "a" / "a_boat.yaml")}
+    assert min(videos.values()) > now - 3600
 
 
 def test_a_video_counts_when_all_its_files_are_there(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ class Service:
         title, body = words.message(parcel.happenings, *texts, is_unsure=parcel.is_unsure)
         attaches = self._attaches and not parcel.is_plain
         if self.has_key:
-            self._apprise[0].headers[KEY_HEADER] = parcel.key
+            service: Any = self._apprise[0]
+            service.headers[KEY_HEADER] = parcel.key
         with _copied(parcel.happenings[-1].poster if attaches else None) as copy:
             done = self._apprise.notify(
                 body=body, title=title, attach=copy, body_format="text", log_level=logging.DEBUG

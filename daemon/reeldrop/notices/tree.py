@@ -29,6 +29,7 @@ _COPIED_SECONDS = 3600.0
 
 _JOB_LOG = re.compile(r"job(-[0-9]+)?\.log")
 _LONGEST_LOG = 1 << 24
+_SUFFIXES = (SIDECAR_SUFFIX, ".log")
 
 
 @dataclass(slots=True)
@@ -99,6 +100,8 @@ class Tree:
                 if entry.is_dir(follow_symlinks=False):
                     if entry.path not in self._skipped:
                         below[entry.name] = folder.below.get(entry.name) or _Folder()
+                    continue
+                if not entry.name.endswith(ERROR_SUFFIX if is_failed else _SUFFIXES):
                     continue
                 status = entry.stat(follow_symlinks=False)
                 is_old = status.st_mtime < self._since

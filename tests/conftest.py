@@ -14,6 +14,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import ctypes
 import functools
+import gc
 import shlex
 import shutil
 import signal
@@ -24,6 +25,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import execnet
+import hypothesis
 import pytest
 from _pytest.assertion import rewrite
 from harness import HARNESS
@@ -74,9 +76,23 @@ def pytest_xdist_setupnodes(specs: list[execnet.XSpec]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Know the zygote of the run before a test changes the environment."""
+    """Know the zygote of the run before a test changes the environment.
+
+    From here on, the garbage collector passes over what was imported: each full collection, as at
+    the end of a renderer, would take half a second.
+    """
     if hasattr(session.config, "workerinput"):
         fork_server()
+    _draw_once()
+    gc.freeze()
+
+
+@hypothesis.settings(
+    max_examples=1, database=None, deadline=None, suppress_health_check=[*hypothesis.HealthCheck]
+)
+@hypothesis.given(hypothesis.strategies.none())
+def _draw_once(_nothing: None) -> None:
+    """Let hypothesis ask the collector who refers to its dice, which it does once."""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

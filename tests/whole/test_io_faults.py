@@ -17,10 +17,13 @@ from harness.zygote import Zygote
 from io_faults import Bench, Plan, Row
 from reeldrop.store.spool import Spool
 
-STRIDE = 12
-"""Of the calls that can fail, every so-manieth; the benchmark lets each fail."""
+CALLS = 120
+"""About how many calls can fail."""
 
-ERRORS = {errno.EIO: 1, errno.ENOSPC: 13, errno.EROFS: 9}
+STRIDE = 30
+"""Of them, every so-manieth; the benchmark lets each fail."""
+
+ERRORS = {errno.EIO: 1, errno.ENOSPC: 11, errno.EROFS: 21}
 """Errors, and the first call that fails with each, so that together they meet more calls."""
 
 REWRITES = """\
@@ -60,7 +63,7 @@ def harmless(row: Row) -> Row:
 def test_one_call_that_fails_costs_nothing_but_time(bench: Bench, number: int) -> None:
     """If any single call fails, all jobs complete, and none is blamed."""
     plan = Plan(number)
-    calls = range(ERRORS[number], 1000, STRIDE)
+    calls = range(ERRORS[number], CALLS, STRIDE)
     row = io_faults.summary(plan, bench.sweep(plan, calls))
     assert row.points >= 2
     assert harmless(row) == row
@@ -70,7 +73,7 @@ def test_one_call_that_fails_costs_nothing_but_time(bench: Bench, number: int) -
 def test_a_disk_that_fails_for_good_is_waited_for(bench: Bench, number: int) -> None:
     """If all calls fail from one on, it is logged once, and work continues afterwards."""
     plan = Plan(number, for_good=True)
-    calls = range(ERRORS[number], 1000, STRIDE)
+    calls = range(ERRORS[number], CALLS, STRIDE)
     row = io_faults.summary(plan, bench.sweep(plan, calls))
     assert row.points >= 2
     assert harmless(row) == row
@@ -80,7 +83,7 @@ def test_a_disk_that_fails_for_good_is_waited_for(bench: Bench, number: int) -> 
 def test_what_cannot_be_read_is_read_later(bench: Bench, for_good: bool) -> None:
     """Failing reads end no daemon and no job."""
     plan = Plan(errno.EIO, for_good, reads=True)
-    row = io_faults.summary(plan, bench.sweep(plan, range(22, 110, STRIDE)))
+    row = io_faults.summary(plan, bench.sweep(plan, range(22, CALLS, STRIDE)))
     assert row.points >= 2
     assert harmless(row) == row
 

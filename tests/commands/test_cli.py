@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.processes import await_that, run, start
+from harness.processes import DEADLINE_SECONDS, await_that, run, start
 from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import durations, strict_yaml
@@ -633,7 +633,8 @@ def on_terminal(site: Site, *arguments: str, columns: int) -> list[str]:
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
     command = [*REELDROP, *arguments, "--config", str(site.folder / "config.yaml")]
     with os.fdopen(ours, "rb", buffering=0) as reader:
-        subprocess.run(command, stdout=terminal, cwd=site.folder, env=environment, check=True)
+        process = start(command, stdout=terminal, cwd=site.folder, env=environment)
+        assert 0 == process.wait(DEADLINE_SECONDS)
         os.close(terminal)
         return re.sub(r"\x1b\[[0-9;]*m", "", reader.read(100_000).decode()).splitlines()
 

@@ -61,6 +61,9 @@ torch sets the last one itself, before each load of a library that it compiled. 
 thread for OpenMP, whatever is asked for.
 """
 
+_OF_THE_HUB = {"HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"}
+"""Environment variables that one module reads on import, which forks import anew."""
+
 _SLOW_IMPORTS = (
     "reeldrop.commands.cancel", "reeldrop.commands.check", "reeldrop.commands.cli",
     "reeldrop.commands.history", "reeldrop.commands.init", "reeldrop.commands.progress",
@@ -200,7 +203,7 @@ class Zygote:
 
     def changed(self, environment: Mapping[str, str]) -> set[str]:
         """Return the variables that differ from those of the zygote and are read on import."""
-        names = (environment.keys() | self._environment.keys()) - _READ_LATE
+        names = (environment.keys() | self._environment.keys()) - _READ_LATE - _OF_THE_HUB
         return {name for name in names if environment.get(name) != self._environment.get(name)}
 
     def run(
@@ -427,9 +430,12 @@ def _become(
         os.close(stream)
     _open_streams_anew()
     os.chdir(folder)
+    is_other_hub = any(os.environ.get(name) != environment.get(name) for name in _OF_THE_HUB)
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
+    if is_other_hub:
+        importlib.reload(sys.modules["huggingface_hub.constants"])
     if uid:
         _become_service(uid)
     # Die with the parent. Set only now: a change of ids resets it.

@@ -8,7 +8,7 @@ import pytest
 from harness.prompt_files import mistakes
 from reeldrop.page import status_text
 from reeldrop.store.history import Failure
-from reeldrop.store.status import Model, Rendering, State, Status, Waiting
+from reeldrop.store.status import Model, RendererNow, Rendering, State, Status, Waiting
 
 UPDATED = "2026-03-01T13:00:00+00:00"
 STRAY = Waiting("a.json", "not a prompt file: ends in .json")
@@ -56,6 +56,27 @@ ROOM
 def said(status: Status = STATUS, free: int = 812_345_678_901) -> str:
     """Return what STATUS.txt says below the time."""
     return status_text.text(status, FAILURES, "_failed/", free)
+
+
+def test_each_of_several_renderers_has_a_line() -> None:
+    """And whoever waits reads why some are missing."""
+    busy = RendererNow("n/1", "n: H100", State.RENDERING, "a.yaml", 1, 4, 2, 25, 3)
+    idle = RendererNow("n/2", "n: T4", State.IDLE, problem="wan can't be used: too large")
+    told = said(dataclasses.replace(STATUS, renderers=(busy, idle), missing="n2 is away"))
+    before, _, after = told.partition("RENDERERS\n")
+    assert "TROUBLE" not in before
+    assert after.startswith(
+        """\
+  n/1, n: H100
+      rendering a.yaml 1/4 and 2 beside it, step 2/25
+  n/2, n: T4
+      idle; wan can't be used: too large
+
+TROUBLE
+  wan can't be used, and is tried again: no such folder
+  renderers are missing: n2 is away
+"""
+    )
 
 
 def test_all_that_somebody_asks_is_in_it() -> None:

@@ -628,6 +628,18 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         ),
         render(("a", 2)),
     ),
+    "idle ones share what waits": (
+        view(job("a", prompts(3)), file("b"), renderers=(IDLE, IDLE, BUSY)),
+        render(("a", 2)),
+    ),
+    "idle ones share what waits, of which only some is seen": (
+        view(job("a", prompts(SIZE), count=99), renderers=(IDLE, IDLE, IDLE)),
+        render(("a", SIZE)),
+    ),
+    "idle ones that have not the model have no share": (
+        view(job("a", prompts(3)), renderers=(IDLE, HAS_N)),
+        render(("a", 3)),
+    ),
     "a job in hand elsewhere, whose model is loaded for more of it": (
         view(
             job("a", of("n"), count=9, is_in_hand=True),

@@ -42,6 +42,7 @@ class Metrics:
         self._strays = Gauge(
             "reeldrop_unrecognised_files", "Files that are never taken.", registry=registry
         )
+        self._has_several = False
         self._renderers = Gauge(
             "reeldrop_renderers",
             "Renderers by what they do, if there may be several.",
@@ -123,8 +124,9 @@ class Metrics:
             alone = status.rendering.together if status.rendering is not None else 0
             found = status.renderers
             self._together.set(sum(r.together for r in found) if found else alone)
-            for state in {State.IDLE, State.RENDERING, State.LOADING, State.WARMING_UP}:
-                if found or status.state is State.NO_RENDERER:
+            self._has_several |= bool(found)
+            for state in (State.IDLE, State.RENDERING, State.LOADING, State.WARMING_UP):
+                if self._has_several:
                     self._renderers.labels(str(state)).set(sum(r.state is state for r in found))
             self._take(status.numbers)
         for name, folder in self._folders.items():

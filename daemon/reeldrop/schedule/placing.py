@@ -6,10 +6,11 @@ nothing else to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from reeldrop.schedule import models
-from reeldrop.schedule.view import JobView, RendererView, SpoolView, View, Waiting
+from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View, Waiting
 
 
 def in_order(renderers: Sequence[RendererView], able: Iterable[int], model: str) -> list[int]:
@@ -68,3 +69,25 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
         return bool(others)
     count = sum(1 if isinstance(w, SpoolView) else max(1, w.count) for w in wanted)
     return count <= sum(lead.size_on(other) for other in others)
+
+
+def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) -> int:
+    """Return how many prompts like the first of a job a renderer takes.
+
+    That is as many as fit, but no more than leave the same to all others that have nothing to do.
+    """
+    size, kind = first.size_on(view.renderers[renderer]), first.kind(first.prompts[0])
+    others = sum(
+        number != renderer and not other.is_busy and first.model in other.memory.ready
+        for number, other in enumerate(view.renderers)
+    )
+    if not others:
+        return size
+    count = 0
+    for waiting in line:
+        if isinstance(waiting, JobView):
+            alike = waiting.count_of(kind)
+            count += waiting.count if alike == len(waiting.prompts) else alike
+        elif isinstance(waiting, FileView) and waiting.kind == hash(kind):
+            count += waiting.count
+    return min(size, math.ceil(count / (1 + others)))

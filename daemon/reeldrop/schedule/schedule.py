@@ -216,10 +216,11 @@ def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
 def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> Open | Render:
     """Fill a batch with prompts of the same kind as the first, in order, passing over the others.
 
-    A file is opened only if all its prompts fit. Nothing is passed over twice.
+    A file is opened only if all its prompts fit. Nothing is passed over twice. Other renderers that
+    have nothing to do get their share of such prompts.
     """
     kind = first.kind(first.prompts[0])
-    room = first.size_on(view.renderers[renderer])
+    room = placing.share(view, renderer, line, first)
     opens = not (first.is_suspect or _is_full(view))
     picks: list[tuple[str, int]] = []
     passed: list[str] = []

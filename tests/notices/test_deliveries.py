@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from harness.processes import await_that
-from reeldrop.notices.deliveries import MAX_WAITING, TRIES, Delivery, Manners, NotDelivered, Parcel
+from reeldrop.notices import deliveries
+from reeldrop.notices.deliveries import TRIES, Delivery, Manners, NotDelivered, Parcel
 from reeldrop.notices.happenings import Happening
 from reeldrop.notices.record import KEPT_SECONDS, Record
 from reeldrop.schedule.night import Night
@@ -267,8 +268,11 @@ def test_what_is_refused_for_ever_lets_others_pass(most: int, tmp_path: Path) ->
     assert any(parcel.is_plain for parcel in friend.parcels)
 
 
-def test_what_waits_for_too_long_is_given_up(tmp_path: Path) -> None:
+def test_what_waits_for_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After two weeks, or if it is too much; so a receiver that is gone costs no memory."""
+    monkeypatch.setattr(deliveries, "MAX_WAITING", 100)
     friend = Friend()
     friend.works = False
     passed = [0.0]
@@ -279,8 +283,8 @@ def test_what_waits_for_too_long_is_given_up(tmp_path: Path) -> None:
     await_that(lambda: friend.tries > 0, "a try")
     passed[0] = KEPT_SECONDS + 99
     record.move_on(NOW + 1e8)
-    gone.tell(videos(*map(str, range(MAX_WAITING + 10)), at=NOW + 100))
+    gone.tell(videos(*map(str, range(110)), at=NOW + 100))
     friend.works = True
-    await_that(lambda: sum(map(len, friend.taken)) == MAX_WAITING, "all that it keeps")
+    await_that(lambda: sum(map(len, friend.taken)) == 100, "all that it keeps")
     assert gone.end(10)
     assert "old" not in itertools.chain(*friend.taken)

@@ -8,6 +8,7 @@ that is refused again and again lets the others pass.
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,9 +29,10 @@ TRIES = 3
 """After so many failures in a row, the others are tried, one by one; a message that has failed
 while so many others were taken is given up."""
 
-MAX_WAITING = 20_000
+MAX_WAITING = 100_000
 """How much waits for a receiver at most; then the oldest is given up."""
 
+_DROP_SECONDS = 60.0
 _IDS = 10
 """How many are logged."""
 
@@ -129,6 +131,7 @@ class Delivery:
         self._failed: set[str] = set()
         self._passed: dict[str, int] = {}
         self._plain: set[str] = set()
+        self._dropped = -math.inf
         self._changed = threading.Condition()
         self._is_ending = self._is_resting = False
         self._pause = 0.0
@@ -188,7 +191,10 @@ class Delivery:
 
     def _drop_what_is_old(self) -> None:
         """Give up what nobody has taken for so long that a restart would not find it either."""
-        waiting = list(self._waiting.values())
+        now = time.monotonic()
+        if now - self._dropped < _DROP_SECONDS and len(self._waiting) <= MAX_WAITING:
+            return
+        self._dropped, waiting = now, list(self._waiting.values())
         kept = [h for h in waiting if not self.record.is_told(h.id, h.at)][-MAX_WAITING:]
         if len(kept) < len(waiting):
             ids = {happening.id for happening in kept}
@@ -200,6 +206,9 @@ class Delivery:
         First what may have arrived, together as before; then the others, in order; last what
         others have passed. After some failures each by itself, the least tried first.
         """
+        is_usual = not (self._failures or self._passed or self.record.has_begun)
+        if is_usual and len(self._waiting) <= self._manners.most:  # as a rule: no look at all
+            return next((Parcel((h,), _key([h.id])) for h in self._waiting.values()), None)
         unsure, others = dict[str, list[Happening]](), list[Happening]()
         for happening in self._waiting.values():
             key = self.record.key(happening.id)
@@ -220,7 +229,9 @@ class Delivery:
         ids = [happening.id for happening in chosen]
         key = self.record.key(ids[0]) if self._manners.repeats else ""
         is_unsure = not key and bool(self.record.key(ids[0]))
-        return Parcel(tuple(chosen), key or _key(ids), is_unsure, not self._plain.isdisjoint(ids))
+        is_plain = not self._plain.isdisjoint(ids)
+        key = key or _key([*ids, "plain"] if is_plain else ids)  # another text, another key
+        return Parcel(tuple(chosen), key, is_unsure, is_plain)
 
     def _send(self, parcel: Parcel) -> None:
         ids = parcel.ids

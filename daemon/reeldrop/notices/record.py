@@ -82,6 +82,11 @@ class Record:
         """Return the key with which something was sent that may have arrived; empty if none was."""
         return self._begun.get(id, (0.0, ""))[1]
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything may have arrived."""
+        return bool(self._begun)
+
     def begin(self, ids: Ids, key: str) -> None:
         """Record durably what is about to be sent together, unless it was so before."""
         new = [(name, at) for name, at in ids if self.key(name) != key]

@@ -19,7 +19,7 @@ NEEDS = $(MAKE) --no-print-directory packages PACKAGES=
 # Where the service is. The units say $(APP), too; units, command and all else go below prefix.
 APP := /opt/reeldrop
 DOCS := docs/operations.md docs/commands.md docs/prompt-files.md docs/sync.md docs/models.md docs/cluster.md \
-	docs/gallery.png docs/comparison.png
+	docs/languages.md docs/gallery.png docs/comparison.png
 MONITORING := docs/monitoring/alerts.yml docs/monitoring/dashboard.json
 prefix ?= /usr/local
 DESTDIR ?=

@@ -242,6 +242,15 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
                 ("[1]", ("1 is no language", "such as zh")),
             )
         ),
+        *(
+            (f"translate: {{{given}}}\n{MODELS}", 1, f"translate.{key}", *wrong)
+            for given, key, *wrong in (
+                ("zh: ./opus", "zh", "'./opus' is no repository", "`{path: ./opus}`"),
+                ("ZH: a/b", "ZH", "'ZH' is no language", "such as zh"),
+                ("zh: {}", "zh", "exactly one of repository and path", ""),
+                ("zh: {pat: x}", "zh.pat", "unknown key 'pat'", "did you mean 'path'"),
+            )
+        ),
         ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
         ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),
         ("inbox: !!str x\n" + MODELS, 1, "", "tag", "remove it"),

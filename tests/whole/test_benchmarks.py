@@ -28,6 +28,7 @@ import seams
 import throughput
 import time_left
 import torch
+import translation
 from diffusers import UNet3DConditionModel
 from harness import watched_daemon
 from harness.fakes import tiny_unet
@@ -327,6 +328,7 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
         full_size_model,
         on_a_gpu,
         time_left,
+        translation,
     ],
 )
 def test_a_benchmark_says_how_it_is_called(

@@ -214,6 +214,14 @@ class SheetsMade:
     error: BaseException | None
 
 
+@dataclass(frozen=True, slots=True)
+class TextsTranslated:
+    """Prompts of a job with their translations, each with why it has none; None if it has."""
+
+    job_id: str
+    results: tuple[tuple[Prompt, Exception | None], ...]
+
+
 Event = (
     Wake
     | Stop
@@ -225,4 +233,5 @@ Event = (
     | VideoPublished
     | VideoFailed
     | SheetsMade
+    | TextsTranslated
 )

@@ -15,6 +15,7 @@ from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.sound import Sound
 from reeldrop.base.sweeps import Swept
+from reeldrop.base.translated import NOTHING_TRANSLATED, Translated
 from reeldrop.base.windows import Windows
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Prompt:
     loras: those that it asks for, beside those that its profile always has; None if that has none
     swept: what a sweep chose for it, by key; told with the video, no effect on it
     windows: what its profile makes longer videos of
+    translated: what the text encoder reads in place of its texts
     """
 
     number: int
@@ -105,10 +107,17 @@ class Prompt:
     loras: Loras | None = None
     swept: Swept = field(default=(), compare=False)
     windows: Windows = field(default_factory=Windows, compare=False)
+    translated: Translated = NOTHING_TRANSLATED
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
         return dict(self.arguments).get(name)
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The prompt and the negative prompt, as the text encoder reads them."""
+        unwanted = str(self.argument("negative_prompt") or "")
+        return self.translated.prompt or self.prompt, self.translated.negative_prompt or unwanted
 
     @property
     def steps(self) -> int:
@@ -143,6 +152,7 @@ class Prompt:
         formats = self.formats[0] if len(self.formats) == 1 else list(self.formats)
         return {
             "prompt": self.prompt,
+            **self.translated.as_settings(),
             **{picture.key: picture.name for picture in self.pictures},
             **dict(self.arguments),
             **({} if self.loras is None else {"loras": dict(self.loras)}),

@@ -18,11 +18,14 @@ from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.commands import exit_codes, models, output
 from reeldrop.commands.check_file import check_file
 from reeldrop.config import config as configuration
+from reeldrop.config import translators
 from reeldrop.host import disk
 from reeldrop.intake import share as shares
+from reeldrop.translation import source
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
+    from reeldrop.translation.source import TranslatorSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,8 @@ def machine(config: Config) -> Iterator[Row]:
     yield from _own_model(config)
     for name in sorted(profiles.chosen(config) - {config.model}):
         yield _other_model(name, config)
+    for wanted in translators.sources(config).values():
+        yield _translator(wanted)
 
 
 def _try_to_sign(config: Config) -> str:
@@ -209,17 +214,29 @@ def _other_model(name: str, config: Config) -> Row:
     from reeldrop.config import profiles
     from reeldrop.render import lora_files, weights
 
-    source = profiles.source(name, config)
+    model = profiles.source(name, config)
     try:
-        list(lora_files.there(source))
+        list(lora_files.there(model))
     except ConfigError as error:
         return Row(f"model {name}", False, str(error), may_pass=True)
-    size = weights.size(source)
+    size = weights.size(model)
     if size == weights.UNREADABLE:
-        problem = f"there is no model that can be read in {source.location}"
+        problem = f"there is no model that can be read in {model.location}"
         return Row(f"model {name}", False, problem, may_pass=True)
     detail = f"{size / 2**30:.1f} GiB" if size else "not downloaded; its first prompt does that"
     return Row(f"model {name}", True, detail)
+
+
+def _translator(wanted: TranslatorSource) -> Row:
+    """Look at the files of a translator, which is loaded when a prompt needs it."""
+    what = f"translator {wanted.language}"
+    if not source.is_there(wanted):
+        remedy = f"`reeldrop pull {wanted.name}` downloads it, or else its first prompt"
+        return Row(what, True, f"{wanted.location} is not on this machine; {remedy}", doubt=True)
+    try:
+        return Row(what, True, str(source.folder(wanted)))
+    except FileError as error:
+        return Row(what, False, str(error), may_pass=True)
 
 
 def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     """Print how many videos a prompt file asks for, or its mistakes, and return the exit code.
 
+    And what would be translated, and what its author should know.
+
     It is read as the daemon would read it, wherever it is: in the inbox with the `_defaults.yaml`
     above it, elsewhere with that at the top of the inbox. Its pictures are not looked at.
 
@@ -25,6 +27,7 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
         Unavailable: no daemon has loaded its model yet, so that its keys are not known.
         WrongUsage: there is no such file, or it is none of a prompt file's kinds.
     """
+    from reeldrop.commands import check_translations
     from reeldrop.intake.reading import Reader
     from reeldrop.prompts import parsing
     from reeldrop.prompts.parsing import NotDescribed
@@ -43,17 +46,21 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
         prompts, problems = (), list(map(str, error.mistakes))
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
+    translations = check_translations.of(prompts, config)
     count, long_texts = len(prompts), list(_long_texts(config, prompts))
     if as_json:
         found = {"file": file, "videos": count, "problems": problems, "long_texts": long_texts}
+        found["translations"] = [one._asdict() for one in translations]
         output.print_json(found)
     elif problems:
         for problem in problems:
             output.note(problem)
     else:
         print(f"{output.printable(file)}: {count} video{'s' if count > 1 else ''}")
-        for text in long_texts:
-            print(text)
+        for text in (*map(str, translations), *long_texts):
+            print(output.printable(text))
+        for note in dict.fromkeys(note for prompt in prompts for note in prompt.notes):
+            output.note(note)
     return exit_codes.FAILED if problems else 0
 
 
@@ -71,9 +78,8 @@ def _long_texts(config: Config, prompts: Sequence[Prompt]) -> Iterator[str]:
     readers = {name: chunks.reader_without_model(profiles.source(name, config)) for name in models}
     for prompt in prompts:
         reader = readers.get(prompt.model)
-        for what, key in (("prompt", None), ("negative prompt", "negative_prompt")):
-            text = prompt.argument(key) if key else prompt.prompt
-            cut = reader.cut(str(text or "")) if reader else None
+        for what, text in zip(("prompt", "negative prompt"), prompt.texts, strict=True):
+            cut = reader.cut(text) if reader else None
             if cut is not None and len(cut.chunks) > 1:
                 rest = f"; not read: {output.printable(cut.ignored)}" if cut.ignored else ""
                 read = f"{cut.tokens} tokens in {len(cut.chunks)} chunks"

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from reeldrop.base import durable, owners
 from reeldrop.base.errors import FileError, WrongUsage
 from reeldrop.commands import models, output
-from reeldrop.config import builtin
+from reeldrop.config import builtin, translators
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import downloads, repository
+from reeldrop.translation import source
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 def pull_model(config: Config, name: str, *, newest: bool) -> None:
     """Download a model's files and its LoRAs, print where they are, and note newer commits.
 
+    `translate.zh` names the translator from that language.
+
     If root downloads into the cache of a service, the files are the service's.
 
     newest: take the commit of today instead of the one of the first download
@@ -34,6 +37,9 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
         WrongUsage: there is no such model, or it needs no download.
         ConfigError, Unavailable: it can't be downloaded.
     """
+    if name in {one.name for one in translators.sources(config).values()}:
+        _pull_translator(config, name)
+        return
     profile = _profile(config, name)
     model, loras = models.repository(name, profile, config), models.loras(name, profile, config)
     if model is None and not loras:
@@ -50,6 +56,13 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     if not newest:
         for one in pinned:
             _note_newer(one)
+
+
+def _pull_translator(config: Config, name: str) -> None:
+    wanted = translators.sources(config)[name.partition(".")[2]]
+    _make_spool(config.spool)
+    with owners.given_to_owner(downloads.cache()), _bar(sys.stdout.isatty(), name) as tell:
+        print(output.printable(source.folder(wanted, tell)))
 
 
 def _make_spool(spool: Path) -> None:

@@ -154,9 +154,7 @@ def known_rules(config: Config) -> dict[str, ModelRules | None]:
     for name, profile in config.models.items():
         capabilities = described.read(config.spool, name, profile.origin)
         if capabilities is not None:
-            allowed = (profile.prompt_defaults, profile.prompt_limits, profile.lora_limits)
-            weighted = profile.prompt_syntax == "weighted"
-            found[name] = ModelRules(name, capabilities, *allowed, reads_weights=weighted)
+            found[name] = ModelRules(name, capabilities, **config.allowed(name))
     return found
 
 

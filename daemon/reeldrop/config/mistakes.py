@@ -11,10 +11,10 @@ import pydantic
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake
-from reeldrop.config import schema
+from reeldrop.config import schema, world
 from reeldrop.prompts import wording
 
-_STEPS = ("function-before",)
+_STEPS = ("function-before", "[key]")
 """Parts of pydantic's locations that are not keys."""
 
 
@@ -80,6 +80,8 @@ def _fields(above: list[Any]) -> typing.Iterable[str]:
     match above:
         case []:
             return schema.Config.model_fields
+        case ["translate", _]:
+            return world.Translator.model_fields
         case ["models", _]:
             return schema.Profile.model_fields
         case ["models", _, "about"]:

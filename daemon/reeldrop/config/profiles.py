@@ -176,15 +176,7 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
         ConfigError: the defaults or limits name settings that the pipeline doesn't have, or the
             defaults exceed the limits.
     """
-    profile = config.models[name]
-    found = ModelRules(
-        name,
-        capabilities,
-        profile.prompt_defaults,
-        profile.prompt_limits,
-        profile.lora_limits,
-        reads_weights=profile.prompt_syntax == "weighted",
-    )
+    found = ModelRules(name, capabilities, **config.allowed(name))
     rules.check_profile(found)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, Field
@@ -29,7 +29,7 @@ from reeldrop.config.values import (
     Value,
     absolute,
 )
-from reeldrop.config.world import Cluster, Command, MetricsPlaces, Provenance, Receiver
+from reeldrop.config.world import Cluster, Command, MetricsPlaces, Provenance, Receiver, Translators
 from reeldrop.render.checkpoint import SAFETENSORS
 
 AUTO_WITH_CUDA = "ms-1.7b"
@@ -280,6 +280,8 @@ class Config(BaseModel):
     hook_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     metrics: MetricsPlaces = MetricsPlaces()
     notify_seconds: Annotated[float, Field(gt=0, le=600)] = 5.0
+    translate: Translators = {}
+    render_untranslated: bool = False
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]
 
@@ -309,6 +311,18 @@ class Config(BaseModel):
         if any(self.failed.is_relative_to(folder) for folder in (self.inbox, self.spool)):
             raise ValueError(f"failed: {self.failed} must be neither in the inbox nor in the spool")
         return self
+
+    def allowed(self, name: str) -> dict[str, Any]:
+        """Return what prompts may ask of a profile, as arguments of `ModelRules`."""
+        profile = self.models[name]
+        return {
+            "defaults": profile.prompt_defaults,
+            "limits": profile.prompt_limits,
+            "loras": profile.lora_limits,
+            "reads_weights": profile.prompt_syntax == "weighted",
+            "languages": profile.languages,
+            "translators": frozenset(self.translate),
+        }
 
     def selected_model(self, *, cuda: bool) -> str:
         """Return the profile for prompts that name none.

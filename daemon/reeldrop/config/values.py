@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
+from reeldrop.prompts.scripts import ANY
 from reeldrop.render import dtypes
 from reeldrop.schedule.night import Night
 
 _DTYPES = (dtypes.AUTO, *dtypes.NAMES)
 _LONGEST_LIST = 1000
-ANY = "any"
-"""All languages, or most of them."""
 
 
 class Refused(ValueError):
@@ -145,6 +144,7 @@ LoraName = Annotated[str, pydantic.AfterValidator(_lora_name)]
 LoraWeight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 LoraWeights = Annotated[list[LoraWeight], pydantic.BeforeValidator(_weights)]
 Languages = Annotated[tuple[str, ...], pydantic.BeforeValidator(_languages)]
+Language = Annotated[str, pydantic.BeforeValidator(_language)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -1,17 +1,18 @@
 """What the keys of config.yaml about the world outside may be: receivers, programs, metrics,
-signatures, a cluster. The keys themselves are in `schema`."""
+signatures, a cluster, translators. The keys themselves are in `schema`."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, Field
 
-from reeldrop.config.values import STRICT, Hours, Refused, absolute
+from reeldrop.config.values import STRICT, Hours, Language, Refused, absolute
+from reeldrop.translation import detection
 
 Kind = Literal["video", "job", "failed", "idle", "trouble", "down"]
 Command = Annotated[list[Annotated[str, Field(max_length=4000)]], Field(max_length=100)]
@@ -114,3 +115,44 @@ class MetricsPlaces(BaseModel):
     @classmethod
     def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
         return None if value is None else absolute(value, info, "a file")
+
+
+class Translator(BaseModel):
+    """Where a translator into English comes from: a repository of the hub, or a folder."""
+
+    model_config = STRICT
+
+    repository: str | None = None
+    path: Path | None = None
+    revision: str | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_a_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.count("/") != 1 or value[0] in "./~":
+            problem = f"'{value}' is no repository, such as Helsinki-NLP/opus-mt-zh-en"
+            raise Refused(problem, f"a folder is named so: `{{path: {value}}}`")
+        return {"repository": value}
+
+    @pydantic.field_validator("path", mode="before")
+    @classmethod
+    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        return None if value is None else absolute(value, info)
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Translator:
+        if (self.repository is None) == (self.path is None):
+            raise ValueError("give exactly one of repository and path")
+        return self
+
+
+def _told_apart(value: dict[str, Translator]) -> dict[str, Translator]:
+    detection.require_detector(value)
+    return value
+
+
+Translators = Annotated[
+    dict[Language, Translator], Field(max_length=100), pydantic.AfterValidator(_told_apart)
+]

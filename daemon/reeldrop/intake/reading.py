@@ -57,11 +57,18 @@ class Reader:
     """Reads prompt files.
 
     rules, model: as for `parsing.parse`
+    foresee: is called with the prompts of each file that was read
     """
 
-    def __init__(self, rules: Mapping[str, ModelRules | None], model: str) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, ModelRules | None],
+        model: str,
+        foresee: Callable[[Sequence[Prompt]], None] = lambda _prompts: None,
+    ) -> None:
         self._rules = rules
         self._model = model
+        self._foresee = foresee
 
     def read_job(self, job: Job) -> Content:
         """Return the content of a claimed file, with its pictures; see `read`.
@@ -120,6 +127,7 @@ class Reader:
                 pair,
                 keeps_seeds=inbox_folders.wish(source) != inbox_folders.AGAIN,
             )
+            self._foresee(found.prompts)
             return Content(found.prompts, found.priority, size, found.is_paired)
         except (PromptError, NotDescribed):
             raise

@@ -12,6 +12,7 @@ from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import PRIORITIES, DefaultsFile
 from reeldrop.base.sweeps import MATRIX, SWEEPS, Swept
+from reeldrop.base.translated import KEYS, TRANSLATED_FROM
 from reeldrop.prompts import loras, other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
@@ -22,9 +23,9 @@ MAX_KEYS = 100
 MAX_LIST = 10
 """Upper bound on the values of a setting other than seed: each prompt validates each of them."""
 
-TEXT_KEYS = ("prompt", "negative_prompt")
+TEXT_KEYS = (*KEYS, *KEYS.values())
 _NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
-_NO_DEFAULTS = ("prompt", "prompts", "rendered", *pictures.KEYS, *SWEEPS)
+_NO_DEFAULTS = ("prompt", "prompts", "rendered", *KEYS.values(), *pictures.KEYS, *SWEEPS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
 
 
@@ -61,7 +62,9 @@ def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[It
     """
     for document in _load(text, allowance):
         layer = _layer(document)
-        recorded = _recorded(layer.pop("rendered", None))
+        rendered = layer.pop("rendered", None)
+        recorded = _recorded(rendered)
+        layer |= _translation_noted(layer, rendered)
         given = layer.pop("priority", None)
         found = [Item(prompt, recorded) for prompt in _prompts(layer)]
         yield found, priority(given) if given is not None else None
@@ -69,6 +72,17 @@ def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[It
 
 def _recorded(rendered: Setting | None) -> dict[str, str] | None:
     return None if rendered is None else pictures.recorded(strict_yaml.plain(rendered.node))
+
+
+def _translation_noted(layer: Layer, rendered: Setting | None) -> Layer:
+    """Return a sidecar's translation with a note if its prompt is another one by now."""
+    found, prompt = layer.get(KEYS["prompt"]), layer.get("prompt")
+    record = None if rendered is None else strict_yaml.child(rendered.node, TRANSLATED_FROM)
+    if found is None or prompt is None or record is None or record.value == prompt.node.value:
+        return {}
+    note = f"{KEYS['prompt']} is of another prompt, '{short(str(record.value))}', and was rendered"
+    note += "; without it, the prompt would be translated anew"
+    return {KEYS["prompt"]: dataclasses.replace(found, notes=(*found.notes, note))}
 
 
 def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
@@ -85,7 +99,7 @@ def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
     rendered = layer.pop("rendered", None)
     if rendered is None or not isinstance(rendered.node.value, dict) or "prompt" not in layer:
         raise PromptError(Mistake("the comment in this mp4 is not reeldrop's", _NOT_OURS))
-    return [Item(layer, _recorded(rendered))]
+    return [Item(layer | _translation_noted(layer, rendered), _recorded(rendered))]
 
 
 def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:

@@ -17,7 +17,7 @@ from reeldrop.base.errors import Mistake, NeedsPicture, PromptError, ReeldropErr
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile, Picture, Prompt
 from reeldrop.base.sweeps import Swept, with_seed
-from reeldrop.prompts import documents, lines, pictures, sweeps, tags
+from reeldrop.prompts import documents, lines, pictures, sweeps, tags, translations
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import Layer, check_count, merge
@@ -189,6 +189,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             loras=settings["loras"],
             swept=video.swept,
             windows=video.rules.capabilities.windows,
+            translated=translations.given(settings),
         )
 
 
@@ -315,9 +316,9 @@ def _placed(fault: Fault, layer: Layer) -> Mistake:
 
 def _notes(layer: Layer, settings: Mapping[str, Any], rules: ModelRules) -> tuple[str, ...]:
     """Return what the author should know about a prompt that is rendered."""
-    texts = (layer[key] for key in documents.TEXT_KEYS if key in layer)
-    notes = [note for text in texts for note in text.notes]
+    notes = [note for key in documents.TEXT_KEYS if key in layer for note in layer[key].notes]
     notes += tags.notes(settings["prompt"], reads_weights=rules.reads_weights)
+    notes += translations.notes(settings, rules)
     guidance = settings.get("true_cfg_scale", settings.get("guidance_scale"))
     is_given = "negative_prompt" in layer and settings["negative_prompt"]
     if is_given and isinstance(guidance, int | float) and guidance <= 1:

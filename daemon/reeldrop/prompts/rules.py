@@ -21,6 +21,7 @@ from reeldrop.base.escaping import short
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
 from reeldrop.base.loras import LoraLimits
 from reeldrop.base.sweeps import SWEEPS
+from reeldrop.base.translated import KEYS, TRANSLATE
 from reeldrop.prompts import emphasis, loras, pictures, tags, unknown_keys, wording
 from reeldrop.prompts.faults import Fault as Fault
 from reeldrop.prompts.faults import SettingsRefused as SettingsRefused
@@ -41,7 +42,7 @@ FILE_KEYS = ("prompts", "priority", "rendered")
 """Keys of a whole prompt file, not allowed in a single prompt."""
 
 _OWN_DEFAULTS: Mapping[str, Scalar] = {"fps": 8, "format": "mp4"}
-_OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt")
+_OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt", TRANSLATE)
 _LISTS = ("seed", "format")
 _COUNTED = ("num_frames", "height", "width", "num_inference_steps")
 """Settings that are at least 1; others may be 0, and are 0 by default in some models."""
@@ -58,6 +59,8 @@ class ModelRules:
     limits: the smallest and the largest value of a setting; None: the smallest that makes sense
     loras: the profile's, by name
     reads_weights: prompts may have weights in them; see `emphasis`
+    languages: those that its text encoder reads; None if nobody knows
+    translators: the languages that config.yaml has a translator for
     """
 
     name: str
@@ -66,13 +69,22 @@ class ModelRules:
     limits: Mapping[str, tuple[float | None, float]]
     loras: Mapping[str, LoraLimits] = field(default_factory=dict)
     reads_weights: bool = False
+    languages: tuple[str, ...] | None = None
+    translators: frozenset[str] = frozenset()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that is allowed in a prompt for this profile."""
         chosen = [loras.KEY] if self.loras else []
         pictures = self.capabilities.pictures
-        return (*self.capabilities.settings, *pictures, *_OWN_KEYS, *chosen, "model")
+        own = (*_OWN_KEYS, *self._translations)
+        return (*self.capabilities.settings, *pictures, *own, *chosen, "model")
+
+    @property
+    def _translations(self) -> list[str]:
+        """The keys that give translations of its texts."""
+        texts = ("prompt", *self.capabilities.settings)
+        return [key for text, key in KEYS.items() if text in texts]
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all settings of a prompt, with defaults for those that are not given.
@@ -120,6 +132,8 @@ class ModelRules:
             annotation = self._annotation(name, kind)
             optional = self._all_defaults.get(name) is None
             fields[name] = (annotation | None, None) if optional else (annotation, ...)
+        fields[TRANSLATE] = (bool, True)
+        fields |= dict.fromkeys(self._translations, (_Text | None, None))
         for name in self.capabilities.pictures:
             fields[name] = (Annotated[list[_Text], Field(min_length=1)], [])
         config = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -157,7 +171,7 @@ class ModelRules:
         if tag is not None:
             problem = f"{short(tag.text)} is {tag.meaning}"
             yield Fault("prompt", problem, tag.remedy, example=tag.example)
-        for key in ("prompt", "negative_prompt"):
+        for key in ("prompt", "negative_prompt", *self._translations):
             text = settings.get(key) or ""
             if self.reads_weights and (part := emphasis.too_heavy(text)) is not None:
                 problem = f"{short(part.text)} has the weight {part.weight:g}"

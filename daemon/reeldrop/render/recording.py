@@ -30,7 +30,7 @@ def records(
             seconds=seconds,
             peak_memory_mib=measure.peak_memory_mib(),
             batch_size=len(prompts),
-            ignored_text=unread.of_text(loaded, prompt, prompt.prompt),
+            ignored_text=unread.of_text(loaded, prompt, prompt.texts[0]),
             ignored_negative_text=_ignored_negative_text(loaded, prompt),
             speed=tuple(loaded.fast_path.used),
             tiling=loaded.fast_path.decoded_in_tiles,
@@ -48,7 +48,7 @@ def _windows(loaded: LoadedPipeline) -> dict[str, object]:
 
 
 def _ignored_negative_text(loaded: LoadedPipeline, prompt: Prompt) -> str:
-    unwanted = prompt.argument("negative_prompt")
+    unwanted = prompt.texts[1]
     if not unwanted or not rendering.is_guided(loaded, prompt):
         return ""
-    return unread.of_text(loaded, prompt, str(unwanted))
+    return unread.of_text(loaded, prompt, unwanted)

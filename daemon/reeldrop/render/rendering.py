@@ -108,10 +108,9 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
     """Return the call arguments for the prompts: texts, or their embeddings, if it reads any."""
     if not reads_texts(loaded.pipe):
         return {}
-    wanted = {"prompt": [prompt.prompt for prompt in prompts]}
+    wanted = {"prompt": [prompt.texts[0] for prompt in prompts]}
     if "negative_prompt" in loaded.capabilities.settings:
-        unwanted = [str(prompt.argument("negative_prompt") or "") for prompt in prompts]
-        wanted["negative_prompt"] = unwanted
+        wanted["negative_prompt"] = [prompt.texts[1] for prompt in prompts]
     if (kept := loaded.fast_path.texts) is None:
         # Some pipelines take no list of one.
         return {key: given if len(given) > 1 else given[0] for key, given in wanted.items()}
@@ -136,9 +135,7 @@ def alike(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> tuple[Prompt, 
 
 
 def _chunks(loaded: LoadedPipeline, reader: Reader, prompt: Prompt) -> int:
-    texts = [prompt.prompt]
-    if is_guided(loaded, prompt):
-        texts.append(str(prompt.argument("negative_prompt") or ""))
+    texts = prompt.texts if is_guided(loaded, prompt) else prompt.texts[:1]
     return max(len(reader.cut(text).chunks) for text in texts)
 
 

@@ -9,5 +9,6 @@ for each renderer. `jobs` has all jobs in hand, by what is done with them: `open
 closes them (`opened` is one, `opening` makes it), `batches` hands out their prompts and takes what
 comes back, `loads` records the attempts to load models, `spooled` has those that are not open,
 `needs` the models that these wait for, `ends` ends them. `blame` says which prompts may have ended
-processes, `suspects` which jobs wait until another was rendered.
+processes, `suspects` which jobs wait until another was rendered,
+`translations` which prompts until their texts are translated.
 """

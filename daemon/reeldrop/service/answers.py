@@ -35,6 +35,7 @@ from reeldrop.base.events import (
     SheetsMade,
     SignOfLife,
     StepDone,
+    TextsTranslated,
     VideoFailed,
     VideoPublished,
 )
@@ -105,6 +106,8 @@ class Answers:
                 stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
             case SheetsMade():
                 self._sheets_made(event)
+            case TextsTranslated():
+                stages.translations.done(event)
 
     def _told(self, event: RendererEvent, bench: Workbench) -> None:
         """Handle what a renderer tells. Of a batch that it has not in hand, nothing follows."""

@@ -36,6 +36,7 @@ class OpenJobs:
     kinds: the kinds of devices that render, each with limits of its own
     spooled: the jobs in hand that are not open
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
+    translate: lets prompts rest whose texts have to be translated; None if none are
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class OpenJobs:
         self.fits = Fits()
         self.kinds: Mapping[str, Mapping[str, BatchLimit]] = {"": {}}
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
+        self.translate: Callable[[OpenJob], None] | None = None
         self._open: dict[str, OpenJob] = {}
         self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
         self._spool = spool
@@ -96,8 +98,12 @@ class OpenJobs:
             Waiting.of(source, f"begun; {of_night(source, night) or 'waits for its turn'}")
             for source in sources
         ]
-        sweeps = (opened.job.source for opened in self if opened.makes_sheets)
-        return turns + [Waiting.of(source, "rendered; sheets are being made") for source in sweeps]
+        for opened in self:
+            if opened.makes_sheets:
+                turns.append(Waiting.of(opened.job.source, "rendered; sheets are being made"))
+            elif opened.is_translated and not (opened.waiting or opened.in_hand):
+                turns.append(Waiting.of(opened.job.source, "is being translated"))
+        return turns
 
     # Jobs are opened
 
@@ -128,6 +134,8 @@ class OpenJobs:
             opened.place = rank[2:]
         opened.size = size
         self._open[job.id] = opened
+        if self.translate is not None:
+            self.translate(opened)
         if not self.spooled.take_out(job.id):
             _log.info(
                 "job_started",

@@ -48,7 +48,8 @@ class OpenJob:
     place: its place in its group, smaller is earlier: when it was first seen, and a name
     waiting: the prompts for the renderer, in order
     in_hand: numbers of the prompts in the renderer or the encoder
-    resting: failed prompts, with the time of their next try
+    resting: failed prompts, with the time of their next try; and those that are being translated,
+        with an infinite time
     failures: the prompts that are not tried again, by number
     alone: numbers of the prompts that are rendered in a batch of their own
     tries: how often each prompt has failed
@@ -154,6 +155,18 @@ class OpenJob:
         may_pass = isinstance(error, RenderError | MemoryError)
         may_pass = may_pass and not isinstance(error, Unrenderable)
         return may_pass and self.tries[prompt.number] < max_attempts and self.trouble is None
+
+    def end_rest(self, number: int) -> bool:
+        """Take a prompt out of those that rest; return whether it was there."""
+        left = [(at, prompt) for at, prompt in self.resting if prompt.number != number]
+        was_there = len(left) < len(self.resting)
+        self.resting = left
+        return was_there
+
+    @property
+    def is_translated(self) -> bool:
+        """Whether the texts of some of its prompts are being translated."""
+        return any(at == math.inf for at, _ in self.resting)
 
     def rest(self, prompt: Prompt, until: float) -> None:
         """Let a failed prompt wait for its next try, in a batch of its own."""

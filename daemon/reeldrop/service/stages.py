@@ -15,7 +15,7 @@ import structlog
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.escaping import shown
 from reeldrop.base.events import Event, Wake
-from reeldrop.config import profiles
+from reeldrop.config import profiles, translators
 from reeldrop.config.settings import Settings
 from reeldrop.host.disk import DiskWatch
 from reeldrop.host.ending import StallWatch
@@ -33,8 +33,10 @@ from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
+from reeldrop.service.translations import Translations
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
+from reeldrop.translation.translator import Translator
 from reeldrop.video import encoder, received
 from reeldrop.video.assembling import Assembler
 from reeldrop.video.publishing import Publisher
@@ -91,6 +93,16 @@ class Stages:
         self._tell = tell
         self._is_patient = is_patient
         self.night = Night.parsed(config.night)
+        self._translator = Translator(
+            translators.sources(config),
+            translators.languages(config),
+            tell,
+            retry_seconds=config.retry_seconds,
+        )
+        self.translations = Translations(
+            self._translator, self.jobs, renders_untranslated=config.render_untranslated
+        )
+        self.jobs.opened.translate = self.translations.begin
         self.intake = self._make_intake()
         self.assembler = Assembler(results, tell)
         self.jobs.opened.make_sheets = self.assembler.assemble
@@ -121,7 +133,7 @@ class Stages:
         return Intake(
             inbox,
             self.spool,
-            Reader(self.settings.rules, self.settings.model),
+            Reader(self.settings.rules, self.settings.model, self._translator.foresee),
             Intervals(config.scan_seconds, config.retry_seconds, config.idle_scan_seconds),
             lambda: self._tell(Wake()),
             order=self.jobs.turns,
@@ -202,6 +214,10 @@ class Stages:
         self.night = Night.parsed(config.night)
         self._encoder_stall = StallWatch(config.stall_seconds)
         self._use_encoder()
+        self._translator.use(
+            translators.sources(config), translators.languages(config), config.retry_seconds
+        )
+        self.translations.renders_untranslated = config.render_untranslated
         self.jobs.use(_limits(config))
         self.intake.close()
         self.intake = self._make_intake().after(self.intake)
@@ -225,6 +241,7 @@ class Stages:
 
     def close(self) -> None:
         """End the stages. A video that is not encoded yet is rendered again at the next start."""
+        self._translator.close()
         self.publisher.close()
         self.assembler.close()
         self.benches.close()

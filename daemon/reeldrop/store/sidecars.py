@@ -18,6 +18,7 @@ from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import SIDECAR_SUFFIX
 from reeldrop.base.sound import SILENT_FORMATS
+from reeldrop.base.translated import TRANSLATED_FROM
 
 MAX_BYTES = 1 << 20
 
@@ -50,6 +51,10 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
     for key in ("ignored_text", "ignored_negative_text", "not_kept"):
         if found := getattr(rendered, key):
             block[key] = found
+    if prompt.translated.by:
+        block["translated"] = dict(prompt.translated.by)
+    if prompt.translated.prompt:
+        block[TRANSLATED_FROM] = prompt.prompt
     if prompt.swept:
         block["swept"] = dict(prompt.swept)
     if prompt.pictures:

@@ -1,0 +1,93 @@
+"""In which script a text is written, and which languages are written in it. Pure."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection
+
+ANY = "any"
+"""Stands among the languages of a text encoder that reads most of them."""
+
+LATIN = "Latin"
+
+LANGUAGES: dict[str, tuple[str, ...]] = {
+    "Chinese": ("zh", "yue", "ja"),
+    "Japanese": ("ja",),
+    "Korean": ("ko",),
+    "Cyrillic": ("ru", "uk", "bg", "sr", "be", "mk", "kk", "ky", "mn", "tg"),
+    "Arabic": ("ar", "fa", "ur", "ps", "ug", "ckb"),
+    "Hebrew": ("he", "yi"),
+    "Greek": ("el",),
+    "Thai": ("th",),
+    "Devanagari": ("hi", "mr", "ne", "sa"),
+    "Bengali": ("bn", "as"),
+    "Gujarati": ("gu",),
+    "Gurmukhi": ("pa",),
+    "Tamil": ("ta",),
+    "Telugu": ("te",),
+    "Kannada": ("kn",),
+    "Malayalam": ("ml",),
+    "Sinhala": ("si",),
+    "Georgian": ("ka",),
+    "Armenian": ("hy",),
+    "Khmer": ("km",),
+    "Lao": ("lo",),
+    "Myanmar": ("my",),
+    "Ethiopic": ("am", "ti"),
+    "Tibetan": ("bo", "dz"),
+}
+"""The languages of each script but Latin, whose are all others; the most probable one first."""
+
+_NAMES = {
+    "CJK": "Chinese", "IDEOGRAPHIC": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese",
+    "HANGUL": "Korean", **{name.upper(): name for name in (*LANGUAGES, LATIN)},
+}  # fmt: skip
+_WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
+_LETTERS_OF_A_WORD = {"Chinese": 2, "Japanese": 3, "Thai": 4, "Khmer": 4, "Lao": 4, "Myanmar": 4}
+"""How many letters make about a word in the scripts that put no spaces between words."""
+
+_SHARE = 0.25
+"""With this share of its words in another script, a text with Latin words in it is of that one."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@functools.lru_cache(256)  # a sweep asks a thousand times
+def script(text: str) -> str:
+    """Return the name of the script that a text is written in; Latin if it has no letters.
+
+    Latin names and terms in a text of another script are usual, such as `4k` and `cinematic`. A
+    text with Japanese syllables is Japanese, whatever else is in it.
+    """
+    if text.isascii():
+        return LATIN
+    words: Counter[str] = Counter()
+    for name, letters in itertools.chain(*map(_runs, _WORD.findall(text))):
+        words[name] += max(1, round(letters / _LETTERS_OF_A_WORD.get(name, letters)))
+    others = [(count, name) for name, count in words.items() if name != LATIN]
+    if sum(count for count, _ in others) < _SHARE * max(1, words.total()):
+        return LATIN
+    most = max(others)[1]
+    return "Japanese" if most == "Chinese" and words["Japanese"] else most
+
+
+def _runs(word: str) -> list[tuple[str, int]]:
+    runs = [(name, len(list(letters))) for name, letters in itertools.groupby(word, _of_letter)]
+    return [(name, count) for name, count in runs if name]
+
+
+@functools.lru_cache(4096)
+def _of_letter(letter: str) -> str:
+    name = unicodedata.name(letter, "")
+    for width in _WIDTHS:
+        name = name.removeprefix(width)
+    return _NAMES.get(name.partition(" ")[0].partition("-")[0], "")
+
+
+def is_read(name: str, languages: Collection[str]) -> bool:
+    """Return whether a text encoder that reads these languages may read a script."""
+    return name == LATIN or ANY in languages or not set(LANGUAGES[name]).isdisjoint(languages)

@@ -1,0 +1,37 @@
+"""What a prompt file says of translations, and notes on texts that a model can't read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from reeldrop.base.translated import KEYS, TRANSLATE, Translated
+from reeldrop.prompts import scripts
+
+if TYPE_CHECKING:
+    from reeldrop.prompts.rules import ModelRules
+
+
+def given(settings: Mapping[str, Any]) -> Translated:
+    """Return the translations that a prompt's settings give."""
+    prompt, unwanted = ((settings.get(key) or "").strip() for key in KEYS.values())
+    return Translated(prompt, unwanted, is_wanted=settings[TRANSLATE])
+
+
+def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
+    """Yield what to know of texts that the model surely can't read, and nobody translates."""
+    for text, key in KEYS.items():
+        written = settings.get(text) or ""
+        if written.isascii() or settings.get(key) or not rules.languages:
+            continue
+        script = scripts.script(written)
+        if scripts.is_read(script, rules.languages):
+            continue
+        if not settings[TRANSLATE]:
+            why = f"`{TRANSLATE}: false` forbids to translate it"
+        elif rules.translators.isdisjoint(scripts.LANGUAGES[script]):
+            why = f"config.yaml names no translator for it (`{TRANSLATE}:`)"
+        else:
+            continue
+        said = text.replace("_", " ")
+        yield f"{rules.name} can't read the {script} letters of the {said}: {why}"

@@ -1,0 +1,105 @@
+"""The process that translates, seen from here: it is started, asked, watched, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from reeldrop.base.errors import ReeldropError
+
+COMMAND = (sys.executable, "-m", "reeldrop.translation.worker")
+
+START_SECONDS = 300.0
+"""How long the first answer may take: libraries and a model are read from a disk first."""
+
+PART_SECONDS = 600.0
+"""How long the translation of a sentence may take. Usual is a second; the longest that there can be
+takes half a minute on a core of its own."""
+
+
+class TranslatorEnded(ReeldropError):
+    """The process ended or hung; another one may succeed."""
+
+
+class TranslationFailed(ReeldropError):
+    """The text can't be translated, or the translator not be loaded."""
+
+
+class Process:
+    """A process that translates, from its start to `close`. One caller at a time."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the daemon, which may still need it
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+        )
+        self._loaded: set[Path] = set()
+        self._rest = b""
+
+    def translated(self, folder: Path, text: str) -> str:
+        """Return the translation of a text by the translator in a folder.
+
+        Raises:
+            TranslationFailed, TranslatorEnded: after the latter, this process is of no more use.
+        """
+        assert self._child.stdin is not None
+        order = json.dumps({"folder": str(folder), "text": text}) + "\n"
+        with self._said_when_gone():
+            self._child.stdin.write(order.encode())
+            self._child.stdin.flush()
+        seconds = PART_SECONDS if folder in self._loaded else START_SECONDS
+        while True:
+            answer = json.loads(self._line(seconds))
+            if "text" in answer:
+                return str(answer["text"])
+            if "error" in answer:
+                raise TranslationFailed(answer["error"])
+            self._loaded.add(folder)
+            seconds = PART_SECONDS
+
+    def _line(self, seconds: float) -> bytes:
+        assert self._child.stdout is not None
+        end = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            ready, _, _ = select.select([self._child.stdout], [], [], end - time.monotonic())
+            if not ready:
+                self.close()
+                raise TranslatorEnded(f"the translator hung for {seconds:g} s, and was ended")
+            with self._said_when_gone():
+                found = os.read(self._child.stdout.fileno(), 1 << 16)
+                if not found:
+                    raise BrokenPipeError
+                self._rest += found
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    @contextlib.contextmanager
+    def _said_when_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self.close()
+            raise TranslatorEnded(f"the translator ended ({self._child.returncode})") from None
+
+    def kill(self) -> None:
+        """End the process at once; it has nothing that could be lost. From any thread."""
+        self._child.kill()
+
+    def close(self) -> None:
+        """End the process, and free what it had here."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()

@@ -1,0 +1,50 @@
+"""Cut texts into parts that a translator reads whole. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+_ENDS = re.compile(r"(?<=[。！？!?；;\n])\s*|(?<=\.)\s+")
+_PAUSES = re.compile(r"(?<=[，、,：:])\s*")
+_SPACES = re.compile(r"(?<=\s)")
+
+
+def parts(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Return the sentences of a text, in order; those that don't fit are cut at their pauses,
+    at spaces, and in the middle.
+
+    Translators learn from sentences, and leave out what is more. `fits` says whether one can be
+    translated as a whole.
+    """
+    found = (part for sentence in _ENDS.split(text) for part in _cut(sentence.strip(), fits))
+    return [part for part in found if part]
+
+
+def _cut(
+    text: str,
+    fits: Callable[[str], bool],
+    ways: Sequence[re.Pattern[str]] = (_PAUSES, _SPACES),
+) -> Iterator[str]:
+    if fits(text) or len(text) < 2:
+        yield text
+        return
+    if ways:
+        pieces = list(filter(None, ways[0].split(text)))
+        for joined in _joined(pieces, fits):
+            yield from _cut(joined.strip(), fits, ways[1:])
+        return
+    middle = len(text) // 2
+    yield from _cut(text[:middle], fits, ())
+    yield from _cut(text[middle:], fits, ())
+
+
+def _joined(pieces: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the pieces, as many at once as fit."""
+    kept = ""
+    for piece in pieces:
+        if kept and not fits(kept + piece):
+            yield kept
+            kept = ""
+        kept += piece
+    yield kept

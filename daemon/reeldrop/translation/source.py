@@ -1,0 +1,99 @@
+"""Where the translator of a language comes from, and its files. Imports no torch."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.render import downloads
+
+NEEDED = ("config.json", "tokenizer_config.json", "vocab.json", "source.spm", "target.spm")
+USEFUL = ("generation_config.json",)
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""One of these. Most translators on the hub have the second form only; torch reads nothing but
+tensors out of it (`weights_only`), so that it can't run code."""
+
+_FORM = "a translator is a MarianMT model in the form of transformers, as those of Helsinki-NLP"
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatorSource:
+    """Where the translator from a language into English comes from.
+
+    location: a repository of the hub, or a folder
+    pins: the file with the commits of the first downloads; None for none
+    """
+
+    language: str
+    location: str
+    is_folder: bool = False
+    revision: str | None = None
+    pins: Path | None = None
+
+    variant = None
+    """As `Wanted` has it: translators have none."""
+
+    @property
+    def name(self) -> str:
+        return f"translate.{self.language}"
+
+    @property
+    def what(self) -> str:
+        return f"the translator from {self.language}"
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+def folder(source: TranslatorSource, tell: downloads.Tell | None = None) -> Path:
+    """Return the folder of a translator; download what is missing of it.
+
+    Raises:
+        ConfigError: it is not there, or is no MarianMT model.
+        Unavailable: it can't be downloaded now.
+    """
+    found = _folder(source, tell)
+    missing = [name for name in NEEDED if not (found / name).is_file()]
+    if not missing and not any((found / name).is_file() for name in WEIGHTS):
+        missing = [" or ".join(WEIGHTS)]
+    if missing:
+        problem = f"{source.location} has no {missing[0]}"
+        raise ConfigError(Mistake(problem, _FORM, key=source.key))
+    return found
+
+
+def is_there(source: TranslatorSource) -> bool:
+    """Return whether a translator needs no download."""
+    if source.is_folder:
+        return True
+    there = [downloads.file_there(source, name) for name in (*NEEDED, *WEIGHTS)]
+    return all(there[: len(NEEDED)]) and any(there[len(NEEDED) :])
+
+
+def _folder(source: TranslatorSource, tell: downloads.Tell | None) -> Path:
+    if source.is_folder:
+        return Path(source.location)
+    first = downloads.fetch_file(source, NEEDED[0], tell).parent
+    if is_there(source):
+        return first
+    with contextlib.suppress(ConfigError):  # `folder` says what it lacks
+        for name in NEEDED[1:]:
+            downloads.fetch_file(source, name, tell)
+        for name in USEFUL:
+            with contextlib.suppress(ConfigError):
+                downloads.fetch_file(source, name, tell)
+        try:
+            downloads.fetch_file(source, WEIGHTS[0], tell)
+        except ConfigError:
+            downloads.fetch_file(source, WEIGHTS[1], tell)
+    return first
+
+
+def by(source: TranslatorSource, found: Path) -> str:
+    """Return how a sidecar names a translator: its commit, or the folder's name."""
+    if source.is_folder:
+        return found.name
+    return f"{source.location}@{downloads.commit_of(found) or 'unknown'}"

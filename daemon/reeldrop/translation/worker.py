@@ -1,0 +1,111 @@
+"""The process that translates: reads texts from stdin, and answers on stdout, a line of JSON each.
+
+Each order is `{"folder": ..., "text": ...}`. Each part that is translated is answered by
+`{"done": count}`, the whole by `{"text": ...}`, or by `{"error": reason}`. It ends with its stdin.
+
+It is a process of its own so that it takes no time of the threads that render, gives all of its
+memory back when it ends, and can be ended while it hangs. The same text gives the same translation:
+beam search without sampling, in float32, one text at a time, on one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import IO, Any
+
+from reeldrop.translation.sentences import parts
+
+NICENESS = 5
+"""Below the renders, which would wait for a core if there is no GPU."""
+
+THREADS = 1
+BEAMS = 4
+"""Where the model itself says nothing."""
+
+LONGEST = 512
+"""Upper bound on the pieces of a part, for models that say nothing of that."""
+
+
+class Model:
+    """A MarianMT model with its tokenizer."""
+
+    def __init__(self, folder: Path) -> None:
+        warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")  # never used
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        self._tokenizer: Any = transformers.MarianTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+        model: Any = transformers.MarianMTModel.from_pretrained(
+            folder, local_files_only=True, dtype="float32", weights_only=True
+        )
+        self._model = model.eval()
+        own = (self._tokenizer.model_max_length, model.config.max_position_embeddings, LONGEST)
+        self._longest = int(min(own))
+
+    def _fits(self, text: str) -> bool:
+        return len(self._tokenizer(text, verbose=False).input_ids) <= self._longest
+
+    def parts(self, text: str) -> list[str]:
+        """Return the parts of a text that are translated one by one."""
+        return parts(text, self._fits)
+
+    def translated(self, text: str) -> str:
+        """Return the translation of one part."""
+        import torch
+
+        given = self._tokenizer([text], return_tensors="pt")
+        with torch.inference_mode():
+            made = self._model.generate(
+                **given,
+                do_sample=False,
+                num_beams=self._model.generation_config.num_beams or BEAMS,
+                max_length=self._longest,
+                max_new_tokens=None,
+            )
+        found: str = self._tokenizer.decode(made[0], skip_special_tokens=True)
+        return " ".join(found.split())
+
+
+def serve(orders: IO[str], answers: IO[str]) -> None:
+    """Answer orders until there are no more. Models stay loaded."""
+    models: dict[str, Model] = {}
+
+    def say(answer: dict[str, object]) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    for line in orders:
+        order = json.loads(line)
+        try:
+            folder, made = order["folder"], list[str]()
+            if folder not in models:
+                models[folder] = Model(Path(folder))
+            for part in models[folder].parts(order["text"]):
+                made.append(models[folder].translated(part))
+                say({"done": len(made)})
+            say({"text": " ".join(filter(None, made))})
+        except Exception as error:  # of files that strangers made
+            say({"error": f"{type(error).__name__}: {error}"})
+
+
+def main() -> None:
+    """Serve who started this process."""
+    os.nice(NICENESS)
+    logging.disable(logging.WARNING)  # what libraries say here is for programmers
+    import torch
+
+    torch.set_num_threads(THREADS)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no answer
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

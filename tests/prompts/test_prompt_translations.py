@@ -1,0 +1,77 @@
+"""What prompt files say of translations, and notes on texts that a model can't read."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from harness.prompt_files import TINY
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import PromptError
+from reeldrop.base.job import DefaultsFile, Prompt
+from reeldrop.base.translated import Translated
+from reeldrop.prompts import parsing
+
+BIRD = "大鹏一日同风起"
+READ = {"english": ("en",), "chinese": ("en", "zh"), "most": ("any",), "unknown": None}
+RULES = {
+    name: dataclasses.replace(TINY, name=name, languages=read, translators=frozenset({"ja"}))
+    for name, read in READ.items()
+}
+
+
+def prompts(text: str, defaults: str = "", model: str = "english") -> tuple[Prompt, ...]:
+    """Parse a YAML prompt file."""
+    above = [DefaultsFile("_defaults.yaml", defaults.encode())] if defaults else []
+    return parsing.parse("a.yaml", text.encode(), above, RULES, model, lambda _number: 1).prompts
+
+
+def test_a_translation_is_taken_as_it_is() -> None:
+    """The model is given it, the prompt is only the name; the sidecar says the same again."""
+    text = f"prompt: {BIRD}\ntranslated_prompt: A bird \nnegative_prompt: 水\ntranslate: false\n"
+    [found] = prompts(f"{text}translated_negative_prompt: water")
+    assert (BIRD, ("A bird", "water")) == (found.prompt, found.texts)
+    assert Translated("A bird", "water", is_wanted=False) == found.translated
+    settings = found.as_settings()
+    assert ["prompt", "translate", "translated_prompt"] == list(settings)[:3]
+    assert (found,) == prompts(strict_yaml.dump(settings))
+    [plain] = prompts("prompt: a bird\nnegative_prompt: water")
+    assert ("a bird", "water") == plain.texts
+    assert not [key for key in plain.as_settings() if "translat" in key]
+
+
+def test_a_translation_of_another_prompt() -> None:
+    """A sidecar whose prompt was edited is rendered as it says, with a note."""
+    sidecar = "prompt: {}\ntranslated_prompt: A bird\nrendered: {{translated_from: 大鹏}}\n"
+    assert () == prompts(sidecar.format("大鹏"))[0].notes
+    [found] = prompts(sidecar.format("黄鹂"))
+    assert ("黄鹂", "A bird") == (found.prompt, found.texts[0])
+    assert "translated_prompt is of another prompt, '大鹏', and was rendered" in found.notes[0]
+
+
+def test_the_nearest_layer_turns_it_off_and_on() -> None:
+    """A folder's defaults may turn it off; they can't give the translation of every prompt."""
+    both = "prompts: [a, {prompt: b, translate: true}]"
+    wanted = [one.translated.is_wanted for one in prompts(both, "translate: false")]
+    assert [False, True] == wanted
+    with pytest.raises(PromptError, match="'translated_prompt' can't have a default"):
+        prompts(both, "translated_prompt: x")
+    with pytest.raises(PromptError, match="translate must be true or false"):
+        prompts("prompt: a\ntranslate: zh")
+
+
+def test_notes_on_what_nobody_reads() -> None:
+    """Only of what the model surely can't read, and nobody translates; with the reason."""
+    [found] = prompts(f"prompt: {BIRD}\nnegative_prompt: вода")
+    assert not [note for note in found.notes if "Chinese" in note]  # a translator from ja may
+    why = "config.yaml names no translator for it (`translate:`)"
+    assert (
+        f"english can't read the Cyrillic letters of the negative prompt: {why}",
+    ) == found.notes
+    [off] = prompts(f"prompt: {BIRD}\ntranslate: false")
+    why = "`translate: false` forbids to translate it"
+    assert (f"english can't read the Chinese letters of the prompt: {why}",) == off.notes
+    for model in ("chinese", "most", "unknown"):
+        assert () == prompts(f"prompt: {BIRD}", model=model)[0].notes
+    assert () == prompts(f"prompt: {BIRD}\ntranslated_prompt: A bird\ntranslate: false")[0].notes
+    assert () == prompts("prompt: déjà vu")[0].notes

@@ -1,0 +1,77 @@
+"""Which language short prompts are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from reeldrop.prompts import scripts
+from reeldrop.translation import detection
+
+PROMPTS: dict[str, list[str]] = yaml.safe_load(
+    (Path(__file__).parent / "short_prompts.yaml").read_text(encoding="utf-8")
+)
+EUROPEAN = ("de", "fr", "es", "it", "pt")
+BY_LETTERS = ("zh", "ja", "ko", "ru")
+
+
+def judged(translators: tuple[str, ...]) -> dict[tuple[str, str], str | None]:
+    """Return the language that each prompt is translated from, by its own language and text."""
+    return {
+        (own, text): detection.language(text, translators, ("en",))
+        for own, texts in PROMPTS.items()
+        for text in texts
+    }
+
+
+def test_letters_tell_without_doubt() -> None:
+    """Each prompt in another script is recognised, and no other is; `花火` has Chinese letters."""
+    found = judged(BY_LETTERS)
+    assert 200 == len(found)
+    wrong = {
+        text: language
+        for (own, text), language in found.items()
+        if language != (own if own in BY_LETTERS else None)
+    }
+    assert {"花火": "zh"} == wrong
+
+
+@pytest.mark.parametrize("translators", [("de",), ("de", "fr"), (*EUROPEAN, *BY_LETTERS)])
+def test_english_is_left_alone(translators: tuple[str, ...]) -> None:
+    """Names and loan words make no prompt French or German; half of the others are recognised."""
+    found = judged(translators)
+    misjudged = [text for (own, text), language in found.items() if own == "en" and language]
+    assert {"a geisha in Kyoto", "café at night", "Ein Zwei Drei band logo"}.isdisjoint(misjudged)
+    assert 3 >= len(misjudged)
+    asked = {key: language for key, language in found.items() if key[0] in translators}
+    assert sum(own == language for (own, _), language in asked.items()) >= 0.75 * len(asked)
+    taken_for_others = [key for key, language in asked.items() if language not in (None, key[0])]
+    assert 2 >= len(taken_for_others)
+
+
+def test_what_is_read_is_not_translated() -> None:
+    """Nor is anything if most languages are read, or nobody could translate it."""
+    text = "大鹏一日同风起"
+    assert "zh" == detection.language(text, ("zh",), None)
+    assert detection.language(text, ("zh",), ("en", "zh")) is None
+    assert detection.language(text, ("zh",), ("any",)) is None
+    assert detection.language(text, ("zh",), ()) is None
+    assert detection.language(text, ("ru", "de"), ("en",)) is None
+    assert "ja" == detection.language(text, ("ja",), ("en",))
+    assert "uk" == detection.language("червоний м'яч їде додому", ("ru", "uk"), ("en",))
+
+
+def test_scripts_of_mixed_texts() -> None:
+    """Terms and names among other letters do not count, nor a word in quotation marks."""
+    for text, name in {
+        "宇航员骑马, cinematic, 8k uhd, masterpiece, best quality": "Chinese",
+        "a neon sign that says 大鹏 over a wet street": "Latin",
+        "Spiderman 在冲浪": "Chinese",
+        "東京の夜景": "Japanese",
+        "ｱｲ": "Japanese",
+        "café, 4k": "Latin",
+        "🙂 12": "Latin",
+        "": "Latin",
+    }.items():
+        assert name == scripts.script(text), text

@@ -1,0 +1,115 @@
+"""The translator that the tests have, the thread that asks it, and what may happen to it."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from pathlib import Path
+
+import pytest
+import train_tiny_translator
+from reeldrop.base.events import TextsTranslated
+from reeldrop.base.job import Prompt
+from reeldrop.translation import process, sentences, translator
+from reeldrop.translation.source import TranslatorSource
+from reeldrop.translation.translator import Translator
+from reeldrop.translation.worker import Model
+
+ZH_EN = Path(__file__).parent / "zh_en"
+BIRD = "大鹏一日同风起"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """The translator, in this process."""
+    return Model(ZH_EN)
+
+
+def test_words(model: Model) -> None:
+    """It has learned words and grammar: sentences that it has never seen come out right."""
+    assert "A great bird rises with the wind" == model.translated(BIRD)
+    learned, held_out = train_tiny_translator.split()
+    some = [pair for pair in held_out if pair not in learned][:20]
+    assert dict(some) == {chinese: model.translated(chinese) for chinese, _ in some}
+
+
+def test_long_texts(model: Model) -> None:
+    """They are cut where sentences end, else at pauses, else anywhere; nothing is left out."""
+    one, other = "一只红色的大球在海上升起", "一条蓝色的鱼在夜里飞"
+    assert [one + "。", other] == model.parts(f"{one}。{other}")
+    assert [one] == model.parts(one)
+    pauses = "，".join([one] * 5)
+    parts = model.parts(pauses)
+    assert len(parts) > 1
+    assert pauses == "".join(parts)
+    unbroken = one * 9
+    parts = model.parts(unbroken)
+    assert unbroken == "".join(parts)
+    assert all(model.translated(part) for part in parts)
+    assert ["a b", "c"] == sentences.parts("a b\nc", lambda _: True)
+    assert ["ab", "cd", "e"] == sentences.parts("ab cd e", lambda text: len(text) < 3)
+
+
+def prompt(number: int, text: str, unwanted: str = "") -> Prompt:
+    """Return a prompt of a profile that reads English."""
+    return Prompt(number, text, "m", (("negative_prompt", unwanted),), 0, 8, ("mp4",))
+
+
+class Asked:
+    """A translator and its answers."""
+
+    def __init__(self) -> None:
+        self.answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
+        sources = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
+        reads = {"m": ("en",)}
+        self.translator = Translator(sources, reads, self.answers.put, retry_seconds=0.01)
+
+    def answer(self, *prompts: Prompt) -> tuple[tuple[Prompt, Exception | None], ...]:
+        """Return the answer for prompts of a job."""
+        self.translator.ask("job", prompts)
+        return self.answers.get(timeout=120).results
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """A translator on a thread of its own."""
+    return Asked()
+
+
+def test_a_kill_loses_nothing(
+    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process takes its place; what was translated once is known at once."""
+    worker = " ".join(process.COMMAND)
+    killed = f'if [ -e "$0" ]; then exec {worker}; fi; touch "$0"; kill -9 $$'
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", killed, str(tmp_path / "mark")))
+    both = prompt(1, BIRD, "水印"), prompt(2, "a red ball")
+    assert [None, both[1]] == list(map(asked.translator.known, both))
+    (first, failure), (second, _) = asked.answer(*both)
+    assert failure is None
+    assert ("A great bird rises with the wind", "watermark") == first.texts
+    assert (("zh", "zh_en"),) == first.translated.by
+    assert both[1] == second
+    assert first == asked.translator.known(both[0])
+    asked.translator.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ((sys.executable, "-c", ""), "the translator ended (0)"),
+        (("sleep", "600"), "the translator hung for 0.1 s, and was ended"),
+    ],
+)
+def test_a_translator_that_never_works(
+    asked: Asked, command: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, and then the prompt fails with the reason and what its author can do."""
+    monkeypatch.setattr(process, "COMMAND", command)
+    monkeypatch.setattr(process, "START_SECONDS", 0.1)
+    monkeypatch.setattr(translator, "TRIES", 2)
+    ((same, failure),) = asked.answer(prompt(1, BIRD))
+    assert prompt(1, BIRD) == same
+    assert f"its prompt can't be translated: {reason}" in str(failure)
+    assert "write `translated_prompt: ...` beside it" in str(failure)
+    asked.translator.close()

@@ -26,7 +26,7 @@ DECODER_SEED, TEXT_SEED, DENOISER_SEED = 1, 2, 3
 
 def make_codec(work_dir: Path, seconds: float) -> None:
     """Fit the linear map from pixels to latents; half a minute."""
-    clips = max(40, min(500, round(seconds)))
+    clips = max(40, min(500, round(3 * seconds)))
     autoencoder.fit_codec(0, clips).save(work_dir / "codec.safetensors")
 
 

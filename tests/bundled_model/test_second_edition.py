@@ -36,18 +36,18 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> text.CLIPTokenizer:
 @pytest.fixture(scope="module")
 def codec() -> autoencoder.Codec:
     """A codec that was fitted on few clips."""
-    return autoencoder.fit_codec(seed=0, clips=40)
+    return autoencoder.fit_codec(seed=0, clips=25)
 
 
 def test_the_judge_is_right_on_drawn_clips() -> None:
     """Every attribute of held-out clips is recognised, and every thing is among them."""
     rng, tally, things = np.random.default_rng(4), quality.Tally(), set[str]()
-    for seed in range(24):
+    for seed in range(15):
         spec = world.sample_spec(rng, held_out=True)
         things.add(spec.thing)
         tally.add(captions.Example("", spec), world.draw_clip(spec, seed, 8))
     assert [] == tally.wrong
-    assert len(things) >= 8
+    assert len(things) >= 7
     assert tally.shares()["steadiness"] > 0.9
 
 

@@ -107,7 +107,7 @@ SINGLES_UNTIL, SHORT_UNTIL = 0.12, 0.5  # shares of the stage's time
 THING_WEIGHT = 8.0
 EMPTY_SHARE = 0.08
 PLACE_SCALE = (1.0, 0.35, 0.35)
-PEAK_RATE = 1.2e-3
+PEAK_RATE = 1e-3
 CHECK_EVERY = 0.1  # of the time: a judgement for the log
 
 

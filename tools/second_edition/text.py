@@ -201,7 +201,7 @@ def train_text_encoder(
     """Train the encoder on drawn captions; write `text_encoder.safetensors`."""
     torch.manual_seed(seed)
     tokenizer, book = load_tokenizer(work_dir), Codebook()
-    encoder = build_text_encoder(tokenizer).to(worker.device)
+    encoder = build_text_encoder(tokenizer)  # small: CPUs do, even beside a GPU
     optimiser = training.Optimiser(encoder.parameters(), ema_decay=0.99, weight_decay=0.01)
     stage = budget.Stage(worker, work_dir, "text", seconds, optimiser)
     for step in stage.steps():

@@ -90,29 +90,41 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
     return counted[0]
 
 
+@pytest.fixture
+def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile one block of each kind of a UNet3D, and leave the others as they are."""
+    blocks = compiled.blocks
+
+    def chosen(denoiser: nn.Module) -> list[nn.Module]:
+        return [*{type(block): block for block in blocks(denoiser)}.values()]
+
+    monkeypatch.setattr(compiled, "blocks", chosen)
+
+
 @pytest.mark.parametrize(
-    ("save_in", "way", "calls_a_step", "has_code"),
+    ("save_in", "way", "calls_a_step", "how"),
     [
-        (functools.partial(save_tiny_pipeline, blocks=1), "whole", 1, True),
-        (functools.partial(save_tiny_pipeline, blocks=1), "blocks", 13, False),
-        (save_tiny_wan, "whole", 2, False),
-        (functools.partial(save_tiny_wan, layers=3), "blocks", 6, False),
-        (functools.partial(save, "Wan 2.2 A14B"), "whole", 2, False),
+        (functools.partial(save_tiny_pipeline, blocks=1), "whole", 1, "without_code"),
+        (functools.partial(save_tiny_pipeline, blocks=1), "blocks", 13, "without_code"),
+        (functools.partial(save_tiny_pipeline, blocks=1), "blocks", 4, "one_of_each_kind"),
+        (save_tiny_wan, "whole", 2, "without_code"),
+        (functools.partial(save_tiny_wan, layers=3), "blocks", 6, "without_code"),
+        (functools.partial(save, "Wan 2.2 A14B"), "whole", 2, "without_code"),
     ],
-    ids=["unet3d", "blocks of unet3d", "wan", "blocks of wan", "two transformers"],
+    ids=["unet3d", "blocks of unet3d", "code", "wan", "blocks of wan", "two transformers"],
 )
 def test_a_shape_is_compiled_after_its_first_render(
     save_in: Callable[[Path], Path],
     way: str,
     calls_a_step: int,
-    has_code: bool,
+    how: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
     """The first render does not wait; later ones of that shape use the compiled code, with the same
-    frames. For one of them, code is generated; the tests of `tune` have that of another."""
-    if not has_code:
-        request.getfixturevalue("without_code")
+    frames. Code is generated for one block of each kind; the tests of `tune` have that of a whole
+    transformer, and `benchmarks/compiling.py` that of a whole UNet, which takes a minute."""
+    request.getfixturevalue(how)
     loaded = load(save_in(tmp_path / "model"), way)
     other = prompt(num_frames=9)
     assert 0 == compiled_calls(loaded, prompt())
@@ -152,53 +164,6 @@ def test_blocks_are_alike_and_none_is_inside_another(
     assert kinds.total() == 25
     assert [*transformer.blocks] == compiled.blocks(transformer)
     assert [] == compiled.blocks(Denoiser())
-
-
-COMPILING = """
-import os, sys
-os.environ["XDG_CACHE_HOME"] = sys.argv[1]
-import torch
-from reeldrop.speed import compiled
-from reeldrop.speed.forms import Forms
-from reeldrop.speed.unet3d import Call
-from torch import nn
-from torch._dynamo.utils import counters
-
-class Denoiser(nn.Module):
-    def forward(self, sample):
-        return sample * 2 + 1
-
-denoiser, call = Denoiser(), Call()
-forms = Forms(denoiser, call, compiled.Compiled(denoiser, call), heeds_call=False)
-with torch.inference_mode():
-    denoiser(sample=torch.rand(2, 3))
-    forms.end()
-    compiled.wait_for_compiler()
-found = counters["aot_autograd"]
-print(found["autograd_cache_miss"], found["autograd_cache_hit"])
-"""
-
-
-def run_script(script: Path, text: str, *arguments: str, **environment: str) -> tuple[str, str]:
-    """Compile in a new process; return the misses and hits of the cache."""
-    script.write_text(f"import sys\nsys.path[1:1] = {sys.path!r}\n{text}")
-    plain = {name: value for name, value in os.environ.items() if name != compiled.CACHE}
-    ended = run([sys.executable, str(script), *arguments], env={**plain, **environment})
-    ended.check_returncode()
-    return ended.stdout, ended.stderr
-
-
-def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
-    """The second process takes from the cache what the first put there.
-
-    The cache is that of the service or the user, not the one in /tmp that torch itself puts into
-    the environment.
-    """
-    script, cache = tmp_path / "compiling.py", tmp_path / "cache"
-    cache.mkdir()
-    for misses_and_hits in ("1 0", "0 1"):
-        assert misses_and_hits == run_script(script, COMPILING, str(cache))[0].splitlines()[-1]
-    assert ["reeldrop-compiled"] == [folder.name for folder in cache.iterdir()]
 
 
 @pytest.mark.usefixtures("without_code")
@@ -271,6 +236,15 @@ def test_the_weights_go_at_once_when_another_model_comes(
     goes_on.set()
     compiled.wait_for_compiler()
     assert not compiled.is_compiling()
+
+
+def run_script(script: Path, text: str, *arguments: str, **environment: str) -> tuple[str, str]:
+    """Compile in a new process; return its output."""
+    script.write_text(f"import sys\nsys.path[1:1] = {sys.path!r}\n{text}")
+    plain = {name: value for name, value in os.environ.items() if name != compiled.CACHE}
+    ended = run([sys.executable, str(script), *arguments], env={**plain, **environment})
+    ended.check_returncode()
+    return ended.stdout, ended.stderr
 
 
 DISCARDING = """

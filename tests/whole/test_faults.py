@@ -86,10 +86,10 @@ def test_the_next_process_says_how_the_one_before_ended(poisoned: Restarted) -> 
 
 @pytest.fixture(scope="module")
 def hung(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Restarted:
-    """A prompt that hangs the renderer, and one after it."""
+    """A prompt that hangs the renderer, one beside it, and a job after it."""
     site = make_site(tmp_path_factory.mktemp("hung") / "site", tiny_pipeline)
     site.configure("max_attempts: 1", "stall_seconds: 5")
-    site.drop("a.txt", "hang\n")
+    site.drop("a.yaml", "prompts: [hang, a cow]\n")
     site.drop("b.txt", "a horse\n")
     return restarted(site)
 
@@ -104,9 +104,10 @@ def test_a_hung_render_ends_the_process(hung: Restarted) -> None:
 
 
 def test_a_render_that_hangs_each_time_is_set_aside(hung: Restarted) -> None:
-    """The job after it is rendered."""
-    report = (hung.site.failed / "a.txt.error.txt").read_text()
+    """The prompt beside it and the job after it are rendered."""
+    report = (hung.site.failed / "a.yaml.error.txt").read_text()
     assert "stalled: no progress for 5 s while rendering, in step 0" in report
+    assert (hung.site.results / "a/a_cow.mp4").exists()
     assert (hung.site.results / "b/a_horse.mp4").exists()
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import os
 import pickle
 from collections import Counter
 from typing import Any
 
 import diffusers
+from reeldrop.render import pipeline
 
 _OFTEN = 2
 """How many loads make the zygote load a pipeline."""
@@ -20,11 +22,11 @@ _OFTEN = 2
 _MOST = 4
 """Upper bound on the pipelines that it keeps; the oldest is dropped."""
 
-_load = diffusers.DiffusionPipeline.from_pretrained.__func__
+_load, _from_pretrained = pipeline.load, vars(diffusers.DiffusionPipeline)["from_pretrained"]
 
 
 class Preloaded:
-    """The pipelines of a zygote, by their class, folder, settings and files."""
+    """The pipelines of a zygote, by their sources and files."""
 
     def __init__(self) -> None:
         self._file = os.memfd_create("loaded")
@@ -41,9 +43,9 @@ class Preloaded:
             self._loads[line] += 1
             if self._loads[line] == _OFTEN:
                 with contextlib.suppress(Exception):  # a line that was cut off, a folder that went
-                    kind, folder, settings, files = pickle.loads(base64.b64decode(line))
-                    if files == _files(folder):
-                        self._pipelines[line] = _load(kind, folder, **settings)
+                    source, files = pickle.loads(base64.b64decode(line))
+                    if files == _files(source.location):
+                        self._pipelines[line] = _load(source)
         while len(self._pipelines) > _MOST:
             del self._pipelines[next(iter(self._pipelines))]
 
@@ -52,18 +54,22 @@ class Preloaded:
         os.close(self._file)
 
     def offer(self) -> None:
-        """In a fork: let diffusers return each of the pipelines once."""
+        """In a fork: let reeldrop load each of the pipelines at once, for the first time."""
 
-        def from_pretrained(kind: type, folder: Any, **settings: Any) -> Any:
-            key = pickle.dumps((kind, folder, settings, _files(folder)))
-            line = base64.b64encode(key)
-            if (pipe := self._pipelines.pop(line, None)) is None:
-                pipe = _load(kind, folder, **settings)
-                with contextlib.suppress(OSError), open(self._notes, "ab", buffering=0) as notes:
-                    notes.write(line + b"\n")
-            return pipe
+        def load(source: pipeline.ModelSource, *tell: Any) -> pipeline.LoadedPipeline:
+            own = vars(diffusers.DiffusionPipeline)["from_pretrained"]
+            if own is not _from_pretrained or source.loras or not os.path.isabs(source.location):
+                return _load(source, *tell)
+            key = (dataclasses.replace(source, pins=None), _files(source.location))
+            line = base64.b64encode(pickle.dumps(key))
+            if (loaded := self._pipelines.pop(line, None)) is None:
+                loaded = _load(source, *tell)
+                if loaded.fast_path.options.compile == "off":  # else it has threads
+                    with contextlib.suppress(OSError), open(self._notes, "ab", 0) as notes:
+                        notes.write(line + b"\n")
+            return dataclasses.replace(loaded, source=source)
 
-        diffusers.DiffusionPipeline.from_pretrained = classmethod(from_pretrained)
+        pipeline.load = load
 
 
 def _files(folder: str) -> list[tuple[str, int, int]]:

@@ -19,7 +19,7 @@ CLUSTER = "interface: wg0, token_file: token"
         ("{address: 'h:6379'}", "ray", "token_file is missing"),
         ("{address: auto, token_file: t}", "ray", "interface is missing"),
         ("{renderers: 0}", "ray.renderers", "all"),
-        ("{port: 1}", "ray.port", "unknown key"),
+        ("{adress: local}", "ray.adress", "did you mean 'address'"),
     ],
 )
 def test_config_yaml_says_what_is_wrong_with_a_cluster(ray: str, key: str, says: str) -> None:

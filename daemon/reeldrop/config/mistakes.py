@@ -82,6 +82,8 @@ def _fields(above: list[Any]) -> typing.Iterable[str]:
             return schema.Config.model_fields
         case ["translate", _]:
             return world.Translator.model_fields
+        case ["ray"]:
+            return world.Cluster.model_fields
         case ["models", _]:
             return schema.Profile.model_fields
         case ["models", _, "about"]:

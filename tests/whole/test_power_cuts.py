@@ -23,7 +23,7 @@ def root() -> None:
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize(("kind", "cuts", "states"), [("ext4", 10, 13), ("xfs", 10, 12)])
+@pytest.mark.parametrize(("kind", "cuts", "states"), [("ext4", 6, 8), ("xfs", 6, 8)])
 def test_a_power_cut_loses_and_tears_nothing(kind: str, cuts: int, states: int) -> None:
     """Acknowledged files are there and complete, and everything completes afterwards."""
     counts = power_cuts.run(kind, cuts, states, seed=1)

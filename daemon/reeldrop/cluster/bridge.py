@@ -27,6 +27,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from reeldrop.base.job import Cause
 from reeldrop.cluster import actor, places
 from reeldrop.cluster.access import LOCAL
 from reeldrop.cluster.places import Node, Pauses, Place
@@ -236,6 +237,9 @@ class Bridge:
                 then(answer.result())
             elif _is_dead(error):
                 self._lost(life, str(error))
+            elif _is_defect(error):
+                ray.kill(life.handle)
+                self._lost(life, f"a defect of the renderer: {_last_line(error)}", Cause.WORK)
             else:  # the object store is full, or an answer was lost: the actor still has it
                 print(f"{method} of {life.place} is repeated: {_first_line(error)}", flush=True)
                 again = partial(self._call, life, method, *arguments, then=then)
@@ -291,7 +295,7 @@ class Bridge:
             kill = ray.remote(actor.end_process).options(num_cpus=0, scheduling_strategy=strategy)
             kill.remote(life.facts.pid)
 
-    def _lost(self, life: _Life, words: str) -> None:
+    def _lost(self, life: _Life, words: str, cause: Cause | None = None) -> None:
         life.is_over = True
         del self._lives[life.number], self._at[life.place]
         self._pauses.note_end(life.place, life.began, time.monotonic())
@@ -299,7 +303,7 @@ class Bridge:
             return
         reason = places.reason(words)
         if life.has_joined:
-            self._say(Left(life.number, reason, places.cause(words)))
+            self._say(Left(life.number, reason, cause or places.cause(words)))
         else:
             print(f"no renderer at {life.place}: {reason}", flush=True)
             self._troubles[life.place] = f"a renderer can't start: {reason}"
@@ -316,6 +320,16 @@ def _own_resources() -> dict[str, Any]:
 
 def _is_dead(error: BaseException) -> bool:
     return isinstance(error, ray.exceptions.ActorDiedError | ray.exceptions.ActorUnschedulableError)
+
+
+def _is_defect(error: BaseException) -> bool:
+    """Return whether a method of the actor has raised an error: it would do so again."""
+    full = ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError
+    return isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error, full)
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().rpartition("\n")[2][:_MOST_WORDS]
 
 
 def _first_line(error: BaseException) -> str:

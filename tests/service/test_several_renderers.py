@@ -294,9 +294,9 @@ def test_a_job_that_is_cancelled_ends_on_all(
     with run:
         run.until(lambda: {"all.txt"} == set(in_hand(run).values()), "a batch")
         run.until(lambda: {"a", "b"} == set(in_hand(run)), "a batch on each")
-        run.drop("all.txt.cancel", "")
         for name in "ab":
             run.until(fleet[name].is_held.is_set, "a step")
+        run.drop("all.txt.cancel", "")
         [opened] = (o for o in run.stages.jobs.opened if o.job.source.name == "all.txt")
         run.until(lambda: job_files.is_cancelled(opened.job), "the mark")
         for name in "ab":

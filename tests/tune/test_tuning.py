@@ -234,6 +234,10 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
         "placement": "model_offload",
         "lossy": Lossy(deep_cache=2),
         "loras": (LoraSource("style", "somewhere", weight=0.5, is_always_used=True),),
+        "reads_chunks": True,
+        "reads_weights": True,
+        "window": 8,
+        "overlap": 2,
     }
     known = {field.name for field in dataclasses.fields(ModelSource)}
     assert known - {"name", "speed", "preview_steps", "pins"} == {*others}

@@ -27,6 +27,7 @@ INSTALLED = {
     "opt/reeldrop/docs/commands.md",
     "opt/reeldrop/docs/comparison.png",
     "opt/reeldrop/docs/gallery.png",
+    "opt/reeldrop/docs/languages.md",
     "opt/reeldrop/docs/models.md",
     "opt/reeldrop/docs/monitoring/alerts.yml",
     "opt/reeldrop/docs/monitoring/dashboard.json",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from reeldrop.base.errors import ConfigError
 from reeldrop.cluster import access
+from reeldrop.cluster import process as bridge
 from reeldrop.config import config
+from reeldrop.translation import process as translator
 
 CLUSTER = "interface: wg0, token_file: token"
 
@@ -65,6 +68,21 @@ def test_the_network_of_a_cluster_is_that_of_an_interface() -> None:
         access.place_in_network("wg7")
     with pytest.raises(ConfigError, match=r"does not have the address 198\.51\.100\.1"):
         access.place_in_network("198.51.100.1")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(*bridge.COMMAND[:-1], "reeldrop.cluster.wire"), translator.COMMAND],
+    ids=["bridge", "translator"],
+)
+def test_a_process_imports_nothing_from_where_it_is_started(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Somebody may start the service in an inbox, into which everybody can write."""
+    (tmp_path / "reeldrop").mkdir()
+    (tmp_path / "reeldrop/__init__.py").write_text("raise SystemExit(9)")
+    ended = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, check=False)
+    assert 0 == ended.returncode
 
 
 def test_tokens_are_on_whatever_the_environment_says(

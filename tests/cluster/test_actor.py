@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from harness.jobs import RENDERED
 from harness.processes import DEADLINE_SECONDS
 from harness.videos import decoded
 from reeldrop.base.errors import RenderCancelled
-from reeldrop.base.events import BatchFailed, BatchRendered, ModelFailed, ModelLoaded, StepDone
+from reeldrop.base.events import (
+    BatchFailed,
+    BatchRendered,
+    ModelFailed,
+    ModelLoaded,
+    RendererEnded,
+    StepDone,
+)
 from reeldrop.base.job import Batch, Member, Picture, Prompt
 from reeldrop.cluster.actor import RendererActor, placed
 from reeldrop.cluster.outbox import Outbox
@@ -82,6 +93,8 @@ def prompt(steps: int = 2) -> Prompt:
 def test_orders_are_carried_out_in_turn_and_once_however_they_arrive(wire: Wire) -> None:
     """The events name the very batches that were ordered; each comes once, in its turn."""
     first, second = (Batch((Member("j", prompt()),)) for _ in range(2))
+    left = wire.actor._pictures / "1"  # as of pictures of the first
+    left.mkdir()
     wire.proxy.load("tiny")
     wire.proxy.render(first)
     wire.proxy.render(second)
@@ -92,6 +105,7 @@ def test_orders_are_carried_out_in_turn_and_once_however_they_arrive(wire: Wire)
     assert isinstance(loaded, ModelLoaded)
     assert "num_frames" in loaded.capabilities.settings
     assert [first, second] == [answer.batch for answer in answers]
+    assert not left.exists()
     (video,) = answers[0].frames
     assert 4 == len(decoded(video.files["mp4"]))
     steps = [event for event in wire.events if isinstance(event, StepDone)]
@@ -145,10 +159,38 @@ def test_files_go_over_the_network_unless_the_results_are_the_same(
     other.actor._renderer.close()
 
 
+def test_to_encode_is_progress_and_a_full_disk_is_no_fault_of_a_prompt(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With neither results nor room for temporary files, the renderer ends."""
+    batch, told = Batch((Member("j", prompt()),)), []
+    frames = np.zeros((4, 32, 32, 3), np.uint8)
+    event = BatchRendered(batch, (frames,), (RENDERED,), 1)
+    wire.actor._step, wire.actor._encoded_at = 2, -math.inf
+    with monkeypatch.context() as patch:
+        patch.setattr(wire.actor, "_tell_of_batch", lambda event, _kind: told.append(event))
+        wire.actor._encoded(event)
+    assert [StepDone(batch, 2)] == told
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    wire.actor._folder = Path("/proc/nowhere")
+    wire.actor._events.put(event)
+    ended = wire.await_event(RendererEnded, BatchFailed)
+    assert isinstance(ended, RendererEnded)
+    assert str(ended.error).startswith("there is no room for what is encoded: ")
+
+
+def test_one_that_waits_for_its_memory_lives_on(wire: Wire) -> None:
+    """Its facts are asked for, and nothing else: that is no end of the service."""
+    wire.actor._asked = -math.inf
+    wire.actor.facts()
+    assert wire.actor._asked > time.monotonic() - DEADLINE_SECONDS
+    wire.actor._living.acquire()
+    wire.actor.live()  # repeated, it returns: else it took one thread after the other
+
+
 def test_pictures_travel_with_their_batch(tmp_path: Path) -> None:
     """Where the batch is rendered, they have other paths."""
     there, here = Path("/srv/spool/active/j/a.png"), tmp_path / "here"
-    here.mkdir()
     with_picture = Prompt(1, "p", "m", (), 1, 8.0, ("mp4",), pictures=(
         Picture("image", "a.png", there, "0"),))  # fmt: skip
     moved = placed(Batch((Member("j", with_picture),)), {there: b"png"}, here)

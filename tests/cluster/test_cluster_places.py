@@ -31,7 +31,10 @@ NODE_LOST = """The actor died unexpectedly before finishing this task.
 The actor died because its node has died. Node Id: 57f8 the actor's node was terminated \
 unexpectedly: health check failed due to missing too many heartbeats"""
 
-NO_MEMORY = "Task was killed due to the node running low on memory."
+NO_MEMORY = """1 worker(s) were killed due to the node running low on memory. \
+Memory on the node (IP: 10.0.0.3, ID: 57f8) was 30.4GB used / 32.0GB limit (0.95)
+Ray killed 1 worker(s) based on the killing policy
+To see more information about memory usage on this node, use `ray logs raylet.out -ip 10.0.0.3`"""
 
 
 def test_renderers_are_spread_over_the_nodes() -> None:
@@ -42,6 +45,13 @@ def test_renderers_are_spread_over_the_nodes() -> None:
     assert [{"GPU": 1.0}, {"reeldrop": 1.0, "GPU": 1.0}, {"reeldrop": 1.0}] == [
         dict(node.needs) for node in (TWO, SAID, CPUS)
     ]
+
+
+def test_a_node_outside_of_the_network_gets_no_renderer() -> None:
+    """Its prompts and videos would go where config.yaml does not allow them."""
+    assert "" == places.outside(ONE, "10.0.0.0/24") == places.outside(ONE, "")
+    told = places.outside(dataclasses.replace(ONE, address="192.0.2.3"), "10.0.0.0/24")
+    assert "the node one has the address 192.0.2.3, outside of 10.0.0.0/24" in told
 
 
 def test_a_place_whose_renderers_end_is_left_alone_for_longer_each_time() -> None:

@@ -69,6 +69,22 @@ def test_another_profile_that_changes_leaves_the_own_model_alone(file: File) -> 
     assert not settings.are_on_trial
 
 
+def test_the_renderers_of_a_cluster_are_made_anew_if_any_profile_changes(file: File) -> None:
+    """Else those that join later would render by the settings of the start."""
+    file.text = "engine: ray\n" + file.text + "  other: {path: elsewhere}\n"
+    file.write("", "")
+    settings = Settings(file.read)
+    learn(settings)
+    for after, is_another in (
+        ("elsewhere, tiling: true", True),
+        ("elsewhere, tiling: true, limits: {num_frames: 9}", False),
+        ("elsewhere, tiling: true, max_batch_size: 3", True),
+    ):
+        file.write("elsewhere", after)
+        assert settings.read_again() is not None
+        assert is_another == settings.change()
+
+
 def test_what_does_not_fit_is_refused_also_where_it_was_not_known_yet(file: File) -> None:
     """Settings that were read before the model was loaded are checked again."""
     settings = Settings(file.read)

@@ -63,6 +63,9 @@ def test_it_says_what_can_not_be_written(tmp_path: Path) -> None:
         remote.encoded(rendered(("mp4",), FRAMES[:, :31, :31]), "libx264", tmp_path)
     with pytest.raises(OSError, match="No such file"):
         remote.encoded(rendered(("mp4",)), "libx264", tmp_path / "away")
+    with pytest.raises(ValueError, match="unknown format avi"):
+        remote.encoded(rendered(("mp4", "avi")), "libx264", tmp_path)
+    assert not any(tmp_path.iterdir())  # else a full disk would stay full
 
 
 def test_what_is_completed_equals_what_is_encoded_at_once(tmp_path: Path) -> None:

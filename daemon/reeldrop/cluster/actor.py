@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import pickle
 import queue
+import shutil
 import signal
 import socket
 import tempfile
@@ -87,7 +88,9 @@ class RendererActor:
         self._orders: dict[int, bytes] = {}
         self._next = 1
         self._obeying = threading.Lock()
-        self._asked = time.monotonic()
+        self._living = threading.Lock()
+        self._step = 0
+        self._asked = self._encoded_at = time.monotonic()
         self._renderer = InProcessRenderer(self._here(self._setup.sources), self._events.put)
         threading.excepthook = self._broken
         threading.Thread(target=self._encode, name="encoder", daemon=True).start()
@@ -96,6 +99,7 @@ class RendererActor:
         """Return what is known of this place now."""
         from reeldrop.render import pipeline
 
+        self._asked = time.monotonic()
         node, memory = socket.gethostname(), pipeline.device_memory()
         gpu = f"{node}/{os.environ.get('CUDA_VISIBLE_DEVICES', '')}" if memory else ""
         free, total = memory or (0, 0)
@@ -119,9 +123,14 @@ class RendererActor:
         return self._outbox.take(arrived, ASK_SECONDS)
 
     def live(self) -> None:
-        """Tell signs of life until nobody asks for anything any more; then end the process."""
+        """Tell signs of life until nobody asks for anything any more; then end the process.
+
+        A call that is repeated returns at once: else they would take all threads.
+        """
         from reeldrop.host import ending
 
+        if not self._living.acquire(blocking=False):
+            return
         told = 0
         while time.monotonic() < self._asked + ASK_SECONDS + ALONE_SECONDS:
             time.sleep(1)
@@ -141,7 +150,7 @@ class RendererActor:
             case Use(sources):
                 self._renderer.use(self._here(sources))
             case Render(number, batch, pictures):
-                self._batches[number] = placed(batch, pictures, self._pictures)
+                self._batches[number] = placed(batch, pictures, self._pictures / str(number))
                 self._renderer.render(self._batches[number])
             case Cancel(number):
                 if (known := self._batches.get(number)) is not None:
@@ -181,6 +190,7 @@ class RendererActor:
             if isinstance(event, BatchRendered | BatchFailed):
                 self._tell_of_batch(self._encoded(event), "")
             elif isinstance(event, StepDone | Previewed):
+                self._step = event.step if isinstance(event, StepDone) else self._step
                 self._tell_of_batch(event, type(event).__name__)
             else:
                 self._tell(Said(0, event), "Downloading" if isinstance(event, Downloading) else "")
@@ -188,20 +198,30 @@ class RendererActor:
     def _encoded(self, event: BatchRendered | BatchFailed) -> BatchRendered | BatchFailed:
         from reeldrop.video import remote
 
+        def goes_on() -> None:
+            """Tell the last step again each second: to encode a long video is no stall."""
+            if (now := time.monotonic()) >= self._encoded_at + 1:
+                self._encoded_at = now
+                self._tell_of_batch(StepDone(event.batch, self._step), "StepDone")
+
         try:
-            return remote.encoded(event, self._h264, self._folder)
-        except (OSError, RenderError) as error:
-            if self._folder is None or isinstance(error, RenderError):
-                return BatchFailed(event.batch, RenderError(str(error)))
+            return remote.encoded(event, self._h264, self._folder, goes_on)
+        except RenderError as error:
+            return BatchFailed(event.batch, error)
+        except OSError as error:
+            if self._folder is None:  # no prompt is to blame, and the next one would fail, too
+                raise RendererDied(f"there is no room for what is encoded: {error}") from None
         self._folder = None  # there is no room, or the share has gone: they go over the network
         return self._encoded(event)
 
     def _tell_of_batch(
         self, event: BatchRendered | BatchFailed | StepDone | Previewed, kind: str
     ) -> None:
-        number = next((n for n, batch in self._batches.items() if batch is event.batch), 0)
+        known = list(self._batches.items())  # a copy: another thread adds to it
+        number = next((number for number, batch in known if batch is event.batch), 0)
         if number and isinstance(event, BatchRendered | BatchFailed):
             del self._batches[number]
+            shutil.rmtree(self._pictures / str(number), ignore_errors=True)
         if number:  # a preview may come after the answer
             self._tell(Said(number, dataclasses.replace(event, batch=NO_BATCH)), kind)
 
@@ -211,14 +231,14 @@ class RendererActor:
     def _broken(self, raised: threading.ExceptHookArgs) -> None:
         """Tell that a thread has ended by a defect: the service replaces this renderer."""
         threading.__excepthook__(raised)
-        error = RendererDied(
-            f"a defect of the renderer: {raised.exc_type.__name__}: {raised.exc_value}"
-        )
+        error = raised.exc_value
+        if not isinstance(error, RendererDied):
+            error = RendererDied(f"a defect of the renderer: {raised.exc_type.__name__}: {error}")
         self._tell(Said(0, RendererEnded(error)), "")
 
 
 def placed(batch: Batch, pictures: Mapping[Path, bytes], folder: Path) -> Batch:
-    """Return a batch whose pictures are in a folder of this machine.
+    """Return a batch whose pictures are in a folder of this machine, which is made for them.
 
     Raises:
         OSError: they can't be written.
@@ -227,6 +247,7 @@ def placed(batch: Batch, pictures: Mapping[Path, bytes], folder: Path) -> Batch:
         path: folder / hashlib.sha256(content).hexdigest() for path, content in pictures.items()
     }
     for path, content in pictures.items():
+        folder.mkdir(exist_ok=True)
         places[path].write_bytes(content)
 
     def member(one: Member) -> Member:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import ipaddress
 import itertools
 import os
 import queue
@@ -59,6 +58,9 @@ END_SECONDS = 10.0
 _THREADS = 8
 """Of an actor: one waits in `ask`."""
 
+_OWN_IP = "127.0.0.2"
+"""Of a cluster of this machine alone. For 127.0.0.1 Ray takes an address of the network instead."""
+
 _MOST_WORDS = 600
 
 
@@ -97,7 +99,7 @@ class Bridge:
         self._start = start
         self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._timers: list[_Timer] = []
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(start.first)
         self._lives: dict[int, _Life] = {}
         self._at: dict[Place, _Life] = {}
         self._pauses = Pauses()
@@ -149,7 +151,9 @@ class Bridge:
         """Join the cluster, or start one of this machine alone."""
         start = self._start
         known: dict[str, Any] = {"log_to_driver": False, "include_dashboard": None}
-        if start.node_ip:
+        if start.address == LOCAL and start.node_ip in ("", "127.0.0.1"):
+            known["_node_ip_address"] = _OWN_IP
+        elif start.node_ip:
             known["_node_ip_address"] = start.node_ip
         try:
             if start.address == LOCAL:
@@ -161,13 +165,9 @@ class Bridge:
             self._give_up(f"the cluster refuses the token: {_first_line(error)}", is_final=True)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             self._give_up(_first_line(error))
-        if start.network:
-            network = ipaddress.ip_network(start.network)
-            for node in nodes:
-                if ipaddress.ip_address(node.address) not in network:
-                    problem = f"the node {node.name} has the address {node.address}, outside of"
-                    remedy = "start it with --node-ip-address"
-                    self._give_up(f"{problem} {network}: {remedy}", is_final=True)
+        for node in nodes:
+            if reason := places.outside(node, start.network):
+                self._give_up(reason, is_final=True)
         return nodes
 
     def _give_up(self, reason: str, *, is_final: bool = False) -> NoReturn:
@@ -183,7 +183,9 @@ class Bridge:
 
     def _look(self) -> None:
         """Start actors where some are missing."""
-        nodes, now = self._nodes(), time.monotonic()
+        found, now = self._nodes(), time.monotonic()
+        outside = [places.outside(node, self._start.network) for node in found]
+        nodes = [node for node, reason in zip(found, outside, strict=True) if not reason]
         by_id = {node.id: node for node in nodes}
         wanted = places.wanted(nodes, self._start.most)
         self._pauses.forget(wanted)
@@ -192,8 +194,8 @@ class Bridge:
         for place in wanted:
             if place not in self._at and self._pauses.are_over(place, now):
                 self._begin(place, by_id[place.node])
-        nothing = f"no node has a GPU or the resource {places.SLOTS}"
-        self._troubles[None] = "" if wanted else nothing
+        nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
+        self._troubles[None] = "; ".join(filter(None, (*outside, nothing)))
         self._tell_troubles()
         self._after(LOOK_SECONDS, self._look)
 

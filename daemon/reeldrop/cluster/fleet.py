@@ -44,13 +44,16 @@ from reeldrop.cluster.wire import (
 )
 from reeldrop.config import profiles
 from reeldrop.render import pipeline
-from reeldrop.video import remote
+from reeldrop.video import received, remote
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
 
 AGAIN_SECONDS = 5.0
 """How long after the end of a bridge the next one is started."""
+
+LEFT_SECONDS = 2 * 86400.0
+"""The age of files that renderers have left that were lost: no stall lasts as long."""
 
 _log = structlog.get_logger()
 
@@ -73,6 +76,7 @@ class ClusterFleet:
         self._there: dict[int, str] = {}
         self._named: Counter[str] = Counter()
         self._free: dict[str, int] = {}
+        self._last = 0
         self._reason = ""
         self._trouble = FleetTrouble("")
         self._closing = threading.Event()
@@ -100,8 +104,7 @@ class ClusterFleet:
     def close(self) -> None:
         self._closing.set()
         self._orders.put(None)
-        for thread in self._threads:
-            thread.join()
+        self._threads[0].join()  # the other one may hang in a share that has pictures
 
     # The bridge
 
@@ -109,9 +112,12 @@ class ClusterFleet:
         environment = access.environment(self._config.ray.address, self._config.ray.token_file)
         while not self._closing.is_set():
             self._reason = "the connection to the cluster is lost"
-            with bridge(environment) as self._link:
-                self._listen(self._link)
-                self._link = None
+            try:
+                with bridge(environment) as self._link:
+                    self._listen(self._link)
+                    self._link = None
+            except OSError as error:  # there is no room for a process now
+                self._reason = f"the process for Ray can't be started: {error}"
             for place in list(self._there):
                 self._left(Left(place, self._reason, Cause.MACHINE))
             if not self._closing.is_set():
@@ -138,7 +144,7 @@ class ClusterFleet:
             if link is not None:
                 try:
                     link.send(message)
-                except OSError:
+                except (OSError, TypeError):  # TypeError: it was closed in the middle
                     _log.debug("order_lost", place=message.place)
 
     def _first_message(self) -> Start:
@@ -155,7 +161,9 @@ class ClusterFleet:
         bundled, encoder = str(pipeline.bundled()), self._config.mp4_encoder
         setup = pickle.dumps(Setup(sources, bundled, encoder, folder, marker, secret))
         most = None if ray.renderers == "all" else ray.renderers
-        return Start(ray.address, self._node_ip, self._network, most, setup, self._free)
+        return Start(
+            ray.address, self._node_ip, self._network, most, setup, self._free, self._last + 1
+        )
 
     # What it says
 
@@ -181,6 +189,7 @@ class ClusterFleet:
 
     def _joined(self, message: Joined) -> None:
         facts = message.facts
+        self._last = max(self._last, message.place)
         if facts.gpu:
             self._free[facts.gpu] = message.free
         name = self._name(facts)
@@ -190,6 +199,7 @@ class ClusterFleet:
             name: profiles.batch_limit(name, self._config, cuda=facts.total > 0)
             for name in self._config.models
         }
+        received.remove_old(self._config.results, LEFT_SECONDS)
         self._tell(RendererJoined(name, Device(facts.device, facts.node, facts.total, limits)))
 
     def _name(self, facts: Facts) -> str:

@@ -6,6 +6,7 @@ Plain values only; knows nothing of Ray.
 from __future__ import annotations
 
 import importlib.metadata
+import ipaddress
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GOOD_SECONDS = 120.0
 """After this time a renderer's end counts as the first."""
 
-_LOST_NODE = ("node has died", "raylet", "preempted", "unschedulable")
 _OUT_OF_MEMORY = ("running low on memory", "OutOfMemory")
+_LOST_NODE = ("node has died", "raylet", "preempted", "unschedulable")
 _MOST_WORDS = 600
 _ADVICE = "Some common causes"
 
@@ -63,6 +64,17 @@ def wanted(nodes: Iterable[Node], most: int | None) -> list[Place]:
     """Return the places that get a renderer, at most so many, spread over the nodes."""
     places = [Place(node.id, slot) for node in nodes for slot in range(node.slots)]
     return sorted(places, key=lambda place: place.slot)[:most]
+
+
+def outside(node: Node, network: str) -> str:
+    """Return why a node can't be used, in words; empty if its address is in the network.
+
+    network: such as 10.0.0.0/24; empty for any
+    """
+    if not network or ipaddress.ip_address(node.address) in ipaddress.ip_network(network):
+        return ""
+    problem = f"the node {node.name} has the address {node.address}, outside of {network}"
+    return f"{problem}: start it with --node-ip-address"
 
 
 class Pauses:
@@ -115,9 +127,9 @@ def other_version(facts: Facts) -> str:
 def cause(words: str) -> Cause:
     """Return what may have ended a renderer, by the words of Ray's error."""
     told = words.partition(_ADVICE)[0]
-    if any(part in told for part in _LOST_NODE):
-        return Cause.MACHINE
-    return Cause.WORK if any(part in told for part in _OUT_OF_MEMORY) else Cause.UNKNOWN
+    if any(part in told for part in _OUT_OF_MEMORY):  # these words name the raylet's log, too
+        return Cause.WORK
+    return Cause.MACHINE if any(part in told for part in _LOST_NODE) else Cause.UNKNOWN
 
 
 def reason(words: str) -> str:

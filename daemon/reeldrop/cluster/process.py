@@ -15,6 +15,9 @@ import structlog
 
 from reeldrop.host.log import MAX_FROM_LIBRARY
 
+COMMAND = (sys.executable, "-P", "-m", "reeldrop.cluster.bridge")
+"""-P: it imports nothing from the folder in which it is started, which may be an inbox."""
+
 CLOSE_SECONDS = 20.0
 """How long a bridge may take to end its actors; Ray ends them anyway when it is gone."""
 
@@ -31,13 +34,14 @@ def bridge(environment: Mapping[str, str]) -> Iterator[Connection[object, object
     """Start a bridge, and end it in the end. It also ends when this process does."""
     ours, theirs = multiprocessing.Pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "reeldrop.cluster.bridge", str(theirs.fileno())],
+        [*COMMAND, str(theirs.fileno())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=[theirs.fileno()],
         env=environment,
         start_new_session=True,  # an interrupt at the terminal is for the service
+        cwd="/",  # Ray's workers import from here, and strangers can write into an inbox
     )
     theirs.close()
     log = threading.Thread(target=_log_lines, args=(process,), name="ray's lines", daemon=True)

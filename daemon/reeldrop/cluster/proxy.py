@@ -82,7 +82,7 @@ class ClusterRenderer:
         if batch is None:
             return None
         if isinstance(event, BatchRendered | BatchFailed):
-            del self._batches[said.number]
+            self._batches.pop(said.number, None)  # the service may just have let it leave
         return dataclasses.replace(event, batch=batch)
 
     def _order(self, make: Callable[[], Instruction]) -> None:

@@ -115,6 +115,7 @@ class Start:
     most: how many renderers at most; None for all GPUs
     setup: a pickled `Setup` for the actors
     free: the most bytes that were ever free on each GPU, by its key
+    first: the number of the first actor: an order for one of an earlier bridge must not find it
     """
 
     address: str
@@ -123,6 +124,7 @@ class Start:
     most: int | None
     setup: bytes
     free: Mapping[str, int] = field(default_factory=dict)
+    first: int = 1
 
 
 @dataclass(frozen=True, slots=True)

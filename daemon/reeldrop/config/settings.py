@@ -23,6 +23,14 @@ _FOLDERS = ("inbox", "results", "spool", "failed")
 _log = structlog.get_logger()
 
 
+def _of_the_fleet(config: Config) -> tuple[object, ...]:
+    """Return what the renderers are made with: those of a cluster that come later, too."""
+    if config.engine != "ray":
+        return (config.engine,)
+    together = {name: profiles.batch_limit(name, config, cuda=True) for name in config.models}
+    return (config.engine, config.ray, config.mp4_encoder, profiles.sources(config), together)
+
+
 class _Set(NamedTuple):
     config: Config
     model: str
@@ -111,7 +119,7 @@ class Settings:
     def change(self) -> bool:
         """Put into force what was read; return whether the daemon's own model is another one.
 
-        So it is also if it is to be rendered elsewhere.
+        So it is also if it is to be rendered elsewhere, or in a cluster by other settings.
 
         False also if the settings are refused.
         """
@@ -124,7 +132,7 @@ class Settings:
             return False
         old, self._now = self._now, coming
         is_same = old.model == self.model and not self._is_another(self.model, old.config)
-        is_same &= (old.config.engine, old.config.ray) == (self.config.engine, self.config.ray)
+        is_same &= _of_the_fleet(old.config) == _of_the_fleet(self.config)
         self._before = None if is_same else old
         _log.info("reloaded", model=self.model)
         return not is_same

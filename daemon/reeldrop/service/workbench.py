@@ -148,10 +148,11 @@ class Workbench:
         return f", {done / size:.1f} of {total / size:.1f} {unit} downloaded"
 
     def step_done(self, step: int, now: float) -> None:
-        """Record a step."""
-        self.step = step
-        self._forecast.step_done(step, now, self.id)
+        """Record a step. Another process tells the last one again while it encodes."""
         self._stall.progress()
+        if self.is_own or step != self.step:
+            self.step = step
+            self._forecast.step_done(step, now, self.id)
 
     def clear(self) -> None:
         """Record that the model or the warm-up in hand is done or has failed."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reeldrop.base.errors import ReeldropError
 
-COMMAND = (sys.executable, "-m", "reeldrop.translation.worker")
+COMMAND = (sys.executable, "-P", "-m", "reeldrop.translation.worker")
 
 START_SECONDS = 300.0
 """How long the first answer may take: libraries and a model are read from a disk first."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,3 +38,11 @@ def remove_left(results: Path) -> None:
     with contextlib.suppress(OSError):
         for file in (results / remote.FOLDER).iterdir():
             file.unlink()
+
+
+def remove_old(results: Path, seconds: float) -> None:
+    """Remove what lost renderers have left: files that did not change for so long."""
+    with contextlib.suppress(OSError):
+        for file in (results / remote.FOLDER).glob("[!m]*"):
+            if file.stat().st_mtime < time.time() - seconds:
+                file.unlink()

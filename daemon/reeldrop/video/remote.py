@@ -5,6 +5,7 @@ What a renderer does not know is added when the video is published: settings, ma
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import tempfile
@@ -41,7 +42,8 @@ def encoded(
     """Return an answer with its frames encoded, and without the samples of their sounds.
 
     h264: the encoder for mp4; see `encoder.encode`
-    folder: where the files are put, under random names; None to return their content
+    folder: where the files are put, under random names; None to return their content. After an
+        error there are none.
 
     Raises:
         RenderError: a video can't be encoded.
@@ -49,13 +51,25 @@ def encoded(
     """
     made = zip(event.batch.prompts, event.frames, event.rendered, strict=False)
     videos: list[Encoded] = []
-    for prompt, frames, rendered in made:
-        assert not isinstance(frames, Encoded)
-        files: dict[str, bytes | Path] = {}
-        for kind in (*prompt.formats, POSTER):
-            film = _Film(frames, prompt.fps, kind, rendered.sound, h264, on_frame)
-            files[kind] = film.content() if folder is None else film.in_folder(folder)
-        videos.append(Encoded(files))
+    written: list[Path] = []
+    try:
+        for prompt, frames, rendered in made:
+            assert not isinstance(frames, Encoded)
+            files: dict[str, bytes | Path] = {}
+            for kind in (*prompt.formats, POSTER):
+                film = _Film(frames, prompt.fps, kind, rendered.sound, h264, on_frame)
+                if folder is None:
+                    files[kind] = film.content()
+                else:
+                    files[kind] = path = folder / f"{secrets.token_hex(16)}.{kind}"
+                    written.append(path)
+                    film.write(path)
+            videos.append(Encoded(files))
+    except BaseException:  # such as a full disk, which has no room for them
+        for path in written:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
     records = tuple(map(_without_samples, event.rendered))
     return dataclasses.replace(event, frames=tuple(videos), rendered=records)
 
@@ -71,11 +85,10 @@ class _Film:
     h264: str
     on_frame: Callable[[], None]
 
-    def in_folder(self, folder: Path) -> Path:
-        path = folder / f"{secrets.token_hex(16)}.{self.format}"
+    def write(self, path: Path) -> None:
+        """Write it durably."""
         self._write(path)
         durable.fsync_file(path)
-        return path
 
     def content(self) -> bytes:
         with tempfile.TemporaryDirectory(prefix="reeldrop-") as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from reeldrop.config.config import Config
 from reeldrop.config.schema import About
 from reeldrop.render import downloads, lora_files, repository
 from reeldrop.store.status import State, Status
+from reeldrop.translation import source
 
 GB = 10**9
+ZH_EN = Path(__file__).parents[1] / "translation" / "zh_en"
 
 
 @pytest.fixture
@@ -116,6 +119,22 @@ def test_pull(
         repository.pinned(models.repository("wan", found.models["wan"], found)),  # type: ignore[arg-type]
         capsys.readouterr().err,
     )
+
+
+def test_pull_gets_translators_too(
+    tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also with the weights that most have, and a newer commit if it is asked for."""
+    shutil.copytree(ZH_EN, tmp_path / "zh_en")
+    (tmp_path / "zh_en" / "model.safetensors").rename(tmp_path / "zh_en" / "pytorch_model.bin")
+    hub.add("some/opus", tmp_path / "zh_en")
+    found = settings(tmp_path, "translate: {zh: some/opus}\nmodels: {bundled: {}}")
+    for commit, newest in (("a", False), ("a", False), ("b", True), ("b", False)):
+        pull.pull_model(found, "translate.zh", newest=newest)
+        folder = Path(capsys.readouterr().out.strip())
+        assert commit * 40 == folder.name
+        assert {*source.NEEDED, *source.USEFUL, source.WEIGHTS[1]} == set(os.listdir(folder))
+        hub.commits["some/opus"] = "b" * 40
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")

@@ -248,9 +248,13 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
                 ("zh: ./opus", "zh", "'./opus' is no repository", "`{path: ./opus}`"),
                 ("ZH: a/b", "ZH", "'ZH' is no language", "such as zh"),
                 ("zh: {}", "zh", "exactly one of repository and path", ""),
+                ("zh: my opus/zh", "zh", "'my opus/zh' is no repository", "`{path: my opus/zh}`"),
+                ("zh: {repository: x}", "zh.repository", "'x' is no repository", "`{path: x}`"),
                 ("zh: {pat: x}", "zh.pat", "unknown key 'pat'", "did you mean 'path'"),
             )
         ),
+        (f"translate: {{deu: a/b}}\n{MODELS}", 1, "translate", "nothing here recognises 'deu'", ""),
+        (f"translate: {{en: a/b}}\n{MODELS}", 1, "translate", "leave it out", ""),
         ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
         ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),
         ("inbox: !!str x\n" + MODELS, 1, "", "tag", "remove it"),

@@ -38,11 +38,14 @@ def test_weights_are_read_as_others_write_them(prompt: str) -> None:
 
 
 def test_thousands_of_brackets_take_no_time() -> None:
-    """Reading takes time in proportion to the length, however deep the brackets are."""
+    """Reading takes time in proportion to the length, however deep the brackets are, and however
+    long the numbers."""
     began = time.process_time()
     found = too_heavy("(" * 5000 + "x" + ")" * 5000)
     assert found is not None
     assert [("(" * 5000, 1.0)] == parts("(" * 5000)
+    number = ":" + "1" * 50_000
+    assert [(number, 1.0)] == parts(number)
     assert time.process_time() - began < 1
 
 

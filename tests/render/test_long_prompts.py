@@ -18,6 +18,8 @@ from reeldrop.base.errors import ConfigError
 from reeldrop.base.events import BatchRendered, Event
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.commands import check as checking
+from reeldrop.commands import check_file
+from reeldrop.config.config import load
 from reeldrop.render import chunks, pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
@@ -129,6 +131,8 @@ def test_weights_are_text_where_the_profile_does_not_say_so(
     text = "a (red:1.5) ball"
     short = pipeline.load(replace(plain.source, reads_chunks=True))
     assert torch.equal(embedding(short, text), embedding(long, r"a \(red:1.5\) ball"))
+    beyond = "a (red:50) ball"  # as a translator may write it; of prompt files it is refused
+    assert torch.equal(embedding(short, beyond), embedding(long, beyond))
 
 
 class Answers:
@@ -208,8 +212,8 @@ def check(
     return run
 
 
-def test_check_says_how_long_texts_are_read(check: Callable[..., str]) -> None:
-    """Of texts that fit, it says nothing."""
+def test_check_says_how_long_texts_are_read(check: Callable[..., str], site: Site) -> None:
+    """Of texts that fit, it says nothing; of those that are translated, how long that is."""
     text = f"a horse\n{FULL} stuvw horse\n"
     said = check(text)
     assert "2 videos" in said
@@ -217,3 +221,7 @@ def test_check_says_how_long_texts_are_read(check: Callable[..., str]) -> None:
     assert "prompt 1" not in said
     found = json.loads(check(text, as_json=True))
     assert ["prompt 2: 28 tokens in 2 chunks"] == found["long_texts"]
+    english = {"飞": f"{FULL} stuvw horse"}
+    settings, asked = load(site.folder / "config.yaml"), prompt("飞", model="tiny")
+    long_texts = check_file._long_texts(settings, [asked], english)
+    assert ["prompt 1: 28 tokens in 2 chunks"] == list(long_texts)

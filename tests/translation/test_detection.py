@@ -25,6 +25,11 @@ def judged(translators: tuple[str, ...]) -> dict[tuple[str, str], str | None]:
     }
 
 
+def test_what_the_detector_knows() -> None:
+    """Languages are refused that it would never find."""
+    assert set(detection._detector(("de", "en"))._full_model[2]) == detection._DETECTED
+
+
 def test_letters_tell_without_doubt() -> None:
     """Each prompt in another script is recognised, and no other is; `花火` has Chinese letters."""
     found = judged(BY_LETTERS)

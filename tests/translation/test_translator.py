@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import sys
 from pathlib import Path
 
 import pytest
+import structlog
 import train_tiny_translator
+from huggingface_hub import constants
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.translation import process, sentences, translator
@@ -83,6 +86,8 @@ def test_a_kill_loses_nothing(
     worker = " ".join(process.COMMAND)
     killed = f'if [ -e "$0" ]; then exec {worker}; fi; touch "$0"; kill -9 $$'
     monkeypatch.setattr(process, "COMMAND", ("sh", "-c", killed, str(tmp_path / "mark")))
+    (tmp_path / "json.py").write_text("raise SystemExit")  # what strangers put there is not run
+    monkeypatch.chdir(tmp_path)
     both = prompt(1, BIRD, "水印"), prompt(2, "a red ball")
     assert [None, both[1]] == list(map(asked.translator.known, both))
     (first, failure), (second, _) = asked.answer(*both)
@@ -113,3 +118,40 @@ def test_a_translator_that_never_works(
     assert f"its prompt can't be translated: {reason}" in str(failure)
     assert "write `translated_prompt: ...` beside it" in str(failure)
     asked.translator.close()
+
+
+@pytest.mark.parametrize(
+    ("made", "read"),
+    [
+        ("A\x1b[31m red\x00\n ball", "A [31m red ball"),
+        ("", "the translation is empty"),
+        ("\x00\u200b ", "the translation is empty"),
+        ("a" * 10_001, "the translation has 10,001 characters, more than 10,000"),
+        ("一" * 99, f"the translation still has Chinese letters: {'一' * 39}\N{HORIZONTAL ELLIPSIS};"),
+    ],
+)
+def test_what_no_prompt_may_be(
+    asked: Asked, made: str, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A translator may say anything; what it says is a prompt, or a reason why there is none."""
+    answer = json.dumps({"text": made})
+    answers = ("sh", "-c", 'printf "%s\\n" "$0"; exec cat >/dev/null', answer)
+    monkeypatch.setattr(process, "COMMAND", answers)
+    ((found, failure),) = asked.answer(prompt(1, BIRD))
+    asked.translator.close()
+    assert read in str(failure or found.texts[0])
+    assert (failure is None) == (found.texts[0] == read)
+
+
+def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a translator can't be had, one text waits for it; the others fail at once."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
+    sources = {"zh": TranslatorSource("zh", "some/opus")}
+    nobody = Translator(sources, {"m": ("en",)}, answers.put, retry_seconds=0.01)
+    with structlog.testing.capture_logs() as logged:
+        nobody.ask("job", [prompt(number, f"{BIRD} {number}") for number in range(5)])
+        results = answers.get(timeout=60).results
+    nobody.close()
+    assert all("HF_HUB_OFFLINE=0 reeldrop pull translate.zh" in str(error) for _, error in results)
+    assert translator.TRIES - 1 == [line["event"] for line in logged].count("translation_delayed")

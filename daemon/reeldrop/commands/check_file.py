@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,8 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
     translations = check_translations.of(prompts, config)
-    count, long_texts = len(prompts), list(_long_texts(config, prompts))
+    english = {one.text: one.translated for one in translations}
+    count, long_texts = len(prompts), list(_long_texts(config, prompts, english))
     if as_json:
         found = {"file": file, "videos": count, "problems": problems, "long_texts": long_texts}
         found["translations"] = [one._asdict() for one in translations]
@@ -64,10 +65,14 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     return exit_codes.FAILED if problems else 0
 
 
-def _long_texts(config: Config, prompts: Sequence[Prompt]) -> Iterator[str]:
+def _long_texts(
+    config: Config, prompts: Sequence[Prompt], english: Mapping[str, str]
+) -> Iterator[str]:
     """Yield, in words, how texts are read that are too long for the text encoder at once.
 
     Only of profiles that read such texts in chunks; nothing if their model is not on this machine.
+
+    english: the translations of texts that the model can't read
     """
     models = {p.model for p in prompts if config.models[p.model].long_prompt == "chunks"}
     if not models:
@@ -79,7 +84,7 @@ def _long_texts(config: Config, prompts: Sequence[Prompt]) -> Iterator[str]:
     for prompt in prompts:
         reader = readers.get(prompt.model)
         for what, text in zip(("prompt", "negative prompt"), prompt.texts, strict=True):
-            cut = reader.cut(text) if reader else None
+            cut = reader.cut(english.get(text) or text) if reader else None
             if cut is not None and len(cut.chunks) > 1:
                 rest = f"; not read: {output.printable(cut.ignored)}" if cut.ignored else ""
                 read = f"{cut.tokens} tokens in {len(cut.chunks)} chunks"

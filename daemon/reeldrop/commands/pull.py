@@ -38,7 +38,7 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
         ConfigError, Unavailable: it can't be downloaded.
     """
     if name in {one.name for one in translators.sources(config).values()}:
-        _pull_translator(config, name)
+        _pull_translator(config, name, newest=newest)
         return
     profile = _profile(config, name)
     model, loras = models.repository(name, profile, config), models.loras(name, profile, config)
@@ -58,11 +58,11 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
             _note_newer(one)
 
 
-def _pull_translator(config: Config, name: str) -> None:
+def _pull_translator(config: Config, name: str, *, newest: bool) -> None:
     wanted = translators.sources(config)[name.partition(".")[2]]
     _make_spool(config.spool)
     with owners.given_to_owner(downloads.cache()), _bar(sys.stdout.isatty(), name) as tell:
-        print(output.printable(source.folder(wanted, tell)))
+        print(output.printable(source.folder(wanted, tell, newest=newest)))
 
 
 def _make_spool(spool: Path) -> None:

@@ -117,6 +117,17 @@ class MetricsPlaces(BaseModel):
         return None if value is None else absolute(value, info, "a file")
 
 
+_REPOSITORY = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
+"""What the hub accepts."""
+
+
+def _repository(name: str) -> str:
+    if not _REPOSITORY.fullmatch(name):
+        problem = f"'{name}' is no repository, such as Helsinki-NLP/opus-mt-zh-en"
+        raise Refused(problem, f"a folder is named so: `{{path: {name}}}`")
+    return name
+
+
 class Translator(BaseModel):
     """Where a translator into English comes from: a repository of the hub, or a folder."""
 
@@ -131,10 +142,12 @@ class Translator(BaseModel):
     def _from_a_name(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        if value.count("/") != 1 or value[0] in "./~":
-            problem = f"'{value}' is no repository, such as Helsinki-NLP/opus-mt-zh-en"
-            raise Refused(problem, f"a folder is named so: `{{path: {value}}}`")
-        return {"repository": value}
+        return {"repository": _repository(value)}
+
+    @pydantic.field_validator("repository")
+    @classmethod
+    def _is_a_repository(cls, value: str | None) -> str | None:
+        return None if value is None else _repository(value)
 
     @pydantic.field_validator("path", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ STEP = 1.1
 """What a bracket without a number multiplies by, or divides by."""
 
 _TOKEN = re.compile(
-    r"\\[\\()\[\]]|[(\[]|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[)\]]|[^\\()\[\]:]+|.", re.DOTALL
+    r"\\[\\()\[\]]|[(\[]|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|[)\]]|[^\\()\[\]:]+|.", re.DOTALL
 )
 _OPENING = {")": "(", "]": "["}
 

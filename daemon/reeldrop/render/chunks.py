@@ -54,8 +54,10 @@ class Reader:
     heeds_weights: bool
 
     def cut(self, text: str) -> Cut:
-        """Return how a text is read."""
-        parts = emphasis.parts(text) if self.heeds_weights else [emphasis.Part(text, 1.0)]
+        """Return how a text is read. Weights that no prompt may have, as a translator may write
+        them, are text."""
+        has_weights = self.heeds_weights and emphasis.too_heavy(text) is None
+        parts = emphasis.parts(text) if has_weights else [emphasis.Part(text, 1.0)]
         plain = "".join(part.text for part in parts)
         of_characters = [part.weight for part in parts for _ in part.text]
         read = self.tokenizer(

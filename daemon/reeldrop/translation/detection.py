@@ -36,6 +36,17 @@ _ENGLISH_WORDS = frozenset(
 """Words that other languages with Latin letters do not have."""
 
 _WORD = re.compile(r"[^\W\d_]+")
+_DETECTED = frozenset(
+    """
+    ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et
+    eu ext fa fi fo fr fuv fy ga gcf gcr gd gl gom grc gu gug guw ha hbo he hi hr ht hu hy id
+    ig is it ja jv ka kab kik kk km kn ko ku ky la lb lg lij ln lo lt ltg lv mg mk ml mn mr ms
+    mt my ne nl nn no nso oc om or pa pcm pl ps pt qu ro ru rw sa sdh se si sk sl sn so sq sr
+    st sv sw ta te tg th tk tl tr tt ug uk ur uz uzs vec vi vo wa wuu xh yo yue zh zu zxx
+    """.split()
+)
+"""What py3langid knows."""
+
 _OF_OTHER_SCRIPTS = frozenset(code for codes in LANGUAGES.values() for code in codes)
 
 
@@ -44,8 +55,13 @@ def needs_detector(languages: Iterable[str]) -> bool:
     return any(one not in _OF_OTHER_SCRIPTS and one != ENGLISH for one in languages)
 
 
-def require_detector(languages: Iterable[str]) -> None:
-    """Raise ValueError if a language needs a detector that is not installed."""
+def require_detector(languages: Collection[str]) -> None:
+    """Raise ValueError if a language is never recognised, for want of a detector or by that."""
+    for one in languages:
+        if one == ENGLISH:
+            raise ValueError(f"{one} is what prompts are translated into: leave it out")
+        if one not in _OF_OTHER_SCRIPTS | _DETECTED:
+            raise ValueError(f"nothing here recognises '{one}': write its usual code, such as de")
     if needs_detector(languages) and importlib.util.find_spec("py3langid") is None:
         wanted = next(one for one in languages if needs_detector([one]))
         remedy = "pip install 'reeldrop[translate]'"

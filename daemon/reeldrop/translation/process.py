@@ -15,6 +15,8 @@ from pathlib import Path
 from reeldrop.base.errors import ReeldropError
 
 COMMAND = (sys.executable, "-P", "-m", "reeldrop.translation.worker")
+"""It imports nothing from the folder in which the daemon was started (`-P`): strangers may be able
+to write there."""
 
 START_SECONDS = 300.0
 """How long the first answer may take: libraries and a model are read from a disk first."""
@@ -69,10 +71,10 @@ class Process:
 
     def _line(self, seconds: float) -> bytes:
         assert self._child.stdout is not None
-        end = time.monotonic() + seconds
+        ready, end = select.poll(), time.monotonic() + seconds
+        ready.register(self._child.stdout, select.POLLIN)
         while b"\n" not in self._rest:
-            ready, _, _ = select.select([self._child.stdout], [], [], end - time.monotonic())
-            if not ready:
+            if not ready.poll(1000 * max(0.0, end - time.monotonic())):
                 self.close()
                 raise TranslatorEnded(f"the translator hung for {seconds:g} s, and was ended")
             with self._said_when_gone():

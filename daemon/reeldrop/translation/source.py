@@ -48,14 +48,18 @@ class TranslatorSource:
         return self.name
 
 
-def folder(source: TranslatorSource, tell: downloads.Tell | None = None) -> Path:
+def folder(
+    source: TranslatorSource, tell: downloads.Tell | None = None, *, newest: bool = False
+) -> Path:
     """Return the folder of a translator; download what is missing of it.
+
+    newest: take the commit of today instead of the one of the first download
 
     Raises:
         ConfigError: it is not there, or is no MarianMT model.
         Unavailable: it can't be downloaded now.
     """
-    found = _folder(source, tell)
+    found = _folder(source, tell, newest=newest)
     missing = [name for name in NEEDED if not (found / name).is_file()]
     if not missing and not any((found / name).is_file() for name in WEIGHTS):
         missing = [" or ".join(WEIGHTS)]
@@ -73,10 +77,10 @@ def is_there(source: TranslatorSource) -> bool:
     return all(there[: len(NEEDED)]) and any(there[len(NEEDED) :])
 
 
-def _folder(source: TranslatorSource, tell: downloads.Tell | None) -> Path:
+def _folder(source: TranslatorSource, tell: downloads.Tell | None, *, newest: bool) -> Path:
     if source.is_folder:
         return Path(source.location)
-    first = downloads.fetch_file(source, NEEDED[0], tell).parent
+    first = downloads.fetch_file(source, NEEDED[0], tell, newest=newest).parent
     if is_there(source):
         return first
     with contextlib.suppress(ConfigError):  # `folder` says what it lacks

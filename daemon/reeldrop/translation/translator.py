@@ -15,11 +15,14 @@ from typing import NamedTuple
 
 import structlog
 
+from reeldrop.base import invisible
 from reeldrop.base.errors import ReeldropError, Unavailable, Unrenderable
+from reeldrop.base.escaping import short
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.base.translated import KEYS, TRANSLATE, Translated
 from reeldrop.prompts import scripts
+from reeldrop.prompts.rules import LONGEST_TEXT
 from reeldrop.translation import detection, source
 from reeldrop.translation.process import Process, TranslationFailed, TranslatorEnded
 from reeldrop.translation.source import TranslatorSource
@@ -80,6 +83,7 @@ class Translator:
         self._foreseen: deque[_Order] = deque()
         self._made: dict[tuple[str, Reads], Made] = {}
         self._process: Process | None = None
+        self._unavailable: set[str] = set()
         self._thread: threading.Thread | None = None
         self._is_closed = threading.Event()
         self.use(sources, reads, retry_seconds)
@@ -139,8 +143,8 @@ class Translator:
         with self._lock:
             self._lock.notify()
         if self._thread is not None:
-            if self._process is not None:
-                self._process.kill()
+            if (process := self._process) is not None:  # the thread may end it meanwhile
+                process.kill()
             self._thread.join(CLOSE_SECONDS)
 
     def _wake(self) -> None:
@@ -190,7 +194,7 @@ class Translator:
         for key, text in _texts(prompt).items():
             try:
                 found[key] = self._made_of(text, reads.get(prompt.model))
-            except (ReeldropError, OSError) as error:  # of the file system, or no new process
+            except (ReeldropError, OSError, ValueError) as error:  # of the system, or the hub
                 problem = f"its {key.replace('_', ' ')} can't be translated: {error}"
                 remedy = f"write `{KEYS[key]}: ...` beside it, or `{TRANSLATE}: false`"
                 return prompt, Unrenderable(problem, f"{remedy}, which renders it as it stands")
@@ -216,9 +220,12 @@ class Translator:
             FileError: the translator is not there, or can't be downloaded.
             TranslationFailed, TranslatorEnded: the text can't be translated.
         """
-        for tries_left in reversed(range(TRIES)):
+        # Where one text has waited in vain, many would wait for hours.
+        tries = 1 if language in self._unavailable else TRIES
+        for tries_left in reversed(range(tries)):
             try:
                 folder = source.folder(wanted)
+                self._unavailable.discard(language)
                 if self._process is None:
                     self._process = Process()
                 if self._is_closed.is_set():  # `close` may not have seen the process
@@ -227,7 +234,9 @@ class Translator:
                 return Made(_checked(made), language, source.by(wanted, folder))
             except (TranslatorEnded, Unavailable) as error:
                 if isinstance(error, TranslatorEnded):
-                    self._process = None
+                    self._end_process()
+                else:
+                    self._unavailable.add(language)
                 if not tries_left or self._is_closed.is_set():
                     raise
                 _log.warning("translation_delayed", language=language, reason=str(error))
@@ -236,10 +245,14 @@ class Translator:
 
 
 def _checked(made: str) -> str:
-    if not made:
+    made = " ".join(invisible.CONTROL.sub(" ", made).split())
+    if invisible.is_blank(made):
         raise TranslationFailed("the translation is empty")
+    if len(made) > LONGEST_TEXT:
+        problem = f"the translation has {len(made):,} characters, more than {LONGEST_TEXT:,}"
+        raise TranslationFailed(problem)
     if (script := scripts.script(made)) != scripts.LATIN:
-        raise TranslationFailed(f"the translation still has {script} letters: {made}")
+        raise TranslationFailed(f"the translation still has {script} letters: {short(made)}")
     return made
 
 

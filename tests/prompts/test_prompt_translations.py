@@ -56,6 +56,8 @@ def test_the_nearest_layer_turns_it_off_and_on() -> None:
     assert [False, True] == wanted
     with pytest.raises(PromptError, match="'translated_prompt' can't have a default"):
         prompts(both, "translated_prompt: x")
+    with pytest.raises(PromptError, match="either `translated_prompt` or `prompts`"):
+        prompts("prompts: [a, b]\ntranslated_prompt: x")
     with pytest.raises(PromptError, match="translate must be true or false"):
         prompts("prompt: a\ntranslate: zh")
 

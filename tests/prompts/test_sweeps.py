@@ -90,6 +90,22 @@ def test_alternatives_in_braces(template: str, made: list[str]) -> None:
     assert made == texts(file, "a.yaml")
 
 
+def test_a_translation_is_of_one_text() -> None:
+    """Else all alternatives would show the same, under different names."""
+    for text, key in (
+        ("prompt: '{a|b}'\ntranslated_prompt: c\nwildcards: all\n", "prompt"),
+        (
+            "prompt: a\ntranslated_negative_prompt: c\nmatrix: {negative_prompt: [b]}\n",
+            "negative_prompt",
+        ),
+    ):
+        found = mistake(text)
+        assert (2, f"translated_{key}") == (found.line, found.key)
+        assert f"all that {key} may be would be rendered as this one" in found.problem
+    others = "prompts: [{prompt: d, translated_prompt: c}, '{a|b}']\nwildcards: all\n"
+    assert ["d", "a", "b"] == texts(others, "a.yaml")
+
+
 def test_some_are_drawn() -> None:
     """The same seed draws the same, another one others; none twice, nor more than there are."""
     braces = " ".join(["{0|1|2|3|4|5|6|7|8|9}"] * 20)

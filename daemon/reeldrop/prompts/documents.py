@@ -254,9 +254,10 @@ def _prompts(layer: Layer) -> list[Layer]:
     if "prompts" not in layer:
         return [layer]  # also without a prompt: the schema reports it as missing
     prompts = layer.pop("prompts")
-    if "prompt" in layer:
-        problem = "a document has either `prompt` or `prompts`, not both"
-        raise PromptError(layer["prompt"].mistake(problem, "put it into `prompts`", "prompt"))
+    for key in ("prompt", KEYS["prompt"]):
+        if key in layer:
+            problem = f"a document has either `{key}` or `prompts`, not both"
+            raise PromptError(layer[key].mistake(problem, "put it into `prompts`", key))
     if not isinstance(prompts.node.value, list):
         problem = f"prompts must be a list, not {described(prompts.node.value)}"
         raise PromptError(prompts.mistake(problem, "begin each prompt with `- `", "prompts"))

@@ -17,6 +17,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.escaping import short
 from reeldrop.base.sweeps import MATRIX, WILDCARDS, Swept
+from reeldrop.base.translated import KEYS
 from reeldrop.prompts import documents, loras, pictures, wildcards
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, merge
@@ -144,6 +145,8 @@ class _Planner:
                 swept = strict_yaml.child(matrix.node, key) or matrix.node
                 problem = f"{key} is here and in the matrix, in line {swept.line}"
                 self.note(layer[key], key, problem, "remove one of them")
+            if key in KEYS:
+                self._check_translation(key, layer)
         return axes
 
     def _axes_of(self, matrix: Setting) -> Iterator[_Axis]:
@@ -196,10 +199,19 @@ class _Planner:
         try:
             if text not in self._templates:
                 self._templates[text] = wildcards.read(text)
-            return self._templates[text]
         except BadTemplate as error:
             self.note(prompt, "prompt", *error.args)
             return None
+        if self._templates[text].has_choices:
+            self._check_translation("prompt", layer)
+        return self._templates[text]
+
+    def _check_translation(self, key: str, layer: Layer) -> None:
+        """Note a translation of a text of which there are several."""
+        name = KEYS[key]
+        if name in layer:
+            problem = f"all that {key} may be would be rendered as this one {name}"
+            self.note(layer[name], name, problem, "take it out, or write several prompts")
 
 
 def _fault_of_axis(key: str, node: strict_yaml.Node) -> tuple[strict_yaml.Node, str, str] | None:

@@ -38,7 +38,7 @@ warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")  # it h
 Pair = tuple[str, str]
 
 ENDS = ("", "", "", "。", "！", "，")
-"""What may stand behind a sentence, with no part in the translation."""
+"""What may stand at the end of a sentence, and is not translated."""
 
 POEMS: tuple[Pair, ...] = (
     ("大鹏一日同风起", "A great bird rises with the wind"),

@@ -53,7 +53,7 @@ def load_artefact(folder: Path) -> TextToVideoSDPipeline:
 
 
 def _quiet() -> warnings.catch_warnings[None]:
-    """diffusers calls the pipeline's class deprecated; it is what reeldrop's users have."""
+    """Silence diffusers' warning that the pipeline's class, which reeldrop uses, is deprecated."""
     return warnings.catch_warnings(action="ignore", category=FutureWarning)
 
 

@@ -156,7 +156,7 @@ def _draw_path(
 
 
 def _touched_cells(masks: world.Floats) -> world.Floats:
-    """Tell which cells of the latents the thing lies on.
+    """Return which cells of the latents the thing lies on.
 
     (frames, height, width) -> (frames, 8, 8)
     """

@@ -85,7 +85,7 @@ def _nearest_scene(video: Floats) -> tuple[str, str]:
 
 
 def _distance(one: Floats, other: Floats) -> float:
-    """Return the mean difference, that of each pixel limited: a thing is no other scene."""
+    """Return the mean difference, limited for each pixel, so that things matter little."""
     return float(np.minimum(np.abs(one - other).sum(-1), 100).mean())
 
 

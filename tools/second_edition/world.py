@@ -107,7 +107,7 @@ def radius(spec: Spec) -> float:
 
 
 def offsets(spec: Spec) -> list[tuple[float, float]]:
-    """Return each thing's place from the common centre; a pair never covers one another."""
+    """Return each thing's place from the common centre; those of a pair never overlap."""
     if spec.count == "one":
         return [(0.0, 0.0)]
     if spec.motion in ("right", "left"):

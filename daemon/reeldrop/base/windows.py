@@ -1,4 +1,4 @@
-"""Where a video that is longer than its model makes is cut into windows."""
+"""How a video that is longer than what its model makes is cut into windows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What Ray runs on each GPU: the renderer of one process, and the encoder.
 
 Its methods are called by the bridge, several at a time. Does not import Ray, nor at first torch,
-which the bridge does not need. It ends by itself if nobody asks any more what it has to tell: Ray
-leaves actors alone that lost their owner while the head was gone.
+which the bridge does not need. It ends by itself when nobody asks for its events any more: Ray
+does not end actors that lost their owner while the head was gone.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class RendererActor:
         return Facts(node, device, gpu, total, free, sees, version, os.getpid())
 
     def obey(self, number: int, order: bytes) -> None:
-        """Take an order. They are carried out by their numbers, once each, however they come."""
+        """Take an order. Orders are carried out once, by their numbers, however they arrive."""
         with self._obeying:
             if number >= self._next:
                 self._orders[number] = order
@@ -184,7 +184,7 @@ class RendererActor:
     # Threads
 
     def _encode(self) -> None:
-        """Tell the events; encode the frames in them."""
+        """Tell events, after encoding the frames in them."""
         while True:
             event = self._events.get()
             if isinstance(event, BatchRendered | BatchFailed):

@@ -68,7 +68,7 @@ _MOST_WORDS = 600
 class _Life:
     """One actor, from its start to its end.
 
-    number: how the service calls it
+    number: by which the service knows it
     arrived: the number of its last event that has arrived
     has_joined, is_ended: the service knows it; the service has ended it
     """

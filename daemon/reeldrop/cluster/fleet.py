@@ -1,7 +1,7 @@
 """The renderers of a cluster, as the service sees them.
 
 Starts the bridge, and another one whenever it ends: with a bridge, all of its actors end. Two
-threads: one keeps the bridge and hears it, one brings it the orders.
+threads: one keeps a bridge running and reads what it says, the other brings it the orders.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ SLOTS = "reeldrop"
 """The resource by which a node says how many renderers it wants: `--resources={"reeldrop":2}`."""
 
 _FREE_SHARE = 0.9
-"""Of what was free once has to be free again."""
+"""This share of what was once free has to be free again."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GOOD_SECONDS = 120.0

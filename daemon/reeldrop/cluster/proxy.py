@@ -68,7 +68,7 @@ class ClusterRenderer:
         """Do nothing: its fleet ends it, with all others."""
 
     def leave(self) -> None:
-        """Heed no order any more."""
+        """Ignore all further orders."""
         self._has_left = True
         self._batches.clear()
 

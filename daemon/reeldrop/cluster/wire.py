@@ -37,7 +37,7 @@ class Setup:
     bundled: the folder of the bundled model where the service runs
     encoder: for mp4, as in config.yaml
     results: the folder in which the service looks for files that renderers have encoded
-    marker, secret: a file in it, and its content: who reads that there sees the same folder
+    marker, secret: a file in it, and its content: a node that can read it sees the same folder
     """
 
     sources: Mapping[str, ModelSource]

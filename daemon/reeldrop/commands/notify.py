@@ -38,10 +38,10 @@ ONCE_SECONDS = 300.0
 """How long `--once` waits for receivers that do not answer."""
 
 LOOK_SHARE = 20
-"""How much longer than a look at many folders the pause after it is at least."""
+"""The least pause after a look at many folders, in multiples of how long the look took."""
 
 _COUNTED_SECONDS = 3600.0
-"""What is found so long after it happened is no news for the metrics, but was moved."""
+"""What is found so long after it happened was moved, and is not counted by the metrics."""
 
 _log = structlog.get_logger()
 
@@ -219,6 +219,6 @@ def _metrics(config: Config) -> Metrics | None:
 
 
 def _state_folder(config: Config) -> Path:
-    """Return where it is kept what was told: systemd's folder for this service, or the spool."""
+    """Return the folder of the records: that of systemd for this service, or the spool."""
     given = os.environ.get("STATE_DIRECTORY")
     return Path(given) if given else config.spool / "notify"

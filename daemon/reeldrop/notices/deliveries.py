@@ -1,4 +1,4 @@
-"""Pass on what happens to one receiver, in a thread of its own: in order, once, by its record.
+"""Tell one receiver what happens, in a thread of its own: in order, and once, by its record.
 
 A receiver that fails is tried again after growing pauses; others are not affected. In its quiet
 hours nothing is sent. What has piled up by then, or is more than a few, becomes one message. One
@@ -30,7 +30,7 @@ TRIES = 3
 while so many others were taken is given up."""
 
 MAX_WAITING = 100_000
-"""How much waits for a receiver at most; then the oldest is given up."""
+"""Upper bound on what waits for a receiver; beyond it, the oldest is given up."""
 
 _DROP_SECONDS = 60.0
 _IDS = 10
@@ -42,8 +42,8 @@ _log = structlog.get_logger()
 class NotDelivered(Exception):
     """A receiver did not take something; a later try may succeed.
 
-    may_have_arrived: whether only its answer is missing
-    is_refused: whether it did not like what it got, so the same would be refused again
+    may_have_arrived: whether only the answer is missing
+    is_refused: whether the receiver would refuse the same again
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Receiver(Protocol):
         """Take a parcel.
 
         Raises:
-            NotDelivered: it did not.
+            NotDelivered: it was not taken.
         """
 
 

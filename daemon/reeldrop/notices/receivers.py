@@ -33,7 +33,7 @@ LONGEST_OUTPUT = 4000
 MAX_OUTPUT_BYTES = 64 << 20
 _LOOK_SECONDS = 1.0
 _LONGEST_VALUE = 30_000
-"""In signs; the kernel takes no program with more than 128 KiB in one variable."""
+"""In characters; the kernel starts no program with more than 128 KiB in one variable."""
 
 KEY_HEADER = "Idempotency-Key"
 _WITH_HEADERS = {"json", "jsons", "form", "forms", "xml", "xmls"}

@@ -25,7 +25,7 @@ _UNSURE_SECONDS = 3.0
 """A folder that has just changed may change again and keep its modification time."""
 
 _COPIED_SECONDS = 3600.0
-"""A sidecar or log that is so much younger than the time it says is a copy, and nothing new."""
+"""A sidecar or log that is younger than the time in it by more than this is a copy, not news."""
 
 _JOB_LOG = re.compile(r"job(-[0-9]+)?\.log")
 _LONGEST_LOG = 1 << 24

@@ -35,7 +35,7 @@ _COUNTED = {
     TROUBLE: ("reeldrop waits",) * 2,
     DOWN: ("reeldrop did not run",) * 2,
 }
-"""In the title of a digest: how one is called, and several."""
+"""For the title of a digest: what one is called, and what several are."""
 
 _LONGEST_TITLE = 200
 _LONGEST_TEXT = 20_000

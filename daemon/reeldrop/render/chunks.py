@@ -99,7 +99,7 @@ def reader(source: ModelSource, tokenizer: Any) -> Reader:
 
 
 def reader_without_model(source: ModelSource) -> Reader | None:
-    """Return the same of a model that is not loaded; None if it has not been downloaded."""
+    """Return the same for a model that is not loaded; None if it has not been downloaded."""
     import transformers
 
     from reeldrop.render import downloads

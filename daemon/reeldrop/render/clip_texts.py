@@ -2,7 +2,7 @@
 
 The embeddings of chunks stand one behind the other. A weight moves the embedding of its token away
 from that of the empty text at the same place, in proportion, as in ComfyUI (`comfy/sd1_clip.py`);
-so a weight of 1 changes no bit. What describes a text as a whole is that of its first chunk.
+so a weight of 1 changes no bit. The pooled embedding is that of the first chunk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Render videos that are longer than their model makes: the denoiser sees windows of them.
 
 At each step, the denoiser is called for each of several windows that overlap, and what it predicts
-is blended where they do. Scheduler, guidance and callbacks see the whole video and do not know
+is blended where they overlap. Scheduler, guidance and callbacks see the whole video and do not know
 about it. The method is that of MultiDiffusion (Bar-Tal and others, 2023, arXiv:2302.08113) along
 time, as in Gen-L-Video (Wang and others, 2023, arXiv:2305.18264). All windows begin with the same
 noise in another order, as in FreeNoise (Qiu and others, 2023, arXiv:2310.15169), so that they show
@@ -38,7 +38,7 @@ def with_windows(capabilities: Capabilities, pipe: Any, source: ModelSource) -> 
     """Return what a pipeline can be asked for, with the windows of its profile, if any.
 
     Raises:
-        ConfigError: its class has none, or not such ones.
+        ConfigError: its class can't be rendered in windows, or not in these.
     """
     if source.window is None:
         return capabilities

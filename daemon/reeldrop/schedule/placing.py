@@ -74,7 +74,7 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
 def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) -> int:
     """Return how many prompts like the first of a job a renderer takes.
 
-    That is as many as fit, but no more than leave the same to all others that have nothing to do.
+    As many as fit; fewer if others have nothing to do: what there is is shared equally with them.
     """
     size, kind = first.size_on(view.renderers[renderer]), first.kind(first.prompts[0])
     others = sum(

@@ -57,7 +57,7 @@ _log = structlog.get_logger()
 
 
 def _where(bench: Workbench) -> dict[str, str]:
-    """Return what a line of the log says of the renderer, if there may be others."""
+    """Return the renderer for a line of the log; nothing if it is the only one."""
     return {} if bench.is_own else {"renderer": bench.id}
 
 
@@ -110,7 +110,7 @@ class Answers:
                 stages.translations.done(event)
 
     def _told(self, event: RendererEvent, bench: Workbench) -> None:
-        """Handle what a renderer tells. Of a batch that it has not in hand, nothing follows."""
+        """Handle an event of a renderer; ignore one of a batch that it does not have in hand."""
         match event:
             case ModelLoaded():
                 self._model_loaded(event, bench)

@@ -21,7 +21,7 @@ class Benches:
     """The workbenches, in the order in which the renderers joined.
 
     outlives: whether the process goes on when one is lost
-    trouble: why renderers are missing; empty if none is known to be
+    trouble: why renderers are missing; empty if none is
     is_hopeless: whether none will ever come
     """
 

@@ -141,7 +141,7 @@ class Feeder:
     def heed_cancellations(self, now: float) -> None:
         """Cancel jobs on request, and each batch that only has prompts of cancelled jobs.
 
-        Also those that wait for a model, which may be in trouble for long.
+        Jobs that wait for a model are cancelled, too: it may be in trouble for long.
         """
         spooled = self.jobs.spooled
         for job_id in spooled.needs.cancelled():

@@ -19,8 +19,8 @@ from reeldrop.store.attempts import Attempts
 class Loads:
     """The attempts to load models for jobs, with none of their prompts in hand.
 
-    are_recorded: whether they are recorded before: a renderer that ends ends the process; else
-        `lost` records them, and the job may have prompts in hand
+    are_recorded: whether they are recorded in advance, because a renderer that ends ends the
+        process; else `lost` records them, and the job may have prompts in hand
     """
 
     def __init__(self, attempts: Attempts, jobs: OpenJobs, batches: Batches) -> None:

@@ -17,7 +17,7 @@ _log = structlog.get_logger()
 
 
 class Losses:
-    """Takes back what renderers had in hand that are lost, while the process goes on."""
+    """Takes back what lost renderers had in hand, while the process goes on."""
 
     def __init__(self, stages: Stages, phase: Phase) -> None:
         self._stages = stages

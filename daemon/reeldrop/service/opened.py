@@ -192,7 +192,7 @@ class OpenJob:
     def take_sweep(self) -> tuple[Prompt, ...]:
         """Return the prompts whose sheets are to be made now; empty if there are none, or no more.
 
-        Of a cancelled job, nobody wants to see more.
+        Nobody wants to see more of a cancelled job.
         """
         sweep, self.sweep = self.sweep, ()
         errors = (error for _, error in self.failures.values())

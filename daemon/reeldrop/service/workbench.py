@@ -29,7 +29,7 @@ _UNKNOWN = Device("")
 class Workbench:
     """One renderer, and what it has in hand: a model, the warm-up or a batch.
 
-    id, device, kind: which renderer it is, on what it computes, and of which kind that is
+    id, device, kind: of the renderer: its id, what it computes on, and the kind of that
     is_own: whether it works in this process, which can't go on without it
     batch, coming: the batch in hand, and the one after it
     warm_up: the batch of the warm-up
@@ -226,7 +226,7 @@ class Workbench:
         return self._stall.is_stalled(now, busy=self.is_busy, sign=sign)
 
     def doing(self) -> tuple[State, str] | None:
-        """Return what is in hand, and the model if that is all there is; None if nothing is."""
+        """Return what is in hand, with the model that it loads or warms up; None if nothing is."""
         if self.loading:
             return State.LOADING, self.loading + self._downloaded()
         if self.warm_up:

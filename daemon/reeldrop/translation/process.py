@@ -22,7 +22,7 @@ START_SECONDS = 300.0
 """How long the first answer may take: libraries and a model are read from a disk first."""
 
 PART_SECONDS = 600.0
-"""How long the translation of a sentence may take. Usual is a second; the longest that there can be
+"""How long the translation of a sentence may take. A second is usual; the longest possible one
 takes half a minute on a core of its own."""
 
 

@@ -33,7 +33,7 @@ class TranslatorSource:
     pins: Path | None = None
 
     variant = None
-    """As `Wanted` has it: translators have none."""
+    """Of weights, as `downloads.Wanted` asks for it; translators have none."""
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """The thread that has texts translated, one after the other, and remembers what they became.
 
-It asks a process of its own for each. If that ends or hangs, another is started; if there was
-nothing to translate for long, it is ended, which frees its memory.
+It asks a process of its own for each. If that ends or hangs, another is started; after a long time
+without a text it is ended, which frees its memory.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Translator:
                     self._wake()
 
     def forget(self, job_id: str) -> None:
-        """Leave out what a job still waits for: it is cancelled."""
+        """Drop what a cancelled job still waits for."""
         with self._lock:
             self._waiting.pop(job_id, None)
 

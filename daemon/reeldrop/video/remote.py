@@ -115,7 +115,7 @@ class _Film:
 
 
 def _without_samples(rendered: Rendered) -> Rendered:
-    """Return a record with the rate and the channels of its sound, but without what is heard."""
+    """Return a record with the rate and the channels of its sound, but without its samples."""
     sound = rendered.sound
     if sound is None:
         return rendered

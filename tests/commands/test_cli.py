@@ -29,10 +29,11 @@ from reeldrop.commands.check import Row
 from reeldrop.commands.models import Listed
 from reeldrop.commands.moved import Moved, report
 from reeldrop.commands.status import current, print_rendering, show_status
+from reeldrop.commands.verify import Verdict
 from reeldrop.config import config
 from reeldrop.intake import ignored
 from reeldrop.store.history import Failure, PastVideo
-from reeldrop.store.status import Model, Rendering, State, Status, Waiting
+from reeldrop.store.status import Model, Numbers, RendererNow, Rendering, State, Status, Waiting
 from rich.cells import cell_len
 
 
@@ -781,7 +782,19 @@ def test_every_command_and_option_is_documented() -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [Status, Rendering, Waiting, PastVideo, Failure, Row, Listed, Moved],
+    [
+        Status,
+        Rendering,
+        Waiting,
+        RendererNow,
+        Numbers,
+        PastVideo,
+        Failure,
+        Row,
+        Listed,
+        Moved,
+        Verdict,
+    ],
     ids=lambda r: r.__name__,
 )
 def test_every_field_of_the_json_is_documented(record: type) -> None:

@@ -59,7 +59,7 @@ ASK_SECONDS = 10.0
 """How long a call of `ask` waits: an answer, even an empty one, shows that both are there."""
 
 ALONE_SECONDS = 60.0
-"""How long an actor lives that nobody asks."""
+"""How long an actor lives without a call of `ask`."""
 
 EXIT_ALONE = 75
 
@@ -123,7 +123,7 @@ class RendererActor:
         return self._outbox.take(arrived, ASK_SECONDS)
 
     def live(self) -> None:
-        """Tell signs of life until nobody asks for anything any more; then end the process.
+        """Tell signs of life until nobody calls `ask` any more; then end the process.
 
         A call that is repeated returns at once: else they would take all threads.
         """

@@ -56,10 +56,10 @@ END_SECONDS = 10.0
 """How long Ray may take to end an actor; after that, its process is killed by a task."""
 
 _THREADS = 8
-"""Of an actor: one waits in `ask`."""
+"""Threads of an actor; one of them waits in `ask`."""
 
 _OWN_IP = "127.0.0.2"
-"""Of a cluster of this machine alone. For 127.0.0.1 Ray takes an address of the network instead."""
+"""Address of a cluster of this machine alone; for 127.0.0.1, Ray takes one of the network."""
 
 _MOST_WORDS = 600
 

@@ -44,8 +44,7 @@ class Outbox:
     def take(self, arrived: int, seconds: float) -> tuple[int, tuple[bytes, ...]]:
         """Return the number of the last item, and the items after `arrived`.
 
-        Waits for that, for so many seconds at most; then there may be none. What has arrived is
-        forgotten.
+        Waits at most `seconds` for new items; then there may be none. Forgets what has arrived.
         """
         deadline = time.monotonic() + seconds
         with self._changed:

@@ -61,7 +61,7 @@ class Place(NamedTuple):
 
 
 def wanted(nodes: Iterable[Node], most: int | None) -> list[Place]:
-    """Return the places that get a renderer, at most so many, spread over the nodes."""
+    """Return the places that get a renderer, spread over the nodes, `most` at most."""
     places = [Place(node.id, slot) for node in nodes for slot in range(node.slots)]
     return sorted(places, key=lambda place: place.slot)[:most]
 

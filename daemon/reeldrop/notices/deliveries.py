@@ -26,8 +26,8 @@ FIRST_PAUSE_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 900.0
 
 TRIES = 3
-"""After so many failures in a row, the others are tried, one by one; a message that has failed
-while so many others were taken is given up."""
+"""After this many failures in a row, the other messages are tried, one by one; a message that has
+failed while this many others were taken is given up."""
 
 MAX_WAITING = 100_000
 """Upper bound on what waits for a receiver; beyond it, the oldest is given up."""

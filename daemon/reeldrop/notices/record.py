@@ -21,7 +21,7 @@ import structlog
 from reeldrop.base import durable
 
 KEPT_SECONDS = 14 * 86400.0
-"""What is older than this was told long ago, or is told no more."""
+"""What is older than this counts as told."""
 
 _OWNER = "notify"
 _SLACK_SECONDS = 60.0

@@ -40,7 +40,7 @@ _COUNTED = {
 _LONGEST_TITLE = 200
 _LONGEST_TEXT = 20_000
 _LINES = 30
-"""Of a digest."""
+"""Upper bound on the lines of a digest."""
 
 
 def message(

@@ -23,16 +23,16 @@ ENCODED_PIXELS = 10e6
 """Until encoding was measured, this many pixels of all frames are taken to be encoded a second."""
 
 OVERDUE_SHARE = 0.5
-"""What is overdue is taken to last for this share longer of the time for which it has been so."""
+"""Overdue work is expected to go on for this share of the time by which it is late."""
 
 LEAST_SECONDS = 0.1
-"""What is said to be left as long as anything is."""
+"""The least time that is told while anything is left."""
 
 MAX_KINDS = 1000
 """Upper bound on the remembered figures of one sort: prompt files choose their kinds."""
 
 COUNTED_OUT = 4
-"""So many batches for each renderer are shared out one by one; more, on average."""
+"""Up to this many batches for each renderer are shared out one by one; more are averaged."""
 
 BatchesToCome = Sequence[tuple[Batch, int]]
 """Batches in the order in which they are rendered, each with how many like it there are."""
@@ -266,7 +266,7 @@ class _Figures:
 
 
 def _rest(expected: float, since: float) -> float:
-    """Return what is left of something that was expected to take so long."""
+    """Return how much longer work takes that began `since` seconds ago."""
     return max(expected - since, OVERDUE_SHARE * (since - expected))
 
 

@@ -10,6 +10,7 @@ beam search without sampling, in float32, one text at a time, on one thread.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -104,7 +105,8 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
-    serve(sys.stdin, answers)
+    with contextlib.suppress(BrokenPipeError):  # who asked was killed
+        serve(sys.stdin, answers)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Looped:
             self.stages, phase, Notifier.from_environment(), folder / "status", page, self._see
         )
         self.loop = Loop(self.stages, phase, reporter, self.events, folder / "trace")
-        self._thread = threading.Thread(target=self._work_and_tell)
+        self._thread = threading.Thread(target=self._work_and_tell, daemon=True)
         self._error: BaseException | None = None
 
     def _see(self, status: Status) -> None:

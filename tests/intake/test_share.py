@@ -32,11 +32,9 @@ def test_the_file_system_is_told_by_the_nearest_mount() -> None:
     assert not share.reports_all(Path("/proc"))
 
 
+@pytest.mark.usefixtures("root")
 def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
     """Of two mounts on one point the last counts; escaped characters are decoded."""
-    if os.geteuid() != 0:
-        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end("only root mounts")
     for name in ("b\u00fc ro\\\n", os.fsdecode(b"\xff")):
         folder = tmp_path / name
         folder.mkdir()
@@ -49,11 +47,9 @@ def test_a_mount_is_found_under_any_name(tmp_path: Path) -> None:
                 subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.usefixtures("root")
 def test_a_containers_own_root(tmp_path: Path) -> None:
     """An overlay reports every change, also in a folder that came with the image."""
-    if os.geteuid() != 0:
-        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end("only root mounts")
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)  # none lies upon another
     image, upper, work, root = (tmp_path / name for name in ("image", "upper", "work", "root"))
     for folder in (image / "inbox" / "poems", upper, work, root):

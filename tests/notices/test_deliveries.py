@@ -188,10 +188,10 @@ def test_a_record_of_a_long_life_does_not_grow(tmp_path: Path) -> None:
     passed = [0.0]
     record = Record(file, NOW, lambda: passed[0])
     many = [(f"{number}", NOW + number) for number in range(400)]
-    for _ in range(3):
+    for _ in range(5):
         record.begin(many, "k")
         record.withdraw(many)
-    assert file.read_bytes().count(b"\n") < 1500
+    assert file.read_bytes().count(b"\n") < 2300
     record.finish(many)
     record.begin([("begun", NOW + 300)], "k")
     passed[0] = KEPT_SECONDS + 395
@@ -200,6 +200,14 @@ def test_a_record_of_a_long_life_does_not_grow(tmp_path: Path) -> None:
     assert 1500 < file.read_bytes().count(b"id") < 1510
     assert all(record.is_told(name, at) for name, at in many)
     assert "" == record.key("begun")
+
+
+def test_what_is_begun_stays_when_the_file_is_written_anew(tmp_path: Path) -> None:
+    """A kill while it is sent leaves it unsure, as ever."""
+    file = tmp_path / "a"
+    Record(file, NOW).begin([(f"{number}", NOW) for number in range(2000)], "k")
+    again = Record(file, NOW)
+    assert {"k"} == {again.key(f"{number}") for number in range(2000)}
 
 
 def test_a_clock_that_is_put_back_ends_nothing(tmp_path: Path) -> None:
@@ -274,7 +282,8 @@ def test_what_waits_for_too_long_is_given_up(
     """After two weeks, or if it is too much; so a receiver that is gone costs no memory."""
     monkeypatch.setattr(deliveries, "MAX_WAITING", 100)
     friend = Friend()
-    friend.works = False
+    friend.failures = [NotDelivered("not now")]
+    friend.may_answer.clear()
     passed = [0.0]
     record = Record(tmp_path / "a", NOW - 1, lambda: passed[0])
     gone = Delivery(friend, Manners(frozenset({"video"})), record, first_pause=0.01)
@@ -284,7 +293,7 @@ def test_what_waits_for_too_long_is_given_up(
     passed[0] = KEPT_SECONDS + 99
     record.move_on(NOW + 1e8)
     gone.tell(videos(*map(str, range(110)), at=NOW + 100))
-    friend.works = True
+    friend.may_answer.set()
     await_that(lambda: sum(map(len, friend.taken)) == 100, "all that it keeps")
     assert gone.end(10)
     assert "old" not in itertools.chain(*friend.taken)

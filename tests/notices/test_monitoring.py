@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from reeldrop.notices.happenings import Happening
 from reeldrop.notices.metrics import Metrics
-from reeldrop.store.status import Numbers, State, Status
+from reeldrop.store.status import Numbers, RendererNow, State, Status
 
 PAGES = Path(__file__).parents[2] / "docs" / "monitoring"
 FACTS = {"model": "m", "seconds": "3.0", "batch_size": "2"}
@@ -25,7 +25,8 @@ def test_what_is_asked_for_is_there(tmp_path: Path) -> None:
     metrics.show(status(Numbers("a", "", 1.0)), is_running=True)
     ladder = (("smaller batch", 2), ("given up", 1))
     numbers = Numbers("a", "", 4.0, (("given up", 1),), 3 << 30, 8 << 30)
-    metrics.show(status(numbers), is_running=True)
+    several = (RendererNow("x", "T4", State.IDLE), RendererNow("y", "T4", State.RENDERING))
+    metrics.show(replace(status(numbers), renderers=several), is_running=True)
     metrics.show(status(replace(numbers, busy_seconds=4.5, shortages=ladder)), is_running=True)
     metrics.show(status(Numbers("b", "memory", 2.0, ladder, 1, 2)), is_running=True)
     metrics.write(tmp_path / "numbers")

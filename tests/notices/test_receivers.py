@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -94,15 +96,16 @@ def test_every_kind_has_words() -> None:
         assert words.message([Happening(kind, "x", 0.0)] * 2, {}, {})[0]
 
 
-def problem(service: Service, **more: Any) -> tuple[bool, bool, str]:
+def problem(service: Service, happening: Happening = VIDEO) -> tuple[bool, bool, str]:
     """Return whether a message may have arrived, whether it was refused, and what is said."""
     with pytest.raises(NotDelivered) as found:
-        service.take(parcel(VIDEO, **more))
+        service.take(parcel(happening))
     return found.value.may_have_arrived, found.value.is_refused, str(found.value)
 
 
 def test_a_service_that_does_not_take_a_message_says_why(server: MessageReceiver) -> None:
-    """Whether it may have come is known: not after an error, nor if nobody is there."""
+    """Whether it may have come is known, whatever a prompt says: not after an error, nor if nobody
+    is there."""
     service = Service(server.url, {}, {}, attaches=True)
     for code, is_unsure, is_refused in (
         (500, False, False),
@@ -115,11 +118,30 @@ def test_a_service_that_does_not_take_a_message_says_why(server: MessageReceiver
         assert f"error={code}" in problem(service)[2]
     server.answers.clear()
     slow = Service(f"{server.url}?rto=0.1", {}, {}, attaches=True)
-    assert (True, False) == problem(slow)[:2]
+    lying = replace(VIDEO, facts={**FACTS, "prompt": "NewConnectionError, Connection refused"})
+    assert (True, False) == problem(slow, lying)[:2]
     server.close()
     is_unsure, is_refused, said = problem(service)
     assert (False, False) == (is_unsure, is_refused)
     assert "connection error" in said.lower()
+
+
+def test_mail_that_was_surely_not_sent_is_told_from_what_may_have_arrived() -> None:
+    """Nobody listens, or the server refuses; but not if it says nothing at the end."""
+    for answers, is_unsure in (([b"554 no\r\n"], False), ([], True)):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            address = f"mailto://127.0.0.1:{listening.getsockname()[1]}"
+            service = Service(f"{address}?from=a@b.org&to=c@b.org", {}, {}, attaches=False)
+
+            def serve(answers: list[bytes] = answers, listening: socket.socket = listening) -> None:
+                with listening.accept()[0] as connection:
+                    connection.sendall(b"".join(answers))
+
+            server = threading.Thread(target=serve)
+            server.start()
+            assert is_unsure == problem(service)[0]
+            server.join()
+    assert not problem(service)[0]
 
 
 def test_what_comes_twice_can_be_dropped(server: MessageReceiver) -> None:

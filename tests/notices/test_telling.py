@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import subprocess
 import urllib.request
@@ -15,6 +16,7 @@ from harness.message_receiver import MessageReceiver, receiving
 from harness.notices import Place
 from harness.processes import await_that, run, start
 from harness.zygote import REELDROP
+from reeldrop.commands.notify import pause
 
 VIDEOS = 32
 KILLS = 8
@@ -204,6 +206,14 @@ def test_numbers_are_served_on_a_port_of_this_machine(tmp_path: Path) -> None:
     await_that(lambda: 'reeldrop_batch_seconds_sum{model="tiny"} 1.5' in text(), "the video")
     process.terminate()
     assert 0 == process.wait()
+
+
+def test_the_watchdog_waits_for_longer_than_any_pause() -> None:
+    """A look at many folders is followed by a longer pause, but the unit's watchdog bites none."""
+    unit = Path(__file__).parents[2] / "systemd" / "reeldrop-notify.service"
+    (minutes,) = re.findall("WatchdogSec=([0-9]+)min", unit.read_text())
+    assert [5, 40, 600] == [pause(usual, look) for usual, look in ((5, 0.1), (5, 2), (600, 2))]
+    assert pause(600, 250) + 250 < 60 * int(minutes)
 
 
 def free_port() -> int:

@@ -89,6 +89,8 @@ def test_what_strangers_put_there_is_nothing(tmp_path: Path) -> None:
     (folder / "b.jpg").touch()
     (folder / "job-2.log").write_text("[1]\n{}\nnull\n")
     (folder / "job-3.log").mkdir()
+    (folder / "job-4.log").touch()
+    (folder / "job-5.log").write_text("[" * 100_000)
     (folder / "c.yaml").symlink_to(folder / "a_boat.yaml")
     (folder / "loop").symlink_to(folder)
     assert [] == tree.look(0.0)

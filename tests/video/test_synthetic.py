@@ -54,7 +54,7 @@ def test_other_programs_read_the_mark(folder: Path) -> None:
 def test_a_preview_has_the_mark(folder: Path) -> None:
     """As a poster has it, and the same picture."""
     plain, marked = folder / "without" / "a.jpg", folder / "preview.jpg"
-    data = synthetic.marked_jpeg(plain.read_bytes(), synthetic.packet_of(["unknown"]))
+    data = synthetic.in_jpg(plain.read_bytes(), synthetic.packet_of(["unknown"]))
     marked.write_bytes(data)
     [found] = told_by_exiftool(marked)
     assert synthetic.DIGITAL_SOURCE_TYPE == found["XMP-iptcExt:DigitalSourceType"]

@@ -216,6 +216,7 @@ def crowded(site: Site, filler: Path) -> Site:
     return site
 
 
+@pytest.mark.usefixtures("root")
 def test_a_full_disk_pauses_the_rendering(
     crowded: Site, filler: Path, daemon: Callable[..., Daemon]
 ) -> None:
@@ -238,6 +239,7 @@ def test_a_full_disk_pauses_the_rendering(
     assert (filler.parent / "results/a/a_horse.mp4").exists()
 
 
+@pytest.mark.usefixtures("root")
 def test_a_reload_counts_while_there_is_too_little_room(
     crowded: Site, daemon: Callable[..., Daemon]
 ) -> None:
@@ -254,6 +256,7 @@ def test_a_reload_counts_while_there_is_too_little_room(
     assert 1 == len(started.events("paused"))
 
 
+@pytest.mark.usefixtures("root")
 def test_a_drain_does_not_wait_for_room(crowded: Site) -> None:
     """It ends with 75, and leaves everything in place."""
     dropped = crowded.drop("a.txt", "a horse\n")

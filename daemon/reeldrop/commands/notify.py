@@ -40,6 +40,9 @@ ONCE_SECONDS = 300.0
 LOOK_SHARE = 20
 """The least pause after a look at many folders, in multiples of how long the look took."""
 
+LONGEST_PAUSE_SECONDS = 300.0
+"""Upper bound on that pause; the unit's watchdog wants a sign of life sooner than in 15 minutes."""
+
 _COUNTED_SECONDS = 3600.0
 """What is found so long after it happened was moved, and is not counted by the metrics."""
 
@@ -73,10 +76,15 @@ def notify_all(config: Config, *, is_once: bool) -> int:
         began = time.monotonic()
         teller.look()
         supervisor.progress()
-        ended.wait(max(config.notify_seconds, LOOK_SHARE * (time.monotonic() - began)))
+        ended.wait(pause(config.notify_seconds, time.monotonic() - began))
     supervisor.stopping()
     teller.end(END_SECONDS)
     return 0
+
+
+def pause(usual: float, look: float) -> float:
+    """Return how long to wait after a look that took so long, all in seconds."""
+    return max(usual, min(LOOK_SHARE * look, LONGEST_PAUSE_SECONDS))
 
 
 class Teller:

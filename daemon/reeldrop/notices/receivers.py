@@ -43,8 +43,15 @@ _UNSURE_CODES = {408, 502, 504}
 _OF_ALL = {401, 403, 404, 407, 408, 425, 429}
 """Answers of 4xx that are not about one message."""
 
-_NOT_SENT = re.compile("NewConnectionError|NameResolutionError|ConnectTimeout|SSLError")
-"""requests' words for connections that were never made."""
+_ERROR = "Socket Exception: "
+"""What Apprise's log has before the text of an error; elsewhere it has texts of strangers."""
+
+_NOT_SENT = re.compile(
+    "NewConnectionError|NameResolutionError|ConnectTimeout|SSLError"
+    "|Connection refused|No route to host|Network is unreachable|name resolution|not known"
+    r"|\([45][0-9][0-9], b"
+)
+"""How requests and sockets say that no connection was made, and SMTP that it refuses."""
 
 _log = structlog.get_logger()
 
@@ -111,7 +118,7 @@ def _listen() -> None:
 def _problem(entries: Sequence[tuple[str, str]]) -> NotDelivered:
     """Return what went wrong, by Apprise's log. Of that, all but warnings may have secrets."""
     said = "; ".join(text for level, text in entries if level in ("WARNING", "ERROR"))
-    detail = " ".join(text for _, text in entries)
+    detail = " ".join(text for _, text in entries if text.startswith(_ERROR))
     code = re.search(r"error=([1-5][0-9][0-9])", said)
     number = int(code[1]) if code else 0
     return NotDelivered(

@@ -90,35 +90,43 @@ class Record:
     def begin(self, ids: Ids, key: str) -> None:
         """Record durably what is about to be sent together, unless it was so before."""
         new = [(name, at) for name, at in ids if self.key(name) != key]
-        self._append(new, is_done=False, key=key)
-        self._begun.update((name, (at, key)) for name, at in new)
+        with self._lock:
+            self._append(new, is_done=False, key=key)
+            self._begun.update((name, (at, key)) for name, at in new)
+            self._shorten()
 
     def finish(self, ids: Ids) -> None:
         """Record durably what was sent; this process knows it even if that raises OSError."""
-        for name, at in ids:
-            self._begun.pop(name, None)
-            self._done[name] = at
-        self._append(ids, is_done=True)
+        with self._lock:
+            for name, at in ids:
+                self._begun.pop(name, None)
+                self._done[name] = at
+            self._append(ids, is_done=True)
+            self._shorten()
 
     def withdraw(self, ids: Ids) -> None:
         """Record durably what was begun, but surely not taken."""
-        for name, _ in ids:
-            self._begun.pop(name, None)
-        self._append(ids, is_done=None)
+        with self._lock:
+            for name, _ in ids:
+                self._begun.pop(name, None)
+            self._append(ids, is_done=None)
+            self._shorten()
 
     def _append(self, ids: Ids, *, is_done: bool | None, key: str = "") -> None:
         if not ids:
             return
         more = {"key": key} if key else {}
         entries = ({"id": name, "at": at, "is_done": is_done, **more} for name, at in ids)
-        with self._lock:
-            with self._file.open("ab") as file:
-                file.write(b"".join(b"\n" + json.dumps(entry).encode() for entry in entries))
-                file.flush()
-                os.fsync(file.fileno())
-            self._lines += len(ids)
-            if self._lines > self._most_lines:
-                self._compact()
+        with self._file.open("ab") as file:
+            file.write(b"".join(b"\n" + json.dumps(entry).encode() for entry in entries))
+            file.flush()
+            os.fsync(file.fileno())
+        self._lines += len(ids)
+
+    def _shorten(self) -> None:
+        """Write the file anew if it has become long; what was appended has to be known by then."""
+        if self._lines > self._most_lines:
+            self._compact()
 
     def begin_anew(self, ids: Ids) -> None:
         """Count as told what is in the results, as at the first start."""

@@ -29,6 +29,9 @@ _COPIED_SECONDS = 3600.0
 
 _JOB_LOG = re.compile(r"job(-[0-9]+)?\.log")
 _LONGEST_LOG = 1 << 24
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""Errors of reading a log that may be anything."""
+
 _SUFFIXES = (SIDECAR_SUFFIX, ".log")
 
 
@@ -166,9 +169,9 @@ def _at(path: Path, said: str) -> float:
 
 def _job(log: Path) -> Happening | None:
     """Return the job of a log; None if it can't be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with contextlib.suppress(*_UNREADABLE):
         events = [json.loads(line) for line in plain_files.content(log, _LONGEST_LOG).splitlines()]
-        job_id = next(str(event["job_id"]) for event in events if "job_id" in event)
+        job_id, *_ = [str(event["job_id"]) for event in events if "job_id" in event]
         named = (str(event["prompt_file"]) for event in events if "prompt_file" in event)
         facts = {"job_id": job_id, "prompt_file": next(named, ""), "folder": str(log.parent)}
         at = _at(log, str(events[-1].get("timestamp")))

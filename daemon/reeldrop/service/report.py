@@ -275,7 +275,7 @@ class Reporter:
         """Return a preview that says that it is synthetic, as the results do, if they do."""
         if not preview or not self._stages.settings.config.synthetic_mark:
             return preview
-        return synthetic.marked_jpeg(preview, synthetic.packet_of(["unknown"]))
+        return synthetic.in_jpg(preview, synthetic.packet_of(["unknown"]))
 
     def _to_come(self, opened: OpenJob, now: float) -> BatchesToCome:
         """Return the batches after those in hand, until no prompt of a job waits any more."""

@@ -91,12 +91,6 @@ def append_to_mp4(path: Path, xmp: str) -> None:
         file.write((8 + len(content)).to_bytes(4, "big") + b"uuid" + content)
 
 
-def marked_jpeg(picture: bytes, xmp: str) -> bytes:
-    """Return a JPEG with the packet, as its first segment."""
-    content = b"http://ns.adobe.com/xap/1.0/\0" + xmp.encode()
-    return picture[:2] + b"\xff\xe1" + (2 + len(content)).to_bytes(2, "big") + content + picture[2:]
-
-
 def append_to_gif(path: Path, xmp: str) -> None:
     """Put the packet after the last picture.
 

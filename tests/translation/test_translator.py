@@ -155,3 +155,14 @@ def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None
     nobody.close()
     assert all("HF_HUB_OFFLINE=0 reeldrop pull translate.zh" in str(error) for _, error in results)
     assert translator.TRIES - 1 == [line["event"] for line in logged].count("translation_delayed")
+
+
+def test_other_settings_read_the_files_anew(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process stays for the next text, but not for other settings: its files may be others."""
+    answers = 'while read -r line; do echo "{\\"text\\": \\"process $$\\"}"; done'
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    seen = [asked.answer(prompt(1, text))[0][0].texts[0] for text in ("一", "二")]
+    asked.translator.use({"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}, {}, 0.01)
+    seen.append(asked.answer(prompt(1, "二"))[0][0].texts[0])
+    asked.translator.close()
+    assert seen[0] == seen[1] != seen[2]

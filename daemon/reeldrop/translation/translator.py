@@ -94,10 +94,11 @@ class Translator:
         reads: Mapping[str, Reads],
         retry_seconds: float,
     ) -> None:
-        """Apply other settings; what was translated by others is forgotten."""
+        """Apply other settings; what was translated by others is forgotten, files are read anew."""
         with self._lock:
             self._sources, self._reads, self._retry_seconds = sources, reads, retry_seconds
             self._made = {}
+            self._is_outdated = True
 
     # Called by the main thread: nothing here waits
 
@@ -168,6 +169,9 @@ class Translator:
         """Return the next order, with the job that waits for it; None at the end."""
         with self._lock:
             while not self._is_closed.is_set():
+                if self._is_outdated:
+                    self._is_outdated = False
+                    self._end_process()
                 if self._waiting:
                     job_id, orders = self._waiting.popitem(last=False)
                     order = orders.popleft()

@@ -7,12 +7,10 @@ seconds.
 from __future__ import annotations
 
 import os
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ from harness.large_inbox import fill_inbox, waiting_count
 from harness.processes import start
 from harness.rules import RULES
 from harness.watched_daemon import WatchedDaemon
+from harness.work import counted
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
@@ -91,19 +90,9 @@ def test_a_scan_asks_for_each_file_once(
 
 def calls(function: Callable[[], object]) -> int:
     """Return how many functions, of Python or C, are called."""
-    count = 0
-
-    def counted(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
+    with counted() as count:
         function()
-    finally:
-        sys.setprofile(before)
-    return count
+    return count()
 
 
 @pytest.fixture

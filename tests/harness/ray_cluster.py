@@ -66,11 +66,12 @@ class RayCluster:
     def start(self, number: int, slots: int = 1, wait: bool = True) -> None:
         """Start a node with room for so many renderers, and wait until it is up."""
         how = ["--head", f"--port={self.port}"] if number == 0 else [f"--address={self.address}"]
-        dashboard = ["--include-dashboard=false"] if number == 0 else []
+        head = ["--include-dashboard=false", "--no-monitor"] if number == 0 else []
         self._slots[number] = slots
         with self._log(number).open("ab") as log:
             self._nodes[number] = subprocess.Popen(
-                [_RAY, "start", "--block", *how, *dashboard, "--disable-usage-stats",
+                [_RAY, "start", "--block", *how, *head, "--disable-usage-stats",
+                 "--include-log-monitor=false",
                  f"--node-ip-address={self.ip(number)}", "--num-cpus=0", "--num-gpus=0",
                  f"--resources={json.dumps({SLOTS: slots} if slots else {})}",
                  f"--object-store-memory={STORE_BYTES}", f"--temp-dir={self._folder}"],

@@ -598,6 +598,15 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         ),
         Release(0, "m", keeps=True),
     ),
+    "or one has had nothing to do for as long": (
+        view(
+            job("a", of("n")),
+            sizes=SIZES,
+            renderers=(replace(TIGHT, idle_seconds=60.0), replace(HAS_N, is_busy=True, **INF)),
+            **PATIENT,
+        ),
+        Release(0, "m", keeps=True),
+    ),
     "a card can't use the model": (
         view(
             job("a", of("n")),
@@ -666,6 +675,10 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     ),
     # Many
     "all are in hand": (view(*FULL, file("a")), Wait()),
+    "all are in hand, and there is another renderer": (
+        view(*FULL, file("a"), renderers=(BUSY, IDLE)),
+        Open(file("a")),
+    ),
     "one has to go back": (
         view(*FULL[2:], job("x", may_go_back=True), job("y", may_go_back=True), file("a")),
         PutBack("y"),

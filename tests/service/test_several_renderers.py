@@ -17,22 +17,25 @@ from harness.looped import Looped
 from harness.processes import await_that
 from harness.site import CONFIG, Daemon, Hold, make_site
 from reeldrop.base import strict_yaml
-from reeldrop.base.errors import RendererDied
+from reeldrop.base.errors import ConfigError, Mistake, RendererDied
 from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Event,
     FleetTrouble,
     FromRenderer,
+    ModelFailed,
     ModelLoaded,
+    Reload,
     RendererEnded,
     RendererEvent,
     RendererJoined,
     RendererLeft,
     StepDone,
+    Wake,
 )
 from reeldrop.base.fleet import Device
-from reeldrop.base.job import Cause
+from reeldrop.base.job import Batch, Cause
 from reeldrop.config import config as configuration
 from reeldrop.config import profiles
 from reeldrop.host.ending import StallWatch
@@ -55,6 +58,7 @@ class Own:
         self.encodes: Path | str | None = ""
         self.late: list[RendererEvent] = []
         self.seen: list[str] = []
+        self.cancelled: list[Batch] = []
         self.is_held = threading.Event()
         self._held_text = ""
         self._goes = threading.Event()
@@ -84,7 +88,11 @@ class Own:
 
 
 class Fleet:
-    """Lends renderers of this process to a service, each under a new id."""
+    """Lends renderers of this process to a service, each under a new id.
+
+    failures: errors of the next loads
+    late: what it tells while it is closed
+    """
 
     can_lose = True
 
@@ -93,11 +101,14 @@ class Fleet:
         self._lent: dict[str, Own] = {}
         self._put: Callable[[Event], None] = lambda _event: None
         self.at_once: list[str] = []
+        self.failures: list[Exception] = []
+        self.late: list[Event] = []
         self.ended: list[tuple[str, str]] = []
 
     def make(self, _config: object, tell: Callable[[Event], None]) -> Fleet:
         """Be the fleet of a service."""
         self._put = tell
+        self._lent.clear()
         return self
 
     def __getitem__(self, id: str) -> Own:
@@ -109,28 +120,43 @@ class Fleet:
         self._lent[id] = own
         own.late.clear()
         own.seen.clear()
+        own.cancelled.clear()
         own.encodes = ""
-        own.tell = lambda event: self._put(FromRenderer(id, event))
+
+        def told(event: RendererEvent) -> None:
+            if isinstance(event, ModelLoaded) and self.failures:
+                event = ModelFailed(event.model, self.failures.pop())
+            self._put(FromRenderer(id, event))
+
+        own.tell = told
         return RendererJoined(id, Device(name, "node"))
 
     def begin(self) -> list[RendererJoined]:
         return [self.lend(name) for name in self.at_once]
 
     def renderer(self, id: str) -> InProcessRenderer:
-        return _Lent(self._lent[id].renderer)  # type: ignore[return-value]
+        return _Lent(self._lent[id])  # type: ignore[return-value]
 
     def end(self, id: str, reason: str) -> None:
         self.ended.append((id, reason))
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        for event in self.late:
+            self._put(event)
 
 
 class _Lent:
     """A renderer that stays when the service ends."""
 
-    def __init__(self, renderer: InProcessRenderer) -> None:
+    def __init__(self, own: Own) -> None:
+        renderer = own.renderer
+        self._own = own
         self.load, self.use = renderer.load, renderer.use
-        self.render, self.cancel, self.release = renderer.render, renderer.cancel, renderer.release
+        self.render, self.release = renderer.render, renderer.release
+
+    def cancel(self, batch: Batch) -> None:
+        self._own.cancelled.append(batch)
+        self._own.renderer.cancel(batch)
 
     def close(self) -> None: ...
 
@@ -299,12 +325,49 @@ def test_a_job_that_is_cancelled_ends_on_all(
         run.drop("all.txt.cancel", "")
         [opened] = (o for o in run.stages.jobs.opened if o.job.source.name == "all.txt")
         run.until(lambda: job_files.is_cancelled(opened.job), "the mark")
+        for _ in range(3):
+            run.events.put(Wake())
+            run.until(run.events.empty, "another look")
         for name in "ab":
             fleet[name].release()
         run.end()
     assert ["last/last"] == run.videos()
     assert run.loop.drained_early is None
     assert "cancelled" in (run.config.failed / "all.txt.error.txt").read_text()
+    for name in "ab":
+        orders = fleet[name].cancelled
+        assert orders
+        assert len(orders) == len(set(orders))
+
+
+def test_settings_that_no_renderer_can_use_are_refused(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Not before the last has tried. What the fleet before tells late is not of the next one."""
+    fleet.at_once = ["a"]
+    run = Looped(tmp_path, least_pipeline, fleet.make)
+    with run:
+        run.until(lambda: run.status and run.status.state is State.IDLE, "readiness")
+        run.events.put(FleetTrouble("the cluster does not answer"))
+        run.until(lambda: run.status and run.status.missing, "the trouble of the first")
+        fleet.at_once = ["b", "c"]
+        fleet.failures = [ConfigError(Mistake("it has no such model")) for _ in fleet.at_once]
+        fleet.late = [
+            RendererJoined("x", Device("cpu")),
+            FromRenderer("b", RendererEnded(RendererDied("it is closed"))),
+            RendererLeft("c", "it is closed", Cause.MACHINE),
+            FleetTrouble("it is closed"),
+        ]
+        file = tmp_path / "config.yaml"
+        file.write_text("engine: ray\n" + file.read_text())
+        run.events.put(Reload())
+        run.until(lambda: run.status and run.status.refused, "the refusal")
+        run.drop("one.txt", "first")
+        run.until(lambda: run.videos(), "a video")
+        assert run.status is not None
+        assert ("", "it has no such model") == (run.status.missing, run.status.refused)
+        assert {"b", "c"} == {renderer.id for renderer in run.status.renderers}
+        assert not fleet.ended
 
 
 def test_after_a_kill_all_that_was_in_hand_anywhere_is_rendered_again_and_once(

@@ -166,3 +166,12 @@ def test_other_settings_read_the_files_anew(asked: Asked, monkeypatch: pytest.Mo
     seen.append(asked.answer(prompt(1, "二"))[0][0].texts[0])
     asked.translator.close()
     assert seen[0] == seen[1] != seen[2]
+
+
+def test_what_nobody_expects_is_answered_too(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt that is not answered would rest for ever, and those after it."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", "echo nothing; exec sleep 600"))
+    for number in (1, 2):
+        ((_, failure),) = asked.answer(prompt(number, BIRD))
+        assert "its prompt can't be translated: Expecting value" in str(failure)
+    asked.translator.close()

@@ -185,6 +185,11 @@ class FleetTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetClosed:
+    """All that came of a fleet before this is of one that is closed."""
+
+
+@dataclass(frozen=True, slots=True)
 class VideoPublished:
     """A video, its poster and its sidecar are in the results.
 
@@ -230,6 +235,7 @@ Event = (
     | RendererJoined
     | RendererLeft
     | FleetTrouble
+    | FleetClosed
     | VideoPublished
     | VideoFailed
     | SheetsMade

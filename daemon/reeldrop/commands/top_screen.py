@@ -108,7 +108,7 @@ class Top(App[int]):
         self._seen: Seen | None = None
         self._rows: dict[str, Row] = {}
         self._left: Row | None = None
-        self._acted_on: Row | None = None
+        self._acted_on = ""
 
     def show(self) -> int:
         """Show it until somebody quits, and return the exit code."""
@@ -202,7 +202,7 @@ class Top(App[int]):
             files.highlighted = max(0, min(place or 0, len(options) - 1))
             if files.highlighted_option is None or files.highlighted_option.disabled:
                 files.action_cursor_down()
-            self._left = marked if marked != self._acted_on else None
+            self._left = marked if marked and marked.key != self._acted_on else None
         files.scroll_to(y=scrolled, animate=False)
         self._show_detail()
 
@@ -254,7 +254,7 @@ class Top(App[int]):
             self.post_message(Said(text, is_problem=True))
             return None
         if row is not None and row.kind in kinds:
-            self._acted_on = row
+            self._acted_on = row.key
             return row
         lists = " or ".join(kind.upper() for kind in kinds)
         self.post_message(Said(f"choose a file under {lists} first", is_problem=True))

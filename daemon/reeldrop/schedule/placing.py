@@ -50,13 +50,14 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
     """Return whether what needs a model is left to others: to those that load it or are free.
 
     If another model would have to leave here, it is left to those that are busy, too, until it has
-    waited for too long.
+    waited for too long, or this one has had nothing to do for as long.
     """
     wanted = [waiting for waiting in line if waiting.model == model]
     most = view.conditions.model_wait_seconds
+    own, size = view.renderers[renderer], view.sizes.get(model, 0)
     is_overdue = any(view.waits.get(waiting.id, 0.0) >= most for waiting in wanted)
-    memory, size = view.renderers[renderer].memory, view.sizes.get(model, 0)
-    is_dear = models.make_room(renderer, memory, model, size) is not None and not is_overdue
+    is_overdue |= not own.is_busy and own.idle_seconds >= most
+    is_dear = models.make_room(renderer, own.memory, model, size) is not None and not is_overdue
     others = [
         other
         for number, other in enumerate(view.renderers)

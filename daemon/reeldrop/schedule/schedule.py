@@ -16,7 +16,7 @@ from reeldrop.schedule.models import Release
 from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View, Waiting
 
 MAX_OPEN_JOBS = 256
-"""Upper bound on the number of open jobs: each holds a file open."""
+"""Upper bound on the number of open jobs: each holds a file open. Further renderers add to it."""
 
 MAX_OPEN_PROMPTS = 10_000
 """No more jobs are opened while this many prompts of the open ones wait."""
@@ -188,7 +188,8 @@ def _in_turn(line: Iterable[Waiting], own: int) -> Iterator[Waiting]:
 def _is_full(view: View) -> bool:
     """Return whether no more jobs can be opened."""
     prompts = sum(job.count for job in view.jobs)
-    return len(view.jobs) >= MAX_OPEN_JOBS or prompts >= MAX_OPEN_PROMPTS
+    most = MAX_OPEN_JOBS + 2 * (len(view.renderers) - 1)  # each may have two in hand
+    return len(view.jobs) >= most or prompts >= MAX_OPEN_PROMPTS
 
 
 def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:

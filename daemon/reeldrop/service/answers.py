@@ -21,6 +21,7 @@ from reeldrop.base.events import (
     BatchRendered,
     Downloading,
     Event,
+    FleetClosed,
     FleetTrouble,
     FromRenderer,
     MemoryChanged,
@@ -79,6 +80,12 @@ class Answers:
         """
         stages, forecast = self._stages, self._stages.forecast
         match event:
+            case FleetClosed():
+                stages.closed_fleets -= 1
+            case FromRenderer() | RendererJoined() | RendererLeft() | FleetTrouble() if (
+                stages.closed_fleets
+            ):
+                pass  # of a fleet that is closed: the next one may have the same ids
             case FromRenderer():
                 bench = stages.benches.get(event.id)
                 if bench is not None:
@@ -222,7 +229,8 @@ class Answers:
         if self._phase.is_stopping:
             return
         stages, loads_for = self._stages, bench.loads_for
-        if loads_for is None and not self._others_may_load(model, bench):
+        is_last = loads_for is None and not self._others_may_load(model, bench)
+        if is_last:
             if stages.settings.change_back(error):
                 stages.change_renderers()
                 return
@@ -231,25 +239,34 @@ class Answers:
         self._note_trouble(model, error, bench)
         refusal = stages.models.refusal(model, time.monotonic())
         if loads_for is None:
-            self._be_ready()
+            if is_last or not stages.settings.are_on_trial:
+                self._be_ready()
         elif refusal is not None and is_unread:
             stages.jobs.ends.fail(loads_for, refusal)
         elif refusal is not None:
             stages.jobs.loads.refuse(model, refusal)
 
     def _others_may_load(self, model: str, bench: Workbench) -> bool:
-        """Return whether another renderer has loaded a model, or may yet."""
-        others = (other for other in self._stages.benches if other is not bench)
-        return any(other.loading == model or model in other.memory.ready for other in others)
+        """Return whether another renderer can use a model, or may yet."""
+        problems_of = self._stages.models.problems_of
+        return any(
+            other.loading == model
+            or (model in other.memory.ready and model not in problems_of(other.id))
+            for other in self._stages.benches
+            if other is not bench
+        )
 
     def _goes_on_without_it(self, error: Exception, bench: Workbench) -> bool:
         """Return whether config.yaml has other models, and a service waits for this one.
 
-        If other renderers may join, it waits for those, unless config.yaml is wrong.
+        If other renderers may join, it waits for those, unless config.yaml is wrong: one could load
+        the model before if it is not.
         """
-        if not bench.is_own and not isinstance(error, ConfigError):
+        settings = self._stages.settings
+        is_wrong = isinstance(error, ConfigError) and settings.rules[settings.model] is None
+        if not bench.is_own and not is_wrong:
             return True
-        return not self._phase.drains and len(profiles.chosen(self._stages.settings.config)) > 1
+        return not self._phase.drains and len(profiles.chosen(settings.config)) > 1
 
     def _note_trouble(self, model: str, error: Exception, bench: Workbench) -> None:
         if self._stages.models.failed(model, error, time.monotonic(), bench.id):

@@ -110,7 +110,9 @@ class Loop:
             return
         intake, benches = self._stages.intake, self._stages.benches
         if benches.is_hopeless and not len(benches) and self._is_anything_left():
-            self.drained_early = Mistake(f"no renderer: {benches.trouble}", "start again then")
+            self.drained_early = Mistake(
+                f"no renderer: {benches.trouble}", "start again when that is repaired"
+            )
         elif self._stages.pause and self._is_anything_left():
             self.drained_early = Mistake(f"paused {self._stages.pause}", "start again then")
         elif self._stages.disk.shortage and self._is_anything_left():

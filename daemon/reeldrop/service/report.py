@@ -152,7 +152,7 @@ class Reporter:
             refused=stages.settings.refused,
             reason=reason,
             models=models,
-            downloaded=next(filter(None, (b.share_downloaded for b in stages.benches)), None),
+            downloaded=next((b.share_downloaded for b in stages.benches if b.downloading), None),
             renderers=() if is_over else self._renderers(),
             missing=stages.benches.trouble,
         )

@@ -14,7 +14,7 @@ import structlog
 
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.escaping import shown
-from reeldrop.base.events import Event, Wake
+from reeldrop.base.events import Event, FleetClosed, Wake
 from reeldrop.config import profiles, translators
 from reeldrop.config.settings import Settings
 from reeldrop.host.disk import DiskWatch
@@ -70,6 +70,7 @@ class Stages:
     make_fleet: takes the config and a function for the events of its renderers
     tell: takes the events of all stages, from any thread
     is_patient: whether files that seem unfinished are waited for
+    closed_fleets: how many were closed whose last events have not come yet
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Stages:
         self.waits = Waits()
         self.forecast = Forecast()
         self.benches = Benches(self.forecast)
+        self.closed_fleets = 0
         self.models = self._make_models()
         self._begin_fleet()
         self.feeder = self._make_feeder()
@@ -144,6 +146,7 @@ class Stages:
         """Make the renderers that the settings in force ask for."""
         self.fleet = self._make_fleet(self.settings.config, self._tell)
         self.benches.outlives = self.fleet.can_lose
+        self.benches.trouble, self.benches.is_hopeless = "", False
         self.jobs.loads.are_recorded = not self.fleet.can_lose
         if self.fleet.can_lose:
             received.remove_left(self.settings.config.results)
@@ -187,6 +190,9 @@ class Stages:
         """Apply the settings in force, and load their model; all others leave to give it room."""
         self.benches.close()
         self.fleet.close()
+        self.closed_fleets += 1
+        self._tell(FleetClosed())
+        self.waits = Waits()
         self._begin_fleet()
         self._use_settings()
 

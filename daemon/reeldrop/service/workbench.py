@@ -6,6 +6,7 @@ The service's side of the renderer. Does not know where batches come from or fra
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ class Workbench:
         self.preview = b""
         self.sign = 0
         self.began = 0.0
+        self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._idle_since = math.inf
         self._seen = RendererView()
         self._seen_as: tuple[object, ...] = ()
@@ -201,14 +203,16 @@ class Workbench:
         return (now - self.began) / self.step
 
     def cancel(self, batch: Batch) -> None:
-        """Stop a batch at the end of its current step."""
-        self._renderer.cancel(batch)
+        """Stop a batch at the end of its current step. Told once: the order may cross a network."""
+        if batch not in self._cancelled:
+            self._cancelled.add(batch)
+            self._renderer.cancel(batch)
 
     def cancel_all(self) -> None:
         """Stop everything in hand at the end of its current step."""
         for batch in (self.warm_up, *self.batches):
             if batch is not None:
-                self._renderer.cancel(batch)
+                self.cancel(batch)
 
     def close(self) -> None:
         """Close the renderer, unless it is busy with something that can't be waited for."""

@@ -42,6 +42,10 @@ MOST_KEPT = 10_000
 MOST_FORESEEN = 200
 """Upper bound on the prompts that are translated before somebody waits for them."""
 
+_NONSENSE = (ValueError, TypeError, LookupError, RuntimeError)
+"""What the hub, a detector or an answer that is none may raise. Without an answer, the prompts of
+this thread would rest for ever."""
+
 _log = structlog.get_logger()
 
 Reads = tuple[str, ...] | None
@@ -198,8 +202,12 @@ class Translator:
         for key, text in _texts(prompt).items():
             try:
                 found[key] = self._made_of(text, reads.get(prompt.model))
-            except (ReeldropError, OSError, ValueError) as error:  # of the system, or the hub
-                problem = f"its {key.replace('_', ' ')} can't be translated: {error}"
+            except (ReeldropError, OSError, *_NONSENSE) as error:
+                if not isinstance(error, ReeldropError):  # the process may have more to say
+                    self._end_process()
+                problem = (
+                    f"its {key.replace('_', ' ')} can't be translated: {str(error) or repr(error)}"
+                )
                 remedy = f"write `{KEYS[key]}: ...` beside it, or `{TRANSLATE}: false`"
                 return prompt, Unrenderable(problem, f"{remedy}, which renders it as it stands")
         return _with(prompt, found), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -282,7 +283,7 @@ def coming(opened: OpenJob, *others: JobView | FileView) -> list[tuple[str, int,
 
 
 def test_the_prompts_of_a_file_are_counted_in_their_batches() -> None:
-    """Whole ones, what is left over, and alone what failed before."""
+    """Whole ones, what is left over, what is being translated, and alone what failed before."""
     assert [] == coming(job(0))
     assert [("own", 4, 2), ("own", 2, 1)] == coming(job(10))
     assert [("own", 4, 2500)] == coming(job(10_000))
@@ -291,6 +292,9 @@ def test_the_prompts_of_a_file_are_counted_in_their_batches() -> None:
     opened.alone = {1}
     opened.resting = [(7.0, prompt(9))]
     assert [("own", 1, 1), ("own", 4, 1), ("own", 1, 1), ("own", 1, 1)] == coming(opened)
+    opened = job(0)
+    opened.resting = [(math.inf, prompt(number)) for number in range(1, 10_001)]
+    assert [("own", 4, 2500)] == coming(opened)
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,12 @@ def to_come(
 
 
 def _own(own: OpenJob, together: Callable[[Prompt], int]) -> Batches:
-    """Yield the batches of a job's prompts that wait or rest, as if no others joined them."""
-    seen = list(islice(own.waiting, LOOK_AT))
-    unseen = len(own.waiting) - len(seen)
+    """Yield the batches of a job's prompts that wait or rest, as if no others joined them.
+
+    Those that are being translated are rendered together as those that wait.
+    """
+    left = [*own.waiting, *(prompt for at, prompt in own.resting if at == math.inf)]
+    seen, unseen = left[:LOOK_AT], max(0, len(left) - LOOK_AT)
 
     def is_alone(prompt: Prompt) -> bool:
         return blame.is_suspect(own.job) or prompt.number in own.alone
@@ -59,8 +62,9 @@ def _own(own: OpenJob, together: Callable[[Prompt], int]) -> Batches:
         members = [Member(own.job.id, prompt) for prompt in run]
         size = 1 if is_alone(run[0]) else together(run[0])
         yield from _filled(members, size, len(run) + (unseen if place == len(runs) else 0))
-    for _, prompt in own.resting:
-        yield Batch((Member(own.job.id, prompt),)), 1
+    for at, prompt in own.resting:
+        if at < math.inf:
+            yield Batch((Member(own.job.id, prompt),)), 1
 
 
 def _filled(members: Sequence[Member], size: int, count: int) -> Batches:

@@ -29,6 +29,8 @@ KEYS: list[Case] = [
     ("Sampling Stesp: 12", 2, "unknown key", "'sampling_steps'? it is called num_inference_steps"),
     ("resoluton: 128x64", 2, "unknown key", "did you mean 'resolution'? write `width: 128` and"),
     ("duraton: 2", 2, "unknown key", "did you mean 'duration'? a video's length is given in fr"),
+    ("long_prompt: chunks", 2, "unknown key 'long_prompt'", "set in config.yaml, by the profile"),
+    ("lon_prompt: chunks", 2, "unknown key", "did you mean 'long_prompt'? it is set in config.ya"),
     ("smapler: euler", 2, "unknown key", "did you mean 'sampler'? the scheduler is set in confi"),
     ("sampling_steps: 12", 2, "unknown key", "`num_inference_steps: 12`"),
     ("cfg_scale: 3", 2, "unknown key", "`guidance_scale: 3`"),

@@ -47,6 +47,9 @@ _ELSEWHERE: Mapping[str, str] = {
     "the scheduler is set in config.yaml, by the profile": "sampler sampler_name sampler_index "
     "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
     "flow_shift shift karras",
+    "it is set in config.yaml, by the profile": "long_prompt prompt_syntax window overlap "
+    "languages dtype placement tiling quantization guider limits defaults speed max_batch_size "
+    "preview_steps revision variant pipeline",
     "there are no LoRAs to choose from here": "lora lora_name lora_weights activated_loras",
     "a weight stands behind the name: `loras: {name: 0.8}`": "lora_scale lora_weight lora_strength "
     "loras_multipliers",
@@ -66,7 +69,7 @@ _ELSEWHERE: Mapping[str, str] = {
         "prompt_map prompt_schedule keyframes travel"
     ),
     "reeldrop has nothing for this; remove the line": "clip_skip subseed subseed_strength eta_ddim "
-    "restore_faces tiling model_hash version strength_schedule hires_fix styles head_prompt "
+    "restore_faces model_hash version strength_schedule hires_fix styles head_prompt "
     "tail_prompt",
 }
 _DURATIONS = "duration seconds video_seconds duration_seconds length_seconds time sec"
@@ -104,10 +107,12 @@ def ours(name: str, known: Iterable[str]) -> str | None:
 def nearest(name: str) -> str | None:
     """Return the name in another tool of which a key may be a typing error; None if there is none.
 
-    Not a short one, of which too many words would look like typing errors.
+    Not a short one, of which too many words would look like typing errors. The first letter is
+    seldom the wrong one.
     """
-    words = {*_KEYS, *_ADVICE, *_SIZES, *_TIMES}
-    return near(normal(name), (word for word in sorted(words) if len(word) >= _LONG), SURELY)
+    word = normal(name)
+    known = sorted({*_KEYS, *_ADVICE, *_SIZES, *_TIMES})
+    return near(word, (w for w in known if len(w) >= _LONG and w[0] == word[:1]), SURELY)
 
 
 def is_size(name: str) -> bool:

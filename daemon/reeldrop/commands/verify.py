@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 UNREADABLE = (OSError, ValueError, IndexError)
 """Errors of reading a file that may be anything. PyAV's are OSErrors or ValueErrors."""
 
-SLACK = 1 << 17
-"""Upper bound on the bytes of a video besides pictures, sound and what its sidecar says."""
+SLACK = 1 << 20
+"""Upper bound on the bytes of a video besides pictures and what its sidecar says: a signature, and
+sound of 40 s, which a copy may have lost."""
 
 _STATES = {"Valid": "valid", "Trusted": "valid", signing.EXPIRED: "expired"}
 

@@ -13,6 +13,7 @@ from crash import Order, Site
 from harness.processes import await_that
 from harness.ray_cluster import RayCluster
 from harness.zygote import Zygote
+from reeldrop.video import remote
 
 SLOW = "prompt: {text}\nnum_inference_steps: 60\nseed: [1, 2, 3, 4]\n"
 
@@ -68,3 +69,4 @@ def test_each_video_comes_once_whatever_is_killed(
     cluster.start(1)
     count = crash.finish(site, orders, kills=4, retry=False)
     assert crash.Count(4, jobs=3, videos=12) == count
+    assert not (site.results / remote.FOLDER).exists()

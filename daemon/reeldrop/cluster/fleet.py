@@ -105,6 +105,7 @@ class ClusterFleet:
         self._closing.set()
         self._orders.put(None)
         self._threads[0].join()  # the other one may hang in a share that has pictures
+        received.remove_left(self._config.results)
 
     # The bridge
 

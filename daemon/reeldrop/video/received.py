@@ -34,10 +34,12 @@ def discard(frames: Frames | Encoded) -> None:
 
 
 def remove_left(results: Path) -> None:
-    """Remove what renderers of an earlier process have left in the results."""
+    """Remove what renderers that have ended have left in the results, with its folder."""
+    folder = results / remote.FOLDER
     with contextlib.suppress(OSError):
-        for file in (results / remote.FOLDER).iterdir():
+        for file in folder.iterdir():
             file.unlink()
+        folder.rmdir()
 
 
 def remove_old(results: Path, seconds: float) -> None:

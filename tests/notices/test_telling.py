@@ -103,7 +103,7 @@ def test_each_video_is_told_once_whatever_kills_the_notifier(
         assert {1} == set(plain.values())
         unsure = [title for title in other.titles() if title not in films]
         assert all(title.startswith("perhaps told before: ") for title in unsure)
-        assert len(unsure) == notifier.count("told_as_unsure")
+        assert len(unsure) <= notifier.count("told_as_unsure")  # a kill may come between
 
 
 def films_in(receiver: MessageReceiver) -> set[str]:

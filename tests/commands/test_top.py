@@ -131,7 +131,7 @@ def test_without_a_daemon_it_shows_and_changes_the_folders(site: Site) -> None:
 
 
 def test_a_key_that_was_meant_for_a_file_that_has_left_does_nothing(site: Site) -> None:
-    """Not to the file that the mark is on now; it says so, and the next one acts."""
+    """Not to the file that the mark is on now; it says so, until the mark is moved."""
     for name in "abc":
         site.drop(f"{name}.txt", "a\n")
 
@@ -143,6 +143,13 @@ def test_a_key_that_was_meant_for_a_file_that_has_left_does_nothing(site: Site) 
         await screen.shows("WAITING: 2")
         await screen.press("c")
         await screen.shows("b.txt has left the list; the mark is", "WAITING: 2")
+        (site.inbox / "c.txt").unlink()
+        await screen.press("p")
+        await screen.shows("WAITING: 1")
+        site.drop("d.txt", "a\n")
+        await screen.press("p")
+        await screen.shows("WAITING: 2")
+        await screen.mark("d.txt")
         await screen.press("c")
         await screen.shows("WAITING: 1", "FAILED: 1")
         assert ["PAUSE", "a.txt"] == sorted(file.name for file in site.inbox.iterdir())

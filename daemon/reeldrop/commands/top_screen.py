@@ -108,6 +108,7 @@ class Top(App[int]):
         self._seen: Seen | None = None
         self._rows: dict[str, Row] = {}
         self._left: Row | None = None
+        self._slid_to: str | None = None
         self._acted_on = ""
 
     def show(self) -> int:
@@ -203,6 +204,7 @@ class Top(App[int]):
             if files.highlighted_option is None or files.highlighted_option.disabled:
                 files.action_cursor_down()
             self._left = marked if marked and marked.key != self._acted_on else None
+            self._slid_to = row.key if (row := self._marked()) is not None else None
         files.scroll_to(y=scrolled, animate=False)
         self._show_detail()
 
@@ -245,11 +247,12 @@ class Top(App[int]):
     def _marked_one_of(self, *kinds: Kind) -> Row | None:
         """Return the marked file if it is in one of these lists; else say which it has to be.
 
-        The first key after a file has left by itself was meant for that one, and does nothing.
+        The first key after a file has left by itself was meant for that one, and does nothing; but
+        not where somebody has moved the mark since.
         """
         row, left = self._marked(), self._left
         self._left = None
-        if row is not None and left is not None:
+        if row is not None and left is not None and row.key == self._slid_to:
             text = f"{left.name} has left the list; the mark is on {row.name} now: press it again"
             self.post_message(Said(text, is_problem=True))
             return None

@@ -204,7 +204,7 @@ class Top(App[int]):
             if files.highlighted_option is None or files.highlighted_option.disabled:
                 files.action_cursor_down()
             self._left = marked if marked and marked.key != self._acted_on else None
-            self._slid_to = row.key if (row := self._marked()) is not None else None
+            self._slid_to = now.key if (now := self._marked()) is not None else None
         files.scroll_to(y=scrolled, animate=False)
         self._show_detail()
 

@@ -7,7 +7,7 @@ import pickle
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +46,15 @@ class Wire:
         bundled = str(pipeline.bundled())
         setup = Setup(sources, bundled, "auto", results, MARKER, SECRET)
         self.actor = RendererActor(pickle.dumps(setup))
-        self.orders: list[Order] = []
-        self.proxy = ClusterRenderer(7, lambda make: self.orders.append(make()))
+        self.orders: list[Callable[[], Order]] = []
+        self.proxy = ClusterRenderer(7, self.orders.append)
         self.arrived = 0
         self.events: list[object] = []
 
     def deliver(self) -> None:
         """Deliver all orders in the wrong order, and each twice."""
-        for order in [*reversed(self.orders), *self.orders]:
+        orders = [make() for make in self.orders]  # later than they were given, as by the fleet
+        for order in [*reversed(orders), *orders]:
             self.actor.obey(order.number, order.order)
         self.orders.clear()
 
@@ -113,9 +114,10 @@ def test_orders_are_carried_out_in_turn_and_once_however_they_arrive(wire: Wire)
 
 
 def test_a_batch_is_cancelled_while_another_order_is_carried_out(wire: Wire) -> None:
-    """Errors arrive as what they are; a model that can't be loaded is one of them."""
-    batch = Batch((Member("j", prompt(steps=900)),))
+    """And no other one. Errors arrive as they are; a model that can't be loaded is one of them."""
+    batch, later = (Batch((Member("j", prompt(steps)),)) for steps in (900, 2))
     wire.proxy.render(batch)
+    wire.proxy.render(later)
     wire.deliver()
     wire.await_event(StepDone)
     wire.proxy.cancel(batch)
@@ -125,6 +127,10 @@ def test_a_batch_is_cancelled_while_another_order_is_carried_out(wire: Wire) -> 
     assert isinstance(failed, BatchFailed)
     assert batch is failed.batch
     assert isinstance(failed.error, RenderCancelled)
+    if not any(isinstance(event, BatchRendered) for event in wire.events):
+        wire.await_event(BatchRendered)
+    (rendered,) = (event for event in wire.events if isinstance(event, BatchRendered))
+    assert later is rendered.batch
     if not any(isinstance(event, ModelFailed) for event in wire.events):
         wire.await_event(ModelFailed)
 

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import pickle
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reeldrop.base.events import BatchFailed, BatchRendered, Previewed, StepDone
@@ -62,7 +63,7 @@ class ClusterRenderer:
     def cancel(self, batch: Batch) -> None:
         for number, known in list(self._batches.items()):
             if known is batch:
-                self._order(lambda: Cancel(number))  # noqa: B023 -- it is the only one
+                self._order(partial(Cancel, number))
 
     def close(self) -> None:
         """Do nothing: its fleet ends it, with all others."""

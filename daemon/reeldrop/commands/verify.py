@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import filecmp
+import glob
 import itertools
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reeldrop.base.errors import ConfigError
+from reeldrop.base.names import SHEET_NAME
 from reeldrop.commands import exit_codes, output
 from reeldrop.store import history
 from reeldrop.video import identity, signing, synthetic
@@ -38,7 +40,8 @@ class Verdict:
     signature: `valid`, `broken`, `none`, `expired` if it holds, but its certificate has ended, or
         why it is not known
     signer: the organisation in the certificate of a signature; it is not checked who that is
-    published: the video of the results that has the same pictures; empty if there is none
+    published: the file of the results that it is a copy of, or the video that has the same
+        pictures; empty if there is none
     """
 
     file: str
@@ -102,18 +105,34 @@ def _signature(file: Path) -> tuple[str, str]:
 
 
 def _published(file: Path, config: Config) -> str:
-    """Return the path of the published video with the same pictures; empty if there is none."""
+    """Return the path of the published file that this is a copy of, or has the pictures of.
+
+    Of posters and sheets only unchanged copies are found. Empty if there is none.
+    """
     suffix = file.suffix.lower()
+    copies = (path for path in _all_published(config, suffix) if _is_copy(path, file))
+    return next(map(str, itertools.chain(copies, _with_same_pictures(file, suffix, config))), "")
+
+
+def _all_published(config: Config, suffix: str) -> Iterator[Path]:
+    """Yield the paths that videos, posters and sheets with a suffix have, or would have."""
+    folders = set[Path]()
+    for _, sidecar in history.sidecars(config.results, config.failed):
+        yield sidecar.with_suffix(suffix)
+        if sidecar.parent not in folders:
+            folders.add(sidecar.parent)
+            yield from sidecar.parent.glob(f"{SHEET_NAME}*{glob.escape(suffix)}")
+
+
+def _with_same_pictures(file: Path, suffix: str, config: Config) -> Iterator[Path]:
     if suffix not in identity.DEMUXERS:
-        return ""
+        return
     try:
         shape, digest, size = identity.shape(file), identity.digest(file), identity.size(file)
         candidates = _of_like_size(config, suffix, size, file.stat().st_size)
     except UNREADABLE:
-        return ""
-    unchanged = (path for path in candidates if _is_copy(path, file))
-    same = (path for path in candidates if _is_same(path, shape, digest))
-    return next(map(str, itertools.chain(unchanged, same)), "")
+        return
+    yield from (path for path in candidates if _is_same(path, shape, digest))
 
 
 def _of_like_size(config: Config, suffix: str, pictures: int, own: int) -> list[Path]:
@@ -136,7 +155,8 @@ def _of_like_size(config: Config, suffix: str, pictures: int, own: int) -> list[
 
 def _is_copy(path: Path, file: Path) -> bool:
     with contextlib.suppress(OSError):
-        is_like = path.stat().st_size == file.stat().st_size
+        status = path.lstat()
+        is_like = stat.S_ISREG(status.st_mode) and status.st_size == file.stat().st_size
         return is_like and filecmp.cmp(path, file, shallow=False)
     return False
 

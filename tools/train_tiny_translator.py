@@ -12,6 +12,7 @@ same machine.
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import json
 import random
@@ -95,9 +96,10 @@ def write_tokenizer(folder: Path, pairs: Sequence[Pair]) -> MarianTokenizer:
     pieces = ["</s>", "<unk>"]
     for column, (name, kind) in enumerate((("source", "char"), ("target", "word"))):
         texts = [pair[column] for pair in pairs]
+        made = io.BytesIO()  # a file that it writes itself has the path of the folder in it
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
-            model_prefix=str(folder / name),
+            model_writer=made,
             model_type=kind,
             vocab_size=100_000,
             use_all_vocab=True,
@@ -107,9 +109,8 @@ def write_tokenizer(folder: Path, pairs: Sequence[Pair]) -> MarianTokenizer:
             bos_id=-1,
             minloglevel=2,
         )
-        (folder / f"{name}.vocab").unlink()
-        (folder / f"{name}.model").rename(folder / f"{name}.spm")
-        read = sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{name}.spm"))
+        (folder / f"{name}.spm").write_bytes(made.getvalue())
+        read = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
         pieces += [read.id_to_piece(i) for i in range(read.get_piece_size())]
     pieces = [*dict.fromkeys(pieces), "<pad>"]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}

@@ -134,8 +134,10 @@ class Bridge:
         try:
             while True:
                 message: Order | End = self._link.recv()
-                obey = self._order if isinstance(message, Order) else self._end_life
-                self._todo.put(partial(obey, message))  # type: ignore[arg-type]
+                if isinstance(message, Order):
+                    self._todo.put(partial(self._order, message))
+                else:
+                    self._todo.put(partial(self._end_life, message))
         except (EOFError, OSError):
             self._todo.put(self._end)
 

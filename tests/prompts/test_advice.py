@@ -31,6 +31,7 @@ KEYS: list[Case] = [
     ("duraton: 2", 2, "unknown key", "did you mean 'duration'? a video's length is given in fr"),
     ("long_prompt: chunks", 2, "unknown key 'long_prompt'", "set in config.yaml, by the profile"),
     ("lon_prompt: chunks", 2, "unknown key", "did you mean 'long_prompt'? it is set in config.ya"),
+    ("zeg_prompt: a", 2, "unknown key", "did you mean 'prompt'? known are"),
     ("smapler: euler", 2, "unknown key", "did you mean 'sampler'? the scheduler is set in confi"),
     ("sampling_steps: 12", 2, "unknown key", "`num_inference_steps: 12`"),
     ("cfg_scale: 3", 2, "unknown key", "`guidance_scale: 3`"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import errno
 import json
 import os
 import re
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from reeldrop.base import plain_files
-from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.names import RATINGS_FOLDER, is_ratings_name
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.page import scripts
@@ -95,13 +93,9 @@ def _vote(item: tuple[str, object]) -> tuple[str, tuple[bool, int]]:
     raise _refusal("the vote for a video is not of the form that the gallery saves")
 
 
-class _NoRatings(ValueError):
-    """A file has no ratings; says why."""
-
-
-def _refusal(reason: str) -> _NoRatings:
+def _refusal(reason: str) -> ValueError:
     remedy = "save it from the gallery again, or delete it"
-    return _NoRatings(f"no file of ratings: {reason}; {remedy}")
+    return ValueError(f"no file of ratings: {reason}; {remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +103,10 @@ class _Left:
     """A file that a look has left in the inbox.
 
     reason: why it is refused; empty if that has to be seen once more, since it may be a part
-    is_final: whether that stays so until the file changes
     """
 
     state: _State
     reason: str = ""
-    is_final: bool = False
 
 
 class Ratings:
@@ -134,8 +126,8 @@ class Ratings:
     def take(self, results: Root) -> bool:
         """Move ratings from the inbox into the results; return whether there were any.
 
-        Each look begins behind the file that was read last, and reads no refused one again until
-        it has changed: so nobody's files keep those of others from being read.
+        Each look begins behind the file that was read last: so nobody's files keep those of others
+        from being read.
         """
         before, self._left = self._left, {}
         read, taken = 0, False
@@ -145,13 +137,13 @@ class Ratings:
                 try:
                     state = _state(inbox / name)
                     is_same = left is not None and left.state == state
-                    if left is not None and is_same and (left.is_final or read >= MAX_FILES):
-                        self._left[name] = left
-                    if read >= MAX_FILES or name in self._left:
+                    if read >= MAX_FILES:
+                        if left is not None and is_same:
+                            self._left[name] = left
                         continue
                     read, self._last = read + 1, name
                     self._left[name] = _Left(state)
-                    _keep(_ballot(inbox / name), results)
+                    _keep(Ballot.parsed(plain_files.content(inbox / name, MAX_BYTES)), results)
                     if _state(inbox / name) == state:  # else it is another one by now
                         os.unlink(inbox / name)
                     del self._left[name]
@@ -160,8 +152,7 @@ class Ratings:
                     self._left.pop(name, None)
                 except (OSError, ValueError) as error:
                     if is_same:
-                        is_final = isinstance(error, _NoRatings)
-                        self._left[name] = _Left(state, _in_words(error), is_final)
+                        self._left[name] = _Left(state, _in_words(error))
         return taken
 
     def _in_turn(self, names: Iterable[str]) -> list[str]:
@@ -169,21 +160,6 @@ class Ratings:
         ordered = sorted(names)
         behind = bisect.bisect(ordered, self._last)
         return ordered[behind:] + ordered[:behind]
-
-
-def _ballot(path: Path) -> Ballot:
-    """Return the ballot in a file of the inbox.
-
-    Raises:
-        ValueError: it has none that can be read; the message says why.
-        OSError: the disk fails.
-    """
-    try:
-        return Ballot.parsed(plain_files.content(path, MAX_BYTES))
-    except OSError as error:
-        if error.errno in (*DISK_ERRORS, errno.ENOENT):
-            raise
-        raise _NoRatings(_in_words(error)) from None
 
 
 def _state(path: Path) -> _State:

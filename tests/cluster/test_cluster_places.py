@@ -7,6 +7,7 @@ import importlib.metadata
 
 from reeldrop.base.job import Cause
 from reeldrop.cluster import places
+from reeldrop.cluster.errors import cause_of, reason_of
 from reeldrop.cluster.places import Node, Pauses, Place
 from reeldrop.cluster.wire import Facts
 
@@ -84,9 +85,9 @@ def test_a_node_with_another_version_is_left_out() -> None:
 
 def test_the_words_of_ray_tell_what_may_have_ended_a_renderer() -> None:
     """The advice that Ray adds to each end says nothing about this one."""
-    assert Cause.UNKNOWN == places.cause(KILLED)
-    assert Cause.MACHINE == places.cause(NODE_LOST)
-    assert Cause.WORK == places.cause(NO_MEMORY)
-    told = places.reason(KILLED)
+    assert Cause.UNKNOWN == cause_of(KILLED)
+    assert Cause.MACHINE == cause_of(NODE_LOST)
+    assert Cause.WORK == cause_of(NO_MEMORY)
+    told = reason_of(KILLED)
     assert told.startswith("The actor died unexpectedly before finishing this task. ip: 10.0.0.3")
     assert told.endswith("connection error code 2. End of file.")

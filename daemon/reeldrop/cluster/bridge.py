@@ -29,6 +29,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from reeldrop.base.job import Cause
 from reeldrop.cluster import actor, places
 from reeldrop.cluster.access import LOCAL
+from reeldrop.cluster.errors import cause_of, first_line, last_line, reason_of
 from reeldrop.cluster.places import Node, Pauses, Place
 from reeldrop.cluster.wire import (
     Connected,
@@ -60,8 +61,6 @@ _THREADS = 8
 
 _OWN_IP = "127.0.0.2"
 """Address of a cluster of this machine alone; for 127.0.0.1, Ray takes one of the network."""
-
-_MOST_WORDS = 600
 
 
 @dataclass(slots=True, eq=False)
@@ -164,9 +163,9 @@ class Bridge:
                 ray.init(start.address, **known)
             nodes = self._nodes()
         except ray.exceptions.AuthenticationError as error:
-            self._give_up(f"the cluster refuses the token: {_first_line(error)}", is_final=True)
+            self._give_up(f"the cluster refuses the token: {first_line(error)}", is_final=True)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            self._give_up(_first_line(error))
+            self._give_up(first_line(error))
         for node in nodes:
             if reason := places.outside(node, start.network):
                 self._give_up(reason, is_final=True)
@@ -243,9 +242,9 @@ class Bridge:
                 self._lost(life, str(error))
             elif _is_defect(error):
                 ray.kill(life.handle)
-                self._lost(life, f"a defect of the renderer: {_last_line(error)}", Cause.WORK)
+                self._lost(life, f"a defect of the renderer: {last_line(error)}", Cause.WORK)
             else:  # the object store is full, or an answer was lost: the actor still has it
-                print(f"{method} of {life.place} is repeated: {_first_line(error)}", flush=True)
+                print(f"{method} of {life.place} is repeated: {first_line(error)}", flush=True)
                 again = partial(self._call, life, method, *arguments, then=then)
                 self._after(AGAIN_SECONDS, again)
 
@@ -305,9 +304,9 @@ class Bridge:
         self._pauses.note_end(life.place, life.began, time.monotonic())
         if life.is_ended:
             return
-        reason = places.reason(words)
+        reason = reason_of(words)
         if life.has_joined:
-            self._say(Left(life.number, reason, cause or places.cause(words)))
+            self._say(Left(life.number, reason, cause or cause_of(words)))
         else:
             print(f"no renderer at {life.place}: {reason}", flush=True)
             self._troubles[life.place] = f"a renderer can't start: {reason}"
@@ -330,16 +329,6 @@ def _is_defect(error: BaseException) -> bool:
     """Return whether a method of the actor has raised an error: it would do so again."""
     full = ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError
     return isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error, full)
-
-
-def _last_line(error: BaseException) -> str:
-    return str(error).strip().rpartition("\n")[2][:_MOST_WORDS]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(filter(None, (line.strip() for line in str(error).splitlines())), repr(error))[
-        :_MOST_WORDS
-    ]
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reeldrop.base.job import Cause
 from reeldrop.cluster.wire import Facts
 
 SLOTS = "reeldrop"
@@ -24,11 +23,6 @@ _FREE_SHARE = 0.9
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GOOD_SECONDS = 120.0
 """After this time a renderer's end counts as the first."""
-
-_OUT_OF_MEMORY = ("running low on memory", "OutOfMemory")
-_LOST_NODE = ("node has died", "raylet", "preempted", "unschedulable")
-_MOST_WORDS = 600
-_ADVICE = "Some common causes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +116,3 @@ def other_version(facts: Facts) -> str:
     if facts.version == own:
         return ""
     return f"the node {facts.node} has reeldrop {facts.version}, not {own}: upgrade it, or this one"
-
-
-def cause(words: str) -> Cause:
-    """Return what may have ended a renderer, by the words of Ray's error."""
-    told = words.partition(_ADVICE)[0]
-    if any(part in told for part in _OUT_OF_MEMORY):  # these words name the raylet's log, too
-        return Cause.WORK
-    return Cause.MACHINE if any(part in told for part in _LOST_NODE) else Cause.UNKNOWN
-
-
-def reason(words: str) -> str:
-    """Return what people are told of a renderer's end: Ray's words without ids and advice."""
-    lines = [line.strip() for line in words.partition(_ADVICE)[0].splitlines()]
-    ids = ("class_name:", "actor_id:", "namespace:", "pid:")
-    return " ".join(line for line in lines if line and not line.startswith(ids))[:_MOST_WORDS]

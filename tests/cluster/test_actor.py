@@ -182,7 +182,7 @@ def test_to_encode_is_progress_and_a_full_disk_is_no_fault_of_a_prompt(
     wire.actor._events.put(event)
     ended = wire.await_event(RendererEnded, BatchFailed)
     assert isinstance(ended, RendererEnded)
-    assert str(ended.error).startswith("there is no room for what is encoded: ")
+    assert str(ended.error).startswith("there is no room for the encoded files: ")
 
 
 def test_one_that_waits_for_its_memory_lives_on(wire: Wire) -> None:

@@ -1,6 +1,6 @@
-"""Who may use the cluster, and where it is reached: the token, the network, Ray's environment.
+"""Access to the cluster: the token, the network, Ray's environment.
 
-Ray's tokens show who may give orders; they encrypt nothing.
+Ray's tokens authenticate; they encrypt nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
 _LEAST_TOKEN = 32
 
 HEAD_SECONDS = 10
-"""How long the bridge waits for a head that does not answer, before it ends; else it were 60."""
+"""How long a bridge waits for a head that does not answer, before it ends; Ray's default is 60."""
 
 
 def require(interface: str | None, token_file: Path | None) -> tuple[str, str]:
-    """Return this machine's address and its network, as `place_in_network`; empty without one.
+    """Return this machine's address and network; both empty if no interface is given.
+
+    See `place_in_network`.
 
     Raises:
         ConfigError: the package ray is missing, or the token or the interface can't be used.
@@ -46,7 +48,7 @@ def _require_ray() -> None:
 
 
 def require_token(file: Path) -> None:
-    """Raise ConfigError unless a file has a token that nobody else can read."""
+    """Raise ConfigError unless a file holds a token that only its owner can read."""
     try:
         found = file.stat()
         length = len(file.read_bytes().strip())
@@ -55,17 +57,17 @@ def require_token(file: Path) -> None:
         problem = f"the token file {file} can't be read: {error.strerror}"
         raise _refused("token_file", problem, remedy) from None
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        problem = f"others than its owner have rights on the token file {file}"
+        problem = f"users other than its owner have access to the token file {file}"
         raise _refused("token_file", problem, f"chmod 600 {file}")
     if length < _LEAST_TOKEN:
-        problem = f"the token in {file} has {length} characters, which can be guessed"
+        problem = f"the token in {file} has only {length} characters, so it can be guessed"
         raise _refused("token_file", problem, f"openssl rand -hex 32 > {file}")
 
 
 def place_in_network(interface: str) -> tuple[str, str]:
     """Return this machine's address on an interface, and its network, such as 10.0.0.0/24.
 
-    interface: a name, such as wg0; or an address, which stands for its own interface
+    interface: its name, such as wg0, or one of its addresses
 
     Raises:
         ConfigError: there is no such interface or address.
@@ -100,9 +102,9 @@ def _address(name: str) -> ipaddress.IPv4Interface | None:
 
 
 def environment(address: str, token_file: Path | None) -> Mapping[str, str]:
-    """Return the environment of a process that uses Ray: tokens on, and nothing sent to its makers.
+    """Return the environment of a process that uses Ray: tokens on, usage statistics off.
 
-    A cluster of this machine alone gets a token of its own, which no file has.
+    A cluster of this machine alone gets a random token, which is kept in no file.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     found |= {

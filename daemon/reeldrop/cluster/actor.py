@@ -1,8 +1,8 @@
-"""What Ray runs on each GPU: the renderer of one process, and the encoder.
+"""The Ray actor of one GPU: the same renderer as without a cluster, and the encoder.
 
-Its methods are called by the bridge, several at a time. Does not import Ray, nor at first torch,
-which the bridge does not need. It ends by itself when nobody asks for its events any more: Ray
-does not end actors that lost their owner while the head was gone.
+The bridge calls its methods, several at a time. Does not import Ray; torch is imported inside
+functions only, because the bridge imports this module, too. An actor ends when nobody asks for its
+events any more: Ray does not end actors that lost their owner while the head was gone.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
 
 ASK_SECONDS = 10.0
-"""How long a call of `ask` waits: an answer, even an empty one, shows that both are there."""
+"""How long a call of `ask` waits. Even an empty answer shows that the actor works."""
 
 ALONE_SECONDS = 60.0
-"""How long an actor lives without a call of `ask`."""
+"""How long an actor goes on without a call of `ask`."""
 
 EXIT_ALONE = 75
 
@@ -67,7 +67,7 @@ _log = structlog.get_logger()
 
 
 class RendererActor:
-    """A renderer that obeys numbered orders, and whose events are asked for.
+    """A renderer that takes numbered orders, and that is asked for its events.
 
     setup: a pickled `Setup`
     """
@@ -77,7 +77,7 @@ class RendererActor:
         from reeldrop.render.renderer import InProcessRenderer
         from reeldrop.video import encoder
 
-        log.to_stdout()  # Ray keeps it in a file of the node
+        log.to_stdout()  # Ray writes it into a file on the node
         self._setup: Setup = pickle.loads(setup)
         self._h264 = encoder.choose_h264(self._setup.encoder)
         self._folder = self._setup.results if self._sees_results() else None
@@ -96,7 +96,7 @@ class RendererActor:
         threading.Thread(target=self._encode, name="encoder", daemon=True).start()
 
     def facts(self) -> Facts:
-        """Return what is known of this place now."""
+        """Return what the bridge has to know of this node and its GPU, measured now."""
         from reeldrop.render import pipeline
 
         self._asked = time.monotonic()
@@ -109,7 +109,7 @@ class RendererActor:
         return Facts(node, device, gpu, total, free, sees, version, os.getpid())
 
     def obey(self, number: int, order: bytes) -> None:
-        """Take an order. Orders are carried out once, by their numbers, however they arrive."""
+        """Take an order. Orders are carried out in the order of their numbers, each once."""
         with self._obeying:
             if number >= self._next:
                 self._orders[number] = order
@@ -125,7 +125,7 @@ class RendererActor:
     def live(self) -> None:
         """Tell signs of life until nobody calls `ask` any more; then end the process.
 
-        A call that is repeated returns at once: else they would take all threads.
+        A repeated call returns at once; otherwise such calls would occupy all threads.
         """
         from reeldrop.host import ending
 
@@ -157,7 +157,7 @@ class RendererActor:
                     self._renderer.cancel(known)
 
     def _here(self, sources: Mapping[str, ModelSource]) -> Mapping[str, ModelSource]:
-        """Return sources with the paths of this machine."""
+        """Return the sources with paths on this machine."""
         from reeldrop.render import pins, pipeline
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reeldrop"
@@ -173,7 +173,7 @@ class RendererActor:
         return found
 
     def _sees_results(self) -> bool:
-        """Return whether the folder for encoded files is the service's, and can be written to."""
+        """Return whether this node shares the service's folder for encoded files, and may write."""
         folder = self._setup.results
         try:
             content = (folder / self._setup.marker).read_text(encoding="utf-8")
@@ -199,7 +199,7 @@ class RendererActor:
         from reeldrop.video import remote
 
         def goes_on() -> None:
-            """Tell the last step again each second: to encode a long video is no stall."""
+            """Repeat the last step each second: encoding a long video must not look like a hang."""
             if (now := time.monotonic()) >= self._encoded_at + 1:
                 self._encoded_at = now
                 self._tell_of_batch(StepDone(event.batch, self._step), "StepDone")
@@ -210,8 +210,8 @@ class RendererActor:
             return BatchFailed(event.batch, error)
         except OSError as error:
             if self._folder is None:  # no prompt is to blame, and the next one would fail, too
-                raise RendererDied(f"there is no room for what is encoded: {error}") from None
-        self._folder = None  # there is no room, or the share has gone: they go over the network
+                raise RendererDied(f"there is no room for the encoded files: {error}") from None
+        self._folder = None  # the disk is full or the share has gone: use the network from now on
         return self._encoded(event)
 
     def _tell_of_batch(
@@ -229,7 +229,7 @@ class RendererActor:
         self._outbox.put(pickle.dumps(said), kind)
 
     def _broken(self, raised: threading.ExceptHookArgs) -> None:
-        """Tell that a thread has ended by a defect: the service replaces this renderer."""
+        """Tell that a thread has ended with an error: the service replaces this renderer."""
         threading.__excepthook__(raised)
         error = raised.exc_value
         if not isinstance(error, RendererDied):
@@ -238,7 +238,7 @@ class RendererActor:
 
 
 def placed(batch: Batch, pictures: Mapping[Path, bytes], folder: Path) -> Batch:
-    """Return a batch whose pictures are in a folder of this machine, which is made for them.
+    """Write pictures into a folder, which is made for them; return their batch with the new paths.
 
     Raises:
         OSError: they can't be written.

@@ -1,7 +1,7 @@
 """The renderers of a cluster, as the service sees them.
 
-Starts the bridge, and another one whenever it ends: with a bridge, all of its actors end. Two
-threads: one keeps a bridge running and reads what it says, the other brings it the orders.
+Starts the bridge, and another one whenever it ends; its actors end with it. Has two threads: one
+keeps a bridge running and reads its messages, the other sends it the orders.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ AGAIN_SECONDS = 5.0
 """How long after the end of a bridge the next one is started."""
 
 LEFT_SECONDS = 2 * 86400.0
-"""The age of files that renderers have left that were lost: no stall lasts as long."""
+"""Files of lost renderers are removed at this age: no renderer that still works is so slow."""
 
 _log = structlog.get_logger()
 
@@ -104,7 +104,7 @@ class ClusterFleet:
     def close(self) -> None:
         self._closing.set()
         self._orders.put(None)
-        self._threads[0].join()  # the other one may hang in a share that has pictures
+        self._threads[0].join()  # the other one may hang while it reads pictures from a share
         received.remove_left(self._config.results)
 
     # The bridge
@@ -127,7 +127,7 @@ class ClusterFleet:
                 self._closing.wait(AGAIN_SECONDS)
 
     def _listen(self, link: Connection[object, object]) -> None:
-        """Hear a bridge, until it or this fleet ends."""
+        """Read the messages of a bridge, until it or this fleet ends."""
         try:
             link.send(self._first_message())
             while not self._closing.is_set():
@@ -139,7 +139,7 @@ class ClusterFleet:
             return
 
     def _bring(self) -> None:
-        """Bring orders to the bridge. Without one, there is no renderer that they are for."""
+        """Send orders to the bridge. Without a bridge they are dropped: no renderer is left."""
         while (make := self._orders.get()) is not None:
             link, message = self._link, make()
             if link is not None:
@@ -156,7 +156,7 @@ class ClusterFleet:
             for old in folder.glob("marker-*"):
                 old.unlink(missing_ok=True)
             (folder / marker).write_text(secret, encoding="utf-8")
-        except OSError as error:  # the results are away: the videos come over the network
+        except OSError as error:  # the results can't be reached: use the network
             _log.warning("no_marker_in_results", reason=str(error))
         sources = profiles.sources(self._config)
         bundled, encoder = str(pipeline.bundled()), self._config.mp4_encoder
@@ -166,7 +166,7 @@ class ClusterFleet:
             ray.address, self._node_ip, self._network, most, setup, self._free, self._last + 1
         )
 
-    # What it says
+    # Its messages
 
     def _hear(self, message: Message) -> None:
         match message:
@@ -204,7 +204,7 @@ class ClusterFleet:
         self._tell(RendererJoined(name, Device(facts.device, facts.node, facts.total, limits)))
 
     def _name(self, facts: Facts) -> str:
-        """Return a name for people that no renderer had before."""
+        """Return a name, for people, that no renderer had before."""
         self._named[facts.node] += 1
         return f"{facts.node}/{self._named[facts.node]}"
 

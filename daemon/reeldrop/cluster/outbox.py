@@ -1,4 +1,4 @@
-"""What an actor has told, until that has arrived: an answer may get lost on its way."""
+"""Keep an actor's events until they have arrived, because an answer may get lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 PAUSE_SECONDS = 1.0
-"""The pause between two answers that have nothing but steps: nobody needs each of them."""
+"""The pause between two answers that contain only steps: nobody needs each of them."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Outbox:
         self._is_urgent = False
 
     def put(self, content: bytes, kind: str = "") -> None:
-        """Add an item. One with a `kind` can wait, and replaces one of its kind right before it."""
+        """Add an item. One with a `kind` may wait, and replaces the last item if of that kind."""
         with self._changed:
             before = self._items[-1] if self._items else None
             if kind and before and before.kind == kind and before.number > self._sent:
@@ -44,7 +44,7 @@ class Outbox:
     def take(self, arrived: int, seconds: float) -> tuple[int, tuple[bytes, ...]]:
         """Return the number of the last item, and the items after `arrived`.
 
-        Waits at most `seconds` for new items; then there may be none. Forgets what has arrived.
+        Waits for new items, at most `seconds`; then returns none. Forgets those up to `arrived`.
         """
         deadline = time.monotonic() + seconds
         with self._changed:

@@ -1,4 +1,4 @@
-"""Which GPUs get a renderer, when one that failed is tried again, and whether its memory is free.
+"""Which GPUs get a renderer, when a failed one is replaced, and whether a GPU's memory is free.
 
 Plain values only; knows nothing of Ray.
 """
@@ -15,14 +15,14 @@ from typing import NamedTuple
 from reeldrop.cluster.wire import Facts
 
 SLOTS = "reeldrop"
-"""The resource by which a node says how many renderers it wants: `--resources={"reeldrop":2}`."""
+"""The Ray resource with which a node sets its number of renderers: `--resources={"reeldrop":2}`."""
 
 _FREE_SHARE = 0.9
-"""This share of what was once free has to be free again."""
+"""This share of the most memory that was ever free must be free again."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GOOD_SECONDS = 120.0
-"""After this time a renderer's end counts as the first."""
+"""If a renderer has run for this long, its end counts as the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Node:
 
     @property
     def slots(self) -> int:
-        """How many renderers it gets: as many as it says, or as it has GPUs."""
+        """How many renderers it gets: the number of `SLOTS`, or else of its GPUs."""
         return int(self.resources.get(SLOTS, self.resources.get("GPU", 0)))
 
     @property
     def needs(self) -> Mapping[str, float]:
-        """What a renderer needs of it."""
+        """The Ray resources that a renderer takes."""
         share = {SLOTS: 1.0} if SLOTS in self.resources else {}
         has_gpus = self.resources.get("GPU", 0) >= self.slots > 0
         return {**share, **({"GPU": 1.0} if has_gpus else {})}
@@ -55,13 +55,13 @@ class Place(NamedTuple):
 
 
 def wanted(nodes: Iterable[Node], most: int | None) -> list[Place]:
-    """Return the places that get a renderer, spread over the nodes, `most` at most."""
+    """Return the places that get a renderer, spread over the nodes; at most `most`."""
     places = [Place(node.id, slot) for node in nodes for slot in range(node.slots)]
     return sorted(places, key=lambda place: place.slot)[:most]
 
 
 def outside(node: Node, network: str) -> str:
-    """Return why a node can't be used, in words; empty if its address is in the network.
+    """Return why a node can't be used; empty if its address is in the network.
 
     network: such as 10.0.0.0/24; empty for any
     """
@@ -72,14 +72,14 @@ def outside(node: Node, network: str) -> str:
 
 
 class Pauses:
-    """How long each place is left alone after its renderer has ended: longer each time."""
+    """How long each place waits for a new renderer after the last one ended: longer each time."""
 
     def __init__(self) -> None:
         self._ends: dict[Place, int] = {}
         self._until: dict[Place, float] = {}
 
     def note_end(self, place: Place, began: float, now: float) -> None:
-        """Note that a renderer has ended, which was begun at `began`."""
+        """Note that a renderer, started at `began`, has ended."""
         before = self._ends.get(place, 0) if now < began + _GOOD_SECONDS else 0
         self._ends[place] = before + 1
         self._until[place] = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**before)
@@ -88,14 +88,14 @@ class Pauses:
         return now >= self._until.get(place, -math.inf)
 
     def forget(self, places: Iterable[Place]) -> None:
-        """Forget all other places: their nodes have gone."""
+        """Forget all places but these, because their nodes have left."""
         known = set(places)
         for place in self._until.keys() - known:
             del self._until[place], self._ends[place]
 
 
 def taken(facts: Facts, free_before: int) -> str:
-    """Return why a GPU can't be used yet, in words; empty if it can.
+    """Return why a GPU can't be used yet; empty if it can.
 
     A renderer that was killed can leave a process that keeps the GPU's memory.
 
@@ -111,7 +111,7 @@ def taken(facts: Facts, free_before: int) -> str:
 
 
 def other_version(facts: Facts) -> str:
-    """Return why a node can't be used that has another version of reeldrop; empty if it can."""
+    """Return why a node can't be used if it has another version of reeldrop; empty if it can."""
     own = importlib.metadata.version("reeldrop")
     if facts.version == own:
         return ""

@@ -1,4 +1,4 @@
-"""The bridge as a process of the service: its start, its output in our log, its end."""
+"""Run the bridge as a child process of the service, and log its output."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import structlog
 from reeldrop.host.log import MAX_FROM_LIBRARY
 
 COMMAND = (sys.executable, "-P", "-m", "reeldrop.cluster.bridge")
-"""-P: it imports nothing from the folder in which it is started, which may be an inbox."""
+"""-P: import nothing from the current folder, which may be an inbox."""
 
 CLOSE_SECONDS = 20.0
 """How long a bridge may take to end its actors; Ray ends them anyway when it is gone."""
 
 _NOISE = "[state-dump]"
-"""What the raylet logs of itself every minute, and Ray prints when a raylet has ended."""
+"""Begins the raylet's regular reports on its state, which Ray prints when a raylet has ended."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 @contextlib.contextmanager
 def bridge(environment: Mapping[str, str]) -> Iterator[Connection[object, object]]:
-    """Start a bridge, and end it in the end. It also ends when this process does."""
+    """Start a bridge, and end it on exit. It also ends when this process does."""
     ours, theirs = multiprocessing.Pipe()
     process = subprocess.Popen(
         [*COMMAND, str(theirs.fileno())],

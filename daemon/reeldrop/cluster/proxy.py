@@ -1,6 +1,6 @@
-"""A renderer of the cluster, as the service sees it: orders become messages, messages events.
+"""A renderer of the cluster, as the service sees it: sends calls as messages, reads its events.
 
-Does not know how they travel.
+Does not know how the messages are sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ClusterRenderer:
-    """Implements `Renderer`. Its orders are numbered, and made into messages when they are sent.
+    """Implements `Renderer`. Orders are numbered when they are given, and pickled when sent.
 
     place: the number that the bridge has given to its actor
     send: takes a function that makes a message, and calls it on another thread
@@ -66,7 +66,7 @@ class ClusterRenderer:
                 self._order(partial(Cancel, number))
 
     def close(self) -> None:
-        """Do nothing: its fleet ends it, with all others."""
+        """Do nothing: the fleet ends all renderers together."""
 
     def leave(self) -> None:
         """Ignore all further orders."""
@@ -74,7 +74,7 @@ class ClusterRenderer:
         self._batches.clear()
 
     def heard(self, told: bytes) -> RendererEvent | None:
-        """Return what the renderer tells; None if nobody waits for that any more."""
+        """Return the renderer's event; None if nobody waits for it any more."""
         said: Said = pickle.loads(told)
         event = said.event
         if not isinstance(event, BatchRendered | BatchFailed | StepDone | Previewed):
@@ -95,7 +95,7 @@ class ClusterRenderer:
 def _with_pictures(number: int, batch: Batch) -> Render:
     """Return the order to render a batch, with the content of its pictures.
 
-    One that can't be read is left out: the renderer says what is missing.
+    A picture that can't be read is left out: the renderer reports it as missing.
     """
     pictures = {}
     for prompt in batch.prompts:

@@ -1,8 +1,8 @@
 """The messages between the service, the bridge and the actors.
 
-The bridge passes on what it can't read: orders and events are pickled once, where they are made, so
-that only the service and the actors need torch. Whoever can send them can run code here anyway: Ray
-is made for that, which is why it asks for a token.
+Orders and events are pickled once, by the service and the actors; the bridge passes them on unread,
+so it needs no torch. Unpickling adds no risk: whoever can call an actor can run code by Ray anyway,
+which is why Ray asks for a token.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ copyreg.pickle(MappingProxyType, lambda proxy: (_proxy, (dict(proxy),)))
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an actor is made with.
+    """The arguments of an actor.
 
     bundled: the folder of the bundled model where the service runs
     encoder: for mp4, as in config.yaml
     results: the folder in which the service looks for files that renderers have encoded
-    marker, secret: a file in it, and its content: a node that can read it sees the same folder
+    marker, secret: the name and content of a file in it: a node that reads the same has the folder
     """
 
     sources: Mapping[str, ModelSource]
@@ -72,7 +72,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """See `Renderer.render`. `number` stands for the batch in what follows.
+    """See `Renderer.render`. `number` identifies the batch in later messages.
 
     pictures: the content of the batch's pictures, by their paths where the service runs
     """
@@ -96,7 +96,7 @@ NO_BATCH = Batch(())
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a renderer tells. An event about the batch `number` has NO_BATCH in its place."""
+    """An event of a renderer. One about a batch has NO_BATCH in place of it, and its `number`."""
 
     number: int
     event: RendererEvent
@@ -152,9 +152,9 @@ class Facts:
     """What an actor finds out about its place.
 
     device: the GPU's name, or that of the CPU
-    gpu: a key of the GPU, the same after a restart; empty without one
+    gpu: identifies the GPU, also after a restart; empty without one
     total, free: bytes of the GPU; 0 without one
-    sees_results: whether its results folder is the service's
+    sees_results: whether it shares the service's results folder
     version: of reeldrop
     """
 
@@ -170,7 +170,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The bridge has joined the cluster; `nodes` is how many there are."""
+    """The bridge has joined the cluster, which has this number of nodes."""
 
     nodes: int
 
@@ -195,7 +195,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a renderer tells: each is a pickled `Said`."""
+    """Events of a renderer, each a pickled `Said`."""
 
     place: int
     events: tuple[bytes, ...]
@@ -203,9 +203,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there are no renderers, or not as many as there should be; empty if there is no reason.
+    """Why renderers are missing; empty if none are.
 
-    is_final: no later try will do better
+    is_final: whether a later try would fail, too
     """
 
     reason: str

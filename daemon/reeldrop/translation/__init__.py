@@ -1,9 +1,8 @@
 """Translate prompts that a model's text encoder can't read, on the CPU beside the renders.
 
-Knows texts and languages; does not know jobs, nor what becomes of the texts.
+Knows texts and languages; does not know jobs, nor what the texts are used for.
 
-`detection` says which language a text is in; `source` where the translator of a language comes
-from, and gets its files; `sentences` cuts texts into parts that a translator reads whole. `worker`
-is the process that translates, `process` its other end here; `translator` is the thread that asks
-it, keeps what was translated, and watches over it.
+`detection` recognises the language of a text; `source` gets the files of a translator; `sentences`
+cuts texts into parts short enough for it. `worker` is the process that translates, `process` starts
+and watches it; `translator` is the thread that gives it texts, and remembers the translations.
 """

@@ -1,7 +1,7 @@
-"""Which language a text is in, if that is sure enough: by its letters, else by its words.
+"""Recognise the language of a text, by its letters or else by its words. In doubt it is English.
 
-Most prompts are a few words, and a prompt in English that is translated as if it were another
-language comes out wrong without a word of warning, so doubt means English.
+Most prompts have only a few words, and an English prompt that is translated by mistake is spoiled
+without a warning.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from reeldrop.prompts.scripts import ANY, LANGUAGES, LATIN
 ENGLISH = "en"
 
 _MOST_ENGLISH = 0.05
-"""How probable English may be for a text that is translated. Measured with the short prompts of the
-tests: at 0.05 two of sixty English ones are misjudged, one of them French words."""
+"""Upper bound on the probability of English in a text that is translated. Measured with the short
+prompts of the tests: at 0.05, two of sixty English ones are misjudged, one of them French words."""
 
 _LEAST = 0.7
-"""How probable its language must be among all that have a translator."""
+"""Lower bound on the probability of its language, among all that have a translator."""
 
 _MOST_WITHOUT_NAMES = 0.5
-"""How probable English may be for the words that are no names, as in `Ein Zwei Drei band logo`."""
+"""Upper bound on the probability of English without the names, as in `Ein Zwei Drei band logo`."""
 
 _ENGLISH_WORDS = frozenset(
     {
@@ -51,18 +51,18 @@ _DETECTED = frozenset(
         "vi", "vo", "wa", "wuu", "xh", "yo", "yue", "zh", "zu", "zxx",
     }
 )  # fmt: skip
-"""What py3langid knows."""
+"""The languages that py3langid knows."""
 
 _OF_OTHER_SCRIPTS = frozenset(code for codes in LANGUAGES.values() for code in codes)
 
 
 def needs_detector(languages: Iterable[str]) -> bool:
-    """Return whether any of these languages is not known by its letters alone."""
+    """Return whether any of these languages can't be recognised by its letters alone."""
     return any(one not in _OF_OTHER_SCRIPTS and one != ENGLISH for one in languages)
 
 
 def require_detector(languages: Collection[str]) -> None:
-    """Raise ValueError if a language is never recognised, for want of a detector or by that."""
+    """Raise ValueError if a language can't be recognised: unknown, or the detector is missing."""
     for one in languages:
         if one == ENGLISH:
             raise ValueError(f"{one} is what prompts are translated into: leave it out")
@@ -71,14 +71,14 @@ def require_detector(languages: Collection[str]) -> None:
     if needs_detector(languages) and importlib.util.find_spec("py3langid") is None:
         wanted = next(one for one in languages if needs_detector([one]))
         remedy = "pip install 'reeldrop[translate]'"
-        raise ValueError(f"to tell {wanted} from English, it needs py3langid: {remedy}")
+        raise ValueError(f"py3langid is needed to tell {wanted} from English: {remedy}")
 
 
 def language(text: str, translators: Collection[str], reads: Collection[str] | None) -> str | None:
-    """Return the language that a text is to be translated from; None if it is read as it stands.
+    """Return the language from which a text has to be translated; None if it needs no translation.
 
     translators: the languages that can be translated
-    reads: those that the text encoder reads; None if nobody knows
+    reads: those that the text encoder reads; None if unknown
     """
     if not may_need(text, translators, reads):
         return None
@@ -92,7 +92,7 @@ def language(text: str, translators: Collection[str], reads: Collection[str] | N
 
 
 def may_need(text: str, translators: Collection[str], reads: Collection[str] | None) -> bool:
-    """Return whether `language` may name one, without a look at the words of a text."""
+    """Return whether a text may need a translation, without a look at its words."""
     reads = (ENGLISH,) if reads is None else reads
     if ENGLISH not in reads or ANY in reads or not translators:
         return False
@@ -122,7 +122,7 @@ def _of_words(text: str, others: tuple[str, ...], reads: tuple[str, ...]) -> str
 def _sure(
     detector: Any, words: Sequence[str], most_english: float, least: float = 0.0
 ) -> str | None:
-    """Return the language of some words; None if they may be English, or it is not sure."""
+    """Return the most probable language of some words; None if that is not sure enough."""
     found = dict(detector.rank(" ".join(words)))
     best: str = max(found, key=lambda one: found[one])
     return best if found[ENGLISH] <= most_english and found[best] >= least else None

@@ -1,4 +1,4 @@
-"""The process that translates, seen from here: it is started, asked, watched, and ended."""
+"""Start the process that translates, give it texts, and end it when it hangs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from pathlib import Path
 from reeldrop.base.errors import ReeldropError
 
 COMMAND = (sys.executable, "-P", "-m", "reeldrop.translation.worker")
-"""It imports nothing from the folder in which the daemon was started (`-P`): strangers may be able
-to write there."""
+"""-P: import nothing from the current folder, where strangers may be able to write."""
 
 START_SECONDS = 300.0
-"""How long the first answer may take: libraries and a model are read from a disk first."""
+"""How long the first answer may take, which includes loading libraries and a model."""
 
 PART_SECONDS = 600.0
-"""How long the translation of a sentence may take. A second is usual; the longest possible one
-takes half a minute on a core of its own."""
+"""How long a sentence may take. Usual is a second; the longest possible sentence takes half a
+minute on a free core."""
 
 
 class TranslatorEnded(ReeldropError):
@@ -31,11 +30,11 @@ class TranslatorEnded(ReeldropError):
 
 
 class TranslationFailed(ReeldropError):
-    """The text can't be translated, or the translator not be loaded."""
+    """The text can't be translated, or the translator can't be loaded."""
 
 
 class Process:
-    """A process that translates, from its start to `close`. One caller at a time."""
+    """A process that translates. It starts at once, and ends with `close`. One caller at a time."""
 
     def __init__(self) -> None:
         self._child = subprocess.Popen(
@@ -52,7 +51,8 @@ class Process:
         """Return the translation of a text by the translator in a folder.
 
         Raises:
-            TranslationFailed, TranslatorEnded: after the latter, this process is of no more use.
+            TranslationFailed: the process can translate other texts.
+            TranslatorEnded: the process has ended.
         """
         assert self._child.stdin is not None
         order = json.dumps({"folder": str(folder), "text": text}) + "\n"
@@ -94,11 +94,11 @@ class Process:
             raise TranslatorEnded(f"the translator ended ({self._child.returncode})") from None
 
     def kill(self) -> None:
-        """End the process at once; it has nothing that could be lost. From any thread."""
+        """End the process at once; it holds nothing that could be lost. Safe from any thread."""
         self._child.kill()
 
     def close(self) -> None:
-        """End the process, and free what it had here."""
+        """End the process, and close its pipes."""
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):

@@ -1,4 +1,4 @@
-"""Cut texts into parts that a translator reads whole. Pure."""
+"""Cut texts into parts that fit into a translator. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _SPACES = re.compile(r"(?<=\s)")
 
 
 def parts(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Return the sentences of a text, in order; those that don't fit are cut at their pauses,
-    at spaces, and in the middle.
+    """Return the sentences of a text, in order.
 
-    Translators learn from sentences, and leave out what is more. `fits` says whether one can be
-    translated as a whole.
+    Translators are trained on single sentences, and leave out the rest of a longer text. A sentence
+    that does not fit (`fits`) is cut at commas and colons, else at spaces, else in the middle.
     """
     found = (part for sentence in _ENDS.split(text) for part in _cut(sentence.strip(), fits))
     return [part for part in found if part]
@@ -40,7 +39,7 @@ def _cut(
 
 
 def _joined(pieces: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
-    """Yield the pieces, as many at once as fit."""
+    """Yield the pieces, joined as far as they fit."""
     kept = ""
     for piece in pieces:
         if kept and not fits(kept + piece):

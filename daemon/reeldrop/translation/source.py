@@ -1,4 +1,4 @@
-"""Where the translator of a language comes from, and its files. Imports no torch."""
+"""Find and download the files of a translator. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reeldrop.render import downloads
 NEEDED = ("config.json", "tokenizer_config.json", "vocab.json", "source.spm", "target.spm")
 USEFUL = ("generation_config.json",)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""One of these. Most translators on the hub have the second form only; torch reads nothing but
-tensors out of it (`weights_only`), so that it can't run code."""
+"""One of these is needed. Most translators on the hub have only the second; it is read with
+`weights_only`, so that it can't run code."""
 
-_FORM = "a translator is a MarianMT model in the form of transformers, as those of Helsinki-NLP"
+_FORM = "a translator is a MarianMT model in transformers' format, such as those of Helsinki-NLP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class TranslatorSource:
 def folder(
     source: TranslatorSource, tell: downloads.Tell | None = None, *, newest: bool = False
 ) -> Path:
-    """Return the folder of a translator; download what is missing of it.
+    """Return the folder of a translator; download its missing files first.
 
-    newest: take the commit of today instead of the one of the first download
+    newest: take the newest commit instead of the one of the first download
 
     Raises:
         ConfigError: it is not there, or is no MarianMT model.
@@ -83,7 +83,7 @@ def _folder(source: TranslatorSource, tell: downloads.Tell | None, *, newest: bo
     first = downloads.fetch_file(source, NEEDED[0], tell, newest=newest).parent
     if is_there(source):
         return first
-    with contextlib.suppress(ConfigError):  # `folder` says what it lacks
+    with contextlib.suppress(ConfigError):  # `folder` reports missing files
         for name in NEEDED[1:]:
             downloads.fetch_file(source, name, tell)
         for name in USEFUL:
@@ -97,7 +97,7 @@ def _folder(source: TranslatorSource, tell: downloads.Tell | None, *, newest: bo
 
 
 def by(source: TranslatorSource, found: Path) -> str:
-    """Return how a sidecar names a translator: its commit, or the folder's name."""
+    """Return a translator's name for sidecars: repository and commit, or the folder's name."""
     if source.is_folder:
         return found.name
     return f"{source.location}@{downloads.commit_of(found) or 'unknown'}"

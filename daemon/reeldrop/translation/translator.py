@@ -1,6 +1,6 @@
-"""The thread that has texts translated, one after the other, and remembers what they became.
+"""The thread that has texts translated, one after the other, and remembers the translations.
 
-It asks a process of its own for each. If that ends or hangs, another is started; after a long time
+A process of its own translates. If it ends or hangs, another one is started; after a long time
 without a text it is ended, which frees its memory.
 """
 
@@ -28,32 +28,32 @@ from reeldrop.translation.process import Process, TranslationFailed, TranslatorE
 from reeldrop.translation.source import TranslatorSource
 
 IDLE_SECONDS = 600.0
-"""How long the process stays without a text to translate."""
+"""How long the process is kept without a text to translate."""
 
 CLOSE_SECONDS = 5.0
-"""How long `close` waits: a download can't be ended, and has nothing to lose."""
+"""How long `close` waits. A download can't be interrupted, but nothing is lost if it is left."""
 
 TRIES = 3
-"""How often a text is given to a process: one that ended may have been killed by chance."""
+"""How often a text is tried: it may not be to blame for the end of a process."""
 
 MOST_KEPT = 10_000
 """Upper bound on remembered translations."""
 
 MOST_FORESEEN = 200
-"""Upper bound on the prompts that are translated before somebody waits for them."""
+"""Upper bound on the prompts that are translated in advance."""
 
 _NONSENSE = (ValueError, TypeError, LookupError, RuntimeError)
-"""What the hub, a detector or an answer that is none may raise. Without an answer, the prompts of
-this thread would rest for ever."""
+"""What the hub, the detector or a broken answer may raise. If it ended this thread, the prompts
+would wait for ever."""
 
 _log = structlog.get_logger()
 
 Reads = tuple[str, ...] | None
-"""The languages that a text encoder reads; None if nobody knows."""
+"""The languages that a text encoder reads; None if unknown."""
 
 
 class Made(NamedTuple):
-    """What became of a text: its translation, its language, and who translated; or all empty."""
+    """A translation, the language it is from, and who made it; all empty if none is needed."""
 
     text: str = ""
     language: str = ""
@@ -69,8 +69,8 @@ class _Order:
 class Translator:
     """Translates the texts of prompts for models that can't read them.
 
-    reads: what the text encoder of each profile reads
-    tell: takes the answers, as TextsTranslated
+    reads: the languages that the text encoder of each profile reads
+    tell: is called with each answer
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Translator:
         reads: Mapping[str, Reads],
         retry_seconds: float,
     ) -> None:
-        """Apply other settings; what was translated by others is forgotten, files are read anew."""
+        """Apply new settings: forget all translations, and load the translators' files again."""
         with self._lock:
             self._sources, self._reads, self._retry_seconds = sources, reads, retry_seconds
             self._made = {}
@@ -107,7 +107,7 @@ class Translator:
     # Called by the main thread: nothing here waits
 
     def known(self, prompt: Prompt) -> Prompt | None:
-        """Return a prompt with its translations, if any; None if it has to be asked for."""
+        """Return a prompt with its translations, if it needs any; None if one is not yet known."""
         reads = self._reads.get(prompt.model)
         found = {}
         for key, text in _texts(prompt).items():
@@ -118,9 +118,9 @@ class Translator:
         return _with(prompt, found)
 
     def ask(self, job_id: str, prompts: Sequence[Prompt]) -> None:
-        """Translate prompts of a job; one answer tells of all of them.
+        """Translate prompts of a job, and answer once, when all are done.
 
-        Jobs take turns, so that none waits for all the prompts of another.
+        Jobs take turns, so that none waits for all prompts of another.
         """
         with self._lock:
             order = _Order(tuple(prompts), self._reads)
@@ -128,7 +128,7 @@ class Translator:
             self._wake()
 
     def foresee(self, prompts: Sequence[Prompt]) -> None:
-        """Translate prompts that somebody may ask for soon, once there is time."""
+        """Translate prompts that may soon be needed, when there is nothing else to do."""
         if not self._sources:
             return
         for prompt in prompts[: MOST_FORESEEN - len(self._foreseen)]:
@@ -138,7 +138,7 @@ class Translator:
                     self._wake()
 
     def forget(self, job_id: str) -> None:
-        """Drop what a cancelled job still waits for."""
+        """Drop the waiting texts of a cancelled job."""
         with self._lock:
             self._waiting.pop(job_id, None)
 
@@ -170,7 +170,7 @@ class Translator:
         self._end_process()
 
     def _next(self) -> tuple[str, _Order] | None:
-        """Return the next order, with the job that waits for it; None at the end."""
+        """Return the next order and the id of its job, which is empty in advance; None to end."""
         with self._lock:
             while not self._is_closed.is_set():
                 if self._is_outdated:
@@ -203,7 +203,7 @@ class Translator:
             try:
                 found[key] = self._made_of(text, reads.get(prompt.model))
             except (ReeldropError, OSError, *_NONSENSE) as error:
-                if not isinstance(error, ReeldropError):  # the process may have more to say
+                if not isinstance(error, ReeldropError):  # the next answer may be to this text
                     self._end_process()
                 problem = (
                     f"its {key.replace('_', ' ')} can't be translated: {str(error) or repr(error)}"
@@ -229,10 +229,10 @@ class Translator:
         """Return the translation of a text.
 
         Raises:
-            FileError: the translator is not there, or can't be downloaded.
+            FileError: the translator is missing, or can't be downloaded.
             TranslationFailed, TranslatorEnded: the text can't be translated.
         """
-        # Where one text has waited in vain, many would wait for hours.
+        # Otherwise each of many texts would wait for a translator that can't be downloaded.
         tries = 1 if language in self._unavailable else TRIES
         for tries_left in reversed(range(tries)):
             try:
@@ -269,7 +269,7 @@ def _checked(made: str) -> str:
 
 
 def _texts(prompt: Prompt) -> dict[str, str]:
-    """Return the texts of a prompt that may be translated, by their keys."""
+    """Return the texts of a prompt that may need a translation, by their keys."""
     if not prompt.translated.is_wanted:
         return {}
     texts = {"prompt": prompt.prompt, "negative_prompt": prompt.argument("negative_prompt")}
@@ -281,7 +281,7 @@ def _texts(prompt: Prompt) -> dict[str, str]:
 
 
 def _with(prompt: Prompt, found: Mapping[str, Made]) -> Prompt:
-    """Return a prompt with what was made of its texts."""
+    """Return a prompt with the translations found for its texts."""
     made = {key: one for key, one in found.items() if one.text}
     if not made:
         return prompt

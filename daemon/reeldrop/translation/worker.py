@@ -1,11 +1,11 @@
-"""The process that translates: reads texts from stdin, and answers on stdout, a line of JSON each.
+"""The process that translates: reads orders from stdin, and answers on stdout, in lines of JSON.
 
-Each order is `{"folder": ..., "text": ...}`. Each part that is translated is answered by
-`{"done": count}`, the whole by `{"text": ...}`, or by `{"error": reason}`. It ends with its stdin.
+An order is `{"folder": ..., "text": ...}`. After each translated part it answers
+`{"done": count}`, at the end `{"text": ...}` or `{"error": reason}`. It ends with its stdin.
 
-It is a process of its own so that it takes no time of the threads that render, gives all of its
-memory back when it ends, and can be ended while it hangs. The same text gives the same translation:
-beam search without sampling, in float32, one text at a time, on one thread.
+As a process of its own it takes no time from the threads that render, frees all of its memory when
+it ends, and can be ended while it hangs. The same text gives the same translation: beam search
+without sampling, in float32, one text at a time, on one thread.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import IO, Any
 from reeldrop.translation.sentences import parts
 
 NICENESS = 5
-"""Below the renders, which would wait for a core if there is no GPU."""
+"""Lower priority than the renders, which need the cores if there is no GPU."""
 
 THREADS = 1
 BEAMS = 4
-"""Where the model itself says nothing."""
+"""For models that do not say how many."""
 
 LONGEST = 512
-"""Upper bound on the pieces of a part, for models that say nothing of that."""
+"""Upper bound on the tokens of a part, for models that do not give one."""
 
 
 class Model:
@@ -55,7 +55,7 @@ class Model:
         return len(self._tokenizer(text, verbose=False).input_ids) <= self._longest
 
     def parts(self, text: str) -> list[str]:
-        """Return the parts of a text that are translated one by one."""
+        """Return the parts of a text, to be translated one by one."""
         return parts(text, self._fits)
 
     def translated(self, text: str) -> str:
@@ -92,20 +92,20 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
                 made.append(models[folder].translated(part))
                 say({"done": len(made)})
             say({"text": " ".join(filter(None, made))})
-        except Exception as error:  # of files that strangers made
+        except Exception as error:  # the files may be wrong in any way
             say({"error": f"{type(error).__name__}: {error}"})
 
 
 def main() -> None:
-    """Serve who started this process."""
+    """Serve the daemon that started this process."""
     os.nice(NICENESS)
-    logging.disable(logging.WARNING)  # what libraries say here is for programmers
+    logging.disable(logging.WARNING)  # the libraries' warnings are for programmers
     import torch
 
     torch.set_num_threads(THREADS)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no answer
-    with contextlib.suppress(BrokenPipeError):  # who asked was killed
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    with contextlib.suppress(BrokenPipeError):  # the daemon was killed
         serve(sys.stdin, answers)
 
 

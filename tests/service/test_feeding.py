@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -286,6 +287,46 @@ def test_files_of_the_night_wait_and_hide_no_others(
     [job] = world.spool.unfinished()
     job_files.ask_to_cancel(job)
     assert ([], []) == (world.render_all(), world.spool.ids())
+
+
+def copy(world: World, name: str, to: str) -> None:
+    """Copy a file of the inbox to another place, as `cp -p` does, and claim the first."""
+    target = world.folder / "inbox" / to
+    target.parent.mkdir(exist_ok=True)
+    kept = world.folder / "kept"
+    shutil.copy2(world.folder / "inbox" / name, kept)
+    assert [(name, [1, 2, 3, 4])] == world.begin()
+    shutil.copy2(kept, target)
+
+
+def test_a_copy_in_now_lets_the_file_in_hand_go_first(start: Callable[[], World]) -> None:
+    """It is no second order: each prompt is rendered once, also after a kill."""
+    world = start()
+    world.drop("many.yaml", 9)
+    copy(world, "many.yaml", "NOW/many.yaml")
+    world.drop("first.yaml", 1, 5, num_frames=16)
+    world.end()
+    assert [("many.yaml", [5, 6, 7, 8])] == world.begin()
+    world.close()
+    later = start()
+    later.drop("second.yaml", 1, 5, num_frames=16)
+    many = [[("many.yaml", [5, 6, 7, 8])], [("many.yaml", [9])]]
+    assert [*many, [("first.yaml", [1]), ("second.yaml", [1])]] == later.render_all()
+    assert 11 == len(list(world.folder.rglob("*.mp4")))
+    assert [] == list(world.folder.rglob("NOW/*"))
+
+
+def test_a_copy_in_now_ends_the_wait_for_the_night(world: World) -> None:
+    """A file that was begun at night, and copied to `NOW/`, goes on by day."""
+    world.drop("NIGHT/many.yaml", 9)
+    world.conditions = Conditions(is_night=True)
+    copy(world, "NIGHT/many.yaml", "NOW/many.yaml")
+    world.end()
+    world.conditions = Conditions()
+    world.look()
+    assert [("NOW/many.yaml", [5, 6, 7, 8])] == world.render()
+    assert [[("NOW/many.yaml", [9])]] == world.render_all()
+    assert 9 == len(list(world.folder.rglob("*.mp4")))
 
 
 def test_sheets_of_the_night_are_made_by_day(world: World) -> None:

@@ -4,7 +4,8 @@ A sync tool that missed a deletion may restore the file. It then has the bytes a
 time of the prompt file beside its videos, or in `_failed/`, and nobody wants it rendered again. An
 edit changes the bytes, a save or `touch` the time; either asks for a new render, and so does
 another picture. A conflict copy whose bytes and defaults are those of its original asks for none,
-either; any other is a prompt file of its own.
+either; any other is a prompt file of its own. The same file in `NOW/` or `NIGHT/` is the same
+order, too; if it would be rendered sooner there, that holds for its twin in hand.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
 Compares files; does not parse them.
@@ -13,14 +14,15 @@ Compares files; does not parse them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath, PurePosixPath
 
 import structlog
 
-from reeldrop.base import durable, plain_files
+from reeldrop.base import durable, inbox_folders, plain_files
 from reeldrop.base.errors import DISK_ERRORS, PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
@@ -30,6 +32,7 @@ from reeldrop.intake.conflicts import conflict_copy
 from reeldrop.intake.pictures import sha256
 from reeldrop.intake.places import Place
 from reeldrop.prompts import parsing
+from reeldrop.schedule import turns
 from reeldrop.store import job_files, pictures
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -38,11 +41,17 @@ _log = structlog.get_logger()
 
 
 class Repeats:
-    """Ends jobs whose files order nothing. A call that raised OSError may be repeated."""
+    """Ends jobs whose files order nothing. A call that raised OSError may be repeated.
 
-    def __init__(self, spool: Spool, results: Results) -> None:
+    hurry: called with a job in hand as it is recorded now, if it is to be rendered sooner
+    """
+
+    def __init__(
+        self, spool: Spool, results: Results, hurry: Callable[[Job], None] = lambda _job: None
+    ) -> None:
         self._spool = spool
         self._results = results
+        self._hurry = hurry
 
     def is_order(self, job: Job) -> bool:
         """Return whether a job orders anything. If not, the job has been ended."""
@@ -110,7 +119,8 @@ class Repeats:
 
     def _places(self, source: PurePosixPath, job: Job) -> Iterator[Place]:
         """Yield where prompt files lie that had this path in the inbox: in hand, done or failed."""
-        for other in self._spool.others_in_hand(source, job):
+        alike = inbox_folders.alike(source)
+        for other in self._spool.others_in_hand(alike, job):
             below = other.prompt_file.relative_to(self._spool.folder)
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):
@@ -118,7 +128,7 @@ class Repeats:
             if is_video(source):  # older versions kept it beside its videos
                 videos = self._results.place_for(source)
                 yield from _named(Place(self._results.root, videos / portable(source).name))
-        for aside in self._spool.failed.earlier(source, job):
+        for aside in (aside for one in alike for aside in self._spool.failed.earlier(one, job)):
             yield Place(self._spool.failed.root, aside)
 
     def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> Place:
@@ -135,9 +145,24 @@ class Repeats:
                 "To have it rendered again, save it anew, or `touch` it in the inbox.\n"
             )
             twin.write_note(note, job)
+        elif (other := self._spool.find(twin.below.parent.name)) is not None:
+            self._hurry_as(job, other)
         with twin.opened() as file:
             self._spool.lay_upon(job, file)
         _log.info("came_back", job_id=job.id, prompt_file=name, same_as=str(twin))
+
+    def _hurry_as(self, job: Job, other: Job) -> None:
+        """Record that a job in hand is rendered as soon as the same order elsewhere would be."""
+        leaves_night = turns.is_of_night(other.source) and not turns.is_of_night(job.source)
+        if job.source == other.source or not (job.priority > other.priority or leaves_night):
+            return
+        self._spool.take_pictures(other)  # they lie beside its source
+        priority = max(job.priority, other.priority)
+        source = job.source if leaves_night else other.source
+        sooner = dataclasses.replace(other, source=source, priority=priority)
+        job_files.write_record(sooner, is_cancelled=False)
+        self._hurry(sooner)
+        _log.info("rendered_sooner", job_id=other.id, because_of=shown(job.source))
 
     # Conflict copies
 

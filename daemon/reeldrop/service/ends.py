@@ -36,6 +36,7 @@ class Ends:
 
     retries: what is in trouble, and when it is tried again
     forget: called with the id of a job that has ended
+    hurry: called with a job whose record says now that it is rendered sooner
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class Ends:
         retries: Retries,
         outcome: Outcome,
         forget: Callable[[str], None],
+        hurry: Callable[[Job], None],
     ) -> None:
         self.limits = limits
         self._attempts = spool.attempts
         self._failed = spool.failed.root.path
         self._filing = Filing(spool, results)
-        self._repeats = Repeats(spool, results)
+        self._repeats = Repeats(spool, results, hurry)
         self._results = results
         self._turns = turns
         self._retries = retries

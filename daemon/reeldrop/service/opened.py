@@ -120,6 +120,10 @@ class OpenJob:
             sizes if len(sizes) > 1 else {},
         )
 
+    def hurry(self, job: Job) -> None:
+        """Use what the job's record, read as `job`, says now of its turn."""
+        self.job = replace(self.job, source=job.source, priority=job.priority)
+
     def lead(self) -> None:
         """Record that a batch begins with a prompt of this job: it is first in its group."""
         self.was_passed_over = False

@@ -73,7 +73,8 @@ class SpooledJobs:
         self._turns = turns
         self.retries = Retries()
         self.suspects = Suspects(spool, opened, self.retries, outcome)
-        self.ends = Ends(spool, results, limits, turns, self.retries, outcome, self._forget)
+        ends = self._forget, self._hurry
+        self.ends = Ends(spool, results, limits, turns, self.retries, outcome, *ends)
         self.needs = Needs()
         self._known: dict[str, _Known] = {}
         self._put_back: set[str] = set()
@@ -137,6 +138,12 @@ class SpooledJobs:
         self.needs.forget(job_id)
         self._put_back.discard(job_id)
         self.past.pop(job_id, None)
+
+    def _hurry(self, job: Job) -> None:
+        """Use what the record of a job says now of its turn."""
+        self._known.pop(job.id, None)
+        if job.id in self._open:
+            self._open[job.id].hurry(job)
 
     def views(self, now: float) -> tuple[SpoolView, ...]:
         """Return the jobs that may be opened, as input of a decision."""

@@ -12,7 +12,7 @@ import dataclasses
 import errno
 import os
 import secrets
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -180,12 +180,15 @@ class Spool:
         """Return a job in hand by its id; None if it has ended."""
         return self._job(self.active / job_id)
 
-    def others_in_hand(self, source: PurePosixPath, job: Job) -> Iterator[Job]:
-        """Yield the other jobs in hand whose prompt file had this path in the inbox."""
+    def others_in_hand(self, sources: Sequence[PurePosixPath], job: Job) -> Iterator[Job]:
+        """Yield the other jobs in hand whose prompt file had one of these paths in the inbox.
+
+        All have the same name.
+        """
         for folder in self._folders():
-            if folder != job.folder and os.path.lexists(folder / source.name):
+            if folder != job.folder and os.path.lexists(folder / sources[0].name):
                 other = self._job(folder)
-                if other is not None and other.source == source:
+                if other is not None and other.source in sources:
                     yield other
 
     def _folders(self) -> list[Path]:

@@ -514,6 +514,24 @@ def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
     assert has_suspect(again)
 
 
+def test_where_renderers_end_alone_a_job_is_suspect_after_several_ends(place: Place) -> None:
+    """After the first, only what was in hand is rendered alone, but others may be beside it."""
+    job = place.claim("a.txt")
+    place.jobs.opened.open(job, prompts(5))
+    next_batch(place.jobs)
+    for ends in (1, 2):
+        again = place.again()
+        again.suspects.ends = 2
+        (unfinished,) = place.spool.unfinished()
+        again.opened.open(unfinished, prompts(5))
+        (found,) = again.opened.views(NOW)
+        assert (ends == 2) == found.is_suspect
+        assert found.is_suspect or {1, 2} == found.alone
+        batch = next_batch(again)
+        assert batch is not None
+        assert 1 == len(batch.prompts)
+
+
 @pytest.mark.parametrize("killed", [True, False])
 @pytest.mark.parametrize("name", ["a.yaml", "a.txt"])
 def test_a_stale_report_goes_when_a_later_attempt_succeeds(

@@ -5,6 +5,7 @@ Knows the attempts at a job. Does not know how jobs are opened or ended.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from reeldrop.base.errors import Unrenderable
@@ -14,15 +15,20 @@ KILLS_PER_SIGN = 3
 """How many ends of unknown cause count as much as one that a prompt seems to have caused."""
 
 
-def is_suspect(job: Job) -> bool:
-    """Return whether a job was in hand when a process ended, which would end again with all."""
-    return any(not attempt.renderer for attempt in job.attempts)
+def ends_of_processes(job: Job) -> int:
+    """Return at how many ends of a process one prompt of a job, or its model, was in hand."""
+    ends = (attempt for attempt in job.attempts if not attempt.renderer)
+    seen = Counter(number for end in ends for number in end.numbers or (None,))
+    return max(seen.values(), default=0)
 
 
-def lost_numbers(job: Job) -> set[int]:
-    """Return which prompts were in hand on renderers that ended; they are rendered alone."""
-    lost = (attempt.numbers for attempt in job.attempts if attempt.renderer)
-    return {number for numbers in lost for number in numbers}
+def to_be_alone(job: Job, *, is_suspect: bool) -> set[int]:
+    """Return which prompts are rendered alone: they were in hand when a renderer ended.
+
+    Those in hand when a process ended, too, unless the whole job is suspect.
+    """
+    ends = (attempt for attempt in job.attempts if attempt.renderer or not is_suspect)
+    return {number for end in ends for number in end.numbers}
 
 
 def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool:

@@ -21,7 +21,6 @@ from reeldrop.base.escaping import shown
 from reeldrop.base.job import Attempt, Job, Prompt, Video
 from reeldrop.schedule import turns
 from reeldrop.schedule.view import JobView
-from reeldrop.service import blame
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.filing import FailedPrompt
 
@@ -45,6 +44,7 @@ class OpenJob:
     reserved: the videos whose names an earlier attempt has reserved, by prompt number
     videos: how many are published, those of earlier attempts included
     is_resumed: whether there may have been an earlier attempt
+    is_suspect: whether nothing may be in hand beside it
     place: its place in its group, smaller is earlier: when it was first seen, and a name
     waiting: the prompts for the renderer, in order
     in_hand: numbers of the prompts in the renderer or the encoder
@@ -69,6 +69,7 @@ class OpenJob:
     videos: int
     is_resumed: bool
     place: tuple[float, str]
+    is_suspect: bool = False
     waiting: deque[Prompt] = field(default_factory=deque)
     in_hand: set[int] = field(default_factory=set)
     resting: list[tuple[float, Prompt]] = field(default_factory=list)
@@ -102,8 +103,7 @@ class OpenJob:
         most: how many of its prompts a batch may take at most
         """
         prompts = tuple(islice(self.waiting, most))
-        is_suspect = blame.is_suspect(self.job)
-        if not prompts or is_suspect or prompts[0].number in self.alone:
+        if not prompts or self.is_suspect or prompts[0].number in self.alone:
             sizes = {"": 1}
         return JobView(
             self.job.id,
@@ -112,7 +112,7 @@ class OpenJob:
             len(self.waiting),
             next(iter(sizes.values())),
             frozenset(self.alone),
-            is_suspect,
+            self.is_suspect,
             bool(self.in_hand),
             self.was_passed_over,
             self.may_go_back,

@@ -45,6 +45,7 @@ def opened(
     problem = _problem_of_place(job, results) if left else None
     most = limits.max_attempts
     suspected = {p.number for p in left if blame.is_suspected(job, p.number, most)}
+    is_suspect = suspects.is_suspect(job)
     due = time.monotonic() + limits.retry_seconds
     if suspected and len(suspected) == len(left) and suspects.hold(job, due):
         return None
@@ -57,7 +58,8 @@ def opened(
         is_resumed=is_resumed,
         place=first_place(job),
         sweep=tuple(prompt for prompt in prompts if prompt.swept),
-        alone=blame.lost_numbers(job),
+        is_suspect=is_suspect,
+        alone=blame.to_be_alone(job, is_suspect=is_suspect),
     )
     for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
         if problem is not None:

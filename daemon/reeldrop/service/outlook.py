@@ -14,7 +14,6 @@ from itertools import cycle, groupby, islice
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import FileView, JobView
-from reeldrop.service import blame
 from reeldrop.service.opened import OpenJob
 
 LOOK_AT = 100
@@ -55,7 +54,7 @@ def _own(own: OpenJob, together: Callable[[Prompt], int]) -> Batches:
     seen, unseen = left[:LOOK_AT], max(0, len(left) - LOOK_AT)
 
     def is_alone(prompt: Prompt) -> bool:
-        return blame.is_suspect(own.job) or prompt.number in own.alone
+        return own.is_suspect or prompt.number in own.alone
 
     runs = [list(run) for _, run in groupby(seen, lambda p: (is_alone(p), p.batch_key))]
     for place, run in enumerate(runs, 1):

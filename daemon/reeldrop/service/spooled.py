@@ -35,11 +35,11 @@ _SPOOL = ""
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a job from its record."""
+    """What is known of a job from its record; `ends` are those of processes, see `blame`."""
 
     priority: int
     group: str
-    is_suspect: bool
+    ends: int
     is_of_night: bool
 
 
@@ -157,17 +157,15 @@ class SpooledJobs:
                     continue
                 group = turns.group(job.source, job.owner)
                 is_of_night = turns.is_of_night(job.source)
-                self._known[job_id] = _Known(
-                    job.priority, group, blame.is_suspect(job), is_of_night
-                )
+                ends = blame.ends_of_processes(job)
+                self._known[job_id] = _Known(job.priority, group, ends, is_of_night)
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
+            is_suspect = known.ends >= self.suspects.ends
             model, was_begun = self.needs.of(job_id), job_id in self._put_back
             is_cancelled = job_files.is_marked(self._spool.active / job_id)
             is_of_night = known.is_of_night and not is_cancelled
-            yield SpoolView(
-                job_id, rank, model, known.is_suspect, was_begun, is_of_night, is_cancelled
-            )
+            yield SpoolView(job_id, rank, model, is_suspect, was_begun, is_of_night, is_cancelled)
 
     def groups(self) -> set[str]:
         """Return the groups that have a job here, as far as they are known."""

@@ -148,6 +148,8 @@ class Stages:
         self.benches.outlives = self.fleet.can_lose
         self.benches.trouble, self.benches.is_hopeless = "", False
         self.jobs.loads.are_recorded = not self.fleet.can_lose
+        # Where renderers end alone, it is seldom a prompt that ends this process.
+        self.jobs.suspects.ends = self.settings.config.max_attempts if self.fleet.can_lose else 1
         if self.fleet.can_lose:
             received.remove_left(self.settings.config.results)
         for joined in self.fleet.begin():

@@ -14,6 +14,7 @@ import structlog
 
 from reeldrop.base.job import Job
 from reeldrop.schedule.retries import Retries
+from reeldrop.service import blame
 from reeldrop.service.limits import Outcome
 from reeldrop.service.opened import OpenJob
 from reeldrop.store.spool import Spool
@@ -28,6 +29,7 @@ class Suspects:
     """Jobs that are held back until another has been rendered, or until a time.
 
     others_wait: returns whether files wait in the inbox
+    ends: after so many ends of a process a job is suspect: nothing is in hand beside it then
     """
 
     def __init__(
@@ -40,6 +42,11 @@ class Suspects:
         self._holds: Counter[str] = Counter()
         self._due: dict[str, float] = {}
         self.others_wait: Callable[[], bool] = lambda: False
+        self.ends = 1
+
+    def is_suspect(self, job: Job) -> bool:
+        """Return whether nothing may be in hand beside a job; see `ends`."""
+        return blame.ends_of_processes(job) >= self.ends
 
     def hold(self, job: Job, due: float) -> bool:
         """Hold a job back until `due`, unless the device works; return whether it is held back."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -10,9 +12,10 @@ from harness.arrivals import SCAN, Place
 from harness.processes import await_that
 from reeldrop.base import inbox_folders
 from reeldrop.base.job import Job
-from reeldrop.intake import controls
+from reeldrop.intake import controls, heeded
 from reeldrop.intake.control_names import MAX_BYTES
 from reeldrop.intake.controls import CANCEL_SECONDS
+from reeldrop.intake.heeded import Heeded
 from reeldrop.intake.inbox import Inbox
 from reeldrop.store import job_files
 from structlog.testing import capture_logs
@@ -177,14 +180,17 @@ def test_what_does_not_cancel(place: Place) -> None:
     assert before - {path.name for path in place.inbox.iterdir()} == {"b.txt.cancel"}
 
 
+@pytest.mark.parametrize(
+    ("killed_in", "found"), [((Heeded, "add"), ["a.txt"]), ((Inbox, "remove_control"), [])]
+)
 def test_a_kill_before_the_control_file_is_removed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    killed_in: tuple[type, str], found: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next process finds the same job again; a prompt file that came later is not touched."""
     settled(place, "a.txt")
     path = place.drop("a.txt.cancel", b"")
     with monkeypatch.context() as killed:
-        killed.setattr(Inbox, "remove_control", lambda *_arguments: pytest.fail("killed"))
+        killed.setattr(*killed_in, lambda *_arguments: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             heed(place)
     assert path.exists()
@@ -192,10 +198,53 @@ def test_a_kill_before_the_control_file_is_removed(
     await_that(lambda: place.drop("a.txt").lstat().st_ctime > path.lstat().st_ctime, "another time")
     place.intake.close()
     place.intake = place.make_intake()
-    assert ["a.txt"] == heed(place)
+    assert found == heed(place)
     assert ["a.txt"] == [path.name for path in place.inbox.iterdir()]
     [job] = place.spool.unfinished()
     assert job_files.is_cancelled(job)
+
+
+def test_a_control_file_that_comes_back_does_nothing(place: Place) -> None:
+    """Also in the next process; it is named for a while, then removed. A new one acts."""
+    settled(place, "hête.txt")
+    for name, at_first in (("hête.txt", ["hête.txt"]), ("b.txt", [])):
+        path = place.drop(f"{name}.cancel", b"")
+        mtime = path.stat().st_mtime_ns
+        assert at_first == heed(place, 2 * CANCEL_SECONDS)
+        assert not path.exists()
+        place.drop(name, "another horse\n")
+        for _ in range(2):
+            place.intake.close()
+            place.intake = place.make_intake()
+            place.settle()
+            path = place.drop(unicodedata.normalize("NFD", f"{name}.cancel"), b"")
+            os.utime(path, ns=(mtime, mtime // 10**9 * 10**9))
+            assert [] == heed(place)
+            assert "a sync tool brought it back" in place.waiting()[path.name]
+            with capture_logs() as logs:
+                assert [] == heed(place, CANCEL_SECONDS)
+            assert ["cancel_came_back"] == [log["event"] for log in logs]
+            assert not path.exists()
+        place.drop(f"{name}.cancel", b"")
+        assert {name} == {*heed(place)}
+    assert [] == list(place.inbox.iterdir())
+
+
+@pytest.mark.parametrize("record", [b"{", b"[1]", b'{"a.txt.cancel": null}', b""])
+def test_a_damaged_record_of_control_files_counts_as_none(place: Place, record: bytes) -> None:
+    """The next cancel writes it anew; it has a bounded size, and loses the oldest first."""
+    file = place.folder / "spool" / heeded.FILE_NAME
+    if record:
+        file.write_bytes(record)
+    else:
+        file.mkdir()
+    noted = Heeded(place.spool.root)
+    for number in range(heeded.KEPT + 2):
+        noted._times[str(number)] = number
+    noted.add("a.txt.cancel", 5)
+    again = Heeded(place.spool.root)
+    assert [False, False, False, True] == [again.has(str(n), n) for n in range(4)]
+    assert (True, False) == (again.has("a.txt.cancel", 5), again.has("a.txt.cancel", 10**10))
 
 
 def test_many_are_heeded_little_by_little(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

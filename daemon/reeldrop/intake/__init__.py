@@ -8,4 +8,5 @@ look; `scan` records the state of each file; `settling` says what has settled an
 waits for; `examining` reads settled files, and `beside` lets them wait for their pictures; `line`
 keeps them in the order of rendering; `claims` moves them into the spool. Afterwards `repeats` ends
 jobs that ask for no render, and `late` reports what was written after a file had been read.
+`controls` has what control files ask for, and `heeded` which of them have acted.
 """

@@ -1,7 +1,8 @@
 """What control files ask for: a pause, or the end of a prompt file that waits or is in hand.
 
 A cancelled file is marked in the spool before the control file is removed. After a kill between
-these two, the control file is looked at once more, and finds nothing or the same job.
+these two, the control file is looked at once more, and finds nothing or the same job. One that was
+removed and comes back does nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from reeldrop.base.job import Job
 from reeldrop.base.names import spellings
 from reeldrop.intake import control_names
 from reeldrop.intake.claims import Claims
+from reeldrop.intake.heeded import Heeded
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.scan import Awaited, Candidate
 from reeldrop.store import job_files
@@ -30,6 +32,10 @@ WORK_SECONDS = 0.1
 """How long control files are heeded before the renderer is served again."""
 
 _UNUSED = "cancels nothing: no prompt file of this name waits or is in hand; it is removed soon"
+_CAME_BACK = (
+    "has acted before, and so cancels nothing: a sync tool brought it back; it is removed soon. "
+    "To cancel another prompt file of this name, save it anew"
+)
 
 _log = structlog.get_logger()
 
@@ -58,6 +64,7 @@ class Controls:
         self._due: deque[str] = deque()
         self._unused: dict[str, Awaited] = {}
         self._stuck: dict[str, tuple[Awaited, str]] = {}
+        self._heeded = Heeded(spool.root)
         self._trouble = ""
         self.pause = ""
 
@@ -80,7 +87,10 @@ class Controls:
         if seen is None or now >= seen.since + CANCEL_SECONDS:
             return True
         self._look_by(seen.since + CANCEL_SECONDS)
-        return self._named_file(path) is not None
+        return not self._has_acted(path, seen) and self._named_file(path) is not None
+
+    def _has_acted(self, path: str, control: Awaited) -> bool:
+        return self._heeded.has(path, control.fingerprint[1])
 
     def cancelled(self) -> Iterator[Job]:
         """Heed the control files that are due, for a moment at most; yield the cancelled jobs.
@@ -113,9 +123,11 @@ class Controls:
             self._remove(path)
             return []
         control = self._inbox.controls[path]
-        named = [job for name in _named(path) for job in in_hand.get(name, ())]
+        has_acted = self._has_acted(path, control)
+        names = _named(path) if not has_acted else ()
+        named = [job for name in names for job in in_hand.get(name, ())]
         found = [job for job in named if job_files.ask_to_cancel(job)]
-        waiting = self._named_file(path)
+        waiting = self._named_file(path) if not has_acted else None
         is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
         if waiting is not None and not is_late:
             job = self._claims.claim(waiting, (), is_cancelled=True)
@@ -129,7 +141,8 @@ class Controls:
             self._look_by(control.since + CANCEL_SECONDS)
             return []
         else:
-            _log.warning("nothing_to_cancel", control_file=shown(path))
+            event = "cancel_came_back" if has_acted else "nothing_to_cancel"
+            _log.warning(event, control_file=shown(path))
         self._remove(path)
         return found
 
@@ -138,6 +151,10 @@ class Controls:
         return self._inbox.candidate(_named(path)[0])
 
     def _remove(self, path: str) -> None:
+        try:
+            self._heeded.add(path, self._inbox.controls[path].fingerprint[1])
+        except OSError as error:
+            _log.warning("cancel_not_noted", control_file=shown(path), reason=str(error))
         try:
             self._inbox.remove_control(path)
         except OSError as error:
@@ -151,8 +168,9 @@ class Controls:
 
     def strays(self) -> Iterator[tuple[PurePosixPath, str]]:
         """Yield the control files that stay for now, with the reasons."""
-        for path in self._unused:
-            yield PurePosixPath(path), _UNUSED
+        for path, control in self._unused.items():
+            has_acted = self._has_acted(path, control)
+            yield PurePosixPath(path), _CAME_BACK if has_acted else _UNUSED
         for path, (_, reason) in self._stuck.items():
             yield PurePosixPath(path), reason
 

@@ -119,6 +119,9 @@ INF = {"seconds_left": math.inf}
 HAS_N = RendererView(memory=memory(loaded("n")))
 LOADS_O = RendererView(True, loading="o", **INF)
 TIGHT = RendererView(memory=memory(loaded("m"), free=5))
+SPEEDS = {"quick": 10.0, "slow": 41.0}
+SLOW, QUICK = replace(IDLE, kind="slow"), replace(IDLE, kind="quick")
+QUICK_IN_30 = replace(QUICK, is_busy=True, free_at=30.0, **INF)
 FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
 
 SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
@@ -648,6 +651,97 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     "idle ones that have not the model have no share": (
         view(job("a", prompts(3)), renderers=(IDLE, HAS_N)),
         render(("a", 3)),
+    ),
+    "a slow card leaves the last video to a quick one that is still busy": (
+        view(job("a", seconds=SPEEDS), renderers=(SLOW, QUICK_IN_30)),
+        Wait(),
+    ),
+    "it does not if it ends no later": (
+        view(job("a", seconds=SPEEDS), renderers=(SLOW, replace(QUICK_IN_30, free_at=31.0))),
+        render(("a", 1)),
+    ),
+    "it renders while much waits, but not what would end later": (
+        view(job("a", prompts(9), seconds=SPEEDS), renderers=(SLOW, QUICK_IN_30)),
+        render(("a", 2)),
+    ),
+    "it renders as many as fit while very much waits": (
+        view(job("a", prompts(SIZE), count=99, seconds=SPEEDS), renderers=(SLOW, QUICK_IN_30)),
+        render(("a", SIZE)),
+    ),
+    "what waits in files counts, too": (
+        view(
+            job("a", seconds=SPEEDS),
+            file("b", 8, kind=8),
+            renderers=(SLOW, QUICK_IN_30),
+        ),
+        render(("a", 1)),
+    ),
+    "it is not known how much is in a file": (
+        view(job("a", seconds=SPEEDS), file("b", 0), renderers=(SLOW, QUICK_IN_30)),
+        render(("a", 1)),
+    ),
+    "what waits for another model does not count": (
+        view(
+            job("a", seconds=SPEEDS),
+            job("b", of("n"), count=9),
+            renderers=(replace(SLOW, unusable=frozenset("n")), QUICK_IN_30),
+        ),
+        Wait(),
+    ),
+    "idle ones share by their speed": (
+        view(job("a", prompts(5), size=8, seconds=SPEEDS), renderers=(SLOW, QUICK)),
+        render(("a", 1)),
+    ),
+    "the quick one of two takes the last": (
+        view(job("a", seconds=SPEEDS), renderers=(SLOW, QUICK)),
+        render(("a", 1), renderer=1),
+    ),
+    "of two alike, one that is idle takes the last": (
+        view(job("a", seconds=SPEEDS), renderers=(QUICK, replace(QUICK_IN_30, free_at=0.5))),
+        render(("a", 1)),
+    ),
+    "a card of unknown speed renders": (
+        view(job("a", seconds={"quick": 10.0}), renderers=(SLOW, QUICK_IN_30)),
+        render(("a", 1)),
+    ),
+    "nobody waits for a card of unknown speed": (
+        view(job("a", seconds={"slow": 41.0}), renderers=(SLOW, QUICK_IN_30)),
+        render(("a", 1)),
+    ),
+    "one of unknown speed has an equal share": (
+        view(job("a", prompts(3), seconds={"slow": 41.0}), renderers=(SLOW, QUICK)),
+        render(("a", 2)),
+    ),
+    "nobody waits for what has an unknown end": (
+        view(job("a", seconds=SPEEDS), renderers=(SLOW, replace(QUICK_IN_30, free_at=math.inf))),
+        render(("a", 1)),
+    ),
+    "what is late is waited for": (
+        view(
+            job("a", seconds=SPEEDS),
+            renderers=(SLOW, replace(QUICK_IN_30, free_at=40.0)),
+            now=100.0,
+        ),
+        Wait(),
+    ),
+    "but not for long": (
+        view(
+            job("a", seconds=SPEEDS),
+            renderers=(SLOW, replace(QUICK_IN_30, free_at=40.0)),
+            now=102.0,
+        ),
+        render(("a", 1)),
+    ),
+    "nobody waits for a quick one that has not the model": (
+        view(job("a", seconds=SPEEDS), renderers=(SLOW, replace(QUICK_IN_30, memory=memory()))),
+        render(("a", 1)),
+    ),
+    "the quick one is nearly done, and takes what the slow one leaves": (
+        view(
+            job("a", seconds=SPEEDS),
+            renderers=(SLOW, replace(QUICK_IN_30, seconds_left=0.5, free_at=3.0)),
+        ),
+        render(("a", 1), renderer=1),
     ),
     "a job in hand elsewhere, whose model is loaded for more of it": (
         view(

@@ -195,6 +195,30 @@ def test_a_long_video_takes_as_long_as_its_windows() -> None:
     assert abs(left - truth) <= NEAR * truth
 
 
+def test_each_kind_of_card_has_a_speed_of_its_own_once_it_has_rendered_such_a_video() -> None:
+    """Neither another card nor another size says anything; what is in hand and next is added up."""
+    forecast, took = Forecast(), {"quick": 1.0, "slow": 4.0}
+    alone, pair = (Batch((Member("", prompt(steps=10)),) * count) for count in (1, 2))
+    for card, seconds in took.items():
+        forecast.join(f"{card}/1", card)
+        assert forecast.seconds_each(prompt(), 1, card) is None
+        forecast.begin(alone, 0, f"{card}/1")
+        for step in range(1, 11):
+            forecast.step_done(step, seconds * step, f"{card}/1")
+        forecast.rendered(15 * seconds, f"{card}/1")
+    for card, seconds in took.items():
+        assert 15 * seconds == pytest.approx(forecast.seconds_each(prompt(steps=10), 1, card))
+        assert 25 * seconds == pytest.approx(forecast.seconds_each(prompt(steps=20), 2, card))
+        assert forecast.seconds_each(prompt(frames=2 * FRAMES), 1, card) is None
+        assert forecast.seconds_each(prompt(model="n"), 1, card) is None
+    assert math.inf == forecast.free_at("slow/1", None, 100)
+    forecast.begin(alone, 100, "slow/1")
+    assert 160 == pytest.approx(forecast.free_at("slow/1", None, 100))
+    forecast.step_done(5, 120, "slow/1")
+    assert 160 == pytest.approx(forecast.free_at("slow/1", None, 120))
+    assert 280 == pytest.approx(forecast.free_at("slow/1", pair, 120))
+
+
 def test_without_any_figure_nothing_is_said_before_the_first_step() -> None:
     """Then it is known at once how long all steps take; what decoding takes shows later."""
     forecast = Forecast()

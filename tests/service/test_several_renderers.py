@@ -35,7 +35,7 @@ from reeldrop.base.events import (
     Wake,
 )
 from reeldrop.base.fleet import Device
-from reeldrop.base.job import Batch, Cause
+from reeldrop.base.job import Batch, Cause, Member
 from reeldrop.config import config as configuration
 from reeldrop.config import profiles
 from reeldrop.host.ending import StallWatch
@@ -338,6 +338,42 @@ def test_a_job_that_is_cancelled_ends_on_all(
         orders = fleet[name].cancelled
         assert orders
         assert len(orders) == len(set(orders))
+
+
+def test_a_slow_card_leaves_the_last_video_to_a_quick_one_that_is_busy(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """As soon as it has rendered such a video; while much waits, both have work."""
+    run = Looped(tmp_path, least_pipeline, fleet.make)
+    with run:
+        for card in ("quick", "slow"):
+            run.events.put(fleet.lend(card, card))
+        run.until(lambda: run.status and len(run.status.renderers) == 2, "both cards")
+        run.until(lambda: run.status and run.status.state is State.IDLE, "all warm-ups")
+        rules, forecast = run.stages.settings.rules["tiny"], run.stages.forecast
+        assert rules is not None
+        batch = Batch((Member("", profiles.sample(rules)),))
+        forecast.begin(batch, 0, "slow")  # as if it had taken five seconds for a step
+        for step in range(1, batch.steps + 1):
+            forecast.step_done(step, 5.0 * step, "slow")
+        forecast.rendered(20, "slow")
+        fleet["quick"].hold()
+        run.drop("first.txt", "first")
+        run.until(fleet["quick"].is_held.is_set, "a step of the quick one")
+        run.drop("last.txt", "last")
+        run.until(lambda: len(run.stages.jobs.opened) == 2, "a look at the last file")
+        for _ in range(3):
+            run.events.put(Wake())
+            run.until(run.events.empty, "another decision")
+        assert [] == fleet["slow"].seen
+        fleet["quick"].release()
+        run.until(lambda: len(run.videos()) == 2, "both videos")
+        assert ["first", "last"] == fleet["quick"].seen
+        fleet["slow"].hold()
+        for number in range(5):
+            run.drop(f"many {number}.txt", "one of many\n" * 1000)
+        run.until(fleet["slow"].is_held.is_set, "a step of the slow one")
+        fleet["slow"].release()
 
 
 def test_settings_that_no_renderer_can_use_are_refused(

@@ -7,10 +7,11 @@ nothing else to do.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from reeldrop.schedule import models
-from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View, Waiting
+from reeldrop.schedule.view import JobView, RendererView, SpoolView, View, Waiting
 
 
 def in_order(renderers: Sequence[RendererView], able: Iterable[int], model: str) -> list[int]:
@@ -73,22 +74,38 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
 
 
 def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) -> int:
-    """Return how many prompts like the first of a job a renderer takes.
+    """Return how many prompts like the first of a job a renderer takes; 0 leaves them to others.
 
-    As many as fit; fewer if others have nothing to do: what there is is shared equally with them.
+    It takes one after the other, as many as fit, as long as it is through with that one no later
+    than the others that have the model would be, after what they have in hand, with that one and
+    all else that waits for the model. So a slow one works while much waits, and leaves the end to a
+    quick one that is still busy; those that have nothing to do share by their speed.
+
+    All that waits is taken to be like the first. Who has not rendered such a video yet counts only
+    while it has nothing in hand, and as quick as this renderer; if that has not, all are equal.
     """
-    size, kind = first.size_on(view.renderers[renderer]), first.kind(first.prompts[0])
-    others = sum(
-        number != renderer and not other.is_busy and first.model in other.memory.ready
-        for number, other in enumerate(view.renderers)
-    )
-    if not others:
-        return size
-    count = 0
-    for waiting in line:
-        if isinstance(waiting, JobView):
-            alike = waiting.count_of(kind)
-            count += waiting.count if alike == len(waiting.prompts) else alike
-        elif isinstance(waiting, FileView) and waiting.kind == hash(kind):
-            count += waiting.count
-    return min(size, math.ceil(count / (1 + others)))
+    own, now = view.renderers[renderer], view.now
+    each = first.seconds.get(own.kind)
+    others = []
+    for number, other in enumerate(view.renderers):
+        takes = first.seconds.get(other.kind) if each else None
+        begin = other.free_in(now)
+        is_known = not other.is_busy or (takes is not None and math.isfinite(begin))
+        has_it = first.model in other.memory.ready and first.model not in other.unusable
+        if number != renderer and has_it and is_known:
+            others.append((begin, takes or each or 1.0))
+    begin = own.free_in(now) if each else 0.0
+    begin = begin if math.isfinite(begin) else 0.0
+    count = sum(_count(waiting) for waiting in line if waiting.model in ("", first.model))
+
+    def is_late(taken: int) -> bool:
+        end = begin + (taken + 1) * (each or 1.0)
+        done = sum(max(0, math.ceil((end - at) / takes) - 1) for at, takes in others)
+        return done >= count - taken
+
+    return bisect_left(range(first.size_on(own)), True, key=is_late)
+
+
+def _count(waiting: Waiting) -> float:
+    """Return how many prompts something has; infinite if that is not known."""
+    return math.inf if isinstance(waiting, SpoolView) else waiting.count or math.inf

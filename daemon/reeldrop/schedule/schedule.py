@@ -214,14 +214,16 @@ def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
     return Wait() if is_busy else Load(renderer, first)
 
 
-def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> Open | Render:
+def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> Decision:
     """Fill a batch with prompts of the same kind as the first, in order, passing over the others.
 
-    A file is opened only if all its prompts fit. Nothing is passed over twice. Other renderers that
-    have nothing to do get their share of such prompts.
+    A file is opened only if all its prompts fit. Nothing is passed over twice. Other renderers get
+    their share of such prompts, which may be all of them.
     """
     kind = first.kind(first.prompts[0])
     room = placing.share(view, renderer, line, first)
+    if not room:
+        return Wait()
     opens = not (first.is_suspect or _is_full(view))
     picks: list[tuple[str, int]] = []
     passed: list[str] = []

@@ -17,6 +17,9 @@ from reeldrop.schedule.turns import Rank
 AHEAD_SECONDS = 1.0
 """How long before the end of a batch the next is handed over: enough to claim its files."""
 
+OVERDUE_SHARE = 0.5
+"""Overdue work is expected to go on for this share of the time by which it is late."""
+
 BYTES_TO_ENCODE = 1 << 30
 """The renderer pauses while this many bytes of frames wait to be encoded."""
 
@@ -31,6 +34,7 @@ class RendererView:
     kind: the kind of its device; empty if all are alike
     loading: the model that it is loading
     unusable: the models that it can't use for now, though others may
+    free_at: when it will probably be through with all that it has in hand; infinite if unknown
     """
 
     is_busy: bool = False
@@ -40,6 +44,7 @@ class RendererView:
     kind: str = ""
     loading: str = ""
     unusable: frozenset[str] = frozenset()
+    free_at: float = math.inf
 
     @property
     def is_free(self) -> bool:
@@ -48,6 +53,14 @@ class RendererView:
         Not earlier, so that prompt files stay in the inbox as long as possible.
         """
         return not self.is_busy or self.seconds_left <= AHEAD_SECONDS
+
+    def free_in(self, now: float) -> float:
+        """Return in how many seconds it will probably have nothing in hand; infinite if unknown.
+
+        What is overdue goes on for a share of its lateness, so that nobody waits for a hang.
+        """
+        left = self.free_at - now
+        return max(left, -OVERDUE_SHARE * left) if self.is_busy else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,8 @@ class JobView:
     may_go_back: whether it can go back into the spool without a loss
     is_of_night: whether it waits for the night
     sizes: what `size` is on each kind of device, where that differs
+    seconds: how long each video like the first takes on the kinds of device where that is known;
+        empty if all are alike
     """
 
     id: str
@@ -78,6 +93,7 @@ class JobView:
     may_go_back: bool = False
     is_of_night: bool = False
     sizes: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def size_on(self, renderer: RendererView) -> int:
         """Return how many prompts like the first a renderer renders together."""
@@ -188,6 +204,7 @@ class View:
     unusable: the models that can't be used for now
     sizes: the bytes of the weights of models that are not loaded; 0 if unknown
     waits: how long jobs and files have waited while later ones of loaded models went first
+    now: the time, by the clock of `RendererView.free_at`
     """
 
     renderers: tuple[RendererView, ...]
@@ -199,3 +216,4 @@ class View:
     unusable: frozenset[str] = frozenset()
     sizes: Mapping[str, int] = field(default_factory=dict)
     waits: Mapping[str, float] = field(default_factory=dict)
+    now: float = 0.0

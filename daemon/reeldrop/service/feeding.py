@@ -83,6 +83,7 @@ class Feeder:
             unusable=frozenset(resting),
             sizes=self._sizes(*groups),
             waits=self.waits.seconds(now),
+            now=now,
         )
         return self._carry_out(schedule.decide(view), benches, now)
 
@@ -96,6 +97,7 @@ class Feeder:
             conditions=dataclasses.replace(conditions, unload_seconds=math.inf),
             sizes=self._sizes(jobs),
             waits=self.waits.seconds(now),
+            now=now,
         )
         self._carry_out(schedule.decide(view), benches, now)
 

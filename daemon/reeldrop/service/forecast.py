@@ -10,11 +10,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from reeldrop.base.job import Batch, Member, Prompt
+from reeldrop.schedule.view import OVERDUE_SHARE
+from reeldrop.service import figures
 
 DECODING_STEPS = 2
 """Until decoding was measured, it is taken to last as long as this many steps."""
@@ -22,14 +24,8 @@ DECODING_STEPS = 2
 ENCODED_PIXELS = 10e6
 """Until encoding was measured, this many pixels of all frames are taken to be encoded a second."""
 
-OVERDUE_SHARE = 0.5
-"""Overdue work is expected to go on for this share of the time by which it is late."""
-
 LEAST_SECONDS = 0.1
 """The least time that is told while anything is left."""
-
-MAX_KINDS = 1000
-"""Upper bound on the remembered figures of one sort: prompt files choose their kinds."""
 
 COUNTED_OUT = 4
 """Up to this many batches for each renderer are shared out one by one; more are averaged."""
@@ -42,10 +38,10 @@ class Forecast:
     """Told what begins and ends, and when, it says how long a prompt file still takes."""
 
     def __init__(self) -> None:
-        self._leads = _Figures()
-        self._steps = _Figures()
-        self._decodings = _Figures()
-        self._encodings = _Figures()
+        self._leads = figures.Figures()
+        self._steps = figures.Figures()
+        self._decodings = figures.Figures()
+        self._encodings = figures.Figures()
         self._kinds: dict[str, str] = {}
         self._courses: dict[str, _Course] = {}
         self._to_encode: deque[Member] = deque()
@@ -67,7 +63,7 @@ class Forecast:
         self._courses.pop(renderer, None)
         if batch is not None:
             device = self._kinds.get(renderer, "")
-            known = self._steps.of(_kinds(batch, device)[:1], _step_size(batch))
+            known = self._steps.of(figures.kinds(batch, device)[:1], figures.step_size(batch))
             self._courses[renderer] = _Course(batch, device, now, now, known)
 
     def step_done(self, step: int, now: float, renderer: str = "") -> None:
@@ -76,16 +72,18 @@ class Forecast:
             return
         course = self._courses[renderer] = self._courses[renderer].after(step, now)
         seconds = course.seconds_per_step(self._lead(course.batch, course.device))
-        self._steps.note(_kinds(course.batch, course.device), _step_size(course.batch), seconds)
+        self._steps.note(
+            figures.kinds(course.batch, course.device), figures.step_size(course.batch), seconds
+        )
 
     def rendered(self, now: float, renderer: str = "") -> None:
         """Note that the batch in hand is rendered."""
         course = self._courses.pop(renderer, None)
         if course is None or not course.step:
             return
-        kinds, size = _kinds(course.batch, course.device), _size(course.batch)
+        kinds, size = figures.kinds(course.batch, course.device), figures.size(course.batch)
         self._decodings.note(kinds, size, now - course.step_at)
-        step = self._steps.of(kinds, _step_size(course.batch)) or 0.0
+        step = self._steps.of(kinds, figures.step_size(course.batch)) or 0.0
         lead = course.first_at - course.began - step * course.first
         self._leads.note([(course.device, course.batch.model)], 1, max(0.0, lead))
 
@@ -100,7 +98,7 @@ class Forecast:
         prompt = self._to_encode.popleft().prompt
         if is_published:
             seconds = now - self._encoding_since
-            self._encodings.note(_formats(prompt), _pixels(prompt), seconds)
+            self._encodings.note(figures.formats(prompt), figures.pixels(prompt), seconds)
         self._encoding_since = now
 
     # What is predicted
@@ -109,6 +107,29 @@ class Forecast:
     def in_encoder(self) -> Member | None:
         """The video that is being encoded."""
         return self._to_encode[0] if self._to_encode else None
+
+    def free_at(self, renderer: str, coming: Batch | None, now: float) -> float:
+        """Return when a renderer is through with what it has in hand; infinite if unknown.
+
+        coming: the batch after that one, if it was handed over
+        """
+        course = self._courses.get(renderer)
+        left = None if course is None else self._batch_left(course, now)
+        if coming is None or left is None:
+            return math.inf if left is None else now + left
+        after = self._batch_seconds(coming, self._kinds.get(renderer, ""))
+        return math.inf if after is None else now + left + after
+
+    def seconds_each(self, prompt: Prompt, together: int, device: str) -> float | None:
+        """Return how long each of so many videos in a batch takes on a kind of device.
+
+        None if none of this size was rendered on it: other sizes and devices do not count.
+        """
+        batch = Batch((Member("", prompt),) * together)
+        if self._steps.of(figures.kinds(batch, device)[:2], 1) is None:
+            return None
+        seconds = self._batch_seconds(batch, device)
+        return seconds / together if seconds else None
 
     def left(
         self,
@@ -170,11 +191,13 @@ class Forecast:
 
     def _batch_left(self, course: _Course, now: float) -> float | None:
         """Return the seconds until a batch in hand is rendered."""
-        step = self._steps.of(_kinds(course.batch, course.device), _step_size(course.batch))
+        step = self._steps.of(
+            figures.kinds(course.batch, course.device), figures.step_size(course.batch)
+        )
         if step is None:
             return None
         decoding = self._decoding_seconds(course.batch, course.device, step)
-        left = _steps(course.batch) - course.step
+        left = figures.steps(course.batch) - course.step
         if left <= 0:
             return _rest(decoding, now - course.step_at)
         lead = 0.0 if course.step else self._lead(course.batch, course.device)
@@ -182,14 +205,14 @@ class Forecast:
 
     def _batch_seconds(self, batch: Batch, device: str) -> float | None:
         """Return how long a batch takes that has not begun."""
-        step = self._steps.of(_kinds(batch, device), _step_size(batch))
+        step = self._steps.of(figures.kinds(batch, device), figures.step_size(batch))
         if step is None:
             return None
         lead = self._lead(batch, device)
-        return lead + _steps(batch) * step + self._decoding_seconds(batch, device, step)
+        return lead + figures.steps(batch) * step + self._decoding_seconds(batch, device, step)
 
     def _decoding_seconds(self, batch: Batch, device: str, step: float) -> float:
-        measured = self._decodings.of(_kinds(batch, device), _size(batch))
+        measured = self._decodings.of(figures.kinds(batch, device), figures.size(batch))
         if measured is None:
             return DECODING_STEPS * step * batch.members[0].prompt.pieces
         return measured
@@ -201,8 +224,8 @@ class Forecast:
         return own, sum(each for _, each in seconds)
 
     def _encoding_seconds(self, prompt: Prompt) -> float:
-        measured = self._encodings.of(_formats(prompt), _pixels(prompt))
-        return _pixels(prompt) / ENCODED_PIXELS if measured is None else measured
+        measured = self._encodings.of(figures.formats(prompt), figures.pixels(prompt))
+        return figures.pixels(prompt) / ENCODED_PIXELS if measured is None else measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,26 +268,6 @@ class _Course:
         return max(0.0, self.first_at - self.began - lead) / self.first
 
 
-class _Figures:
-    """The seconds that one unit of size takes, by kinds of work, as last measured."""
-
-    def __init__(self) -> None:
-        self._rates: dict[Hashable, float] = {}
-
-    def note(self, kinds: Sequence[Hashable], size: float, seconds: float) -> None:
-        """Remember what work took that is of all these kinds."""
-        for kind in kinds:
-            self._rates.pop(kind, None)
-            self._rates[kind] = seconds / size
-        while len(self._rates) > MAX_KINDS:
-            del self._rates[next(iter(self._rates))]
-
-    def of(self, kinds: Sequence[Hashable], size: float) -> float | None:
-        """Return how long work takes, from the first of its kinds that was measured."""
-        rate = next((self._rates[kind] for kind in kinds if kind in self._rates), None)
-        return None if rate is None else rate * size
-
-
 def _rest(expected: float, since: float) -> float:
     """Return how much longer work takes that began `since` seconds ago."""
     return max(expected - since, OVERDUE_SHARE * (since - expected))
@@ -294,45 +297,3 @@ def _shared(count: int, takes: Mapping[str, float], free: dict[str, float]) -> t
     last = (count + done) / rates
     free.update({one: max(at, last) for one, at in free.items()})
     return first, max(first, last)
-
-
-def _kinds(batch: Batch, device: str) -> list[Hashable]:
-    """Return the kinds of a batch, the nearest first; those of other devices are the last."""
-    key = batch.members[0].prompt.memory_key
-    return [
-        (device, key, len(batch.members)),
-        (device, key),
-        (device, batch.model),
-        (key, len(batch.members)),
-        key,
-        batch.model,
-        (device,),
-        None,
-    ]
-
-
-def _formats(prompt: Prompt) -> list[Hashable]:
-    """Return the kinds of a video for the encoder, the nearest first."""
-    return [(prompt.formats, _pixels(prompt)), prompt.formats, None]
-
-
-def _size(batch: Batch) -> int:
-    return _pixels(batch.members[0].prompt) * len(batch.members)
-
-
-def _step_size(batch: Batch) -> int:
-    """Return the size of what a step renders: the videos, or one window of them."""
-    prompt = batch.members[0].prompt
-    return _pixels(prompt, prompt.windows.frames) * len(batch.members)
-
-
-def _pixels(prompt: Prompt, most_frames: int = 0) -> int:
-    """Return the number of pixels of all frames, or of some, as far as the prompt says it."""
-    frames, *sides = map(prompt.argument, ("num_frames", "height", "width"))
-    if most_frames and isinstance(frames, int):
-        frames = min(frames, most_frames)
-    return math.prod(n for n in (frames, *sides) if isinstance(n, int) and n > 0)
-
-
-def _steps(batch: Batch) -> int:
-    return max(1, batch.steps)

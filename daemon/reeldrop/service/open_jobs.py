@@ -6,6 +6,7 @@ Does not know what is in hand of them, nor what is rendered next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -37,6 +38,7 @@ class OpenJobs:
     spooled: the jobs in hand that are not open
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
     translate: lets prompts rest whose texts have to be translated; None if none are
+    seconds_each: returns how long each of so many prompts in a batch takes on a kind of device
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class OpenJobs:
         self.kinds: Mapping[str, Mapping[str, BatchLimit]] = {"": {}}
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
         self.translate: Callable[[OpenJob], None] | None = None
+        self.seconds_each: Callable[[Prompt, int, str], float | None] = lambda *_: None
         self._open: dict[str, OpenJob] = {}
         self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
         self._spool = spool
@@ -78,7 +81,12 @@ class OpenJobs:
             return opened.view(self.turns.of(opened.group), {"": 1}, most)
         first = opened.waiting[0]
         sizes = {kind: self.together(first, kind) for kind in self.kinds}
-        return opened.view(self.turns.of(opened.group), sizes, most)
+        found = opened.view(self.turns.of(opened.group), sizes, most)
+        if len(sizes) > 1:
+            takes = ((kind, self.seconds_each(first, n, kind)) for kind, n in sizes.items())
+            known = {kind: seconds for kind, seconds in takes if seconds is not None}
+            found = replace(found, seconds=known)
+        return found
 
     def together(self, prompt: Prompt, kind: str | None = None) -> int:
         """Return how many prompts like this one a kind of device, or the first, renders at once."""

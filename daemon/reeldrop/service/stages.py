@@ -112,6 +112,7 @@ class Stages:
         self._encoder_stall = StallWatch(config.stall_seconds)
         self.waits = Waits()
         self.forecast = Forecast()
+        self.jobs.opened.seconds_each = self.forecast.seconds_each
         self.benches = Benches(self.forecast)
         self.closed_fleets = 0
         self.models = self._make_models()

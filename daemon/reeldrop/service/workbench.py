@@ -189,6 +189,8 @@ class Workbench:
                 steps_left = max(0, self.batch.steps - self.step)
                 seconds_left = steps_left * self._seconds_per_step(now)
         idle_seconds = max(0.0, now - self._idle_since)
+        is_rendering = self.batch is not None or self.warm_up is not None
+        forecast = self._forecast
         return RendererView(
             self.is_busy,
             seconds_left,
@@ -197,6 +199,7 @@ class Workbench:
             self.kind,
             self.loading or "",
             unusable,
+            forecast.free_at(self.id, self.coming, now) if is_rendering else math.inf,
         )
 
     def _seconds_per_step(self, now: float) -> float:

@@ -20,6 +20,7 @@ from reeldrop.base.job import Job
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.roots import Root
 from reeldrop.intake.repeats import Repeats
+from reeldrop.prompts import lines
 from reeldrop.store import aside, history, job_files
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
@@ -62,6 +63,14 @@ class Folders:
     def fail(self, *names: str) -> None:
         for name in names:
             self.filing.set_aside(self.take(name), ERROR)
+
+    def refuse(self, *names: str) -> None:
+        """Set texts aside for what is written in them, as a daemon does."""
+        for name in names:
+            job = self.take(name, "prompt: a horse\nseed: 5\n")
+            with pytest.raises(PromptError) as refused:
+                lines.items(job.source.name, job.prompt_file.read_text())
+            self.filing.set_aside(job, refused.value)
 
     def fail_in_part(self, name: str) -> None:
         failures = [(prompts(1)[0], ERROR)]
@@ -154,6 +163,21 @@ CASES = {
         ["a-2.yaml"],
     ),
     "of another ending": (lambda at: at.fail("a.txt"), "a.yaml", ["a.txt"]),
+    "a text that has to be YAML": (
+        lambda at: at.refuse("x/a.txt", "x/a.txt", "NIGHT/x/a.txt", "x/a.yaml.txt", "x/a.JSON.txt"),
+        "NOW/x/a.yaml",
+        [],
+    ),
+    "other texts that have to be YAML": (
+        lambda at: at.refuse("a.txt", "b/a.txt", "aa.txt", "a-2.txt", "a.b.txt"),
+        "a.yaml",
+        ["a-2.txt", "a.b.txt", "aa.txt", "b/a.txt"],
+    ),
+    "a text that had to be YAML, as a Mac writes it": (
+        lambda at: at.refuse("pe\u0301.txt"),
+        "p\u00e9.yaml",
+        [],
+    ),
     "of a name that had to change": (lambda at: at.fail("a?.yaml"), "a?.yaml", []),
     "of another name that had to change": (lambda at: at.fail("a?.yaml"), "a_.yaml", ["a_.yaml"]),
     "cancelled while it waited": (lambda at: at.cancel("a.yaml"), "a.yaml", []),

@@ -33,8 +33,10 @@ def superseded(
     source: the path in the inbox of the files that failed
     folder: the one of `first`, the place in `_failed/` that such a file has if it is free
     """
-    stem, suffix = map(re.escape, (first.stem, first.suffix))
-    numbered = re.compile(f"{stem}(-[0-9]+)?({suffix}|{re.escape(REMAINDER_SUFFIX)})")
+    suffix = "|".join(map(re.escape, (first.suffix, REMAINDER_SUFFIX)))
+    of_a_text = r"(\.[a-z]+)?(-[0-9]+)?\.txt"  # whose report may name the file that is rendered
+    others = rf"(-[0-9]+)?({suffix})|{of_a_text}"
+    numbered = re.compile(f"{re.escape(first.stem)}({others})", re.IGNORECASE)
     found: dict[str, list[str]] = {}
     for entry in sorted(entry for entry in os.listdir(folder) if entry.startswith(first.stem)):
         file = _FILES.fullmatch(entry)
@@ -65,11 +67,11 @@ def _is_of(source: PurePosixPath, failed: Path, first: PurePosixPath) -> bool:
     """Return whether a failure is one of a prompt file, by its place and name.
 
     It is what its report says; one with the prompts that failed counts by the name that it was
-    given, too. A file that somebody has moved back has left the report of the name that it had
-    here.
+    given, too. A text that had to be written as YAML was, when the YAML is rendered. A file that
+    somebody has moved back has left the report of the name that it had here.
     """
     about, named = _composed(reports.about(reports.beside(failed))), _composed(str(source))
-    if about == named:
+    if about == named or reports.leaves_for(reports.beside(failed), named):
         return True
     is_remainder = about.rpartition(".")[0] == named.removesuffix(REMAINDER_SUFFIX)
     if is_remainder and failed.suffix == REMAINDER_SUFFIX:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from reeldrop.base import durable
 from reeldrop.base.errors import FileError, Mistake, PromptError, RenderCancelled, Unrenderable
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX
+from reeldrop.base.names import SIDECAR_SUFFIX as YAML_SUFFIX
 from reeldrop.base.plain_files import content, open_plain
 
 MAX_MISTAKES = 20
@@ -89,8 +91,32 @@ def advice(
         steps = [anew, f"Or correct it here, and {move}."]
     else:
         steps = [f"If nothing is wrong with the file, {move}.", anew]
+    if yaml := _yaml_for(source, error):
+        steps.append(_leaves_for(shown(yaml)))
     steps.append(f"In a shell, `reeldrop retry {shlex.quote(shown(name))}` moves it.")
     return "\n".join(steps)
+
+
+def _yaml_for(source: PurePosixPath, error: BaseException) -> PurePosixPath | None:
+    """Return the YAML file that a person is told to write in place of a text; None if not told."""
+    mistakes = error.mistakes if isinstance(error, PromptError) else ()
+    if source.suffix.lower() != ".txt" or not any("yaml" in m.remedy.lower() for m in mistakes):
+        return None
+    inner = source.with_suffix("")
+    has_two = inner.suffix.lower() in (".yaml", ".yml", ".json")  # a program has added the last
+    return (inner if has_two else source).with_suffix(YAML_SUFFIX)
+
+
+def _leaves_for(other: str) -> str:
+    return f"When {other} is rendered in its place, this report goes, too."
+
+
+def leaves_for(report: Path, other: str) -> bool:
+    """Return whether a report says that it goes when another file is rendered.
+
+    other: its path in the inbox, as `shown` words it, with composed accents
+    """
+    return _leaves_for(other) in unicodedata.normalize("NFC", read(report)).split("\n")
 
 
 def _headline(source: PurePosixPath, what: str) -> str:

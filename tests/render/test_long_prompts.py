@@ -186,7 +186,9 @@ def test_a_class_that_reads_otherwise_is_refused(key: str, wan_pipeline: Path) -
     """The keys are never ignored in silence."""
     keys = {"long_prompt": "reads_chunks", "prompt_syntax": "reads_weights"}
     source = replace(ModelSource("wan", str(wan_pipeline)), **{keys[key]: True})
-    with pytest.raises(ConfigError, match="WanPipeline are not read by CLIP alone") as caught:
+    with pytest.raises(
+        ConfigError, match="CLIP is not the only text encoder of WanPipeline"
+    ) as caught:
         pipeline.load(source)
     assert f"models.wan.{key}" == caught.value.mistakes[0].key
 

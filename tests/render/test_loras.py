@@ -269,23 +269,23 @@ def nothing(_folder: Path, _plain: dict[str, torch.Tensor]) -> None:
 
 
 REFUSED: list[tuple[Callable[..., None], dict[str, Any], str, str]] = [
-    (made_for_another, {}, "has weights of 24 x 24, and the LoRA is for 24 x 48", "made for"),
+    (made_for_another, {}, "has weights of 24 x 24, but the LoRA is for 24 x 48", "made for"),
     (with_another_rank, {}, "has the rank 1 on one side and 2 on the other", "made for"),
-    (with_more_layers, {}, "no layer blocks.7.attn1.to_q, and so in 2 layers of 4", "made for"),
+    (with_more_layers, {}, "no layer blocks.7.attn1.to_q (and 1 more of 4 layers)", "made for"),
     (renamed("attn1.to_q", "norm3"), {}, "is a FP32LayerNorm, which takes no LoRA", "made for"),
     (renamed("blocks.0.attn1.to_q.lora_A", "x.lora_A"), {}, "there is no", "diffusers reads"),
     (renamed("blocks", "text_encoder.blocks"), {}, "also changes a text encoder", "alone"),
-    (renamed(".weight", ".dora_scale"), {}, "is a DoRA", "plain LoRAs only"),
-    (renamed("lora_A", "lokr_w1"), {}, "is a LoKr", "plain LoRAs only"),
+    (renamed(".weight", ".dora_scale"), {}, "is a DoRA", "use a plain LoRA"),
+    (renamed("lora_A", "lokr_w1"), {}, "is a LoKr", "use a plain LoRA"),
     (pickled, {"weight_name": "lora.bin"}, "is no safetensors file", "can run code"),
-    (pickled_under_a_false_name, {}, "can't be read", "a whole safetensors file"),
+    (pickled_under_a_false_name, {}, "can't be read", "a complete safetensors file"),
     (cut, {}, "can't be read", ""),
     (twice, {}, "there is 2 safetensors files", "weight_name; known are one.safetensors, two"),
     (twice, {"weight_name": "on.safetensors"}, "no on.safetensors", "'one.safetensors'"),
     (nothing, {}, "there is no safetensors file", "put it there"),
     (nothing, {"location": "/nowhere/x.safetensors"}, "is not there: /nowhere/x", "the path"),
     (twice, {"weight_name": "one.safetensors", "component": "transformer_2"},
-     "is for transformer_2, and WanPipeline has no such part", "component to transformer"),
+     "is for transformer_2, but WanPipeline has no such part", "component to transformer"),
 ]  # fmt: skip
 
 

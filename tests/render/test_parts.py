@@ -62,7 +62,7 @@ def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
 def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the model is made for, overridden by the profile, for all or one part."""
     monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
-    monkeypatch.setattr(pipeline, "_free_bytes", lambda: None)
+    monkeypatch.setattr(pipeline, "device_memory", lambda: None)
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, "bfloat16, vae float32"),
         ({"native_dtype": {"default": "float16"}}, "float16"),

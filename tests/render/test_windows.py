@@ -252,7 +252,7 @@ def test_windows_that_a_model_cannot_make_are_refused(
 def test_a_class_without_windows_refuses_them(tmp_path: Path) -> None:
     """The key is never ignored in silence."""
     source = ModelSource("m", str(save("LTX", tmp_path / "ltx")), window="auto")
-    with pytest.raises(ConfigError, match="LTXPipeline can't be called for windows"):
+    with pytest.raises(ConfigError, match="LTXPipeline does not support windows"):
         pipeline.load(source)
 
 

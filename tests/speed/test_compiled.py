@@ -345,7 +345,7 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
     ("calls", "reason"),
     [
         ([{"num_frames": n} for n in range(5)], "it was called with 5 different shapes"),
-        ([{"num_frames": 1, "others": {"x": object()}}] * 2, "it is called with a object"),
+        ([{"num_frames": 1, "others": {"x": object()}}] * 2, "an argument of its call is a object"),
     ],
 )
 def test_what_is_never_the_same_again_is_not_compiled(

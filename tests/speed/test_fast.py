@@ -234,7 +234,7 @@ def test_what_was_put_on_can_be_taken_off(name: str, request: pytest.FixtureRequ
     before, expected = look(), render(loaded, prompt())
     for lossy in (NOTHING, Lossy(deep_cache=3, first_block_cache=0.5)):
         source = dataclasses.replace(loaded.source, speed=ON, lossy=lossy)
-        quick = pipeline.with_other_ways(loaded, source)
+        quick = pipeline.optimized(loaded, source)
         assert [*quick.fast_path.lossy] == [n for n in quick.fast_path.taken if n in lossy.wanted]
         assert before != look()
         render(quick, prompt())
@@ -242,7 +242,7 @@ def test_what_was_put_on_can_be_taken_off(name: str, request: pytest.FixtureRequ
             cpu_offload(part, execution_device=torch.device("cpu"))
         untouched.restore()
         assert before == look()
-        plain = pipeline.with_other_ways(loaded, loaded.source)
+        plain = pipeline.optimized(loaded, loaded.source)
         assert np.array_equal(expected, render(plain, prompt()))
 
 

@@ -229,7 +229,7 @@ def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(site: Site) -> No
     (asked,) = (trial for trial in trials if trial.what == "deep cache")
     assert not any(trial.what.startswith("compile") for trial in trials)
     lossless = [t.seconds for t in trials[: trials.index(asked)] if t.taken and t.seconds]
-    slower = "" if asked.seconds < min(lossless) else ", though it is slower than without"
+    slower = "" if asked.seconds < min(lossless) else ", although it is slower"
     assert (True, f"taken: the profile asks for it{slower}") == (asked.taken, asked.why)
     assert asked.psnr_db is not None
     assert f"{asked.psnr_db:.0f} dB, SSIM {asked.ssim:.4f}, " in asked.verdict

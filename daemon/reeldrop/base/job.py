@@ -253,7 +253,7 @@ class Rendered:
     batch_size: number of prompts in the batch
     ignored_text: the end of a prompt that was too long for the text encoder
     ignored_negative_text: the same for its negative prompt
-    speed: the ways of the fast path that were used
+    speed: the optimizations of the fast path that were used
     tiling: the VAE decoded in tiles, which are blended at their edges
     made: number of frames, height and width; zeros where they are not known
     profile: what the profile changes of how the model renders, by the names in config.yaml

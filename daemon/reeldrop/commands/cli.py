@@ -136,7 +136,7 @@ def tune(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out which ways to render are fastest here, and let the daemon use them."""
+    """Find out which settings render fastest here, and let the daemon use them."""
     from reeldrop.commands import folders
     from reeldrop.commands.tune import find_fastest
 

@@ -213,7 +213,7 @@ def sample_pictures(capabilities: Capabilities) -> tuple[Picture, ...]:
 
 
 def to_tune(name: str, config: Config) -> tuple[ModelSource, LoadedPipeline, Prompt]:
-    """Return a profile's untuned source, its pipeline without any ways, and the prompt to time.
+    """Return a profile's untuned source, its plain pipeline, and the prompt to time.
 
     Raises:
         ConfigError: the pipeline can't be loaded, or the defaults can't be rendered.

@@ -1,4 +1,4 @@
-"""Load a diffusers pipeline; turn a batch of prompts into frames within the memory there is.
+"""Load diffusers pipelines, and render batches of prompts to frames within the free memory.
 
 Knows nothing of folders, prompt files or encoding.
 """

@@ -1,4 +1,4 @@
-"""Encode the texts of the next batch while another is rendered, where there is room for that."""
+"""Encode the texts of the next batch while another one is rendered, if the device has room."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
-    """Encode and keep the texts of a batch, beside a render."""
+    """Encode and keep the texts of a batch while another is rendered."""
     if loaded is None or loaded.source.name != batch.model or not _has_room_beside(loaded):
         return
     if loaded.fast_path.texts is not None:
@@ -25,9 +25,9 @@ def encode(loaded: LoadedPipeline | None, batch: Batch) -> None:
 
 
 def _has_room_beside(loaded: LoadedPipeline) -> bool:
-    """Return whether texts can be encoded beside a render: on a GPU that holds all models.
+    """Return whether texts can be encoded during a render: only on a GPU, without offloading.
 
-    On a CPU a second computing thread slows down the first one for good: with more threads than
+    On a CPU a second computing thread would slow down all later renders: with more threads than
     cores, OpenMP's threads go to sleep between tasks.
     """
     return loaded.placement == "cuda"

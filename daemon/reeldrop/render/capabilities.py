@@ -1,4 +1,4 @@
-"""Tell what a pipeline can be asked for, from its call signature, its parts and its class."""
+"""Find out which settings a pipeline has, from its call's signature, its parts and its class."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from reeldrop.base.job import CROP, IMAGE_FIT, Capabilities, Scalar
 from reeldrop.render.classes import Kind, kind_of
 
 _FRAMES = ("num_frames", "video_length", "frames")
-"""What pipelines call the number of frames."""
+"""The names of the argument for the number of frames."""
 
 _RATES = ("frame_rate", "fps", "target_fps")
-"""What pipelines call the frames per second, which are `fps` in a prompt file."""
+"""The names of the argument for the frames per second, which prompt files call `fps`."""
 
 _NOT_SETTINGS = frozenset(
     {
@@ -26,7 +26,7 @@ _NOT_SETTINGS = frozenset(
         *_FRAMES[1:], *_RATES,
     }
 )  # fmt: skip
-"""Simple call arguments that the renderer chooses; clip_skip fails with transformers 5."""
+"""Simple call arguments that prompts can't set; clip_skip fails with transformers 5."""
 
 _SPATIAL = (
     "vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor",
@@ -35,11 +35,11 @@ _SPATIAL = (
 _TEMPORAL = (
     "vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor",
 )  # fmt: skip
-"""What pipelines call the ratios of their VAE, in pixels and in frames."""
+"""The names of the VAE's compression ratios, in space and in time."""
 
 
 def describe(pipe: Any, name: str) -> Capabilities:
-    """Return what a pipeline can be asked for.
+    """Return a pipeline's settings, with their defaults and limits.
 
     Raises:
         ConfigError: it needs more than a text and a picture, or does not say what it takes.
@@ -82,8 +82,10 @@ def describe(pipe: Any, name: str) -> Capabilities:
 def check_class(pipeline_class: type, name: str) -> None:
     """Check that a class of pipelines makes videos from texts, or from texts and pictures.
 
+    name: of the profile, for the error
+
     Raises:
-        ConfigError: it does not; `name` is the profile's.
+        ConfigError: it does not.
     """
     if refusal := _refusal(pipeline_class):
         problem = f"{pipeline_class.__name__} can't be used: {refusal}"
@@ -92,12 +94,12 @@ def check_class(pipeline_class: type, name: str) -> None:
 
 
 def frames_argument(parameters: Mapping[str, object]) -> str | None:
-    """Return what a pipeline's call calls the number of frames; None if it makes no videos."""
+    """Return the argument for the number of frames; None if the pipeline makes no videos."""
     return next((name for name in _FRAMES if name in parameters), None)
 
 
 def rate_argument(parameters: Mapping[str, object]) -> str | None:
-    """Return what a pipeline's call calls the frames per second; None if it does not ask."""
+    """Return the argument for the frames per second; None if there is none."""
     return next((name for name in _RATES if name in parameters), None)
 
 
@@ -165,7 +167,7 @@ def _patch(pipe: Any) -> int:
 
 
 def _left_open(pipe: Any) -> Iterator[tuple[str, int]]:
-    """Yield the values that a pipeline takes for what its call leaves open, the best one last."""
+    """Yield the defaults of arguments whose default in the call is None, the best one last."""
     spatial = _first(pipe, *_SPATIAL, default=8)
     for part in (getattr(pipe, "unet", None), getattr(pipe, "transformer", None)):
         config = getattr(part, "config", None)

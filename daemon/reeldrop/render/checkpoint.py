@@ -1,4 +1,4 @@
-"""Which files of a model's repository a pipeline needs. Knows names only, neither hub nor disk."""
+"""Which files of a model's repository a pipeline needs. Works on names, without hub or disk."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NAME = r"(?:model|diffusion_pytorch_model)"
 _SHARD = r"(?:-\d{5}-of-\d{5})?"
 _WEIGHTS = re.compile(rf"{_NAME}(?:\.(\w+))?{_SHARD}(?:\.(\w+))?\.safetensors")
 _SHARDS = re.compile(rf"{_NAME}\.safetensors\.index(?:\.(\w+))?\.json")
-"""Weights and lists of shards, with the variant that they are of."""
+"""Weights and indexes of their shards; the groups are the variant."""
 
 
 def needed(names: Iterable[str], index: Mapping[str, Any], variant: str | None) -> set[str]:
-    """Return the files that a pipeline needs, by its model_index.json: weights in safetensors only.
+    """Return the files that a pipeline needs, by its model_index.json: only safetensors weights.
 
-    Of a part that has weights of the variant, those; else those of no variant.
+    A part without weights of the variant is taken without a variant.
     """
     known = list(names)
     found = {INDEX}
@@ -44,7 +44,7 @@ def parts(index: Mapping[str, Any]) -> Iterator[str]:
 
 
 def without_safetensors(names: Iterable[str], index: Mapping[str, Any]) -> list[str]:
-    """Return the parts whose weights are there in other forms only."""
+    """Return the parts whose weights exist only in other formats."""
     known = [PurePosixPath(name) for name in names]
     kinds = {part: {n.suffix for n in known if n.parts[0] == part} for part in parts(index)}
     return [p for p, k in kinds.items() if k & _OTHER_WEIGHTS and SAFETENSORS not in k]

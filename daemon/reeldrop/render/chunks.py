@@ -1,7 +1,7 @@
-"""Cut texts into what CLIP reads at a time, with the weight of each token.
+"""Split texts into the chunks that CLIP reads at a time, with a weight for each token.
 
-CLIP reads 77 tokens, two of them marks. Longer texts become several such chunks, as in
-AUTOMATIC1111's web UI and in compel; a word is not cut. Does not encode them.
+CLIP reads 77 tokens, of which two mark the beginning and the end. Longer texts become several
+chunks, as in AUTOMATIC1111's web UI and in compel; words are not split. Does not encode them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
 
 MOST = 8
-"""Upper bound on the chunks of a text: each makes all steps of a video take longer."""
+"""Upper bound on the chunks of a text: each chunk slows down all steps of a video."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens that are read together, without marks, and the weight of each."""
+    """Tokens that are encoded together, without marks, and the weight of each."""
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
@@ -29,24 +29,24 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A text as it is read: in chunks, at least one; `ignored` is its end, which is not read."""
+    """A text in chunks, at least one; `ignored` is the end of the text, which is not read."""
 
     chunks: tuple[Chunk, ...]
     ignored: str = ""
 
     @property
     def tokens(self) -> int:
-        """The number of tokens that are read, without marks."""
+        """The number of tokens in the chunks, without marks."""
         return sum(len(chunk.ids) for chunk in self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads texts as a profile says.
+    """Splits texts by the settings of a profile.
 
-    tokenizer: of transformers, with offsets
+    tokenizer: of transformers; it must return offsets
     most: upper bound on the chunks
-    heeds_weights: whether texts have weights in them
+    heeds_weights: whether texts may contain weights
     """
 
     tokenizer: Any
@@ -54,8 +54,10 @@ class Reader:
     heeds_weights: bool
 
     def cut(self, text: str) -> Cut:
-        """Return how a text is read. Weights that no prompt may have, as a translator may write
-        them, are text."""
+        """Return a text in chunks.
+
+        A translator may write weights larger than those allowed in prompts: these count as text.
+        """
         has_weights = self.heeds_weights and emphasis.too_heavy(text) is None
         parts = emphasis.parts(text) if has_weights else [emphasis.Part(text, 1.0)]
         plain = "".join(part.text for part in parts)
@@ -73,10 +75,9 @@ class Reader:
         return Cut(tuple(chunks) or (Chunk((), ()),))
 
     def _spans(self, words: list[int | None]) -> list[tuple[int, int]]:
-        """Return where chunks begin and end; `words` has the number of each token's word.
+        """Return the begin and end of each chunk; `words` has the number of each token's word.
 
-        The last chunk that may be read is filled with the beginning of a word, as where there is
-        only one.
+        The last chunk that fits may end within a word.
         """
         length = self.tokenizer.model_max_length - 2
         spans: list[tuple[int, int]] = []
@@ -94,7 +95,7 @@ class Reader:
 
 
 def reader(source: ModelSource, tokenizer: Any) -> Reader:
-    """Return how the texts of a profile are read."""
+    """Return what splits the texts of a profile."""
     return Reader(tokenizer, MOST if source.reads_chunks else 1, source.reads_weights)
 
 

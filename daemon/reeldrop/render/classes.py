@@ -1,8 +1,8 @@
-"""What is known of diffusers' video pipelines beyond what they say themselves, class by class.
+"""A table of what reeldrop can't read from diffusers' video pipelines themselves, by class.
 
-What a pipeline says itself (the arguments of its call, the ratios of its VAE) is not repeated here.
-A class that is not listed renders one prompt at a time and keeps no texts. Whatever a class is, the
-size and number of its frames are compared with what was asked. Imports no library.
+What a pipeline tells (the arguments of its call, the ratios of its VAE) is not repeated here. A
+class that is not listed renders one prompt at a time, and no embeddings of it are kept. Of every
+class, the size and number of frames are compared with what was asked. Imports no library.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Size = tuple[int, int]
 class Cut:
     """How the denoiser of a class can be called for windows of a video.
 
-    argument: of the denoiser: the latents, (videos, channels, frames, height, width)
+    argument: the name of the latents, (videos, channels, frames, height, width)
     frames: the usual length of its videos, in frames
-    guided_apart: it is called once for prompts and once for negative prompts, not for both together
+    guided_apart: it is called for prompts and negative prompts separately, not for both together
     """
 
     argument: str
@@ -56,30 +56,30 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One class of pipelines, described by how it differs from others.
+    """One class of pipelines: how it differs from others.
 
     refused: why it is refused at load; empty if it is not
     untested: why no test renders with it; empty if one does
-    grids: the values that it can make of a setting, where its attributes don't say so
-    size_multiple: height and width are multiples of this, besides what its attributes say
-    defaults: values of settings that its call leaves open, or that it would not keep
-    hidden: arguments that prompts can't set, because frames would no longer be what `grids` says,
-        or because they only matter with a picture
-    renders_alone: whether a batch differs from its prompts alone, or is not possible
+    grids: the possible values of a setting, where its attributes don't tell
+    size_multiple: height and width are multiples of this and of what its attributes tell
+    defaults: of settings whose default in the call is None, or would be changed by the pipeline
+    hidden: arguments that prompts can't set, because `grids` would no longer hold, or because they
+        only matter with a picture
+    renders_alone: in a batch a prompt would give another video, or batches are not possible
     draws: whether it draws from torch's global generator: then it is not batched, and not compiled,
-        because a compiler in another thread sets that generator back
-    keeps_texts: its embeddings can be computed beforehand, each text alone
-    tiles: its VAE decodes in tiles only
-    reads: tokens of a text that it reads, where no argument says so
-    around: tokens of that length that are not the text's: marks and templates
-    pictures: call arguments that are pictures, and whether it needs them
-    last_image: whether it needs a picture to end with, too; None if it takes none
-    pairs: a list of pictures is one for each prompt; else prompts with pictures are rendered alone
-    size_of: the size that it makes of a picture's, where its call takes none
-    drops: frames that it makes and does not return
-    keyframes: its call takes the pictures as a list, and the numbers of their frames
-    windows: how it can make longer videos of windows; None if that is not known
-    clip: CLIP alone reads its texts, and it takes their embeddings, of any number of tokens
+        because a compiler in another thread resets that generator
+    keeps_texts: its embeddings can be computed in advance, each text alone
+    tiles: its VAE always decodes in tiles
+    reads: how many tokens of a text it reads, where no argument tells
+    around: how many of these are not the text's: marks and templates
+    pictures: call arguments that are pictures, and whether each is required
+    last_image: whether a picture of the last frame is required; None if it takes none
+    pairs: a list of pictures has one for each prompt; else prompts with pictures are rendered alone
+    size_of: the size of the video by that of the picture, where its call takes no size
+    drops: how many frames it makes but does not return
+    keyframes: its call takes a list of pictures and a list of their frame numbers
+    windows: how it can render videos longer than the model in windows; None if unknown
+    clip: only CLIP reads its texts, and its call takes embeddings of any number of tokens
     """
 
     refused: str = ""
@@ -108,13 +108,13 @@ UNLISTED = Kind(renders_alone=True)
 
 
 def _animatediff(pipe: Any) -> dict[str, Grid]:
-    """A motion module knows as many positions in time as it was trained with."""
+    """A motion module has a fixed number of positions in time."""
     most = pipe.unet.config.motion_max_seq_length
     return {"num_frames": Grid(most=most)} if most else {}
 
 
 def _allegro(pipe: Any) -> dict[str, Grid]:
-    """Its VAE leaves black whatever is not covered by whole tiles."""
+    """Its VAE leaves the area black that is not covered by whole tiles."""
     patch = pipe.vae.spatial_compression_ratio * pipe.transformer.config.patch_size
     rows, columns = (math.lcm(stride, patch) for stride in pipe.vae.stride[1:])
     return {
@@ -129,46 +129,46 @@ def _allegro_frames(pipe: Any) -> dict[str, Scalar]:
 
 
 def _anyflow_far(pipe: Any) -> dict[str, Grid]:
-    """It makes the chunks that its transformer was trained with, and no other number."""
+    """It makes exactly the chunks that its transformer was trained with."""
     cells = sum(pipe.transformer.config.chunk_partition)
     frames = (cells - 1) * pipe.vae_scale_factor_temporal + 1
     return {"num_frames": Grid(least=frames, most=frames)}
 
 
 def _cogvideox(pipe: Any) -> dict[str, Grid]:
-    """After the first, frames of the latents are decoded in pairs; 1.5 pairs them once more."""
+    """Latent frames after the first are decoded in pairs; 1.5 pairs them once more."""
     config, cell = pipe.transformer.config, pipe.vae_scale_factor_spatial
     pairs, patch = config.patch_size_t or 1, cell * config.patch_size
     height, width = config.sample_height * cell, config.sample_width * cell
-    if config.use_learned_positional_embeddings:  # of what it was trained with, and no other
+    if config.use_learned_positional_embeddings:  # only for the size it was trained with
         trained = {"num_frames": config.sample_frames, "height": height, "width": width}
         return {key: Grid(least=number, most=number) for key, number in trained.items()}
     grids = {"num_frames": Grid(multiple=2 * pairs * pipe.vae_scale_factor_temporal, plus=1)}
-    if config.patch_size_t:  # and has positions up to the size that it was trained with
+    if config.patch_size_t:  # it has positions up to the size that it was trained with
         grids["height"] = Grid(patch, least=patch, most=height)
         grids["width"] = Grid(patch, least=patch, most=width)
     return grids
 
 
 def _helios(pipe: Any) -> dict[str, Grid]:
-    """Chunks of nine frames of the latents; what they make together is cut to 4n + 1."""
+    """It makes chunks of nine latent frames; the whole video is cut to 4n + 1 frames."""
     ratio = pipe.vae_scale_factor_temporal
     return {"num_frames": Grid(ratio, 1, least=8 * ratio + 1, chunk=8 * ratio + 1)}
 
 
 def _latte(pipe: Any) -> dict[str, Grid]:
-    """It adds a position to each frame, and has as many positions as its config says."""
+    """It adds a position to each frame; the number of positions is in its config."""
     frames = pipe.transformer.config.video_length
     return {"num_frames": Grid(least=frames, most=frames)}
 
 
 def _mochi(_pipe: Any) -> dict[str, Grid]:
-    """Half of its steps are linear and half quadratic: one step can't be halved."""
+    """Half of its steps are linear, half quadratic, so it needs at least two."""
     return {"num_inference_steps": Grid(least=2)}
 
 
 def _hunyuan_drops(pipe: Any) -> int:
-    """In its first form for pictures, those of the first frame of the latents."""
+    """The first of its two kinds for pictures drops the frames of the first latent frame."""
     is_first = pipe.transformer.config.image_condition_type == "latent_concat"
     return pipe.vae_scale_factor_temporal if is_first else 0
 
@@ -179,25 +179,25 @@ def _hunyuan15_size(pipe: Any) -> dict[str, Scalar]:
 
 
 def _hunyuan15_size_of(pipe: Any, size: Size) -> Size:
-    """Return the size that it keeps: of some it makes another one, once they are pictures again."""
+    """Return a size that it does not change any more, if it is given the size that it made."""
     width, height = size
     made = pipe.video_processor.calculate_default_height_width(height, width, pipe.target_size)
     return size if (height, width) == made else _hunyuan15_size_of(pipe, (made[1], made[0]))
 
 
 def _kandinsky_with_picture(pipe: Any) -> dict[str, Grid]:
-    """It evens out the first four frames of the latents by those behind, over a whole batch."""
+    """It normalises the first four latent frames by the later ones, over a whole batch."""
     ratio = pipe.vae_scale_factor_temporal
     return {"num_frames": Grid(ratio, 1, least=4 * ratio + 1)}
 
 
 def _draws_in_its_decoder(pipe: Any) -> bool:
-    """LTX 0.9.1: the decoder adds noise of torch's global generator, of the batch as a whole."""
+    """LTX 0.9.1: the decoder adds noise from torch's global generator, to the batch as a whole."""
     return any(getattr(pipe.vae.config, "decoder_inject_noise", None) or ())
 
 
 def _chat(pipe: Any) -> int:
-    """EasyAnimate puts a chat's opening before the prompt, and counts it."""
+    """EasyAnimate puts the opening of a chat before the prompt, and counts its tokens, too."""
     message = {"role": "user", "content": [{"type": "text", "text": "PROMPT"}]}
     chat = pipe.tokenizer.apply_chat_template([message], tokenize=False)
     return len(pipe.tokenizer(chat.partition("PROMPT")[0]).input_ids)
@@ -207,13 +207,13 @@ _UNWANTED_BY_KANDINSKY = (
     "Static, 2D cartoon, cartoon, 2d animation, paintings, images, worst quality, low quality, "
     "ugly, deformed, walking backwards"
 )
-"""What its call takes in place of none; the renderer gives it a text in any case."""
+"""The default of its call, which has no effect here because the renderer always gives a text."""
 
 
 def _last_image_of_wan(pipe: Any) -> bool | None:
-    """Wan 2.1 takes two pictures if it was trained with two; 2.2 with two transformers, one or two.
+    """Wan 2.1 needs a last picture if it was trained with one; for 2.2 it is optional.
 
-    With `expand_timesteps`, as in 2.2 with 5 billion parameters, the last one would be ignored.
+    With `expand_timesteps`, as in 2.2 with 5 billion parameters, it would be ignored.
     """
     if pipe.config.expand_timesteps:
         return None
@@ -314,7 +314,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "WanPipeline": Kind(keeps_texts=True, windows=Cut("hidden_states", 81, guided_apart=True)),
     "WanVACEPipeline": Kind(renders_alone=True),
-    # Their calls leave the picture or the video open, and fail without.
+    # In their calls the picture or the video is optional, but they fail without it.
     "AnimateDiffControlNetPipeline": Kind(_PICTURE),
     "AnimateDiffSparseControlNetPipeline": Kind(_PICTURE),
     "Cosmos2VideoToWorldPipeline": Kind(_PICTURE),
@@ -325,16 +325,16 @@ KINDS: Mapping[str, Kind] = {
     "LTX2DFRTemporalRefinePipeline": Kind(_VIDEO),
     "LTX2InContextPipeline": Kind(_PICTURE),
     "LTXI2VLongMultiPromptPipeline": Kind(_PICTURE),
-    # What they return is no video as others return it.
+    # They return something else than other classes.
     "LTX2HDRPipeline": Kind("its frames have more brightness than a video file here can hold"),
     "TextToVideoZeroPipeline": Kind(_NO_VIDEO),
     "TextToVideoZeroSDXLPipeline": Kind(_NO_VIDEO),
 }
-"""By the name of the class. Those that require a picture in their call need no entry."""
+"""By the name of the class. Classes whose call requires a picture need no entry."""
 
 
 TESTED = tuple(name for name, kind in KINDS.items() if not kind.refused and not kind.untested)
-"""Classes that a test saves, loads and renders with, at tiny size."""
+"""Classes with which a test saves, loads and renders a tiny model."""
 
 
 def outcome(name: str) -> str:
@@ -346,5 +346,5 @@ def outcome(name: str) -> str:
 
 
 def kind_of(pipeline_class: type) -> Kind:
-    """Return what is known of a class of pipelines."""
+    """Return the entry of a class of pipelines, or `UNLISTED`."""
     return KINDS.get(pipeline_class.__name__, UNLISTED)

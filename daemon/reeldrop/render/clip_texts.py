@@ -1,8 +1,8 @@
-"""Encode texts of any length, and with weights, where CLIP alone reads them.
+"""Encode texts of any length, also with weights, for pipelines in which only CLIP reads texts.
 
-The embeddings of chunks stand one behind the other. A weight moves the embedding of its token away
-from that of the empty text at the same place, in proportion, as in ComfyUI (`comfy/sd1_clip.py`);
-so a weight of 1 changes no bit. The pooled embedding is that of the first chunk.
+The embeddings of the chunks are concatenated. A weight scales the difference of its token's
+embedding to that of the empty text at the same place, as in ComfyUI (`comfy/sd1_clip.py`); a weight
+of 1 changes no bit. The pooled embedding is that of the first chunk.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _ARGUMENTS: Mapping[str, object] = {
 
 
 def encoder(pipe: Any, source: ModelSource) -> ClipTexts | None:
-    """Return what encodes the texts of a profile in place of the pipeline, if it asks for that."""
+    """Return what encodes texts in place of the pipeline; None if the profile does not need it."""
     if not (source.reads_chunks or source.reads_weights):
         return None
     return ClipTexts(pipe, chunks.reader(source, pipe.tokenizer))
 
 
 def reader_of(texts: Texts | None) -> Reader | None:
-    """Return how texts are read; None if they are read as the pipeline does."""
+    """Return what splits the texts; None if the pipeline reads them itself."""
     encode = None if texts is None else texts.encode
     return encode.reader if isinstance(encode, ClipTexts) else None
 
 
 class ClipTexts:
-    """Encodes texts as a reader cuts them; see `speed.texts.Encode`."""
+    """Encodes the chunks of texts; see `speed.texts.Encode`."""
 
     def __init__(self, pipe: Any, reader: Reader) -> None:
         self.reader = reader
@@ -65,7 +65,7 @@ class ClipTexts:
         return embedding + more * (embedding - empty), *pooled
 
     def _encoded(self, chunk: Chunk) -> tuple[torch.Tensor, ...]:
-        """Return what the pipeline itself makes of a chunk."""
+        """Return the embeddings that the pipeline itself computes for a chunk."""
         pipe = self._pipe
         parameters = inspect.signature(pipe.encode_prompt).parameters
         given = {name: value for name, value in _ARGUMENTS.items() if name in parameters}
@@ -78,7 +78,7 @@ class ClipTexts:
 
 @contextlib.contextmanager
 def _given(pipe: Any, ids: tuple[int, ...]) -> Iterator[None]:
-    """Let the pipeline's tokenizers return these tokens, whatever they are asked for."""
+    """Let the pipeline's tokenizers return these tokens for any text."""
     own = {name: vars(pipe)[name] for name in _TOKENIZERS if name in vars(pipe)}
     vars(pipe).update({name: _StandIn(tokenizer, ids) for name, tokenizer in own.items()})
     try:
@@ -88,7 +88,7 @@ def _given(pipe: Any, ids: tuple[int, ...]) -> Iterator[None]:
 
 
 class _StandIn:
-    """A tokenizer for one call; each pads with its own token."""
+    """A tokenizer that returns given tokens, padded as its own tokenizer does."""
 
     def __init__(self, tokenizer: Any, ids: tuple[int, ...]) -> None:
         self._own = tokenizer

@@ -1,7 +1,7 @@
-"""Download a model's files from the hub: only those needed, from where it broke off, of one commit.
+"""Download a model's files from the hub: only those needed, all of one commit, resumably.
 
-Files go into the hub's own cache, where diffusers finds them. The commit that a repository had at
-the first download is noted, and stays until somebody asks for the newest. Imports no torch.
+Files go into the hub's own cache, where diffusers finds them. The commit of the first download is
+noted, and used until somebody asks for the newest. Imports no torch.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ from reeldrop.render.hub_errors import as_ours
 from reeldrop.render.repository import Wanted, pinned
 
 _SUFFIX = ".reeldrop"
-"""Of files that are not whole yet, beside those of the hub's cache."""
+"""Ends the names of incomplete files in the hub's cache."""
 
 _SPARE_BYTES = 256 << 20
-"""Room left on the disk beside the files."""
+"""Disk space that is left free."""
 
 Tell = Callable[[int, int], None]
-"""Called with the number of bytes that are there, and of all bytes."""
+"""Called with the bytes downloaded so far, and all bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A commit's files that are needed, with their sizes; `large` by the SHA-256 of their content.
+    """The needed files of a commit.
 
+    sizes: in bytes, by name
+    large: the SHA-256 of the content of large files, by name
     blobs: the folder of the cache that holds the content of files by their hashes
     """
 
@@ -70,7 +72,7 @@ def is_offline() -> bool:
 
 
 def complete(wanted: Wanted) -> Path | None:
-    """Return the folder of a model that is whole on this machine; None if it isn't known to be."""
+    """Return the folder of a model that is known to be complete on this machine, else None."""
     with contextlib.suppress(
         OSError, ValueError, errors.CachedRepoTreeNotFoundError, errors.EntryNotFoundError
     ):
@@ -86,10 +88,9 @@ def complete(wanted: Wanted) -> Path | None:
 
 
 def seems_there(wanted: Wanted) -> Path | None:
-    """Return the folder of a model that the cache seems to have, though its list of files is not
-    known; else None.
+    """Return the folder of a model that seems complete on this machine, else None.
 
-    That is so of what was downloaded by earlier versions or by other programs.
+    If earlier versions or other programs have downloaded it, the cache has no list of its files.
     """
     revision = pinned(wanted)
     index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
@@ -107,15 +108,15 @@ def fetch(
     newest: bool = False,
     check: Callable[[Any], None] = lambda _index: None,
 ) -> Path:
-    """Return the folder of a model; download what is missing of it.
+    """Return the folder of a model; download its missing files first.
 
-    With `newest`, the commit noted at the first download is replaced by today's. `check` is called
-    with the content of model_index.json before anything else is downloaded, and may raise.
+    With `newest`, the noted commit is replaced by the newest one. `check` is called with the
+    content of model_index.json before anything else is downloaded, and may raise.
 
     Raises:
-        ConfigError: the repository, the revision or the weights that the profile asks for are not
-            there, or it may not be read.
-        Unavailable: the hub does not answer, the download broke off, or the disk is too small.
+        ConfigError: the profile's repository, revision or weights do not exist, or access to the
+            repository is denied.
+        Unavailable: the hub does not answer, the download broke off, or the disk is too full.
     """
     found = None if newest else complete(wanted)
     if found is not None:
@@ -156,20 +157,20 @@ def fetch_file(
 
 
 def commit_of(path: Path) -> str | None:
-    """Return the commit that a path in the hub's cache is of; None if it is not in there."""
+    """Return the commit of a path in the hub's cache; None if it is elsewhere."""
     parts = path.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
 
 
 def _require_online(wanted: Wanted) -> None:
     if is_offline():
-        problem = f"{wanted.what} ({wanted.location}) is not on this machine, or not whole"
+        problem = f"{wanted.what} ({wanted.location}) is not on this machine, or not complete"
         remedy = f"HF_HUB_OFFLINE forbids downloads: `HF_HUB_OFFLINE=0 reeldrop pull {wanted.name}`"
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
 
 
 def _carry_out(wanted: Wanted, plan: _Plan, tell: Tell | None) -> Path:
-    """Download what is missing of the planned files, and return their folder."""
+    """Download the missing ones of the planned files, and return their folder."""
     missing = _missing(plan)
     _require_room(wanted, plan, missing)
     _download(wanted, plan, missing, tell or (lambda _done, _total: None))
@@ -182,7 +183,7 @@ def _carry_out(wanted: Wanted, plan: _Plan, tell: Tell | None) -> Path:
 
 
 def newest(wanted: Wanted) -> str:
-    """Return the commit that a repository has now, of the profile's revision.
+    """Return the newest commit of a repository, in the profile's revision.
 
     Raises:
         ConfigError, Unavailable: as `fetch`.
@@ -193,11 +194,11 @@ def newest(wanted: Wanted) -> str:
 
 def _files(wanted: Wanted, newest: bool) -> tuple[str, dict[str, hub.RepoFile]]:
     """Return the commit of a repository, and its files by their names."""
-    # Its warnings, such as of a retry, only matter if the download fails; then the error says why.
+    # Its warnings, such as about a retry, are not needed: an error that follows tells the reason.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     api = hub.HfApi()
     revision = wanted.revision if newest else pinned(wanted)
-    # It also notes the commit in the cache, so that diffusers finds the files without the hub.
+    # This also notes the commit in the cache, so that diffusers finds the files without the hub.
     commit = api.resolve_revision(wanted.location, revision=revision).resolved
     files = {
         file.path: file
@@ -209,7 +210,7 @@ def _files(wanted: Wanted, newest: bool) -> tuple[str, dict[str, hub.RepoFile]]:
 
 
 def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
-    """Return what is to be downloaded of a model."""
+    """Return which files of a model have to be downloaded."""
     commit, files = _files(wanted, newest)
     if checkpoint.INDEX not in files:
         problem = f"{wanted.location} is no diffusers pipeline: it has no {checkpoint.INDEX}"
@@ -239,7 +240,7 @@ def _plan_of(
 
 
 def _missing(plan: _Plan) -> dict[str, int]:
-    """Return how many bytes of each large file are still to come."""
+    """Return the missing bytes of each large file."""
     missing = {}
     for name, digest in plan.large.items():
         if not (plan.blobs / digest).exists():
@@ -280,13 +281,13 @@ def _download(wanted: Wanted, plan: _Plan, missing: dict[str, int], tell: Tell) 
             tell(there, plan.total)
 
     for name in missing:
-        if plan.sizes[name] <= constants.MAX_HTTP_DOWNLOAD_SIZE:  # the hub's library has a way
+        if plan.sizes[name] <= constants.MAX_HTTP_DOWNLOAD_SIZE:  # else the hub's library does it
             _download_one(wanted, plan, name, Bar)
     _remove_left(plan)
 
 
 def _remove_left(plan: _Plan) -> None:
-    """Remove what is left of broken downloads that nobody goes on with, as of another commit."""
+    """Remove partial files that no download will continue, such as those of another commit."""
     for partial in plan.blobs.glob(f"*{_SUFFIX}"):
         with contextlib.suppress(OSError), open(partial, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -314,13 +315,13 @@ def _download_one(wanted: Wanted, plan: _Plan, name: str, bar: type[_Silent]) ->
         file.seek(0)
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
             file.truncate(0)
-            raise OSError(errno.EIO, f"{name} arrived damaged, and will be downloaded anew")
+            raise OSError(errno.EIO, f"{name} arrived damaged, and will be downloaded again")
         os.replace(partial, plan.blobs / digest)
 
 
 @contextlib.contextmanager
 def _alone(wanted: Wanted, file: IO[bytes]) -> Iterator[None]:
-    """Hold a file that is being downloaded, so that no other process writes into it."""
+    """Lock a file that is being downloaded, so that no other process writes into it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

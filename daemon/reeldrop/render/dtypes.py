@@ -1,4 +1,4 @@
-"""Which dtype each part of a pipeline is loaded with. Knows their names only, not torch."""
+"""The dtype of each part of a pipeline, by name. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DEFAULT = "default"
 """The key for all parts that are not named."""
 
 _VAES_IN_FLOAT32 = ("AutoencoderKLWan",)
-"""Their authors decode in float32; in bfloat16 they lose detail."""
+"""Their authors decode in float32; in bfloat16 detail is lost."""
 
 
 def native(index: Mapping[str, Any]) -> dict[str, str]:
     """Return the dtypes that a model is meant for, from its model_index.json.
 
-    A UNet is trained for float16. Transformers overflow in it, and are trained in bfloat16.
+    UNets are made for float16. Transformers overflow in it, and are trained in bfloat16.
     """
     default = "float16" if "unet" in index else "bfloat16"
     classes = {name: part[1] for name, part in index.items() if _is_part(part)}

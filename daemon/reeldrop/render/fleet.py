@@ -1,4 +1,4 @@
-"""Where renderers come from: the `Fleet` protocol, and the fleet of one renderer in this process.
+"""Sets of renderers: the `Fleet` protocol, and the fleet of one renderer in this process.
 
 Does not know what renderers are told to do.
 """
@@ -24,29 +24,28 @@ OWN = "own"
 
 
 class Fleet(Protocol):
-    """The renderers that there are. They may come and go.
+    """All renderers at a time. They may join and leave.
 
-    It tells RendererJoined and RendererLeft, FromRenderer between the two, and FleetTrouble. An
-    event has the very batch that the renderer was given. The methods of a renderer return at once;
-    those of one that has left do nothing.
+    It tells RendererJoined and RendererLeft, FromRenderer between the two, and FleetTrouble. The
+    batch in an event is the same object that the renderer was given. The methods of a renderer
+    return at once; those of one that has left do nothing.
 
-    can_lose: whether a renderer can be lost while the process goes on; else the process ends with
-        the first that does
+    can_lose: whether the process goes on when a renderer ends; else it ends as well
     """
 
     can_lose: bool
 
     def begin(self) -> Sequence[RendererJoined]:
-        """Return the renderers that are there at once, and tell of the others as they come."""
+        """Return the renderers that exist at once; the others are told as they join."""
 
     def renderer(self, id: str) -> Renderer:
         """Return a renderer that has joined."""
 
     def end(self, id: str, reason: str) -> None:
-        """End a renderer that hangs or is broken, without waiting for that; it counts as gone."""
+        """End a renderer that hangs or is broken. Does not wait; it counts as gone at once."""
 
     def close(self) -> None:
-        """End all renderers. Nothing is in hand, except what can't be waited for."""
+        """End all renderers. Called when no batch is in hand, or none can be waited for."""
 
 
 class OwnRenderer:

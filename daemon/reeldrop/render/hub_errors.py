@@ -1,4 +1,4 @@
-"""The hub's errors in our words: what is wrong, and what would be right."""
+"""Turn the hub's errors into ours, with the problem and a remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOKEN = (
 
 @contextlib.contextmanager
 def as_ours(wanted: Wanted) -> Iterator[None]:
-    """Raise the hub's errors as ours, with what would be right."""
+    """Raise the hub's errors as ConfigError or Unavailable; disk errors stay OSError."""
     place, where = wanted.location, f"{wanted.key}.repository"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Find the files of LoRAs, download them if need be, and look at them before they are read.
+"""Find or download the files of LoRAs, and check them before their weights are read.
 
 Only safetensors files are read: other formats can run code. Imports no torch.
 """
@@ -27,18 +27,18 @@ _OTHER_KINDS = {
     "hada_": "LoHa",
     "oft_": "OFT",
 }
-"""Parts of the names of tensors by which relatives of LoRA are known."""
+"""Parts of tensor names that show other methods than plain LoRA."""
 
 _TEXT_ENCODERS = ("text_encoder", "lora_te")
-"""How the names of tensors begin that are for a text encoder."""
+"""The beginnings of names of tensors for a text encoder."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """A LoRA of a profile with its file, and what the file is known by.
+    """A LoRA of a profile with its file, and what identifies the file.
 
     revision: the commit of its repository; None if it is not from the hub
-    sha256: of its bytes; empty if a revision says which they are
+    sha256: of its bytes; empty if there is a revision
     """
 
     lora: LoraSource
@@ -61,7 +61,7 @@ def found(source: ModelSource, tell: downloads.Tell | None = None) -> tuple[Lora
     """Return the files of a profile's LoRAs; download those that are not on this machine.
 
     Raises:
-        ConfigError: there is no such file, or it is no LoRA as reeldrop takes them.
+        ConfigError: there is no such file, or it is not a LoRA that reeldrop supports.
         Unavailable: it could not be downloaded.
     """
     return tuple(_found(source, lora, tell) for lora in source.loras)
@@ -80,7 +80,7 @@ def _found(source: ModelSource, lora: LoraSource, tell: downloads.Tell | None) -
 
 
 def repository(source: ModelSource, lora: LoraSource) -> Repository:
-    """Return what is asked of the hub for a LoRA."""
+    """Return the repository of a LoRA on the hub."""
     return Repository(source.name, lora.location, lora.revision, pins=source.pins, lora=lora.name)
 
 
@@ -88,7 +88,7 @@ def there(source: ModelSource) -> Iterator[tuple[LoraSource, Path]]:
     """Yield those LoRAs of a profile that are on this machine, with their files.
 
     Raises:
-        ConfigError: one is not there, and can't be downloaded either.
+        ConfigError: a file or folder that config.yaml names is missing.
     """
     for lora in source.loras:
         if Path(lora.location).is_absolute():
@@ -98,7 +98,7 @@ def there(source: ModelSource) -> Iterator[tuple[LoraSource, Path]]:
 
 
 def _in_folder(source: ModelSource, lora: LoraSource, path: Path) -> Path:
-    """Return the file at a path of config.yaml, which may be its folder."""
+    """Return the file at a path of config.yaml, which may be the path of its folder."""
     if path.is_file():
         return path
     if not path.is_dir():
@@ -107,7 +107,7 @@ def _in_folder(source: ModelSource, lora: LoraSource, path: Path) -> Path:
     if lora.weight_name is None and len(names) != 1:
         count = f"{len(names)} safetensors files" if names else "no safetensors file"
         remedy = f"name it with weight_name; {did_you_mean('', names)}" if names else "put it there"
-        raise Misfit(source, lora, f"can't be told in {path}: there is {count}", remedy)
+        raise Misfit(source, lora, f"can't be found in {path}: there is {count}", remedy)
     file = path / (lora.weight_name or names[0])
     if not file.is_file():
         remedy = did_you_mean(file.name, names) if names else "put it there"
@@ -116,18 +116,18 @@ def _in_folder(source: ModelSource, lora: LoraSource, path: Path) -> Path:
 
 
 def _look_at(source: ModelSource, lora: LoraSource, path: Path) -> None:
-    """Raise ConfigError for a file that is not read, or that is no LoRA for a denoiser alone."""
+    """Raise ConfigError if a file can't be read, or is not a LoRA for a denoiser alone."""
     if path.suffix != SAFETENSORS:
-        remedy = "reeldrop reads nothing else, since other formats can run code: convert it once"
+        remedy = "convert it to safetensors: other formats can run code, so reeldrop refuses them"
         raise Misfit(source, lora, f"is no safetensors file: {path}", remedy)
     try:
         names = tensors.shapes(path)
     except (OSError, ValueError) as error:
-        remedy = "it must be a whole safetensors file: copy or download it again"
+        remedy = "it must be a complete safetensors file: copy or download it again"
         raise Misfit(source, lora, f"can't be read from {path}: {error}", remedy) from None
     kind = next((k for mark, k in _OTHER_KINDS.items() if any(mark in n for n in names)), None)
     if kind is not None:
-        raise Misfit(source, lora, f"is a {kind}: {path}", "reeldrop takes plain LoRAs only")
+        raise Misfit(source, lora, f"is a {kind}: {path}", "use a plain LoRA instead")
     if any(name.startswith(_TEXT_ENCODERS) for name in names):
-        remedy = "use one for the denoiser alone: reeldrop leaves text encoders as they are"
+        remedy = "use one for the denoiser alone: reeldrop does not change text encoders"
         raise Misfit(source, lora, f"also changes a text encoder: {path}", remedy)

@@ -1,7 +1,7 @@
-"""Layers that add LoRAs to what they compute: W x + scale * B A x (Hu et al., arXiv 2106.09685).
+"""Layers that add LoRAs to their output: W x + scale * B A x (Hu et al., arXiv 2106.09685).
 
-A layer is given another class that has the same weight under the same name. Which LoRAs are in use
-it reads from the record of the current call; with none, it computes exactly what it did before.
+The class of a layer is replaced; its weights stay the same, under the same names. It reads from the
+record of the current call which LoRAs are in use; with none, it computes the same as before.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from reeldrop.speed.unet3d import Call
 
 @dataclass(frozen=True, slots=True)
 class LowRank:
-    """What a LoRA says of one layer.
+    """The part of a LoRA for one layer.
 
-    down: A, (rank, inputs, ...), where a convolution has its kernel in the place of the dots
+    down: A, (rank, inputs), for a convolution with the dimensions of its kernel behind
     up: B, (outputs, rank)
     bias: added to the outputs; None for nothing
     scale: of the product and the bias
@@ -41,14 +41,14 @@ class LoraLinear(nn.Linear):
 
 
 class LoraConv2d(nn.Conv2d):
-    """A convolution of pictures with LoRAs."""
+    """A 2D convolution with LoRAs."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return _plus_loras(self, super().forward(input), lambda down: _convolved(self, input, down))
 
 
 class LoraConv3d(nn.Conv3d):
-    """A convolution of videos with LoRAs."""
+    """A 3D convolution with LoRAs."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return _plus_loras(self, super().forward(input), lambda down: _convolved(self, input, down))
@@ -82,7 +82,7 @@ def _plus_loras(
 
 
 def fault(layer: Any, what: LowRank) -> str:
-    """Return why a layer can't take what a LoRA says of it; empty if it can."""
+    """Return why a LoRA can't be used with a layer; empty if it can."""
     if type(layer) not in (*_FORMS, *_FORMS.values()):
         return f"is a {type(layer).__name__}, which takes no LoRA"
     if getattr(layer, "groups", 1) != 1:
@@ -91,11 +91,11 @@ def fault(layer: Any, what: LowRank) -> str:
         return f"has the rank {what.down.shape[0]} on one side and {what.up.shape[1]} on the other"
     wanted, given = layer.weight.shape, (what.up.shape[0], *what.down.shape[1:])
     if wanted != given:
-        return f"has weights of {_in_words(wanted)}, and the LoRA is for {_in_words(given)}"
+        return f"has weights of {_in_words(wanted)}, but the LoRA is for {_in_words(given)}"
     if what.bias is not None and layer.bias is None:
-        return "has no bias, and the LoRA one"
+        return "has no bias, but the LoRA has one"
     if what.bias is not None and what.bias.shape != wanted[:1]:
-        return f"has {wanted[0]} outputs, and the LoRA biases for {what.bias.numel()}"
+        return f"has {wanted[0]} outputs, but the LoRA has biases for {what.bias.numel()}"
     return ""
 
 
@@ -104,7 +104,7 @@ def _in_words(shape: Iterable[int]) -> str:
 
 
 def attach(layer: Any, name: str, what: LowRank, call: Call) -> None:
-    """Let a layer add a LoRA where the record of the call names it."""
+    """Let a layer add a LoRA whenever the record of the call names it."""
     layer.__class__ = _FORMS.get(type(layer), type(layer))
     layer.call = call
     others: dict[str, object] = getattr(layer, "loras", {})
@@ -117,7 +117,7 @@ def attach(layer: Any, name: str, what: LowRank, call: Call) -> None:
 
 
 def merge(layer: Any, what: LowRank, weight: float) -> None:
-    """Add a LoRA to the weights of a layer for good."""
+    """Add a LoRA to the weights of a layer permanently."""
     product = what.up.float() @ what.down.flatten(1).float() * (weight * what.scale)
     layer.weight.data.copy_(layer.weight.data.float() + product.view_as(layer.weight))
     if what.bias is not None:

@@ -1,7 +1,7 @@
-"""The LoRAs of a pipeline: put onto its layers at load, and used as each batch asks.
+"""The LoRAs of a pipeline: attached to its layers at load, switched by each batch.
 
-diffusers reads the many forms in which LoRAs are published. What does not fit the pipeline to the
-last tensor is refused: a LoRA of which only a part is used shows something that nobody asked for.
+diffusers reads the many formats in which LoRAs are published. A LoRA is refused unless every tensor
+fits the pipeline: one that is applied in part gives results that nobody asked for.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _BAD = (
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, re.error,
     safetensors.SafetensorError,
 )  # fmt: skip
-"""What diffusers' ways to read LoRAs raise for files that are none, or are of another kind."""
+"""What diffusers raises when it reads files that are not LoRAs, or of another kind."""
 
 _LEFT_OUT = re.compile(r"norm.*\.diff(_b)?$|\.diff_m$")
-"""Differences of norms: diffusers passes over them in LoRAs with the names of Wan's authors."""
+"""Differences of norms: diffusers ignores them in LoRAs with the names of Wan's authors."""
 
 _FIRST = ("unet", "transformer")
-"""What diffusers calls a pipeline's first denoiser."""
+"""The names of a pipeline's first denoiser."""
 
 
 def put_on(pipe: Any, source: ModelSource, files: tuple[LoraFile, ...], call: Call) -> None:
-    """Put a profile's LoRAs onto a pipeline, with none in use: layers read that from `call`.
+    """Attach a profile's LoRAs to a pipeline; the layers read from `call` which are in use.
 
-    Those that are always used become part of the weights.
+    Those that are always used are merged into the weights.
 
     Raises:
         ConfigError: one does not fit.
@@ -59,7 +59,7 @@ def put_on(pipe: Any, source: ModelSource, files: tuple[LoraFile, ...], call: Ca
 
 
 def used(files: tuple[LoraFile, ...], wanted: Loras) -> tuple[UsedLora, ...]:
-    """Return the records of the LoRAs that are used if a prompt wants some."""
+    """Return the records of the LoRAs that are used for a prompt that wants some."""
     weights = dict(wanted)
     return tuple(
         UsedLora(
@@ -79,7 +79,7 @@ def _part(pipe: Any, source: ModelSource, lora: LoraSource) -> nn.Module:
     known = [name for name in (*_FIRST, "transformer_2") if _has(pipe, name)]
     name = lora.component or next(iter(known), "transformer")
     if name not in known:
-        problem = f"is for {name}, and {type(pipe).__name__} has no such part"
+        problem = f"is for {name}, but {type(pipe).__name__} has no such part"
         raise Misfit(source, lora, problem, f"set component to {' or '.join(known)}")
     part: nn.Module = getattr(pipe, name)
     return part
@@ -90,10 +90,10 @@ def _has(pipe: Any, name: str) -> bool:
 
 
 def _read(pipe: Any, source: ModelSource, file: LoraFile) -> dict[str, LowRank]:
-    """Return what a LoRA says of each layer, by the layers' names."""
+    """Return the parts of a LoRA by the names of their layers."""
     read = getattr(type(pipe), "lora_state_dict", None)
     if read is None:
-        problem = f"can't be read: diffusers has no LoRAs for {type(pipe).__name__}"
+        problem = f"can't be read: diffusers supports no LoRAs for {type(pipe).__name__}"
         raise Misfit(source, file.lora, problem, "leave loras out")
     try:
         state, *alphas, metadata = read(
@@ -102,7 +102,7 @@ def _read(pipe: Any, source: ModelSource, file: LoraFile) -> dict[str, LowRank]:
         found = _by_layer(state, alphas[0] if alphas else None, metadata)
     except _BAD as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        remedy = "it must be a LoRA in a form that diffusers reads"
+        remedy = "it must be a LoRA in a format that diffusers reads"
         raise Misfit(
             source, file.lora, f"can't be read from {file.path}: {reason}", remedy
         ) from None
@@ -117,13 +117,13 @@ def _read(pipe: Any, source: ModelSource, file: LoraFile) -> dict[str, LowRank]:
 def _by_layer(
     state: Mapping[str, torch.Tensor], alphas: Mapping[str, float] | None, metadata: Any
 ) -> dict[str, LowRank]:
-    """Sort a LoRA's tensors by the layers that they are for.
+    """Group a LoRA's tensors by layer.
 
-    alphas: what the product of a layer is multiplied by, times the rank; the rank if it is not here
-    metadata: settings of peft's LoraConfig, which say so as well
+    alphas: of each layer; its product is scaled by alpha / rank, by 1 if it has none
+    metadata: settings of peft's LoraConfig, which may have alphas, too
 
     Raises:
-        ValueError: there is a tensor that is not understood, or one is missing.
+        ValueError: a tensor is unknown or missing.
     """
     if not any("lora_A" in name for name in state):
         state = convert_unet_state_dict_to_peft(state)
@@ -131,7 +131,7 @@ def _by_layer(
     for name, tensor in state.items():
         match = _KEY.fullmatch(_without_part(name))
         if match is None:
-            raise ValueError(f"there is a tensor {name}")
+            raise ValueError(f"there is an unknown tensor {name}")
         found.setdefault(match["layer"], {})[match["part"]] = tensor
     if not found:
         raise ValueError("there is no layer in it")
@@ -144,7 +144,7 @@ def _by_layer(
 
 
 def _without_part(name: str) -> str:
-    """Return the name of a tensor in its part of the pipeline."""
+    """Return the name of a tensor without the name of the pipeline's part."""
     first, _, rest = name.partition(".")
     return rest if first in _FIRST else name
 
@@ -164,7 +164,7 @@ def _low_rank(
 
 
 def _alpha(layer: str, settings: Mapping[str, Any]) -> float | None:
-    """Return the alpha of a layer in settings of peft, whose patterns match the ends of names."""
+    """Return the alpha of a layer from peft's settings, whose patterns match the ends of names."""
     for pattern, alpha in (settings.get("alpha_pattern") or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", layer):
             return float(alpha)
@@ -174,18 +174,18 @@ def _alpha(layer: str, settings: Mapping[str, Any]) -> float | None:
 def _fitting(
     part: nn.Module, layers: Mapping[str, LowRank], source: ModelSource, file: LoraFile
 ) -> Iterator[tuple[nn.Module, LowRank]]:
-    """Yield each layer that a LoRA changes, with what is added to it."""
+    """Yield each layer that a LoRA changes, with its part of the LoRA."""
     modules = dict(part.named_modules())
     faults = [fault for name, what in layers.items() if (fault := _fault(name, modules, what))]
     if faults:
-        more = f", and so in {len(faults)} layers of {len(layers)}" if len(faults) > 1 else ""
+        more = f" (and {len(faults) - 1} more of {len(layers)} layers)" if len(faults) > 1 else ""
         problem = f"does not fit {type(part).__name__}: {faults[0]}{more}"
         raise Misfit(source, file.lora, problem, f"use one that was made for {source.location}")
     yield from ((modules[name], what) for name, what in layers.items())
 
 
 def _fault(name: str, modules: Mapping[str, nn.Module], what: LowRank) -> str:
-    """Return what keeps a LoRA from a layer; empty if nothing does."""
+    """Return why a LoRA does not fit a layer; empty if it does."""
     if name not in modules:
         return f"there is no layer {name}"
     problem = lora_layers.fault(modules[name], what)

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def reset_peak_memory() -> None:
-    """Let the next peak be that of what runs from now on."""
+    """Measure the next peak from now on."""
     if pipeline.cuda_is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory_mib() -> int:
-    """Return the peak memory of the device since the reset; that of this process on a CPU."""
+    """Return the peak memory of the device since the reset; on a CPU, that of this process."""
     if pipeline.cuda_is_available():
         return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
-    """Return how many prompts fit at once, from the memory that these took, which are like them.
+    """Return how many prompts like these fit at once, by the memory that these took.
 
     On a CPU the process's peak counts, weights included. One, if the pipeline renders each prompt
     alone.
@@ -43,20 +43,15 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
-    if loaded.placement == "model_offload":  # it was on the device only during the render
+    if loaded.placement == "model_offload":  # the denoiser is on the device only during renders
         resident += pipeline.denoiser_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
     room = free + torch.cuda.memory_reserved() - resident
     return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
-def device_total() -> int | None:
-    """Return how many bytes the device has; None without one."""
-    return torch.cuda.mem_get_info()[1] if pipeline.cuda_is_available() else None
-
-
 def device_free() -> int | None:
-    """Return how many bytes of the device are free for this process; None without one."""
+    """Return how many bytes of the device this process can still use; None without a device."""
     if not pipeline.cuda_is_available():
         return None
     free, _ = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Renders within the device's memory: how many prompts fit at once, what to try if it runs out.
+"""Rules for the device's memory: how many prompts fit at once, and what to try when it runs out.
 
 `renderer` measures, applies these rules and remembers what fitted.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 _NEXT_PLACEMENT = {"cuda": "model_offload", "model_offload": "sequential_offload"}
 
 _KEPT_FREE = 0.1
-"""Share of the free memory that is not used: it is fragmented, and others may need some."""
+"""Share of the free memory that is left unused, for fragmentation and other programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One way to render: prompts at once, decoding in parts or at once, placement."""
+    """Settings of a render that decide how much memory it needs."""
 
     batch_size: int
     placement: str
@@ -31,7 +31,7 @@ class Fit:
         return f"{prompts} at once, decoding {decoding}, placement {self.placement}"
 
     def more_frugal(self) -> Fit | None:
-        """Return the next way, which needs less memory; None if this is the last."""
+        """Return the next settings to try, which need less memory; None if there are none."""
         if self.batch_size > 1:
             return dataclasses.replace(self, batch_size=self.batch_size // 2)
         if not self.decodes_in_parts:
@@ -40,7 +40,7 @@ class Fit:
         return None if placement is None else dataclasses.replace(self, placement=placement)
 
     def step_to(self, frugal: Fit | None) -> str:
-        """Return in words what the next way changes."""
+        """Return what the next settings change, in words: a label of the metrics."""
         if frugal is None:
             return "given up"
         if frugal.batch_size < self.batch_size:
@@ -49,7 +49,7 @@ class Fit:
 
 
 def how_many_fit(room: int, bytes_each: float) -> int:
-    """Return how many prompts that take `bytes_each` can be rendered at once; at least one."""
+    """Return how many prompts that take `bytes_each` fit into `room` bytes; at least one."""
     return max(1, int(room * (1 - _KEPT_FREE) / max(1.0, bytes_each)))
 
 
@@ -68,7 +68,7 @@ def available_bytes() -> int:
 
 
 def _left_in_cgroups() -> Iterator[int]:
-    """Yield how much each cgroup of this process may still take, in cgroup v1 and v2."""
+    """Yield how many bytes each cgroup of this process may still take, in cgroup v1 and v2."""
     for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
         number, controllers, path = line.split(":", 2)
         mounts: tuple[str, ...]
@@ -88,7 +88,7 @@ def _left_in_cgroups() -> Iterator[int]:
 
 
 def _reclaimable(cgroup: Path) -> int:
-    """Return how much of a cgroup's memory is page cache that the kernel can drop."""
+    """Return how many bytes of a cgroup are page cache that the kernel can drop."""
     lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
     found = dict(line.split() for line in lines)
     return int(found.get("total_inactive_file", found.get("inactive_file", "0")))

@@ -1,4 +1,4 @@
-"""Set up a pipeline as its profile says: class, scheduler, guider, VAE, quantized weights."""
+"""Set up a pipeline by its profile: class, scheduler, guider, VAE, quantized weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
 
 _SHIFTS = ("flow_shift", "shift")
-"""What schedulers call the shift of a flow model's noise levels."""
+"""The names of schedulers' setting for the shift of a flow model's noise levels."""
 
 _DENOISERS = ("transformer", "transformer_2", "unet")
 
 
 def set_up(pipe: Any, source: ModelSource) -> None:
-    """Replace a pipeline's scheduler and guider, and switch its VAE's tiling, as asked.
+    """Replace a pipeline's scheduler and guider, and switch its VAE's tiling, if the profile asks.
 
     Raises:
         ConfigError: the pipeline has no such part, or the part has no such setting.
@@ -41,7 +41,7 @@ def set_up(pipe: Any, source: ModelSource) -> None:
 def pipeline_class(source: ModelSource, index: Mapping[str, Any]) -> Any:
     """Return the class that the profile names, else the one in a model_index.json.
 
-    DiffusionPipeline stands for one that diffusers does not know.
+    If diffusers does not know the one in model_index.json, that is DiffusionPipeline.
 
     Raises:
         ConfigError: the profile names one that diffusers does not know.
@@ -57,22 +57,22 @@ def pipeline_class(source: ModelSource, index: Mapping[str, Any]) -> Any:
 
 
 def check_texts(kind: type, source: ModelSource) -> None:
-    """Check that a class of pipelines reads texts in the way that the profile says.
+    """Check that a class of pipelines can read long or weighted texts, if the profile asks for it.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it can't.
     """
     asked = {"long_prompt": source.reads_chunks, "prompt_syntax": source.reads_weights}
     if kind_of(kind).clip or not any(asked.values()):
         return
     keys = [key for key, is_asked in asked.items() if is_asked]
-    problem = f"the texts of {kind.__name__} are not read by CLIP alone"
-    remedy = "leave the key out: its text encoder reads more than 77 tokens, and no weights"
+    problem = f"CLIP is not the only text encoder of {kind.__name__}"
+    remedy = "leave the key out: its text encoder reads more than 77 tokens, but no weights"
     raise ConfigError(*(Mistake(problem, remedy, key=f"{source.key}.{key}") for key in keys))
 
 
 def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:
-    """Return how the denoisers' weights are to be quantized; None for not at all.
+    """Return the quantization of the denoisers' weights; None for none.
 
     Raises:
         ConfigError: torchao is not installed.
@@ -136,7 +136,7 @@ def _check_fixed(pipe: Any, source: ModelSource) -> None:
 def _tile(pipe: Any, source: ModelSource) -> None:
     vae: Any = getattr(pipe, "vae", None)
     if not hasattr(vae, "enable_tiling"):
-        problem = f"the VAE of {type(pipe).__name__} decodes in no tiles"
+        problem = f"the VAE of {type(pipe).__name__} can't decode in tiles"
         raise ConfigError(Mistake(problem, "use auto", key=f"models.{source.name}.tiling"))
     if source.tiling:
         vae.enable_tiling()

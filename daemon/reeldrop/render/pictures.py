@@ -1,7 +1,7 @@
 """Open the pictures that videos begin or end with, and fit them to the size of the video.
 
-The files are strangers': what is in them decides, not their names, nothing is decoded before its
-size is known, and what a file can cost is bounded: 256 MB and two seconds. Imports no torch.
+The files are untrusted: their content decides, not their names; nothing is decoded before its size
+is known; and the cost of a file is bounded, to 256 MB and two seconds. Imports no torch.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ Size = tuple[int, int]
 FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format)
 MOST_PIXELS = 24_500_000
 MOST_PIXELS_WEBP = 12_000_000
-"""Pillow holds a webp picture four times."""
+"""Lower, because Pillow holds a webp picture in memory four times."""
 
 _MOST_READS = 200_000
-"""An honest file is read in some ten thousand pieces; one of tiny pieces would take minutes."""
+"""Upper bound on read calls. Usual files need about ten thousand; a file of tiny pieces would take
+minutes."""
 
 _MOST_SCANS = 100
-"""Passes over a progressive JPEG; encoders make ten, and each takes the time of a decode."""
+"""Upper bound on the passes of a progressive JPEG. Encoders make ten; each costs a whole decode."""
 
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
 _EXIF, _HIDDEN = b"Exif\0\0", b"none\0\0"
@@ -53,18 +54,18 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by the orientation in its EXIF data."""
+"""How to make a picture upright, by the orientation in its EXIF data."""
 
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
 """What Pillow raises for damaged files."""
 
-Image.MAX_IMAGE_PIXELS = None  # ours are fewer, and heeded before anything is decoded
+Image.MAX_IMAGE_PIXELS = None  # our own limits are lower, and checked before decoding
 
 
 class PictureRefused(Exception):
-    """A picture can't be used; says why, and what helps."""
+    """A picture can't be used; has the problem and a remedy."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} ({remedy})")
@@ -74,9 +75,9 @@ class PictureRefused(Exception):
 def given(
     prompts: Sequence[Prompt], size_for: Callable[[Prompt, Size], Size]
 ) -> dict[str, Image.Image | list[Image.Image]]:
-    """Return the pictures of a batch by the names of the pipeline's call: one, or one a prompt.
+    """Return the pictures of a batch by argument of the call: one, or a list with one per prompt.
 
-    `size_for` returns the size of a prompt's video, from that of its picture.
+    `size_for` returns the size of a prompt's video, given that of its picture.
 
     Raises:
         Unrenderable: a picture can't be used; names the file, the reason and the remedy.
@@ -114,15 +115,15 @@ def _read(picture: Picture) -> bytes:
 def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Image:
     """Return a picture from a file's bytes: upright, in sRGB, and of the size of its video.
 
-    It is never stretched: CROP cuts off what is too much, PAD adds black bars, both as much at one
-    end as at the other. Of an animation it is the first picture; what is transparent lies on white;
-    of 16 bits it has the upper 8. A picture of the video's size keeps its pixels.
+    It is never stretched: CROP cuts both ends equally, PAD adds equal black bars. An animation
+    gives its first picture; transparent pixels are put on white; 16 bits become the upper 8. A
+    picture that already has the video's size keeps its pixels.
 
     Raises:
         PictureRefused: it is no picture, is damaged, or would take too much memory or time.
     """
     exif = data.partition(_EXIF)[2][:_MOST_EXIF]
-    if data.startswith(_JPEG):  # else Pillow reads all of it, and each entry may point to the whole
+    if data.startswith(_JPEG):  # Pillow would read all EXIF entries, each of which may be huge
         data = data.replace(_EXIF, _HIDDEN)
     try:
         with Image.open(_Pieces(data), formats=FORMATS) as opened:
@@ -130,7 +131,7 @@ def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Ima
             turned = _orientation(opened.info.get("exif") or exif)
             is_on_its_side = turned in _ON_ITS_SIDE
             size = _swapped(size_for(_swapped(opened.size, is_on_its_side)), is_on_its_side)
-            opened.draft(None, size)  # a JPEG of twice the size and more is decoded smaller
+            opened.draft(None, size)  # a JPEG at least twice as large is decoded at a lower size
             profile = opened.info.get("icc_profile")
             made = _in_srgb(_resized(_mixable(opened), size, fit), profile)
     except UnidentifiedImageError:
@@ -143,7 +144,7 @@ def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Ima
 
 
 class _Pieces(io.BytesIO):
-    """The bytes of a picture, which can be read a limited number of times."""
+    """The bytes of a picture, with an upper bound on read calls."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -162,13 +163,13 @@ def _check(opened: Image.Image, data: bytes) -> None:
     width, height = opened.size
     if width * height > most:
         problem = f"has {width}x{height} pixels, more than {most / 1e6:g} million"
-        raise PictureRefused(problem, "make it smaller; a video has fewer by far")
+        raise PictureRefused(problem, "make it smaller; a video has far fewer")
     if opened.format not in ("PNG", "WEBP") and data.count(_SCAN) > _MOST_SCANS:
         raise PictureRefused(f"has more than {_MOST_SCANS} passes", "save it as a plain jpeg")
 
 
 def _orientation(exif: bytes) -> int:
-    """Return the orientation from EXIF data; 1, which is upright, if it says none."""
+    """Return the orientation from EXIF data; 1, which is upright, if there is none."""
     exif = exif.removeprefix(_EXIF)
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     with contextlib.suppress(struct.error):
@@ -202,7 +203,7 @@ def _mixable(opened: Image.Image) -> Image.Image:
 
 
 def _resized(picture: Image.Image, size: Size, fit: str) -> Image.Image:
-    """Return a picture that has a size after cropping, or that fits into it."""
+    """Return a picture cropped to a size; with PAD, the largest one that fits into it."""
     if fit != PAD:
         return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
     scale = min(most / side for most, side in zip(size, picture.size, strict=True))
@@ -220,7 +221,7 @@ def _with_bars(picture: Image.Image, size: Size) -> Image.Image:
 
 
 def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return a picture in RGB, on white, with the colours that its ICC profile says."""
+    """Return a picture in RGB, on white, converted from its ICC profile to sRGB."""
     if picture.mode == "RGBA":
         white = Image.new("RGB", picture.size, _BEHIND_ALPHA)
         white.paste(picture, mask=picture)

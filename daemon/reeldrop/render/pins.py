@@ -1,6 +1,6 @@
-"""Which commit of each repository is used: that of its first download, in a file in the spool.
+"""The commit of each repository that is used: that of its first download, in a file in the spool.
 
-The file may be edited or deleted: then a repository's newest commit is taken, and noted again.
+The file may be edited or deleted. A repository without an entry gets one for its newest commit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read(file: Path | None) -> dict[str, str]:
 
 
 def note(file: Path, repository: str, commit: str) -> None:
-    """Note the commit of a repository in place of an earlier one.
+    """Note the commit of a repository, and replace an earlier one.
 
     Raises:
         OSError: the file can't be written.

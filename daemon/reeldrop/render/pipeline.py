@@ -1,4 +1,4 @@
-"""Load a diffusers pipeline as a profile says: weights, dtype, scheduler, placement.
+"""Load the diffusers pipeline of a profile: weights, dtype, scheduler, placement.
 
 Loads safetensors only, and runs no code but diffusers' own. Does not render.
 """
@@ -45,7 +45,7 @@ _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPipeline:
-    """A pipeline that is ready to be called, and how it was loaded."""
+    """A loaded pipeline, and how it was loaded."""
 
     source: ModelSource
     pipe: Any
@@ -58,14 +58,14 @@ class LoadedPipeline:
     loras: tuple[LoraFile, ...] = ()
 
     def renders_alone(self, prompt: Prompt) -> bool:
-        """Return whether it renders prompts like this one at a time."""
+        """Return whether prompts like this are rendered one at a time, never in a batch."""
         kind = kind_of(type(self.pipe))
         is_one_picture = bool(prompt.pictures) and not kind.pairs
         return kind.renders_alone or is_one_picture or kind.draws(self.pipe)
 
     @property
     def decodes_in_tiles(self) -> bool:
-        """Whether its VAE decodes in tiles even where memory does not ask for it."""
+        """Whether its VAE decodes in tiles even if memory suffices."""
         return self.source.tiling is True or kind_of(type(self.pipe)).tiles
 
 
@@ -80,12 +80,12 @@ def cuda_is_available() -> bool:
 
 
 def device_bytes() -> int | None:
-    """Return the memory of the GPU; None without one."""
+    """Return the total memory of the GPU, in bytes; None without one."""
     return torch.cuda.mem_get_info()[1] if cuda_is_available() else None
 
 
 def device_memory() -> tuple[int, int] | None:
-    """Return the free and all memory of the GPU; None without one."""
+    """Return the free and the total memory of the GPU, in bytes; None without one."""
     return torch.cuda.mem_get_info() if cuda_is_available() else None
 
 
@@ -98,17 +98,17 @@ def device_name() -> str:
 
 @functools.cache
 def versions() -> tuple[tuple[str, str], ...]:
-    """Return the versions of the packages that decide what a video looks like."""
+    """Return the versions of the packages that may change what a video looks like."""
     return tuple((name, importlib.metadata.version(name)) for name in _PACKAGES)
 
 
 def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipeline:
     """Load a profile's pipeline and place it; download it first if it is not on this machine.
 
-    `tell` is called with the number of bytes of the download that are there, and of all bytes.
+    `tell` is called with the bytes downloaded so far, and all bytes of the download.
 
     Raises:
-        ConfigError: it can't be loaded, or is of a class that can't be used.
+        ConfigError: it can't be loaded, or its class can't be used.
         Unavailable: it could not be downloaded.
     """
     quiet.libraries()
@@ -121,7 +121,8 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     pipe.set_progress_bar_config(disable=True)
     placement = source.placement
     if placement == "auto":
-        placement = choose_placement(weight_bytes(pipe), _free_bytes())
+        free = (device_memory() or (None,))[0]
+        placement = choose_placement(weight_bytes(pipe), free)
     fast_path = _fast_path(pipe, source, placement, call)
     return LoadedPipeline(
         source=source,
@@ -151,8 +152,8 @@ def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fa
     )
 
 
-def with_other_ways(loaded: LoadedPipeline, source: ModelSource) -> LoadedPipeline:
-    """Put the ways of another source onto a pipeline that has none, and place it."""
+def optimized(loaded: LoadedPipeline, source: ModelSource) -> LoadedPipeline:
+    """Apply the optimizations of `source` to a pipeline that has none, and place it."""
     fast_path = _fast_path(loaded.pipe, source, loaded.placement, loaded.fast_path.call)
     device = _place(loaded.pipe, loaded.placement)
     return dataclasses.replace(loaded, source=source, device=device, fast_path=fast_path)
@@ -166,7 +167,7 @@ def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
 
 
 def keep_in_host_memory(loaded: LoadedPipeline) -> None:
-    """Move a pipeline's weights from the device into host memory; free what else it keeps there."""
+    """Move a pipeline's weights from the device to host memory; free its other device memory."""
     loaded.fast_path.let_go_of_forms()
     if (texts := loaded.fast_path.texts) is not None:
         texts.forget()
@@ -182,10 +183,10 @@ def bring_back(loaded: LoadedPipeline) -> LoadedPipeline:
 
 
 def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unavailable | None]:
-    """Return the folder of a model, and why it may not be whole, if a download was tried in vain.
+    """Return the folder of a model; and, if its download failed, why it may be incomplete.
 
-    Diffusers is given a folder always: by a repository's name it would download by itself, past the
-    look at the room on the disk and the commit that is kept.
+    Diffusers always gets a folder: with a repository's name it would download by itself, without
+    the check of free disk space and the pinned commit.
     """
     if Path(source.location).is_absolute():
         return source.location, None
@@ -224,7 +225,7 @@ def _from_pretrained(
     except (
         OSError, ValueError, AttributeError, TypeError, RuntimeError, ImportError
     ) as error:  # fmt: skip
-        if unavailable is not None and isinstance(error, OSError):  # it is not whole
+        if unavailable is not None and isinstance(error, OSError):  # a file is missing
             raise unavailable from error
         raise problems.failure(source, error) from error
     _require_parts(pipe, source)
@@ -295,13 +296,6 @@ def _part_bytes(part: object) -> int:
     return sum(p.numel() * p.element_size() for p in part.parameters())
 
 
-def _free_bytes() -> int | None:
-    if not cuda_is_available():
-        return None
-    free, _ = torch.cuda.mem_get_info()
-    return free
-
-
 def _place(pipe: Any, placement: str) -> str:
     """Place a pipeline and return the device's name."""
     if placement == "cpu":
@@ -321,7 +315,7 @@ def _place(pipe: Any, placement: str) -> str:
 
 
 def _commit(pipe: Any) -> str | None:
-    """Return the commit of the hub's repository, None if the weights are not from the hub."""
+    """Return the commit of the hub's repository; None if the weights are not from the hub."""
     for part in pipe.components.values():
         config = getattr(part, "config", None)
         commit = downloads.commit_of(Path(str(getattr(config, "_name_or_path", ""))))

@@ -1,9 +1,8 @@
-"""Small pictures of what is being rendered: latents to colours by a linear map.
+"""Small pictures of the video being rendered: a linear map from latents to colours.
 
-The map is learned: at the end of each video its last latents and its frames are both at hand. So
-it needs no table for each VAE, no call of the VAE, and follows how each pipeline scales its
-latents; but the first video of a model that was not warmed up has no previews. Does not know who
-looks at them.
+The map is learned from the last latents and the frames of each finished video. So it needs no table
+for each VAE and no call of the VAE, and works however a pipeline scales its latents. The first
+video of a model without a warm-up has no previews. Does not know who shows them.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ if TYPE_CHECKING:
     from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 SIDE = 160
-"""Longest side: the JPEG of a picture of this size has 16 kB at most, which is one of noise."""
+"""Longest side, in pixels. At this size a JPEG has 16 kB at most, if it shows noise."""
 
 PAUSE_SECONDS = 2.0
 """Least time between two previews: steps of small models take milliseconds."""
 
 _RIDGE = 1e-2
-"""Weight, per learned cell, of small factors: few cells say nothing of some channels. Latents have
-values of about 1."""
+"""Ridge penalty per learned cell: with few cells, some channels are undetermined. The values of
+latents are about 1."""
 
 _LAYOUTS = ((1, 2, 3, 4), (2, 1, 3, 4), (4, 1, 2, 3))
-"""Where pipelines have channels, frames, height and width behind the batch: most have them so,
-CogVideoX and Stable Video Diffusion frames first, Kandinsky channels last."""
+"""The dimensions of channels, frames, height and width in latents: the first is usual, CogVideoX
+and Stable Video Diffusion have frames first, Kandinsky channels last."""
 
 _log = structlog.get_logger()
 
@@ -46,10 +45,10 @@ _log = structlog.get_logger()
 class Colours:
     """The linear map from the latents of a model to colours, by least squares over its videos.
 
-    Each cell of the latents gives as many pixels as its channels have room for.
+    Each cell of the latents becomes a square of pixels, with at most a third as many as channels.
 
-    source: that of the model; with another one, these colours are not its own
-    is_noted: whether it was logged that there is nothing to learn
+    source: of the model; if it has changed, these colours are not valid any more
+    is_noted: whether it was logged that there are no latents to learn from
     """
 
     def __init__(self, source: ModelSource) -> None:
@@ -60,7 +59,7 @@ class Colours:
         self.is_noted = False
 
     def learn(self, latents: np.ndarray, frame: np.ndarray) -> None:
-        """Take the latents of one frame, (c, h, w), and what they were decoded to."""
+        """Learn from the latents of one frame, (c, h, w), and the decoded frame, (h, w, 3)."""
         channels, height, width = latents.shape
         side = _pixels(channels)
         small = Image.fromarray(frame).resize((width * side, height * side), Image.Resampling.BOX)
@@ -72,7 +71,7 @@ class Colours:
         self._cells += len(cells)
 
     def picture(self, latents: np.ndarray) -> Image.Image | None:
-        """Return what latents, (c, h, w), look like; None if nothing was learned yet."""
+        """Return latents, (c, h, w), as a picture; None if nothing was learned yet."""
         if not self._cells:
             return None
         channels, height, width = latents.shape
@@ -85,21 +84,21 @@ class Colours:
 
 
 def _pixels(channels: int) -> int:
-    """Return how many pixels a side a cell gives."""
+    """Return the side of a cell's square, in pixels."""
     return max(1, math.isqrt(channels // 3))
 
 
 def _cells(latents: np.ndarray) -> np.ndarray:
-    """Return the cells of (c, h, w) latents as rows, (h w, c + 1): with a 1 for the offset."""
+    """Return the cells of (c, h, w) latents as rows, (h w, c + 1), with a 1 for the offset."""
     rows = np.nan_to_num(latents.astype(np.float64)).reshape(len(latents), -1).T
     return np.hstack([rows, np.ones((len(rows), 1))])
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """To show latents of a batch; or to learn from them, if there is a frame.
+    """Show latents of a batch; or learn from them, if there is a frame.
 
-    latents: returns them, (c, h, w), as soon as they are copied
+    latents: waits for their copy, and returns them, (c, h, w)
     """
 
     colours: Colours
@@ -110,7 +109,7 @@ class _Task:
 
 @dataclass(slots=True)
 class Preview:
-    """The previews of one render: the frame in the middle of its first video."""
+    """The previews of one render, which show the middle frame of its first video."""
 
     loaded: LoadedPipeline
     batch: Batch
@@ -122,7 +121,7 @@ class Preview:
     _share: float = 0.0
 
     def at_step(self, step: int, latents: Any) -> None:
-        """Take the latents of a batch after a step, if a preview is due, or it is the last step."""
+        """Take the latents of a batch after a step. Used if a preview is due, and at the last."""
         found = _first_video(self.loaded.pipe, self.batch.prompts[0], latents)
         is_due = step % self.loaded.source.preview_steps == 0 and time.monotonic() >= self._due
         if found is None or not (is_due or step >= self.steps):
@@ -135,18 +134,18 @@ class Preview:
             self.do(_Task(self.colours, self.batch, self._last))
 
     def learn(self, frames: Frames) -> None:
-        """Take what the last latents were decoded to."""
+        """Learn from the last latents and their decoded frames."""
         if self._last is not None:
             frame = frames[round(self._share * (len(frames) - 1))]
             self.do(_Task(self.colours, self.batch, self._last, frame))
         elif not self.colours.is_noted:
             self.colours.is_noted = True
-            reason = f"{type(self.loaded.pipe).__name__} does not show its latents as pictures"
+            reason = f"{type(self.loaded.pipe).__name__} gives no latents in the form of frames"
             _log.info("no_previews", model=self.batch.model, reason=reason)
 
 
 def _first_video(pipe: Any, prompt: Prompt, latents: Any) -> torch.Tensor | None:
-    """Return the latents of the first video, (c, f, h, w); None if they are packed or not known."""
+    """Return the latents of the first video, (c, f, h, w); None if packed or in unknown order."""
     config = getattr(getattr(pipe, "vae", None), "config", {})
     channels = config.get("latent_channels") or config.get("z_dim")
     if not isinstance(latents, torch.Tensor) or latents.dim() != 5:
@@ -162,9 +161,9 @@ def _first_video(pipe: Any, prompt: Prompt, latents: Any) -> torch.Tensor | None
 
 
 def _copied(latents: torch.Tensor) -> Callable[[], np.ndarray]:
-    """Begin to copy latents into host memory; return a function that waits for them.
+    """Start to copy latents into host memory; return a function that waits for the copy.
 
-    The pipeline may change its own as soon as this returns, and the device is not waited for.
+    Does not wait for the device. The pipeline may change its latents as soon as this returns.
     """
     own = latents.to(torch.float32, copy=True)
     if not own.is_cuda:
@@ -184,9 +183,9 @@ def _copied(latents: torch.Tensor) -> Callable[[], np.ndarray]:
 
 
 class Previews:
-    """Makes previews in a thread of its own: the renderer only begins to copy some latents.
+    """Makes previews in a thread of its own, so that the renderer only starts copies of latents.
 
-    tell: called there with each preview, as JPEG
+    tell: called in that thread with each preview, as JPEG
     """
 
     def __init__(self, tell: Callable[[Batch, bytes], None]) -> None:
@@ -222,7 +221,7 @@ class Previews:
 
 
 def jpeg(picture: Image.Image) -> bytes:
-    """Return a picture as JPEG, no larger than `SIDE`."""
+    """Return a picture as JPEG; its longest side is at most `SIDE`."""
     picture.thumbnail((SIDE, SIDE))
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=75)

@@ -1,4 +1,4 @@
-"""Say what is wrong with a model that can't be loaded, and what helps."""
+"""Explain why a model can't be loaded, with a remedy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
 
 _OPTIONAL = ("torchvision", "cosmos_guardrail", "opencv", "sentencepiece", "protobuf", "ftfy")
-"""Packages that some models need, by the names that errors give them."""
+"""Packages that some models need, as they are named in error messages."""
 
 
 def failure(source: ModelSource, error: Exception) -> FileError:
-    """Return the error to raise where a model can't be loaded, with the reason and a remedy."""
+    """Return the error to raise when a model can't be loaded, with the reason and a remedy."""
     if isinstance(error, ImportError):
         return ConfigError(_missing_package(source, error))
     problem, remedy = _load_problem(source, error), _load_remedy(source)

@@ -1,4 +1,4 @@
-"""Keep libraries off stdout and stderr; what they have to say goes to the log."""
+"""Send the libraries' messages to the log, not to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def libraries() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "torch":
             _leave_to_the_log(logging.getLogger(name))
-    # The renderer itself reports prompts that are too long.
+    # The renderer reports prompts that are too long.
     logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
     # Its errors are raised as well, and reported by the caller.
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)

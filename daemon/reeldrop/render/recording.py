@@ -1,4 +1,4 @@
-"""Record how a video was rendered, for its sidecar."""
+"""Record how videos were rendered, for their sidecars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def records(
     loaded: LoadedPipeline, prompts: tuple[Prompt, ...], footage: Footage, seconds: float
 ) -> Iterator[Rendered]:
-    """Yield the record of each prompt of a part that was rendered together."""
+    """Yield the record of each of the prompts that were rendered together in `seconds`."""
     for prompt, frames, sound in zip(prompts, footage.frames, footage.sounds, strict=True):
         yield Rendered(
             model=loaded.source.location,

@@ -1,7 +1,7 @@
-"""Prompts to frames: the `Renderer` protocol and the renderer in this process.
+"""Render prompts to frames: the `Renderer` protocol and the renderer in this process.
 
-A renderer takes orders and answers on the service's queue. Does not know files, jobs, or what
-becomes of the frames.
+A renderer takes orders and answers on the service's queue. Does not know files, jobs, or what the
+frames are used for.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 COMPILER_SECONDS = 300.0
-"""How long a render that ran out of memory waits for a running compiler, at most."""
+"""How long a render that ran out of memory waits at most for a running compiler."""
 
 
 class Renderer(Protocol):
@@ -74,34 +74,34 @@ class Renderer(Protocol):
     """
 
     def load(self, model: str) -> None:
-        """Make a profile's pipeline ready to render. Those that are loaded stay."""
+        """Make a profile's pipeline ready to render. Others stay loaded."""
 
     def release(self, model: str, *, keeps: bool) -> None:
-        """Free the device from a pipeline; if it `keeps` the weights, they stay in host memory."""
+        """Remove a pipeline from the device; with `keeps`, its weights stay in host memory."""
 
     def use(self, sources: Mapping[str, ModelSource]) -> None:
-        """Load from these from now on; release the pipelines that were loaded from others."""
+        """Load from these sources from now on; release pipelines whose source differs."""
 
     def render(self, batch: Batch) -> None:
         """Render a batch; make its pipeline ready first if it is not."""
 
     def cancel(self, batch: Batch) -> None:
-        """Stop a batch that has no answer yet, at the end of its step."""
+        """Stop a batch at the end of its step, unless it has been answered."""
 
     def close(self) -> None:
-        """End, once the order in hand has been answered."""
+        """End after the answer to the current order."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """An order to free the device from a model; see `Renderer.release`."""
+    """An order to remove a model from the device; see `Renderer.release`."""
 
     model: str
     keeps: bool
 
 
 _Order = str | _Release | Mapping[str, ModelSource] | Batch
-"""To load a model, to free the device from one, to load from other sources, or to render."""
+"""To load a model, to release one, to load from other sources, or to render."""
 
 
 class InProcessRenderer:
@@ -205,10 +205,10 @@ class InProcessRenderer:
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
             failure = RenderError(text)
-        if isinstance(order, _Release):  # host memory has no room for it after all
+        if isinstance(order, _Release):  # host memory had too little room
             self._residents.release(model, keeps=False)
             return ModelsReleased((model,))
-        if loaded is None and not isinstance(failure, FileError):  # mostly too little free memory
+        if loaded is None and not isinstance(failure, FileError):  # usually too little free memory
             failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=model))
         measure.empty_cache()
         if isinstance(order, Batch):
@@ -216,13 +216,13 @@ class InProcessRenderer:
         return ModelFailed(model, failure)
 
     def _on_download(self, model: str, done: int, total: int) -> None:
-        """Tell of a download, each second and at its end."""
+        """Tell how far a download is, each second and at its end."""
         if done >= total or time.monotonic() >= self._told_download + 1:
             self._told_download = time.monotonic()
             self._tell(Downloading(model, done, total))
 
     def _render(self, loaded: LoadedPipeline, batch: Batch) -> BatchRendered | BatchFailed:
-        """Render a batch. If it is cancelled, what was rendered before is not thrown away."""
+        """Render a batch. If it is cancelled, the answer has the videos rendered before."""
         frames: list[Frames] = []
         rendered: list[Rendered] = []
         try:
@@ -237,9 +237,9 @@ class InProcessRenderer:
     def _render_parts(
         self, loaded: LoadedPipeline, batch: Batch, frames: list[Frames], rendered: list[Rendered]
     ) -> int:
-        """Render a batch, in parts if the device has no room for the whole.
+        """Render a batch, in parts if the device has too little memory for all of it.
 
-        Adds to `frames` and `rendered`. Returns how many such prompts fit at once.
+        Appends to `frames` and `rendered`. Returns how many such prompts fit at once.
         """
         key = batch.prompts[0].memory_key
         most = 1 if loaded.renders_alone(batch.prompts[0]) else len(batch.prompts)
@@ -268,12 +268,12 @@ class InProcessRenderer:
     def _try(
         self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
     ) -> tuple[Footage, float] | None:
-        """Return what was made of a part of a batch, and the seconds that it took.
+        """Return the footage of a part of a batch, and the seconds that it took.
 
         `before` is how many prompts of the batch precede the part. None if memory ran out even
         without the compiler.
         """
-        was_compiling = is_compiling()  # asked before: it may end meanwhile, for want of memory
+        was_compiling = is_compiling()  # asked first: the shortage may end the compiler, too
         done = self._try_once(loaded, batch, before, part, fit)
         if done is None and was_compiling:
             measure.empty_cache()
@@ -301,8 +301,8 @@ class InProcessRenderer:
         return footage, time.monotonic() - began
 
     def _release_others(self, loaded: LoadedPipeline) -> bool:
-        """Free memory from the other models, if there are any, and return whether there were."""
-        measure.empty_cache()  # only here has the traceback gone that held the tensors
+        """Release the other models, and return whether there were any."""
+        measure.empty_cache()  # not earlier: the traceback held the tensors
         is_done = self._residents.release_others(loaded.source.name)
         if is_done:
             self._shortages["other models released"] += 1
@@ -310,12 +310,12 @@ class InProcessRenderer:
         return is_done
 
     def _more_frugal(self, fit: Fit) -> Fit:
-        """Return the next way to render after memory ran out.
+        """Return the settings to try next after memory ran out.
 
         Raises:
-            Unrenderable: there is none.
+            Unrenderable: there are none.
         """
-        measure.empty_cache()  # only here has the traceback gone that held the tensors
+        measure.empty_cache()  # not earlier: the traceback held the tensors
         frugal = fit.more_frugal()
         _log.warning(
             "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
@@ -326,7 +326,7 @@ class InProcessRenderer:
         return frugal
 
     def _step_done(self, batch: Batch, before: int, together: int, step: int) -> None:
-        """Report the step of the batch as a whole; `before` prompts of it are done."""
+        """Report a step of a part as the step of its whole batch, of which `before` are done."""
         self._go_on(batch, step)
         through = before * batch.steps + together * step
         self._tell(StepDone(batch, math.ceil(through / len(batch.prompts))))

@@ -1,6 +1,6 @@
 """Render one batch: call the pipeline, report its steps, return its frames.
 
-Does not know how many prompts fit at once, nor what becomes of the frames.
+Does not know how many prompts fit at once, nor what the frames are used for.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from reeldrop.render.previews import Preview
 
 GUIDANCE = ("true_cfg_scale", "guidance_scale")
-"""Settings that decide above 1 whether the negative prompt is read, the first one that there is."""
+"""Guidance scales. The negative prompt is read if the first one that a pipeline has is above 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """What a pipeline made of a batch: the frames of each prompt, and the sound if there is any.
+    """The frames of each prompt of a batch, and its sound, if there is any.
 
-    not_kept: what else it made, and why it is not here
+    not_kept: which other output of the pipeline was dropped, and why
     """
 
     frames: tuple[Frames, ...]
@@ -68,9 +68,9 @@ def with_sound(
 
     Raises:
         RenderError: the frames are NaN, all black, or all equal, or the sound is NaN; or the model
-            was loaded without a LoRA that is asked for.
-        Unrenderable: they are not as many, or not of the size, that was asked for; or the sound is
-            not as long as they are, or a picture can't be used.
+            was loaded without a LoRA that the prompts want.
+        Unrenderable: the number or size of the frames is not as asked; the sound is not as long as
+            the frames; or a picture can't be used.
     """
     pipe = loaded.pipe
     wanted = prompts[0].loras or ()
@@ -80,8 +80,8 @@ def with_sound(
     loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
     shown = _pictures(pipe, prompts)
     given = {**texts(loaded, prompts), **shown, **_settings(loaded, prompts[0])}
-    measure.reset_peak_memory()  # after the texts: an offloaded encoder is not part of the peak
-    torch.manual_seed(prompts[0].seed)  # for what draws without the generator, such as some VAEs
+    measure.reset_peak_memory()  # after the texts, whose encoder may be offloaded by now
+    torch.manual_seed(prompts[0].seed)  # for parts that ignore the generator, such as some VAEs
     try:
         on_latents = preview.at_step if preview is not None else None
         passes = 1 + (windows.are_guided_apart(pipe) and is_guided(loaded, prompts[0]))
@@ -105,7 +105,7 @@ def with_sound(
 
 
 def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
-    """Return the call arguments for the prompts: texts, or their embeddings, if it reads any."""
+    """Return the call arguments for the prompts: texts or embeddings; none if it reads no texts."""
     if not reads_texts(loaded.pipe):
         return {}
     wanted = {"prompt": [prompt.texts[0] for prompt in prompts]}
@@ -121,9 +121,9 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
 
 
 def alike(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
-    """Return the first prompts whose texts have as many chunks as those of the first one.
+    """Return the leading prompts whose texts have as many chunks as those of the first one.
 
-    Others would make its texts longer, and its video would depend on what it is rendered with.
+    With others, its texts would be padded, and its video would depend on its batch.
     """
     kept = loaded.fast_path.texts
     if kept is None or (reader := clip_texts.reader_of(kept)) is None:
@@ -140,7 +140,7 @@ def _chunks(loaded: LoadedPipeline, reader: Reader, prompt: Prompt) -> int:
 
 
 def reads_texts(pipe: Any) -> bool:
-    """Return whether a pipeline reads texts: to Stable Video Diffusion a prompt is only a name."""
+    """Return whether a pipeline reads texts. For Stable Video Diffusion a prompt is only a name."""
     return "prompt" in inspect.signature(pipe.__call__).parameters
 
 
@@ -154,12 +154,12 @@ def _pictures(pipe: Any, prompts: tuple[Prompt, ...]) -> dict[str, Any]:
     return {
         "image": list(shown.values()),
         "frame_index": [at[key] for key in shown],
-        "video": [None] * len(shown),  # without it, only the first picture would be seen
+        "video": [None] * len(shown),  # without it, only the first picture would be used
     }
 
 
 def _size(pipe: Any, prompt: Prompt, of_picture: Size) -> Size:
-    """Return the size of a prompt's video; where none can be set, it follows from the picture's."""
+    """Return the size of a prompt's video; if prompts can't set it, the picture's decides."""
     width, height = prompt.argument("width"), prompt.argument("height")
     if isinstance(width, int) and isinstance(height, int):
         return width, height
@@ -175,10 +175,10 @@ def is_guided(loaded: LoadedPipeline, prompt: Prompt) -> bool:
 
 
 def _settings(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, Any]:
-    """Return the settings of a prompt by the names of the pipeline's call."""
+    """Return the settings of a prompt as arguments of the pipeline's call."""
     pipe, settings = loaded.pipe, dict(prompt.arguments)
     settings.pop("negative_prompt", None)  # given as a text
-    settings.pop(IMAGE_FIT, None)  # of a picture that has been fitted
+    settings.pop(IMAGE_FIT, None)  # the pictures have been fitted
     parameters = inspect.signature(pipe.__call__).parameters
     if is_guided_apart(pipe, parameters) and "guidance_scale" in settings:
         pipe.guider.guidance_scale = settings.pop("guidance_scale")
@@ -191,9 +191,9 @@ def _settings(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, Any]:
 
 
 def _generators(prompts: tuple[Prompt, ...]) -> Any:
-    """Return the generators of a batch. On the CPU, a seed gives the same noise on any device.
+    """Return the generators of a batch; they are on the CPU, so the device does not matter.
 
-    A single one is not given as a list, which not all pipelines take.
+    A single one is not put into a list, because some pipelines do not take lists.
     """
     made = [torch.Generator("cpu").manual_seed(prompt.seed) for prompt in prompts]
     return made if len(made) > 1 else made[0]
@@ -210,12 +210,12 @@ def _check_as_asked(pipe: Any, prompts: tuple[Prompt, ...], videos: Any) -> None
     )  # fmt: skip
     if not fits:
         raise Unrenderable(
-            f"{type(pipe).__name__} made {_in_words(sizes)}, and was asked for {_in_words(asked)}"
+            f"{type(pipe).__name__} made {_in_words(sizes)}, but was asked for {_in_words(asked)}"
         )
 
 
 def _in_words(videos: Sequence[tuple[Any, ...]]) -> str:
-    """Return the numbers of frames and the sizes of videos in words."""
+    """Return the numbers of frames and the sizes of videos, in words."""
     sizes = {f"{frames or 'any'} frames of {width}x{height}" for frames, height, width in videos}
     count = "1 video" if len(videos) == 1 else f"{len(videos)} videos"
     return f"{count} of {' and '.join(sorted(sizes))}"

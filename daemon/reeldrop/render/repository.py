@@ -1,4 +1,4 @@
-"""The repository of a profile on the hub, and the commit that is used."""
+"""The repository of a profile on the hub, and the commit of it that is used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from reeldrop.render import pins
 
 
 class Wanted(Protocol):
-    """What is downloaded for the profile `name`.
+    """A download for the profile `name`.
 
-    what: in words
-    key: where config.yaml speaks of it
+    what: what it is, in words
+    key: its key in config.yaml
     pins: the file with the commits of the first downloads, or None
     """
 
@@ -35,7 +35,7 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of a profile, for those who do not render: of its model, or of a LoRA."""
+    """The repository of a profile's model or LoRA, for code that does not render."""
 
     name: str
     location: str

@@ -1,6 +1,6 @@
-"""The pipelines that are loaded: on the device, ready to render, or kept in host memory.
+"""The loaded pipelines: on the device, ready to render, or kept in host memory.
 
-Does not decide which of them stay.
+Does not decide which of them stay loaded.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _log = structlog.get_logger()
 
 
 class Residents:
-    """The pipelines that are loaded, the least recently used first.
+    """The loaded pipelines, the least recently used first.
 
-    stays: a lock that is held while a pipeline must not be moved
-    on_download: called with a model, and how many of its bytes are downloaded, and of how many
+    stays: a lock; while it is held, no pipeline is moved
+    on_download: called with a model, its bytes downloaded so far, and all of its bytes
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Residents:
         self._kept: set[str] = set()
 
     def ready(self, model: str) -> LoadedPipeline | None:
-        """Return a pipeline that can render at once; None if that model's can't."""
+        """Return a model's pipeline if it is ready to render, else None."""
         return self._loaded.get(model) if model not in self._kept else None
 
     def make_ready(self, model: str) -> LoadedPipeline:
-        """Return a pipeline that can render; load it, or bring it back to the device, if need be.
+        """Return a pipeline that is ready to render; load it or bring it back to the device first.
 
         Raises:
             ConfigError: it can't be loaded.
@@ -71,7 +71,7 @@ class Residents:
     def _back(self, model: str) -> LoadedPipeline:
         try:
             loaded = pipeline.bring_back(self._loaded[model])
-        except RuntimeError:  # the device must not keep the parts that it had room for
+        except RuntimeError:  # too little memory: the device must not keep some of the parts
             pipeline.keep_in_host_memory(self._loaded[model])
             raise
         self._kept.discard(model)
@@ -85,10 +85,10 @@ class Residents:
         return moved
 
     def release(self, model: str, *, keeps: bool) -> None:
-        """Free the device from a pipeline; if it `keeps` the weights, they stay in host memory."""
+        """Remove a pipeline from the device; with `keeps`, its weights stay in host memory."""
         with self.stays:
             if keeps:
-                self._kept.add(model)  # first: if only some parts can move, it is not ready
+                self._kept.add(model)  # first: if the move fails halfway, it is not ready
                 pipeline.keep_in_host_memory(self._loaded[model])
             else:
                 self._loaded.pop(model).fast_path.discard()
@@ -96,7 +96,7 @@ class Residents:
         measure.empty_cache()
 
     def use(self, sources: Mapping[str, ModelSource]) -> tuple[str, ...]:
-        """Load from these from now on; release what was loaded from others, and return which."""
+        """Load from these sources from now on; release and return models whose source differs."""
         changed = [n for n, loaded in self._loaded.items() if sources.get(n) != loaded.source]
         for name in changed:
             self.release(name, keeps=False)
@@ -104,9 +104,9 @@ class Residents:
         return tuple(changed)
 
     def release_others(self, model: str) -> bool:
-        """Free the device from all other pipelines, and return whether there were any.
+        """Remove all other pipelines from the device, and return whether there were any.
 
-        What host memory has room for stays there.
+        As far as host memory has room, they stay there.
         """
         others = [name for name in self._loaded if name != model and name not in self._kept]
         for name in others:
@@ -121,7 +121,7 @@ class Residents:
             for name, loaded in self._loaded.items()
         )
         host_free = memory.available_bytes()
-        return Memory(found, measure.device_free(), host_free, measure.device_total())
+        return Memory(found, measure.device_free(), host_free, pipeline.device_bytes())
 
     def close(self) -> None:
         """Let go of all pipelines, and free the memory that they take."""

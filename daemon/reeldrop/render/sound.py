@@ -1,4 +1,4 @@
-"""Take over the sound that a pipeline returns beside its frames, if it returns any."""
+"""Take the sound from a pipeline's output, if there is any."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from reeldrop.base.job import Prompt
 
 SLACK_SECONDS = 0.25
-"""By how much sound may be longer or shorter than its pictures: it comes in pieces of its own. The
-encoder cuts the rest, or fills it with silence."""
+"""By how much the length of the sound may differ from that of the frames, as it is made in pieces
+of another length. The encoder cuts it, or adds silence."""
 
 MOST_CHANNELS = 2
 
@@ -26,8 +26,8 @@ def of_output(
     """Return the sound of each video of a pipeline's output, and what can't be kept, in words.
 
     Raises:
-        RenderError: it is not made of numbers.
-        Unrenderable: it is empty, or not as long as the pictures.
+        RenderError: it has samples that are not numbers.
+        Unrenderable: it is empty, or not as long as the frames.
     """
     audio, rate = getattr(output, "audio", None), _sampling_rate(pipe)
     if audio is None:
@@ -41,16 +41,16 @@ def of_output(
 
 
 def _sampling_rate(pipe: Any) -> int | None:
-    """Return the samples a second of what a pipeline returns, as LTX-2 and Kandinsky 6 say it."""
+    """Return the sampling rate of a pipeline's sound, as LTX-2 or Kandinsky 6 have it; or None."""
     vocoder = getattr(pipe, "vocoder", None)
     rate = vocoder.config.output_sampling_rate if vocoder else getattr(pipe, "audio_sample_rate", 0)
     return int(rate) or None
 
 
 def _sounds(audio: Any, rate: int, lengths: list[float]) -> Iterator[Sound]:
-    """Yield the sounds of a tensor (videos, channels, samples), or one without channels.
+    """Yield the sounds in a tensor, (videos, channels, samples) or (videos, samples).
 
-    lengths: how long the pictures of each are, in seconds
+    lengths: of the videos, in seconds
     """
     for heard, length in zip(audio, lengths, strict=True):
         if 0 in heard.shape:

@@ -1,4 +1,4 @@
-"""The settings of a profile for the loader."""
+"""The settings of a profile that its loading needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LoraSource:
     location: a file, a folder, or a repository of the hub
     weight_name: the name of its file in the folder or repository; None if there is only one
     component: the part of the pipeline; None for its first denoiser
-    is_always_used: it has its `weight` in every video, and prompts can't choose it
+    is_always_used: it is used in every video, with `weight`, and prompts can't choose it
     """
 
     name: str
@@ -36,8 +36,8 @@ class ModelSource:
     location: a repository of the hub or a folder
     pipeline: the pipeline's class in diffusers; None for the one that the model names
     dtype: auto, float16, bfloat16 or float32
-    part_dtypes: the same for the parts that differ, such as the VAE
-    native_dtype: what auto is on a GPU, by part, `default` for the others; else as `dtypes` says
+    part_dtypes: the dtypes of parts that differ, such as the VAE
+    native_dtype: the meaning of auto on a GPU, by part, `default` for other parts; see `dtypes`
     scheduler: a class name of diffusers; None for the model's own
     flow_shift: the scheduler's shift or flow_shift; None for the model's own
     guider: settings of the pipeline's guider that differ from the model's own
@@ -48,10 +48,10 @@ class ModelSource:
     speed: the switches of the fast path that are not auto
     preview_steps: the number of steps after each of which there is a preview; 0 for none
     loras: the LoRAs of the profile
-    window: the length of the windows that longer videos are made of, or auto; None for none
-    overlap: how much of the window before each of them has, too; None for about the half
-    reads_chunks: texts that are too long for the text encoder are read in chunks, not cut
-    reads_weights: texts may have weights in them; see `prompts.emphasis`
+    window: the frames of the windows in which longer videos are rendered, or auto; None for none
+    overlap: the frames that a window shares with the one before; None for about half
+    reads_chunks: texts that are too long for the text encoder are read in chunks, not truncated
+    reads_weights: texts may contain weights; see `prompts.emphasis`
     pins: the file with the commits that repositories had at their first download; None for none
     """
 
@@ -83,10 +83,9 @@ class ModelSource:
 
     @property
     def changes(self) -> dict[str, object]:
-        """What the profile changes of how the model renders, by the names in config.yaml.
+        """The settings of the profile that change how the model renders, by key of config.yaml.
 
-        The scheduler's class, the dtype, the tiling and windows are not here: each render says what
-        it used.
+        Without the scheduler's class, dtype, tiling and windows, which each render records itself.
         """
         found = {
             "variant": self.variant,

@@ -1,4 +1,4 @@
-"""Report the steps of a render, in whichever way its pipeline reports them."""
+"""Report the steps of a render, for all ways in which pipelines report theirs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def reported(
 ) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
     """Call `on_step` with each step's number while the pipeline is called.
 
-    Yields arguments for the call, and what to call after each window of a step; there are `passes`
-    over the windows. If a pipeline takes no callback, a stand-in for its progress bar counts the
-    steps. `on_latents` is called with the latents, if the pipeline shows those of the whole video,
-    and with the number of their step, which counts all windows as one.
+    Yields arguments for the call, and a function to call after each window of a step; a step goes
+    over the windows `passes` times. If a pipeline takes no callback, a replacement of its progress
+    bar counts the steps. `on_latents` is called with the number of a step, without windows, and the
+    latents, if the pipeline gives those of the whole video.
     """
     counter = _Counter(pipe, prompt, on_step, on_latents, passes)
     window_done = counter.count_window
@@ -47,10 +47,9 @@ def reported(
 
 
 class _Counter:
-    """Counts what a pipeline calls a step, and reports those of the prompt.
+    """Counts the steps of a pipeline, and reports those of the prompt.
 
-    They differ for schedulers that call the denoiser twice in a step, and for videos that are made
-    in chunks.
+    They differ if a scheduler calls the denoiser twice in a step, or a video is made in chunks.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class _Counter:
         return tensors
 
     def count_window(self) -> None:
-        """Count a window of the current step; the last one is counted by the step."""
+        """Count a window of the current step, except the last one, which the step counts."""
         self._seen += 1
         done, is_between = divmod(self._seen, self._passes)
         if not is_between and done < self._windows:
@@ -90,10 +89,10 @@ class _Counter:
 
     def _report(self, step: int) -> None:
         self._reported = max(self._reported, step)
-        self._on_step(self._reported)  # not less than before: a step may call the denoiser twice
+        self._on_step(self._reported)  # never lower: a step may call the denoiser twice
 
     def _count(self, of: int, latents: Any) -> None:
-        """Count one of the `of` that each chunk has."""
+        """Count one of the `of` calls that each chunk takes."""
         self._counted += 1
         self._seen = 0
         step = math.ceil(self._counted * self._steps / (of * self._chunks)) if self._steps else 0
@@ -112,7 +111,7 @@ def _chunks(pipe: Any, prompt: Prompt) -> int:
 
 
 class _Bar:
-    """A stand-in for tqdm's progress bar, with the methods that diffusers uses."""
+    """Replaces tqdm's progress bar, with the methods that diffusers uses."""
 
     def __init__(self, counter: _Counter) -> None:
         self._counter = counter

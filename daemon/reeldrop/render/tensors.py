@@ -1,6 +1,6 @@
-"""Read what a safetensors file says of itself, without its weights.
+"""Read the header of a safetensors file, without its weights.
 
-https://github.com/huggingface/safetensors#format: the header's size, and JSON.
+https://github.com/huggingface/safetensors#format: the header's size, then JSON.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 _MAX_HEADER_BYTES = 100_000_000
-"""As in the safetensors format."""
+"""The limit of the safetensors format."""
 
 
 def shapes(file: Path) -> dict[str, tuple[int, ...]]:

@@ -18,9 +18,9 @@ _NO_LIMIT = 100_000
 
 
 def of_text(loaded: LoadedPipeline, prompt: Prompt, text: str) -> str:
-    """Return the end of a text of a prompt that the text encoder does not read.
+    """Return the end of a prompt's text that the text encoder does not read.
 
-    If the pipeline reads no texts, that is the whole.
+    If the pipeline reads no texts, that is the whole text.
     """
     if not rendering.reads_texts(loaded.pipe):
         return text
@@ -38,7 +38,7 @@ def ignored_text(pipe: Any, text: str, asked: object = None) -> str:
     `asked` is the prompt's `max_sequence_length`, None if it is not set.
     """
     tokenizer = getattr(pipe, "tokenizer", None)
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # it may be a processor, which has one
     longest = _longest(pipe, tokenizer, asked)
     if tokenizer is None or longest is None or longest > _NO_LIMIT:
         return ""

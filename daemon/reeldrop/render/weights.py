@@ -1,4 +1,4 @@
-"""How much memory a model's weights take, by its files, before it is loaded."""
+"""Find out how much memory a model's weights will take, from its files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ UNREADABLE = 1
 def size(source: ModelSource) -> int:
     """Return how many bytes a model's weights take when it is loaded.
 
-    0 if that is not known: it has not been downloaded. If its files can't be read, it can't be
-    loaded either, and nothing has to make room for it: UNREADABLE.
+    0 if it has not been downloaded. UNREADABLE if its files can't be read: then it can't be loaded
+    either, so no other model has to be released for it.
     """
     folder = _folder(source)
     if folder is None:
@@ -49,7 +49,7 @@ def _files(folder: Path, variant: str | None) -> list[Path]:
 
 
 def _loras(source: ModelSource) -> list[Path]:
-    """Return the files of LoRAs that stay beside the weights, and do not become part of them."""
+    """Return the files of LoRAs that are not merged into the weights."""
     return [path for lora, path in lora_files.there(source) if not lora.is_always_used]
 
 

@@ -1,14 +1,14 @@
-"""Render videos that are longer than their model makes: the denoiser sees windows of them.
+"""Render videos that are longer than their model can make: the denoiser sees windows of them.
 
-At each step, the denoiser is called for each of several windows that overlap, and what it predicts
-is blended where they overlap. Scheduler, guidance and callbacks see the whole video and do not know
-about it. The method is that of MultiDiffusion (Bar-Tal and others, 2023, arXiv:2302.08113) along
-time, as in Gen-L-Video (Wang and others, 2023, arXiv:2305.18264). All windows begin with the same
-noise in another order, as in FreeNoise (Qiu and others, 2023, arXiv:2310.15169), so that they show
-the same scene.
+At each step, the denoiser is called for each of several overlapping windows, and its predictions
+are blended where the windows overlap. Scheduler, guidance and callbacks see only the whole video.
+The method is that of MultiDiffusion (Bar-Tal and others, 2023, arXiv:2302.08113) along time, as in
+Gen-L-Video (Wang and others, 2023, arXiv:2305.18264). All windows start from the same noise in a
+different order, as in FreeNoise (Qiu and others, 2023, arXiv:2310.15169), so that they show the
+same scene.
 
-The device holds the activations of one window. It holds the latents of the whole video, too, which
-are small: 400 frames of 832x480 are 40 MB in Wan's.
+The device holds the activations of one window at a time, and the latents of the whole video, which
+are small: 40 MB for 400 frames of 832x480 with Wan.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
 
 TIME = 2
-"""The dimension of the latents, (videos, channels, frames, height, width), that is cut."""
+"""The dimension of frames in the latents, (videos, channels, frames, height, width)."""
 
 
 def with_windows(capabilities: Capabilities, pipe: Any, source: ModelSource) -> Capabilities:
-    """Return what a pipeline can be asked for, with the windows of its profile, if any.
+    """Return the capabilities with the windows of the profile, if it has any.
 
     Raises:
-        ConfigError: its class can't be rendered in windows, or not in these.
+        ConfigError: the class does not support windows, or not these.
     """
     if source.window is None:
         return capabilities
     known = kind_of(type(pipe)).windows
     key = f"{source.key}.window"
     if known is None:
-        problem = f"the denoiser of {type(pipe).__name__} can't be called for windows of a video"
+        problem = f"{type(pipe).__name__} does not support windows"
         able = " and ".join(name for name, kind in KINDS.items() if kind.windows is not None)
         raise ConfigError(Mistake(problem, f"leave window out; it is for {able}", key=key))
     frames = known.frames if source.window == "auto" else int(source.window)
@@ -67,7 +67,7 @@ def _any(numbers: Sequence[int]) -> str:
 
 
 def are_guided_apart(pipe: Any) -> bool:
-    """Return whether a guided pipeline goes through the windows twice in a step."""
+    """Return whether a guided pipeline goes over the windows twice in a step."""
     known = kind_of(type(pipe)).windows
     return known is not None and known.guided_apart
 
@@ -78,7 +78,7 @@ def cut(
 ) -> Iterator[None]:
     """Let the denoisers see windows of the videos while the pipeline is called.
 
-    Nothing changes for videos that are no longer than a window. `tell` is called after each window.
+    Changes nothing for videos that fit into one window. `tell` is called after each window.
     """
     frames, known = prompts[0].argument("num_frames"), kind_of(type(pipe)).windows
     if known is None or not isinstance(frames, int) or windows.count(frames) == 1:
@@ -103,10 +103,10 @@ def cut(
 
 
 def shared_noise(noise: torch.Tensor, windows: Windows, seeds: Sequence[int]) -> torch.Tensor:
-    """Return noise in which each window has the frames of the first one, in another order.
+    """Return noise in which each window has the frames of the first window, in another order.
 
     noise: (videos, channels, frames, height, width)
-    seeds: of each video, which decide on the order
+    seeds: of the videos; they decide the order
     """
     step = windows.frames - windows.overlap
     shared = noise.clone()
@@ -120,9 +120,9 @@ def shared_noise(noise: torch.Tensor, windows: Windows, seeds: Sequence[int]) ->
 
 
 def blending(windows: Windows, frames: int) -> list[torch.Tensor]:
-    """Return the shares of each window in its frames; those of a frame add up to one.
+    """Return the weight of each window in each of its frames; those of a frame add up to one.
 
-    A share rises along the overlap with the window before, and falls along that with the next.
+    Weights rise along the overlap with the window before, and fall along that with the next.
     """
     starts = windows.starts(frames)
     shares = torch.zeros(len(starts), frames)
@@ -140,10 +140,10 @@ def blending(windows: Windows, frames: int) -> list[torch.Tensor]:
 
 
 class _StandIn:
-    """Takes the calls of a denoiser, and calls it for each window.
+    """Replaces a denoiser in the pipeline, and calls it for each window.
 
-    It stands in the pipeline, not in front of the denoiser's `forward`, so that hooks, compiled
-    forms and LoRAs of the denoiser see windows like any other videos.
+    It does not wrap the denoiser's `forward`, so hooks, compiled forms and LoRAs of the denoiser
+    see windows like any other videos.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Ways to render the same frames in less time, and lossy ways where a profile asks for them.
+"""Optimizations: render the same frames in less time; with lossy ones, if a profile asks for them.
 
-Each is put onto a loaded pipeline and can be left out. Knows nothing of prompts or jobs.
+Each is applied to a loaded pipeline and is optional. Knows nothing of prompts or jobs.
 """

@@ -1,9 +1,10 @@
-"""One memory layout from the first convolution to the picture: channels last.
+"""Use one memory layout, channels last, from the first convolution to the picture.
 
-What is (batch, frames, height, width, channels) in memory is channels_last for convolutions of
-pictures, tokens for linear layers and attention, and channels_last of a (frames x places) picture
-for convolutions over frames: nothing is moved between them. A part of diffusers' models is given
-another class that has the same weights under the same names, and the same output up to rounding.
+Memory in the order (batch, frames, height, width, channels) is channels_last for 2D convolutions, a
+list of tokens for linear layers and attention, and a channels_last (frames x pixels) picture for
+convolutions over frames, so nothing has to be copied between them. The class of a part of
+diffusers' models is replaced by one with the same weights under the same names, and the same output
+up to rounding.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from torch import nn
 from reeldrop.speed.unet3d import SelfAttention, plain_attentions
 
 LARGE = 2**24
-"""Elements from which a norm by channels is predicted to pay on a GPU: it is a dozen kernels, of
-which three move something, where torch's own is three and two copies."""
+"""Number of elements from which a norm by channels should be faster on a GPU. It takes a dozen
+kernels, three of which read or write all elements; torch's own takes three, and two copies."""
 
 
 class TemporalConv2d(nn.Conv3d):
-    """A convolution over frames alone, computed as a 2D convolution over (frames, pixels).
+    """A 3D convolution over frames only, computed as a 2D convolution over (frames, pixels).
 
     With weights in channels_last_3d, neither weights nor frames are copied to another layout.
     """
@@ -52,7 +53,7 @@ class TemporalConv2d(nn.Conv3d):
 
 
 class ChannelsLastGroupNorm(nn.GroupNorm):
-    """A group norm that leaves channels_last as it is; torch's own copies it twice on CUDA."""
+    """A group norm that keeps the layout channels_last; torch's own copies twice on CUDA."""
 
     def forward(self, input: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
         """Normalise `input` plus `shift`, which is (channels,) or (batch, channels)."""
@@ -63,7 +64,7 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
         return super().forward(input + shift.view(*shift.shape, *[1] * (input.dim() - 2)))
 
     def _by_channels(self, input: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
-        """Take the moments of each channel first: its places are read along the memory."""
+        """Compute the moments of each channel first, which reads memory in order."""
         places = input.flatten(2)  # (batch, channels, places)
         mean = places.mean(2, dtype=torch.float32)
         norm = torch.linalg.vector_norm(places, dim=2, dtype=torch.float32)
@@ -84,20 +85,20 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
 
 
 def _is_by_channels(input: torch.Tensor) -> bool:
-    # The compiler makes no copies of torch's own norm, and fewer kernels than of this one.
+    # Compiled, torch's own norm makes no copies, and has fewer kernels than this one.
     is_compiling = torch.compiler.is_compiling()
     return is_on_gpu(input) and input.numel() >= LARGE and not is_compiling
 
 
 def is_on_gpu(tensor: torch.Tensor) -> bool:
-    """Return whether CUDA's kernels run on a tensor. On CPUs, torch's own need no help."""
+    """Return whether a tensor is on a GPU. On CPUs, torch's own kernels are as fast."""
     return tensor.is_cuda
 
 
 def _without_bias(conv: Any, input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the output of a convolution, and the bias that the next norm has yet to add.
+    """Return the output of a convolution, and a bias that the next norm has to add, if any.
 
-    On CUDA the bias is added in a kernel of its own, which reads and writes all of the output.
+    On CUDA the bias would be added in a separate kernel, which reads and writes all of the output.
     """
     if type(conv) in (nn.Conv2d, TemporalConv2d) and is_on_gpu(conv.weight):
         return conv._conv_forward(input, conv.weight, None), conv.bias
@@ -105,7 +106,7 @@ def _without_bias(conv: Any, input: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 class ChannelsLastResnetBlock2D(ResnetBlock2D):
-    """Adds the time within the norm, and does not divide by 1."""
+    """Adds the time embedding within the norm, and leaves out the division by 1."""
 
     def forward(
         self, input_tensor: torch.Tensor, temb: torch.Tensor | None, *_no: None, **_nothing: None
@@ -122,7 +123,7 @@ class ChannelsLastResnetBlock2D(ResnetBlock2D):
 
 
 class ChannelsLastTemporalConvLayer(TemporalConvLayer):
-    """Reads and writes pictures in channels_last as videos."""
+    """Treats pictures in channels_last as videos, without copies."""
 
     def forward(self, hidden_states: torch.Tensor, num_frames: int = 1) -> torch.Tensor:
         video = _as_videos(hidden_states, num_frames)
@@ -135,15 +136,19 @@ class ChannelsLastTemporalConvLayer(TemporalConvLayer):
 
 
 def _as_videos(pictures: torch.Tensor, frames: int) -> torch.Tensor:
-    """Return pictures, (batch * frames, channels, height, width), as a view of videos, (batch,
-    channels, frames, height, width)."""
+    """Return pictures, (batch * frames, channels, height, width), as videos.
+
+    They are a view, (batch, channels, frames, height, width).
+    """
     videos: torch.Tensor = pictures.unflatten(0, (-1, frames)).transpose(1, 2)
     return videos
 
 
 class ChannelsLastUpsample2D(Upsample2D):
-    """Leaves any number of pictures in channels_last; diffusers' own makes 64 and more contiguous,
-    which CUDA's kernels needed once."""
+    """Keeps channels_last for any number of pictures.
+
+    diffusers' own makes 64 and more contiguous, which old CUDA kernels needed.
+    """
 
     def forward(
         self,
@@ -160,7 +165,7 @@ class ChannelsLastUpsample2D(Upsample2D):
 
 
 class ChannelsLastTransformer2D(Transformer2DModel):
-    """Leaves its output in channels_last; diffusers' own makes it contiguous."""
+    """Keeps channels_last for its output; diffusers' own makes it contiguous."""
 
     def _get_output_for_continuous_inputs(  # type: ignore[override]
         self,
@@ -180,7 +185,7 @@ class ChannelsLastTransformer2D(Transformer2DModel):
 
 
 class ChannelsLastTransformerTemporal(TransformerTemporalModel):
-    """Leaves frames and places where they are: only attention goes across frames, by strides."""
+    """Does not move frames in memory: attention reads across frames by strides."""
 
     def forward(  # type: ignore[override]
         self, hidden_states: torch.Tensor, num_frames: int = 1, **_nothing: object
@@ -194,10 +199,10 @@ class ChannelsLastTransformerTemporal(TransformerTemporalModel):
 
 
 def use_channels_last(model: nn.Module) -> bool:
-    """Keep what flows through a model in channels_last; return whether it has parts for that.
+    """Use channels_last in a model; return whether it has any parts for that.
 
-    Models other than UNet3DConditionModel and AutoencoderKL stay as they are, but for the weights
-    of convolutions.
+    In models other than UNet3DConditionModel and AutoencoderKL, only the weights of convolutions
+    change their layout.
     """
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     for conv in convs:
@@ -212,7 +217,7 @@ def use_channels_last(model: nn.Module) -> bool:
 
 
 def use_temporal_conv_2d(model: nn.Module) -> bool:
-    """Give each convolution over frames alone its faster form; return whether there are any."""
+    """Speed up all 3D convolutions over frames only; return whether there are any."""
     found = [m for m in model.modules() if type(m) is nn.Conv3d and _is_temporal(m)]
     for conv in found:
         conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
@@ -221,7 +226,7 @@ def use_temporal_conv_2d(model: nn.Module) -> bool:
 
 
 def _form(module: Any) -> type[nn.Module]:
-    """Return the class that does the same in channels_last, or the same class."""
+    """Return the class that computes the same in channels_last; the module's own if none does."""
     kind = type(module)
     form: type[nn.Module] = kind
     if kind is nn.GroupNorm and module.affine:
@@ -260,6 +265,6 @@ def _is_plain(block: Any) -> bool:
 
 
 def _attends_plainly(transformer: nn.Module) -> bool:
-    """Return whether a transformer only attends to itself, as `SelfAttention` does."""
+    """Return whether a transformer has only self-attention that `SelfAttention` can compute."""
     plain = [attn for attn in plain_attentions(transformer) if not attn.is_cross_attention]
     return len(plain) == sum(isinstance(part, Attention) for part in transformer.modules())

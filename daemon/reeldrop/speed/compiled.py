@@ -1,7 +1,7 @@
 """Compile a pipeline's denoiser in the background for the shapes that are rendered.
 
-No render waits for the compiler: until a shape is compiled, or where that fails, the denoiser runs
-as it is. Does not know what a render is.
+No render waits for the compiler: until a shape is compiled, or if that fails, the denoiser runs
+uncompiled. Does not know what a render is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reeldrop.speed.shapes import Shape
 from reeldrop.speed.unet3d import Call
 
 MOST = 16
-"""Upper bound on the compiled shapes of one pipeline; the least recently rendered is dropped."""
+"""Upper bound on the compiled shapes of a pipeline; the least recently rendered one is dropped."""
 
 _REPEATED_BLOCKS = (
     "ResnetBlock2D",
@@ -43,16 +43,16 @@ _log = structlog.get_logger()
 
 _one_at_a_time = threading.Lock()
 _at_work: set[threading.Thread] = set()
-"""Threads that compile or wait for their turn to compile."""
+"""Threads that compile or wait for their turn."""
 
 
 def is_compiling() -> bool:
-    """Return whether a compilation runs or is due, for this pipeline or an earlier one."""
+    """Return whether a compilation runs or waits for its turn, for any pipeline."""
     return any(thread.is_alive() for thread in list(_at_work))
 
 
 def wait_for_compiler(seconds: float | None = None) -> None:
-    """Wait until every compilation has ended, at most for `seconds`."""
+    """Wait until all compilations have ended, for `seconds` at most."""
     end = math.inf if seconds is None else time.monotonic() + seconds
     for thread in [thread for thread in list(_at_work) if thread.is_alive()]:
         thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
@@ -61,16 +61,16 @@ def wait_for_compiler(seconds: float | None = None) -> None:
 class Compiled:
     """Compiled forms of a denoiser, by the shape of its calls.
 
-    The compiler works on a copy of the denoiser that shares its weights and has its own `Call`, so
-    that it does not interfere with renders.
+    The compiler works on a copy of the denoiser, with the same weights but another `Call`, so that
+    it does not interfere with renders.
     """
 
     def __init__(self, denoiser: nn.Module, call: Call, *, by_blocks: bool = False) -> None:
         """Compile a denoiser as a whole, or each of its repeated blocks (see `blocks`)."""
         self.seconds = 0.0
-        """How long the compiler has worked in all."""
+        """The total time of all compilations."""
         self.is_on_disk = False
-        """Whether what it compiles now was compiled before, so that it takes seconds."""
+        """Whether the code for the newest shape is in the cache, so that it takes seconds."""
         self._denoiser = denoiser
         self._call = call
         self._by_blocks = by_blocks
@@ -83,11 +83,11 @@ class Compiled:
         _keep_what_is_compiled()
 
     def get(self, shape: Shape) -> Callable[..., Any] | None:
-        """Return the compiled form for a shape, called like the denoiser; None before that."""
+        """Return the compiled form for a shape, called like the denoiser; None if not compiled."""
         return self._ready.get(shape)
 
     def begin(self, shapes: set[Shape]) -> None:
-        """Compile, in the background, those shapes of the last render that are new."""
+        """Compile the new ones of these shapes, those of the last render, in the background."""
         for shape in shapes:
             if shape in self._begun:
                 self._begun.move_to_end(shape)
@@ -103,7 +103,7 @@ class Compiled:
             self._ready.pop(shape, None)
 
     def stop(self) -> None:
-        """Drop what is compiled, and discard what is being compiled."""
+        """Drop all compiled forms, and discard the results of running compilations."""
         self._is_stopped = True
         self._ready.clear()
 
@@ -117,11 +117,11 @@ class Compiled:
 
     def _make_ready(self, shape: Shape, needed: int) -> None:
         if not _has_room_for(needed):
-            if not self._lacked_room:  # logged once: it may be so after every render
-                reason = "there is no room on the device beside a render"
+            if not self._lacked_room:  # logged once, since it may recur after every render
+                reason = "the device has too little memory to compile beside a render"
                 _log.warning("not_compiled", reason=reason, **shape.sizes)
             self._lacked_room = True
-            self._begun.pop(shape, None)  # so that it is tried again after a later render
+            self._begun.pop(shape, None)  # to try again after a later render
             return
         began = time.monotonic()
         _log.info("compiling", **shape.sizes)
@@ -141,16 +141,16 @@ class Compiled:
             _log.info("compiled", seconds=round(seconds, 1), **shape.sizes)
 
     def _mark(self, shape: Shape) -> Path:
-        """Return the file that says that the code for a shape is in the cache."""
+        """Return the file whose existence shows that the code for a shape is in the cache."""
         digest = hashlib.sha256(f"{self._made_of} {shape}".encode()).hexdigest()
-        # Not torch's `cache_dir`, which makes the folder and fails where it can't.
+        # Not torch's `cache_dir`, which makes the folder, and raises if it can't.
         folder = os.environ.get(CACHE) or cache_dir_utils.default_cache_dir()
         return Path(folder) / "reeldrop-ready" / digest
 
     @torch.inference_mode()
     def _compile(self, shape: Shape) -> Callable[..., Any]:
-        # The compiler keeps one version of a denoiser's code for each shape and pipeline, and of a
-        # block's code for each width and resolution, too.
+        # The compiler keeps a version of the denoiser's code for each shape and pipeline, or of a
+        # block's code for each width and resolution as well.
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = (
             100 * MOST
         )
@@ -159,9 +159,9 @@ class Compiled:
         plain = [part.forward for part in parts]
         for part, forward in zip(parts, plain, strict=True):
             part.forward = torch.compile(forward, dynamic=False)
-        made.forward(**shape.arguments())  # past the hooks, which write to the other record
+        made.forward(**shape.arguments())  # without the hooks, which write to the other `Call`
         for part, forward in zip(parts, plain, strict=True):
-            part.forward = torch._dynamo.run(forward)  # runs compiled code, never compiles
+            part.forward = torch._dynamo.run(forward)  # only runs what is compiled
         only_what_is_compiled = made.forward
 
         def call(**arguments: Any) -> Any:
@@ -171,7 +171,7 @@ class Compiled:
         return call
 
     def _copy(self, call: Call) -> nn.Module:
-        """Return a copy of the denoiser that shares its weights and reads the record `call`."""
+        """Return a copy of the denoiser with the same weights, whose parts read `call`."""
         front = vars(self._denoiser)["forward"]  # the instance's own, set by Forms
         shared = (front, *self._denoiser.parameters(), *self._denoiser.buffers())
         known: dict[int, Any] = {id(one): one for one in shared}
@@ -181,7 +181,7 @@ class Compiled:
 
 
 def blocks(denoiser: nn.Module) -> list[nn.Module]:
-    """Return the repeated blocks of a denoiser, none of them inside another.
+    """Return the repeated blocks of a denoiser, without those inside another one.
 
     Equal blocks are compiled once. diffusers' models name their repeated blocks
     (`_repeated_blocks`); UNet3DConditionModel does not.
@@ -199,31 +199,31 @@ def blocks(denoiser: nn.Module) -> list[nn.Module]:
 
 
 def _as_it_was_compiled(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor with the memory layout that `Shape.arguments` gives."""
+    """Return a tensor in the memory layout of `Shape.arguments`."""
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _keep_what_is_compiled() -> None:
-    """Set a cache folder that survives the process: torch's default is in /tmp.
+    """Set a permanent cache folder, because torch's default is in /tmp.
 
-    The default may already be in the environment: torch puts it there on import.
+    The default may already be in the environment, where torch puts it on import.
     """
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     default = cache_dir_utils.default_cache_dir()
     is_given = os.environ.get(CACHE, default) != default
-    if os.path.isabs(caches) and not is_given:  # there may be no home
+    if os.path.isabs(caches) and not is_given:  # it is not absolute without a home
         os.environ[CACHE] = os.path.join(caches, "reeldrop-compiled")
 
 
 def _bytes_of_last_render() -> int:
-    """Return the GPU memory that the last render took beside the weights."""
+    """Return the GPU memory that the last render took in addition to the weights."""
     if not torch.cuda.is_available():
         return 0
     return torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
 
 
 def _has_room_for(needed: int) -> bool:
-    """Return whether the GPU has room to try the compiled form while a render runs."""
+    """Return whether the GPU has memory to run the compiled form while a render runs."""
     if not torch.cuda.is_available():
         return True
     free, _ = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Decode latents in parts: pictures in chunks of several frames, videos in tiles."""
+"""Decode latents in parts: image VAEs several frames at a time, video VAEs in tiles."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import DecoderOutput
 
 _PIXELS_AT_ONCE = {"cuda": 16 * 256 * 256, "cpu": 4 * 128 * 128}
-"""Enough to fill a GPU; on a CPU, as much as stays in its cache."""
+"""Enough to use all of a GPU; on a CPU, as many as fit into its cache."""
 
 
 class ChunkedAutoencoderKL(AutoencoderKL):
     """Decodes several frames at a time; one by one if slicing is enabled.
 
-    How many depends on the size of the frames alone, so that a video does not depend on what was
-    rendered with it or before it.
+    Their number depends only on the size of the frames, so that a video does not depend on others.
     """
 
     pixels_at_once = 0
@@ -35,9 +34,9 @@ class ChunkedAutoencoderKL(AutoencoderKL):
 
 
 def decode_in_chunks(vae: Any, device: str) -> None:
-    """Make a VAE of pictures decode in chunks on a device type, cpu or cuda.
+    """Let an image VAE decode several frames at a time on a device type, cpu or cuda.
 
-    Other VAEs stay as they are: a VAE of videos has its own way through the frames.
+    Other VAEs are not changed: video VAEs decide by themselves how they go through the frames.
     """
     if type(vae) is AutoencoderKL:
         vae.__class__ = ChunkedAutoencoderKL
@@ -47,8 +46,8 @@ def decode_in_chunks(vae: Any, device: str) -> None:
 def decode(vae: Any, *, in_parts: bool, in_tiles: bool) -> bool:
     """Choose how a VAE decodes from now on; return whether it decodes in tiles.
 
-    in_parts: whether it saves memory in the way that it has: pictures one by one, videos in tiles
-    in_tiles: whether a VAE of videos decodes in tiles in any case
+    in_parts: whether to save memory: image VAEs decode frame by frame, video VAEs in tiles
+    in_tiles: whether video VAEs decode in tiles in any case
     """
     tiles = hasattr(vae, "use_tiling") and not isinstance(vae, AutoencoderKL)
     if hasattr(vae, "use_slicing"):

@@ -1,4 +1,4 @@
-"""Find the parts of a pipeline that most of the time is spent in."""
+"""Find the parts of a pipeline that take most of the time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 NAMES = ("unet", "transformer", "transformer_2")
-"""What diffusers calls them; a pipeline has one, or one for each part of the noise levels."""
+"""Names of denoisers in diffusers: a pipeline has one, or one for each range of noise levels."""
 
 
 def denoisers(pipe: Any) -> list[nn.Module]:

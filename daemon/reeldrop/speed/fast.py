@@ -1,6 +1,6 @@
-"""The fast path: ways to render the same frames, up to rounding, in less time.
+"""The fast path: optimizations that render the same frames, up to rounding, in less time.
 
-Each way has a switch and applies where a pipeline has the parts for it. Does not load pipelines and
+Each has a switch, and is applied if the pipeline has the parts for it. Does not load pipelines, and
 does not render.
 """
 
@@ -25,12 +25,12 @@ from reeldrop.speed.lossy import Lossy
 Compile = Literal["off", "whole", "blocks"]
 
 READY_SECONDS = 60.0
-"""How long the warm-up waits, at most, for what is compiled from what is on the disk."""
+"""How long the warm-up waits at most for forms that are loaded from the compiler's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which ways are wanted, or were taken. config.yaml explains each of them."""
+    """The optimizations that are wanted, or were applied. config.yaml explains them."""
 
     exact: bool = False
     mixed_precision: bool = False
@@ -38,23 +38,24 @@ class Options:
 
     @property
     def names(self) -> list[str]:
-        """The names of the ways, for people and sidecars."""
+        """Their names, for people and sidecars."""
         switches = {"exact": self.exact, "mixed_precision": self.mixed_precision}
         compiled = [f"compile_{self.compile}"] if self.compile != "off" else []
         return [*(name for name, is_on in switches.items() if is_on), *compiled]
 
 
 PLAIN: dict[str, bool | str] = dataclasses.asdict(Options())
-"""The switches of a pipeline as diffusers has it."""
+"""The switches of a pipeline without any optimization."""
 
 _MAY_BE = {"exact": (True, False), "mixed_precision": (True, False), "compile": get_args(Compile)}
 
 
 def defaults(device: str) -> Options:
-    """Return the ways that are on by default on a device type, cpu or cuda.
+    """Return the optimizations that are on by default on a device type, cpu or cuda.
 
-    Not compile on CPUs: the compiler takes the cores from renders for a minute or more for each
-    size, which a thousand videos earn back. Not mixed_precision on GPUs: all is in 16 bits there.
+    Not `compile` on CPUs, where the compiler takes the cores from renders for a minute or more for
+    each size, which pays after a thousand videos. Not `mixed_precision` on GPUs, where models are
+    in 16 bits anyway.
     """
     if device == "cuda":
         return Options(exact=True, compile="whole")
@@ -62,21 +63,21 @@ def defaults(device: str) -> Options:
 
 
 def worth_a_try(device: str) -> tuple[tuple[str, bool | str], ...]:
-    """Return the switches that can make it faster on a device type, cpu or cuda, in their order.
+    """Return the switches that `tune` tries on a device type, cpu or cuda, in this order.
 
-    Compiling is faster with some models and slower with others, whole or by blocks.
+    Compiling, whole or by blocks, makes some models faster and others slower.
     """
     mixed = (("mixed_precision", True),) if defaults(device).mixed_precision else ()
     return (("exact", True), *mixed, ("compile", "whole"), ("compile", "blocks"))
 
 
 def are_possible(switches: Mapping[str, bool | str]) -> bool:
-    """Return whether each switch is known and has a value that it may have."""
+    """Return whether all switches are known and have valid values."""
     return all(value in _MAY_BE.get(name, ()) for name, value in switches.items())
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
-    """Return the wanted ways: the given switches over the defaults of the device type.
+    """Return the wanted optimizations: the given switches over the defaults of the device type.
 
     `switches` has values by the names of `Options`; `device` is cpu or cuda.
     """
@@ -85,7 +86,7 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
 
 
 class FastPath:
-    """The ways that were put onto a pipeline; it is called at the begin and end of each render."""
+    """The optimizations of a pipeline; `begin` and `end` are called around each render."""
 
     def __init__(
         self,
@@ -99,21 +100,23 @@ class FastPath:
         keeps_texts: bool = True,
         encode: texts.Encode | None = None,
     ) -> None:
-        """Put the wanted ways onto a pipeline, except those for which it has no parts.
+        """Apply the wanted optimizations to a pipeline, except those for which it has no parts.
 
-        Call this before the pipeline is placed. `device` is cpu or cuda. `call` is the record that
-        layers with LoRAs read, if there are any. Nothing is compiled
-        without `compiles`, as where the weights move between devices, nor where lossy ways change
-        what the denoiser does from step to step. Texts are kept only for classes that are known to
-        allow it (`keeps_texts`): others may render something else. With `encode`, which encodes
-        texts in place of the pipeline, they are kept in any case.
+        Call this before the pipeline is placed.
+
+        device: cpu or cuda
+        asked: the lossy optimizations; with these nothing is compiled, because steps differ
+        call: the record that layers with LoRAs read
+        compiles: false where the weights move between devices
+        keeps_texts: whether the class is known to render the same from kept embeddings
+        encode: encodes texts in place of the pipeline; with it, embeddings are always kept
         """
         self.call = call or unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
         keeps_texts &= wanted.exact and texts.can_be_kept(pipe)
         self.texts = texts.Texts(pipe, encode) if keeps_texts or encode else None
         is_exact = wanted.exact and _exact(pipe, self.call)
-        is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after what changes classes
+        is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after classes are replaced
         self._pipe = pipe
         self._how: Compile = wanted.compile if compiles and not self.lossy else "off"
         self._heeds_call = wanted.exact and _unet3d(pipe) is not None
@@ -135,12 +138,12 @@ class FastPath:
 
     @property
     def taken(self) -> list[str]:
-        """The names of the ways in effect."""
+        """The names of the optimizations in effect."""
         return [*self.options.names, *self.lossy]
 
     @property
     def used(self) -> list[str]:
-        """The names of the ways that the last render used."""
+        """The names of the optimizations that the last render used."""
         is_compiled = any(forms.was_used for forms in self._forms)
         used = self.options if is_compiled else dataclasses.replace(self.options, compile="off")
         return [*used.names, *self.lossy]
@@ -150,18 +153,18 @@ class FastPath:
         for forms in self._forms:
             forms.begin()
         self.call.loras = loras
-        # TextToVideoSDPipeline decides so; the denoiser then gets the batch twice, with two texts.
+        # As TextToVideoSDPipeline decides: then the denoiser gets the batch twice, with two texts.
         self.call.is_guided = arguments.get("guidance_scale", 0) > 1
 
     def end(self) -> None:
-        """End a render: its shapes are compiled for the next one."""
+        """End a render: start to compile its shapes for the next one."""
         for forms in self._forms:
             forms.end()
 
     def wait_for_what_is_on_disk(self) -> float:
-        """Wait for what the last render began to compile, if it was compiled before.
+        """Wait for the compiler if the code is in its cache; return the seconds.
 
-        Returns the seconds.
+        `READY_SECONDS` at most.
         """
         if not any(forms.compiled.is_on_disk for forms in self._forms):
             return 0.0
@@ -171,31 +174,31 @@ class FastPath:
 
     @property
     def gets_faster(self) -> bool:
-        """Return whether a shape that has been rendered once is rendered faster later."""
+        """Return whether shapes are compiled, so that later renders of them are faster."""
         return bool(self._forms)
 
     @property
     def compiler_seconds(self) -> float:
-        """How long the compiler has worked for this pipeline."""
+        """The total time of this pipeline's compilations."""
         return sum((forms.compiled.seconds for forms in self._forms), 0.0)
 
     def let_go_of_forms(self) -> None:
-        """Stop compiling: the weights are about to move."""
+        """Drop compiled forms and stop compiling, before the weights are moved."""
         for forms in self._forms:
             forms.stop()
 
     def make_forms_again(self) -> None:
-        """Begin to compile again: the weights are back where they were."""
+        """Allow compiling again, when the weights are back on the device."""
         if self._forms:
             self._forms = self._make_forms()
 
     def discard(self) -> None:
-        """Free what the forms keep: the pipeline is not needed any more."""
+        """Free the memory of compiled forms; the pipeline can't be used any more."""
         for forms in self._forms:
             forms.discard()
 
     def _make_forms(self) -> list[Forms]:
-        """Put what compiles in front of each denoiser; none if one of them has no blocks."""
+        """Put compiled forms in front of each denoiser; none if blocks are wanted but missing."""
         found, by_blocks = denoisers(self._pipe), self._how == "blocks"
         if self._how == "off" or (by_blocks and not all(map(blocks, found))):
             return []
@@ -211,7 +214,7 @@ class FastPath:
 
 
 def _exact(pipe: Any, call: unet3d.Call) -> bool:
-    """Put all ways that only round differently onto a pipeline; return whether there are any."""
+    """Apply all optimizations that only round differently; return whether there are any."""
     ways = (channels_last.use_channels_last, channels_last.use_temporal_conv_2d)
     found = [way(part) for part in parts(pipe) for way in ways]
     if (unet := _unet3d(pipe)) is not None:

@@ -1,4 +1,4 @@
-"""Pass each call of a denoiser to its compiled form, or to the denoiser as it is before that.
+"""Pass the calls of a denoiser to its compiled form, if there is one for their shape.
 
 A form is compiled for one shape of the arguments, after that shape has been rendered once.
 """
@@ -16,7 +16,7 @@ from reeldrop.speed.shapes import Shape
 from reeldrop.speed.unet3d import Call
 
 MOST_OF_A_RENDER = 4
-"""Upper bound on the shapes of a render. With more, the next one is likely to have others."""
+"""Upper bound on the shapes of a render. With more, those of the next render probably differ."""
 
 _log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 class Forms:
     """Receives the calls of a denoiser.
 
-    `was_used` says whether a compiled form took calls since the render began.
+    was_used: whether a compiled form was called since the render began
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Forms:
     ) -> None:
         """Replace `denoiser.forward`. With `heeds_call`, the denoiser's parts read `call`.
 
-        A call with LoRAs is passed to the denoiser as it is: there is no other form with them.
+        Calls with LoRAs are never compiled.
         """
         self.was_used = False
         self.compiled = compiled
@@ -59,12 +59,12 @@ class Forms:
         self.compiled.begin(seen)
 
     def stop(self) -> None:
-        """Restore the denoiser, and discard what is compiled or being compiled."""
+        """Restore the denoiser, and discard its compiled forms and running compilations."""
         self._denoiser.forward = self._eager
         self.compiled.stop()
 
     def discard(self) -> None:
-        """Stop, and free the weights at once: a running compiler would keep them for minutes."""
+        """Stop, and free the weights at once, which a running compiler would hold for minutes."""
         self.stop()
         if is_compiling():
             for part in (*self._denoiser.parameters(), *self._denoiser.buffers()):

@@ -1,6 +1,6 @@
-"""Lossy ways to render in less time: what one step computes is reused by others.
+"""Lossy optimizations: steps reuse what earlier steps have computed.
 
-They are used only where a profile asks for them. Does not know how near the frames come.
+They are used only if a profile asks for them. Does not measure how much the frames differ.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from reeldrop.speed.denoisers import denoisers
 
 @dataclass(frozen=True, slots=True)
 class Lossy:
-    """What a profile asks for. config.yaml explains each; 1 and 0 switch them off."""
+    """The lossy optimizations of a profile. config.yaml explains them; 1 and 0 switch them off."""
 
     deep_cache: int = 1
     first_block_cache: float = 0.0
 
     @property
     def mixes_prompts(self) -> bool:
-        """Return whether a video would depend on those that are rendered with it.
+        """Return whether a video would depend on the others in its batch.
 
         The first-block cache decides by all prompts of a batch which blocks it skips.
         """
@@ -36,7 +36,7 @@ class Lossy:
 
     @property
     def wanted(self) -> list[str]:
-        """The names of the ways that are asked for."""
+        """The names of those that are on."""
         asked = {"deep_cache": self.deep_cache > 1, "first_block_cache": self.first_block_cache > 0}
         return [name for name, is_asked in asked.items() if is_asked]
 
@@ -45,7 +45,7 @@ NOTHING = Lossy()
 
 
 def apply(pipe: Any, lossy: Lossy) -> list[str]:
-    """Put the wanted ways for which a pipeline has the parts onto it; return their names."""
+    """Apply those for which a pipeline has the parts; return their names."""
     parts = denoisers(pipe)
     taken = []
     for name in lossy.wanted:
@@ -80,9 +80,9 @@ def _first_block_cache(pipe: Any, part: Any, lossy: Lossy) -> bool:
 
 @dataclass(slots=True)
 class DeepCache:
-    """Every `interval`-th step is complete; `kept` is what it leaves for the others.
+    """Every `interval`-th step is complete, and keeps a tensor for the others.
 
-    `kept` is the input of the last layer from below, (batch * frames, channels, height, width).
+    kept: the last layer's input from the layer before, (batch * frames, channels, height, width)
     """
 
     interval: int
@@ -92,7 +92,7 @@ class DeepCache:
 
 @dataclass(frozen=True, slots=True)
 class _Keep:
-    """Keeps the input of the last layer without the channels that come from the first layer."""
+    """Keeps the input of the last layer, without the channels from the first layer."""
 
     cache: DeepCache
     channels_of_first: int
@@ -134,7 +134,7 @@ class DeepCacheUNet3D(UNet3DConditionModel):
     def _outermost(
         self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, kept: torch.Tensor
     ) -> torch.Tensor:
-        """Return the noise, as UNet3DConditionModel does, from its first and last layer."""
+        """Return the predicted noise, computed only with the first and the last layer."""
         unet: Any = self
         frames = sample.shape[2]
         time = unet.time_proj(timestep.to(sample.device).expand(len(sample))).to(unet.dtype)
@@ -154,6 +154,6 @@ class DeepCacheUNet3D(UNet3DConditionModel):
         return noise
 
     def _reset_stateful_cache(self) -> None:
-        """Reset at the end of a render; diffusers' pipelines call this method of a cache."""
+        """Reset; diffusers' pipelines call this method of a cache at the end of a render."""
         self.deep_cache.steps = 0
         self.deep_cache.kept = None

@@ -1,7 +1,7 @@
-"""Convolutions and linear layers that multiply in bfloat16, in a float32 model.
+"""Let convolutions and linear layers of a float32 model multiply in bfloat16.
 
 bfloat16 has 8 significant bits, float32 has 24. Activations between layers, sums, normalisation and
-attention stay in float32: with everything in bfloat16, some videos show something else.
+attention stay in float32: with everything in bfloat16, the content of some videos changes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class MixedLinear(nn.Linear):
 
 
 class MixedConv2d(nn.Conv2d):
-    """A convolution of pictures with weights in bfloat16."""
+    """A 2D convolution with weights in bfloat16."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return super().forward(input.to(_PRODUCT)).float()
@@ -40,15 +40,15 @@ _FORMS = {nn.Linear: MixedLinear, nn.Conv2d: MixedConv2d, TemporalConv2d: MixedT
 
 
 def is_native() -> bool:
-    """Return whether this CPU has instructions for bfloat16; else float32 is faster."""
+    """Return whether this CPU has instructions for bfloat16; without them float32 is faster."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def use_mixed_precision(model: nn.Module) -> bool:
-    """Give the inner layers of a float32 model their faster form; return whether there are any.
+    """Let the inner layers of a float32 model use bfloat16; return whether there are any.
 
-    The outermost layers stay: they read and write the latents and the picture.
+    The outermost layers, which read and write latents or pictures, are not changed.
     """
     layers = [m for child in model.children() for m in _inner(child)]
     for layer in layers:

@@ -1,6 +1,6 @@
-"""The shape of a call of the denoiser: all of its arguments except the values of tensors.
+"""The shape of a denoiser's call: all of its arguments, except the values of tensors.
 
-A faster form of the denoiser is made for one shape. Does not know how.
+Compiled forms are made for one shape. Does not compile.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Tensor(NamedTuple):
 class Shape:
     """The arguments of a call by name, without the values of tensors.
 
-    `leaves` are the flattened arguments and `tree` is their structure; `call` holds the fields of
-    the `Call` that the parts read.
+    leaves, tree: the flattened arguments and their structure
+    call: the fields of the `Call` that the denoiser's parts read; None if none reads it
     """
 
     leaves: tuple[Tensor | float | str | None, ...]
@@ -37,15 +37,15 @@ class Shape:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], call: Call | None) -> Shape:
-        """Return the shape of a call. `call` is the record that the parts read, None if none does.
+        """Return the shape of a call.
 
         Raises:
-            TypeError: an argument is of a type that can't be compared between calls.
+            TypeError: an argument has a type that can't be compared between calls.
         """
         leaves, tree = pytree.tree_flatten(dict(arguments))
         for one in leaves:
             if not (one is None or isinstance(one, torch.Tensor | bool | int | float | str)):
-                raise TypeError(f"it is called with a {type(one).__name__}")
+                raise TypeError(f"an argument of its call is a {type(one).__name__}")
         return cls(
             leaves=tuple(
                 Tensor(one.shape, one.dtype, one.device) if isinstance(one, torch.Tensor) else one

@@ -1,4 +1,4 @@
-"""Keep the embeddings of texts for the next render of the same text."""
+"""Keep the embeddings of texts for later renders of the same texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH = "max_sequence_length"
 
 Encode = Callable[[str, Mapping[str, object]], tuple[torch.Tensor, ...]]
 """Returns the embedding of a text, (1, tokens, channels), and the pooled one, (1, channels), if the
-pipeline takes it. The settings are the arguments of the pipeline's call."""
+pipeline takes it. The mapping has the settings of the pipeline's call."""
 
 _OURS = {
     "num_images_per_prompt": 1,
@@ -29,19 +29,19 @@ _KNOWN = {
     *_OURS, "self", "prompt", "negative_prompt", "device", "dtype", "prompt_embeds",
     "negative_prompt_embeds", LENGTH, "lora_scale", "clip_skip",
 }  # fmt: skip
-"""Arguments of `encode_prompt`. With these alone, an embedding depends on nothing but its text."""
+"""Arguments of `encode_prompt`. If it has no others, an embedding depends only on its text."""
 
 
 class Texts:
-    """A cache of embeddings of the texts that were last asked for.
+    """A cache of the embeddings of the texts that were used last.
 
-    Each text is encoded alone, so that its embedding does not depend on the texts beside it.
-    Thread-safe. Other users of the pipeline's tokenizer must hold `lock`: a tokenizer serves one
-    caller at a time.
+    Each text is encoded alone, so that its embedding does not depend on other texts of its batch.
+    Thread-safe. Other users of the pipeline's tokenizer must hold `lock`, because a tokenizer is
+    not thread-safe.
     """
 
     def __init__(self, pipe: Any, encode: Encode | None = None) -> None:
-        """Encode as the pipeline does, or as `encode` does."""
+        """Encode with `encode`, or else with the pipeline."""
         self.lock = threading.Lock()
         self.encode = encode or functools.partial(_encoded, pipe)
         self._pipe = pipe
@@ -50,9 +50,10 @@ class Texts:
     def arguments(
         self, wanted: Mapping[str, Sequence[str]], settings: Mapping[str, object]
     ) -> dict[str, torch.Tensor]:
-        """Return what the pipeline's call takes in place of texts, by the names of those.
+        """Return arguments of the pipeline's call that replace the texts in `wanted`.
 
-        Embeddings are (texts, tokens, channels); behind shorter ones stand those of empty texts.
+        Embeddings are (texts, tokens, channels). Shorter ones are padded with those of the empty
+        text.
         """
         found = {name: [self._kept_of(one, settings) for one in wanted[name]] for name in wanted}
         longest = max(len(of_text[0][0]) for all_ in found.values() for of_text in all_)
@@ -70,7 +71,7 @@ class Texts:
         return self.arguments({"prompt": texts}, settings)["prompt_embeds"]
 
     def forget(self) -> None:
-        """Free the embeddings, which are on the device."""
+        """Free all embeddings, which are on the device."""
         with self.lock:
             self._kept.clear()
 
@@ -96,7 +97,7 @@ class Texts:
 
 
 def _encoded(pipe: Any, text: str, settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
-    """Return what the pipeline itself makes of a text."""
+    """Return the embedding of a text by the pipeline itself."""
     parameters = inspect.signature(pipe.encode_prompt).parameters
     arguments = {"device": pipe._execution_device, **_OURS}
     given = {name: value for name, value in arguments.items() if name in parameters}
@@ -105,9 +106,9 @@ def _encoded(pipe: Any, text: str, settings: Mapping[str, object]) -> tuple[torc
 
 
 def _length(pipe: Any, settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the length that texts are padded to, if a pipeline takes one.
+    """Return the argument for the length to which texts are padded, if a pipeline takes one.
 
-    It is that of the call if none is set: that of `encode_prompt` may differ.
+    If it is not set, it is the default of the call, from which that of `encode_prompt` may differ.
     """
     if LENGTH not in inspect.signature(pipe.encode_prompt).parameters:
         return {}
@@ -118,7 +119,7 @@ def _length(pipe: Any, settings: Mapping[str, object]) -> dict[str, object]:
 
 
 def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
-    """Make a tensor safe to use in the stream that renders, if it was made in another."""
+    """Make a tensor from another CUDA stream safe to use in the one that renders."""
     if embedding.is_cuda:
         torch.cuda.current_stream().synchronize()
         embedding.record_stream(torch.cuda.default_stream())
@@ -126,7 +127,7 @@ def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
 
 
 def can_be_kept(pipe: Any) -> bool:
-    """Return whether a pipeline encodes texts one by one and accepts the embeddings."""
+    """Return whether a pipeline can encode texts one by one, and accepts the embeddings."""
     if getattr(pipe, "safety_checker", None) is not None:
         return False  # it reads the texts
     encode = getattr(pipe, "encode_prompt", None)
@@ -134,6 +135,6 @@ def can_be_kept(pipe: Any) -> bool:
         return False
     parameters = inspect.signature(pipe.__call__).parameters
     if parameters["prompt"].default is inspect.Parameter.empty:
-        return False  # it needs the text besides
+        return False  # it needs the text as well
     others = {name for name in parameters if name.endswith(("_embeds", "_mask"))}
     return others - {"image_embeds"} == {"prompt_embeds", "negative_prompt_embeds"}

@@ -1,7 +1,6 @@
-"""Faster forms of the parts of diffusers' UNet3DConditionModel, equal up to rounding.
+"""Faster attention and guidance for diffusers' UNet3DConditionModel, equal up to rounding.
 
-A part is given another class that has the same weights under the same names. Does not know which
-forms are wanted.
+Does not know which of these optimizations are wanted.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from torch import nn
 from reeldrop.base.loras import Loras
 
 MOST_HEADS = 2**16 - 1
-"""Upper bound on what CUDA's kernels attend to apart; places of large frames can be more."""
+"""Upper bound on the heads of CUDA's attention kernels; large frames have more pixels than that."""
 
 
 @dataclass(slots=True)
 class Call:
-    """What the parts of a denoiser need to know of its current call.
+    """A record of the denoiser's current call, which its parts read.
 
-    If `is_guided`, the second half of the batch repeats the first with another text. `loras` are
-    those that layers add.
+    is_guided: whether the second half of the batch repeats the first with another text
+    loras: those in use
     """
 
     num_frames: int = 1
@@ -46,10 +45,10 @@ def _follow_calls(unet: Any, call: Call) -> None:
 
 
 class TextOnce:
-    """Attends to the text of a sample with all of its frames at once.
+    """Cross-attention to the text for all frames of a sample at once.
 
-    The UNet repeats the text for each frame; keys and values are computed from one of these copies.
-    Keeping them from step to step would save only a sixteenth of what this saves.
+    The UNet repeats the text for each frame; here keys and values are computed from one copy only.
+    To keep them from step to step would save only a sixteenth of what this saves.
     """
 
     def __init__(self, call: Call) -> None:
@@ -70,9 +69,9 @@ class TextOnce:
 
 
 class SelfAttention:
-    """Attends along the second dimension of (batch, tokens, ..., channels), without copies.
+    """Self-attention along the second dimension of (batch, tokens, ..., channels), without copies.
 
-    What lies in the dimensions between is attended to apart, as heads are.
+    The dimensions between are independent of each other, like heads.
     """
 
     def __call__(
@@ -85,7 +84,7 @@ class SelfAttention:
 def _projected(attn: Any, states: torch.Tensor, letters: str) -> tuple[torch.Tensor, ...]:
     """Return projections of states, each (..., heads, channels of a head).
 
-    `letters` names them: q, k and v. They are one product where their weights were joined.
+    letters: which ones, of q, k and v; if their weights were joined, one product computes them
     """
     if (joined := getattr(attn, f"to_{letters}", None)) is not None:
         together: torch.Tensor = joined(states).unflatten(-1, (attn.heads, len(letters), -1))
@@ -95,7 +94,7 @@ def _projected(attn: Any, states: torch.Tensor, letters: str) -> tuple[torch.Ten
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return what each query finds; all are (batch, tokens, heads, channels of a head)."""
+    """Return the attention's output; all tensors are (batch, tokens, heads, channels of a head)."""
     if query.shape[2] > MOST_HEADS:
         halves = zip(*(states.chunk(2, dim=2) for states in (query, key, value)), strict=True)
         return torch.cat([_attend(*half) for half in halves], dim=2)
@@ -110,7 +109,7 @@ def _output(attn: Any, states: torch.Tensor, attended: torch.Tensor) -> torch.Te
 
 
 def use_text_once(unet: Any, call: Call) -> None:
-    """Compute keys and values of the text once per sample."""
+    """Compute keys and values of the text once for each sample, not for each frame."""
     for attn in plain_attentions(unet):
         if attn.is_cross_attention:
             attn.set_processor(TextOnce(call))
@@ -118,7 +117,7 @@ def use_text_once(unet: Any, call: Call) -> None:
 
 
 def use_fused_qkv(unet: Any) -> None:
-    """Join the projections of the same states, except those with LoRAs."""
+    """Join projections of the same states into one, except those with LoRAs."""
     for attn in plain_attentions(unet):
         if not attn.is_cross_attention:
             attn.set_processor(SelfAttention())
@@ -132,7 +131,7 @@ def use_fused_qkv(unet: Any) -> None:
 def _join(attn: Any, letters: str) -> None:
     """Replace projections by one, whose output is (..., heads, projections, channels of a head).
 
-    In that order, heads and the dimensions before are one dimension of each projection.
+    In that order each projection is a view in which heads and earlier dimensions can be merged.
     """
     names = [f"to_{letter}" for letter in letters]
     parts = [getattr(attn, name) for name in names]
@@ -154,7 +153,7 @@ def _joined(attn: Any, parts: list[torch.Tensor]) -> nn.Parameter:
 
 
 def plain_attentions(unet: Any) -> Iterator[Any]:
-    """Yield the attentions that consist only of a softmax between linear projections."""
+    """Yield the attention layers that are only a softmax between linear projections."""
     for module in unet.modules():
         if isinstance(module, Attention):
             extras = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "add_k_proj")
@@ -166,7 +165,7 @@ def plain_attentions(unet: Any) -> Iterator[Any]:
 
 
 def use_guidance_once(unet: Any, call: Call) -> None:
-    """Compute what precedes the text for half of a guided batch: both halves are equal there."""
+    """Compute the layers before the text for half of a guided batch: the halves are equal there."""
     for module in list(_before_the_text(unet)):
         module.forward = functools.partial(_for_one_half, module.forward, call)
 

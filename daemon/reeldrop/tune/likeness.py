@@ -15,13 +15,13 @@ _STABLE = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def psnr_db(ours: Frames, theirs: Frames) -> float:
-    """Return the peak signal-to-noise ratio in dB, infinite where the frames are equal."""
+    """Return the peak signal-to-noise ratio in dB; infinite if the frames are equal."""
     error = float(np.mean((ours.astype(np.float64) - theirs) ** 2))
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def ssim(ours: Frames, theirs: Frames) -> float:
-    """Return the mean structural similarity of all frames and colours; 1 where equal.
+    """Return the mean structural similarity of all frames and colours; 1 if they are equal.
 
     Windows are squares of 7 pixels with equal weights. The measure is that of Wang, Bovik, Sheikh
     and Simoncelli, "Image Quality Assessment", IEEE Transactions on Image Processing 13 (2004).

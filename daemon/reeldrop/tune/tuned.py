@@ -1,6 +1,6 @@
-"""What `reeldrop tune` has found out about profiles on this machine, in a file in the spool.
+"""The findings of `reeldrop tune` on this machine, by profile, in a file in the spool.
 
-The file may be deleted: then the defaults are used. Does not know how it was found.
+The file may be deleted: then the defaults are used. Does not know how they were found.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is fastest: the switches of the fast path, and how many prompts at once.
+    """The fastest settings: the switches of the fast path, and how many prompts at once.
 
-    basis: a digest of what was tuned, and on what; of anything else the finding says nothing
+    basis: a digest of what was tuned and on which device; for others the finding is not valid
     """
 
     basis: str
@@ -34,7 +34,7 @@ _ADAPTER = pydantic.TypeAdapter(dict[str, Finding])
 
 
 def read(spool: Path) -> dict[str, Finding]:
-    """Return what has been found, by profile; nothing where the file can't be read."""
+    """Return the findings by profile; none if the file can't be read."""
     try:
         return _ADAPTER.validate_json(plain_files.content(spool / FILE_NAME, MAX_BYTES))
     except (OSError, pydantic.ValidationError):

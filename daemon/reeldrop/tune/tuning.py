@@ -1,8 +1,8 @@
-"""Find out which ways to render a profile's prompts are fastest on this machine.
+"""Find out with which settings a profile's prompts are rendered fastest on this machine.
 
-Each way is tried with the profile's defaults, and kept if it is faster and shows what the plain
-pipeline shows. For the lossy ways of a profile, the difference to plain is measured. Does not know
-where the findings go.
+Each optimization is tried with the profile's defaults, and kept if it is faster and the frames are
+those of the plain pipeline. For the lossy ones of a profile, the difference is measured. Does not
+know where the findings are kept.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ LEAST_PSNR_DB = 40.0
 """At this value or above, nobody sees a difference; below it, there is more than rounding."""
 
 LEAST_GAIN = 1.02
-"""A way has to be faster by this factor to be kept."""
+"""By which factor an optimization has to be faster to be kept."""
 
-CAME_TO_NOTHING = "the model can't be made so, as the log says"
+CAME_TO_NOTHING = "the model could not be compiled, as the log says"
 NOT_FASTER = "it is not faster"
 NOT_HERE = "the model has no parts for it, or does not stay on the device"
 
@@ -46,13 +46,15 @@ COMPARED = 2
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One way to render, as measured.
+    """The measurements of one optimization; None if it fails.
 
-    `seconds` is for one video, the minimum over all rounds; `gain` is the plain pipeline's time
-    over that; `psnr_db` and `ssim` compare its frames to the plain ones (`psnr_db` is None where
-    they are equal). `why` is the reason why it is not `taken`, or is taken although it shows
-    something else. A way that fails has no measurements. `compiler_seconds` is what the compiler
-    took for a form of the denoiser.
+    what: its name
+    taken: whether it is kept
+    why: the reason why it is not taken, or is taken although the frames differ
+    seconds: for one video, the minimum over all rounds
+    gain: the plain pipeline's seconds over these
+    psnr_db, ssim: compare its frames to the plain ones; `psnr_db` is None if they are equal
+    compiler_seconds: how long the compiler took
     """
 
     what: str
@@ -90,9 +92,9 @@ class Trial:
 
 @dataclass(slots=True)
 class Tuner:
-    """Tries one way after the other by rendering `sample` with several seeds.
+    """Tries one optimization after the other by rendering `sample` with several seeds.
 
-    loaded: the pipeline of `source` without any ways; each trial takes off those of the last one
+    loaded: the pipeline of `source` without any; each trial removes those of the last one
     """
 
     source: ModelSource
@@ -110,10 +112,10 @@ class Tuner:
         """Yield each trial when it is done; at the end `speed` and `batch_size` are the fastest.
 
         Raises:
-            RenderError: not even the plain pipeline renders the sample.
+            RenderError: the plain pipeline can't render the sample.
         """
         yield self._try_plain()
-        for name, value in self._ways():
+        for name, value in self._switches():
             if name == "compile":
                 yield self._try_compiled(value)
             else:
@@ -122,18 +124,18 @@ class Tuner:
             yield self._try_lossy()
         if not self.source.lossy.mixes_prompts:
             yield from self._try_batches()
-        # What the profile decides is no finding.
+        # The profile's own switches are not findings.
         self.speed = {k: v for k, v in self.speed.items() if k not in self.source.speed}
 
     @property
     def most_trials(self) -> int:
-        """Upper bound on the number of trials: the plain pipeline, each way, and batches."""
+        """Upper bound on the number of trials: the plain pipeline, each switch, and batches."""
         lossy = self.source.lossy
         batches = 0 if lossy.mixes_prompts else len(BATCH_SIZES)
-        return 1 + len(self._ways()) + bool(lossy.wanted) + batches
+        return 1 + len(self._switches()) + bool(lossy.wanted) + batches
 
-    def _ways(self) -> list[tuple[str, bool | str]]:
-        """Return the switches to try: those that the profile leaves open, or sets so."""
+    def _switches(self) -> list[tuple[str, bool | str]]:
+        """Return the switches to try: those that the profile does not set to another value."""
         given, placement = dict(self.source.speed), self.loaded.placement
         if self.source.lossy.wanted or placement not in ("cpu", "cuda"):
             given["compile"] = "off"  # they exclude each other
@@ -144,12 +146,12 @@ class Tuner:
         return tuple(dataclasses.replace(self.sample, seed=seed) for seed in range(count))
 
     def _with(self, speed: dict[str, bool | str], lossy: Lossy = NOTHING) -> LoadedPipeline:
-        """Return the pipeline with these ways in place of those of the last trial."""
+        """Return the pipeline with these optimizations in place of those of the last trial."""
         self.loaded.fast_path.let_go_of_forms()
         self._untouched.restore()
         measure.empty_cache()
         source = dataclasses.replace(self.source, speed=speed, lossy=lossy)
-        self.loaded = pipeline.with_other_ways(self.loaded, source)
+        self.loaded = pipeline.optimized(self.loaded, source)
         return self.loaded
 
     def _try_plain(self) -> Trial:
@@ -177,7 +179,7 @@ class Tuner:
         return trial
 
     def _try_compiled(self, how: bool | str) -> Trial:
-        """Compile in a process of its own first, which may crash, and fills the cache."""
+        """Compile first in another process, which may crash; it fills the cache for this one."""
         what, speed = f"compile {how}", {**self.speed, "compile": how}
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
         pipeline.keep_in_host_memory(self.loaded)  # the other process needs the device
@@ -191,14 +193,14 @@ class Tuner:
         return dataclasses.replace(self._try_speed(what, speed), compiler_seconds=seconds)
 
     def _try_lossy(self) -> Trial:
-        """Measure the profile's lossy ways. They are taken, and later trials compare to them."""
+        """Measure the profile's lossy optimizations; later trials use and are compared to them."""
         loaded = self._with(self.speed, self.source.lossy)
         what = _in_words(" and ".join(loaded.fast_path.lossy))
         if not what:
-            return Trial("lossy ways", False, NOT_HERE)
+            return Trial("lossy", False, NOT_HERE)
         trial, frames = self._measured(what, loaded, 1)
         if trial.seconds is not None:
-            slower = "" if trial.seconds < self._seconds else ", though it is slower than without"
+            slower = "" if trial.seconds < self._seconds else ", although it is slower"
             why = f"taken: the profile asks for it{slower}"
             self._seconds, self._expected = trial.seconds, frames
             trial = dataclasses.replace(trial, taken=True, why=why)
@@ -218,7 +220,7 @@ class Tuner:
     def _measured(
         self, what: str, loaded: LoadedPipeline, size: int
     ) -> tuple[Trial, tuple[Frames, ...]]:
-        """Return the trial of a way to render `size` prompts at once, and its frames."""
+        """Return the trial of a pipeline with `size` prompts at once, and its frames."""
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
@@ -257,14 +259,14 @@ def _in_words(name: str) -> str:
 
 
 def judged(what: str, seconds: float, near: float, plain: float, best: float) -> Trial:
-    """Return the trial of a way; it is taken if it shows the same as plain and is faster.
+    """Return a trial; it is taken if its frames are like the plain ones and it is faster.
 
-    `seconds`, `plain` and `best` are the times of this way, the plain pipeline and the best so far;
-    `near` is the PSNR to the plain frames in dB. Faster means by the factor LEAST_GAIN.
+    seconds, plain, best: the times of this one, the plain pipeline, and the best one so far
+    near: the PSNR to the plain frames, in dB
     """
     why = ""
     if near < LEAST_PSNR_DB:
-        why = f"it shows something else (less than {LEAST_PSNR_DB:g} dB)"
+        why = f"its frames differ too much (less than {LEAST_PSNR_DB:g} dB)"
     elif best / seconds < LEAST_GAIN:
         why = NOT_FASTER
     known = None if math.isinf(near) else near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from reeldrop.cluster import process as bridge
 from reeldrop.config import config
 from reeldrop.translation import process as translator
 
+UNIT = Path(__file__).parents[2] / "systemd/reeldrop-ray.service"
 CLUSTER = "interface: wg0, token_file: token"
 
 
@@ -95,3 +97,32 @@ def test_tokens_are_on_whatever_the_environment_says(
     own, other = (access.environment("local", None)["RAY_AUTH_TOKEN"] for _ in range(2))
     assert 64 == len(own)
     assert own != other
+
+
+def test_the_unit_of_a_machine_sets_what_a_cluster_of_one_machine_gets() -> None:
+    """A renderer has its environment from the Ray of its machine, not from the service."""
+    unit = UNIT.read_text()
+    lines = (line.removeprefix("Environment=") for line in unit.splitlines())
+    told = {line for line in lines if line.startswith("RAY_")}
+    token = "RAY_AUTH_TOKEN_PATH=/etc/reeldrop/ray-token"
+    of_one = access.environment("auto", Path("/etc/reeldrop/ray-token"))
+    ours = {f"{name}={value}" for name, value in of_one.items() if name.startswith("RAY_")}
+    assert token in told
+    assert ours - {"RAY_COLOR_PREFIX=0"} == told
+
+
+def test_a_machine_keeps_the_files_of_its_last_starts_only(tmp_path: Path) -> None:
+    """Ray makes a folder at each start, and removes none."""
+    (line,) = (line for line in UNIT.read_text().splitlines() if line.startswith("ExecStartPre="))
+    command = line.partition(" -c ")[2].strip("'").replace("%C", str(tmp_path))
+    folder = tmp_path / "reeldrop-ray"
+    assert 0 == subprocess.run(["/bin/sh", "-c", command], check=False).returncode
+    for number in range(6):
+        made = folder / f"session_2026-01-0{number + 1}_10-00-00_1_1"
+        made.mkdir(parents=True)
+        os.utime(made, (number, number))
+    (folder / "session_latest").symlink_to(made)
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    days = sorted(path.name[8:18] for path in folder.iterdir() if not path.is_symlink())
+    assert ["2026-01-04", "2026-01-05", "2026-01-06"] == days
+    assert made == (folder / "session_latest").resolve()

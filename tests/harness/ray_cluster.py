@@ -30,9 +30,11 @@ class RayCluster:
 
     folder: for the token; Ray's own files are in a folder with a short name, for the sake of its
         sockets
+    has_tokens: whether nodes ask for the token
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, has_tokens: bool = True) -> None:
+        self._has_tokens = has_tokens
         self.token_file = folder / "ray-token"
         self.token_file.touch(0o600)
         self.token_file.write_text(secrets.token_hex(32))
@@ -91,6 +93,8 @@ class RayCluster:
 
     def _environment(self) -> Mapping[str, str]:
         found = dict(access.environment(self.address, self.token_file))
+        if not self._has_tokens:
+            found["RAY_AUTH_MODE"] = "disabled"
         return {**found, "OMP_NUM_THREADS": "1", "RAY_enable_metrics_collection": "0"}
 
     def kill(self, number: int) -> None:

@@ -22,6 +22,7 @@ from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Event,
+    FleetBroken,
     FleetTrouble,
     FromRenderer,
     ModelFailed,
@@ -404,6 +405,16 @@ def test_settings_that_no_renderer_can_use_are_refused(
         assert ("", "it has no such model") == (run.status.missing, run.status.refused)
         assert {"b", "c"} == {renderer.id for renderer in run.status.renderers}
         assert not fleet.ended
+
+
+def test_a_fleet_that_is_broken_ends_the_service(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Loudly, so that another one is started."""
+    run = Looped(tmp_path, least_pipeline, fleet.make)
+    run.events.put(FleetBroken(RendererDied("a defect of the thread 'cluster'")))
+    with pytest.raises(RendererDied, match="'cluster'"):
+        run.work()
 
 
 def test_after_a_kill_all_that_was_in_hand_anywhere_is_rendered_again_at_once(

@@ -84,7 +84,7 @@ OWNERS = {
         "video.labels",
         "video.sheets",
     },
-    "ray": {"cluster.bridge"},
+    "ray": {"cluster.bridge", "cluster.joining"},
     "typer": {"commands.cli"},
     "apprise": {"notices.receivers"},
     "prometheus_client": {"notices.metrics"},

@@ -185,6 +185,13 @@ class FleetTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetBroken:
+    """A thread of a fleet has ended by a defect: nobody hears the renderers any more."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class FleetClosed:
     """All that came of a fleet before this is of one that is closed."""
 
@@ -235,6 +242,7 @@ Event = (
     | RendererJoined
     | RendererLeft
     | FleetTrouble
+    | FleetBroken
     | FleetClosed
     | VideoPublished
     | VideoFailed

@@ -113,6 +113,8 @@ def environment(address: str, token_file: Path | None) -> Mapping[str, str]:
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_SECONDS),
         "RAY_process_group_cleanup_enabled": "true",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ROTATION_MAX_BYTES": "20000000",
+        "RAY_ROTATION_BACKUP_COUNT": "2",
         "RAY_COLOR_PREFIX": "0",
     }
     if token_file is not None:

@@ -17,7 +17,6 @@ import queue
 import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from reeldrop.base import scratch
 from reeldrop.base.errors import RendererDied, RenderError
 from reeldrop.base.events import (
     BatchFailed,
@@ -81,7 +81,7 @@ class RendererActor:
         self._setup: Setup = pickle.loads(setup)
         self._h264 = encoder.choose_h264(self._setup.encoder)
         self._folder = self._setup.results if self._sees_results() else None
-        self._pictures = Path(tempfile.mkdtemp(prefix="reeldrop-pictures-"))
+        self._pictures = scratch.make("reeldrop-pictures-")
         self._outbox = Outbox()
         self._events: queue.SimpleQueue[RendererEvent] = queue.SimpleQueue()
         self._batches: dict[int, Batch] = {}

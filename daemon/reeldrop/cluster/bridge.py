@@ -28,8 +28,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reeldrop.base.job import Cause
 from reeldrop.cluster import actor, places
-from reeldrop.cluster.access import LOCAL
 from reeldrop.cluster.errors import cause_of, first_line, last_line, reason_of
+from reeldrop.cluster.joining import LOG_SECONDS, Membership, NotJoined
 from reeldrop.cluster.places import Node, Pauses, Place
 from reeldrop.cluster.wire import (
     Connected,
@@ -58,9 +58,6 @@ END_SECONDS = 10.0
 
 _THREADS = 8
 """Threads of an actor; one of them waits in `ask`."""
-
-_OWN_IP = "127.0.0.2"
-"""Address of a cluster of this machine alone; for 127.0.0.1, Ray takes one of the network."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +109,7 @@ class Bridge:
         self._say(Connected(len(nodes)))
         threading.Thread(target=self._listen, daemon=True).start()
         self._look()
+        self._tidy()
         while True:
             wait = max(0.0, self._timers[0].due - time.monotonic())
             with contextlib.suppress(queue.Empty):
@@ -143,31 +141,19 @@ class Bridge:
     def _end(self) -> NoReturn:
         """End, and all actors with it."""
         threading.Timer(END_SECONDS, os._exit, (0,)).start()
-        ray.shutdown()
+        self._membership.leave()
         os._exit(0)
 
     # The cluster
 
     def _join(self) -> list[Node]:
-        """Join the cluster, or start one of this machine alone."""
-        start = self._start
-        known: dict[str, Any] = {"log_to_driver": False, "include_dashboard": None}
-        if start.address == LOCAL and start.node_ip in ("", "127.0.0.1"):
-            known["_node_ip_address"] = _OWN_IP
-        elif start.node_ip:
-            known["_node_ip_address"] = start.node_ip
         try:
-            if start.address == LOCAL:
-                ray.init("local", **{**known, "include_dashboard": False}, **_own_resources())
-            else:
-                ray.init(start.address, **known)
-            nodes = self._nodes()
-        except ray.exceptions.AuthenticationError as error:
-            self._give_up(f"the cluster refuses the token: {first_line(error)}", is_final=True)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            self._give_up(first_line(error))
+            self._membership = Membership(self._start)
+        except NotJoined as error:
+            self._give_up(error.reason, is_final=error.is_final)
+        nodes = self._nodes()
         for node in nodes:
-            if reason := places.outside(node, start.network):
+            if reason := places.outside(node, self._start.network):
                 self._give_up(reason, is_final=True)
         return nodes
 
@@ -199,6 +185,10 @@ class Bridge:
         self._troubles[None] = "; ".join(filter(None, (*outside, nothing)))
         self._tell_troubles()
         self._after(LOOK_SECONDS, self._look)
+
+    def _tidy(self) -> None:
+        self._membership.tidy()
+        self._after(LOG_SECONDS / 10, self._tidy)
 
     def _tell_troubles(self) -> None:
         reason = "; ".join(filter(None, self._troubles.values()))
@@ -311,14 +301,6 @@ class Bridge:
             print(f"no renderer at {life.place}: {reason}", flush=True)
             self._troubles[life.place] = f"a renderer can't start: {reason}"
             self._tell_troubles()
-
-
-def _own_resources() -> dict[str, Any]:
-    """Return what a cluster of this machine alone offers: its GPUs, or one place without any."""
-    from ray._private.accelerators import NvidiaGPUAcceleratorManager as Nvidia
-
-    count = Nvidia.get_current_node_num_accelerators()
-    return {"num_gpus": count} if count else {"resources": {places.SLOTS: 1}}
 
 
 def _is_dead(error: BaseException) -> bool:

@@ -6,19 +6,22 @@ keeps a bridge running and reads its messages, the other sends it the orders.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import queue
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import structlog
 
+from reeldrop.base.errors import RendererDied
 from reeldrop.base.events import (
     Event,
+    FleetBroken,
     FleetTrouble,
     FromRenderer,
     RendererJoined,
@@ -32,7 +35,6 @@ from reeldrop.cluster.proxy import ClusterRenderer
 from reeldrop.cluster.wire import (
     Connected,
     End,
-    Facts,
     Joined,
     Left,
     Message,
@@ -72,9 +74,9 @@ class ClusterFleet:
         ray = config.ray
         self._node_ip, self._network = access.require(ray.interface, ray.token_file)
         self._tell = tell
-        self._renderers: dict[str, ClusterRenderer] = {}
-        self._there: dict[int, str] = {}
-        self._named: Counter[str] = Counter()
+        self._there: dict[int, tuple[str, ClusterRenderer]] = {}
+        self._new: dict[str, ClusterRenderer] = {}
+        self._numbers = itertools.count(1)
         self._free: dict[str, int] = {}
         self._last = 0
         self._reason = ""
@@ -83,8 +85,8 @@ class ClusterFleet:
         self._link: Connection[object, object] | None = None
         self._orders: queue.SimpleQueue[Callable[[], Order | End] | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for target, name in ((self._keep_a_bridge, "cluster"), (self._bring, "orders"))
+            threading.Thread(target=partial(self._work, work), name=name, daemon=True)
+            for work, name in ((self._keep_a_bridge, "cluster"), (self._bring, "orders"))
         ]
 
     def begin(self) -> Sequence[RendererJoined]:
@@ -93,13 +95,14 @@ class ClusterFleet:
         return ()
 
     def renderer(self, id: str) -> ClusterRenderer:
-        return self._renderers[id]
+        return self._new.pop(id)  # the one who asked has it from now on
 
     def end(self, id: str, reason: str) -> None:
-        found = self._renderers[id]
-        found.leave()
-        self._there.pop(found.place, None)
-        self._orders.put(lambda: End(found.place, reason))
+        for place, (name, renderer) in list(self._there.items()):  # a copy: others leave meanwhile
+            if name == id:
+                renderer.leave()
+                self._there.pop(place, None)
+                self._orders.put(partial(End, place, reason))
 
     def close(self) -> None:
         self._closing.set()
@@ -108,6 +111,15 @@ class ClusterFleet:
         received.remove_left(self._config.results)
 
     # The bridge
+
+    def _work(self, work: Callable[[], None]) -> None:
+        """Work until the end. A defect ends the service, which would wait in vain otherwise."""
+        try:
+            work()
+        except BaseException as error:
+            words = f"a defect of the thread '{threading.current_thread().name}'"
+            self._tell(FleetBroken(RendererDied(f"{words}: {type(error).__name__}: {error}")))
+            raise
 
     def _keep_a_bridge(self) -> None:
         environment = access.environment(self._config.ray.address, self._config.ray.token_file)
@@ -193,32 +205,29 @@ class ClusterFleet:
         self._last = max(self._last, message.place)
         if facts.gpu:
             self._free[facts.gpu] = message.free
-        name = self._name(facts)
-        self._renderers[name] = ClusterRenderer(message.place, self._orders.put)
-        self._there[message.place] = name
+        renderer = f"{facts.node}/{next(self._numbers)}"  # that no renderer had before
+        self._new[renderer] = ClusterRenderer(message.place, self._orders.put)
+        self._there[message.place] = renderer, self._new[renderer]
         limits = {
             name: profiles.batch_limit(name, self._config, cuda=facts.total > 0)
             for name in self._config.models
         }
         received.remove_old(self._config.results, LEFT_SECONDS)
-        self._tell(RendererJoined(name, Device(facts.device, facts.node, facts.total, limits)))
-
-    def _name(self, facts: Facts) -> str:
-        """Return a name, for people, that no renderer had before."""
-        self._named[facts.node] += 1
-        return f"{facts.node}/{self._named[facts.node]}"
+        self._tell(RendererJoined(renderer, Device(facts.device, facts.node, facts.total, limits)))
 
     def _told(self, place: int, events: tuple[bytes, ...]) -> None:
-        name = self._there.get(place)
-        if name is None:
+        found = self._there.get(place)
+        if found is None:
             return
+        name, renderer = found
         for told in events:
-            event = self._renderers[name].heard(told)
+            event = renderer.heard(told)
             if event is not None:
                 self._tell(FromRenderer(name, event))
 
     def _left(self, message: Left) -> None:
-        name = self._there.pop(message.place, None)
-        if name is not None:
-            self._renderers[name].leave()
+        found = self._there.pop(message.place, None)
+        if found is not None:
+            name, renderer = found
+            renderer.leave()
             self._tell(RendererLeft(name, message.reason, message.cause))

@@ -26,9 +26,9 @@ OWN = "own"
 class Fleet(Protocol):
     """All renderers at a time. They may join and leave.
 
-    It tells RendererJoined and RendererLeft, FromRenderer between the two, and FleetTrouble. The
-    batch in an event is the same object that the renderer was given. The methods of a renderer
-    return at once; those of one that has left do nothing.
+    It tells RendererJoined and RendererLeft, FromRenderer between the two, FleetTrouble, and
+    FleetBroken. The batch in an event is the same object that the renderer was given. The methods
+    of a renderer return at once; those of one that has left do nothing.
 
     can_lose: whether the process goes on when a renderer ends; else it ends as well
     """
@@ -39,7 +39,7 @@ class Fleet(Protocol):
         """Return the renderers that exist at once; the others are told as they join."""
 
     def renderer(self, id: str) -> Renderer:
-        """Return a renderer that has joined."""
+        """Return a renderer that has joined. Asked once for each."""
 
     def end(self, id: str, reason: str) -> None:
         """End a renderer that hangs or is broken. Does not wait; it counts as gone at once."""

@@ -21,6 +21,7 @@ from reeldrop.base.events import (
     BatchRendered,
     Downloading,
     Event,
+    FleetBroken,
     FleetClosed,
     FleetTrouble,
     FromRenderer,
@@ -76,10 +77,12 @@ class Answers:
 
         Raises:
             ConfigError, Unavailable: the daemon's own model can't be used.
-            RendererDied: the renderer in this process can't go on.
+            RendererDied: the renderer in this process, or the fleet of others, can't go on.
         """
         stages, forecast = self._stages, self._stages.forecast
         match event:
+            case FleetBroken():
+                raise event.error
             case FleetClosed():
                 stages.closed_fleets -= 1
             case FromRenderer() | RendererJoined() | RendererLeft() | FleetTrouble() if (

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 import torch
 from harness.fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
-from reeldrop.base.errors import ConfigError, RenderCancelled, RenderError, Unrenderable
+from reeldrop.base.errors import (
+    ConfigError,
+    RenderCancelled,
+    RenderError,
+    TooLarge,
+    Unrenderable,
+)
 from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
@@ -564,7 +570,7 @@ def test_a_render_that_never_fits_fails_with_what_it_needed(
     device = on_device(0)
     end = answers.render(*FOUR)
     assert isinstance(end, BatchFailed)
-    assert Unrenderable is type(end.error)
+    assert TooLarge is type(end.error)
     assert "even for 1 prompt at once, decoding in parts, placement cpu" in str(end.error)
     assert "Tried to allocate 2.00 GiB" in str(end.error)
     assert [4, 2, 1] == device.asked

@@ -652,6 +652,26 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(job("a", prompts(3)), renderers=(IDLE, HAS_N)),
         render(("a", 3)),
     ),
+    "not one fits on a card, which goes on with others": (
+        view(
+            job("a", sizes={"slow": 0, "quick": 4}),
+            job("b", prompts(1, 8)),
+            renderers=(SLOW, QUICK_IN_30),
+        ),
+        render(("b", 1), waits=("a",)),
+    ),
+    "not one fits where the model is ready, so the other card loads it": (
+        view(
+            job("a", sizes={"slow": 0, "quick": 4}),
+            sizes=SIZES,
+            renderers=(SLOW, replace(QUICK, memory=memory())),
+        ),
+        Load(1, job("a", sizes={"slow": 0, "quick": 4})),
+    ),
+    "a card on which not one fits has no share": (
+        view(job("a", prompts(3), sizes={"slow": 0, "quick": 4}), renderers=(QUICK, SLOW)),
+        render(("a", 3)),
+    ),
     "a slow card leaves the last video to a quick one that is still busy": (
         view(job("a", seconds=SPEEDS), renderers=(SLOW, QUICK_IN_30)),
         Wait(),

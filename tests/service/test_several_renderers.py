@@ -51,6 +51,8 @@ class Own:
 
     encodes: a folder for files or None for bytes, if it encodes its videos; else it gives frames
     late: what it has told of batches since it was lost
+    too_large: what is in the text of prompts for which its memory does not suffice
+    shortages: how often it did not
     """
 
     def __init__(self, sources: object) -> None:
@@ -60,6 +62,8 @@ class Own:
         self.late: list[RendererEvent] = []
         self.seen: list[str] = []
         self.cancelled: list[Batch] = []
+        self.too_large = ""
+        self.shortages = 0
         self.is_held = threading.Event()
         self._held_text = ""
         self._goes = threading.Event()
@@ -77,6 +81,10 @@ class Own:
 
     def _take(self, event: RendererEvent) -> None:
         if isinstance(event, StepDone) and event.batch.members[0].job_id:
+            texts = [prompt.prompt for prompt in event.batch.prompts]
+            if self.too_large and any(self.too_large in text for text in texts):
+                self.shortages += 1
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
             if event.step == 1:
                 self.seen += [prompt.prompt for prompt in event.batch.prompts]
             if any(self._held_text in prompt.prompt for prompt in event.batch.prompts):
@@ -115,7 +123,7 @@ class Fleet:
     def __getitem__(self, id: str) -> Own:
         return self._lent[id]
 
-    def lend(self, id: str, name: str = "cpu") -> RendererJoined:
+    def lend(self, id: str, name: str = "cpu", gibibytes: int = 0) -> RendererJoined:
         """Give a renderer to the service, by an event that the caller posts."""
         own = next(own for own in self._owns if own not in self._lent.values())
         self._lent[id] = own
@@ -123,6 +131,7 @@ class Fleet:
         own.seen.clear()
         own.cancelled.clear()
         own.encodes = ""
+        own.too_large, own.shortages = "", 0
 
         def told(event: RendererEvent) -> None:
             if isinstance(event, ModelLoaded) and self.failures:
@@ -130,7 +139,7 @@ class Fleet:
             self._put(FromRenderer(id, event))
 
         own.tell = told
-        return RendererJoined(id, Device(name, "node"))
+        return RendererJoined(id, Device(name, "node", gibibytes << 30))
 
     def begin(self) -> list[RendererJoined]:
         return [self.lend(name) for name in self.at_once]
@@ -375,6 +384,39 @@ def test_a_slow_card_leaves_the_last_video_to_a_quick_one_that_is_busy(
             run.drop(f"many {number}.txt", "one of many\n" * 1000)
         run.until(fleet["slow"].is_held.is_set, "a step of the slow one")
         fleet["slow"].release()
+
+
+def test_what_does_not_fit_into_a_small_card_is_left_to_a_larger_one(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """The small one goes on with others. Where all cards are small, the prompt fails."""
+    run = Looped(tmp_path, least_pipeline, fleet.make)
+    long = "num_frames: 12\nprompts: [{prompt: long}, {prompt: longer}]\n"
+    with run:
+        for card, gibibytes in {"small": 24, "large": 80}.items():
+            run.events.put(fleet.lend(card, "card", gibibytes))
+        run.until(lambda: run.status and len(run.status.renderers) == 2, "both cards")
+        run.until(lambda: run.status and run.status.state is State.IDLE, "all warm-ups")
+        fleet["small"].too_large = "long"
+        fleet["large"].hold()
+        fleet["small"].hold("first")
+        for name in ("first", "second"):
+            run.drop(f"{name}.txt", name)
+            run.until(fleet[{"first": "small", "second": "large"}[name]].is_held.is_set, "a step")
+        run.drop("long.yaml", long)
+        fleet["small"].release()
+        run.until(lambda: fleet["small"].shortages, "a shortage")
+        run.drop("third.txt", "third")
+        run.until(lambda: "third/third" in run.videos(), "another video of the small one")
+        assert ["first/first", "third/third"] == run.videos()
+        fleet["large"].release()
+        run.until(lambda: len(run.videos()) == 5, "the long ones")
+        assert ["first", "third"] == fleet["small"].seen
+        run.events.put(RendererLeft("large", "its node burns", Cause.MACHINE))
+        run.drop("too long.yaml", long)
+        run.until(lambda: list(run.config.failed.rglob("*.error.txt")), "a report")
+    [report] = run.config.failed.rglob("*.error.txt")
+    assert "the memory does not suffice even for 1 prompt" in report.read_text()
 
 
 def test_settings_that_no_renderer_can_use_are_refused(

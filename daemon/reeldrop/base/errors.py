@@ -123,6 +123,10 @@ class Unrenderable(RenderError):
         self.problem, self.remedy = problem, remedy
 
 
+class TooLarge(Unrenderable):
+    """The memory of a device does not suffice for a single prompt; that of another one may."""
+
+
 class RenderCancelled(ReeldropError):
     """A render was cancelled on request, between two steps."""
 

@@ -28,8 +28,8 @@ from reeldrop.base.errors import (
     RenderCancelled,
     RendererDied,
     RenderError,
+    TooLarge,
     Unavailable,
-    Unrenderable,
     is_shortage,
 )
 from reeldrop.base.events import (
@@ -313,7 +313,7 @@ class InProcessRenderer:
         """Return the settings to try next after memory ran out.
 
         Raises:
-            Unrenderable: there are none.
+            TooLarge: there are none.
         """
         measure.empty_cache()  # not earlier: the traceback held the tensors
         frugal = fit.more_frugal()
@@ -322,7 +322,7 @@ class InProcessRenderer:
         )
         self._shortages[fit.step_to(frugal)] += 1
         if frugal is None:
-            raise Unrenderable(f"the memory does not suffice even for {fit}: {self._shortage}")
+            raise TooLarge(f"the memory does not suffice even for {fit}: {self._shortage}")
         return frugal
 
     def _step_done(self, batch: Batch, before: int, together: int, step: int) -> None:

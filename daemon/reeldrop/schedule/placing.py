@@ -36,7 +36,7 @@ def without_others(view: View, renderer: int, line: list[Waiting]) -> list[Waiti
     found = []
     for waiting in line:
         model = waiting.model
-        if model in own.unusable:
+        if model in own.unusable or (isinstance(waiting, JobView) and not waiting.size_on(own)):
             continue
         if model and model not in ready:
             if model not in left:
@@ -92,7 +92,7 @@ def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) ->
         begin = other.free_in(now)
         is_known = not other.is_busy or (takes is not None and math.isfinite(begin))
         has_it = first.model in other.memory.ready and first.model not in other.unusable
-        if number != renderer and has_it and is_known:
+        if number != renderer and has_it and is_known and first.size_on(other):
             others.append((begin, takes or each or 1.0))
     begin = own.free_in(now) if each else 0.0
     begin = begin if math.isfinite(begin) else 0.0

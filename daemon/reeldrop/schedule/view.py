@@ -76,7 +76,7 @@ class JobView:
     was_passed_over: whether a batch has passed it over
     may_go_back: whether it can go back into the spool without a loss
     is_of_night: whether it waits for the night
-    sizes: what `size` is on each kind of device, where that differs
+    sizes: what `size` is on each kind of device, where that differs; 0 if not one fits
     seconds: how long each video like the first takes on the kinds of device where that is known;
         empty if all are alike
     """

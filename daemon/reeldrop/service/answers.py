@@ -13,6 +13,7 @@ from reeldrop.base.errors import (
     Mistake,
     RenderCancelled,
     RenderError,
+    TooLarge,
     Unavailable,
     Unrenderable,
 )
@@ -319,6 +320,10 @@ class Answers:
             if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:
                 batches.give_back(event.batch)
                 return
+        if isinstance(error, TooLarge) and self._fits_elsewhere(event.batch, bench):
+            _log.warning("left_to_larger_cards", reason=str(error), **_where(bench))
+            batches.give_back(event.batch)
+            return
         has_pictures = any(prompt.pictures for prompt in event.batch.prompts)  # one may be damaged
         may_pass = has_pictures or not isinstance(error, Unrenderable)
         if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:
@@ -326,3 +331,14 @@ class Answers:
             return
         for member in event.batch.members[len(event.frames) :]:
             batches.failed(member.job_id, member.prompt, error)
+
+    def _fits_elsewhere(self, batch: Batch, bench: Workbench) -> bool:
+        """Note that prompts do not fit into a kind of card; return whether a larger one may do."""
+        opened, models = self._stages.jobs.opened, self._stages.models
+        opened.fits.note(batch, 0, bench.kind)
+        return any(
+            other.device.memory_bytes > bench.device.memory_bytes
+            and opened.together(batch.prompts[0], other.kind)
+            and batch.model not in models.unusable(other.id, time.monotonic())
+            for other in self._stages.benches
+        )

@@ -212,7 +212,7 @@ class Feeder:
             return
         opened = self.jobs.opened[job.id]
         if opened.sweep and not opened.videos:
-            together, jobs = self.jobs.opened.together, self.jobs.opened.views(now)
+            together, jobs = self.jobs.opened.usually_together, self.jobs.opened.views(now)
             coming = outlook.to_come(opened, together, jobs, self.intake.first())
             seconds = self.benches.seconds_left(job.id, list(coming), now)
             _log.info("sweep_begins", job_id=job.id, videos=opened.count, about_seconds=seconds)

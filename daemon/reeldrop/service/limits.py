@@ -40,7 +40,7 @@ class Fits:
         self._measured: dict[tuple[object, ...], int] = {}
 
     def note(self, batch: Batch, fits: int, kind: str = "") -> None:
-        """Remember how many prompts like those of a batch fit into a device at once."""
+        """Remember how many prompts like those of a batch fit into a device at once; 0 if none."""
         key = (kind, *batch.prompts[0].memory_key)
         self._measured.pop(key, None)
         if len(self._measured) >= MAX_KINDS:
@@ -48,7 +48,9 @@ class Fits:
         self._measured[key] = fits
 
     def size(self, prompt: Prompt, limit: BatchLimit, kind: str = "") -> int:
-        """Return how many prompts like this one a kind of device renders together."""
-        key = (kind, *prompt.memory_key)
-        fits = self._measured.get(key, 1) if limit.is_measured else limit.most
-        return min(limit.most, fits)
+        """Return how many prompts like this one a kind of device renders together.
+
+        0 if not one fits, whatever config.yaml says.
+        """
+        fits = self._measured.get((kind, *prompt.memory_key), 1)
+        return min(limit.most, fits) if limit.is_measured or not fits else limit.most

@@ -81,19 +81,24 @@ class OpenJobs:
             return opened.view(self.turns.of(opened.group), {"": 1}, most)
         first = opened.waiting[0]
         sizes = {kind: self.together(first, kind) for kind in self.kinds}
+        if not any(sizes.values()):  # those it fits have left: the next try says what is missing
+            sizes = dict.fromkeys(sizes, 1)
         found = opened.view(self.turns.of(opened.group), sizes, most)
         if len(sizes) > 1:
-            takes = ((kind, self.seconds_each(first, n, kind)) for kind, n in sizes.items())
+            takes = ((kind, self.seconds_each(first, n, kind)) for kind, n in sizes.items() if n)
             known = {kind: seconds for kind, seconds in takes if seconds is not None}
             found = replace(found, seconds=known)
         return found
 
-    def together(self, prompt: Prompt, kind: str | None = None) -> int:
-        """Return how many prompts like this one a kind of device, or the first, renders at once."""
-        kind = next(iter(self.kinds)) if kind is None else kind
+    def together(self, prompt: Prompt, kind: str) -> int:
+        """Return how many prompts like this one a kind of device renders at once."""
         own, model = self.kinds[kind], prompt.model
         limit = own[model] if model in own else self.limits.batch_sizes[model]
         return self.fits.size(prompt, limit, kind)
+
+    def usually_together(self, prompt: Prompt) -> int:
+        """Return how many prompts like this one the first kind of device renders that can."""
+        return next(filter(None, (self.together(prompt, kind) for kind in self.kinds)), 1)
 
     def waiting(self, night: str) -> list[Waiting]:
         """Return the jobs that were begun and of which nothing is in hand.

@@ -104,13 +104,13 @@ class OpenJob:
         """
         prompts = tuple(islice(self.waiting, most))
         if not prompts or self.is_suspect or prompts[0].number in self.alone:
-            sizes = {"": 1}
+            sizes = {kind: min(1, size) for kind, size in sizes.items()}
         return JobView(
             self.job.id,
             (-self.job.priority, turn, *self.place),
             prompts,
             len(self.waiting),
-            next(iter(sizes.values())),
+            next(filter(None, sizes.values()), 1),
             frozenset(self.alone),
             self.is_suspect,
             bool(self.in_hand),

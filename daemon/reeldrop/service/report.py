@@ -284,7 +284,7 @@ class Reporter:
         if stages.wait_for_night():
             jobs = tuple(j for j in jobs if j.id == opened.job.id or not j.is_of_night)
             files = tuple(file for file in files if not file.is_of_night)
-        return list(outlook.to_come(opened, stages.jobs.opened.together, jobs, files))
+        return list(outlook.to_come(opened, stages.jobs.opened.usually_together, jobs, files))
 
     def _keep_systemd_patient(self) -> None:
         """Keep systemd from ending the process while it starts, stops, loads a model or is idle.

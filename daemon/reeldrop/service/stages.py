@@ -31,7 +31,7 @@ from reeldrop.service.benches import Benches
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
-from reeldrop.service.limits import Limits
+from reeldrop.service.limits import Fits, Limits
 from reeldrop.service.models import Models
 from reeldrop.service.translations import Translations
 from reeldrop.store.results import Results
@@ -228,6 +228,7 @@ class Stages:
         )
         self.translations.renders_untranslated = config.render_untranslated
         self.jobs.use(_limits(config))
+        self.jobs.opened.fits = Fits()  # a profile may take other memory now
         self.intake.close()
         self.intake = self._make_intake().after(self.intake)
         self.models = self._make_models()

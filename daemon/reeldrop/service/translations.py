@@ -42,7 +42,7 @@ class Translations:
             else:
                 rest.append(prompt)
         opened.resting += [(math.inf, prompt) for prompt in rest]
-        size = self._jobs.opened.together(rest[0]) if rest else 1
+        size = self._jobs.opened.usually_together(rest[0]) if rest else 1
         for first in range(0, len(rest), size):
             self._translator.ask(opened.job.id, rest[first : first + size])
 

@@ -1,4 +1,4 @@
-"""An inbox that is looked at by a clock of the test's own."""
+"""An inbox that is scanned by a clock which the test moves."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Place:
             self.now = min(end, max(self.intake.due(), self.now + 0.01))
 
     def settle(self) -> None:
-        """Let all files settle, and examine them, but claim none."""
+        """Let all files settle and be examined, but claim none."""
         self.intake.look(self.now)
         self.now += SETTLE + 0.1
         self.intake.look(self.now)

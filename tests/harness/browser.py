@@ -1,4 +1,4 @@
-"""Chromium without a window, which opens pages from the disk as a person does."""
+"""Chromium without a window, which opens pages from the disk and is used like by a person."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Browser:
         await_that(lambda: bool(self.ask(expression)), expression)
 
     def click(self, selector: str) -> None:
-        """Click what a person would find there."""
+        """Click an element, with a real mouse event."""
         self.driver.find_element("css selector", selector).click()
 
     def type(self, selector: str, text: str) -> None:
@@ -75,7 +75,7 @@ class Browser:
         return [str(entry["message"]) for entry in self.driver.get_log("browser")]
 
     def requests(self) -> set[str]:
-        """Return the schemes of all addresses that were asked for since the last call."""
+        """Return the schemes of all addresses that were requested since the last call."""
         events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         urls = [
             event["params"]["request"]["url"]
@@ -87,7 +87,7 @@ class Browser:
 
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """Run a browser; its profile and what it saves are in a folder."""
+    """Run a browser with its profile and its downloads in a folder."""
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for option in (*_OPTIONS, f"--user-data-dir={folder / 'profile'}"):

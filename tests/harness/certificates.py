@@ -1,4 +1,4 @@
-"""Certificates with which files can be signed, made by an authority of the tests."""
+"""Certificates for signing files, issued by a certificate authority of the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORGANISATION = "Films & Tests"
 
 
 def save(folder: Path, days: float = 30) -> tuple[Path, Path]:
-    """Save a certificate for C2PA and its key; it was valid from `days - 30` days ago on for 30."""
+    """Save a certificate for C2PA, valid for 30 days until in `days` days, and its key."""
     above, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root = _signed("The tests' authority", above, "The tests' authority", above, days, is_ca=True)
     leaf = _signed(ORGANISATION, own, "The tests' authority", above, days, is_ca=False)

@@ -1,7 +1,7 @@
-"""Serve a folder as far as Nextcloud's client needs a server to sync files.
+"""Serve a folder to Nextcloud's client: the part of a server that it needs to sync files.
 
-It stands in for a Nextcloud server, which no package offers: WebDAV with the properties that the
-client asks for. Run it as a program with a folder and a port; it needs only Python.
+It replaces a Nextcloud server, which no package provides: WebDAV with the properties that the
+client requests. Run it as a program with a folder and a port; it needs only Python.
 """
 
 from __future__ import annotations

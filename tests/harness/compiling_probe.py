@@ -14,7 +14,7 @@ from torch._dynamo.utils import counters
 
 
 class Denoiser(nn.Module):
-    """A denoiser with the least to compile."""
+    """A denoiser that compiles quickly."""
 
     def forward(self, sample: torch.Tensor) -> torch.Tensor:
         return sample * 2 + 1

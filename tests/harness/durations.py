@@ -1,4 +1,4 @@
-"""How long each file of tests took, to start with the longest: no process then waits at the end.
+"""Run the test files that took longest first, so that no process is idle at the end.
 
 A pytest plugin. `pytest --note-durations` writes the seconds into `tests/durations.txt`.
 """
@@ -19,13 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of the longest files first; those of files that are not known before them."""
+    """Sort the tests: unknown files first, then the longest files."""
     known = read(FILE.read_text())
     items.sort(key=lambda item: -known.get(_name(item.path), float("inf")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write the file, if that was asked for."""
+    """Write the file, if the option is set."""
     config = terminalreporter.config
     if config.getoption("--note-durations"):
         reports = [one for group in terminalreporter.stats.values() for one in group]

@@ -42,7 +42,7 @@ def save_tiny_pipeline(
 ) -> Path:
     """Save a randomly initialised `TextToVideoSDPipeline`, with its fp16 variant.
 
-    blocks: of each half of the UNet; with one, a daemon starts faster.
+    blocks: their number in each half of the UNet; with one, a daemon starts faster.
     faulty: it can't render a prompt with FAULTY_WORD, as if somebody had added the word to the
         tokenizer, but not to the text encoder.
     """

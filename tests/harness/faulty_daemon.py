@@ -1,19 +1,19 @@
 """`reeldrop` with a pipeline that breaks on certain prompts; everything else is real.
 
 A prompt with the word `segfault` crashes the process in C code; one with `hang` never returns. The
-page in the results, if there is one, is kept true all the time. The first argument may cause
+page in the results, if there is one, is updated without pauses. The first argument may cause
 another fault:
 
 - `--read-only-inbox`: no .txt file can be renamed.
-- `--clock=FILE`: the wall clock is off by the number of days in the file.
+- `--clock=FILE`: the wall clock is wrong by the number of days in the file.
 - `--hang-loading=PATH`: the model of that folder does not finish loading while PATH.hangs exists.
-- `--memory=BYTES`: so much of the host's memory is there for models.
+- `--memory=BYTES`: this much host memory is available for models.
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
   file, unless the file exists.
+- `--hold=FILE`: while the file exists, the render of a prompt that contains the file's text stays
+  in its step.
 - `--several=FILE`: the same as `--hold`, with two renderers.
-- `--hold=FILE`: while the file exists, a job's render of a prompt that has the file's text stays in
-  its step.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _stuck(rename: Any) -> Any:
 
 
 class _Jumping(datetime):
-    """A wall clock that is off. As on a real machine, the clock for durations is unaffected."""
+    """A wrong wall clock. As on a real machine, the clock for durations is not affected."""
 
     file: Path
 
@@ -158,7 +158,7 @@ def _hold(sign: Path) -> None:
 
 
 class _Two:
-    """Two renderers of this process, of which the second joins when the first has its model."""
+    """Two renderers of this process. The second one joins when the first has loaded its model."""
 
     can_lose = True
 

@@ -1,4 +1,4 @@
-"""What happens to files while a program is at work on them."""
+"""Change files while a program works on them."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _EXCHANGE = 2
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two names change places at one stroke, by renameat2(2)."""
+    """Exchange two names atomically, by renameat2(2)."""
     assert 0 == ctypes.CDLL(None).renameat2(-100, bytes(one), -100, bytes(other), _EXCHANGE)

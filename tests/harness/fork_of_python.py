@@ -1,6 +1,6 @@
-"""Stands for Python where pytest-xdist starts it: a worker is a fork of the tests' zygote.
+"""Started by pytest-xdist in place of Python: its workers become forks of the tests' zygote.
 
-It has then imported what the tests need. This process ends as the fork does.
+A fork has already imported what the tests need. This process exits with the fork's exit code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks the Hub's API as huggingface_hub asks for it."""
+"""A server on loopback with the part of the Hub's API that huggingface_hub uses."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 LARGE = 1 << 12
-"""Files from this size on are kept as Git LFS keeps them: by the SHA-256 of their content."""
+"""Files of at least this size are in Git LFS: they have the SHA-256 of their content."""
 
 
 class Hub:
-    """Repositories by name, each a folder; every file below it is in its one commit.
+    """Repositories by name. Each is a folder, and has one commit with all files below it.
 
     commits: the commit of each repository
-    statuses: the answer for a repository that may not be read: status and error code
-    cut_after: bytes of each answer with a large file after which the connection breaks
-    holds_after: bytes after which a large file's answer stops, with the connection open
+    statuses: for repositories that can't be read: the status and the error code of the answer
+    cut_after: the connection breaks after this many bytes of a large file
+    holds_after: the answer stops after this many bytes of a large file; the connection stays open
     damaged: large files are sent with a wrong byte
-    ranges: the `Range` headers that were asked for; None for a whole file
-    tokens: what came as `Authorization`
+    ranges: the `Range` headers of requests; None for a whole file
+    tokens: the `Authorization` headers of requests
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Hub:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Stop, with whatever is being sent."""
+        """Stop, and break off all answers."""
         self._may_end.set()
         self._server.shutdown()
         self._server.server_close()

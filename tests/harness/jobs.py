@@ -1,4 +1,4 @@
-"""Open jobs in real folders, with everything about them that tests say in one line."""
+"""Open jobs in real folders, so that a test needs one line for each action."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Place:
         ]
 
     def has_room_for(self, count: int) -> bool:
-        """Return whether a file of so many prompts that comes last goes along with what is next."""
+        """Return whether a new file with this many prompts would join the next batch."""
         file = FileView("z.txt", (99, 0, 0.0, "z"), hash(prompts(1)[0].batch_key), count)
         view = View((READY,), self.jobs.opened.views(NOW), files=(file,))
         return isinstance(schedule.decide(view), Open)

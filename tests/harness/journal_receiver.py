@@ -1,4 +1,4 @@
-"""A socket that stands in for systemd's journal, for tests of what is sent there."""
+"""A socket in place of systemd's journal, for tests of what is sent to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Act, or kill a process, right before the n-th call that changes something on the disk."""
+"""Call a function, or kill a process, right before the n-th call that changes the disk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def interposed(at: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> I
 
 
 def is_killed(at: int, command: Callable[[], None], patch: pytest.MonkeyPatch) -> bool:
-    """Run a command in a process that is killed before its `at`-th call; return whether it was."""
+    """Run a command in a process, killed before its `at`-th call; return whether it got there."""
     pid = os.fork()
     if not pid:
         try:

@@ -25,15 +25,15 @@ DEADLINE_SECONDS = 30.0
 _HEAD = struct.Struct("<QqI")  # nanoseconds, offset, length; of a flush, _FLUSH
 _FLUSH = -1
 _SECTORS = 4096
-"""Bytes that a disk writes atomically; of longer writes, a power cut may leave any part."""
+"""Bytes that a disk writes atomically. Of longer writes, any part may survive a power cut."""
 
 _ODDS = (0.0, 0.2, 0.5, 0.9, 1.0)
-"""The probabilities, one for each state, that a write without a later flush is kept."""
+"""The probability that a write without a later flush survives, for each state in turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A write, or a flush, whose `offset` is _FLUSH. `at` is monotonic time in nanoseconds."""
+    """A write, or a flush if `offset` is _FLUSH. `at` is monotonic time in nanoseconds."""
 
     at: int
     offset: int
@@ -61,13 +61,13 @@ class Changes:
         return cls(changes)
 
     def count_until(self, at: int) -> int:
-        """Return the number of changes until a moment."""
+        """Return the number of changes up to a time."""
         return bisect.bisect_right(self.changes, at, key=lambda change: change.at)
 
     def play(self, image: Path, count: int, dice: random.Random) -> None:
-        """Bring a copy of the first image into a state that a cut could leave.
+        """Bring a copy of the first image into a state that a power cut could leave.
 
-        count: the number of changes before the cut. Those before the last flush are all applied,
+        count: the number of changes before the cut. All of those before the last flush are applied,
             and a random part of the others.
         """
         flushes = (n for n in range(count - 1, -1, -1) if self.changes[n].is_flush)

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 STRENGTH = 0.4
-"""Large enough to show something else."""
+"""Large enough to change the video."""
 
 
 def tensors(
     part: nn.Module, layers: str = r".*\.to_[qkv]", *, rank: int = 2, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Return a LoRA for the layers of a part whose whole names match, by peft's names."""
+    """Return a LoRA, with peft's names, for the layers of a part whose full names match."""
     drawn = torch.Generator().manual_seed(seed)
     found: dict[str, torch.Tensor] = {}
     for name, module in part.named_modules():
@@ -34,7 +34,7 @@ def tensors(
 def save(
     kind: Any, folder: Path, layers: dict[str, torch.Tensor], name: str, **metadata: Any
 ) -> Path:
-    """Save a LoRA with the ways of a class of pipelines, and return the file."""
+    """Save a LoRA as a class of pipelines does, and return the file."""
     part = "unet" if issubclass(kind, diffusers.TextToVideoSDPipeline) else "transformer"
     given: dict[str, Any] = {f"{part}_lora_layers": layers, "weight_name": f"{name}.safetensors"}
     if metadata:

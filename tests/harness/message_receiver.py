@@ -1,6 +1,6 @@
 """A server on this machine that takes messages, as Apprise's json:// sends them.
 
-It drops what comes twice with one Idempotency-Key, as servers with that header do.
+It drops messages whose Idempotency-Key came before, as servers that support this header do.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from harness.processes import await_that
 class MessageReceiver:
     """Takes messages, refuses them, or lets the sender wait.
 
-    drops: whether it drops what comes twice
-    dropped: how many did
-    refused: a part of the titles that are refused, whatever the rest is
+    drops: whether it drops duplicates
+    dropped: how many it has dropped
+    refused: messages whose title contains this are refused
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class MessageReceiver:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def take(self, message: dict[str, Any], key: str) -> None:
-        """Keep a message, but once."""
+        """Keep a message, unless it is a duplicate."""
         if self.drops and key and key in self.keys:
             self.dropped += 1
             return
@@ -69,11 +69,11 @@ class MessageReceiver:
         self.messages.append(message)
 
     def titles(self) -> list[str]:
-        """Return the titles of what came, in order."""
+        """Return the titles of the messages, in order."""
         return [message["title"] for message in self.messages]
 
     def await_titles(self, *titles: str) -> None:
-        """Wait until exactly these came, in this order."""
+        """Wait until exactly these have arrived, in this order."""
         await_that(lambda: len(self.messages) >= len(titles), f"the messages {titles}")
         assert list(titles) == self.titles()
 

@@ -1,8 +1,8 @@
 """Save tiny pipelines of diffusers' video classes, with random weights.
 
-The ratios of VAE and patches are those of the published models: what a pipeline makes of a number
-of frames and a size depends on them. Each builder returns a pipeline that renders in a fraction of
-a second.
+The ratios of VAE and patches are those of the published models, because they decide how a pipeline
+rounds numbers of frames and sizes. Each builder returns a pipeline that renders in a fraction of a
+second.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Tiny:
-    """How to build a pipeline, and what to ask of it.
+    """How to build a pipeline, and what is expected of it.
 
     kind: the pipeline's class
     ask: settings of a small prompt
-    wrong: a setting with a value that it can't make, and the nearest values that it can
-    fps: the frames per second that it renders for, if it asks
-    heeds_fps: whether its frames depend on that
-    says: what its call calls a setting; empty for a setting that it does not take
+    wrong: a setting with an impossible value, and the nearest possible values
+    fps: the frames per second that it renders for, if its call has an argument for that
+    heeds_fps: whether its frames depend on `fps`
+    says: the call's names of settings; empty for a setting that it does not take
     reads: how many words of one letter it reads of a text
     is_guided: whether it reads the negative prompt by default
     """
@@ -98,7 +98,7 @@ def words_tokenizer(
 
 VOCABULARY = 128
 CLIP_VOCABULARY = 190
-"""Sizes of the vocabularies, larger than what the tokenizers know, or as large."""
+"""Sizes of the vocabularies, at least those of the tokenizers."""
 
 
 def t5(width: int = 32) -> t.T5EncoderModel:
@@ -537,7 +537,7 @@ def allegro() -> Any:
 
 
 def ltx_2(kind: type = d.LTX2Pipeline) -> Any:
-    """Return a pipeline like LTX-2's, which makes sound besides."""
+    """Return a pipeline like LTX-2's, which also makes sound."""
     text = {
         "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "head_dim": 8,
         "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,

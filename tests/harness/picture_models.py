@@ -1,6 +1,6 @@
 """Save tiny pipelines of diffusers' classes that begin a video with a picture.
 
-As those in `harness.models`, with random weights and the ratios of the published models.
+Like those in `harness.models`, with random weights and the ratios of the published models.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from harness.models import UNIPC, ltx, text_parts, wan_2_2_5b, wan_transformer, 
 
 @dataclass(frozen=True)
 class TinyWithPicture:
-    """How to build a pipeline, and what to ask of it.
+    """How to build a pipeline, and what is expected of it.
 
     kind: the pipeline's class
     ask: settings of a small prompt
-    pictures: the call arguments that are pictures, and whether it needs them
+    pictures: the call arguments that are pictures, and whether each is required
     pairs: whether several prompts, each with its picture, are rendered at once
     keeps_texts: whether embeddings of texts are kept
-    drops: frames that the pipeline makes and does not return
+    drops: how many frames the pipeline makes but does not return
     reads_text: whether its videos depend on the prompt
     """
 
@@ -52,7 +52,7 @@ def save(name: str, folder: Path) -> Path:
 
 
 def _eye(size: int, patch: int) -> tuple[t.CLIPVisionModelWithProjection, t.CLIPImageProcessorPil]:
-    """Return a tiny CLIP encoder of pictures of a size, and what prepares pictures for it."""
+    """Return a tiny CLIP image encoder for pictures of a size, and its image processor."""
     config = t.CLIPVisionConfig(
         hidden_size=16, projection_dim=16, num_hidden_layers=2, num_attention_heads=2,
         image_size=size, intermediate_size=16, patch_size=patch,
@@ -62,7 +62,7 @@ def _eye(size: int, patch: int) -> tuple[t.CLIPVisionModelWithProjection, t.CLIP
 
 
 def wan_2_1(**changed: Any) -> Any:
-    """Return a pipeline like Wan 2.1's, which looks at the picture with CLIP, too."""
+    """Return a pipeline like Wan 2.1's, which also encodes the picture with CLIP."""
     image_encoder, image_processor = _eye(16, 8)
     transformer = wan_transformer(in_channels=36, image_dim=16, added_kv_proj_dim=24, **changed)
     return d.WanImageToVideoPipeline(
@@ -107,7 +107,7 @@ def stable_video_diffusion() -> Any:
 
 
 def _with_parts_of(pipe: Any, kind: type, **changed: Any) -> Any:
-    """Return a pipeline of a class with the parts of another, but for those that are changed."""
+    """Return a pipeline of a class with the parts of another pipeline, some of them replaced."""
     return kind(**{**pipe.components, **changed})
 
 

@@ -1,6 +1,6 @@
-"""Pipelines that forks load again and again: the zygote loads them, too, and later forks have them.
+"""Let the zygote load pipelines that forks load often, so that later forks have them at once.
 
-A fork notes in a file what it has loaded. Files that have changed since are loaded anew.
+A fork notes in a file what it has loaded. If a pipeline's files have changed, it is loaded again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import diffusers
 from reeldrop.render import pipeline
 
 _OFTEN = 2
-"""How many loads make the zygote load a pipeline."""
+"""After this many loads by forks, the zygote loads a pipeline."""
 
 _MOST = 4
 """Upper bound on the pipelines that it keeps; the oldest is dropped."""
@@ -50,11 +50,11 @@ class Preloaded:
             del self._pipelines[next(iter(self._pipelines))]
 
     def close(self) -> None:
-        """In a fork: have nothing open that a new process would not have."""
+        """In a fork: close all files that a new process would not have open."""
         os.close(self._file)
 
     def offer(self) -> None:
-        """In a fork: let reeldrop load each of the pipelines at once, for the first time."""
+        """In a fork: let reeldrop's first load of each of these pipelines return it at once."""
 
         def load(source: pipeline.ModelSource, *tell: Any) -> pipeline.LoadedPipeline:
             own = vars(diffusers.DiffusionPipeline)["from_pretrained"]

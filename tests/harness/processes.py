@@ -25,7 +25,7 @@ NEW_PROCESS = (sys.executable, "-s", "-m", "reeldrop")
 
 @functools.cache
 def fork_server() -> Zygote:
-    """Return what starts commands for tests: the zygote of the whole run, if it has one."""
+    """Return the zygote that starts commands: that of the whole run, if it has one."""
     address = os.environ.get(ADDRESS)
     return Zygote.shared(address) if address else Zygote()
 

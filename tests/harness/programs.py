@@ -9,7 +9,7 @@ import pytest
 
 
 def needs(*programs: str) -> None:
-    """End the test where a program is missing: by a failure where all have to be there."""
+    """Skip the test if a program is missing; fail where all programs have to be installed."""
     path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/usr/lib/openssh"
     missing = [name for name in programs if shutil.which(name, path=path) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Parse prompt files as for two small models."""
+"""Parse prompt files with the rules of two small models."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def one(content: str, defaults: Defaults | None = None) -> Prompt:
 def mistakes(
     content: str | bytes, name: str = "a.yaml", defaults: Defaults | None = None
 ) -> tuple[Mistake, ...]:
-    """Return what is wrong with a file."""
+    """Return the mistakes in a file."""
     with pytest.raises(PromptError) as caught:
         parse(content, name, defaults)
     return tuple(caught.value.mistakes)
@@ -82,6 +82,6 @@ def mistakes(
 def mistake(
     content: str | bytes, name: str = "a.yaml", defaults: Defaults | None = None
 ) -> Mistake:
-    """Return the one thing that is wrong with a file."""
+    """Return the only mistake in a file."""
     (found,) = mistakes(content, name, defaults)
     return found

@@ -28,9 +28,8 @@ _RAY = str(Path(sys.executable).with_name("ray"))
 class RayCluster:
     """Starts and kills nodes. Node 0 is the head, and renders nothing unless it has slots.
 
-    folder: for the token; Ray's own files are in a folder with a short name, for the sake of its
-        sockets
-    has_tokens: whether nodes ask for the token
+    folder: for the token; Ray's files are in a folder with a short path, as its sockets need it
+    has_tokens: whether nodes require the token
     """
 
     def __init__(self, folder: Path, *, has_tokens: bool = True) -> None:
@@ -52,12 +51,12 @@ class RayCluster:
         return Path(self._folder, f"{number}.log")
 
     def ip(self, number: int) -> str:
-        """Return a node's address; 127.0.0.1 is none that Ray uses."""
+        """Return a node's address, which can't be 127.0.0.1: Ray does not use it."""
         return f"127.0.{self._first}.{number + 2}"
 
     @property
     def settings(self) -> str:
-        """What config.yaml says of this cluster."""
+        """The lines of config.yaml for this cluster."""
         found = {
             "address": self.address,
             "interface": self.ip(0),
@@ -66,7 +65,7 @@ class RayCluster:
         return f"engine: ray\nray: {json.dumps(found)}\n"
 
     def start(self, number: int, slots: int = 1, wait: bool = True) -> None:
-        """Start a node with room for so many renderers, and wait until it is up."""
+        """Start a node with this many slots for renderers, and wait until it is up."""
         how = ["--head", f"--port={self.port}"] if number == 0 else [f"--address={self.address}"]
         head = ["--include-dashboard=false", "--no-monitor"] if number == 0 else []
         self._slots[number] = slots
@@ -110,7 +109,7 @@ class RayCluster:
             Path(self._folder, "ray_current_cluster").unlink(missing_ok=True)
 
     def restart_ended(self) -> None:
-        """Start the nodes again that have ended by themselves, as systemd would; don't wait."""
+        """Restart nodes that have ended by themselves, as systemd would; don't wait."""
         for number, process in list(self._nodes.items()):
             if process.poll() is not None:
                 self._log(number).unlink(missing_ok=True)
@@ -138,7 +137,7 @@ def _all_pids() -> list[int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Return all processes below one, also those whose process group is another one."""
+    """Return all descendants of a process, also those in other process groups."""
     parents: dict[int, list[int]] = {}
     for one in _all_pids():
         with contextlib.suppress(OSError):

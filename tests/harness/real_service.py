@@ -58,7 +58,7 @@ class Service:
         return FOLDERS.format(self.folder) + CONFIG.format(pipeline=MODEL)
 
     def is_as_begun(self, *more: str) -> bool:
-        """Return whether the service is at work as `begin` leaves it, with these drop-ins more."""
+        """Return whether the service works as after `begin`, with only these drop-ins added."""
         drop_ins = {f"{name}.conf" for name in ("for-tests", *more)}
         return (
             self.show("ActiveState") == "active"
@@ -122,7 +122,7 @@ class Service:
         self.drop_in("for-tests", FOR_TESTS)
 
     def clear(self) -> None:
-        """Empty the inbox and the results, with the service at work."""
+        """Empty the inbox and the results while the service works."""
         for folder in (self.site.inbox, self.site.failed, self.site.results):
             for path in folder.iterdir():
                 if path != self.site.failed:

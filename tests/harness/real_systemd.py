@@ -177,8 +177,8 @@ class Machine:
     def await_that(self, condition: Callable[[], object], what: str) -> None:
         """Wait until a condition holds; after DEADLINE_SECONDS, fail with the journal's end.
 
-        The pause is longer than the look, which may start processes: what is awaited needs the
-        processor, too.
+        The pause is longer than the check, which may start processes, to leave time on the
+        processor for what is awaited.
         """
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:

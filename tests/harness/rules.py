@@ -1,4 +1,4 @@
-"""What prompt files may ask of models, where no pipeline is loaded."""
+"""Rules for prompt files, for tests without a pipeline."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def make_site(folder: Path, pipeline: Path) -> Site:
 
 
 class Hold:
-    """Keeps the renders of some prompts in their first step, until they are released.
+    """Holds the renders of some prompts in their first step, until they are released.
 
-    Only those of daemons that are started with its `program`, or with `several` renderers.
+    Works with daemons that were started with its `program`, or with `several` renderers.
     """
 
     def __init__(self, sign: Path) -> None:

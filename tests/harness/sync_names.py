@@ -1,4 +1,4 @@
-"""Names that real tools give to files which are no prompt files, or not yet."""
+"""Names that real tools give to files that are no prompt files, or not yet complete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Case:
-    """Names that a tool uses: to be passed over; until a.txt is whole."""
+    """Names that a tool uses: always ignored ones, and those until a.txt is complete."""
 
     ignored: tuple[str, ...]
     unfinished: tuple[str, ...] = ()

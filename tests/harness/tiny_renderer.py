@@ -1,4 +1,4 @@
-"""A tiny model in a renderer of this process, and what its frames are compared with."""
+"""A tiny model in a renderer of this process, and comparisons of its frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reeldrop.store import sidecars
 
 STEPS = 2
 LIKE_DB = 60.0
-"""Frames with a PSNR of this and more are equal up to rounding."""
+"""Frames with at least this PSNR are equal up to rounding."""
 
 
 class Model:
@@ -66,7 +66,7 @@ class Model:
         pictures: tuple[Picture, ...] = (),
         **changed: Any,
     ) -> Prompt:
-        """Return a small prompt, as a prompt file gives it."""
+        """Return a small prompt, as a prompt file would give it."""
         settings = {"prompt": text, "num_inference_steps": STEPS, **self.tiny.ask, **changed}
         known = {key: value for key, value in settings.items() if key in self.rules.keys}
         resolved = self.rules.resolve({**known, "seed": seed})

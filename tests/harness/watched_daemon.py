@@ -1,4 +1,4 @@
-"""A daemon that is measured: its log, its memory, its files and its threads."""
+"""A daemon whose log, memory, open files and threads are measured."""
 
 from __future__ import annotations
 

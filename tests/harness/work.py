@@ -1,4 +1,4 @@
-"""Count the work of a call, which is the same on every machine, however busy it is."""
+"""Measure the work of a call by a count that does not depend on the machine or its load."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def counted() -> Iterator[Callable[[], int]]:
-    """Count the calls of functions within a `with`, in Python and in C, of this thread.
+    """Count this thread's calls of Python and C functions within a `with` block.
 
-    The result returns their number.
+    Yields a function that returns their number.
     """
     calls = 0
 

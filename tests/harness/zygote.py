@@ -1,8 +1,8 @@
 """Start commands quickly: fork them from a process that has imported torch already.
 
-Each command is a real process of its own; only the seconds of importing are saved. It gets the
-given arguments, environment, folder and streams, and exits as Python does. Run as a program, this
-serves sockets: a request has a command, its streams and the mounts of who asks, and the answer is
+Each command is a real process of its own; only the time for imports is saved. It gets the given
+arguments, environment, folder and streams, and exits as Python does. Run as a program, this serves
+sockets: a request has a command, its streams and the caller's mount namespace, and the answer is
 the fork's process id.
 """
 
@@ -57,12 +57,12 @@ _READ_LATE = {
 }  # fmt: skip
 """Environment variables that are read on use, not on import.
 
-torch sets the last one itself, before each load of a library that it compiled. Forks have one
-thread for OpenMP, whatever is asked for.
+torch sets the last one itself, before each load of a library that it compiled. Forks always have
+one thread for OpenMP.
 """
 
 _OF_THE_HUB = {"HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"}
-"""Environment variables that one module reads on import, which forks import anew."""
+"""Environment variables that one module reads on import; forks import it again."""
 
 _SLOW_IMPORTS = (
     "reeldrop.commands.cancel", "reeldrop.commands.check", "reeldrop.commands.cli",
@@ -175,7 +175,7 @@ class Zygote:
     def shared(cls, address: str) -> Zygote:
         """Return the zygote that another process has started with this address.
 
-        That process had the environment that this one has now, but for what imports change.
+        That process had the environment of this one, except for changes by imports.
         """
         made, connection = cls.__new__(cls), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(address)
@@ -194,15 +194,15 @@ class Zygote:
             return int(self._socket.recv(100))
 
     def can_run(self, command: Sequence[str], environment: Mapping[str, str] | None) -> bool:
-        """Return whether a fork of the command is equivalent to a new process.
+        """Return whether a fork for this command is equivalent to a new process.
 
-        It isn't for other programs, or if variables differ that are read on import.
+        It is not for other programs, or if variables that are read on import differ.
         """
         given = os.environ if environment is None else environment
         return is_python(command) and not self.changed(given)
 
     def changed(self, environment: Mapping[str, str]) -> set[str]:
-        """Return the variables that differ from those of the zygote and are read on import."""
+        """Return the variables that are read on import and differ from the zygote's."""
         names = (environment.keys() | self._environment.keys()) - _READ_LATE - _OF_THE_HUB
         return {name for name in names if environment.get(name) != self._environment.get(name)}
 
@@ -330,7 +330,7 @@ _HUGE_PAGE = 1 << 21
 
 
 def _make_forks_cheap() -> None:
-    """Leave little to copy for a fork, and little to do at its end."""
+    """Let forks copy little memory, and end quickly."""
     for one in weakref.finalize._registry.values():  # type: ignore[attr-defined]
         one.atexit = False  # torch would take back each operator that it has registered
     gc.freeze()  # forks need not collect what exists now
@@ -355,7 +355,7 @@ def _end(pids: set[int]) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Drop what libraries say on stderr."""
+    """Drop the libraries' output on stderr."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
@@ -367,7 +367,7 @@ def _silence() -> Iterator[None]:
 
 
 def _keep_progress_bars_apart() -> None:
-    """Let forks share no lock of tqdm: one that is killed with it would stop all others."""
+    """Give each fork its own lock of tqdm: if a fork with a shared one is killed, others hang."""
     from tqdm import std
 
     std.TqdmDefaultWriteLock.mp_lock = None
@@ -375,7 +375,7 @@ def _keep_progress_bars_apart() -> None:
 
 
 def _warm_up() -> None:
-    """Render a video once: forks then need not set up what is set up on first use."""
+    """Render a video once, so that forks need not set up what is set up on first use."""
     _keep_progress_bars_apart()
     import typer.main
     from fakes import save_tiny_pipeline  # beside this program
@@ -418,7 +418,7 @@ def _become(
     uid: int,
     slow: float,
 ) -> list[str]:
-    """Make this process like a newly started one, and return its command."""
+    """Bring this fork into the state of a new process, and return its command."""
     mounts = streams.pop()
     if not os.path.samestat(os.fstat(mounts), os.stat("/proc/self/ns/mnt")):
         libc = ctypes.CDLL(None, use_errno=True)
@@ -464,7 +464,7 @@ def _become_service(uid: int) -> None:
 
 
 def _open_streams_anew() -> None:
-    """Replace Python's standard streams: they remember whether one could seek in the old files."""
+    """Replace Python's standard streams, which remember whether the old files were seekable."""
     for name, errors in (("stdout", "strict"), ("stderr", "backslashreplace")):
         number = getattr(sys, name).fileno()
         is_eager = name == "stderr" or os.isatty(number)

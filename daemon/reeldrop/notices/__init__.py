@@ -1,9 +1,9 @@
-"""Tell others what happens: by messages, by programs that are run, by metrics.
+"""Tell others what happens, by messages, programs and metrics.
 
-A process of its own reads the results and the status, so a receiver that hangs never touches a
+A process of its own reads the results and the status, so a receiver that hangs never delays a
 render. Does not know the daemon, and changes nothing that it reads.
 
-`tree` finds what is new in the results, `states` what is new in the status; each is a `happening`.
-`deliveries` tells each of the `receivers` (services that Apprise knows, and programs) once, by its
-`record`, in the `words` of a message. `metrics` are numbers for Prometheus.
+`tree` finds news in the results, `states` in the status; each is an event (`happenings`).
+`deliveries` tells each event once to each of the `receivers` (services that Apprise knows, and
+programs), by its `record`; `words` has the texts of messages. `metrics` is for Prometheus.
 """

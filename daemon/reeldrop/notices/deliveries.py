@@ -1,8 +1,8 @@
-"""Tell one receiver what happens, in a thread of its own: in order, and once, by its record.
+"""Tell one receiver what happens, in a thread of its own: in order, and each event once.
 
-A receiver that fails is tried again after growing pauses; others are not affected. In its quiet
-hours nothing is sent. What has piled up by then, or is more than a few, becomes one message. One
-that is refused again and again lets the others pass.
+A receiver that fails is tried again after growing pauses, without effect on other receivers. In its
+quiet hours nothing is sent. If more than a few events wait, they become one message. A message that
+is refused repeatedly lets the others go first.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ FIRST_PAUSE_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 900.0
 
 TRIES = 3
-"""After this many failures in a row, the other messages are tried, one by one; a message that has
-failed while this many others were taken is given up."""
+"""After this many failures in a row, the other messages are tried, one by one. A message that has
+failed while this many others were delivered is given up."""
 
 MAX_WAITING = 100_000
-"""Upper bound on what waits for a receiver; beyond it, the oldest is given up."""
+"""Upper bound on the events that wait for a receiver; beyond it, the oldest is given up."""
 
 _DROP_SECONDS = 60.0
 _IDS = 10
-"""How many are logged."""
+"""Upper bound on the ids in a log entry."""
 
 _log = structlog.get_logger()
 
 
 class NotDelivered(Exception):
-    """A receiver did not take something; a later try may succeed.
+    """A receiver did not take a parcel; a later try may succeed.
 
-    may_have_arrived: whether only the answer is missing
-    is_refused: whether the receiver would refuse the same again
+    may_have_arrived: whether perhaps only the answer is missing
+    is_refused: whether the receiver refused this content
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class NotDelivered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a receiver takes at once.
+    """What is sent at once.
 
-    happenings: one or, for one message, several
-    key: the same when it is sent again, after nobody knew whether it had arrived
+    happenings: one, or several for a digest
+    key: identifies it; the same if it is sent again because it may not have arrived
     is_unsure: whether these may have arrived before, with another key
-    is_plain: whether to send only what any service takes: no poster, and no texts of config.yaml
+    is_plain: whether to leave out what a service may refuse: the poster and texts of config.yaml
     """
 
     happenings: tuple[Happening, ...]
@@ -75,10 +75,10 @@ class Parcel:
 
 
 class Receiver(Protocol):
-    """Takes what happens.
+    """Takes parcels.
 
     name: for the log; without secrets
-    key: what distinguishes it from others, also in the next process
+    key: identifies it among all receivers, also after a restart
     """
 
     name: str
@@ -96,11 +96,11 @@ class Receiver(Protocol):
 class Manners:
     """When and how a receiver is told.
 
-    kinds: what it is told of
-    quiet: the hours in which it is not; None for none
-    most: how many are told one by one; more become one message
-    repeats: whether what may have arrived is sent again as it was, with its key; else a message of
-        its own names it, and says so
+    kinds: of which kinds of events
+    quiet: the hours without messages; None for none
+    most: how many events are told one by one; more become one message
+    repeats: whether a parcel that may have arrived is sent again with its key; else its events are
+        named in another message, which says that it may be the second
     """
 
     kinds: frozenset[str]
@@ -141,7 +141,7 @@ class Delivery:
         self._thread.start()
 
     def tell(self, happenings: Sequence[Happening]) -> None:
-        """Take what happened; never waits."""
+        """Add events that are new for this receiver; never waits."""
         with self._changed:
             for happening in happenings:
                 is_known = self.record.is_told(happening.id, happening.at)
@@ -150,7 +150,7 @@ class Delivery:
             self._changed.notify_all()
 
     def end(self, seconds: float) -> bool:
-        """Let it send what waits, for so long at most; return whether nothing is left."""
+        """Wait until all is sent, at most `seconds`, and end; return whether nothing is left."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while self.is_busy():
@@ -164,13 +164,13 @@ class Delivery:
         return is_done
 
     def is_busy(self) -> bool:
-        """Return whether it is telling something: it is not resting, and not in quiet hours."""
+        """Return whether it has something to send now: not in a pause, and not in quiet hours."""
         with self._changed:
             is_idle = self._is_resting or self._is_quiet() or not self._thread.is_alive()
             return bool(self._waiting) and not is_idle
 
     def is_dead(self) -> bool:
-        """Return whether its thread has ended by an unforeseen error, which it has printed."""
+        """Return whether its thread has ended with an unexpected error, which it has printed."""
         return bool(self._thread.ident) and not self._thread.is_alive() and not self._is_ending
 
     def _is_quiet(self) -> bool:
@@ -190,7 +190,7 @@ class Delivery:
                 self._send(parcel)
 
     def _drop_what_is_old(self) -> None:
-        """Give up what nobody has taken for so long that a restart would not find it either."""
+        """Give up events so old that a restarted process would not tell them either."""
         now = time.monotonic()
         if now - self._dropped < _DROP_SECONDS and len(self._waiting) <= MAX_WAITING:
             return
@@ -203,11 +203,12 @@ class Delivery:
     def _parcel(self) -> Parcel | None:
         """Return what is sent next; None for nothing.
 
-        First what may have arrived, together as before; then the others, in order; last what
-        others have passed. After some failures each by itself, the least tried first.
+        First parcels that may have arrived, with the same events as before; then other events, in
+        order; last those that were refused while others were taken. After `TRIES` failures, single
+        events, the least tried first.
         """
         is_usual = not (self._failures or self._passed or self.record.has_begun)
-        if is_usual and len(self._waiting) <= self._manners.most:  # as a rule: no look at all
+        if is_usual and len(self._waiting) <= self._manners.most:  # nothing to sort
             return next((Parcel((h,), _key([h.id])) for h in self._waiting.values()), None)
         unsure, others = dict[str, list[Happening]](), list[Happening]()
         for happening in self._waiting.values():
@@ -265,10 +266,10 @@ class Delivery:
             self._finish(happenings)
 
     def _finish(self, happenings: Sequence[Happening]) -> None:
-        """Note that these are told, and forget them."""
+        """Record that these are told, and remove them."""
         try:
             self.record.finish([(happening.id, happening.at) for happening in happenings])
-        except OSError as error:  # it was taken, so another try would tell it twice
+        except OSError as error:  # it was delivered, so it must not be tried again
             _log.error("not_recorded", receiver=self._receiver.name, reason=str(error))
         with self._changed:
             for happening in happenings:
@@ -278,16 +279,16 @@ class Delivery:
                 self._plain.discard(happening.id)
 
     def _not_taken(self, parcel: Parcel, error: Exception, unsure: set[str]) -> None:
-        """Note that a parcel was not taken, and rest.
+        """Record that a parcel was not taken, and pause.
 
-        unsure: what may have arrived by an earlier try
+        unsure: the ids that may have arrived in an earlier try
         """
         first = parcel.happenings[0].id
         is_lost = isinstance(error, NotDelivered) and error.may_have_arrived
         sure = [] if is_lost else [(name, at) for name, at in parcel.ids if name not in unsure]
         try:
             self.record.withdraw(sure)
-        except OSError as problem:  # the next process takes it for unsure
+        except OSError as problem:  # after a restart, it will count as unsure
             _log.error("not_recorded", receiver=self._receiver.name, reason=str(problem))
         with self._changed:
             self._failures += 1
@@ -309,5 +310,5 @@ class Delivery:
 
 
 def _key(ids: Sequence[str]) -> str:
-    """Return a key for what is sent together for the first time."""
+    """Return the key of a new parcel with these ids."""
     return hashlib.sha256("\n".join(ids).encode(errors="replace")).hexdigest()[:32]

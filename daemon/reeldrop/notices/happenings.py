@@ -1,4 +1,4 @@
-"""What can be told: a video, the end of a job, a failure, a state of the service."""
+"""Events that are told to others: a video, the end of a job, a failure, a state of the service."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ KINDS = (VIDEO, JOB, FAILED, IDLE, TROUBLE, DOWN)
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something to tell once.
+    """An event that is told once.
 
-    id: the same in each process that finds it
+    id: the same after a restart
     at: when it happened, in seconds since 1970
-    facts: what is known of it, by name; texts of strangers are not escaped
+    facts: its details, by name; untrusted texts are not escaped
     poster: a picture of it; None if there is none
     """
 

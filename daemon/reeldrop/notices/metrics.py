@@ -1,6 +1,6 @@
-"""Numbers for Prometheus: a file for node_exporter's textfile collector, or a port of loopback.
+"""Metrics for Prometheus: a file for node_exporter's textfile collector, or a port of loopback.
 
-Counters count from the start of this process on.
+Counters begin at the start of this process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
 
 
 class Metrics:
-    """The numbers of one service, and where they are put."""
+    """The metrics of one service."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
-        """Count nothing yet. `folders` are those whose free space is told, by name."""
+        """Begin with zeros. `folders` has, by name, those whose free space is measured."""
         self._folders = folders
         self._registry = registry = CollectorRegistry()
         self._up = Gauge("reeldrop_up", "Whether the daemon runs.", registry=registry)
@@ -97,7 +97,7 @@ class Metrics:
         self._free = Gauge("reeldrop_disk_free_bytes", "Free space.", ["folder"], registry=registry)
 
     def count(self, happenings: Sequence[Happening]) -> None:
-        """Count what happened."""
+        """Count events."""
         for happening in happenings:
             match happening.kind:
                 case "video":
@@ -112,7 +112,7 @@ class Metrics:
                     self._failures.inc()
 
     def show(self, status: Status | None, *, is_running: bool) -> None:
-        """Take the daemon's status, and the space on the disks."""
+        """Update the gauges from the daemon's status, and from the disks."""
         self._up.set(is_running)
         for state in State:
             is_now = is_running and status is not None and status.state == state
@@ -134,7 +134,7 @@ class Metrics:
                 self._free.labels(name).set(shutil.disk_usage(folder).free)
 
     def _take(self, numbers: Numbers) -> None:
-        """Count what has changed since the last look; the daemon counts from its own start on."""
+        """Add what the daemon has counted since the last look; its numbers begin at its start."""
         last = self._last if self._last is not None else numbers
         if numbers.began != last.began:
             self._restarts.labels(numbers.last_end).inc()
@@ -150,7 +150,7 @@ class Metrics:
             self._memory.labels("used").set(max(0, total - free))
 
     def write(self, file: Path) -> None:
-        """Replace a file by one with all numbers, which everybody may read.
+        """Replace a file by one with all metrics, readable by everybody.
 
         Raises:
             OSError: it can't be written.
@@ -158,7 +158,7 @@ class Metrics:
         durable.write_unsynced(file, generate_latest(self._registry), rights=0o644)
 
     def serve(self, port: int) -> None:
-        """Answer with all numbers on a port, to this machine only, from now on.
+        """Serve all metrics on a port, for this machine only, from now on.
 
         Raises:
             OSError: the port is taken.

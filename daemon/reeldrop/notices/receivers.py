@@ -1,4 +1,4 @@
-"""Who is told: a service that Apprise knows, or a program."""
+"""The receivers of events: services that Apprise knows, and programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_POSTER_BYTES = 16 << 20
 _JPEG = b"\xff\xd8"
 
 LONGEST_OUTPUT = 4000
-"""How much of a program's output is logged, in bytes: its end."""
+"""How much of the end of a program's output is logged, in bytes."""
 
 MAX_OUTPUT_BYTES = 64 << 20
 _LOOK_SECONDS = 1.0
@@ -37,21 +37,21 @@ _LONGEST_VALUE = 30_000
 
 KEY_HEADER = "Idempotency-Key"
 _WITH_HEADERS = {"json", "jsons", "form", "forms", "xml", "xmls"}
-"""Services that are programs of the operator's own, to which Apprise sends headers as they are."""
+"""Schemes for the operator's own programs, to which Apprise sends our headers unchanged."""
 
 _UNSURE_CODES = {408, 502, 504}
 _OF_ALL = {401, 403, 404, 407, 408, 425, 429}
-"""Answers of 4xx that are not about one message."""
+"""Answers of 4xx that do not depend on the message."""
 
 _ERROR = "Socket Exception: "
-"""What Apprise's log has before the text of an error; elsewhere it has texts of strangers."""
+"""Precedes the text of an error in Apprise's log; other entries may contain untrusted text."""
 
 _NOT_SENT = re.compile(
     "NewConnectionError|NameResolutionError|ConnectTimeout|SSLError"
     "|Connection refused|No route to host|Network is unreachable|name resolution|not known"
     r"|\([45][0-9][0-9], b"
 )
-"""How requests and sockets say that no connection was made, and SMTP that it refuses."""
+"""Errors of requests and sockets without a connection, and refusals of SMTP."""
 
 _log = structlog.get_logger()
 
@@ -59,9 +59,9 @@ _log = structlog.get_logger()
 class Service:
     """A service that Apprise knows, by its address.
 
-    titles, bodies: templates by kind, in place of the usual ones
-    attaches: whether the poster of a video goes with the message
-    has_key: whether it is told the key of a message, by which it can drop one that comes twice
+    titles, bodies: templates by kind, in place of the default ones
+    attaches: whether the poster of a video is attached
+    has_key: whether messages have their key in a header, by which duplicates can be dropped
 
     Raises:
         ConfigError: Apprise is not installed, or does not know the address.
@@ -79,7 +79,7 @@ class Service:
         self._apprise = apprise.Apprise()
         if not self._apprise.add(url) or len(self._apprise) != 1:
             kind = url.partition(":")[0]
-            problem = f"an address under notify ({kind}:...) is none that Apprise knows, or several"
+            problem = f"Apprise can't use an address under notify ({kind}:...), or it is several"
             raise ConfigError(Mistake(problem, "see https://appriseit.com/services/"))
         self.name = self._apprise[0].url(privacy=True)
         self.key = url
@@ -108,7 +108,7 @@ class Service:
 
 
 def _listen() -> None:
-    """Let Apprise note what goes wrong, which it says nowhere else, and print nothing."""
+    """Let Apprise log its errors, which are available nowhere else, but print nothing."""
     log = logging.getLogger("apprise")
     log.setLevel(logging.DEBUG)
     log.propagate = False
@@ -116,7 +116,7 @@ def _listen() -> None:
 
 
 def _problem(entries: Sequence[tuple[str, str]]) -> NotDelivered:
-    """Return what went wrong, by Apprise's log. Of that, all but warnings may have secrets."""
+    """Return the error in Apprise's log, of which only warnings are shown: others have secrets."""
     said = "; ".join(text for level, text in entries if level in ("WARNING", "ERROR"))
     detail = " ".join(text for _, text in entries if text.startswith(_ERROR))
     code = re.search(r"error=([1-5][0-9][0-9])", said)
@@ -129,11 +129,11 @@ def _problem(entries: Sequence[tuple[str, str]]) -> NotDelivered:
 
 
 class Program:
-    """A program that is run for each happening; what it does wrong is only logged.
+    """A program that is run for each event; if it fails, that is only logged.
 
-    kind: of what it is told
-    command: the program and its arguments; no shell reads them
-    seconds: after this time it is ended, with what it has started
+    kind: of the events
+    command: the program and its arguments, for which no shell is used
+    seconds: after this time it is killed, with the processes that it has started
     """
 
     def __init__(self, kind: str, command: Sequence[str], seconds: float) -> None:
@@ -143,7 +143,7 @@ class Program:
         self._seconds = seconds
 
     def take(self, parcel: Parcel) -> None:
-        """Run the program once for each: the facts are in its environment, and as JSON on stdin."""
+        """Run the program for each event; its facts are in the environment, and JSON on stdin."""
         for happening in parcel.happenings:
             self._run(happening)
 
@@ -174,7 +174,7 @@ class Program:
             _log.info("hook_done", **told)
 
     def _followed(self, process: subprocess.Popen[bytes], output: int) -> str:
-        """Wait for the end of a program, and return what went wrong; empty if nothing."""
+        """Wait for the end of a program, and return the problem; empty if it succeeded."""
         until = time.monotonic() + self._seconds
         try:
             while (left := until - time.monotonic()) > 0:
@@ -192,9 +192,9 @@ class Program:
 
 @contextlib.contextmanager
 def _copied(poster: Path | None) -> Iterator[str | None]:
-    """Yield the path of a copy of a poster; None if it is gone, or no poster any more.
+    """Yield the path of a copy of a poster; None if it is gone, or not a JPEG.
 
-    Apprise takes no message whose attachment is missing, and follows links.
+    Apprise refuses a message whose attachment is missing, and follows links.
     """
     data = b""
     if poster is not None:
@@ -210,7 +210,7 @@ def _copied(poster: Path | None) -> Iterator[str | None]:
 
 
 def _for_environment(text: str) -> str:
-    """Return a text without what no environment can hold: NULs, and what is too long."""
+    """Return a text as an environment can hold it: without NULs, and truncated."""
     return text.replace("\0", "")[:_LONGEST_VALUE]
 
 

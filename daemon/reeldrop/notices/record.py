@@ -1,9 +1,9 @@
-"""What one receiver was told: a file of JSON lines, so that a restart tells nothing twice.
+"""Which events one receiver was told: a file of JSON lines, so that a restart tells nothing twice.
 
-An id is written before it is sent (begun) and after (done); when a receiver has surely not taken
-it, that is written, too (withdrawn). What is only begun is unsure: a kill came while it was sent,
-or the answer got lost, so nobody knows whether it arrived. A line begins with a line break, because
-the one before may be cut off, as on a full disk.
+An id is recorded before it is sent (begun) and after (done), or when the receiver has certainly not
+taken it (withdrawn). An id that is only begun is unsure: the process was killed while it was sent,
+or the answer was lost. A line begins with a line break, because the one before may be incomplete,
+as on a full disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import structlog
 from reeldrop.base import durable
 
 KEPT_SECONDS = 14 * 86400.0
-"""What is older than this counts as told."""
+"""Events older than this count as told."""
 
 _OWNER = "notify"
 _SLACK_SECONDS = 60.0
 _FEW_LINES = 1000
-"""Fewer new ones are not worth a new file."""
+"""The file is not rewritten for fewer new lines than this."""
 
 _log = structlog.get_logger()
 
@@ -37,14 +37,14 @@ Ids = Sequence[tuple[str, float]]
 class Record:
     """The ids that one receiver was told, in a file.
 
-    since: what happened before, in seconds since 1970, counts as told
-    is_reset: whether what is in the results now counts as told, too, because the clock was put back
+    since: events before it, in seconds since 1970, count as told
+    is_reset: whether all in the results has to count as told, because the clock was set back
     """
 
     def __init__(
         self, file: Path, now: float, passed: Callable[[], float] = time.monotonic
     ) -> None:
-        """Read the file; where there is none, what happened before `now` counts as told."""
+        """Read the file; if there is none, events before `now` count as told."""
         self._file = file
         self._passed = passed
         self._done: dict[str, float] = {}
@@ -56,7 +56,7 @@ class Record:
         with contextlib.suppress(FileNotFoundError):
             lines = file.read_bytes().splitlines()
         for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # the last may be cut off
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a line may be incomplete
                 self._take(json.loads(line))
         self._horizon = now - KEPT_SECONDS - self._passed()
         self.move_on(now)
@@ -75,20 +75,20 @@ class Record:
             self._begun[name] = at, str(entry["key"])
 
     def is_told(self, id: str, at: float) -> bool:
-        """Return whether something was told, or is too old to be."""
+        """Return whether an event was told, or is too old to be told."""
         return at < self.since or id in self._done
 
     def key(self, id: str) -> str:
-        """Return the key with which something was sent that may have arrived; empty if none was."""
+        """Return the key with which an event was sent that may have arrived; empty if none."""
         return self._begun.get(id, (0.0, ""))[1]
 
     @property
     def has_begun(self) -> bool:
-        """Whether anything may have arrived."""
+        """Whether any event is unsure."""
         return bool(self._begun)
 
     def begin(self, ids: Ids, key: str) -> None:
-        """Record durably what is about to be sent together, unless it was so before."""
+        """Record durably that these are about to be sent with a key, unless that is recorded."""
         new = [(name, at) for name, at in ids if self.key(name) != key]
         with self._lock:
             self._append(new, is_done=False, key=key)
@@ -96,7 +96,7 @@ class Record:
             self._shorten()
 
     def finish(self, ids: Ids) -> None:
-        """Record durably what was sent; this process knows it even if that raises OSError."""
+        """Record durably that these were sent; this process knows it even after an OSError."""
         with self._lock:
             for name, at in ids:
                 self._begun.pop(name, None)
@@ -105,7 +105,7 @@ class Record:
             self._shorten()
 
     def withdraw(self, ids: Ids) -> None:
-        """Record durably what was begun, but surely not taken."""
+        """Record durably that these were begun, but certainly not taken."""
         with self._lock:
             for name, _ in ids:
                 self._begun.pop(name, None)
@@ -124,21 +124,21 @@ class Record:
         self._lines += len(ids)
 
     def _shorten(self) -> None:
-        """Write the file anew if it has become long; what was appended has to be known by then."""
+        """Rewrite the file if it is long. Call it after the dicts have all that was appended."""
         if self._lines > self._most_lines:
             self._compact()
 
     def begin_anew(self, ids: Ids) -> None:
-        """Count as told what is in the results, as at the first start."""
+        """Count these as told, which are all in the results, as at the first start."""
         self.finish(ids)
         with self._lock:
             self._compact()
         self.is_reset = False
 
     def move_on(self, now: float) -> None:
-        """Forget what is old: by the time that has passed, because the clock may be put forward.
+        """Move `since` on by the time that has passed; the clock itself may be set forward.
 
-        If it was put back behind `since`, nothing would be told any more: begin anew.
+        If the clock was set back before `since`, nothing would be told any more: begin anew.
         """
         self.since = max(self.since, self._horizon + self._passed())
         if now < self.since:
@@ -147,7 +147,7 @@ class Record:
             self._horizon = now - KEPT_SECONDS - self._passed()
 
     def _compact(self) -> None:
-        """Write the file anew, without what is old."""
+        """Rewrite the file without old entries."""
         self._done = {name: at for name, at in self._done.items() if at >= self.since}
         self._begun = {name: one for name, one in self._begun.items() if one[0] >= self.since}
         entries: list[dict[str, object]] = [{"since": self.since}]

@@ -1,4 +1,4 @@
-"""What the daemon's status says that people want to be told: all is done, it waits, it is gone."""
+"""Find events in the daemon's status: all is done, it waits for something, it does not run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from reeldrop.notices.happenings import DOWN, IDLE, TROUBLE, Happening
 from reeldrop.store.status import State, Status
 
 PATIENCE_SECONDS = 60.0
-"""A trouble that passes sooner is not told."""
+"""Trouble that ends sooner is not told."""
 
 _DIGITS = re.compile("[0-9]+")
-"""A trouble stays the same while numbers in it change, such as that of free bytes."""
+"""Ignored when troubles are compared: numbers such as free bytes change."""
 
 
 @dataclass(slots=True)
 class States:
-    """The daemon's state at the last look, and since when it is in trouble."""
+    """The daemon's state at the last look, and the begin of its trouble."""
 
     _worked: bool = False
     _since: float = 0.0
     _trouble: str = field(default="", init=False)
 
     def look(self, status: Status | None, *, is_running: bool, now: float) -> list[Happening]:
-        """Return what is new; `now` is in seconds since 1970."""
+        """Return new events; `now` is in seconds since 1970."""
         if status is None:
             return []
         found = [*self._idle(status, now), *self._in_trouble(status, is_running, now)]

@@ -1,7 +1,8 @@
-"""What is new in the results and in `_failed/`: videos, ended jobs, failures.
+"""Find events in the results and in `_failed/`: videos, ended jobs, failures.
 
-A folder is read again when its modification time has changed, so a look costs one call a folder.
-Only whole videos count, and what people cancelled is no failure. What was cleared was told before.
+A folder is read again when its modification time has changed, so a look costs one call for each
+folder. Only complete videos count. What people have cancelled is not a failure, and cleared
+failures were told before.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ from reeldrop.notices.happenings import FAILED, JOB, VIDEO, Happening
 from reeldrop.store import history, reports
 
 _UNSURE_SECONDS = 3.0
-"""A folder that has just changed may change again and keep its modification time."""
+"""A folder that has just changed may change again with the same modification time."""
 
 _COPIED_SECONDS = 3600.0
-"""A sidecar or log that is younger than the time in it by more than this is a copy, not news."""
+"""A sidecar or log is a copy, not news, if it is younger by more than this than the time in it."""
 
 _JOB_LOG = re.compile(r"job(-[0-9]+)?\.log")
 _LONGEST_LOG = 1 << 24
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""Errors of reading a log that may be anything."""
+"""Errors of reading a log, which may be any file."""
 
 _SUFFIXES = (SIDECAR_SUFFIX, ".log")
 
 
 @dataclass(slots=True)
 class _Folder:
-    """What is remembered of a folder, since it was read last.
+    """A folder as it was read last.
 
     changed_ns: its modification time then; -1 to read it again
     below: its subfolders by name
-    told: the modification times of the files that were told, by name
+    told: the modification times of files that gave events, by name
     """
 
     changed_ns: int = -1
@@ -50,7 +51,7 @@ class _Folder:
 
 
 class Tree:
-    """The folders of the results, as they were when each was read last."""
+    """The folders of the results and of `_failed/`, as each was read last."""
 
     def __init__(self, results: Path, failed: Path) -> None:
         self._failed = str(failed)
@@ -59,7 +60,7 @@ class Tree:
         self._roots = {str(results): _Folder(), self._failed: _Folder()}
 
     def look(self, since: float) -> list[Happening]:
-        """Return what is new, the oldest first; files from before `since` are not read.
+        """Return new events, the oldest first; files from before `since` are not read.
 
         since: in seconds since 1970
         """
@@ -72,7 +73,7 @@ class Tree:
         return sorted(found, key=lambda happening: happening.at)
 
     def _look_below(self, path: str, folder: _Folder, depth: int, found: list[Happening]) -> bool:
-        """Add what is new to `found`; return whether this is still a folder."""
+        """Append new events to `found`; return whether this is still a folder."""
         try:
             seen = os.stat(path, follow_symlinks=depth == 0)
             if not stat.S_ISDIR(seen.st_mode):
@@ -83,7 +84,7 @@ class Tree:
             folder.changed_ns = -1
             return False
         if 0 <= folder.changed_ns < self._since * 1e9:
-            folder.told = {}  # by now too old to be told
+            folder.told = {}  # these files are too old to be told again
         if depth < history.MAX_DEPTH:
             for name, below in list(folder.below.items()):
                 if not self._look_below(f"{path}/{name}", below, depth + 1, found):
@@ -94,7 +95,7 @@ class Tree:
     def _read(
         self, path: str, folder: _Folder, seen: os.stat_result, found: list[Happening]
     ) -> None:
-        """Read a folder, and remember its subfolders."""
+        """Read a folder: its new events and its subfolders."""
         is_sure = time.time() - seen.st_mtime > _UNSURE_SECONDS
         told, below = dict[str, int](), dict[str, _Folder]()
         is_failed = f"{path}/".startswith(f"{self._failed}/")
@@ -121,7 +122,7 @@ class Tree:
         folder.below, folder.told = below, told
 
     def _result(self, path: Path) -> Happening | None:
-        """Return the video of a sidecar, or the job of a log; None if the file is neither."""
+        """Return the event of a sidecar or a log; None if the file is neither."""
         if _JOB_LOG.fullmatch(path.name):
             return _job(path)
         poster = path.with_suffix(POSTER_SUFFIX)
@@ -146,7 +147,7 @@ class Tree:
         return Happening(VIDEO, f"video {video.job_id} {video.number}", at, facts, poster)
 
     def _failure(self, path: Path) -> Happening | None:
-        """Return the failure that a report is about; None if the file is no report on one."""
+        """Return the event of a report on a failure; None if the file is none."""
         if not path.name.endswith(ERROR_SUFFIX):
             return None
         name = str(path.relative_to(self._failed)).removesuffix(ERROR_SUFFIX)
@@ -155,12 +156,12 @@ class Tree:
             return None
         reason = history.reason(path)
         facts = {"prompt_file": name, "reason": reason, "report": str(path)}
-        which = reports.job_of(path) or status.st_mtime_ns  # the former stays in a copy
+        which = reports.job_of(path) or status.st_mtime_ns  # a copy has the same job
         return Happening(FAILED, f"failed {name} {which}", status.st_mtime, facts)
 
 
 def _at(path: Path, said: str) -> float:
-    """Return when a file was written, by itself if it is much younger than the time it says."""
+    """Return when a file was written; of a copy, by the time in it."""
     written = path.stat().st_mtime
     with contextlib.suppress(ValueError, OverflowError, OSError):
         return min(written, datetime.fromisoformat(said).timestamp() + _COPIED_SECONDS)
@@ -168,7 +169,7 @@ def _at(path: Path, said: str) -> float:
 
 
 def _job(log: Path) -> Happening | None:
-    """Return the job of a log; None if it can't be read."""
+    """Return the event of a log; None if it can't be read."""
     with contextlib.suppress(*_UNREADABLE):
         events = [json.loads(line) for line in plain_files.content(log, _LONGEST_LOG).splitlines()]
         job_id, *_ = [str(event["job_id"]) for event in events if "job_id" in event]

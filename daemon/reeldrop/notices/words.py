@@ -1,4 +1,4 @@
-"""What messages say, in plain text. Texts of strangers are escaped."""
+"""The texts of messages. Untrusted text is escaped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COUNTED = {
     TROUBLE: ("reeldrop waits",) * 2,
     DOWN: ("reeldrop did not run",) * 2,
 }
-"""For the title of a digest: what one is called, and what several are."""
+"""For the title of a digest, for one event and for several."""
 
 _LONGEST_TITLE = 200
 _LONGEST_TEXT = 20_000
@@ -50,10 +50,10 @@ def message(
     *,
     is_unsure: bool = False,
 ) -> tuple[str, str]:
-    """Return title and body of a message about one thing, or a digest of several.
+    """Return title and body of a message about one event, or a digest of several.
 
-    titles, bodies: templates by kind, in place of the usual ones
-    is_unsure: whether these may have been told before, which the digest says
+    titles, bodies: templates by kind, in place of the default ones
+    is_unsure: whether these may have been told before; then it is always a digest, which says so
     """
     if len(happenings) == 1 and not is_unsure:
         [one] = happenings
@@ -69,7 +69,7 @@ def message(
 
 
 def _filled(own: Mapping[str, str], usual: Mapping[str, str], happening: Happening) -> str:
-    """Return a text of config.yaml; the usual one if these facts don't go into that."""
+    """Return the text of config.yaml with these facts; the default one if that fails."""
     kind, facts = happening.kind, _Facts(happening.facts)
     if kind in own:
         with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, MemoryError):
@@ -78,7 +78,7 @@ def _filled(own: Mapping[str, str], usual: Mapping[str, str], happening: Happeni
 
 
 class _Facts(dict[str, str]):
-    """Facts for a template, escaped; one that is not there is empty."""
+    """Facts for a template, escaped; missing ones are empty."""
 
     def __missing__(self, key: str) -> str:
         return ""

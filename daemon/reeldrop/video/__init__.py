@@ -1,4 +1,4 @@
-"""Encode frames into video files with metadata and publish them, while the next batch renders.
+"""Encode frames into video files with metadata, and publish them while the next batch renders.
 
-It does not know where frames come from.
+Does not know where the frames come from.
 """

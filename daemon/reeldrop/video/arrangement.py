@@ -1,4 +1,4 @@
-"""Which videos of a sweep are on which sheet, where, and what is said of each. Pure."""
+"""Arrange the videos of a sweep on sheets, with labels. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from reeldrop.base.job import Prompt, Scalar
 from reeldrop.base.sweeps import WILDCARDS
 
 MAX_ACROSS = 6
-"""Upper bound on the tiles of a sheet in a row, and on its rows."""
+"""Upper bound on the columns and on the rows of a sheet."""
 
 SOURCE_PIXELS = MAX_ACROSS**2 * 400_000
-"""Upper bound on the pixels of one frame of all videos of a sheet: all are decoded at once."""
+"""Upper bound on the pixels of a sheet's videos, one frame of each: all are decoded together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A place on a sheet: a video with its label."""
+    """A video on a sheet, with its label."""
 
     number: int
     label: str
@@ -28,15 +28,15 @@ class Tile:
 
 
 Sheet = Sequence[Sequence[Tile | None]]
-"""The rows of a sheet; None where nothing is."""
+"""The rows of a sheet; None for an empty place."""
 
 
 def arranged(prompts: Sequence[Prompt]) -> list[Sheet]:
-    """Return what is on which sheet.
+    """Return the sheets.
 
-    The first key of the matrix with several values says the column; each other combination has a
-    row. Without a matrix, the videos follow each other. What is too wide continues below, and what
-    is too high on the next sheet.
+    The first key of the matrix with several values decides the column; each combination of the
+    other keys has a row. Without a matrix, the videos are in order. Rows that are too wide continue
+    below; too many rows continue on the next sheet.
     """
     across = _most_across(prompts)
     labels = _labels(prompts)
@@ -55,7 +55,7 @@ def arranged(prompts: Sequence[Prompt]) -> list[Sheet]:
 
 
 def _most_across(prompts: Sequence[Prompt]) -> int:
-    """Return how many tiles a row may have, so that not too much has to be decoded at once."""
+    """Return how many columns and rows are possible within `SOURCE_PIXELS`."""
     sizes = [(p.argument("width"), p.argument("height")) for p in prompts]
     pixels = [w * h for w, h in sizes if isinstance(w, int) and isinstance(h, int)]
     fitting = math.isqrt(SOURCE_PIXELS // max(pixels, default=1)) if pixels else MAX_ACROSS
@@ -63,7 +63,7 @@ def _most_across(prompts: Sequence[Prompt]) -> int:
 
 
 def _varying(prompts: Sequence[Prompt]) -> dict[str, list[Scalar]]:
-    """Return the swept keys with several values, and these in the order of the prompts."""
+    """Return the swept keys with several values, and their values in the order of the prompts."""
     found: dict[str, dict[Scalar, None]] = {}
     for prompt in prompts:
         for key, value in prompt.swept:
@@ -72,9 +72,9 @@ def _varying(prompts: Sequence[Prompt]) -> dict[str, list[Scalar]]:
 
 
 def _by_column(prompts: Sequence[Prompt], key: str) -> list[list[int | None]]:
-    """Return rows with the numbers of videos that differ in a key; each of its values is a column.
+    """Return rows with the numbers of the videos; each value of `key` has a column.
 
-    What else the prompts differ in decides on the row; of several takes, each has its own.
+    All other differences between prompts decide the row. Each of several takes has its own row.
     """
     columns: dict[Scalar, int] = {}
     rows: dict[tuple[object, ...], dict[int, int]] = {}
@@ -90,7 +90,7 @@ def _by_column(prompts: Sequence[Prompt], key: str) -> list[list[int | None]]:
 
 
 def _labels(prompts: Sequence[Prompt]) -> dict[int, str]:
-    """Return what is said of each video: what was chosen, and as much more as tells it apart."""
+    """Return the label of each video: its swept values, and more where these are not unique."""
     varying = _varying(prompts)
     said = {p.number: [_said(*pair) for pair in p.swept if pair[0] in varying] for p in prompts}
     more: tuple[Callable[[Prompt], str], ...] = (

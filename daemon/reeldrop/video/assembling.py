@@ -1,6 +1,6 @@
-"""Make the sheets of sweeps, on a thread that gives way to all others.
+"""Make the sheets of sweeps, on a thread with a low priority.
 
-Answers with an event. Whatever goes wrong, the job can end. Does not know when a job is through.
+Answers with an event. Whatever goes wrong, the job can end. Does not know when a job is finished.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from reeldrop.video.labels import Labels
 from reeldrop.video.sheets import Drawing, Source
 
 MAX_SECONDS = 1800.0
-"""Upper bound on the thread's own time for a job: a busy machine may need longer."""
+"""Upper bound on the CPU time for a job; on a busy machine that takes longer."""
 
 _LEAST = 2
 _NICENESS = 10
-"""So much that a render on the CPU is hardly slower, and not so much that sheets wait for it."""
+"""High enough not to slow down renders on the CPU, low enough that sheets still get made."""
 _BEST = (".mp4", ".webm", ".gif")
 
 _log = structlog.get_logger()
@@ -69,7 +69,7 @@ class Assembler:
         """Make the sheets, and return their names."""
         sheets = SheetsOf(job, self._results)
         if not sheets.begin():
-            raise ReeldropError("the process ended each time while they were made")
+            raise ReeldropError("the process ended each time they were made")
         try:
             return tuple(self._make_all(job, prompts, sheets))
         except _Stopped:
@@ -77,7 +77,7 @@ class Assembler:
             raise
 
     def _make_all(self, job: Job, prompts: Sequence[Prompt], sheets: SheetsOf) -> list[str]:
-        """Make what is missing of the sheets, and return all their names."""
+        """Make the missing sheets, and return the names of all."""
         found = self._results.reserved(job).items()
         videos = {number: video for number, video in found if is_published(video)}
         if len(videos.keys() & {prompt.number for prompt in prompts}) < _LEAST:
@@ -118,7 +118,7 @@ class Assembler:
         return names
 
     def _signed(self, write: Write, kind: str, models: Iterable[str]) -> Write:
-        """Return what writes a file and then signs it; one that can't be signed stays as it is."""
+        """Return a function that writes a file and signs it; if it can't sign, that is logged."""
 
         def write_and_sign(path: Path) -> bool:
             if not write(path):
@@ -133,13 +133,13 @@ class Assembler:
         return write_and_sign
 
     def close(self) -> None:
-        """End after the frame in hand; what is not made is made at the next start."""
+        """End after the current frame; missing sheets are made at the next start."""
         self._is_ending.set()
         self._thread.shutdown(cancel_futures=True)
 
 
 def _give_way() -> None:
-    """Let this thread, and those that it starts, run when no other needs the processor."""
+    """Lower the priority of this thread, and of those that it starts."""
     with contextlib.suppress(OSError):  # a sandbox may not allow it
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 

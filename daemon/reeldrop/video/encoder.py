@@ -1,6 +1,6 @@
 """Encode frames into video files, and read the settings embedded in one.
 
-It does not know names or folders: it writes to the given path.
+Does not know names or folders: it writes to the given path.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _SETTINGS_TAG = "\xa9cmt"
 _MAX_INDEX_BYTES = 1 << 21
 _MAX_BOXES = 64
 _MAX_INDEX_BOXES = 2000
-"""reeldrop's own have about forty; mutagen makes an object for each box."""
+"""Upper bound, because mutagen makes an object for each box. reeldrop's own have about forty."""
 
 _CONTAINERS = frozenset(
     {b"moov", b"udta", b"trak", b"mdia", b"meta", b"ilst", b"stbl", b"minf", b"moof", b"traf"}
 )
 
 _X264 = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
-"""Visually lossless for material that was never compressed before. mbtree is off: with it, equal
-small frames (seen at 64x64) were encoded differently after another render."""
+"""Visually lossless for frames that were never compressed. mbtree is off: with it, equal frames of
+64x64 were encoded differently after another render."""
 
 _NVENC = {"preset": "p6", "tune": "hq", "rc": "vbr", "cq": "17", "b": "0"}
 """The same for a GPU's encoder, which compute cards such as the H100 lack."""
@@ -57,10 +57,10 @@ H264 = {"libx264": _X264, "h264_nvenc": _NVENC}
 """The encoders for mp4, with their options."""
 
 _SIZES = 1000
-"""Upper bound on cached answers of `opens`; prompt files choose the sizes."""
+"""Upper bound on cached answers of `opens`, since prompt files choose the sizes."""
 
 _MUXING = {"mp4": {"movflags": "+faststart"}, "webm": {"fflags": "+bitexact"}}
-"""An mp4's index comes first; a webm has no random ids, so equal frames give equal files."""
+"""In an mp4, the index comes first. A webm gets no random ids, so equal frames give equal files."""
 
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
@@ -80,12 +80,12 @@ def encode(
 ) -> None:
     """Write frames, (frames, height, width, 3) uint8, to one file.
 
-    format: mp4 (H.264, plays in every browser, and before it has loaded completely), webm (VP9),
-        gif, or jpg, a poster of the middle frame.
+    format: mp4 (H.264, plays in every browser, also while it is loading), webm (VP9), gif, or jpg,
+        a poster of the middle frame.
     settings: embedded in mp4 and webm.
     on_frame: called after each frame of an mp4 or webm.
     h264: the encoder to try first for mp4, one of `H264`; the fallback is libx264.
-    sound: what is heard in mp4 (AAC) and webm (Opus), as long as the frames; a GIF has no sound.
+    sound: for mp4 (AAC) and webm (Opus), made exactly as long as the frames; a GIF has none.
     mark: an XMP packet to put into the file; empty for none.
 
     Raises:
@@ -117,8 +117,8 @@ def encode(
 def gif_delays(count: int, fps: float) -> list[int]:
     """Return how long each frame of a GIF is shown, in milliseconds.
 
-    A GIF counts in hundredths of a second: they are spread, so that no frame is shown more than one
-    of them too early or too late. Players take one hundredth or none for a mistake.
+    A GIF counts in hundredths of a second. Rounding is spread over the frames, so that none is
+    shown more than a hundredth too early or too late. Players ignore delays below two hundredths.
     """
     hundredths = [round(number * 100 / fps) for number in range(count + 1)]
     return [max(2, after - before) * 10 for before, after in itertools.pairwise(hundredths)]
@@ -146,7 +146,7 @@ def opens(codec: str, width: int, height: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Film:
-    """What is written into a file; see `encode`."""
+    """The arguments of `encode` that all formats need."""
 
     frames: Frames
     fps: float
@@ -197,7 +197,7 @@ def _write_video(
 
 
 def complete(encoded: bytes | Path, path: Path, format: str, settings: str, mark: str) -> None:
-    """Write a file that was encoded without settings and mark, and put these in; see `encode`.
+    """Write a file that was encoded without settings and mark, and add these; see `encode`.
 
     Raises:
         OSError, ValueError: it can't be read or written.
@@ -233,7 +233,7 @@ def _copy_streams(source: bytes, path: Path, format: str, settings: str, mark: s
 
 
 def tag_colours(context: av.VideoCodecContext) -> None:
-    """Tag the colour matrix; otherwise, players guess it from the size, and not alike."""
+    """Tag the colour matrix; otherwise each player guesses it in its own way."""
     context.color_range = 1  # limited
     context.colorspace = 1  # BT.709
     context.color_primaries = 1
@@ -295,7 +295,7 @@ def _index_of(path: Path) -> bytes:
 
 
 def _require_few_boxes(index: bytes) -> None:
-    """Raise ValueError if the index has too many boxes, tags included, to be read quickly."""
+    """Raise ValueError if the index has too many boxes, including tags, to be read quickly."""
     at = tags_end = 0
     for _ in range(_MAX_INDEX_BOXES):
         if at + 8 > len(index):

@@ -1,4 +1,4 @@
-"""What identifies the pictures of a video, whatever its container and metadata say."""
+"""Identify the pictures of a video, independently of its container and metadata."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 import av
 
 DEMUXERS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
-"""By suffix. Named, or else a file could be taken for a playlist that names other files."""
+"""FFmpeg's demuxers by suffix. If FFmpeg chose, a file could be a playlist that opens others."""
 
 
 def shape(path: Path) -> tuple[int, int, int]:
-    """Return number of pictures, height and width, which take little time to read.
+    """Return the number of pictures, height and width, without reading the whole file.
+
+    The number is 0 if the container does not have it.
 
     path: of a file whose suffix is one of DEMUXERS
-
-    The number is 0 where the container does not say it.
 
     Raises:
         OSError, ValueError: it is no readable video.
@@ -24,7 +24,7 @@ def shape(path: Path) -> tuple[int, int, int]:
     with _opened(path) as container:
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise ValueError("its pictures are in a format that is not known")
+            raise ValueError("its pictures are in an unknown format")
         return stream.frames, stream.height, stream.width
 
 
@@ -35,8 +35,8 @@ def _opened(path: Path) -> av.container.InputContainer:
 def digest(path: Path) -> str:
     """Return a SHA-256 of the encoded pictures.
 
-    It stays the same when the metadata is removed, or the pictures are copied into another
-    container; not when they are encoded again.
+    It does not change if metadata is removed, or the pictures are copied into another container; it
+    does if they are encoded again.
 
     Raises:
         OSError, ValueError: it is no readable video.
@@ -49,7 +49,7 @@ def digest(path: Path) -> str:
 
 
 def size(path: Path) -> int:
-    """Return how many bytes the encoded pictures have, which is as sure as `digest`.
+    """Return the number of bytes of the encoded pictures, which is as stable as `digest`.
 
     Raises:
         OSError, ValueError: it is no readable video.

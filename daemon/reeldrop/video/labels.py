@@ -1,7 +1,7 @@
-"""Short texts in pictures, in any script for which this machine has a font.
+"""Draw short texts into pictures, in any script for which this machine has a font.
 
-reeldrop ships no font: Pillow's own has ASCII alone, and one for all scripts takes megabytes. A
-sign that no font has is drawn as a box.
+reeldrop ships no font: Pillow's own has only ASCII, and one for all scripts takes megabytes. A
+character that no font has is drawn as a box.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from reeldrop.base.escaping import shown
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
 MAX_FONTS = 300
-"""Upper bound on the fonts that are searched for a sign."""
+"""Upper bound on the fonts that are searched for a character."""
 
 MAX_LINES = 3
 BOXES = "\N{WHITE SQUARE}?"
-"""What is drawn for a sign that no font has: the first of these that there is."""
+"""Drawn for a character that no font has: the first of these that a font has."""
 
 _BACKGROUND, _INK = (24, 24, 24), (240, 240, 240)
 _LONGEST = 300
@@ -34,22 +34,22 @@ _MOST_FILES = 10_000
 _STYLES = re.compile("bold|italic|oblique|condensed|mono|serif|light|thin|black|emoji")
 _ENDINGS = (".ttf", ".otf", ".ttc")
 _ABSENT = "\U0010ffff"
-"""A sign that no font has: what a font draws for it, it draws for all that it lacks."""
+"""A character that no font has: a font draws the same for all characters that it lacks."""
 
 _PIECE = re.compile(
     r"[\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]\s*|[^\s\u2e80-\u9fff\uac00-\ud7af]+\s*"
 )
-"""What stays on one line: a word, or a sign of a script without spaces."""
+"""A part that is not broken: a word, or a character of a script without spaces."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(slots=True)
 class Labels:
-    """Draws labels with one size of letters, and knows which font has which sign.
+    """Draws labels in one font size, with fonts that have the characters.
 
-    size: in pixels
-    lacking: the signs that had to be drawn as boxes
+    size: of the font, in pixels
+    lacking: the characters that were drawn as boxes
     """
 
     size: int = 14
@@ -61,7 +61,7 @@ class Labels:
 
     @property
     def height(self) -> int:
-        """The height of a label in pixels, whatever it says."""
+        """The height of all labels, in pixels."""
         return MAX_LINES * self._line + 2 * _MARGIN
 
     @property
@@ -69,7 +69,7 @@ class Labels:
         return self.size + _MARGIN
 
     def draw(self, text: str, width: int) -> Image.Image:
-        """Return a label of this width, with as much of the text as fits into its lines."""
+        """Return a label of this width, with the text, truncated to what fits."""
         picture = Image.new("RGB", (width, self.height), _BACKGROUND)
         canvas = ImageDraw.Draw(picture)
         for number, line in enumerate(self._lines(shown(text)[:_LONGEST], width - 2 * _MARGIN)):
@@ -101,7 +101,7 @@ class Labels:
         return sum(font.getlength(run) for font, run in self._runs(line))
 
     def _runs(self, line: str) -> list[tuple[Font, str]]:
-        """Return a line in pieces, each with a font that has all of its signs."""
+        """Return a line in pieces, each with a font that has all of its characters."""
         found: list[tuple[Font, str]] = []
         for sign in line:
             is_mark = unicodedata.category(sign) in ("Mn", "Me", "Mc", "Cf", "Zs")
@@ -116,7 +116,7 @@ class Labels:
         ]
 
     def _drawn_for(self, sign: str) -> tuple[Font, str]:
-        """Return what is drawn for a sign, and the font that has it."""
+        """Return the font for a character, and what is drawn for it."""
         bare = unicodedata.normalize("NFKD", sign)[:1]
         for own in (sign, bare):  # Pillow's own font has no letters with accents
             if (font := self._font_of(own)) is not None:
@@ -132,12 +132,12 @@ class Labels:
         return self._known[sign]
 
     def _all_fonts(self) -> Iterator[Font]:
-        """Yield the fonts of this machine, Pillow's own last; each is opened when it is needed."""
+        """Yield the fonts of this machine, which are opened one by one; Pillow's own is last."""
         yield from self._fonts
         if self._files is None:
             self._files = islice(_font_files(self.folders), MAX_FONTS)
         for file in self._files:
-            with contextlib.suppress(OSError):  # damaged, or with pictures of one size alone
+            with contextlib.suppress(OSError):  # damaged, or a bitmap font of another size
                 self._fonts.append(ImageFont.truetype(file, self.size))
                 yield self._fonts[-1]
         yield ImageFont.load_default(self.size)
@@ -149,7 +149,7 @@ def _has(font: Font, sign: str) -> bool:
 
 
 def _font_files(folders: Sequence[Path]) -> Iterator[Path]:
-    """Return the fonts in folders: plain ones first, and first those for many scripts."""
+    """Return the fonts in folders: regular styles first, among them sans-serif first."""
     found = (
         Path(above, name)
         for folder in folders

@@ -1,6 +1,6 @@
-"""The files of videos that other processes have encoded: they are removed once nobody needs them.
+"""Remove the files of videos that other processes have encoded, once nobody needs them.
 
-`remote` is what those processes do; `publishing` completes the videos.
+`remote` runs in those processes; `publishing` completes the videos.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def discard(frames: Frames | Encoded) -> None:
     if isinstance(frames, Encoded):
         for content in frames.files.values():
             if isinstance(content, Path):
-                with contextlib.suppress(OSError):  # the next process removes it
+                with contextlib.suppress(OSError):  # removed later, by one of the two below
                     content.unlink(missing_ok=True)
 
 
 def remove_left(results: Path) -> None:
-    """Remove what renderers that have ended have left in the results, with its folder."""
+    """Remove all files of renderers from the results, with their folder; all have ended."""
     folder = results / remote.FOLDER
     with contextlib.suppress(OSError):
         for file in folder.iterdir():
@@ -43,7 +43,7 @@ def remove_left(results: Path) -> None:
 
 
 def remove_old(results: Path, seconds: float) -> None:
-    """Remove what lost renderers have left: files that did not change for so long."""
+    """Remove files of lost renderers: those that have not changed for `seconds`."""
     with contextlib.suppress(OSError):
         for file in (results / remote.FOLDER).glob("[!m]*"):
             if file.stat().st_mtime < time.time() - seconds:

@@ -1,6 +1,6 @@
-"""Videos that are encoded where they are rendered, so that no frames cross a network.
+"""Encode videos where they are rendered, so that no frames are sent over a network.
 
-What a renderer does not know is added when the video is published: settings, mark and signature.
+Settings, mark and signature, which a renderer does not know, are added at publishing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reeldrop.base.job import Frames
 
 FOLDER = ".reeldrop-rendered"
-"""In the results: where renderers that see them put what they have encoded."""
+"""In the results: renderers that can reach it put their encoded files there."""
 
 POSTER = "jpg"
 
@@ -39,11 +39,11 @@ def encoded(
     folder: Path | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> BatchRendered | BatchFailed:
-    """Return an answer with its frames encoded, and without the samples of their sounds.
+    """Return an answer with its frames encoded, and its sounds without samples.
 
     h264: the encoder for mp4; see `encoder.encode`
     folder: where the files are put, under random names; None to return their content. After an
-        error there are none.
+        error all are removed.
 
     Raises:
         RenderError: a video can't be encoded.
@@ -65,7 +65,7 @@ def encoded(
                     written.append(path)
                     film.write(path)
             videos.append(Encoded(files))
-    except BaseException:  # such as a full disk, which has no room for them
+    except BaseException:  # such as a full disk
         for path in written:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def encoded(
 
 @dataclass(frozen=True, slots=True)
 class _Film:
-    """A file that is to be written; see `encoder.encode`."""
+    """A file to write; see `encoder.encode`."""
 
     frames: Frames
     fps: float
@@ -115,7 +115,7 @@ class _Film:
 
 
 def _without_samples(rendered: Rendered) -> Rendered:
-    """Return a record with the rate and the channels of its sound, but without its samples."""
+    """Return a record without the samples of its sound; its rate and channels stay."""
     sound = rendered.sound
     if sound is None:
         return rendered

@@ -1,7 +1,7 @@
-"""Sheets: the videos of a sweep side by side, with labels, as a picture and as a video.
+"""Draw sheets: the videos of a sweep side by side, with labels, as a picture and as a video.
 
-The picture is made of the posters, the video of the video files, as they are in the results. What
-can't be read of them stays dark. Does not know folders of the results, nor names.
+The picture is made from the posters, the video from the published video files. Tiles whose files
+can't be read stay dark. Does not know folders or names.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]  # (height, width, 3)
 
 MAX_SIDE = 1920
-"""Upper bound on a sheet's width and height in pixels: what phones play."""
+"""Upper bound on a sheet's width and height in pixels, so that phones can play it."""
 
 LEAST_WIDTH = 192
-"""Smaller tiles are enlarged, as far as there is room: their labels have to be readable."""
+"""Smaller tiles are enlarged, if there is room, so that their labels can be read."""
 
 MAX_SECONDS = 60.0
 MAX_FPS = 60.0
 _GAP = 2
 _H264 = {"crf": "20", "preset": "fast", "x264-params": "mbtree=0"}
 MAX_PIXELS = 40_000_000
-"""Upper bound on the pixels of one frame of all videos of a sheet; those beyond it stay dark."""
+"""Upper bound on the pixels of a sheet's videos, one frame of each; those beyond it stay dark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The files of a video; `video` is None if it is none that can be shown."""
+    """The files of a video; `video` is None if there is none in a known format."""
 
     poster: Path
     video: Path | None
@@ -57,8 +57,8 @@ class Source:
 class Drawing:
     """One sheet, as a picture and as a video.
 
-    sources: the files of the videos that there are, by number
-    check: called between two frames; what it raises ends the drawing
+    sources: the files of the existing videos, by number
+    check: called between two frames; an error that it raises ends the drawing
     mark: an XMP packet to put into both files; empty for none
     """
 
@@ -108,9 +108,9 @@ class Drawing:
     def write_video(self, path: Path) -> bool:
         """Write the videos with their labels as an mp4; return False if none can be read.
 
-        It has the highest of their rates, and is as long as the longest: each video runs in its own
-        time, and its last frame stays. Each keeps its shape; all tiles have the size of the widest
-        and the highest.
+        It has the highest of their frame rates, and the length of the longest. Each video plays at
+        its own speed and stops at its last frame. Aspect ratios are kept; all tiles are as wide as
+        the widest video and as high as the highest.
         """
         with contextlib.ExitStack() as held:
             takes = self._takes(held)
@@ -158,7 +158,7 @@ class Drawing:
             yield canvas
 
     def _tile_size(self, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-        """Return width and height of the tiles, without labels; even, as H.264 needs it."""
+        """Return width and height of the tiles, without labels; even, as H.264 requires."""
         rows, columns = self._shape
         width = max((width for width, _ in sizes), default=LEAST_WIDTH)
         height = max((height for _, height in sizes), default=LEAST_WIDTH)
@@ -183,9 +183,9 @@ class Drawing:
 
 
 class _Take:
-    """A video that is read frame by frame, in its own time.
+    """A video that is read frame by frame, at its own frame rate.
 
-    has_ended: whether there is no frame any more for the time that was asked for last
+    has_ended: whether the last call of `at` asked for a time after its end
     """
 
     def __init__(self, first: av.VideoFrame, others: Iterator[av.VideoFrame], fps: float) -> None:
@@ -196,7 +196,7 @@ class _Take:
         self.has_ended = False
 
     def at(self, seconds: float, width: int, height: int) -> Picture | None:
-        """Return the frame that is shown at a time, fitted into a tile; None if it is still one."""
+        """Return the frame at a time, fitted into a tile; None if it is the one before."""
         wanted = math.floor(seconds * self.fps + 1e-6)
         frame = None
         while self._next <= wanted and not self.has_ended:
@@ -220,10 +220,10 @@ def _opened(path: Path, fps: float, room: int, held: contextlib.ExitStack) -> _T
         container = held.enter_context(av.open(file, "r", format=DEMUXERS[path.suffix]))
         stream = container.streams.video[0]
         context = stream.codec_context
-        # PyAV 18 crashes the process where there is no context, as in a file that is cut off.
+        # PyAV 18 crashes the process if there is no context, as in an incomplete file.
         if context is None:
             return None
-        context.thread_count = 1  # as many are open as there are tiles
+        context.thread_count = 1  # one decoder for each tile is open
         frames = _whole(container.decode(stream), room)
         first = next(frames, None)
         return _Take(first, frames, min(max(fps, 1.0), 120.0)) if first is not None else None
@@ -231,7 +231,7 @@ def _opened(path: Path, fps: float, room: int, held: contextlib.ExitStack) -> _T
 
 
 def _whole(frames: Iterator[av.VideoFrame], room: int) -> Iterator[av.VideoFrame]:
-    """Yield frames, as long as the file is not damaged and they do not become too large."""
+    """Yield frames until the file is damaged, or a frame is too large."""
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
         for frame in frames:
             if frame.width * frame.height > room:
@@ -252,7 +252,7 @@ def _poster(path: Path, room: int) -> Image.Image | None:
 
 
 def _fitted(picture: Picture, width: int, height: int) -> Picture:
-    """Return a picture in the size of a tile or smaller, with its shape kept."""
+    """Return a picture scaled to fit into a tile, with its aspect ratio kept."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     if size == (picture.shape[1], picture.shape[0]):

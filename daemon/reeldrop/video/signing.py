@@ -1,7 +1,7 @@
-"""C2PA manifests: signatures by which others can check that a file is what we published.
+"""C2PA manifests: signatures with which others can check that a file is as we published it.
 
-A file is signed last, over its pictures and all its metadata. Of our formats, C2PA knows mp4, gif
-and jpg, but not webm. Needs the package c2pa-python; no call uses the network.
+A file is signed last, over its pictures and all its metadata. Of our formats, C2PA supports mp4,
+gif and jpg, but not webm. Needs the package c2pa-python; no call uses the network.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MISSING = "the package c2pa-python is missing"
 REMEDY = "pip install 'reeldrop[c2pa]'"
 
 VALID = "Valid"
-"""The state of a manifest whose signature holds, by somebody of whom nothing is known."""
+"""The state of a manifest with a correct signature by an unknown signer."""
 
 EXPIRED = "Expired"
 _HOLDS = {VALID, "Trusted"}
 _OF_AN_OLD_CERTIFICATE = {"signingCredential.expired"}
-"""As no authority has said when a file was signed, C2PA takes it for invalid then."""
+"""C2PA calls it invalid, because without a time stamp nobody knows when it was signed."""
 
 _PIXEL = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
@@ -39,15 +39,15 @@ _SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "builder": {"thumbnail": {"enabled": False}},
 }
-"""A thumbnail would be ten times the size of a poster; a manifest elsewhere would be fetched."""
+"""No thumbnails, which would be ten times the size of a poster; and no downloads."""
 
 
 class Signer:
-    """Signs files with a certificate's key.
+    """Signs files with the key of a certificate.
 
-    certificate: a PEM file with the certificate and those above it, but the root's
+    certificate: a PEM file with the certificate and its chain, without the root
     key: a PEM file with its private key: ECDSA, RSA or Ed25519, without a password
-    include_prompt: whether manifests have the prompt, too
+    include_prompt: whether manifests contain the prompt
 
     Raises:
         ConfigError: they can't be used.
@@ -66,19 +66,19 @@ class Signer:
             raise ConfigError(_unusable(certificate, key, error)) from None
 
     def _try(self) -> None:
-        """Sign a picture of one pixel, and read it: only that finds all that may be wrong."""
+        """Sign a picture of one pixel and verify it: only that finds every possible problem."""
         signed = io.BytesIO()
         trial = _manifest("none", "none", "none", "")
         self._write(io.BytesIO(_PIXEL), signed, "gif", trial)
         found = _read(signed, "gif") or {}
         if found.get("state") != VALID:
-            raise SigningError(f"what they sign is {found.get('state', 'not signed')}")
+            raise SigningError(f"a trial signature is {found.get('state', 'missing')}")
 
     def sign(self, path: Path, kind: str, prompt: Prompt, rendered: Rendered) -> None:
-        """Replace the content of a file, one of KINDS, by the same with a manifest.
+        """Add a manifest to a file in place; `kind` is one of KINDS.
 
         Raises:
-            SigningError: it can't be signed, as with an expired certificate.
+            SigningError: it can't be signed, for example because the certificate has expired.
             OSError: the file can't be read or written.
         """
         version = dict(rendered.versions).get("reeldrop", "unknown")
@@ -87,7 +87,7 @@ class Signer:
         self._replace(path, kind, _manifest(model, revision, version, text))
 
     def sign_sheet(self, path: Path, kind: str, profiles: Iterable[str]) -> None:
-        """Do the same to what shows videos of these profiles.
+        """Do the same with a sheet of videos of these profiles.
 
         Raises:
             SigningError, OSError: as `sign` does.
@@ -113,7 +113,7 @@ class Signer:
 
 
 def _manifest(model: str, revision: str, version: str, prompt: str) -> str:
-    """Return what is claimed: that a model made it, and with which software."""
+    """Return the claim: that a model made the file, and with which software."""
     created = {
         "action": "c2pa.created",
         "digitalSourceType": DIGITAL_SOURCE_TYPE,
@@ -131,11 +131,11 @@ class SigningError(Exception):
 
 
 def claims(path: Path, kind: str) -> dict[str, str] | None:
-    """Return what a file's manifest says, None if it has none.
+    """Return `state` and `signer` of a file's manifest; None if it has none.
 
-    `state` is Valid if the signature holds and nothing was changed, Expired if only the certificate
-    has ended since, else Invalid; `signer` is the certificate's organisation. Nobody is asked
-    whether that one is to be trusted.
+    `state` is Valid if the signature is correct and nothing was changed, Expired if only the
+    certificate has expired since, else Invalid. `signer` is the organisation in the certificate;
+    whether it can be trusted is not checked.
 
     Raises:
         ConfigError: the package is missing.
@@ -166,13 +166,13 @@ def _read(file: IO[bytes], kind: str) -> dict[str, str] | None:
 
 
 def _failures(manifest: dict[str, Any]) -> set[str]:
-    """Return C2PA's codes of what does not hold, apart from trust."""
+    """Return C2PA's codes of all failed checks, except that of trust."""
     found = {entry["code"] for entry in manifest.get("validation_status", [])}
     return found - {"signingCredential.untrusted"}
 
 
 def _library() -> Any:
-    """Return the package, which takes a tenth of a second to import and is not always installed."""
+    """Return the package, imported when needed: that takes 0.1 s, and it may not be installed."""
     try:
         import c2pa
     except ImportError:
@@ -181,10 +181,10 @@ def _library() -> Any:
 
 
 def _algorithm(key: bytes) -> bytes:
-    """Return C2PA's name of the algorithm for a private key in PEM.
+    """Return C2PA's name of the algorithm of a private key in PEM.
 
     Raises:
-        ValueError, TypeError: it is no key, has a password, or is of another kind.
+        ValueError, TypeError: it is no key, has a password, or is of an unsupported kind.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key

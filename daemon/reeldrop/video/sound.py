@@ -1,4 +1,4 @@
-"""The sound of a video file, encoded in step with its pictures, and exactly as long as they are."""
+"""Encode the sound of a video file, interleaved with its pictures, and exactly as long."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from reeldrop.base.sound import Sound
 
 CODECS = {"mp4": "aac", "webm": "libopus"}
-"""The encoder of each container's sound; all players that play the pictures play it, too."""
+"""The sound encoder of each container, which all players of its pictures support."""
 
 _BITS_PER_CHANNEL = 96_000
-"""Bits a second at which nobody hears a difference."""
+"""Bits per second, enough that nobody hears a difference."""
 
 _RATES = {
     "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
     "libopus": (48000,),
 }
-"""The sampling rates of each encoder. Opus has others, but plays all of them with 48 kHz."""
+"""The sampling rates of each encoder. Opus takes others, but plays all of them at 48 kHz."""
 
 
 class Track:
-    """Writes a sound into a container beside the pictures.
+    """Writes a sound into a container that also gets pictures.
 
-    count, rate: how many pictures there are, and how many a second
+    count, rate: the number of pictures, and pictures per second
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Track:
         self._at = 0
 
     def follow(self, pictures: int) -> None:
-        """Write what is heard during the first pictures, as far as it is not written."""
+        """Write the sound up to the end of the first `pictures`."""
         end = round(pictures * self._per_picture)
         samples = np.ascontiguousarray(self._samples[:, self._at : end])
         if samples.size:
@@ -64,17 +64,17 @@ class Track:
             self._container.mux(self._stream.encode(frame))
 
     def end(self) -> None:
-        """Write what the encoder still holds."""
+        """Write what the encoder has buffered."""
         self._container.mux(self._stream.encode())
 
 
 def _fitted(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Return samples cut to a length, or with silence behind them."""
+    """Return samples truncated to a length, or padded with silence."""
     kept = np.clip(samples[:, :length], -1.0, 1.0)
     return np.pad(kept, ((0, 0), (0, length - kept.shape[1])))
 
 
 def _nearest(codec: str, rate: int) -> int:
-    """Return the sampling rate if an encoder knows it, else the next higher one, or the highest."""
+    """Return the rate if the encoder supports it, else the next higher one, else the highest."""
     known = _RATES[codec]
     return next((one for one in known if one >= rate), known[-1])

@@ -1,8 +1,8 @@
-"""The mark, for machines to read, that a file was made by a model and not by a camera.
+"""The machine-readable mark that a file was made by a model and not by a camera.
 
 It is an XMP packet with the property `DigitalSourceType` of the IPTC's Photo Metadata Standard
-2025.1, where the XMP specification, part 3, puts it in mp4, gif and jpg. A webm has no such place:
-it gets the packet as a tag named XMP.
+2025.1, at the place that the XMP specification, part 3, defines for mp4, gif and jpg. For webm it
+defines none: there the packet is a tag named XMP.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
 
 _GIF_HEADER = b"\x21\xff\x0bXMP DataXMP"
 _GIF_TRAILER = bytes([1, *range(255, -1, -1), 0])
-"""Ends the packet for programs that take its text for blocks with lengths."""
+"""Ends the packet for programs that read its text as blocks with lengths."""
 
 _GIF_END = b"\x3b"
 
@@ -37,7 +37,7 @@ _JFIF_BEGIN = b"\xff\xd8\xff\xe0"
 _JPG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 MAX_PACKET_BYTES = 1 << 16
-"""No longer packet is read; a jpg can't have one."""
+"""Upper bound on packets that are read; in a jpg, a larger one is not possible."""
 
 _BEGIN, _END = b"<?xpacket begin", b"<?xpacket end"
 _PROPERTIES = ("DigitalSourceType", "AISystemUsed", "CreatorTool")
@@ -60,13 +60,13 @@ _PACKET = """\
 
 
 def packet(rendered: Rendered) -> str:
-    """Return the XMP packet of a video: that it is synthetic, its model, and this software."""
+    """Return the XMP packet of a video: it is synthetic, by this model, with this software."""
     software = f"reeldrop {dict(rendered.versions).get('reeldrop', '')}".strip()
     return _packet(model_name(rendered), shown(rendered.revision or "unknown"), software)
 
 
 def packet_of(profiles: Iterable[str]) -> str:
-    """Return the XMP packet of what shows videos of these profiles."""
+    """Return the XMP packet of a sheet of videos of these profiles."""
     return _packet(", ".join(map(shown, profiles)), "unknown", "reeldrop")
 
 
@@ -80,39 +80,39 @@ def _packet(model: str, version: str, software: str) -> str:
 
 
 def model_name(rendered: Rendered) -> str:
-    """Return the repository of a model, or the name of its folder, but not where that is."""
+    """Return the repository of a model, or the name of its folder without the path."""
     return shown(PurePath(rendered.model).name if os.path.isabs(rendered.model) else rendered.model)
 
 
 def append_to_mp4(path: Path, xmp: str) -> None:
-    """Append the box with the packet, after all that players need."""
+    """Append a box with the packet to the end of an mp4."""
     content = _UUID + xmp.encode()
     with path.open("ab") as file:
         file.write((8 + len(content)).to_bytes(4, "big") + b"uuid" + content)
 
 
 def append_to_gif(path: Path, xmp: str) -> None:
-    """Put the packet after the last picture.
+    """Insert the packet after the last picture.
 
     Raises:
-        ValueError: the file does not end as a GIF does.
+        ValueError: the file does not end like a GIF.
     """
     with path.open("r+b") as file:
         file.seek(-1, 2)
         if file.read() != _GIF_END:
-            raise ValueError(f"{path} does not end as a GIF does")
+            raise ValueError(f"{path} does not end like a GIF")
         file.seek(-1, 2)
         file.write(_GIF_HEADER + xmp.encode() + _GIF_TRAILER + _GIF_END)
 
 
 def in_jpg(jpg: bytes, xmp: str) -> bytes:
-    """Return a jpg with the packet behind its header, where Pillow puts it, too.
+    """Return a jpg with the packet after its header, as Pillow writes it.
 
     Raises:
-        ValueError: it does not begin as a JFIF file does.
+        ValueError: it does not begin like a JFIF file.
     """
     if jpg[:4] != _JFIF_BEGIN:
-        raise ValueError("it does not begin as a JFIF file does")
+        raise ValueError("it does not begin like a JFIF file")
     header = 4 + int.from_bytes(jpg[4:6], "big")  # the length counts its own two bytes
     content = _JPG_XMP + xmp.encode()
     segment = b"\xff\xe1" + (2 + len(content)).to_bytes(2, "big") + content
@@ -121,7 +121,7 @@ def in_jpg(jpg: bytes, xmp: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a file claims in XMP; each is empty if nothing is claimed."""
+    """What a file claims in XMP; each is empty if it claims nothing."""
 
     source_type: str = ""
     model: str = ""
@@ -133,10 +133,10 @@ class Claim:
 
 
 def claim(path: Path) -> Claim:
-    """Return what a file of any format claims of its origin.
+    """Return what a file of any format claims about its origin.
 
-    Found as the XMP specification advises where a format is unknown: by the text around a packet.
-    A claim to be synthetic goes before others: our files have prompts, too, and these any claim.
+    Packets are found as the XMP specification advises for unknown formats: by the text around them.
+    A claim to be synthetic wins, because our files also contain prompts, which may claim anything.
 
     Raises:
         OSError: it can't be read.
@@ -165,9 +165,9 @@ def _packets(content: mmap.mmap) -> Iterator[str]:
 
 
 def _properties(xmp: str) -> dict[str, str]:
-    """Return those of _PROPERTIES that a packet has; none if it names no source type.
+    """Return those of _PROPERTIES that a packet has; none if it has no source type.
 
-    They are elements, or, as other programs write them, attributes.
+    They are elements, or attributes, as other programs write them.
     """
     found = {}
     for name in _PROPERTIES:

@@ -223,11 +223,11 @@ def _last_image_of_wan(pipe: Any) -> bool | None:
 
 
 _NEEDED = {"image": True}
-_PICTURE = "it needs a picture, and is not among the classes that are given one"
-_NO_VIDEO = "it returns single pictures, and diffusers mends it no more"
+_PICTURE = "it needs a picture, and reeldrop does not know how this class takes one"
+_NO_VIDEO = "it returns single pictures, and diffusers no longer maintains it"
 _COSMOS = "it needs the package cosmos_guardrail"
-_VIDEO = "it changes a video, and prompts have none"
-_NEW = "nobody has tried it so far"
+_VIDEO = "it edits a video, and prompts have none"
+_NEW = "it has not been tried yet"
 _STAGES = "it renders in stages, and has no number of steps"
 _ONLY_WITH_A_PICTURE = frozenset(
     {"frame_index", "strength", "denoise_strength", "image_cond_noise_scale"}
@@ -326,7 +326,7 @@ KINDS: Mapping[str, Kind] = {
     "LTX2InContextPipeline": Kind(_PICTURE),
     "LTXI2VLongMultiPromptPipeline": Kind(_PICTURE),
     # They return something else than other classes.
-    "LTX2HDRPipeline": Kind("its frames have more brightness than a video file here can hold"),
+    "LTX2HDRPipeline": Kind("its frames are HDR, which reeldrop's video files can't hold"),
     "TextToVideoZeroPipeline": Kind(_NO_VIDEO),
     "TextToVideoZeroSDXLPipeline": Kind(_NO_VIDEO),
 }

@@ -32,7 +32,7 @@ class Looped:
     """A daemon without a process of its own.
 
     make_fleet: takes the config and a function for events
-    more: lines of config.yaml
+    more: lines of config.yaml, which replace the usual ones for their keys
     observe: called with every new status
     """
 
@@ -46,7 +46,10 @@ class Looped:
         drains: bool = False,
         observe: Callable[[Status], None] = lambda _status: None,
     ) -> None:
-        (folder / "config.yaml").write_text(more + CONFIG.format(pipeline=pipeline))
+        keys = tuple(line.partition(":")[0] + ":" for line in more.splitlines())
+        usual = CONFIG.format(pipeline=pipeline).splitlines(keepends=True)
+        kept = (line for line in usual if not keys or not line.startswith(keys))
+        (folder / "config.yaml").write_text(more + "".join(kept))
         settings = Settings(lambda: (configuration.load(folder / "config.yaml"), "tiny"))
         self.config = config = settings.config
         config.inbox.mkdir(exist_ok=True)

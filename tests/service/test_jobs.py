@@ -485,6 +485,19 @@ def test_what_had_failed_before_its_model_was_in_trouble_stays_failed(place: Pla
     assert (0, 1) == (len(place.jobs.opened), place.jobs.outcome.failed_jobs)
 
 
+def test_rests_end_when_there_is_another_renderer(place: Place) -> None:
+    """It may have what others lack; what is being translated waits on."""
+    job = place.claim("a.txt")
+    place.jobs.opened.open(job, prompts(2))
+    opened = place.jobs.opened[job.id]
+    for prompt, until in zip(opened.drop_waiting(), (9e9, math.inf), strict=True):
+        opened.rest(prompt, until)
+    assert not place.next()
+    place.jobs.opened.end_rests()
+    assert [("a.txt", [1])] == place.next()
+    assert opened.is_translated
+
+
 def test_what_can_never_be_rendered_is_tried_once(place: Place) -> None:
     """Another try would fail in the same way."""
     job = place.claim("a.txt")

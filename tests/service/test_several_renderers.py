@@ -17,7 +17,7 @@ from harness.looped import Looped
 from harness.processes import await_that
 from harness.site import CONFIG, Daemon, Hold, make_site
 from reeldrop.base import strict_yaml
-from reeldrop.base.errors import ConfigError, Mistake, RendererDied
+from reeldrop.base.errors import ConfigError, Mistake, RendererDied, RenderError
 from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
@@ -447,6 +447,37 @@ def test_settings_that_no_renderer_can_use_are_refused(
         assert ("", "it has no such model") == (run.status.missing, run.status.refused)
         assert {"b", "c"} == {renderer.id for renderer in run.status.renderers}
         assert not fleet.ended
+
+
+def test_one_that_lacks_the_model_is_left_out_and_others_are_waited_for(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Also if it comes first, at the first start. With the next one, what waits begins at once."""
+    fleet.at_once = ["a"]
+    fleet.failures = [ConfigError(Mistake("this machine has no such folder"))]
+    run = Looped(tmp_path, least_pipeline, fleet.make, more="retry_seconds: 3600\n")
+    with run:
+        run.until(lambda: run.status and run.status.renderers[0].problem, "the reason")
+        assert run.status is not None
+        assert "tiny can't be used: this machine has no such folder" == (
+            run.status.renderers[0].problem
+        )
+        run.drop("one.txt", "first")
+        run.until(lambda: run.status and run.status.waiting, "a prompt that waits")
+        assert "no such folder" in run.status.waiting[0].reason
+        run.events.put(fleet.lend("b"))
+        run.until(run.videos, "a video")
+        assert fleet["b"].seen
+        fleet["b"].hold()
+        run.drop("two.txt", "second")
+        run.until(fleet["b"].is_held.is_set, "another render")
+        [opened] = run.stages.jobs.opened
+        error = BatchFailed(run.stages.benches.get("b").batch, RenderError("a hiccup"))
+        run.events.put(FromRenderer("b", error))
+        run.until(lambda: opened.resting, "a pause")
+        fleet["b"].release()
+        run.events.put(fleet.lend("c"))
+        run.until(lambda: len(run.videos()) == 2, "the end of the pause")
 
 
 def test_a_fleet_that_is_broken_ends_the_service(

@@ -189,6 +189,8 @@ class Answers:
         if self._phase.is_stopping:
             return
         stages.models.works(event.model, bench.id)
+        if not bench.is_own and bench.loads_for is None:  # it has just joined
+            stages.jobs.opened.end_rests()
         if not stages.intake.reader.knows(event.model):
             stages.settings.rules[event.model] = rules
             config = stages.settings.config
@@ -263,12 +265,12 @@ class Answers:
     def _goes_on_without_it(self, error: Exception, bench: Workbench) -> bool:
         """Return whether config.yaml has other models, and a service waits for this one.
 
-        If other renderers may join, it waits for those, unless config.yaml is wrong: one could load
-        the model before if it is not.
+        If other renderers may join, it waits for those: what is missing on one machine need not be
+        on another. A drain does not if config.yaml seems wrong: no renderer has loaded the model.
         """
         settings = self._stages.settings
         is_wrong = isinstance(error, ConfigError) and settings.rules[settings.model] is None
-        if not bench.is_own and not is_wrong:
+        if not bench.is_own and not (is_wrong and self._phase.drains):
             return True
         return not self._phase.drains and len(profiles.chosen(settings.config)) > 1
 

@@ -187,6 +187,11 @@ class OpenJobs:
                 self.spooled.past[opened.job.id] = opened.past
                 self.spooled.needs.add(opened.job, model)
 
+    def end_rests(self) -> None:
+        """Queue what rests after a failure, or waits for its model: there is another renderer."""
+        for opened in self:
+            opened.end_rests()
+
     def leave_for_now(self, opened: OpenJob, error: OSError) -> None:
         """Return a job to the spool as soon as nothing of it is in hand."""
         opened.trouble = error

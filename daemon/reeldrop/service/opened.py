@@ -160,6 +160,10 @@ class OpenJob:
         may_pass = may_pass and not isinstance(error, Unrenderable)
         return may_pass and self.tries[prompt.number] < max_attempts and self.trouble is None
 
+    def end_rests(self) -> None:
+        """Let all prompts be due that rest until a time; not those that are being translated."""
+        self.resting = [(min(at, 0.0) if at < math.inf else at, p) for at, p in self.resting]
+
     def end_rest(self, number: int) -> bool:
         """Take a prompt out of those that rest; return whether it was there."""
         left = [(at, prompt) for at, prompt in self.resting if prompt.number != number]

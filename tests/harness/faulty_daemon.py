@@ -9,6 +9,7 @@ another fault:
 - `--hang-loading=PATH`: the model of that folder does not finish loading while PATH.hangs exists.
 - `--memory=BYTES`: this much host memory is available for models.
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
+- `--hang-sheets`: the sheets of prompt files with `hang` in their names are never made.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
   file, unless the file exists.
 - `--hold=FILE`: while the file exists, the render of a prompt that contains the file's text stays
@@ -49,6 +50,7 @@ from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
 from reeldrop.store import attempts, reports, sidecars, spool
 from reeldrop.video import encoder
+from reeldrop.video.assembling import Assembler
 
 PIPELINE = diffusers.TextToVideoSDPipeline
 
@@ -123,6 +125,17 @@ def _limit_memory(limit: int) -> None:
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
     schedule.MAX_OPEN_JOBS = 2
+
+
+def _hang_sheets() -> None:
+    make = Assembler._make_all
+
+    def hanging(assembler: Assembler, making: Any, sheets: Any) -> list[str]:
+        if "hang" in making.job.source.name:
+            threading.Event().wait()
+        return make(assembler, making, sheets)
+
+    Assembler._make_all = hanging  # type: ignore[method-assign]
 
 
 def _hang_once(sign: Path) -> None:
@@ -202,6 +215,9 @@ if __name__ == "__main__":
     elif sys.argv[1] == "--hang-encoding":
         del sys.argv[1]
         _hang_encoding()
+    elif sys.argv[1] == "--hang-sheets":
+        del sys.argv[1]
+        _hang_sheets()
     elif sys.argv[1].startswith("--hang-once="):
         _hang_once(Path(sys.argv.pop(1).removeprefix("--hang-once=")))
     elif sys.argv[1].startswith("--hold="):

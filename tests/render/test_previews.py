@@ -99,7 +99,7 @@ def test_another_model_of_the_same_name_has_its_own_colours() -> None:
         return found.colours
 
     assert colours("one") is colours("one") is not colours("another")
-    made.close()
+    made.close(1.0)
 
 
 def test_a_preview_is_small_whatever_it_shows() -> None:

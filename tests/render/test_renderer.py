@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from harness.fakes import FAULTY_WORD, save_tiny_pipeline, save_tiny_wan
+from harness.processes import DEADLINE_SECONDS
 from reeldrop.base.errors import (
     ConfigError,
     RenderCancelled,
@@ -76,6 +77,25 @@ def sources(
         "faulty": ModelSource("faulty", str(save_tiny_pipeline(folder / "faulty", faulty=True))),
         "missing": ModelSource("missing", str(folder / "nowhere")),
     }
+
+
+def test_a_helper_that_hangs_keeps_no_renderer_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stop or a reload waits a moment for texts and previews, which hold nothing."""
+    is_hanging, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        is_hanging.set()
+        goes_on.wait()
+
+    monkeypatch.setattr(ahead, "encode", hang)
+    monkeypatch.setattr(renderer, "CLOSE_SECONDS", 0.1)
+    made = renderer.InProcessRenderer({}, lambda _event: None)
+    made._coming.put(Batch((Member("job", prompt("a horse", model="nowhere")),)))
+    assert is_hanging.wait(DEADLINE_SECONDS)
+    made.close()
+    goes_on.set()
 
 
 @pytest.fixture(scope="module", params=["tiny", "wan"])

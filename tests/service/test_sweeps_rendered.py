@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.processes import await_that
+from harness.processes import FAULTY, await_that
 from harness.site import Daemon, Site
 from reeldrop.base import strict_yaml
+from reeldrop.store import status
 
 SWEEP = """\
 prompt: a {red|green} fox
@@ -74,3 +75,28 @@ def test_a_sweep(site: Site, daemon: Callable[..., Daemon]) -> None:
     assert 2 == json.loads(ordered.stdout)["count"]
     refused = site.command("check", str(site.failed / "many.yaml"))
     assert (1, True) == (refused.returncode, "1,200 videos" in refused.stderr)
+
+
+def test_sheets_that_hang_hold_up_nothing(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """Their job ends without them, those of other jobs are made, and a stop does not wait."""
+    site.configure("stall_seconds: 8")
+    running = daemon((*FAULTY, "--hang-sheets"))
+    for name in ("hang.yaml", "fine.yaml"):
+        site.drop(name, "prompt: a fox\nmatrix: {seed: [1, 2]}\n")
+    reasons = set[str]()
+
+    def has_ended() -> bool:
+        found = status.read(site.spool / status.FILE_NAME)
+        reasons.update(waiting.reason for waiting in (found.waiting if found is not None else ()))
+        return len(running.events("job_ended")) == 2
+
+    await_that(has_ended, "both jobs")
+    assert any("sheets are being made, but for" in reason for reason in reasons)
+    (given_up,) = running.events("sheets_not_made")
+    assert "no progress for" in given_up["reason"]
+    hung, made = (sorted((site.results / name).glob("_sheet.*")) for name in ("hang", "fine"))
+    assert ([], ["_sheet.jpg", "_sheet.mp4"]) == (hung, [path.name for path in made])
+    await_that((site.results / "hang/hang.yaml").exists, "its prompt file")
+    site.drop("hang again.yaml", "prompt: a fox\nmatrix: {seed: [1, 2]}\n")
+    await_that(lambda: list(site.spool.glob("active/*/sheets.json")), "more sheets")
+    assert 0 == running.stop()

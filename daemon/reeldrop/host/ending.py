@@ -66,6 +66,11 @@ class StallWatch:
         self._last_look = 0.0
         self._sign = 0
 
+    @property
+    def idle_seconds(self) -> float:
+        """How long there was no progress at the last look."""
+        return self._idle
+
     def progress(self) -> None:
         """Report progress."""
         self._idle = 0.0

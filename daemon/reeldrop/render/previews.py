@@ -206,11 +206,11 @@ class Previews:
         first = batch.prompts[0]
         return Preview(loaded, batch, first.steps // first.pieces, colours, self._tasks.put)
 
-    def close(self) -> None:
-        """End the thread."""
+    def close(self, seconds: float) -> None:
+        """End the thread, and wait for that so long at most."""
         self._tasks.put(None)
         if self._thread.ident:
-            self._thread.join()
+            self._thread.join(seconds)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+CLOSE_SECONDS = 10.0
+"""How long `close` waits for each thread beside the renderer's own; they hold nothing."""
+
 COMPILER_SECONDS = 300.0
 """How long a render that ran out of memory waits at most for a running compiler."""
 
@@ -147,10 +150,14 @@ class InProcessRenderer:
     def close(self) -> None:
         self._orders.put(None)
         self._coming.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._previews.close()
-        self._residents.close()
+        renderer, texts = self._threads
+        renderer.join()
+        texts.join(CLOSE_SECONDS)
+        self._previews.close(CLOSE_SECONDS)
+        if texts.is_alive():  # it has the models, so the memory can't be freed
+            _log.warning("texts_hang", next="left to itself")
+        else:
+            self._residents.close()
 
     def _work(self) -> None:
         try:

@@ -161,6 +161,9 @@ class Answers:
                 self.losses.end(bench.id, str(event.error), time.monotonic())
 
     def _sheets_made(self, event: SheetsMade) -> None:
+        self._stages.assembler.made(event)
+        if not self._stages.jobs.opened.waits_for_sheets(event.job_id):
+            return  # they were given up at the same time
         if event.error is None:
             _log.info("sheets_made", job_id=event.job_id, sheets=list(event.names))
         else:

@@ -224,6 +224,7 @@ class Loop:
                 if bench.is_own:
                     self._end_stalled(reason)
                 self._answers.losses.end(bench.id, reason, now)
+        self._stages.look_after_sheets(now)
         what = self._stages.hanging(now)
         if what:
             self._end_stalled(self._stalled(what))

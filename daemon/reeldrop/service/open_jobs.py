@@ -37,6 +37,7 @@ class OpenJobs:
     kinds: the kinds of devices that render, each with limits of its own
     spooled: the jobs in hand that are not open
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
+    sheets_rest: for how long they have made no progress, in words; empty if they do
     translate: lets prompts rest whose texts have to be translated; None if none are
     seconds_each: returns how long each of so many prompts in a batch takes on a kind of device
     """
@@ -49,6 +50,7 @@ class OpenJobs:
         self.fits = Fits()
         self.kinds: Mapping[str, Mapping[str, BatchLimit]] = {"": {}}
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
+        self.sheets_rest = ""
         self.translate: Callable[[OpenJob], None] | None = None
         self.seconds_each: Callable[[Prompt, int, str], float | None] = lambda *_: None
         self._open: dict[str, OpenJob] = {}
@@ -113,7 +115,8 @@ class OpenJobs:
         ]
         for opened in self:
             if opened.makes_sheets:
-                turns.append(Waiting.of(opened.job.source, "rendered; sheets are being made"))
+                reason = f"rendered; sheets are being made{self.sheets_rest}"
+                turns.append(Waiting.of(opened.job.source, reason))
             elif opened.is_translated and not (opened.waiting or opened.in_hand):
                 turns.append(Waiting.of(opened.job.source, "is being translated"))
         return turns
@@ -228,6 +231,10 @@ class OpenJobs:
         opened.makes_sheets = True
         self.make_sheets(opened.job, sweep)
         return True
+
+    def waits_for_sheets(self, job_id: str) -> bool:
+        """Return whether a job is open until its sheets are made."""
+        return job_id in self._open and self._open[job_id].makes_sheets
 
     def sheets_made(self, job_id: str) -> None:
         """End a job whose sheets have been made, or can't be."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from reeldrop.base.durations import in_words
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.escaping import shown
 from reeldrop.base.events import Event, FleetClosed, Wake
@@ -110,6 +111,7 @@ class Stages:
         self.publisher = Publisher(results, tell)
         self._use_encoder()
         self._encoder_stall = StallWatch(config.stall_seconds)
+        self._sheets_stall = StallWatch(config.stall_seconds)
         self.waits = Waits()
         self.forecast = Forecast()
         self.jobs.opened.seconds_each = self.forecast.seconds_each
@@ -222,6 +224,7 @@ class Stages:
         self.disk.min_free_gib = config.min_free_gib
         self.night = Night.parsed(config.night)
         self._encoder_stall = StallWatch(config.stall_seconds)
+        self._sheets_stall = StallWatch(config.stall_seconds)
         self._use_encoder()
         self._translator.use(
             translators.sources(config), translators.languages(config), config.retry_seconds
@@ -248,6 +251,16 @@ class Stages:
         """Return what makes no progress any more beside renderers; empty if nothing hangs."""
         sign, busy = self.publisher.signs_of_life, self.publisher.videos > 0
         return "encoding" if self._encoder_stall.is_stalled(now, busy=busy, sign=sign) else ""
+
+    def look_after_sheets(self, now: float) -> None:
+        """Let a job end without sheets that make no progress any more."""
+        sheets, watch = self.assembler, self._sheets_stall
+        hangs = watch.is_stalled(now, busy=sheets.is_busy, sign=sheets.signs_of_life)
+        said = in_words(watch.idle_seconds)
+        is_slow = watch.idle_seconds >= self.settings.config.stall_seconds / 4
+        self.jobs.opened.sheets_rest = f", but for {said} without progress" if is_slow else ""
+        if hangs:
+            sheets.give_up(f"they made no progress for {said}")
 
     def close(self) -> None:
         """End the stages. A video that is not encoded yet is rendered again at the next start."""

@@ -1,6 +1,8 @@
-"""Make the sheets of sweeps, on a thread with a low priority.
+"""Make the sheets of sweeps, one job at a time, on a thread with a low priority.
 
-Answers with an event. Whatever goes wrong, the job can end. Does not know when a job is finished.
+Answers with an event. Whatever goes wrong, the job can end. A thread that hangs, as in a decoder or
+on a share, can be left alone: it is a daemon thread, and whatever it does later has no effect on
+jobs. Does not know when a job is finished.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -28,6 +31,9 @@ from reeldrop.video.sheets import Drawing, Source
 MAX_SECONDS = 1800.0
 """Upper bound on the CPU time for a job; on a busy machine that takes longer."""
 
+CLOSE_SECONDS = 10.0
+"""How long the end of the process waits for the frame in hand."""
+
 _LEAST = 2
 _NICENESS = 10
 """High enough not to slow down renders on the CPU, low enough that sheets still get made."""
@@ -37,7 +43,20 @@ _log = structlog.get_logger()
 
 
 class _Stopped(ReeldropError):
-    """The process ends."""
+    """The process ends, or the thread was left alone."""
+
+
+@dataclass(slots=True)
+class _Making:
+    """The sheets of one job in the making.
+
+    is_left: whether its thread was left alone, or the process ends
+    """
+
+    job: Job
+    prompts: Sequence[Prompt]
+    is_left: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
 
 
 class Assembler:
@@ -45,6 +64,7 @@ class Assembler:
 
     marks: whether they say that they are synthetic
     signer: signs them; None for none
+    signs_of_life: a count that grows unless the thread hangs
     """
 
     def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
@@ -52,54 +72,103 @@ class Assembler:
         self._tell = tell
         self.marks = True
         self.signer: signing.Signer | None = None
-        self._is_ending = threading.Event()
-        self._thread = ThreadPoolExecutor(1, "sheets", initializer=_give_way)
+        self._waiting: deque[_Making] = deque()
+        self._in_hand: _Making | None = None
+        self.signs_of_life = 0
+
+    # Called by the main thread: nothing here waits, but `close` for a moment
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether sheets are being made."""
+        return self._in_hand is not None
 
     def assemble(self, job: Job, prompts: Sequence[Prompt]) -> None:
         """Make the sheets of a job with these prompts of a sweep, on the thread."""
+        self._waiting.append(_Making(job, prompts))
+        self._go_on()
 
-        def answer(made: Future[tuple[str, ...]]) -> None:
-            error = made.exception() if not made.cancelled() else _Stopped()
-            if not isinstance(error, _Stopped):
-                self._tell(SheetsMade(job.id, () if error else made.result(), error))
+    def made(self, event: SheetsMade) -> None:
+        """Take note of an answer: the sheets of the next job are made."""
+        if self._in_hand is not None and self._in_hand.job.id == event.job_id:
+            self._in_hand = None
+            self._go_on()
 
-        self._thread.submit(self._work, job, prompts).add_done_callback(answer)
+    def _go_on(self) -> None:
+        if self._in_hand is None and self._waiting:
+            making = self._in_hand = self._waiting.popleft()
+            self.signs_of_life += 1
+            making.thread = threading.Thread(
+                target=self._work, args=(making,), name="sheets", daemon=True
+            )
+            making.thread.start()
 
-    def _work(self, job: Job, prompts: Sequence[Prompt]) -> tuple[str, ...]:
+    def give_up(self, reason: str) -> None:
+        """Leave the thread alone, which hangs, and answer that the sheets can't be made."""
+        if self._in_hand is not None and not self._in_hand.is_left.is_set():
+            self._in_hand.is_left.set()
+            self._tell(SheetsMade(self._in_hand.job.id, (), ReeldropError(reason)))
+
+    def close(self) -> None:
+        """End after the frame in hand; what is not made is made at the next start."""
+        self._waiting.clear()
+        if self._in_hand is not None and self._in_hand.thread is not None:
+            self._in_hand.is_left.set()
+            self._in_hand.thread.join(CLOSE_SECONDS)
+
+    # The thread
+
+    def _work(self, making: _Making) -> None:
+        """Make the sheets of a job, and answer, unless nobody waits for it any more."""
+        _give_way()
+        try:
+            self._answer(making, self._made(making))
+        except (ReeldropError, OSError) as error:
+            self._answer(making, (), error)
+        except BaseException as error:
+            self._answer(making, (), error)
+            raise
+
+    def _answer(
+        self, making: _Making, names: tuple[str, ...], error: BaseException | None = None
+    ) -> None:
+        if not making.is_left.is_set():
+            self._tell(SheetsMade(making.job.id, names, error))
+
+    def _made(self, making: _Making) -> tuple[str, ...]:
         """Make the sheets, and return their names."""
-        sheets = SheetsOf(job, self._results)
+        sheets = SheetsOf(making.job, self._results)
         if not sheets.begin():
             raise ReeldropError("the process ended each time they were made")
         try:
-            return tuple(self._make_all(job, prompts, sheets))
+            return tuple(self._make_all(making, sheets))
         except _Stopped:
             sheets.take_back()
             raise
 
-    def _make_all(self, job: Job, prompts: Sequence[Prompt], sheets: SheetsOf) -> list[str]:
+    def _make_all(self, making: _Making, sheets: SheetsOf) -> list[str]:
         """Make the missing sheets, and return the names of all."""
+        job = making.job
         found = self._results.reserved(job).items()
         videos = {number: video for number, video in found if is_published(video)}
-        if len(videos.keys() & {prompt.number for prompt in prompts}) < _LEAST:
+        if len(videos.keys() & {prompt.number for prompt in making.prompts}) < _LEAST:
             return []
         with self._results.opened(job.source) as folder:
             sources = {number: _source(video, folder) for number, video in videos.items()}
-            return self._make_from(job, prompts, sources, sheets)
+            return self._make_from(making, sources, sheets)
 
     def _make_from(
-        self,
-        job: Job,
-        prompts: Sequence[Prompt],
-        sources: Mapping[int, Source],
-        sheets: SheetsOf,
+        self, making: _Making, sources: Mapping[int, Source], sheets: SheetsOf
     ) -> list[str]:
+        prompts = making.prompts
         labels, names, until = Labels(), list[str](), time.thread_time() + MAX_SECONDS
         models = dict.fromkeys(prompt.model for prompt in prompts)
         mark = synthetic.packet_of(models) if self.marks else ""
 
         def check() -> None:
-            if self._is_ending.is_set():
+            if making.is_left.is_set():
                 raise _Stopped
+            self.signs_of_life += 1
             if time.thread_time() > until:
                 raise ReeldropError(f"they take longer than {MAX_SECONDS:g} s")
 
@@ -114,7 +183,7 @@ class Assembler:
         if labels.lacking:
             signs = "".join(sorted(labels.lacking))[:20]
             remedy = "install one, such as the package fonts-noto-cjk for Chinese"
-            _log.warning("sheets_lack_a_font", job_id=job.id, signs=signs, remedy=remedy)
+            _log.warning("sheets_lack_a_font", job_id=making.job.id, signs=signs, remedy=remedy)
         return names
 
     def _signed(self, write: Write, kind: str, models: Iterable[str]) -> Write:
@@ -131,11 +200,6 @@ class Assembler:
             return True
 
         return write_and_sign
-
-    def close(self) -> None:
-        """End after the current frame; missing sheets are made at the next start."""
-        self._is_ending.set()
-        self._thread.shutdown(cancel_futures=True)
 
 
 def _give_way() -> None:

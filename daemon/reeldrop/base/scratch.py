@@ -1,6 +1,6 @@
-"""Temporary folders of processes that may be killed: a later process removes what one has left.
+"""Temporary folders of processes that may be killed: a later process removes abandoned ones.
 
-A folder is locked as long as its process lives, which also keeps systemd-tmpfiles out of it.
+A folder is locked while its process runs, which also keeps systemd-tmpfiles out of it.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 MATRIX, WILDCARDS = "matrix", "wildcards"
 SWEEPS = (MATRIX, WILDCARDS)
-"""The keys of a prompt file that make several prompts of one, none of which has them.
+"""The keys of a prompt file that expand a prompt to several, which do not have these keys.
 
-In `Swept`, the second stands for what was chosen for braces, which the prompt has already.
+In `Swept`, the second one has the choices for braces, which are already in the prompt.
 """
 
 Swept = tuple[tuple[str, str | int | float | bool | None], ...]
@@ -14,6 +14,6 @@ Swept = tuple[tuple[str, str | int | float | bool | None], ...]
 
 
 def with_seed(swept: Swept, seed: int | None) -> Swept:
-    """Return what was chosen for one of several videos, each of which has a seed of its own."""
+    """Return the chosen values with the seed of one of several videos."""
     own = {} if seed is None else {"seed": seed}
     return tuple((key, own.get(key, value)) for key, value in swept)

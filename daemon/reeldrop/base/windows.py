@@ -26,14 +26,14 @@ class Windows:
         return Windows(math.ceil(self.frames / self.ratio), self.overlap // self.ratio)
 
     def count(self, frames: object) -> int:
-        """Return how many pieces a video of so many frames has."""
+        """Return the number of windows of a video with this number of frames."""
         if not self.frames or not isinstance(frames, int) or frames <= self.frames:
             return 1
         cut, length = self.of_latents, math.ceil(frames / self.ratio)
         return math.ceil((length - cut.overlap) / (cut.frames - cut.overlap))
 
     def starts(self, length: int) -> list[int]:
-        """Return the first frame of each piece of latents that have so many frames."""
+        """Return the first frame of each window, for latents with this number of frames."""
         cut = self.of_latents
         last = max(0, length - cut.frames)
         count = self.count(1 + (length - 1) * self.ratio)

@@ -1,6 +1,6 @@
-"""The thread of `reeldrop top` that looks at the state and does what keys ask for.
+"""The thread of `reeldrop top` that reads the state and carries out what keys ask for.
 
-So a share that is slow, or hangs, never stops the screen.
+So a share that is slow or hangs never blocks the screen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LOOK_SECONDS = 1.0
 
 
 class Looked(Message):
-    """The state was looked at."""
+    """The state was read."""
 
     def __init__(self, seen: Seen) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Said(Message):
 
 
 class Broken(Message):
-    """Looking ended by an error that nobody has foreseen."""
+    """The thread has ended with an unexpected error."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -44,26 +44,26 @@ class Broken(Message):
 
 
 class Hands(threading.Thread):
-    """Looks at the state each second, and does what it is given."""
+    """Reads the state each second, and carries out actions."""
 
     def __init__(self, looker: Looker, tell: Callable[[Message], object]) -> None:
-        super().__init__(name="hands", daemon=True)  # a disk that hangs must not keep it
+        super().__init__(name="hands", daemon=True)  # a disk that hangs must not keep `top` running
         self._looker = looker
         self._tell = tell
-        self._deeds: queue.SimpleQueue[Callable[[], str] | None] = queue.SimpleQueue()
+        self._actions: queue.SimpleQueue[Callable[[], str] | None] = queue.SimpleQueue()
         self._is_ending = False
         self._problem = ""
 
-    def do(self, deed: Callable[[], str]) -> None:
-        """Do something, and look."""
-        self._deeds.put(deed)
+    def do(self, action: Callable[[], str]) -> None:
+        """Carry out an action, and read the state. The action returns what to tell people."""
+        self._actions.put(action)
 
     def look(self) -> None:
-        """Look at once."""
-        self._deeds.put(None)
+        """Read the state at once."""
+        self._actions.put(None)
 
     def end(self) -> None:
-        """Tell nothing any more; wait a moment for what is in hand."""
+        """Tell nothing any more; wait a moment for an action that runs."""
         self._is_ending = True
         self.look()
         self.join(LOOK_SECONDS)
@@ -89,13 +89,13 @@ class Hands(threading.Thread):
         elif self._problem != before:
             self._tell(Said(self._problem, is_problem=True))
         with contextlib.suppress(queue.Empty):
-            deed = self._deeds.get(timeout=LOOK_SECONDS)
-            if deed is not None:
-                self._tell(self._done(deed))
+            action = self._actions.get(timeout=LOOK_SECONDS)
+            if action is not None:
+                self._tell(self._done(action))
                 self._looker.forget()
 
-    def _done(self, deed: Callable[[], str]) -> Said:
+    def _done(self, action: Callable[[], str]) -> Said:
         try:
-            return Said(deed())
+            return Said(action())
         except (OSError, ReeldropError) as error:
             return Said(str(error), is_problem=True)

@@ -37,10 +37,10 @@ SCAN_SECONDS = 5.0
 """How often folders are walked through, at most; the daemon's report is looked at each second."""
 
 _SCAN_SHARE = 20
-"""Folders that take long are walked through for one of so many seconds, at most."""
+"""Slow walks through folders take at most one in this many seconds."""
 
 MAX_LISTED = 100
-"""Most files of a list. The daemon reports as many."""
+"""Upper bound on the files of a list, the same as in the daemon's status."""
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A file in a list; its name as it is shown, and as the deeds below take it."""
+    """A file in a list, with its name for the screen and the one for actions."""
 
     kind: Kind
     name: str
@@ -115,7 +115,7 @@ class Seen:
 
 
 class _Seldom(Generic[T]):
-    """A value that takes long to read, and is read anew only after some seconds."""
+    """A value that is slow to read, and is read again only after some seconds."""
 
     def __init__(self, read: Callable[[], T]) -> None:
         self._read = read
@@ -173,7 +173,7 @@ class Looker:
         )
 
     def forget(self) -> None:
-        """Read everything anew with the next look."""
+        """Read everything again at the next look."""
         for value in (self._folders, self._failures, self._inbox):
             value.forget()
 

@@ -16,7 +16,7 @@ Parts = Sequence[tuple[str, str]]
 """Texts, each with its style."""
 
 MAX_RENDERERS = 16
-"""Most renderers of which each has a line."""
+"""Upper bound on the renderers with a line each."""
 
 COLUMN_SHARE = 0.45
 """Share of the width up to which the names of a list are as wide as its widest."""

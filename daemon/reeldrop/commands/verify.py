@@ -26,8 +26,8 @@ UNREADABLE = (OSError, ValueError, IndexError)
 """Errors of reading a file that may be anything. PyAV's are OSErrors or ValueErrors."""
 
 SLACK = 1 << 20
-"""Upper bound on the bytes of a video besides pictures and what its sidecar says: a signature, and
-sound of 40 s, which a copy may have lost."""
+"""Upper bound on the bytes of a video besides its pictures and settings: a signature, and 40 s of
+sound, which a copy may have lost."""
 
 _STATES = {"Valid": "valid", "Trusted": "valid", signing.EXPIRED: "expired"}
 

@@ -55,7 +55,7 @@ class Beside:
     def waits(self, candidate: Candidate, names: tuple[str, ...]) -> bool:
         """Let a file wait for pictures, or, without names, for one of its own name.
 
-        Return whether it waits: not if they are there, or it has for long enough.
+        Return whether it waits: not if it has waited long enough.
         """
         now = self._clock()
         self._inbox.pauses.wishes.note(candidate, names, now)

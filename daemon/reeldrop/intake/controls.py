@@ -29,12 +29,12 @@ CANCEL_SECONDS = 30.0
 prompt file that came later than this after it is a new order, and is not cancelled."""
 
 WORK_SECONDS = 0.1
-"""How long control files are heeded before the renderer is served again."""
+"""How long control files are processed before the renderer is served again."""
 
 _UNUSED = "cancels nothing: no prompt file of this name waits or is in hand; it is removed soon"
 _CAME_BACK = (
     "has acted before, and so cancels nothing: a sync tool brought it back; it is removed soon. "
-    "To cancel another prompt file of this name, save it anew"
+    "To cancel another prompt file of this name, save it again"
 )
 
 _log = structlog.get_logger()
@@ -74,7 +74,7 @@ class Controls:
         return bool(self._due)
 
     def look(self, now: float) -> None:
-        """Find what is to be heeded after a look at the inbox."""
+        """Find the control files that have to act, after a scan of the inbox."""
         there = self._inbox.controls
         self.pause = next(filter(control_names.is_pause, there), "")
         self._unused = {p: seen for p, seen in self._unused.items() if there.get(p) is seen}
@@ -160,7 +160,7 @@ class Controls:
         except OSError as error:
             if path not in self._stuck:
                 _log.error("control_file_stays", control_file=shown(path), reason=str(error))
-            why = f"was heeded, but can't be removed: {error.strerror}"
+            why = f"has acted, but can't be removed: {error.strerror}"
             self._stuck[path] = self._inbox.controls[path], why
         else:
             self._unused.pop(path, None)

@@ -142,7 +142,7 @@ class Repeats:
                 f"{name} was delivered again, with the same content and the same\n"
                 "modification time, as by a sync tool that has missed a deletion.\n"
                 "So it has not been rendered again.\n\n"
-                "To have it rendered again, save it anew, or `touch` it in the inbox.\n"
+                "To have it rendered again, save it again, or `touch` it in the inbox.\n"
             )
             twin.write_note(note, job)
         elif (other := self._spool.find(twin.below.parent.name)) is not None:

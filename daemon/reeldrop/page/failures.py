@@ -1,6 +1,6 @@
-"""What is in `_failed/`, read anew only when one of its folders has changed.
+"""The files in `_failed/`, read again only when one of its folders has changed.
 
-The page's thread asks every few seconds; a walk through a hundred thousand files takes one.
+The page's thread asks every few seconds, and a walk through a hundred thousand files takes one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The videos of the gallery: chunks of them, as scripts in `_page/data/`, the oldest first.
 
-All of it is made from the sidecars, and made again where it is gone. Each file is replaced as a
-whole, the list of chunks last; `refresh` mends what a kill leaves between two of them. Chunks are
-small, because the last one is written anew for each video. What is in memory are names and times.
+All of it is made from the sidecars, and made again if it is missing. Each file is replaced as a
+whole, the list of chunks last; `refresh` repairs what a kill between two of them leaves. Chunks are
+small, because the last one is rewritten for each video. Only names and times are kept in memory.
 """
 
 from __future__ import annotations

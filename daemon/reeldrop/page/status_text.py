@@ -68,7 +68,7 @@ def dated(status: Status, said: str) -> str:
     else:
         often, late = HEARTBEAT_SECONDS / 60, OUTDATED_SECONDS / 60
         then = (
-            f"It is written anew every {often:g} minutes, or sooner. If that was more than\n"
+            f"It is updated every {often:g} minutes, or sooner. If that was more than\n"
             f"{late:g} minutes ago, the service does not run, or this folder is not synced."
         )
     return f"{state}\n\n{written}\n{then}\n\n{rest}"

@@ -15,7 +15,7 @@ class Setting:
     """A key's value with its place; `file` is empty for the prompt file itself.
 
     notes: what the author should know about how it was read
-    mistakes: why it surely is not what the author meant
+    mistakes: why it certainly is not what the author meant
     """
 
     node: strict_yaml.Node

@@ -105,10 +105,10 @@ def ours(name: str, known: Iterable[str]) -> str | None:
 
 
 def nearest(name: str) -> str | None:
-    """Return the name in another tool of which a key may be a typing error; None if there is none.
+    """Return another tool's name that was probably meant by a misspelt key; None if there is none.
 
-    Not a short one, of which too many words would look like typing errors. The first letter is
-    seldom the wrong one.
+    Short names are left out, because too many words are similar to them. The first letter has to be
+    the same, because it is seldom wrong.
     """
     word = normal(name)
     known = sorted({*_KEYS, *_ADVICE, *_SIZES, *_TIMES})

@@ -19,7 +19,7 @@ def given(settings: Mapping[str, Any]) -> Translated:
 
 
 def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
-    """Yield what to know of texts that the model surely can't read, and nobody translates."""
+    """Yield notes on texts that the model certainly can't read, and that are not translated."""
     for text, key in KEYS.items():
         written = settings.get(text) or ""
         if written.isascii() or settings.get(key) or not rules.languages:

@@ -51,7 +51,7 @@ class Text:
 class Template:
     """Texts and choices in a row. A choice is a list of templates.
 
-    count: how many ways there are to choose; two of them may give the same text
+    count: the number of combinations; two of them may give the same text
     """
 
     parts: list[str | list[Template]] = field(default_factory=list)
@@ -72,9 +72,10 @@ class Template:
         return list({text.text: text for text in map(self._nth, range(self.count))}.values())
 
     def drawn(self, number: int, seed: str) -> list[Text]:
-        """Return different texts, `number` of them if there are so many, in the order drawn.
+        """Return up to `number` different texts, in the order drawn.
 
-        The same seed draws the same. Where nearly all ways give the same texts, it may be fewer.
+        The same seed draws the same. If nearly all choices give equal texts, it may find fewer than
+        there are.
         """
         drawn: dict[str, Text] = {}
         for index in _indices(seed, self.count, _TRIES * number):

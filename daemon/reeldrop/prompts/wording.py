@@ -11,9 +11,9 @@ from reeldrop.base.escaping import short
 
 LONGEST_KEY = 100
 _NEAR = 0.6
-"""Similarity, from 0 to 1, at which a word may be a typing error of another."""
+"""Similarity, from 0 to 1, from which a word may be a typing error of another."""
 SURELY = 0.8
-"""Similarity at which it surely is one; below it, a key may begin a prompt."""
+"""Similarity from which it certainly is one; below it, a line may be a prompt."""
 
 _WANTED = {
     "int_type": "a whole number",
@@ -55,7 +55,7 @@ def bound(detail: Mapping[str, Any]) -> str | None:
 
 
 def near(word: str, known: Iterable[str], least: float = _NEAR) -> str | None:
-    """Return the known word of which a word may be a typing error; None if there is none.
+    """Return the known word that was probably meant by a misspelt one; None if there is none.
 
     least: the similarity that is needed, from 0 to 1
     """

@@ -20,12 +20,10 @@ from reeldrop.base import plain_files
 from reeldrop.base.errors import DISK_ERRORS, Unrenderable
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD
 from reeldrop.base.picture_files import MOST_BYTES
+from reeldrop.render.classes import Size
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Picture, Prompt
-
-Size = tuple[int, int]
-"""Width and height."""
 
 FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format)
 MOST_PIXELS = 24_500_000

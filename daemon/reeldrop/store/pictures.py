@@ -105,7 +105,7 @@ def publish(picture: Path, folder: Path, name: str, owner: str) -> str:
 
 
 def file_away(job: Job, folder: Path) -> None:
-    """Move a job's pictures into the folder of its videos; those that are there are not doubled."""
+    """Move a job's pictures into the folder of its videos, unless the same are already there."""
     for picture in of(job):
         durable.make_folder(folder)
         name = published_name(job.source, picture.name)
@@ -188,7 +188,7 @@ def _name_aside(job: Job, name: str, prompt_file: str) -> str:
 
 
 def remove_copies(job: Job, folder: Path) -> None:
-    """Remove what `copy_aside` made of a job's pictures, all of which the job still has."""
+    """Remove the copies that `copy_aside` made; the job still has all of its pictures."""
     temporaries.remove(folder, job.id)  # left by a copy that was killed
     for picture in of(job):
         if is_same(picture, folder / picture.name):

@@ -1,4 +1,4 @@
-"""The sheets of a sweep in the results, and the record in its job's folder of which there are.
+"""The sheets of a sweep in the results, and their record in the job's folder.
 
 A name is recorded before its files are published under it, so that another process neither makes
 a sheet again nor gives it a second name. Does not know what a sheet shows.

@@ -186,6 +186,13 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
         ),
         ("models:\n  m:\n    path: x\n    placement: gpu", 4, "models.m.placement", "", "'cuda'"),
         ("models:\n  m: {path: x, max_batch_size: 0}", 2, "models.m.max_batch_size", "not 0", ""),
+        (
+            "models:\n  m: {path: x, min_memory_gb: 20, placement: cpu}",
+            2,
+            "models.m",
+            "min_memory_gb is that of a GPU, but placement is cpu",
+            "leave one out",
+        ),
         ("models:\n  m: {path: x, scheduler: 5}", 2, "models.m.scheduler", "not 5", ""),
         (
             "models:\n  m:\n    path: x\n    scheduler:\n      name: D\n      setting: {}",

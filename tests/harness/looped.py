@@ -33,6 +33,7 @@ class Looped:
 
     make_fleet: takes the config and a function for events
     more: lines of config.yaml, which replace the usual ones for their keys
+    profile: lines of its profile
     observe: called with every new status
     """
 
@@ -43,13 +44,14 @@ class Looped:
         make_fleet: Callable[[Config, Callable[[Event], None]], Fleet],
         *,
         more: str = "",
+        profile: str = "",
         drains: bool = False,
         observe: Callable[[Status], None] = lambda _status: None,
     ) -> None:
         keys = tuple(line.partition(":")[0] + ":" for line in more.splitlines())
         usual = CONFIG.format(pipeline=pipeline).splitlines(keepends=True)
         kept = (line for line in usual if not keys or not line.startswith(keys))
-        (folder / "config.yaml").write_text(more + "".join(kept))
+        (folder / "config.yaml").write_text(more + "".join(kept) + profile)
         settings = Settings(lambda: (configuration.load(folder / "config.yaml"), "tiny"))
         self.config = config = settings.config
         config.inbox.mkdir(exist_ok=True)

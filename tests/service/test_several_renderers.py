@@ -393,16 +393,17 @@ def test_what_does_not_fit_into_a_small_card_is_left_to_a_larger_one(
     run = Looped(tmp_path, least_pipeline, fleet.make)
     long = "num_frames: 12\nprompts: [{prompt: long}, {prompt: longer}]\n"
     with run:
-        for card, gibibytes in {"small": 24, "large": 80}.items():
-            run.events.put(fleet.lend(card, "card", gibibytes))
-        run.until(lambda: run.status and len(run.status.renderers) == 2, "both cards")
-        run.until(lambda: run.status and run.status.state is State.IDLE, "all warm-ups")
+        run.events.put(fleet.lend("small", "card", 24))
+        run.until(lambda: run.status and run.status.state is State.IDLE, "the small one")
         fleet["small"].too_large = "long"
-        fleet["large"].hold()
         fleet["small"].hold("first")
-        for name in ("first", "second"):
-            run.drop(f"{name}.txt", name)
-            run.until(fleet[{"first": "small", "second": "large"}[name]].is_held.is_set, "a step")
+        run.drop("first.txt", "first")
+        run.until(fleet["small"].is_held.is_set, "a step of the small one")
+        joined = fleet.lend("large", "card", 80)
+        fleet["large"].hold()
+        run.events.put(joined)
+        run.drop("second.txt", "second")
+        run.until(fleet["large"].is_held.is_set, "a step of the large one")
         run.drop("long.yaml", long)
         fleet["small"].release()
         run.until(lambda: fleet["small"].shortages, "a shortage")
@@ -417,6 +418,43 @@ def test_what_does_not_fit_into_a_small_card_is_left_to_a_larger_one(
         run.until(lambda: list(run.config.failed.rglob("*.error.txt")), "a report")
     [report] = run.config.failed.rglob("*.error.txt")
     assert "the memory does not suffice even for 1 prompt" in report.read_text()
+
+
+def test_a_profile_goes_to_cards_that_have_the_memory_it_needs(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Until one is there, its prompts wait, and people can see why."""
+    run = Looped(tmp_path, least_pipeline, fleet.make, profile="    min_memory_gb: 60\n")
+    with run:
+        run.events.put(fleet.lend("small", "A10", 24))
+        run.until(lambda: run.status and run.status.state is State.IDLE, "readiness")
+        run.drop("one.txt", "first")
+        run.until(lambda: run.status and run.status.waiting, "a claim")
+        assert run.status is not None
+        reason = "it needs a GPU with 60 GB of memory, and A10 has 25.8 GB"
+        [model] = run.status.models
+        assert ("tiny", reason) == (model.name, model.problem)
+        run.until(lambda: run.status and reason in str(run.status.waiting), "the reason")
+        assert [""] == [renderer.problem for renderer in run.status.renderers]
+        run.events.put(fleet.lend("large", "H100", 80))
+        run.until(lambda: ["one/first"] == run.videos(), "a video")
+        assert (["first"], []) == (fleet["large"].seen, fleet["small"].seen)
+        small, large = run.stages.benches
+        assert (set(), {"tiny"}) == (set(small.memory.ready), set(large.memory.ready))
+
+
+def test_a_drain_fails_what_needs_more_memory_than_any_card_has(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Its report says what is missing."""
+    fleet.at_once = ["cpu"]
+    profile = "    min_memory_gb: 60\n"
+    run = Looped(tmp_path, least_pipeline, fleet.make, profile=profile, drains=True)
+    run.drop("one.txt", "first")
+    with run:
+        run.end()
+    [report] = run.config.failed.rglob("*.error.txt")
+    assert "it needs a GPU with 60 GB of memory, and 'cpu' is no GPU" in report.read_text()
 
 
 def test_settings_that_no_renderer_can_use_are_refused(

@@ -50,3 +50,24 @@ def test_a_long_pause_of_config_yaml_stays() -> None:
     found = Models("m", 3600.0, is_patient=True)
     found.failed("m", NOT_NOW, 0.0)
     assert {"m": 3600.0} == found.resting(0.0)
+
+
+def test_a_renderer_that_can_never_use_a_model_is_never_asked_to() -> None:
+    """Prompts wait for another renderer; what keeps that from it is what is told."""
+    found = Models("own", 10.0, is_patient=True)
+    found.join("small")
+    found.exclude("m", NOT_NOW, "small")
+    assert {"m": 110.0} == found.resting(100.0)
+    assert {"m": 1e9 + 10} == found.resting(1e9)
+    assert ({"m": "no memory"}, {}) == (found.problems(), found.problems_of("small"))
+    assert not found.failed("m", WRONG, 0.0, "small")
+    assert {"m"} == found.unusable("small", 1e9)
+    assert found.refusal("m", 1e9) is None
+    found.join("large")
+    assert ({}, {}) == (found.resting(100.0), found.problems())
+    assert (frozenset("m"), frozenset()) == (found.unusable("small", 0), found.unusable("large", 0))
+    found.failed("m", WRONG, 100.0, "large")
+    assert (WRONG, {"m": "no such folder"}) == (found.refusal("m", 100.0), found.problems())
+    found.leave("small")
+    found.leave("large")
+    assert ({}, {}) == (found.resting(100.0), found.problems())

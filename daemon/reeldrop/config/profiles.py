@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.base.fleet import Device
 from reeldrop.base.job import BatchLimit, Capabilities, Picture, Prompt
 from reeldrop.config import builtin
 from reeldrop.prompts import rules
@@ -147,6 +148,17 @@ def batch_limit(name: str, config: Config, *, cuda: bool | None = None) -> Batch
     is_cpu = profile.placement == "cpu" or not has_gpu
     most = found.max_batch_size if found else MAX_TOGETHER["cpu" if is_cpu else "cuda"]
     return BatchLimit(most, is_measured=True)
+
+
+def too_large(config: Config, device: Device) -> dict[str, str]:
+    """Return the profiles that are not rendered on a device, each with the reason in words."""
+    name, has = device.name, device.memory_bytes
+    has_words = f"{name} has {has / 1e9:.1f} GB" if has else f"'{name}' is no GPU"
+    return {
+        model: f"it needs a GPU with {profile.min_memory_gb:g} GB of memory, and {has_words}"
+        for model, profile in config.models.items()
+        if profile.min_memory_gb and has < profile.min_memory_gb * 1e9
+    }
 
 
 def _finding(name: str, config: Config) -> Finding | None:

@@ -169,6 +169,7 @@ class Profile(BaseModel):
     prompt_syntax: Literal["plain", "weighted"] = "plain"
     preview_steps: Annotated[int, Field(ge=0, le=1000)] = 0
     max_batch_size: BatchSize = None
+    min_memory_gb: Gigabytes | None = None
     languages: Languages | None = None
     defaults: dict[str, Default] = {}
     limits: dict[str, Limit] = {}
@@ -188,6 +189,8 @@ class Profile(BaseModel):
         if self.quantization is not None and merged:
             problem = f"the LoRA {merged[0]} can't become part of quantized weights"
             raise Refused(problem, "take always away from it, or quantization")
+        if self.min_memory_gb and self.placement == "cpu":
+            raise Refused("min_memory_gb is that of a GPU, but placement is cpu", "leave one out")
         if self.overlap is not None and self.window is None:
             raise Refused("there is an overlap, but no window", "add `window: auto`")
         lossy = [name for name, value in self.lossy if value != Lossy.model_fields[name].default]

@@ -57,7 +57,8 @@ class OwnRenderer:
         self._renderer = InProcessRenderer(sources, lambda event: tell(FromRenderer(OWN, event)))
 
     def begin(self) -> Sequence[RendererJoined]:
-        return (RendererJoined(OWN, Device(pipeline.device_name())),)
+        device = Device(pipeline.device_name(), memory_bytes=pipeline.device_bytes() or 0)
+        return (RendererJoined(OWN, device),)
 
     def renderer(self, id: str) -> Renderer:
         return {OWN: self._renderer}[id]

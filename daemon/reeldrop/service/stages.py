@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base.durations import in_words
-from reeldrop.base.errors import ConfigError
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.escaping import shown
-from reeldrop.base.events import Event, FleetClosed, Wake
+from reeldrop.base.events import Event, FleetClosed, FromRenderer, ModelFailed, Wake
 from reeldrop.config import profiles, translators
 from reeldrop.config.settings import Settings
 from reeldrop.host.disk import DiskWatch
@@ -159,11 +159,30 @@ class Stages:
             self.join(joined)
 
     def join(self, joined: RendererJoined) -> None:
-        """Let a renderer load the model of the settings in force, before it gets prompts."""
-        stall_seconds = self.settings.config.stall_seconds
-        self.benches.join(joined, self.fleet, stall_seconds).load(self.settings.model)
-        self.models.join(joined.id)
+        """Let a renderer load the model of the settings in force, before it gets prompts.
+
+        If its memory is too small for that, it is told, unless a larger one may try new settings.
+        """
+        model, stall_seconds = self.settings.model, self.settings.config.stall_seconds
+        bench = self.benches.join(joined, self.fleet, stall_seconds)
+        excluded = self._join_models(bench, self.models)
+        if model not in excluded:
+            bench.load(model)
+        elif not (self.fleet.can_lose and self.settings.are_on_trial):
+            self._tell(FromRenderer(joined.id, ModelFailed(model, excluded[model])))
         self._note_kinds()
+
+    def _join_models(self, bench: Workbench, models: Models) -> dict[str, Exception]:
+        """Record that there is a renderer; return why it can never use some models."""
+        models.join(bench.id)
+        kind = Unavailable if self.fleet.can_lose else ConfigError
+        found: dict[str, Exception] = {}
+        for model, reason in profiles.too_large(self.settings.config, bench.device).items():
+            remedy = "change min_memory_gb, or render it on another GPU"
+            found[model] = kind(Mistake(reason, remedy, key=f"models.{model}"))
+            models.exclude(model, found[model], bench.id)
+            _log.info("gpu_too_small", renderer=bench.id, model=model, reason=reason)
+        return found
 
     def leave(self, renderer: str, now: float) -> Workbench | None:
         """Take away a renderer that is lost, and return its workbench; None if it has left."""
@@ -182,7 +201,7 @@ class Stages:
         config = self.settings.config
         made = Models(self.settings.model, config.retry_seconds, is_patient=self._is_patient)
         for bench in self.benches:
-            made.join(bench.id)
+            self._join_models(bench, made)
         return made
 
     def _make_feeder(self) -> Feeder:

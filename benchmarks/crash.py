@@ -81,11 +81,15 @@ class Count:
 
 @dataclass(frozen=True)
 class Order:
-    """A prompt file, and the number of videos that it asks for; with none, it has to fail."""
+    """A prompt file, and the number of videos that it asks for; with none, it has to fail.
+
+    frames: of each video
+    """
 
     name: str
     text: str
     videos: int
+    frames: int = 2
 
     @property
     def fails(self) -> bool:
@@ -374,7 +378,7 @@ def check(site: Site, orders: list[Order]) -> Count:
         count.videos += len(videos)
         count.lost += max(0, order.videos - len(videos))
         count.doubled += max(0, len(videos) - order.videos)
-        count.half_visible += sum(not is_whole(video) for video in videos)
+        count.half_visible += sum(not is_whole(video, order.frames) for video in videos)
         posters, sidecars = list(folder.glob("*.jpg")), list(folder.glob("*.yaml"))
         extra = len([p for p in finished if p.suffix == ".yaml"])
         count.half_visible += len(posters) != len(videos)
@@ -402,11 +406,11 @@ def is_reported(path: Path) -> bool:
     return path.exists() and path.with_name(path.name + ERROR_SUFFIX).exists()
 
 
-def is_whole(video: Path) -> bool:
+def is_whole(video: Path, frames: int = 2) -> bool:
     """Return whether a video can be decoded completely."""
     try:
         with av.open(str(video)) as container:
-            return sum(1 for _ in container.decode(video=0)) == 2
+            return sum(1 for _ in container.decode(video=0)) == frames
     except (av.FFmpegError, IndexError):  # IndexError: it has no video stream
         return False
 

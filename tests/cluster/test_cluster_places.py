@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections import Counter
 
 from reeldrop.base.job import Cause
 from reeldrop.cluster import places
@@ -40,12 +41,26 @@ To see more information about memory usage on this node, use `ray logs raylet.ou
 
 def test_renderers_are_spread_over_the_nodes() -> None:
     """Each GPU gets one, unless a node says how many it wants; with too few, each node gets one."""
-    everywhere = places.wanted([HEAD, TWO, ONE, SAID, CPUS], None)
+    everywhere = places.wanted([HEAD, TWO, ONE, SAID, CPUS], None, [1])
     assert [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("a", 1), ("d", 1)] == everywhere
-    assert everywhere[:3] == places.wanted([HEAD, TWO, ONE, SAID, CPUS], 3)
+    assert everywhere[:3] == places.wanted([HEAD, TWO, ONE, SAID, CPUS], 3, [1])
     assert [{"GPU": 1.0}, {"reeldrop": 1.0, "GPU": 1.0}, {"reeldrop": 1.0}] == [
-        dict(node.needs) for node in (TWO, SAID, CPUS)
+        dict(node.needs([1])) for node in (TWO, SAID, CPUS)
     ]
+
+
+def test_a_renderer_gets_as_many_gpus_as_a_profile_wants() -> None:
+    """All of one node. One that has fewer renders other profiles, each GPU for itself."""
+    five = Node("e", "five", "10.0.0.6", {"GPU": 5.0})
+    greedy = Node("f", "greedy", "10.0.0.7", {"GPU": 4.0, "reeldrop": 4.0})
+    found = places.wanted([TWO, ONE, SAID, CPUS, five, greedy], None, [1, 2])
+    assert {"a": 1, "b": 1, "c": 1, "d": 2, "e": 2, "f": 2} == Counter(p.node for p in found)
+    assert [{"GPU": 2.0}, {"GPU": 1.0}, {"reeldrop": 1.0, "GPU": 2.0}, {"reeldrop": 1.0}] == [
+        dict(node.needs([1, 2])) for node in (five, ONE, greedy, CPUS)
+    ]
+    assert 4 == five.share([1, 2, 4, 8])
+    assert "" == places.too_small([CPUS], [8]) == places.too_small([TWO, five], [1, 4])
+    assert "the 8 GPUs that a profile wants (gpus), but 5" in places.too_small([TWO, five], [8])
 
 
 def test_a_node_outside_of_the_network_gets_no_renderer() -> None:

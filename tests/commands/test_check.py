@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from harness.site import Site
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError
 from reeldrop.commands import check
-from reeldrop.config import config
+from reeldrop.config import config, profiles
 from reeldrop.config.config import Config
 
 
@@ -51,7 +52,7 @@ KILLED_HALF_WAY = """
 import os, signal, sys
 from pathlib import Path
 from reeldrop.commands import check
-from reeldrop.config import config
+from reeldrop.config import config, profiles
 os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 list(check.folders(config.load(Path(sys.argv[1]))))
 """
@@ -145,3 +146,19 @@ def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -
         found[what].ok for what in ("model", "model wan", "model broken")
     ]
     assert "nowhere" in found["model broken"].detail
+
+
+@pytest.mark.parametrize(("gpus", "is_ok"), [(0, True), (1, False), (2, True)])
+def test_the_gpus_that_render_a_video_together_are_counted(
+    gpus: int, is_ok: bool, site: Site, wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any, the processes share the CPU. `tune` has nothing to choose for them."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with (site.folder / "config.yaml").open("a") as file:
+        file.write(f"  wan: {{path: {wan_pipeline}, gpus: 2}}\n")
+    settings = config.load(site.folder / "config.yaml")
+    [row] = check._groups_of_gpus(settings)
+    assert ("gpus of wan", is_ok) == (row.what, row.ok)
+    assert ("render a video together" if is_ok else "this renderer has 1") in row.detail
+    with pytest.raises(ConfigError, match="tune times one GPU, and 2 render"):
+        profiles.to_tune("wan", settings)

@@ -193,6 +193,16 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
             "min_memory_gb is that of a GPU, but placement is cpu",
             "leave one out",
         ),
+        ("models:\n  m: {path: x, gpus: 0}", 2, "models.m.gpus", "1 or more, not 0", ""),
+        ("models:\n  m: {path: x, gpus: 1.5}", 2, "models.m.gpus", "a whole number", ""),
+        *(
+            (f"models:\n  m: {{path: x, gpus: 2, {other}}}", 2, "models.m", problem, "leave it out")
+            for other, problem in (
+                ("placement: cpu", "several GPUs can't render a video together with placement"),
+                ("speed: {compile: whole}", "together with compile: whole"),
+                ("lossy: {first_block_cache: 0.1}", "together with first_block_cache"),
+            )
+        ),
         ("models:\n  m: {path: x, scheduler: 5}", 2, "models.m.scheduler", "not 5", ""),
         (
             "models:\n  m:\n    path: x\n    scheduler:\n      name: D\n      setting: {}",

@@ -117,8 +117,15 @@ class RayCluster:
 
     def actors(self, number: int) -> list[int]:
         """Return the processes of a node's renderers."""
+        return self._running(number, b"RendererActor")
+
+    def ranks(self, number: int) -> list[int]:
+        """Return the processes that render together with a node's renderers."""
+        return self._running(number, b"reeldrop.render.rank")
+
+    def _running(self, number: int, words: bytes) -> list[int]:
         below = _descendants(self._nodes[number].pid)
-        return [pid for pid in below if b"RendererActor" in _command(pid)]
+        return [pid for pid in below if words in _command(pid)]
 
     def close(self) -> None:
         for number in list(self._nodes):

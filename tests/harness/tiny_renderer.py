@@ -14,6 +14,7 @@ from reeldrop.base.events import (
     ModelFailed,
     ModelLoaded,
     Previewed,
+    RendererEnded,
     StepDone,
 )
 from reeldrop.base.job import Batch, Job, Member, Picture, Prompt
@@ -32,16 +33,18 @@ class Model:
     """One tiny model, saved in a folder, in a renderer of this process that makes previews.
 
     tiny: how it was built; `ask` are settings of a small prompt
+    settings: of its source, beside those that all have
     """
 
-    def __init__(self, name: str, tiny: Any, folder: Path) -> None:
+    def __init__(self, name: str, tiny: Any, folder: Path, **settings: Any) -> None:
         self.tiny = tiny
         self.folder = folder
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        source = ModelSource(name, str(folder), speed={"mixed_precision": False}, preview_steps=1)
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        common: dict[str, Any] = {"speed": {"mixed_precision": False}, "preview_steps": 1}
+        source = ModelSource(name, str(folder), **common, **settings)
         self.renderer = InProcessRenderer({name: source}, self._take)
         self.renderer.load(name)
-        loaded = self._events.get(timeout=120)
+        loaded = self.events.get(timeout=120)
         assert isinstance(loaded, ModelLoaded), loaded
         self.rules = ModelRules(name, loaded.capabilities, {}, {})
         self.steps: list[int] = []
@@ -49,8 +52,10 @@ class Model:
         self._cancel_at = 0
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, ModelLoaded | ModelFailed | BatchRendered | BatchFailed):
-            self._events.put(event)
+        if isinstance(
+            event, ModelLoaded | ModelFailed | BatchRendered | BatchFailed | RendererEnded
+        ):
+            self.events.put(event)
         if isinstance(event, Previewed):
             self.previews.append(event.picture)
         if not isinstance(event, StepDone):
@@ -91,7 +96,7 @@ class Model:
         self._cancel_at = cancel_at
         self.steps.clear()
         self.renderer.render(Batch(tuple(Member("job", prompt) for prompt in prompts)))
-        event = self._events.get(timeout=120)
+        event = self.events.get(timeout=120)
         assert isinstance(event, BatchRendered | BatchFailed)
         return event
 

@@ -97,15 +97,17 @@ class RendererActor:
 
     def facts(self) -> Facts:
         """Return what the bridge has to know of this node and its GPU, measured now."""
-        from reeldrop.render import pipeline
+        from reeldrop.render import measure, pipeline
 
         self._asked = time.monotonic()
-        node, memory = socket.gethostname(), pipeline.device_memory()
-        gpu = f"{node}/{os.environ.get('CUDA_VISIBLE_DEVICES', '')}" if memory else ""
-        free, total = memory or (0, 0)
+        node, memories = socket.gethostname(), measure.device_memories()
+        gpu = f"{node}/{os.environ.get('CUDA_VISIBLE_DEVICES', '')}" if memories else ""
+        free, total = min(memories, default=(0, 0))
         version = importlib.metadata.version("reeldrop")
         sees = self._folder is not None
         device = pipeline.device_name()
+        if len(memories) > 1:
+            device = f"{len(memories)} x {device}"
         return Facts(node, device, gpu, total, free, sees, version, os.getpid())
 
     def obey(self, number: int, order: bytes) -> None:

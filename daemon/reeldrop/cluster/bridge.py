@@ -174,7 +174,7 @@ class Bridge:
         outside = [places.outside(node, self._start.network) for node in found]
         nodes = [node for node, reason in zip(found, outside, strict=True) if not reason]
         by_id = {node.id: node for node in nodes}
-        wanted = places.wanted(nodes, self._start.most)
+        wanted = places.wanted(nodes, self._start.most, self._start.groups)
         self._pauses.forget(wanted)
         for gone in self._troubles.keys() - {None, *wanted}:
             del self._troubles[gone]
@@ -182,7 +182,8 @@ class Bridge:
             if place not in self._at and self._pauses.are_over(place, now):
                 self._begin(place, by_id[place.node])
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
-        self._troubles[None] = "; ".join(filter(None, (*outside, nothing)))
+        too_small = places.too_small(nodes, self._start.groups)
+        self._troubles[None] = "; ".join(filter(None, (*outside, nothing, too_small)))
         self._tell_troubles()
         self._after(LOOK_SECONDS, self._look)
 
@@ -199,7 +200,7 @@ class Bridge:
     # The actors
 
     def _begin(self, place: Place, node: Node) -> None:
-        needs = dict(node.needs)
+        needs = dict(node.needs(self._start.groups))
         options = {
             "num_cpus": 0,
             "num_gpus": needs.pop("GPU", 0),

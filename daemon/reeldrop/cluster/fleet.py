@@ -175,7 +175,14 @@ class ClusterFleet:
         setup = pickle.dumps(Setup(sources, bundled, encoder, folder, marker, secret))
         most = None if ray.renderers == "all" else ray.renderers
         return Start(
-            ray.address, self._node_ip, self._network, most, setup, self._free, self._last + 1
+            ray.address,
+            self._node_ip,
+            self._network,
+            most,
+            tuple({source.gpus for source in sources.values()}),
+            setup,
+            self._free,
+            self._last + 1,
         )
 
     # Its messages

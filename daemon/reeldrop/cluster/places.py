@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import ipaddress
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,29 +35,51 @@ class Node:
     resources: Mapping[str, float]
 
     @property
-    def slots(self) -> int:
-        """How many renderers it gets: the number of `SLOTS`, or else of its GPUs."""
-        return int(self.resources.get(SLOTS, self.resources.get("GPU", 0)))
+    def gpus(self) -> int:
+        return int(self.resources.get("GPU", 0))
 
-    @property
-    def needs(self) -> Mapping[str, float]:
+    def share(self, groups: Iterable[int]) -> int:
+        """How many GPUs each of its renderers gets: the largest group that it has room for.
+
+        groups: the numbers of GPUs that profiles ask for
+        """
+        return max((group for group in groups if group <= self.gpus), default=1)
+
+    def slots(self, groups: Iterable[int]) -> int:
+        """How many renderers it gets: the number of `SLOTS`, or else as many as it has GPUs for."""
+        said, room = int(self.resources.get(SLOTS, self.gpus)), self.gpus // self.share(groups)
+        return said if said > self.gpus else min(said, room)
+
+    def needs(self, groups: Iterable[int]) -> Mapping[str, float]:
         """The Ray resources that a renderer takes."""
-        share = {SLOTS: 1.0} if SLOTS in self.resources else {}
-        has_gpus = self.resources.get("GPU", 0) >= self.slots > 0
-        return {**share, **({"GPU": 1.0} if has_gpus else {})}
+        share, slots = self.share(groups), self.slots(groups)
+        slot = {SLOTS: 1.0} if SLOTS in self.resources else {}
+        has_gpus = self.gpus >= slots * share > 0
+        return {**slot, **({"GPU": float(share)} if has_gpus else {})}
 
 
 class Place(NamedTuple):
-    """Where one renderer is: a node, and the number of its GPU or slot there."""
+    """Where one renderer is: a node, and the number of its GPUs or slot there."""
 
     node: str
     slot: int
 
 
-def wanted(nodes: Iterable[Node], most: int | None) -> list[Place]:
+def wanted(nodes: Iterable[Node], most: int | None, groups: Sequence[int]) -> list[Place]:
     """Return the places that get a renderer, spread over the nodes; at most `most`."""
-    places = [Place(node.id, slot) for node in nodes for slot in range(node.slots)]
+    places = [Place(node.id, slot) for node in nodes for slot in range(node.slots(groups))]
     return sorted(places, key=lambda place: place.slot)[:most]
+
+
+def too_small(nodes: Iterable[Node], groups: Sequence[int]) -> str:
+    """Return that no node has the GPUs of the largest group; empty if one has.
+
+    Where no node has any GPU, the processes of a group share the CPU.
+    """
+    most = max((node.gpus for node in nodes), default=0)
+    if not 0 < most < max(groups):
+        return ""
+    return f"no node has the {max(groups)} GPUs that a profile wants (gpus), but {most} at most"
 
 
 def outside(node: Node, network: str) -> str:

@@ -113,6 +113,7 @@ class Start:
     node_ip: the address of this machine in the cluster's network; empty for Ray's choice
     network: the cluster's network, such as 10.0.0.0/24; empty for any
     most: how many renderers at most; None for all GPUs
+    groups: the numbers of GPUs that profiles ask for
     setup: a pickled `Setup` for the actors
     free: the most bytes that were ever free on each GPU, by its key
     first: the number of the first actor: an order for one of an earlier bridge must not find it
@@ -122,6 +123,7 @@ class Start:
     node_ip: str
     network: str
     most: int | None
+    groups: tuple[int, ...]
     setup: bytes
     free: Mapping[str, int] = field(default_factory=dict)
     first: int = 1
@@ -151,9 +153,9 @@ class End:
 class Facts:
     """What an actor finds out about its place.
 
-    device: the GPU's name, or that of the CPU
-    gpu: identifies the GPU, also after a restart; empty without one
-    total, free: bytes of the GPU; 0 without one
+    device: the GPUs' number and name, or the name of the CPU
+    gpu: identifies the GPUs, also after a restart; empty without one
+    total, free: bytes of the GPU that has the fewest free; 0 without one
     sees_results: whether it shares the service's results folder
     version: of reeldrop
     """

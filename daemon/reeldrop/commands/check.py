@@ -177,6 +177,8 @@ def machine(config: Config) -> Iterator[Row]:
     if config.provenance is not None:
         yield _row("provenance", lambda: _try_to_sign(config))
     yield from _own_model(config)
+    if config.engine == "in_process":
+        yield from _groups_of_gpus(config)
     for name in sorted(profiles.chosen(config) - {config.model}):
         yield _other_model(name, config)
     for wanted in translators.sources(config).values():
@@ -225,6 +227,24 @@ def _other_model(name: str, config: Config) -> Row:
         return Row(f"model {name}", False, problem, may_pass=True)
     detail = f"{size / 2**30:.1f} GiB" if size else "not downloaded; its first prompt does that"
     return Row(f"model {name}", True, detail)
+
+
+def _groups_of_gpus(config: Config) -> Iterator[Row]:
+    """Look whether this machine has the GPUs that render a video together; in a cluster, `status`
+    says it."""
+    from reeldrop.config import profiles
+    from reeldrop.render import split
+
+    for name in sorted(profiles.chosen(config)):
+        wanted = profiles.source(name, config)
+        if wanted.gpus == 1:
+            continue
+        try:
+            split.require_gpus(wanted)
+        except Unavailable as error:
+            yield Row(f"gpus of {name}", False, str(error), may_pass=True)
+        else:
+            yield Row(f"gpus of {name}", True, f"{wanted.gpus} render a video together")
 
 
 def _translator(wanted: TranslatorSource) -> Row:

@@ -79,6 +79,7 @@ def untuned(name: str, config: Config) -> ModelSource:
         fixed=profile.lists,
         tiling=profile.tiling,
         placement=profile.placement,
+        gpus=profile.gpus,
         speed=profile.speed.model_dump(exclude_defaults=True),
         lossy=Lossy(**profile.lossy.model_dump()),
         preview_steps=profile.preview_steps,
@@ -228,9 +229,14 @@ def to_tune(name: str, config: Config) -> tuple[ModelSource, LoadedPipeline, Pro
     """Return a profile's untuned source, its plain pipeline, and the prompt to time.
 
     Raises:
-        ConfigError: the pipeline can't be loaded, or the defaults can't be rendered.
+        ConfigError: the pipeline can't be loaded, the defaults can't be rendered, or several GPUs
+            render it.
     """
     plain = untuned(name, config)
+    if plain.gpus > 1:
+        problem = f"tune times one GPU, and {plain.gpus} render this model's videos together"
+        remedy = "there is nothing to tune: with several GPUs, nothing is compiled"
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{name}.gpus"))
     loaded = pipeline.load(dataclasses.replace(plain, speed=fast.PLAIN, lossy=NOTHING))
     try:
         return plain, loaded, sample(model_rules(name, config, loaded.capabilities))

@@ -160,6 +160,7 @@ class Profile(BaseModel):
     guider: dict[str, Value] = {}
     tiling: Switch = "auto"
     placement: Literal["auto", "cuda", "model_offload", "sequential_offload", "cpu"] = "auto"
+    gpus: Annotated[int, Field(ge=1, le=64)] = 1
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
     loras: dict[LoraName, Lora] = {}
@@ -197,6 +198,11 @@ class Profile(BaseModel):
         if self.window is not None and lossy:
             problem = f"with window, {lossy[0]} would mix what it keeps of different windows"
             raise Refused(problem, "leave one of them out")
+        compiled = [f"compile: {how}" for how in ("whole", "blocks") if self.speed.compile == how]
+        alone = [*lossy, *compiled, *(["placement: cpu"] if self.placement == "cpu" else [])]
+        if self.gpus > 1 and alone:
+            problem = f"several GPUs can't render a video together with {alone[0]}"
+            raise Refused(problem, "leave it out, or gpus")
         if len(self._schedules) > 1:
             raise Refused("sigmas and timesteps say the same", "give one of them under defaults")
         steps = self.defaults.get("num_inference_steps", self.steps)

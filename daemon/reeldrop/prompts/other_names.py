@@ -48,8 +48,8 @@ _ELSEWHERE: Mapping[str, str] = {
     "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
     "flow_shift shift karras",
     "it is set in config.yaml, by the profile": "long_prompt prompt_syntax window overlap "
-    "languages dtype placement tiling quantization guider limits defaults speed max_batch_size "
-    "min_memory_gb preview_steps revision variant pipeline",
+    "languages dtype placement gpus tiling quantization guider limits defaults speed "
+    "max_batch_size min_memory_gb preview_steps revision variant pipeline",
     "there are no LoRAs to choose from here": "lora lora_name lora_weights activated_loras",
     "a weight stands behind the name: `loras: {name: 0.8}`": "lora_scale lora_weight lora_strength "
     "loras_multipliers",

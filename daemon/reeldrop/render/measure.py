@@ -50,6 +50,11 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
     return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
+def device_memories() -> list[tuple[int, int]]:
+    """Return the free and the total memory of each GPU that this process sees, in bytes."""
+    return list(map(torch.cuda.mem_get_info, range(torch.cuda.device_count())))
+
+
 def device_free() -> int | None:
     """Return how many bytes of the device this process can still use; None without a device."""
     if not pipeline.cuda_is_available():

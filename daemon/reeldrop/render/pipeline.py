@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -30,11 +30,13 @@ from reeldrop.render import (
     parts,
     problems,
     quiet,
+    split,
     windows,
 )  # fmt: skip
 from reeldrop.render.capabilities import check_class, describe
 from reeldrop.render.classes import kind_of
 from reeldrop.render.lora_files import LoraFile
+from reeldrop.render.ranks import Ranks
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.denoisers import denoisers
@@ -45,7 +47,10 @@ _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPipeline:
-    """A loaded pipeline, and how it was loaded."""
+    """A loaded pipeline, and how it was loaded.
+
+    ranks: the processes that have to call it, too; None if there are none, or this is one of them
+    """
 
     source: ModelSource
     pipe: Any
@@ -56,6 +61,7 @@ class LoadedPipeline:
     placement: str
     fast_path: fast.FastPath
     loras: tuple[LoraFile, ...] = ()
+    ranks: Ranks | None = None
 
     def renders_alone(self, prompt: Prompt) -> bool:
         """Return whether prompts like this are rendered one at a time, never in a batch."""
@@ -102,10 +108,17 @@ def versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, importlib.metadata.version(name)) for name in _PACKAGES)
 
 
-def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipeline:
+def load(
+    source: ModelSource,
+    tell: downloads.Tell | None = None,
+    *,
+    join: Callable[[str], None] | None = None,
+) -> LoadedPipeline:
     """Load a profile's pipeline and place it; download it first if it is not on this machine.
 
-    `tell` is called with the bytes downloaded so far, and all bytes of the download.
+    `tell` is called with the bytes downloaded so far, and all bytes of the download. With `join`,
+    the pipeline renders together with other processes: that is called with the model's folder, and
+    joins them. Without it, it renders alone, however many GPUs are asked for.
 
     Raises:
         ConfigError: it can't be loaded, or its class can't be used.
@@ -119,6 +132,10 @@ def load(source: ModelSource, tell: downloads.Tell | None = None) -> LoadedPipel
     loras.put_on(pipe, source, files, call)
     capabilities = windows.with_windows(describe(pipe, source.name), pipe, source)
     pipe.set_progress_bar_config(disable=True)
+    split.require_heads(pipe, source)
+    if join is not None:
+        join(folder)
+        split.split(pipe)
     placement = source.placement
     if placement == "auto":
         free = (device_memory() or (None,))[0]
@@ -146,7 +163,7 @@ def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fa
         device,
         source.lossy,
         call=call,
-        compiles=placement == device and not known.draws(pipe),
+        compiles=placement == device and source.gpus == 1 and not known.draws(pipe),
         keeps_texts=known.keeps_texts,
         encode=clip_texts.encoder(pipe, source),
     )
@@ -238,6 +255,7 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
     if kind is not diffusers.DiffusionPipeline:
         check_class(kind, source.name)
         parts.check_texts(kind, source)
+        split.require_possible(source, index)
 
 
 def _dtypes(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str]:

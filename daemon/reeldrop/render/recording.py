@@ -18,13 +18,14 @@ def records(
     loaded: LoadedPipeline, prompts: tuple[Prompt, ...], footage: Footage, seconds: float
 ) -> Iterator[Rendered]:
     """Yield the record of each of the prompts that were rendered together in `seconds`."""
+    gpus = f"{loaded.source.gpus} x " if loaded.ranks is not None else ""
     for prompt, frames, sound in zip(prompts, footage.frames, footage.sounds, strict=True):
         yield Rendered(
             model=loaded.source.location,
             revision=loaded.revision,
             pipeline=type(loaded.pipe).__name__,
             scheduler=type(loaded.pipe.scheduler).__name__,
-            device=loaded.device,
+            device=gpus + loaded.device,
             dtype=loaded.dtype,
             versions=pipeline.versions(),
             seconds=seconds,

@@ -116,7 +116,8 @@ class InProcessRenderer:
         self._tell = tell
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
-        self._residents = Residents(sources, self._on_download)
+        self._has_ended = False
+        self._residents = Residents(sources, self._on_download, self._end)
         self._told_download = 0.0
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
@@ -168,6 +169,11 @@ class InProcessRenderer:
                 self._tell(MemoryChanged(memory))
                 self._tell(answer)
         except RendererDied as error:
+            self._end(error)
+
+    def _end(self, error: RendererDied) -> None:
+        if not self._has_ended:
+            self._has_ended = True
             self._tell(RendererEnded(error))
 
     def _use(self, sources: Mapping[str, ModelSource]) -> ModelsReleased:

@@ -5,6 +5,7 @@ Does not know how many prompts fit at once, nor what the frames are used for.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,36 @@ def with_sound(
         Unrenderable: the number or size of the frames is not as asked; the sound is not as long as
             the frames; or a picture can't be used.
     """
+    alone = contextlib.nullcontext(on_step)
+    others = alone if loaded.ranks is None else loaded.ranks.rendering(prompts, on_step)
+    with others as at_step:
+        output = _output(loaded, prompts, at_step, "pt", decodes_in_parts, preview)
+    pipe = loaded.pipe
+    _check_as_asked(pipe, prompts, output.frames)
+    sounds, not_kept = sound.of_output(pipe, output, prompts)
+    frames = tuple(map(_checked_frames, output.frames))
+    if preview is not None:
+        preview.learn(frames[0])
+    return Footage(frames, sounds, not_kept)
+
+
+@torch.inference_mode()
+def follow(
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], on_step: Callable[[int], None]
+) -> None:
+    """Call the pipeline as another process does, for which this one computes a part."""
+    _output(loaded, prompts, on_step, "latent")
+
+
+def _output(
+    loaded: LoadedPipeline,
+    prompts: tuple[Prompt, ...],
+    on_step: Callable[[int], None],
+    kind: str,
+    decodes_in_parts: bool = False,
+    preview: Preview | None = None,
+) -> Any:
+    """Return what the pipeline makes; `kind` is its output_type."""
     pipe = loaded.pipe
     wanted = prompts[0].loras or ()
     if missing := dict(wanted).keys() - {file.lora.name for file in loaded.loras}:
@@ -92,16 +123,11 @@ def with_sound(
             ),
             windows.cut(pipe, loaded.capabilities.windows, prompts, tell),
         ):
-            output = pipe(generator=_generators(prompts), output_type="pt", **given, **callback)
+            output = pipe(generator=_generators(prompts), output_type=kind, **given, **callback)
     finally:
         pipe.maybe_free_model_hooks()
     loaded.fast_path.end()
-    _check_as_asked(pipe, prompts, output.frames)
-    sounds, not_kept = sound.of_output(pipe, output, prompts)
-    frames = tuple(map(_checked_frames, output.frames))
-    if preview is not None:
-        preview.learn(frames[0])
-    return Footage(frames, sounds, not_kept)
+    return output
 
 
 def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Does not decide which of them stay loaded.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import threading
 from collections import OrderedDict
@@ -16,9 +17,11 @@ import structlog
 
 from reeldrop.base.errors import RendererDied
 from reeldrop.base.residents import Memory, Resident
-from reeldrop.render import measure, memory, pipeline
+from reeldrop.render import measure, memory, pipeline, split
+from reeldrop.render.ranks import Ranks
 
 if TYPE_CHECKING:
+    from reeldrop.render import downloads
     from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 _log = structlog.get_logger()
@@ -29,16 +32,19 @@ class Residents:
 
     stays: a lock; while it is held, no pipeline is moved
     on_download: called with a model, its bytes downloaded so far, and all of its bytes
+    lost: called if another process ends that renders together with this one
     """
 
     def __init__(
         self,
         sources: Mapping[str, ModelSource],
         on_download: Callable[[str, int, int], None] = lambda _model, _done, _total: None,
+        lost: Callable[[RendererDied], None] = lambda _error: None,
     ) -> None:
         self.stays = threading.Lock()
         self._sources = sources
         self._on_download = on_download
+        self._lost = lost
         self._loaded: OrderedDict[str, LoadedPipeline] = OrderedDict()
         self._kept: set[str] = set()
 
@@ -62,17 +68,32 @@ class Residents:
         return loaded
 
     def _load(self, model: str) -> LoadedPipeline:
-        tell = functools.partial(self._on_download, model)
-        loaded = pipeline.load(self._sources[model], tell)
+        source, tell = self._sources[model], functools.partial(self._on_download, model)
+        is_alone = source.gpus == 1
+        loaded = pipeline.load(source, tell) if is_alone else self._load_together(source, tell)
         path = loaded.fast_path
         _log.info("fast_path", model=model, taken=path.taken, inapplicable=path.inapplicable)
         return loaded
 
+    def _load_together(self, source: ModelSource, tell: downloads.Tell) -> LoadedPipeline:
+        """Load a pipeline in several processes; first let go of another one that is."""
+        for name in [name for name, loaded in self._loaded.items() if loaded.ranks is not None]:
+            self._discard(name)
+        split.require_gpus(source)
+        ranks = Ranks(source, self._lost)
+        try:
+            loaded = pipeline.load(source, tell, join=ranks.meet)
+            ranks.await_loaded()
+        except BaseException:
+            ranks.close()
+            raise
+        return dataclasses.replace(loaded, ranks=ranks)
+
     def _back(self, model: str) -> LoadedPipeline:
         try:
-            loaded = pipeline.bring_back(self._loaded[model])
+            loaded = _moved(self._loaded[model], "bring_back")
         except RuntimeError:  # too little memory: the device must not keep some of the parts
-            pipeline.keep_in_host_memory(self._loaded[model])
+            _moved(self._loaded[model], "keep_in_host_memory")
             raise
         self._kept.discard(model)
         return loaded
@@ -80,7 +101,7 @@ class Residents:
     def place_again(self, loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
         """Move a pipeline to a placement that takes less memory of the device."""
         with self.stays:
-            moved = pipeline.place_again(loaded, placement)
+            moved = _moved(loaded, "place_again", placement)
         self._loaded[loaded.source.name] = moved
         return moved
 
@@ -89,11 +110,17 @@ class Residents:
         with self.stays:
             if keeps:
                 self._kept.add(model)  # first: if the move fails halfway, it is not ready
-                pipeline.keep_in_host_memory(self._loaded[model])
+                _moved(self._loaded[model], "keep_in_host_memory")
             else:
-                self._loaded.pop(model).fast_path.discard()
-                self._kept.discard(model)
+                self._discard(model)
         measure.empty_cache()
+
+    def _discard(self, model: str) -> None:
+        loaded = self._loaded.pop(model)
+        loaded.fast_path.discard()
+        if loaded.ranks is not None:
+            loaded.ranks.close()
+        self._kept.discard(model)
 
     def use(self, sources: Mapping[str, ModelSource]) -> tuple[str, ...]:
         """Load from these sources from now on; release and return models whose source differs."""
@@ -126,11 +153,18 @@ class Residents:
     def close(self) -> None:
         """Let go of all pipelines, and free the memory that they take."""
         with self.stays:
-            while self._loaded:
-                self._loaded.popitem()[1].fast_path.discard()
-            self._kept.clear()
+            for model in list(self._loaded):
+                self._discard(model)
         with contextlib.suppress(RendererDied):  # a broken device has nothing to give back
             measure.empty_cache()
+
+
+def _moved(loaded: LoadedPipeline, function: str, *arguments: str) -> LoadedPipeline:
+    """Return what a function of `pipeline` makes of a pipeline; it is called in all processes."""
+    if loaded.ranks is not None:
+        loaded.ranks.move(function, *arguments)
+    moved: LoadedPipeline | None = getattr(pipeline, function)(loaded, *arguments)
+    return moved or loaded
 
 
 def _resident(loaded: LoadedPipeline, *, is_ready: bool) -> Resident:

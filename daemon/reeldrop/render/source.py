@@ -45,6 +45,7 @@ class ModelSource:
     tiling: whether the VAE decodes in tiles: true, false, or auto
     quantization: int8 or float8, the denoiser's weights by torchao; None for no quantization
     placement: auto, cuda, model_offload, sequential_offload or cpu
+    gpus: how many GPUs render each video together
     speed: the switches of the fast path that are not auto
     preview_steps: the number of steps after each of which there is a preview; 0 for none
     loras: the LoRAs of the profile
@@ -71,6 +72,7 @@ class ModelSource:
     tiling: bool | str = "auto"
     quantization: str | None = None
     placement: str = "auto"
+    gpus: int = 1
     speed: Mapping[str, bool | str] = field(default_factory=dict)
     lossy: Lossy = NOTHING
     preview_steps: int = 0

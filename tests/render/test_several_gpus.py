@@ -1,0 +1,199 @@
+"""One video on several GPUs: processes that each have a part of the tokens. Here on the CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import lora_maker, models, picture_models
+from harness.models import TINY, save
+from harness.picture_models import TINY_WITH_PICTURES
+from harness.processes import DEADLINE_SECONDS, await_that
+from harness.tiny_renderer import Model, like
+from reeldrop.base.errors import ConfigError, RenderCancelled, Unavailable
+from reeldrop.base.events import BatchFailed, RendererEnded
+from reeldrop.base.job import Batch, Member
+from reeldrop.config import profiles
+from reeldrop.render import pipeline, split
+from reeldrop.render.source import LoraSource, ModelSource
+from torch import nn
+
+# What diffusers' pipelines warn of is their own business.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@contextlib.contextmanager
+def tokens() -> Iterator[list[int]]:
+    """Collect how many tokens this process has of a video, in each layer after attention."""
+    seen: list[int] = []
+
+    def note(module: nn.Module, arguments: tuple[object, ...]) -> None:
+        if type(module).__name__ == "FeedForward" and isinstance(arguments[0], torch.Tensor):
+            seen.append(arguments[0].shape[1])
+
+    hook = nn.modules.module.register_module_forward_pre_hook(note)
+    yield seen
+    hook.remove()
+
+
+def other(model: Model) -> subprocess.Popen[bytes]:
+    """Return the process that renders with this one."""
+    loaded = model.renderer._residents.ready(model.rules.name)
+    assert loaded is not None
+    assert loaded.ranks is not None
+    [process] = loaded.ranks._processes
+    return process
+
+
+@pytest.mark.parametrize("name", ["Wan 2.1", "Wan 2.2 A14B"])
+def test_two_processes_render_what_one_does(name: str, tmp_path: Path) -> None:
+    """Each has the half of the tokens. A stop at a step, and an error, keep both in step."""
+    folder = save(name, tmp_path / "m")
+    alone = Model(name, TINY[name], folder)
+    with tokens() as of_one:
+        expected = alone.render(alone.prompt(), alone.prompt("a cow", 2)).frames
+    alone.renderer.close()
+    both = Model(name, TINY[name], folder, gpus=2)
+    with tokens() as of_two:
+        done = both.render(both.prompt(), both.prompt("a cow", 2))
+    assert [count // 2 for count in of_one] == of_two
+    assert all(map(like, expected, done.frames))
+    assert "2 x cpu" == done.rendered[0].device
+    steps = both.prompt(num_inference_steps=5)
+    stopped = both.answer(steps, cancel_at=2)
+    assert isinstance(stopped, BatchFailed)
+    assert isinstance(stopped.error, RenderCancelled)
+    assert [1, 2] == both.steps
+    odd = dataclasses.replace(steps, arguments=(*steps.arguments, ("height", 33)))
+    assert isinstance(both.answer(odd), BatchFailed)
+    assert like(expected[0], both.render(both.prompt()).frames[0])
+    process = other(both)
+    both.renderer.close()
+    assert 0 == process.poll()
+
+
+@pytest.mark.parametrize(
+    ("name", "of"), [("Wan 2.2 5B", models), ("Wan 2.1 first and last", picture_models)]
+)
+def test_other_forms_of_the_transformer_can_be_split(name: str, of: Any, tmp_path: Path) -> None:
+    """With a level of noise for each token, and with pictures that attention reads."""
+    folder, found = of.save(name, tmp_path / "m"), []
+    tiny = {**TINY_WITH_PICTURES, **TINY}[name]
+    for gpus in (1, 2):
+        model = Model(name, tiny, folder, gpus=gpus)
+        shown = profiles.sample_pictures(model.rules.capabilities)
+        found.append(model.render(model.prompt(pictures=shown)).frames[0])
+        model.renderer.close()
+    assert like(*found)
+
+
+def test_windows_and_loras_are_the_same_in_all_processes(tmp_path: Path) -> None:
+    """What a profile and a prompt add to the model is not left out in one of them."""
+    folder = save("Wan 2.1", tmp_path / "m")
+    plain = pipeline.load(ModelSource("m", str(folder))).pipe
+    layers = lora_maker.tensors(plain.transformer, r".*\.to_q", seed=1)
+    file = lora_maker.save(type(plain), tmp_path, layers, "q")
+    settings = {"window": 9, "loras": (LoraSource("q", str(file)),)}
+    found = []
+    for gpus in (1, 2):
+        model = Model("Wan 2.1", TINY["Wan 2.1"], folder, gpus=gpus, **settings)
+        asked = dataclasses.replace(model.prompt(num_frames=17), loras=(("q", 4.0),))
+        asked = dataclasses.replace(asked, windows=model.rules.capabilities.windows)
+        found.append(model.render(asked).frames[0])
+        model.renderer.close()
+    assert like(*found)
+
+
+def test_the_loss_of_a_process_is_the_loss_of_the_renderer(tmp_path: Path) -> None:
+    """Killed in the middle of a render: nothing waits for it, and the loss is told once."""
+    model = Model("Wan 2.1", TINY["Wan 2.1"], save("Wan 2.1", tmp_path / "m"), gpus=2)
+    batch = Batch((Member("job", model.prompt(num_inference_steps=900)),))
+    model.renderer.render(batch)
+    await_that(lambda: len(model.steps) > 1, "the second step")
+    other(model).kill()
+    ended = model.events.get(timeout=DEADLINE_SECONDS)
+    assert isinstance(ended, RendererEnded)
+    assert "the process of rank 1 has ended (signal 9)" in str(ended.error)
+    model.renderer.close()
+    assert model.events.empty()
+    split.part()  # else the end of the process would do it
+
+
+_RANK_0 = """
+import sys
+from reeldrop.render.residents import Residents
+from reeldrop.render.source import ModelSource
+loaded = Residents({"m": ModelSource("m", sys.argv[1], gpus=2)}).make_ready("m")
+print(*(process.pid for process in loaded.ranks._processes), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_process_outlives_the_one_that_decides(tmp_path: Path) -> None:
+    """Whatever ends that, the kernel closes its end of the pipe.
+
+    A signal to all processes of a service or a terminal is left to the one that decides.
+    """
+    command = [sys.executable, "-c", _RANK_0, str(save("Wan 2.1", tmp_path / "m"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as deciding:
+        assert deciding.stdout is not None
+        pid = next(int(line) for line in deciding.stdout if line.strip().isdigit())
+        status = Path(f"/proc/{pid}/status").read_text()
+        [ignored] = re.findall(r"SigIgn:\s+(\w+)", status)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            assert int(ignored, 16) & 1 << (number - 1)
+        deciding.kill()
+    await_that(lambda: not _is_running(pid), "the end of the process")
+
+
+def _is_running(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"reeldrop" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "problem"),
+    [
+        ("LTX", 2, "LTXVideoTransformer3DModel can't be split over 2 GPUs"),
+        ("Latte", 2, "LatteTransformer3DModel can't be split over 2 GPUs"),
+        ("Wan 2.1", 3, "2 heads of attention can't be shared equally by 3 GPUs"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_at_load(
+    name: str, gpus: int, problem: str, tmp_path: Path
+) -> None:
+    """With the class, the key and what to do; no process is started for it."""
+    source = ModelSource("m", str(save(name, tmp_path / "m")), gpus=gpus)
+    with pytest.raises(ConfigError) as caught:
+        pipeline.load(source, join=lambda _folder: pytest.fail("it joins others"))
+    [mistake] = caught.value.mistakes
+    assert problem in mistake.problem
+    assert "models.m.gpus" == mistake.key
+    assert mistake.remedy
+
+
+def test_each_process_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one of its rank, of those that the first process sees."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert {"CUDA_VISIBLE_DEVICES": "1"} == split.device_of(1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5")
+    assert {"CUDA_VISIBLE_DEVICES": "GPU-5"} == split.device_of(1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert {} == split.device_of(1)
+
+
+def test_fewer_gpus_than_asked_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts wait: another renderer may have as many."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(Unavailable, match="needs 2 GPUs, and this renderer has 1"):
+        split.require_gpus(ModelSource("m", "/m", gpus=2))

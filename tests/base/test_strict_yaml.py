@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reeldrop.base import strict_yaml
@@ -304,6 +305,29 @@ def test_dump_reads_back_equal(value: dict[str, Any]) -> None:
     (back,) = values(strict_yaml.dump(value))
     assert value == back
     assert repr(value) == repr(back)
+
+
+_words = st.text("aeEnNyYofxst019._/+ -", max_size=45)
+_plain = st.recursive(
+    _scalars | _words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_words, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(_words, _plain, max_size=4))
+@example({"yes": "No", "n": ["on", "null", "1e5", "0.5", "2026-11-28"], "a": {"off": {}, "b": []}})
+def test_what_is_written_without_pyyaml_is_what_that_would_write(value: dict[str, Any]) -> None:
+    """Dumps are the same, byte for byte, as those of the whole by PyYAML."""
+    whole = yaml.dump(
+        value,
+        Dumper=strict_yaml._Dumper,
+        allow_unicode=True,
+        sort_keys=False,
+        width=100,
+        indent=2,
+    )
+    assert whole == strict_yaml.dump(value)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -95,7 +95,8 @@ class World:
             nonlocal asked
             while encoder and encoder[0][0] <= until:
                 ask(encoder[0][0], is_told=is_told)
-                self.forecast.encoded(encoder.pop(0)[0], is_published=True)
+                at, member = encoder.pop(0)
+                self.forecast.encoded("job", member.prompt.number, at, is_published=True)
             ask(until, is_told=is_told)
 
         def ask(until: float, *, is_told: bool) -> None:
@@ -265,7 +266,7 @@ def test_a_batch_that_fails_and_a_video_that_can_not_be_encoded_teach_nothing() 
     world.forecast.begin(batch, world.now)
     world.forecast.encode(member, world.now)
     assert member is world.forecast.in_encoder
-    world.forecast.encoded(world.now, is_published=False)
+    world.forecast.encoded("job", member.prompt.number, world.now, is_published=False)
     world.forecast.begin(None, world.now)
     assert world.forecast.in_encoder is None
     assert before == world.forecast.left("job", [(batch, 1)], world.now)

@@ -576,9 +576,9 @@ def test_cancelling_fails_what_waits(place: Place) -> None:
     place.jobs.opened.open(job, prompts(4))
     batch = next_batch(place.jobs)
     assert batch is not None
-    assert set() == place.jobs.batches.cancel_asked()
+    assert set() == place.jobs.batches.cancel_asked([job.id])
     job_files.ask_to_cancel(job)
-    assert {job.id} == place.jobs.batches.cancel_asked()
+    assert {job.id} == place.jobs.batches.cancel_asked([job.id])
     assert next_batch(place.jobs) is None
     for prompt in batch.prompts:
         place.jobs.batches.failed(job.id, prompt, RenderCancelled("cancelled"))

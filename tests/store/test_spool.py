@@ -191,7 +191,6 @@ def test_what_ended_as_it_should_leaves_nothing_to_blame(folders: Folders) -> No
 
 
 BROKEN = [
-    b"",
     b"[{",
     b"\xff\x00",
     b"null",
@@ -219,6 +218,19 @@ def test_attempts_that_cannot_be_read_do_not_count(
     again, blamed = folders.open().unfinished()
     assert job == again
     assert ["Killed"] == [attempt.ending for attempt in blamed.attempts]
+    assert folders.open().attempts.was_in_hand(job), "its videos have to be looked for"
+
+
+def test_an_attempt_that_a_power_cut_has_emptied_is_none(
+    folders: Folders, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An open attempt is not flushed, as nobody is blamed for a power cut; nor is that an error."""
+    job = folders.claimed("a.txt")
+    folders.open().attempts.begin(job, [1])
+    os.truncate(job.folder / "attempts.json", 0)
+    folders.open().note_ending("")
+    assert "attempts_damaged" not in capsys.readouterr().out
+    assert [()] == [found.attempts for found in folders.open().unfinished()]
     assert folders.open().attempts.was_in_hand(job), "its videos have to be looked for"
 
 

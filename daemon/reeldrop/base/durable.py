@@ -92,9 +92,12 @@ def make_sure(parent: Path, folder: os.stat_result, *, is_new: bool) -> None:
         _sure.add(identity)
 
 
-def write(path: Path, data: bytes, owner: str) -> None:
-    """Write a file under a name that the caller owns, replacing its earlier content."""
-    _write_out(path, data, owner, replace)
+def write(path: Path, data: bytes, owner: str, *, lasts: bool = True) -> None:
+    """Write a file under a name that the caller owns, replacing its earlier content.
+
+    lasts: whether a power cut must not lose it; a kill never does
+    """
+    _write_out(path, data, owner, replace if lasts else os.replace, lasts=lasts)
 
 
 def write_new(path: Path, data: bytes, owner: str) -> None:
@@ -107,14 +110,20 @@ def write_new(path: Path, data: bytes, owner: str) -> None:
 
 
 def _write_out(
-    path: Path, data: bytes, owner: str, into_place: Callable[[Path, Path], None]
+    path: Path,
+    data: bytes,
+    owner: str,
+    into_place: Callable[[Path, Path], None],
+    *,
+    lasts: bool = True,
 ) -> None:
     unfinished = temporaries.fresh(path, f"{owner}-write")
     try:
         with open(unfinished, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if lasts:
+                os.fsync(file.fileno())
         into_place(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)

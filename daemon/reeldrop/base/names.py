@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -103,6 +104,7 @@ def folder_name(text: str) -> str:
     return name.replace(".", "_") if folded(name) in _KEPT_NAMES else name
 
 
+@functools.lru_cache(1000)
 def portable(source: PurePosixPath) -> PurePosixPath:
     """Return a prompt file's path made valid on every file system, with room for suffixes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HEADROOM = 1.5
 """A model has room if this many times its weights are free: renders need some beside them."""
@@ -28,6 +28,7 @@ class Memory:
 
     device_free, device_total: None if the renderer computes in host memory
     shortages: how often memory ran out so far, by what was done about it
+    ready: the models that can render at once
     """
 
     residents: tuple[Resident, ...] = ()
@@ -35,8 +36,8 @@ class Memory:
     host_free: int = 0
     device_total: int | None = None
     shortages: tuple[tuple[str, int], ...] = ()
+    ready: frozenset[str] = field(init=False, compare=False, repr=False)
 
-    @property
-    def ready(self) -> frozenset[str]:
-        """The models that can render at once."""
-        return frozenset(found.model for found in self.residents if found.is_ready)
+    def __post_init__(self) -> None:
+        ready = frozenset(found.model for found in self.residents if found.is_ready)
+        object.__setattr__(self, "ready", ready)  # asked for each of hundreds of renderers

@@ -16,6 +16,7 @@ from reeldrop.config import profiles
 from reeldrop.prompts.rules import ModelRules
 
 if TYPE_CHECKING:
+    from reeldrop.base.job import Capabilities
     from reeldrop.config.config import Config
 
 _FOLDERS = ("inbox", "results", "spool", "failed")
@@ -99,6 +100,17 @@ class Settings:
             if before != after:
                 problem = f"the daemon works in {before}, and can't move to {after} while it runs"
                 raise ConfigError(Mistake(problem, "restart it", key=name))
+
+    def rules_for(self, name: str, capabilities: Capabilities) -> ModelRules:
+        """Return the rules of a profile whose pipeline is loaded, also by the hundredth renderer.
+
+        Raises:
+            ConfigError: its defaults or limits do not fit the pipeline.
+        """
+        found = self.rules.get(name)
+        if found is not None and found.capabilities == capabilities:
+            return found
+        return profiles.model_rules(name, self.config, capabilities)
 
     def _rules_known(self, config: Config) -> dict[str, ModelRules | None]:
         """Return the rules of each profile; None where its pipeline is new or not yet loaded.

@@ -85,25 +85,28 @@ def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) ->
     while it has nothing in hand, and as quick as this renderer; if that has not, all are equal.
     """
     own, now = view.renderers[renderer], view.now
-    each = first.seconds.get(own.kind)
-    others = []
-    for number, other in enumerate(view.renderers):
-        takes = first.seconds.get(other.kind) if each else None
-        begin = other.free_in(now)
-        is_known = not other.is_busy or (takes is not None and math.isfinite(begin))
-        has_it = first.model in other.memory.ready and first.model not in other.unusable
-        if number != renderer and has_it and is_known and first.size_on(other):
-            others.append((begin, takes or each or 1.0))
+    each, size = first.seconds.get(own.kind), first.size_on(own)
     begin = own.free_in(now) if each else 0.0
     begin = begin if math.isfinite(begin) else 0.0
     count = sum(_count(waiting) for waiting in line if waiting.model in ("", first.model))
+    quickest = max(1e-9, min(first.seconds.values())) if each else 1.0
+    if len(view.renderers) * (begin + size * (each or 1.0)) / quickest <= count - size:
+        return size  # more than all others could do, whatever they have in hand
+    others = []
+    for number, other in enumerate(view.renderers):
+        takes = first.seconds.get(other.kind) if each else None
+        free_in = other.free_in(now)
+        is_known = not other.is_busy or (takes is not None and math.isfinite(free_in))
+        has_it = first.model in other.memory.ready and first.model not in other.unusable
+        if number != renderer and has_it and is_known and first.size_on(other):
+            others.append((free_in, takes or each or 1.0))
 
     def is_late(taken: int) -> bool:
         end = begin + (taken + 1) * (each or 1.0)
         done = sum(max(0, math.ceil((end - at) / takes) - 1) for at, takes in others)
         return done >= count - taken
 
-    return bisect_left(range(first.size_on(own)), True, key=is_late)
+    return bisect_left(range(size), True, key=is_late)
 
 
 def _count(waiting: Waiting) -> float:

@@ -107,13 +107,13 @@ class Answers:
                 if event.reason:
                     _log.warning("renderers_missing", reason=event.reason)
             case VideoPublished():
-                stages.publisher.release(event)
-                forecast.encoded(time.monotonic(), is_published=True)
+                key = stages.publisher.release(event)
+                forecast.encoded(*key, time.monotonic(), is_published=True)
                 stages.jobs.batches.published(event.video)
                 self._reporter.show(event.video)
             case VideoFailed():
-                stages.publisher.release(event)
-                forecast.encoded(time.monotonic(), is_published=False)
+                key = stages.publisher.release(event)
+                forecast.encoded(*key, time.monotonic(), is_published=False)
                 stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
             case SheetsMade():
                 self._sheets_made(event)
@@ -184,7 +184,7 @@ class Answers:
         stages, seconds = self._stages, round(event.seconds, 3)
         _log.info("model_loaded", model=event.model, seconds=seconds, **_where(bench))
         try:
-            rules = profiles.model_rules(event.model, stages.settings.config, event.capabilities)
+            rules = stages.settings.rules_for(event.model, event.capabilities)
         except ConfigError as error:
             self._model_failed(event.model, error, bench)
             return
@@ -292,16 +292,16 @@ class Answers:
         bench.batch_done(now)
         self._stages.models.works(event.batch.model, bench.id)
         self._stages.jobs.opened.fits.note(event.batch, event.fits, bench.kind)
-        self._publish(event)
+        self._publish(event, bench)
 
-    def _publish(self, event: BatchRendered | BatchFailed) -> None:
+    def _publish(self, event: BatchRendered | BatchFailed, bench: Workbench) -> None:
         """Publish what is rendered of a batch."""
         answers = zip(event.batch.members, event.frames, event.rendered, strict=False)
         for member, frames, rendered in answers:
-            self._prompt_rendered(member, frames, rendered)
+            self._prompt_rendered(member, frames, rendered, bench)
 
     def _prompt_rendered(
-        self, member: Member, frames: Frames | Encoded, rendered: Rendered
+        self, member: Member, frames: Frames | Encoded, rendered: Rendered, bench: Workbench
     ) -> None:
         jobs, prompt = self._stages.jobs, member.prompt
         opened = jobs.opened[member.job_id]
@@ -311,12 +311,12 @@ class Answers:
             return
         jobs.batches.rendered(member.job_id, rendered)
         earlier = opened.reserved.get(prompt.number)
-        self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier)
+        self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier, bench.id)
         self._stages.forecast.encode(member, time.monotonic())
 
     def _batch_failed(self, event: BatchFailed, bench: Workbench) -> None:
         bench.batch_done(time.monotonic())
-        self._publish(event)
+        self._publish(event, bench)
         if self._phase.is_stopping:
             return  # the jobs stay in the spool, and are first at the next start
         batches, error = self._stages.jobs.batches, event.error

@@ -6,7 +6,7 @@ Does not know what is rendered next, nor how jobs are opened or ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -146,9 +146,13 @@ class Batches:
 
     # Prompts fail that are not in hand
 
-    def cancel_asked(self) -> set[str]:
-        """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids."""
-        asked = [opened for opened in self._jobs if job_files.is_cancelled(opened.job)]
+    def cancel_asked(self, among: Iterable[str]) -> set[str]:
+        """Fail the waiting prompts of jobs with a request to cancel, and return the jobs' ids.
+
+        among: ids of jobs; those that are not open are left out
+        """
+        found = [self._jobs[job_id] for job_id in among if job_id in self._jobs]
+        asked = [opened for opened in found if job_files.is_cancelled(opened.job)]
         for opened in asked:
             self.fail(opened, opened.drop_waiting(), RenderCancelled())
         return {opened.job.id for opened in asked}

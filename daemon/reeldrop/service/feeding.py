@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -40,6 +40,20 @@ from reeldrop.store.spool import Spool
 _log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class Seen:
+    """What hundreds of renderers and jobs look like, until an event or a decision changes it.
+
+    spool: the jobs of the spool; None if it has to be looked at
+    sizes: of models that were needed, as in `View`
+    """
+
+    benches: tuple[Workbench, ...]
+    renderers: list[RendererView]
+    spool: tuple[SpoolView, ...] | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Feeder:
     """Moves what waits onto the workbenches.
@@ -57,57 +71,63 @@ class Feeder:
     waits: Waits = field(default_factory=Waits)
     size: Callable[[str], int] = lambda _model: 0
 
-    def feed(self, now: float, conditions: Conditions) -> bool:
-        """Take a step towards the next batch, or hand it over; return whether there was a step."""
+    def look(self, now: float) -> Seen:
+        """Return what the steps until the next event have in common."""
+        benches = tuple(self.benches)
+        return Seen(benches, [self._view(bench, now) for bench in benches])
+
+    def _view(self, bench: Workbench, now: float) -> RendererView:
+        return bench.view(now, self.models.unusable(bench.id, now))
+
+    def feed(self, now: float, conditions: Conditions, seen: Seen | None = None) -> bool:
+        """Take a step towards the next batch, or hand it over; return whether there was a step.
+
+        seen: by a look at this time; None to look anew
+        """
         if conditions.is_paused:
             return False
-        benches, renderers = self._renderers(now)
-        if not any(renderer.is_free for renderer in renderers):
+        seen = seen or self.look(now)
+        if not any(renderer.is_free for renderer in seen.renderers):
             return False  # checked first: true after nearly every step
         if self.jobs.turns.are_many():
             self.jobs.turns.keep(self.jobs.groups() | self.intake.line.groups())
         resting = self.models.resting(now)
         for model, due in resting.items():
             self.jobs.opened.hold(model, due)
-        jobs, in_spool = self.jobs.opened.views(now), self.jobs.spooled.views(now)
+        jobs = self.jobs.opened.views(now)
+        if seen.spool is None:
+            seen.spool = self.jobs.spooled.views(now)
         files = self.intake.first() if conditions.opens else ()
-        groups: tuple[Iterable[JobView | SpoolView | FileView], ...] = (jobs, in_spool, files)
+        groups: tuple[Iterable[JobView | SpoolView | FileView], ...] = (jobs, seen.spool, files)
         self.waits.keep(found.id for group in groups for found in group)
         view = View(
-            renderers,
+            tuple(seen.renderers),
             jobs,
-            in_spool,
+            seen.spool,
             files,
             conditions,
             is_in_trouble=bool(self.jobs.trouble()),
             unusable=frozenset(resting),
-            sizes=self._sizes(*groups),
+            sizes=self._sizes(seen, *groups),
             waits=self.waits.seconds(now),
             now=now,
         )
-        return self._carry_out(schedule.decide(view), benches, now)
+        return self._carry_out(schedule.decide(view), seen, now)
 
-    def render_next(self, now: float, conditions: Conditions) -> None:
+    def render_next(self, now: float, conditions: Conditions, seen: Seen) -> None:
         """Hand over the next batch of the open jobs as it is, if there is one."""
         jobs = self.jobs.opened.views(now)
-        benches, renderers = self._renderers(now)
         view = View(
-            renderers,
+            tuple(seen.renderers),
             jobs,
             conditions=dataclasses.replace(conditions, unload_seconds=math.inf),
-            sizes=self._sizes(jobs),
+            sizes=self._sizes(seen, jobs),
             waits=self.waits.seconds(now),
             now=now,
         )
-        self._carry_out(schedule.decide(view), benches, now)
+        self._carry_out(schedule.decide(view), seen, now)
 
-    def _renderers(self, now: float) -> tuple[tuple[Workbench, ...], tuple[RendererView, ...]]:
-        """Return the workbenches, and what is in hand on each."""
-        benches = tuple(self.benches)
-        unusable = self.models.unusable
-        return benches, tuple(bench.view(now, unusable(bench.id, now)) for bench in benches)
-
-    def _carry_out(self, decision: Decision, benches: Sequence[Workbench], now: float) -> bool:
+    def _carry_out(self, decision: Decision, seen: Seen, now: float) -> bool:
         """Execute a decision; return whether it was one to do something."""
         match decision:
             case Open(what):
@@ -115,23 +135,29 @@ class Feeder:
             case PutBack(job_id):
                 self.jobs.opened.put_back(job_id)
             case Release(renderer, model, keeps):
-                benches[renderer].release(model, keeps=keeps)
+                seen.benches[renderer].release(model, keeps=keeps)
             case Load(renderer, what):
-                self._load(what, benches[renderer], now)
-            case Render() as found:
-                self._render(found, benches[found.renderer], now)
+                self._load(what, seen.benches[renderer], now)
+            case Render(renderer) as found:
+                self._render(found, seen.benches[renderer], now)
             case _:
                 return False
+        if not isinstance(decision, Open | PutBack):
+            number = decision.renderer
+            seen.renderers[number] = self._view(seen.benches[number], now)
+        if not isinstance(decision, Render):
+            seen.spool = None
         return True
 
-    def _sizes(self, *waiting: Iterable[JobView | SpoolView | FileView]) -> dict[str, int]:
-        """Return the sizes of the models that are needed and not loaded everywhere."""
+    def _sizes(
+        self, seen: Seen, *waiting: Iterable[JobView | SpoolView | FileView]
+    ) -> dict[str, int]:
+        """Return the sizes of the models that are needed; 0 if they are loaded everywhere."""
         needed = {found.model for group in waiting for found in group} - {""}
-        return {
-            model: self.size(model)
-            for model in needed
-            if not all(bench.has(model) for bench in self.benches)
-        }
+        for model in needed - seen.sizes.keys():
+            is_loaded = all(bench.has(model) for bench in seen.benches)
+            seen.sizes[model] = 0 if is_loaded else self.size(model)
+        return seen.sizes
 
     def _render(self, found: Render, bench: Workbench, now: float) -> None:
         batch = self.jobs.batches.begin(found)
@@ -150,7 +176,7 @@ class Feeder:
             spooled.needs.forget(job_id)
             if (job := spooled.find(job_id)) is not None:
                 self._open(job, None, now)
-        cancelled = self.jobs.batches.cancel_asked()
+        cancelled = self.jobs.batches.cancel_asked(opened.job.id for opened in self.jobs.opened)
         for bench, batch in self.benches.batches():
             if all(member.job_id in cancelled for member in batch.members):
                 bench.cancel(batch)
@@ -204,7 +230,7 @@ class Feeder:
         else:
             self.jobs.opened.open(job, found.prompts, rank, found.size)
             self._tell_of_sweep(job, now)
-            self.heed_cancellations(now)  # before any prompt of it is rendered
+            self.jobs.batches.cancel_asked([job.id])  # before any prompt of it is rendered
 
     def _tell_of_sweep(self, job: Job, now: float) -> None:
         """Log how many videos a sweep asks for and how long they take, before the first of them."""

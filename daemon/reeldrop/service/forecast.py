@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -44,7 +43,7 @@ class Forecast:
         self._encodings = figures.Figures()
         self._kinds: dict[str, str] = {}
         self._courses: dict[str, _Course] = {}
-        self._to_encode: deque[Member] = deque()
+        self._to_encode: dict[tuple[str, int], Member] = {}
         self._encoding_since = 0.0
 
     # What happens
@@ -91,11 +90,14 @@ class Forecast:
         """Note that the encoder has got a video, to be encoded after those that it has."""
         if not self._to_encode:
             self._encoding_since = now
-        self._to_encode.append(member)
+        self._to_encode[member.job_id, member.prompt.number] = member
 
-    def encoded(self, now: float, *, is_published: bool) -> None:
-        """Note that the first video that the encoder has is published, or that it failed."""
-        prompt = self._to_encode.popleft().prompt
+    def encoded(self, job_id: str, number: int, now: float, *, is_published: bool) -> None:
+        """Note that a video that the encoder has is published, or that it failed.
+
+        What it took is the time since the one before: several may be published at once.
+        """
+        prompt = self._to_encode.pop((job_id, number)).prompt
         if is_published:
             seconds = now - self._encoding_since
             self._encodings.note(figures.formats(prompt), figures.pixels(prompt), seconds)
@@ -105,8 +107,8 @@ class Forecast:
 
     @property
     def in_encoder(self) -> Member | None:
-        """The video that is being encoded."""
-        return self._to_encode[0] if self._to_encode else None
+        """The video that is being encoded, or the first of them."""
+        return next(iter(self._to_encode.values()), None)
 
     def free_at(self, renderer: str, coming: Batch | None, now: float) -> float:
         """Return when a renderer is through with what it has in hand; infinite if unknown.
@@ -144,7 +146,7 @@ class Forecast:
         handed: those that renderers have been handed to go on with
         """
         encoder, end = 0.0, 0.0
-        for place, member in enumerate(self._to_encode):
+        for place, member in enumerate(self._to_encode.values()):
             seconds = self._encoding_seconds(member.prompt)
             encoder += seconds if place else _rest(seconds, now - self._encoding_since)
             end = encoder if member.job_id == job_id else end

@@ -33,6 +33,9 @@ from reeldrop.store import lock
 OPEN_SECONDS = 0.1
 """How long jobs that end at once are opened before events are handled again."""
 
+PAUSE_FACTOR = 20.0
+"""How much longer than a look for requests to cancel the pause after it is at most."""
+
 _log = structlog.get_logger()
 
 
@@ -58,6 +61,7 @@ class Loop:
         self._trace = trace
         self._answers = Answers(stages, phase, reporter)
         self.drained_early: Mistake | None = None
+        self._cancellations_due = -math.inf
         reporter.check_the_watchdog()
 
     @property
@@ -202,7 +206,7 @@ class Loop:
                 for job, error in stages.intake.refused(patient=self._is_renderer_free()):
                     if stages.jobs.ends.is_order(job):
                         stages.jobs.ends.fail(job, error)
-            stages.feeder.heed_cancellations(now)
+            self._heed_cancellations(now)
             self._keep_rendering(now)
         if self._reporter.is_due(now):
             self._reporter.report(now)
@@ -217,6 +221,8 @@ class Loop:
 
     def _look_for_hangs(self, now: float) -> None:
         """End a renderer that hangs; if it is in this process, or the encoder does, the process."""
+        if not self._reporter.is_due(now):
+            return
         for bench in self._stages.benches:
             if bench.hangs(now):
                 what = " ".join(bench.doing() or ()).strip()
@@ -255,16 +261,27 @@ class Loop:
         if self._reporter.is_due(now):
             self._stages.disk.look()
 
+    def _heed_cancellations(self, now: float) -> None:
+        """Look for requests to cancel, but not most of the time if there are hundreds of jobs."""
+        if now >= self._cancellations_due:
+            began = time.monotonic()
+            self._stages.feeder.heed_cancellations(now)
+            pause = PAUSE_FACTOR * (time.monotonic() - began)
+            self._cancellations_due = now + min(pause, STATUS_SECONDS)
+
     def _keep_rendering(self, now: float) -> None:
         """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most."""
         end = time.monotonic() + OPEN_SECONDS
         feeder, conditions = self._stages.feeder, self._conditions()
-        while feeder.feed(now, conditions):
+        if conditions.is_paused:
+            return
+        seen = feeder.look(now)
+        while feeder.feed(now, conditions, seen):
             conditions = self._conditions()
             if time.monotonic() > end:
                 self._events.put(Wake())
                 if not self._stages.benches.are_busy:  # rather than wait for a full batch
-                    feeder.render_next(now, conditions)
+                    feeder.render_next(now, conditions, seen)
                 break
 
     def _conditions(self) -> Conditions:

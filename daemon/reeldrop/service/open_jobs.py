@@ -78,6 +78,8 @@ class OpenJobs:
         return tuple(self._view(opened, now, most) for opened in self)
 
     def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
+        if opened.is_all_in_hand:  # as most are that hundreds of renderers have
+            return opened.view_in_hand()
         opened.wake(now)
         if not opened.waiting:
             return opened.view(self.turns.of(opened.group), {"": 1}, most)

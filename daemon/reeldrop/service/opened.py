@@ -84,6 +84,7 @@ class OpenJob:
     sweep: tuple[Prompt, ...] = ()
     makes_sheets: bool = False
     opened_at: float = field(default_factory=time.monotonic)
+    _view_in_hand: JobView | None = field(default=None, repr=False)
 
     @property
     def group(self) -> str:
@@ -95,6 +96,20 @@ class OpenJob:
         """Whether the job can go back into the spool without a loss."""
         has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
         return not (self.in_hand or self.makes_sheets or has_history)
+
+    @property
+    def is_all_in_hand(self) -> bool:
+        """Whether all that is left of it is with the renderers or the encoder."""
+        return bool(self.in_hand) and not (self.waiting or self.resting)
+
+    def view_in_hand(self) -> JobView:
+        """Return the job as input of a decision while all that is left is in hand.
+
+        Its rank says nothing then.
+        """
+        if self._view_in_hand is None or self._view_in_hand.is_suspect != self.is_suspect:
+            self._view_in_hand = self.view(0, {"": 1}, 0)
+        return self._view_in_hand
 
     def view(self, turn: int, sizes: Mapping[str, int], most: int) -> JobView:
         """Return the job as input of a decision.

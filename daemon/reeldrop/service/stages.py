@@ -268,7 +268,7 @@ class Stages:
 
     def hanging(self, now: float) -> str:
         """Return what makes no progress any more beside renderers; empty if nothing hangs."""
-        sign, busy = self.publisher.signs_of_life, self.publisher.videos > 0
+        sign, busy = self.publisher.sign_of_life, self.publisher.videos > 0
         return "encoding" if self._encoder_stall.is_stalled(now, busy=busy, sign=sign) else ""
 
     def look_after_sheets(self, now: float) -> None:

@@ -129,6 +129,7 @@ class Workbench:
     def _begin(self, batch: Batch | None, now: float) -> None:
         self.batch, self.coming, self.step, self.began = batch, None, 0, now
         self.preview = b""
+        self._stall.progress()
         self._forecast.begin(batch, now, self.id)
 
     def downloaded(self, done: int, total: int) -> None:

@@ -1,7 +1,8 @@
 """The attempts at jobs: which prompts were in hand, and how the process ended meanwhile.
 
 An attempt is recorded before its prompts are rendered. It has no ending until a later process finds
-it and records one. Does not know which prompt is to blame.
+it and records one. Until then only a kill must not lose it: none is blamed for a power cut, so the
+disk is not waited for. Does not know which prompt is to blame.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import contextlib
 import dataclasses
 import json
 import operator
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,8 +114,12 @@ class Attempts:
         if folder in self._unwritten:
             return self._unwritten[folder]
         with contextlib.suppress(*DAMAGE):
+            file = folder / ATTEMPTS
             try:
-                found = job_files.read(folder / ATTEMPTS)
+                status = file.lstat()
+                if stat.S_ISREG(status.st_mode) and not status.st_size:
+                    return []  # after a power cut
+                found = job_files.read(file)
             except FileNotFoundError:
                 return []
             return [
@@ -130,10 +136,11 @@ class Attempts:
             ]
         return None
 
-    def _write(self, folder: Path, attempts: Iterable[Attempt]) -> None:
+    def _write(self, folder: Path, attempts: Sequence[Attempt]) -> None:
         records = [dataclasses.asdict(attempt) for attempt in attempts]
+        data, lasts = json.dumps(records, indent=1).encode(), any(a.ending for a in attempts)
         durable.make_way(folder / ATTEMPTS)
-        durable.write(folder / ATTEMPTS, json.dumps(records, indent=1).encode(), folder.name)
+        durable.write(folder / ATTEMPTS, data, folder.name, lasts=lasts)
         self._unwritten.pop(folder, None)
 
 

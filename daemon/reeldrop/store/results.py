@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -35,6 +36,8 @@ from reeldrop.store.folded import Names
 _USUAL_NAME = 100
 """About the length of temporary names, and not less."""
 
+_PICTURES = frozenset(PICTURE_SUFFIXES) - {POSTER_SUFFIX}
+
 _LONGEST_ENDING = 40
 """With more characters for what a sweep has chosen, its keys are told by their initials."""
 
@@ -42,13 +45,16 @@ _LONGEST_ENDING = 40
 class Results:
     """The results tree: a folder for each prompt file, at the place that it has in the inbox.
 
-    Folders such as `NOW/` are no part of that place.
+    Folders such as `NOW/` are no part of that place. Threads may publish at once.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.root = Root(folder)
         self._names = Names(folder)
+        self._naming = threading.Lock()
+        self._picturing = threading.Lock()
+        self._chosen: set[tuple[PurePath, str]] = set()
 
     def place_for(self, source: PurePosixPath) -> PurePath:
         """Return the folder of a prompt file's videos, relative to the results.
@@ -87,7 +93,10 @@ class Results:
         Raises:
             OSError: it does not exist, or is a link or no folder.
         """
-        with self.root.opened(self.place_for(source), make=make) as folder:
+        with contextlib.ExitStack() as held:
+            is_one = self._naming if make else contextlib.nullcontext()
+            with is_one:  # else two that are made at once could differ only in upper and lower case
+                folder = held.enter_context(self.root.opened(self.place_for(source), make=make))
             yield folder
 
     @contextlib.contextmanager
@@ -180,9 +189,8 @@ class Results:
             formats, or as a poster if the format is "jpg"; `settings` is the sidecar's text
         """
         with self._opened_to_publish(job) as folder:
-            settings = sidecars.text(job, _with_pictures(job, prompt, folder), rendered)
-            stem = self.video_name(job.source, prompt.prompt, prompt.swept)
-            sidecar = _reserve(folder, job, stem, settings, earlier)
+            settings = sidecars.text(job, self._with_pictures(job, prompt, folder), rendered)
+            sidecar = self._reserve(folder, job, prompt, settings, earlier)
             lasting = self.folder_for(job.source) / sidecar.name
             video = self._video(job, lasting, prompt.number, list(prompt.formats))
             into_place = durable.rename_new if earlier is None else durable.replace
@@ -202,6 +210,52 @@ class Results:
                         _remove(unfinished, *reversed(published if earlier is None else []))
                     raise
         return video
+
+    def _with_pictures(self, job: Job, prompt: Prompt, folder: Path) -> Prompt:
+        """Put a prompt's pictures beside its video, and return it with their names there."""
+        if not prompt.pictures:
+            return prompt
+        published = []
+        with self._picturing:  # several prompts may have the same
+            for picture in prompt.pictures:
+                name = pictures.published_name(job.source, picture.name)
+                name = pictures.publish(picture.path, folder, name, job.id)
+                published.append(dataclasses.replace(picture, name=name))
+        return dataclasses.replace(prompt, pictures=tuple(published))
+
+    def _reserve(
+        self, folder: Path, job: Job, prompt: Prompt, settings: str, earlier: Video | None
+    ) -> Path:
+        """Write the sidecar under a free stem, or under the one that this video had before."""
+        data, owner = settings.encode(), f"{job.id}-{prompt.number}"
+        if earlier is not None:
+            durable.write(folder / earlier.sidecar.name, data, owner)
+            return folder / earlier.sidecar.name
+        stem = self.video_name(job.source, prompt.prompt, prompt.swept)
+        while True:
+            with (
+                self._chosen_name(folder, self.place_for(job.source), stem) as name,
+                contextlib.suppress(FileExistsError),  # a stranger has just taken it
+            ):
+                durable.write_new(folder / name, data, owner)
+                return folder / name
+
+    @contextlib.contextmanager
+    def _chosen_name(self, folder: Path, place: PurePath, stem: str) -> Iterator[str]:
+        """Yield a name for a sidecar, whose stem no file has, and which no other thread is given.
+
+        place: that of the folder in the results
+        """
+        with self._naming:
+            taken = taken_stems(folder) | {taken for at, taken in self._chosen if at == place}
+            names = durable.free_names(stem + SIDECAR_SUFFIX)
+            name = next(name for name in names if _folded_stem(name) not in taken)
+            self._chosen.add((place, _folded_stem(name)))
+        try:
+            yield name
+        finally:
+            with self._naming:
+                self._chosen.discard((place, _folded_stem(name)))
 
     @contextlib.contextmanager
     def _opened_to_publish(self, job: Job) -> Iterator[Path]:
@@ -235,38 +289,15 @@ def _initials(key: str) -> str:
     return "".join(word[:1] for word in words) if len(words) > 1 else key
 
 
-def _with_pictures(job: Job, prompt: Prompt, folder: Path) -> Prompt:
-    """Put a prompt's pictures beside its video, and return it with their names there."""
-    published = []
-    for picture in prompt.pictures:
-        name = pictures.published_name(job.source, picture.name)
-        name = pictures.publish(picture.path, folder, name, job.id)
-        published.append(dataclasses.replace(picture, name=name))
-    return dataclasses.replace(prompt, pictures=tuple(published))
-
-
-def _reserve(folder: Path, job: Job, stem: str, settings: str, earlier: Video | None) -> Path:
-    """Write the sidecar under a free stem, or under the one that this video had before."""
-    if earlier is not None:
-        durable.write(folder / earlier.sidecar.name, settings.encode(), job.id)
-        return folder / earlier.sidecar.name
-    taken = taken_stems(folder)
-    for name in durable.free_names(stem + SIDECAR_SUFFIX):
-        if _folded_stem(name) not in taken:
-            with contextlib.suppress(FileExistsError):
-                durable.write_new(folder / name, settings.encode(), job.id)
-                return folder / name
-    raise AssertionError("free_names never ends")
-
-
 def taken_stems(folder: Path) -> set[str]:
     """Return the names without suffixes that nothing new in a folder may have, folded."""
-    return {_folded_stem(entry) for entry in os.listdir(folder) if not _is_picture(entry)}
+    found = "/".join(name for name in os.listdir(folder) if not _is_picture(name))
+    return {name.rpartition(".")[0] or name for name in folded(found).split("/")}
 
 
 def _is_picture(name: str) -> bool:
     """Return whether a name has no meaning beside a video with the same stem."""
-    return PurePath(name).suffix.lower() in set(PICTURE_SUFFIXES) - {POSTER_SUFFIX}
+    return name[name.rfind(".") :].lower() in _PICTURES
 
 
 def is_published(video: Video) -> bool:

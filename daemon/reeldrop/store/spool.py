@@ -174,7 +174,7 @@ class Spool:
 
     def ids(self) -> list[str]:
         """Return the ids of all possible jobs in hand, oldest first."""
-        return [folder.name for folder in self._folders()]
+        return self._names()
 
     def find(self, job_id: str) -> Job | None:
         """Return a job in hand by its id; None if it has ended."""
@@ -192,9 +192,12 @@ class Spool:
                     yield other
 
     def _folders(self) -> list[Path]:
+        return [self.active / name for name in self._names()]
+
+    def _names(self) -> list[str]:
         try:
             with os.scandir(self.active) as entries:
-                return sorted(Path(e.path) for e in entries if e.is_dir(follow_symlinks=False))
+                return sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
 

@@ -1,4 +1,4 @@
-"""Encode and publish videos one at a time on a thread, while the next batch renders.
+"""Encode and publish videos, while others render: those of one renderer in order, on one thread.
 
 Connects `encoder` and `results`, and answers with events; it does not know who handles them.
 """
@@ -21,6 +21,10 @@ from reeldrop.video import encoder, received, signing, synthetic
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
 
+LANES = 32
+"""Upper bound on the threads. Publishing waits for the disk, which makes many files durable at once
+in nearly the time of one."""
+
 _log = structlog.get_logger()
 
 
@@ -30,21 +34,28 @@ class Publisher:
     h264: the encoder for mp4, as in `encoder.encode`
     marks: whether files say that they are synthetic
     signer: signs files; None for none
-    videos, bytes: how many videos are in hand, from `publish` to `release`, and the size of their
-        frames and sound
-    signs_of_life: a count that grows unless the thread hangs
+    bytes: the size of the frames and the sound of the videos in hand: from `publish` to `release`
     """
 
     def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
         self._results = results
         self._tell = tell
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._lanes: dict[int, ThreadPoolExecutor] = {}
+        self._frames: dict[tuple[str, int], int] = {}
         self.h264 = "libx264"
         self.marks = True
         self.signer: signing.Signer | None = None
-        self.videos = 0
         self.bytes = 0
-        self.signs_of_life = 0
+
+    @property
+    def videos(self) -> int:
+        """How many videos are in hand."""
+        return len(self._frames)
+
+    @property
+    def sign_of_life(self) -> int:
+        """A number that changes unless the oldest video in hand hangs."""
+        return hash(next(iter(self._frames.items()), None))
 
     def publish(
         self,
@@ -53,16 +64,18 @@ class Publisher:
         frames: Frames | Encoded,
         rendered: Rendered,
         earlier: Video | None,
+        renderer: str = "",
     ) -> None:
-        """Encode frames, (frames, height, width, 3) uint8, and publish the video, on the thread.
+        """Encode frames, (frames, height, width, 3) uint8, and publish the video, on a thread.
 
-        What its renderer has encoded is completed instead.
+        What its renderer has encoded is completed instead. The videos of a renderer are published
+        in order.
 
         earlier: the video as an earlier attempt left it; None if it left nothing
         """
-
         sound = rendered.sound
         mark = synthetic.packet(rendered) if self.marks else ""
+        key = job.id, prompt.number
         size = frames.nbytes + (sound.samples.nbytes if sound is not None else 0)
 
         def encode(path: Path, format: str, settings: str) -> None:
@@ -75,7 +88,7 @@ class Publisher:
                     format,
                     prompt.fps,
                     settings,
-                    self._note_life,
+                    lambda: self._note_life(key),
                     self.h264,
                     sound,
                     mark,
@@ -92,9 +105,9 @@ class Publisher:
             else:
                 self._tell(VideoPublished(publication.result(), size))
 
-        self.videos += 1
+        self._frames[key] = 0
         self.bytes += size
-        publication = self._thread.submit(
+        publication = self._lane(renderer).submit(
             self._results.publish, job, prompt, rendered, encode, earlier
         )
         publication.add_done_callback(answer)
@@ -108,15 +121,28 @@ class Publisher:
         except signing.SigningError as error:
             _log.error("not_signed", prompt=prompt.prompt, format=format, reason=str(error))
 
-    def _note_life(self) -> None:
-        self.signs_of_life += 1
+    def _lane(self, renderer: str) -> ThreadPoolExecutor:
+        number = hash(renderer) % LANES
+        if number not in self._lanes:
+            self._lanes[number] = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        return self._lanes[number]
 
-    def release(self, event: VideoPublished | VideoFailed) -> None:
-        """Remove the video of an answer from what is in hand."""
-        self.videos -= 1
+    def _note_life(self, key: tuple[str, int]) -> None:
+        self._frames[key] += 1
+
+    def release(self, event: VideoPublished | VideoFailed) -> tuple[str, int]:
+        """Remove the video of an answer from what is in hand; return its job's id and number."""
+        if isinstance(event, VideoPublished):
+            key = event.video.job_id, event.video.number
+        else:
+            key = event.job_id, event.prompt.number
+        del self._frames[key]
         self.bytes -= event.bytes
-        self._note_life()
+        return key
 
     def close(self) -> None:
-        """Finish the video that is being encoded, and drop those that wait."""
-        self._thread.shutdown(cancel_futures=True)
+        """Finish the videos that are being encoded, and drop those that wait."""
+        for lane in self._lanes.values():
+            lane.shutdown(wait=False, cancel_futures=True)
+        for lane in self._lanes.values():
+            lane.shutdown()

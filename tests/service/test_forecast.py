@@ -288,6 +288,7 @@ def job(count: int, attempts: tuple[Attempt, ...] = ()) -> OpenJob:
         0,
         is_resumed=False,
         place=(0.0, ""),
+        is_suspect=bool(attempts),
     )
     opened.waiting.extend(prompt(number) for number in range(1, count + 1))
     return opened

@@ -16,6 +16,7 @@ from reeldrop.notices.deliveries import TRIES, Delivery, Manners, NotDelivered, 
 from reeldrop.notices.happenings import Happening
 from reeldrop.notices.record import KEPT_SECONDS, Record
 from reeldrop.schedule.night import Night
+from structlog.testing import capture_logs
 
 NOW = 1_000_000_000.0
 
@@ -255,6 +256,34 @@ def test_an_answer_that_is_lost_is_as_unsure_as_a_kill(tmp_path: Path) -> None:
     await_that(lambda: friend.taken == [["a"]], "the message")
     assert tried.end(10)
     assert [False, False, True, True] == [parcel.is_unsure for parcel in friend.parcels]
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_what_a_library_cannot_handle_lets_others_pass(repeats: bool, tmp_path: Path) -> None:
+    """It is tried again, then given up, and said without the text of the error, a secret."""
+
+    class Broken(Friend):
+        def take(self, parcel: Parcel) -> None:
+            if "bad" in names(parcel):
+                self.tries += 1
+                raise KeyError("token=secret")
+            super().take(parcel)
+
+    friend = Broken()
+    told = delivery(friend, tmp_path / "a", repeats=repeats)
+    with capture_logs() as logs:
+        told.tell(videos("bad"))
+        await_that(lambda: friend.tries >= TRIES, "some tries")
+        for number in range(2 * TRIES):
+            told.tell(videos(f"v{number}"))
+            await_that(lambda n=number: len(friend.taken) == n + 1, "another one")
+        await_that(lambda: any(log["event"] == "given_up" for log in logs), "the end of it")
+        assert told.end(10)
+    assert not told.is_dead()
+    assert [["bad"]] == [log["ids"] for log in logs if log["event"] == "given_up"]
+    reasons = {log["reason"] for log in logs if log["event"] == "not_told"}
+    assert reasons
+    assert all("unexpected KeyError in " in one and "secret" not in one for one in reasons)
 
 
 @pytest.mark.parametrize("most", [5, 1])

@@ -11,6 +11,7 @@ import hashlib
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -242,7 +243,7 @@ class Delivery:
             _log.warning(event, receiver=self._receiver.name, count=len(again), ids=again[:_IDS])
         try:
             self.record.begin(ids, parcel.key)
-            self._receiver.take(parcel)
+            self._hand_over(parcel)
         except (NotDelivered, OSError) as error:
             self._not_taken(parcel, error, set(again))
             return
@@ -257,6 +258,23 @@ class Delivery:
             passed = [h for h in self._waiting.values() if self._passed.get(h.id, 0) >= TRIES]
             self._give_up(passed, "it was refused, and others were taken")
             self._changed.notify_all()
+
+    def _hand_over(self, parcel: Parcel) -> None:
+        """Let the receiver take a parcel.
+
+        What its library can't handle counts as refused, so that it holds up nothing else.
+
+        Raises:
+            NotDelivered, OSError: it was not taken.
+        """
+        try:
+            self._receiver.take(parcel)
+        except (NotDelivered, OSError):
+            raise
+        except Exception as error:  # the texts of errors may have secrets
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"unexpected {type(error).__name__} in {at.filename}, line {at.lineno}"
+            raise NotDelivered(reason, may_have_arrived=True, is_refused=True) from None
 
     def _give_up(self, happenings: Sequence[Happening], reason: str) -> None:
         if happenings:

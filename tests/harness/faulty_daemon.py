@@ -8,6 +8,8 @@ another fault:
 - `--clock=FILE`: the wall clock is wrong by the number of days in the file.
 - `--hang-loading=PATH`: the model of that folder does not finish loading while PATH.hangs exists.
 - `--memory=BYTES`: this much host memory is available for models.
+- `--hang-compiling=FILE`: the compiler creates the file and hangs, as if its cache had the code,
+  and the warm-up would wait for it for an hour.
 - `--hang-encoding`: no video is ever encoded, and two jobs may be open.
 - `--hang-sheets`: the sheets of prompt files with `hang` in their names are never made.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
@@ -48,6 +50,8 @@ from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
+from reeldrop.speed import fast
+from reeldrop.speed.compiled import Compiled
 from reeldrop.store import attempts, reports, sidecars, spool
 from reeldrop.video import encoder
 from reeldrop.video.assembling import Assembler
@@ -125,6 +129,16 @@ def _limit_memory(limit: int) -> None:
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
     schedule.MAX_OPEN_JOBS = 2
+
+
+def _hang_compiling(sign: Path) -> None:
+    def hanging(_: Compiled, _shape: Any, _needed: int) -> None:
+        sign.touch()
+        threading.Event().wait()
+
+    Compiled._make_ready = hanging  # type: ignore[method-assign]
+    Compiled._mark = lambda _, _shape: sign.parent  # type: ignore[method-assign]
+    fast.READY_SECONDS = 3600.0
 
 
 def _hang_sheets() -> None:
@@ -215,6 +229,8 @@ if __name__ == "__main__":
     elif sys.argv[1] == "--hang-encoding":
         del sys.argv[1]
         _hang_encoding()
+    elif sys.argv[1].startswith("--hang-compiling="):
+        _hang_compiling(Path(sys.argv.pop(1).removeprefix("--hang-compiling=")))
     elif sys.argv[1] == "--hang-sheets":
         del sys.argv[1]
         _hang_sheets()

@@ -7,7 +7,7 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import av
 import pytest
 from harness.fakes import save_tiny_pipeline
-from harness.processes import DEADLINE_SECONDS, await_that, start
+from harness.processes import DEADLINE_SECONDS, FAULTY, await_that, start
 from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.video.synthetic import DIGITAL_SOURCE_TYPE
@@ -216,3 +216,26 @@ def test_who_closes_the_terminal_ends_the_daemon(site: Site) -> None:
         process.kill()
         process.wait()
     assert '"signal": "SIGHUP"' in path.read_text()
+
+
+def test_nothing_waits_for_the_compiler_in_the_warm_up(
+    site: Site, daemon: Callable[..., Daemon]
+) -> None:
+    """A reload and a stop take effect at once, and the daemon is ready without it."""
+    sign = site.folder / "compiles"
+    program = (*FAULTY, f"--hang-compiling={sign}")
+    config = site.folder / "config.yaml"
+    speed = "    speed: {compile: whole}\n    variant:"
+    config.write_text(config.read_text().replace("    variant:", speed))
+    running = daemon(program)
+    await_that(sign.exists, "the compiler")
+    assert [] == running.events("ready")
+    config.write_text(config.read_text().replace("num_frames: 4", "num_frames: 6"))
+    assert 0 == site.command("reload").returncode
+    running.wait_for("reloaded")
+    running.wait_for("ready")
+    assert 0 == running.stop()
+    sign.unlink()
+    running = daemon(program)
+    await_that(sign.exists, "the compiler")
+    assert (0, []) == (running.stop(), running.events("ready"))

@@ -172,11 +172,11 @@ def test_the_warm_up_waits_for_what_was_compiled_before(
 ) -> None:
     """So the first prompt is rendered with it. It waits for nothing that takes minutes, and no
     other batch waits."""
-    waits: list[float | None] = []
+    waits: list[float] = []
 
-    def wait(seconds: float | None = None) -> None:
+    def wait(seconds: float, is_enough: Callable[[], bool]) -> None:
         waits.append(seconds)
-        compiled.wait_for_compiler(seconds)
+        compiled.wait_for_compiler(seconds, is_enough)
 
     monkeypatch.setattr(fast, "wait_for_compiler", wait)
     speed: dict[str, bool | str] = {"mixed_precision": False, "compile": "whole"}

@@ -203,7 +203,8 @@ class InProcessRenderer:
                 answer = self._render(loaded, order)
                 is_warm_up = not order.members[0].job_id
                 if is_warm_up and isinstance(answer, BatchRendered):
-                    waited = loaded.fast_path.wait_for_what_is_on_disk()
+                    path = loaded.fast_path
+                    waited = path.wait_for_what_is_on_disk(lambda: order in self._cancelled)
                     return dataclasses.replace(answer, waited=waited)
                 return answer
             return ModelLoaded(model, loaded.capabilities, time.monotonic() - began)
@@ -290,7 +291,7 @@ class InProcessRenderer:
         done = self._try_once(loaded, batch, before, part, fit)
         if done is None and was_compiling:
             measure.empty_cache()
-            wait_for_compiler(COMPILER_SECONDS)
+            wait_for_compiler(COMPILER_SECONDS, lambda: batch in self._cancelled)
             done = self._try_once(loaded, batch, before, part, fit)
         return done
 

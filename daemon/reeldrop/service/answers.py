@@ -148,7 +148,7 @@ class Answers:
                 received.discard_all(event)
                 self._be_ready()
             case BatchFailed(batch=batch) if batch is bench.warm_up:
-                self._warm_up_failed(event.error, bench)
+                self._warm_up_failed(event, bench)
             case BatchRendered(batch=batch) if batch is bench.batch:
                 self._batch_rendered(event, bench)
             case BatchFailed(batch=batch) if batch is bench.batch:
@@ -214,9 +214,13 @@ class Answers:
         else:
             bench.try_out(Batch((Member("", prompt),)), time.monotonic())
 
-    def _warm_up_failed(self, error: Exception, bench: Workbench) -> None:
+    def _warm_up_failed(self, event: BatchFailed, bench: Workbench) -> None:
+        if isinstance(event.error, RenderCancelled) and not self._phase.is_stopping:
+            # It was cut short because of a reload, but had to be rendered again in smaller parts.
+            bench.try_out(Batch(event.batch.members), time.monotonic())
+            return
         model = self._stages.settings.model
-        problem = f"the model can't render its own defaults: {error}"
+        problem = f"the model can't render its own defaults: {event.error}"
         remedy = "see what else uses the device, or change the defaults"
         self._model_failed(model, Unavailable(Mistake(problem, remedy, key=model)), bench)
 

@@ -247,8 +247,11 @@ class Loop:
     def _change_settings(self) -> None:
         """Use the settings read last, as soon as no job is begun and the renderer is idle."""
         stages = self._stages
-        busy = self._phase.is_stopping or stages.benches.is_any_busy or stages.jobs.are_begun
-        if busy or not stages.settings.are_changing:
+        if not stages.settings.are_changing:
+            return
+        for bench in stages.benches:
+            bench.cut_warm_up_short()
+        if self._phase.is_stopping or stages.benches.is_any_busy or stages.jobs.are_begun:
             return
         if stages.settings.change():
             stages.change_renderers()

@@ -218,6 +218,11 @@ class Workbench:
             if batch is not None:
                 self.cancel(batch)
 
+    def cut_warm_up_short(self) -> None:
+        """Let the warm-up wait for nothing once it is rendered, as for the compiler."""
+        if self.warm_up is not None and self.step >= self.warm_up.steps:
+            self.cancel(self.warm_up)
+
     def close(self) -> None:
         """Close the renderer, unless it is busy with something that can't be waited for."""
         if not self.is_busy:

@@ -39,6 +39,9 @@ _REPEATED_BLOCKS = (
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
+LOOK_SECONDS = 0.1
+"""How often whoever waits for the compiler looks whether that is enough."""
+
 _log = structlog.get_logger()
 
 _one_at_a_time = threading.Lock()
@@ -51,11 +54,14 @@ def is_compiling() -> bool:
     return any(thread.is_alive() for thread in list(_at_work))
 
 
-def wait_for_compiler(seconds: float | None = None) -> None:
-    """Wait until all compilations have ended, for `seconds` at most."""
-    end = math.inf if seconds is None else time.monotonic() + seconds
-    for thread in [thread for thread in list(_at_work) if thread.is_alive()]:
-        thread.join(None if seconds is None else max(0.0, end - time.monotonic()))
+def wait_for_compiler(
+    seconds: float = math.inf, is_enough: Callable[[], bool] = lambda: False
+) -> None:
+    """Wait until all compilations have ended or `is_enough`, for `seconds` at most."""
+    end = time.monotonic() + seconds
+    for thread in list(_at_work):
+        while thread.is_alive() and not is_enough() and (left := end - time.monotonic()) > 0:
+            thread.join(min(left, LOOK_SECONDS))
 
 
 class Compiled:

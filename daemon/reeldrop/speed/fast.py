@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -161,15 +161,15 @@ class FastPath:
         for forms in self._forms:
             forms.end()
 
-    def wait_for_what_is_on_disk(self) -> float:
+    def wait_for_what_is_on_disk(self, is_enough: Callable[[], bool]) -> float:
         """Wait for the compiler if the code is in its cache; return the seconds.
 
-        `READY_SECONDS` at most.
+        `READY_SECONDS` at most, and until `is_enough`.
         """
         if not any(forms.compiled.is_on_disk for forms in self._forms):
             return 0.0
         began = time.monotonic()
-        wait_for_compiler(READY_SECONDS)
+        wait_for_compiler(READY_SECONDS, is_enough)
         return time.monotonic() - began
 
     @property

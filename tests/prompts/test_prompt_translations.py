@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path, PurePosixPath
 
 import pytest
 from harness.prompt_files import TINY
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import PromptError
-from reeldrop.base.job import DefaultsFile, Prompt
+from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
 from reeldrop.base.translated import Translated
 from reeldrop.prompts import parsing
+from reeldrop.store import sidecars
 
 BIRD = "大鹏一日同风起"
 READ = {"english": ("en",), "chinese": ("en", "zh"), "most": ("any",), "unknown": None}
@@ -47,6 +49,12 @@ def test_a_translation_of_another_prompt() -> None:
     [found] = prompts(sidecar.format("黄鹂"))
     assert ("黄鹂", "A bird") == (found.prompt, found.texts[0])
     assert "translated_prompt is of another prompt, '大鹏', and was rendered" in found.notes[0]
+    rendered = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
+    job = Job("id", PurePosixPath("a.yaml"), Path("nowhere"), ())
+    for _ in range(2):  # its own sidecar says so, too, however often it is rendered
+        [again] = prompts(sidecars.text(job, found, rendered))
+        assert (found.notes, found.translated) == (again.notes, again.translated)
+        found = again
 
 
 def test_the_nearest_layer_turns_it_off_and_on() -> None:

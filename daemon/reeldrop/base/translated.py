@@ -21,12 +21,14 @@ class Translated:
 
     is_wanted: whether texts may be translated that have no translation
     by: who translated, by the language of the text; nothing of what the prompt file gave
+    of: the prompt of which `prompt` is the translation, if that is another one than its own
     """
 
     prompt: str = ""
     negative_prompt: str = ""
     is_wanted: bool = True
     by: tuple[tuple[str, str], ...] = ()
+    of: str = ""
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings of a prompt file that say the same."""

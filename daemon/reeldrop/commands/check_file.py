@@ -47,6 +47,8 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
     translations = check_translations.of(prompts, config)
+    if not config.render_untranslated:
+        problems += [str(one) for one in translations if one.fails]
     english = {one.text: one.translated for one in translations}
     count, long_texts = len(prompts), list(_long_texts(config, prompts, english))
     if as_json:

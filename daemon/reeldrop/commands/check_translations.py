@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 class Translation(NamedTuple):
-    """A text, its language, and its translation; or why there is none."""
+    """A text, its language, and its translation; or why there is none.
+
+    fails: whether it was tried in vain
+    """
 
     text: str
     language: str
     translated: str
     problem: str = ""
+    fails: bool = False
 
     def __str__(self) -> str:
         return f"{self.language}: {self.text} -> {self.translated or self.problem}"
@@ -43,7 +47,8 @@ def of(prompts: Sequence[Prompt], config: Config) -> list[Translation]:
     found = []
     for _, text, language in needed:
         if language in there:
-            found.append(Translation(text, language, *next(made)))
+            translated, problem = next(made)
+            found.append(Translation(text, language, translated, problem, bool(problem)))
         else:
             problem = f"its translator is not on this machine: `reeldrop pull translate.{language}`"
             found.append(Translation(text, language, "", problem))

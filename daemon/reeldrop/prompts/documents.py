@@ -47,11 +47,13 @@ class Item:
 
     recorded: the hashes that a sidecar has of its pictures; None if this is no sidecar
     swept: as in a Prompt
+    translation_of: the prompt of which a sidecar's translation is, if that is another one by now
     """
 
     layer: Layer
     recorded: Mapping[str, str] | None = None
     swept: Swept = ()
+    translation_of: str = ""
 
 
 def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Item], int | None]]:
@@ -64,9 +66,9 @@ def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[It
         layer = _layer(document)
         rendered = layer.pop("rendered", None)
         recorded = _recorded(rendered)
-        layer |= _translation_noted(layer, rendered)
+        other = _translation_of(layer, rendered)
         given = layer.pop("priority", None)
-        found = [Item(prompt, recorded) for prompt in _prompts(layer)]
+        found = [Item(p, recorded, translation_of=other) for p in _prompts(layer)]
         yield found, priority(given) if given is not None else None
 
 
@@ -74,15 +76,20 @@ def _recorded(rendered: Setting | None) -> dict[str, str] | None:
     return None if rendered is None else pictures.recorded(strict_yaml.plain(rendered.node))
 
 
-def _translation_noted(layer: Layer, rendered: Setting | None) -> Layer:
-    """Return a sidecar's translation with a note if its prompt is another one by now."""
+def _translation_of(layer: Layer, rendered: Setting | None) -> str:
+    """Return the prompt of which a sidecar's translation is, if that is another one by now.
+
+    The translation gets a note then. Empty if it is of this prompt.
+    """
     found, prompt = layer.get(KEYS["prompt"]), layer.get("prompt")
     record = None if rendered is None else strict_yaml.child(rendered.node, TRANSLATED_FROM)
     if found is None or prompt is None or record is None or record.value == prompt.node.value:
-        return {}
+        return ""
     note = f"{KEYS['prompt']} is of another prompt, '{short(str(record.value))}', and was rendered"
-    note += "; without it, the prompt would be translated anew"
-    return {KEYS["prompt"]: dataclasses.replace(found, notes=(*found.notes, note))}
+    note += "; without it, the prompt would be translated anew (if it is right, delete "
+    note += f"{TRANSLATED_FROM})"
+    layer[KEYS["prompt"]] = dataclasses.replace(found, notes=(*found.notes, note))
+    return str(record.value)
 
 
 def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
@@ -99,7 +106,8 @@ def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
     rendered = layer.pop("rendered", None)
     if rendered is None or not isinstance(rendered.node.value, dict) or "prompt" not in layer:
         raise PromptError(Mistake("the comment in this mp4 is not reeldrop's", _NOT_OURS))
-    return [Item(layer | _translation_noted(layer, rendered), _recorded(rendered))]
+    other = _translation_of(layer, rendered)
+    return [Item(layer, _recorded(rendered), translation_of=other)]
 
 
 def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:

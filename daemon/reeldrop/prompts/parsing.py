@@ -170,6 +170,7 @@ class _Video:
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
     swept: Swept
+    translation_of: str
 
 
 def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iterator[Prompt]:
@@ -189,7 +190,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             loras=settings["loras"],
             swept=video.swept,
             windows=video.rules.capabilities.windows,
-            translated=translations.given(settings),
+            translated=translations.given(settings, video.translation_of),
         )
 
 
@@ -249,8 +250,7 @@ class _Reader:
         if cut:
             self._mistakes.update(dict.fromkeys(cut))
             return []
-        model = self._model_of(layer)
-        if model is None:
+        if (model := self._model_of(layer)) is None:
             return []
         rules = self._rules[model]
         if rules is None:
@@ -272,9 +272,9 @@ class _Reader:
             self._mistakes[mistake] = None
             self._without_picture.update([mistake] if lack == pictures.PAIRED else [])
             return []
-        notes += _notes(layer, settings, rules)
+        notes, of = notes + _notes(layer, settings, rules), item.translation_of
         return [
-            _Video(settings, rules, seed, notes, shown, with_seed(item.swept, seed))
+            _Video(settings, rules, seed, notes, shown, with_seed(item.swept, seed), of)
             for shown in _pictures(settings, rules, item.recorded or {})
             for seed in _seeds(settings)
         ]

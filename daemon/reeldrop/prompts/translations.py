@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from reeldrop.prompts.rules import ModelRules
 
 
-def given(settings: Mapping[str, Any]) -> Translated:
-    """Return the translations that a prompt's settings give."""
+def given(settings: Mapping[str, Any], of: str) -> Translated:
+    """Return the translations that a prompt's settings give; `of` as in `Translated`."""
     prompt, unwanted = ((settings.get(key) or "").strip() for key in KEYS.values())
-    return Translated(prompt, unwanted, is_wanted=settings[TRANSLATE])
+    return Translated(prompt, unwanted, is_wanted=settings[TRANSLATE], of=of if prompt else "")
 
 
 def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:

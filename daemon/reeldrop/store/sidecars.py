@@ -54,7 +54,7 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
     if prompt.translated.by:
         block["translated"] = dict(prompt.translated.by)
     if prompt.translated.prompt:
-        block[TRANSLATED_FROM] = prompt.prompt
+        block[TRANSLATED_FROM] = prompt.translated.of or prompt.prompt
     if prompt.swept:
         block["swept"] = dict(prompt.swept)
     if prompt.pictures:

@@ -68,3 +68,8 @@ def test_what_is_rendered_is_the_english(drained: Site) -> None:
     assert "its prompt can't be translated" in report
     assert "nowhere has no config.json" in report
     assert "translated_prompt: ..." in report
+    refused = drained.command("check", str(drained.failed / "japanese.yaml"))
+    assert 1 == refused.returncode
+    assert "nowhere has no config.json" in refused.stderr
+    drained.configure("render_untranslated: true")
+    assert 0 == drained.command("check", str(drained.failed / "japanese.yaml")).returncode

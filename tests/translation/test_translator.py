@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 import train_tiny_translator
+from harness.processes import await_that
 from huggingface_hub import constants
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
@@ -155,6 +156,48 @@ def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None
     nobody.close()
     assert all("HF_HUB_OFFLINE=0 reeldrop pull translate.zh" in str(error) for _, error in results)
     assert translator.TRIES - 1 == [line["event"] for line in logged].count("translation_delayed")
+
+
+def test_a_very_long_prompt_lets_others_pass(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sentences are translated some at a time, in turn with the prompts of other jobs."""
+    answers = 'while read -r line; do echo "{\\"text\\": \\"word\\"}"; done'
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    monkeypatch.setattr(translator, "LONGEST_PART", 5)
+    text = "".join(f"第{n:02}句。" for n in range(20)) + "没有标点" * 20
+    asked.translator.ask("long", [prompt(1, text)])
+    asked.translator.ask("short", [prompt(2, "一句")])
+    found = [asked.answers.get(timeout=60).results[0] for _ in range(2)]
+    asked.translator.close()
+    assert [2, 1] == [one.number for one, _ in found]
+    assert [None, None] == [failure for _, failure in found]
+    assert 36 == len(found[1][0].texts[0].split())
+
+
+def test_an_outage_of_the_hub_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is no fault of a prompt: others go on, the trouble is said, and other settings end it."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
+    sources = {
+        "zh": TranslatorSource("zh", "some/opus"),
+        "ru": TranslatorSource("ru", str(tmp_path), is_folder=True),
+    }
+    waits = Translator(sources, {"m": ("en",)}, answers.put, retry_seconds=0.01, is_patient=True)
+    waits.ask("job", [prompt(1, BIRD)])
+    await_that(lambda: "reeldrop pull translate.zh" in waits.trouble, "the trouble")
+    waits.ask("job", [prompt(2, "a red ball")])
+    waits.ask("other", [prompt(3, "вода")])
+    with structlog.testing.capture_logs() as logged:
+        found = [answers.get(timeout=60) for _ in range(2)]
+    assert [2, 3] == sorted(one.results[0][0].number for one in found)
+    assert answers.empty()
+    assert [] == [line for line in logged if line["event"] == "translation_delayed"]
+    waits.use({"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}, {"m": ("en",)}, 0.01)
+    ((made, failure),) = answers.get(timeout=120).results
+    assert ("A great bird rises with the wind", None) == (made.texts[0], failure)
+    assert "" == waits.trouble
+    waits.close()
 
 
 def test_other_settings_read_the_files_anew(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

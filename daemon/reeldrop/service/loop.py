@@ -249,6 +249,7 @@ class Loop:
         stages = self._stages
         if not stages.settings.are_changing:
             return
+        stages.jobs.opened.leave_untranslated()  # a translator may be missing for long
         for bench in stages.benches:
             bench.cut_warm_up_short()
         if self._phase.is_stopping or stages.benches.is_any_busy or stages.jobs.are_begun:

@@ -39,6 +39,7 @@ class OpenJobs:
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
     sheets_rest: for how long they have made no progress, in words; empty if they do
     translate: lets prompts rest whose texts have to be translated; None if none are
+    translator_trouble: returns why they can't be now; empty if they can
     seconds_each: returns how long each of so many prompts in a batch takes on a kind of device
     """
 
@@ -52,6 +53,7 @@ class OpenJobs:
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
         self.sheets_rest = ""
         self.translate: Callable[[OpenJob], None] | None = None
+        self.translator_trouble: Callable[[], str] = lambda: ""
         self.seconds_each: Callable[[Prompt, int, str], float | None] = lambda *_: None
         self._open: dict[str, OpenJob] = {}
         self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
@@ -120,7 +122,8 @@ class OpenJobs:
                 reason = f"rendered; sheets are being made{self.sheets_rest}"
                 turns.append(Waiting.of(opened.job.source, reason))
             elif opened.is_translated and not (opened.waiting or opened.in_hand):
-                turns.append(Waiting.of(opened.job.source, "is being translated"))
+                reason = self.translator_trouble() or "is being translated"
+                turns.append(Waiting.of(opened.job.source, reason))
         return turns
 
     # Jobs are opened
@@ -191,6 +194,13 @@ class OpenJobs:
                 self._close(opened)
                 self.spooled.past[opened.job.id] = opened.past
                 self.spooled.needs.add(opened.job, model)
+
+    def leave_untranslated(self) -> None:
+        """Put the jobs back into the spool that only wait for their translation."""
+        for opened in self:
+            if opened.only_waits_for_translation:
+                self._close(opened)
+                self.spooled.past[opened.job.id] = opened.past
 
     def end_rests(self) -> None:
         """Queue what rests after a failure, or waits for its model: there is another renderer."""

@@ -260,6 +260,12 @@ class OpenJob:
         is_active = bool(self.waiting or self.in_hand or self.trouble or not self.resting)
         return not is_active and all(prompt.model == model for _, prompt in self.resting)
 
+    @property
+    def only_waits_for_translation(self) -> bool:
+        """Whether all that is left are prompts that are being translated."""
+        is_active = bool(self.waiting or self.in_hand or self.trouble or not self.resting)
+        return not is_active and all(at == math.inf for at, _ in self.resting)
+
     def log_end(self) -> None:
         """Log the line that sums up the job."""
         _log.info(

@@ -100,11 +100,13 @@ class Stages:
             translators.languages(config),
             tell,
             retry_seconds=config.retry_seconds,
+            is_patient=is_patient,
         )
         self.translations = Translations(
             self._translator, self.jobs, renders_untranslated=config.render_untranslated
         )
         self.jobs.opened.translate = self.translations.begin
+        self.jobs.opened.translator_trouble = lambda: self._translator.trouble
         self.intake = self._make_intake()
         self.assembler = Assembler(results, tell)
         self.jobs.opened.make_sheets = self.assembler.assemble

@@ -4,5 +4,6 @@ Knows texts and languages; does not know jobs, nor what the texts are used for.
 
 `detection` recognises the language of a text; `source` gets the files of a translator; `sentences`
 cuts texts into parts short enough for it. `worker` is the process that translates, `process` starts
-and watches it; `translator` is the thread that gives it texts, and remembers the translations.
+and watches it; `orders` has what waits; `translator` is the thread that gives it texts, and
+remembers the translations.
 """

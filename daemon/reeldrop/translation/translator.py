@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import OrderedDict, deque
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
 
 import structlog
 
-from reeldrop.base import invisible
 from reeldrop.base.errors import ReeldropError, Unavailable, Unrenderable
-from reeldrop.base.escaping import short
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
-from reeldrop.base.translated import KEYS, TRANSLATE, Translated
-from reeldrop.prompts import scripts
-from reeldrop.prompts.rules import LONGEST_TEXT
-from reeldrop.translation import detection, source
-from reeldrop.translation.process import Process, TranslationFailed, TranslatorEnded
+from reeldrop.base.translated import KEYS, TRANSLATE
+from reeldrop.translation import detection, sentences, source
+from reeldrop.translation.made import Made, checked, texts, with_translations
+from reeldrop.translation.orders import Order, Orders, Reads
+from reeldrop.translation.process import Process, TranslatorEnded
 from reeldrop.translation.source import TranslatorSource
 
 IDLE_SECONDS = 600.0
@@ -35,6 +34,15 @@ CLOSE_SECONDS = 5.0
 
 TRIES = 3
 """How often a text is tried: it may not be to blame for the end of a process."""
+
+MAX_PAUSE_SECONDS = 600.0
+"""Longest pause before a translator that can't be downloaded now is tried again."""
+
+TURN = 10
+"""How many sentences of a text are translated before other texts have their turn."""
+
+LONGEST_PART = 500
+"""Longer sentences are cut, in characters: a translator takes half a minute for its longest one."""
 
 MOST_KEPT = 10_000
 """Upper bound on remembered translations."""
@@ -48,22 +56,22 @@ would wait for ever."""
 
 _log = structlog.get_logger()
 
-Reads = tuple[str, ...] | None
-"""The languages that a text encoder reads; None if unknown."""
-
-
-class Made(NamedTuple):
-    """A translation, the language it is from, and who made it; all empty if none is needed."""
-
-    text: str = ""
-    language: str = ""
-    by: str = ""
-
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    prompts: tuple[Prompt, ...]
-    reads: Mapping[str, Reads]
+class _Rest:
+    """Why a translator can't be had now, until when it is not tried again, and the pause."""
+
+    reason: str
+    until: float
+    pause: float
+
+
+class _Delayed(ReeldropError):
+    """A text is not translated before `until`, which is no fault of the prompt; 0 for its turn."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self.until = until
 
 
 class Translator:
@@ -71,6 +79,7 @@ class Translator:
 
     reads: the languages that the text encoder of each profile reads
     tell: is called with each answer
+    is_patient: whether prompts wait for a translator that can't be downloaded now; else they fail
     """
 
     def __init__(
@@ -80,11 +89,15 @@ class Translator:
         tell: Callable[[TextsTranslated], None],
         *,
         retry_seconds: float = 5.0,
+        is_patient: bool = False,
     ) -> None:
         self._tell = tell
+        self._is_patient = is_patient
+        self._rests: dict[str, _Rest] = {}
+        self._parts: dict[tuple[Path, str], str] = {}
         self._lock = threading.Condition()
-        self._waiting: OrderedDict[str, deque[_Order]] = OrderedDict()
-        self._foreseen: deque[_Order] = deque()
+        self._orders = Orders()
+        self._foreseen: deque[Order] = deque()
         self._made: dict[tuple[str, Reads], Made] = {}
         self._process: Process | None = None
         self._unavailable: set[str] = set()
@@ -103,19 +116,25 @@ class Translator:
             self._sources, self._reads, self._retry_seconds = sources, reads, retry_seconds
             self._made = {}
             self._is_outdated = True
+            self._lock.notify()
 
     # Called by the main thread: nothing here waits
+
+    @property
+    def trouble(self) -> str:
+        """Why prompts wait for a translator that can't be downloaded; empty if none do."""
+        return "; ".join(rest.reason for rest in tuple(self._rests.values()))
 
     def known(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt with its translations, if it needs any; None if one is not yet known."""
         reads = self._reads.get(prompt.model)
         found = {}
-        for key, text in _texts(prompt).items():
+        for key, text in texts(prompt).items():
             if detection.may_need(text, self._sources, reads):
                 if (made := self._made.get((text, reads))) is None:
                     return None
                 found[key] = made
-        return _with(prompt, found)
+        return with_translations(prompt, found)
 
     def ask(self, job_id: str, prompts: Sequence[Prompt]) -> None:
         """Translate prompts of a job, and answer once, when all are done.
@@ -123,8 +142,7 @@ class Translator:
         Jobs take turns, so that none waits for all prompts of another.
         """
         with self._lock:
-            order = _Order(tuple(prompts), self._reads)
-            self._waiting.setdefault(job_id, deque()).append(order)
+            self._orders.add(job_id, Order(tuple(prompts), self._reads))
             self._wake()
 
     def foresee(self, prompts: Sequence[Prompt]) -> None:
@@ -134,13 +152,13 @@ class Translator:
         for prompt in prompts[: MOST_FORESEEN - len(self._foreseen)]:
             if self.known(prompt) is None:
                 with self._lock:
-                    self._foreseen.append(_Order((prompt,), self._reads))
+                    self._foreseen.append(Order((prompt,), self._reads))
                     self._wake()
 
     def forget(self, job_id: str) -> None:
         """Drop the waiting texts of a cancelled job."""
         with self._lock:
-            self._waiting.pop(job_id, None)
+            self._orders.forget(job_id)
 
     def close(self) -> None:
         """End the thread and its process."""
@@ -164,28 +182,36 @@ class Translator:
     def _work(self) -> None:
         while (taken := self._next()) is not None:
             job_id, order = taken
-            results = tuple(self._result(prompt, order.reads) for prompt in order.prompts)
+            try:
+                results = tuple(self._result(prompt, order.reads) for prompt in order.prompts)
+            except _Delayed as delayed:
+                with self._lock:
+                    if job_id:
+                        self._orders.add(job_id, dataclasses.replace(order, due=delayed.until))
+                    elif not delayed.until:
+                        self._foreseen.append(order)
+                continue
             if job_id and not self._is_closed.is_set():
                 self._tell(TextsTranslated(job_id, results))
         self._end_process()
 
-    def _next(self) -> tuple[str, _Order] | None:
+    def _next(self) -> tuple[str, Order] | None:
         """Return the next order and the id of its job, which is empty in advance; None to end."""
         with self._lock:
             while not self._is_closed.is_set():
                 if self._is_outdated:
                     self._is_outdated = False
+                    self._rests.clear()
+                    self._parts.clear()
+                    self._orders.be_due()
                     self._end_process()
-                if self._waiting:
-                    job_id, orders = self._waiting.popitem(last=False)
-                    order = orders.popleft()
-                    if orders:
-                        self._waiting[job_id] = orders  # behind the others
-                    return job_id, order
+                if (taken := self._orders.take(now := time.monotonic())) is not None:
+                    return taken
                 if self._foreseen:
                     return "", self._foreseen.popleft()
-                has_process = self._process is not None
-                if not self._lock.wait(IDLE_SECONDS if has_process else None):
+                if (due := self._orders.next_due()) is not None:
+                    self._lock.wait(max(0.0, due - now))
+                elif not self._lock.wait(IDLE_SECONDS if self._process is not None else None):
                     _log.info("translator_ended", reason="nothing to translate")
                     self._end_process()
         return None
@@ -199,9 +225,11 @@ class Translator:
         self, prompt: Prompt, reads: Mapping[str, Reads]
     ) -> tuple[Prompt, Unrenderable | None]:
         found = {}
-        for key, text in _texts(prompt).items():
+        for key, text in texts(prompt).items():
             try:
                 found[key] = self._made_of(text, reads.get(prompt.model))
+            except _Delayed:
+                raise
             except (ReeldropError, OSError, *_NONSENSE) as error:
                 if not isinstance(error, ReeldropError):  # the next answer may be to this text
                     self._end_process()
@@ -210,7 +238,7 @@ class Translator:
                 )
                 remedy = f"write `{KEYS[key]}: ...` beside it, or `{TRANSLATE}: false`"
                 return prompt, Unrenderable(problem, f"{remedy}, which renders it as it stands")
-        return _with(prompt, found), None
+        return with_translations(prompt, found), None
 
     def _made_of(self, text: str, reads: Reads) -> Made:
         if (made := self._made.get((text, reads))) is not None:
@@ -232,19 +260,25 @@ class Translator:
             FileError: the translator is missing, or can't be downloaded.
             TranslationFailed, TranslatorEnded: the text can't be translated.
         """
+        rest = self._rests.get(language)
+        if rest is not None and time.monotonic() < rest.until:
+            raise _Delayed(rest.until)
         # Otherwise each of many texts would wait for a translator that can't be downloaded.
         tries = 1 if language in self._unavailable else TRIES
         for tries_left in reversed(range(tries)):
             try:
                 folder = source.folder(wanted)
                 self._unavailable.discard(language)
+                self._rests.pop(language, None)
                 if self._process is None:
                     self._process = Process()
                 if self._is_closed.is_set():  # `close` may not have seen the process
                     raise TranslatorEnded("reeldrop is ending")
-                made = self._process.translated(folder, text)
-                return Made(_checked(made), language, source.by(wanted, folder))
+                made = self._by_sentences(self._process, folder, text)
+                return Made(checked(made), language, source.by(wanted, folder))
             except (TranslatorEnded, Unavailable) as error:
+                if self._is_patient and isinstance(error, Unavailable):
+                    raise self._rest(language, error) from None
                 if isinstance(error, TranslatorEnded):
                     self._end_process()
                 else:
@@ -255,43 +289,31 @@ class Translator:
                 self._is_closed.wait(self._retry_seconds)
         raise AssertionError
 
+    def _by_sentences(self, process: Process, folder: Path, text: str) -> str:
+        """Return the translation of a text, some sentences of it in each turn.
 
-def _checked(made: str) -> str:
-    made = " ".join(invisible.CONTROL.sub(" ", made).split())
-    if invisible.is_blank(made):
-        raise TranslationFailed("the translation is empty")
-    if len(made) > LONGEST_TEXT:
-        problem = f"the translation has {len(made):,} characters, more than {LONGEST_TEXT:,}"
-        raise TranslationFailed(problem)
-    if (script := scripts.script(made)) != scripts.LATIN:
-        raise TranslationFailed(f"the translation still has {script} letters: {short(made)}")
-    return made
+        Raises:
+            _Delayed: others have their turn before the rest of a long text.
+        """
+        if len(self._parts) > MOST_KEPT:  # of cancelled jobs
+            self._parts.clear()
+        parts, new = sentences.parts(text, lambda part: len(part) <= LONGEST_PART), 0
+        for part in parts:
+            if (folder, part) not in self._parts:
+                if new == TURN:
+                    raise _Delayed(0.0)
+                self._parts[folder, part] = process.translated(folder, part)
+                new += 1
+        made = " ".join(filter(None, (self._parts[folder, part] for part in parts)))
+        for part in parts:
+            self._parts.pop((folder, part), None)
+        return made
 
-
-def _texts(prompt: Prompt) -> dict[str, str]:
-    """Return the texts of a prompt that may need a translation, by their keys."""
-    if not prompt.translated.is_wanted:
-        return {}
-    texts = {"prompt": prompt.prompt, "negative_prompt": prompt.argument("negative_prompt")}
-    return {
-        key: str(text)
-        for key, text in texts.items()
-        if text and not getattr(prompt.translated, key)
-    }
-
-
-def _with(prompt: Prompt, found: Mapping[str, Made]) -> Prompt:
-    """Return a prompt with the translations found for its texts."""
-    made = {key: one for key, one in found.items() if one.text}
-    if not made:
-        return prompt
-    by = tuple(dict.fromkeys((one.language, one.by) for one in made.values()))
-    before = prompt.translated
-    return dataclasses.replace(
-        prompt,
-        translated=Translated(
-            made.get("prompt", Made(before.prompt)).text,
-            made.get("negative_prompt", Made(before.negative_prompt)).text,
-            by=by,
-        ),
-    )
+    def _rest(self, language: str, error: Unavailable) -> _Delayed:
+        """Let the prompts wait that need a translator, and return until when."""
+        before, reason = self._rests.get(language), str(error)
+        pause = min(max(self._retry_seconds, 2 * before.pause if before else 0), MAX_PAUSE_SECONDS)
+        if before is None or before.reason != reason:
+            _log.warning("translation_delayed", language=language, reason=reason, seconds=pause)
+        rest = self._rests[language] = _Rest(reason, time.monotonic() + pause, pause)
+        return _Delayed(rest.until)

@@ -60,6 +60,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 $(INSTALLED): pyproject.toml constraints.txt | python
+	@echo "Installing PyTorch and other libraries into $(VENV): a few GB, once. This takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

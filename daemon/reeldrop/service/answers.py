@@ -116,7 +116,8 @@ class Answers:
                 forecast.encoded(*key, time.monotonic(), is_published=False)
                 stages.jobs.batches.failed(event.job_id, event.prompt, event.error)
             case SheetsMade():
-                self._sheets_made(event)
+                if stages.assembler.made(event):
+                    stages.jobs.opened.sheets_made(event.job_id)
             case TextsTranslated():
                 stages.translations.done(event)
 
@@ -159,18 +160,6 @@ class Answers:
                 raise event.error
             case RendererEnded():
                 self.losses.end(bench.id, str(event.error), time.monotonic())
-
-    def _sheets_made(self, event: SheetsMade) -> None:
-        self._stages.assembler.made(event)
-        if not self._stages.jobs.opened.waits_for_sheets(event.job_id):
-            return  # they were given up at the same time
-        if event.error is None:
-            _log.info("sheets_made", job_id=event.job_id, sheets=list(event.names))
-        else:
-            remedy = "the videos are not affected"
-            reason = str(event.error) or repr(event.error)
-            _log.warning("sheets_not_made", job_id=event.job_id, reason=reason, remedy=remedy)
-        self._stages.jobs.opened.sheets_made(event.job_id)
 
     # Models
 

@@ -244,10 +244,6 @@ class OpenJobs:
         self.make_sheets(opened.job, sweep)
         return True
 
-    def waits_for_sheets(self, job_id: str) -> bool:
-        """Return whether a job is open until its sheets are made."""
-        return job_id in self._open and self._open[job_id].makes_sheets
-
     def sheets_made(self, job_id: str) -> None:
         """End a job whose sheets have been made, or can't be."""
         opened = self._open[job_id]

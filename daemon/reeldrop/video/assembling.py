@@ -88,11 +88,19 @@ class Assembler:
         self._waiting.append(_Making(job, prompts))
         self._go_on()
 
-    def made(self, event: SheetsMade) -> None:
-        """Take note of an answer: the sheets of the next job are made."""
-        if self._in_hand is not None and self._in_hand.job.id == event.job_id:
-            self._in_hand = None
-            self._go_on()
+    def made(self, event: SheetsMade) -> bool:
+        """Begin the sheets of the next job after an answer; return whether its job waits for it."""
+        if self._in_hand is None or self._in_hand.job.id != event.job_id:
+            return False  # a second answer: they were given up at the same time
+        if event.error is None:
+            _log.info("sheets_made", job_id=event.job_id, sheets=list(event.names))
+        else:
+            remedy = "the videos are not affected"
+            reason = str(event.error) or repr(event.error)
+            _log.warning("sheets_not_made", job_id=event.job_id, reason=reason, remedy=remedy)
+        self._in_hand = None
+        self._go_on()
+        return True
 
     def _go_on(self) -> None:
         if self._in_hand is None and self._waiting:

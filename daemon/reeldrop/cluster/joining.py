@@ -17,7 +17,7 @@ from typing import Any
 import ray
 import ray.exceptions
 from ray._private import services
-from ray._raylet import AuthenticationTokenLoader, GcsClient
+from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
 
 from reeldrop.base import scratch
 from reeldrop.cluster import places

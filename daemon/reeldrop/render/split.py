@@ -14,8 +14,9 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers.hooks import apply_context_parallel
+from diffusers.hooks.context_parallel import apply_context_parallel
 from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render.source import ModelSource
@@ -110,18 +111,19 @@ def split(pipe: Any) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         torch.cuda.set_device(0)  # the first that this process sees
-    mesh = distributed.init_device_mesh(device.type, (1, of), mesh_dim_names=("ring", "ulysses"))
+    mesh = init_device_mesh(device.type, (1, of), mesh_dim_names=("ring", "ulysses"))
+    library: Any = diffusers  # type checkers see stand-ins for these classes
     # Anything: numbers of tokens that can't be shared equally.
-    found = diffusers.ContextParallelConfig(ulysses_degree=of, ulysses_anything=True, mesh=mesh)
-    config = diffusers.ParallelConfig(context_parallel_config=found)
+    found = library.ContextParallelConfig(ulysses_degree=of, ulysses_anything=True, mesh=mesh)
+    config = library.ParallelConfig(context_parallel_config=found)
     config.setup(rank, of, device, mesh=mesh)
+    denoiser: Any
     for denoiser in denoisers(pipe):
         for module in denoiser.modules():
-            processor = getattr(module, "processor", None)
+            processor: Any = getattr(module, "processor", None)
             if hasattr(processor, "_parallel_config"):
                 processor._parallel_config = config
-        plan: Any = denoiser._cp_plan
-        apply_context_parallel(denoiser, found, plan)
+        apply_context_parallel(denoiser, found, denoiser._cp_plan)
 
 
 def settle() -> None:

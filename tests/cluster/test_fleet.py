@@ -47,8 +47,13 @@ def test_renderers_that_have_left_are_forgotten(config: Config) -> None:
             fleet._hear(Left(place, "killed", Cause.UNKNOWN))
         else:
             fleet.end(joined.id, "it hangs")
+    left = next(event.id for event in told if isinstance(event, RendererLeft))
+    fleet.end(left, "its place is broken", 600.0)
+    fleet.end(left, "it is not there")
+    orders = [fleet._orders.get_nowait()() for _ in range(3)]  # type: ignore[misc]
+    assert ["it hangs", "it hangs", "its place is broken"] == [order.reason for order in orders]
+    assert fleet._orders.empty()
     gc.collect()
-    fleet._orders = queue.SimpleQueue()
     assert [None] * 5 == [renderer() for renderer in seen]
     assert 5 == len({event.id for event in told if isinstance(event, RendererJoined)})
     assert 3 == sum(isinstance(event, RendererLeft) for event in told)

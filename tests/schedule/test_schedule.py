@@ -787,6 +787,46 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         ),
         Release(1, "m", keeps=False),
     ),
+    "what failed at one place is left to another": (
+        view(
+            job("a", failed_at=frozenset("x")),
+            renderers=(replace(IDLE, place="x"), replace(BUSY, place="y")),
+        ),
+        Wait(),
+    ),
+    "another place takes it": (
+        view(
+            job("a", failed_at=frozenset("x")),
+            job("b"),
+            renderers=(replace(IDLE, place="x"), replace(IDLE, place="y")),
+        ),
+        render(("b", 1), renderer=0, waits=("a",)),
+    ),
+    "another place takes what failed at the first": (
+        view(
+            job("a", failed_at=frozenset("x")),
+            renderers=(replace(IDLE, place="x"), replace(IDLE, place="y")),
+        ),
+        render(("a", 1), renderer=1),
+    ),
+    "one that others can't render goes to the same place again": (
+        view(
+            job("a", failed_at=frozenset("x")),
+            renderers=(
+                replace(IDLE, place="x"),
+                replace(IDLE, place="y", unusable=frozenset("m")),
+                replace(BUSY, place="z", is_held=True),
+            ),
+        ),
+        render(("a", 1)),
+    ),
+    "one that failed everywhere goes anywhere": (
+        view(
+            job("a", failed_at=frozenset("xy")),
+            renderers=(replace(IDLE, place="x"), replace(BUSY, place="y")),
+        ),
+        render(("a", 1)),
+    ),
     # Many
     "all are in hand": (view(*FULL, file("a")), Wait()),
     "all are in hand, and there is another renderer": (

@@ -82,7 +82,7 @@ class Fleet:
     def renderer(self, _id: str) -> Renderer:
         return self._renderer
 
-    def end(self, _id: str, reason: str) -> None:
+    def end(self, _id: str, reason: str, _pause: float = 0.0) -> None:
         raise AssertionError(reason)
 
     def close(self) -> None: ...

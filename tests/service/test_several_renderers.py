@@ -5,6 +5,8 @@ They are those of a process, each with a pipeline of its own; only their fleet i
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import queue
 import signal
@@ -45,6 +47,8 @@ from reeldrop.store import job_files, status
 from reeldrop.store.status import State
 from reeldrop.video import encoder, remote
 
+ONE_ATTEMPT = "max_attempts: 1\nretry_seconds: 3600\n"
+
 
 class Own:
     """A renderer that can be held in a step, and be lost from the service's view.
@@ -62,6 +66,7 @@ class Own:
         self.late: list[RendererEvent] = []
         self.seen: list[str] = []
         self.cancelled: list[Batch] = []
+        self.given: list[Batch] = []
         self.too_large = ""
         self.shortages = 0
         self.is_held = threading.Event()
@@ -100,6 +105,9 @@ class Fleet:
     """Lends renderers of this process to a service, each under a new id.
 
     failures: errors of the next loads
+    hanging: ids of those that never end a load
+    broken: ids of those that fail each prompt
+    dying: ids of those that are lost in the first step of a prompt
     late: what it tells while it is closed
     """
 
@@ -111,8 +119,12 @@ class Fleet:
         self._put: Callable[[Event], None] = lambda _event: None
         self.at_once: list[str] = []
         self.failures: list[Exception] = []
+        self.hanging: set[str] = set()
+        self.broken: set[str] = set()
+        self.dying: set[str] = set()
         self.late: list[Event] = []
         self.ended: list[tuple[str, str]] = []
+        self.paused: dict[str, float] = {}
 
     def make(self, _config: object, tell: Callable[[Event], None]) -> Fleet:
         """Be the fleet of a service."""
@@ -123,23 +135,39 @@ class Fleet:
     def __getitem__(self, id: str) -> Own:
         return self._lent[id]
 
-    def lend(self, id: str, name: str = "cpu", gibibytes: int = 0) -> RendererJoined:
+    def lend(
+        self, id: str, name: str = "cpu", gibibytes: int = 0, place: str = ""
+    ) -> RendererJoined:
         """Give a renderer to the service, by an event that the caller posts."""
         own = next(own for own in self._owns if own not in self._lent.values())
         self._lent[id] = own
         own.late.clear()
         own.seen.clear()
         own.cancelled.clear()
+        own.given.clear()
         own.encodes = ""
         own.too_large, own.shortages = "", 0
 
         def told(event: RendererEvent) -> None:
+            if isinstance(event, ModelLoaded) and id in self.hanging:
+                return
             if isinstance(event, ModelLoaded) and self.failures:
                 event = ModelFailed(event.model, self.failures.pop())
+            if isinstance(event, StepDone) and id in self.dying and event.batch in own.given:
+                self.dying.discard(id)
+                self._put(self.lose(id))
+                return
+            if isinstance(event, BatchRendered) and id in self.broken and event.batch in own.given:
+                event = BatchFailed(event.batch, RenderError("a broken driver"))
             self._put(FromRenderer(id, event))
 
         own.tell = told
-        return RendererJoined(id, Device(name, "node", gibibytes << 30))
+        return RendererJoined(id, Device(name, "node", gibibytes << 30, place=place))
+
+    def lose(self, id: str) -> RendererLeft:
+        """Take a renderer away, by an event that the caller posts."""
+        self._lent.pop(id).release()
+        return RendererLeft(id, "it was killed", Cause.WORK)
 
     def begin(self) -> list[RendererJoined]:
         return [self.lend(name) for name in self.at_once]
@@ -147,12 +175,17 @@ class Fleet:
     def renderer(self, id: str) -> InProcessRenderer:
         return _Lent(self._lent[id])  # type: ignore[return-value]
 
-    def end(self, id: str, reason: str) -> None:
+    def end(self, id: str, reason: str, pause: float = 0.0) -> None:
         self.ended.append((id, reason))
+        self.paused[id] = pause
 
     def close(self) -> None:
         for event in self.late:
             self._put(event)
+
+
+def _is_of_job(batch: Batch) -> bool:
+    return bool(batch.members[0].job_id)
 
 
 class _Lent:
@@ -162,7 +195,12 @@ class _Lent:
         renderer = own.renderer
         self._own = own
         self.load, self.use = renderer.load, renderer.use
-        self.render, self.release = renderer.render, renderer.release
+        self.release = renderer.release
+
+    def render(self, batch: Batch) -> None:
+        if _is_of_job(batch):
+            self._own.given.append(batch)
+        self._own.renderer.render(batch)
 
     def cancel(self, batch: Batch) -> None:
         self._own.cancelled.append(batch)
@@ -516,6 +554,74 @@ def test_one_that_lacks_the_model_is_left_out_and_others_are_waited_for(
         fleet["b"].release()
         run.events.put(fleet.lend("c"))
         run.until(lambda: len(run.videos()) == 2, "the end of the pause")
+
+
+def trouble_of(run: Looped, id: str) -> str:
+    """Return what the status says of a renderer's trouble; empty if that is not there."""
+    renderers = run.status.renderers if run.status is not None else ()
+    return next((found.problem for found in renderers if found.id == id), "")
+
+
+def is_over_or_suspected(run: Looped, fleet: Fleet, id: str) -> bool:
+    """Return whether a renderer has been lost, or is suspected."""
+    return (id not in fleet.dying | fleet.broken) or "failures in a row" in trouble_of(run, id)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_place_that_fails_what_others_render_is_left_out_and_no_prompt_fails(
+    dies: bool, fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Though each has one attempt. It gets nothing from its third failure on."""
+    run = Looped(tmp_path, least_pipeline, fleet.make, more=ONE_ATTEMPT)
+    with run:
+        run.events.put(fleet.lend("good"))
+        run.until(lambda: run.status and run.status.state is State.IDLE, "readiness")
+        fleet["good"].hold()
+        run.drop("first.txt", "first")
+        run.until(fleet["good"].is_held.is_set, "a render")
+        (fleet.dying if dies else fleet.broken).add("bad")
+        run.events.put(fleet.lend("bad", place="gpu"))
+        last, numbers = "bad", itertools.count()
+        run.drop("more.txt", "".join(f"p{number}\n" for number in range(6)))
+        while "3 failures in a row" not in trouble_of(run, last):
+            run.until(functools.partial(is_over_or_suspected, run, fleet, last), "the suspicion")
+            if last not in fleet.dying and dies and not trouble_of(run, last):
+                last = f"bad{next(numbers)}"
+                fleet.dying.add(last)
+                run.events.put(fleet.lend(last, place="gpu"))
+        assert ("it was killed" if dies else "a broken driver") in trouble_of(run, last)
+        [opened] = (o for o in run.stages.jobs.opened if o.job.source.name == "more.txt")
+        assert last not in in_hand(run)
+        fleet["good"].release()
+        run.until(lambda: last in fleet.paused, "the end of the bad one")
+        run.until(lambda: len(run.videos()) == 7, "all videos")
+    assert 600 == fleet.paused[last]
+    assert f"{last} is left out for 10 minutes" in dict(fleet.ended)[last]
+    assert not list(run.config.failed.rglob("*.error.txt"))
+    assert not opened.failed_at(1)
+
+
+def test_a_model_that_ends_each_renderer_is_told_and_tried_seldom(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """The prompts wait; the service is ready, and renders once a renderer has survived it."""
+    run = Looped(tmp_path, least_pipeline, fleet.make, more="retry_seconds: 2\n")
+    with run:
+        for name in "abc":
+            fleet.hanging.add(name)
+            run.events.put(fleet.lend(name))
+            run.until(lambda name=name: run.stages.benches.get(name), "a renderer")
+            run.events.put(fleet.lose(name))
+        run.until(lambda: run.status and run.status.models, "the trouble")
+        assert run.status is not None
+        assert "3 renderers in a row ended while they loaded it, the last one: it was killed" == (
+            run.status.models[0].trouble
+        )
+        run.drop("one.txt", "first")
+        run.until(lambda: run.status and run.status.waiting, "a prompt that waits")
+        run.events.put(fleet.lend("d"))
+        run.until(run.videos, "a video")
+        run.until(lambda: run.status and not run.status.models[0].trouble, "the end of it")
 
 
 def test_a_fleet_that_is_broken_ends_the_service(

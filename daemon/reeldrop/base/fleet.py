@@ -32,12 +32,15 @@ class Device:
     node: the machine; empty for this one
     memory_bytes: the size of its own memory; 0 if it computes in host memory
     limits: how many prompts of each profile may be rendered together; if empty, as on this machine
+    place: a key of the GPU, or of the machine if it has none, also for the next renderer there;
+        empty if every renderer has a place of its own
     """
 
     name: str
     node: str = ""
     memory_bytes: int = 0
     limits: Mapping[str, BatchLimit] = field(default_factory=dict)
+    place: str = ""
 
     @property
     def kind(self) -> str:

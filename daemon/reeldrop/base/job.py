@@ -195,6 +195,7 @@ class Attempt:
     cause: what may have ended the process
     device_worked: the process had rendered something else before, if there was anything else
     renderer: the one that ended, if the process went on; else empty
+    place: where that was; see `Device`
     """
 
     began: str
@@ -204,6 +205,7 @@ class Attempt:
     cause: Cause = Cause.WORK
     device_worked: bool = True
     renderer: str = ""
+    place: str = ""
 
     def is_of(self, number: int | None) -> bool:
         """Return whether a prompt was in hand; for None, whether the model was loading."""

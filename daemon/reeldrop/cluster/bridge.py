@@ -96,6 +96,8 @@ class Bridge:
         self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._timers: list[_Timer] = []
         self._numbers = itertools.count(start.first)
+        self._timer_numbers = itertools.count()
+        self._last: dict[Place, int] = {}
         self._lives: dict[int, _Life] = {}
         self._at: dict[Place, _Life] = {}
         self._pauses = Pauses()
@@ -118,7 +120,9 @@ class Bridge:
                 heapq.heappop(self._timers).call()
 
     def _after(self, seconds: float, call: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, _Timer(time.monotonic() + seconds, next(self._numbers), call))
+        heapq.heappush(
+            self._timers, _Timer(time.monotonic() + seconds, next(self._timer_numbers), call)
+        )
 
     def _say(self, message: Message) -> None:
         try:
@@ -178,8 +182,11 @@ class Bridge:
         self._pauses.forget(wanted)
         for gone in self._troubles.keys() - {None, *wanted}:
             del self._troubles[gone]
+        for gone in self._last.keys() - set(wanted):
+            del self._last[gone]
         for place in wanted:
-            if place not in self._at and self._pauses.are_over(place, now):
+            is_last = not self._at
+            if place not in self._at and self._pauses.are_over(place, now, is_last=is_last):
                 self._begin(place, by_id[place.node])
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
         too_small = places.too_small(nodes, self._start.groups)
@@ -213,6 +220,7 @@ class Bridge:
         handle = ray.remote(actor.RendererActor).options(**options).remote(self._start.setup)
         life = _Life(next(self._numbers), place, handle, time.monotonic())
         self._lives[life.number] = self._at[place] = life
+        self._last[place] = life.number
         self._call(life, "live", then=lambda _: None)
         self._ask_facts(life)
 
@@ -276,6 +284,11 @@ class Bridge:
 
     def _end_life(self, message: End) -> None:
         life = self._lives.get(message.place)
+        for place, number in self._last.items():
+            if number == message.place and message.pause:
+                self._pauses.leave_out(place, time.monotonic() + message.pause)
+                self._troubles[place] = message.reason
+                self._tell_troubles()
         if life is not None and not life.is_ended:
             print(f"{life.place} is ended: {message.reason}", flush=True)
             life.is_ended = True

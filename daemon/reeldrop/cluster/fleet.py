@@ -6,7 +6,6 @@ keeps a bridge running and reads its messages, the other sends it the orders.
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import queue
 import secrets
@@ -76,7 +75,6 @@ class ClusterFleet:
         self._tell = tell
         self._there: dict[int, tuple[str, ClusterRenderer]] = {}
         self._new: dict[str, ClusterRenderer] = {}
-        self._numbers = itertools.count(1)
         self._free: dict[str, int] = {}
         self._last = 0
         self._reason = ""
@@ -97,12 +95,12 @@ class ClusterFleet:
     def renderer(self, id: str) -> ClusterRenderer:
         return self._new.pop(id)  # the one who asked has it from now on
 
-    def end(self, id: str, reason: str) -> None:
-        for place, (name, renderer) in list(self._there.items()):  # a copy: others leave meanwhile
-            if name == id:
-                renderer.leave()
-                self._there.pop(place, None)
-                self._orders.put(partial(End, place, reason))
+    def end(self, id: str, reason: str, pause: float = 0.0) -> None:
+        place = int(id.rpartition("/")[2])
+        if (found := self._there.pop(place, None)) is not None:
+            found[1].leave()
+        if found is not None or pause:
+            self._orders.put(partial(End, place, reason, pause))
 
     def close(self) -> None:
         self._closing.set()
@@ -212,7 +210,7 @@ class ClusterFleet:
         self._last = max(self._last, message.place)
         if facts.gpu:
             self._free[facts.gpu] = message.free
-        renderer = f"{facts.node}/{next(self._numbers)}"  # that no renderer had before
+        renderer = f"{facts.node}/{message.place}"  # that no renderer had before
         self._new[renderer] = ClusterRenderer(message.place, self._orders.put)
         self._there[message.place] = renderer, self._new[renderer]
         limits = {
@@ -220,7 +218,9 @@ class ClusterFleet:
             for name in self._config.models
         }
         received.remove_old(self._config.results, LEFT_SECONDS)
-        self._tell(RendererJoined(renderer, Device(facts.device, facts.node, facts.total, limits)))
+        place = facts.gpu or facts.node
+        device = Device(facts.device, facts.node, facts.total, limits, place)
+        self._tell(RendererJoined(renderer, device))
 
     def _told(self, place: int, events: tuple[bytes, ...]) -> None:
         found = self._there.get(place)

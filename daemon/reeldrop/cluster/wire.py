@@ -140,10 +140,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End a renderer at once, whatever it does."""
+    """End a renderer at once, whatever it does.
+
+    pause: for so many seconds its place gets no other, also if it has ended before
+    """
 
     place: int
     reason: str
+    pause: float = 0.0
 
 
 # What the bridge says to the service

@@ -41,8 +41,12 @@ class Fleet(Protocol):
     def renderer(self, id: str) -> Renderer:
         """Return a renderer that has joined. Asked once for each."""
 
-    def end(self, id: str, reason: str) -> None:
-        """End a renderer that hangs or is broken. Does not wait; it counts as gone at once."""
+    def end(self, id: str, reason: str, pause: float = 0.0) -> None:
+        """End a renderer that hangs or is broken. Does not wait; it counts as gone at once.
+
+        pause: for so many seconds its place gets no other renderer, and the reason is told; the
+            renderer may have ended before
+        """
 
     def close(self) -> None:
         """End all renderers. Called when no batch is in hand, or none can be waited for."""
@@ -63,7 +67,7 @@ class OwnRenderer:
     def renderer(self, id: str) -> Renderer:
         return {OWN: self._renderer}[id]
 
-    def end(self, id: str, reason: str) -> None:
+    def end(self, id: str, reason: str, _pause: float = 0.0) -> None:
         raise RendererDied(f"{id}: {reason}")
 
     def close(self) -> None: ...

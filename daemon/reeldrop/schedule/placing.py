@@ -38,6 +38,8 @@ def without_others(view: View, renderer: int, line: list[Waiting]) -> list[Waiti
         model = waiting.model
         if model in own.unusable or (isinstance(waiting, JobView) and not waiting.size_on(own)):
             continue
+        if _is_for_others(view, own, waiting):
+            continue
         if model and model not in ready:
             if model not in left:
                 left[model] = _is_left(view, renderer, model, line)
@@ -45,6 +47,13 @@ def without_others(view: View, renderer: int, line: list[Waiting]) -> list[Waiti
                 continue
         found.append(waiting)
     return found
+
+
+def _is_for_others(view: View, own: RendererView, waiting: Waiting) -> bool:
+    """Return whether something has failed where a renderer is, and others have not tried it."""
+    if not isinstance(waiting, JobView) or own.place not in waiting.failed_at:
+        return False
+    return any(other.may_take(waiting) for other in view.renderers)
 
 
 def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> bool:
@@ -64,11 +73,13 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
         for number, other in enumerate(view.renderers)
         if number != renderer
         and model not in other.unusable
+        and not other.is_held
         and (other.loading == model or (model in other.memory.ready and (other.is_free or is_dear)))
     ]
     lead = next((waiting for waiting in wanted if isinstance(waiting, JobView)), None)
     if lead is None:  # it has to be claimed or read first
         return bool(others)
+    others = [other for other in others if other.may_take(lead)]
     count = sum(1 if isinstance(w, SpoolView) else max(1, w.count) for w in wanted)
     return count <= sum(lead.size_on(other) for other in others)
 
@@ -97,7 +108,7 @@ def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) ->
         takes = first.seconds.get(other.kind) if each else None
         free_in = other.free_in(now)
         is_known = not other.is_busy or (takes is not None and math.isfinite(free_in))
-        has_it = first.model in other.memory.ready and first.model not in other.unusable
+        has_it = first.model in other.memory.ready and other.may_take(first)
         if number != renderer and has_it and is_known and first.size_on(other):
             others.append((free_in, takes or each or 1.0))
 

@@ -34,6 +34,8 @@ class RendererView:
     kind: the kind of its device; empty if all are alike
     loading: the model that it is loading
     unusable: the models that it can't use for now, though others may
+    place: where it is; others may have been there before
+    is_held: whether it gets nothing for now; then it counts as busy
     free_at: when it will probably be through with all that it has in hand; infinite if unknown
     """
 
@@ -45,6 +47,16 @@ class RendererView:
     loading: str = ""
     unusable: frozenset[str] = frozenset()
     free_at: float = math.inf
+    place: str = ""
+    is_held: bool = False
+
+    def may_take(self, waiting: Waiting) -> bool:
+        """Return whether it can render something that waits, now or later."""
+        if isinstance(waiting, JobView) and (
+            self.place in waiting.failed_at or not waiting.size_on(self)
+        ):
+            return False
+        return not self.is_held and waiting.model not in self.unusable
 
     @property
     def is_free(self) -> bool:
@@ -77,6 +89,7 @@ class JobView:
     may_go_back: whether it can go back into the spool without a loss
     is_of_night: whether it waits for the night
     sizes: what `size` is on each kind of device, where that differs; 0 if not one fits
+    failed_at: the places where the first of its prompts has failed
     seconds: how long each video like the first takes on the kinds of device where that is known;
         empty if all are alike
     """
@@ -94,6 +107,7 @@ class JobView:
     is_of_night: bool = False
     sizes: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    failed_at: frozenset[str] = frozenset()
 
     def size_on(self, renderer: RendererView) -> int:
         """Return how many prompts like the first a renderer renders together."""

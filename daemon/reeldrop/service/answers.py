@@ -71,7 +71,7 @@ class Answers:
         self._stages = stages
         self._phase = phase
         self._reporter = reporter
-        self.losses = Losses(stages, phase)
+        self.losses = Losses(stages, phase, self._be_ready)
 
     def handle(self, event: Event) -> None:
         """Handle an event of a renderer, the fleet or the encoder.
@@ -145,6 +145,7 @@ class Answers:
                 bench.preview = event.picture
             case BatchRendered(batch=batch) if batch is bench.warm_up:
                 self._stages.forecast.rendered(time.monotonic() - event.waited, bench.id)
+                self._stages.models.renders(batch.model, bench.id)
                 bench.clear()
                 received.discard_all(event)
                 self._be_ready()
@@ -181,6 +182,7 @@ class Answers:
         if self._phase.is_stopping:
             return
         stages.models.works(event.model, bench.id)
+        self.losses.loaded(bench, event.model)
         if not bench.is_own and bench.loads_for is None:  # it has just joined
             stages.jobs.opened.end_rests()
         if not stages.intake.reader.knows(event.model):
@@ -283,7 +285,7 @@ class Answers:
         now = time.monotonic()
         self._stages.forecast.rendered(now, bench.id)
         bench.batch_done(now)
-        self._stages.models.works(event.batch.model, bench.id)
+        self.losses.rendered(bench, event.batch)
         self._stages.jobs.opened.fits.note(event.batch, event.fits, bench.kind)
         self._publish(event, bench)
 
@@ -328,7 +330,7 @@ class Answers:
             batches.give_back(event.batch, alone=True)  # to find the prompt to blame
             return
         for member in event.batch.members[len(event.frames) :]:
-            batches.failed(member.job_id, member.prompt, error)
+            self.losses.failed(bench, member, error)
 
     def _fits_elsewhere(self, batch: Batch, bench: Workbench) -> bool:
         """Note that prompts do not fit into a kind of card; return whether a larger one may do."""

@@ -24,9 +24,13 @@ _log = structlog.get_logger()
 
 
 class Batches:
-    """The prompts of the open jobs, while they are in hand and when that ends."""
+    """The prompts of the open jobs, while they are in hand and when that ends.
+
+    places: where renderers are; see `Device`
+    """
 
     def __init__(self, jobs: OpenJobs, outcome: Outcome) -> None:
+        self.places: frozenset[str] = frozenset()
         self._jobs = jobs
         self._outcome = outcome
         self._suspects = jobs.spooled.suspects
@@ -84,7 +88,8 @@ class Batches:
         to_fail: list[tuple[Member, Exception]] = []
         for member in reversed(batch.members):
             opened, number = self._jobs[member.job_id], member.prompt.number
-            if is_blamed and blame.has_ended_too_often(opened.job, number, most):
+            is_too_often = is_blamed and blame.has_ended_too_often(opened.job, number, most)
+            if is_too_often and not opened.is_untried_elsewhere(number, self.places, most):
                 to_fail.append((member, blame.ended_with(opened.job, number)))
             else:
                 opened.queue_again(member.prompt, alone=is_blamed)
@@ -117,18 +122,24 @@ class Batches:
         _log.info("video_published", job_id=video.job_id, number=video.number, file=file)
         self._jobs.close_if_through(opened)
 
-    def failed(self, job_id: str, prompt: Prompt, error: Exception) -> None:
-        """Record that a prompt failed; try it again later, or end its job if it was the last."""
+    def failed(self, job_id: str, prompt: Prompt, error: Exception, place: str = "") -> None:
+        """Record that a prompt failed; try it again later, or end its job if it was the last.
+
+        place: where its renderer is; empty if that has rendered it
+        """
         opened, limits = self._jobs[job_id], self._jobs.limits
         opened.in_hand.discard(prompt.number)
         if isinstance(error, OSError) and self._is_of_disk(job_id, error):
             self._jobs.leave_for_now(opened, error)
             return
-        opened.tries[prompt.number] += 1
+        opened.note_failure(prompt.number, place)
         what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
-        if opened.is_worth_a_try(prompt, error, limits.max_attempts):
-            _log.warning("video_delayed", **what, seconds=limits.retry_seconds)
-            opened.rest(prompt, time.monotonic() + limits.retry_seconds)
+        if opened.is_worth_a_try(prompt, error, limits.max_attempts, self.places):
+            most, pause = limits.max_attempts, limits.retry_seconds
+            if opened.is_untried_elsewhere(prompt.number, self.places, most):
+                pause = 0.0
+            _log.warning("video_delayed", **what, seconds=pause)
+            opened.rest(prompt, time.monotonic() + pause)
             if opened.in_hand:
                 self._jobs.let_go(opened)
         else:

@@ -6,10 +6,9 @@ what is next. Does not wait for anything.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -31,6 +30,7 @@ from reeldrop.schedule.view import (
 )
 from reeldrop.service import outlook
 from reeldrop.service.benches import Benches
+from reeldrop.service.health import Health
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
@@ -60,6 +60,7 @@ class Feeder:
 
     models: those that can't be used for now
     waits: what waits for a model that is not loaded, and since when
+    health: which places fail what others render
     size: returns how many bytes the weights of a model take; 0 if that is unknown
     """
 
@@ -69,6 +70,7 @@ class Feeder:
     benches: Benches
     models: Models
     waits: Waits = field(default_factory=Waits)
+    health: Health = field(default_factory=Health)
     size: Callable[[str], int] = lambda _model: 0
 
     def look(self, now: float) -> Seen:
@@ -77,7 +79,21 @@ class Feeder:
         return Seen(benches, [self._view(bench, now) for bench in benches])
 
     def _view(self, bench: Workbench, now: float) -> RendererView:
-        return bench.view(now, self.models.unusable(bench.id, now))
+        found = bench.view(now, self.models.unusable(bench.id, now))
+        if self._is_held(bench, now):
+            return replace(found, is_busy=True, seconds_left=math.inf, is_held=True)
+        return found
+
+    def _is_held(self, bench: Workbench, now: float) -> bool:
+        """Return whether a renderer gets nothing for now: others try what failed at its place."""
+        if not self.health.suspicion(bench.place):
+            return False
+        models = self.health.models(bench.place)
+        return any(
+            not self.health.suspicion(other.place)
+            and not models & self.models.unusable(other.id, now)
+            for other in self.benches
+        )
 
     def feed(self, now: float, conditions: Conditions, seen: Seen | None = None) -> bool:
         """Take a step towards the next batch, or hand it over; return whether there was a step.
@@ -120,7 +136,7 @@ class Feeder:
         view = View(
             tuple(seen.renderers),
             jobs,
-            conditions=dataclasses.replace(conditions, unload_seconds=math.inf),
+            conditions=replace(conditions, unload_seconds=math.inf),
             sizes=self._sizes(seen, jobs),
             waits=self.waits.seconds(now),
             now=now,

@@ -1,27 +1,43 @@
-"""What follows when a renderer is lost: what it had in hand goes to others.
+"""What follows when a renderer is lost, or fails what others render.
 
-Does not know why it is lost, nor what the others do.
+What it had in hand goes to others. A place that is broken is left out for a while.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
+from reeldrop.base.errors import RenderCancelled, Unrenderable
 from reeldrop.base.events import RendererLeft
 from reeldrop.base.job import Attempt, Cause
 from reeldrop.service.stages import Phase, Stages
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Batch, Member
+    from reeldrop.service.workbench import Workbench
+
+LEFT_OUT_SECONDS = 600.0
+"""How long a place that fails what others render gets no renderer; then it is tried again."""
 
 _log = structlog.get_logger()
 
 
 class Losses:
-    """Takes back what lost renderers had in hand, while the process goes on."""
+    """Takes back what lost renderers had in hand, while the process goes on.
 
-    def __init__(self, stages: Stages, phase: Phase) -> None:
+    be_ready: called when the daemon goes on without its own model
+    """
+
+    def __init__(self, stages: Stages, phase: Phase, be_ready: Callable[[], None]) -> None:
         self._stages = stages
         self._phase = phase
+        self._be_ready = be_ready
 
     def end(self, renderer: str, reason: str, now: float) -> None:
         """End a renderer that hangs or is broken."""
@@ -48,13 +64,97 @@ class Losses:
         cause = Cause.MACHINE if self._phase.is_stopping else event.cause
         jobs = self._stages.jobs
         if bench.coming is not None:
-            jobs.batches.lost(bench.coming, self._attempt(event, Cause.MACHINE))
+            jobs.batches.lost(bench.coming, self._attempt(bench, event.reason, Cause.MACHINE))
+        attempt = self._attempt(bench, event.reason, cause)
         if bench.batch is not None:
             is_alone = len(bench.batch.members) == 1
-            jobs.batches.lost(bench.batch, self._attempt(event, cause, is_alone=is_alone))
-        elif bench.loading and bench.loads_for is not None and cause is not Cause.MACHINE:
-            jobs.loads.lost(bench.loads_for, self._attempt(event, cause))
+            if is_alone and cause is not Cause.MACHINE:
+                self._note_failure(bench, bench.batch.members[0], event.reason)
+            jobs.batches.lost(bench.batch, replace(attempt, was_alone=is_alone))
+        elif (bench.loading or bench.warm_up) and cause is not Cause.MACHINE:
+            self._load_lost(bench, attempt)
+        if cause is Cause.MACHINE:
+            self._stages.health.forget(bench.place)
+        self._leave_out_broken(now)
 
-    def _attempt(self, event: RendererLeft, cause: Cause, *, is_alone: bool = True) -> Attempt:
-        began = datetime.now(UTC).isoformat(timespec="seconds")
-        return Attempt(began, (), event.reason or "lost", is_alone, cause, renderer=event.id)
+    def _attempt(self, bench: Workbench, reason: str, cause: Cause) -> Attempt:
+        began, how = datetime.now(UTC).isoformat(timespec="seconds"), reason or "lost"
+        return Attempt(began, (), how, cause=cause, renderer=bench.id, place=bench.place)
+
+    def _load_lost(self, bench: Workbench, attempt: Attempt) -> None:
+        """Note that a renderer has ended while it loaded a model, or rendered the warm-up.
+
+        After several in a row, prompts of the model wait, and it is tried seldom. The job that
+        asked for it is blamed, unless it is the daemon's own.
+        """
+        stages, now = self._stages, time.monotonic()
+        model = bench.loading or (bench.warm_up.model if bench.warm_up else "")
+        others = [other for other in stages.benches if other.place != bench.place]
+        has_it = any(model in other.memory.ready for other in others)
+        stages.health.load_failed(
+            bench.place, bench.id, model, attempt.ending, works_elsewhere=has_it
+        )
+        if bench.loads_for is not None and model != stages.settings.model:
+            stages.jobs.loads.lost(bench.loads_for, attempt)
+        error = None if has_it else stages.models.ended(model, attempt.ending, now)
+        if error is None:
+            return
+        remedy = "prompts of other models are rendered; it is tried again"
+        _log.error("model_failed", model=model, reason=str(error), remedy=remedy)
+        if model == stages.settings.model:
+            if stages.settings.change_back(error):
+                stages.change_renderers()
+            else:
+                self._be_ready()
+
+    # Places that fail what others render
+
+    def loaded(self, bench: Workbench, model: str) -> None:
+        """Note that a renderer has loaded a model."""
+        self._stages.health.loaded(bench.place, model)
+        self._leave_out_broken(time.monotonic())
+
+    def rendered(self, bench: Workbench, batch: Batch) -> None:
+        """Note that a renderer has rendered a batch."""
+        self._stages.models.renders(batch.model, bench.id)
+        keys = ((member.job_id, member.prompt.number) for member in batch.members)
+        self._stages.health.rendered(bench.place, tuple(keys))
+        self._leave_out_broken(time.monotonic())
+
+    def failed(self, bench: Workbench, member: Member, error: Exception) -> None:
+        """Fail a prompt, or let it be tried again: at other places, if there are some."""
+        if isinstance(error, Unrenderable | RenderCancelled) or bench.is_own:
+            self._stages.jobs.batches.failed(member.job_id, member.prompt, error)
+            return
+        self._note_failure(bench, member, str(error))
+        self._stages.jobs.batches.failed(member.job_id, member.prompt, error, bench.place)
+
+    def _note_failure(self, bench: Workbench, member: Member, reason: str) -> None:
+        job_id, prompt = member.job_id, member.prompt
+        self._stages.health.failed(
+            bench.place, bench.id, job_id, prompt.number, prompt.model, reason
+        )
+
+    def _leave_out_broken(self, now: float) -> None:
+        """Leave out places that fail what others render, and count no attempts there."""
+        stages = self._stages
+        for place, last in stages.health.broken():
+            others = {bench.place for bench in stages.benches} - {place}
+            if not stages.health.suspicion(place):  # it has just been left out
+                continue
+            if all(stages.health.suspicion(other) for other in others):
+                continue
+            benches = [bench for bench in stages.benches if bench.place == place]
+            ids = [bench.id for bench in benches] or [last]
+            reason = (
+                f"{', '.join(ids)} is left out for {LEFT_OUT_SECONDS / 60:.0f} minutes, as what "
+                f"fails there works elsewhere: {stages.health.suspicion(place)}"
+            )
+            _log.error("renderer_left_out", renderers=ids, reason=reason)
+            stages.health.forget(place)
+            for renderer in ids:
+                stages.fleet.end(renderer, reason, LEFT_OUT_SECONDS)
+            for bench in benches:
+                self.lost(RendererLeft(bench.id, reason, Cause.MACHINE), now)
+            for opened in stages.jobs.opened:
+                opened.forgive(place)

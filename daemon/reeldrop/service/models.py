@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from reeldrop.base.errors import ConfigError, FileError
+from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.schedule.retries import MAX_PAUSE_SECONDS
 
 
@@ -30,6 +30,10 @@ class Trouble:
 _NONE = frozenset[str]()
 
 
+ENDS = 3
+"""After so many renderers in a row that a model has ended, no other one has to load it."""
+
+
 class Models:
     """The models in trouble, by name, until they work; each renderer may have troubles of its own.
 
@@ -42,6 +46,7 @@ class Models:
         self._retry_seconds = retry_seconds
         self._is_patient = is_patient
         self._troubles: dict[str, dict[str, Trouble]] = {}
+        self._ends: dict[str, Trouble] = {}
         self._renderers: set[str] = set()
 
     def join(self, renderer: str) -> None:
@@ -81,13 +86,41 @@ class Models:
         if before is not None and before.due == math.inf:
             return False
         tries = before.tries + 1 if before is not None else 1
-        pause = min(self._retry_seconds * 2 ** min(tries - 1, 30), MAX_PAUSE_SECONDS)
-        due = now + max(self._retry_seconds, pause)
-        troubles[renderer] = Trouble(error, tries, due, is_final=not self._waits(model, error))
+        troubles[renderer] = self._trouble(model, error, tries, tries - 1, now)
         return before is None or str(before.error) != str(error)
 
+    def _trouble(
+        self, model: str, error: Exception, tries: int, doublings: int, now: float
+    ) -> Trouble:
+        pause = min(self._retry_seconds * 2 ** min(max(0, doublings), 30), MAX_PAUSE_SECONDS)
+        due = now + max(self._retry_seconds, pause)
+        return Trouble(error, tries, due, is_final=not self._waits(model, error))
+
+    def ended(self, model: str, reason: str, now: float) -> Exception | None:
+        """Record that a renderer ended while it loaded a model, and none has it.
+
+        Return the error for all renderers, after ENDS of them in a row; else None.
+        """
+        before = self._ends.get(model)
+        tries = before.tries + 1 if before is not None else 1
+        problem = f"{tries} renderers in a row ended while they loaded it, the last one: {reason}"
+        remedy = "see the log of its machine: too little memory, a driver, a damaged file?"
+        error = Unavailable(Mistake(problem, remedy, key=model))
+        self._ends[model] = self._trouble(model, error, tries, tries - ENDS, now)
+        return error if tries >= ENDS else None
+
+    def ends_renderers(self, model: str, now: float) -> bool:
+        """Return whether a model has ended so many renderers that it is not loaded for now."""
+        found = self._ends.get(model)
+        return found is not None and found.tries >= ENDS and now < found.due
+
+    def renders(self, model: str, renderer: str) -> None:
+        """Record that a model has rendered something."""
+        self._ends.pop(model, None)
+        self.works(model, renderer)
+
     def works(self, model: str, renderer: str = "") -> None:
-        """Record that a model was loaded or has rendered something."""
+        """Record that a model was loaded."""
         troubles = self._troubles.get(model, {})
         troubles.pop(renderer, None)
         if not troubles:
@@ -126,14 +159,17 @@ class Models:
 
     def _of_all(self) -> list[tuple[str, list[Trouble]]]:
         """Return the models, with their troubles, that no renderer can use."""
-        found = ((model, self._of_all_renderers(model)) for model in self._troubles)
-        return [(model, troubles) for model, troubles in found if troubles]
+        models = dict.fromkeys((*self._troubles, *self._ends))
+        return [(model, found) for model in models if (found := self._of_all_renderers(model))]
 
     def _of_all_renderers(self, model: str) -> list[Trouble]:
         """Return the troubles with a model, if all renderers have one; else none.
 
         Of renderers that can never use it only if there are no others.
         """
+        ended = self._ends.get(model)
+        if ended is not None and ended.tries >= ENDS:
+            return [ended]
         found = self._troubles.get(model, {})
         if not found or not self._renderers <= found.keys():
             return []

@@ -33,7 +33,7 @@ class Past:
 
     failures: Mapping[int, FailedPrompt]
     alone: frozenset[int]
-    tries: Mapping[int, int]
+    tries: Mapping[int, Counter[str]]
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class OpenJob:
         with an infinite time
     failures: the prompts that are not tried again, by number
     alone: numbers of the prompts that are rendered in a batch of their own
-    tries: how often each prompt has failed
+    tries: how often each prompt has failed, by the place of the renderer; "" for the encoder
     trouble: why the job goes back to the spool instead of ending; None if it does not
     is_recorded: whether the spool has a record of this attempt
     was_passed_over: whether a batch took prompts of later jobs before its own
@@ -75,7 +75,7 @@ class OpenJob:
     resting: list[tuple[float, Prompt]] = field(default_factory=list)
     failures: dict[int, FailedPrompt] = field(default_factory=dict)
     alone: set[int] = field(default_factory=set)
-    tries: Counter[int] = field(default_factory=Counter)
+    tries: dict[int, Counter[str]] = field(default_factory=dict)
     trouble: OSError | None = None
     is_recorded: bool = False
     was_passed_over: bool = False
@@ -133,6 +133,7 @@ class OpenJob:
             self.may_go_back,
             turns.is_of_night(self.job.source),
             sizes if len(sizes) > 1 else {},
+            failed_at=self.failed_at(prompts[0].number) if prompts else frozenset(),
         )
 
     def hurry(self, job: Job) -> None:
@@ -169,11 +170,50 @@ class OpenJob:
         self.in_hand.discard(prompt.number)
         self.waiting.appendleft(prompt)
 
-    def is_worth_a_try(self, prompt: Prompt, error: Exception, max_attempts: int) -> bool:
-        """Return whether a prompt that failed may succeed at another try."""
+    def note_failure(self, number: int, place: str) -> None:
+        """Count that a prompt has failed at a place; see `tries`."""
+        self.tries.setdefault(number, Counter())[place] += 1
+
+    def failed_at(self, number: int) -> frozenset[str]:
+        """Return the places where a prompt has failed, or its renderer has ended."""
+        ended = {attempt.place for attempt in self.job.attempts if attempt.is_of(number)}
+        return frozenset((ended | self.tries.get(number, Counter()).keys()) - {""})
+
+    def forgive(self, place: str) -> None:
+        """Forget what failed at a place, which is broken; what rests because of that is due."""
+        forgiven = {number for number in self.tries if place in self.tries[number]}
+        for number in forgiven:
+            del self.tries[number][place]
+        attempts = tuple(attempt for attempt in self.job.attempts if attempt.place != place)
+        if attempts != self.job.attempts:  # it is recorded with what is in hand next
+            self.job = replace(self.job, attempts=attempts)
+        self.resting = [
+            (min(at, 0.0) if prompt.number in forgiven and at < math.inf else at, prompt)
+            for at, prompt in self.resting
+        ]
+
+    def is_worth_a_try(
+        self, prompt: Prompt, error: Exception, max_attempts: int, places: frozenset[str]
+    ) -> bool:
+        """Return whether a prompt that failed may succeed at another try.
+
+        places: where renderers are; it has to fail at two of them
+        """
         may_pass = isinstance(error, RenderError | MemoryError)
         may_pass = may_pass and not isinstance(error, Unrenderable)
-        return may_pass and self.tries[prompt.number] < max_attempts and self.trouble is None
+        is_left = sum(self.tries[prompt.number].values()) < max_attempts
+        is_left |= self.is_untried_elsewhere(prompt.number, places, max_attempts)
+        return may_pass and is_left and self.trouble is None
+
+    def is_untried_elsewhere(self, number: int, places: frozenset[str], most: int) -> bool:
+        """Return whether a prompt has failed at one place only, though there are others.
+
+        Not after twice as many tries as usual, at `most`: the others can't use its model, maybe.
+        """
+        failed_at = self.failed_at(number)
+        ends = sum(attempt.is_of(number) for attempt in self.job.attempts)
+        count = ends + sum(self.tries.get(number, Counter()).values())
+        return len(failed_at) == 1 and not places <= failed_at and count < 2 * most
 
     def end_rests(self) -> None:
         """Let all prompts be due that rest until a time; not those that are being translated."""
@@ -246,7 +286,8 @@ class OpenJob:
     @property
     def past(self) -> Past:
         """What the job has to know when it is opened again."""
-        return Past(dict(self.failures), frozenset(self.alone), dict(self.tries))
+        tries = {number: Counter(found) for number, found in self.tries.items()}
+        return Past(dict(self.failures), frozenset(self.alone), tries)
 
     def recall(self, past: Past) -> None:
         """Go on with what is known of the prompts, right after the job was opened again."""

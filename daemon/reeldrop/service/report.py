@@ -182,7 +182,12 @@ class Reporter:
             steps=max(1, bench.batch.steps) if bench.batch is not None else 0,
             together=len(bench.batch.members) if bench.batch is not None else 0,
             models=tuple(resident.model for resident in bench.memory.residents),
-            problem="; ".join(f"{model} can't be used: {p}" for model, p in problems.items()),
+            problem="; ".join(
+                [
+                    *(f"{model} can't be used: {p}" for model, p in problems.items()),
+                    *filter(None, [self._stages.health.suspicion(bench.place)]),
+                ]
+            ),
         )
 
     def _numbers(self, now: float) -> Numbers:

@@ -5,6 +5,7 @@ Makes them anew when settings change. Does not decide when.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,7 @@ from reeldrop.schedule.night import Night
 from reeldrop.service.benches import Benches
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.forecast import Forecast
+from reeldrop.service.health import Health
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Fits, Limits
 from reeldrop.service.models import Models
@@ -119,6 +121,7 @@ class Stages:
         self.jobs.opened.seconds_each = self.forecast.seconds_each
         self.benches = Benches(self.forecast)
         self.closed_fleets = 0
+        self.health = Health()
         self.models = self._make_models()
         self._begin_fleet()
         self.feeder = self._make_feeder()
@@ -169,7 +172,8 @@ class Stages:
         bench = self.benches.join(joined, self.fleet, stall_seconds)
         excluded = self._join_models(bench, self.models)
         if model not in excluded:
-            bench.load(model)
+            if not self.models.ends_renderers(model, time.monotonic()):
+                bench.load(model)
         elif not (self.fleet.can_lose and self.settings.are_on_trial):
             self._tell(FromRenderer(joined.id, ModelFailed(model, excluded[model])))
         self._note_kinds()
@@ -196,6 +200,7 @@ class Stages:
         return bench
 
     def _note_kinds(self) -> None:
+        self.jobs.batches.places = frozenset(bench.place for bench in self.benches)
         kinds = {bench.kind: bench.device.limits for bench in self.benches}
         self.jobs.opened.kinds = kinds or self.jobs.opened.kinds
 
@@ -209,7 +214,14 @@ class Stages:
     def _make_feeder(self) -> Feeder:
         sizes = profiles.Sizes(self.settings.config)
         return Feeder(
-            self.spool, self.jobs, self.intake, self.benches, self.models, self.waits, sizes.of
+            self.spool,
+            self.jobs,
+            self.intake,
+            self.benches,
+            self.models,
+            self.waits,
+            self.health,
+            sizes.of,
         )
 
     def change_renderers(self) -> None:
@@ -219,6 +231,7 @@ class Stages:
         self.closed_fleets += 1
         self._tell(FleetClosed())
         self.waits = Waits()
+        self.health = Health()
         self._begin_fleet()
         self._use_settings()
 

@@ -31,6 +31,7 @@ class Workbench:
     """One renderer, and what it has in hand: a model, the warm-up or a batch.
 
     id, device, kind: of the renderer: its id, what it computes on, and the kind of that
+    place: where it is, as `Device.place`; else its id
     is_own: whether it works in this process, which can't go on without it
     batch, coming: the batch in hand, and the one after it
     warm_up: the batch of the warm-up
@@ -58,6 +59,7 @@ class Workbench:
         self.id = id
         self.device = device
         self.kind = device.kind
+        self.place = device.place or id
         self.is_own = is_own
         self._renderer = renderer
         self._forecast = forecast

@@ -131,6 +131,7 @@ class Attempts:
                     Cause(a.get("cause", _cause_of_old(str(a["ending"])))),
                     bool(a.get("device_worked", True)),
                     str(a.get("renderer", "")),
+                    str(a.get("place", "")),
                 )
                 for a in found
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
+import os
 import queue
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from reeldrop.cluster import fleet as cluster
 from reeldrop.cluster.wire import Facts, Joined, Left
 from reeldrop.config import config as configuration
 from reeldrop.config.config import Config
+from reeldrop.video import received
 
 FACTS = Facts("node", "cpu", "", 0, 0, False, "", 1)
 
@@ -89,3 +91,26 @@ def test_a_defect_of_a_thread_is_told(config: Config, monkeypatch: pytest.Monkey
     assert isinstance(broken, FleetBroken)
     assert "'orders': MemoryError" in str(broken.error)
     another._threads[1].join()
+
+
+def test_two_services_on_one_results_tree_leave_each_other_alone(
+    config: Config, tmp_path: Path
+) -> None:
+    """What each finds there at its start is its own; what nobody has used for days goes."""
+    other = config.model_copy(update={"spool": tmp_path / "other spool"})
+    fleets = [cluster.ClusterFleet(each, lambda _event: None) for each in (config, other)]
+    folders = [received.folder(each.results, each.spool) for each in (config, other)]
+    for fleet, folder in zip(fleets, folders, strict=True):
+        fleet._first_message()
+        (folder / "0123.mp4").touch()
+    fleets[0]._first_message()  # of its next bridge
+    received.remove_left(config.results, config.spool)
+    assert not folders[0].exists()
+    left = sorted(path.name.partition("-")[0] for path in folders[1].iterdir())
+    assert ["0123.mp4", "marker"] == left
+    assert folders == [received.folder(each.results, each.spool) for each in (config, other)]
+    received.remove_old(config.results, 3600)
+    assert (folders[1] / "0123.mp4").exists()
+    os.utime(folders[1] / "0123.mp4", (0, 0))
+    received.remove_old(config.results, 3600)
+    assert ["marker"] == [path.name[:6] for path in folders[1].iterdir()]

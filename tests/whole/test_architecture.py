@@ -86,7 +86,7 @@ OWNERS = {
         "video.labels",
         "video.sheets",
     },
-    "ray": {"cluster.bridge", "cluster.joining"},
+    "ray": {"cluster.bridge", "cluster.joining", "cluster.lives"},
     "typer": {"commands.cli"},
     "apprise": {"notices.receivers"},
     "prometheus_client": {"notices.metrics"},

@@ -7,7 +7,8 @@ be lost at any time; what must last is in the folders.
 a `process` of its own, the only one of ours that imports Ray: Ray ends a process that has lost the
 head of its cluster, and that must not be the process that holds the jobs. `actor` runs on each GPU:
 the same renderer as without a cluster, and the encoder; `outbox` keeps its events until they have
-arrived. `joining` connects the bridge to the cluster; `places` decides which GPUs get a renderer,
-and whether their memory is free. `wire` defines the messages between these processes; `access`
-provides the token, the network and the environment for Ray; `errors` reads Ray's error messages.
+arrived. `joining` connects the bridge to the cluster; `lives` starts actors; `places` decides which
+GPUs get a renderer, and whether their memory is free. `wire` defines the messages between these
+processes; `access` provides the token, the network and the environment for Ray; `errors` reads
+Ray's error messages.
 """

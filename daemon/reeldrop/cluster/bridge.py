@@ -27,9 +27,10 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reeldrop.base.job import Cause
-from reeldrop.cluster import actor, places
+from reeldrop.cluster import actor, lives, places
 from reeldrop.cluster.errors import cause_of, first_line, last_line, reason_of
 from reeldrop.cluster.joining import LOG_SECONDS, Membership, NotJoined
+from reeldrop.cluster.lives import Life
 from reeldrop.cluster.places import Node, Pauses, Place
 from reeldrop.cluster.wire import (
     Connected,
@@ -50,34 +51,14 @@ LOOK_SECONDS = 2.0
 AGAIN_SECONDS = 1.0
 """When a call is repeated that failed although its actor lives."""
 
+REPEAT_SECONDS = 300.0
+"""How long it is repeated; then the actor is replaced."""
+
 FREE_SECONDS = 10.0
 """How often it looks whether the memory of a GPU is free again."""
 
 END_SECONDS = 10.0
 """How long Ray may take to end an actor; after that, its process is killed by a task."""
-
-_THREADS = 8
-"""Threads of an actor; one of them waits in `ask`."""
-
-
-@dataclass(slots=True, eq=False)
-class _Life:
-    """One actor, from its start to its end.
-
-    number: by which the service knows it
-    arrived: the number of its last event that has arrived
-    has_joined, is_ended: the service knows it; the service has ended it
-    """
-
-    number: int
-    place: Place
-    handle: Any
-    began: float
-    facts: Facts | None = None
-    arrived: int = 0
-    has_joined: bool = False
-    is_ended: bool = False
-    is_over: bool = False
 
 
 @dataclass(order=True)
@@ -98,8 +79,8 @@ class Bridge:
         self._numbers = itertools.count(start.first)
         self._timer_numbers = itertools.count()
         self._last: dict[Place, int] = {}
-        self._lives: dict[int, _Life] = {}
-        self._at: dict[Place, _Life] = {}
+        self._lives: dict[int, Life] = {}
+        self._at: dict[Place, Life] = {}
         self._pauses = Pauses()
         self._free = dict(start.free)
         self._troubles: dict[Place | None, str] = {}
@@ -207,53 +188,68 @@ class Bridge:
     # The actors
 
     def _begin(self, place: Place, node: Node) -> None:
-        needs = dict(node.needs(self._start.groups))
-        options = {
-            "num_cpus": 0,
-            "num_gpus": needs.pop("GPU", 0),
-            "resources": needs,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "max_concurrency": _THREADS,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False),
-        }
-        handle = ray.remote(actor.RendererActor).options(**options).remote(self._start.setup)
-        life = _Life(next(self._numbers), place, handle, time.monotonic())
+        needs = node.needs(self._start.groups)
+        life = lives.begin(next(self._numbers), place, needs, self._start.setup)
         self._lives[life.number] = self._at[place] = life
         self._last[place] = life.number
         self._call(life, "live", then=lambda _: None)
         self._ask_facts(life)
 
     def _call(
-        self, life: _Life, method: str, *arguments: object, then: Callable[[Any], None]
+        self,
+        life: Life,
+        method: str,
+        *arguments: object,
+        then: Callable[[Any], None],
+        until: float | None = None,
     ) -> None:
         """Call a method of an actor; call `then` with its answer. It is repeated while it fails."""
 
         def done(answer: Future[Any]) -> None:
             self._todo.put(partial(answered, answer.exception(), answer))
 
-        def answered(error: BaseException | None, answer: Future[Any]) -> None:
+        end = until or time.monotonic() + REPEAT_SECONDS
+
+        def answered(error: BaseException | None, answer: Future[Any] | None) -> None:
             if life.is_over:
                 return
-            if error is None:
+            if error is None and answer is not None:
+                self._say_repeating(life, "")
                 then(answer.result())
-            elif _is_dead(error):
+            elif lives.is_dead(error):
                 self._lost(life, str(error))
-            elif _is_defect(error):
+            elif lives.is_defect(error):
                 ray.kill(life.handle)
                 self._lost(life, f"a defect of the renderer: {last_line(error)}", Cause.WORK)
+            elif time.monotonic() >= end:  # an order may be too large: then it is to blame
+                ray.kill(life.handle)
+                words = f"calls of {method} failed for {REPEAT_SECONDS:.0f} s: {first_line(error)}"
+                self._lost(life, words, Cause.WORK if method == "obey" else Cause.MACHINE)
             else:  # the object store is full, or an answer was lost: the actor still has it
-                print(f"{method} of {life.place} is repeated: {first_line(error)}", flush=True)
-                again = partial(self._call, life, method, *arguments, then=then)
+                self._say_repeating(life, f"calls of {method} are repeated: {first_line(error)}")
+                again = partial(self._call, life, method, *arguments, then=then, until=end)
                 self._after(AGAIN_SECONDS, again)
 
-        getattr(life.handle, method).remote(*arguments).future().add_done_callback(done)
+        try:
+            sent = getattr(life.handle, method).remote(*arguments)
+        except ray.exceptions.RayError as error:  # there is no room for the arguments
+            self._todo.put(partial(answered, error, None))
+        else:
+            sent.future().add_done_callback(done)
 
-    def _ask_facts(self, life: _Life) -> None:
+    def _say_repeating(self, life: Life, reason: str) -> None:
+        """Tell the service, once, that calls of an actor fail, or that they do not any more."""
+        if life.is_repeating != bool(reason):
+            life.is_repeating = bool(reason)
+            node = f"{life.facts.node}: " if life.facts is not None and reason else ""
+            self._troubles[life.place] = node + reason
+            self._tell_troubles()
+
+    def _ask_facts(self, life: Life) -> None:
         if not life.is_over:
             self._call(life, "facts", then=partial(self._admit, life))
 
-    def _admit(self, life: _Life, facts: Facts) -> None:
+    def _admit(self, life: Life, facts: Facts) -> None:
         """Let an actor take orders, once the memory of its GPU is free."""
         life.facts = facts
         before = self._free.get(facts.gpu, 0) if facts.gpu else 0
@@ -268,10 +264,10 @@ class Bridge:
         self._say(Joined(life.number, facts, self._free[facts.gpu]))
         self._ask(life)
 
-    def _ask(self, life: _Life) -> None:
+    def _ask(self, life: Life) -> None:
         self._call(life, "ask", life.arrived, then=partial(self._heard, life))
 
-    def _heard(self, life: _Life, answer: tuple[int, tuple[bytes, ...]]) -> None:
+    def _heard(self, life: Life, answer: tuple[int, tuple[bytes, ...]]) -> None:
         life.arrived, events = answer
         if events and not life.is_ended:
             self._say(Told(life.number, events))
@@ -295,17 +291,20 @@ class Bridge:
             ray.kill(life.handle)
             self._after(END_SECONDS, partial(self._end_process, life))
 
-    def _end_process(self, life: _Life) -> None:
+    def _end_process(self, life: Life) -> None:
         """Kill an actor's process, if Ray could not."""
         if not life.is_over and life.facts is not None:
             strategy = NodeAffinitySchedulingStrategy(life.place.node, soft=False)
             kill = ray.remote(actor.end_process).options(num_cpus=0, scheduling_strategy=strategy)
             kill.remote(life.facts.pid)
 
-    def _lost(self, life: _Life, words: str, cause: Cause | None = None) -> None:
+    def _lost(self, life: Life, words: str, cause: Cause | None = None) -> None:
         life.is_over = True
         del self._lives[life.number], self._at[life.place]
         self._pauses.note_end(life.place, life.began, time.monotonic())
+        if life.is_repeating:
+            self._troubles[life.place] = ""
+            self._tell_troubles()
         if life.is_ended:
             return
         reason = reason_of(words)
@@ -315,16 +314,6 @@ class Bridge:
             print(f"no renderer at {life.place}: {reason}", flush=True)
             self._troubles[life.place] = f"a renderer can't start: {reason}"
             self._tell_troubles()
-
-
-def _is_dead(error: BaseException) -> bool:
-    return isinstance(error, ray.exceptions.ActorDiedError | ray.exceptions.ActorUnschedulableError)
-
-
-def _is_defect(error: BaseException) -> bool:
-    """Return whether a method of the actor has raised an error: it would do so again."""
-    full = ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError
-    return isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error, full)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ from reeldrop.cluster.wire import (
 )
 from reeldrop.config import profiles
 from reeldrop.render import pipeline
-from reeldrop.video import received, remote
+from reeldrop.video import received
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
@@ -106,7 +106,7 @@ class ClusterFleet:
         self._closing.set()
         self._orders.put(None)
         self._threads[0].join()  # the other one may hang while it reads pictures from a share
-        received.remove_left(self._config.results)
+        received.remove_left(self._config.results, self._config.spool)
 
     # The bridge
 
@@ -159,7 +159,7 @@ class ClusterFleet:
                     _log.debug("order_lost", place=message.place)
 
     def _first_message(self) -> Start:
-        ray, folder = self._config.ray, self._config.results / remote.FOLDER
+        ray, folder = self._config.ray, received.folder(self._config.results, self._config.spool)
         marker, secret = f"marker-{secrets.token_hex(8)}", secrets.token_hex(32)
         try:
             folder.mkdir(exist_ok=True)

@@ -181,10 +181,7 @@ class Answers:
         self._end_loading(event.model, bench)
         if self._phase.is_stopping:
             return
-        stages.models.works(event.model, bench.id)
         self.losses.loaded(bench, event.model)
-        if not bench.is_own and bench.loads_for is None:  # it has just joined
-            stages.jobs.opened.end_rests()
         if not stages.intake.reader.knows(event.model):
             stages.settings.rules[event.model] = rules
             config = stages.settings.config

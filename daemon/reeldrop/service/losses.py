@@ -68,7 +68,7 @@ class Losses:
         attempt = self._attempt(bench, event.reason, cause)
         if bench.batch is not None:
             is_alone = len(bench.batch.members) == 1
-            if is_alone and cause is not Cause.MACHINE:
+            if cause is not Cause.MACHINE:
                 self._note_failure(bench, bench.batch.members[0], event.reason)
             jobs.batches.lost(bench.batch, replace(attempt, was_alone=is_alone))
         elif (bench.loading or bench.warm_up) and cause is not Cause.MACHINE:
@@ -110,7 +110,10 @@ class Losses:
     # Places that fail what others render
 
     def loaded(self, bench: Workbench, model: str) -> None:
-        """Note that a renderer has loaded a model."""
+        """Note that a renderer has loaded a model; one that has joined ends all rests."""
+        self._stages.models.works(model, bench.id)
+        if not bench.is_own and bench.loads_for is None:
+            self._stages.jobs.opened.end_rests()
         self._stages.health.loaded(bench.place, model)
         self._leave_out_broken(time.monotonic())
 
@@ -128,6 +131,7 @@ class Losses:
             return
         self._note_failure(bench, member, str(error))
         self._stages.jobs.batches.failed(member.job_id, member.prompt, error, bench.place)
+        self._leave_out_broken(time.monotonic())
 
     def _note_failure(self, bench: Workbench, member: Member, reason: str) -> None:
         job_id, prompt = member.job_id, member.prompt

@@ -159,7 +159,7 @@ class Stages:
         # Where renderers end alone, it is seldom a prompt that ends this process.
         self.jobs.suspects.ends = self.settings.config.max_attempts if self.fleet.can_lose else 1
         if self.fleet.can_lose:
-            received.remove_left(self.settings.config.results)
+            received.remove_left(self.settings.config.results, self.settings.config.spool)
         for joined in self.fleet.begin():
             self.join(joined)
 

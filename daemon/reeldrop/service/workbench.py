@@ -203,6 +203,7 @@ class Workbench:
             self.loading or "",
             unusable,
             forecast.free_at(self.id, self.coming, now) if is_rendering else math.inf,
+            self.place,
         )
 
     def _seconds_per_step(self, now: float) -> float:

@@ -6,16 +6,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reeldrop.base import durable
 from reeldrop.base.fleet import Encoded
 from reeldrop.video import remote
 
 if TYPE_CHECKING:
     from reeldrop.base.events import BatchFailed, BatchRendered
     from reeldrop.base.job import Frames
+
+
+_ID_NAME, _ID = "renderers-id", re.compile(r"[0-9a-f]{16}")
+"""Of a file in the spool, with a number that no other spool has."""
 
 
 def discard_all(event: BatchRendered | BatchFailed) -> None:
@@ -33,18 +40,36 @@ def discard(frames: Frames | Encoded) -> None:
                     content.unlink(missing_ok=True)
 
 
-def remove_left(results: Path) -> None:
+def folder(results: Path, spool: Path) -> Path:
+    """Return where renderers put files for the service of this spool. It need not exist.
+
+    Other services may have the same results.
+
+    Raises:
+        OSError: the spool can't be written to.
+    """
+    file = spool / _ID_NAME
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        if _ID.fullmatch(found := file.read_text(encoding="ascii")):
+            return results / f"{remote.FOLDER}-{found}"
+    made = secrets.token_hex(8)
+    durable.make_folder(spool)
+    durable.write(file, made.encode(), "renderers")
+    return results / f"{remote.FOLDER}-{made}"
+
+
+def remove_left(results: Path, spool: Path) -> None:
     """Remove all files of renderers from the results, with their folder; all have ended."""
-    folder = results / remote.FOLDER
     with contextlib.suppress(OSError):
-        for file in folder.iterdir():
+        own = folder(results, spool)
+        for file in own.iterdir():
             file.unlink()
-        folder.rmdir()
+        own.rmdir()
 
 
 def remove_old(results: Path, seconds: float) -> None:
     """Remove files of lost renderers: those that have not changed for `seconds`."""
     with contextlib.suppress(OSError):
-        for file in (results / remote.FOLDER).glob("[!m]*"):
+        for file in results.glob(f"{remote.FOLDER}-*/[!m]*"):
             if file.stat().st_mtime < time.time() - seconds:
                 file.unlink()

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from reeldrop.base.job import Frames
 
 FOLDER = ".reeldrop-rendered"
-"""In the results: renderers that can reach it put their encoded files there."""
+"""In the results, with a number of each service: renderers that can reach it put their encoded
+files there."""
 
 POSTER = "jpg"
 

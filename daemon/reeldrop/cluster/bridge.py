@@ -205,18 +205,20 @@ class Bridge:
     ) -> None:
         """Call a method of an actor; call `then` with its answer. It is repeated while it fails."""
 
-        def done(answer: Future[Any]) -> None:
-            self._todo.put(partial(answered, answer.exception(), answer))
-
         end = until or time.monotonic() + REPEAT_SECONDS
 
-        def answered(error: BaseException | None, answer: Future[Any] | None) -> None:
-            if life.is_over:
-                return
-            if error is None and answer is not None:
+        def answered(answer: Future[Any]) -> None:
+            error = answer.exception()
+            if error is not None:
+                failed(error)
+            elif not life.is_over:
                 self._say_repeating(life, "")
                 then(answer.result())
-            elif lives.is_dead(error):
+
+        def failed(error: BaseException) -> None:
+            if life.is_over:
+                return
+            if lives.is_dead(error):
                 self._lost(life, str(error))
             elif lives.is_defect(error):
                 ray.kill(life.handle)
@@ -233,9 +235,11 @@ class Bridge:
         try:
             sent = getattr(life.handle, method).remote(*arguments)
         except ray.exceptions.RayError as error:  # there is no room for the arguments
-            self._todo.put(partial(answered, error, None))
+            self._todo.put(partial(failed, error))
         else:
-            sent.future().add_done_callback(done)
+            sent.future().add_done_callback(
+                lambda answer: self._todo.put(partial(answered, answer))
+            )
 
     def _say_repeating(self, life: Life, reason: str) -> None:
         """Tell the service, once, that calls of an actor fail, or that they do not any more."""

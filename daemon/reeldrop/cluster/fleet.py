@@ -177,8 +177,8 @@ class ClusterFleet:
             self._node_ip,
             self._network,
             most,
-            tuple({source.gpus for source in sources.values()}),
             setup,
+            tuple({source.gpus for source in sources.values()}),
             self._free,
             self._last + 1,
         )

@@ -113,8 +113,8 @@ class Start:
     node_ip: the address of this machine in the cluster's network; empty for Ray's choice
     network: the cluster's network, such as 10.0.0.0/24; empty for any
     most: how many renderers at most; None for all GPUs
-    groups: the numbers of GPUs that profiles ask for
     setup: a pickled `Setup` for the actors
+    groups: the numbers of GPUs that profiles ask for
     free: the most bytes that were ever free on each GPU, by its key
     first: the number of the first actor: an order for one of an earlier bridge must not find it
     """
@@ -123,8 +123,8 @@ class Start:
     node_ip: str
     network: str
     most: int | None
-    groups: tuple[int, ...]
     setup: bytes
+    groups: tuple[int, ...] = ()
     free: Mapping[str, int] = field(default_factory=dict)
     first: int = 1
 

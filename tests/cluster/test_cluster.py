@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ import pytest
 from crash import Order, Site
 from harness.processes import await_that
 from harness.ray_cluster import RayCluster
+from harness.site import CONFIG, make_site
 from harness.zygote import Zygote
+from reeldrop.commands import exit_codes
 from reeldrop.video import remote
 
 SLOW = "prompt: {text}\nnum_inference_steps: 60\nseed: [1, 2, 3, 4]\n"
@@ -29,6 +32,36 @@ def cluster(tmp_path: Path) -> Iterator[RayCluster]:
         yield made
     finally:
         made.close()
+
+
+def test_check_joins_the_cluster_and_begins_nothing_in_it(
+    tmp_path: Path, least_pipeline: Path, cluster: RayCluster
+) -> None:
+    """It tells a cluster that is away, for which prompts can wait, from a token that is wrong."""
+    site = make_site(tmp_path / "site", least_pipeline)
+    (site.folder / "config.yaml").write_text(
+        cluster.settings + CONFIG.format(pipeline=least_pipeline)
+    )
+
+    def checked() -> tuple[int, str]:
+        done = site.command("check", "--json")
+        rows = {row["what"]: row for row in json.loads(done.stdout)}
+        assert all(rows[f"ray: {key}"]["ok"] for key in ("token_file", "interface"))
+        row = rows["ray: address"]
+        return done.returncode, f"{row['ok']} {row['doubt']} {row['detail']}"
+
+    assert (0, f"True False {cluster.address}: a cluster of 3 machines") == checked()
+    assert [] == cluster.actors(1)
+    token = cluster.token_file.read_text()
+    cluster.token_file.write_text("0" * 64)
+    code, refused = checked()
+    assert (exit_codes.CONFIG, "False") == (code, refused.partition(" ")[0])
+    assert "refuses the token" in refused
+    cluster.token_file.write_text(token)
+    cluster.kill(0)
+    code, away = checked()
+    assert (0, "True True") == (code, away[:9])
+    assert f"{cluster.address} can't be reached: Connection refused; prompts wait" in away
 
 
 def test_each_video_comes_once_whatever_is_killed(

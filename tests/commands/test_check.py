@@ -13,7 +13,7 @@ import torch
 from harness.site import Site
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError
-from reeldrop.commands import check
+from reeldrop.commands import check, check_cluster
 from reeldrop.config import config, profiles
 from reeldrop.config.config import Config
 
@@ -162,3 +162,41 @@ def test_the_gpus_that_render_a_video_together_are_counted(
     assert ("render a video together" if is_ok else "this renderer has 1") in row.detail
     with pytest.raises(ConfigError, match="tune times one GPU, and 2 render"):
         profiles.to_tune("wan", settings)
+
+
+def test_the_section_of_a_cluster_is_checked_key_by_key(site: Site) -> None:
+    """Each with its place, reason and remedy; what is right is told, too."""
+    site.configure(
+        "engine: ray",
+        "ray: {address: '127.0.0.1:1', interface: wg77, token_file: no-token}",
+    )
+    settings = config.load(site.folder / "config.yaml")
+    found = {row.what: row for row in check_cluster.rows(settings)}
+    assert [True, False, False] == [row.ok for row in found.values()]
+    token = found["ray: token_file"].detail
+    assert f"key 'ray.token_file': the token file {site.folder}/no-token can't be read" in token
+    assert "openssl rand -hex 32" in token
+    assert (
+        "key 'ray.interface': this machine has no interface 'wg77'"
+        in found["ray: interface"].detail
+    )
+    (site.folder / "no-token").touch(0o600)
+    (site.folder / "no-token").write_text("f" * 64)
+    site.configure("ray: {address: '127.0.0.1:1', interface: lo, token_file: no-token}")
+    *good, address = check_cluster.rows(config.load(site.folder / "config.yaml"))
+    assert all(row.ok and not row.doubt for row in good)
+    assert "127.0.0.1 in 127.0.0.0/8" in good[-1].detail
+    assert (True, True) == (address.ok, address.doubt)
+    assert "127.0.0.1:1 can't be reached: Connection refused" in address.detail
+
+
+def test_a_profile_that_needs_a_larger_gpu_is_told(site: Site) -> None:
+    """The daemon would not start with that; another profile's prompts would fail."""
+    site.configure("engine: in_process")
+    with (site.folder / "config.yaml").open("a") as file:
+        file.write("    min_memory_gb: 20\n  bundled: {min_memory_gb: 30}\n")
+    found = {row.what: row for row in check.machine(config.load(site.folder / "config.yaml"))}
+    own, other = found["model tiny: memory"], found["model bundled: memory"]
+    assert (False, True) == (own.ok, other.ok)
+    assert "key 'models.tiny.min_memory_gb': it needs a GPU with 20 GB of memory" in own.detail
+    assert other.doubt

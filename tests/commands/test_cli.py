@@ -25,9 +25,9 @@ from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import durations, strict_yaml
 from reeldrop.commands import cli, output, progress, submit
-from reeldrop.commands.check import Row
 from reeldrop.commands.models import Listed
 from reeldrop.commands.moved import Moved, report
+from reeldrop.commands.rows import Row
 from reeldrop.commands.status import current, print_rendering, show_status
 from reeldrop.commands.verify import Verdict
 from reeldrop.config import config

@@ -35,13 +35,14 @@ def require(interface: str | None, token_file: Path | None) -> tuple[str, str]:
     Raises:
         ConfigError: the package ray is missing, or the token or the interface can't be used.
     """
-    _require_ray()
+    require_ray()
     if token_file is not None:
         require_token(token_file)
     return place_in_network(interface) if interface is not None else ("", "")
 
 
-def _require_ray() -> None:
+def require_ray() -> None:
+    """Raise ConfigError if the package ray is missing."""
     if importlib.util.find_spec("ray") is None:
         problem = "engine: ray needs the package ray, which is missing"
         raise ConfigError(Mistake(problem, "pip install 'reeldrop[cluster]'", key="engine"))
@@ -52,6 +53,10 @@ def require_token(file: Path) -> None:
     try:
         found = file.stat()
         length = len(file.read_bytes().strip())
+    except PermissionError:
+        problem = f"the token file {file} can't be read by this user"
+        remedy = f"run this as the service's user, or `chown` {file} to that"
+        raise _refused("token_file", problem, remedy) from None
     except OSError as error:
         remedy = f"make one: (umask 077; openssl rand -hex 32 > {file}), the same on each machine"
         problem = f"the token file {file} can't be read: {error.strerror}"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
+from reeldrop.base.fleet import Device
 from reeldrop.commands import exit_codes, models, output
 from reeldrop.commands.check_file import check_file
+from reeldrop.commands.rows import Row, row_of
 from reeldrop.config import config as configuration
 from reeldrop.config import translators
 from reeldrop.host import disk
@@ -26,28 +26,6 @@ from reeldrop.translation import source
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
     from reeldrop.translation.source import TranslatorSource
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The result of one check.
-
-    detail: what was found, or what is wrong
-    may_pass: it is not ok now, but may be later without a change of config.yaml, such as a share
-        that is not mounted
-    doubt: no problem was found, but it may not work
-    """
-
-    what: str
-    ok: bool
-    detail: str
-    may_pass: bool = False
-    doubt: bool = False
-
-    @property
-    def mark(self) -> str:
-        """The result in two letters."""
-        return "NO" if not self.ok else "??" if self.doubt else "ok"
 
 
 def check_all(path: Path | None, prompt_file: Path | None = None, *, as_json: bool) -> int:
@@ -80,17 +58,17 @@ def folders(config: Config) -> Iterator[Row]:
     The inbox is not made: if it is missing, a share is probably not mounted. If one folder is
     inside another, nothing else is tried.
     """
-    apart = _row("folders", lambda: _require_apart(config))
+    apart = row_of("folders", lambda: _require_apart(config))
     if not apart.ok:
         yield apart
         return
-    inbox = _row("inbox", lambda: _exercise(config.inbox))
+    inbox = row_of("inbox", lambda: _exercise(config.inbox))
     yield inbox
     own = {"results": config.results, "failed": config.failed, "spool": config.spool}
     for name, folder in own.items():
-        yield _row(name, functools.partial(_exercise_own, folder))
+        yield row_of(name, functools.partial(_exercise_own, folder))
     if inbox.ok:
-        yield _row("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
+        yield row_of("spool and inbox", lambda: _rename_between(config.inbox, config.spool))
     yield apart
 
 
@@ -175,11 +153,18 @@ def machine(config: Config) -> Iterator[Row]:
 
     yield Row("device", True, pipeline.device_name())
     if config.provenance is not None:
-        yield _row("provenance", lambda: _try_to_sign(config))
-    yield from _own_model(config)
+        yield row_of("provenance", lambda: _try_to_sign(config))
+    if config.engine == "ray":
+        from reeldrop.commands import check_cluster
+
+        yield from check_cluster.rows(config)
+    others = profiles.chosen(config) - {"auto"}
+    if config.engine != "ray" or config.ray.address == "local":  # else other machines load it
+        yield from _own_model(config)
+        others -= {config.model}
     if config.engine == "in_process":
         yield from _groups_of_gpus(config)
-    for name in sorted(profiles.chosen(config) - {config.model}):
+    for name in sorted(others):
         yield _other_model(name, config)
     for wanted in translators.sources(config).values():
         yield _translator(wanted)
@@ -192,6 +177,17 @@ def _try_to_sign(config: Config) -> str:
     return "the certificate and its key can sign"
 
 
+def _too_large(own: str, config: Config) -> Iterator[Row]:
+    """Yield the profiles that need more memory than the GPU of this machine has."""
+    from reeldrop.config import profiles
+    from reeldrop.render import pipeline
+
+    device = Device(pipeline.device_name(), memory_bytes=pipeline.device_bytes() or 0)
+    for name, reason in profiles.too_large(config, device).items():
+        detail = f"key 'models.{name}.min_memory_gb': {reason}"
+        yield Row(f"model {name}: memory", name != own, detail, doubt=True)
+
+
 def _own_model(config: Config) -> Iterator[Row]:
     """Load the model for prompts that name none."""
     from reeldrop.config import profiles
@@ -199,6 +195,7 @@ def _own_model(config: Config) -> Iterator[Row]:
 
     try:
         model = config.selected_model(cuda=pipeline.cuda_is_available())
+        yield from _too_large(model, config)
         yield from _doubts(model, config, pipeline.device_bytes())
         if models.is_to_come(model, config):
             return
@@ -275,16 +272,6 @@ def lack_of_memory(model: str, config: Config, gpu_bytes: int | None) -> str:
     """Return, in words, that a model may not fit on this machine; empty if it fits."""
     fits, needs = models.fit(config.models[model].about, gpu_bytes, models.host_bytes())
     return f"{model} may not fit: it {needs}" if fits == models.TOO_LARGE else ""
-
-
-def _row(what: str, attempt: Callable[[], str]) -> Row:
-    try:
-        return Row(what, True, attempt())
-    except ConfigError as error:
-        return Row(what, False, str(error))
-    except OSError as error:
-        may_pass = error.errno != errno.EXDEV
-        return Row(what, False, f"{error.strerror}: {output.place_of(error)}", may_pass)
 
 
 def _exercise_own(folder: Path) -> str:

@@ -90,12 +90,12 @@ class Membership:
 
 
 def require_tokens(address: str) -> None:
-    """Check that a cluster, at host:port, takes orders from those only who have its token.
+    """Check that a cluster, at host:port, takes orders from those only who have its token, as we.
 
-    One that was started without tokens takes any: so it is asked with a wrong one.
+    One that was started without tokens takes any: so it is asked with a wrong one first.
 
     Raises:
-        NotJoined: it does, or there is none at this address.
+        NotJoined: it takes any, or not ours, or there is none at this address.
     """
     host, _, port = address.rpartition(":")
     try:  # first: Ray would end this process, after 20 s and without a reason
@@ -106,18 +106,31 @@ def require_tokens(address: str) -> None:
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     loader.reset_cache()
     try:
-        GcsClient(address=address)
-    except ray.exceptions.AuthenticationError:
-        return
-    except (ray.exceptions.RayError, RuntimeError, ValueError) as error:
-        raise NotJoined(f"no head of a cluster answers at {address}: {first_line(error)}") from None
+        takes_any = _takes_token(address)
     finally:
         os.environ.pop("RAY_AUTH_TOKEN")
         os.environ |= own
         loader.reset_cache()
-    problem = f"the cluster at {address} was started without tokens: anybody can give orders to it"
-    remedy = "set RAY_AUTH_MODE=token for `ray start` on each machine, as reeldrop-ray.service does"
-    raise NotJoined(f"{problem}; {remedy}", is_final=True)
+    if takes_any:
+        problem = f"the cluster at {address} was started without tokens: anybody can command it"
+        remedy = (
+            "set RAY_AUTH_MODE=token for `ray start` on each machine, as reeldrop-ray.service does"
+        )
+        raise NotJoined(f"{problem}; {remedy}", is_final=True)
+    if not _takes_token(address):
+        problem = f"the cluster at {address} refuses the token of this machine"
+        raise NotJoined(f"{problem}: copy the one of its head into ray.token_file", is_final=True)
+
+
+def _takes_token(address: str) -> bool:
+    """Return whether the head of a cluster lets this process in with its token of the moment."""
+    try:
+        GcsClient(address=address)
+    except ray.exceptions.AuthenticationError:
+        return False
+    except (ray.exceptions.RayError, RuntimeError, ValueError) as error:
+        raise NotJoined(f"no head of a cluster answers at {address}: {first_line(error)}") from None
+    return True
 
 
 def _own_resources() -> dict[str, Any]:

@@ -552,7 +552,7 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     now = itertools.count()
     monkeypatch.setattr(renderer, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
-    def wait(_seconds: float) -> None:
+    def wait(_seconds: float, _is_over: Callable[[], bool]) -> None:
         compiling.clear()
         device.samples = 4
         next(itertools.islice(now, 300, None))
@@ -573,7 +573,7 @@ def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
     """It needed the same memory, so the shortage is not remembered."""
     device = on_device(2)
 
-    def wait(_seconds: float) -> None:
+    def wait(_seconds: float, _is_over: Callable[[], bool]) -> None:
         device.samples = 4
 
     monkeypatch.setattr(renderer, "is_compiling", lambda: not device.asked)

@@ -238,6 +238,7 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
         "reads_weights": True,
         "window": 8,
         "overlap": 2,
+        "gpus": 2,
     }
     known = {field.name for field in dataclasses.fields(ModelSource)}
     assert known - {"name", "speed", "preview_steps", "pins"} == {*others}

@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from harness.processes import await_that
 from reeldrop.base.errors import ConfigError, FileError, Mistake
 from reeldrop.base.job import Cause
 from reeldrop.host import ending
@@ -123,6 +125,22 @@ def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
     assert before + 2 <= ending.mebibytes_moved() <= before + 6
     done.set()
     reader.join()
+
+
+def test_what_their_children_read_is_a_sign_of_life(tmp_path: Path) -> None:
+    """Such as processes that render with this one, which load the model, too."""
+    large = tmp_path / "weights"
+    large.write_bytes(bytes(3 << 20))
+    before = ending.mebibytes_moved()
+    ours, theirs = os.pipe()
+    command = ["cat", str(large), "-"]
+    given: dict[str, Any] = {"stdin": ours, "stdout": subprocess.DEVNULL}
+    parent = threading.Thread(target=lambda: subprocess.run(command, **given, check=True))
+    parent.start()
+    await_that(lambda: before + 6 <= ending.mebibytes_moved(), "what was read and written")
+    os.close(theirs)
+    parent.join()
+    os.close(ours)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,11 @@ from harness.models import TINY, save
 from harness.picture_models import TINY_WITH_PICTURES
 from harness.processes import DEADLINE_SECONDS, await_that
 from harness.tiny_renderer import Model, like
-from reeldrop.base.errors import ConfigError, RenderCancelled, Unavailable
+from reeldrop.base.errors import ConfigError, RenderCancelled, RendererDied, Unavailable
 from reeldrop.base.events import BatchFailed, RendererEnded
 from reeldrop.base.job import Batch, Member
 from reeldrop.config import profiles
-from reeldrop.render import pipeline, split
+from reeldrop.render import pipeline, ranks, rendering, split
 from reeldrop.render.source import LoraSource, ModelSource
 from torch import nn
 
@@ -128,6 +130,62 @@ def test_the_loss_of_a_process_is_the_loss_of_the_renderer(tmp_path: Path) -> No
     split.part()  # else the end of the process would do it
 
 
+def test_an_error_of_rank_0_alone_costs_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first step, between two, or after the last: the others end that render, too.
+
+    When the model leaves the device, they end, and keep nothing in host memory.
+    """
+    model = Model("Wan 2.1", TINY["Wan 2.1"], save("Wan 2.1", tmp_path / "m"), gpus=2)
+    process, residents = other(model), model.renderer._residents
+    loaded = residents.ready(model.rules.name)
+    assert loaded is not None
+    pipe = loaded.pipe
+
+    def failing(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("here alone")
+
+    for place, name in ((rendering, "texts"), (pipe.scheduler, "step"), (pipe.vae, "decode")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, failing)
+            failed = model.answer(model.prompt())
+        assert isinstance(failed, BatchFailed)
+        assert "here alone" in str(failed.error)
+    frames = model.render(model.prompt()).frames[0]
+    assert process is other(model)
+    residents.release(model.rules.name, keeps=True)
+    assert 0 == process.poll()
+    assert () == residents.memory().residents
+    assert like(frames, model.render(model.prompt()).frames[0])
+    model.renderer.close()
+
+
+def test_a_process_gets_no_signal_for_all_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a service or a terminal, also while it still imports torch: rank 0 decides.
+
+    And the end waits only a while for what can't be left.
+    """
+    source = ModelSource("m", "/nowhere", gpus=2)
+    others = ranks.Ranks(source, lambda _error: None)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    others._start(ranks.Seat(1, "/nowhere", source))
+    assert before == signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    [process] = others._processes
+    assert process.pid == os.getpgid(process.pid)
+    [blocked] = re.findall(r"SigBlk:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert int(blocked, 16) & 1 << (number - 1)
+    is_released = threading.Event()
+    monkeypatch.setattr(split, "part", is_released.wait)
+    monkeypatch.setattr(split, "has_met", lambda: True)
+    monkeypatch.setattr(ranks, "_CLOSE_SECONDS", 0.01)
+    with pytest.raises(RendererDied):
+        others.close()
+    is_released.set()
+    assert -signal.SIGKILL == process.poll()
+
+
 _RANK_0 = """
 import sys
 from reeldrop.render.residents import Residents
@@ -139,18 +197,11 @@ sys.stdin.read()
 
 
 def test_no_process_outlives_the_one_that_decides(tmp_path: Path) -> None:
-    """Whatever ends that, the kernel closes its end of the pipe.
-
-    A signal to all processes of a service or a terminal is left to the one that decides.
-    """
+    """Whatever ends that, the kernel closes its end of the pipe."""
     command = [sys.executable, "-c", _RANK_0, str(save("Wan 2.1", tmp_path / "m"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as deciding:
         assert deciding.stdout is not None
         pid = next(int(line) for line in deciding.stdout if line.strip().isdigit())
-        status = Path(f"/proc/{pid}/status").read_text()
-        [ignored] = re.findall(r"SigIgn:\s+(\w+)", status)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            assert int(ignored, 16) & 1 << (number - 1)
         deciding.kill()
     await_that(lambda: not _is_running(pid), "the end of the process")
 

@@ -98,7 +98,7 @@ OWNERS = {
         "commands.reload",
         "commands.top_screen",
         "host.process",
-        "render.rank",
+        "render.ranks",
         "intake.writers",
         "notices.receivers",
     },

@@ -38,19 +38,25 @@ _MAX_TRACE_BYTES = 1 << 20
 
 
 def mebibytes_moved() -> int:
-    """Return how many MiB the process's other threads have read and written so far.
+    """Return how many MiB the process's other threads, and their children, have read and written.
 
-    Shows the progress of loading or downloading a model (proc(5), task/*/io). In MiB, because the
-    thread that watches the inbox reads a few bytes all the time.
+    Shows the progress of loading or downloading a model (proc(5), task/*/io), also in processes
+    that render with this one. In MiB, because the thread that watches the inbox reads a few bytes
+    all the time.
     """
     own, moved = str(threading.get_native_id()), 0
     for thread in Path("/proc/self/task").iterdir():
         if thread.name != own:
-            with contextlib.suppress(OSError):  # the thread has ended
-                lines = (thread / "io").read_text().splitlines()
-                counts = dict(line.split(": ") for line in lines)
-                moved += sum(int(counts[key]) for key in ("rchar", "wchar", "read_bytes"))
+            with contextlib.suppress(OSError):  # one has ended
+                moved += _bytes_moved(thread)
+                for child in (thread / "children").read_text().split():
+                    moved += _bytes_moved(Path("/proc", child))
     return moved >> 20
+
+
+def _bytes_moved(task: Path) -> int:
+    counts = dict(line.split(": ") for line in (task / "io").read_text().splitlines())
+    return sum(int(counts[key]) for key in ("rchar", "wchar", "read_bytes"))
 
 
 class StallWatch:

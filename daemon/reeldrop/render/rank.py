@@ -1,23 +1,23 @@
 """One of several processes that render a video together, but not the one that decides.
 
 `python -m reeldrop.render.rank DESCRIPTOR` loads a model, and calls its pipeline as rank 0 does.
-It ends when rank 0 does, also in the middle of a render, and not by signals for all.
+It ends when rank 0 does, also in the middle of a render, and is started with the signals blocked
+that are for all.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
 from reeldrop.base.errors import ReeldropError, RenderCancelled
-from reeldrop.render import pipeline, rendering, split
+from reeldrop.render import measure, pipeline, rendering, split
 from reeldrop.render.pipeline import LoadedPipeline
-from reeldrop.render.ranks import Answer, Move, Order, Render, Seat, Step
+from reeldrop.render.ranks import Answer, Call, Order, Place, Render, Seat
 
 _ERRORS = (
     ReeldropError,
@@ -53,26 +53,28 @@ class Follower:
         except _ERRORS as error:
             self._answer(str(error))
         while (order := self._orders.get()) is not None:
-            if loaded is not None and not isinstance(order, Step):  # of a render that failed here
+            if loaded is not None and not isinstance(order, Call):  # of a render that failed here
                 loaded = self._obey(order, loaded)
         split.part()
 
-    def _obey(self, order: Render | Move, loaded: LoadedPipeline) -> LoadedPipeline:
+    def _obey(self, order: Render | Place, loaded: LoadedPipeline) -> LoadedPipeline:
         error = ""
         try:
             if isinstance(order, Render):
-                rendering.follow(loaded, order.prompts, self._await_step)
+                rendering.follow(loaded, order.prompts, self._await_call)
             else:
-                loaded = getattr(pipeline, order.function)(loaded, *order.arguments) or loaded
+                loaded = pipeline.place_again(loaded, order.placement)
         except _ERRORS as raised:
             error = f"{type(raised).__name__}: {raised}"
         split.settle()  # what still waits for the others is no end
+        if error or isinstance(order, Place):  # not earlier: the traceback held the tensors
+            measure.empty_cache()
         self._answer(error)
         return loaded
 
-    def _await_step(self, _step: int) -> None:
+    def _await_call(self) -> None:
         order = self._orders.get()
-        if not (isinstance(order, Step) and order.goes_on):
+        if not (isinstance(order, Call) and order.goes_on):
             raise RenderCancelled
 
     def _answer(self, error: str = "") -> None:
@@ -91,8 +93,6 @@ class Follower:
 
 def main() -> None:
     """Serve the process that has given this one a connection."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # rank 0 decides when to end
     link: Connection[Any, Any] = Connection(int(sys.argv[1]))
     Follower(link).work(link.recv())
 

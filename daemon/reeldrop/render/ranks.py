@@ -1,27 +1,31 @@
 """The processes that render a video with this one, each on a GPU of its own.
 
 This one has rank 0: it decides what is rendered, and tells the others, which call the same pipeline
-in the same way. If one can't go on as the others do, the renderer is lost: nobody can wake those
-that wait for it. They end with this process, whatever ends that.
+in the same way. In a call of a denoiser they wait for each other, and nobody can wake them there:
+if one can't go on, the renderer is lost. They end with this process, whatever ends that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import os
 import queue
+import secrets
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+from reeldrop.base import scratch
 from reeldrop.base.errors import Mistake, RendererDied, Unavailable
 from reeldrop.base.job import Prompt
 from reeldrop.render import split
@@ -47,32 +51,31 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """Call the pipeline for these prompts. After each step comes a `Step`."""
+    """Call the pipeline for these prompts. Before each call of a denoiser comes a `Call`."""
 
     prompts: tuple[Prompt, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Whether the render goes on."""
+class Call:
+    """Call a denoiser, as all do now; or, if it does not go on, end the render."""
 
     goes_on: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """Call a function of `pipeline` with the loaded pipeline and arguments."""
+class Place:
+    """Move the pipeline to another placement."""
 
-    function: str
-    arguments: tuple[str, ...] = ()
+    placement: str
 
 
-Order = Render | Step | Move
+Order = Render | Call | Place
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The end of an order but `Step`, or of reading or placing the model; and why it failed."""
+    """The end of an order but `Call`, or of reading or placing the model; and why it failed."""
 
     error: str = ""
 
@@ -94,7 +97,7 @@ class Ranks:
         self._renders = 0
         self._is_rendering = False
         self._answers: queue.SimpleQueue[tuple[int, Answer | _Gone]] = queue.SimpleQueue()
-        self._folder = tempfile.TemporaryDirectory(prefix="reeldrop-ranks-")
+        self._place = _folder() / secrets.token_hex(8)
         self._source = source
         self._links: list[Connection[Order | Seat | None, Answer]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -106,7 +109,7 @@ class Ranks:
             Unavailable: one can't read it.
             RendererDied: one has ended.
         """
-        source, place = self._source, str(Path(self._folder.name, "meeting"))
+        source, place = self._source, str(self._place)
         for rank in range(1, source.gpus):
             self._start(Seat(rank, place, dataclasses.replace(source, location=model)))
         self.await_loaded()
@@ -118,74 +121,73 @@ class Ranks:
             problem = f"not all of {self._source.gpus} processes can load it: {errors[0]}"
             raise Unavailable(Mistake(problem, key=self._source.key))
 
-    def move(self, function: str, *arguments: str) -> None:
-        """Let all call a function of `pipeline`, and wait for them.
+    def place_again(self, placement: str) -> None:
+        """Let all move the pipeline to another placement, and wait for them.
 
         Raises:
             RuntimeError: one failed, such as for want of memory.
         """
-        self._send(Move(function, arguments))
+        self._send(Place(placement))
         if errors := self._all_answers(None):
             raise RuntimeError(errors[0])
 
     @contextlib.contextmanager
-    def rendering(
-        self, prompts: tuple[Prompt, ...], on_step: Callable[[int], None]
-    ) -> Iterator[Callable[[int], None]]:
-        """Let the others render the same while this process does; yields what to call at each step.
+    def rendering(self, pipe: Any, prompts: tuple[Prompt, ...]) -> Iterator[None]:
+        """Let the others render the same while this process does, with its pipeline.
 
-        If `on_step` raises an error, all end at that step.
+        After an error here, such as that of a stop, they end before the next call of a denoiser.
 
         Raises:
             RendererDied: the others did not end with this one.
         """
-
-        def tell_step(step: int) -> None:
-            try:
-                on_step(step)
-            except BaseException:
-                self._send(Step(goes_on=False))
-                raise
-            self._send(Step(goes_on=True))
-
-        self._send(Render(prompts))
-        self._is_rendering = True
         self._renders += 1
+        self._is_rendering = True
+        self._send(Render(prompts))
         try:
-            yield tell_step
+            with split.before_each_call(pipe, lambda: self._send(Call(goes_on=True))):
+                yield
         except BaseException as error:
+            self._send(Call(goes_on=False))
             self._end_render(f"after {type(error).__name__}: {error}")
             raise
         if errors := self._end_render("after the render"):
             raise self._over(errors[0])
 
     def close(self) -> None:
-        """End the others. They leave together with this process, if none is lost."""
+        """End the others. They leave together with this process, if none is lost.
+
+        Raises:
+            RendererDied: this process can't leave them, and so can't join others.
+        """
         was_over, self._is_over = self._is_over, True
+        are_there = not was_over and all(process.poll() is None for process in self._processes)
         for link in self._links:
             with contextlib.suppress(OSError):
                 link.send(None)
-        if not was_over:
-            split.part()
-        deadline = time.monotonic() + (0 if was_over else _CLOSE_SECONDS)
+        has_left = are_there and _leave()
+        deadline = time.monotonic() + (_CLOSE_SECONDS if has_left else 0)
         for process in self._processes:
             try:
                 process.wait(max(0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._folder.cleanup()
+        self._place.unlink(missing_ok=True)
+        if not was_over and split.has_met():
+            raise RendererDied("this process can't leave those that rendered with it")
 
     def _start(self, seat: Seat) -> None:
         ours, theirs = multiprocessing.Pipe()
-        process = subprocess.Popen(
-            [*COMMAND, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **split.device_of(seat.rank), "HF_HUB_OFFLINE": "1"},
-            cwd="/",
-        )
+        with _signals_blocked():
+            process = subprocess.Popen(
+                [*COMMAND, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.__stderr__,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **split.device_of(seat.rank), "HF_HUB_OFFLINE": "1"},
+                cwd="/",
+                process_group=0,
+            )
         theirs.close()
         self._links.append(ours)
         self._processes.append(process)
@@ -253,6 +255,30 @@ class Ranks:
     def _lose(self, words: str) -> None:
         if not self._is_over:
             self._lost(self._over(words))
+
+
+@functools.cache
+def _folder() -> Path:
+    """Return a folder of this process, in which each group of processes meets at a file."""
+    return scratch.make("reeldrop-ranks-")
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start processes that get no signal for all of a service or a terminal: rank 0 decides."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave() -> bool:
+    """Leave the others; return whether that was possible in a short time."""
+    thread = threading.Thread(target=split.part, name="leave", daemon=True)
+    thread.start()
+    thread.join(_CLOSE_SECONDS)
+    return not thread.is_alive()
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
-from reeldrop.render import clip_texts, measure, pictures, sound, steps, windows
+from reeldrop.render import clip_texts, measure, pictures, sound, split, steps, windows
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import Size, kind_of
 
@@ -73,11 +73,9 @@ def with_sound(
         Unrenderable: the number or size of the frames is not as asked; the sound is not as long as
             the frames; or a picture can't be used.
     """
-    alone = contextlib.nullcontext(on_step)
-    others = alone if loaded.ranks is None else loaded.ranks.rendering(prompts, on_step)
-    with others as at_step:
-        output = _output(loaded, prompts, at_step, "pt", decodes_in_parts, preview)
-    pipe = loaded.pipe
+    pipe, ranks = loaded.pipe, loaded.ranks
+    with contextlib.nullcontext() if ranks is None else ranks.rendering(pipe, prompts):
+        output = _output(loaded, prompts, on_step, "pt", decodes_in_parts, preview)
     _check_as_asked(pipe, prompts, output.frames)
     sounds, not_kept = sound.of_output(pipe, output, prompts)
     frames = tuple(map(_checked_frames, output.frames))
@@ -88,10 +86,14 @@ def with_sound(
 
 @torch.inference_mode()
 def follow(
-    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], on_step: Callable[[int], None]
+    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], await_call: Callable[[], None]
 ) -> None:
-    """Call the pipeline as another process does, for which this one computes a part."""
-    _output(loaded, prompts, on_step, "latent")
+    """Call the pipeline as another process does, for which this one computes a part.
+
+    `await_call` is called before each call of a denoiser; an error that it raises ends the render.
+    """
+    with split.before_each_call(loaded.pipe, await_call):
+        _output(loaded, prompts, lambda _step: None, "latent")
 
 
 def _output(

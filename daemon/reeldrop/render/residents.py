@@ -65,6 +65,8 @@ class Residents:
                 loaded = self._back(model) if model in self._kept else self._load(model)
         self._loaded[model] = loaded
         self._loaded.move_to_end(model)
+        if loaded.ranks is not None:  # memory that runs out in one process is the end of all
+            self.release_others(model)
         return loaded
 
     def _load(self, model: str) -> LoadedPipeline:
@@ -91,9 +93,9 @@ class Residents:
 
     def _back(self, model: str) -> LoadedPipeline:
         try:
-            loaded = _moved(self._loaded[model], "bring_back")
+            loaded = pipeline.bring_back(self._loaded[model])
         except RuntimeError:  # too little memory: the device must not keep some of the parts
-            _moved(self._loaded[model], "keep_in_host_memory")
+            pipeline.keep_in_host_memory(self._loaded[model])
             raise
         self._kept.discard(model)
         return loaded
@@ -101,16 +103,21 @@ class Residents:
     def place_again(self, loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
         """Move a pipeline to a placement that takes less memory of the device."""
         with self.stays:
-            moved = _moved(loaded, "place_again", placement)
+            if loaded.ranks is not None:
+                loaded.ranks.place_again(placement)
+            moved = pipeline.place_again(loaded, placement)
         self._loaded[loaded.source.name] = moved
         return moved
 
     def release(self, model: str, *, keeps: bool) -> None:
-        """Remove a pipeline from the device; with `keeps`, its weights stay in host memory."""
+        """Remove a pipeline from the device; with `keeps`, its weights stay in host memory.
+
+        Never those of a pipeline in several processes: each of them would take as much.
+        """
         with self.stays:
-            if keeps:
+            if keeps and self._loaded[model].ranks is None:
                 self._kept.add(model)  # first: if the move fails halfway, it is not ready
-                _moved(self._loaded[model], "keep_in_host_memory")
+                pipeline.keep_in_host_memory(self._loaded[model])
             else:
                 self._discard(model)
         measure.empty_cache()
@@ -154,17 +161,10 @@ class Residents:
         """Let go of all pipelines, and free the memory that they take."""
         with self.stays:
             for model in list(self._loaded):
-                self._discard(model)
+                with contextlib.suppress(RendererDied):  # nothing is loaded after this
+                    self._discard(model)
         with contextlib.suppress(RendererDied):  # a broken device has nothing to give back
             measure.empty_cache()
-
-
-def _moved(loaded: LoadedPipeline, function: str, *arguments: str) -> LoadedPipeline:
-    """Return what a function of `pipeline` makes of a pipeline; it is called in all processes."""
-    if loaded.ranks is not None:
-        loaded.ranks.move(function, *arguments)
-    moved: LoadedPipeline | None = getattr(pipeline, function)(loaded, *arguments)
-    return moved or loaded
 
 
 def _resident(loaded: LoadedPipeline, *, is_ready: bool) -> Resident:

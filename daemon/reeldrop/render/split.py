@@ -7,8 +7,9 @@ have to call the pipeline alike. Does not know how the processes are started.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -93,9 +94,14 @@ def meet(rank: int, of: int, place: str) -> None:
     )
 
 
+def has_met() -> bool:
+    """Return whether this process has joined others."""
+    return distributed.is_initialized()
+
+
 def part() -> None:
     """Leave the other processes, if this one has joined them; all have to."""
-    if distributed.is_initialized():
+    if has_met():
         distributed.destroy_process_group()
         for name, value in _ON_THIS_MACHINE.items():
             if os.environ.get(name) == value:
@@ -124,6 +130,21 @@ def split(pipe: Any) -> None:
             if hasattr(processor, "_parallel_config"):
                 processor._parallel_config = config
         apply_context_parallel(denoiser, found, denoiser._cp_plan)
+
+
+@contextlib.contextmanager
+def before_each_call(pipe: Any, act: Callable[[], None]) -> Iterator[None]:
+    """Act before each call of a denoiser of a pipeline: there this process waits for the others."""
+
+    def hook(_denoiser: object, _arguments: object) -> None:
+        act()
+
+    hooks = [denoiser.register_forward_pre_hook(hook) for denoiser in denoisers(pipe)]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
 
 
 def settle() -> None:

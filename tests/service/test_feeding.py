@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from harness.processes import await_that
+from huggingface_hub import constants
 from reeldrop.base import fleet as base_fleet
 from reeldrop.base.errors import ConfigError, DefaultsRefused, Mistake, Unavailable
 from reeldrop.base.events import RendererJoined
@@ -36,9 +38,12 @@ from reeldrop.service.forecast import Forecast
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
+from reeldrop.service.translations import Translations
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
+from reeldrop.translation.source import TranslatorSource
+from reeldrop.translation.translator import Translator
 
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
 RULES = {name: ModelRules(name, CAPABILITIES, {}, {}) for name in ("m", "n", "o")}
@@ -724,3 +729,29 @@ def test_prompts_of_a_model_that_cannot_be_used_wait(world: World) -> None:
     world.now += 1
     assert [("mixed.yaml", [1, 3]), ("later.yaml", [1])] == world.render()
     assert (4, 0) == (world.jobs.outcome.videos, world.jobs.outcome.failed_jobs)
+
+
+def test_a_missing_translator_leaves_room_for_other_files(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More files than may be open at once wait for it; one that needs none is rendered."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(schedule, "MAX_OPEN_JOBS", 8)
+    world.jobs.use(Limits(dict.fromkeys(RULES, BatchLimit(SIZE)), 2, 600.0))
+    sources, reads = {"zh": TranslatorSource("zh", "some/opus")}, {"m": ("en",)}
+    missing = Translator(sources, reads, lambda _: None, retry_seconds=600.0, is_patient=True)
+    opened = world.jobs.opened
+    opened.translate = Translations(missing, world.jobs, renders_untranslated=False).begin
+    opened.translator_trouble, opened.stop_translating = missing.trouble, missing.forget
+    for number in range(20):
+        text = f"prompt: 大鹏一日同风起{number}\nmodel: m\n"
+        (world.folder / f"inbox/{number:02}.yaml").write_text(text, encoding="utf-8")
+    world.look()
+    world.drop("english.yaml", 1)
+    await_that(lambda: world.begin() == [("english.yaml", [1])], "the other file")
+    world.end()
+    missing.close()
+    reasons = [found.reason for found in world.jobs.waiting()]
+    assert 20 == len(reasons)
+    assert all("reeldrop pull translate.zh" in reason for reason in reasons)
+    assert (len(opened), 0) == (20 - world.jobs.spooled.postponed(), world.jobs.outcome.failed_jobs)

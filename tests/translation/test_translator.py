@@ -21,6 +21,13 @@ from reeldrop.translation.worker import Model
 
 ZH_EN = Path(__file__).parent / "zh_en"
 BIRD = "大鹏一日同风起"
+ANSWERS = """
+while read -r line; do
+  echo asked >&2
+  case "$line" in *999*) echo '{"error": "no"}';; *) echo '{"text": "word"}';; esac
+done
+"""
+"""A stand-in for the process that translates."""
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +167,7 @@ def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_very_long_prompt_lets_others_pass(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sentences are translated some at a time, in turn with the prompts of other jobs."""
-    answers = 'while read -r line; do echo "{\\"text\\": \\"word\\"}"; done'
-    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
     monkeypatch.setattr(translator, "LONGEST_PART", 5)
     text = "".join(f"第{n:02}句。" for n in range(20)) + "没有标点" * 20
     asked.translator.ask("long", [prompt(1, text)])
@@ -173,10 +179,55 @@ def test_a_very_long_prompt_lets_others_pass(asked: Asked, monkeypatch: pytest.M
     assert 36 == len(found[1][0].texts[0].split())
 
 
+def long_text(sentences: int) -> str:
+    """Return a text that is translated in several turns."""
+    return "".join(f"第{n:02}句。" for n in range(sentences))
+
+
+def test_long_prompts_of_a_job_are_done_one_by_one(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is rendered while the others are translated, though it has the most sentences."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
+    for number, count in enumerate((25, 15, 16), 1):
+        asked.translator.ask("job", [prompt(number, long_text(count))])
+    found = [asked.answers.get(timeout=60).results[0][0].number for _ in range(3)]
+    asked.translator.close()
+    assert [1, 2, 3] == found
+
+
+def test_nothing_is_done_again_in_another_turn(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A text before a long one was translated, and one failed: it may have taken long."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
+    results = asked.answer(prompt(1, "坏999"), prompt(2, "一句"), prompt(3, long_text(25)))
+    asked.translator.close()
+    assert [1, 2, 3] == [one.number for one, _ in results]
+    assert [False, True, True] == [failure is None for _, failure in results]
+    assert 1 + 1 + 25 == capfd.readouterr().err.count("asked")
+
+
+def test_an_order_is_given_whole_or_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that does not fit into a pipe waits for its reader, which may hang."""
+    text = "a" * 200_000
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", 'read -r l; echo "{\\"text\\": ${#l}}"'))
+    reader = process.Process()
+    order = json.dumps({"folder": str(tmp_path), "text": text})
+    assert str(len(order)) == reader.translated(tmp_path, text)
+    reader.close()
+    monkeypatch.setattr(process, "COMMAND", ("sleep", "600"))
+    monkeypatch.setattr(process, "START_SECONDS", 0.1)
+    with pytest.raises(process.TranslatorEnded, match=r"hung for 0\.1 s"):
+        process.Process().translated(tmp_path, text)
+
+
 def test_an_outage_of_the_hub_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is no fault of a prompt: others go on, the trouble is said, and other settings end it."""
+    """It is no fault of a prompt: others go on, and the trouble is said of those that wait."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
     sources = {
@@ -185,7 +236,7 @@ def test_an_outage_of_the_hub_is_waited_for(
     }
     waits = Translator(sources, {"m": ("en",)}, answers.put, retry_seconds=0.01, is_patient=True)
     waits.ask("job", [prompt(1, BIRD)])
-    await_that(lambda: "reeldrop pull translate.zh" in waits.trouble, "the trouble")
+    await_that(lambda: "reeldrop pull translate.zh" in waits.trouble("job"), "the trouble")
     waits.ask("job", [prompt(2, "a red ball")])
     waits.ask("other", [prompt(3, "вода")])
     with structlog.testing.capture_logs() as logged:
@@ -193,11 +244,32 @@ def test_an_outage_of_the_hub_is_waited_for(
     assert [2, 3] == sorted(one.results[0][0].number for one in found)
     assert answers.empty()
     assert [] == [line for line in logged if line["event"] == "translation_delayed"]
-    waits.use({"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}, {"m": ("en",)}, 0.01)
-    ((made, failure),) = answers.get(timeout=120).results
-    assert ("A great bird rises with the wind", None) == (made.texts[0], failure)
-    assert "" == waits.trouble
+    assert "" == waits.trouble("other")
+    assert waits.trouble("job")
+    waits.forget("job")
+    assert "" == waits.trouble("job")
     waits.close()
+
+
+def test_other_settings_end_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waited was read under the old ones: only what is asked for again is answered."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
+    sources, reads = {"zh": TranslatorSource("zh", "some/opus")}, {"m": ("en",)}
+    waits = Translator(sources, reads, answers.put, retry_seconds=600.0, is_patient=True)
+    waits.ask("job", [prompt(1, BIRD)])
+    await_that(lambda: waits.trouble("job"), "the trouble")
+    before = waits.settings
+    waits.use({"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}, reads, 0.01)
+    assert "" == waits.trouble("job")
+    waits.ask("job", [prompt(2, BIRD)])
+    found = answers.get(timeout=120)
+    waits.close()
+    ((made, failure),) = found.results
+    assert (2, None) == (made.number, failure)
+    assert "A great bird rises with the wind" == made.texts[0]
+    assert before < found.settings
+    assert answers.empty()
 
 
 def test_other_settings_read_the_files_anew(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

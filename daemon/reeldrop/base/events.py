@@ -228,10 +228,14 @@ class SheetsMade:
 
 @dataclass(frozen=True, slots=True)
 class TextsTranslated:
-    """Prompts of a job with their translations, each with why it has none; None if it has."""
+    """Prompts of a job with their translations, each with why it has none; None if it has.
+
+    settings: the number of the translator's settings under which they were read
+    """
 
     job_id: str
     results: tuple[tuple[Prompt, Exception | None], ...]
+    settings: int
 
 
 Event = (

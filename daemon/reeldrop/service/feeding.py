@@ -110,6 +110,7 @@ class Feeder:
         resting = self.models.resting(now)
         for model, due in resting.items():
             self.jobs.opened.hold(model, due)
+        self.jobs.opened.make_room()
         jobs = self.jobs.opened.views(now)
         if seen.spool is None:
             seen.spool = self.jobs.spooled.views(now)

@@ -13,7 +13,7 @@ import structlog
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import BatchLimit, Job, Prompt
 from reeldrop.host import log
-from reeldrop.schedule import turns
+from reeldrop.schedule import schedule, turns
 from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.schedule.view import JobView
 from reeldrop.service import opening
@@ -39,7 +39,8 @@ class OpenJobs:
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
     sheets_rest: for how long they have made no progress, in words; empty if they do
     translate: lets prompts rest whose texts have to be translated; None if none are
-    translator_trouble: returns why they can't be now; empty if they can
+    translator_trouble: returns why those of a job can't be now; empty if they can
+    stop_translating: called with the id of each job that is closed
     seconds_each: returns how long each of so many prompts in a batch takes on a kind of device
     """
 
@@ -53,7 +54,8 @@ class OpenJobs:
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
         self.sheets_rest = ""
         self.translate: Callable[[OpenJob], None] | None = None
-        self.translator_trouble: Callable[[], str] = lambda: ""
+        self.translator_trouble: Callable[[str], str] = lambda _: ""
+        self.stop_translating: Callable[[str], None] = lambda _: None
         self.seconds_each: Callable[[Prompt, int, str], float | None] = lambda *_: None
         self._open: dict[str, OpenJob] = {}
         self.spooled = SpooledJobs(spool, results, limits, self._open, turns, outcome)
@@ -122,7 +124,7 @@ class OpenJobs:
                 reason = f"rendered; sheets are being made{self.sheets_rest}"
                 turns.append(Waiting.of(opened.job.source, reason))
             elif opened.is_translated and not (opened.waiting or opened.in_hand):
-                reason = self.translator_trouble() or "is being translated"
+                reason = self.translator_trouble(opened.job.id) or "is being translated"
                 turns.append(Waiting.of(opened.job.source, reason))
         return turns
 
@@ -191,16 +193,33 @@ class OpenJobs:
         for opened in self:
             opened.hold(model, until)
             if opened.only_waits_for(model):
-                self._close(opened)
-                self.spooled.past[opened.job.id] = opened.past
+                self._leave(opened)
                 self.spooled.needs.add(opened.job, model)
 
     def leave_untranslated(self) -> None:
         """Put the jobs back into the spool that only wait for their translation."""
         for opened in self:
             if opened.only_waits_for_translation:
-                self._close(opened)
-                self.spooled.past[opened.job.id] = opened.past
+                self._leave(opened)
+
+    def make_room(self) -> None:
+        """Postpone the newest jobs that wait for a translator, if it is missing for so many.
+
+        They would leave no room for others, in any language.
+        """
+        if len(self) <= (most := schedule.MAX_OPEN_JOBS // 2):
+            return
+        for opened in reversed(tuple(self)):
+            job = opened.job
+            if opened.only_waits_for_translation and (why := self.translator_trouble(job.id)):
+                self._leave(opened)
+                self.spooled.ends.postpone(job, OSError(why))
+                if len(self) <= most:
+                    return
+
+    def _leave(self, opened: OpenJob) -> None:
+        self._close(opened)
+        self.spooled.past[opened.job.id] = opened.past
 
     def end_rests(self) -> None:
         """Queue what rests after a failure, or waits for its model: there is another renderer."""
@@ -252,6 +271,7 @@ class OpenJobs:
 
     def _close(self, opened: OpenJob) -> None:
         del self._open[opened.job.id]
+        self.stop_translating(opened.job.id)
         log.close_job_file(opened.job.id)
 
     def let_go(self, opened: OpenJob) -> None:

@@ -108,7 +108,8 @@ class Stages:
             self._translator, self.jobs, renders_untranslated=config.render_untranslated
         )
         self.jobs.opened.translate = self.translations.begin
-        self.jobs.opened.translator_trouble = lambda: self._translator.trouble
+        self.jobs.opened.translator_trouble = self._translator.trouble
+        self.jobs.opened.stop_translating = self._translator.forget
         self.intake = self._make_intake()
         self.assembler = Assembler(results, tell)
         self.jobs.opened.make_sheets = self.assembler.assemble

@@ -48,8 +48,8 @@ class Translations:
 
     def done(self, event: TextsTranslated) -> None:
         """Queue prompts for the renderer whose texts are translated; fail those that can't be."""
-        if event.job_id not in self._jobs.opened:
-            self._translator.forget(event.job_id)
+        is_outdated = event.settings != self._translator.settings  # its prompts were read anew
+        if is_outdated or event.job_id not in self._jobs.opened:
             return
         opened = self._jobs.opened[event.job_id]
         for prompt, error in event.results:

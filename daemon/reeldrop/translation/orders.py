@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Prompt
 
 Reads = tuple[str, ...] | None
 """The languages that a text encoder reads; None if unknown."""
 
+Result = tuple[Prompt, Unrenderable | None]
+"""A prompt with its translations, and why it has none; None if it has."""
 
-@dataclass(frozen=True, slots=True)
+
+Parts = dict[tuple[Path, str], str]
+"""The translations of sentences, by the translator's folder and the sentence."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """Prompts to translate, and what the text encoder of each profile reads.
 
     due: not before this time, in seconds of the monotonic clock
+    trouble: why it waits for a translator; empty if it does not
+    done: the results of its first prompts
+    parts: the translated sentences of the next one
     """
 
     prompts: tuple[Prompt, ...]
     reads: Mapping[str, Reads]
     due: float = 0.0
+    trouble: str = ""
+    done: tuple[Result, ...] = ()
+    parts: Parts = field(default_factory=dict)
 
 
 class Orders:
@@ -31,20 +45,21 @@ class Orders:
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, deque[Order]] = OrderedDict()
 
-    def add(self, job_id: str, order: Order) -> None:
-        """Add an order of a job behind its others."""
-        self._waiting.setdefault(job_id, deque()).append(order)
+    def add(self, job_id: str, order: Order, *, first: bool = False) -> None:
+        """Add an order of a job behind its others; or before them, if it is `first`."""
+        orders = self._waiting.setdefault(job_id, deque())
+        if first:
+            orders.appendleft(order)
+        else:
+            orders.append(order)
+
+    def of(self, job_id: str) -> Sequence[Order]:
+        """Return the orders of a job."""
+        return tuple(self._waiting.get(job_id, ()))
 
     def forget(self, job_id: str) -> None:
         """Drop the orders of a job."""
         self._waiting.pop(job_id, None)
-
-    def be_due(self) -> None:
-        """Let all orders be due at once."""
-        for orders in self._waiting.values():
-            waiting = [dataclasses.replace(order, due=0.0) for order in orders]
-            orders.clear()
-            orders.extend(waiting)
 
     def take(self, now: float) -> tuple[str, Order] | None:
         """Take the next order that is due, and the id of its job; None if there is none."""

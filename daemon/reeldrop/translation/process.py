@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from reeldrop.base.errors import ReeldropError
 
@@ -41,9 +42,12 @@ class Process:
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             process_group=0,  # Ctrl-C is for the daemon, which may still need it
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
         )
+        assert self._child.stdin is not None
+        os.set_blocking(self._child.stdin.fileno(), False)  # a full pipe is no place to hang
         self._loaded: set[Path] = set()
         self._rest = b""
 
@@ -54,12 +58,8 @@ class Process:
             TranslationFailed: the process can translate other texts.
             TranslatorEnded: the process has ended.
         """
-        assert self._child.stdin is not None
-        order = json.dumps({"folder": str(folder), "text": text}) + "\n"
-        with self._said_when_gone():
-            self._child.stdin.write(order.encode())
-            self._child.stdin.flush()
         seconds = PART_SECONDS if folder in self._loaded else START_SECONDS
+        self._give(json.dumps({"folder": str(folder), "text": text}) + "\n", seconds)
         while True:
             answer = json.loads(self._line(seconds))
             if "text" in answer:
@@ -69,14 +69,19 @@ class Process:
             self._loaded.add(folder)
             seconds = PART_SECONDS
 
+    def _give(self, order: str, seconds: float) -> None:
+        assert self._child.stdin is not None
+        left, end = order.encode(), time.monotonic() + seconds
+        while left:
+            self._await(self._child.stdin, select.POLLOUT, end, seconds)
+            with self._said_when_gone():
+                left = left[self._child.stdin.write(left) or 0 :]  # None if it is full after all
+
     def _line(self, seconds: float) -> bytes:
         assert self._child.stdout is not None
-        ready, end = select.poll(), time.monotonic() + seconds
-        ready.register(self._child.stdout, select.POLLIN)
+        end = time.monotonic() + seconds
         while b"\n" not in self._rest:
-            if not ready.poll(1000 * max(0.0, end - time.monotonic())):
-                self.close()
-                raise TranslatorEnded(f"the translator hung for {seconds:g} s, and was ended")
+            self._await(self._child.stdout, select.POLLIN, end, seconds)
             with self._said_when_gone():
                 found = os.read(self._child.stdout.fileno(), 1 << 16)
                 if not found:
@@ -84,6 +89,14 @@ class Process:
                 self._rest += found
         line, _, self._rest = self._rest.partition(b"\n")
         return line
+
+    def _await(self, pipe: IO[bytes], what: int, end: float, seconds: float) -> None:
+        """Wait until a pipe is ready, and end the process if it isn't after so many seconds."""
+        ready = select.poll()
+        ready.register(pipe, what)
+        if not ready.poll(1000 * max(0.0, end - time.monotonic())):
+            self.close()
+            raise TranslatorEnded(f"the translator hung for {seconds:g} s, and was ended")
 
     @contextlib.contextmanager
     def _said_when_gone(self) -> Iterator[None]:

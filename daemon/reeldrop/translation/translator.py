@@ -22,7 +22,7 @@ from reeldrop.base.job import Prompt
 from reeldrop.base.translated import KEYS, TRANSLATE
 from reeldrop.translation import detection, sentences, source
 from reeldrop.translation.made import Made, checked, texts, with_translations
-from reeldrop.translation.orders import Order, Orders, Reads
+from reeldrop.translation.orders import Order, Orders, Parts, Reads, Result
 from reeldrop.translation.process import Process, TranslatorEnded
 from reeldrop.translation.source import TranslatorSource
 
@@ -67,11 +67,15 @@ class _Rest:
 
 
 class _Delayed(ReeldropError):
-    """A text is not translated before `until`, which is no fault of the prompt; 0 for its turn."""
+    """A text is not translated before `until`, which is no fault of the prompt.
 
-    def __init__(self, until: float) -> None:
+    Both are empty if others only have their turn.
+    """
+
+    def __init__(self, until: float = 0.0, trouble: str = "") -> None:
         super().__init__()
         self.until = until
+        self.trouble = trouble
 
 
 class Translator:
@@ -80,6 +84,7 @@ class Translator:
     reads: the languages that the text encoder of each profile reads
     tell: is called with each answer
     is_patient: whether prompts wait for a translator that can't be downloaded now; else they fail
+    settings: the number of those in force
     """
 
     def __init__(
@@ -94,10 +99,11 @@ class Translator:
         self._tell = tell
         self._is_patient = is_patient
         self._rests: dict[str, _Rest] = {}
-        self._parts: dict[tuple[Path, str], str] = {}
         self._lock = threading.Condition()
         self._orders = Orders()
         self._foreseen: deque[Order] = deque()
+        self._taken: tuple[str, Order] | None = None  # by the thread, until it is forgotten
+        self.settings = 0
         self._made: dict[tuple[str, Reads], Made] = {}
         self._process: Process | None = None
         self._unavailable: set[str] = set()
@@ -111,19 +117,28 @@ class Translator:
         reads: Mapping[str, Reads],
         retry_seconds: float,
     ) -> None:
-        """Apply new settings: forget all translations, and load the translators' files again."""
+        """Apply new settings: forget all texts, and load the translators' files again.
+
+        Only while no job is open: the prompts that wait were read under the old settings.
+        """
         with self._lock:
+            self.settings += 1
             self._sources, self._reads, self._retry_seconds = sources, reads, retry_seconds
             self._made = {}
+            self._orders, self._taken = Orders(), None
+            self._foreseen.clear()
             self._is_outdated = True
             self._lock.notify()
 
     # Called by the main thread: nothing here waits
 
-    @property
-    def trouble(self) -> str:
-        """Why prompts wait for a translator that can't be downloaded; empty if none do."""
-        return "; ".join(rest.reason for rest in tuple(self._rests.values()))
+    def trouble(self, job_id: str) -> str:
+        """Return why a job waits for a translator that can't be downloaded; empty if it doesn't."""
+        with self._lock:
+            orders = [*self._orders.of(job_id)]
+            if self._taken is not None and self._taken[0] == job_id:
+                orders.append(self._taken[1])
+        return "; ".join(dict.fromkeys(order.trouble for order in orders if order.trouble))
 
     def known(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt with its translations, if it needs any; None if one is not yet known."""
@@ -156,9 +171,11 @@ class Translator:
                     self._wake()
 
     def forget(self, job_id: str) -> None:
-        """Drop the waiting texts of a cancelled job."""
+        """Drop the waiting texts of a job that is closed."""
         with self._lock:
             self._orders.forget(job_id)
+            if self._taken is not None and self._taken[0] == job_id:
+                self._taken = None
 
     def close(self) -> None:
         """End the thread and its process."""
@@ -182,18 +199,31 @@ class Translator:
     def _work(self) -> None:
         while (taken := self._next()) is not None:
             job_id, order = taken
+            results = [*order.done]
+            delayed: _Delayed | None = None
             try:
-                results = tuple(self._result(prompt, order.reads) for prompt in order.prompts)
-            except _Delayed as delayed:
-                with self._lock:
-                    if job_id:
-                        self._orders.add(job_id, dataclasses.replace(order, due=delayed.until))
-                    elif not delayed.until:
-                        self._foreseen.append(order)
-                continue
-            if job_id and not self._is_closed.is_set():
-                self._tell(TextsTranslated(job_id, results))
+                for prompt in order.prompts[len(results) :]:
+                    results.append(self._result(prompt, order))
+                    order.parts.clear()
+            except _Delayed as error:
+                delayed = error
+            order = dataclasses.replace(order, done=tuple(results))
+            with self._lock:
+                if self._taken is not taken or self._is_closed.is_set():
+                    continue  # nobody waits for it any more
+                if delayed is not None:
+                    self._put_back(job_id, order, delayed)
+                elif job_id:
+                    self._tell(TextsTranslated(job_id, order.done, self.settings))
+                self._taken = None
         self._end_process()
+
+    def _put_back(self, job_id: str, order: Order, delayed: _Delayed) -> None:
+        order = dataclasses.replace(order, due=delayed.until, trouble=delayed.trouble)
+        if job_id:
+            self._orders.add(job_id, order, first=not delayed.trouble)
+        elif not delayed.trouble:
+            self._foreseen.appendleft(order)
 
     def _next(self) -> tuple[str, Order] | None:
         """Return the next order and the id of its job, which is empty in advance; None to end."""
@@ -202,13 +232,13 @@ class Translator:
                 if self._is_outdated:
                     self._is_outdated = False
                     self._rests.clear()
-                    self._parts.clear()
-                    self._orders.be_due()
                     self._end_process()
-                if (taken := self._orders.take(now := time.monotonic())) is not None:
+                taken = self._orders.take(now := time.monotonic())
+                if taken is None and self._foreseen:
+                    taken = "", self._foreseen.popleft()
+                if taken is not None:
+                    self._taken = taken
                     return taken
-                if self._foreseen:
-                    return "", self._foreseen.popleft()
                 if (due := self._orders.next_due()) is not None:
                     self._lock.wait(max(0.0, due - now))
                 elif not self._lock.wait(IDLE_SECONDS if self._process is not None else None):
@@ -221,13 +251,11 @@ class Translator:
             self._process.close()
             self._process = None
 
-    def _result(
-        self, prompt: Prompt, reads: Mapping[str, Reads]
-    ) -> tuple[Prompt, Unrenderable | None]:
+    def _result(self, prompt: Prompt, order: Order) -> Result:
         found = {}
         for key, text in texts(prompt).items():
             try:
-                found[key] = self._made_of(text, reads.get(prompt.model))
+                found[key] = self._made_of(text, order.reads.get(prompt.model), order.parts)
             except _Delayed:
                 raise
             except (ReeldropError, OSError, *_NONSENSE) as error:
@@ -240,12 +268,12 @@ class Translator:
                 return prompt, Unrenderable(problem, f"{remedy}, which renders it as it stands")
         return with_translations(prompt, found), None
 
-    def _made_of(self, text: str, reads: Reads) -> Made:
+    def _made_of(self, text: str, reads: Reads, done: Parts) -> Made:
         if (made := self._made.get((text, reads))) is not None:
             return made
         sources = self._sources
         language = detection.language(text, sources, reads)
-        made = Made() if language is None else self._translated(text, language, sources[language])
+        made = Made() if language is None else self._translated(text, sources[language], done)
         with self._lock:
             if sources is self._sources:
                 if len(self._made) >= MOST_KEPT:
@@ -253,16 +281,17 @@ class Translator:
                 self._made[text, reads] = made
         return made
 
-    def _translated(self, text: str, language: str, wanted: TranslatorSource) -> Made:
+    def _translated(self, text: str, wanted: TranslatorSource, done: Parts) -> Made:
         """Return the translation of a text.
 
         Raises:
             FileError: the translator is missing, or can't be downloaded.
             TranslationFailed, TranslatorEnded: the text can't be translated.
         """
+        language = wanted.language
         rest = self._rests.get(language)
         if rest is not None and time.monotonic() < rest.until:
-            raise _Delayed(rest.until)
+            raise _Delayed(rest.until, rest.reason)
         # Otherwise each of many texts would wait for a translator that can't be downloaded.
         tries = 1 if language in self._unavailable else TRIES
         for tries_left in reversed(range(tries)):
@@ -274,7 +303,7 @@ class Translator:
                     self._process = Process()
                 if self._is_closed.is_set():  # `close` may not have seen the process
                     raise TranslatorEnded("reeldrop is ending")
-                made = self._by_sentences(self._process, folder, text)
+                made = _by_sentences(self._process, folder, text, done)
                 return Made(checked(made), language, source.by(wanted, folder))
             except (TranslatorEnded, Unavailable) as error:
                 if self._is_patient and isinstance(error, Unavailable):
@@ -289,26 +318,6 @@ class Translator:
                 self._is_closed.wait(self._retry_seconds)
         raise AssertionError
 
-    def _by_sentences(self, process: Process, folder: Path, text: str) -> str:
-        """Return the translation of a text, some sentences of it in each turn.
-
-        Raises:
-            _Delayed: others have their turn before the rest of a long text.
-        """
-        if len(self._parts) > MOST_KEPT:  # of cancelled jobs
-            self._parts.clear()
-        parts, new = sentences.parts(text, lambda part: len(part) <= LONGEST_PART), 0
-        for part in parts:
-            if (folder, part) not in self._parts:
-                if new == TURN:
-                    raise _Delayed(0.0)
-                self._parts[folder, part] = process.translated(folder, part)
-                new += 1
-        made = " ".join(filter(None, (self._parts[folder, part] for part in parts)))
-        for part in parts:
-            self._parts.pop((folder, part), None)
-        return made
-
     def _rest(self, language: str, error: Unavailable) -> _Delayed:
         """Let the prompts wait that need a translator, and return until when."""
         before, reason = self._rests.get(language), str(error)
@@ -316,4 +325,22 @@ class Translator:
         if before is None or before.reason != reason:
             _log.warning("translation_delayed", language=language, reason=reason, seconds=pause)
         rest = self._rests[language] = _Rest(reason, time.monotonic() + pause, pause)
-        return _Delayed(rest.until)
+        return _Delayed(rest.until, reason)
+
+
+def _by_sentences(process: Process, folder: Path, text: str, done: Parts) -> str:
+    """Return the translation of a text, some sentences of it in each turn.
+
+    done: those of earlier turns, to which this one's are added
+
+    Raises:
+        _Delayed: others have their turn before the rest of a long text.
+    """
+    parts, new = sentences.parts(text, lambda part: len(part) <= LONGEST_PART), 0
+    for part in parts:
+        if (folder, part) not in done:
+            if new == TURN:
+                raise _Delayed
+            done[folder, part] = process.translated(folder, part)
+            new += 1
+    return " ".join(filter(None, (done[folder, part] for part in parts)))

@@ -17,6 +17,7 @@ from harness.jobs import says
 from harness.kills import interposed, is_killed
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError
+from reeldrop.base.inbox_folders import AGAIN, NIGHT, NOW
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
 from reeldrop.commands import cli, folders, submit
 from reeldrop.commands.cancel import cancel_files
@@ -395,6 +396,23 @@ def test_a_file_that_cannot_be_cancelled_keeps_no_other_from_it(tmp_path: Path) 
     assert "can't be cancelled: this is a link" in found[str(NAME)].what
     assert (made.inbox / NAME).exists()
     assert (made.failed / "b.txt").exists()
+
+
+def test_a_file_that_was_taken_for_one_in_hand_is_cancelled_by_its_name(tmp_path: Path) -> None:
+    """Also if that has the name of another folder since; a bare file name might mean others."""
+    made = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    now = NOW / NAME
+    (made.inbox / now).parent.mkdir(parents=True)
+    (made.inbox / now).write_text("a cow")
+    job = made.spool.claim(now, ())
+    assert job is not None
+    for wrong in (f"x/{NAME}", str(AGAIN / NAME)):
+        with pytest.raises(NoSuchPromptFile):
+            cancel_files(made.config, [wrong])
+    assert not job_files.is_cancelled(job)
+    (told,) = cancel_files(made.config, [f"./{NIGHT / NAME}"])
+    assert (str(now), "is cancelled at the next start") == (told.name, told.what)
+    assert job_files.is_cancelled(job)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])

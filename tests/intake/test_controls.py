@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from harness.arrivals import SCAN, Place
 from harness.processes import await_that
-from reeldrop.base import inbox_folders
+from reeldrop.base import durable, inbox_folders
 from reeldrop.base.job import Job
 from reeldrop.intake import controls, heeded
 from reeldrop.intake.control_names import MAX_BYTES
@@ -133,6 +135,24 @@ def test_a_file_in_hand_is_cancelled(place: Place) -> None:
     assert [] == list(place.inbox.iterdir())
 
 
+def test_a_file_that_was_taken_for_the_same_order_is_cancelled_by_its_name(place: Place) -> None:
+    """Not while a file waits that has this name, nor under other folders' names."""
+    settled(place, "x.txt", "NOW/poems/y.txt")
+    place.go_on(1.0)
+    assert {"x.txt", "NOW/poems/y.txt"} == {*place.names()}
+    place.drop("NOW/x.txt", "another horse\n")
+    place.settle()
+    others = [place.drop(f"{name}.txt.cancel", b"") for name in ("AGAIN/x", "poems/x", "NOW/y")]
+    place.drop("NOW/x.txt.cancel", b"")
+    assert ["NOW/x.txt"] == heed(place)
+    assert not any(map(job_files.is_cancelled, place.taken))
+    place.drop("NIGHT/poems/y.txt.cancel", b"")
+    assert ["NOW/poems/y.txt"] == heed(place)
+    place.drop("NIGHT/x.txt.cancel", b"")
+    assert ["x.txt"] == [name for name in heed(place) if name == "x.txt"]
+    assert all(other.exists() for other in others)
+
+
 def test_what_cancels_nothing_is_said_and_then_removed(place: Place) -> None:
     """It may have come before its prompt file, and so it waits for a while."""
     place.drop("a.txt.cancel", b"")
@@ -207,40 +227,99 @@ def test_a_kill_before_the_control_file_is_removed(
 def test_a_control_file_that_comes_back_does_nothing(place: Place) -> None:
     """Also in the next process; it is named for a while, then removed. A new one acts."""
     settled(place, "hête.txt")
-    for name, at_first in (("hête.txt", ["hête.txt"]), ("b.txt", [])):
-        path = place.drop(f"{name}.cancel", b"")
-        mtime = path.stat().st_mtime_ns
-        assert at_first == heed(place, 2 * CANCEL_SECONDS)
+    path = place.drop("hête.txt.cancel", b"")
+    mtime = path.stat().st_mtime_ns
+    assert ["hête.txt"] == heed(place, 2 * CANCEL_SECONDS)
+    assert not path.exists()
+    place.drop("hête.txt", "another horse\n")
+    for _ in range(2):
+        place.intake.close()
+        place.intake = place.make_intake()
+        place.settle()
+        path = place.drop(unicodedata.normalize("NFD", "hête.txt.cancel"), b"")
+        os.utime(path, ns=(mtime, mtime // 10**9 * 10**9))
+        assert [] == heed(place)
+        assert "a copy keeps the time" in place.waiting()[path.name]
+        with capture_logs() as logs:
+            assert [] == heed(place, CANCEL_SECONDS)
+        assert ["cancel_came_back"] == [log["event"] for log in logs]
         assert not path.exists()
-        place.drop(name, "another horse\n")
-        for _ in range(2):
-            place.intake.close()
-            place.intake = place.make_intake()
-            place.settle()
-            path = place.drop(unicodedata.normalize("NFD", f"{name}.cancel"), b"")
-            os.utime(path, ns=(mtime, mtime // 10**9 * 10**9))
-            assert [] == heed(place)
-            assert "a sync tool brought it back" in place.waiting()[path.name]
-            with capture_logs() as logs:
-                assert [] == heed(place, CANCEL_SECONDS)
-            assert ["cancel_came_back"] == [log["event"] for log in logs]
-            assert not path.exists()
-        place.drop(f"{name}.cancel", b"")
-        assert {name} == {*heed(place)}
+    place.drop("hête.txt.cancel", b"")
+    assert {"hête.txt"} == {*heed(place)}
     assert [] == list(place.inbox.iterdir())
+
+
+def test_a_copy_of_a_control_file_that_cancelled_nothing_acts(place: Place) -> None:
+    """It came too early, and the second try has the same modification time."""
+    path = place.drop("a.txt.cancel", b"")
+    mtime = path.stat().st_mtime_ns
+    assert [] == heed(place, 2 * CANCEL_SECONDS)
+    assert not path.exists()
+    settled(place, "a.txt")
+    os.utime(place.drop("a.txt.cancel", b""), ns=(mtime, mtime))
+    assert ["a.txt"] == heed(place)
+
+
+def test_a_record_that_cannot_be_read_for_a_moment_is_not_lost(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Till then nothing is cancelled; then the control file that came back does nothing."""
+    settled(place, "a.txt")
+    path = place.drop("a.txt.cancel", b"")
+    mtime = path.stat().st_mtime_ns
+    assert ["a.txt"] == heed(place)
+    settled(place, "a.txt")
+    read = job_files.read
+
+    def refuse(file: Path) -> Any:
+        if file.name == heeded.FILE_NAME:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(file)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(job_files, "read", refuse)
+        place.intake.close()
+        place.intake = place.make_intake()
+        place.settle()
+        os.utime(place.drop("a.txt.cancel", b""), ns=(mtime, mtime))
+        with capture_logs() as logs:
+            assert [] == heed(place, 2 * CANCEL_SECONDS)
+        assert ["cancel_failed"] == [log["event"] for log in logs]
+    assert [] == heed(place, 2 * CANCEL_SECONDS)
+    assert ["a.txt"] == [found.name for found in place.inbox.iterdir()]
+
+
+def test_what_a_full_disk_could_not_record_is_recorded_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same process knows it meanwhile."""
+    noted = Heeded(place.spool.root)
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(durable, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            noted.add("a.txt.cancel", 5)
+    assert noted.has("a.txt.cancel", 5)
+    noted.add("a.txt.cancel", 5)
+    assert Heeded(place.spool.root).has("a.txt.cancel", 5)
 
 
 @pytest.mark.parametrize("record", [b"{", b"[1]", b'{"a.txt.cancel": null}', b""])
 def test_a_damaged_record_of_control_files_counts_as_none(place: Place, record: bytes) -> None:
-    """The next cancel writes it anew; it has a bounded size, and loses the oldest first."""
+    """It is renamed, and written anew; it has a bounded size, and loses the oldest first."""
     file = place.folder / "spool" / heeded.FILE_NAME
     if record:
         file.write_bytes(record)
     else:
         file.mkdir()
     noted = Heeded(place.spool.root)
-    for number in range(heeded.KEPT + 2):
-        noted._times[str(number)] = number
+    assert not noted.has("a.txt.cancel", 5)
+    [kept] = file.parent.glob(f"{file.name}.damaged-*")
+    assert kept.is_dir() if not record else kept.read_bytes() == record
+    noted._read().update({str(number): number for number in range(heeded.KEPT + 2)})
     noted.add("a.txt.cancel", 5)
     again = Heeded(place.spool.root)
     assert [False, False, False, True] == [again.has(str(n), n) for n in range(4)]

@@ -18,7 +18,7 @@ from harness.sync_names import COPIES
 from reeldrop.base.errors import RenderCancelled
 from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.intake.repeats import Repeats
-from reeldrop.store import reports
+from reeldrop.store import job_files, reports
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -184,6 +184,15 @@ def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:
     assert place.is_order(place.deliver(content="a house\n"))
     place.finish(first)
     assert ["a/a.txt"] == place.files()
+
+
+def test_a_twin_that_is_being_cancelled_swallows_no_order(place: Place) -> None:
+    """Its last batch is still rendered. The same file under the same name has only come back."""
+    first = place.deliver()
+    place.spool.attempts.begin(first, [1])
+    assert job_files.ask_to_cancel(first)
+    assert place.is_order(place.deliver("NOW/a.txt"))
+    assert not place.is_order(place.deliver())
 
 
 def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:

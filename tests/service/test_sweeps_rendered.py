@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.processes import FAULTY, await_that
 from harness.site import Daemon, Site
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, temporaries
 from reeldrop.store import status
 
 SWEEP = """\
@@ -97,6 +97,13 @@ def test_sheets_that_hang_hold_up_nothing(site: Site, daemon: Callable[..., Daem
     hung, made = (sorted((site.results / name).glob("_sheet.*")) for name in ("hang", "fine"))
     assert ([], ["_sheet.jpg", "_sheet.mp4"]) == (hung, [path.name for path in made])
     await_that((site.results / "hang/hang.yaml").exists, "its prompt file")
+    owners = (f"{given_up['job_id']}-sheet.mp4", "another-sheet.mp4")
+    ours, others = (temporaries.beside(site.results / "hang/x", owner) for owner in owners)
+    for file in (ours, others):  # as if the thread had gone on until the end of the process
+        file.touch()
     site.drop("hang again.yaml", "prompt: a fox\nmatrix: {seed: [1, 2]}\n")
     await_that(lambda: list(site.spool.glob("active/*/sheets.json")), "more sheets")
     assert 0 == running.stop()
+    assert 0 == site.drain().returncode
+    assert (False, True) == (ours.exists(), others.exists())
+    assert [] == list((site.spool / "sheets-left").iterdir())

@@ -12,11 +12,14 @@ import pytest
 from harness.jobs import empty_place
 from harness.videos import decoded
 from PIL import Image
+from reeldrop.base.errors import ReeldropError
+from reeldrop.base.events import Event
 from reeldrop.base.job import Prompt
 from reeldrop.base.sweeps import Swept
 from reeldrop.store.sheets import MAX_TRIES, SheetsOf
 from reeldrop.video import arrangement, encoder, synthetic
 from reeldrop.video.arrangement import Tile
+from reeldrop.video.assembling import Assembler, _Making
 from reeldrop.video.labels import Labels
 from reeldrop.video.sheets import MAX_SIDE, Drawing, Source
 
@@ -198,11 +201,11 @@ def test_a_killed_sheet_is_made_again_and_never_twice(tmp_path: Path) -> None:
         first = SheetsOf(job, place.results)
         assert first.begin()
         with pytest.raises(KeyboardInterrupt):
-            first.publish(0, {".jpg": write, ".mp4": killed})
+            first.publish(0, {".jpg": write, ".mp4": killed}, lambda: None)
         again = SheetsOf(job, place.results)
         assert again.begin()
         for number in (0, 1):
-            again.publish(number, {".jpg": write, ".mp4": write})
+            again.publish(number, {".jpg": write, ".mp4": write}, lambda: None)
         assert 4 == len(written)
         names = {"_sheet-2.jpg", "_sheet-2.mp4", "_sheet-3.jpg", "_sheet-3.mp4", "_sheet.yaml"}
         assert names == set(os.listdir(folder))
@@ -210,3 +213,27 @@ def test_a_killed_sheet_is_made_again_and_never_twice(tmp_path: Path) -> None:
         assert not SheetsOf(job, place.results).begin()
         again.take_back()
         assert SheetsOf(job, place.results).begin()
+
+
+def test_sheets_that_were_given_up_are_not_published_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread hangs while it writes a file, and wakes after the answer that there is none."""
+    with empty_place(tmp_path) as place:
+        job = place.claim("a.yaml")
+        folder = place.results.folder_for(job.source)
+        folder.mkdir(parents=True)
+        told: list[Event] = []
+        assembler = Assembler(place.results, place.spool.root, told.append)
+        assembler._in_hand = making = _Making(job, matrix(seed=[1], steps=[1, 2]))
+
+        def write(_drawing: Drawing, path: Path) -> bool:
+            path.write_bytes(b"whole")
+            assembler.give_up("they hung")
+            return True
+
+        monkeypatch.setattr(Drawing, "write_picture", write)
+        with pytest.raises(ReeldropError):
+            assembler._make_from(making, {}, SheetsOf(job, place.results))
+        assert 1 == len(told)
+        assert [] == os.listdir(folder)

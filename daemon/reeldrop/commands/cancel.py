@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from reeldrop.base.errors import DISK_ERRORS, RenderCancelled, SpoolLocked
+from reeldrop.base import inbox_folders
+from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile, RenderCancelled, SpoolLocked
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, meant
@@ -27,11 +28,24 @@ def cancel_files(config: Config, names: Iterable[str]) -> list[Moved]:
         NoSuchPromptFile: a name doesn't exist; no file is cancelled then.
     """
     in_hand, waiting = in_hand_and_waiting(config)
-    chosen = [meant(name, [*in_hand, *waiting], "that waits or is rendered") for name in names]
+    chosen = [_chosen(name, in_hand, waiting) for name in names]
     return [
         cancel_file(config, PurePosixPath(name), waits=name not in in_hand)
         for name in dict.fromkeys(chosen)
     ]
+
+
+def _chosen(name: str, in_hand: list[str], waiting: list[str]) -> str:
+    """Return the path that a name means: maybe that of the job that a file was taken for."""
+    try:
+        return meant(name, [*in_hand, *waiting], "that waits or is rendered")
+    except NoSuchPromptFile:
+        path = PurePosixPath(name)
+        if len(path.parts) > 1:  # a bare name may mean several
+            for alike in map(str, inbox_folders.alike(path)):
+                if alike in in_hand:
+                    return alike
+        raise
 
 
 def in_hand_and_waiting(config: Config) -> tuple[list[str], list[str]]:

@@ -1,8 +1,8 @@
 """What control files ask for: a pause, or the end of a prompt file that waits or is in hand.
 
 A cancelled file is marked in the spool before the control file is removed. After a kill between
-these two, the control file is looked at once more, and finds nothing or the same job. One that was
-removed and comes back does nothing.
+these two, the control file is looked at once more, and finds nothing or the same job. One that has
+acted and comes back does nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
+from reeldrop.base import inbox_folders
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import spellings
@@ -33,8 +34,9 @@ WORK_SECONDS = 0.1
 
 _UNUSED = "cancels nothing: no prompt file of this name waits or is in hand; it is removed soon"
 _CAME_BACK = (
-    "has acted before, and so cancels nothing: a sync tool brought it back; it is removed soon. "
-    "To cancel another prompt file of this name, save it again"
+    "was here before with the same modification time, and so cancels nothing, as a sync tool may "
+    "have brought it back; it is removed soon. To cancel another prompt file of this name, `touch` "
+    "it, or make a new empty file (a copy keeps the time)"
 )
 
 _log = structlog.get_logger()
@@ -120,14 +122,17 @@ class Controls:
     def _heed(self, path: str, in_hand: dict[str, list[Job]]) -> list[Job]:
         """Cancel what a control file names, and remove it; return the cancelled jobs."""
         if path in self._stuck:
-            self._remove(path)
+            self._remove(path, has_acted=True)
             return []
         control = self._inbox.controls[path]
         has_acted = self._has_acted(path, control)
-        names = _named(path) if not has_acted else ()
-        named = [job for name in names for job in in_hand.get(name, ())]
-        found = [job for job in named if job_files.ask_to_cancel(job)]
+        names = _named(path) if not has_acted else []
         waiting = self._named_file(path) if not has_acted else None
+        named = [job for name in names for job in in_hand.get(name, ())]
+        if not named and waiting is None:  # it may be the order that one in hand was taken for
+            alike = dict.fromkeys(str(other) for name in names for other in _alike(name))
+            named = [job for other in alike for job in in_hand.get(other, ())]
+        found = [job for job in named if job_files.ask_to_cancel(job)]
         is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
         if waiting is not None and not is_late:
             job = self._claims.claim(waiting, (), is_cancelled=True)
@@ -143,28 +148,34 @@ class Controls:
         else:
             event = "cancel_came_back" if has_acted else "nothing_to_cancel"
             _log.warning(event, control_file=shown(path))
-        self._remove(path)
+        self._remove(path, has_acted=bool(found) or has_acted)
         return found
 
     def _named_file(self, path: str) -> Candidate | None:
         """Return the waiting prompt file that a control file names; None if there is none."""
         return self._inbox.candidate(_named(path)[0])
 
-    def _remove(self, path: str) -> None:
-        try:
-            self._heeded.add(path, self._inbox.controls[path].fingerprint[1])
-        except OSError as error:
-            _log.warning("cancel_not_noted", control_file=shown(path), reason=str(error))
+    def _remove(self, path: str, *, has_acted: bool) -> None:
+        """Remove a control file; record first that it has acted, or that it stays."""
+        if has_acted:
+            self._note(path)
         try:
             self._inbox.remove_control(path)
         except OSError as error:
+            self._note(path)
             if path not in self._stuck:
                 _log.error("control_file_stays", control_file=shown(path), reason=str(error))
-            why = f"has acted, but can't be removed: {error.strerror}"
+            why = f"cancels nothing more, but can't be removed: {error.strerror}"
             self._stuck[path] = self._inbox.controls[path], why
         else:
             self._unused.pop(path, None)
             self._stuck.pop(path, None)
+
+    def _note(self, path: str) -> None:
+        try:
+            self._heeded.add(path, self._inbox.controls[path].fingerprint[1])
+        except OSError as error:
+            _log.warning("cancel_not_noted", control_file=shown(path), reason=str(error))
 
     def strays(self) -> Iterator[tuple[PurePosixPath, str]]:
         """Yield the control files that stay for now, with the reasons."""
@@ -183,6 +194,10 @@ def _named(path: str) -> list[str]:
     """Return the path of the prompt file that a control file names, in all spellings."""
     above, slash, name = path.rpartition("/")
     return [above + slash + form for form in spellings(control_names.cancelled(name))]
+
+
+def _alike(name: str) -> list[PurePosixPath]:
+    return inbox_folders.alike(PurePosixPath(name))
 
 
 def _changed(found: Candidate | Awaited) -> float:

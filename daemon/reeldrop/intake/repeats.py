@@ -5,7 +5,8 @@ time of the prompt file beside its videos, or in `_failed/`, and nobody wants it
 edit changes the bytes, a save or `touch` the time; either asks for a new render, and so does
 another picture. A conflict copy whose bytes and defaults are those of its original asks for none,
 either; any other is a prompt file of its own. The same file in `NOW/` or `NIGHT/` is the same
-order, too; if it would be rendered sooner there, that holds for its twin in hand.
+order, too; if it would be rendered sooner there, that holds for its twin in hand. If the twin is
+being cancelled, it is a new order.
 
 No content is lost: a file that came back replaces its twin, a copy is moved beside its original.
 Compares files; does not parse them.
@@ -121,6 +122,8 @@ class Repeats:
         """Yield where prompt files lie that had this path in the inbox: in hand, done or failed."""
         alike = inbox_folders.alike(source)
         for other in self._spool.others_in_hand(alike, job):
+            if other.source != source and job_files.is_cancelled(other):
+                continue
             below = other.prompt_file.relative_to(self._spool.folder)
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):

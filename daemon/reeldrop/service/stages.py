@@ -38,6 +38,7 @@ from reeldrop.service.limits import Fits, Limits
 from reeldrop.service.models import Models
 from reeldrop.service.translations import Translations
 from reeldrop.store.results import Results
+from reeldrop.store.sheets import remove_left_sheets
 from reeldrop.store.spool import Spool
 from reeldrop.translation.translator import Translator
 from reeldrop.video import encoder, received
@@ -111,7 +112,8 @@ class Stages:
         self.jobs.opened.translator_trouble = self._translator.trouble
         self.jobs.opened.stop_translating = self._translator.forget
         self.intake = self._make_intake()
-        self.assembler = Assembler(results, tell)
+        remove_left_sheets(spool.root, results)
+        self.assembler = Assembler(results, spool.root, tell)
         self.jobs.opened.make_sheets = self.assembler.assemble
         self.publisher = Publisher(results, tell)
         self._use_encoder()

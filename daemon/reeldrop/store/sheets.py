@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, plain_files, temporaries
 from reeldrop.base.job import Job
 from reeldrop.base.names import SHEET_NAME
+from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import job_files
 from reeldrop.store.job_files import DAMAGE, SHEETS
 from reeldrop.store.results import Results, taken_stems
 
 MAX_TRIES = 2
 """So often a process may end while sheets are made; then the job ends without them."""
+
+_LEFT = PurePosixPath("sheets-left")
+"""A folder in the spool: the ids of jobs that ended while a thread hung with their sheets."""
 
 Write = Callable[[Path], bool]
 """Writes a file; returns False if there is nothing to write."""
@@ -46,10 +51,11 @@ class SheetsOf:
         self._tries -= 1
         self._write()
 
-    def publish(self, number: int, writers: Mapping[str, Write]) -> str:
+    def publish(self, number: int, writers: Mapping[str, Write], check: Callable[[], None]) -> str:
         """Publish the sheet with a number, from 0, and return its name, without suffix.
 
         writers: what writes its file, by suffix; those that are published already are left out
+        check: called right before a file is published; an error that it raises prevents that
 
         Raises:
             OSError: it can't be published; FileExistsError if a stranger took its name meanwhile.
@@ -64,6 +70,7 @@ class SheetsOf:
                 try:
                     if write(unfinished):
                         durable.fsync_file(unfinished)
+                        check()
                         durable.rename_new(unfinished, path)
                 finally:
                     unfinished.unlink(missing_ok=True)
@@ -84,6 +91,30 @@ class SheetsOf:
         record = {"tries": self._tries, "names": self._names}
         durable.make_way(self._job.folder / SHEETS)
         durable.write(self._job.folder / SHEETS, json.dumps(record).encode(), self._job.id)
+
+
+def note_left_sheets(spool: Root, job: Job) -> None:
+    """Record that a hanging thread may leave a temporary file of a job in the results."""
+    with spool.opened(_LEFT, make=True) as folder:
+        durable.write(folder / job.id, os.fsencode(str(job.source)), job.id)
+
+
+def remove_left_sheets(spool: Root, results: Results) -> None:
+    """Remove the temporary files that such threads of earlier processes have left.
+
+    What can't be removed is tried again at the next start.
+    """
+    with contextlib.suppress(OSError), spool.opened(_LEFT) as folder:
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError, *DAMAGE):
+                source = os.fsdecode(plain_files.content(folder / name, job_files.MAX_BYTES))
+                _remove_temporaries(results, PurePosixPath(source), name)
+                os.unlink(folder / name)
+
+
+def _remove_temporaries(results: Results, source: PurePosixPath, job_id: str) -> None:
+    with contextlib.suppress(*NOTHING_THERE), results.opened(source) as folder:
+        temporaries.remove(folder, f"{job_id}-sheet")
 
 
 def _read(job: Job) -> tuple[int, list[str]]:

@@ -22,8 +22,9 @@ from reeldrop.base.errors import ReeldropError
 from reeldrop.base.events import Event, SheetsMade
 from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.base.names import POSTER_SUFFIX, VIDEO_SUFFIX
+from reeldrop.base.roots import Root
 from reeldrop.store.results import Results, is_published
-from reeldrop.store.sheets import SheetsOf, Write
+from reeldrop.store.sheets import SheetsOf, Write, note_left_sheets
 from reeldrop.video import arrangement, signing, synthetic
 from reeldrop.video.labels import Labels
 from reeldrop.video.sheets import Drawing, Source
@@ -62,13 +63,15 @@ class _Making:
 class Assembler:
     """Makes sheets of published videos; calls `tell` with SheetsMade for each job.
 
+    spool: has the record of temporary files that may stay
     marks: whether they say that they are synthetic
     signer: signs them; None for none
     signs_of_life: a count that grows unless the thread hangs
     """
 
-    def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
+    def __init__(self, results: Results, spool: Root, tell: Callable[[Event], None]) -> None:
         self._results = results
+        self._spool = spool
         self._tell = tell
         self.marks = True
         self.signer: signing.Signer | None = None
@@ -115,6 +118,8 @@ class Assembler:
         """Leave the thread alone, which hangs, and answer that the sheets can't be made."""
         if self._in_hand is not None and not self._in_hand.is_left.is_set():
             self._in_hand.is_left.set()
+            with contextlib.suppress(OSError):  # the temporary file may stay
+                note_left_sheets(self._spool, self._in_hand.job)
             self._tell(SheetsMade(self._in_hand.job.id, (), ReeldropError(reason)))
 
     def close(self) -> None:
@@ -187,7 +192,7 @@ class Assembler:
                 POSTER_SUFFIX: self._signed(drawing.write_picture, "jpg", models),
                 VIDEO_SUFFIX: self._signed(drawing.write_video, "mp4", models),
             }
-            names.append(sheets.publish(number, writers))
+            names.append(sheets.publish(number, writers, check))
         if labels.lacking:
             signs = "".join(sorted(labels.lacking))[:20]
             remedy = "install one, such as the package fonts-noto-cjk for Chinese"

@@ -1,24 +1,30 @@
-"""What a bridge does when calls of an actor fail, of which there is none here."""
+"""When a bridge starts and ends actors, and what it does if calls fail; without real actors."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import multiprocessing
 from concurrent.futures import Future
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
 
 import pytest
 import ray.exceptions
 from reeldrop.base.job import Cause
-from reeldrop.cluster import bridge
+from reeldrop.cluster import bridge, lives
 from reeldrop.cluster.bridge import Bridge
 from reeldrop.cluster.lives import Life
 from reeldrop.cluster.places import Place
-from reeldrop.cluster.wire import Left, Start, Trouble
+from reeldrop.cluster.wire import End, Facts, Joined, Left, Message, Start, Trouble
 
 FULL = ray.exceptions.ObjectStoreFullError("there is no room")
+TOO_LARGE = ray.exceptions.RaySystemError("it is too large")
+FACTS = Facts("n", "cpu", "", 0, 0, False, importlib.metadata.version("reeldrop"), 1)
 
 
 class Actor:
-    """Answers each call with the next of its answers, errors or values.
+    """Answers each call with the next of its answers, errors or values; others wait.
 
     raises: whether errors are raised by the call itself: its arguments find no room
     """
@@ -26,7 +32,7 @@ class Actor:
     def __init__(self, *answers: object, raises: bool = False) -> None:
         self._answers = list(answers)
         self._raises = raises
-        self.obey = self.ask = self
+        self.obey = self.ask = self.live = self.facts = self
 
     def remote(self, *_arguments: object) -> Actor:
         if self._raises and isinstance(self._answers[0], Exception):
@@ -34,7 +40,10 @@ class Actor:
         return self
 
     def future(self) -> Future[object]:
-        made, answer = Future[object](), self._answers.pop(0)
+        made = Future[object]()
+        if not self._answers:
+            return made
+        answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             made.set_exception(answer)
         else:
@@ -60,12 +69,98 @@ class Bridged:
             while self.bridge._timers:
                 self.bridge._timers.pop().call()
 
-    def said(self) -> list[object]:
+    def said(self) -> list[Message]:
         """Return what it has told the service."""
-        found = []
-        while self._ours.poll(0):
-            found.append(self._ours.recv())
-        return found
+        return said(self._ours)
+
+
+def said(link: Connection[object, Message]) -> list[Message]:
+    """Return what has come over a connection."""
+    found = []
+    while link.poll(0):
+        found.append(link.recv())
+    return found
+
+
+class TwoNodes:
+    """A bridge with a place on each of two nodes, n and m, and a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.killed: list[object] = []
+        self._ours, theirs = multiprocessing.Pipe()
+        self.bridge = Bridge(theirs, Start("local", "", "", None, b"", groups=(1,)))
+        monkeypatch.setattr(bridge, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(lives, "begin", self._begin)
+        monkeypatch.setattr(ray, "kill", self.killed.append)
+        monkeypatch.setattr(ray, "nodes", lambda: [self._node("n"), self._node("m")])
+
+    def _begin(self, number: int, place: Place, _needs: object, _setup: bytes) -> Life:
+        return Life(number, place, Actor(), self.now)
+
+    @staticmethod
+    def _node(name: str) -> dict[str, object]:
+        resources = {"GPU": 1.0}
+        address = {"NodeManagerHostname": name, "NodeManagerAddress": "10.0.0.1"}
+        return {"Alive": True, "NodeID": name, **address, "Resources": resources}
+
+    def look(self, seconds: float = 0.0) -> list[str]:
+        """Look which are missing, after some seconds; return the nodes that have an actor."""
+        self.now += seconds
+        self.bridge._look()
+        return sorted(place.node for place in self.bridge._at)
+
+    def life(self, node: str) -> Life:
+        return self.bridge._at[Place(node, 0)]
+
+    def admit(self, node: str, version: str = FACTS.version) -> int:
+        """Let the actor of a node say what it is; return its number."""
+        self.bridge._admit(self.life(node), replace(FACTS, node=node, version=version))
+        return self.life(node).number
+
+    def said(self) -> list[Message]:
+        return said(self._ours)
+
+
+@pytest.mark.parametrize("has_next", [False, True])
+def test_a_place_that_is_left_out_gets_no_actor(
+    has_next: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its next one has begun when the service says so, which knows only the one before."""
+    nodes = TwoNodes(monkeypatch)
+    assert ["m", "n"] == nodes.look()
+    first = nodes.admit("n")
+    nodes.admit("m")
+    nodes.bridge._lost(nodes.life("n"), "killed")
+    if has_next:
+        assert ["m", "n"] == nodes.look(2)
+        following = nodes.life("n")
+    nodes.said()
+    nodes.bridge._end_life(End(first, "it is broken", 600.0))
+    if has_next:
+        assert [following.handle] == nodes.killed
+        nodes.bridge._admit(following, FACTS)  # its answer was under way
+        nodes.bridge._lost(following, "killed")
+    assert ["m"] == nodes.look(599)
+    assert [Trouble("it is broken")] == nodes.said()
+    assert ["m", "n"] == nodes.look(2)
+    nodes.admit("n")
+    assert Trouble("") in nodes.said()
+
+
+def test_a_place_is_not_left_out_while_no_renderer_has_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An actor that may not join, such as one of another version, renders nothing."""
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    first = nodes.admit("n")
+    nodes.admit("m", "99.0")
+    nodes.bridge._end_life(End(first, "it is broken", 600.0))
+    nodes.bridge._lost(nodes.life("n"), "killed")
+    assert ["m", "n"] == nodes.look(2)
+    nodes.admit("n")
+    assert 2 == sum(isinstance(message, Joined) for message in nodes.said())
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -77,18 +172,62 @@ def test_a_call_that_fails_is_repeated_and_told_once(raises: bool) -> None:
     assert [Trouble("calls of obey are repeated: there is no room"), Trouble("")] == bridged.said()
 
 
-@pytest.mark.parametrize(("method", "cause"), [("obey", Cause.WORK), ("ask", Cause.MACHINE)])
-def test_an_actor_whose_calls_fail_for_long_is_replaced(
-    method: str, cause: Cause, monkeypatch: pytest.MonkeyPatch
+def test_a_call_that_succeeds_meanwhile_does_not_end_the_trouble() -> None:
+    """Else it would be told, and told to be over, each second."""
+    bridged = Bridged(Actor(FULL, "of ask", FULL, "of obey"))
+    made, todo = bridged.bridge, bridged.bridge._todo
+    made._call(bridged.life, "obey", then=bridged.answers.append)
+    todo.get()()
+    made._call(bridged.life, "ask", then=bridged.answers.append)
+    todo.get()()
+    assert ["of ask"] == bridged.answers
+    assert [Trouble("calls of obey are repeated: there is no room")] == bridged.said()
+    for _ in range(2):
+        made._timers.pop().call()
+        todo.get()()
+    assert ["of ask", "of obey"] == bridged.answers
+    assert [Trouble("")] == bridged.said()
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+def test_why_a_place_is_left_out_is_told_whatever_its_calls_do(
+    ends_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An order may be too large for any; that no answer comes is the fault of no prompt."""
+    """A call of the ended actor that fails or succeeds says nothing more, nor does its end."""
+    monkeypatch.setattr(ray, "kill", lambda _handle: None)
+    bridged = Bridged(Actor(FULL, "the answer"))
+    bridged.bridge._last[bridged.life.place] = 1
+    bridged.bridge._call(bridged.life, "obey", then=bridged.answers.append)
+    bridged.bridge._todo.get()()
+    bridged.bridge._end_life(End(1, "it is broken", 600.0))
+    if not ends_first:
+        bridged.bridge._timers[0].call()
+        bridged.bridge._todo.get()()
+    bridged.bridge._lost(bridged.life, "killed")
+    repeated = Trouble("calls of obey are repeated: there is no room")
+    assert [repeated, Trouble("it is broken")] == bridged.said()
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "cause"),
+    [
+        ("obey", TOO_LARGE, Cause.WORK),
+        ("obey", FULL, Cause.MACHINE),
+        ("obey", ray.exceptions.OutOfDiskError("there is no room"), Cause.MACHINE),
+        ("ask", TOO_LARGE, Cause.MACHINE),
+    ],
+)
+def test_an_actor_whose_calls_fail_for_long_is_replaced(
+    method: str, error: Exception, cause: Cause, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order may be too large for any; that there is no room is the fault of no prompt."""
     killed = []
     monkeypatch.setattr(bridge, "REPEAT_SECONDS", 0.0)
     monkeypatch.setattr(ray, "kill", killed.append)
-    actor = Actor(FULL)
+    actor = Actor(error)
     bridged = Bridged(actor)
     bridged.call(method)
-    reason = f"calls of {method} failed for 0 s: there is no room"
+    reason = f"calls of {method} failed for 0 s: {str(error).splitlines()[0]}"
     assert [Left(1, reason, cause)] == bridged.said()
     assert [actor] == killed
     assert not bridged.bridge._lives

@@ -60,6 +60,7 @@ def test_a_renderer_gets_as_many_gpus_as_a_profile_wants() -> None:
     ]
     assert 4 == five.share([1, 2, 4, 8])
     assert "" == places.too_small([CPUS], [8]) == places.too_small([TWO, five], [1, 4])
+    assert "" == places.too_small([TWO], [])
     assert "the 8 GPUs that a profile wants (gpus), but 5" in places.too_small([TWO, five], [8])
 
 

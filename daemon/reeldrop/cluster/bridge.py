@@ -166,7 +166,7 @@ class Bridge:
         for gone in self._last.keys() - set(wanted):
             del self._last[gone]
         for place in wanted:
-            is_last = not self._at
+            is_last = not any(life.has_joined for life in self._at.values())
             if place not in self._at and self._pauses.are_over(place, now, is_last=is_last):
                 self._begin(place, by_id[place.node])
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
@@ -191,7 +191,6 @@ class Bridge:
         needs = node.needs(self._start.groups)
         life = lives.begin(next(self._numbers), place, needs, self._start.setup)
         self._lives[life.number] = self._at[place] = life
-        self._last[place] = life.number
         self._call(life, "live", then=lambda _: None)
         self._ask_facts(life)
 
@@ -201,18 +200,27 @@ class Bridge:
         method: str,
         *arguments: object,
         then: Callable[[Any], None],
-        until: float | None = None,
     ) -> None:
         """Call a method of an actor; call `then` with its answer. It is repeated while it fails."""
 
-        end = until or time.monotonic() + REPEAT_SECONDS
+        call, end = object(), time.monotonic() + REPEAT_SECONDS
+
+        def send() -> None:
+            try:
+                sent = getattr(life.handle, method).remote(*arguments)
+            except ray.exceptions.RayError as error:  # there is no room for the arguments
+                self._todo.put(partial(failed, error))
+            else:
+                sent.future().add_done_callback(
+                    lambda answer: self._todo.put(partial(answered, answer))
+                )
 
         def answered(answer: Future[Any]) -> None:
             error = answer.exception()
             if error is not None:
                 failed(error)
             elif not life.is_over:
-                self._say_repeating(life, "")
+                self._note_repeating(life, call, "")
                 then(answer.result())
 
         def failed(error: BaseException) -> None:
@@ -226,25 +234,23 @@ class Bridge:
             elif time.monotonic() >= end:  # an order may be too large: then it is to blame
                 ray.kill(life.handle)
                 words = f"calls of {method} failed for {REPEAT_SECONDS:.0f} s: {first_line(error)}"
-                self._lost(life, words, Cause.WORK if method == "obey" else Cause.MACHINE)
+                is_blamed = method == "obey" and not lives.is_full(error)
+                self._lost(life, words, Cause.WORK if is_blamed else Cause.MACHINE)
             else:  # the object store is full, or an answer was lost: the actor still has it
-                self._say_repeating(life, f"calls of {method} are repeated: {first_line(error)}")
-                again = partial(self._call, life, method, *arguments, then=then, until=end)
-                self._after(AGAIN_SECONDS, again)
+                reason = f"calls of {method} are repeated: {first_line(error)}"
+                self._note_repeating(life, call, reason)
+                self._after(AGAIN_SECONDS, send)
 
-        try:
-            sent = getattr(life.handle, method).remote(*arguments)
-        except ray.exceptions.RayError as error:  # there is no room for the arguments
-            self._todo.put(partial(failed, error))
+        send()
+
+    def _note_repeating(self, life: Life, call: object, reason: str) -> None:
+        """Tell the service, once, that calls of an actor fail, or that none does any more."""
+        before = bool(life.repeating)
+        if reason:
+            life.repeating.add(call)
         else:
-            sent.future().add_done_callback(
-                lambda answer: self._todo.put(partial(answered, answer))
-            )
-
-    def _say_repeating(self, life: Life, reason: str) -> None:
-        """Tell the service, once, that calls of an actor fail, or that they do not any more."""
-        if life.is_repeating != bool(reason):
-            life.is_repeating = bool(reason)
+            life.repeating.discard(call)
+        if before != bool(life.repeating) and not life.is_ended:
             node = f"{life.facts.node}: " if life.facts is not None and reason else ""
             self._troubles[life.place] = node + reason
             self._tell_troubles()
@@ -256,6 +262,8 @@ class Bridge:
     def _admit(self, life: Life, facts: Facts) -> None:
         """Let an actor take orders, once the memory of its GPU is free."""
         life.facts = facts
+        if life.is_ended:
+            return
         before = self._free.get(facts.gpu, 0) if facts.gpu else 0
         reason = places.taken(facts, before) or places.other_version(facts)
         self._troubles[life.place] = reason
@@ -265,6 +273,7 @@ class Bridge:
             return
         self._free[facts.gpu] = max(before, facts.free)
         life.has_joined = True
+        self._last[life.place] = life.number
         self._say(Joined(life.number, facts, self._free[facts.gpu]))
         self._ask(life)
 
@@ -283,17 +292,22 @@ class Bridge:
             self._call(life, "obey", message.number, message.order, then=lambda _: None)
 
     def _end_life(self, message: End) -> None:
-        life = self._lives.get(message.place)
+        self._end_actor(self._lives.get(message.place), message.reason)
         for place, number in self._last.items():
             if number == message.place and message.pause:
+                self._end_actor(self._at.get(place), message.reason)  # the next one, if it began
                 self._pauses.leave_out(place, time.monotonic() + message.pause)
                 self._troubles[place] = message.reason
-                self._tell_troubles()
-        if life is not None and not life.is_ended:
-            print(f"{life.place} is ended: {message.reason}", flush=True)
-            life.is_ended = True
-            ray.kill(life.handle)
-            self._after(END_SECONDS, partial(self._end_process, life))
+        self._tell_troubles()
+
+    def _end_actor(self, life: Life | None, reason: str) -> None:
+        if life is None or life.is_ended:
+            return
+        print(f"{life.place} is ended: {reason}", flush=True)
+        life.is_ended = True
+        self._troubles[life.place] = ""
+        ray.kill(life.handle)
+        self._after(END_SECONDS, partial(self._end_process, life))
 
     def _end_process(self, life: Life) -> None:
         """Kill an actor's process, if Ray could not."""
@@ -306,13 +320,12 @@ class Bridge:
         life.is_over = True
         del self._lives[life.number], self._at[life.place]
         self._pauses.note_end(life.place, life.began, time.monotonic())
-        if life.is_repeating:
-            self._troubles[life.place] = ""
-            self._tell_troubles()
         if life.is_ended:
             return
         reason = reason_of(words)
         if life.has_joined:
+            self._troubles[life.place] = ""
+            self._tell_troubles()
             self._say(Left(life.number, reason, cause or cause_of(words)))
         else:
             print(f"no renderer at {life.place}: {reason}", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -27,7 +27,7 @@ class Life:
 
     number: by which the service knows it
     arrived: the number of its last event that has arrived
-    is_repeating: a call of it fails, and is repeated
+    repeating: its calls that fail, and are repeated
     has_joined, is_ended: the service knows it; the service has ended it
     """
 
@@ -38,7 +38,7 @@ class Life:
     facts: Facts | None = None
     arrived: int = 0
     has_joined: bool = False
-    is_repeating: bool = False
+    repeating: set[object] = field(default_factory=set)
     is_ended: bool = False
     is_over: bool = False
 
@@ -64,7 +64,12 @@ def is_dead(error: BaseException) -> bool:
     return isinstance(error, ray.exceptions.ActorDiedError | ray.exceptions.ActorUnschedulableError)
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether a machine has no room for arguments or answers, whatever they are."""
+    full = ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError
+    return isinstance(error, full)
+
+
 def is_defect(error: BaseException) -> bool:
     """Return whether a method of the actor has raised an error: it would do so again."""
-    full = ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError
-    return isinstance(error, ray.exceptions.RayTaskError) and not isinstance(error, full)
+    return isinstance(error, ray.exceptions.RayTaskError) and not is_full(error)

@@ -77,9 +77,10 @@ def too_small(nodes: Iterable[Node], groups: Sequence[int]) -> str:
     Where no node has any GPU, the processes of a group share the CPU.
     """
     most = max((node.gpus for node in nodes), default=0)
-    if not 0 < most < max(groups):
+    largest = max(groups, default=1)
+    if not 0 < most < largest:
         return ""
-    return f"no node has the {max(groups)} GPUs that a profile wants (gpus), but {most} at most"
+    return f"no node has the {largest} GPUs that a profile wants (gpus), but {most} at most"
 
 
 def outside(node: Node, network: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness.processes import DEADLINE_SECONDS
 from harness.site import CONFIG
-from reeldrop.base.events import Event, FleetBroken, RendererJoined, RendererLeft
+from reeldrop.base.events import Event, FleetBroken, FleetTrouble, RendererJoined, RendererLeft
 from reeldrop.base.job import Cause
 from reeldrop.cluster import fleet as cluster
 from reeldrop.cluster.wire import Facts, Joined, Left
@@ -61,16 +61,37 @@ def test_renderers_that_have_left_are_forgotten(config: Config) -> None:
     assert 3 == sum(isinstance(event, RendererLeft) for event in told)
 
 
+def with_bridge(link: Connection[object, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a fleet have this connection instead of one to a process."""
+
+    @contextlib.contextmanager
+    def bridge(_environment: object) -> Iterator[Connection[object, object]]:
+        yield link
+
+    monkeypatch.setattr(cluster, "bridge", bridge)
+
+
+def test_a_spool_that_can_not_be_used_is_told(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as a lost connection: Ray has no fault in it."""
+    config.spool.write_text("a file")
+    with_bridge(multiprocessing.Pipe()[0], monkeypatch)
+    told = queue.SimpleQueue[Event]()
+    fleet = cluster.ClusterFleet(config, told.put)
+    fleet.begin()
+    trouble = told.get(timeout=DEADLINE_SECONDS)
+    fleet.close()
+    assert isinstance(trouble, FleetTrouble)
+    assert trouble.reason.startswith("the spool can't be used: ")
+    assert str(config.spool) in trouble.reason
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_of_a_thread_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would hear the renderers any more, and the service would wait for ever."""
     ours, theirs = multiprocessing.Pipe()
-
-    @contextlib.contextmanager
-    def bridge(_environment: object) -> Iterator[Connection[object, object]]:
-        yield ours
-
-    monkeypatch.setattr(cluster, "bridge", bridge)
+    with_bridge(ours, monkeypatch)
     told = queue.SimpleQueue[Event]()
     fleet = cluster.ClusterFleet(config, told.put)
     fleet.begin()
@@ -109,8 +130,28 @@ def test_two_services_on_one_results_tree_leave_each_other_alone(
     left = sorted(path.name.partition("-")[0] for path in folders[1].iterdir())
     assert ["0123.mp4", "marker"] == left
     assert folders == [received.folder(each.results, each.spool) for each in (config, other)]
-    received.remove_old(config.results, 3600)
+    received.remove_old(config.results, config.spool, 3600)
     assert (folders[1] / "0123.mp4").exists()
-    os.utime(folders[1] / "0123.mp4", (0, 0))
-    received.remove_old(config.results, 3600)
+    for path in folders[1].iterdir():
+        os.utime(path, (0, 0))
+    received.remove_old(config.results, config.spool, 3600)
     assert ["marker"] == [path.name[:6] for path in folders[1].iterdir()]
+
+
+def test_what_services_that_are_gone_have_left_is_removed(config: Config) -> None:
+    """Their folders, too, once nobody has used them for a month; never that of a quiet service."""
+    own = received.folder(config.results, config.spool)
+    names = (own.name, ".reeldrop-rendered", ".reeldrop-rendered-0123456789abcdef")
+    folders = [config.results / name for name in names]
+    for folder in folders:
+        folder.mkdir()
+        for name in ("marker-0123", *(f"{number}.mp4" for number in range(20))):
+            (folder / name).touch()
+            os.utime(folder / name, (0, 0))
+        os.utime(folder, (0, 0))
+    (folders[2] / "gone").symlink_to("nowhere")  # as if another service were faster
+    os.utime(folders[2], (0, 0))
+    received.remove_old(config.results, config.spool, 3600)
+    assert ["marker-0123"] == [path.name for path in folders[0].iterdir()]
+    assert not folders[1].exists()
+    assert ["gone"] == [path.name for path in folders[2].iterdir()]

@@ -139,7 +139,12 @@ class ClusterFleet:
     def _listen(self, link: Connection[object, object]) -> None:
         """Read the messages of a bridge, until it or this fleet ends."""
         try:
-            link.send(self._first_message())
+            first = self._first_message()
+        except OSError as error:
+            self._reason = f"the spool can't be used: {error}"
+            return
+        try:
+            link.send(first)
             while not self._closing.is_set():
                 if link.poll(0.5):
                     message = link.recv()
@@ -217,7 +222,7 @@ class ClusterFleet:
             name: profiles.batch_limit(name, self._config, cuda=facts.total > 0)
             for name in self._config.models
         }
-        received.remove_old(self._config.results, LEFT_SECONDS)
+        received.remove_old(self._config.results, self._config.spool, LEFT_SECONDS)
         place = facts.gpu or facts.node
         device = Device(facts.device, facts.node, facts.total, limits, place)
         self._tell(RendererJoined(renderer, device))

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _ID_NAME, _ID = "renderers-id", re.compile(r"[0-9a-f]{16}")
 """Of a file in the spool, with a number that no other spool has."""
 
+_UNUSED_SECONDS = 30 * 86400.0
+"""The folder of a service that is gone for ever is removed when nothing in it has come or gone for
+so long. If that service works after all, its renderers send their videos over the network."""
+
 
 def discard_all(event: BatchRendered | BatchFailed) -> None:
     """Remove the files of an answer that nobody waits for."""
@@ -67,9 +71,26 @@ def remove_left(results: Path, spool: Path) -> None:
         own.rmdir()
 
 
-def remove_old(results: Path, seconds: float) -> None:
-    """Remove files of lost renderers: those that have not changed for `seconds`."""
+def remove_old(results: Path, spool: Path, seconds: float) -> None:
+    """Remove files of lost renderers: those that have not changed for `seconds`.
+
+    The folders of other services, also of earlier versions, go after `_UNUSED_SECONDS`.
+    """
+    now = time.time()
     with contextlib.suppress(OSError):
-        for file in results.glob(f"{remote.FOLDER}-*/[!m]*"):
-            if file.stat().st_mtime < time.time() - seconds:
-                file.unlink()
+        own = folder(results, spool)
+        for each in results.glob(f"{remote.FOLDER}*"):
+            _remove_old_in(each, now - seconds, 0.0 if each == own else now - _UNUSED_SECONDS)
+
+
+def _remove_old_in(place: Path, before: float, unused_before: float) -> None:
+    """Remove files that are older than a time; all and the folder, if that is unused for long."""
+    with contextlib.suppress(OSError):
+        is_unused = place.stat().st_mtime < unused_before
+        for file in place.iterdir():
+            with contextlib.suppress(OSError):  # another service may remove it at the same time
+                is_marker = file.name.startswith("marker-")
+                if file.stat().st_mtime < before and (is_unused or not is_marker):
+                    file.unlink()
+        if is_unused:
+            place.rmdir()

@@ -36,6 +36,12 @@ def test_config_yaml_says_what_is_wrong_with_a_cluster(ray: str, key: str, says:
     assert says in str(error.value)
 
 
+def test_the_brackets_of_an_ipv6_address_are_not_part_of_it() -> None:
+    """Ray writes them into the address that it finds for `auto`."""
+    assert ("fd00::1", 6379) == access.host_and_port("[fd00::1]:6379")
+    assert ("node.example", 1) == access.host_and_port("node.example:1")
+
+
 def test_a_cluster_of_several_machines_can_be_named() -> None:
     """The token's file is relative to config.yaml; without anything, nothing is on Ray."""
     ray = f"{{address: '10.0.0.1:6379', renderers: 3, {CLUSTER}}}"

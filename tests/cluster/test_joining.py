@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness.processes import DEADLINE_SECONDS
 from harness.ray_cluster import RayCluster
-from reeldrop.cluster import access, process
+from reeldrop.cluster import access, joining, process
 from reeldrop.cluster.wire import Connected, Start, Trouble
 
 
@@ -32,6 +34,32 @@ def test_a_cluster_of_this_machine_leaves_nothing_behind(short_folder: Path) -> 
         (folder,) = short_folder.glob("reeldrop-ray-*")
         assert list(folder.glob("session_2*/logs/raylet.out"))
     assert [] == list(short_folder.iterdir())
+
+
+def test_logs_of_renderers_that_have_ended_are_removed_after_a_day(tmp_path: Path) -> None:
+    """Not that of one that lives and has nothing to say, nor those of Ray itself."""
+    with subprocess.Popen(["true"]) as process:
+        gone = process.pid
+    old = tmp_path / "old"
+    old.mkdir()
+    kept = [
+        tmp_path / f"worker-0a1b-01000000-{os.getpid()}.out",
+        tmp_path / f"python-core-worker-0a1b_{os.getpid()}.log",
+        tmp_path / "raylet.out",
+    ]
+    ended = [
+        tmp_path / f"worker-2c3d-01000000-{gone}.err",
+        tmp_path / f"worker-2c3d-01000000-{gone}.1.out",
+        tmp_path / f"python-core-worker-2c3d_{gone}.log",
+        old / f"worker-2c3d-01000000-{gone}.out",
+    ]
+    for log in (*kept, *ended):
+        log.touch()
+        os.utime(log, (0, 0))
+    kept.append(tmp_path / f"worker-2c3d-01000000-{gone}.out")  # it has ended just now
+    kept[-1].touch()
+    joining.remove_old_logs(tmp_path)
+    assert sorted(kept) == sorted(path for path in tmp_path.rglob("*") if path != old)
 
 
 def refusal(cluster: RayCluster) -> Trouble:

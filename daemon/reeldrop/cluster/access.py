@@ -106,6 +106,12 @@ def _address(name: str) -> ipaddress.IPv4Interface | None:
     return ipaddress.IPv4Interface(f"{address}/{mask}")
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """Split host:port; the host may be an IPv6 address in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def environment(address: str, token_file: Path | None) -> Mapping[str, str]:
     """Return the environment of a process that uses Ray: tokens on, usage statistics off.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -21,7 +22,7 @@ from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[att
 
 from reeldrop.base import scratch
 from reeldrop.cluster import places
-from reeldrop.cluster.access import HEAD_SECONDS, LOCAL
+from reeldrop.cluster.access import HEAD_SECONDS, LOCAL, host_and_port
 from reeldrop.cluster.errors import first_line
 from reeldrop.cluster.wire import Start
 
@@ -33,6 +34,9 @@ _PREFIX = "reeldrop-ray-"
 
 LOG_SECONDS = 86400.0
 """The age at which the logs of renderers that have ended are removed there."""
+
+_PROCESS = re.compile(r"[-_](\d+)(?:\.\d+)?\.(?:out|err|log)")
+"""In the name of a log: the id of the process that writes it."""
 
 
 class NotJoined(Exception):
@@ -81,12 +85,22 @@ class Membership:
 
     def tidy(self) -> None:
         """Remove the logs of renderers that have ended long ago, in a cluster of our own."""
-        if self._folder is None:
-            return
-        for log in self._folder.glob("session_*/logs/*worker*"):
-            with contextlib.suppress(OSError):
-                if log.stat().st_mtime < time.time() - LOG_SECONDS:
-                    log.unlink()
+        if self._folder is not None:
+            for logs in self._folder.glob("session_*/logs"):
+                remove_old_logs(logs)
+
+
+def remove_old_logs(folder: Path) -> None:
+    """Remove logs of renderers that have ended, `LOG_SECONDS` after the last line of each.
+
+    folder: Ray's, on this machine
+    """
+    for log in folder.rglob("*worker*"):  # Ray moves some into a folder below
+        found = _PROCESS.search(log.name)
+        with contextlib.suppress(OSError):
+            is_old = log.stat().st_mtime < time.time() - LOG_SECONDS
+            if is_old and found is not None and not Path("/proc", found[1]).exists():
+                log.unlink()
 
 
 def require_tokens(address: str) -> None:
@@ -97,10 +111,9 @@ def require_tokens(address: str) -> None:
     Raises:
         NotJoined: it takes any, or not ours, or there is none at this address.
     """
-    host, _, port = address.rpartition(":")
     try:  # first: Ray would end this process, after 20 s and without a reason
-        socket.create_connection((host.strip("[]"), int(port)), HEAD_SECONDS).close()
-    except OSError as error:
+        socket.create_connection(host_and_port(address), HEAD_SECONDS).close()
+    except (OSError, OverflowError) as error:
         raise NotJoined(f"no head of a cluster answers at {address}: {error}") from None
     loader, own = AuthenticationTokenLoader.instance(), dict(os.environ)
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

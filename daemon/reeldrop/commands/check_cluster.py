@@ -75,9 +75,8 @@ def _address(config: Config) -> Row:
     """Join the cluster as the service does. That it is not there is no fault of config.yaml."""
     what, address = "ray: address", config.ray.address
     if ":" in address:
-        host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            socket.create_connection(access.host_and_port(address), CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             return Row(what, True, f"{address} can't be reached: {reason}; {_START_IT}", doubt=True)

@@ -445,6 +445,57 @@ def test_a_name_that_is_taken_while_the_video_is_encoded_is_not_replaced(
     assert {1: video} == results.reserved(a_job())
 
 
+@pytest.mark.parametrize("name", ["a_bird.yaml", "a_bird.jpg", "a_bird.mp4"])
+def test_a_name_that_is_there_but_not_listed_is_not_tried_again(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network share may list a folder as it was before."""
+    folder = tmp_path / "poems" / "li_bai"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("theirs")
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: [n for n in listdir(path) if n != name])
+    video = publish(Results(tmp_path), a_job(), a_prompt("a bird"))
+    assert "a_bird-2.yaml" == video.sidecar.name
+    assert "theirs" == (folder / name).read_text()
+    assert 4 == len(listdir(folder))
+
+
+def test_names_of_which_the_sidecar_is_gone_are_not_used_again(tmp_path: Path) -> None:
+    """A person has removed an unfinished video, and another one has its names now."""
+    results, prompt = Results(tmp_path), a_prompt("a bird")
+    before = publish(results, a_job(), prompt)
+    for file in (before.sidecar, *before.files):
+        file.unlink()
+    before.poster.unlink()
+    other = publish(results, a_job(), a_prompt("a bird", 2))
+    assert before.sidecar == other.sidecar
+    again = publish(results, a_job(), prompt, earlier=before)
+    assert {1: again, 2: other} == results.reserved(a_job())
+    assert is_published(again)
+    assert is_published(other)
+
+
+def test_names_are_kept_until_the_video_is_published(tmp_path: Path) -> None:
+    """Its sidecar is removed by a person while another video gets a name."""
+    results, prompt = Results(tmp_path), a_prompt("a bird")
+    before = publish(results, a_job(), prompt)
+    before.files[0].unlink()
+    before.poster.unlink()
+    others: list[Video] = []
+
+    def encode_beside(path: Path, format: str, settings: str) -> None:
+        encode(path, format, settings)
+        if not others:
+            before.sidecar.unlink()
+            others.append(publish(results, a_job(), a_prompt("a bird", 2)))
+
+    video = publish(results, a_job(), prompt, before, encode_beside)
+    assert ["a_bird-2.yaml"] == [other.sidecar.name for other in others]
+    assert is_published(video)
+    assert all(map(is_published, others))
+
+
 def test_a_second_name_that_a_kill_has_left_is_not_written_to(tmp_path: Path) -> None:
     """A reader of the old file never sees it change; it sees the old or the new file."""
     results, prompt = Results(tmp_path), a_prompt("a bird")

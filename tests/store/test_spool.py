@@ -234,6 +234,28 @@ def test_an_attempt_that_a_power_cut_has_emptied_is_none(
     assert folders.open().attempts.was_in_hand(job), "its videos have to be looked for"
 
 
+def test_a_power_cut_does_not_lose_that_a_job_was_in_hand(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its videos may be on another disk already; only the first record waits for its own."""
+    job, flushed, fsync = folders.claimed("a.txt"), list[str](), os.fsync
+
+    def noted(fd: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    for _ in range(2):
+        folders.open().attempts.begin(job, [1])
+        assert str(job.folder) == flushed[-1]
+        flushed.clear()
+        folders.open().attempts.begin(job, [2])
+        folders.open().attempts.take_back(job)
+        assert [] == flushed
+        (job.folder / "attempts.json").unlink()
+    assert not any("attempts" in name for name in os.listdir(job.folder))
+
+
 def fifo(path: Path) -> None:
     """Make a pipe, which would block a reader."""
     os.mkfifo(path)

@@ -40,14 +40,9 @@ def encoded() -> Encoded:
     return video
 
 
-def apart(count: int) -> list[str]:
-    """Return the ids of renderers whose videos are published by threads of their own."""
-    found: dict[int, str] = {}
-    for number in range(100_000):
-        found.setdefault(hash(f"r{number}") % LANES, f"r{number}")
-        if len(found) == count:
-            break
-    return list(found.values())
+def renderers(count: int) -> list[str]:
+    """Return the ids of renderers."""
+    return [f"r{number}" for number in range(count)]
 
 
 class Place:
@@ -104,7 +99,7 @@ def test_videos_of_several_renderers_wait_for_the_disk_together_under_names_of_t
 ) -> None:
     """All are written before the first is durable, and no two names differ only in case."""
     together(monkeypatch, COUNT, lambda _fd: None)
-    for number, renderer in enumerate(apart(COUNT), 1):
+    for number, renderer in enumerate(renderers(COUNT), 1):
         place.publish(number, encoded, renderer)
     videos = [
         answer.video for _ in range(COUNT) if isinstance(answer := place.answer(), VideoPublished)
@@ -127,7 +122,7 @@ def test_a_disk_that_fails_for_one_of_them_touches_no_other(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     together(monkeypatch, COUNT, failing)
-    for number, renderer in enumerate(apart(COUNT), 1):
+    for number, renderer in enumerate(renderers(COUNT), 1):
         place.publish(number, encoded, renderer)
     answers = [place.answer() for _ in range(COUNT)]
     (failed,) = (answer for answer in answers if isinstance(answer, VideoFailed))
@@ -154,6 +149,49 @@ def test_videos_of_one_renderer_are_published_in_order_by_one_thread(
     assert 1 == len(threads)
 
 
+def test_renderers_share_no_thread_while_others_have_nothing_to_do(
+    place: Place, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many videos as there are threads wait for the disk together; renderers come and go."""
+    together(monkeypatch, LANES, lambda _fd: None)
+    for number, renderer in enumerate(renderers(LANES), 1):
+        place.publish(number, encoded, renderer)
+    assert all(isinstance(place.answer(), VideoPublished) for _ in range(LANES))
+    goes_on, late = threading.Event(), f"{JOB.id}-{LANES + 1}.jpg"
+
+    def hanging(fd: int) -> None:
+        if late in os.readlink(f"/proc/self/fd/{fd}"):
+            assert goes_on.wait(60)
+
+    together(monkeypatch, 1, hanging)
+    place.publish(LANES + 1, encoded, "r0")
+    for number in range(LANES + 2, 2 * LANES + 3):
+        place.publish(number, encoded, f"r{number}")
+        assert isinstance(place.answer(), VideoPublished), "although r0 hangs"
+    goes_on.set()
+    assert isinstance(place.answer(), VideoPublished)
+
+
+def test_what_a_renderer_has_encoded_shows_life_while_it_is_completed(
+    place: Place, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file on a slow share does not look as if it hung."""
+    completed, goes_on = threading.Event(), threading.Event()
+
+    def hanging(fd: int) -> None:
+        if f"{JOB.id}-1.mp4" in os.readlink(f"/proc/self/fd/{fd}"):
+            completed.set()
+            assert goes_on.wait(60)
+
+    together(monkeypatch, 1, hanging)
+    before = hash(((JOB.id, 1), 0))
+    place.publish(1, encoded, "")
+    assert completed.wait(60)
+    assert before != place.publisher.sign_of_life
+    goes_on.set()
+    assert isinstance(place.answer(), VideoPublished)
+
+
 def test_one_that_hangs_is_seen_although_others_go_on(
     place: Place, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +203,7 @@ def test_one_that_hangs_is_seen_although_others_go_on(
             assert goes_on.wait(60)
 
     together(monkeypatch, 1, hanging)
-    first, second = apart(2)
+    first, second = renderers(2)
     place.publish(1, encoded, first)
     sign = place.publisher.sign_of_life
     for number in (2, 3):
@@ -206,6 +244,28 @@ def test_folders_that_are_made_at_once_do_not_differ_only_in_case(
     assert 2 == len({name.casefold() for name in made})
 
 
+def test_a_folder_that_is_there_is_opened_while_another_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hangs for one thread holds up no other that files something."""
+    results, mkdir, opened = Results(tmp_path), os.mkdir, threading.Event()
+
+    def open_poems() -> None:
+        with results.opened(JOB.source, make=True):
+            opened.set()
+
+    def making(path: str, *rest: int, **more: int) -> None:
+        threading.Thread(target=open_poems, daemon=True).start()
+        assert opened.wait(20)
+        mkdir(path, *rest, **more)
+
+    open_poems()
+    opened.clear()
+    monkeypatch.setattr(os, "mkdir", making)
+    with results.opened(PurePosixPath("other.txt"), make=True):
+        assert (tmp_path / "other").is_dir()
+
+
 def killed_at(place: Place, encoded: Encoded, fsync: int) -> int:
     """Publish videos at once in a process that is killed at an fsync; return the signal."""
     process = os.fork()
@@ -220,7 +280,7 @@ def killed_at(place: Place, encoded: Encoded, fsync: int) -> int:
             synced(fd)
 
         os.fsync = killing  # type: ignore[assignment]
-        for number, renderer in enumerate(apart(COUNT), 1):
+        for number, renderer in enumerate(renderers(COUNT), 1):
             place.publish(number, encoded, renderer)
         for _ in range(COUNT):
             place.answer()

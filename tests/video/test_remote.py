@@ -44,6 +44,7 @@ def test_a_video_is_the_same_as_bytes_and_as_files(tmp_path: Path) -> None:
     assert (2, 0) == by_network.rendered[0].sound.samples.shape
     assert 16000 == by_network.rendered[0].sound.sampling_rate
     assert event.batch is by_network.batch
+    assert content.nbytes == files.nbytes
     assert content.nbytes < len(pickle.dumps(by_network)) < content.nbytes + 2000
 
 
@@ -68,10 +69,16 @@ def test_it_says_what_can_not_be_written(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())  # else a full disk would stay full
 
 
-def test_what_is_completed_equals_what_is_encoded_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", [None, "rendered"])
+def test_what_is_completed_equals_what_is_encoded_at_once(
+    tmp_path: Path, folder: str | None
+) -> None:
     """Pictures and poster to the byte; films by their packets, times and all that they say."""
     mark, told = synthetic.packet_of(["m"]), "prompt: a horse\n"
-    [encoded] = remote.encoded(rendered(("mp4", "webm", "gif")), "libx264").frames
+    if folder is not None:
+        (tmp_path / folder).mkdir()
+    into = tmp_path / folder if folder is not None else None
+    [encoded] = remote.encoded(rendered(("mp4", "webm", "gif")), "libx264", into).frames
     for kind, content in encoded.files.items():
         at_once, completed = tmp_path / f"at_once.{kind}", tmp_path / f"completed.{kind}"
         encoder.encode(FRAMES, at_once, kind, 8.0, told, sound=SOUND, mark=mark)

@@ -1,8 +1,9 @@
 """Durable file operations: afterwards a file is whole and on the disk, or not there at all.
 
 Each change is one rename after an fsync of the file, followed by an fsync of the folder, so that
-neither a kill nor a power cut leaves a partial result. Nothing is overwritten, except by `write`
-and `replace`, whose callers own the name.
+neither a kill nor a power cut leaves a partial result; `write_unsynced` alone withstands only a
+kill. Nothing is overwritten, except by `write`, `write_unsynced` and `replace`, whose callers own
+the name.
 Knows nothing of jobs or videos.
 """
 
@@ -92,12 +93,9 @@ def make_sure(parent: Path, folder: os.stat_result, *, is_new: bool) -> None:
         _sure.add(identity)
 
 
-def write(path: Path, data: bytes, owner: str, *, lasts: bool = True) -> None:
-    """Write a file under a name that the caller owns, replacing its earlier content.
-
-    lasts: whether a power cut must not lose it; a kill never does
-    """
-    _write_out(path, data, owner, replace if lasts else os.replace, lasts=lasts)
+def write(path: Path, data: bytes, owner: str) -> None:
+    """Write a file under a name that the caller owns, replacing its earlier content."""
+    _write_out(path, data, owner, replace)
 
 
 def write_new(path: Path, data: bytes, owner: str) -> None:
@@ -110,20 +108,14 @@ def write_new(path: Path, data: bytes, owner: str) -> None:
 
 
 def _write_out(
-    path: Path,
-    data: bytes,
-    owner: str,
-    into_place: Callable[[Path, Path], None],
-    *,
-    lasts: bool = True,
+    path: Path, data: bytes, owner: str, into_place: Callable[[Path, Path], None]
 ) -> None:
     unfinished = temporaries.fresh(path, f"{owner}-write")
     try:
         with open(unfinished, "xb") as file:
             file.write(data)
             file.flush()
-            if lasts:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
         into_place(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
@@ -139,7 +131,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 def write_unsynced(path: Path, data: bytes, rights: int | None = None) -> None:
-    """Replace a file of our own without an fsync: a power cut may lose it.
+    """Replace a file of our own without an fsync: a kill leaves it whole, a power cut may lose it.
 
     rights: the mode of the new file; None for that of the umask
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,16 @@ class Encoded:
 
     @property
     def nbytes(self) -> int:
-        """The memory that it takes."""
-        return sum(len(content) for content in self.files.values() if isinstance(content, bytes))
+        """The size of its files, looked up for each that is a path; of a missing one 0."""
+        return sum(map(_size, self.files.values()))
+
+
+def _size(content: bytes | Path) -> int:
+    if isinstance(content, bytes):
+        return len(content)
+    with contextlib.suppress(OSError):  # its video fails when it is completed
+        return content.stat().st_size
+    return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class Feeder:
         if not isinstance(decision, Open | PutBack):
             number = decision.renderer
             seen.renderers[number] = self._view(seen.benches[number], now)
-        if not isinstance(decision, Render):
+        if seen.spool or not isinstance(decision, Render):  # a batch changes the turns of groups
             seen.spool = None
         return True
 

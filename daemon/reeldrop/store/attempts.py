@@ -1,8 +1,8 @@
 """The attempts at jobs: which prompts were in hand, and how the process ended meanwhile.
 
 An attempt is recorded before its prompts are rendered. It has no ending until a later process finds
-it and records one. Until then only a kill must not lose it: none is blamed for a power cut, so the
-disk is not waited for. Does not know which prompt is to blame.
+it and records one. Until then only a kill must not lose it: none is blamed for a power cut. That a
+job had an attempt is on the disk, as its videos may be. Does not know which prompt is to blame.
 """
 
 from __future__ import annotations
@@ -139,9 +139,15 @@ class Attempts:
 
     def _write(self, folder: Path, attempts: Sequence[Attempt]) -> None:
         records = [dataclasses.asdict(attempt) for attempt in attempts]
-        data, lasts = json.dumps(records, indent=1).encode(), any(a.ending for a in attempts)
-        durable.make_way(folder / ATTEMPTS)
-        durable.write(folder / ATTEMPTS, data, folder.name, lasts=lasts)
+        data, file = json.dumps(records, indent=1).encode(), folder / ATTEMPTS
+        durable.make_way(file)
+        is_first = not file.exists()
+        if any(attempt.ending for attempt in attempts):
+            durable.write(file, data, folder.name)
+        else:
+            durable.write_unsynced(file, data)
+            if is_first:
+                durable.fsync_folder(folder)  # see `was_in_hand`
         self._unwritten.pop(folder, None)
 
 

@@ -33,7 +33,7 @@ PICTURES = "pictures"
 """The folder of the job's pictures."""
 SHEETS = "sheets.json"
 """The record of the sheets of a sweep."""
-_OWN = {_RECORD, ATTEMPTS, _LOG, _CANCEL, PICTURES, SHEETS}
+_OWN = {_RECORD, ATTEMPTS, "attempts.tmp", _LOG, _CANCEL, PICTURES, SHEETS}
 
 ID_TIME = "%Y%m%d-%H%M%S-%f"
 """How the id of a job begins: the time of its claim in UTC, so that ids are in its order."""

@@ -52,9 +52,10 @@ class Results:
         self.folder = folder
         self.root = Root(folder)
         self._names = Names(folder)
+        self._making = threading.Lock()
         self._naming = threading.Lock()
         self._picturing = threading.Lock()
-        self._chosen: set[tuple[PurePath, str]] = set()
+        self._chosen: list[tuple[tuple[int, int], str]] = []
 
     def place_for(self, source: PurePosixPath) -> PurePath:
         """Return the folder of a prompt file's videos, relative to the results.
@@ -94,9 +95,13 @@ class Results:
             OSError: it does not exist, or is a link or no folder.
         """
         with contextlib.ExitStack() as held:
-            is_one = self._naming if make else contextlib.nullcontext()
-            with is_one:  # else two that are made at once could differ only in upper and lower case
-                folder = held.enter_context(self.root.opened(self.place_for(source), make=make))
+            place = self.place_for(source)
+            if make and not os.path.isdir(self.root.path / place):
+                with self._making:  # two made at once could differ only in upper and lower case
+                    place = self.place_for(source)
+                    folder = held.enter_context(self.root.opened(place, make=True))
+            else:
+                folder = held.enter_context(self.root.opened(place, make=make))
             yield folder
 
     @contextlib.contextmanager
@@ -184,13 +189,17 @@ class Results:
 
         Its pictures are put beside it first, so that the sidecar is an order at once.
 
-        earlier: the same video, begun by an earlier attempt; its names are used again
+        earlier: the same video, begun by an earlier attempt; its names are used again if its
+            sidecar is still there
         encode(path, format, settings): writes the video to the path, in one of the prompt's
             formats, or as a poster if the format is "jpg"; `settings` is the sidecar's text
         """
-        with self._opened_to_publish(job) as folder:
+        with contextlib.ExitStack() as held:
+            folder = held.enter_context(self._opened_to_publish(job))
             settings = sidecars.text(job, self._with_pictures(job, prompt, folder), rendered)
-            sidecar = self._reserve(folder, job, prompt, settings, earlier)
+            if earlier is not None and not _is_there(folder, job, earlier):
+                earlier = None
+            sidecar = held.enter_context(self._reserve(folder, job, prompt, settings, earlier))
             lasting = self.folder_for(job.source) / sidecar.name
             video = self._video(job, lasting, prompt.number, list(prompt.formats))
             into_place = durable.rename_new if earlier is None else durable.replace
@@ -223,39 +232,52 @@ class Results:
                 published.append(dataclasses.replace(picture, name=name))
         return dataclasses.replace(prompt, pictures=tuple(published))
 
+    @contextlib.contextmanager
     def _reserve(
         self, folder: Path, job: Job, prompt: Prompt, settings: str, earlier: Video | None
-    ) -> Path:
-        """Write the sidecar under a free stem, or under the one that this video had before."""
+    ) -> Iterator[Path]:
+        """Write the sidecar under a free stem, or under the one that this video had before.
+
+        Other threads are not given the stem until the video is published, even if a person removes
+        the sidecar meanwhile.
+        """
         data, owner = settings.encode(), f"{job.id}-{prompt.number}"
-        if earlier is not None:
-            durable.write(folder / earlier.sidecar.name, data, owner)
-            return folder / earlier.sidecar.name
         stem = self.video_name(job.source, prompt.prompt, prompt.swept)
+        before = earlier.sidecar.name if earlier is not None else ""
+        write = durable.write_new if earlier is None else durable.write
+        refused: set[str] = set()
         while True:
-            with (
-                self._chosen_name(folder, self.place_for(job.source), stem) as name,
-                contextlib.suppress(FileExistsError),  # a stranger has just taken it
-            ):
-                durable.write_new(folder / name, data, owner)
-                return folder / name
+            with self._chosen_name(folder, before, stem, refused) as name:
+                try:
+                    write(folder / name, data, owner)
+                except FileExistsError:  # just taken by a stranger, or not listed by the share
+                    refused.add(_folded_stem(name))
+                else:
+                    yield folder / name
+                    return
 
     @contextlib.contextmanager
-    def _chosen_name(self, folder: Path, place: PurePath, stem: str) -> Iterator[str]:
-        """Yield a name for a sidecar, whose stem no file has, and which no other thread is given.
+    def _chosen_name(
+        self, folder: Path, before: str, stem: str, refused: set[str]
+    ) -> Iterator[str]:
+        """Yield a name for a sidecar, whose stem no other thread is given.
 
-        place: that of the folder in the results
+        It is `before`; if that is empty, one whose stem no file has, and which is not in `refused`.
         """
+        status = folder.stat()
+        at = status.st_dev, status.st_ino  # on some shares, two names are one folder
         with self._naming:
-            taken = taken_stems(folder) | {taken for at, taken in self._chosen if at == place}
-            names = durable.free_names(stem + SIDECAR_SUFFIX)
-            name = next(name for name in names if _folded_stem(name) not in taken)
-            self._chosen.add((place, _folded_stem(name)))
+            if not (name := before):
+                chosen = {taken for place, taken in self._chosen if place == at}
+                taken = taken_stems(folder) | chosen | refused
+                names = durable.free_names(stem + SIDECAR_SUFFIX)
+                name = next(name for name in names if _folded_stem(name) not in taken)
+            self._chosen.append((at, _folded_stem(name)))
         try:
             yield name
         finally:
             with self._naming:
-                self._chosen.discard((place, _folded_stem(name)))
+                self._chosen.remove((at, _folded_stem(name)))
 
     @contextlib.contextmanager
     def _opened_to_publish(self, job: Job) -> Iterator[Path]:
@@ -303,6 +325,12 @@ def _is_picture(name: str) -> bool:
 def is_published(video: Video) -> bool:
     """Return whether every file of a video exists."""
     return all(path.exists() for path in (*video.files, video.poster))
+
+
+def _is_there(folder: Path, job: Job, video: Video) -> bool:
+    """Return whether a video still has its sidecar."""
+    found = sidecars.read(folder / video.sidecar.name, job)
+    return found is not None and found[0] == video.number
 
 
 def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:

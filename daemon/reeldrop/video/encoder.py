@@ -9,12 +9,13 @@ import functools
 import io
 import itertools
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
 import mutagen
@@ -200,29 +201,46 @@ def _write_video(
             track.end()
 
 
-def complete(encoded: bytes | Path, path: Path, format: str, settings: str, mark: str) -> None:
+def complete(
+    encoded: bytes | Path,
+    path: Path,
+    format: str,
+    settings: str,
+    mark: str,
+    on_packet: Callable[[], None] = lambda: None,
+) -> None:
     """Write a file that was encoded without settings and mark, and add these; see `encode`.
+
+    on_packet: called after each packet of an mp4 or webm.
 
     Raises:
         OSError, ValueError: it can't be read or written.
     """
-    source = encoded.read_bytes() if isinstance(encoded, Path) else encoded
-    match format:
-        case "mp4" | "webm":
-            _copy_streams(source, path, format, settings, mark)
-        case "jpg" if mark:
-            path.write_bytes(synthetic.in_jpg(source, mark))
-        case _:
-            path.write_bytes(source)
+    with encoded.open("rb") if isinstance(encoded, Path) else io.BytesIO(encoded) as source:
+        match format:
+            case "mp4" | "webm":
+                _copy_streams(source, path, format, settings, mark, on_packet)
+            case "jpg" if mark:
+                path.write_bytes(synthetic.in_jpg(source.read(), mark))
+            case _:
+                with path.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
     if mark and format == "mp4":
         synthetic.append_to_mp4(path, mark)
     if mark and format == "gif":
         synthetic.append_to_gif(path, mark)
 
 
-def _copy_streams(source: bytes, path: Path, format: str, settings: str, mark: str) -> None:
+def _copy_streams(
+    source: BinaryIO,
+    path: Path,
+    format: str,
+    settings: str,
+    mark: str,
+    on_packet: Callable[[], None],
+) -> None:
     with (
-        av.open(io.BytesIO(source), "r", format=format, options=_READING[format]) as before,
+        av.open(source, "r", format=format, options=_READING[format]) as before,
         av.open(str(path), "w", format=format, options=_MUXING[format]) as container,
     ):
         container.metadata["comment"] = settings
@@ -234,6 +252,7 @@ def _copy_streams(source: bytes, path: Path, format: str, settings: str, mark: s
             if packet.dts is not None:
                 packet.stream = copies[packet.stream.index]
                 container.mux(packet)
+                on_packet()
 
 
 def tag_colours(context: av.VideoCodecContext) -> None:

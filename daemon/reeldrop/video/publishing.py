@@ -5,6 +5,7 @@ Connects `encoder` and `results`, and answers with events; it does not know who 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,9 @@ LANES = 32
 """Upper bound on the threads. Publishing waits for the disk, which makes many files durable at once
 in nearly the time of one."""
 
+_Key = tuple[str, int]
+"""A job's id, and the number of its prompt."""
+
 _log = structlog.get_logger()
 
 
@@ -34,14 +38,16 @@ class Publisher:
     h264: the encoder for mp4, as in `encoder.encode`
     marks: whether files say that they are synthetic
     signer: signs files; None for none
-    bytes: the size of the frames and the sound of the videos in hand: from `publish` to `release`
+    bytes: the size of the frames and the sound, or of the files of their renderers, of the videos
+        in hand: from `publish` to `release`
     """
 
     def __init__(self, results: Results, tell: Callable[[Event], None]) -> None:
         self._results = results
         self._tell = tell
         self._lanes: dict[int, ThreadPoolExecutor] = {}
-        self._frames: dict[tuple[str, int], int] = {}
+        self._places: dict[_Key, tuple[str, int]] = {}
+        self._frames: dict[_Key, int] = {}
         self.h264 = "libx264"
         self.marks = True
         self.signer: signing.Signer | None = None
@@ -78,9 +84,12 @@ class Publisher:
         key = job.id, prompt.number
         size = frames.nbytes + (sound.samples.nbytes if sound is not None else 0)
 
+        def note_life() -> None:
+            self._frames[key] += 1
+
         def encode(path: Path, format: str, settings: str) -> None:
             if isinstance(frames, Encoded):
-                encoder.complete(frames.files[format], path, format, settings, mark)
+                encoder.complete(frames.files[format], path, format, settings, mark, note_life)
             else:
                 encoder.encode(
                     frames,
@@ -88,7 +97,7 @@ class Publisher:
                     format,
                     prompt.fps,
                     settings,
-                    lambda: self._note_life(key),
+                    note_life,
                     self.h264,
                     sound,
                     mark,
@@ -107,7 +116,8 @@ class Publisher:
 
         self._frames[key] = 0
         self.bytes += size
-        publication = self._lane(renderer).submit(
+        self._places[key] = renderer, self._lane(renderer)
+        publication = self._executor(self._places[key][1]).submit(
             self._results.publish, job, prompt, rendered, encode, earlier
         )
         publication.add_done_callback(answer)
@@ -121,22 +131,26 @@ class Publisher:
         except signing.SigningError as error:
             _log.error("not_signed", prompt=prompt.prompt, format=format, reason=str(error))
 
-    def _lane(self, renderer: str) -> ThreadPoolExecutor:
-        number = hash(renderer) % LANES
-        if number not in self._lanes:
-            self._lanes[number] = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        return self._lanes[number]
+    def _lane(self, renderer: str) -> int:
+        """Return the lane of a renderer's videos in hand; without any, that with the fewest."""
+        lanes = dict(self._places.values())
+        if renderer in lanes:
+            return lanes[renderer]
+        videos = Counter(lane for _, lane in self._places.values())
+        return min(range(LANES), key=videos.__getitem__)
 
-    def _note_life(self, key: tuple[str, int]) -> None:
-        self._frames[key] += 1
+    def _executor(self, lane: int) -> ThreadPoolExecutor:
+        if lane not in self._lanes:
+            self._lanes[lane] = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        return self._lanes[lane]
 
-    def release(self, event: VideoPublished | VideoFailed) -> tuple[str, int]:
+    def release(self, event: VideoPublished | VideoFailed) -> _Key:
         """Remove the video of an answer from what is in hand; return its job's id and number."""
         if isinstance(event, VideoPublished):
             key = event.video.job_id, event.video.number
         else:
             key = event.job_id, event.prompt.number
-        del self._frames[key]
+        del self._frames[key], self._places[key]
         self.bytes -= event.bytes
         return key
 

@@ -22,7 +22,22 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC
 
 
 class ReeldropError(Exception):
-    """Base of every error that reeldrop raises on purpose."""
+    """Base of every error that reeldrop raises on purpose.
+
+    Each survives pickling as it is, as renderers on other machines tell of errors.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[ReeldropError], args: tuple[object, ...], fields: dict[str, object]
+) -> ReeldropError:
+    """Return a pickled error; `kind` itself may not take `args`, as they are what it has made."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from reeldrop.base.job import Prompt
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
-from reeldrop.schedule.models import Release
+from reeldrop.schedule.models import Release, Waits
 from reeldrop.schedule.schedule import Load, Open, PutBack, Render, Wait, decide
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import (
@@ -121,6 +121,7 @@ LOADS_O = RendererView(True, loading="o", **INF)
 TIGHT = RendererView(memory=memory(loaded("m"), free=5))
 SPEEDS = {"quick": 10.0, "slow": 41.0}
 SLOW, QUICK = replace(IDLE, kind="slow"), replace(IDLE, kind="quick")
+HAS_BOTH = replace(SLOW, memory=memory(loaded("m"), loaded("n")))
 QUICK_IN_30 = replace(QUICK, is_busy=True, free_at=30.0, **INF)
 FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
 
@@ -668,13 +669,17 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         ),
         Load(1, job("a", sizes={"slow": 0, "quick": 4})),
     ),
+    "not one fits on the only card now, which goes on with others": (
+        view(job("a", sizes={"slow": 0}), job("b", prompts(1, 8)), renderers=(SLOW,)),
+        render(("b", 1), waits=("a",)),
+    ),
     "a card on which not one fits has no share": (
         view(job("a", prompts(3), sizes={"slow": 0, "quick": 4}), renderers=(QUICK, SLOW)),
         render(("a", 3)),
     ),
     "a slow card leaves the last video to a quick one that is still busy": (
         view(job("a", seconds=SPEEDS), renderers=(SLOW, QUICK_IN_30)),
-        Wait(),
+        Wait(("a",)),
     ),
     "it does not if it ends no later": (
         view(job("a", seconds=SPEEDS), renderers=(SLOW, replace(QUICK_IN_30, free_at=31.0))),
@@ -705,6 +710,48 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
             job("a", seconds=SPEEDS),
             job("b", of("n"), count=9),
             renderers=(replace(SLOW, unusable=frozenset("n")), QUICK_IN_30),
+        ),
+        Wait(("a",)),
+    ),
+    "what it leaves does not keep it from other work": (
+        view(
+            job("a", seconds=SPEEDS),
+            job("b", of("n"), count=99),
+            renderers=(HAS_BOTH, QUICK_IN_30),
+        ),
+        render(("b", 1), waits=("a",)),
+    ),
+    "nor from files of another model": (
+        view(
+            job("a", seconds=SPEEDS),
+            file("b", kind=8, model="n"),
+            renderers=(HAS_BOTH, QUICK_IN_30),
+        ),
+        Open(file("b", kind=8, model="n")),
+    ),
+    "files after what it leaves stay in the inbox": (
+        view(
+            job("a", seconds=SPEEDS),
+            file("b", kind=8, model="m"),
+            renderers=(SLOW, replace(QUICK_IN_30, free_at=8.0)),
+        ),
+        Wait(("a", "b")),
+    ),
+    "it leaves nothing for longer than it would have taken for it": (
+        view(
+            job("a", rank=rank(1), seconds=SPEEDS),
+            job("b", seconds=SPEEDS),
+            renderers=(SLOW, replace(QUICK_IN_30, free_at=8.0)),
+            waits={"a": 40.9, "b": 41.0},
+        ),
+        render(("b", 1)),
+    ),
+    "a suspect is left to nobody, or it might wait for ever": (
+        view(
+            job("a", is_suspect=True, size=1, seconds=SPEEDS),
+            job("b", of("n"), count=99),
+            job("c", (), is_in_hand=True),
+            renderers=(HAS_BOTH, QUICK_IN_30),
         ),
         Wait(),
     ),
@@ -742,7 +789,7 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
             renderers=(SLOW, replace(QUICK_IN_30, free_at=40.0)),
             now=100.0,
         ),
-        Wait(),
+        Wait(("a",)),
     ),
     "but not for long": (
         view(
@@ -855,3 +902,17 @@ def test_what_is_decided(situation: str) -> None:
     """Each situation has one answer, and it follows from what is seen alone."""
     seen, expected = SITUATIONS[situation]
     assert expected == decide(seen)
+
+
+def test_what_waits_for_a_quick_one_that_always_gets_other_work_is_taken_in_time() -> None:
+    """The slow one takes it as soon as it could have been through with it."""
+    waits, low = Waits(), job("low", rank=rank(-1), seconds=SPEEDS)
+    for now in range(0, 100, 2):
+        if now % 8 == 0:
+            waits.begin(("short",), (), now, "quick")
+        quick = replace(QUICK_IN_30, free_at=now + 8 - now % 8)
+        found = decide(view(low, renderers=(SLOW, quick), waits=waits.seconds(now), now=now))
+        if not isinstance(found, Wait):
+            break
+        waits.leave_to_others(found.left, now)
+    assert (render(("low", 1)), 42) == (found, now)

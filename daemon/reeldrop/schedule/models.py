@@ -70,11 +70,13 @@ def unload(renderer: int, memory: Memory) -> Release | None:
 
 
 class Waits:
-    """How long jobs and files have waited while later ones of a loaded model went first."""
+    """How long jobs and files have waited while later ones of a loaded model went first, or while
+    a renderer with nothing to do left them to quicker ones.
+    """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        self._passed: dict[str, frozenset[str]] = {}
+        self._passed: dict[str | None, frozenset[str]] = {}
         self._since = 0.0
 
     def begin(
@@ -84,8 +86,16 @@ class Waits:
         self._seconds = self.seconds(now)
         for name in rendered:
             self._seconds.pop(name, None)
+        self._passed.pop(None, None)  # what is left is told when nothing more can begin
         self._passed[renderer] = frozenset(passed)
         self._since = now
+
+    def leave_to_others(self, left: Iterable[str], now: float) -> None:
+        """Record what renderers with nothing to do leave to quicker ones from now on."""
+        names = frozenset(left)
+        if names != self._passed.get(None, frozenset()):
+            self._seconds, self._since = self.seconds(now), now
+            self._passed[None] = names
 
     def leave(self, renderer: str, now: float) -> None:
         """Record that nothing goes ahead on a renderer any more: it is lost."""

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from reeldrop.schedule import models
-from reeldrop.schedule.view import JobView, RendererView, SpoolView, View, Waiting
+from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View, Waiting
 
 
 def in_order(renderers: Sequence[RendererView], able: Iterable[int], model: str) -> list[int]:
@@ -28,12 +28,19 @@ def in_order(renderers: Sequence[RendererView], able: Iterable[int], model: str)
     return sorted(able, key=key)
 
 
-def without_others(view: View, renderer: int, line: list[Waiting]) -> list[Waiting]:
-    """Return a line without what a renderer can't render, and what it leaves to others."""
+def without_others(
+    view: View, renderer: int, line: list[Waiting]
+) -> tuple[list[Waiting], list[str]]:
+    """Return a line without what a renderer can't render, and what it leaves to others.
+
+    Also return what it leaves only because they would finish it sooner.
+    """
     own = view.renderers[renderer]
     ready = own.memory.ready
     left: dict[str, bool] = {}
-    found = []
+    ends = _Ends(view, renderer, line)
+    found: list[Waiting] = []
+    slower: list[str] = []
     for waiting in line:
         model = waiting.model
         if model in own.unusable or (isinstance(waiting, JobView) and not waiting.size_on(own)):
@@ -45,8 +52,48 @@ def without_others(view: View, renderer: int, line: list[Waiting]) -> list[Waiti
                 left[model] = _is_left(view, renderer, model, line)
             if left[model]:
                 continue
+        elif ends.has(waiting):
+            slower.append(waiting.id)
+            continue
         found.append(waiting)
-    return found
+    return found, slower
+
+
+class _Ends:
+    """What a renderer leaves to others that would finish it sooner, each after all before it.
+
+    It leaves no job for longer than it would have taken for it: others may have got other work.
+    """
+
+    def __init__(self, view: View, renderer: int, line: list[Waiting]) -> None:
+        self._view, self._renderer, self._line = view, renderer, line
+        self._counts: dict[str, float] = {}
+        self._are_left: dict[tuple[object, ...], bool] = {}
+        self._models: set[str] = set()
+
+    def has(self, waiting: Waiting) -> bool:
+        """Return whether something is left; of files, what comes after such a job of their model.
+
+        Never a suspect, as all else waits for it.
+        """
+        model = waiting.model
+        if isinstance(waiting, FileView):
+            return model in self._models
+        if isinstance(waiting, SpoolView) or waiting.is_suspect:
+            return False
+        own = self._view.renderers[self._renderer]
+        each = waiting.seconds.get(own.kind)
+        if each is None or self._view.waits.get(waiting.id, 0.0) >= each:
+            return False
+        key = (waiting.kind(waiting.prompts[0]), waiting.size_on(own), waiting.failed_at)
+        if key not in self._are_left:
+            if model not in self._counts:
+                self._counts[model] = prompts_for(self._line, model)
+            share_of_it = share(self._view, self._renderer, self._counts[model], waiting)
+            self._are_left[key] = not share_of_it
+        if self._are_left[key]:
+            self._models.add(model)
+        return self._are_left[key]
 
 
 def _is_for_others(view: View, own: RendererView, waiting: Waiting) -> bool:
@@ -84,8 +131,15 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
     return count <= sum(lead.size_on(other) for other in others)
 
 
-def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) -> int:
+def prompts_for(line: Iterable[Waiting], model: str) -> float:
+    """Return how many prompts wait for a model, at most; infinite if that is not known."""
+    return sum(_count(waiting) for waiting in line if waiting.model in ("", model))
+
+
+def share(view: View, renderer: int, count: float, first: JobView) -> int:
     """Return how many prompts like the first of a job a renderer takes; 0 leaves them to others.
+
+    count: how many wait for the model
 
     It takes one after the other, as many as fit, as long as it is through with that one no later
     than the others that have the model would be, after what they have in hand, with that one and
@@ -99,7 +153,6 @@ def share(view: View, renderer: int, line: Iterable[Waiting], first: JobView) ->
     each, size = first.seconds.get(own.kind), first.size_on(own)
     begin = own.free_in(now) if each else 0.0
     begin = begin if math.isfinite(begin) else 0.0
-    count = sum(_count(waiting) for waiting in line if waiting.model in ("", first.model))
     quickest = max(1e-9, min(first.seconds.values())) if each else 1.0
     if len(view.renderers) * (begin + size * (each or 1.0)) / quickest <= count - size:
         return size  # more than all others could do, whatever they have in hand

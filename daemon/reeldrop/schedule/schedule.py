@@ -27,7 +27,12 @@ LOOK_THROUGH = 64
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing until something happens."""
+    """Do nothing until something happens.
+
+    left: the jobs and files that renderers with nothing to do leave to quicker ones
+    """
+
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +86,16 @@ def decide(view: View) -> Decision:
     line = _line(view)
     if line:
         able = placing.in_order(view.renderers, able, line[0].model)
+    left: dict[str, None] = {}
     for renderer in able:
-        found = placing.without_others(view, renderer, line) if len(view.renderers) > 1 else line
+        found, slower = placing.without_others(view, renderer, line)
+        left |= dict.fromkeys(slower)
         decision = _next(view, renderer, found) if found else _rest(view, renderer)
         if isinstance(decision, Render) and len(found) < len(line):
             decision = _with_left(decision, line, found)
         if not isinstance(decision, Wait):
             return decision
-    return Wait()
+    return Wait(tuple(left))
 
 
 def _with_left(decision: Render, line: list[Waiting], found: list[Waiting]) -> Render:
@@ -218,12 +225,10 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
     """Fill a batch with prompts of the same kind as the first, in order, passing over the others.
 
     A file is opened only if all its prompts fit. Nothing is passed over twice. Other renderers get
-    their share of such prompts, which may be all of them.
+    their share of such prompts. What is theirs alone was left to them before, if it may be.
     """
     kind = first.kind(first.prompts[0])
-    room = placing.share(view, renderer, line, first)
-    if not room:
-        return Wait()
+    room = max(1, placing.share(view, renderer, placing.prompts_for(line, first.model), first))
     opens = not (first.is_suspect or _is_full(view))
     picks: list[tuple[str, int]] = []
     passed: list[str] = []

@@ -217,7 +217,8 @@ class View:
     is_in_trouble: whether the disk is in trouble, so that no file is claimed
     unusable: the models that can't be used for now
     sizes: the bytes of the weights of models that are not loaded; 0 if unknown
-    waits: how long jobs and files have waited while later ones of loaded models went first
+    waits: how long jobs and files have waited while later ones of loaded models went first, or
+        were left to quicker renderers
     now: the time, by the clock of `RendererView.free_at`
     """
 

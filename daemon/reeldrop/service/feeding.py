@@ -1,7 +1,7 @@
 """Carries out what `schedule` decides: opens jobs, loads models, hands over batches.
 
-Keeps only how long something has waited for its model: the spool, the inbox and the open jobs tell
-what is next. Does not wait for anything.
+Keeps only how long something has been passed over or left: the spool, the inbox and the open jobs
+tell what is next. Does not wait for anything.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Feeder:
     """Moves what waits onto the workbenches.
 
     models: those that can't be used for now
-    waits: what waits for a model that is not loaded, and since when
+    waits: how long something has waited for its model, or for a quicker renderer
     health: which places fail what others render
     size: returns how many bytes the weights of a model take; 0 if that is unknown
     """
@@ -157,7 +157,8 @@ class Feeder:
                 self._load(what, seen.benches[renderer], now)
             case Render(renderer) as found:
                 self._render(found, seen.benches[renderer], now)
-            case _:
+            case schedule.Wait(left):
+                self.waits.leave_to_others(left, now)
                 return False
         if not isinstance(decision, Open | PutBack):
             number = decision.renderer

@@ -30,6 +30,21 @@ def test_what_becomes_of_prompts_of_a_model_in_trouble() -> None:
         assert found.refusal("another", 100.0) is None
 
 
+def test_prompts_fail_if_the_only_renderer_can_never_use_their_model() -> None:
+    """Also those of the daemon's own profile; they wait if another renderer may join."""
+    for own in ("m", "other"):
+        for error, is_patient, fails in (
+            (WRONG, True, True),
+            (NOT_NOW, True, False),
+            (NOT_NOW, False, True),
+        ):
+            found = Models(own, 10.0, is_patient=is_patient)
+            found.join("only")
+            found.exclude("m", error, "only")
+            expected = ({}, error) if fails else ({"m": 110.0}, None)
+            assert expected == (found.resting(100.0), found.refusal("m", 100.0)), (own, error)
+
+
 def test_pauses_grow_until_the_model_works() -> None:
     """Up to ten minutes; the same reason is logged only once."""
     found = Models("m", 10.0, is_patient=True)

@@ -69,8 +69,11 @@ class Models:
         return {m: _in_words(t.error) for m, t in found if t is not None and t.due < math.inf}
 
     def exclude(self, model: str, error: Exception, renderer: str) -> None:
-        """Record that a renderer can never use a model, such as for want of memory."""
-        is_final = not self._waits(model, error)
+        """Record that a renderer can never use a model, such as for want of memory.
+
+        With a ConfigError, no other can join that might: prompts fail, whoever chose the model.
+        """
+        is_final = isinstance(error, ConfigError) or not self._is_patient
         self._troubles.setdefault(model, {})[renderer] = Trouble(error, 0, math.inf, is_final)
 
     def _waits(self, model: str, error: Exception) -> bool:
@@ -156,6 +159,11 @@ class Models:
             for model, found in self._troubles.items()
             if renderer in found and now < found[renderer].due and not self.refusal(model, now)
         )
+
+    def is_excluded(self, model: str, renderer: str) -> bool:
+        """Return whether a renderer can never use a model."""
+        found = self._troubles.get(model, {}).get(renderer)
+        return found is not None and found.due == math.inf
 
     def _of_all(self) -> list[tuple[str, list[Trouble]]]:
         """Return the models, with their troubles, that no renderer can use."""

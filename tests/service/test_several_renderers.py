@@ -43,6 +43,7 @@ from reeldrop.config import config as configuration
 from reeldrop.config import profiles
 from reeldrop.host.ending import StallWatch
 from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.service import benches
 from reeldrop.store import job_files, status
 from reeldrop.store.status import State
 from reeldrop.video import encoder, received, remote
@@ -414,6 +415,7 @@ def test_a_slow_card_leaves_the_last_video_to_a_quick_one_that_is_busy(
             run.events.put(Wake())
             run.until(run.events.empty, "another decision")
         assert [] == fleet["slow"].seen
+        assert len(run.stages.waits.seconds(0)) == 1  # how long it is left is counted
         fleet["quick"].release()
         run.until(lambda: len(run.videos()) == 2, "both videos")
         assert ["first", "last"] == fleet["quick"].seen
@@ -425,7 +427,7 @@ def test_a_slow_card_leaves_the_last_video_to_a_quick_one_that_is_busy(
 
 
 def test_what_does_not_fit_into_a_small_card_is_left_to_a_larger_one(
-    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The small one goes on with others. Where all cards are small, the prompt fails."""
     run = Looped(tmp_path, least_pipeline, fleet.make)
@@ -452,10 +454,49 @@ def test_what_does_not_fit_into_a_small_card_is_left_to_a_larger_one(
         run.until(lambda: len(run.videos()) == 5, "the long ones")
         assert ["first", "third"] == fleet["small"].seen
         run.events.put(RendererLeft("large", "its node burns", Cause.MACHINE))
+        _expect_no_more(monkeypatch)
         run.drop("too long.yaml", long)
         run.until(lambda: list(run.config.failed.rglob("*.error.txt")), "a report")
     [report] = run.config.failed.rglob("*.error.txt")
     assert "the memory does not suffice even for 1 prompt" in report.read_text()
+
+
+def _expect_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the service expect no renderers that are not there, as if minutes had passed."""
+    monkeypatch.setattr(benches, "JOIN_SECONDS", 0.0)
+    monkeypatch.setattr(benches, "AWAY_SECONDS", 0.0)
+
+
+def test_what_is_too_large_waits_for_a_larger_card_that_joins_or_comes_back(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For some minutes. Meanwhile the small one renders what is behind it in line."""
+    run = Looped(tmp_path, least_pipeline, fleet.make)
+    long = "num_frames: 12\nprompts: [{prompt: long}]\n"
+    with run:
+        run.events.put(fleet.lend("small", "card", 24))
+        run.until(lambda: run.status and run.status.state is State.IDLE, "the small one")
+        fleet["small"].too_large = "long"
+        run.drop("at the start.yaml", long)
+        run.until(lambda: fleet["small"].shortages, "a shortage")
+        run.drop("first.txt", "first")
+        run.until(lambda: ["first/first"] == run.videos(), "a video of the small one")
+        run.events.put(fleet.lend("large", "card", 80))
+        run.until(lambda: len(run.videos()) == 2, "the long one")
+        monkeypatch.setattr(benches, "JOIN_SECONDS", 0.0)
+        run.events.put(fleet.lose("large"))
+        run.drop("meanwhile.yaml", long)
+        run.until(lambda: len(run.stages.jobs.opened) == 1, "a claim")
+        run.drop("second.txt", "second")
+        run.until(lambda: "second/second" in run.videos(), "another video of the small one")
+        assert fleet["small"].shortages == 1
+        run.events.put(fleet.lend("another", "card", 80))
+        run.until(lambda: len(run.videos()) == 4, "the other long one")
+        run.events.put(fleet.lose("another"))
+        _expect_no_more(monkeypatch)
+        run.drop("too long.yaml", long)
+        run.until(lambda: list(run.config.failed.rglob("*.error.txt")), "a report")
+    assert fleet["small"].shortages == 2
 
 
 def test_a_profile_goes_to_cards_that_have_the_memory_it_needs(

@@ -330,12 +330,16 @@ class Answers:
             self.losses.failed(bench, member, error)
 
     def _fits_elsewhere(self, batch: Batch, bench: Workbench) -> bool:
-        """Note that prompts do not fit into a kind of card; return whether a larger one may do."""
-        opened, models = self._stages.jobs.opened, self._stages.models
+        """Note that prompts do not fit into a kind of card; return whether a larger one may do.
+
+        It may have trouble with the model now, or be away for a moment, or join soon.
+        """
+        stages, now = self._stages, time.monotonic()
+        benches, opened = stages.benches, stages.jobs.opened
         opened.fits.note(batch, 0, bench.kind)
-        return any(
-            other.device.memory_bytes > bench.device.memory_bytes
-            and opened.together(batch.prompts[0], other.kind)
-            and batch.model not in models.unusable(other.id, time.monotonic())
-            for other in self._stages.benches
+        devices = [b.device for b in benches if not stages.models.is_excluded(batch.model, b.id)]
+        return benches.may_grow(now) or any(
+            device.memory_bytes > bench.device.memory_bytes
+            and opened.together(batch.prompts[0], device.kind)
+            for device in (*devices, *benches.away(now))
         )

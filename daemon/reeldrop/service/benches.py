@@ -5,6 +5,7 @@ Does not know what is rendered, nor what follows when a renderer is lost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,15 @@ from reeldrop.service.workbench import Workbench
 
 if TYPE_CHECKING:
     from reeldrop.base.events import RendererJoined
+    from reeldrop.base.fleet import Device
     from reeldrop.render.fleet import Fleet
     from reeldrop.service.forecast import BatchesToCome, Forecast
+
+AWAY_SECONDS = 600.0
+"""For how long a lost kind of card is expected back: most are replaced within a minute."""
+
+JOIN_SECONDS = 120.0
+"""For how long after a start other renderers are expected to join, maybe with larger cards."""
 
 
 class Benches:
@@ -23,6 +31,7 @@ class Benches:
     outlives: whether the process goes on when one is lost
     trouble: why renderers are missing; empty if none is
     is_hopeless: whether none will ever come
+    began: when the first of them were asked for
     """
 
     def __init__(self, forecast: Forecast) -> None:
@@ -31,6 +40,8 @@ class Benches:
         self.outlives = False
         self.trouble = ""
         self.is_hopeless = False
+        self.began = -math.inf
+        self._lost: dict[str, tuple[Device, float]] = {}
 
     def __iter__(self) -> Iterator[Workbench]:
         return iter(tuple(self._benches.values()))
@@ -60,6 +71,24 @@ class Benches:
         """Take away the workbench of a renderer, and return it; None if it has left before."""
         self._forecast.leave(renderer)
         return self._benches.pop(renderer, None)
+
+    def lose(self, device: Device, now: float) -> None:
+        """Record that a renderer was lost: one on such a device will probably replace it."""
+        self._lost[device.kind] = device, now
+
+    def away(self, now: float) -> list[Device]:
+        """Return the devices that were lost a short time ago, while none of their kind is there."""
+        there = {bench.kind for bench in self}
+        self._lost = {
+            kind: (device, at)
+            for kind, (device, at) in self._lost.items()
+            if now - at < AWAY_SECONDS and kind not in there
+        }
+        return [device for device, _ in self._lost.values()]
+
+    def may_grow(self, now: float) -> bool:
+        """Return whether others will probably join, as they were asked for a short time ago."""
+        return self.outlives and now - self.began < JOIN_SECONDS
 
     @property
     def first(self) -> Workbench | None:
@@ -111,3 +140,4 @@ class Benches:
         for bench in self:
             bench.close()
             self.leave(bench.id)
+        self._lost.clear()

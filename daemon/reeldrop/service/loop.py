@@ -209,6 +209,7 @@ class Loop:
             self._heed_cancellations(now)
             self._keep_rendering(now)
         if self._reporter.is_due(now):
+            stages.note_kinds(now)
             self._reporter.report(now)
 
     def _keep_the_spool(self) -> None:

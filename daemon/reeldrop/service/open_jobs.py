@@ -34,7 +34,8 @@ class OpenJobs:
     limits: what config.yaml sets
     turns: whose turn it is among the groups of one priority
     fits: how many prompts fit into memory at once
-    kinds: the kinds of devices that render, each with limits of its own
+    kinds: the kinds of devices that render or will again soon, each with limits of its own
+    may_grow: returns whether devices of other kinds will probably join
     spooled: the jobs in hand that are not open
     make_sheets: begins to make the sheets of a job, of prompts of a sweep; None if there are none
     sheets_rest: for how long they have made no progress, in words; empty if they do
@@ -51,6 +52,7 @@ class OpenJobs:
         self.turns = turns
         self.fits = Fits()
         self.kinds: Mapping[str, Mapping[str, BatchLimit]] = {"": {}}
+        self.may_grow: Callable[[float], bool] = lambda _now: False
         self.make_sheets: Callable[[Job, Sequence[Prompt]], None] | None = None
         self.sheets_rest = ""
         self.translate: Callable[[OpenJob], None] | None = None
@@ -89,7 +91,8 @@ class OpenJobs:
             return opened.view(self.turns.of(opened.group), {"": 1}, most)
         first = opened.waiting[0]
         sizes = {kind: self.together(first, kind) for kind in self.kinds}
-        if not any(sizes.values()):  # those it fits have left: the next try says what is missing
+        if not any(sizes.values()) and not self.may_grow(now):
+            # Those it fits have left for good: the next try says what is missing.
             sizes = dict.fromkeys(sizes, 1)
         found = opened.view(self.turns.of(opened.group), sizes, most)
         if len(sizes) > 1:

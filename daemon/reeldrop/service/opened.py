@@ -132,7 +132,7 @@ class OpenJob:
             self.was_passed_over,
             self.may_go_back,
             turns.is_of_night(self.job.source),
-            sizes if len(sizes) > 1 else {},
+            sizes if len(sizes) > 1 or 0 in sizes.values() else {},
             failed_at=self.failed_at(prompts[0].number) if prompts else frozenset(),
         )
 

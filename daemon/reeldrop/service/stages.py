@@ -123,6 +123,7 @@ class Stages:
         self.forecast = Forecast()
         self.jobs.opened.seconds_each = self.forecast.seconds_each
         self.benches = Benches(self.forecast)
+        self.jobs.opened.may_grow = self.benches.may_grow
         self.closed_fleets = 0
         self.health = Health()
         self.models = self._make_models()
@@ -156,7 +157,7 @@ class Stages:
     def _begin_fleet(self) -> None:
         """Make the renderers that the settings in force ask for."""
         self.fleet = self._make_fleet(self.settings.config, self._tell)
-        self.benches.outlives = self.fleet.can_lose
+        self.benches.outlives, self.benches.began = self.fleet.can_lose, time.monotonic()
         self.benches.trouble, self.benches.is_hopeless = "", False
         self.jobs.loads.are_recorded = not self.fleet.can_lose
         # Where renderers end alone, it is seldom a prompt that ends this process.
@@ -179,7 +180,7 @@ class Stages:
                 bench.load(model)
         elif not (self.fleet.can_lose and self.settings.are_on_trial):
             self._tell(FromRenderer(joined.id, ModelFailed(model, excluded[model])))
-        self._note_kinds()
+        self.note_kinds(time.monotonic())
 
     def _join_models(self, bench: Workbench, models: Models) -> dict[str, Exception]:
         """Record that there is a renderer; return why it can never use some models."""
@@ -199,12 +200,15 @@ class Stages:
         if bench is not None:
             self.models.leave(renderer)
             self.waits.leave(renderer, now)
-            self._note_kinds()
+            self.benches.lose(bench.device, now)
+            self.note_kinds(now)
         return bench
 
-    def _note_kinds(self) -> None:
+    def note_kinds(self, now: float) -> None:
+        """Note which kinds of devices render, or will again in a moment."""
         self.jobs.batches.places = frozenset(bench.place for bench in self.benches)
-        kinds = {bench.kind: bench.device.limits for bench in self.benches}
+        devices = [*(bench.device for bench in self.benches), *self.benches.away(now)]
+        kinds = {device.kind: device.limits for device in devices}
         self.jobs.opened.kinds = kinds or self.jobs.opened.kinds
 
     def _make_models(self) -> Models:

@@ -252,23 +252,19 @@ def test_one_folder_does_not_hold_up_another(world: World) -> None:
 
 
 def test_groups_take_turns_in_the_spool_through_all_steps_after_one_look(world: World) -> None:
-    """Two renderers get a batch each, and the second one's is that of the other group."""
+    """Two renderers get a batch each: the second one's job, of the other group, is opened next."""
     second = world.feeder.benches.join(
         RendererJoined("second", base_fleet.Device("")), Fleet(), 600
     )
     world.bench.memory = second.memory = world.device.memory
     for size, name in enumerate(("a/1.yaml", "a/2.yaml", "b/1.yaml"), 1):
-        world.drop(name, 1, num_frames=8 * size)
+        world.drop(name, SIZE, num_frames=8 * size)
     assert 3 == sum(world.intake.take(file) is not None for file in world.intake.first())
     seen = world.feeder.look(world.now)
     while world.feeder.feed(world.now, world.conditions, seen):
         pass
-    led = {
-        str(world.jobs.opened[member.job_id].job.source)
-        for _, batch in world.feeder.benches.batches()
-        for member in batch.members
-    }
-    assert {"a/1.yaml", "b/1.yaml"} == led
+    assert ["a/1.yaml", "b/1.yaml"] == [str(opened.job.source) for opened in world.jobs.opened]
+    assert all(bench.batch is not None for bench in (world.bench, second))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")

@@ -6,7 +6,7 @@ Does not know what is rendered next, nor how jobs are opened or ended.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -26,11 +26,11 @@ _log = structlog.get_logger()
 class Batches:
     """The prompts of the open jobs, while they are in hand and when that ends.
 
-    places: where renderers are; see `Device`
+    places: returns where a model can be used for now, and a prompt of it fits; see `Device`
     """
 
     def __init__(self, jobs: OpenJobs, outcome: Outcome) -> None:
-        self.places: frozenset[str] = frozenset()
+        self.places: Callable[[str, Prompt | None, float], frozenset[str]] = lambda *_: frozenset()
         self._jobs = jobs
         self._outcome = outcome
         self._suspects = jobs.spooled.suspects
@@ -89,7 +89,9 @@ class Batches:
         for member in reversed(batch.members):
             opened, number = self._jobs[member.job_id], member.prompt.number
             is_too_often = is_blamed and blame.has_ended_too_often(opened.job, number, most)
-            if is_too_often and not opened.is_untried_elsewhere(number, self.places, most):
+            if is_too_often and not opened.is_untried_elsewhere(
+                number, self._places(member.prompt), most
+            ):
                 to_fail.append((member, blame.ended_with(opened.job, number)))
             else:
                 opened.queue_again(member.prompt, alone=is_blamed)
@@ -127,17 +129,15 @@ class Batches:
 
         place: where its renderer is; empty if that has rendered it
         """
-        opened, limits = self._jobs[job_id], self._jobs.limits
+        opened = self._jobs[job_id]
         opened.in_hand.discard(prompt.number)
         if isinstance(error, OSError) and self._is_of_disk(job_id, error):
             self._jobs.leave_for_now(opened, error)
             return
         opened.note_failure(prompt.number, place)
         what = {"job_id": job_id, "number": prompt.number, "reason": str(error)}
-        if opened.is_worth_a_try(prompt, error, limits.max_attempts, self.places):
-            most, pause = limits.max_attempts, limits.retry_seconds
-            if opened.is_untried_elsewhere(prompt.number, self.places, most):
-                pause = 0.0
+        pause = self._pause(opened, prompt, error)
+        if pause is not None:
             _log.warning("video_delayed", **what, seconds=pause)
             opened.rest(prompt, time.monotonic() + pause)
             if opened.in_hand:
@@ -149,6 +149,19 @@ class Batches:
                 _log.error("video_failed", **what)
             opened.failures[prompt.number] = (prompt, error)
         self._jobs.close_if_through(opened)
+
+    def _pause(self, opened: OpenJob, prompt: Prompt, error: Exception) -> float | None:
+        """Return after how many seconds a prompt is tried again; None if it is not."""
+        if not opened.may_pass(error):
+            return None
+        limits, number = self._jobs.limits, prompt.number
+        if opened.is_untried_elsewhere(number, self._places(prompt), limits.max_attempts):
+            return 0.0
+        is_left = sum(opened.tries[number].values()) < limits.max_attempts
+        return limits.retry_seconds if is_left else None
+
+    def _places(self, prompt: Prompt) -> frozenset[str]:
+        return self.places(prompt.model, prompt, time.monotonic())
 
     def _is_of_disk(self, job_id: str, error: OSError) -> bool:
         """Return whether the disk is to blame: not if only this job keeps failing."""

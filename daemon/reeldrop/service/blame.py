@@ -6,7 +6,7 @@ Knows the attempts at a job. Does not know how jobs are opened or ended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Attempt, Cause, Job
@@ -15,11 +15,15 @@ KILLS_PER_SIGN = 3
 """How many ends of unknown cause count as much as one that a prompt seems to have caused."""
 
 
-def ends_of_processes(job: Job) -> int:
-    """Return at how many ends of a process one prompt of a job, or its model, was in hand."""
+def ends_of_processes(job: Job, left: Container[int] | None = None) -> int:
+    """Return at how many ends of a process one prompt of a job, or its model, was in hand.
+
+    left: numbers of the prompts that have no video yet; None if that is not known
+    """
     ends = (attempt for attempt in job.attempts if not attempt.renderer)
     seen = Counter(number for end in ends for number in end.numbers or (None,))
-    return max(seen.values(), default=0)
+    counts = (n for number, n in seen.items() if number is None or left is None or number in left)
+    return max(counts, default=0)
 
 
 def to_be_alone(job: Job, *, is_suspect: bool) -> set[int]:
@@ -37,7 +41,7 @@ def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool
     Unexplained kills count for less and, unless there are very many, only if the process had
     rendered something else before one of them.
     """
-    ends = _ends(job, number)
+    ends = ends_of(job, number)
     if _has_left_signs(ends, max_attempts):
         return True
     kills = max_attempts * KILLS_PER_SIGN
@@ -47,12 +51,13 @@ def has_ended_too_often(job: Job, number: int | None, max_attempts: int) -> bool
 
 def is_suspected(job: Job, number: int | None, max_attempts: int) -> bool:
     """Return whether a prompt (None: loading the model) may have ended processes too often."""
-    ends = _ends(job, number)
+    ends = ends_of(job, number)
     kills = [end for end in ends if end.cause is Cause.UNKNOWN]
     return len(kills) >= max_attempts or _has_left_signs(ends, max_attempts)
 
 
-def _ends(job: Job, number: int | None) -> list[Attempt]:
+def ends_of(job: Job, number: int | None) -> list[Attempt]:
+    """Return the attempts with a prompt in hand; for None, while the model was loading."""
     return [attempt for attempt in job.attempts if attempt.is_of(number)]
 
 
@@ -63,7 +68,7 @@ def _has_left_signs(ends: Sequence[Attempt], max_attempts: int) -> bool:
 
 def ended_with(job: Job, number: int | None) -> Unrenderable:
     """Return the error of a prompt (None: of loading the model) that ended processes too often."""
-    ends = _ends(job, number)
+    ends = ends_of(job, number)
     told = "; ".join(f"at {end.began}: {end.ending}" for end in ends)
     what = "it" if number else "loading its model"
     who = "a renderer" if any(end.renderer for end in ends) else "the process"

@@ -30,7 +30,6 @@ from reeldrop.schedule.view import (
 )
 from reeldrop.service import outlook
 from reeldrop.service.benches import Benches
-from reeldrop.service.health import Health
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.models import Models
 from reeldrop.service.workbench import Workbench
@@ -60,7 +59,7 @@ class Feeder:
 
     models: those that can't be used for now
     waits: how long something has waited for its model, or for a quicker renderer
-    health: which places fail what others render
+    is_held: returns whether a renderer gets nothing for now, though it is idle
     size: returns how many bytes the weights of a model take; 0 if that is unknown
     """
 
@@ -70,7 +69,7 @@ class Feeder:
     benches: Benches
     models: Models
     waits: Waits = field(default_factory=Waits)
-    health: Health = field(default_factory=Health)
+    is_held: Callable[[Workbench, float], bool] = lambda _bench, _now: False
     size: Callable[[str], int] = lambda _model: 0
 
     def look(self, now: float) -> Seen:
@@ -80,20 +79,9 @@ class Feeder:
 
     def _view(self, bench: Workbench, now: float) -> RendererView:
         found = bench.view(now, self.models.unusable(bench.id, now))
-        if self._is_held(bench, now):
+        if self.is_held(bench, now):
             return replace(found, is_busy=True, seconds_left=math.inf, is_held=True)
         return found
-
-    def _is_held(self, bench: Workbench, now: float) -> bool:
-        """Return whether a renderer gets nothing for now: others try what failed at its place."""
-        if not self.health.suspicion(bench.place):
-            return False
-        models = self.health.models(bench.place)
-        return any(
-            not self.health.suspicion(other.place)
-            and not models & self.models.unusable(other.id, now)
-            for other in self.benches
-        )
 
     def feed(self, now: float, conditions: Conditions, seen: Seen | None = None) -> bool:
         """Take a step towards the next batch, or hand it over; return whether there was a step.

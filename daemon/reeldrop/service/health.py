@@ -1,8 +1,7 @@
 """Which places fail what others render: GPUs, or machines without one.
 
-A place is suspected after `MOST` failures in a row, and broken as soon as another place has
-rendered one of these prompts. A prompt that fails elsewhere, too, says nothing about a place.
-Does no I/O.
+A place is suspected after `MOST` failures in a row, and broken as soon as others have succeeded
+with all of them. A prompt that fails elsewhere, too, says nothing about a place. Does no I/O.
 """
 
 from __future__ import annotations
@@ -10,23 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reeldrop.base.job import Prompt
+
 MOST = 3
 """So many failures in a row, without a success between them, are no accident."""
 
 
 @dataclass(slots=True)
-class _Failure:
+class Failure:
     """What failed at a place: a prompt, or the load of a model.
 
+    at: when, by a monotonic clock
     renderer: that was there
-    is_load: whether its renderer ended while it loaded the model
+    job_id, prompt: empty and None if its renderer ended while it loaded the model
     works_elsewhere: whether it has succeeded at another place
     """
 
+    at: float
     renderer: str
     model: str
     reason: str
-    is_load: bool = False
+    job_id: str = ""
+    prompt: Prompt | None = None
     works_elsewhere: bool = False
 
 
@@ -34,26 +38,33 @@ class Health:
     """The failures in a row at each place, by a key of what failed."""
 
     def __init__(self) -> None:
-        self._places: dict[str, dict[tuple[str, int], _Failure]] = {}
+        self._places: dict[str, dict[tuple[str, int], Failure]] = {}
 
     def failed(
-        self, place: str, renderer: str, job_id: str, number: int, model: str, reason: str
+        self, place: str, renderer: str, job_id: str, prompt: Prompt, reason: str, now: float
     ) -> None:
         """Record that a prompt failed, or ended its renderer."""
-        key, is_elsewhere = (job_id, number), False
+        key, is_elsewhere = (job_id, prompt.number), False
         for at, found in self._places.items():
             is_elsewhere |= at != place and found.pop(key, None) is not None
         if not is_elsewhere:
-            self._note(place, key, _Failure(renderer, model, reason))
+            self._note(place, key, Failure(now, renderer, prompt.model, reason, job_id, prompt))
 
     def load_failed(
-        self, place: str, renderer: str, model: str, reason: str, *, works_elsewhere: bool
+        self,
+        place: str,
+        renderer: str,
+        model: str,
+        reason: str,
+        now: float,
+        *,
+        works_elsewhere: bool,
     ) -> None:
         """Record that a renderer ended while it loaded a model, or rendered its warm-up."""
-        failure = _Failure(renderer, model, reason, True, works_elsewhere)
+        failure = Failure(now, renderer, model, reason, works_elsewhere=works_elsewhere)
         self._note(place, (renderer, 0), failure)
 
-    def _note(self, place: str, key: tuple[str, int], failure: _Failure) -> None:
+    def _note(self, place: str, key: tuple[str, int], failure: Failure) -> None:
         found = self._places.setdefault(place, {})
         found.pop(key, None)
         found[key] = failure
@@ -71,26 +82,26 @@ class Health:
         """Record that a model was loaded."""
         for at, found in self._places.items():
             for failure in found.values():
-                if failure.is_load and failure.model == model and at != place:
+                if failure.prompt is None and failure.model == model and at != place:
                     failure.works_elsewhere = True
+
+    def failures(self, place: str) -> list[Failure]:
+        """Return why a place is suspected, the last one last; empty if it is not."""
+        found = list(self._places.get(place, {}).values())
+        return found if len(found) >= MOST else []
 
     def suspicion(self, place: str) -> str:
         """Return why a place is suspected, in words; empty if it is not."""
-        found = list(self._places.get(place, {}).values())
-        if len(found) < MOST:
-            return ""
-        return f"{MOST} failures in a row, the last one: {found[-1].reason}"
-
-    def models(self, place: str) -> set[str]:
-        """Return the models of what failed at a place."""
-        return {failure.model for failure in self._places.get(place, {}).values()}
+        found = self.failures(place)
+        return f"{MOST} failures in a row, the last one: {found[-1].reason}" if found else ""
 
     def broken(self) -> list[tuple[str, str]]:
         """Return the places that are broken, each with the last renderer that was there."""
+        suspected = ((place, self.failures(place)) for place in self._places)
         return [
-            (place, list(found.values())[-1].renderer)
-            for place, found in self._places.items()
-            if len(found) >= MOST and any(failure.works_elsewhere for failure in found.values())
+            (place, found[-1].renderer)
+            for place, found in suspected
+            if found and all(failure.works_elsewhere for failure in found)
         ]
 
     def forget(self, place: str) -> None:

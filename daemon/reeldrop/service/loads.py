@@ -40,7 +40,7 @@ class Loads:
         job = self._spooled.find(job_id)
         if job is None or self._is_held_back(job):
             return None
-        if self._has_ended_too_often(job):
+        if self._has_ended_too_often(job, self._spooled.needs.of(job_id)):
             self._spooled.ends.fail(job, blame.ended_with(job, None))
             return None
         try:
@@ -60,7 +60,7 @@ class Loads:
         if opened.may_go_back and self._is_held_back(opened.job):
             self._jobs.put_back(job_id)
             return None
-        if self._has_ended_too_often(opened.job):
+        if self._has_ended_too_often(opened.job, model):
             error = blame.ended_with(opened.job, None)
             self._batches.fail(opened, opened.drop_waiting(model), error)
             return None
@@ -79,8 +79,18 @@ class Loads:
         is_suspected = blame.is_suspected(job, None, limits.max_attempts)
         return is_suspected and self._suspects.hold(job, due)
 
-    def _has_ended_too_often(self, job: Job) -> bool:
-        return blame.has_ended_too_often(job, None, self._jobs.limits.max_attempts)
+    def _has_ended_too_often(self, job: Job, model: str) -> bool:
+        """Return whether a model is not loaded for a job any more.
+
+        At one place that may be to blame: if others can use the model, it gets twice the tries.
+        """
+        most = self._jobs.limits.max_attempts
+        ends = blame.ends_of(job, None)
+        if not blame.has_ended_too_often(job, None, most):
+            return False
+        ended_at = {end.place for end in ends}
+        is_of_one = len(ended_at) == 1 and "" not in ended_at and len(ends) < 2 * most
+        return not (is_of_one and self._batches.places(model, None, time.monotonic()) - ended_at)
 
     def _begin(self, job: Job) -> None:
         if self.are_recorded:

@@ -92,11 +92,14 @@ class Losses:
         others = [other for other in stages.benches if other.place != bench.place]
         has_it = any(model in other.memory.ready for other in others)
         stages.health.load_failed(
-            bench.place, bench.id, model, attempt.ending, works_elsewhere=has_it
+            bench.place, bench.id, model, attempt.ending, now, works_elsewhere=has_it
         )
         if bench.loads_for is not None and model != stages.settings.model:
             stages.jobs.loads.lost(bench.loads_for, attempt)
-        error = None if has_it else stages.models.ended(model, attempt.ending, now)
+        trying = {other.place for other in others if other.loading == model}
+        error = None
+        if not has_it:
+            error = stages.models.ended(model, attempt.ending, now, bench.place, trying)
         if error is None:
             return
         remedy = "prompts of other models are rendered; it is tried again"
@@ -134,19 +137,16 @@ class Losses:
         self._leave_out_broken(time.monotonic())
 
     def _note_failure(self, bench: Workbench, member: Member, reason: str) -> None:
-        job_id, prompt = member.job_id, member.prompt
-        self._stages.health.failed(
-            bench.place, bench.id, job_id, prompt.number, prompt.model, reason
-        )
+        job_id, prompt, now = member.job_id, member.prompt, time.monotonic()
+        self._stages.health.failed(bench.place, bench.id, job_id, prompt, reason, now)
 
     def _leave_out_broken(self, now: float) -> None:
         """Leave out places that fail what others render, and count no attempts there."""
         stages = self._stages
         for place, last in stages.health.broken():
-            others = {bench.place for bench in stages.benches} - {place}
-            if not stages.health.suspicion(place):  # it has just been left out
+            if not stages.health.failures(place):  # it has just been left out
                 continue
-            if all(stages.health.suspicion(other) for other in others):
+            if not stages.elsewhere.can_spare(place, now):
                 continue
             benches = [bench for bench in stages.benches if bench.place == place]
             ids = [bench.id for bench in benches] or [last]
@@ -162,3 +162,4 @@ class Losses:
                 self.lost(RendererLeft(bench.id, reason, Cause.MACHINE), now)
             for opened in stages.jobs.opened:
                 opened.forgive(place)
+            stages.jobs.spooled.forgive(place)

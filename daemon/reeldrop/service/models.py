@@ -6,6 +6,7 @@ Trouble with one model stops no prompts of another. Does no I/O.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
@@ -47,6 +48,7 @@ class Models:
         self._is_patient = is_patient
         self._troubles: dict[str, dict[str, Trouble]] = {}
         self._ends: dict[str, Trouble] = {}
+        self._ended_at: dict[str, set[str]] = {}
         self._renderers: set[str] = set()
 
     def join(self, renderer: str) -> None:
@@ -99,13 +101,22 @@ class Models:
         due = now + max(self._retry_seconds, pause)
         return Trouble(error, tries, due, is_final=not self._waits(model, error))
 
-    def ended(self, model: str, reason: str, now: float) -> Exception | None:
+    def ended(
+        self, model: str, reason: str, now: float, place: str, trying: Set[str] = _NONE
+    ) -> Exception | None:
         """Record that a renderer ended while it loaded a model, and none has it.
 
-        Return the error for all renderers, after ENDS of them in a row; else None.
+        Return the error for all renderers, after ENDS of them in a row; else None. While it is
+        being loaded where it has not ended one yet, it may be the place that is to blame.
+
+        trying: the places where others are loading it
         """
         before = self._ends.get(model)
         tries = before.tries + 1 if before is not None else 1
+        places = self._ended_at.setdefault(model, set())
+        places.add(place)
+        if trying - places:
+            tries = min(tries, ENDS - 1)
         problem = f"{tries} renderers in a row ended while they loaded it, the last one: {reason}"
         remedy = "see the log of its machine: too little memory, a driver, a damaged file?"
         error = Unavailable(Mistake(problem, remedy, key=model))
@@ -120,6 +131,7 @@ class Models:
     def renders(self, model: str, renderer: str) -> None:
         """Record that a model has rendered something."""
         self._ends.pop(model, None)
+        self._ended_at.pop(model, None)
         self.works(model, renderer)
 
     def works(self, model: str, renderer: str = "") -> None:

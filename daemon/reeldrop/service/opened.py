@@ -35,6 +35,13 @@ class Past:
     alone: frozenset[int]
     tries: Mapping[int, Counter[str]]
 
+    def without(self, place: str) -> Past:
+        """Return what is left if nothing had failed at a place."""
+        tries = {number: Counter(found) for number, found in self.tries.items()}
+        for found in tries.values():
+            del found[place]
+        return replace(self, tries=tries)
+
 
 @dataclass(slots=True)
 class OpenJob:
@@ -170,6 +177,11 @@ class OpenJob:
         self.in_hand.discard(prompt.number)
         self.waiting.appendleft(prompt)
 
+    def is_left(self, number: int) -> bool:
+        """Return whether a prompt is in hand, waits or rests."""
+        left = (*self.waiting, *(prompt for _, prompt in self.resting))
+        return number in self.in_hand or any(prompt.number == number for prompt in left)
+
     def note_failure(self, number: int, place: str) -> None:
         """Count that a prompt has failed at a place; see `tries`."""
         self.tries.setdefault(number, Counter())[place] += 1
@@ -192,23 +204,15 @@ class OpenJob:
             for at, prompt in self.resting
         ]
 
-    def is_worth_a_try(
-        self, prompt: Prompt, error: Exception, max_attempts: int, places: frozenset[str]
-    ) -> bool:
-        """Return whether a prompt that failed may succeed at another try.
-
-        places: where renderers are; it has to fail at two of them
-        """
-        may_pass = isinstance(error, RenderError | MemoryError)
-        may_pass = may_pass and not isinstance(error, Unrenderable)
-        is_left = sum(self.tries[prompt.number].values()) < max_attempts
-        is_left |= self.is_untried_elsewhere(prompt.number, places, max_attempts)
-        return may_pass and is_left and self.trouble is None
+    def may_pass(self, error: Exception) -> bool:
+        """Return whether a prompt that failed may succeed at another try."""
+        is_passing = isinstance(error, RenderError | MemoryError)
+        return is_passing and not isinstance(error, Unrenderable) and self.trouble is None
 
     def is_untried_elsewhere(self, number: int, places: frozenset[str], most: int) -> bool:
-        """Return whether a prompt has failed at one place only, though there are others.
+        """Return whether a prompt has failed at one place only, though it can go to others.
 
-        Not after twice as many tries as usual, at `most`: the others can't use its model, maybe.
+        Not after twice as many tries as usual, at `most`: they may never come to it.
         """
         failed_at = self.failed_at(number)
         ends = sum(attempt.is_of(number) for attempt in self.job.attempts)

@@ -45,7 +45,7 @@ def opened(
     problem = _problem_of_place(job, results) if left else None
     most = limits.max_attempts
     suspected = {p.number for p in left if blame.is_suspected(job, p.number, most)}
-    is_suspect = suspects.is_suspect(job)
+    is_suspect = suspects.is_suspect(job, {prompt.number for prompt in left})
     due = time.monotonic() + limits.retry_seconds
     if suspected and len(suspected) == len(left) and suspects.hold(job, due):
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePosixPath
 
@@ -200,6 +200,15 @@ class SpooledJobs:
         return own or of_its_model or "goes on later"
 
     # Jobs that were open
+
+    def forgive(self, place: str) -> None:
+        """Forget what failed at a place, which is broken."""
+        self.past = {job_id: past.without(place) for job_id, past in self.past.items()}
+        with contextlib.suppress(OSError):  # then it counts
+            for job in self._spool.unfinished(self._open):
+                attempts = tuple(found for found in job.attempts if found.place != place)
+                if attempts != job.attempts:
+                    self._spool.attempts.take_back(replace(job, attempts=attempts))
 
     @property
     def are_begun(self) -> bool:

@@ -30,6 +30,7 @@ from reeldrop.prompts import parsing
 from reeldrop.schedule.models import Waits
 from reeldrop.schedule.night import Night
 from reeldrop.service.benches import Benches
+from reeldrop.service.elsewhere import Elsewhere
 from reeldrop.service.feeding import Feeder
 from reeldrop.service.forecast import Forecast
 from reeldrop.service.health import Health
@@ -206,7 +207,6 @@ class Stages:
 
     def note_kinds(self, now: float) -> None:
         """Note which kinds of devices render, or will again in a moment."""
-        self.jobs.batches.places = frozenset(bench.place for bench in self.benches)
         devices = [*(bench.device for bench in self.benches), *self.benches.away(now)]
         kinds = {device.kind: device.limits for device in devices}
         self.jobs.opened.kinds = kinds or self.jobs.opened.kinds
@@ -220,6 +220,9 @@ class Stages:
 
     def _make_feeder(self) -> Feeder:
         sizes = profiles.Sizes(self.settings.config)
+        opened, health = self.jobs.opened, self.health
+        self.elsewhere = Elsewhere(self.benches, opened, self.models, health)
+        self.jobs.batches.places = self.elsewhere.places
         return Feeder(
             self.spool,
             self.jobs,
@@ -227,7 +230,7 @@ class Stages:
             self.benches,
             self.models,
             self.waits,
-            self.health,
+            self.elsewhere.is_held,
             sizes.of,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Set
 
 import structlog
 
@@ -44,9 +44,9 @@ class Suspects:
         self.others_wait: Callable[[], bool] = lambda: False
         self.ends = 1
 
-    def is_suspect(self, job: Job) -> bool:
-        """Return whether nothing may be in hand beside a job; see `ends`."""
-        return blame.ends_of_processes(job) >= self.ends
+    def is_suspect(self, job: Job, left: Set[int]) -> bool:
+        """Return whether nothing may be in hand beside a job, of whose prompts some are left."""
+        return blame.ends_of_processes(job, left) >= self.ends
 
     def hold(self, job: Job, due: float) -> bool:
         """Hold a job back until `due`, unless the device works; return whether it is held back."""

@@ -527,22 +527,32 @@ def test_what_was_in_hand_when_a_process_ended_is_suspect(place: Place) -> None:
     assert has_suspect(again)
 
 
-def test_where_renderers_end_alone_a_job_is_suspect_after_several_ends(place: Place) -> None:
-    """After the first, only what was in hand is rendered alone, but others may be beside it."""
+def test_where_renderers_end_alone_a_prompt_is_suspect_after_several_ends(place: Place) -> None:
+    """After the first it is only rendered alone; the rest of its file never waits for it."""
     job = place.claim("a.txt")
     place.jobs.opened.open(job, prompts(5))
     next_batch(place.jobs)
+    begun: list[Batch] = []
     for ends in (1, 2):
-        again = place.again()
-        again.suspects.ends = 2
+        place.spool.note_ending("without a trace", Cause.UNKNOWN)
+        place.jobs = place.again()
+        place.jobs.suspects.ends = 2
         (unfinished,) = place.spool.unfinished()
-        again.opened.open(unfinished, prompts(5))
-        (found,) = again.opened.views(NOW)
-        assert (ends == 2) == found.is_suspect
-        assert found.is_suspect or {1, 2} == found.alone
-        batch = next_batch(again)
-        assert batch is not None
-        assert 1 == len(batch.prompts)
+        (spooled,) = place.spooled.views(NOW)
+        place.jobs.opened.open(unfinished, prompts(5))
+        assert not spooled.is_suspect
+        assert not has_suspect(place.jobs)
+        assert {1, 2} == place.jobs.opened[job.id].alone
+        while (ends == 2 or not begun) and (batch := next_batch(place.jobs)) is not None:
+            begun.append(batch)
+    numbers = [[prompt.number for prompt in batch.prompts] for batch in begun]
+    assert [[1], [2], [3, 4], [5]] == numbers
+    assert has_suspect(place.jobs)
+    for batch in begun[1:]:
+        for number in range(len(batch.prompts)):
+            place.publish(batch, number)
+    assert [("a.txt", [1])] == place.next()
+    assert has_suspect(place.jobs)
 
 
 @pytest.mark.parametrize("killed", [True, False])

@@ -6,7 +6,7 @@ Knows the attempts at a job. Does not know how jobs are opened or ended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Attempt, Cause, Job
@@ -15,15 +15,10 @@ KILLS_PER_SIGN = 3
 """How many ends of unknown cause count as much as one that a prompt seems to have caused."""
 
 
-def ends_of_processes(job: Job, left: Container[int] | None = None) -> int:
-    """Return at how many ends of a process one prompt of a job, or its model, was in hand.
-
-    left: numbers of the prompts that have no video yet; None if that is not known
-    """
+def ends_of_processes(job: Job) -> Counter[int | None]:
+    """Return at how many ends of a process each prompt was in hand; for None, a load."""
     ends = (attempt for attempt in job.attempts if not attempt.renderer)
-    seen = Counter(number for end in ends for number in end.numbers or (None,))
-    counts = (n for number, n in seen.items() if number is None or left is None or number in left)
-    return max(counts, default=0)
+    return Counter(number for end in ends for number in end.numbers or (None,))
 
 
 def to_be_alone(job: Job, *, is_suspect: bool) -> set[int]:

@@ -18,7 +18,7 @@ from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.schedule.view import JobView
 from reeldrop.service import opening
 from reeldrop.service.limits import Fits, Limits, Outcome
-from reeldrop.service.opened import OpenJob, log_notes
+from reeldrop.service.opened import OpenJob
 from reeldrop.service.spooled import SpooledJobs, of_night
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
@@ -153,7 +153,7 @@ class OpenJobs:
         except OSError as error:
             self.spooled.ends.postpone(job, error)
             return
-        log_notes(job, prompts)
+        _log_notes(job, prompts)
         if past := self.spooled.past.pop(job.id, None):
             opened.recall(past)
         if rank is not None:
@@ -280,3 +280,13 @@ class OpenJobs:
     def let_go(self, opened: OpenJob) -> None:
         """Record that less of a job is in hand than before."""
         opened.let_go(device_worked=self.spooled.suspects.device_works(opened.job))
+
+
+def _log_notes(job: Job, prompts: Sequence[Prompt]) -> None:
+    """Log what the author should know about how the file was read, each once for all prompts."""
+    numbers: dict[str, list[int]] = {}
+    for prompt in prompts:
+        for note in prompt.notes:
+            numbers.setdefault(note, []).append(prompt.number)
+    for note, noted in numbers.items():
+        _log.warning("prompt_note", job_id=job.id, note=note, prompts=noted)

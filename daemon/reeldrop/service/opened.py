@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -52,6 +52,7 @@ class OpenJob:
     videos: how many are published, those of earlier attempts included
     is_resumed: whether there may have been an earlier attempt
     is_suspect: whether nothing may be in hand beside it
+    suspects: numbers of the prompts beside which nothing may be in hand
     place: its place in its group, smaller is earlier: when it was first seen, and a name
     waiting: the prompts for the renderer, in order
     in_hand: numbers of the prompts in the renderer or the encoder
@@ -77,6 +78,7 @@ class OpenJob:
     is_resumed: bool
     place: tuple[float, str]
     is_suspect: bool = False
+    suspects: set[int] = field(default_factory=set)
     waiting: deque[Prompt] = field(default_factory=deque)
     in_hand: set[int] = field(default_factory=set)
     resting: list[tuple[float, Prompt]] = field(default_factory=list)
@@ -109,12 +111,18 @@ class OpenJob:
         """Whether all that is left of it is with the renderers or the encoder."""
         return bool(self.in_hand) and not (self.waiting or self.resting)
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether nothing may be in hand beside what is in hand of it, or is next."""
+        near = self.in_hand.union(prompt.number for prompt in islice(self.waiting, 1))
+        return self.is_suspect or not self.suspects.isdisjoint(near)
+
     def view_in_hand(self) -> JobView:
         """Return the job as input of a decision while all that is left is in hand.
 
         Its rank says nothing then.
         """
-        if self._view_in_hand is None or self._view_in_hand.is_suspect != self.is_suspect:
+        if self._view_in_hand is None or self._view_in_hand.is_suspect != self.is_guarded:
             self._view_in_hand = self.view(0, {"": 1}, 0)
         return self._view_in_hand
 
@@ -134,7 +142,7 @@ class OpenJob:
             len(self.waiting),
             next(filter(None, sizes.values()), 1),
             frozenset(self.alone),
-            self.is_suspect,
+            self.is_guarded,
             bool(self.in_hand),
             self.was_passed_over,
             self.may_go_back,
@@ -336,13 +344,3 @@ class OpenJob:
 def first_place(job: Job) -> tuple[float, str]:
     """Return the place before all jobs that have not begun; among those that have, by age."""
     return -math.inf, job.id
-
-
-def log_notes(job: Job, prompts: Sequence[Prompt]) -> None:
-    """Log what the author should know about how the file was read, each once for all prompts."""
-    numbers: dict[str, list[int]] = {}
-    for prompt in prompts:
-        for note in prompt.notes:
-            numbers.setdefault(note, []).append(prompt.number)
-    for note, noted in numbers.items():
-        _log.warning("prompt_note", job_id=job.id, note=note, prompts=noted)

@@ -45,7 +45,9 @@ def opened(
     problem = _problem_of_place(job, results) if left else None
     most = limits.max_attempts
     suspected = {p.number for p in left if blame.is_suspected(job, p.number, most)}
-    is_suspect = suspects.is_suspect(job, {prompt.number for prompt in left})
+    numbers = {None, *(prompt.number for prompt in left)}
+    ends = {n: count for n, count in blame.ends_of_processes(job).items() if n in numbers}
+    is_suspect, alone = suspects.is_suspect(ends), suspects.prompts(ends)
     due = time.monotonic() + limits.retry_seconds
     if suspected and len(suspected) == len(left) and suspects.hold(job, due):
         return None
@@ -59,9 +61,10 @@ def opened(
         place=first_place(job),
         sweep=tuple(prompt for prompt in prompts if prompt.swept),
         is_suspect=is_suspect,
+        suspects=alone,
         alone=blame.to_be_alone(job, is_suspect=is_suspect),
     )
-    for prompt in sorted(left, key=lambda prompt: prompt.number in suspected):
+    for prompt in sorted(left, key=lambda prompt: prompt.number in suspected | alone):
         if problem is not None:
             found.failures[prompt.number] = (prompt, problem)
         elif (gone := pictures.problem_of(prompt)) is not None:

@@ -39,7 +39,7 @@ class _Known:
 
     priority: int
     group: str
-    ends: int
+    ends: Mapping[int | None, int]
     is_of_night: bool
 
 
@@ -161,7 +161,7 @@ class SpooledJobs:
                 self._known[job_id] = _Known(job.priority, group, ends, is_of_night)
             known, since = self._known[job_id], self.retries.due(job_id)
             rank = (-known.priority, self._turns.of(known.group), since, job_id)
-            is_suspect = known.ends >= self.suspects.ends
+            is_suspect = self.suspects.is_suspect(known.ends)
             model, was_begun = self.needs.of(job_id), job_id in self._put_back
             is_cancelled = job_files.is_marked(self._spool.active / job_id)
             is_of_night = known.is_of_night and not is_cancelled

@@ -162,7 +162,8 @@ class Stages:
         self.benches.trouble, self.benches.is_hopeless = "", False
         self.jobs.loads.are_recorded = not self.fleet.can_lose
         # Where renderers end alone, it is seldom a prompt that ends this process.
-        self.jobs.suspects.ends = self.settings.config.max_attempts if self.fleet.can_lose else 1
+        most = self.settings.config.max_attempts
+        self.jobs.suspects.ends = most if self.fleet.can_lose else None
         if self.fleet.can_lose:
             received.remove_left(self.settings.config.results, self.settings.config.spool)
         for joined in self.fleet.begin():

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Set
+from collections.abc import Callable, Container, Mapping
 
 import structlog
 
 from reeldrop.base.job import Job
 from reeldrop.schedule.retries import Retries
-from reeldrop.service import blame
 from reeldrop.service.limits import Outcome
 from reeldrop.service.opened import OpenJob
 from reeldrop.store.spool import Spool
@@ -29,7 +28,8 @@ class Suspects:
     """Jobs that are held back until another has been rendered, or until a time.
 
     others_wait: returns whether files wait in the inbox
-    ends: after so many ends of a process a job is suspect: nothing is in hand beside it then
+    ends: after so many ends of a process nothing may be in hand beside a prompt; None where, after
+        the first, nothing may be beside its whole job
     """
 
     def __init__(
@@ -42,11 +42,18 @@ class Suspects:
         self._holds: Counter[str] = Counter()
         self._due: dict[str, float] = {}
         self.others_wait: Callable[[], bool] = lambda: False
-        self.ends = 1
+        self.ends: int | None = None
 
-    def is_suspect(self, job: Job, left: Set[int]) -> bool:
-        """Return whether nothing may be in hand beside a job, of whose prompts some are left."""
-        return blame.ends_of_processes(job, left) >= self.ends
+    def is_suspect(self, ends: Mapping[int | None, int]) -> bool:
+        """Return whether nothing may be in hand beside a job, by its ends; see `blame`."""
+        return bool(ends) if self.ends is None else ends.get(None, 0) >= self.ends
+
+    def prompts(self, ends: Mapping[int | None, int]) -> set[int]:
+        """Return the numbers of prompts beside which nothing may be in hand."""
+        most = self.ends
+        if most is None:
+            return set()
+        return {number for number, count in ends.items() if number is not None and count >= most}
 
     def hold(self, job: Job, due: float) -> bool:
         """Hold a job back until `due`, unless the device works; return whether it is held back."""

@@ -195,6 +195,17 @@ def test_a_twin_that_is_being_cancelled_swallows_no_order(place: Place) -> None:
     assert not place.is_order(place.deliver())
 
 
+@pytest.mark.parametrize(("name", "stays"), [("a.txt", False), ("a-2.txt", False), ("b.txt", True)])
+def test_a_retry_is_ended_for_its_own_file_only(name: str, stays: bool, place: Place) -> None:
+    """Another file that is put back at the same time, with the same bytes, is not removed."""
+    taken = place.results / "_failed" / "_retried" / "0123abcd-a.txt"
+    taken.parent.mkdir(parents=True)
+    taken.write_text("a horse\n")
+    os.utime(taken, ns=(OLD, OLD))
+    assert place.is_order(place.deliver(name))
+    assert taken.exists() == stays
+
+
 def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:
     """A job with attempts continues, whatever is in the results."""
     place.finish(place.deliver())

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import PurePath, PurePosixPath
@@ -69,11 +70,13 @@ class Repeats:
     def _ends_a_retry(self, job: Job) -> bool:
         """Return whether a retry moved the file out of `_failed/`, and remove its name there.
 
-        The retry command removes that name, too, unless it is killed before.
+        The retry command removes that name, too, unless it is killed before. Another file may have
+        the same bytes, and the same time if both were put back by one command.
         """
         for taken in self._spool.failed.on_their_way_back(job.source):
             place = Place(self._spool.failed.root, taken)
-            if _is_same(job, place) and _is_as_old(job, place):
+            named = _was_put_back_as(job.source, taken.name.partition("-")[2])
+            if named and _is_same(job, place) and _is_as_old(job, place):
                 with place.opened() as file:
                     file.unlink(missing_ok=True)
                 return True
@@ -274,3 +277,9 @@ def _is_as_old(job: Job, place: Place) -> bool:
     with place.opened() as file:
         ours, theirs = job.prompt_file.lstat(), file.lstat()
         return durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
+
+
+def _was_put_back_as(source: PurePosixPath, name: str) -> bool:
+    """Return whether a file of this name is put back as `source`, maybe with a number."""
+    stem, suffix = map(re.escape, (PurePosixPath(name).stem, PurePosixPath(name).suffix))
+    return re.fullmatch(f"{stem}(-[0-9]+)?{suffix}", source.name) is not None

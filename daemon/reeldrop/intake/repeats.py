@@ -281,5 +281,6 @@ def _is_as_old(job: Job, place: Place) -> bool:
 
 def _was_put_back_as(source: PurePosixPath, name: str) -> bool:
     """Return whether a file of this name is put back as `source`, maybe with a number."""
-    stem, suffix = map(re.escape, (PurePosixPath(name).stem, PurePosixPath(name).suffix))
-    return re.fullmatch(f"{stem}(-[0-9]+)?{suffix}", source.name) is not None
+    ours, theirs = (unicodedata.normalize("NFC", found) for found in (source.name, name))
+    stem, suffix = map(re.escape, (PurePosixPath(theirs).stem, PurePosixPath(theirs).suffix))
+    return re.fullmatch(f"{stem}(-[0-9]+)?{suffix}", ours) is not None

@@ -1,9 +1,9 @@
 """Run thousands of jobs in one daemon, and check that it does not leak.
 
 A real daemon process with a tiny pipeline of a real class is kept busy with prompt files of one
-prompt. Its resident memory, open files and threads are sampled at regular intervals; the last tenth
-of the samples is compared with the first. It fails if memory grew by more than 5 %, or the minimum
-of open files or threads at all.
+prompt. Its resident memory, open files and threads are sampled at regular intervals. It fails if
+the median memory of the last tenth of the samples is more than 5 % above that of the first, or if
+the minimum of open files or threads is higher in the second half than in the first.
 
     python benchmarks/soak.py --jobs 5000
 """
@@ -35,38 +35,43 @@ MAX_MEMORY_GROWTH = 0.05
 
 
 @dataclass(frozen=True)
-class Tenth:
-    """A tenth of the samples: median memory in MiB, minimum of open files and threads.
+class Use:
+    """What the daemon used in a part of the run.
 
     A job's own files and threads come and go; only leaks raise the minimum.
     """
 
     memory_mib: float
+    """Median over a tenth of the samples: memory grows slowly, and a tenth shows it."""
     fds: int
+    """Minimum over half of the samples: in a tenth the daemon may never have been at rest."""
     threads: int
+    """As `fds`."""
 
     @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Tenth:
-        median = statistics.median(sample.rss for sample in samples) / 1024
-        fewest = min(sample.fds for sample in samples), min(sample.threads for sample in samples)
+    def of(cls, tenth: Sequence[Sample], half: Sequence[Sample]) -> Use:
+        median = statistics.median(sample.rss for sample in tenth) / 1024
+        fewest = min(sample.fds for sample in half), min(sample.threads for sample in half)
         return cls(round(median, 1), *fewest)
 
 
 @dataclass(frozen=True)
 class Growth:
-    """The first and the last tenth of a run."""
+    """The use at the beginning and at the end of a run."""
 
-    first: Tenth
-    last: Tenth
+    first: Use
+    last: Use
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Growth:
-        size = max(1, len(samples) // 10)
-        return cls(Tenth.of(samples[:size]), Tenth.of(samples[-size:]))
+        tenth, half = max(1, len(samples) // 10), len(samples) // 2
+        return cls(
+            Use.of(samples[:tenth], samples[:half]), Use.of(samples[-tenth:], samples[half:])
+        )
 
     @property
     def memory(self) -> float:
-        """The growth of memory from the first tenth to the last, as a share of the first."""
+        """The growth of memory, as a share of that at the beginning."""
         return self.last.memory_mib / self.first.memory_mib - 1
 
     def leaks(self, most_memory: float = MAX_MEMORY_GROWTH) -> list[str]:
@@ -96,8 +101,8 @@ def soak(daemon: WatchedDaemon, inbox: Path, jobs: int, every: float) -> list[Sa
 
 
 def table(growth: Growth) -> str:
-    """Return the two tenths as a table."""
-    rows = [f"{'':12}{'first tenth':>12}{'last tenth':>12}"]
+    """Return beginning and end as a table."""
+    rows = [f"{'':12}{'beginning':>12}{'end':>12}"]
     for name, before in asdict(growth.first).items():
         after = asdict(growth.last)[name]
         rows.append(f"{name.replace('_mib', ' (MiB)'):12}{before:12}{after:12}")

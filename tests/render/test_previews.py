@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import queue
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.render import pipeline, previews
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.source import ModelSource
+from structlog.testing import capture_logs
 
 SETTINGS = {"num_frames": 8, "height": 128, "width": 128, "num_inference_steps": 4}
 
@@ -85,6 +88,36 @@ def test_previews_look_like_the_video_and_leave_it_as_it_is(
     distances = [distance(picture, third[4]) for picture in shown]
     assert sorted(distances, reverse=True) == distances
     assert 2 * distances[-1] < min(distance(shown[-1], other[4]) for other in (first, second))
+
+
+def test_an_error_of_a_preview_ends_neither_renders_nor_other_previews(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is logged, once for a model."""
+    monkeypatch.setattr(previews, "PAUSE_SECONDS", 0.0)
+    for place, name in ((previews.Colours, "learn"), (previews, "jpeg")):
+        monkeypatch.setattr(place, name, failing_once(getattr(place, name)))
+    with capture_logs() as events:
+        model = Bundled(1)
+        (_, _, (batch, _)) = map(model.render, ("a yellow star", "a red balloon", "a green ball"))
+        model.close()
+    assert 2 == len(model.shown(batch))  # of three
+    warnings = [event for event in events if event["log_level"] == "warning"]
+    assert [("no_previews", "ValueError: no picture")] == [
+        (event["event"], event["reason"]) for event in warnings
+    ]
+
+
+def failing_once(act: Callable[..., object]) -> Callable[..., object]:
+    """Return a function that fails at its first call."""
+    calls = itertools.count()
+
+    def acting(*arguments: object) -> object:
+        if not next(calls):
+            raise ValueError("no picture")
+        return act(*arguments)
+
+    return acting
 
 
 def test_another_model_of_the_same_name_has_its_own_colours() -> None:

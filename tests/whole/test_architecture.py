@@ -242,14 +242,15 @@ def broad_handlers(module: str) -> list[int]:
     ]
 
 
-def test_every_error_is_caught_in_seven_places_only() -> None:
-    """`except Exception` is allowed in seven places, listed here."""
+def test_every_error_is_caught_in_eight_places_only() -> None:
+    """`except Exception` is allowed in eight places, listed here."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
     assert {
         "speed.compiled": 1,
         "intake.reading": 1,
         "notices.deliveries": 1,
         "page.page": 1,
+        "render.previews": 1,
         "render.renderer": 2,
         "translation.worker": 1,
     } == found

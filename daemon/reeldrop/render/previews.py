@@ -48,7 +48,6 @@ class Colours:
     Each cell of the latents becomes a square of pixels, with at most a third as many as channels.
 
     source: of the model; if it has changed, these colours are not valid any more
-    is_noted: whether it was logged that there are no latents to learn from
     """
 
     def __init__(self, source: ModelSource) -> None:
@@ -56,7 +55,7 @@ class Colours:
         self._squares: Any = 0.0
         self._products: Any = 0.0
         self._cells = 0
-        self.is_noted = False
+        self._is_noted = False
 
     def learn(self, latents: np.ndarray, frame: np.ndarray) -> None:
         """Learn from the latents of one frame, (c, h, w), and the decoded frame, (h, w, 3)."""
@@ -81,6 +80,12 @@ class Colours:
         parts = (_cells(latents) @ factors).reshape(height, width, side, side, 3)
         pixels = parts.transpose(0, 2, 1, 3, 4).reshape(height * side, width * side, 3)
         return Image.fromarray(np.nan_to_num(pixels).clip(0, 255).astype(np.uint8))
+
+    def note(self, model: str, reason: str, log: Callable[..., None]) -> None:
+        """Log, once, why there are no previews of a model."""
+        if not self._is_noted:
+            self._is_noted = True
+            log("no_previews", model=model, reason=reason)
 
 
 def _pixels(channels: int) -> int:
@@ -138,10 +143,9 @@ class Preview:
         if self._last is not None:
             frame = frames[round(self._share * (len(frames) - 1))]
             self.do(_Task(self.colours, self.batch, self._last, frame))
-        elif not self.colours.is_noted:
-            self.colours.is_noted = True
+        else:
             reason = f"{type(self.loaded.pipe).__name__} gives no latents in the form of frames"
-            _log.info("no_previews", model=self.batch.model, reason=reason)
+            self.colours.note(self.batch.model, reason, _log.info)
 
 
 def _first_video(pipe: Any, prompt: Prompt, latents: Any) -> torch.Tensor | None:
@@ -214,10 +218,17 @@ class Previews:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            if task.frame is not None:
-                task.colours.learn(task.latents(), task.frame)
-            elif picture := task.colours.picture(task.latents()):
-                self._tell(task.batch, jpeg(picture))
+            try:
+                self._do(task)
+            except Exception as error:  # latents of a model may be anything; no render is to fail
+                reason = f"{type(error).__name__}: {error}"
+                task.colours.note(task.batch.model, reason, _log.warning)
+
+    def _do(self, task: _Task) -> None:
+        if task.frame is not None:
+            task.colours.learn(task.latents(), task.frame)
+        elif picture := task.colours.picture(task.latents()):
+            self._tell(task.batch, jpeg(picture))
 
 
 def jpeg(picture: Image.Image) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import pickle
 import queue
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,10 +16,18 @@ from pathlib import Path
 import pytest
 from harness.processes import DEADLINE_SECONDS
 from harness.site import CONFIG
-from reeldrop.base.events import Event, FleetBroken, FleetTrouble, RendererJoined, RendererLeft
+from reeldrop.base.events import (
+    Event,
+    FleetBroken,
+    FleetTrouble,
+    FromRenderer,
+    RendererJoined,
+    RendererLeft,
+    SignOfLife,
+)
 from reeldrop.base.job import Cause
 from reeldrop.cluster import fleet as cluster
-from reeldrop.cluster.wire import Facts, Joined, Left
+from reeldrop.cluster.wire import End, Facts, Joined, Left, Said, Start, Told
 from reeldrop.config import config as configuration
 from reeldrop.config.config import Config
 from reeldrop.video import received
@@ -112,6 +121,33 @@ def test_a_defect_of_a_thread_is_told(config: Config, monkeypatch: pytest.Monkey
     assert isinstance(broken, FleetBroken)
     assert "'orders': MemoryError" in str(broken.error)
     another._threads[1].join()
+
+
+@pytest.mark.parametrize("event", [b"half", b"cno_such_module\nno_such_name\n.", pickle.dumps(1)])
+def test_who_tells_what_can_not_be_read_is_replaced(
+    event: bytes, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one with other versions of libraries. The service and other renderers go on."""
+    ours, theirs = multiprocessing.Pipe()
+    with_bridge(ours, monkeypatch)
+    told = queue.SimpleQueue[Event]()
+    fleet = cluster.ClusterFleet(config, told.put)
+    fleet.begin()
+    assert isinstance(theirs.recv(), Start)
+    for place in (1, 2):
+        theirs.send(Joined(place, FACTS, 0))
+    read = pickle.dumps(Said(0, SignOfLife(7)))
+    theirs.send(Told(1, (event, read)))
+    theirs.send(Told(2, (read,)))
+    first, second, left, sign = [told.get(timeout=DEADLINE_SECONDS) for _ in range(4)]
+    assert isinstance(first, RendererJoined)
+    assert isinstance(second, RendererJoined)
+    assert isinstance(left, RendererLeft)
+    assert (first.id, Cause.WORK) == (left.id, left.cause)
+    assert left.reason.startswith("what it tells can't be read: ")
+    assert FromRenderer(second.id, SignOfLife(7)) == sign
+    assert End(1, left.reason) == theirs.recv()
+    fleet.close()
 
 
 def test_two_services_on_one_results_tree_leave_each_other_alone(

@@ -242,10 +242,11 @@ def broad_handlers(module: str) -> list[int]:
     ]
 
 
-def test_every_error_is_caught_in_eight_places_only() -> None:
-    """`except Exception` is allowed in eight places, listed here."""
+def test_every_error_is_caught_in_nine_places_only() -> None:
+    """`except Exception` is allowed in nine places, listed here."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
     assert {
+        "cluster.fleet": 1,
         "speed.compiled": 1,
         "intake.reading": 1,
         "notices.deliveries": 1,

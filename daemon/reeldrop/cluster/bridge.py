@@ -121,6 +121,8 @@ class Bridge:
                 else:
                     self._todo.put(partial(self._end_life, message))
         except (EOFError, OSError):
+            pass  # the service has ended
+        finally:  # also after a defect: it would hear nothing any more
             self._todo.put(self._end)
 
     def _end(self) -> NoReturn:

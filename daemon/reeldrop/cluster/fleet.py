@@ -233,7 +233,13 @@ class ClusterFleet:
             return
         name, renderer = found
         for told in events:
-            event = renderer.heard(told)
+            try:
+                event = renderer.heard(told)
+            except Exception as error:  # another process has pickled it, maybe of another version
+                reason = f"what it tells can't be read: {type(error).__name__}: {error}"
+                self.end(name, reason)
+                self._tell(RendererLeft(name, reason, Cause.WORK))
+                return
             if event is not None:
                 self._tell(FromRenderer(name, event))
 

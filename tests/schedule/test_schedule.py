@@ -414,6 +414,33 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         ),
         Release(0, "o", keeps=False),
     ),
+    "each of two processes reads it into host memory first": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            processes={"n": 2},
+            renderers=(RendererView(memory=memory(kept("o"), loaded("m"), free=15, host=19)),),
+        ),
+        Release(0, "o", keeps=False),
+    ),
+    "what leaves finds no room beside both that read": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            processes={"n": 2},
+            renderers=(RendererView(memory=memory(loaded("o"), free=14, host=29)),),
+        ),
+        Release(0, "o", keeps=False),
+    ),
+    "each process has a device of its own": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            processes={"n": 2},
+            renderers=(RendererView(memory=memory(kept("o"), loaded("m"), free=15, host=20)),),
+        ),
+        Load(0, job("a", of("n"))),
+    ),
     "one of unknown size gets all the room": (
         view(
             job("a", of("n")),
@@ -447,6 +474,15 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
             renderers=(RendererView(memory=in_host(resident("o"), resident("m"), free=14)),),
         ),
         Release(0, "o", keeps=False),
+    ),
+    "on a CPU, that of each process": (
+        view(
+            job("a", of("n")),
+            sizes={"n": 10 * GIB},
+            processes={"n": 2},
+            renderers=(RendererView(memory=in_host(resident("m"), free=29)),),
+        ),
+        Release(0, "m", keeps=False),
     ),
     "on a CPU, there is room": (
         view(

@@ -24,18 +24,21 @@ class Release:
     keeps: bool
 
 
-def make_room(renderer: int, memory: Memory, model: str, size: int) -> Release | None:
+def make_room(
+    renderer: int, memory: Memory, model: str, size: int, processes: int = 1
+) -> Release | None:
     """Return which model has to leave before another one renders; None if there is room, or nobody
     can leave.
 
-    The least recently used one goes first. A model of unknown size, 0, is given all the room.
+    The least recently used one goes first. A model of unknown size, 0, is given all the room. Each
+    of its processes reads the weights into host memory, and has a device of its own, if any.
     """
     own = next((found for found in memory.residents if found.model == model), None)
     others = [found for found in memory.residents if found.model != model]
-    arriving = size if own is None else 0
+    arriving = size * processes if own is None else 0
     has_device = memory.device_free is not None
     free = memory.device_free if memory.device_free is not None else memory.host_free
-    if free < _needed(own, size):
+    if free < _needed(own, size) * (1 if has_device else processes):
         for other in others:
             if has_device and other.device_bytes:
                 keeps = memory.host_free >= other.device_bytes + arriving

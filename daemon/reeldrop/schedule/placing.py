@@ -112,9 +112,11 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
     wanted = [waiting for waiting in line if waiting.model == model]
     most = view.conditions.model_wait_seconds
     own, size = view.renderers[renderer], view.sizes.get(model, 0)
+    processes = view.processes.get(model, 1)
     is_overdue = any(view.waits.get(waiting.id, 0.0) >= most for waiting in wanted)
     is_overdue |= not own.is_busy and own.idle_seconds >= most
-    is_dear = models.make_room(renderer, own.memory, model, size) is not None and not is_overdue
+    release = models.make_room(renderer, own.memory, model, size, processes)
+    is_dear = release is not None and not is_overdue
     others = [
         other
         for number, other in enumerate(view.renderers)

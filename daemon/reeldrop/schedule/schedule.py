@@ -209,8 +209,8 @@ def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
     if isinstance(first, SpoolView) and not first.model:
         return Open(first)
     memory, is_busy = view.renderers[renderer].memory, view.renderers[renderer].is_busy
-    size = view.sizes.get(first.model, 0)
-    release = models.make_room(renderer, memory, first.model, size)
+    size, processes = view.sizes.get(first.model, 0), view.processes.get(first.model, 1)
+    release = models.make_room(renderer, memory, first.model, size, processes)
     if release is not None:
         return Wait() if is_busy else release
     if isinstance(first, JobView):

@@ -7,7 +7,7 @@ tell what is next. Does not wait for anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -61,6 +61,7 @@ class Feeder:
     waits: how long something has waited for its model, or for a quicker renderer
     is_held: returns whether a renderer gets nothing for now, though it is idle
     size: returns how many bytes the weights of a model take; 0 if that is unknown
+    processes: how many processes load a model, where that are several
     """
 
     spool: Spool
@@ -71,6 +72,7 @@ class Feeder:
     waits: Waits = field(default_factory=Waits)
     is_held: Callable[[Workbench, float], bool] = lambda _bench, _now: False
     size: Callable[[str], int] = lambda _model: 0
+    processes: Mapping[str, int] = field(default_factory=dict)
 
     def look(self, now: float) -> Seen:
         """Return what the steps until the next event have in common."""
@@ -114,6 +116,7 @@ class Feeder:
             is_in_trouble=bool(self.jobs.trouble()),
             unusable=frozenset(resting),
             sizes=self._sizes(seen, *groups),
+            processes=self.processes,
             waits=self.waits.seconds(now),
             now=now,
         )
@@ -127,6 +130,7 @@ class Feeder:
             jobs,
             conditions=replace(conditions, unload_seconds=math.inf),
             sizes=self._sizes(seen, jobs),
+            processes=self.processes,
             waits=self.waits.seconds(now),
             now=now,
         )

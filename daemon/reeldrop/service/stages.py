@@ -220,7 +220,8 @@ class Stages:
         return made
 
     def _make_feeder(self) -> Feeder:
-        sizes = profiles.Sizes(self.settings.config)
+        config = self.settings.config
+        sizes = profiles.Sizes(config)
         opened, health = self.jobs.opened, self.health
         self.elsewhere = Elsewhere(self.benches, opened, self.models, health)
         self.jobs.batches.places = self.elsewhere.places
@@ -233,6 +234,7 @@ class Stages:
             self.waits,
             self.elsewhere.is_held,
             sizes.of,
+            {name: profile.gpus for name, profile in config.models.items() if profile.gpus > 1},
         )
 
     def change_renderers(self) -> None:

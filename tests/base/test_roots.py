@@ -214,6 +214,40 @@ def test_nothing_is_made_under_a_mount_point(
             subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_what_is_missing_after_its_share_is_mounted_again_is_made_anew(
+    kind: str, tmp_path: Path, mount: Callable[..., None]
+) -> None:
+    """As after an unclean end of a disk, before which a new folder had not reached it.
+
+    The share's mount gets another number, which says nothing.
+    """
+    share, disk, other = tmp_path / "share", tmp_path / "disk", tmp_path / "other"
+    disk.mkdir()
+    other.mkdir()
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
+    try:
+        mount("--bind", str(disk))
+        root = Root(share / "_failed")
+        with root.opened(make=True):
+            pass
+        subprocess.run(["umount", share], check=True)
+        (disk / "_failed").rmdir()
+        subprocess.run(["mount", "--bind", disk, other], check=True)  # takes the number
+        with pytest.raises(OSError, match="not mounted any more"):
+            root.check()
+        mount("--bind", str(disk))
+        root.check()
+        with root.opened(PurePath("a"), make=True):
+            pass
+        assert ["a"] == os.listdir(disk / "_failed")
+    finally:
+        subprocess.run(["umount", "--lazy", other], check=True)
+        if kind == "tmpfs":
+            subprocess.run(["umount", "--lazy", disk], check=True)
+
+
 def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
     """Links, folders and pipes are refused without blocking."""
     (tmp_path / "file").write_text("1")

@@ -42,6 +42,31 @@ class _Identity:
         return cls(status.st_dev, status.st_ino, os.statvfs(place).f_fsid)
 
 
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """What is mounted where.
+
+    Not the kernel's number of the mount and not the device's: a share that is mounted again gets
+    others, and another share may get the same ones.
+    """
+
+    source: str
+    """The path within the mounted file system."""
+    point: str
+    file_system: int
+
+    @classmethod
+    def of(cls, fd: int) -> _Mount:
+        described = Path(f"/proc/self/fdinfo/{fd}").read_text()
+        number = described.partition("mnt_id:")[2].split()[0]
+        file_system = os.statvfs(fd).f_fsid
+        for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="replace").splitlines():
+            found, _, _, source, point = line.split(" ")[:5]
+            if found == number:
+                return cls(source, point, file_system)
+        return cls(number, f"{os.fstat(fd).st_dev}", file_system)  # the mount of a chroot's root
+
+
 @dataclass(slots=True)
 class Root:
     """A folder that the operator named; it must stay the folder that was found there first.
@@ -55,7 +80,7 @@ class Root:
     beside: Path | None = None
     may_be_remade: bool = False
     _identity: _Identity | None = None
-    _mount: tuple[int, int] | None = field(default=None, repr=False)
+    _mount: _Mount | None = field(default=None, repr=False)
 
     @contextlib.contextmanager
     def opened(self, below: PurePath = _HERE, *, make: bool = False) -> Iterator[Path]:
@@ -116,7 +141,7 @@ class Root:
         status, known = os.fstat(fd), self._identity
         if known is not None and (known.device, known.inode) == (status.st_dev, status.st_ino):
             return
-        found, mount = _Identity.of(fd), _mount_of(fd)
+        found, mount = _Identity.of(fd), _Mount.of(fd)
         is_same = known is None or self._has_come_back(known, found)
         if not is_same and not (self.may_be_remade and mount == self._mount):
             raise OSError(errno.ESTALE, _CHANGED, str(self.path))
@@ -134,22 +159,16 @@ class Root:
             raise OSError(errno.ESTALE, _GONE, str(self.path))
 
 
-def _mount_above(folder: Path) -> tuple[int, int]:
+def _mount_above(folder: Path) -> _Mount:
     """Return the mount of the nearest existing folder above a missing one."""
     for above in Path(os.path.realpath(folder)).parents:
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(above, _PLACE)
             try:
-                return _mount_of(fd)
+                return _Mount.of(fd)
             finally:
                 os.close(fd)
     raise AssertionError("there is always a folder /")
-
-
-def _mount_of(fd: int) -> tuple[int, int]:
-    """Return the ids of a mount and of its device: the kernel reuses a mount's id for others."""
-    described = Path(f"/proc/self/fdinfo/{fd}").read_text()
-    return int(described.partition("mnt_id:")[2].split()[0]), os.fstat(fd).st_dev
 
 
 def _enter(fd: int, name: str, known_as: Path, make: bool) -> int:

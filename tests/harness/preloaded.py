@@ -56,10 +56,11 @@ class Preloaded:
     def offer(self) -> None:
         """In a fork: let reeldrop's first load of each of these pipelines return it at once."""
 
-        def load(source: pipeline.ModelSource, *tell: Any) -> pipeline.LoadedPipeline:
+        def load(source: pipeline.ModelSource, *tell: Any, **how: Any) -> pipeline.LoadedPipeline:
             own = vars(diffusers.DiffusionPipeline)["from_pretrained"]
-            if own is not _from_pretrained or source.loras or not os.path.isabs(source.location):
-                return _load(source, *tell)
+            is_other = own is not _from_pretrained or not os.path.isabs(source.location)
+            if is_other or source.loras or source.gpus > 1 or how:
+                return _load(source, *tell, **how)
             key = (dataclasses.replace(source, pins=None), _files(source.location))
             line = base64.b64encode(pickle.dumps(key))
             if (loaded := self._pipelines.pop(line, None)) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing.util
 import os
 import subprocess
 import sys
@@ -44,6 +45,28 @@ def start(
         streams = [s if isinstance(s, int) else s.fileno() for s in (stdin, stdout, stderr)]
         return fork_server().run(command, streams, cwd, env)
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env)
+
+
+def start_with_files(
+    command: Sequence[str], stdout: Any, pass_fds: Sequence[int], env: Mapping[str, str], **_: Any
+) -> Process:
+    """Start a command of Python as a fork with open files, in place of `subprocess.Popen`.
+
+    It has no process group of its own.
+    """
+    with open(os.devnull) as nothing:
+        streams = [nothing.fileno(), stdout.fileno(), 2, *pass_fds]
+        return fork_server().run(command, streams, Path("/"), env)
+
+
+def spawn(path: bytes, command: Sequence[bytes | str], pass_fds: Sequence[int]) -> int:
+    """Start a process of multiprocessing as a fork, in place of its `util.spawnv_passfds`."""
+    if "--multiprocessing-fork" not in command:  # the one that looks after resources
+        return int(_spawnv_passfds(path, command, pass_fds))
+    return fork_server().run([*map(os.fsdecode, command)], [0, 1, 2, *pass_fds]).pid
+
+
+_spawnv_passfds: Any = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
 
 
 def run(

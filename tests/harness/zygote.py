@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import dataclasses
 import errno
+import fcntl
 import functools
 import gc
 import importlib
@@ -105,6 +106,8 @@ class Process:
         self.returncode: int | None = None
         self._zygote = zygote
         self._pidfd = os.pidfd_open(pid)  # before a wait, the pid can't be reused
+        self._lock = threading.Lock()
+        weakref.finalize(self, os.close, self._pidfd)
 
     def poll(self) -> int | None:
         """Return the exit code, or minus the signal that ended it; None while it runs."""
@@ -137,8 +140,9 @@ class Process:
             waiting = select.poll()
             waiting.register(self._pidfd, select.POLLIN)
             if waiting.poll(None if seconds is None else seconds * 1000):
-                self.returncode = self._zygote.wait(self.pid)
-                os.close(self._pidfd)
+                with self._lock:  # it can be waited for only once
+                    if self.returncode is None:
+                        self.returncode = self._zygote.wait(self.pid)
         return self.returncode
 
 
@@ -213,7 +217,10 @@ class Zygote:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start `python -m reeldrop` or a Python script with stdin, stdout and stderr."""
+        """Start Python with a module or a script, with stdin, stdout and stderr.
+
+        Further ones are open in it with the numbers that they have here.
+        """
         return Process(self, self._start(command, streams, folder, environment))
 
     def _start(
@@ -235,6 +242,7 @@ class Zygote:
             "fault": dataclasses.asdict(fault) if fault is not None else None,
             "uid": uid,
             "slow": slow,
+            "numbers": [0, 1, 2, *streams[3:]],
         }
         with open("/proc/self/ns/mnt", "rb") as mounts:
             return self._ask(request, [*streams, mounts.fileno()])
@@ -276,6 +284,8 @@ class Zygote:
 _MOST = 1 << 20
 """The most bytes of a message."""
 
+_MOST_STREAMS = 16
+
 
 def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
     """Fork on each request; in the fork, return the command that it has to run."""
@@ -295,7 +305,7 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 continue
             message, streams = b"", list[int]()
             with contextlib.suppress(ConnectionResetError):
-                message, streams, _, _ = socket.recv_fds(ready, _MOST, 4)
+                message, streams, _, _ = socket.recv_fds(ready, _MOST, _MOST_STREAMS)
             if not message:
                 if ready is first:
                     sys.exit()
@@ -316,7 +326,8 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                 for one in (*children, *([listener] if listener else [])):
                     one.close()
                 preloaded.close()
-                if "-c" in request["command"][1:3]:  # a process that runs tests
+                of_tests = "--multiprocessing-fork" not in request["command"]
+                if "-c" in request["command"][1:3] and of_tests:  # a process that runs tests
                     gc.unfreeze()  # hypothesis asks the collector who refers to what
                 else:
                     preloaded.offer()
@@ -406,6 +417,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _CAP_VERSION_3 = 0x20080522
 _CAP_LEASE = 1 << 28
+_ASIDE = 1000
 
 
 def _become(
@@ -417,6 +429,7 @@ def _become(
     fault: dict[str, Any] | None,
     uid: int,
     slow: float,
+    numbers: list[int],
 ) -> list[str]:
     """Bring this fork into the state of a new process, and return its command."""
     mounts = streams.pop()
@@ -425,7 +438,10 @@ def _become(
         if libc.setns(mounts, _CLONE_NEWNS):
             raise OSError(ctypes.get_errno(), "setns")
     os.close(mounts)
-    for number, stream in enumerate(streams):
+    aside = [fcntl.fcntl(stream, fcntl.F_DUPFD, _ASIDE) for stream in streams]
+    for stream in streams:
+        os.close(stream)
+    for number, stream in zip(numbers, aside, strict=True):
         os.dup2(stream, number)
         os.close(stream)
     _open_streams_anew()
@@ -494,12 +510,15 @@ def _run_to_its_end(command: list[str]) -> NoReturn:
 
 def _run(command: list[str]) -> None:
     """Run a command line as Python does."""
+    is_safe = command[1] == "-P"
+    command = [command[0], *command[1 + is_safe :]]
     if "-c" in command[1:3]:  # not that of a command of ours
-        sys.argv, sys.path[0] = ["-c"], ""
+        at = command.index("-c")
+        sys.argv, sys.path[0] = command[at : at + 1] + command[at + 2 :], ""
         sys.modules["__main__"] = main = types.ModuleType("__main__")
-        exec(command[-1], vars(main))
+        exec(command[at + 1], vars(main))
     elif command[1] == "-m":
-        sys.path[0] = os.getcwd()
+        sys.path[:1] = [] if is_safe else [os.getcwd()]
         sys.argv = command[2:]
         runpy.run_module(command[2], run_name="__main__", alter_sys=True)
     else:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import torch
 from harness import lora_maker, models, picture_models
 from harness.models import TINY, save
 from harness.picture_models import TINY_WITH_PICTURES
-from harness.processes import DEADLINE_SECONDS, await_that
+from harness.processes import DEADLINE_SECONDS, await_that, start, start_with_files
 from harness.tiny_renderer import Model, like
+from harness.zygote import Zygote
 from reeldrop.base.errors import ConfigError, RenderCancelled, RendererDied, Unavailable
 from reeldrop.base.events import BatchFailed, RendererEnded
 from reeldrop.base.job import Batch, Member
@@ -31,6 +33,16 @@ from torch import nn
 
 # What diffusers' pipelines warn of is their own business.
 pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def forks(zygote: Zygote, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Let the processes that render with this one be forks, which need not import torch.
+
+    Their zygote is there before: it would inherit the signals that are blocked at their start.
+    """
+    known = {"DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
+    monkeypatch.setattr(ranks, "subprocess", types.SimpleNamespace(Popen=start_with_files, **known))
 
 
 @contextlib.contextmanager
@@ -56,6 +68,7 @@ def other(model: Model) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.parametrize("name", ["Wan 2.1", "Wan 2.2 A14B"])
 def test_two_processes_render_what_one_does(name: str, tmp_path: Path) -> None:
     """Each has the half of the tokens. A stop at a step, and an error, keep both in step."""
@@ -83,6 +96,7 @@ def test_two_processes_render_what_one_does(name: str, tmp_path: Path) -> None:
     assert 0 == process.poll()
 
 
+@pytest.mark.usefixtures("forks")
 @pytest.mark.parametrize(
     ("name", "of"), [("Wan 2.2 5B", models), ("Wan 2.1 first and last", picture_models)]
 )
@@ -98,6 +112,7 @@ def test_other_forms_of_the_transformer_can_be_split(name: str, of: Any, tmp_pat
     assert like(*found)
 
 
+@pytest.mark.usefixtures("forks")
 def test_windows_and_loras_are_the_same_in_all_processes(tmp_path: Path) -> None:
     """What a profile and a prompt add to the model is not left out in one of them."""
     folder = save("Wan 2.1", tmp_path / "m")
@@ -115,6 +130,7 @@ def test_windows_and_loras_are_the_same_in_all_processes(tmp_path: Path) -> None
     assert like(*found)
 
 
+@pytest.mark.usefixtures("forks")
 def test_the_loss_of_a_process_is_the_loss_of_the_renderer(tmp_path: Path) -> None:
     """Killed in the middle of a render: nothing waits for it, and the loss is told once."""
     model = Model("Wan 2.1", TINY["Wan 2.1"], save("Wan 2.1", tmp_path / "m"), gpus=2)
@@ -130,6 +146,7 @@ def test_the_loss_of_a_process_is_the_loss_of_the_renderer(tmp_path: Path) -> No
     split.part()  # else the end of the process would do it
 
 
+@pytest.mark.usefixtures("forks")
 def test_an_error_of_rank_0_alone_costs_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,11 +215,18 @@ sys.stdin.read()
 
 def test_no_process_outlives_the_one_that_decides(tmp_path: Path) -> None:
     """Whatever ends that, the kernel closes its end of the pipe."""
-    command = [sys.executable, "-c", _RANK_0, str(save("Wan 2.1", tmp_path / "m"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as deciding:
-        assert deciding.stdout is not None
-        pid = next(int(line) for line in deciding.stdout if line.strip().isdigit())
+    script = tmp_path / "rank_0.py"
+    script.write_text(_RANK_0)
+    command = [sys.executable, str(script), str(save("Wan 2.1", tmp_path / "m"))]
+    stdin, stdout = os.pipe(), os.pipe()
+    deciding = start(command, stdin=stdin[0], stdout=stdout[1])
+    os.close(stdout[1])
+    with open(stdout[0]) as lines:
+        pid = next(int(line) for line in lines if line.strip().isdigit())
         deciding.kill()
+    deciding.wait()
+    for one in stdin:
+        os.close(one)
     await_that(lambda: not _is_running(pid), "the end of the process")
 
 

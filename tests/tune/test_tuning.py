@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing.util
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from harness.processes import spawn
 from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
@@ -30,7 +32,6 @@ WAYS = [name for name, _ in fast.worth_a_try("cpu") if name != "compile"]
 """What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
 
 NOT_COMPILED = "speed: {compile: off}"
-# A length that no other test has: what was compiled for one is not compiled again in its process.
 WAN = """\
 model: wan
 models:
@@ -38,7 +39,7 @@ models:
     path: {folder}
     speed: {speed}
     max_batch_size: 1
-    defaults: {{num_inference_steps: 2, num_frames: 13, height: 32, width: 32}}
+    defaults: {{num_inference_steps: {steps}, num_frames: {frames}, height: 32, width: 32}}
 """
 
 
@@ -95,12 +96,12 @@ def test_each_way_is_tried(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> Non
 
 COMPILER = """\
 #!/bin/sh
-grep -q spawn_main /proc/$PPID/cmdline || exec {real} "$@"
+test $PPID = {ours} && exec {real} "$@"
 ln -s $PPID $0.first 2>/dev/null
 test $PPID = $(readlink $0.first) && exec {real} "$@"
 kill -9 $PPID
 """
-"""A compiler that works for the first process that is there to compile, and kills others."""
+"""A compiler that works for the first process beside ours, and kills others."""
 
 
 @pytest.mark.filterwarnings("default")  # the compiler has some
@@ -113,13 +114,15 @@ def test_both_ways_to_compile_are_tried(
     second crashes, which ends nothing else.
     """
     counters.clear()
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawn)  # it need not import torch
     compiler = tmp_path / "g++"
-    compiler.write_text(COMPILER.format(real=shutil.which("g++")))
+    compiler.write_text(COMPILER.format(ours=os.getpid(), real=shutil.which("g++")))
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
     monkeypatch.setattr(tuning, "BATCH_SIZES", ())  # each of them is compiled, too
-    write_config_of_wan(site, wan_pipeline)
+    # A length that no other test has: what is compiled for one is compiled once in a process.
+    write_config_of_wan(site, wan_pipeline, frames=13, steps=2)
     config_file = site.folder / "config.yaml"
     tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
     trials = {trial.what: trial for trial in tuner.trials()}
@@ -136,18 +139,23 @@ def test_both_ways_to_compile_are_tried(
     assert {"compile": "whole" if whole.taken else "off"} == tuner.speed
 
 
-def write_config_of_wan(site: Site, folder: Path, **switches: str) -> None:
+def write_config_of_wan(site: Site, folder: Path, frames: int, steps: int, **switches: str) -> None:
     """Write a config with a pipeline that compiles in seconds; other ways are not tried.
 
     Not even those that `tune` does not try on a CPU without bfloat16.
     """
     others = {name: value for name, value in fast.PLAIN.items() if name != "compile"}
     speed = json.dumps({**others, **switches})
-    (site.folder / "config.yaml").write_text(WAN.format(folder=folder, speed=speed))
+    (site.folder / "config.yaml").write_text(
+        WAN.format(folder=folder, speed=speed, frames=frames, steps=steps)
+    )
 
 
-def test_what_shows_something_else_is_not_taken(tuner: Tuner) -> None:
+def test_what_shows_something_else_is_not_taken(
+    tuner: Tuner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However fast it is; here, a test exchanges the prompt."""
+    monkeypatch.setattr(tuning, "BATCH_SIZES", (2,))
     trials = tuner.trials()
     next(trials)
     tuner.sample = dataclasses.replace(tuner.sample, prompt="something else altogether")
@@ -167,6 +175,7 @@ def test_what_fails_is_not_taken(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) 
         return convolve(conv, input)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", failing)
+    monkeypatch.setattr(tuning, "BATCH_SIZES", (2,))
     trials = {trial.what: trial for trial in tuner.trials()}
     failed = trials["exact"]
     assert (False, None) == (failed.taken, failed.seconds)
@@ -333,7 +342,7 @@ def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
     site: Site, wan_pipeline: Path, tmp_path: Path
 ) -> None:
     """Here the C++ compiler is missing, which can be installed."""
-    write_config_of_wan(site, wan_pipeline, compile="blocks")
+    write_config_of_wan(site, wan_pipeline, frames=1, steps=1, compile="blocks")
     missing = {"PATH": str(tmp_path), compiled.CACHE: str(tmp_path / "cache")}
     done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **missing})
     assert 0 == done.returncode, done.stderr

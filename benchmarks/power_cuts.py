@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import hashlib
 import itertools
 import json
@@ -31,7 +32,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -257,13 +259,28 @@ def walk(site: Path, told: Path, last: int, without: str) -> None:
     road.go()
 
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["__main__", "power_cuts"])  # import only once
+@functools.cache
+def _processes() -> ForkServerContext:
+    """Return what forks processes from one that has imported this module once.
+
+    Python 3.11 does not tell that one where modules are, and lets each fork import them again.
+    """
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["__main__", "power_cuts"])
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if known is not None:
+            os.environ["PYTHONPATH"] = known
+    return made
 
 
 def start_walk(site: Path, told: Path, last: int, without: str) -> ForkServerProcess:
     """Start a worker in a process of its own."""
-    worker = _processes.Process(target=walk, args=(site, told, last, without))
+    worker = _processes().Process(target=walk, args=(site, told, last, without))
     worker.start()
     return worker
 

@@ -499,6 +499,50 @@ def test_what_is_too_large_waits_for_a_larger_card_that_joins_or_comes_back(
     assert fleet["small"].shortages == 2
 
 
+@pytest.mark.parametrize("needs", ["    min_memory_gb: 60\n", ""], ids=["profile", "render"])
+@pytest.mark.parametrize("comes", [True, False], ids=["comes", "never comes"])
+def test_a_drain_expects_a_larger_card_for_a_short_time(
+    comes: bool,
+    needs: str,
+    fleet: Fleet,
+    least_pipeline: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or it would not end; the report says so. One that comes meanwhile renders the prompt."""
+    for name in ("JOIN_SECONDS", "AWAY_SECONDS"):
+        monkeypatch.setattr(benches, name, 1e9)
+    if not comes:
+        monkeypatch.setattr(benches, "DRAIN_SECONDS", 0.0)
+    run = Looped(
+        tmp_path,
+        least_pipeline,
+        fleet.make,
+        more="retry_seconds: 0.1\n",
+        profile=needs,
+        drains=True,
+    )
+    run.drop("one.txt", "long")
+    with run:
+        run.events.put(fleet.lend("small", "card", 24))
+        fleet["small"].too_large = "long"
+        if comes:
+            is_seen = (
+                (lambda: run.status and run.status.waiting)
+                if needs
+                else (lambda: fleet["small"].shortages)
+            )
+            run.until(is_seen, "that it is too large")
+            run.events.put(fleet.lend("large", "card", 80))
+        run.end()
+    assert (["one/long"] if comes else []) == run.videos()
+    reports = [path.read_text() for path in run.config.failed.rglob("*.error.txt")]
+    assert comes == (not reports)
+    for report in reports:
+        assert "a drain waits 0 s at most for another card" in report
+        assert ("it needs a GPU with 60 GB of memory" in report) == bool(needs)
+
+
 def test_a_profile_goes_to_cards_that_have_the_memory_it_needs(
     fleet: Fleet, least_pipeline: Path, tmp_path: Path
 ) -> None:
@@ -520,20 +564,6 @@ def test_a_profile_goes_to_cards_that_have_the_memory_it_needs(
         assert (["first"], []) == (fleet["large"].seen, fleet["small"].seen)
         small, large = run.stages.benches
         assert (set(), {"tiny"}) == (set(small.memory.ready), set(large.memory.ready))
-
-
-def test_a_drain_fails_what_needs_more_memory_than_any_card_has(
-    fleet: Fleet, least_pipeline: Path, tmp_path: Path
-) -> None:
-    """Its report says what is missing."""
-    fleet.at_once = ["cpu"]
-    profile = "    min_memory_gb: 60\n"
-    run = Looped(tmp_path, least_pipeline, fleet.make, profile=profile, drains=True)
-    run.drop("one.txt", "first")
-    with run:
-        run.end()
-    [report] = run.config.failed.rglob("*.error.txt")
-    assert "it needs a GPU with 60 GB of memory, and 'cpu' is no GPU" in report.read_text()
 
 
 def test_settings_that_no_renderer_can_use_are_refused(

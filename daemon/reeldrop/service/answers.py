@@ -321,6 +321,8 @@ class Answers:
             _log.warning("left_to_larger_cards", reason=str(error), **_where(bench))
             batches.give_back(event.batch)
             return
+        if isinstance(error, TooLarge) and self._stages.benches.patience:
+            error = TooLarge(error.problem, self._stages.benches.patience)
         has_pictures = any(prompt.pictures for prompt in event.batch.prompts)  # one may be damaged
         may_pass = has_pictures or not isinstance(error, Unrenderable)
         if isinstance(error, RenderError) and may_pass and len(event.batch.members) > 1:

@@ -24,18 +24,23 @@ AWAY_SECONDS = 600.0
 JOIN_SECONDS = 120.0
 """For how long after a start other renderers are expected to join, maybe with larger cards."""
 
+DRAIN_SECONDS = 60.0
+"""For how long a drain expects either: it has to end."""
+
 
 class Benches:
     """The workbenches, in the order in which the renderers joined.
 
+    is_patient: whether cards that are not there are expected for long; not in a drain
     outlives: whether the process goes on when one is lost
     trouble: why renderers are missing; empty if none is
     is_hopeless: whether none will ever come
     began: when the first of them were asked for
     """
 
-    def __init__(self, forecast: Forecast) -> None:
+    def __init__(self, forecast: Forecast, *, is_patient: bool = True) -> None:
         self._forecast = forecast
+        self._is_patient = is_patient
         self._benches: dict[str, Workbench] = {}
         self.outlives = False
         self.trouble = ""
@@ -82,13 +87,27 @@ class Benches:
         self._lost = {
             kind: (device, at)
             for kind, (device, at) in self._lost.items()
-            if now - at < AWAY_SECONDS and kind not in there
+            if now - at < self._bounded(AWAY_SECONDS) and kind not in there
         }
         return [device for device, _ in self._lost.values()]
 
     def may_grow(self, now: float) -> bool:
         """Return whether others will probably join, as they were asked for a short time ago."""
-        return self.outlives and now - self.began < JOIN_SECONDS
+        return self.outlives and now - self.began < self._bounded(JOIN_SECONDS)
+
+    def are_expected(self, now: float) -> bool:
+        """Return whether others will probably join, or come back."""
+        return self.may_grow(now) or bool(self.away(now))
+
+    @property
+    def patience(self) -> str:
+        """Why others are expected for a short time only, in words; empty if that is not so."""
+        if self._is_patient or not self.outlives:
+            return ""
+        return f"a drain waits {DRAIN_SECONDS:.0f} s at most for another card"
+
+    def _bounded(self, seconds: float) -> float:
+        return seconds if self._is_patient else min(seconds, DRAIN_SECONDS)
 
     @property
     def first(self) -> Workbench | None:

@@ -6,7 +6,7 @@ Trouble with one model stops no prompts of another. Does no I/O.
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
@@ -40,12 +40,21 @@ class Models:
 
     own: the profile for prompts that name none; their authors did not choose it, so they wait
     is_patient: whether prompts wait for a model that may work later
+    are_expected: returns whether other renderers will probably join, which may be able to use it
     """
 
-    def __init__(self, own: str, retry_seconds: float, *, is_patient: bool) -> None:
+    def __init__(
+        self,
+        own: str,
+        retry_seconds: float,
+        *,
+        is_patient: bool,
+        are_expected: Callable[[float], bool] = lambda _now: False,
+    ) -> None:
         self._own = own
         self._retry_seconds = retry_seconds
         self._is_patient = is_patient
+        self._are_expected = are_expected
         self._troubles: dict[str, dict[str, Trouble]] = {}
         self._ends: dict[str, Trouble] = {}
         self._ended_at: dict[str, set[str]] = {}
@@ -144,9 +153,15 @@ class Models:
     def refusal(self, model: str, now: float) -> Exception | None:
         """Return why prompts of a model fail at once; None if they do not, or only wait."""
         found = self._of_all_renderers(model)
-        if found and all(trouble.is_final and now < trouble.due for trouble in found):
+        if found and all(self._is_final(trouble, now) for trouble in found):
             return found[0].error
         return None
+
+    def _is_final(self, trouble: Trouble, now: float) -> bool:
+        if not trouble.is_final or now >= trouble.due:
+            return False
+        may_others = trouble.due == math.inf and not isinstance(trouble.error, ConfigError)
+        return not (may_others and self._are_expected(now))
 
     def resting(self, now: float) -> dict[str, float]:
         """Return until when prompts wait for each model that is tried again later.
@@ -157,7 +172,7 @@ class Models:
             model: min(trouble.due for trouble in found)
             for model, found in self._of_all()
             if all(now < trouble.due for trouble in found)
-            and not all(trouble.is_final for trouble in found)
+            and not all(self._is_final(trouble, now) for trouble in found)
         }
         soon = now + self._retry_seconds
         return {model: at if at < math.inf else soon for model, at in due.items()}

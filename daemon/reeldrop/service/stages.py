@@ -123,7 +123,7 @@ class Stages:
         self.waits = Waits()
         self.forecast = Forecast()
         self.jobs.opened.seconds_each = self.forecast.seconds_each
-        self.benches = Benches(self.forecast)
+        self.benches = Benches(self.forecast, is_patient=is_patient)
         self.jobs.opened.may_grow = self.benches.may_grow
         self.closed_fleets = 0
         self.health = Health()
@@ -191,6 +191,7 @@ class Stages:
         found: dict[str, Exception] = {}
         for model, reason in profiles.too_large(self.settings.config, bench.device).items():
             remedy = "change min_memory_gb, or render it on another GPU"
+            remedy = "; ".join(filter(None, (remedy, self.benches.patience)))
             found[model] = kind(Mistake(reason, remedy, key=f"models.{model}"))
             models.exclude(model, found[model], bench.id)
             _log.info("gpu_too_small", renderer=bench.id, model=model, reason=reason)
@@ -214,7 +215,12 @@ class Stages:
 
     def _make_models(self) -> Models:
         config = self.settings.config
-        made = Models(self.settings.model, config.retry_seconds, is_patient=self._is_patient)
+        made = Models(
+            self.settings.model,
+            config.retry_seconds,
+            is_patient=self._is_patient,
+            are_expected=self.benches.are_expected,
+        )
         for bench in self.benches:
             self._join_models(bench, made)
         return made

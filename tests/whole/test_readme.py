@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from harness import pages
 from harness.processes import await_that
 from harness.site import Daemon, Site
@@ -106,12 +105,3 @@ def test_the_examples_come_out_as_shown(site: Site, daemon: Callable[..., Daemon
         assert 0 == site.command(*command[1:]).returncode, line
     assert (site.results / "A_red_balloon_over_the_sea").is_dir()
     await_that(lambda: (site.failed / "wrong.yaml").exists(), "the retried file to fail again")
-
-
-@pytest.mark.parametrize("line", block_with("reeldrop init").splitlines())
-def test_the_commands_of_an_own_folder_exist(site: Site, line: str) -> None:
-    """Each shown command has the shown options."""
-    command = shlex.split(line, comments=True)
-    if command[0] == "reeldrop":
-        described = site.command(command[1], "--help").stdout
-        assert all(option in described for option in command[2:] if option.startswith("-"))

@@ -6,6 +6,7 @@ does. What is measured is the service alone: scheduling, sidecars, completing an
 `--ray`, real renderers of a real Ray cluster on this machine take their place.
 
     python benchmarks/cluster.py --renderers 1 64 512
+    python benchmarks/cluster.py --renderers 512 --prompts 1
     python benchmarks/cluster.py --ray --renderers 1 2 3
 """
 
@@ -15,6 +16,7 @@ import argparse
 import heapq
 import itertools
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -46,6 +48,7 @@ from reeldrop.cluster.fleet import ClusterFleet
 from reeldrop.config import config as configuration
 from reeldrop.config import settings
 from reeldrop.config.config import Config
+from reeldrop.host import log
 from reeldrop.render import pipeline
 from reeldrop.render.source import ModelSource
 from reeldrop.service.service import Service
@@ -65,7 +68,7 @@ models:
     limits: {{num_inference_steps: 1000}}
 """
 
-IN_A_FILE = 16
+PROMPT = "a horse gallops through shallow water at sunset, its mane in the wind, seen from the side"
 
 
 class Clock:
@@ -173,6 +176,8 @@ class SleepingFleet:
 class Row:
     """What so many renderers did: `busy` is the share of their time, `cpu` the service's seconds.
 
+    `main` is the part of its main thread.
+
     busy is measured from the first batch of prompts to the last that began: None on Ray, where the
     renderers share the service's cores.
     """
@@ -181,12 +186,14 @@ class Row:
     videos: int
     seconds: float
     busy: float | None
+    prompts_in_a_file: int
     cpu_ms_per_video: float
+    main_ms_per_video: float
     cores: float
 
 
 def measure(
-    base: Path, count: int, videos: int, seconds: float, ray: RayCluster | None, steps: int
+    base: Path, count: int, videos: int, ray: RayCluster | None, options: argparse.Namespace
 ) -> Row:
     """Let a service render so many videos on so many renderers."""
     pipe = base / "tiny"
@@ -194,12 +201,12 @@ def measure(
         save_tiny_pipeline(pipe)
     site = base / f"{count}"
     (site / "inbox").mkdir(parents=True)
-    text = CONFIG.format(pipeline=pipe, steps=steps)
+    text = CONFIG.format(pipeline=pipe, steps=options.steps)
     if ray is not None:
         text = ray.settings.replace("}\n", f", renderers: {count}}}\n") + text
     (site / "config.yaml").write_text(text)
-    for number in range(-(-videos // IN_A_FILE)):
-        lines = [f"video {number} {line}\n" for line in range(IN_A_FILE)]
+    for number in range(-(-videos // options.prompts)):
+        lines = [f"Video {line} of file {number}, {PROMPT}\n" for line in range(options.prompts)]
         (site / "inbox" / f"{number:05}.txt").write_text("".join(lines))
     capabilities = pipeline.load(ModelSource("tiny", str(pipe))).capabilities
     fleets: list[SleepingFleet] = []
@@ -207,19 +214,21 @@ def measure(
     def make_fleet(config: Config, tell: Callable[[Event], None]) -> SleepingFleet | ClusterFleet:
         if ray is not None:
             return ClusterFleet(config, tell)
-        fleets.append(SleepingFleet(count, seconds, capabilities, tell))
+        fleets.append(SleepingFleet(count, options.seconds, capabilities, tell))
         return fleets[0]
 
     def read() -> tuple[Config, str]:
         return configuration.load(site / "config.yaml"), "tiny"
 
-    began, cpu = time.monotonic(), time.process_time()
+    began, cpu, main = time.monotonic(), time.process_time(), time.thread_time()
     outcome = Service(settings.Settings(read), make_fleet, drain=True).run()
     took, cpu = time.monotonic() - began, time.process_time() - cpu
+    main = time.thread_time() - main
     busy = _busy(fleets[0]) if fleets else None
     return Row(
-        count, outcome.videos, round(took, 2), busy,
-        round(1000 * cpu / outcome.videos, 2), round(cpu / took, 2),
+        count, outcome.videos, round(took, 2), busy, options.prompts,
+        round(1000 * cpu / outcome.videos, 2), round(1000 * main / outcome.videos, 2),
+        round(cpu / took, 2),
     )  # fmt: skip
 
 
@@ -237,20 +246,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--renderers", type=int, nargs="+", default=[1, 64, 512])
     parser.add_argument("--rounds", type=int, default=8, help="videos for each renderer")
+    parser.add_argument("--prompts", type=int, default=16, help="of each prompt file")
     parser.add_argument("--seconds", type=float, default=2.0, help="for a simulated video")
     parser.add_argument("--steps", type=int, default=20, help="of a real one")
     parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory(prefix="reeldrop-") as folder:
+    with (
+        open(os.devnull, "w") as nowhere,
+        tempfile.TemporaryDirectory(prefix="reeldrop-") as folder,
+    ):
+        log.configure(nowhere, for_people=False)  # as a service does, or nearly
         base, ray = Path(folder), None
         try:
             if options.ray:
                 ray = RayCluster(base)
                 ray.start(0, slots=max(options.renderers))
             for count in options.renderers:
-                videos = max(IN_A_FILE, count * options.rounds)
-                rows.append(measure(base, count, videos, options.seconds, ray, options.steps))
+                videos = max(options.prompts, count * options.rounds)
+                rows.append(measure(base, count, videos, ray, options))
                 print(rows[-1], flush=True)
         finally:
             if ray is not None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, YamlError
 
 
@@ -302,32 +302,35 @@ _nested = st.recursive(
 @example({"a": "x" * 300 + " y: z # " * 30})
 def test_dump_reads_back_equal(value: dict[str, Any]) -> None:
     """Any settings that are dumped are read back equal."""
-    (back,) = values(strict_yaml.dump(value))
+    (back,) = values(yaml_text.dump(value))
     assert value == back
     assert repr(value) == repr(back)
 
 
-_words = st.text("aeEnNyYofxst019._/+ -", max_size=45)
+_words = st.text("aeEnNyYofxst019._/+ -:,;!?'\"()=#é大、", max_size=45)
+_sentences = st.lists(_words, max_size=12).map(" ".join)
 _plain = st.recursive(
-    _scalars | _words,
+    _scalars | _words | _sentences,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_words, inner, max_size=3),
     max_leaves=6,
 )
 
 
 @given(st.dictionaries(_words, _plain, max_size=4))
+@example({"prompt": "a horse, " * 40 + "in rain", "l": ["it's " * 40 + "a", 0.1], "t": "07:30:00"})
+@example({"a": {"b": "word " * 18 + "longer words", "c": "2026-11-28T10:00:00+00:00"}})
 @example({"yes": "No", "n": ["on", "null", "1e5", "0.5", "2026-11-28"], "a": {"off": {}, "b": []}})
 def test_what_is_written_without_pyyaml_is_what_that_would_write(value: dict[str, Any]) -> None:
     """Dumps are the same, byte for byte, as those of the whole by PyYAML."""
     whole = yaml.dump(
         value,
-        Dumper=strict_yaml._Dumper,
+        Dumper=yaml_text._Dumper,
         allow_unicode=True,
         sort_keys=False,
         width=100,
         indent=2,
     )
-    assert whole == strict_yaml.dump(value)
+    assert whole == yaml_text.dump(value)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -341,7 +344,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_dump_keeps_tuples_and_repeated_values() -> None:
     """Tuples become lists, and repeated values are written out: no alias, no tag."""
     twice = ["a"]
-    text = strict_yaml.dump({"x": ("mp4", "gif"), "y": twice, "z": twice})
+    text = yaml_text.dump({"x": ("mp4", "gif"), "y": twice, "z": twice})
     assert [{"x": ["mp4", "gif"], "y": ["a"], "z": ["a"]}] == values(text)
     assert "&" not in text
     assert "!" not in text
@@ -349,5 +352,5 @@ def test_dump_keeps_tuples_and_repeated_values() -> None:
 
 def test_dump_is_for_people() -> None:
     """Keys keep their order, and Chinese is not escaped."""
-    text = strict_yaml.dump({"prompt": "大鸟 rises", "height": 64})
+    text = yaml_text.dump({"prompt": "大鸟 rises", "height": 64})
     assert "prompt: 大鸟 rises\nheight: 64\n" == text

@@ -23,7 +23,7 @@ import pytest
 from harness.processes import DEADLINE_SECONDS, await_that, run, start
 from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
-from reeldrop.base import durations, strict_yaml
+from reeldrop.base import durations, strict_yaml, yaml_text
 from reeldrop.commands import cli, output, progress, submit
 from reeldrop.commands.models import Listed
 from reeldrop.commands.moved import Moved, report
@@ -692,7 +692,7 @@ def past_video(site: Site, name: str, prompt: str, seconds: float = 1.0) -> None
     rendered = {"prompt_file": "a.txt", "job": "j", "number": 1, "seconds": seconds}
     rendered["finished"] = "2026-11-24T12:00:00+00:00"
     settings = {"prompt": prompt, "seed": 1, "format": "mp4", "model": "tiny"}
-    (folder / "v.yaml").write_text(strict_yaml.dump({**settings, "rendered": rendered}))
+    (folder / "v.yaml").write_text(yaml_text.dump({**settings, "rendered": rendered}))
     (folder / "v.mp4").touch()
     (folder / "v.jpg").touch()
 

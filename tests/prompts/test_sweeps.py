@@ -8,7 +8,7 @@ import time
 import pytest
 from harness.prompt_files import mistake, mistakes, one, parse, texts
 from harness.work import counted
-from reeldrop.base import strict_yaml
+from reeldrop.base import yaml_text
 from reeldrop.base.errors import PromptError
 from reeldrop.prompts import wildcards
 from reeldrop.prompts.wildcards import BadTemplate
@@ -69,7 +69,7 @@ def test_what_was_chosen_is_an_order_of_its_own() -> None:
     for prompt in file.prompts:
         settings = prompt.as_settings()
         assert not {"matrix", "wildcards"} & settings.keys()
-        assert prompt.as_settings() == one(strict_yaml.dump(settings)).as_settings()
+        assert prompt.as_settings() == one(yaml_text.dump(settings)).as_settings()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_was_chosen_is_an_order_of_its_own() -> None:
 )
 def test_alternatives_in_braces(template: str, made: list[str]) -> None:
     """Nested, empty and escaped ones; a text is made once, and without doubled spaces."""
-    file = strict_yaml.dump({"prompts": [template], "wildcards": "all"})
+    file = yaml_text.dump({"prompts": [template], "wildcards": "all"})
     assert made == texts(file, "a.yaml")
 
 
@@ -170,7 +170,7 @@ def test_braces_that_are_no_alternatives(template: str, problem: str) -> None:
         wildcards.read(template)
     assert problem in caught.value.args[0]
     assert caught.value.args[1]
-    found = mistake(strict_yaml.dump({"prompt": template, "wildcards": "all"}))
+    found = mistake(yaml_text.dump({"prompt": template, "wildcards": "all"}))
     assert (caught.value.args[0], 1) == (found.problem, found.line)
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from reeldrop.base import strict_yaml
+from reeldrop.base import yaml_text
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.store import history, reports
@@ -196,7 +196,7 @@ def forged(**changes: object) -> str:
     settings = {"prompt": "forged", "seed": 1, "format": "mp4", "model": "m"}
     changed_block = {**rendered, **{k: v for k, v in changes.items() if k in rendered}}
     changed = {**settings, **{k: v for k, v in changes.items() if k in settings}}
-    return strict_yaml.dump({**changed, "rendered": changed_block})
+    return yaml_text.dump({**changed, "rendered": changed_block})
 
 
 def put(folder: Path, stem: str, text: str, *suffixes: str) -> Path:

@@ -32,7 +32,7 @@ LAYERS = (
 """A package may import itself and the packages of the layers below it: not its neighbours."""
 
 OWNERS = {
-    "yaml": {"base.strict_yaml"},
+    "yaml": {"base.strict_yaml", "base.yaml_text"},
     "watchdog": {"intake.watch"},
     "torch": {
         "render.ahead",

@@ -1,16 +1,16 @@
-"""Read untrusted YAML strictly, and write YAML that reads back equal.
+"""Read untrusted YAML strictly.
 
 Supports only what settings need: mappings with text keys, lists and scalars of the YAML 1.2 core
 schema (so `no`, `on` and `12:30` are texts). Every value has its line and column. Tags, duplicate
 keys, deep nesting and aliases that would explode are refused before anything is built from them.
-Does not know what the keys mean.
+Does not know what the keys mean. `yaml_text` writes what is read back equal.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -29,12 +29,10 @@ _LONGEST_NUMBER = 300
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_SIMPLE = re.compile("[A-Za-z]([A-Za-z0-9_./+ -]{,38}[A-Za-z0-9_])?")
 _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
-_BREAKS = re.compile("[\x85\u2028\u2029]")
 _NAN = re.compile(r"\.(nan|NaN|NAN)")
 _COMMENT = re.compile(r"\s+(#.*)")
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -100,52 +98,7 @@ def load_all(text: str, allowance: Allowance | None = None) -> list[Node]:
     return [node for node in documents if node.value is not None]
 
 
-def dump(value: Mapping[str, Any]) -> str:
-    """Return the mapping as a YAML document that `load_all` reads back equal."""
-    return "".join(_lines(key, one) for key, one in value.items()) or "{}\n"
-
-
-def _lines(key: str, value: Any, *above: str) -> str:
-    """Return the lines of a key below others; written at once where that is as PyYAML writes it.
-
-    PyYAML takes milliseconds for a sidecar, of which hundreds are written each second.
-    """
-    indent, head = "  " * len(above), _simple(key)
-    if head is not None:
-        if isinstance(value, dict) and value:
-            return f"{indent}{head}:\n" + "".join(
-                _lines(inner, one, *above, key) for inner, one in value.items()
-            )
-        if isinstance(value, list) and value and None not in (texts := [*map(_simple, value)]):
-            return f"{indent}{head}:\n" + "".join(f"{indent}- {text}\n" for text in texts)
-        if (text := _simple(value)) is not None:
-            return f"{indent}{head}: {text}\n"
-    whole = {key: value}
-    for name in reversed(above):
-        whole = {name: whole}
-    written: str = yaml.dump(
-        whole, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100, indent=2
-    )
-    return written.split("\n", len(above))[-1]
-
-
-def _simple(value: Any) -> str | None:
-    """Return a scalar that fits into a line without quotes; None for all else."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-        case str() if _SIMPLE.fullmatch(value):
-            readings = _Dumper.yaml_implicit_resolvers.get(value[0], [])
-            is_text = not any(form.match(value) for _, form in readings)
-            return value if is_text and _resolve(value) == value else None
-    return None
-
-
-def _resolve(text: str) -> Scalar:
+def resolve(text: str) -> Scalar:
     """Return the value of a plain scalar by the YAML 1.2 core schema (without octal and hex)."""
     text = invisible.strip(text)
     if _NULL.fullmatch(text):
@@ -257,7 +210,7 @@ class _Builder:
             value = self._sequence(depth)
         else:
             text = self._text_of(event)
-            value = _resolve(text) if event.implicit[0] else text
+            value = resolve(text) if event.implicit[0] else text
             comment = self._events.comment(event) if event.implicit[0] else ""
             self._events.advance()
         return Node(value, event.start_mark.line + 1, event.start_mark.column + 1, comment)
@@ -324,25 +277,3 @@ def _height(node: Node) -> int:
     value = node.value
     below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return max((1 + _height(item) for item in below), default=0)
-
-
-class _Dumper(yaml.SafeDumper):
-    """A dumper that quotes texts that `_resolve` would read as another type."""
-
-    def ignore_aliases(self, _data: object) -> bool:
-        return True
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if _resolve(text) == text else "'"
-    if _BREAKS.search(text):  # only double quotes escape, and so preserve, these
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-def _represent_sequence(dumper: yaml.SafeDumper, items: Sequence[Any]) -> yaml.SequenceNode:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items)
-
-
-_Dumper.add_representer(str, _represent_text)
-_Dumper.add_representer(tuple, _represent_sequence)

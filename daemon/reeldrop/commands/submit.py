@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from reeldrop.base import durable, strict_yaml, temporaries
+from reeldrop.base import durable, strict_yaml, temporaries, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX, folder_name, portable, video_name
@@ -132,7 +132,7 @@ def _checked(config: Config, prompt: str, settings: Mapping[str, object]) -> int
     from reeldrop.prompts.parsing import NotDescribed
 
     name = _CHECKED
-    text = strict_yaml.dump({"prompt": prompt, **settings})
+    text = yaml_text.dump({"prompt": prompt, **settings})
     try:
         defaults = folders.scanned_inbox(config).defaults_for(name, parsing.MAX_DEFAULTS_BYTES)
         model = model_of_daemon(config)
@@ -220,7 +220,7 @@ def write_order(
     for source in _unused_names(config, stem):
         prompt_file = config.inbox / source
         named, owner = submitted_pictures.names(source, pictures), temporaries.command_owner()
-        text = strict_yaml.dump({"prompt": prompt, **named, **settings})
+        text = yaml_text.dump({"prompt": prompt, **named, **settings})
         try:
             with submitted_pictures.put_beside(prompt_file, pictures, owner):
                 durable.write_new(prompt_file, text.encode(), owner)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import PRIORITIES, DefaultsFile
@@ -174,7 +174,7 @@ def _layer(document: strict_yaml.Node, file: str = "") -> Layer:
     if isinstance(value, list):
         texts = [node.value for node in value if isinstance(node.value, str)]
         problem = "a YAML prompt file has `key: value` lines, not a list"
-        example = strict_yaml.dump({"prompts": texts[:10]}) if texts else ""
+        example = yaml_text.dump({"prompts": texts[:10]}) if texts else ""
         remedy = _BARE
     else:
         problem = f"a YAML prompt file has `key: value` lines, not {described(value)}"

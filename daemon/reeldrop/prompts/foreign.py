@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.prompts import dialects, other_names
@@ -187,7 +187,7 @@ def _yaml(says: Sequence[Said]) -> tuple[str, list[str]]:
         return "", left_out
     whole = prompts[0] if len(prompts) == 1 else {"prompts": prompts}
     more = "# and so on\n" if len(says) > _MOST else ""
-    return strict_yaml.dump(whole) + more, left_out
+    return yaml_text.dump(whole) + more, left_out
 
 
 def _ours(says: Said, left_out: list[str]) -> dict[str, object]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reeldrop.base import invisible, strict_yaml
+from reeldrop.base import invisible, yaml_text
 from reeldrop.base.loras import LoraLimits
 from reeldrop.prompts import loras, wildcards
 from reeldrop.prompts.wildcards import BadTemplate
@@ -84,7 +84,7 @@ def _addition(prompt: str, found: re.Match[str], known: Mapping[str, LoraLimits]
     asked = {m["name"]: float(m["weight"] or 1) for m in _LORA.finditer(prompt)}
     allowed = {n: w for n, w in asked.items() if not any(loras.faults({n: w}, known, ""))}
     chosen: dict[str, object] = {loras.KEY: allowed} if allowed else {}
-    example = strict_yaml.dump({"prompt": rest, **chosen}) if rest else ""
+    example = yaml_text.dump({"prompt": rest, **chosen}) if rest else ""
     remedy = "take it out: reeldrop has no wildcards or segments"
     if _LORA.fullmatch(found[0]):
         names = loras.to_choose(known)
@@ -99,14 +99,14 @@ def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
         if wildcards.read(prompt).has_choices:
             remedy = "for each of them, write `wildcards: all` beside it, in a YAML file; or put"
             remedy += " spaces around each |, if the braces are text"
-            example = strict_yaml.dump({"prompt": prompt, "wildcards": "all"})
+            example = yaml_text.dump({"prompt": prompt, "wildcards": "all"})
             return Tag(found[0], "a choice, and nothing says to choose", remedy, example)
     begin, end = found.span()
     options = [_COUNT.sub("", options[0]), *options[1:_MOST]]
     plain = [_SHARE.sub("", option.strip()) for option in options]
     texts = [f"{prompt[:begin]}{option}{prompt[end:]}" for option in plain]
     remedy = "write each as a prompt of its own"
-    return Tag(found[0], "a choice for another tool", remedy, strict_yaml.dump({"prompts": texts}))
+    return Tag(found[0], "a choice for another tool", remedy, yaml_text.dump({"prompts": texts}))
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reeldrop.base import plain_files, strict_yaml
+from reeldrop.base import plain_files, strict_yaml, yaml_text
 from reeldrop.base.errors import YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt, Rendered
@@ -68,7 +68,7 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
             block["not_kept"] = f"sound, in {', '.join(sorted(silent))}: that format has none"
     if prompt.notes:
         block["notes"] = list(prompt.notes)
-    return strict_yaml.dump({**prompt.as_settings(), "rendered": block})
+    return yaml_text.dump({**prompt.as_settings(), "rendered": block})
 
 
 def _without_nothing(record: dict[str, object]) -> dict[str, object]:
@@ -77,7 +77,7 @@ def _without_nothing(record: dict[str, object]) -> dict[str, object]:
 
 def remainder_text(prompts: list[Prompt]) -> str:
     """Return a prompt file with only these prompts, ready to be dropped again."""
-    return "---\n".join(strict_yaml.dump(prompt.as_settings()) for prompt in prompts)
+    return "---\n".join(yaml_text.dump(prompt.as_settings()) for prompt in prompts)
 
 
 def found_in(folder: Path) -> list[Path]:

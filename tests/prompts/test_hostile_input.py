@@ -44,7 +44,7 @@ from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.store import reports, sidecars
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
-from reeldrop.video import encoder
+from reeldrop.video import mp4_index
 
 MOST_SECONDS = 2
 MOST_MIB = 256
@@ -410,7 +410,7 @@ def test_any_boxes_are_settings_or_a_mistake(boxes: bytes, cut: int) -> None:
         file.write((box(b"ftyp", b"isom" + bytes(4)) + boxes)[: len(boxes) + 16 - cut])
         file.flush()
         with contextlib.suppress(PromptError):
-            encoder.embedded_settings(Path(file.name))
+            mp4_index.embedded_settings(Path(file.name))
 
 
 # Bounds of time and memory
@@ -650,7 +650,7 @@ def test_an_index_of_many_boxes_is_refused_unread(name: str, tmp_path: Path) -> 
     """The boxes are counted before any is parsed."""
     (tmp_path / name).write_bytes(HOSTILE[name]())
     with pytest.raises(PromptError, match="too many boxes"):
-        encoder.embedded_settings(tmp_path / name)
+        mp4_index.embedded_settings(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -702,7 +702,7 @@ def _read(file: str) -> str:
     path = Path(file)
     try:
         if path.suffix == ".mp4":
-            data = encoder.embedded_settings(path)
+            data = mp4_index.embedded_settings(path)
         else:
             data = reading.read_plain(path, parsing.MAX_BYTES)
         found = parse(data, path.name)

@@ -46,7 +46,7 @@ from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.service import benches
 from reeldrop.store import job_files, status
 from reeldrop.store.status import State
-from reeldrop.video import encoder, received, remote
+from reeldrop.video import mp4_index, received, remote
 
 ONE_ATTEMPT = "max_attempts: 1\nretry_seconds: 3600\n"
 
@@ -310,7 +310,7 @@ def test_what_one_had_in_hand_comes_out_elsewhere_and_once(
         assert before.items() <= times(run).items()
     for sidecar in run.config.results.glob("*/*.yaml"):
         settings = strict_yaml.plain(strict_yaml.load_all(sidecar.read_text())[0])
-        again = encoder.embedded_settings(sidecar.with_suffix(".mp4"))
+        again = mp4_index.embedded_settings(sidecar.with_suffix(".mp4"))
         assert again.decode() == sidecar.read_text()
         assert settings["prompt"] in {"first", "second", "third", "fourth", "fifth"}
 

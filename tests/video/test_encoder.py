@@ -16,7 +16,7 @@ from reeldrop.base.errors import PromptError, UnfinishedError
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import ModelSource
-from reeldrop.video import encoder
+from reeldrop.video import encoder, mp4_index
 
 SETTINGS = "prompt: 大 bird\nseed: 7\n" + "rendered: 'x'\n" * 20
 
@@ -254,13 +254,13 @@ def test_settings_come_back_as_they_were(
 ) -> None:
     """The text in the mp4 is read back equal, with any characters."""
     encoder.encode(frames[:1], tmp_path / "a.mp4", "mp4", 8, settings)
-    assert settings.encode() == encoder.embedded_settings(tmp_path / "a.mp4")
+    assert settings.encode() == mp4_index.embedded_settings(tmp_path / "a.mp4")
 
 
 def refusal(path: Path) -> PromptError:
     """Return why an mp4 is refused."""
     with pytest.raises(PromptError) as caught:
-        encoder.embedded_settings(path)
+        mp4_index.embedded_settings(path)
     (found,) = caught.value.mistakes
     assert "only an mp4 that reeldrop made" in found.remedy
     return caught.value
@@ -300,7 +300,7 @@ def test_truncated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
     for length in range(0, len(data), 7):
         path.write_bytes(data[:length])
         try:
-            assert SETTINGS.encode() == encoder.embedded_settings(path)
+            assert SETTINGS.encode() == mp4_index.embedded_settings(path)
             outcomes.add("settings")
         except PromptError:
             outcomes.add("refused")
@@ -313,7 +313,7 @@ def test_preallocated_at_many_lengths(mp4: Path, tmp_path: Path) -> None:
     for length in range(0, data.index(b"mdat") - 16, 7):
         path.write_bytes(data[:length].ljust(len(data), b"\0"))
         with pytest.raises(UnfinishedError, match="NUL bytes"):
-            encoder.embedded_settings(path)
+            mp4_index.embedded_settings(path)
 
 
 def test_damaged_in_many_places(mp4: Path, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_damaged_in_many_places(mp4: Path, tmp_path: Path) -> None:
             damaged[at] = random.choice([0, 1, 127, 128, 255])
         path.write_bytes(damaged)
         with contextlib.suppress(PromptError):
-            encoder.embedded_settings(path)
+            mp4_index.embedded_settings(path)
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -358,4 +358,4 @@ def test_a_link_is_not_followed_to_an_mp4(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
     (tmp_path / "b.mp4").touch()
     with pytest.raises(OSError, match="not a plain file"):
-        encoder.embedded_settings(tmp_path / "a.mp4")
+        mp4_index.embedded_settings(tmp_path / "a.mp4")

@@ -12,7 +12,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.sound import Sound
 from reeldrop.store import sidecars
-from reeldrop.video import encoder
+from reeldrop.video import encoder, mp4_index
 
 FPS = 24.0
 FRAMES: NDArray[np.uint8] = np.zeros((30, 32, 48, 3), np.uint8)
@@ -104,7 +104,7 @@ def test_a_file_with_sound_is_like_one_without(tmp_path: Path) -> None:
     encoder.encode(FRAMES, tmp_path / "a", "mp4", FPS, "prompt: a", sound=tone(24000))
     data = (tmp_path / "a").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
-    assert b"prompt: a" == encoder.embedded_settings(tmp_path / "a")
+    assert b"prompt: a" == mp4_index.embedded_settings(tmp_path / "a")
     with av.open(str(tmp_path / "a")) as container:
         assert len(FRAMES) == container.streams.video[0].frames
         for stream in (*container.streams.video, *container.streams.audio):

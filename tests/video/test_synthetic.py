@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness.videos import pictures_of, rendered_by
-from reeldrop.video import encoder, synthetic
+from reeldrop.video import encoder, mp4_index, synthetic
 
 FORMATS = ("mp4", "webm", "gif", "jpg")
 SETTINGS = "prompt: a boat\n"
@@ -71,7 +71,7 @@ def test_the_pictures_are_the_same(folder: Path) -> None:
     """Players and readers of settings see no difference."""
     for path in paths_of(folder):
         assert pictures_of(path) == pictures_of(folder / "without" / path.name)
-    assert SETTINGS.encode() == encoder.embedded_settings(folder / "a.mp4")
+    assert SETTINGS.encode() == mp4_index.embedded_settings(folder / "a.mp4")
 
 
 def test_what_a_file_claims_is_read_in_one_pass(tmp_path: Path) -> None:

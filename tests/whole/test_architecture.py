@@ -78,7 +78,7 @@ OWNERS = {
     "py3langid": {"translation.detection"},
     "av": {"video.encoder", "video.identity", "video.remote", "video.sheets", "video.sound"},
     "c2pa": {"video.signing"},
-    "mutagen": {"video.encoder"},
+    "mutagen": {"video.mp4_index"},
     "PIL": {
         "render.pictures",
         "render.previews",

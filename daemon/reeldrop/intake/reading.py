@@ -25,7 +25,7 @@ from reeldrop.intake.scan import is_interrupted
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.prompts.rules import ModelRules
-from reeldrop.video import encoder
+from reeldrop.video import mp4_index
 
 _PLAIN_FILE = "put a plain, readable file there"
 _NO_FOLDER = (FileNotFoundError, NotADirectoryError)
@@ -113,7 +113,7 @@ class Reader:
             raise refused
         try:
             if source.suffix.lower() == ".mp4":
-                data, size = encoder.embedded_settings(file), status.st_size
+                data, size = mp4_index.embedded_settings(file), status.st_size
             else:
                 data = read_plain(file, parsing.MAX_BYTES)
                 size = len(data)

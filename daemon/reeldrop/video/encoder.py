@@ -1,4 +1,4 @@
-"""Encode frames into video files, and read the settings embedded in one.
+"""Encode frames into video files, or complete those that were encoded elsewhere.
 
 Does not know names or folders: it writes to the given path.
 """
@@ -8,25 +8,19 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import os
 import shutil
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import av
-import mutagen
-import mutagen.mp4
 import numpy as np
 import structlog
 from PIL import Image
 
-from reeldrop.base import plain_files
-from reeldrop.base.errors import Mistake, PromptError, UnfinishedError
-from reeldrop.video import synthetic
+from reeldrop.video import mp4_index, synthetic
 from reeldrop.video.sound import Track
 
 if TYPE_CHECKING:
@@ -35,17 +29,6 @@ if TYPE_CHECKING:
 
     from reeldrop.base.job import Frames
     from reeldrop.base.sound import Sound
-
-_REMEDY = "only an mp4 that reeldrop made can be dropped to be rendered again"
-_SETTINGS_TAG = "\xa9cmt"
-_MAX_INDEX_BYTES = 1 << 21
-_MAX_BOXES = 64
-_MAX_INDEX_BOXES = 2000
-"""Upper bound, because mutagen makes an object for each box. reeldrop's own have about forty."""
-
-_CONTAINERS = frozenset(
-    {b"moov", b"udta", b"trak", b"mdia", b"meta", b"ilst", b"stbl", b"minf", b"moof", b"traf"}
-)
 
 _X264 = {"crf": "17", "preset": "medium", "x264-params": "mbtree=0"}
 """Visually lossless for frames that were never compressed. mbtree is off: with it, equal frames of
@@ -62,10 +45,6 @@ _SIZES = 1000
 
 _MUXING = {"mp4": {"movflags": "+faststart"}, "webm": {"fflags": "+bitexact"}}
 """In an mp4, the index comes first. A webm gets no random ids, so equal frames give equal files."""
-
-_READING = {"mp4": {"codec_whitelist": "none"}, "webm": {}}
-"""An mp4 says itself what is in it: no decoder has to look at its frames, which takes longer than
-the copy."""
 
 _VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
 
@@ -211,40 +190,36 @@ def complete(
 ) -> None:
     """Write a file that was encoded without settings and mark, and add these; see `encode`.
 
-    on_packet: called after each packet of an mp4 or webm.
+    on_packet: called after each packet of a webm, or piece of an mp4.
 
     Raises:
         OSError, ValueError: it can't be read or written.
     """
     with encoded.open("rb") if isinstance(encoded, Path) else io.BytesIO(encoded) as source:
         match format:
-            case "mp4" | "webm":
-                _copy_streams(source, path, format, settings, mark, on_packet)
+            case "mp4":
+                box = synthetic.mp4_box(mark) if mark else b""
+                mp4_index.complete(source, path, settings, box, on_packet)
+            case "webm":
+                _copy_streams(source, path, settings, mark, on_packet)
             case "jpg" if mark:
                 path.write_bytes(synthetic.in_jpg(source.read(), mark))
             case _:
                 with path.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
-    if mark and format == "mp4":
-        synthetic.append_to_mp4(path, mark)
     if mark and format == "gif":
         synthetic.append_to_gif(path, mark)
 
 
 def _copy_streams(
-    source: BinaryIO,
-    path: Path,
-    format: str,
-    settings: str,
-    mark: str,
-    on_packet: Callable[[], None],
+    source: BinaryIO, path: Path, settings: str, mark: str, on_packet: Callable[[], None]
 ) -> None:
     with (
-        av.open(source, "r", format=format, options=_READING[format]) as before,
-        av.open(str(path), "w", format=format, options=_MUXING[format]) as container,
+        av.open(source, "r", format="webm") as before,
+        av.open(str(path), "w", format="webm", options=_MUXING["webm"]) as container,
     ):
         container.metadata["comment"] = settings
-        if mark and format == "webm":
+        if mark:
             container.metadata[synthetic.TAG] = mark
         known = (before.streams.video[0], *before.streams.audio)
         copies = {stream.index: container.add_stream_from_template(stream) for stream in known}
@@ -261,84 +236,3 @@ def tag_colours(context: av.VideoCodecContext) -> None:
     context.colorspace = 1  # BT.709
     context.color_primaries = 1
     context.color_trc = 1
-
-
-def embedded_settings(path: Path) -> bytes:
-    """Return the settings embedded in a dropped mp4, without decoding its pictures.
-
-    Raises:
-        PromptError: it is not an mp4, or has no settings.
-        UnfinishedError: bytes are missing.
-        OSError: it can't be read.
-    """
-    try:
-        tags: Any = mutagen.mp4.MP4(io.BytesIO(_index_of(path))).tags or {}
-    except (mutagen.MutagenError, ValueError, RecursionError) as error:
-        raise PromptError(Mistake(f"this is no readable mp4: {error}", _REMEDY)) from None
-    texts = tags.get(_SETTINGS_TAG) or []
-    if not texts or not isinstance(texts[0], str):
-        problem = "this mp4 carries no settings: messengers, for example, remove them"
-        raise PromptError(Mistake(problem, f"drop its .yaml file instead; {_REMEDY}"))
-    return texts[0].encode()
-
-
-def _index_of(path: Path) -> bytes:
-    """Return an mp4's index: only its ftyp and moov boxes (ISO 14496-12).
-
-    Raises:
-        ValueError: it has too many boxes, too large an index, or a malformed box.
-        UnfinishedError: bytes are missing.
-    """
-    boxes: list[bytes] = []
-    room = _MAX_INDEX_BYTES
-    with open(plain_files.open_plain(path), "rb") as file:
-        for _ in range(_MAX_BOXES):
-            header = file.read(8)
-            if len(header) < 8:
-                index = b"".join(boxes)
-                _require_few_boxes(index)
-                return index
-            _require_bytes(header)
-            size, kind = struct.unpack(">I4s", header)
-            if size == 1:  # a 64-bit size follows
-                header += file.read(8)
-                size = int.from_bytes(header[8:], "big")
-            rest = size - len(header)
-            if rest < 0:
-                raise ValueError("a box is smaller than its own header")
-            if kind not in (b"ftyp", b"moov"):
-                file.seek(rest, os.SEEK_CUR)
-            elif rest > room:
-                raise ValueError("its index is too large to be one of reeldrop's")
-            else:
-                boxes.append(header + file.read(rest))
-                _require_bytes(boxes[-1][-8:])
-                room -= rest
-    raise ValueError("it has too many boxes to be one of reeldrop's")
-
-
-def _require_few_boxes(index: bytes) -> None:
-    """Raise ValueError if the index has too many boxes, including tags, to be read quickly."""
-    at = tags_end = 0
-    for _ in range(_MAX_INDEX_BOXES):
-        if at + 8 > len(index):
-            return
-        size, kind = struct.unpack_from(">I4s", index, at)
-        header = 16 if size == 1 else 8
-        size = int.from_bytes(index[at + 8 : at + 16], "big") if size == 1 else size
-        if kind == b"ilst":
-            tags_end = at + size
-        if kind in _CONTAINERS or (at < tags_end and kind != b"data"):
-            at += header + 4 * (kind == b"meta")
-        elif size < header:
-            return  # mutagen reads no further
-        else:
-            at += size
-    raise ValueError("its index has too many boxes to be one of reeldrop's")
-
-
-def _require_bytes(part: bytes) -> None:
-    """Raise UnfinishedError if `part` is all NUL: preallocated, but not written yet."""
-    if not any(part):
-        remedy = f"send it again if a part of it is missing; {_REMEDY}"
-        raise UnfinishedError(Mistake("this is no readable mp4: it ends in NUL bytes", remedy))

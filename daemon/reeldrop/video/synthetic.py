@@ -86,9 +86,14 @@ def model_name(rendered: Rendered) -> str:
 
 def append_to_mp4(path: Path, xmp: str) -> None:
     """Append a box with the packet to the end of an mp4."""
-    content = _UUID + xmp.encode()
     with path.open("ab") as file:
-        file.write((8 + len(content)).to_bytes(4, "big") + b"uuid" + content)
+        file.write(mp4_box(xmp))
+
+
+def mp4_box(xmp: str) -> bytes:
+    """Return a box with the packet, for the end of an mp4."""
+    content = _UUID + xmp.encode()
+    return (8 + len(content)).to_bytes(4, "big") + b"uuid" + content
 
 
 def append_to_gif(path: Path, xmp: str) -> None:

@@ -288,7 +288,7 @@ def killed_at(place: Place, encoded: Encoded, fsync: int) -> int:
         os._exit(0)
 
 
-@pytest.mark.parametrize("at", range(0, 6 * COUNT, 3))
+@pytest.mark.parametrize("at", range(0, 5 * COUNT, 3))
 def test_a_kill_between_videos_that_are_published_at_once_loses_and_doubles_none(
     at: int, place: Place, encoded: Encoded
 ) -> None:

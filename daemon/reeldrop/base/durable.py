@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import filecmp
+import functools
 import itertools
 import os
 import secrets
@@ -147,6 +148,19 @@ def write_unsynced(path: Path, data: bytes, rights: int | None = None) -> None:
 def rename_new(source: Path, target: Path) -> None:
     """Rename within one file system to a name that must be free, and flush both folders.
 
+    Raises:
+        FileExistsError: the target's name is taken.
+        OSError: EXDEV if source and target are on different file systems.
+    """
+    rename_unsynced(source, target)
+    fsync_folder(target.parent)
+    if source.parent != target.parent:
+        fsync_folder(source.parent)
+
+
+def rename_unsynced(source: Path, target: Path) -> None:
+    """Rename as `rename_new` does, but leave it to the caller to flush the folders.
+
     Atomic where kernel and file system support it; otherwise the new name is linked before the old
     one is removed, or, without links, checked before the rename.
 
@@ -166,9 +180,6 @@ def rename_new(source: Path, target: Path) -> None:
         if error.errno not in _NOT_HERE:
             raise
         _rename_in_steps(source, target)
-    fsync_folder(target.parent)
-    if source.parent != target.parent:
-        fsync_folder(source.parent)
 
 
 def rename_exclusively(source: Path, target: Path) -> None:
@@ -177,12 +188,16 @@ def rename_exclusively(source: Path, target: Path) -> None:
     Raises:
         OSError: EEXIST, EXDEV; EINVAL or ENOSYS where RENAME_NOREPLACE is not supported.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     names = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
-    if libc.renameat2(*names, _RENAME_NOREPLACE) != 0:
+    if _libc().renameat2(*names, _RENAME_NOREPLACE) != 0:
         number = ctypes.get_errno()
         is_there = number != errno.ENOENT or os.path.lexists(source)
         raise OSError(number, os.strerror(number), str(target if is_there else source))
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _rename_in_steps(source: Path, target: Path) -> None:

@@ -91,6 +91,7 @@ def video_name(prompt: str, folder: str = ".", ending: str = "") -> str:
     return safe_name(text, most, room)
 
 
+@functools.lru_cache(1000)
 def folder_name(text: str) -> str:
     """Return a safe name for a results folder; a leading underscore is reserved for reeldrop.
 

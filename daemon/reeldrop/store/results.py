@@ -202,22 +202,25 @@ class Results:
             sidecar = held.enter_context(self._reserve(folder, job, prompt, settings, earlier))
             lasting = self.folder_for(job.source) / sidecar.name
             video = self._video(job, lasting, prompt.number, list(prompt.formats))
-            into_place = durable.rename_new if earlier is None else durable.replace
-            published = [sidecar]
-            for path in (folder / file.name for file in (video.poster, *video.files)):
-                unfinished = temporaries.fresh(path, f"{job.id}-{prompt.number}{path.suffix}")
-                try:
-                    encode(unfinished, path.suffix[1:], settings)
-                    durable.fsync_file(unfinished)
+            into_place = durable.rename_unsynced if earlier is None else os.replace
+            published, unfinished = [sidecar], dict[Path, Path]()
+            try:
+                for path in (folder / file.name for file in (video.poster, *video.files)):
+                    made = temporaries.fresh(path, f"{job.id}-{prompt.number}{path.suffix}")
+                    unfinished[path] = made
+                    encode(made, path.suffix[1:], settings)
+                    durable.fsync_file(made)
+                for path, made in unfinished.items():
                     published.append(path)  # the next call may fail after the rename
-                    into_place(unfinished, path)
-                except FileExistsError:  # a stranger's file has that name
-                    _remove(unfinished, *(ours for ours in reversed(published) if ours != path))
-                    return self.publish(job, prompt, rendered, encode)
-                except BaseException:
-                    with contextlib.suppress(OSError):  # `reserved` finds what remains
-                        _remove(unfinished, *reversed(published if earlier is None else []))
-                    raise
+                    into_place(made, path)
+                durable.fsync_folder(folder)  # once: a cut before it leaves an incomplete video
+            except FileExistsError:  # a stranger's file has that name
+                _remove(*unfinished.values(), *(p for p in reversed(published) if p != path))
+                return self.publish(job, prompt, rendered, encode)
+            except BaseException:
+                with contextlib.suppress(OSError):  # `reserved` finds what remains
+                    _remove(*unfinished.values(), *reversed(published if earlier is None else []))
+                raise
         return video
 
     def _with_pictures(self, job: Job, prompt: Prompt, folder: Path) -> Prompt:

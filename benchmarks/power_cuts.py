@@ -201,6 +201,7 @@ class Road:
 
         self._jobs.batches.rendered(job_id, RENDERED)
         begun = opened.reserved.get(prompt.number)
+        self._spool.attempts.flush(opened.job)
         video = self._results.publish(opened.job, prompt, RENDERED, encode, begun)
         self.tell("published", video.sidecar.stem, digest(video.sidecar))
         self._jobs.batches.published(video)

@@ -237,7 +237,7 @@ def test_an_attempt_that_a_power_cut_has_emptied_is_none(
 def test_a_power_cut_does_not_lose_that_a_job_was_in_hand(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its videos may be on another disk already; only the first record waits for its own."""
+    """Its videos may be on another disk already: the record is flushed before, by each process."""
     job, flushed, fsync = folders.claimed("a.txt"), list[str](), os.fsync
 
     def noted(fd: int) -> None:
@@ -246,13 +246,17 @@ def test_a_power_cut_does_not_lose_that_a_job_was_in_hand(
 
     monkeypatch.setattr(os, "fsync", noted)
     for _ in range(2):
-        folders.open().attempts.begin(job, [1])
-        assert str(job.folder) == flushed[-1]
-        flushed.clear()
-        folders.open().attempts.begin(job, [2])
-        folders.open().attempts.take_back(job)
+        attempts = folders.open().attempts
+        attempts.begin(job, [1])
         assert [] == flushed
-        (job.folder / "attempts.json").unlink()
+        attempts.flush(job)
+        assert [str(job.folder)] == flushed
+        flushed.clear()
+        attempts.begin(job, [2])
+        attempts.flush(job)
+        attempts.take_back(job)
+        assert [] == flushed
+    (job.folder / "attempts.json").unlink()
     assert not any("attempts" in name for name in os.listdir(job.folder))
 
 

@@ -111,6 +111,26 @@ def test_videos_of_several_renderers_wait_for_the_disk_together_under_names_of_t
     assert 0 == place.publisher.videos == place.publisher.bytes
 
 
+def test_what_has_to_be_done_before_a_video_is_done_before_any_file_of_it(
+    place: Place, encoded: Encoded
+) -> None:
+    """If that fails, the video does, and leaves nothing."""
+    seen: list[list[str]] = []
+
+    def before(_job: object) -> None:
+        seen.append(place.files())
+        if len(seen) > 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    place.publisher.before = before
+    for number in (1, 2):
+        place.publish(number, encoded, "r")
+    assert isinstance(place.answer(), VideoPublished)
+    assert isinstance(place.answer(), VideoFailed)
+    first = place.files()
+    assert (3, [[], first]) == (len(first), seen)
+
+
 def test_a_disk_that_fails_for_one_of_them_touches_no_other(
     place: Place, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ class Stages:
         self.assembler = Assembler(results, spool.root, tell)
         self.jobs.opened.make_sheets = self.assembler.assemble
         self.publisher = Publisher(results, tell)
+        self.publisher.before = spool.attempts.flush
         self._use_encoder()
         self._encoder_stall = StallWatch(config.stall_seconds)
         self._sheets_stall = StallWatch(config.stall_seconds)

@@ -2,7 +2,8 @@
 
 An attempt is recorded before its prompts are rendered. It has no ending until a later process finds
 it and records one. Until then only a kill must not lose it: none is blamed for a power cut. That a
-job had an attempt is on the disk, as its videos may be. Does not know which prompt is to blame.
+job had an attempt is on the disk before its first video is (`flush`). Does not know which prompt is
+to blame.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from reeldrop.base.job import Attempt, Cause, Job
 from reeldrop.store import job_files
 from reeldrop.store.job_files import ATTEMPTS, DAMAGE
 
+_FIELDS = [field.name for field in dataclasses.fields(Attempt)]
+
 _log = structlog.get_logger()
 
 
@@ -32,6 +35,7 @@ class Attempts:
     def __init__(self) -> None:
         self._unwritten: dict[Path, list[Attempt]] = {}
         self._new: set[str] = set()
+        self._flushed: set[str] = set()
 
     def ended(self, folder: Path) -> tuple[Attempt, ...]:
         """Return the attempts at a job that were cut short; none if the record is damaged."""
@@ -48,6 +52,12 @@ class Attempts:
         """Remove the open attempt: its end was requested, and says nothing about the job."""
         self._write(job.folder, job.attempts)
 
+    def flush(self, job: Job) -> None:
+        """Make durable that a job had an attempt, before it has a video. Threads may call it."""
+        if job.id not in self._flushed:
+            durable.fsync_folder(job.folder)
+            self._flushed.add(job.id)
+
     def note_claim(self, job_id: str) -> None:
         """Record that this process has just claimed a job."""
         self._new.add(job_id)
@@ -55,6 +65,7 @@ class Attempts:
     def forget(self, job_id: str) -> None:
         """Drop what is remembered of a job that has ended."""
         self._new.discard(job_id)
+        self._flushed.discard(job_id)
 
     def is_new(self, job: Job) -> bool:
         """Return whether a job was claimed by this process, and had no attempt yet.
@@ -138,16 +149,13 @@ class Attempts:
         return None
 
     def _write(self, folder: Path, attempts: Sequence[Attempt]) -> None:
-        records = [dataclasses.asdict(attempt) for attempt in attempts]
-        data, file = json.dumps(records, indent=1).encode(), folder / ATTEMPTS
+        records = [{name: getattr(attempt, name) for name in _FIELDS} for attempt in attempts]
+        data, file = json.dumps(records).encode(), folder / ATTEMPTS
         durable.make_way(file)
-        is_first = not file.exists()
         if any(attempt.ending for attempt in attempts):
             durable.write(file, data, folder.name)
         else:
             durable.write_unsynced(file, data)
-            if is_first:
-                durable.fsync_folder(folder)  # see `was_in_hand`
         self._unwritten.pop(folder, None)
 
 

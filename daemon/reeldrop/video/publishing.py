@@ -38,6 +38,8 @@ class Publisher:
     h264: the encoder for mp4, as in `encoder.encode`
     marks: whether files say that they are synthetic
     signer: signs files; None for none
+    before: called with the job of each video before any of its files is there, by the thread that
+        publishes it
     bytes: the size of the frames and the sound, or of the files of their renderers, of the videos
         in hand: from `publish` to `release`
     """
@@ -50,6 +52,7 @@ class Publisher:
         self._frames: dict[_Key, int] = {}
         self.h264 = "libx264"
         self.marks = True
+        self.before: Callable[[Job], None] = lambda _job: None
         self.signer: signing.Signer | None = None
         self.bytes = 0
 
@@ -104,6 +107,10 @@ class Publisher:
                 )
             self._sign(path, format, prompt, rendered)
 
+        def published() -> Video:
+            self.before(job)
+            return self._results.publish(job, prompt, rendered, encode, earlier)
+
         def answer(publication: Future[Video]) -> None:
             received.discard(frames)
             if publication.cancelled():
@@ -117,9 +124,7 @@ class Publisher:
         self._frames[key] = 0
         self.bytes += size
         self._places[key] = renderer, self._lane(renderer)
-        publication = self._executor(self._places[key][1]).submit(
-            self._results.publish, job, prompt, rendered, encode, earlier
-        )
+        publication = self._executor(self._places[key][1]).submit(published)
         publication.add_done_callback(answer)
 
     def _sign(self, path: Path, format: str, prompt: Prompt, rendered: Rendered) -> None:

@@ -116,6 +116,22 @@ def test_a_file_that_is_edited_while_it_waits_for_its_turn_is_read_again(place: 
     assert ["b.txt", "a.yaml"] == place.names()
 
 
+def test_of_files_that_are_taken_together_one_may_have_changed(place: Place) -> None:
+    """The others are claimed, each under its own name; that one is read again."""
+    for name in "abc":
+        place.drop(f"{name}.txt", f"a {name}\n")
+    place.settle()
+    place.drop("b.txt", "another horse\n")
+    first, changed, last = place.intake.take_all(place.intake.first())
+    assert changed is None
+    assert first is not None
+    assert last is not None
+    assert ["a.txt", "c.txt"] == [str(job.source) for job in (first, last)]
+    assert ["a a\n", "a c\n"] == [job.prompt_file.read_text() for job in (first, last)]
+    place.go_on(SCAN + SETTLE)
+    assert ["b.txt"] == place.names()
+
+
 def test_a_disk_in_trouble_keeps_all_files_where_they_are(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

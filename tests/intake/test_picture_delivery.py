@@ -243,6 +243,17 @@ def test_two_files_that_name_one_picture_both_get_it(place: Place) -> None:
     assert [] == left(place)
 
 
+def test_two_files_that_are_taken_together_both_get_their_picture(place: Place) -> None:
+    """They are claimed one after the other, as each has to know which others still need it."""
+    place.drop("first.png", b"the picture")
+    place.drop("a.yaml", NAMED)
+    place.drop("b.yaml", NAMED)
+    place.settle()
+    jobs = [job for job in place.intake.take_all(place.intake.first()) if job is not None]
+    assert [["first.png"]] * 2 == [[path.name for path in job_pictures.of(job)] for job in jobs]
+    assert [] == left(place)
+
+
 @pytest.mark.parametrize(
     "name", ["_defaults.yaml", "~draft.yaml", "README", "b.yaml", "c.txt.cancel.txt"]
 )

@@ -128,6 +128,18 @@ FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPE
 SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     "nothing waits": (view(), Wait()),
     "a file": (view(file("a")), Open(file("a"))),
+    "files for all that are free": (
+        view(*map(file, "abcd"), renderers=(IDLE, BUSY, IDLE, IDLE)),
+        Open(file("a"), (file("b"), file("c"))),
+    ),
+    "no file more than their prompts need": (
+        view(file("a", 2), file("b", 5), file("c"), renderers=(IDLE,) * 4),
+        Open(file("a", 2), (file("b", 5),)),
+    ),
+    "no file of another model or priority along": (
+        view(file("a"), file("b", model="m"), file("c", rank=rank(1)), renderers=(IDLE,) * 3),
+        Open(file("c", rank=rank(1))),
+    ),
     "a job of the spool": (view(left("a"), file("b")), Open(left("a"))),
     "an open job": (view(job("a")), render(("a", 1))),
     "no more than fit": (view(job("a", prompts(9))), render(("a", SIZE))),

@@ -6,9 +6,12 @@ Does not know which file is next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from reeldrop.base import at_once
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import DefaultsFile, Job
@@ -18,6 +21,23 @@ from reeldrop.intake.scan import Candidate
 from reeldrop.store.spool import Spool
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A file to claim.
+
+    refusal: what is wrong with the defaults above it; it is never rendered without them
+    beside: its pictures
+    is_cancelled: whether to mark its job as cancelled
+    """
+
+    candidate: Candidate
+    defaults: tuple[DefaultsFile, ...]
+    priority: int = 0
+    refusal: Sequence[Mistake] = ()
+    beside: PictureFiles = NO_PICTURES
+    is_cancelled: bool = False
 
 
 class Claims:
@@ -44,37 +64,33 @@ class Claims:
         self._disk_trouble = ""
         self.held_until = 0.0
 
-    def claim(
-        self,
-        candidate: Candidate,
-        defaults: tuple[DefaultsFile, ...],
-        priority: int = 0,
-        refusal: Sequence[Mistake] = (),
-        beside: PictureFiles = NO_PICTURES,
-        *,
-        is_cancelled: bool = False,
-    ) -> Job | None:
-        """Claim a file, and its pictures; None if it has changed or can't be claimed.
+    def claim(self, order: Order) -> Job | None:
+        """Claim a file, and its pictures; None if it has changed or can't be claimed."""
+        return self.claim_all([order])[0]
 
-        refusal: what is wrong with the defaults above it; it is never rendered without them
-        is_cancelled: whether to mark its job as cancelled
-        """
-        try:
-            job = self._spool.claim(
-                candidate.path,
-                defaults,
-                priority,
-                refusal=refusal,
-                beside=beside,
-                is_cancelled=is_cancelled,
-                is_same=candidate.is_same,
-            )
-        except OSError as error:
-            self._failed(candidate, error)
+    def claim_all(self, orders: Sequence[Order]) -> list[Job | None]:
+        """Claim files at once, as `claim` does; if they are several, none may have pictures."""
+        found = at_once.each(partial(self._claim, order) for order in orders)
+        return [self._claimed(*pair) for pair in zip(orders, found, strict=True)]
+
+    def _claim(self, order: Order) -> Job | None:
+        return self._spool.claim(
+            order.candidate.path,
+            order.defaults,
+            order.priority,
+            refusal=order.refusal,
+            beside=order.beside,
+            is_cancelled=order.is_cancelled,
+            is_same=order.candidate.is_same,
+        )
+
+    def _claimed(self, order: Order, found: Job | OSError | None) -> Job | None:
+        if isinstance(found, OSError):
+            self._failed(order.candidate, found)
             return None
-        self._inbox.forget(candidate, {*beside.names} - {*beside.shared})
+        self._inbox.forget(order.candidate, {*order.beside.names} - {*order.beside.shared})
         self._disk_trouble = ""
-        return job
+        return found
 
     def _failed(self, candidate: Candidate, error: OSError) -> None:
         """Block a file for now, and all others if the disk is in trouble."""

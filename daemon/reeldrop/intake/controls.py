@@ -18,7 +18,7 @@ from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import spellings
 from reeldrop.intake import control_names
-from reeldrop.intake.claims import Claims
+from reeldrop.intake.claims import Claims, Order
 from reeldrop.intake.heeded import Heeded
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.scan import Awaited, Candidate
@@ -135,7 +135,7 @@ class Controls:
         found = [job for job in named if job_files.ask_to_cancel(job)]
         is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
         if waiting is not None and not is_late:
-            job = self._claims.claim(waiting, (), is_cancelled=True)
+            job = self._claims.claim(Order(waiting, (), is_cancelled=True))
             if job is None:
                 return found  # it has changed, or can't be moved, as `status` says
             found.append(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import structlog
@@ -17,7 +17,7 @@ import structlog
 from reeldrop.base.errors import DefaultsRefused, PromptError
 from reeldrop.base.job import Job
 from reeldrop.intake.beside import Beside
-from reeldrop.intake.claims import Claims
+from reeldrop.intake.claims import Claims, Order
 from reeldrop.intake.controls import Controls
 from reeldrop.intake.examining import Examiner, Refused
 from reeldrop.intake.inbox import Inbox
@@ -210,7 +210,8 @@ class Intake:
                     is_of_defaults = isinstance(error, DefaultsRefused)
                     refusal = error.mistakes if is_of_defaults else ()
                     beside = self._beside.of_refused(candidate, error)
-                    job = self.claims.claim(candidate, defaults, refusal=refusal, beside=beside)
+                    order = Order(candidate, defaults, refusal=refusal, beside=beside)
+                    job = self.claims.claim(order)
                     self._listed = self._strays = None
                     if job is not None:
                         yield job, error
@@ -248,18 +249,40 @@ class Intake:
         """
         while not self.claims.are_held_up():
             taken = file or next(iter(self.first()), None)
-            examined = self.line.remove(taken.id) if taken is not None else None
-            if examined is not None:
-                candidate = examined.candidate
-                defaults = self._examiner.defaults_if_as_examined(candidate)
-                beside = self._beside.if_as_examined(examined, self._unexamined)
-                self._listed = self._strays = None
-                if defaults is not None and beside is not None:
-                    return self.claims.claim(candidate, defaults, examined.priority, beside=beside)
-                self.line.expire(candidate)
+            order = self._order(taken) if taken is not None else None
+            if order is not None:
+                return self.claims.claim(order)
             if file is not None or taken is None:
                 break
         return None
+
+    def take_all(self, files: Sequence[FileView]) -> list[Job | None]:
+        """Claim files, as `take` does: at once those that have no pictures."""
+        jobs: dict[str, Job | None] = {}
+        orders: dict[str, Order] = {}
+        for file in files:
+            if self.claims.are_held_up() or (order := self._order(file)) is None:
+                continue
+            if order.beside.names:
+                jobs[file.id] = self.claims.claim(order)
+            else:
+                orders[file.id] = order
+        jobs |= zip(orders, self.claims.claim_all([*orders.values()]), strict=True)
+        return [jobs.get(file.id) for file in files]
+
+    def _order(self, file: FileView) -> Order | None:
+        """Take a file out of the line; None if it has changed, and has to be examined again."""
+        examined = self.line.remove(file.id)
+        if examined is None:
+            return None
+        candidate = examined.candidate
+        defaults = self._examiner.defaults_if_as_examined(candidate)
+        beside = self._beside.if_as_examined(examined, self._unexamined)
+        self._listed = self._strays = None
+        if defaults is None or beside is None:
+            self.line.expire(candidate)
+            return None
+        return Order(candidate, defaults, examined.priority, beside=beside)
 
     # What is reported of the inbox
 

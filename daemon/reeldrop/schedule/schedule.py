@@ -24,6 +24,9 @@ MAX_OPEN_PROMPTS = 10_000
 LOOK_THROUGH = 64
 """How many of the waiting files are searched for prompts that fit into one batch."""
 
+MAX_AT_ONCE = 32
+"""Upper bound on the files that are claimed at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
@@ -37,9 +40,13 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Open a job of the spool, or claim and open a file, for the next batch."""
+    """Open a job of the spool, or claim and open a file, for the next batch.
+
+    also: the files after it that are claimed at the same time
+    """
 
     what: SpoolView | FileView
+    also: tuple[FileView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +202,37 @@ def _in_turn(line: Iterable[Waiting], own: int) -> Iterator[Waiting]:
 def _is_full(view: View) -> bool:
     """Return whether no more jobs can be opened."""
     prompts = sum(job.count for job in view.jobs)
-    most = MAX_OPEN_JOBS + 2 * (len(view.renderers) - 1)  # each may have two in hand
-    return len(view.jobs) >= most or prompts >= MAX_OPEN_PROMPTS
+    return _room(view) <= 0 or prompts >= MAX_OPEN_PROMPTS
+
+
+def _room(view: View) -> int:
+    """Return how many more jobs can be open. Each further renderer may have two in hand."""
+    return MAX_OPEN_JOBS + 2 * (len(view.renderers) - 1) - len(view.jobs)
+
+
+def _files_after(view: View, first: FileView, line: list[Waiting]) -> tuple[FileView, ...]:
+    """Return the files after the first in line that renderers would take now, too.
+
+    Claims at once take hardly longer than one. What would wait stays in the inbox.
+    """
+    free = (r for r in view.renderers if r.is_free and first.model in ("", *r.memory.ready))
+    prompts = sum(1 for _ in free) - max(1, first.count)
+    found: list[FileView] = []
+    for file in line[1 : max(1, min(MAX_AT_ONCE, _room(view)))]:
+        if prompts <= 0 or not isinstance(file, FileView):
+            break
+        if (file.model, file.rank[0]) != (first.model, first.rank[0]):
+            break
+        found.append(file)
+        prompts -= max(1, file.count)
+    return tuple(found)
 
 
 def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
     """Return the next action towards a batch that is led by the first in line."""
     first = line[0]
     if isinstance(first, FileView):
-        return Open(first)
+        return Open(first, _files_after(view, first, line))
     if first.is_suspect and any(job.is_in_hand for job in view.jobs):
         return Wait()  # else what is in hand would share the blame if it ends this process
     if isinstance(first, SpoolView) and not first.model:
@@ -228,7 +257,10 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
     their share of such prompts. What is theirs alone was left to them before, if it may be.
     """
     kind = first.kind(first.prompts[0])
-    room = max(1, placing.share(view, renderer, placing.prompts_for(line, first.model), first))
+    room = first.size_on(view.renderers[renderer])
+    if room > 1:
+        room = placing.share(view, renderer, placing.prompts_for(line, first.model), first)
+    room = max(1, room)
     opens = not (first.is_suspect or _is_full(view))
     picks: list[tuple[str, int]] = []
     passed: list[str] = []

@@ -139,8 +139,8 @@ class Feeder:
     def _carry_out(self, decision: Decision, seen: Seen, now: float) -> bool:
         """Execute a decision; return whether it was one to do something."""
         match decision:
-            case Open(what):
-                self._open_next(what, now)
+            case Open(what, also):
+                self._open_next(what, also, now)
             case PutBack(job_id):
                 self.jobs.opened.put_back(job_id)
             case Release(renderer, model, keeps):
@@ -197,15 +197,19 @@ class Feeder:
         if job.id not in self.jobs.opened and not is_tried_later:
             self._open(job, None, now)
 
-    def _open_next(self, what: SpoolView | FileView, now: float) -> None:
-        """Open a job of the spool, or claim and open a file of the inbox, if it is still there."""
+    def _open_next(
+        self, what: SpoolView | FileView, also: tuple[FileView, ...], now: float
+    ) -> None:
+        """Open a job of the spool, or claim and open files of the inbox that are still there."""
+        views: tuple[SpoolView | FileView, ...] = what, *also
         if isinstance(what, SpoolView):
-            job = self.jobs.spooled.find(what.id)
+            found = [self.jobs.spooled.find(what.id)]
         else:
-            job = self.intake.take(what)
-        if job is not None:
-            self.waits.rename(what.id, job.id)
-            self._open(job, what.rank, now)
+            found = self.intake.take_all([what, *also])
+        for view, job in zip(views, found, strict=True):
+            if job is not None:
+                self.waits.rename(view.id, job.id)
+                self._open(job, view.rank, now)
 
     def _open(self, job: Job, rank: Rank | None, now: float) -> None:
         """Read a claimed file, and queue its prompts for the renderer."""

@@ -89,6 +89,38 @@ def test_a_job_ends_with_its_last_video(place: Place) -> None:
     assert [] == list(place.spool.active.iterdir())
 
 
+def published_together(place: Place, *names: str) -> list[Job]:
+    """Return jobs whose only videos are published, one after the other."""
+    jobs = [place.claim(name) for name in names]
+    for job in jobs:
+        place.jobs.opened.open(job, prompts(1))
+        batch = next_batch(place.jobs)
+        assert batch is not None
+        place.publish(batch, 0)
+    return jobs
+
+
+def test_jobs_that_end_together_are_filed_away_together(place: Place) -> None:
+    """Two that have one folder of results are filed away one after the other."""
+    with place.jobs.ends.gathered():
+        found = published_together(place, "a.txt", "b.txt", "a.yaml")
+        assert [True, True, False] == [*map(job_files.is_in_hand, found)]
+    assert not any(map(job_files.is_in_hand, found))
+    for name in ("a/a.txt", "b/b.txt", "a/a.yaml"):
+        assert (place.root / "results" / name).exists()
+    assert [] == list(place.spool.active.iterdir())
+
+
+def test_of_jobs_that_end_together_one_may_have_to_wait(place: Place) -> None:
+    """A program still writes into its prompt file; the others end."""
+    with place.jobs.ends.gathered():
+        first, written, last = published_together(place, "a.txt", "b.txt", "c.txt")
+        writer = written.prompt_file.open("a")
+    with writer:
+        in_hand = [*map(job_files.is_in_hand, (first, written, last))]
+        assert ([False, True, False], 1) == (in_hand, place.spooled.postponed())
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_disk_in_trouble_costs_no_attempt_and_no_prompt(place: Place, number: int) -> None:
     """The job returns to the spool for a while, and nothing new is begun."""

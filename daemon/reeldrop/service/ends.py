@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import structlog
 
+from reeldrop.base import at_once, inbox_folders
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
+from reeldrop.base.names import folded
 from reeldrop.intake import late
 from reeldrop.intake.places import Place
 from reeldrop.intake.repeats import Repeats
@@ -60,6 +62,7 @@ class Ends:
         self._retries = retries
         self._outcome = outcome
         self._forget = forget
+        self._gathered: dict[str, End] | None = None
 
     def is_order(self, job: Job) -> bool:
         """Return whether a job orders anything. If not, it has been ended, or postponed."""
@@ -94,18 +97,39 @@ class Ends:
             below = self._results.order_place(job.source, job.source).with_name(name)
             late.tell(job, Place(self._results.root, below), opened.size)
 
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """File away the jobs that end in the block when it ends, at once.
+
+        Those with failures are not gathered, nor two with the same results: both would use the
+        same names.
+        """
+        self._gathered = {}
+        try:
+            yield
+        finally:
+            found, self._gathered = self._gathered, None
+            self._file_all([*found.values()])
+
     def _file(self, end: End) -> None:
         """File away a job that has ended; if that fails, only the filing is tried again."""
-        try:
-            end.file()
-        except OSError as error:
-            with contextlib.suppress(OSError):  # then the attempt counts
-                if self._attempts.was_in_hand(end.job):
-                    self._attempts.take_back(end.job)
-            self.postpone(end.job, error, end)
+        place = folded(str(inbox_folders.home(end.job.source).with_suffix("")))
+        if self._gathered is None or end.failed or place in self._gathered:
+            self._file_all([end])
         else:
-            self._forget(end.job.id)
-            self._outcome.failed_jobs += end.failed
+            self._gathered[place] = end
+
+    def _file_all(self, ends: Sequence[End]) -> None:
+        filed = at_once.each(end.file for end in ends)
+        for end, error in zip(ends, filed, strict=True):
+            if isinstance(error, OSError):
+                with contextlib.suppress(OSError):  # then the attempt counts
+                    if self._attempts.was_in_hand(end.job):
+                        self._attempts.take_back(end.job)
+                self.postpone(end.job, error, end)
+            else:
+                self._forget(end.job.id)
+                self._outcome.failed_jobs += end.failed
 
     def file_again(self) -> None:
         """Try again to file away the job that has been due for it the longest."""

@@ -142,11 +142,12 @@ class Loop:
     def _handle_events(self) -> None:
         """Wait for an event or until something is due, and handle all that have arrived."""
         with contextlib.suppress(queue.Empty):
-            self._handle(self._events.get(timeout=self._seconds_to_wait()))
-        self._handle_all_that_came()
+            event = self._events.get(timeout=self._seconds_to_wait())
+            self._handle_all_that_came(event)
 
-    def _handle_all_that_came(self) -> None:
-        with contextlib.suppress(queue.Empty):
+    def _handle_all_that_came(self, first: Event = Wake()) -> None:  # noqa: B008
+        with self._stages.jobs.ends.gathered(), contextlib.suppress(queue.Empty):
+            self._handle(first)
             while True:
                 self._handle(self._events.get_nowait())
 

@@ -70,19 +70,22 @@ class Spool:
         """Remove what ended jobs and failed claims left.
 
         Only for the process that holds the lock. The next call tries again what can't be removed:
-        nothing depends on it.
+        nothing depends on it, so a power cut may bring it back.
         """
-        for folder, logged in list(self._untidy.items()):
-            try:
-                if folder.exists() and self._job(folder) is None:
-                    job_files.remove(folder)
-                    durable.fsync_folder(self.active)
-                del self._untidy[folder]
-                self.attempts.forget(folder.name)
-            except OSError as error:
-                if logged != str(error):
-                    _log.error("spool_untidy", reason=str(error), remedy="it is tried again")
-                self._untidy[folder] = str(error)
+        for folder in list(self._untidy):
+            self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        logged = self._untidy.get(folder, "")
+        try:
+            if folder.exists() and self._job(folder) is None:
+                job_files.remove(folder)
+            self._untidy.pop(folder, None)
+            self.attempts.forget(folder.name)
+        except OSError as error:
+            if logged != str(error):
+                _log.error("spool_untidy", reason=str(error), remedy="it is tried again")
+            self._untidy[folder] = str(error)
 
     def keep(self) -> bool:
         """Return whether this process still holds the spool; recreate what somebody removed."""
@@ -126,8 +129,7 @@ class Spool:
             with self.inbox.opened(source.parent) as above:
                 _take(above / source.name, job.prompt_file, is_same)
         except OSError as error:
-            self._untidy.setdefault(job.folder, "")
-            self.tidy()
+            self._remove(job.folder)
             # A share may have moved the file, but lost its reply: then it is a job anyway.
             if not os.path.lexists(job.prompt_file):
                 if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -213,7 +215,7 @@ class Spool:
         """Remove a job's folder after the block has moved its prompt file out of it."""
         self._untidy.setdefault(job.folder, "")
         yield
-        self.tidy()
+        self._remove(job.folder)
 
     def finish(self, job: Job, folder: Path, order_folder: Path | None = None) -> Path:
         """Move the job's log and pictures into the results folder and, last, its prompt file.

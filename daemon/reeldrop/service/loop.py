@@ -11,6 +11,7 @@ import contextlib
 import math
 import queue
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ from reeldrop.schedule.view import (
     Conditions,
 )
 from reeldrop.service.answers import Answers
+from reeldrop.service.feeding import Seen
 from reeldrop.service.limits import Outcome
 from reeldrop.service.report import STATUS_SECONDS, Reporter
 from reeldrop.service.stages import Phase, Stages
@@ -198,7 +200,7 @@ class Loop:
         self._change_settings()
         self._look_after_the_disk(now)
         if not self._phase.is_stopping:
-            self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
+            seen = self._keep_rendering(now)  # first: a GPU must not wait for a large inbox
             stages.intake.look(now)
             if not stages.disk.is_lost:
                 for job in stages.intake.cancelled():
@@ -208,7 +210,7 @@ class Loop:
                     if stages.jobs.ends.is_order(job):
                         stages.jobs.ends.fail(job, error)
             self._heed_cancellations(now)
-            self._keep_rendering(now)
+            self._keep_rendering(now, seen)
         if self._reporter.is_due(now):
             stages.note_kinds(now)
             self._reporter.report(now)
@@ -275,13 +277,16 @@ class Loop:
             pause = PAUSE_FACTOR * (time.monotonic() - began)
             self._cancellations_due = now + min(pause, STATUS_SECONDS)
 
-    def _keep_rendering(self, now: float) -> None:
-        """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most."""
+    def _keep_rendering(self, now: float, seen: Seen | None = None) -> Seen | None:
+        """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most.
+
+        seen: what it returned at the same time; of that, what is in the spool is looked at anew
+        """
         end = time.monotonic() + OPEN_SECONDS
         feeder, conditions = self._stages.feeder, self._conditions()
         if conditions.is_paused:
-            return
-        seen = feeder.look(now)
+            return seen
+        seen = replace(seen, spool=None) if seen is not None else feeder.look(now)
         while feeder.feed(now, conditions, seen):
             conditions = self._conditions()
             if time.monotonic() > end:
@@ -289,6 +294,7 @@ class Loop:
                 if not self._stages.benches.are_busy:  # rather than wait for a full batch
                     feeder.render_next(now, conditions, seen)
                 break
+        return seen
 
     def _conditions(self) -> Conditions:
         stages = self._stages

@@ -49,6 +49,7 @@ class Spool:
         self.attempts = Attempts()
         self.lock = Lock(folder, self.active)
         self._untidy: dict[Path, str] = {}
+        self._claimed: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Make the folders, and remove directories of jobs that never began or have ended.
@@ -81,6 +82,7 @@ class Spool:
             if folder.exists() and self._job(folder) is None:
                 job_files.remove(folder)
             self._untidy.pop(folder, None)
+            self._claimed.pop(folder.name, None)
             self.attempts.forget(folder.name)
         except OSError as error:
             if logged != str(error):
@@ -141,6 +143,7 @@ class Spool:
             with self.inbox.opened(source.parent) as above:
                 durable.fsync_folder(above)
         self.attempts.note_claim(job_id)
+        self._claimed[job_id] = source.name
         with contextlib.suppress(OSError):  # they are taken again when it is opened
             self.take_pictures(job)
         return job
@@ -187,8 +190,11 @@ class Spool:
 
         All have the same name.
         """
+        name = sources[0].name
         for folder in self._folders():
-            if folder != job.folder and os.path.lexists(folder / sources[0].name):
+            if self._claimed.get(folder.name, name) != name:  # of hundreds, most are others
+                continue
+            if folder != job.folder and os.path.lexists(folder / name):
                 other = self._job(folder)
                 if other is not None and other.source in sources:
                     yield other

@@ -528,7 +528,7 @@ def allegro() -> Any:
     )  # fmt: skip
     vae = d.AutoencoderKLAllegro(
         down_block_types=("AllegroDownBlock3D",) * 4, up_block_types=("AllegroUpBlock3D",) * 4,
-        block_out_channels=(8,) * 4, latent_channels=4, layers_per_block=1, norm_num_groups=2,
+        block_out_channels=(4,) * 4, latent_channels=4, layers_per_block=1, norm_num_groups=2,
         sample_size=128,
     )  # fmt: skip
     return d.AllegroPipeline(

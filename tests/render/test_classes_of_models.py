@@ -136,11 +136,10 @@ def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
     assert (sound is None) == (record.sound is None)
     if sound is not None:
         keeps_sound(record, sound, first.fps, tmp_path)
-    others = [model.prompt("a cow", 2), model.prompt("a bird", 3, negative_prompt="the snow")]
-    together = model.render(first, *others).frames
-    alone = [frames, *(model.render(other).frames[0] for other in others)]
-    assert [True] * 3 == [like(one, other) for one, other in zip(alone, together, strict=True)]
-    assert len({video.tobytes() for video in alone}) == 3
+    other = model.prompt("a bird", 2, negative_prompt="the snow")
+    alone = [frames, model.render(other).frames[0]]
+    assert all(map(like, alone, model.render(first, other).frames))
+    assert not np.array_equal(*alone)
     cancelled = model.answer(model.prompt(num_inference_steps=50), cancel_at=1)
     assert isinstance(cancelled, BatchFailed)
     assert (RenderCancelled, 1) == (type(cancelled.error), model.steps[-1])

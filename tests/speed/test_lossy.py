@@ -15,6 +15,7 @@ from reeldrop.config import config, profiles
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed.lossy import NOTHING, Lossy
+from reeldrop.tune import tuning
 from reeldrop.tune.likeness import psnr_db
 from reeldrop.tune.tuning import Tuner
 from torch import nn
@@ -99,7 +100,7 @@ def test_what_is_reused_at_once_is_exact(prompts: list[Prompt], tiny_pipeline: P
 
 def test_the_bundled_model_comes_near() -> None:
     """With every other step shallow, the frames are close; with one full step, not."""
-    one = prompt("a red ball rolls left", num_frames=16, height=128, width=128, guidance_scale=1.5)
+    one = prompt("a red ball rolls left", num_frames=8, height=64, width=64, guidance_scale=1.5)
     folder = pipeline.bundled()
     plain, every_other, one_step = (
         render(load(folder, Lossy(deep_cache=interval), variant="fp16"), one)
@@ -218,9 +219,12 @@ def test_nothing_is_left_of_a_render(lossy: Lossy, tiny_pipeline: Path, wan_pipe
     assert np.array_equal(first, render(loaded, prompt()))
 
 
-def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(site: Site) -> None:
+def test_a_profile_asks_for_it_and_tune_says_how_near_it_comes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is measured after the lossless ways, and kept in any case; then batches. The compiler is
     not tried with it."""
+    monkeypatch.setattr(tuning, "BATCH_SIZES", (2,))
     file = site.folder / "config.yaml"
     file.write_text(file.read_text().replace("tiny:\n", "tiny:\n    lossy: {deep_cache: 2}\n"))
     settings = config.load(file)

@@ -23,7 +23,7 @@ from reeldrop.intake.wishes import LONE
 SLOW = "prompt: a slow one\npriority: 10\n"
 """A prompt file whose render does not end by itself."""
 
-MANY = 200
+MANY = 60
 
 PICTURED = """\
   pictured:

@@ -90,8 +90,14 @@ def _scratch(errors: str) -> Any:
 
 
 def await_that(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition holds; fail after DEADLINE_SECONDS."""
+    """Wait until a condition holds; fail after DEADLINE_SECONDS.
+
+    The pause is longer than a slow check, to leave time on the processor for what is awaited.
+    """
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        assert began < deadline, f"waited in vain for {what}"
+        time.sleep(min(0.5, max(0.02, 4 * (time.monotonic() - began))))

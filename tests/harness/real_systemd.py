@@ -188,7 +188,7 @@ class Machine:
             if time.monotonic() > deadline:
                 said = self.run("journalctl", "--no-pager", "--lines=60", check=False).stdout
                 raise AssertionError(f"waited in vain for {what}\n{said}")
-            time.sleep(max(0.05, 3 * (time.monotonic() - began)))
+            time.sleep(max(0.1, 8 * (time.monotonic() - began)))
 
     def halt(self) -> None:
         """End the machine with all of its processes, and remove its control groups."""

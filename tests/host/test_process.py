@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import pty
@@ -19,6 +21,7 @@ from reeldrop.base.errors import Unavailable
 from reeldrop.commands.reload import ask_daemon
 from reeldrop.commands.status import current
 from reeldrop.config import config
+from reeldrop.host import process
 from reeldrop.store.lock import COMMAND, TUNER, Holder
 from reeldrop.store.spool import Spool
 from reeldrop.store.status import State
@@ -196,3 +199,12 @@ def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
             ask_daemon(settings)
         (settings.spool / "lock").write_text("4711\n")
         assert Holder(4711, "daemon", is_here=True) == spool.lock.holder()
+
+
+def test_the_collector_rests_only_while_libraries_are_imported() -> None:
+    """It works again afterwards, also if an import fails."""
+    with process.importing():
+        is_searching = gc.isenabled()
+    with contextlib.suppress(ImportError), process.importing():
+        raise ImportError
+    assert (False, True) == (is_searching, gc.isenabled())

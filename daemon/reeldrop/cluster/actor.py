@@ -73,9 +73,11 @@ class RendererActor:
     """
 
     def __init__(self, setup: bytes) -> None:
-        from reeldrop.host import log
-        from reeldrop.render.renderer import InProcessRenderer
-        from reeldrop.video import encoder
+        from reeldrop.host import log, process
+
+        with process.importing():
+            from reeldrop.render.renderer import InProcessRenderer
+            from reeldrop.video import encoder
 
         log.to_stdout()  # Ray writes it into a file on the node
         self._setup: Setup = pickle.loads(setup)

@@ -36,11 +36,12 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
         log.to_stdout()
         structlog.get_logger().info("loading_libraries")  # nothing else is logged for seconds
         observe(_loading_libraries())
-        from reeldrop.cluster import access
-        from reeldrop.cluster.fleet import ClusterFleet
-        from reeldrop.config import profiles, settings
-        from reeldrop.render import fleet, pipeline
-        from reeldrop.service import service  # imports torch: takes seconds
+        with process.importing():
+            from reeldrop.cluster import access
+            from reeldrop.cluster.fleet import ClusterFleet
+            from reeldrop.config import profiles, settings
+            from reeldrop.render import fleet, pipeline
+            from reeldrop.service import service  # imports torch: takes seconds
 
         def read() -> tuple[Config, str]:
             found = configuration.load(configuration.find(path))

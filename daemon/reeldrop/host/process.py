@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import gc
 import logging
 import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 OPEN_FILES = 4096
@@ -48,6 +50,19 @@ def prepare() -> None:
     sys.stderr = cast(TextIO, Steadfast(sys.stderr))
     os.umask(os.umask(0o077) & ~_OWNERS_RIGHTS)
     quiet_torchao()
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Keep the garbage collector from searching while large libraries are imported.
+
+    They are kept, so it finds next to nothing, in a tenth of the time that an import takes.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def quiet_torchao() -> None:

@@ -10,7 +10,7 @@ another fault:
 - `--memory=BYTES`: this much host memory is available for models.
 - `--hang-compiling=FILE`: the compiler creates the file and hangs, as if its cache had the code,
   and the warm-up would wait for it for an hour.
-- `--hang-encoding`: no video is ever encoded, and two jobs may be open.
+- `--hang-encoding`: no video is ever encoded, two jobs may be open, and steps are slow.
 - `--hang-sheets`: the sheets of prompt files with `hang` in their names are never made.
 - `--hang-once=FILE`: the main thread creates the file and hangs at the first step for a prompt
   file, unless the file exists.
@@ -107,10 +107,9 @@ def _hang_loading(folder: str) -> None:
     load, sign = diffusers.DiffusionPipeline.from_pretrained, Path(f"{folder}.hangs")
 
     def hanging(location: str, **arguments: Any) -> Any:
-        while (
-            location == folder and sign.exists()
-        ):  # in torch, where a load spends nearly all its time
-            torch.ones(1 << 16).sin()
+        while location == folder and sign.exists():
+            torch.ones(1 << 10).sin()  # as a load, which calls torch all the time
+            time.sleep(0.01)
         return load(location, **arguments)
 
     diffusers.DiffusionPipeline.from_pretrained = hanging
@@ -129,6 +128,13 @@ def _limit_memory(limit: int) -> None:
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
     schedule.MAX_OPEN_JOBS = 2
+    step_done = InProcessRenderer._step_done
+
+    def slow(renderer: InProcessRenderer, batch: Batch, *counts: int) -> None:
+        time.sleep(0.1)  # rendering goes on, and takes little of the processor
+        step_done(renderer, batch, *counts)
+
+    InProcessRenderer._step_done = slow  # type: ignore[method-assign]
 
 
 def _hang_compiling(sign: Path) -> None:

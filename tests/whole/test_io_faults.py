@@ -23,7 +23,7 @@ CALLS = 120
 STRIDE = 30
 """Of them, every so-manieth; the benchmark lets each fail."""
 
-ERRORS = {errno.EIO: 1, errno.ENOSPC: 11, errno.EROFS: 21}
+ERRORS = {errno.EIO: 8, errno.ENOSPC: 11, errno.EROFS: 21}
 """Errors, and the first call that fails with each, so that together they meet more calls."""
 
 REWRITES = """\

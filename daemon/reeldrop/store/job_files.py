@@ -191,12 +191,7 @@ def publish_log(job: Job, folder: Path, name: str = _LOG) -> None:
     """Move the job's log, if there is one, into a folder that people see."""
     log = log_of(job)
     if log.exists():
-        with open(log, "r+b") as file:
-            content = file.read()
-            file.seek(0)
-            file.write(content)  # again: an fsync may have failed
-            file.flush()
-            os.fsync(file.fileno())
+        durable.write(log, log.read_bytes(), job.id)  # again: an fsync may have failed
         durable.move_to_free_name(log, folder, name, job.id)
 
 

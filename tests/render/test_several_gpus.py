@@ -24,7 +24,7 @@ from harness.processes import DEADLINE_SECONDS, await_that, start, start_with_fi
 from harness.tiny_renderer import Model, like
 from harness.zygote import Zygote
 from reeldrop.base.errors import ConfigError, RenderCancelled, RendererDied, Unavailable
-from reeldrop.base.events import BatchFailed, RendererEnded
+from reeldrop.base.events import BatchFailed, BatchRendered, Event, RendererEnded
 from reeldrop.base.job import Batch, Member
 from reeldrop.config import profiles
 from reeldrop.render import pipeline, ranks, rendering, split
@@ -176,6 +176,109 @@ def test_an_error_of_rank_0_alone_costs_no_process(
     assert () == residents.memory().residents
     assert like(frames, model.render(model.prompt()).frames[0])
     model.renderer.close()
+
+
+_FAILING = """
+import os
+from pathlib import Path
+from diffusers import UniPCMultistepScheduler, WanTransformer3DModel
+from reeldrop.render import rank, rendering
+def fail(where, name, word):
+    real = getattr(where, name)
+    def act(*arguments, **named):
+        if Path(os.environ["FAILS_IN"]).read_text() == word:
+            raise AttributeError("here alone")
+        return real(*arguments, **named)
+    setattr(where, name, act)
+fail(rendering, "texts", "texts")
+fail(UniPCMultistepScheduler, "step", "step")
+fail(WanTransformer3DModel, "forward", "denoiser")
+rank.main()
+"""
+
+
+class Failing:
+    """A model in two processes, either of which can be told to fail.
+
+    fails_in: a file with the place where the other process fails: texts, step or denoiser
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fails_in = folder / "fails in"
+        self.fails_in.touch()
+        monkeypatch.setenv("FAILS_IN", str(self.fails_in))
+        monkeypatch.setattr(ranks, "COMMAND", (sys.executable, "-P", "-c", _FAILING))
+        # Long enough for two processes that fail alike; and nothing waits for the longer one.
+        monkeypatch.setattr(ranks, "ALONE_SECONDS", 2.0)
+        monkeypatch.setattr(ranks, "ANSWER_SECONDS", 10 * DEADLINE_SECONDS)
+        self.model = Model("Wan 2.1", TINY["Wan 2.1"], save("Wan 2.1", folder / "m"), gpus=2)
+        self._patch = monkeypatch
+        loaded = self.model.renderer._residents.ready("Wan 2.1")
+        assert loaded is not None
+        self._denoiser = loaded.pipe.transformer
+
+    def answer(self, place: str, *, also_here: bool = False) -> Event:
+        """Render a prompt while the other process fails in a place; return the answer."""
+        self.fails_in.write_text(place)
+
+        def failing(*_arguments: object, **_named: object) -> None:
+            raise AttributeError("here, too")
+
+        with self._patch.context() as patch:
+            if also_here:
+                patch.setattr(self._denoiser, "forward", failing)
+            self.model.renderer.render(Batch((Member("job", self.model.prompt()),)))
+            return self.model.events.get(timeout=DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def failing(
+    forks: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Failing]:
+    """A model whose processes fail on request."""
+    made = Failing(tmp_path, monkeypatch)
+    yield made
+    made.model.renderer.close()
+    split.part()  # of one that is lost; else the end of the process would do it
+
+
+def test_an_error_of_another_process_outside_the_denoiser_costs_no_process(
+    failing: Failing,
+) -> None:
+    """Nor one in the denoiser that all of them meet: the prompt fails with it, and they go on."""
+    process = other(failing.model)
+    for place, also_here, words in (
+        ("texts", False, "rank 1: AttributeError: here alone"),
+        ("step", False, "rank 1: AttributeError: here alone"),
+        ("denoiser", True, "AttributeError: here, too"),
+    ):
+        failed = failing.answer(place, also_here=also_here)
+        assert isinstance(failed, BatchFailed)
+        assert words in str(failed.error)
+        assert isinstance(failing.answer("nowhere"), BatchRendered)
+    assert process is other(failing.model)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("denoiser", "rank 1 failed alone: AttributeError: here alone"),
+        ("nowhere", "not all processes answer in time, after AttributeError: here, too"),
+    ],
+)
+def test_who_fails_in_the_denoiser_alone_is_told_soon(
+    place: str, words: str, failing: Failing
+) -> None:
+    """The others would wait in it for ever: the renderer is lost, with that error as the reason."""
+    process = other(failing.model)
+    ended = failing.answer(place, also_here=place == "nowhere")
+    assert isinstance(ended, RendererEnded)
+    assert words in str(ended.error)
+    failing.model.renderer.close()
+    assert failing.model.events.empty()
+    assert -signal.SIGKILL == process.wait(DEADLINE_SECONDS)
 
 
 def test_a_process_gets_no_signal_for_all_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

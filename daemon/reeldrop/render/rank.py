@@ -11,74 +11,62 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from reeldrop.base.errors import ReeldropError, RenderCancelled
+from reeldrop.base.errors import RenderCancelled
 from reeldrop.render import measure, pipeline, rendering, split
 from reeldrop.render.pipeline import LoadedPipeline
-from reeldrop.render.ranks import Answer, Call, Order, Place, Render, Seat
-
-_ERRORS = (
-    ReeldropError,
-    ArithmeticError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What rank 0 may go on after, if all have met it. Any other ends this process."""
+from reeldrop.render.ranks import Answer, Call, Order, Place, Ready, Render, Said, Seat
 
 
 class Follower:
     """Obeys rank 0."""
 
-    def __init__(self, link: Connection[Answer, Order | None]) -> None:
+    def __init__(self, link: Connection[Said, Order | None]) -> None:
         self._link = link
+        self._loaded: LoadedPipeline | None = None
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
 
     def work(self, seat: Seat) -> None:
         """Load the model, and obey until rank 0 needs it no more."""
 
         def join(_folder: str) -> None:
-            self._answer()
+            self._link.send(Answer())
             split.meet(seat.rank, seat.source.gpus, seat.place)
 
+        def load() -> None:
+            self._loaded = pipeline.load(seat.source, join=join)
+
         threading.Thread(target=self._listen, daemon=True).start()
-        loaded: LoadedPipeline | None = None
-        try:
-            loaded = pipeline.load(seat.source, join=join)
-            self._answer()
-        except _ERRORS as error:
-            self._answer(str(error))
+        self._link.send(Answer(_error_of(load)))
         while (order := self._orders.get()) is not None:
-            if loaded is not None and not isinstance(order, Call):  # of a render that failed here
-                loaded = self._obey(order, loaded)
+            if not isinstance(order, Call):  # of a render that failed here
+                self._obey(order)
         split.part()
 
-    def _obey(self, order: Render | Place, loaded: LoadedPipeline) -> LoadedPipeline:
-        error = ""
-        try:
+    def _obey(self, order: Render | Place) -> None:
+        def act() -> None:
+            assert self._loaded is not None
             if isinstance(order, Render):
-                rendering.follow(loaded, order.prompts, self._await_call)
+                rendering.follow(self._loaded, order.prompts, self._await_call)
             else:
-                loaded = pipeline.place_again(loaded, order.placement)
-        except _ERRORS as raised:
-            error = f"{type(raised).__name__}: {raised}"
+                self._loaded = pipeline.place_again(self._loaded, order.placement)
+
+        if error := _error_of(act):
+            self._link.send(Answer(error))
         split.settle()  # what still waits for the others is no end
         if error or isinstance(order, Place):  # not earlier: the traceback held the tensors
             measure.empty_cache()
-        self._answer(error)
-        return loaded
+        if not error:
+            self._link.send(Answer())
 
     def _await_call(self) -> None:
+        self._link.send(Ready())
         order = self._orders.get()
         if not (isinstance(order, Call) and order.goes_on):
             raise RenderCancelled
-
-    def _answer(self, error: str = "") -> None:
-        self._link.send(Answer(error))
 
     def _listen(self) -> None:
         """Take the orders; end the process if rank 0 has ended."""
@@ -89,6 +77,15 @@ class Follower:
             self._link.recv()
         except (EOFError, OSError):
             os._exit(0)
+
+
+def _error_of(act: Callable[[], None]) -> str:
+    """Return what goes wrong in words; empty if nothing does."""
+    try:
+        act()
+    except Exception as error:  # a model may raise anything, and rank 0 meets the same
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """The processes that render a video with this one, each on a GPU of its own.
 
 This one has rank 0: it decides what is rendered, and tells the others, which call the same pipeline
-in the same way. In a call of a denoiser they wait for each other, and nobody can wake them there:
-if one can't go on, the renderer is lost. They end with this process, whatever ends that.
+in the same way. It begins a call of a denoiser when all have come to it. In the call they wait for
+each other, and nobody can wake them there: if one fails in it alone, the renderer is lost. They end
+with this process, whatever ends that.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ COMMAND = (sys.executable, "-P", "-m", "reeldrop.render.rank")
 ANSWER_SECONDS = 60.0
 """How long after this process the others may end a render; one may have to encode texts first."""
 
+ALONE_SECONDS = 5.0
+"""How long after one that fails in a call of a denoiser others may fail in it, too: all begin it
+together. If they don't, they wait for that one for ever."""
+
 _CLOSE_SECONDS = 10.0
 
 
@@ -51,14 +56,14 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Render:
-    """Call the pipeline for these prompts. Before each call of a denoiser comes a `Call`."""
+    """Call the pipeline for these prompts. Each call of a denoiser waits for a `Call`."""
 
     prompts: tuple[Prompt, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Call a denoiser, as all do now; or, if it does not go on, end the render."""
+    """Call a denoiser, as all do now that all are ready; or, if not `goes_on`, end the render."""
 
     goes_on: bool
 
@@ -74,8 +79,16 @@ Order = Render | Call | Place
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The process has come to a call of a denoiser, and waits for a `Call`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The end of an order but `Call`, or of reading or placing the model; and why it failed."""
+    """The end of an order but `Call`, or of reading or placing the model; and why it failed.
+
+    A failure is told at once, before what the process has begun on its device has ended.
+    """
 
     error: str = ""
 
@@ -83,6 +96,9 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class _Gone:
     words: str
+
+
+Said = Ready | Answer
 
 
 class Ranks:
@@ -93,13 +109,16 @@ class Ranks:
 
     def __init__(self, source: ModelSource, lost: Callable[[RendererDied], None]) -> None:
         self._lost = lost
-        self._is_over = False
+        self._end: RendererDied | None = None
         self._renders = 0
         self._is_rendering = False
-        self._answers: queue.SimpleQueue[tuple[int, Answer | _Gone]] = queue.SimpleQueue()
+        self._is_calling = False
+        self._is_through: Callable[[], bool] = lambda: True
+        self._answers: dict[int, str] = {}
+        self._said: queue.SimpleQueue[tuple[int, Said | _Gone]] = queue.SimpleQueue()
         self._place = _folder() / secrets.token_hex(8)
         self._source = source
-        self._links: list[Connection[Order | Seat | None, Answer]] = []
+        self._links: list[Connection[Order | Seat | None, Said]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def meet(self, model: str) -> None:
@@ -117,7 +136,7 @@ class Ranks:
 
     def await_loaded(self) -> None:
         """Wait until all can render; raises what `meet` does."""
-        if errors := self._all_answers(None):
+        if errors := self._all_answers():
             problem = f"not all of {self._source.gpus} processes can load it: {errors[0]}"
             raise Unavailable(Mistake(problem, key=self._source.key))
 
@@ -128,30 +147,46 @@ class Ranks:
             RuntimeError: one failed, such as for want of memory.
         """
         self._send(Place(placement))
-        if errors := self._all_answers(None):
+        if errors := self._all_answers():
             raise RuntimeError(errors[0])
 
     @contextlib.contextmanager
     def rendering(self, pipe: Any, prompts: tuple[Prompt, ...]) -> Iterator[None]:
         """Let the others render the same while this process does, with its pipeline.
 
-        After an error here, such as that of a stop, they end before the next call of a denoiser.
+        After an error in one of them, such as that of a stop, all end before the next call of a
+        denoiser.
 
         Raises:
-            RendererDied: the others did not end with this one.
+            RuntimeError: another one failed, such as for want of memory.
+            RendererDied: one has ended, or failed in a call of a denoiser alone.
         """
         self._renders += 1
         self._is_rendering = True
         self._send(Render(prompts))
         try:
-            with split.before_each_call(pipe, lambda: self._send(Call(goes_on=True))):
+            with split.around_each_call(pipe, self._begin_call, self._end_call):
                 yield
         except BaseException as error:
+            if self._end is not None:
+                raise self._end from None
             self._send(Call(goes_on=False))
             self._end_render(f"after {type(error).__name__}: {error}")
             raise
         if errors := self._end_render("after the render"):
-            raise self._over(errors[0])
+            raise RuntimeError(errors[0])
+
+    def _begin_call(self) -> None:
+        """Let all call a denoiser now that each has come to it; end the render if one has not."""
+        for _ in self._links:
+            self._hear(None)
+        for rank, error in self._answers.items():
+            raise RuntimeError(f"rank {rank}: {error or 'it calls the denoiser less often'}")
+        self._is_calling = True
+        self._send(Call(goes_on=True))
+
+    def _end_call(self) -> None:
+        self._is_calling, self._is_through = False, split.mark()
 
     def close(self) -> None:
         """End the others. They leave together with this process, if none is lost.
@@ -159,7 +194,7 @@ class Ranks:
         Raises:
             RendererDied: this process can't leave them, and so can't join others.
         """
-        was_over, self._is_over = self._is_over, True
+        was_over, self._end = self._end is not None, self._end or RendererDied("it is closed")
         are_there = not was_over and all(process.poll() is None for process in self._processes)
         for link in self._links:
             with contextlib.suppress(OSError):
@@ -199,36 +234,49 @@ class Ranks:
             with contextlib.suppress(OSError):  # `_listen` notices
                 link.send(order)
 
-    def _all_answers(self, seconds: float | None) -> list[str]:
+    def _all_answers(self, seconds: float | None = None) -> list[str]:
         """Return what failed, of the answers of all others to the last order.
 
         Raises:
             RendererDied: one has ended, or does not answer.
         """
         deadline = time.monotonic() + (seconds or 0)
-        found = []
-        for _ in self._links:
-            try:
-                left = None if seconds is None else max(0, deadline - time.monotonic())
-                rank, answer = self._answers.get(timeout=left)
-            except queue.Empty:
-                raise self._over(f"not all processes answer within {seconds} s") from None
-            if isinstance(answer, _Gone):
-                raise self._over(answer.words)
-            found.append(f"rank {rank}: {answer.error}" if answer.error else "")
-        return list(filter(None, found))
+        while len(self._answers) < len(self._links):
+            self._hear(None if seconds is None else max(0, deadline - time.monotonic()))
+        answers, self._answers = self._answers, {}
+        return [f"rank {rank}: {error}" for rank, error in answers.items() if error]
+
+    def _hear(self, seconds: float | None) -> None:
+        """Hear the next that one of the others says, and keep its answer.
+
+        Raises:
+            RendererDied: one has ended, or none says anything for so long.
+        """
+        try:
+            rank, said = self._said.get(timeout=seconds)
+        except queue.Empty:
+            raise self._over("not all processes answer in time") from None
+        if isinstance(said, _Gone):
+            raise self._over(said.words)
+        if isinstance(said, Answer):
+            self._answers[rank] = said.error
 
     def _end_render(self, when: str) -> list[str]:
+        """Return what failed in the others, once they have ended the render, too."""
         self._is_rendering = False
-        split.settle()
+        was_calling, self._is_calling = self._is_calling, False
         try:
+            if was_calling:  # first: the device may wait for another process for ever
+                return self._all_answers(ALONE_SECONDS)
+            split.settle()
             return self._all_answers(ANSWER_SECONDS)
         except RendererDied as error:
-            raise RendererDied(f"{error}, {when}") from None
+            self._end = RendererDied(f"{error}, {when}")
+            raise self._end from None
 
     def _over(self, words: str) -> RendererDied:
-        self._is_over = True
-        return RendererDied(words)
+        self._end = self._end or RendererDied(words)
+        return self._end
 
     # On a thread for each of the others
 
@@ -236,25 +284,30 @@ class Ranks:
         link, process = self._links[rank - 1], self._processes[rank - 1]
         try:
             while True:
-                answer = link.recv()
-                self._answers.put((rank, answer))
-                if answer.error and self._is_rendering:
-                    about = (self._renders, f"rank {rank} failed: {answer.error}")
-                    timer = threading.Timer(ANSWER_SECONDS, self._lose_render, about)
+                said = link.recv()
+                self._said.put((rank, said))
+                if isinstance(said, Answer) and said.error and self._is_rendering:
+                    about = (self._renders, f"rank {rank} failed alone: {said.error}")
+                    timer = threading.Timer(ALONE_SECONDS, self._lose_render, about)
                     timer.daemon = True
                     timer.start()
         except (EOFError, OSError):
             words = f"the process of rank {rank} has ended ({_ending(process)})"
-            self._answers.put((rank, _Gone(words)))
+            self._said.put((rank, _Gone(words)))
             self._lose(words)
 
     def _lose_render(self, number: int, words: str) -> None:
-        if self._is_rendering and self._renders == number:
+        """Lose the renderer if this process still waits in the call in which another failed."""
+        is_in_call = self._is_calling or not self._is_through()
+        if self._is_rendering and self._renders == number and is_in_call:
             self._lose(words)
 
     def _lose(self, words: str) -> None:
-        if not self._is_over:
+        """Tell the loss, and end the others: those that wait for one that failed do so for ever."""
+        if self._end is None:
             self._lost(self._over(words))
+            for process in self._processes:
+                process.kill()
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def follow(
 
     `await_call` is called before each call of a denoiser; an error that it raises ends the render.
     """
-    with split.before_each_call(loaded.pipe, await_call):
+    with split.around_each_call(loaded.pipe, await_call):
         _output(loaded, prompts, lambda _step: None, "latent")
 
 

@@ -133,18 +133,32 @@ def split(pipe: Any) -> None:
 
 
 @contextlib.contextmanager
-def before_each_call(pipe: Any, act: Callable[[], None]) -> Iterator[None]:
-    """Act before each call of a denoiser of a pipeline: there this process waits for the others."""
-
-    def hook(_denoiser: object, _arguments: object) -> None:
-        act()
-
-    hooks = [denoiser.register_forward_pre_hook(hook) for denoiser in denoisers(pipe)]
+def around_each_call(
+    pipe: Any, before: Callable[[], None], after: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Act before and after each call of a denoiser of a pipeline, in which processes wait for each
+    other. After one that fails, nothing is done.
+    """
+    hooks = []
+    for denoiser in denoisers(pipe):
+        hooks.append(denoiser.register_forward_pre_hook(lambda *_: before()))
+        hooks.append(denoiser.register_forward_hook(lambda *_: after()))
     try:
         yield
     finally:
         for handle in hooks:
             handle.remove()
+
+
+def mark() -> Callable[[], bool]:
+    """Return a function that returns whether the device has done all that it has been given now."""
+    if not torch.cuda.is_available():
+        return lambda: True
+    event: Any = torch.cuda.Event
+    done = event()
+    done.record()
+    is_done: Callable[[], bool] = done.query
+    return is_done
 
 
 def settle() -> None:

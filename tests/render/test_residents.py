@@ -264,8 +264,8 @@ def test_a_model_that_is_kept_comes_back_as_it_was(
     after = rendering.render(loaded, (prompt(model),), lambda _step: None)
     assert np.array_equal(before, after)
     assert loaded.fast_path._forms not in ([], forms)
-    wait_for_compiler()  # first: Torch may crash if garbage is collected while it compiles
     found.close()
+    wait_for_compiler()
 
 
 def test_other_models_leave_before_a_render_is_made_smaller(

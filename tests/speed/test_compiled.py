@@ -24,7 +24,7 @@ from harness.processes import run
 from harness.site import Daemon, Site
 from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
-from reeldrop.render import pipeline, renderer, rendering
+from reeldrop.render import measure, pipeline, renderer, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.fast import FastPath, Options
@@ -212,11 +212,8 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
     assert weights() is None
 
 
-@pytest.mark.usefixtures("without_code")
-def test_the_weights_go_at_once_when_another_model_comes(
-    wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not only after the compiler has ended, which takes minutes."""
+def slow_compiler(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Let compilations wait; return what tells that one has begun, and what lets it go on."""
     began, goes_on = threading.Event(), threading.Event()
     compiling = compiled.Compiled._compile
 
@@ -226,10 +223,53 @@ def test_the_weights_go_at_once_when_another_model_comes(
         return compiling(self, shape)
 
     monkeypatch.setattr(compiled.Compiled, "_compile", slow)
+    return began, goes_on
+
+
+def test_garbage_is_collected_after_a_compilation_and_not_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Torch has crashed where that was done. The next compilation waits for that, too."""
+    monkeypatch.setattr(compiled.Compiled, "_compile", lambda _self, _shape: torch.abs)
+    began, goes_on = slow_compiler(monkeypatch)
+    denoiser, forms = stand_before_a_denoiser()
+
+    def garbage() -> weakref.ref[nn.Module]:
+        """Return a reference to a module that only itself refers to."""
+        made = Denoiser()
+        made.register_forward_hook(lambda *_: made)
+        return weakref.ref(made)
+
+    gc.disable()
+    try:
+        before = garbage()
+        measure.empty_cache()
+        assert before() is None
+        denoiser(torch.rand(2, 3), num_frames=1)
+        forms.end()
+        assert began.wait(60)
+        meanwhile = garbage()
+        measure.empty_cache()
+        assert meanwhile() is not None
+        goes_on.set()
+        compiled.wait_for_compiler()
+        assert meanwhile() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("without_code")
+def test_the_weights_go_at_once_when_another_model_comes(
+    wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after the compiler has ended, which takes minutes: those of all parts."""
+    began, goes_on = slow_compiler(monkeypatch)
     loaded = load(wan_pipeline)
     render(loaded, prompt())
     assert began.wait(60)
-    weights = list(loaded.pipe.transformer.parameters())
+    pipe = loaded.pipe
+    parts = (pipe.transformer, pipe.vae, pipe.text_encoder)
+    weights = [weight for part in parts for weight in part.parameters()]
     assert compiled.is_compiling()
     loaded.fast_path.discard()
     assert 0 == sum(weight.untyped_storage().nbytes() for weight in weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import torch
 
 from reeldrop.base.errors import RendererDied
 from reeldrop.render import memory, pipeline
+from reeldrop.speed.compiled import collect_garbage
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Prompt
@@ -64,12 +64,12 @@ def device_free() -> int | None:
 
 
 def empty_cache() -> None:
-    """Give unused memory back to the device.
+    """Give unused memory back to the device; that of garbage later, while something compiles.
 
     Raises:
         RendererDied: the device is broken.
     """
-    gc.collect()  # modules in reference cycles
+    collect_garbage()  # modules in reference cycles
     if pipeline.cuda_is_available():
         try:
             torch.cuda.empty_cache()

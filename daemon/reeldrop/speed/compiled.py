@@ -7,6 +7,7 @@ uncompiled. Does not know what a render is.
 from __future__ import annotations
 
 import copy
+import gc
 import hashlib
 import math
 import os
@@ -47,6 +48,7 @@ _log = structlog.get_logger()
 _one_at_a_time = threading.Lock()
 _at_work: set[threading.Thread] = set()
 """Threads that compile or wait for their turn."""
+_has_garbage = threading.Event()
 
 
 def is_compiling() -> bool:
@@ -62,6 +64,20 @@ def wait_for_compiler(
     for thread in list(_at_work):
         while thread.is_alive() and not is_enough() and (left := end - time.monotonic()) > 0:
             thread.join(min(left, LOOK_SECONDS))
+
+
+def collect_garbage() -> None:
+    """Collect garbage; while something compiles, only after that.
+
+    Torch has crashed where garbage was collected in the middle of a compilation.
+    """
+    _has_garbage.set()  # first: whoever compiles looks after that
+    while _has_garbage.is_set() and _one_at_a_time.acquire(blocking=False):
+        try:
+            _has_garbage.clear()
+            gc.collect()
+        finally:
+            _one_at_a_time.release()
 
 
 class Compiled:
@@ -119,6 +135,8 @@ class Compiled:
                 if not self._is_stopped and shape in self._begun:
                     self._make_ready(shape, needed)
         finally:
+            if _has_garbage.is_set():
+                collect_garbage()
             _at_work.discard(threading.current_thread())
 
     def _make_ready(self, shape: Shape, needed: int) -> None:

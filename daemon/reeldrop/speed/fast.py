@@ -14,10 +14,11 @@ from typing import Any, Literal, get_args
 
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
+from torch import nn
 
 from reeldrop.base.loras import Loras
 from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
-from reeldrop.speed.compiled import Compiled, blocks, wait_for_compiler
+from reeldrop.speed.compiled import Compiled, blocks, is_compiling, wait_for_compiler
 from reeldrop.speed.denoisers import denoisers, parts
 from reeldrop.speed.forms import Forms
 from reeldrop.speed.lossy import Lossy
@@ -193,9 +194,19 @@ class FastPath:
             self._forms = self._make_forms()
 
     def discard(self) -> None:
-        """Free the memory of compiled forms; the pipeline can't be used any more."""
-        for forms in self._forms:
-            forms.discard()
+        """Free the memory of compiled forms; the pipeline can't be used any more.
+
+        While something compiles, also that of the weights: the compiler holds some of them for
+        minutes, and until then no garbage is collected.
+        """
+        self.let_go_of_forms()
+        if is_compiling():
+            modules = (
+                part for part in self._pipe.components.values() if isinstance(part, nn.Module)
+            )
+            for part in modules:
+                for weight in (*part.parameters(), *part.buffers()):
+                    weight.data = weight.data.new_empty(0)
 
     def _make_forms(self) -> list[Forms]:
         """Put compiled forms in front of each denoiser; none if blocks are wanted but missing."""

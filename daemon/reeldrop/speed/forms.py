@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from torch import nn
 
-from reeldrop.speed.compiled import Compiled, is_compiling
+from reeldrop.speed.compiled import Compiled
 from reeldrop.speed.shapes import Shape
 from reeldrop.speed.unet3d import Call
 
@@ -62,13 +62,6 @@ class Forms:
         """Restore the denoiser, and discard its compiled forms and running compilations."""
         self._denoiser.forward = self._eager
         self.compiled.stop()
-
-    def discard(self) -> None:
-        """Stop, and free the weights at once, which a running compiler would hold for minutes."""
-        self.stop()
-        if is_compiling():
-            for part in (*self._denoiser.parameters(), *self._denoiser.buffers()):
-                part.data = part.data.new_empty(0)
 
     def _forward(self, *arguments: Any, **named: Any) -> Any:
         named = {**dict(zip(self._names, arguments, strict=False)), **named}

@@ -182,6 +182,31 @@ def test_a_retry_that_is_killed_at_any_call_loses_and_doubles_nothing(
             return
 
 
+@pytest.mark.parametrize("who_is_next", ["the daemon", "a person"])
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_retry_of_all_that_is_killed_at_any_call_takes_no_file_for_another(
+    world: Callable[[], World], is_taken: bool, who_is_next: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if all have the same bytes and a time that counts as the same, and one a new name."""
+    monkeypatch.setattr(durable, "is_same_time", lambda _one, _other: True)
+    for at in itertools.count(1):
+        place = failed_before(world())
+        for name in ("a-2.txt", "a-3.txt"):
+            (place.failed / NAME.with_name(name)).write_text("a horse")
+        if is_taken:
+            (place.inbox / NAME).write_text("a cow")
+        killed = is_killed(at, place.put_back, monkeypatch)
+        if who_is_next == "the daemon":
+            place.work()
+        place.put_back()
+        place.work()
+        texts = [job.prompt_file.read_text() for job in place.spool.unfinished()]
+        assert ["a cow"] * is_taken + ["a horse"] * 3 == sorted(texts)
+        assert len(texts) == len(place.places())
+        if not killed:
+            return
+
+
 def test_a_cancellation_that_is_held_at_any_call_loses_and_doubles_nothing(
     world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,10 +399,10 @@ def test_a_retry_copies_nothing_that_a_link_points_to(
     report.unlink()
     report.symlink_to(tmp_path / "secret")
 
-    def full(*_arguments: object) -> Path:
+    def full(_name: str) -> Iterator[str]:
         raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr(durable, "move_to_free_name", full)
+    monkeypatch.setattr(durable, "free_names", full)
     with pytest.raises(OSError, match="no space"):
         put_back(made.config, None)
     assert (made.failed / NAME).exists()

@@ -195,15 +195,32 @@ def test_a_twin_that_is_being_cancelled_swallows_no_order(place: Place) -> None:
     assert not place.is_order(place.deliver())
 
 
-@pytest.mark.parametrize(("name", "stays"), [("a.txt", False), ("a-2.txt", False), ("b.txt", True)])
-def test_a_retry_is_ended_for_its_own_file_only(name: str, stays: bool, place: Place) -> None:
-    """Another file that is put back at the same time, with the same bytes, is not removed."""
-    taken = place.results / "_failed" / "_retried" / "0123abcd-a.txt"
+@pytest.mark.parametrize("name", ["a.txt", "a-2.txt", "b.txt"])
+@pytest.mark.parametrize("record", ["none", "another's", "its own"])
+def test_a_retry_is_ended_for_its_own_copy_only(name: str, record: str, place: Place) -> None:
+    """Another file may have the bytes, the time and the name; its inode was recorded."""
+    job = place.deliver(name)
+    inode = job.prompt_file.lstat().st_ino + (record == "another's")
+    recorded = "" if record == "none" else f"{inode:016x}"
+    taken = place.results / "_failed" / "_retried" / f"0123abcd{recorded}-a.txt"
     taken.parent.mkdir(parents=True)
     taken.write_text("a horse\n")
     os.utime(taken, ns=(OLD, OLD))
-    assert place.is_order(place.deliver(name))
-    assert taken.exists() == stays
+    assert place.is_order(job)
+    assert taken.exists() == (record != "its own")
+
+
+@pytest.mark.parametrize("change", ["a house\n", "a horse\n"])
+def test_a_file_that_got_the_inode_of_a_copy_ends_no_retry(change: str, place: Place) -> None:
+    """The author has removed the copy, and its inode is another file's now."""
+    job = place.deliver("a.txt", change, OLD + (change == "a horse\n"))
+    taken = place.results / "_failed" / "_retried"
+    taken.mkdir(parents=True)
+    taken /= f"0123abcd{job.prompt_file.lstat().st_ino:016x}-a.txt"
+    taken.write_text("a horse\n")
+    os.utime(taken, ns=(OLD, OLD))
+    assert place.is_order(job)
+    assert taken.exists()
 
 
 def test_a_job_that_was_begun_is_gone_on_with(place: Place) -> None:

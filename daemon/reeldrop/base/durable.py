@@ -260,9 +260,14 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
     if not (os.path.lexists(target) and _is_copy(source, target)):
         copy(source, target, owner)
     fsync_folder(target.parent)  # an earlier call may have made the copy, and failed before this
+    remove_copied(source, before)
+
+
+def remove_copied(source: Path, before: os.stat_result) -> None:
+    """Remove a file of which there is a copy, unless it is not as `before` the copy any more."""
     with contextlib.suppress(FileNotFoundError):
         now = source.lstat()
-        if (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns):
+        if all(getattr(now, f) == getattr(before, f) for f in ("st_ino", "st_mtime_ns", "st_size")):
             os.unlink(source)
     fsync_folder(source.parent)
 
@@ -274,6 +279,16 @@ def copy(source: Path, target: Path, owner: str) -> None:
         FileExistsError: the target's name is taken.
         OSError: EINVAL if the source is a link or no plain file.
     """
+    with copied(source, target, owner) as unfinished:
+        rename_new(unfinished, target)
+
+
+@contextlib.contextmanager
+def copied(source: Path, target: Path, owner: str) -> Iterator[Path]:
+    """Yield a whole copy of a plain file, with its times, under a temporary name beside `target`.
+
+    Afterwards it is removed, if the block has not renamed it. Raises what `copy` does.
+    """
     unfinished = temporaries.fresh(target, f"{owner}-copy")
     try:
         with open(open_plain(source), "rb") as ours, open(unfinished, "xb") as copy:
@@ -281,7 +296,7 @@ def copy(source: Path, target: Path, owner: str) -> None:
             copy.flush()
             shutil.copystat(source, unfinished, follow_symlinks=False)
             os.fsync(copy.fileno())
-        rename_new(unfinished, target)
+        yield unfinished
     finally:
         unfinished.unlink(missing_ok=True)
 

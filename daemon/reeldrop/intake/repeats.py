@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import PurePath, PurePosixPath
@@ -59,28 +58,13 @@ class Repeats:
         """Return whether a job orders anything. If not, the job has been ended."""
         if self._spool.attempts.was_in_hand(job) or job.is_damaged:
             return True
-        if self._ends_a_retry(job):
+        if self._spool.failed.ends_retry(job):
             return True
         twin = self._twin(job)
         if twin is not None:
             self._replace_twin(job, twin)
             return False
         return not self._is_needless_copy(job)
-
-    def _ends_a_retry(self, job: Job) -> bool:
-        """Return whether a retry moved the file out of `_failed/`, and remove its name there.
-
-        The retry command removes that name, too, unless it is killed before. Another file may have
-        the same bytes, and the same time if both were put back by one command.
-        """
-        for taken in self._spool.failed.on_their_way_back(job.source):
-            place = Place(self._spool.failed.root, taken)
-            named = _was_put_back_as(job.source, taken.name.partition("-")[2])
-            if named and _is_same(job, place) and _is_as_old(job, place):
-                with place.opened() as file:
-                    file.unlink(missing_ok=True)
-                return True
-        return False
 
     # Prompt files that came back
 
@@ -277,10 +261,3 @@ def _is_as_old(job: Job, place: Place) -> bool:
     with place.opened() as file:
         ours, theirs = job.prompt_file.lstat(), file.lstat()
         return durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
-
-
-def _was_put_back_as(source: PurePosixPath, name: str) -> bool:
-    """Return whether a file of this name is put back as `source`, maybe with a number."""
-    ours, theirs = (unicodedata.normalize("NFC", found) for found in (source.name, name))
-    stem, suffix = map(re.escape, (PurePosixPath(theirs).stem, PurePosixPath(theirs).suffix))
-    return re.fullmatch(f"{stem}(-[0-9]+)?{suffix}", ours) is not None

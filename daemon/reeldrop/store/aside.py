@@ -3,6 +3,8 @@
 An inbox file with the bytes and the time of one in `_failed/` is, to the daemon, a file that a sync
 tool brought back. Where the file system can't move atomically, the daemon must not see both names;
 so a file on its way back into the inbox first gets a name in `_failed/` that no failure ever has.
+After a kill there may be two of it; nothing but the file itself proves that they are one, as others
+may have its bytes, its time and its name. So the name tells the inode of a copy in the inbox.
 Knows nothing of jobs.
 """
 
@@ -14,6 +16,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +35,7 @@ from reeldrop.base.roots import Root
 from reeldrop.store import pictures, reports
 from reeldrop.store.folded import Names
 
-_TAKEN_OUT = re.compile("[0-9a-f]{8}-.+", re.DOTALL)
+_TAKEN_OUT = re.compile("[0-9a-f]{8}(?P<inode>[0-9a-f]{16})?-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
 
 _LONGEST_BESIDE = 64 << 20
@@ -112,13 +115,29 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
     beside = (place.with_name(place.name + s) for s in (NOTE_SUFFIX, LOG_SUFFIX, ERROR_SUFFIX))
     kept = dict(_contents(beside))
     try:
-        if place.parent != retried:
-            with contextlib.suppress(PermissionError):  # a new time makes it a new order
-                os.utime(place, follow_symlinks=False)
+        if place.parent == retried:
+            if (at := _put_back_before(place, into)) is not None:
+                durable.fsync_folder(into)
+                place.unlink(missing_ok=True)
+                return at
+        else:
+            with contextlib.suppress(PermissionError):
+                _make_new(place)
             for path in kept:
                 path.unlink(missing_ok=True)
             taken = _taken_out(place, retried, name)
-        return durable.move_to_free_name(taken, into, name, owner)
+        try:
+            return _renamed(taken, into, name)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        before = taken.lstat()
+        with durable.copied(taken, into / name, owner) as copy:
+            taken = _taken_out(taken, retried, name, f"{copy.lstat().st_ino:016x}")
+            durable.fsync_folder(retried)
+            at = _renamed(copy, into, name)
+        durable.remove_copied(taken, before)
+        return at
     except OSError:
         with contextlib.suppress(OSError):
             if taken != place:
@@ -136,9 +155,60 @@ def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
             yield path, content(path, _LONGEST_BESIDE)
 
 
-def _taken_out(place: Path, retried: Path, name: str) -> Path:
-    """Move a file to a unique name, so that no other file can be moved in its place."""
-    target = retried / f"{secrets.token_hex(4)}-{name}"
+def _renamed(file: Path, folder: Path, name: str) -> Path:
+    """Rename a file to the first free name in a folder, and return its path there.
+
+    Unlike a move, it never takes another file for its own copy.
+    """
+    for target in map(folder.joinpath, durable.free_names(name)):
+        with contextlib.suppress(FileExistsError):
+            durable.rename_new(file, target)
+            return target
+    raise AssertionError("free_names never ends")
+
+
+def _make_new(file: Path) -> None:
+    """Give a file a new time, which makes it a new order.
+
+    The kernel's own time of now is that of its last tick, some milliseconds ago: many files have
+    the same. But it may be set by all who may write.
+    """
+    now = time.time_ns()
+    try:
+        os.utime(file, ns=(now, now), follow_symlinks=False)
+    except PermissionError:
+        os.utime(file, follow_symlinks=False)
+
+
+def _put_back_before(taken: Path, into: Path) -> Path | None:
+    """Return where a killed retry has put a file already; None if nowhere, or it is gone."""
+    with os.scandir(into) as entries:
+        names = [entry.name for entry in entries if not temporaries.is_temporary(entry.name)]
+    return next((into / name for name in names if is_put_back(taken, into / name)), None)
+
+
+def is_put_back(taken: Path, file: Path) -> bool:
+    """Return whether a file is what a retry has put into the inbox of one in `RETRIED_FOLDER`.
+
+    It is the same file, or the copy that was recorded. No other counts, whatever is in it: better
+    two are rendered than none.
+    """
+    named = _TAKEN_OUT.fullmatch(taken.name)
+    with contextlib.suppress(FileNotFoundError):
+        theirs, ours = taken.lstat(), file.lstat()
+        is_recorded = named is not None and named["inode"] == f"{ours.st_ino:016x}"
+        if is_recorded or os.path.samestat(ours, theirs):
+            is_as_old = durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
+            return is_as_old and pictures.is_same(taken, file)
+    return False
+
+
+def _taken_out(place: Path, retried: Path, name: str, inode: str = "") -> Path:
+    """Move a file to a unique name, so that no other file can be moved in its place.
+
+    inode: that of its copy, in hexadecimal
+    """
+    target = retried / f"{secrets.token_hex(4)}{inode}-{name}"
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(retried)

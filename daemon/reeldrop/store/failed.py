@@ -29,6 +29,7 @@ from reeldrop.base.names import (
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import cleared, job_files, pictures, reports
+from reeldrop.store.aside import is_put_back
 from reeldrop.store.folded import Names
 
 Report = Callable[[PurePosixPath], str]
@@ -180,12 +181,18 @@ class Failed:
                     if is_about and not reports.is_on(report, job.id):
                         yield place.with_name(name)
 
-    def on_their_way_back(self, source: PurePosixPath) -> list[PurePosixPath]:
-        """Return the paths here of files that retries are moving into the folder of `source`."""
-        place = self._place_for(source).with_name(RETRIED_FOLDER)
+    def ends_retry(self, job: Job) -> bool:
+        """Return whether a retry moved a job's file out of here, and remove its name here.
+
+        The command removes that name, too, unless it is killed before.
+        """
+        place = self._place_for(job.source).with_name(RETRIED_FOLDER)
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(place) as folder:
-            return [place / name for name in os.listdir(folder)]
-        return []
+            for taken in map(folder.joinpath, os.listdir(folder)):
+                if is_put_back(taken, job.prompt_file):
+                    taken.unlink(missing_ok=True)
+                    return True
+        return False
 
     def _place_for(self, source: PurePosixPath) -> PurePosixPath:
         """Return where a prompt file is put here if the place is free."""

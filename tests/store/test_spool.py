@@ -705,8 +705,31 @@ def test_set_aside_what_is_left(folders: Folders) -> None:
     assert [job] == list(folders.open().unfinished())
 
 
+def test_what_a_person_has_mended_since_it_was_set_aside_stays(
+    folders: Folders, elsewhere: Path
+) -> None:
+    """After a kill between the copy and the end of the job, somebody may have seen the report."""
+    apart = Folders(folders.inbox, folders.spool, elsewhere / "failed")
+    for is_whole in (True, False):
+        job = apart.claimed("a.txt", "a mistake")
+        (apart.failed).mkdir(exist_ok=True)
+        (apart.failed / "a.txt").write_text("mended")
+        (apart.failed / "a.txt.error.txt").write_text(f"Job {job.id}")
+        if is_whole:
+            apart.open().fail(job, says(f"again\nJob {job.id}"))
+            assert "a mistake" == (apart.failed / "a.txt").read_text()
+            (apart.failed / "a.txt").unlink()
+        else:
+            apart.open().failed.take_back(job, "a.txt")
+    cleared = apart.failed / "_cleared"
+    assert ["mended"] * 2 == [(cleared / name).read_text() for name in ("a.txt", "a-2.txt")]
+
+
 def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
-    """A repeated call for one job replaces its file; another job gets another file."""
+    """A repeated call for one job replaces its file; another job gets another file.
+
+    What was replaced is cleared: a person may have changed it.
+    """
     first, second = folders.claimed("a.txt"), folders.claimed("a.txt")
     for job, data in ((first, b"old"), (first, b"new"), (second, b"other")):
         folders.open().failed.write(job, "a.yaml", data, says(f"Job {job.id}"))
@@ -715,6 +738,8 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
         "a.yaml.error.txt": f"Job {first.id}",
         "a-2.yaml": "other",
         "a-2.yaml.error.txt": f"Job {second.id}",
+        "_cleared/a.yaml": "old",
+        "_cleared/a.yaml.error.txt": f"Job {first.id}",
     } == files(folders.failed)
 
 
@@ -726,10 +751,11 @@ def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -
     for name in ("a.yaml", "a.yaml.error.txt"):
         (folders.failed / name).unlink()
     folders.open().failed.write(job, "a.yaml", b"new", says(f"Job {job.id}"))
+    cleared = {"_cleared/a-2.yaml": "old", "_cleared/a-2.yaml.error.txt": f"Job {job.id}"}
     expected = {"a-2.yaml": "new", "a-2.yaml.error.txt": f"Job {job.id}"}
-    assert expected == files(folders.failed)
+    assert {**expected, **cleared} == files(folders.failed)
     folders.open().failed.take_back(job, "a.yaml")
-    assert {} == files(folders.failed)
+    assert ["_cleared"] == os.listdir(folders.failed)
 
 
 def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
@@ -737,7 +763,12 @@ def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folde
     job = folders.claimed("a.yaml", "text")
     folders.open().failed.write(job, "a.yaml", b"rest", says(f"Job {job.id}"))
     folders.open().fail(job, says(f"why\nJob {job.id}"))
-    assert {"a.yaml": "text", "a.yaml.error.txt": f"why\nJob {job.id}"} == files(folders.failed)
+    assert {
+        "a.yaml": "text",
+        "a.yaml.error.txt": f"why\nJob {job.id}",
+        "_cleared/a.yaml": "rest",
+        "_cleared/a.yaml.error.txt": f"Job {job.id}",
+    } == files(folders.failed)
 
 
 @pytest.mark.parametrize("quicker", ["a.txt", "a.txt.error.txt"])

@@ -27,6 +27,7 @@ from reeldrop.base.names import (
     RETRIED_FOLDER,
     aside,
 )
+from reeldrop.base.plain_files import content
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import cleared, job_files, pictures, reports
 from reeldrop.store.aside import is_put_back
@@ -62,12 +63,16 @@ class Failed:
                     pictures.copy_aside(kept, folder, job.id)
             durable.write_new(target, data, job.id)
 
-        return self._put(job, name, report, put)
+        return self._put(job, name, report, put, lambda own: _has(own, data))
 
     def take(self, job: Job, report: Report) -> Path:
         """Move a job's prompt file here, with log, pictures and a report; return its path."""
         return self._put(
-            job, job.source.name, report, lambda target, text: self._move(job, target, text)
+            job,
+            job.source.name,
+            report,
+            lambda target, text: self._move(job, target, text),
+            lambda own: pictures.is_same(own, job.prompt_file),
         )
 
     def _move(self, job: Job, target: Path, report: bytes) -> None:
@@ -108,11 +113,21 @@ class Failed:
         durable.write(reports.beside(target), text, job.id)
         durable.rename_new(job.prompt_file, kept / job.source.name)
 
-    def _put(self, job: Job, name: str, report: Report, put: Callable[[Path, bytes], None]) -> Path:
-        """Write a report, put a file beside it, and return the file's path."""
+    def _put(
+        self,
+        job: Job,
+        name: str,
+        report: Report,
+        put: Callable[[Path, bytes], None],
+        is_kept: Callable[[Path], bool],
+    ) -> Path:
+        """Write a report, put a file beside it, and return the file's path.
+
+        is_kept: returns whether the content of a file will be put here, and so may be removed
+        """
         first = self._place_for(job.source.with_name(name))
         with self.root.opened(first.parent, make=True) as folder:
-            for target in self._places(job, folder, first):
+            for target in self._places(job, folder, first, is_kept):
                 at = first.with_name(target.name)
                 text = reports.encoded(report(at))
                 if not reports.write(target, text, job.id):
@@ -133,13 +148,23 @@ class Failed:
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
             target = _own_place(job, folder, first)
             if target is not None:
-                target.unlink(missing_ok=True)
+                self._remove_own(target, first, lambda own: pictures.is_same(own, job.prompt_file))
                 target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
                 with contextlib.suppress(*NOTHING_THERE), self._pictures(job, target) as kept:
                     pictures.remove_copies(job, kept)
                 with contextlib.suppress(OSError):  # it is missing, or has others' files, too
                     os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
-                reports.beside(target).unlink()
+                reports.beside(target).unlink(missing_ok=True)
+
+    def _remove_own(self, own: Path, first: PurePosixPath, is_kept: Callable[[Path], bool]) -> None:
+        """Remove a file that an earlier attempt put here; if it has something else, clear it.
+
+        That may be what was left then, or what a person has made of it.
+        """
+        if os.path.lexists(own) and not is_kept(own):
+            with self.root.opened(CLEARED_FOLDER / first.parent, make=True) as into:
+                cleared.move(own, ["", ERROR_SUFFIX], into)
+        own.unlink(missing_ok=True)
 
     def take_pictures_back(self, job: Job) -> None:
         """Give a job the pictures again that an earlier try at setting it aside moved here."""
@@ -204,16 +229,25 @@ class Failed:
         taken = any(self._names.clashes(first.with_name(name)) for name in names)
         return reports.is_free(target) and not taken
 
-    def _places(self, job: Job, folder: Path, first: PurePosixPath) -> Iterator[Path]:
+    def _places(
+        self, job: Job, folder: Path, first: PurePosixPath, is_kept: Callable[[Path], bool]
+    ) -> Iterator[Path]:
         """Yield the place that an earlier attempt took, emptied; then free places."""
         temporaries.remove(folder, job.id)  # left by an attempt that was killed
         own = _own_place(job, folder, first)
         if own is not None:
-            own.unlink(missing_ok=True)  # the job still has its content
+            self._remove_own(own, first, is_kept)
             yield own
         for name in durable.free_names(first.name):
             if self._is_free(folder / name, first):
                 yield folder / name
+
+
+def _has(file: Path, data: bytes) -> bool:
+    """Return whether a plain file has this content."""
+    with contextlib.suppress(OSError):
+        return content(file, len(data)) == data
+    return False
 
 
 def _own_place(job: Job, folder: Path, first: PurePosixPath) -> Path | None:

@@ -9,6 +9,7 @@ import pytest
 from harness.jobs import says
 from reeldrop.base.job import Job
 from reeldrop.base.picture_files import PictureFiles
+from reeldrop.intake.places import Place
 from reeldrop.intake.repeats import Repeats
 from reeldrop.store import pictures, reports
 from reeldrop.store.results import Results
@@ -77,6 +78,22 @@ def test_a_repeat_that_a_kill_cut_short_ends_the_next_time(spool: Spool) -> None
     pictures.drop(again)
     assert not repeats.is_order(again)
     assert [] == os.listdir(spool.folder / "active")
+
+
+def test_a_twin_that_is_changed_at_the_last_moment_stays(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job that came back keeps its pictures, and is an order by now."""
+    repeats = Repeats(spool, Results(spool.failed.root.path.parent))
+    fail(spool, deliver(spool, "a boat"))
+    again, twin = deliver(spool, "a boat"), spool.failed.root.path / BOAT
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "write_note", lambda *_arguments: twin.write_text("a person's"))
+        with pytest.raises(OSError, match="changed meanwhile"):
+            repeats.is_order(again)
+    assert "a person's" == twin.read_text()
+    assert repeats.is_order(again)
+    assert ["boat.png"] == [path.name for path in pictures.of(again)]
 
 
 @pytest.mark.parametrize("picture", ["a boat", "another boat"])

@@ -245,6 +245,8 @@ class Spool:
         Its pictures are removed: the twin has the same.
         """
         with self._ending(job):
+            if os.path.lexists(twin):
+                _require_same_bytes(job.prompt_file, twin)
             pictures.drop(job)
             try:
                 durable.replace(job.prompt_file, twin)
@@ -252,11 +254,15 @@ class Spool:
                 if error.errno != errno.EXDEV:
                     raise
                 temporaries.remove(twin.parent, job.id)  # of a copy that was just made
-                if not have_same_bytes(job.prompt_file, twin):
-                    changed = "it has changed meanwhile"
-                    raise OSError(errno.ESTALE, changed, str(twin)) from None
+                _require_same_bytes(job.prompt_file, twin)
             # rename(2) keeps the old name if both are one file, as after a kill.
             job.prompt_file.unlink(missing_ok=True)
+
+
+def _require_same_bytes(file: Path, twin: Path) -> None:
+    """Raise ESTALE if a person has just changed a file's twin, which would then be lost."""
+    if not have_same_bytes(file, twin):
+        raise OSError(errno.ESTALE, "it has changed meanwhile", str(twin))
 
 
 def _take(source: Path, target: Path, is_same: Callable[[os.stat_result], bool]) -> None:

@@ -142,15 +142,38 @@ def test_a_file_that_was_taken_for_the_same_order_is_cancelled_by_its_name(place
     assert {"x.txt", "NOW/poems/y.txt"} == {*place.names()}
     place.drop("NOW/x.txt", "another horse\n")
     place.settle()
-    others = [place.drop(f"{name}.txt.cancel", b"") for name in ("AGAIN/x", "poems/x", "NOW/y")]
-    place.drop("NOW/x.txt.cancel", b"")
+    for name in ("AGAIN/x", "poems/x", "NOW/y", "NOW/x"):
+        place.drop(f"{name}.txt.cancel", b"")
     assert ["NOW/x.txt"] == heed(place)
+    for name in ("NIGHT/poems/y", "NIGHT/x"):
+        place.drop(f"{name}.txt.cancel", b"")
+    assert [] == heed(place, CANCEL_SECONDS - 2 * SCAN)
     assert not any(map(job_files.is_cancelled, place.taken))
-    place.drop("NIGHT/poems/y.txt.cancel", b"")
-    assert ["NOW/poems/y.txt"] == heed(place)
-    place.drop("NIGHT/x.txt.cancel", b"")
-    assert ["x.txt"] == [name for name in heed(place) if name == "x.txt"]
-    assert all(other.exists() for other in others)
+    assert {"x.txt", "NOW/x.txt", "NOW/poems/y.txt"} == {*heed(place, 4 * SCAN)}
+    assert all(map(job_files.is_cancelled, place.taken))
+
+
+def test_a_cancel_that_comes_before_its_prompt_file_cancels_no_other(place: Place) -> None:
+    """The one in hand that has this name in another folder was there before."""
+    settled(place, "NOW/x.txt")
+    place.go_on(1.0)
+    place.drop("x.txt.cancel", b"")
+    assert [] == heed(place)
+    place.drop("x.txt", "another horse\n")
+    assert ["x.txt"] == heed(place)
+    assert not any(map(job_files.is_cancelled, place.taken))
+
+
+def test_a_cancel_cancels_nothing_of_another_name_that_came_after_it(place: Place) -> None:
+    """It is a new order."""
+    path = place.drop("x.txt.cancel", b"")
+    await_that(
+        lambda: place.drop("NOW/x.txt").lstat().st_ctime > path.lstat().st_ctime, "another time"
+    )
+    place.settle()
+    place.go_on(2 * CANCEL_SECONDS)
+    assert (["NOW/x.txt"], []) == (place.names(), place.cancelled)
+    assert not path.exists()
 
 
 def test_what_cancels_nothing_is_said_and_then_removed(place: Place) -> None:

@@ -7,6 +7,7 @@ acted and comes back does nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -32,7 +33,10 @@ prompt file that came later than this after it is a new order, and is not cancel
 WORK_SECONDS = 0.1
 """How long control files are processed before the renderer is served again."""
 
-_UNUSED = "cancels nothing: no prompt file of this name waits or is in hand; it is removed soon"
+_UNUSED = (
+    "cancels nothing yet: no prompt file of this name waits or is in hand. In half a minute it "
+    "cancels one in hand that has this name in NOW/ or NIGHT/, or outside them, or is removed"
+)
 _CAME_BACK = (
     "was here before with the same modification time, and so cancels nothing, as a sync tool may "
     "have brought it back; it is removed soon. To cancel another prompt file of this name, `touch` "
@@ -129,9 +133,11 @@ class Controls:
         names = _named(path) if not has_acted else []
         waiting = self._named_file(path) if not has_acted else None
         named = [job for name in names for job in in_hand.get(name, ())]
-        if not named and waiting is None:  # it may be the order that one in hand was taken for
+        has_waited = self._clock() >= control.since + CANCEL_SECONDS
+        if has_waited and not named and waiting is None:  # one in hand may have been taken for it
             alike = dict.fromkeys(str(other) for name in names for other in _alike(name))
-            named = [job for other in alike for job in in_hand.get(other, ())]
+            jobs = (job for other in alike for job in in_hand.get(other, ()))
+            named = [job for job in jobs if _is_older(job, control)]
         found = [job for job in named if job_files.ask_to_cancel(job)]
         is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
         if waiting is not None and not is_late:
@@ -141,7 +147,7 @@ class Controls:
             found.append(job)
         if found:
             _log.info("cancelled_by_file", control_file=shown(path), jobs=len(found))
-        elif not is_late and self._clock() < control.since + CANCEL_SECONDS:
+        elif not (is_late or has_waited):
             self._unused[path] = control
             self._look_by(control.since + CANCEL_SECONDS)
             return []
@@ -198,6 +204,13 @@ def _named(path: str) -> list[str]:
 
 def _alike(name: str) -> list[PurePosixPath]:
     return inbox_folders.alike(PurePosixPath(name))
+
+
+def _is_older(job: Job, control: Awaited) -> bool:
+    """Return whether a job was claimed before a control file came, by the inbox's clock."""
+    with contextlib.suppress(FileNotFoundError):
+        return job.prompt_file.lstat().st_ctime_ns <= control.fingerprint[2]
+    return False
 
 
 def _changed(found: Candidate | Awaited) -> float:

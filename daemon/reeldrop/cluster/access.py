@@ -82,11 +82,11 @@ def place_in_network(interface: str) -> tuple[str, str]:
         if found is not None and interface in (name, str(found.ip)):
             return str(found.ip), str(found.network)
     try:
-        ipaddress.ip_address(interface)
+        address = ipaddress.ip_address(interface)
     except ValueError:
         problem = f"this machine has no interface '{interface}' with an IPv4 address"
     else:
-        if ipaddress.ip_address(interface).is_loopback:
+        if address.is_loopback:
             return interface, "127.0.0.0/8"
         problem = f"this machine does not have the address {interface}"
     names = ", ".join(name for _, name in socket.if_nameindex())

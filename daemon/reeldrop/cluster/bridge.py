@@ -173,13 +173,17 @@ class Bridge:
                 self._begin(place, by_id[place.node])
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
         too_small = places.too_small(nodes, self._start.groups)
-        self._troubles[None] = "; ".join(filter(None, (*outside, nothing, too_small)))
-        self._tell_troubles()
+        self._note_trouble(None, "; ".join(filter(None, (*outside, nothing, too_small))))
         self._after(LOOK_SECONDS, self._look)
 
     def _tidy(self) -> None:
         self._membership.tidy()
         self._after(LOG_SECONDS / 10, self._tidy)
+
+    def _note_trouble(self, place: Place | None, reason: str) -> None:
+        """Note why a place, or None for all, has no renderer; empty if it has. Tell it if new."""
+        self._troubles[place] = reason
+        self._tell_troubles()
 
     def _tell_troubles(self) -> None:
         reason = "; ".join(filter(None, self._troubles.values()))
@@ -254,8 +258,7 @@ class Bridge:
             life.repeating.discard(call)
         if before != bool(life.repeating) and not life.is_ended:
             node = f"{life.facts.node}: " if life.facts is not None and reason else ""
-            self._troubles[life.place] = node + reason
-            self._tell_troubles()
+            self._note_trouble(life.place, node + reason)
 
     def _ask_facts(self, life: Life) -> None:
         if not life.is_over:
@@ -268,8 +271,7 @@ class Bridge:
             return
         before = self._free.get(facts.gpu, 0) if facts.gpu else 0
         reason = places.taken(facts, before) or places.other_version(facts)
-        self._troubles[life.place] = reason
-        self._tell_troubles()
+        self._note_trouble(life.place, reason)
         if reason:
             self._after(FREE_SECONDS, partial(self._ask_facts, life))
             return
@@ -326,13 +328,11 @@ class Bridge:
             return
         reason = reason_of(words)
         if life.has_joined:
-            self._troubles[life.place] = ""
-            self._tell_troubles()
+            self._note_trouble(life.place, "")
             self._say(Left(life.number, reason, cause or cause_of(words)))
         else:
             print(f"no renderer at {life.place}: {reason}", flush=True)
-            self._troubles[life.place] = f"a renderer can't start: {reason}"
-            self._tell_troubles()
+            self._note_trouble(life.place, f"a renderer can't start: {reason}")
 
 
 def main() -> None:

@@ -248,6 +248,34 @@ def test_what_is_missing_after_its_share_is_mounted_again_is_made_anew(
             subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+@pytest.mark.parametrize("source", ["server:/ours", "server:/others"])
+def test_another_share_at_the_same_place_is_not_the_same(
+    source: str, tmp_path: Path, mount: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network file systems have no id of their own, and all are mounted from their root."""
+    share, without_id = tmp_path / "share", os.statvfs_result((0,) * 11)
+    monkeypatch.setattr(os, "statvfs", lambda _place: without_id)
+    mount("-t", "tmpfs", "server:/ours")
+    root = Root(share / "spool", may_be_remade=True)
+    with root.opened(make=True):
+        pass
+    subprocess.run(["umount", share], check=True)
+    (tmp_path / "other").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "other"], check=True)
+    try:  # it takes the number of the device
+        mount("-t", "tmpfs", source)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path / "other"], check=True)
+    if source == "server:/ours":
+        root.check()
+        return
+    with pytest.raises(OSError, match="not mounted any more"):
+        root.check()
+    (share / "spool").mkdir()  # with the inode that ours had
+    with pytest.raises(OSError, match="another folder is in its place"):
+        root.check()
+
+
 def test_open_plain_opens_nothing_else(tmp_path: Path) -> None:
     """Links, folders and pipes are refused without blocking."""
     (tmp_path / "file").write_text("1")

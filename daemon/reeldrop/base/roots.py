@@ -50,9 +50,11 @@ class _Mount:
     others, and another share may get the same ones.
     """
 
-    source: str
+    folder: str
     """The path within the mounted file system."""
     point: str
+    origin: tuple[str, ...]
+    """Type and source; of a disk the type alone, as its device may get another name."""
     file_system: int
 
     @classmethod
@@ -61,10 +63,14 @@ class _Mount:
         number = described.partition("mnt_id:")[2].split()[0]
         file_system = os.statvfs(fd).f_fsid
         for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="replace").splitlines():
-            found, _, _, source, point = line.split(" ")[:5]
+            place, _, described = line.partition(" - ")
+            found, _, _, folder, point = place.split(" ")[:5]
             if found == number:
-                return cls(source, point, file_system)
-        return cls(number, f"{os.fstat(fd).st_dev}", file_system)  # the mount of a chroot's root
+                kind, source = described.split(" ")[:2]
+                origin = (kind,) if source.startswith("/dev/") else (kind, source)
+                return cls(folder, point, origin, file_system)
+        device = f"{os.fstat(fd).st_dev}"
+        return cls(number, device, (), file_system)  # the mount of a chroot's root is not listed
 
 
 @dataclass(slots=True)
@@ -142,16 +148,17 @@ class Root:
         if known is not None and (known.device, known.inode) == (status.st_dev, status.st_ino):
             return
         found, mount = _Identity.of(fd), _Mount.of(fd)
-        is_same = known is None or self._has_come_back(known, found)
+        is_same = known is None or self._has_come_back(known, found, mount)
         if not is_same and not (self.may_be_remade and mount == self._mount):
             raise OSError(errno.ESTALE, _CHANGED, str(self.path))
         self._identity, self._mount = found, mount
 
-    def _has_come_back(self, known: _Identity, found: _Identity) -> bool:
+    def _has_come_back(self, known: _Identity, found: _Identity, mount: _Mount) -> bool:
         if found.inode != known.inode:
             return False
         is_beside = self.beside is not None and found.device == self.beside.stat().st_dev
-        return is_beside or found.file_system == known.file_system
+        is_origin = self._mount is not None and mount.origin == self._mount.origin
+        return is_beside or (is_origin and found.file_system == known.file_system)
 
     def _require_deleted(self) -> None:
         """Raise ESTALE if the folder is missing because its share is not mounted."""

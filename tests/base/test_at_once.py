@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from concurrent import futures
 from functools import partial
+from typing import Any
 
 import pytest
 from reeldrop.base import at_once
@@ -48,3 +50,27 @@ def test_another_error_is_raised_when_all_have_ended(place: int) -> None:
     with pytest.raises(RuntimeError, match="a defect"):
         at_once.each(calls)
     assert [1, 1] == ended
+
+
+def test_a_thread_that_cannot_start_is_told_when_all_others_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was begun before does not go on behind the back of who has called."""
+    is_refused, ended = threading.Event(), []
+
+    class OneThread(futures.ThreadPoolExecutor):
+        def submit(self, *call: Any, **more: Any) -> Any:
+            if self._threads:
+                is_refused.set()
+                raise RuntimeError("can't start new thread")
+            return super().submit(*call, **more)
+
+    def end() -> None:
+        assert is_refused.wait(SECONDS)
+        ended.append(1)
+
+    with OneThread(1) as threads:
+        monkeypatch.setattr(at_once, "_threads", lambda: threads)
+        with pytest.raises(RuntimeError, match="new thread"):
+            at_once.each([end, end, end])
+        assert [1] == ended

@@ -9,7 +9,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import deliveries as benchmark
 import pytest
@@ -20,6 +21,7 @@ from harness.site import Daemon, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reeldrop.base.errors import PromptError
+from reeldrop.base.job import Job
 from reeldrop.intake import share
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.pace import SETTLE_PAUSE_SECONDS
@@ -130,6 +132,49 @@ def test_of_files_that_are_taken_together_one_may_have_changed(place: Place) -> 
     assert ["a a\n", "a c\n"] == [job.prompt_file.read_text() for job in (first, last)]
     place.go_on(SCAN + SETTLE)
     assert ["b.txt"] == place.names()
+
+
+def test_ids_of_files_that_are_taken_together_follow_their_order(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the first is claimed after the second."""
+    claim, ended = Spool.claim, threading.Event()
+
+    def backwards(spool: Spool, source: PurePosixPath, *rest: Any, **more: Any) -> Job | None:
+        if source.name == "a.txt":
+            assert ended.wait(30.0)
+        job = claim(spool, source, *rest, **more)
+        ended.set()
+        return job
+
+    monkeypatch.setattr(Spool, "claim", backwards)
+    place.drop("a.txt")
+    place.drop("b.txt")
+    place.settle()
+    place.intake.take_all(place.intake.first())
+    assert ["a.txt", "b.txt"] == [job.source.name for job in place.spool.unfinished()]
+
+
+def test_a_disk_in_trouble_is_told_of_though_another_file_was_claimed_at_the_same_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is claimed during the pause, so the reason must not be lost."""
+    claim = Spool.claim
+
+    def fail_first(spool: Spool, source: PurePosixPath, *rest: Any, **more: Any) -> Job | None:
+        if source.name == "a.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return claim(spool, source, *rest, **more)
+
+    monkeypatch.setattr(Spool, "claim", fail_first)
+    place.drop("a.txt")
+    place.drop("b.txt")
+    place.settle()
+    failed, claimed = place.intake.take_all(place.intake.first())
+    assert (None, True) == (failed, claimed is not None)
+    assert "can't be taken: No space left on device" == place.intake.claims.trouble()
+    place.now += 1.1
+    assert "" == place.intake.claims.trouble()
 
 
 def test_a_disk_in_trouble_keeps_all_files_where_they_are(

@@ -103,8 +103,8 @@ def published_together(place: Place, *names: str) -> list[Job]:
 def test_jobs_that_end_together_are_filed_away_together(place: Place) -> None:
     """Two that have one folder of results are filed away one after the other."""
     with place.jobs.ends.gathered():
-        found = published_together(place, "a.txt", "b.txt", "a.yaml")
-        assert [True, True, False] == [*map(job_files.is_in_hand, found)]
+        found = published_together(place, "a.txt", "b.txt", "a.yaml", "x:y.txt", "x_y.yaml")
+        assert [True, True, False, True, False] == [*map(job_files.is_in_hand, found)]
     assert not any(map(job_files.is_in_hand, found))
     for name in ("a/a.txt", "b/b.txt", "a/a.yaml"):
         assert (place.root / "results" / name).exists()

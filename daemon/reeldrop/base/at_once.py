@@ -21,8 +21,10 @@ def each(calls: Iterable[Callable[[], _T]]) -> list[_T | OSError]:
     if not calls:
         return []
     first, *others = calls
-    running = [_threads().submit(_outcome, call) for call in others]
+    running: list[futures.Future[_T | OSError]] = []
     try:
+        for call in others:  # within the try: a thread may not start
+            running.append(_threads().submit(_outcome, call))  # noqa: PERF401
         return [_outcome(first), *(call.result() for call in running)]
     finally:
         futures.wait(running)

@@ -2,8 +2,8 @@
 
 Each change is one rename after an fsync of the file, followed by an fsync of the folder, so that
 neither a kill nor a power cut leaves a partial result; `write_unsynced` alone withstands only a
-kill. Nothing is overwritten, except by `write`, `write_unsynced` and `replace`, whose callers own
-the name.
+kill, as does `rename_unsynced` until its caller flushes the folders. Nothing is overwritten, except
+by `write`, `write_unsynced` and `replace`, whose callers own the name.
 Knows nothing of jobs or videos.
 """
 

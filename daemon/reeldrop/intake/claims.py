@@ -18,6 +18,7 @@ from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.scan import Candidate
+from reeldrop.store import job_files
 from reeldrop.store.spool import Spool
 
 _log = structlog.get_logger()
@@ -70,10 +71,12 @@ class Claims:
 
     def claim_all(self, orders: Sequence[Order]) -> list[Job | None]:
         """Claim files at once, as `claim` does; if they are several, none may have pictures."""
-        found = at_once.each(partial(self._claim, order) for order in orders)
+        ids = [job_files.new_id() for _ in orders]  # not at once, so that they are in order
+        pairs = zip(orders, ids, strict=True)
+        found = at_once.each(partial(self._claim, *pair) for pair in pairs)
         return [self._claimed(*pair) for pair in zip(orders, found, strict=True)]
 
-    def _claim(self, order: Order) -> Job | None:
+    def _claim(self, order: Order, job_id: str) -> Job | None:
         return self._spool.claim(
             order.candidate.path,
             order.defaults,
@@ -82,6 +85,7 @@ class Claims:
             beside=order.beside,
             is_cancelled=order.is_cancelled,
             is_same=order.candidate.is_same,
+            job_id=job_id,
         )
 
     def _claimed(self, order: Order, found: Job | OSError | None) -> Job | None:
@@ -89,7 +93,8 @@ class Claims:
             self._failed(order.candidate, found)
             return None
         self._inbox.forget(order.candidate, {*order.beside.names} - {*order.beside.shared})
-        self._disk_trouble = ""
+        if not self.are_held_up():  # else another file claimed at the same time has failed
+            self._disk_trouble = ""
         return found
 
     def _failed(self, candidate: Candidate, error: OSError) -> None:

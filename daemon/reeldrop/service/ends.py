@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from reeldrop.base import at_once, inbox_folders
+from reeldrop.base import at_once
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import folded
@@ -113,7 +113,7 @@ class Ends:
 
     def _file(self, end: End) -> None:
         """File away a job that has ended; if that fails, only the filing is tried again."""
-        place = folded(str(inbox_folders.home(end.job.source).with_suffix("")))
+        place = folded(str(self._results.place_for(end.job.source)))
         if self._gathered is None or end.failed or place in self._gathered:
             self._file_all([end])
         else:

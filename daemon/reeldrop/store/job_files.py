@@ -14,9 +14,10 @@ import json
 import math
 import operator
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -57,6 +58,11 @@ def write_record(job: Job, *, is_cancelled: bool) -> None:
     durable.write(job.folder / _RECORD, json.dumps(record).encode(), job.id)
     if is_cancelled:
         durable.write(job.folder / _CANCEL, b"", job.id)
+
+
+def new_id() -> str:
+    """Return the id of a job that is claimed now."""
+    return f"{datetime.now(UTC):{ID_TIME}}-{secrets.token_hex(3)}"
 
 
 def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:

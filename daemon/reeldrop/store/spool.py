@@ -11,9 +11,7 @@ import contextlib
 import dataclasses
 import errno
 import os
-import secrets
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -110,8 +108,11 @@ class Spool:
         beside: PictureFiles = NO_PICTURES,
         is_cancelled: bool = False,
         is_same: Callable[[os.stat_result], bool] = lambda _status: True,
+        job_id: str = "",
     ) -> Job | None:
         """Claim a file of the inbox; return None if it is gone, or `is_same` returns False.
+
+        job_id: a new id; empty to make one
 
         The job's record, and with `is_cancelled` the mark of a cancelled job, is on the disk before
         the one rename that makes it a job. Its pictures, `beside`, follow.
@@ -119,8 +120,7 @@ class Spool:
         Raises:
             OSError: the file can't be moved. It is still in the inbox, or else an unfinished job.
         """
-        now = datetime.now(UTC)
-        job_id = f"{now:{job_files.ID_TIME}}-{secrets.token_hex(3)}"
+        job_id = job_id or job_files.new_id()
         folder, faults = self.active / job_id, tuple(refusal)
         job = Job(job_id, source, folder, tuple(defaults), priority=priority, refusal=faults)
         job = dataclasses.replace(job, pictures=beside)

@@ -118,6 +118,18 @@ def test_a_file_that_is_edited_while_it_waits_for_its_turn_is_read_again(place: 
     assert ["b.txt", "a.yaml"] == place.names()
 
 
+def test_only_where_several_groups_wait_they_have_to_take_turns(place: Place) -> None:
+    """They are told apart, in folders that say when, too."""
+    for name in ("ann/a.txt", "ann/b.txt", "NIGHT/ann/c.txt"):
+        place.drop(name)
+    place.settle()
+    assert {""} == {file.group for file in place.intake.first()}
+    place.drop("NIGHT/bob/d.txt")
+    place.now += SCAN
+    place.settle()
+    assert ["ann", "ann", "ann", "bob"] == [file.group for file in place.intake.first()]
+
+
 def test_of_files_that_are_taken_together_one_may_have_changed(place: Place) -> None:
     """The others are claimed, each under its own name; that one is read again."""
     for name in "abc":

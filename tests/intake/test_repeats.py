@@ -15,6 +15,7 @@ import pytest
 from harness.jobs import says
 from harness.site import Daemon, Site
 from harness.sync_names import COPIES
+from reeldrop.base import durable
 from reeldrop.base.errors import RenderCancelled
 from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.intake.repeats import Repeats
@@ -264,6 +265,25 @@ def test_what_is_no_file_is_an_order(place: Place) -> None:
     job = place.spool.claim(PurePosixPath("a.txt"), ())
     assert job is not None
     assert place.repeats.is_order(job)
+
+
+def test_what_is_laid_upon_a_twin_elsewhere_is_gone_for_good(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is flushed after the prompt file was removed: no power cut brings it back."""
+    place = Place(tmp_path / "place", shared_memory / "results")
+    twin = place.finish(place.deliver())
+    job = place.deliver()
+    flush, flushed = durable.fsync_folder, []
+
+    def record(folder: Path) -> None:
+        flushed.append((folder, job.prompt_file.exists()))
+        flush(folder)
+
+    monkeypatch.setattr(durable, "fsync_folder", record)
+    place.spool.lay_upon(job, twin)
+    assert (job.folder, False) in flushed
+    assert not job.folder.exists()
 
 
 def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, shared_memory: Path) -> None:

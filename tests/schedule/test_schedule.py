@@ -140,6 +140,30 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(file("a"), file("b", model="m"), file("c", rank=rank(1)), renderers=(IDLE,) * 3),
         Open(file("c", rank=rank(1))),
     ),
+    "no file for the renderers that open prompts need": (
+        view(*map(file, "abcd"), job("z", prompts(2)), renderers=(IDLE,) * 4),
+        Open(file("a"), (file("b"),)),
+    ),
+    "open prompts of a model that is not loaded need none": (
+        view(
+            *(file(name, model="m") for name in "ab"),
+            job("z", of("n")),
+            sizes=SIZES,
+            renderers=(IDLE,) * 2,
+        ),
+        Open(file("a", model="m"), (file("b", model="m"),)),
+    ),
+    "of groups that take turns one file each": (
+        view(*(file(n, group=n[0]) for n in ("a1", "a2", "b1", "b2", "c1")), renderers=(IDLE,) * 3),
+        Open(
+            file("a1", group="a"),
+            (file("b1", group="b"), file("c1", group="c")),
+        ),
+    ),
+    "no file along while a job of the spool may have its turn": (
+        view(file("a"), file("b"), left("z"), renderers=(IDLE,) * 2),
+        Open(file("a")),
+    ),
     "a job of the spool": (view(left("a"), file("b")), Open(left("a"))),
     "an open job": (view(job("a")), render(("a", 1))),
     "no more than fit": (view(job("a", prompts(9))), render(("a", SIZE))),

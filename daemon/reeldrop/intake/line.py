@@ -124,6 +124,7 @@ class Line:
 
     def first(self) -> tuple[FileView, ...]:
         """Return the next files, in order; last those of the night."""
+        are_several = len(self.groups()) > 1
         return tuple(
             FileView(
                 known.path,
@@ -133,6 +134,7 @@ class Line:
                 known.candidate in self._passed_over,
                 known.model,
                 queue is self._of_night,
+                known.queue_key[1] if are_several else "",
             )
             for queue in (self._queue, self._of_night)
             for rank, known in queue.first(LOOK_THROUGH)

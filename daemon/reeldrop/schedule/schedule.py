@@ -211,18 +211,26 @@ def _room(view: View) -> int:
 
 
 def _files_after(view: View, first: FileView, line: list[Waiting]) -> tuple[FileView, ...]:
-    """Return the files after the first in line that renderers would take now, too.
+    """Return the files that are next after the first in line, for renderers that are free, too.
 
-    Claims at once take hardly longer than one. What would wait stays in the inbox.
+    Claims at once take hardly longer than one. Open prompts that wait come before, and nothing is
+    claimed that would then wait: not the next file of a group behind which others have a turn.
     """
+    if any(isinstance(waiting, SpoolView) for waiting in line):
+        return ()
     free = (r for r in view.renderers if r.is_free and first.model in ("", *r.memory.ready))
-    prompts = sum(1 for _ in free) - max(1, first.count)
-    found: list[FileView] = []
-    for file in line[1 : max(1, min(MAX_AT_ONCE, _room(view)))]:
-        if prompts <= 0 or not isinstance(file, FileView):
+    jobs = (job for job in line if isinstance(job, JobView) and first.model in ("", job.model))
+    prompts = sum(1 for _ in free) - sum(job.count for job in jobs) - max(1, first.count)
+    most = min(MAX_AT_ONCE, _room(view)) - 1
+    groups, found = {first.group}, list[FileView]()
+    for file in line[1:]:
+        if prompts <= 0 or len(found) >= most or not isinstance(file, FileView):
             break
         if (file.model, file.rank[0]) != (first.model, first.rank[0]):
             break
+        if file.group and file.group in groups:
+            continue
+        groups.add(file.group)
         found.append(file)
         prompts -= max(1, file.count)
     return tuple(found)

@@ -158,6 +158,7 @@ class FileView:
     model: the model of its prompts, empty if they have several; or the one that has to be loaded
         to read it
     is_of_night: whether it waits for the night
+    group: the group that it takes turns in; empty if no file of another group waits
     """
 
     id: str
@@ -167,6 +168,7 @@ class FileView:
     was_passed_over: bool = False
     model: str = ""
     is_of_night: bool = False
+    group: str = ""
 
 
 Waiting = JobView | SpoolView | FileView

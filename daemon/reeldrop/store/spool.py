@@ -256,7 +256,9 @@ class Spool:
                 temporaries.remove(twin.parent, job.id)  # of a copy that was just made
                 _require_same_bytes(job.prompt_file, twin)
             # rename(2) keeps the old name if both are one file, as after a kill.
-            job.prompt_file.unlink(missing_ok=True)
+            if os.path.lexists(job.prompt_file):
+                job.prompt_file.unlink()
+                durable.fsync_folder(job.folder)
 
 
 def _require_same_bytes(file: Path, twin: Path) -> None:

@@ -164,6 +164,21 @@ def test_a_cancel_that_comes_before_its_prompt_file_cancels_no_other(place: Plac
     assert not any(map(job_files.is_cancelled, place.taken))
 
 
+@pytest.mark.parametrize("change", ["a backup", "another priority"])
+def test_what_is_in_hand_is_as_old_as_its_claim(change: str, place: Place) -> None:
+    """A backup's link gives its prompt file a new ctime; another priority its record a new time."""
+    settled(place, "NOW/x.txt")
+    place.go_on(1.0)
+    control = place.drop("x.txt.cancel", b"").lstat().st_ctime_ns
+    [job] = place.taken
+    await_that(lambda: place.drop("other.txt").lstat().st_ctime_ns > control, "another time")
+    if change == "a backup":
+        job.prompt_file.chmod(0o640)
+    else:
+        job_files.write_record(job, is_cancelled=False)
+    assert "NOW/x.txt" in heed(place, CANCEL_SECONDS + 2 * SCAN)
+
+
 def test_a_cancel_cancels_nothing_of_another_name_that_came_after_it(place: Place) -> None:
     """It is a new order."""
     path = place.drop("x.txt.cancel", b"")

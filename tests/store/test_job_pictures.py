@@ -438,6 +438,31 @@ def litter(folder: Path, job: Job) -> set[str]:
     return {".DS_Store", "@eaDir"}
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_what_a_person_has_mended_is_cleared_with_its_pictures(
+    is_whole: bool, folders: Folders
+) -> None:
+    """What the job had set aside before a kill: its rest, or the whole file and its pictures."""
+    job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
+    needed, report = [pictures.place(job, "boat.png")], says(f"Job {job.id}")
+    name = "boat.txt" if is_whole else "boat.yaml"
+    folders.spool().failed.write(job, name, b"prompt: a", report, needed)
+    if is_whole:
+        needed[0].unlink()  # on one file system it is moved
+    (folders.failed / "poems" / name).write_text("mended")
+    if is_whole:
+        folders.spool().fail(job, report)
+        at = folders.failed / "poems" / "boat.txt.pictures" / "boat.png"
+        assert "the boat" == at.read_text()
+    else:
+        folders.spool().failed.take_back(job, name)
+        assert [] == os.listdir(folders.failed / "poems")
+        assert {"boat.png": "the boat"} == taken(folders, job)
+    cleared = folders.failed / "_cleared" / "poems"
+    assert "mended" == (cleared / name).read_text()
+    assert "the boat" == (cleared / f"{name}.pictures" / "boat.png").read_text()
+
+
 def test_what_others_put_beside_pictures_holds_up_no_end(folders: Folders) -> None:
     """A NAS and a Mac do; nor does a copy that a kill cut short."""
     job = folders.claimed("boat.txt", PAIR, boat_png="the boat")

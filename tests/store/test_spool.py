@@ -725,11 +725,23 @@ def test_what_a_person_has_mended_since_it_was_set_aside_stays(
     assert ["mended"] * 2 == [(cleared / name).read_text() for name in ("a.txt", "a-2.txt")]
 
 
-def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
-    """A repeated call for one job replaces its file; another job gets another file.
+def test_what_a_person_has_mended_stays_where_nothing_can_be_cleared(folders: Folders) -> None:
+    """The job ends all the same: what is left of it gets another place."""
+    job = folders.claimed("a.txt", "text")
+    report = f"Job {job.id}"
+    folders.open().failed.write(job, "a.yaml", b"rest", says(report))
+    (folders.failed / "a.yaml").write_text("mended")
+    (folders.failed / "_cleared").write_text("no folder")
+    expected = {"_cleared": "no folder", "a.yaml": "mended", "a.yaml.error.txt": report}
+    folders.open().failed.take_back(job, "a.yaml")
+    assert expected == files(folders.failed)
+    folders.open().failed.write(job, "a.yaml", b"rest", says(report))
+    expected |= {"a-2.yaml": "rest", "a-2.yaml.error.txt": report}
+    assert expected == files(folders.failed)
 
-    What was replaced is cleared: a person may have changed it.
-    """
+
+def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
+    """A repeated call for one job replaces its file; another job gets another file."""
     first, second = folders.claimed("a.txt"), folders.claimed("a.txt")
     for job, data in ((first, b"old"), (first, b"new"), (second, b"other")):
         folders.open().failed.write(job, "a.yaml", data, says(f"Job {job.id}"))
@@ -738,8 +750,6 @@ def test_set_aside_again_replaces_its_own(folders: Folders) -> None:
         "a.yaml.error.txt": f"Job {first.id}",
         "a-2.yaml": "other",
         "a-2.yaml.error.txt": f"Job {second.id}",
-        "_cleared/a.yaml": "old",
-        "_cleared/a.yaml.error.txt": f"Job {first.id}",
     } == files(folders.failed)
 
 
@@ -751,11 +761,10 @@ def test_set_aside_again_finds_its_own_where_a_name_got_free(folders: Folders) -
     for name in ("a.yaml", "a.yaml.error.txt"):
         (folders.failed / name).unlink()
     folders.open().failed.write(job, "a.yaml", b"new", says(f"Job {job.id}"))
-    cleared = {"_cleared/a-2.yaml": "old", "_cleared/a-2.yaml.error.txt": f"Job {job.id}"}
     expected = {"a-2.yaml": "new", "a-2.yaml.error.txt": f"Job {job.id}"}
-    assert {**expected, **cleared} == files(folders.failed)
+    assert expected == files(folders.failed)
     folders.open().failed.take_back(job, "a.yaml")
-    assert ["_cleared"] == os.listdir(folders.failed)
+    assert [] == os.listdir(folders.failed)
 
 
 def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folders) -> None:
@@ -763,12 +772,7 @@ def test_what_was_set_aside_makes_room_where_the_whole_file_fails(folders: Folde
     job = folders.claimed("a.yaml", "text")
     folders.open().failed.write(job, "a.yaml", b"rest", says(f"Job {job.id}"))
     folders.open().fail(job, says(f"why\nJob {job.id}"))
-    assert {
-        "a.yaml": "text",
-        "a.yaml.error.txt": f"why\nJob {job.id}",
-        "_cleared/a.yaml": "rest",
-        "_cleared/a.yaml.error.txt": f"Job {job.id}",
-    } == files(folders.failed)
+    assert {"a.yaml": "text", "a.yaml.error.txt": f"why\nJob {job.id}"} == files(folders.failed)
 
 
 @pytest.mark.parametrize("quicker", ["a.txt", "a.txt.error.txt"])

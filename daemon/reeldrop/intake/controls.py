@@ -7,7 +7,6 @@ acted and comes back does nothing.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -137,7 +136,8 @@ class Controls:
         if has_waited and not named and waiting is None:  # one in hand may have been taken for it
             alike = dict.fromkeys(str(other) for name in names for other in _alike(name))
             jobs = (job for other in alike for job in in_hand.get(other, ()))
-            named = [job for job in jobs if _is_older(job, control)]
+            came = control.fingerprint[2]
+            named = [job for job in jobs if job_files.is_claimed_by(job, came)]
         found = [job for job in named if job_files.ask_to_cancel(job)]
         is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
         if waiting is not None and not is_late:
@@ -204,13 +204,6 @@ def _named(path: str) -> list[str]:
 
 def _alike(name: str) -> list[PurePosixPath]:
     return inbox_folders.alike(PurePosixPath(name))
-
-
-def _is_older(job: Job, control: Awaited) -> bool:
-    """Return whether a job was claimed before a control file came, by the inbox's clock."""
-    with contextlib.suppress(FileNotFoundError):
-        return job.prompt_file.lstat().st_ctime_ns <= control.fingerprint[2]
-    return False
 
 
 def _changed(found: Candidate | Awaited) -> float:

@@ -27,7 +27,6 @@ from reeldrop.base.names import (
     RETRIED_FOLDER,
     aside,
 )
-from reeldrop.base.plain_files import content
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import cleared, job_files, pictures, reports
 from reeldrop.store.aside import is_put_back
@@ -61,18 +60,15 @@ class Failed:
             if kept:
                 with self._pictures(job, target, make=True) as folder:
                     pictures.copy_aside(kept, folder, job.id)
+            durable.write(job_files.remainder(job), data, job.id)
             durable.write_new(target, data, job.id)
 
-        return self._put(job, name, report, put, lambda own: _has(own, data))
+        return self._put(job, name, report, put)
 
     def take(self, job: Job, report: Report) -> Path:
         """Move a job's prompt file here, with log, pictures and a report; return its path."""
         return self._put(
-            job,
-            job.source.name,
-            report,
-            lambda target, text: self._move(job, target, text),
-            lambda own: pictures.is_same(own, job.prompt_file),
+            job, job.source.name, report, lambda target, text: self._move(job, target, text)
         )
 
     def _move(self, job: Job, target: Path, report: bytes) -> None:
@@ -113,21 +109,11 @@ class Failed:
         durable.write(reports.beside(target), text, job.id)
         durable.rename_new(job.prompt_file, kept / job.source.name)
 
-    def _put(
-        self,
-        job: Job,
-        name: str,
-        report: Report,
-        put: Callable[[Path, bytes], None],
-        is_kept: Callable[[Path], bool],
-    ) -> Path:
-        """Write a report, put a file beside it, and return the file's path.
-
-        is_kept: returns whether the content of a file will be put here, and so may be removed
-        """
+    def _put(self, job: Job, name: str, report: Report, put: Callable[[Path, bytes], None]) -> Path:
+        """Write a report, put a file beside it, and return the file's path."""
         first = self._place_for(job.source.with_name(name))
         with self.root.opened(first.parent, make=True) as folder:
-            for target in self._places(job, folder, first, is_kept):
+            for target in self._places(job, folder, first):
                 at = first.with_name(target.name)
                 text = reports.encoded(report(at))
                 if not reports.write(target, text, job.id):
@@ -143,12 +129,14 @@ class Failed:
         raise AssertionError("free_names never ends")
 
     def take_back(self, job: Job, name: str) -> None:
-        """Remove what an earlier call of `write` for this job wrote, if anything."""
+        """Remove what an earlier call of `write` for this job wrote, if anything.
+
+        What a person has made of it is cleared.
+        """
         first = self._place_for(job.source.with_name(name))
         with contextlib.suppress(*NOTHING_THERE), self.root.opened(first.parent) as folder:
             target = _own_place(job, folder, first)
-            if target is not None:
-                self._remove_own(target, first, lambda own: pictures.is_same(own, job.prompt_file))
+            if target is not None and self._remove_own(job, target, first):
                 target.with_name(target.name + LOG_SUFFIX).unlink(missing_ok=True)
                 with contextlib.suppress(*NOTHING_THERE), self._pictures(job, target) as kept:
                     pictures.remove_copies(job, kept)
@@ -156,15 +144,26 @@ class Failed:
                     os.rmdir(target.with_name(target.name + PICTURES_SUFFIX))
                 reports.beside(target).unlink(missing_ok=True)
 
-    def _remove_own(self, own: Path, first: PurePosixPath, is_kept: Callable[[Path], bool]) -> None:
-        """Remove a file that an earlier attempt put here; if it has something else, clear it.
+    def _remove_own(self, job: Job, own: Path, first: PurePosixPath) -> bool:
+        """Remove a file that an earlier attempt put here; clear what a person has made of it.
 
-        That may be what was left then, or what a person has made of it.
+        Return False if it stays, because `_cleared/` is closed, or no folder.
         """
-        if os.path.lexists(own) and not is_kept(own):
+        ours = job.prompt_file, job_files.remainder(job)
+        if not os.path.lexists(own) or any(pictures.is_same(own, file) for file in ours):
+            own.unlink(missing_ok=True)
+            return True
+        try:
             with self.root.opened(CLEARED_FOLDER / first.parent, make=True) as into:
-                cleared.move(own, ["", ERROR_SUFFIX], into)
-        own.unlink(missing_ok=True)
+                if job.pictures.names:
+                    with self._pictures(job, own, make=True) as folder:
+                        pictures.leave_copies(job, folder, own.name)
+                suffixes = ("", PICTURES_SUFFIX, ERROR_SUFFIX)
+                there = [s for s in suffixes if os.path.lexists(own.with_name(own.name + s))]
+                cleared.move(own, there, into)
+        except NOTHING_THERE:
+            return False
+        return True
 
     def take_pictures_back(self, job: Job) -> None:
         """Give a job the pictures again that an earlier try at setting it aside moved here."""
@@ -229,25 +228,15 @@ class Failed:
         taken = any(self._names.clashes(first.with_name(name)) for name in names)
         return reports.is_free(target) and not taken
 
-    def _places(
-        self, job: Job, folder: Path, first: PurePosixPath, is_kept: Callable[[Path], bool]
-    ) -> Iterator[Path]:
+    def _places(self, job: Job, folder: Path, first: PurePosixPath) -> Iterator[Path]:
         """Yield the place that an earlier attempt took, emptied; then free places."""
         temporaries.remove(folder, job.id)  # left by an attempt that was killed
         own = _own_place(job, folder, first)
-        if own is not None:
-            self._remove_own(own, first, is_kept)
+        if own is not None and self._remove_own(job, own, first):
             yield own
         for name in durable.free_names(first.name):
             if self._is_free(folder / name, first):
                 yield folder / name
-
-
-def _has(file: Path, data: bytes) -> bool:
-    """Return whether a plain file has this content."""
-    with contextlib.suppress(OSError):
-        return content(file, len(data)) == data
-    return False
 
 
 def _own_place(job: Job, folder: Path, first: PurePosixPath) -> Path | None:

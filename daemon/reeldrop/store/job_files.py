@@ -32,9 +32,10 @@ _LOG = "job.log"
 _CANCEL = "cancel"
 PICTURES = "pictures"
 """The folder of the job's pictures."""
+_REMAINDER = "remainder"
 SHEETS = "sheets.json"
 """The record of the sheets of a sweep."""
-_OWN = {_RECORD, ATTEMPTS, "attempts.tmp", _LOG, _CANCEL, PICTURES, SHEETS}
+_OWN = {_RECORD, ATTEMPTS, "attempts.tmp", _LOG, _CANCEL, PICTURES, _REMAINDER, SHEETS}
 
 ID_TIME = "%Y%m%d-%H%M%S-%f"
 """How the id of a job begins: the time of its claim in UTC, so that ids are in its order."""
@@ -225,6 +226,23 @@ def claimed(job: Job) -> float:
     with contextlib.suppress(ValueError):
         return datetime.strptime(f"{job.id[:22]}+0000", f"{ID_TIME}%z").timestamp()
     return -math.inf
+
+
+def is_claimed_by(job: Job, time_ns: int) -> bool:
+    """Return whether a job was claimed before a time in ns of its file system's clock.
+
+    Nothing in its folder is older than its claim. A backup's links and changed rights give the
+    prompt file a new ctime, another priority the record a new mtime.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        record, prompt_file = (job.folder / _RECORD).lstat(), job.prompt_file.lstat()
+        return min(record.st_mtime_ns, prompt_file.st_ctime_ns) <= time_ns
+    return False
+
+
+def remainder(job: Job) -> Path:
+    """Return the path of what was last written into `_failed/` of the job's prompts."""
+    return job.folder / _REMAINDER
 
 
 def is_in_hand(job: Job) -> bool:

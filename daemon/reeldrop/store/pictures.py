@@ -182,6 +182,19 @@ def take_back(job: Job, folder: Path, prompt_file: str) -> None:
             durable.move(folder / _name_aside(job, name, prompt_file), place(job, name), job.id)
 
 
+def leave_copies(job: Job, folder: Path, prompt_file: str) -> None:
+    """Copy a job's pictures into a folder of `_failed/`; first take back those that are there.
+
+    What has the name of one there stays.
+    """
+    take_back(job, folder, prompt_file)
+    for picture in of(job):
+        name = _name_aside(job, picture.name, prompt_file)
+        if not is_same(picture, folder / picture.name):
+            with contextlib.suppress(FileExistsError):
+                durable.copy(picture, folder / name, job.id)
+
+
 def _name_aside(job: Job, name: str, prompt_file: str) -> str:
     is_pair = name == job.pictures.pair
     return PurePosixPath(prompt_file).stem + PurePosixPath(name).suffix if is_pair else name

@@ -202,9 +202,16 @@ def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
 
 
 def test_the_collector_rests_only_while_libraries_are_imported() -> None:
-    """It works again afterwards, also if an import fails."""
+    """It works again afterwards, also if an import fails; if it rested before, it goes on to."""
     with process.importing():
         is_searching = gc.isenabled()
     with contextlib.suppress(ImportError), process.importing():
         raise ImportError
     assert (False, True) == (is_searching, gc.isenabled())
+    gc.disable()
+    try:
+        with process.importing():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -32,6 +32,7 @@ from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
 from reeldrop.speed.compiled import wait_for_compiler
+from reeldrop.speed.fast import FastPath
 
 SETTINGS = (
     ("num_frames", 5), ("height", 32), ("width", 32), ("num_inference_steps", 1),
@@ -239,6 +240,43 @@ def test_a_device_that_breaks_while_a_model_leaves_is_told(
     monkeypatch.setattr(measure, "empty_cache", broken)
     told.renderer.release("tiny", keeps=False)
     assert isinstance(told.next(), RendererEnded)
+
+
+@pytest.mark.parametrize("order", ["release", "use"])
+def test_a_model_that_can_not_be_taken_apart_is_answered(
+    order: str, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes end all the same."""
+    told.render(prompt("tiny"))
+    ended: list[str] = []
+    loaded = told.renderer._residents.ready("tiny")
+    assert loaded is not None
+
+    class Others:
+        """Other processes that render with this one."""
+
+        def close(self) -> None:
+            ended.append("others")
+
+    monkeypatch.setitem(
+        told.renderer._residents._loaded,
+        "tiny",
+        replace(loaded, ranks=Others()),  # type: ignore[arg-type]
+    )
+
+    def failing(_path: FastPath) -> None:
+        raise NotImplementedError("new_empty")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FastPath, "discard", failing)
+        if order == "release":
+            told.release("tiny", keeps=False)
+        else:
+            told.renderer.use({})
+            event = told.next()
+            assert isinstance(event, RendererEnded)
+            assert "new_empty" in str(event.error)
+    assert ["others"] == ended
 
 
 @pytest.mark.usefixtures("without_code")

@@ -58,11 +58,13 @@ def importing() -> Iterator[None]:
 
     They are kept, so it finds next to nothing, in a tenth of the time that an import takes.
     """
+    was_searching = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_searching:
+            gc.enable()
 
 
 def quiet_torchao() -> None:

@@ -168,8 +168,8 @@ class InProcessRenderer:
                 memory = dataclasses.replace(self._residents.memory(), shortages=found)
                 self._tell(MemoryChanged(memory))
                 self._tell(answer)
-        except RendererDied as error:
-            self._end(error)
+        except (RendererDied, RuntimeError) as error:  # torch raises RuntimeErrors
+            self._end(error if isinstance(error, RendererDied) else RendererDied(repr(error)))
 
     def _end(self, error: RendererDied) -> None:
         if not self._has_ended:

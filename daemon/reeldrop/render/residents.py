@@ -123,11 +123,15 @@ class Residents:
         measure.empty_cache()
 
     def _discard(self, model: str) -> None:
-        loaded = self._loaded.pop(model)
-        loaded.fast_path.discard()
-        if loaded.ranks is not None:
-            loaded.ranks.close()
         self._kept.discard(model)
+        loaded = self._loaded.pop(model, None)
+        if loaded is None:  # an earlier attempt failed after this
+            return
+        try:
+            loaded.fast_path.discard()
+        finally:
+            if loaded.ranks is not None:
+                loaded.ranks.close()
 
     def use(self, sources: Mapping[str, ModelSource]) -> tuple[str, ...]:
         """Load from these sources from now on; release and return models whose source differs."""

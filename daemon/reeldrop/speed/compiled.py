@@ -6,6 +6,7 @@ uncompiled. Does not know what a render is.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import hashlib
@@ -14,7 +15,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,7 @@ def wait_for_compiler(
 
 
 def collect_garbage() -> None:
-    """Collect garbage; while something compiles, only after that.
-
-    Torch has crashed where garbage was collected in the middle of a compilation.
-    """
+    """Collect garbage; while something compiles, only after that (see `_without_collector`)."""
     _has_garbage.set()  # first: whoever compiles looks after that
     while _has_garbage.is_set() and _one_at_a_time.acquire(blocking=False):
         try:
@@ -78,6 +76,21 @@ def collect_garbage() -> None:
             gc.collect()
         finally:
             _one_at_a_time.release()
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep all threads from collecting garbage, which also happens unasked.
+
+    Torch has crashed where garbage was collected in the middle of a compilation.
+    """
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 class Compiled:
@@ -150,7 +163,8 @@ class Compiled:
         began = time.monotonic()
         _log.info("compiling", **shape.sizes)
         try:
-            compiled = self._compile(shape)
+            with _without_collector():
+                compiled = self._compile(shape)
             self._mark(shape).parent.mkdir(parents=True, exist_ok=True)
             self._mark(shape).touch()
         except Exception as error:  # a compiler raises errors of many types
@@ -178,6 +192,7 @@ class Compiled:
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = (
             100 * MOST
         )
+        torch._dynamo.config.run_gc_after_compile = False  # after each frame, in the middle of all
         made = self._copy(Call(*shape.call) if shape.call else Call())
         parts = blocks(made) if self._by_blocks else [made]
         plain = [part.forward for part in parts]

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from reeldrop.base.loras import Loras
 from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
@@ -206,7 +207,7 @@ class FastPath:
             )
             for part in modules:
                 for weight in (*part.parameters(), *part.buffers()):
-                    weight.data = weight.data.new_empty(0)
+                    _empty(weight)
 
     def _make_forms(self) -> list[Forms]:
         """Put compiled forms in front of each denoiser; none if blocks are wanted but missing."""
@@ -222,6 +223,15 @@ class FastPath:
             )
             for part in found
         ]
+
+
+def _empty(weight: torch.Tensor) -> None:
+    """Free the memory of a weight; of a quantized one that of the tensors that make it up."""
+    if type(weight.data) is torch.Tensor:
+        weight.data = weight.data.new_empty(0)
+    elif is_traceable_wrapper_subclass(weight):
+        for name in weight.__tensor_flatten__()[0]:
+            _empty(getattr(weight, name))
 
 
 def _exact(pipe: Any, call: unet3d.Call) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import functools
 import itertools
 import os
@@ -179,6 +180,75 @@ def test_a_retry_that_is_killed_at_any_call_loses_and_doubles_nothing(
         assert [f"spool/active/{job.id}/a.txt"] == place.places()
         assert [] == place.reports()
         if not killed:
+            return
+
+
+def test_a_retry_waits_for_another_one(
+    world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one takes nothing that is on its way for left by a kill."""
+    for at in itertools.count(1):
+        place = failed_before(world())
+        others = list[int]()
+        with monkeypatch.context() as patch:
+            calls = interposed(at, functools.partial(begin_another, place, others), patch)
+            place.put_back()
+        for pid in others:
+            assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        place.work()
+        (job,) = place.spool.unfinished()
+        assert [f"spool/active/{job.id}/a.txt"] == place.places()
+        if next(calls) <= at:
+            return
+
+
+def begin_another(place: World, pids: list[int]) -> None:
+    """Begin a retry in a process, until it has ended or waits for the first one; add its id."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            for fd in {*range(3, 256)} - {writing}:  # the first one's lock, too
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+            flock = fcntl.flock
+
+            def waits(fd: int, how: int) -> None:
+                try:
+                    flock(fd, how | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os.write(writing, b"waits")
+                    flock(fd, how)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(fcntl, "flock", waits)
+                put_back(place.config, None)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    os.read(reading, 1)
+    os.close(reading)
+    pids.append(pid)
+
+
+@pytest.mark.parametrize("length", [230, 231, 246])
+def test_a_long_name_is_put_back(
+    length: int, world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after a kill, and across file systems, where a record is added to the name."""
+    name = "x" * (length - 4) + ".txt"
+    for at in itertools.count(1):
+        place = world()
+        (place.failed / NAME.with_name(name)).write_text("a horse")
+        killed = is_killed(at, place.put_back, monkeypatch)
+        place.put_back()
+        found = [p for p in (place.inbox / "poems").iterdir() if not p.name.startswith("~")]
+        assert name in [path.name for path in found]
+        assert ["a horse"] * len(found) == [path.read_text() for path in found]
+        assert [] == [path for path in place.failed.rglob("*") if path.is_file()]
+        if not killed:
+            assert 1 == len(found)
             return
 
 

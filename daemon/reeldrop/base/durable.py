@@ -269,7 +269,8 @@ def remove_copied(source: Path, before: os.stat_result) -> None:
         now = source.lstat()
         if all(getattr(now, f) == getattr(before, f) for f in ("st_ino", "st_mtime_ns", "st_size")):
             os.unlink(source)
-    fsync_folder(source.parent)
+    with contextlib.suppress(FileNotFoundError):  # another process has removed the empty folder
+        fsync_folder(source.parent)
 
 
 def copy(source: Path, target: Path, owner: str) -> None:

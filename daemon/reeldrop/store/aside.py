@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -35,7 +36,7 @@ from reeldrop.base.roots import Root
 from reeldrop.store import pictures, reports
 from reeldrop.store.folded import Names
 
-_TAKEN_OUT = re.compile("[0-9a-f]{8}(?P<inode>[0-9a-f]{16})?-.+", re.DOTALL)
+_TAKEN_OUT = re.compile("[0-9a-f]{8}(?P<inode>[0-9a-f]{1,16})?-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
 
 _LONGEST_BESIDE = 64 << 20
@@ -49,7 +50,11 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
     that one with another prompt file meanwhile.
     """
     parent, original = _origin(name)
-    with failed.opened(parent) as there, inbox.opened(parent, make=True) as into:
+    with (
+        failed.opened(parent) as there,
+        _alone(there),
+        inbox.opened(parent, make=True) as into,
+    ):
         place = there / name.relative_to(parent)
         try:
             copies: list[str] = []
@@ -67,6 +72,20 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
                 os.rmdir(there / RETRIED_FOLDER)
         temporaries.remove_left(into, at)
         return inbox.path / parent / at.name
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let other retries in a folder wait: they would take a move that goes on for a killed one's.
+
+    On a network share, the kernel lets those of this host wait only.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # it can't be read, or not be locked there
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            held.callback(os.close, fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
 
 
 def _put_pictures_back(failed: Root, place: PurePosixPath, into: Path) -> list[str]:
@@ -133,7 +152,8 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
                 raise
         before = taken.lstat()
         with durable.copied(taken, into / name, owner) as copy:
-            taken = _taken_out(taken, retried, name, f"{copy.lstat().st_ino:016x}")
+            with _unless_too_long():
+                taken = _taken_out(taken, retried, name, f"{copy.lstat().st_ino:x}")
             durable.fsync_folder(retried)
             at = _renamed(copy, into, name)
         durable.remove_copied(taken, before)
@@ -146,6 +166,19 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
                 for path, data in kept.items():
                     durable.write_new(path, data, owner)
         raise
+
+
+@contextlib.contextmanager
+def _unless_too_long() -> Iterator[None]:
+    """Go on without a record where a name has no room for it, from 231 bytes on.
+
+    After a kill, such a file may be rendered twice.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
 
 
 def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
@@ -196,7 +229,7 @@ def is_put_back(taken: Path, file: Path) -> bool:
     named = _TAKEN_OUT.fullmatch(taken.name)
     with contextlib.suppress(FileNotFoundError):
         theirs, ours = taken.lstat(), file.lstat()
-        is_recorded = named is not None and named["inode"] == f"{ours.st_ino:016x}"
+        is_recorded = named is not None and named["inode"] == f"{ours.st_ino:x}"
         if is_recorded or os.path.samestat(ours, theirs):
             is_as_old = durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
             return is_as_old and pictures.is_same(taken, file)

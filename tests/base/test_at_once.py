@@ -69,8 +69,7 @@ def test_a_thread_that_cannot_start_is_told_when_all_others_have_ended(
         assert is_refused.wait(SECONDS)
         ended.append(1)
 
-    with OneThread(1) as threads:
-        monkeypatch.setattr(at_once, "_threads", lambda: threads)
-        with pytest.raises(RuntimeError, match="new thread"):
-            at_once.each([end, end, end])
-        assert [1] == ended
+    monkeypatch.setattr(futures, "ThreadPoolExecutor", OneThread)
+    with pytest.raises(RuntimeError, match="new thread"):
+        at_once.each([end, end, end])
+    assert [1] == ended

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import TypeVar
@@ -15,19 +14,14 @@ _T = TypeVar("_T")
 def each(calls: Iterable[Callable[[], _T]]) -> list[_T | OSError]:
     """Call functions that do not depend on each other; return what each returns, or its OSError.
 
-    Other errors are raised, once all calls have ended.
+    Other errors are raised, once all calls have ended. No thread lasts longer than the calls.
     """
     calls = list(calls)
-    if not calls:
-        return []
-    first, *others = calls
-    running: list[futures.Future[_T | OSError]] = []
-    try:
-        for call in others:  # within the try: a thread may not start
-            running.append(_threads().submit(_outcome, call))  # noqa: PERF401
-        return [_outcome(first), *(call.result() for call in running)]
-    finally:
-        futures.wait(running)
+    if len(calls) < 2:
+        return [*map(_outcome, calls)]
+    with futures.ThreadPoolExecutor(min(THREADS, len(calls)), "files") as threads:
+        running = [threads.submit(_outcome, call) for call in calls]
+    return [call.result() for call in running]
 
 
 def _outcome(call: Callable[[], _T]) -> _T | OSError:
@@ -35,8 +29,3 @@ def _outcome(call: Callable[[], _T]) -> _T | OSError:
         return call()
     except OSError as error:
         return error
-
-
-@functools.cache
-def _threads() -> futures.ThreadPoolExecutor:
-    return futures.ThreadPoolExecutor(THREADS, thread_name_prefix="files")

@@ -17,7 +17,7 @@ import pytest
 import typer
 from harness import pages
 from harness.prompt_files import CAPABILITIES
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import FileError, Mistake
 from reeldrop.base.job import CROP, IMAGE_FIT, DefaultsFile
 from reeldrop.commands import cli, submit, submitted_pictures
@@ -69,7 +69,7 @@ def read_prompt_file(name: str, text: str, defaults: str = "") -> int:
 
 def read_config(settings: Mapping[str, Any]) -> None:
     """Read settings as a config.yaml."""
-    config.parse(strict_yaml.dump(settings), ROOT / "config.yaml")
+    config.parse(yaml_text.dump(settings), ROOT / "config.yaml")
 
 
 def read_block(text: str) -> None:
@@ -107,7 +107,7 @@ def read_setting(text: str) -> None:
     for shown in ({"prompt": "a fox"}, {"prompt": "a {red|green} fox"}):
         for settings in ({**shown, **found}, {**shown, "matrix": found}):
             try:
-                read_prompt_file("a.yaml", strict_yaml.dump(settings))
+                read_prompt_file("a.yaml", yaml_text.dump(settings))
             except FileError as error:
                 mistakes += error.mistakes
             else:
@@ -148,7 +148,7 @@ def parse_command(line: str, *, is_whole: bool) -> None:
         shown = {key: given[key] for key in ("image", "last_image") if given[key]}
         named = submitted_pictures.names(submit._CHECKED, shown)
         settings = {"prompt": text, **submit.parsed(given["setting"] or []), **named}
-        read_prompt_file("a.yaml", strict_yaml.dump(settings))
+        read_prompt_file("a.yaml", yaml_text.dump(settings))
 
 
 def paragraphs(page: Path) -> list[str]:

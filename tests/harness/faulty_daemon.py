@@ -52,7 +52,7 @@ from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
 from reeldrop.speed import fast
 from reeldrop.speed.compiled import Compiled
-from reeldrop.store import attempts, reports, sidecars, spool
+from reeldrop.store import attempts, job_files, reports, sidecars
 from reeldrop.video import encoder
 from reeldrop.video.assembling import Assembler
 
@@ -97,7 +97,7 @@ class _Jumping(datetime):
 
 def _jump(file: Path) -> None:
     _Jumping.file = file
-    for module in (attempts, report, reports, sidecars, spool):
+    for module in (attempts, job_files, report, reports, sidecars):
         module.datetime = _Jumping  # type: ignore[attr-defined]
     real = time.time
     time.time = lambda: real() + 86_400 * int(file.read_text())

@@ -697,6 +697,7 @@ def test_a_share_may_have_another_device_number_when_it_is_back(
     before = (status.st_dev + device, status.st_ino + inode, own + number)
     beside = tmp_path if has_beside else None
     box = Inbox(tmp_path, frozenset(), SETTLE, "_", beside=beside)
+    box.root.check()
     box.root._identity = roots._Identity(*before)
     if is_same:
         box.scan(0.0)

@@ -219,7 +219,7 @@ class View:
     is_in_trouble: whether the disk is in trouble, so that no file is claimed
     unusable: the models that can't be used for now
     sizes: the bytes of the weights of models that are not loaded; 0 if unknown
-    processes: how many processes load a model, where that are several
+    processes: how many processes load a model, where there are several
     waits: how long jobs and files have waited while later ones of loaded models went first, or
         were left to quicker renderers
     now: the time, by the clock of `RendererView.free_at`

@@ -61,7 +61,7 @@ class Feeder:
     waits: how long something has waited for its model, or for a quicker renderer
     is_held: returns whether a renderer gets nothing for now, though it is idle
     size: returns how many bytes the weights of a model take; 0 if that is unknown
-    processes: how many processes load a model, where that are several
+    processes: how many processes load a model, where there are several
     """
 
     spool: Spool

@@ -656,6 +656,23 @@ def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> 
     assert 3 <= changes <= len(order) / 3
 
 
+def test_batches_of_a_compiled_model_come_in_few_sizes(world: World) -> None:
+    """A full batch, and then powers of two, in the order in which all was dropped."""
+    limit = BatchLimit(7, in_few_sizes=True)
+    world.jobs.use(Limits(dict.fromkeys(RULES, limit), 2, 0.0))
+    for name in "abcde":
+        world.drop(f"{name}.yaml", 2)
+    world.drop("long.yaml", 7)
+    batches = []
+    while found := world.begin():
+        batches.append(found)
+        world.now += 15
+        world.end()
+    assert [4, 4, 2, 7] == [sum(len(numbers) for _, numbers in batch) for batch in batches]
+    names = [name for batch in batches for name, _ in batch]
+    assert names == sorted(names)
+
+
 @pytest.mark.parametrize("files", [1, 30])
 def test_two_with_much_to_do_do_not_exchange_models_at_each_batch(world: World, files: int) -> None:
     """Nobody is overdue for ever: who was rendered waits anew, and who is not next does not."""

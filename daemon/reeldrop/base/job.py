@@ -324,7 +324,11 @@ class Batch:
 
 
 class BatchLimit(NamedTuple):
-    """How many prompts may be rendered together; if `is_measured`, only as many as fit."""
+    """How many prompts may be rendered together; if `is_measured`, only as many as fit.
+
+    in_few_sizes: whether smaller batches are powers of two, as each size is compiled by itself
+    """
 
     most: int
     is_measured: bool = False
+    in_few_sizes: bool = False

@@ -141,14 +141,17 @@ def batch_limit(name: str, config: Config, *, cuda: bool | None = None) -> Batch
     cuda: whether it is rendered on a GPU; None for what this machine has
     """
     profile, found = config.models[name], _finding(name, config)
-    if untuned(name, config).lossy.mixes_prompts:
+    plain = untuned(name, config)
+    if plain.lossy.mixes_prompts:
         return BatchLimit(1)
-    if profile.max_batch_size is not None:
-        return BatchLimit(profile.max_batch_size)
     has_gpu = pipeline.cuda_is_available() if cuda is None else cuda
-    is_cpu = profile.placement == "cpu" or not has_gpu
-    most = found.max_batch_size if found else MAX_TOGETHER["cpu" if is_cpu else "cuda"]
-    return BatchLimit(most, is_measured=True)
+    device = "cuda" if has_gpu and profile.placement != "cpu" else "cpu"
+    switches = {**found.speed, **plain.speed} if found else plain.speed
+    is_compiled = fast.resolve(switches, device).compile != "off" and not plain.lossy.wanted
+    if profile.max_batch_size is not None:
+        return BatchLimit(profile.max_batch_size, in_few_sizes=is_compiled)
+    most = found.max_batch_size if found else MAX_TOGETHER[device]
+    return BatchLimit(most, is_measured=True, in_few_sizes=is_compiled)
 
 
 def too_large(config: Config, device: Device) -> dict[str, str]:

@@ -292,4 +292,23 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
         if waiting is not first and waiting.was_passed_over:
             break
         passed.append(waiting.id)
-    return Render(renderer, tuple(picks), before)
+    return _in_few_sizes(Render(renderer, tuple(picks), before), view, first)
+
+
+def _in_few_sizes(render: Render, view: View, first: JobView) -> Render:
+    """Return a batch of a size that is compiled: a full one, or else a power of two.
+
+    What is left over is first in line for the next batch. If 16 prompts fit, there are five sizes
+    in place of 16, each of which takes the compiler minutes. Rejected: filling a batch up with
+    videos that nobody asked for.
+    """
+    count = sum(number for _, number in render.picks)
+    if not first.in_few_sizes or count == first.size_on(view.renderers[render.renderer]):
+        return render
+    left = 1 << count.bit_length() - 1
+    picks = []
+    for job_id, number in render.picks:
+        if left:
+            picks.append((job_id, min(number, left)))
+        left = max(0, left - number)
+    return dataclasses.replace(render, picks=tuple(picks))

@@ -92,6 +92,7 @@ class JobView:
     failed_at: the places where the first of its prompts has failed
     seconds: how long each video like the first takes on the kinds of device where that is known;
         empty if all are alike
+    in_few_sizes: whether batches that are not full are powers of two
     """
 
     id: str
@@ -108,6 +109,7 @@ class JobView:
     sizes: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     failed_at: frozenset[str] = frozenset()
+    in_few_sizes: bool = False
 
     def size_on(self, renderer: RendererView) -> int:
         """Return how many prompts like the first a renderer renders together."""

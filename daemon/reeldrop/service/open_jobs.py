@@ -95,6 +95,8 @@ class OpenJobs:
             # Those it fits have left for good: the next try says what is missing.
             sizes = dict.fromkeys(sizes, 1)
         found = opened.view(self.turns.of(opened.group), sizes, most)
+        if not first.loras and any(self._limit(first, kind).in_few_sizes for kind in sizes):
+            found = replace(found, in_few_sizes=True)  # with LoRAs nothing is compiled
         if len(sizes) > 1:
             takes = ((kind, self.seconds_each(first, n, kind)) for kind, n in sizes.items() if n)
             known = {kind: seconds for kind, seconds in takes if seconds is not None}
@@ -103,9 +105,11 @@ class OpenJobs:
 
     def together(self, prompt: Prompt, kind: str) -> int:
         """Return how many prompts like this one a kind of device renders at once."""
+        return self.fits.size(prompt, self._limit(prompt, kind), kind)
+
+    def _limit(self, prompt: Prompt, kind: str) -> BatchLimit:
         own, model = self.kinds[kind], prompt.model
-        limit = own[model] if model in own else self.limits.batch_sizes[model]
-        return self.fits.size(prompt, limit, kind)
+        return own[model] if model in own else self.limits.batch_sizes[model]
 
     def usually_together(self, prompt: Prompt) -> int:
         """Return how many prompts like this one the first kind of device renders that can."""

@@ -170,6 +170,17 @@ def test_check_says_that_all_is_well(site: Site) -> None:
     assert [] == [p for p in site.folder.rglob("*") if "check" in p.name]
 
 
+def test_check_works_with_what_init_wrote(tmp_path: Path) -> None:
+    """The first commands of a new user, with the config.yaml as it comes."""
+    folder = tmp_path / "films"
+    assert 0 == run([*REELDROP, "init", str(folder)]).returncode
+    ended = run([*REELDROP, "check", "-c", str(folder), "--json"])
+    assert (0, "") == (ended.returncode, ended.stderr)
+    rows = {row["what"]: row for row in json.loads(ended.stdout)}
+    assert {True} == {row["ok"] for row in rows.values()}
+    assert rows["model"]["detail"].startswith(("bundled: ", "ms-1.7b"))
+
+
 def test_check_names_what_is_wrong(site: Site) -> None:
     """A missing inbox is not made, as its share may be unmounted. A wrong path is 78."""
     path = site.folder / "config.yaml"

@@ -232,7 +232,7 @@ def _groups_of_gpus(config: Config) -> Iterator[Row]:
     from reeldrop.config import profiles
     from reeldrop.render import split
 
-    for name in sorted(profiles.chosen(config)):
+    for name in sorted(profiles.chosen(config) - {"auto"}):  # auto is for one GPU, or for none
         wanted = profiles.source(name, config)
         if wanted.gpus == 1:
             continue

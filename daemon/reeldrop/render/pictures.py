@@ -20,6 +20,7 @@ from reeldrop.base import plain_files
 from reeldrop.base.errors import DISK_ERRORS, Unrenderable
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD
 from reeldrop.base.picture_files import MOST_BYTES
+from reeldrop.render import picture_parts
 from reeldrop.render.classes import Size
 
 if TYPE_CHECKING:
@@ -30,19 +31,22 @@ MOST_PIXELS = 24_500_000
 MOST_PIXELS_WEBP = 12_000_000
 """Lower, because Pillow holds a webp picture in memory four times."""
 
+MOST_SIDE = 500_000
+"""Lines and columns cost, too: one of 24 million pixels would take 1.4 GB and ten seconds."""
+
 _MOST_READS = 200_000
 """Upper bound on read calls. Usual files need about ten thousand; a file of tiny pieces would take
 minutes."""
 
-_MOST_SCANS = 100
-"""Upper bound on the passes of a progressive JPEG. Encoders make ten; each costs a whole decode."""
+_MOST_PASSES = 100
+_MOST_PASSED = 18 * MOST_PIXELS
+"""Upper bounds on the passes of a progressive JPEG, and on the pixels of all passes together.
+Encoders make 10, or 18 of four colours."""
 
-_JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"
-_EXIF, _HIDDEN = b"Exif\0\0", b"none\0\0"
+_EXIF = b"Exif\0\0"
 _BEHIND_ALPHA = (255, 255, 255)
 _BARS = (0, 0, 0)
 _ORIENTATION = 0x0112
-_MOST_EXIF = 1 << 16
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -120,17 +124,19 @@ def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Ima
     Raises:
         PictureRefused: it is no picture, is damaged, or would take too much memory or time.
     """
-    exif = data.partition(_EXIF)[2][:_MOST_EXIF]
-    if data.startswith(_JPEG):  # Pillow would read all EXIF entries, each of which may be huge
-        data = data.replace(_EXIF, _HIDDEN)
     try:
-        with Image.open(_Pieces(data), formats=FORMATS) as opened:
-            _check(opened, data)
-            turned = _orientation(opened.info.get("exif") or exif)
+        data, exif, passes = picture_parts.of(data)
+        file = _Pieces(data)
+        del data  # of what may be large, nothing is kept longer than it is needed
+        with Image.open(file, formats=FORMATS) as opened:
+            _check(opened, passes)
+            turned = _orientation(exif or opened.info.get("exif", b""))
             is_on_its_side = turned in _ON_ITS_SIDE
             size = _swapped(size_for(_swapped(opened.size, is_on_its_side)), is_on_its_side)
             opened.draft(None, size)  # a JPEG at least twice as large is decoded at a lower size
             profile = opened.info.get("icc_profile")
+            opened.load()
+            file.close()
             made = _in_srgb(_resized(_mixable(opened), size, fit), profile)
     except UnidentifiedImageError:
         raise PictureRefused("is no png, jpeg or webp", "save it as one of these") from None
@@ -155,15 +161,20 @@ class _Pieces(io.BytesIO):
         return super().read(size)
 
 
-def _check(opened: Image.Image, data: bytes) -> None:
+def _check(opened: Image.Image, passes: int) -> None:
     """Raise PictureRefused if a picture would take too much memory or time to decode."""
     most = MOST_PIXELS_WEBP if opened.format == "WEBP" else MOST_PIXELS
     width, height = opened.size
     if width * height > most:
         problem = f"has {width}x{height} pixels, more than {most / 1e6:g} million"
         raise PictureRefused(problem, "make it smaller; a video has far fewer")
-    if opened.format not in ("PNG", "WEBP") and data.count(_SCAN) > _MOST_SCANS:
-        raise PictureRefused(f"has more than {_MOST_SCANS} passes", "save it as a plain jpeg")
+    if max(width, height) > MOST_SIDE:
+        problem = f"has {width}x{height} pixels, more than {MOST_SIDE:,} in a line"
+        raise PictureRefused(problem, "make it smaller; a video has far fewer")
+    most = min(_MOST_PASSES, _MOST_PASSED // max(1, width * height))
+    if passes > most:
+        problem = f"has {passes} passes over its pixels, more than {most}"
+        raise PictureRefused(problem, "save it as a plain jpeg")
 
 
 def _orientation(exif: bytes) -> int:
@@ -187,7 +198,6 @@ def _swapped(size: Size, is_on_its_side: bool) -> Size:
 
 def _mixable(opened: Image.Image) -> Image.Image:
     """Return a decoded picture in a mode whose pixels can be mixed: L, RGB, RGBA or CMYK."""
-    opened.load()
     if opened.mode.startswith("I"):  # 16 bits of grey
         made = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
     elif "transparency" in opened.info or opened.mode in ("LA", "PA"):

@@ -71,6 +71,21 @@ def png(width: int, height: int, *chunks: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks)
 
 
+def stored(bits: int, kind: int, left: tuple[int, ...], right: tuple[int, ...]) -> bytes:
+    """Return a PNG of two halves in which the left one's colour is said to be transparent.
+
+    kind: 0 for grey, 2 for colours
+    """
+    line = [*left * (SIZE[0] // 2), *right * (SIZE[0] // 2)]
+    text = "".join(f"{value:0{bits}b}" for value in line)
+    packed = b"\0" + int(text, 2).to_bytes(len(text) // 8)
+    header = struct.pack(">IIBBBBB", *SIZE, bits, kind, 0, 0, 0)
+    clear = chunk(b"tRNS", struct.pack(f">{len(left)}H", *left))
+    pixels = chunk(b"IDAT", zlib.compress(packed * SIZE[1]))
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + clear + pixels + chunk(b"IEND", b"")
+
+
 def before(name: bytes, data: bytes, inserted: bytes) -> bytes:
     """Return a PNG with chunks inserted before the first one of a name."""
     place = data.index(name) - 4
@@ -174,12 +189,15 @@ def test_what_is_transparent_lies_on_white() -> None:
     clear = halves("RGBA")
     clear.paste((255, 0, 0, 0), (0, 0, 32, 32))
     pale = Image.new("LA", SIZE, (0, 0))
+    greys = [stored(bits, 0, (2**bits - 2,), (0,)) for bits in (2, 4, 8, 16)]
     for data in (
         saved(clear),
         saved(clear, "WEBP", lossless=True),
         saved(halves(), transparency=RED),
         saved(halves("P"), transparency=halves("P").getpixel((0, 0))),
         saved(pale),
+        *greys,
+        stored(16, 2, (0x1234, 0, 0), (0, 0, 65535)),
     ):
         assert is_near(shown(data)[16, 8], WHITE, by=0)
 

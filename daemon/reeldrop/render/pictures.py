@@ -11,7 +11,7 @@ import errno
 import io
 import struct
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, WebPImagePlugin
@@ -57,6 +57,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """How to make a picture upright, by the orientation in its EXIF data."""
+
+_SHADES = {"L;2": 4, "L;4": 16, "L": 256}
+_DEEP_COLOURS = "RGB;16B"
+"""How pixels of a PNG are stored: shades of grey, by their number, and colours of 16 bits."""
 
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
@@ -134,10 +138,10 @@ def fitted(data: bytes, size_for: Callable[[Size], Size], fit: str) -> Image.Ima
             is_on_its_side = turned in _ON_ITS_SIDE
             size = _swapped(size_for(_swapped(opened.size, is_on_its_side)), is_on_its_side)
             opened.draft(None, size)  # a JPEG at least twice as large is decoded at a lower size
-            profile = opened.info.get("icc_profile")
+            profile, clear = opened.info.get("icc_profile"), _clear(opened)
             opened.load()
             file.close()
-            made = _in_srgb(_resized(_mixable(opened), size, fit), profile)
+            made = _in_srgb(_resized(_mixable(opened, clear), size, fit), profile)
     except UnidentifiedImageError:
         raise PictureRefused("is no png, jpeg or webp", "save it as one of these") from None
     except _DAMAGED as error:
@@ -196,10 +200,17 @@ def _swapped(size: Size, is_on_its_side: bool) -> Size:
     return (size[1], size[0]) if is_on_its_side else size
 
 
-def _mixable(opened: Image.Image) -> Image.Image:
-    """Return a decoded picture in a mode whose pixels can be mixed: L, RGB, RGBA or CMYK."""
+def _mixable(opened: Image.Image, clear: Any) -> Image.Image:
+    """Return a decoded picture in a mode whose pixels can be mixed: L, RGB, RGBA or CMYK.
+
+    clear: what is transparent in it, by `_clear`
+    """
     if opened.mode.startswith("I"):  # 16 bits of grey
-        made = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8))
+        pixels = np.asarray(opened)
+        shades = (pixels >> 8).astype(np.uint8)
+        if clear is not None:
+            shades[pixels == clear] = _BEHIND_ALPHA[0]
+        made = Image.fromarray(shades)
     elif "transparency" in opened.info or opened.mode in ("LA", "PA"):
         made = opened.convert("RGBA")
     elif opened.mode in ("L", "RGB", "RGBA", "CMYK"):
@@ -208,6 +219,22 @@ def _mixable(opened: Image.Image) -> Image.Image:
         made = opened.convert("RGB")
     opened.close()  # frees its memory
     return made
+
+
+def _clear(opened: Any) -> Any:
+    """Return what is transparent in a PNG of grey or colours, and have Pillow take it for that.
+
+    Pillow gives pixels 8 bits, but leaves this as it is in the file.
+    """
+    clear = opened.info.get("transparency")
+    if clear is None:
+        return None
+    form = opened.tile[0].args
+    if form in _SHADES:
+        clear = opened.info["transparency"] = clear % _SHADES[form] * 255 // (_SHADES[form] - 1)
+    elif form == _DEEP_COLOURS:
+        opened.info["transparency"] = tuple(part >> 8 for part in clear)
+    return clear
 
 
 def _resized(picture: Image.Image, size: Size, fit: str) -> Image.Image:

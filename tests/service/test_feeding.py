@@ -16,7 +16,13 @@ import pytest
 from harness.processes import await_that
 from huggingface_hub import constants
 from reeldrop.base import fleet as base_fleet
-from reeldrop.base.errors import ConfigError, DefaultsRefused, Mistake, Unavailable
+from reeldrop.base.errors import (
+    ConfigError,
+    DefaultsRefused,
+    Mistake,
+    Unavailable,
+    Unrenderable,
+)
 from reeldrop.base.events import RendererJoined
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Rendered
 from reeldrop.base.residents import Memory, Resident
@@ -308,6 +314,27 @@ def test_files_of_the_night_wait_and_hide_no_others(
     [job] = world.spool.unfinished()
     job_files.ask_to_cancel(job)
     assert ([], []) == (world.render_all(), world.spool.ids())
+
+
+@pytest.mark.parametrize("are_new", [False, True])
+def test_what_failed_at_night_is_known_in_the_next_one(world: World, are_new: bool) -> None:
+    """By day its file is not open, or new settings would wait for the night; those forget it."""
+    world.drop("NIGHT/bad.yaml", 6)
+    world.conditions = Conditions(is_night=True)
+    assert [("NIGHT/bad.yaml", [1, 2, 3, 4])] == world.begin()
+    assert world.bench.batch is not None
+    for member in world.bench.batch.members:
+        world.jobs.batches.failed(member.job_id, member.prompt, Unrenderable("too large"))
+    world.bench.batch_done(world.now)
+    world.conditions = Conditions()
+    assert [] == world.render_all()
+    assert (0, False) == (len(world.jobs.opened), world.jobs.are_begun)
+    if are_new:
+        world.jobs.use(world.jobs.limits)
+    world.conditions = Conditions(is_night=True)
+    again = [[("NIGHT/bad.yaml", [1, 2, 3, 4])]] if are_new else []
+    assert [*again, [("NIGHT/bad.yaml", [5, 6])]] == world.render_all()
+    assert (0 if are_new else 1) == world.jobs.outcome.failed_jobs
 
 
 def copy(world: World, name: str, to: str) -> None:

@@ -182,11 +182,14 @@ class OpenJobs:
     def put_back(self, job_id: str) -> None:
         """Put a job with nothing in hand back into the spool until its turn comes.
 
-        By the next night other settings may be in force: for them, it was not begun.
+        By the next night other settings may be in force: for them, it was not begun. Until then
+        it is known what failed of it.
         """
         opened = self._open[job_id]
-        self._close(opened)
-        if not turns.is_of_night(opened.job.source):
+        if turns.is_of_night(opened.job.source):
+            self._leave(opened)
+        else:
+            self._close(opened)
             self.spooled.put_back(job_id)
 
     def put_down(self) -> None:

@@ -102,9 +102,11 @@ class OpenJob:
 
     @property
     def may_go_back(self) -> bool:
-        """Whether the job can go back into the spool without a loss."""
-        has_history = self.resting or self.failures or self.trouble or self.tries or self.alone
-        return not (self.in_hand or self.makes_sheets or has_history)
+        """Whether the job can go back into the spool without a loss: see `OpenJobs.put_back`."""
+        if self.in_hand or self.makes_sheets or self.trouble:
+            return False
+        has_history = self.resting or self.failures or self.tries or self.alone
+        return turns.is_of_night(self.job.source) or not has_history
 
     @property
     def is_all_in_hand(self) -> bool:

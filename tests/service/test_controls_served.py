@@ -48,9 +48,10 @@ def test_the_folder_steers(site: Site, daemon: Callable[..., Daemon]) -> None:
     # In the middle of a render: a pause, and a cancel of what is rendered and of what waits.
     site.drop("slow.txt", "a slow one\na second one\na third one\n")
     await_that(lambda: of(site).rendering is not None, "the slow one")
-    site.drop("gone.txt", "never\n")
+    site.drop("gone.txt", "never\nnor this\n")
     site.drop("first.yaml", "prompt: first\nseed: 5\n")
     await_that(lambda: waits("gone.txt") and waits("first.yaml"), "the queue")
+    await_that(lambda: waits("gone.txt").endswith(": 2 videos"), "how many videos it asks for")
     site.drop("PAUSE.txt", "")
     await_that(lambda: of(site).state is State.PAUSED, "the pause")
     said = "paused by inbox/PAUSE.txt; delete it to go on"

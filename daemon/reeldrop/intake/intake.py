@@ -327,4 +327,6 @@ class Intake:
         unusable, night = self._reasons
         if night and turns.is_of_night(candidate.path):
             return night
-        return unusable.get(self.line.model(candidate), "waits for its turn")
+        count = self.line.count(candidate)
+        turn = f"waits for its turn: {count} videos" if count > 1 else "waits for its turn"
+        return unusable.get(self.line.model(candidate), turn)

@@ -145,6 +145,11 @@ class Line:
         known = self._known.get(str(candidate.path))
         return known.model if known is not None else ""
 
+    def count(self, candidate: Candidate) -> int:
+        """Return how many videos a file asks for; 0 if that is not known."""
+        known = self._known.get(str(candidate.path))
+        return known.count if known is not None else 0
+
     def candidates(self, most: int) -> list[Candidate]:
         """Return the first `most` files of the day and of the night, in order."""
         queues = self._queue, self._of_night

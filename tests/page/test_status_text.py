@@ -31,7 +31,8 @@ reeldrop: rendering
 RENDERING
   poems/li_bai.yaml
       a bird
-      video 2 of 4, and 2 beside it, step 12 of 25, about 3 min left
+      video 2 of 4, together with 2 others, step 12 of 25
+      about 3 min until the whole file is done
 
 TROUBLE
   wan can't be used, and is tried again: no such folder

@@ -86,14 +86,17 @@ def _words(said: str) -> str:
 
 
 def _rendering(now: Rendering) -> list[str]:
-    beside = f", and {now.together - 1} beside it" if now.together > 1 else ""
-    left = f", about {in_words(now.eta_seconds)} left" if now.eta_seconds is not None else ""
-    return [
+    others, left = now.together - 1, now.eta_seconds
+    beside = f", together with {others} other{'s' * (others > 1)}" if others else ""
+    lines = [
         "RENDERING",
         f"  {cut(now.prompt_file)}",
         f"      {cut(now.prompt)}",
-        f"      video {now.number} of {now.count}{beside}, step {now.step} of {now.steps}{left}",
+        f"      video {now.number} of {now.count}{beside}, step {now.step} of {now.steps}",
     ]
+    if left is not None:
+        lines.append(f"      about {in_words(left)} until the whole file is done")
+    return lines
 
 
 def _trouble(status: Status) -> list[str]:

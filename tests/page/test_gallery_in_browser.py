@@ -233,6 +233,37 @@ def test_settings_of_several_parts_say_which_is_which(seen: Browser, tmp_path: P
     wait_for_value(seen, "rendered: loras", used)
 
 
+def test_takes_are_told_apart_by_what_differs(seen: Browser, tmp_path: Path) -> None:
+    """Those of a sweep have one seed; where settings do not differ, it is the seed that is told."""
+    made = Shown(tmp_path / "results")
+    for scale in (1.5, 4.0):
+        made.publish(f"{scale}.yaml", "a ball", guidance_scale=scale)
+    for number in range(2):
+        made.publish(f"same{number}.txt", "a box")
+    seen.open(made.write())
+    for prompt, told in (
+        ("ball", ["guidance_scale 4", "guidance_scale 1.5"]),
+        ("box", ["seed 7", "seed 7"]),
+    ):
+        find(seen, prompt)
+        seen.click(".card .poster")
+        seen.wait_for("document.querySelectorAll('#view .takes button').length === 2")
+        takes = "[...document.querySelectorAll('#view .takes button')].map((b) => b.ariaLabel)"
+        assert [f"Take with {one}" for one in told] == seen.ask(takes)
+        said = "document.querySelector('#view .takes').nextSibling.textContent"
+        assert f"Take 1 of 2: {told[0]}" == seen.ask(said)
+        assert "hidden" == seen.ask(SCROLLS)  # a finger that scrolls the view moves nothing else
+        seen.press("\ue00c")
+        seen.wait_for(f"{SCROLLS} === 'visible'")
+    compared = "reeldrop.compare(reeldrop.allVideos().filter((v) => v.prompt === 'a ball'))"
+    seen.ask(compared)
+    captions = "[...document.querySelectorAll('#comparison figcaption')].map((c) => c.textContent)"
+    assert ["guidance_scale 4", "guidance_scale 1.5"] == seen.ask(captions)
+
+
+SCROLLS = "getComputedStyle(document.documentElement).overflowY"
+
+
 def test_the_log_is_that_of_the_job_of_the_video(seen: Browser, tmp_path: Path) -> None:
     """Also where a prompt file of that name was rendered before, in another job."""
     made = Shown(tmp_path / "results")
@@ -458,6 +489,7 @@ def test_every_view_can_be_used_by_everybody(
         box.click()
     seen.click("#compare")
     require_usable(seen, width, "#comparison")
+    require_columns(seen, width)
     if uses_keys:
         require_reached(seen, "#comparison")
     seen.press("\ue00c")
@@ -489,6 +521,15 @@ def require_usable(seen: Browser, width: int, view: str = "body") -> None:
     assert seen.ask(f"document.querySelector('{view}').scrollWidth") <= width
     seen.driver.execute_script(AXE.read_text())
     assert [] == seen.driver.execute_async_script(ASK_AXE)
+
+
+def require_columns(seen: Browser, width: int) -> None:
+    """Check that values of compared videos are in columns of one width, and none is cut off."""
+    found = seen.ask("""[...document.querySelectorAll('#comparison td')]
+      .map((cell) => cell.getBoundingClientRect()).map(({ width, right }) => [width, right])""")
+    widths, ends = zip(*found, strict=True)
+    assert max(widths) - min(widths) < 1
+    assert max(ends) <= width
 
 
 def require_reached(seen: Browser, view: str = "body") -> None:

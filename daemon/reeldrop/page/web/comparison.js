@@ -55,10 +55,10 @@
 
   const row = ([name, values]) => {
     const differs = differ(values);
-    return element("tr", { class: differs && "differs" },
-      element("th", { scope: "row" }, ...breakable(name),
+    return element("tr", { class: differs && "differs", role: "row" },
+      element("th", { scope: "row", role: "rowheader" }, ...breakable(name),
         differs && element("span", { class: "unseen" }, " differs")),
-      ...values.map((value) => element("td", { dir: "auto" }, value)));
+      ...values.map((value) => element("td", { dir: "auto", role: "cell" }, value)));
   };
 
   // What differs between any two videos, and says nothing.
@@ -71,17 +71,19 @@
     const all = names.map((name) => [name, found.map((settings) => settings.get(name) ?? "—")]);
     const isFirst = ([name, values]) => !name.startsWith("rendered: ") && differ(values);
     all.sort((one, other) => isFirst(other) - isFirst(one));
-    return element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Settings" },
-      element("table", {}, element("tbody", {}, ...all.map(row))));
+    // The roles, because on a phone its rows are laid out otherwise than as those of a table.
+    return element("table", { role: "table", "aria-label": "Settings" },
+      element("tbody", { role: "rowgroup" }, ...all.map(row)));
   };
 
   reeldrop.compare = (videos) => {
     const shown = videos.map((video) => reeldrop.player(video, { autoplay: true }));
     players = shown.filter((player) => player.tagName === "VIDEO");
+    const apart = reeldrop.apart(videos);
+    dialog.style.setProperty("--count", videos.length);
     dialog.replaceChildren(controls(),
-      element("div", { class: "beside", style: `--count: ${videos.length}` },
-        ...videos.map((video, number) => element("figure", {}, shown[number],
-          element("figcaption", { dir: "auto" }, `seed ${video.own.seed}`)))),
+      element("div", { class: "beside" }, ...shown.map((player, number) =>
+        element("figure", {}, player, element("figcaption", { dir: "auto" }, apart[number])))),
       table(videos));
     dialog.showModal();
   };

@@ -48,8 +48,10 @@
     "aria-label": `Report on ${name}`,
   }, "Report");
 
-  const failure = (found) => row(found.name, found.reason,
-    found.failed && element("time", {}, reeldrop.time(found.failed)), " ", report(found.name), " ",
+  const failure = (found) => element("li", {},
+    element("strong", { dir: "auto" }, found.name), " ",
+    found.failed && element("time", { class: "meta" }, reeldrop.time(found.failed)),
+    element("p", { class: "reason", dir: "auto" }, found.reason), report(found.name), " ",
     found.text != null && reeldrop.isWhole(found.name)
       ? button("Retry", found.name, () => reeldrop.saveRetry(found, aside))
       : element("span", {}, `To retry it, move it from ${aside} into the inbox.`));

@@ -36,6 +36,16 @@
     return all.filter(([, value]) => value != null).map(([name, value]) => [name, shown(value)]);
   };
 
+  // What tells each of some videos from the others, in words: the settings in which they differ.
+  reeldrop.apart = (videos) => {
+    const names = new Set(videos.flatMap((video) => Object.keys(video.own)));
+    names.delete("prompt");
+    const differing = [...names].filter((name) =>
+      new Set(videos.map((video) => shown(video.own[name] ?? null))).size > 1);
+    return videos.map(({ own }) => (differing.length ? differing : ["seed"])
+      .filter((name) => own[name] != null).map((name) => `${name} ${shown(own[name])}`).join(", "));
+  };
+
   // A page on a disk can't save what it leads to: the file is shown, and this page stays open.
   const link = (address, text, attributes = { download: true }) =>
     element("a", { href: address, target: "_blank", ...attributes }, text);
@@ -46,12 +56,19 @@
     link(reeldrop.file(video, "yaml"), "Settings as a prompt file"),
     link(reeldrop.log(video), "Log of its job", {}));
 
-  const takes = (video, others) => (others.length < 2 ? []
-    : [element("ul", { class: "takes", "aria-label": "Takes of this prompt" }, ...others.map((other) =>
-      element("li", {}, element("button", {
-        type: "button", "aria-current": other === video && "true",
-        "aria-label": `Take with seed ${other.own.seed}`, click: () => reeldrop.open(other),
-      }, element("img", { src: reeldrop.file(other, "jpg"), alt: "", loading: "lazy" })))))]);
+  const takes = (video, others) => {
+    if (others.length < 2) return [];
+    const apart = reeldrop.apart(others);
+    const at = others.indexOf(video);
+    return [
+      element("ul", { class: "takes", "aria-label": "Takes of this prompt" },
+        ...others.map((other, number) => element("li", {}, element("button", {
+          type: "button", "aria-current": other === video && "true", title: apart[number],
+          "aria-label": `Take with ${apart[number]}`, click: () => reeldrop.open(other),
+        }, element("img", { src: reeldrop.file(other, "jpg"), alt: "", loading: "lazy" }))))),
+      element("p", { class: "meta" }, `Take ${at + 1} of ${others.length}: ${apart[at]}`),
+    ];
+  };
 
   const newPrompt = (video) => {
     const text = element("textarea", { rows: 4, dir: "auto", "aria-label": "New prompt" });

@@ -128,14 +128,17 @@ def outermost(read: ast.Module) -> Iterator[str]:
             yield str(node.module).partition(".")[0]
 
 
-def imported(module: str) -> Iterator[str]:
-    """Yield the full names of everything that a module imports, anywhere in it."""
+@cache
+def imported(module: str) -> frozenset[str]:
+    """Return the full names of everything that a module imports, anywhere in it."""
+    found = set[str]()
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
 
 
 def imported_libraries(module: str) -> set[str]:
@@ -143,10 +146,13 @@ def imported_libraries(module: str) -> set[str]:
     return {name.partition(".")[0] for name in imported(module)}
 
 
-def imported_modules(module: str) -> set[str]:
+@cache
+def imported_modules(module: str) -> frozenset[str]:
     """Return the modules of this package that a module imports, by their dotted names."""
     names = {name.removeprefix("reeldrop.") for name in imported(module) if "reeldrop." in name}
-    return {known for known in MODULES for name in names if f"{name}.".startswith(f"{known}.")}
+    return frozenset(
+        known for known in MODULES for name in names if f"{name}.".startswith(f"{known}.")
+    )
 
 
 def package_of(module: str) -> str:

@@ -31,7 +31,13 @@ from _pytest.assertion import rewrite
 from harness import HARNESS
 from harness.processes import fork_server
 from harness.site import Daemon, Site, make_site
-from harness.zygote import ADDRESS, REELDROP, Zygote
+from harness.zygote import (
+    ADDRESS,
+    REELDROP,
+    Zygote,
+    let_multiprocessing_fork,
+    make_forks_cheap,
+)
 
 sys.dont_write_bytecode = False
 pytest_plugins = ["harness.durations"]
@@ -79,20 +85,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Know the zygote of the run before a test changes the environment.
 
     From here on, the garbage collector passes over what was imported: each full collection, as at
-    the end of a renderer, would take half a second.
+    the end of a renderer, would take half a second. Many tests fork this process, to kill the fork.
     """
     if hasattr(session.config, "workerinput"):
         fork_server()
+    let_multiprocessing_fork(fork_server)
     _draw_once()
-    gc.freeze()
+    make_forks_cheap()
 
 
 @hypothesis.settings(
     max_examples=1, database=None, deadline=None, suppress_health_check=[*hypothesis.HealthCheck]
 )
 @hypothesis.given(hypothesis.strategies.none())
-def _draw_once(_nothing: None) -> None:
-    """Let hypothesis ask the collector who refers to its dice, which it does once."""
+def _draw(_nothing: None) -> None:
+    """Let hypothesis look who refers to its dice, which it does once."""
+
+
+def _draw_once() -> None:
+    """Draw, without a search: the collector does not know of what was there before a fork."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "get_referrers", lambda dice: [dice])
+        _draw()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

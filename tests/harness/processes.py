@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing.util
 import os
 import subprocess
 import sys
@@ -57,16 +56,6 @@ def start_with_files(
     with open(os.devnull) as nothing:
         streams = [nothing.fileno(), stdout.fileno(), 2, *pass_fds]
         return fork_server().run(command, streams, Path("/"), env)
-
-
-def spawn(path: bytes, command: Sequence[bytes | str], pass_fds: Sequence[int]) -> int:
-    """Start a process of multiprocessing as a fork, in place of its `util.spawnv_passfds`."""
-    if "--multiprocessing-fork" not in command:  # the one that looks after resources
-        return int(_spawnv_passfds(path, command, pass_fds))
-    return fork_server().run([*map(os.fsdecode, command)], [0, 1, 2, *pass_fds]).pid
-
-
-_spawnv_passfds: Any = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
 
 
 def run(

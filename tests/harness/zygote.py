@@ -21,6 +21,7 @@ import importlib
 import io
 import itertools
 import json
+import multiprocessing.util
 import os
 import random
 import re
@@ -72,8 +73,9 @@ _SLOW_IMPORTS = (
     "reeldrop.commands.status", "reeldrop.commands.submit", "reeldrop.commands.tune",
     "reeldrop.render.pipeline", "reeldrop.render.renderer",
     "reeldrop.service.service", "reeldrop.store.history", "reeldrop.tune.tuning",
-    "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "PIL.GifImagePlugin",
-    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "watchdog.observers",
+    "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "hypothesis", "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "torch._inductor.compile_fx",
+    "watchdog.observers",
 )  # fmt: skip
 """Modules that commands import, or that libraries import when they load a pipeline."""
 
@@ -144,6 +146,23 @@ class Process:
                     if self.returncode is None:
                         self.returncode = self._zygote.wait(self.pid)
         return self.returncode
+
+
+_spawnv_passfds: Any = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
+
+
+def let_multiprocessing_fork(server: Callable[[], Zygote]) -> None:
+    """Start the processes of multiprocessing as forks of this zygote: they need not import torch.
+
+    They are not this process's children, so multiprocessing does not know how they ended.
+    """
+
+    def spawn(path: bytes, command: Sequence[bytes | str], pass_fds: Sequence[int]) -> int:
+        if "--multiprocessing-fork" not in command:  # the one that looks after resources
+            return int(_spawnv_passfds(path, command, pass_fds))
+        return server().run([*map(os.fsdecode, command)], [0, 1, 2, *pass_fds]).pid
+
+    multiprocessing.util.spawnv_passfds = spawn  # type: ignore[attr-defined]
 
 
 def is_python(command: Sequence[str]) -> bool:
@@ -296,7 +315,9 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
     from preloaded import Preloaded  # beside this program
 
     preloaded = Preloaded()
-    _make_forks_cheap()
+    for one in weakref.finalize._registry.values():  # type: ignore[attr-defined]
+        one.atexit = False  # at its end, a fork would take back each operator of torch
+    make_forks_cheap()
     children: dict[socket.socket, set[int]] = {first: set()}
     while True:
         for ready in select.select([*children, *([listener] if listener else [])], [], [])[0]:
@@ -327,9 +348,7 @@ def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
                     one.close()
                 preloaded.close()
                 of_tests = "--multiprocessing-fork" not in request["command"]
-                if "-c" in request["command"][1:3] and of_tests:  # a process that runs tests
-                    gc.unfreeze()  # hypothesis asks the collector who refers to what
-                else:
+                if "-c" not in request["command"][1:3] or not of_tests:
                     preloaded.offer()
                 return _become(streams=streams, **request)
             with contextlib.suppress(BrokenPipeError):
@@ -340,12 +359,13 @@ _MADV_COLLAPSE = 25
 _HUGE_PAGE = 1 << 21
 
 
-def _make_forks_cheap() -> None:
-    """Let forks copy little memory, and end quickly."""
-    for one in weakref.finalize._registry.values():  # type: ignore[attr-defined]
-        one.atexit = False  # torch would take back each operator that it has registered
-    gc.freeze()  # forks need not collect what exists now
-    # A fork copies an entry for each page: of huge ones it has fewer.
+def make_forks_cheap() -> None:
+    """Let forks of this process copy little memory: else, each takes 50 ms once torch is imported.
+
+    A fork copies an entry for each page: of huge ones there are fewer. The collector would write
+    to all of them.
+    """
+    gc.freeze()
     collapse = ctypes.CDLL(None).madvise
     collapse.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for mapping in Path("/proc/self/maps").read_text().splitlines():
@@ -452,6 +472,8 @@ def _become(
     os.environ.update(environment)
     if is_other_hub:
         importlib.reload(sys.modules["huggingface_hub.constants"])
+    if address := environment.get(ADDRESS):
+        let_multiprocessing_fork(functools.cache(lambda: Zygote.shared(address)))
     if uid:
         _become_service(uid)
     # Die with the parent. Set only now: a change of ids resets it.

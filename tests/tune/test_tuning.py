@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import multiprocessing.util
 import os
 import re
 import shutil
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from harness.processes import spawn
 from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
@@ -114,7 +112,6 @@ def test_both_ways_to_compile_are_tried(
     second crashes, which ends nothing else.
     """
     counters.clear()
-    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", spawn)  # it need not import torch
     compiler = tmp_path / "g++"
     compiler.write_text(COMPILER.format(ours=os.getpid(), real=shutil.which("g++")))
     compiler.chmod(0o755)

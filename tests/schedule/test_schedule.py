@@ -184,6 +184,14 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         view(*(job(name, prompts(2), size=8, in_few_sizes=True) for name in "abc")),
         render(("a", 2), ("b", 2)),
     ),
+    "a few sizes: what only the rest would have passed over is not": (
+        view(
+            job("a", prompts(4), size=8, in_few_sizes=True),
+            job("b", prompts(1, 8)),
+            job("c", prompts(2)),
+        ),
+        render(("a", 4)),
+    ),
     # The renderer
     "it is busy": (view(job("a"), renderers=(BUSY,)), Wait()),
     "it ends in a second": (

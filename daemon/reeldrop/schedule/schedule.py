@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 from reeldrop.schedule import models, placing
 from reeldrop.schedule.models import Release
@@ -258,6 +259,17 @@ def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
     return Wait() if is_busy else Load(renderer, first)
 
 
+class _Pick(NamedTuple):
+    """Prompts of a job for a batch.
+
+    before: the jobs and files that had other prompts waiting ahead of it
+    """
+
+    job_id: str
+    count: int
+    before: tuple[str, ...]
+
+
 def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> Decision:
     """Fill a batch with prompts of the same kind as the first, in order, passing over the others.
 
@@ -265,22 +277,21 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
     their share of such prompts. What is theirs alone was left to them before, if it may be.
     """
     kind = first.kind(first.prompts[0])
-    room = first.size_on(view.renderers[renderer])
+    size = room = first.size_on(view.renderers[renderer])
     if room > 1:
         room = placing.share(view, renderer, placing.prompts_for(line, first.model), first)
     room = max(1, room)
     opens = not (first.is_suspect or _is_full(view))
-    picks: list[tuple[str, int]] = []
+    picks: list[_Pick] = []
     passed: list[str] = []
-    before: tuple[str, ...] = ()
     for waiting in line:
         if not room:
             break
         if isinstance(waiting, JobView):
             count = min(room, waiting.count_of(kind))
             if count:
-                picks.append((waiting.id, count))
-                before, room = tuple(passed), room - count
+                picks.append(_Pick(waiting.id, count, tuple(passed)))
+                room -= count
             if count == waiting.count:
                 continue
         elif isinstance(waiting, SpoolView):
@@ -292,23 +303,22 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
         if waiting is not first and waiting.was_passed_over:
             break
         passed.append(waiting.id)
-    return _in_few_sizes(Render(renderer, tuple(picks), before), view, first)
+    if first.in_few_sizes:
+        picks = _in_few_sizes(picks, size)
+    return Render(renderer, tuple((pick.job_id, pick.count) for pick in picks), picks[-1].before)
 
 
-def _in_few_sizes(render: Render, view: View, first: JobView) -> Render:
-    """Return a batch of a size that is compiled: a full one, or else a power of two.
+def _in_few_sizes(picks: list[_Pick], full: int) -> list[_Pick]:
+    """Return the first of some prompts, so many that their number is `full` or a power of two.
 
-    What is left over is first in line for the next batch. If 16 prompts fit, there are five sizes
-    in place of 16, each of which takes the compiler minutes. Rejected: filling a batch up with
-    videos that nobody asked for.
+    If 16 prompts fit, there are five sizes in place of 16, each of which takes the compiler
+    minutes. Rejected: filling a batch up with videos that nobody asked for.
     """
-    count = sum(number for _, number in render.picks)
-    if not first.in_few_sizes or count == first.size_on(view.renderers[render.renderer]):
-        return render
-    left = 1 << count.bit_length() - 1
-    picks = []
-    for job_id, number in render.picks:
+    count = sum(pick.count for pick in picks)
+    left = count if count == full else 1 << count.bit_length() - 1
+    found = []
+    for pick in picks:
         if left:
-            picks.append((job_id, min(number, left)))
-        left = max(0, left - number)
-    return dataclasses.replace(render, picks=tuple(picks))
+            found.append(pick._replace(count=min(pick.count, left)))
+        left = max(0, left - pick.count)
+    return found

@@ -60,10 +60,11 @@ def of(data: bytes) -> Parts:
 
 def _of_png(data: bytes) -> Parts:
     """Return the parts of a PNG: its default image, which is the first one of an animation."""
-    kept, exif, has_profile = [_PNG], b"", False
+    view = memoryview(data)  # whose slices are no copies
+    kept, exif, has_profile = [memoryview(_PNG)], b"", False
     for name, start, end in _chunks(data):
         if name in _DRAWN or name == _END or (name == _PROFILE and not has_profile):
-            kept.append(data[start:end])
+            kept.append(view[start:end])
             has_profile = has_profile or name == _PROFILE
         elif name == _TURNED and not exif:
             exif = data[start + 8 : end - 4]
@@ -84,23 +85,24 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _of_jpeg(data: bytes) -> Parts:
-    kept, exif, passes, pixels = [_JPEG], b"", 0, len(data)
+    view = memoryview(data)
+    kept, exif, passes, pixels, last = [memoryview(_JPEG)], b"", 0, len(data), len(data)
     for marker, start, end in _segments(data):
         content = start + 4
         if marker == _IMAGE_END:
-            data = data[:end]
+            last = end
         elif marker == _SCAN:
             pixels = min(pixels, start)
             passes += 1
         elif passes:
             pass  # it is kept with the pixels
         elif marker < _APPLICATION or data.startswith(_KEPT.get(marker, ()), content):
-            kept.append(data[start:end])
+            kept.append(view[start:end])
         elif marker == _EXIF_MARKER and not exif and data.startswith(_EXIF, content):
             exif = data[content + len(_EXIF) : end]
-    if data.find(_FILL, pixels) >= 0:
+    if data.find(_FILL, pixels, last) >= 0:
         raise OSError("it has a long run of fill bytes")
-    kept.append(data[pixels:])
+    kept.append(view[pixels:last])
     return Parts(b"".join(kept), exif, passes)
 
 

@@ -24,7 +24,7 @@ from reeldrop.base.events import (
     RendererEnded,
     StepDone,
 )
-from reeldrop.base.job import Batch, Member, Picture, Prompt
+from reeldrop.base.job import Batch, Cause, Member, Picture, Prompt
 from reeldrop.cluster.actor import RendererActor, placed
 from reeldrop.cluster.outbox import Outbox
 from reeldrop.cluster.proxy import ClusterRenderer
@@ -182,7 +182,8 @@ def test_to_encode_is_progress_and_a_full_disk_is_no_fault_of_a_prompt(
     wire.actor._events.put(event)
     ended = wire.await_event(RendererEnded, BatchFailed)
     assert isinstance(ended, RendererEnded)
-    assert str(ended.error).startswith("there is no room for the encoded files: ")
+    assert Cause.MACHINE is ended.cause
+    assert "there is no room for the encoded files" in str(ended.error)
 
 
 def test_one_that_waits_for_its_memory_lives_on(wire: Wire) -> None:

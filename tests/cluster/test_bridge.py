@@ -19,6 +19,7 @@ from reeldrop.cluster.places import Place
 from reeldrop.cluster.wire import End, Facts, Joined, Left, Message, Start, Trouble
 
 FULL = ray.exceptions.ObjectStoreFullError("there is no room")
+BROKEN = ray.exceptions.ActorUnavailableError("the connection was reset", b"\0" * 16)
 TOO_LARGE = ray.exceptions.RaySystemError("it is too large")
 FACTS = Facts("n", "cpu", "", 0, 0, False, importlib.metadata.version("reeldrop"), 1)
 
@@ -206,6 +207,46 @@ def test_why_a_place_is_left_out_is_told_whatever_its_calls_do(
     bridged.bridge._lost(bridged.life, "killed")
     repeated = Trouble("calls of obey are repeated: there is no room")
     assert [repeated, Trouble("it is broken")] == bridged.said()
+
+
+def test_a_call_that_fails_after_hours_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection may break for a moment: what counts is how long a call has failed."""
+    now, killed, futures = [1000.0], [], []
+    monkeypatch.setattr(bridge, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(ray, "kill", killed.append)
+    actor = Actor()
+    monkeypatch.setattr(actor, "future", lambda: futures.append(Future()) or futures[-1])
+    bridged = Bridged(actor)
+    bridged.call("live")
+
+    def fail(after: float) -> None:
+        now[0] += after
+        futures[-1].set_exception(BROKEN)
+        bridged.bridge._todo.get()()
+        while bridged.bridge._timers:
+            bridged.bridge._timers.pop().call()
+
+    for _ in range(3):
+        fail(after=1 + bridge.REPEAT_SECONDS)
+    assert ([], 4) == (killed, len(futures))
+    for _ in range(2):
+        fail(after=bridge.REPEAT_SECONDS / 2)
+    assert [actor] == killed
+    assert f"calls of live failed for 300 s: {str(BROKEN).splitlines()[0]}" in str(bridged.said())
+
+
+def test_a_machine_that_has_no_room_is_no_fault_of_a_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pictures are written there, for example; other errors in a method are defects."""
+    monkeypatch.setattr(ray, "kill", lambda _: None)
+    for cause, error in ((Cause.MACHINE, OSError(28, "No space left")), (Cause.WORK, KeyError(1))):
+        raised = ray.exceptions.RayTaskError("obey", f"Traceback:\n{error}", error)
+        bridged = Bridged(Actor(raised.as_instanceof_cause()))
+        bridged.call("obey")
+        (left,) = bridged.said()
+        assert isinstance(left, Left)
+        assert (cause, True) == (left.cause, str(error) in left.reason)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import queue
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -94,6 +95,30 @@ def test_a_spool_that_can_not_be_used_is_told(
     assert isinstance(trouble, FleetTrouble)
     assert trouble.reason.startswith("the spool can't be used: ")
     assert str(config.spool) in trouble.reason
+
+
+def test_a_bridge_hears_of_its_work_first(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an order that was given while the results, on a slow share, were looked at."""
+    ours, theirs = multiprocessing.Pipe()
+    with_bridge(ours, monkeypatch)
+    fleet = cluster.ClusterFleet(config, lambda _event: None)
+    make, are_read, may_go_on = fleet._first_message, threading.Event(), threading.Event()
+
+    def slow() -> Start:
+        may_go_on.wait(DEADLINE_SECONDS)
+        return make()
+
+    def of_an_order() -> End:
+        are_read.set()
+        return End(1, "its place is broken", 600.0)
+
+    monkeypatch.setattr(fleet, "_first_message", slow)
+    fleet.begin()
+    fleet._orders.put(of_an_order)
+    assert are_read.wait(DEADLINE_SECONDS)
+    may_go_on.set()
+    assert isinstance(theirs.recv(), Start)
+    fleet.close()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

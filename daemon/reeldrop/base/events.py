@@ -125,9 +125,13 @@ class SignOfLife:
 
 @dataclass(frozen=True, slots=True)
 class RendererEnded:
-    """The renderer can't continue; its process has to be replaced by a new one."""
+    """The renderer can't continue; its process has to be replaced by a new one.
+
+    cause: what may be to blame; no prompt is if it is the machine
+    """
 
     error: Exception
+    cause: Cause = Cause.WORK
 
 
 RendererEvent = (

@@ -36,7 +36,7 @@ from reeldrop.base.events import (
     SignOfLife,
     StepDone,
 )
-from reeldrop.base.job import Batch, Member
+from reeldrop.base.job import Batch, Cause, Member
 from reeldrop.cluster.outbox import Outbox
 from reeldrop.cluster.wire import (
     NO_BATCH,
@@ -213,8 +213,9 @@ class RendererActor:
         except RenderError as error:
             return BatchFailed(event.batch, error)
         except OSError as error:
-            if self._folder is None:  # no prompt is to blame, and the next one would fail, too
-                raise RendererDied(f"there is no room for the encoded files: {error}") from None
+            if self._folder is None:  # the next one would fail, too
+                words = f"there is no room for the encoded files: {error}"
+                raise OSError(error.errno, words) from None
         self._folder = None  # the disk is full or the share has gone: use the network from now on
         return self._encoded(event)
 
@@ -235,10 +236,12 @@ class RendererActor:
     def _broken(self, raised: threading.ExceptHookArgs) -> None:
         """Tell that a thread has ended with an error: the service replaces this renderer."""
         threading.__excepthook__(raised)
-        error = raised.exc_value
-        if not isinstance(error, RendererDied):
+        error, cause = raised.exc_value, Cause.WORK
+        if isinstance(error, OSError):
+            error, cause = RendererDied(f"its machine fails: {error}"), Cause.MACHINE
+        elif not isinstance(error, RendererDied):
             error = RendererDied(f"a defect of the renderer: {raised.exc_type.__name__}: {error}")
-        self._tell(Said(0, RendererEnded(error)), "")
+        self._tell(Said(0, RendererEnded(error, cause)), "")
 
 
 def placed(batch: Batch, pictures: Mapping[Path, bytes], folder: Path) -> Batch:

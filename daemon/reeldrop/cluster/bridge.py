@@ -24,10 +24,9 @@ from typing import Any, NoReturn
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reeldrop.base.job import Cause
-from reeldrop.cluster import actor, lives, places
+from reeldrop.cluster import lives, places
 from reeldrop.cluster.errors import cause_of, first_line, last_line, reason_of
 from reeldrop.cluster.joining import LOG_SECONDS, Membership, NotJoined
 from reeldrop.cluster.lives import Life
@@ -208,10 +207,12 @@ class Bridge:
         then: Callable[[Any], None],
     ) -> None:
         """Call a method of an actor; call `then` with its answer. It is repeated while it fails."""
-
-        call, end = object(), time.monotonic() + REPEAT_SECONDS
+        call, sent_at = object(), 0.0
+        fails_since: float | None = None
 
         def send() -> None:
+            nonlocal sent_at
+            sent_at = time.monotonic()
             try:
                 sent = getattr(life.handle, method).remote(*arguments)
             except ray.exceptions.RayError as error:  # there is no room for the arguments
@@ -230,18 +231,21 @@ class Bridge:
                 then(answer.result())
 
         def failed(error: BaseException) -> None:
+            nonlocal fails_since
+            now = time.monotonic()
+            if fails_since is None or now >= sent_at + REPEAT_SECONDS:  # it went well until now
+                fails_since = now
             if life.is_over:
                 return
             if lives.is_dead(error):
                 self._lost(life, str(error))
-            elif lives.is_defect(error):
-                ray.kill(life.handle)
-                self._lost(life, f"a defect of the renderer: {last_line(error)}", Cause.WORK)
-            elif time.monotonic() >= end:  # an order may be too large: then it is to blame
-                ray.kill(life.handle)
+            elif lives.is_defect(error):  # no room for pictures is the machine's fault
+                words, is_blamed = last_line(error), not isinstance(error, OSError)
+                self._broken(life, f"a defect of the renderer: {words}", is_blamed=is_blamed)
+            elif now >= fails_since + REPEAT_SECONDS:  # an order may be too large: it is to blame
                 words = f"calls of {method} failed for {REPEAT_SECONDS:.0f} s: {first_line(error)}"
                 is_blamed = method == "obey" and not lives.is_full(error)
-                self._lost(life, words, Cause.WORK if is_blamed else Cause.MACHINE)
+                self._broken(life, words, is_blamed=is_blamed)
             else:  # the object store is full, or an answer was lost: the actor still has it
                 reason = f"calls of {method} are repeated: {first_line(error)}"
                 self._note_repeating(life, call, reason)
@@ -311,14 +315,11 @@ class Bridge:
         life.is_ended = True
         self._troubles[life.place] = ""
         ray.kill(life.handle)
-        self._after(END_SECONDS, partial(self._end_process, life))
+        self._after(END_SECONDS, partial(lives.end_process, life))
 
-    def _end_process(self, life: Life) -> None:
-        """Kill an actor's process, if Ray could not."""
-        if not life.is_over and life.facts is not None:
-            strategy = NodeAffinitySchedulingStrategy(life.place.node, soft=False)
-            kill = ray.remote(actor.end_process).options(num_cpus=0, scheduling_strategy=strategy)
-            kill.remote(life.facts.pid)
+    def _broken(self, life: Life, words: str, *, is_blamed: bool) -> None:
+        ray.kill(life.handle)
+        self._lost(life, words, Cause.WORK if is_blamed else Cause.MACHINE)
 
     def _lost(self, life: Life, words: str, cause: Cause | None = None) -> None:
         life.is_over = True

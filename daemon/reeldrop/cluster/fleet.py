@@ -124,9 +124,8 @@ class ClusterFleet:
         while not self._closing.is_set():
             self._reason = "the connection to the cluster is lost"
             try:
-                with bridge(environment) as self._link:
-                    self._listen(self._link)
-                    self._link = None
+                with bridge(environment) as link:
+                    self._listen(link)
             except OSError as error:  # there is no room for a process now
                 self._reason = f"the process for Ray can't be started: {error}"
             for place in list(self._there):
@@ -145,6 +144,7 @@ class ClusterFleet:
             return
         try:
             link.send(first)
+            self._link = link  # not earlier, or an order may be what it hears first
             while not self._closing.is_set():
                 if link.poll(0.5):
                     message = link.recv()
@@ -152,6 +152,8 @@ class ClusterFleet:
                     self._hear(message)
         except (EOFError, OSError):
             return
+        finally:
+            self._link = None
 
     def _bring(self) -> None:
         """Send orders to the bridge. Without a bridge they are dropped: no renderer is left."""

@@ -73,3 +73,11 @@ def is_full(error: BaseException) -> bool:
 def is_defect(error: BaseException) -> bool:
     """Return whether a method of the actor has raised an error: it would do so again."""
     return isinstance(error, ray.exceptions.RayTaskError) and not is_full(error)
+
+
+def end_process(life: Life) -> None:
+    """Kill an actor's process, if Ray could not."""
+    if not life.is_over and life.facts is not None:
+        strategy = NodeAffinitySchedulingStrategy(life.place.node, soft=False)
+        kill = ray.remote(actor.end_process).options(num_cpus=0, scheduling_strategy=strategy)
+        kill.remote(life.facts.pid)

@@ -160,7 +160,7 @@ class Answers:
             case RendererEnded() if bench.is_own:
                 raise event.error
             case RendererEnded():
-                self.losses.end(bench.id, str(event.error), time.monotonic())
+                self.losses.end(bench.id, str(event.error), time.monotonic(), event.cause)
 
     # Models
 

@@ -39,10 +39,10 @@ class Losses:
         self._phase = phase
         self._be_ready = be_ready
 
-    def end(self, renderer: str, reason: str, now: float) -> None:
+    def end(self, renderer: str, reason: str, now: float, cause: Cause = Cause.WORK) -> None:
         """End a renderer that hangs or is broken."""
         self._stages.fleet.end(renderer, reason)
-        self.lost(RendererLeft(renderer, reason, Cause.WORK), now)
+        self.lost(RendererLeft(renderer, reason, cause), now)
 
     def lost(self, event: RendererLeft, now: float) -> None:
         """Queue again what a renderer had in hand, as the first.

@@ -269,6 +269,7 @@ def test_a_commit_that_is_gone(place: Place) -> None:
     assert place.wanted.pins is not None
     pins.note(place.wanted.pins, NAME, "c" * 40)
     found = mistake(place.wanted, ConfigError)
+    assert "models.m.repository" == found.key
     assert f"no longer has the commit {'c' * 40}" in found.problem
     assert "`reeldrop pull --newest m`" in found.remedy
 

@@ -53,4 +53,5 @@ def _no_revision(wanted: Wanted) -> Mistake:
         remedy = "give a commit, tag or branch that it has, or leave revision out for the newest"
         return Mistake(problem, remedy, key=f"{wanted.key}.revision")
     problem = f"{wanted.location} no longer has the commit {pinned(wanted)} of the first download"
-    return Mistake(problem, f"`reeldrop pull --newest {wanted.name}` takes the newest")
+    remedy = f"`reeldrop pull --newest {wanted.name}` takes the newest"
+    return Mistake(problem, remedy, key=f"{wanted.key}.repository")

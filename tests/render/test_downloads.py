@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from harness.hub_server import Hub, served
@@ -222,15 +223,28 @@ def test_what_may_not_be_read(place: Place) -> None:
     assert "could not be downloaded" in mistake(Repository("m", "some/broken"), Unavailable).problem
 
 
-def test_a_class_that_cannot_be_used_is_not_downloaded(place: Place, tmp_path: Path) -> None:
-    """Who names a model that makes no videos learns it before tens of gigabytes."""
-    shutil.copytree(place.source, tmp_path / "picture")
-    index = {**INDEX, "_class_name": "I2VGenXLPipeline"}
-    (tmp_path / "picture" / "model_index.json").write_text(json.dumps(index))
-    place.hub.add("some/picture", tmp_path / "picture")
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"_class_name": "I2VGenXLPipeline"}, "I2VGenXLPipeline can't be used"),
+        ({"_class_name": "CosmosTextToWorldPipeline"}, "cosmos_guardrail"),
+        pytest.param(
+            {"tokenizer": ["transformers", "Qwen2VLProcessor"]},
+            "Qwen2VLProcessor needs torchvision",
+            marks=pytest.mark.skipif(bool(find_spec("torchvision")), reason="it is installed"),
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_not_downloaded(
+    changed: dict[str, Any], reason: str, place: Place, tmp_path: Path
+) -> None:
+    """Who lacks a package, or names a model that makes no videos, learns it before gigabytes."""
+    shutil.copytree(place.source, tmp_path / "other")
+    (tmp_path / "other" / "model_index.json").write_text(json.dumps({**INDEX, **changed}))
+    place.hub.add("some/other", tmp_path / "other")
     with pytest.raises(ConfigError) as caught:
-        pipeline.load(ModelSource("m", "some/picture"))
-    assert "I2VGenXLPipeline can't be used" in str(caught.value)
+        pipeline.load(ModelSource("m", "some/other"))
+    assert reason in str(caught.value)
     assert sum(path.stat().st_size for path in place.cache.rglob("*") if path.is_file()) < 1 << 16
 
 

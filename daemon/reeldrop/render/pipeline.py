@@ -250,7 +250,8 @@ def _from_pretrained(
 
 
 def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a pipeline's class can't be used."""
+    """Raise ConfigError if a pipeline's class can't be used, or needs a package that is missing."""
+    problems.require_packages(source, index)
     kind = parts.pipeline_class(source, index)
     if kind is not diffusers.DiffusionPipeline:
         check_class(kind, source.name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.render import downloads
@@ -13,6 +15,29 @@ if TYPE_CHECKING:
 
 _OPTIONAL = ("torchvision", "cosmos_guardrail", "opencv", "sentencepiece", "protobuf", "ftfy")
 """Packages that some models need, as they are named in error messages."""
+
+_NEEDED = {
+    "Cosmos2_5_PredictBasePipeline": "cosmos_guardrail",
+    "Cosmos3OmniPipeline": "cosmos_guardrail",
+    "CosmosTextToWorldPipeline": "cosmos_guardrail",
+    "Qwen2VLProcessor": "torchvision",
+    "Qwen2_5_VLProcessor": "torchvision",
+}
+"""The packages that classes of pipelines and of their parts need, besides those of reeldrop."""
+
+
+def require_packages(source: ModelSource, index: Mapping[str, Any]) -> None:
+    """Check that a model's classes find the packages that they need, by its model_index.json.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    names = [source.pipeline or index.get("_class_name")]
+    names += [value[1] for value in index.values() if isinstance(value, list) and len(value) == 2]
+    for name in names:
+        package = _NEEDED.get(str(name))
+        if package is not None and find_spec(package) is None:
+            raise failure(source, ImportError(f"{name} needs {package}", name=package))
 
 
 def failure(source: ModelSource, error: Exception) -> FileError:

@@ -15,7 +15,7 @@ from diffusers.guiders import ClassifierFreeGuidance
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.job import Job, Prompt, Rendered
-from reeldrop.render import dtypes, parts, pipeline, recording, rendering
+from reeldrop.render import dtypes, parts, pipeline, recording, rendering, weights
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed.lossy import Lossy
 from reeldrop.store import sidecars
@@ -51,12 +51,14 @@ def test_a_profile_may_name_another_class(wan_pipeline: Path) -> None:
 
 
 def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
-    """float16 for UNets, bfloat16 for transformers, float32 for Wan's VAE."""
+    """float16 for UNets, bfloat16 for transformers, float32 for the VAEs of Wan and Allegro."""
     unet = {"_class_name": "A", "unet": ["diffusers", "UNet3DConditionModel"], "vae": ["d", "K"]}
     wan = {"transformer": ["diffusers", "T"], "vae": ["diffusers", "AutoencoderKLWan"], "x": None}
     assert {"default": "float16"} == dtypes.native(unet)
     assert {"default": "bfloat16", "vae": "float32"} == dtypes.native(wan)
     assert "bfloat16, vae float32" == dtypes.in_words(dtypes.native(wan))
+    allegro = {**wan, "vae": ["diffusers", "AutoencoderKLAllegro"]}
+    assert dtypes.native(wan) == dtypes.native(allegro)
 
 
 def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,13 +212,27 @@ def test_settings_of_a_guider() -> None:
 
 def test_quantized_weights(wan_pipeline: Path) -> None:
     """The transformer's weights take half the memory, and the frames stay close."""
-    plain = frames(load(wan_pipeline, dtype="bfloat16"))
+    whole = load(wan_pipeline, dtype="bfloat16")
+    plain = frames(whole)
     for kind, name in (("int8", "Int8Tensor"), ("float8", "Float8Tensor")):
         loaded = load(wan_pipeline, dtype="bfloat16", quantization=kind)
         assert name == type(loaded.pipe.transformer.proj_out.weight).__name__
+        assert (
+            0.5 < pipeline.denoiser_bytes(loaded.pipe) / pipeline.denoiser_bytes(whole.pipe) < 0.8
+        )
+        saved = pipeline.weight_bytes(whole.pipe) - pipeline.weight_bytes(loaded.pipe)
+        expected = weights.size(whole.source) - weights.size(loaded.source)
+        assert 0 < saved <= expected  # norms and scales are not converted
         difference = abs(frames(loaded).astype(int) - plain.astype(int))
         assert 0 < difference.max()
         assert difference.mean() < 8
+
+
+def test_the_size_of_a_model_follows_from_the_dtype_of_each_part(wan_pipeline: Path) -> None:
+    """Before it is loaded as after it, but for the layers that its class keeps in float32."""
+    settings: dict[str, Any] = {"dtype": "bfloat16", "part_dtypes": {"text_encoder": "float32"}}
+    loaded = load(wan_pipeline, **settings)
+    assert 0.9 < weights.size(loaded.source) / pipeline.weight_bytes(loaded.pipe) <= 1
 
 
 def test_quantization_without_torchao(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:

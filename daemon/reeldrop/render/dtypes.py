@@ -11,7 +11,7 @@ NAMES = ("float16", "bfloat16", "float32")
 DEFAULT = "default"
 """The key for all parts that are not named."""
 
-_VAES_IN_FLOAT32 = ("AutoencoderKLWan",)
+_VAES_IN_FLOAT32 = ("AutoencoderKLAllegro", "AutoencoderKLWan")
 """Their authors decode in float32; in bfloat16 detail is lost."""
 
 

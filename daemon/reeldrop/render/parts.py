@@ -12,6 +12,7 @@ from diffusers.quantizers.pipe_quant_config import PipelineQuantizationConfig
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render.classes import TESTED, kind_of
+from reeldrop.speed import denoisers
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Scalar
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _SHIFTS = ("flow_shift", "shift")
 """The names of schedulers' setting for the shift of a flow model's noise levels."""
-
-_DENOISERS = ("transformer", "transformer_2", "unet")
 
 
 def set_up(pipe: Any, source: ModelSource) -> None:
@@ -88,7 +87,7 @@ def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:
         raise ConfigError(Mistake(problem, remedy, key=key)) from None
     kind = Int8WeightOnlyConfig if source.quantization == "int8" else Float8WeightOnlyConfig
     config: Any = diffusers.TorchAoConfig(kind())
-    return PipelineQuantizationConfig(quant_mapping=dict.fromkeys(_DENOISERS, config))
+    return PipelineQuantizationConfig(quant_mapping=dict.fromkeys(denoisers.NAMES, config))
 
 
 def _scheduler(own: Any, source: ModelSource) -> Any:

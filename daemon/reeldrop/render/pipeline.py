@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -39,7 +40,7 @@ from reeldrop.render.lora_files import LoraFile
 from reeldrop.render.ranks import Ranks
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
-from reeldrop.speed.denoisers import denoisers
+from reeldrop.speed.denoisers import denoisers, made_of
 from reeldrop.speed.unet3d import Call
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
@@ -229,7 +230,7 @@ def _from_pretrained(
     try:
         index = diffusers.DiffusionPipeline.load_config(folder)
         _check_class(source, index)
-        wanted = _dtypes(source, index)
+        wanted = dtypes_of(source, index)
         with quiet.about_deprecation():
             pipe = parts.pipeline_class(source, index).from_pretrained(
                 folder,
@@ -259,8 +260,8 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
         split.require_possible(source, index)
 
 
-def _dtypes(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the dtype of each part, with `default` for the others."""
+def dtypes_of(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the dtype of each part on this machine, with `default` for the others."""
     if source.dtype != dtypes.AUTO:
         return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
     if source.placement == "cpu" or not cuda_is_available():
@@ -312,7 +313,8 @@ def denoiser_bytes(pipe: Any) -> int:
 def _part_bytes(part: object) -> int:
     if not isinstance(part, torch.nn.Module):
         return 0
-    return sum(p.numel() * p.element_size() for p in part.parameters())
+    tensors = itertools.chain.from_iterable(map(made_of, part.parameters()))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _place(pipe: Any, placement: str) -> str:

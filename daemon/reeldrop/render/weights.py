@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reeldrop.base.errors import ConfigError
-from reeldrop.render import checkpoint, downloads, lora_files, pipeline, tensors
+from reeldrop.render import checkpoint, downloads, dtypes, lora_files, pipeline, tensors
+from reeldrop.speed import denoisers
 
 if TYPE_CHECKING:
     from reeldrop.render.pipeline import ModelSource
@@ -29,8 +31,11 @@ def size(source: ModelSource) -> int:
         return 0
     known = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
     with contextlib.suppress(*known):
-        numbers = sum(map(_count, [*_files(folder, source.variant), *_loras(source)]))
-        return max(1, numbers * _bytes_of_a_number(source))
+        index = json.loads((folder / checkpoint.INDEX).read_text(encoding="utf-8"))
+        each = _bytes_of_a_number(source, index)
+        files = [(file, file.parent.name) for file in _files(folder, index, source.variant)]
+        files += [(file, dtypes.DEFAULT) for file in _loras(source)]
+        return max(1, sum(_count(file) * each(part) for file, part in files))
     return UNREADABLE
 
 
@@ -41,9 +46,8 @@ def _folder(source: ModelSource) -> Path | None:
     return downloads.complete(source)
 
 
-def _files(folder: Path, variant: str | None) -> list[Path]:
+def _files(folder: Path, index: Mapping[str, Any], variant: str | None) -> list[Path]:
     """Return the files of weights that diffusers loads."""
-    index = json.loads((folder / checkpoint.INDEX).read_text(encoding="utf-8"))
     names = (str(file.relative_to(folder)) for file in folder.glob("*/*.safetensors"))
     return [folder / name for name in checkpoint.needed(names, index, variant)]
 
@@ -58,6 +62,14 @@ def _count(file: Path) -> int:
     return sum(map(math.prod, tensors.shapes(file).values()))
 
 
-def _bytes_of_a_number(source: ModelSource) -> int:
-    is_cpu = source.placement == "cpu" or not pipeline.cuda_is_available()
-    return 4 if source.dtype == "float32" or (source.dtype == "auto" and is_cpu) else 2
+def _bytes_of_a_number(source: ModelSource, index: Mapping[str, Any]) -> Callable[[str], int]:
+    """Return a function that returns how many bytes each number of a part takes."""
+    wanted = pipeline.dtypes_of(source, index)
+    converted = denoisers.NAMES if source.quantization else ()
+
+    def each(part: str) -> int:
+        if part in converted:
+            return 1
+        return 4 if wanted.get(part, wanted[dtypes.DEFAULT]) == "float32" else 2
+
+    return each

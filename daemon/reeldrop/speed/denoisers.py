@@ -1,10 +1,13 @@
-"""Find the parts of a pipeline that take most of the time."""
+"""Find the parts of a pipeline that take most of the time, and what their weights are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 NAMES = ("unet", "transformer", "transformer_2")
 """Names of denoisers in diffusers: a pipeline has one, or one for each range of noise levels."""
@@ -20,3 +23,15 @@ def parts(pipe: Any) -> list[nn.Module]:
     """Return the denoisers of a pipeline and its VAE."""
     vae = getattr(pipe, "vae", None)
     return [*denoisers(pipe), *([vae] if isinstance(vae, nn.Module) else [])]
+
+
+def made_of(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the tensors that are in memory for a weight: itself, or those of a quantized one.
+
+    The dtype of a quantized one is that in which it is multiplied.
+    """
+    if not is_traceable_wrapper_subclass(weight):
+        yield weight
+        return
+    for name in weight.__tensor_flatten__()[0]:
+        yield from made_of(getattr(weight, name))

@@ -15,12 +15,11 @@ from typing import Any, Literal, get_args
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 from torch import nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from reeldrop.base.loras import Loras
 from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
 from reeldrop.speed.compiled import Compiled, blocks, is_compiling, wait_for_compiler
-from reeldrop.speed.denoisers import denoisers, parts
+from reeldrop.speed.denoisers import denoisers, made_of, parts
 from reeldrop.speed.forms import Forms
 from reeldrop.speed.lossy import Lossy
 
@@ -226,12 +225,10 @@ class FastPath:
 
 
 def _empty(weight: torch.Tensor) -> None:
-    """Free the memory of a weight; of a quantized one that of the tensors that make it up."""
-    if type(weight.data) is torch.Tensor:
-        weight.data = weight.data.new_empty(0)
-    elif is_traceable_wrapper_subclass(weight):
-        for name in weight.__tensor_flatten__()[0]:
-            _empty(getattr(weight, name))
+    """Free the memory of a weight."""
+    for tensor in made_of(weight):
+        if type(tensor.data) is torch.Tensor:
+            tensor.data = tensor.data.new_empty(0)
 
 
 def _exact(pipe: Any, call: unet3d.Call) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import diffusers
 import pytest
+from diffusers.pipelines.ltx2.utils import DEFAULT_NEGATIVE_PROMPT
 from reeldrop.base.errors import ConfigError
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
@@ -55,6 +56,36 @@ def test_every_setting_is_an_argument_of_its_pipeline() -> None:
         if found.scheduler is not None:
             scheduler = inspect.signature(getattr(diffusers, found.scheduler.name)).parameters
             assert set(found.scheduler.settings) <= set(scheduler), name
+
+
+def test_negative_prompts_are_the_authors() -> None:
+    """Those with which diffusers' pages render, or LTX-2's own; without guidance none is read."""
+    having = {n for n in builtin.profiles() if "negative_prompt" in builtin.profile(n).defaults}
+    families = ("wan", "ltx", "sana")
+    expected = {n for n in builtin.profiles() if n.startswith(families) and _is_guided(n)}
+    assert expected == having
+    for name in having:
+        found = builtin.profile(name)
+        kind = getattr(diffusers, str(found.about.pipeline))
+        published = inspect.getsource(inspect.getmodule(kind)) + DEFAULT_NEGATIVE_PROMPT
+        assert str(found.defaults["negative_prompt"]) in published, name
+
+
+def _is_guided(name: str) -> bool:
+    return float(builtin.profile(name).defaults.get("guidance_scale", 0)) > 1
+
+
+def test_dynamic_guidance_has_its_scheduler() -> None:
+    """CogVideoX's authors use it with this one only, with which their larger models are to run."""
+    dynamic = {n for n in builtin.profiles() if builtin.profile(n).defaults.get("use_dynamic_cfg")}
+    assert {n for n in builtin.profiles() if n.startswith("cogvideox") and "5b" in n} == dynamic
+    for name in dynamic:
+        scheduler = builtin.profile(name).scheduler
+        assert scheduler is not None
+        assert ("CogVideoXDPMScheduler", {"timestep_spacing": "trailing"}) == (
+            scheduler.name,
+            scheduler.settings,
+        )
 
 
 def test_defaults_keep_within_limits() -> None:

@@ -13,6 +13,7 @@ from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.commands import cli, submit
+from reeldrop.commands.check_file import check_file
 from reeldrop.config import config
 from reeldrop.config.config import Config
 from reeldrop.store.spool import Spool
@@ -50,6 +51,30 @@ def test_what_the_daemon_would_refuse_is_refused_at_once(known: Site) -> None:
         lines = ended.stderr.splitlines()
         assert all(line.startswith("reeldrop: ") and "line 1" not in line for line in lines)
     assert [] == list(known.inbox.iterdir())
+
+
+def test_what_is_right_is_shown_where_it_is_announced(
+    known: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Below the mistake, as in the report; a line that stands alone announces nothing."""
+    pasted = known.folder / "pasted.txt"
+    pasted.write_text("a red ball\nNegative prompt: blurry\n")
+    assert 1 == check_file(settings_of(known), pasted, as_json=False)
+    told = capsys.readouterr().err
+    assert "(write it as YAML, in pasted.yaml)\n    prompt: a red ball\n    negative_pr" in told
+    refused = known.command("submit", "a <lora:x:0.8> horse")
+    assert (2, True) == (refused.returncode, "\n    prompt: a horse\n" in refused.stderr)
+
+
+def test_what_has_no_effect_is_said_at_once(known: Site) -> None:
+    """The notes that the sidecar will have."""
+    options = ["--set=guidance_scale=1", "--set=negative_prompt=blurry"]
+    ended = known.command("submit", "a horse --steps 12", *options)
+    assert 0 == ended.returncode
+    assert "the negative prompt has no effect" in ended.stderr
+    assert "has options of a command line; it was rendered as text" in ended.stderr
+    (written,) = known.inbox.iterdir()
+    written.unlink()
 
 
 def test_defaults_of_the_inbox_count(known: Site) -> None:

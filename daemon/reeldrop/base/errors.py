@@ -71,9 +71,16 @@ class Mistake:
             parts.append(f"key '{shown(short(self.key))}'")
         return ", ".join(parts)
 
+    @property
+    def example_lines(self) -> list[str]:
+        """The lines of the example, indented."""
+        return [f"    {shown(line)}" for line in self.example.rstrip().split("\n") if self.example]
+
     def __str__(self) -> str:
+        """Return the mistake on one line, without the example."""
         text = f"{self.place}: {self.problem}" if self.place else self.problem
-        return shown(f"{text} ({self.remedy})" if self.remedy else text)
+        remedy = self.remedy.removesuffix(":")  # after which the example would follow
+        return shown(f"{text} ({remedy})" if remedy else text)
 
 
 class FileError(ReeldropError):

@@ -39,14 +39,15 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     reader = Reader({model: None, **known_rules(config)}, model)
     try:
         defaults = folders.scanned_inbox(config).defaults_for(source, parsing.MAX_DEFAULTS_BYTES)
-        prompts, problems = reader.read(source, file, defaults).prompts, list[str]()
+        prompts, mistakes = reader.read(source, file, defaults).prompts, tuple[Mistake, ...]()
     except NotDescribed as error:
         raise Unavailable(Mistake(str(error), "start the daemon once")) from None
     except PromptError as error:
-        prompts, problems = (), list(map(str, error.mistakes))
+        prompts, mistakes = (), tuple(error.mistakes)
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
     translations = check_translations.of(prompts, config)
+    problems = list(map(str, mistakes))
     if not config.render_untranslated:
         problems += [str(one) for one in translations if one.fails]
     english = {one.text: one.translated for one in translations}
@@ -58,6 +59,8 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     elif problems:
         for problem in problems:
             output.note(problem)
+        for line in (line for mistake in mistakes for line in mistake.example_lines):
+            output.note(line)
     else:
         print(f"{output.printable(file)}: {count} video{'s' if count > 1 else ''}")
         for text in (*map(str, translations), *long_texts):

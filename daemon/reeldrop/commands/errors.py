@@ -51,7 +51,7 @@ def _run(command: Callable[[], object]) -> None:
         sys.exit(exit_codes.NOT_NOW)
     except WrongUsage as error:
         for line in str(error).split("\n"):
-            note(f"reeldrop: {line}")
+            note(line if line.startswith(" ") else f"reeldrop: {line}")  # an example is indented
         sys.exit(exit_codes.USAGE)
     except OSError as error:
         problem = f"{place_of(error)}: {error.strerror}" if error.filename else str(error)

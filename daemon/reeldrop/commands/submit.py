@@ -25,6 +25,7 @@ from reeldrop.store import status as status_file
 from reeldrop.store.results import Results
 
 if TYPE_CHECKING:
+    from reeldrop.base.job import Prompt
     from reeldrop.config.config import Config
     from reeldrop.prompts.rules import ModelRules
     from reeldrop.store.status import Status
@@ -74,7 +75,10 @@ def submit_prompt(
     count = None
     if checks:
         named = submitted_pictures.names(_CHECKED, pictures)
-        count = _checked(config, prompt, {**settings, **named})
+        found = _checked(config, prompt, {**settings, **named})
+        count = None if found is None else len(found)
+        for note in dict.fromkeys(note for one in found or () for note in one.notes):
+            output.note(note)
     order = write_order(config, prompt, settings, pictures)
     is_sweep = not settings.keys().isdisjoint(SWEEPS)  # what its first video shows may be drawn
     place = order.video.parent if is_sweep else order.video
@@ -122,8 +126,10 @@ def only_prompt(prompt: str, others: Sequence[str]) -> str:
     return prompt
 
 
-def _checked(config: Config, prompt: str, settings: Mapping[str, object]) -> int | None:
-    """Return how many videos the daemon will make; raise WrongUsage for what it would refuse.
+def _checked(
+    config: Config, prompt: str, settings: Mapping[str, object]
+) -> tuple[Prompt, ...] | None:
+    """Return the prompts that the daemon will render; raise WrongUsage for what it would refuse.
 
     Checked by the same rules, with the `_defaults.yaml` of the inbox. A pipeline that was never
     loaded by a daemon is not known: its keys are left to the daemon, and None is returned.
@@ -138,10 +144,10 @@ def _checked(config: Config, prompt: str, settings: Mapping[str, object]) -> int
         model = model_of_daemon(config)
         rules = {model: None, **known_rules(config)}
         data = text.encode()
-        found = parsing.parse(name.name, data, defaults, rules, model, lambda number: number)
-        return len(found.prompts)
+        return parsing.parse(name.name, data, defaults, rules, model, lambda number: number).prompts
     except PromptError as error:
-        raise WrongUsage("\n".join(map(_without_place, error.mistakes))) from None
+        lines = (line for m in error.mistakes for line in (_without_place(m), *m.example_lines))
+        raise WrongUsage("\n".join(lines)) from None
     except (NotDescribed, OSError):
         return None
 

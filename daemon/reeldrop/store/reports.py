@@ -46,8 +46,7 @@ def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) ->
         lines.append(f"{label} {shown(mistake.problem)}")
         lines += [f"Where:          {mistake.place}"] if mistake.place else []
         lines += [f"How to fix it:  {shown(mistake.remedy)}"] if mistake.remedy else []
-        if mistake.example:
-            lines += ["", *(f"    {shown(line)}" for line in mistake.example.rstrip().split("\n"))]
+        lines += ["", *mistake.example_lines] if mistake.example else []
         lines.append("")
     if len(mistakes) > MAX_MISTAKES:
         lines += [f"and {len(mistakes) - MAX_MISTAKES} more mistakes of this kind", ""]

@@ -79,6 +79,7 @@ COPIES = {
         "a (Anna's conflicted copy 2026-11-24).txt",
         "a (conflicted copy).txt",
         "a (conflicted copy 2026-11-24 1).txt",
+        "a (Conflicted copy ThinkPad-T14-G5 202603121129).txt",
         "a (Annas in Konflikt stehende Kopie 2026-11-24).txt",
         "a (In Konflikt stehende Kopie von Anna 2026-11-24).txt",
         "a (Copie en conflit de SEMLOG-GTH-0001 2026-11-24).txt",
@@ -101,6 +102,7 @@ COPIES = {
         "a (unicode conflict 2).txt",
         "a (selective sync conflict).txt",
     ],
+    "Google Drive": ["a_conf(1).txt"],
     "OneDrive": [
         "a-DESKTOP-1A2B-safeBackup-0001.txt",
         "a-box-safeBackup-0012.txt",

@@ -86,6 +86,10 @@ NAMINGS = (
         r"(?P<stem>.+) \((?:conflicting copy|(?:case|unicode(?: encoding)?|selective sync)"
         r" conflict)(?: \d+| \(\d+\))?\)" + _SUFFIX,
     ),
+    Naming(  # as encryption tools know Google's client; its `a (1).txt` may be a person's
+        "Google Drive",
+        r"(?P<stem>.+)_conf\(\d+\)" + _SUFFIX,
+    ),
     Naming(  # abraunegg/onedrive, docs/client-architecture.md
         "OneDrive",
         r"(?P<stem>.+)-safebackup-\d{4}" + _SUFFIX,
@@ -130,7 +134,8 @@ NAMINGS = (
 )
 
 _LIKE_A_COPY = re.compile(
-    "confli|konflikt|конфликт|競合|冲突|衝突|충돌|case clash|path|backup|desktop-|laptop-|win-",
+    r"confli|_conf\(|konflikt|конфликт|競合|冲突|衝突|충돌|case clash|path|backup"
+    "|desktop-|laptop-|win-",
     re.IGNORECASE,
 )
 """A part that all names of conflict copies have: a cheap test that excludes most names."""

@@ -70,7 +70,13 @@ KEYS: list[Case] = [
     ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),
     ("base: {height: 64}", 2, "can't be a mapping", "beside `prompts:`"),
     ("hieght: 64", 2, "unknown key 'hieght'", "did you mean 'height'?"),
-    ("enable_hr: 1", 2, "unknown key 'enable_hr'", "known are negative_prompt, height"),
+    ("guidance_rescale: 0.7", 2, "unknown key", "reeldrop has nothing for this; remove the line"),
+    ("guidance2_scale: 3", 2, "unknown key", "reeldrop has nothing for this"),
+    ("video_prompt_type: V", 2, "unknown key", "reeldrop has nothing for this"),
+    ("latent_image: 5", 2, "unknown key", "reeldrop has nothing for this"),
+    ("filename_prefix: AnimateDiff", 2, "unknown key", "reeldrop has nothing for this"),
+    ("enable_hr: 1", 2, "unknown key 'enable_hr'", "reeldrop has nothing for this"),
+    ("xyzzy_mode: 1", 2, "unknown key 'xyzzy_mode'", "known are negative_prompt, height"),
 ]
 """Settings beside a prompt in the first line."""
 
@@ -123,6 +129,12 @@ FILES: list[Case] = [
     ("prompts:\n\xa0 - a\n", 2, "a no-break space (U+00A0) is at the beginning", "plain spaces"),
     ("prompts:\n\u3000- a\n", 2, "(U+3000) is at the beginning", "plain spaces"),
     ("prompt: a\nseed:\xa03", 2, "a no-break space (U+00A0) is after `seed:`", "a plain space"),
+    ("prompt: ‘Night: a ball’", 1, "know ‘ as a quote", '`prompt: "Night: a ball"`'),
+    ("prompts:\n- “Night: a ball”", 2, "'“Night'", '`prompt: "Night: a ball"`'),
+    ("prompt:\u3000a ball", 1, "not the text", "after `prompt:`, not a full-width space (U+3000)"),
+    ("prompt:\u200ba ball", 1, "not the text", "not a zero-width space (U+200B)"),
+    ("prompts:\n -\xa0a\n -\xa0b", 1, "not the text", "and a plain space, not a no-break space"),
+    ("prompts:\n • a\n • b", 1, "not the text", "a hyphen and a plain space, not a bullet"),
     ("prompt：a ball", 1, "not the text", "not a full-width one (U+FF1A): `prompt: ...`"),
     ("prompt: a\nseed：3\n", 2, "a full-width colon (U+FF1A)", "`seed: ...`"),
     ("prompt: a\nseed:3\n", 2, "no space after `seed:`", "write `seed: 3`"),
@@ -147,6 +159,11 @@ FILES: list[Case] = [
     ("prompt: a\x0bb", 1, "a vertical tab (U+000B)", "remove it"),
     ("prompt: {a|b} ball\n", 1, "can't begin with {", '`prompt: "{a|b} ball"`'),
     ("prompt: a\nseed: [1, 2\nfps: 8", 3, "the [ in line 2 is not closed", "close it"),
+    ("prompt: a\nseed: [\n", 3, "the [ in line 2 is not closed", "begins with [ between"),
+    ("prompts:\n - [\n - b\n", 3, "the [ in line 2 is not closed", "close it"),
+    ('{"prompt": "a" "seed": 3}', 1, "or a comma is missing", "close it"),
+    ("prompts:\n  - prompt: a\n    seed: 3\n   fps: 8", 4, "below none of those", "exactly below"),
+    ("prompts:\n  - a\n - b", 3, "below none of those", "exactly below"),
 ]
 
 
@@ -223,6 +240,10 @@ def test_sizes_that_work(line: str, remedy: str) -> None:
         ("prompt: |\n  a #7", []),
         ("prompt: a ball  # my note", ["'# my note' after the prompt is a comment in YAML"]),
         ("prompts: [a]\nnegative_prompt: b # c", ["'# c' after the negative_prompt"]),
+        ("prompt: “a”", ["quotes around the prompt were rendered: YAML has only plain"]),
+        ("prompt: a --ar 16:9 --v 6", ["has options of a command line; it was rendered as text"]),
+        ("prompt: |\n  a\n  Steps: 20, Sampler: x", ["is of A1111 or a similar tool; it was ren"]),
+        ('prompts: [\'{"prompt": "a"}\']', ["is JSON; it was rendered as text"]),
         ("prompt: a ## note", ["'## note' after the prompt"]),
         ("prompts:\n- a # 3 ships", ["'# 3 ships' after the prompt"]),
         ("prompt: a\nguidance_scale: 1\nnegative_prompt: b", ["negative prompt has no effect"]),

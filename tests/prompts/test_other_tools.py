@@ -465,6 +465,10 @@ rock & roll at 50 % off, 100 km/h, @home
 <3 a heart balloon
 a < b > c written on a blackboard
 12:30 at night, an empty street
+0:00 on the clock of a station
+[5] balls | a wall
+FIRE AND ICE
+Three things on a table:
 1:1 scale model of a castle (1:20)
 12:30, 13:00, 13:30: the trains leave
 1: a man, 2: a woman, 3: a dog

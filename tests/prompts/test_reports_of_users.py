@@ -228,6 +228,92 @@ REFUSED = [
         remedy="save the file as UTF-8",
     ),
     Refused(
+        "A1111 8079: an option for which there is nothing here",
+        '--sd_model "modelname" --prompt "a red ball"',
+        "options of a command line",
+        (BALL,),
+    ),
+    Refused(
+        "Inspire-Pack 12: both texts in a line",
+        "prompt: a red ball negative: blurry, dark",
+        "`key: value`",
+        ({**BALL, "negative_prompt": "blurry, dark"},),
+    ),
+    Refused(
+        "easydiffusion 1032: settings below a prompt, some of them its own",
+        "a red ball\nWidth: 128\nHeight: 64\nSteps: 25\nSampler: euler\n"
+        "Use Face Correction: GFPGANv1.3\nNegative Prompt: dog, cat",
+        "`key: value`",
+        (
+            {
+                **BALL,
+                "negative_prompt": "dog, cat",
+                "height": 64,
+                "width": 128,
+                "num_inference_steps": 25,
+            },
+        ),
+    ),
+    Refused(
+        "InvokeAI 6743: a sheet of templates",
+        'name,prompt,negative_prompt\nFilm,"a red ball, film grain",blurry',
+        "a table (CSV)",
+        ({"prompt": "a red ball, film grain", "negative_prompt": "blurry"},),
+    ),
+    Refused(
+        "AI-Prompt-Genius 335: a list under other names",
+        '[\n {"title": "TEST", "content": "A ball", "tags": "x"}\n]',
+        "is JSON",
+        remedy="write its prompts as YAML, in a.yaml",
+    ),
+    Refused(
+        "was-node-suite 586: JSON that is cut off",
+        '{"prompt": "a red ball", "seed": 1',
+        "`key: value`",
+        ({**BALL, "seed": 1},),
+    ),
+    Refused(
+        "JSON through a word processor",
+        "{ “prompt”: “a red ball”, “steps”: 12 }",
+        "`key: value`",
+        ({**BALL, "num_inference_steps": 12},),
+    ),
+    Refused(
+        "answers of chats: a table",
+        "| # | Prompt |\n|---|---|\n| 1 | a red ball |\n| 2 | a blue boat |",
+        "a table (Markdown)",
+        (BALL, BOAT),
+    ),
+    Refused(
+        "answers of chats: numbers before the texts",
+        "Prompt 1 - a red ball\nPrompt 2 – a blue boat",
+        "`key: value`",
+        (BALL, BOAT),
+    ),
+    Refused(
+        "answers of chats: a greeting",
+        "Sure! Here are two prompts:\n1. a red ball\n2. a blue boat",
+        "stands above a list",
+        remedy="remove the line",
+    ),
+    Refused(
+        "answers of chats: thoughts",
+        "<think>\nThey want a ball.\n</think>\na red ball",
+        "a mark of a chat's model",
+        remedy="remove the line",
+    ),
+    *(
+        Refused(f"shots of Veo: {first}", f"{first}\n{then}", "is a keyframe", (BALL, BOAT))
+        for first, then in (
+            ("[0-5s] a red ball", "[5-10s] a blue boat"),
+            ("00:00 a red ball", "00:05 a blue boat"),
+            ("0:00–0:05: a red ball", "0:05–0:10: a blue boat"),
+            ("0s: a red ball", "5s: a blue boat"),
+            ("Frame 0: a red ball", "Frame 24: a blue boat"),
+            ("0|a red ball", "24|a blue boat"),
+        )
+    ),
+    Refused(
         "Wan2GP's own examples: macros",
         '! {Subject}="cat","dog" : {Place}="forest"\nA {Subject} in a {Place}.',
         "macro of Wan2GP",
@@ -258,6 +344,10 @@ FILMED = [
     Filmed("Easy Diffusion: lists", "a {red,blue} ball", "no lists"),
     Filmed("prompt-all-in-one 278: breaks in the text", "a girl BREAK the sea", "no breaks"),
     Filmed("sdwebui-nai-api 42: line breaks", "a beach\\nChar: a girl", "\\n was"),
+    Filmed("sd-dynamic-prompts 142: brackets", "(grape)\napple\n[orange]"),
+    Filmed("ComfyUI: embeddings", "embedding:EasyNegative, a ball", "no embeddings"),
+    Filmed("A1111: texts that are added up", "a ball AND a boat", "no texts that are added up"),
+    Filmed("answers of chats: bold letters", "**A red ball**\nA boat", "the ** around"),
     Filmed("web pages: escapes", "a ball &amp; a boat", "&amp; was"),
     Filmed("ComfyUI: remarks", "a ball /* red */ rolls", "no remarks"),
     Filmed("chats: letters", "a) a ball\nb) a boat", "the letter", ("a ball", "a boat")),

@@ -32,7 +32,7 @@ _LONGEST = 500
 """Upper bound on the characters of a line that are read: some patterns take quadratic time."""
 
 _CUT = re.compile(r"\s(#.*)")
-_PLAIN_QUOTES = str.maketrans("“”„‟«»‘’‚‹›", '"""""' + '""' + "''''")
+_QUOTES = "“”„‟«»‘’‚‹›"
 
 _REMEDY = "texts with a colon, a quote or a # in them are best put between quotes"
 
@@ -148,8 +148,9 @@ def _curly_quote(line: str) -> _Found:
     if found is None:
         return None
     column = found.end()
-    value = _VALUE.match(line.translate(_PLAIN_QUOTES))
-    right = f": `{short(value['start'].lstrip() + value['value'])}`" if value else ""
+    value = _VALUE.match(line)
+    text = value["value"].strip(_QUOTES) if value else ""
+    right = f": `{value['start'].lstrip()}{quoted(short(text))}`" if value else ""
     what = f"YAML does not know {line[column - 1]} as a quote"
     return what, f"use the plain one between quotes{right}", column
 
@@ -197,13 +198,16 @@ def _at_place(
     elif "mapping values" in problem:
         what = "there is a second colon in this line"
         remedy = _between_quotes(line)
-    elif "flow" in context and began is not None:
-        mark = lines[began[0] - 1][began[1] - 1 : began[1]]
-        what = f"the {mark} in line {began[0]} is not closed before here"
+    elif "flow" in context and (opened := _opened(lines, began, place)) is not None:
+        mark = lines[opened[0] - 1][opened[1] - 1]
+        what = f"the {mark} in line {opened[0]} is not closed before here, or a comma is missing"
         remedy = f"close it, or put a text that begins with {mark} between quotes"
     elif "key" in problem and _CUT.search(above) and not _INDENTED.match(line):
         what = "the text above ends at its #, and continues here"
         remedy = "put the whole text between quotes"
+    elif "block" in context and value and _indent(line) != _indent(above):
+        what = "this line begins below none of those above it"
+        remedy = "begin it exactly below the first letter, or the `-`, of a line that it goes with"
     elif start in ("'", '"') and column > len(value["start"]) + 1 if value else False:
         other = "write '' for a ' in it" if start == "'" else 'write \\" for a " in it'
         what = "the text continues after its closing quote"
@@ -212,6 +216,25 @@ def _at_place(
         what = f"a text can't begin with {start}"
         remedy = _between_quotes(line)
     return Mistake(f"this is not YAML: {what}", remedy, number, column)
+
+
+def _opened(lines: list[str], began: Position | None, place: Position) -> Position | None:
+    """Return the place of the bracket that is open at a place; None if there is none."""
+    if began is not None and began != place:
+        return began
+    opened: list[Position] = []
+    for number, line in enumerate(lines[: place[0]], start=1):
+        end = place[1] - 1 if number == place[0] else len(line)
+        for found in re.finditer(r"[\[{]|[\]}]", line[:end]):
+            if found[0] in "[{":
+                opened.append((number, found.start() + 1))
+            elif opened:
+                opened.pop()
+    return opened[-1] if opened else None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _between_quotes(line: str) -> str:

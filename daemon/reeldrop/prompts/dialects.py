@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reeldrop.prompts import other_names
+from reeldrop.prompts import other_names, worthless
 
 Said = Mapping[str, str]
 """Settings by the names of another tool."""
@@ -71,10 +71,15 @@ _EQUAL = re.compile(r"(?<!\S)(?P<name>[A-Za-z_]{2,30})=(?P<value>-?\d+(?:\.\d+)?
 _STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)
 _PAIR = re.compile(r"([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
 _PROMPT = re.compile(
-    r"^[-*_#>\s\"']*(?:/\w+ )?(?:(?:positive )?prompt\s*+(?:#?\d+)?|(?-i:positive))"
-    r"[*_\"']*\s*[:：=]\s*[*_]*\s*(?P<value>.*)$",
+    r"^[-*_#>\s\"'“„{]*(?:/\w+ )?(?:(?:positive )?prompt\s*+(?:#?\d+)?|(?-i:positive))"
+    r"[*_\"'”“]*(?:\s*[:：=]|(?<=\d)\s+[-–—](?=\s))\s*[*_]*\s*(?P<value>.*)$",
     re.I,
 )
+_QUOTED = re.compile(r"[\"“](?P<text>[^\"“”]*)[\"”](?P<rest>\s*[,}].*)?$")
+_SETTING = re.compile(
+    r"\b(?P<key>[A-Za-z]\w{1,30})[\"'”]?\s?[:=]\s?(?P<value>-?[\d.]+|[\"“][^\"“”]*[\"”])"
+)
+_UNWANTED = re.compile(r"(?<![\s,.;])[\s,.;]+negative(?:[ _]prompt)?\s*[:：=]\s*", re.I)
 _OURS = re.compile(
     r"^(?:- )?[\"']?(?P<key>prompts|negative_prompt|num_frames|num_inference_steps|guidance_scale"
     r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
@@ -105,41 +110,16 @@ _SCHEDULE = re.compile(
 _CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
 _IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
 
-_WORTHLESS = (
-    (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a comment of another language"),
-    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a separator, not a prompt"),
-    (re.compile(r"^(```|~~~)\w*$"), "is markup of Markdown"),
-    (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
-    (re.compile(r"^\[\[[\w.]+\]\]$"), "is a heading of TOML"),
-    (
-        re.compile(r"^(scene|shot|clip|take|video|prompt)\s*#?\d{1,4}\s*[.:：]?$", re.I),
-        "is a heading, not a prompt",
-    ),
-    (re.compile(r"^(BREAK|AND|ADD(COMM|BASE|ROW|COL))$"), "is a mark of A1111 between texts"),
-    (re.compile(r"^\(\s*\".*\"\s*\)\.(blend|and)\("), "mixes texts as InvokeAI does"),
-    (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
-    (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, not a prompt"),
-    (
-        re.compile(r"^[\"']?([a-z]:\\|\\\\\w)(\S*|\S[^<>|]*\.\w{2,5}[\"']?)$", re.I),
-        "is a path, not a prompt",
-    ),
-    (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, not a prompt"),
-    (re.compile(r"^file '.*'$"), "is a line for ffmpeg"),
-    (re.compile(r"^(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+"), "is a time of subtitles"),
-    (re.compile(r"^WEBVTT\b"), "is the head of subtitles"),
-    (re.compile(r"^! *\{\w+\} *="), "is a macro of Wan2GP"),
-    (re.compile(r"^#(EXTM3U|EXTINF)"), "is a line of a playlist"),
-)
-
 
 def of_line(line: str) -> Recognised | None:
     """Return what a line of a text file is; None if it may be a prompt."""
     line = line[:_LONGEST]
     for look in _LOOKS:
-        found = look(line)
-        if found is not None:
-            return found
-    return next((Recognised(what) for pattern, what in _WORTHLESS if pattern.match(line)), None)
+        recognised = look(line)
+        if recognised is not None:
+            return recognised
+    found = worthless.of_line(line)
+    return None if found is None else Recognised(found)
 
 
 def _json(line: str) -> Recognised | None:
@@ -299,7 +279,7 @@ def _a1111(line: str) -> Recognised | None:
 def _key_value(line: str) -> Recognised | None:
     found = _PROMPT.match(line)
     if found is not None:
-        return Recognised("is `key: value`, as in YAML", {"prompt": found["value"].strip(" \"'*_")})
+        return Recognised("is `key: value`, as in YAML", _after_prompt(found["value"]))
     found = _OURS.match(line) or _WORD.match(line) or _MODEL.match(line) or _NUMBER.match(line)
     if found is None or (found.re is _NUMBER and not _is_setting(found["key"])):
         return None
@@ -308,6 +288,18 @@ def _key_value(line: str) -> Recognised | None:
     is_doubtful = found.re is _MODEL
     what = "is `key: value`, as in YAML"
     return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
+
+
+def _after_prompt(value: str) -> dict[str, str]:
+    """Return what stands behind `prompt:`: a text, and sometimes other settings."""
+    quoted = _QUOTED.match(value)
+    if quoted is not None:
+        pairs = ((m["key"], m["value"]) for m in _SETTING.finditer(quoted["rest"] or ""))
+        others = {key: value.strip('"“”') for key, value in pairs if other_names.is_known(key)}
+        return {**others, "prompt": quoted["text"]}
+    prompt, *unwanted = _UNWANTED.split(value, maxsplit=1)
+    says = {"prompt": prompt.strip(" \"'*_”")}
+    return {**says, "negative_prompt": unwanted[0]} if unwanted else says
 
 
 def _is_setting(key: str) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from reeldrop.base import strict_yaml, yaml_text
+from reeldrop.base import invisible, strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import PRIORITIES, DefaultsFile
@@ -28,6 +28,10 @@ _NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
 _NO_DEFAULTS = ("prompt", "prompts", "rendered", *KEYS.values(), *pictures.KEYS, *SWEEPS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
 
+
+_CURLY = re.compile(r"“[^“”]+”|„[^„“]+“|«[^«»]+»|[‘’][^‘’]+’")
+_ODD_SPACE = re.compile(r"([^\W\d]\w*):((?! )\s|[\u200b\u2060\ufeff])")
+_ODD_DASH = re.compile(r"-((?! )\s|[\u200b\u2060\ufeff])|([^\w\s\"'“„(\[{<-])\s")
 
 _LANGUAGES = (
     (re.compile(r"\s*(```|~~~)"), "this is markup of Markdown", "remove it"),
@@ -188,6 +192,9 @@ def _bare_text(text: str) -> str:
     wide = re.match(r"[\"']?([^\W\d]\w*)[\"']?\s*[\uff1a\ufe55\ufe13]", text)
     if wide is not None:
         return f"use a plain colon and a space, not a full-width one (U+FF1A): `{wide[1]}: ...`"
+    odd = _ODD_SPACE.match(text)
+    if odd is not None:
+        return f"put a plain space after `{short(odd[1])}:`, not {invisible.named(odd[2])}"
     narrow = re.match(r"([^\W\d]\w*):(?=\S)", text)
     if narrow is not None:
         return f"put a space after the colon: `{short(narrow[1])}: ...`"
@@ -268,7 +275,11 @@ def _prompts(layer: Layer) -> list[Layer]:
             raise PromptError(layer[key].mistake(problem, "put it into `prompts`", key))
     if not isinstance(prompts.node.value, list):
         problem = f"prompts must be a list, not {described(prompts.node.value)}"
-        raise PromptError(prompts.mistake(problem, "begin each prompt with `- `", "prompts"))
+        remedy = "begin each prompt with `- `"
+        odd = _ODD_DASH.match(str(prompts.node.value))
+        if odd is not None:
+            remedy += f": a hyphen and a plain space, not {invisible.named(odd[1] or odd[2])}"
+        raise PromptError(prompts.mistake(problem, remedy, "prompts"))
     check_count(max(1, len(prompts.node.value)))
     own = pictures.dealt_out(layer, len(prompts.node.value))
     return [merge(*both) for both in zip(own, map(_item, prompts.node.value), strict=True)]
@@ -283,8 +294,12 @@ def _item(node: strict_yaml.Node) -> Layer:
 def _setting(key: str, node: strict_yaml.Node, file: str = "") -> Setting:
     """Return a setting, with a note or a mistake if YAML cut a comment off its text."""
     comment = node.comment
-    if key not in TEXT_KEYS or not comment:
+    if key not in TEXT_KEYS:
         return Setting(node, file)
+    if not comment:
+        is_quoted = isinstance(node.value, str) and _CURLY.fullmatch(node.value)
+        told = (f"the quotes around the {key} were rendered: YAML has only plain ones",)
+        return Setting(node, file, told if is_quoted else ())
     is_cut = len(comment) > 1 and not comment[1].isspace() and comment[1] != "#"
     if is_cut or node.value is None:
         problem = f"in YAML, a # after a space begins a comment: '{short(comment)}' is left out"

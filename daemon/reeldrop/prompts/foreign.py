@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,20 @@ _ENOUGH = 100
 _OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
 
-_FRAME = re.compile(r"(?P<at>\d{1,6})\s*:\s+(?P<text>\S.*)")
+_TIME = r"(?P<at>\d{1,6}(?::\d\d){0,2})(?:\s*[-–—]\s*\d[\d:]*)?\s?(?:s|sec|seconds)?"
+_FRAMES = (
+    re.compile(rf"(?:frame )?{_TIME}\s*(?::\s+|\|)(?P<text>\S.*)", re.I),
+    re.compile(rf"[\[(](?:frame )?{_TIME}[\])]\s*[:|-]?\s*(?P<text>\S.*)", re.I),
+    re.compile(r"(?P<at>\d{1,2}(?::\d\d){1,2})(?:\s*[-–—]\s*\d[\d:]*)?\s+(?P<text>\S.*)"),
+)
+"""How a text that begins at a frame, or a time, is written."""
+
+_LIST_MARK = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s+\S")
+_METADATA = re.compile(r"[A-Z][\w ()-]{2,40}: \S{1,60}")
+"""A setting among others, such as `Use Face Correction: GFPGANv1.3`."""
+
+_RULE = re.compile(r"[|:\s-]{3,}")
+"""The line below the head of a table in Markdown."""
 
 Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor comments, with their numbers."""
@@ -47,6 +61,7 @@ def refuse(name: str, text: str, lines: Lines) -> None:
         return
     _check_whole(stem, text, lines)
     _check_keyframes(stem, lines)
+    _check_heading(lines)
     found = []
     strange = []
     for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
@@ -82,18 +97,29 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
             _refuse(stem, "this file is JSON, not lines of prompts", number, says)
     rows = _rows(lines)
     if rows is not None:
-        _refuse(stem, "this file is a table (CSV), not lines of prompts", number, rows)
+        kind = "Markdown" if line.startswith("|") else "CSV"
+        _refuse(stem, f"this file is a table ({kind}), not lines of prompts", number, rows)
 
 
 def _check_keyframes(stem: str, lines: Lines) -> None:
-    """Refuse texts with the numbers of frames before them: from 0, and each higher than before."""
-    frames = [(number, _FRAME.match(line)) for number, line in lines]
-    marks = [(number, mark) for number, mark in frames if mark]
-    at = [int(mark["at"]) for _, mark in marks]
-    if len(at) > 1 and at[0] == 0 and at == sorted(set(at)):
-        number, first = marks[0]
-        problem = f"'{short(first[0])}' is a keyframe: a text that begins at a frame"
-        _refuse(stem, problem, number, [{"prompt": mark["text"]} for _, mark in marks])
+    """Refuse texts with frames or times before them: from 0, and each higher than before."""
+    for pattern in _FRAMES:
+        frames = [(number, pattern.match(line)) for number, line in lines]
+        marks = [(number, mark) for number, mark in frames if mark]
+        at = [list(map(int, mark["at"].split(":"))) for _, mark in marks]
+        if len(at) > 1 and not any(at[0]) and all(a < b for a, b in itertools.pairwise(at)):
+            number, first = marks[0]
+            problem = f"'{short(first[0])}' is a keyframe: a text that begins at a frame or time"
+            _refuse(stem, problem, number, [{"prompt": mark["text"]} for _, mark in marks])
+
+
+def _check_heading(lines: Lines) -> None:
+    """Refuse what introduces a list, such as `Here are five prompts:`."""
+    (number, line), *others = lines
+    is_list = len(others) > 1 and all(_LIST_MARK.match(other) for _, other in others)
+    if is_list and line.endswith((":", "：")):
+        problem = f"'{short(line)}' is what stands above a list, not a prompt"
+        raise PromptError(Mistake(problem, "remove the line, or put `# ` before it", number))
 
 
 def _is_yaml(text: str) -> bool:
@@ -112,20 +138,21 @@ def _is_yaml(text: str) -> bool:
 
 def _rows(lines: Lines) -> list[Said] | None:
     """Return the rows of a table with a column of prompts; None if the lines are not one."""
-    head = lines[0][1]
+    table = [line.strip("| ") for _, line in lines[: _MOST + 3] if not _RULE.fullmatch(line)]
+    head = table[0] if table else ""
     if len(head) > 300:
         return None
-    mark = max(",;\t", key=head.count)
-    names = [name.strip(" \"'") for name in head.split(mark)]
+    mark = max(",;\t|", key=head.count)
+    names = [name.strip(" \"'*") for name in head.split(mark)]
     known = [other_names.normal(name) for name in names]
-    is_table = len(names) > 1 and all(name.replace("_", "").isalnum() for name in known)
+    is_table = len(names) > 1 and all(n == "#" or n.replace("_", "").isalnum() for n in known)
     if not is_table or not {"prompt", "negative_prompt"} & set(known):
         return None
     if not any(mark in line for _, line in lines[1:]):
         return None
-    texts = [line for _, line in lines[1 : _MOST + 2]]
     try:
-        return [dict(zip(names, row, strict=False)) for row in csv.reader(texts, delimiter=mark)]
+        rows = csv.reader(table[1 : _MOST + 2], delimiter=mark)
+        return [dict(zip(names, map(str.strip, row), strict=False)) for row in rows]
     except csv.Error:  # a cell is longer than any prompt
         return []
 
@@ -167,7 +194,11 @@ def _example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, 
     """Return the YAML that says the same as lines, and the names for which reeldrop has no key."""
     says: list[dict[str, str]] = []
     is_strange = False
+    is_among_settings = False
     for _, line, what in found:
+        if what is None and is_among_settings and _METADATA.fullmatch(line):
+            continue
+        is_among_settings = what is not None and what.belongs_above
         if what is None:
             says.append({"prompt": line})
         elif what.says and what.belongs_above and says:

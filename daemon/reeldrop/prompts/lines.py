@@ -21,6 +21,7 @@ _MARK = re.compile(
     rf"(?P<sign>{_SIGN})\s+(\[[ xX]\]\s+)?(?=\S)"
     r"|\(?(?:(?P<number>\d{1,4})[.)]|(?P<letter>[a-z])\))\s+(?=\S)"
 )
+_BOLD = re.compile(r"\*\*[^*]+\*\*:?")
 _QUOTED = re.compile(r"\"[^\"]+\"|“[^“”]+”|„[^„“]+“|«[^«»]+»")
 
 
@@ -107,6 +108,8 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
         notes = (f"'{mark[0].strip()}' at the beginning was rendered as part of the prompt",)
     elif _QUOTED.fullmatch(text):
         notes = ("the quotes around the prompt were rendered: in a text file it needs none",)
+    elif _BOLD.fullmatch(text):
+        notes = ("the ** around the prompt were rendered: a text file has no markup",)
     elif text.startswith("#"):
         notes = ("the # at the beginning was rendered: a comment begins with # and a space",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

@@ -70,7 +70,17 @@ _ELSEWHERE: Mapping[str, str] = {
     ),
     "reeldrop has nothing for this; remove the line": "clip_skip subseed subseed_strength eta_ddim "
     "restore_faces model_hash version strength_schedule hires_fix styles head_prompt "
-    "tail_prompt",
+    "tail_prompt guidance_rescale guidance2_scale guidance3_scale embedded_guidance_scale "
+    "embedded_guidance audio_guidance_scale alt_guidance_scale switch_threshold model_mode "
+    "video_prompt_type image_prompt_type audio_prompt_type prompt_enhancer multi_prompts_gen_type "
+    "keep_frames_video_source tea_cache_setting skip_steps_cache_type teacache slg_switch "
+    "cfg_star_switch cfg_zero_step apg_switch perturbation_switch riflex_setting motion_score "
+    "sliding_window_size settings_version temporal_upsampling spatial_upsampling mmaudio_setting "
+    "film_grain_intensity latent_image control_after_generate add_noise start_at_step end_at_step "
+    "weight_dtype vae_name clip_name clip_name1 clip_name2 crf pix_fmt pingpong save_output "
+    "save_metadata trim_to_audio loop_count filename_prefix enable_hr hr_scale hr_upscaler "
+    "hr_second_pass_steps denoise_hr tiling_x override_settings alwayson_scripts s_churn s_noise "
+    "use_face_correction use_upscale refiner refiner_switch_at vae_hash lora_hashes",
 }
 _DURATIONS = "duration seconds video_seconds duration_seconds length_seconds time sec"
 

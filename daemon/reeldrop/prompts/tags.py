@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reeldrop.base import invisible, yaml_text
+from reeldrop.base.escaping import short
 from reeldrop.base.loras import LoraLimits
-from reeldrop.prompts import loras, wildcards
+from reeldrop.prompts import dialects, loras, wildcards
 from reeldrop.prompts.wildcards import BadTemplate
 
 _ADDITION = re.compile(
@@ -45,11 +46,16 @@ _SERIES = re.compile(
 _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
 _NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
 _ESCAPE = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,5});|\\u[0-9a-fA-F]{4}")
+_EMBEDDING = re.compile(r"(?<![\w:])embedding:[\w.-]+")
+_AND = re.compile(r"(?<=[a-z0-9,.)\]] )AND(?= [a-z0-9(\[])")
 _REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
 _HIDDEN = re.compile("[\xad\u200b\u2060\u202d\u202e\ufeff]")
 _MOST = 10
-"""Upper bound on the prompts of an example."""
+"""Upper bound on the prompts of an example, and on the lines of a prompt that are looked at."""
+
+_LONGEST = 1000
+"""Upper bound on the characters of a line that are looked at for what is of another tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +134,13 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
         (_NEW_LINE, "marks for a new line"),
         (_ESCAPE, "escapes for characters"),
         (_REMARK, "remarks within a prompt"),
+        (_EMBEDDING, "embeddings"),
+        (_AND, "texts that are added up"),
     ):
         match = pattern.search(prompt)
         if match is not None:
             found.append(f"{match[0]} was rendered as text: reeldrop has no {what}")
+    found += _of_other_tools(prompt)
     hidden = _hidden(prompt)
     if hidden:
         found.append(f"there is {invisible.named(hidden)} in the prompt, which can't be seen")
@@ -140,6 +149,15 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
     if "\ufffd" in prompt:
         found.append("there is a \ufffd in the prompt: another program has lost a character there")
     return tuple(found)
+
+
+def _of_other_tools(prompt: str) -> list[str]:
+    """Return a note on the first line of a prompt that a text file could not have as a prompt."""
+    for line in map(str.strip, prompt.split("\n", _MOST)[:_MOST]):
+        what = dialects.of_line(line[:_LONGEST])
+        if what is not None and not what.is_doubtful:
+            return [f"'{short(line)}' {what.what}; it was rendered as text"]
+    return []
 
 
 def _hidden(prompt: str) -> str:

@@ -46,7 +46,8 @@ class Unknown:
             return problem, "reeldrop has no keyframes; write the texts as a list below `prompts:`"
         if is_text and similar is None:
             self.has_prompt = True
-            text = short(f"{key}: {'' if value is None else value}".strip())
+            text = f"{key}: {'' if value is None else value}".strip()
+            text = short(text.strip("“”„‟«»‘’‚‹›") if text[0] in "“„«‘‚‹" else text)
             problem += ": YAML reads what is before a colon as a key"
             return problem, f"put the text between quotes: `prompt: {quoted(text)}`"
         other = other_names.nearest(key) if similar is None else None

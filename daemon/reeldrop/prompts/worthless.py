@@ -1,0 +1,41 @@
+"""Lines that are certainly no prompts, and say nothing that belongs into a prompt file."""
+
+from __future__ import annotations
+
+import re
+
+_LINES = (
+    (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a comment of another language"),
+    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a separator, not a prompt"),
+    (re.compile(r"^(```|~~~)\w*$"), "is markup of Markdown"),
+    (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
+    (re.compile(r"^\[\[[\w.]+\]\]$"), "is a heading of TOML"),
+    (
+        re.compile(r"^(scene|shot|clip|take|video|prompt)\s*#?\d{1,4}\s*[.:：]?$", re.I),
+        "is a heading, not a prompt",
+    ),
+    (re.compile(r"^(BREAK|AND|ADD(COMM|BASE|ROW|COL))$"), "is a mark of A1111 between texts"),
+    (re.compile(r"^\(\s*\".*\"\s*\)\.(blend|and)\("), "mixes texts as InvokeAI does"),
+    (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
+    (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, not a prompt"),
+    (
+        re.compile(r"^[\"']?([a-z]:\\|\\\\\w)(\S*|\S[^<>|]*\.\w{2,5}[\"']?)$", re.I),
+        "is a path, not a prompt",
+    ),
+    (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, not a prompt"),
+    (re.compile(r"^file '.*'$"), "is a line for ffmpeg"),
+    (re.compile(r"^(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+"), "is a time of subtitles"),
+    (re.compile(r"^WEBVTT\b"), "is the head of subtitles"),
+    (re.compile(r"^! *\{\w+\} *="), "is a macro of Wan2GP"),
+    (
+        re.compile(r"^</?(think|thinking|reasoning|answer|output|response|s)>", re.I),
+        "has a mark of a chat's model",
+    ),
+    (re.compile(r"^\|.*\|$"), "is a row of a table in Markdown"),
+    (re.compile(r"^#(EXTM3U|EXTINF)"), "is a line of a playlist"),
+)
+
+
+def of_line(line: str) -> str | None:
+    """Return what a line is, in words; None if it may be a prompt."""
+    return next((what for pattern, what in _LINES if pattern.match(line)), None)

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +187,13 @@ from reeldrop.render import rank, rendering
 def fail(where, name, word):
     real = getattr(where, name)
     def act(*arguments, **named):
-        if Path(os.environ["FAILS_IN"]).read_text() == word:
+        wanted = Path(os.environ["FAILS_IN"]).read_text()
+        if wanted == word:
             raise AttributeError("here alone")
-        return real(*arguments, **named)
+        answer = real(*arguments, **named)
+        if wanted == "end of " + word:
+            raise AttributeError("here alone")
+        return answer
     setattr(where, name, act)
 fail(rendering, "texts", "texts")
 fail(UniPCMultistepScheduler, "step", "step")
@@ -200,7 +205,7 @@ rank.main()
 class Failing:
     """A model in two processes, either of which can be told to fail.
 
-    fails_in: a file with the place where the other process fails: texts, step or denoiser
+    fails_in: a file with the place where the other process fails: texts, step, denoiser, end of it
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +220,7 @@ class Failing:
         self._patch = monkeypatch
         loaded = self.model.renderer._residents.ready("Wan 2.1")
         assert loaded is not None
-        self._denoiser = loaded.pipe.transformer
+        self._denoiser, self.scheduler = loaded.pipe.transformer, loaded.pipe.scheduler
 
     def answer(self, place: str, *, also_here: bool = False) -> Event:
         """Render a prompt while the other process fails in a place; return the answer."""
@@ -279,6 +284,65 @@ def test_who_fails_in_the_denoiser_alone_is_told_soon(
     failing.model.renderer.close()
     assert failing.model.events.empty()
     assert -signal.SIGKILL == process.wait(DEADLINE_SECONDS)
+
+
+class Device:
+    """The GPU of rank 0, as far as it is asked what it has done: each call takes it so long.
+
+    is_free: it does nothing any more
+    """
+
+    def __init__(self, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_free = threading.Event()
+        self._seconds = seconds
+        self._end = 0.0
+        monkeypatch.setattr(split, "mark", self.mark)
+        monkeypatch.setattr(split, "settle", self.settle)
+
+    def mark(self) -> Callable[[], bool]:
+        end = self._end = time.monotonic() + self._seconds
+        return lambda: self.is_free.is_set() or time.monotonic() >= end
+
+    def settle(self) -> None:
+        self.is_free.wait(max(0, self._end - time.monotonic()))
+
+
+def test_a_device_that_waits_for_who_failed_is_told_after_the_call_of_its_process(
+    failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of rank 0 only gives it the call, goes on, and hears of the failure then."""
+    process, device = other(failing.model), Device(threading.TIMEOUT_MAX, monkeypatch)
+    try:
+        ended = failing.answer("end of denoiser")
+    finally:
+        device.is_free.set()
+    assert isinstance(ended, RendererEnded)
+    assert "rank 1 failed alone: AttributeError: here alone" in str(ended.error)
+    assert -signal.SIGKILL == process.wait(DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("waits_in_step", [False, True])
+def test_a_slow_device_costs_no_process(
+    waits_in_step: bool, failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that needs longer for a call than who fails in it is waited for: that one did not."""
+    process = other(failing.model)
+    monkeypatch.setattr(ranks, "ALONE_SECONDS", 0.1)
+    device = Device(10 * ranks.ALONE_SECONDS, monkeypatch)
+    if waits_in_step:
+        scheduler = failing.scheduler
+        step = scheduler.step
+
+        def waiting_step(*arguments: object, **named: object) -> object:
+            device.settle()  # as reading a value from it does
+            return step(*arguments, **named)
+
+        monkeypatch.setattr(scheduler, "step", waiting_step)
+    failed = failing.answer("step")
+    assert isinstance(failed, BatchFailed)
+    assert "rank 1: AttributeError: here alone" in str(failed.error)
+    assert isinstance(failing.answer("nowhere"), BatchRendered)
+    assert process is other(failing.model)
 
 
 def test_a_process_gets_no_signal_for_all_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:

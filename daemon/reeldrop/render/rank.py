@@ -17,8 +17,8 @@ from typing import Any
 
 from reeldrop.base.errors import RenderCancelled
 from reeldrop.render import measure, pipeline, rendering, split
+from reeldrop.render.orders import Answer, Call, Failed, Order, Place, Ready, Render, Said, Seat
 from reeldrop.render.pipeline import LoadedPipeline
-from reeldrop.render.ranks import Answer, Call, Order, Place, Ready, Render, Said, Seat
 
 
 class Follower:
@@ -28,6 +28,7 @@ class Follower:
         self._link = link
         self._loaded: LoadedPipeline | None = None
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._is_calling = False
 
     def work(self, seat: Seat) -> None:
         """Load the model, and obey until rank 0 needs it no more."""
@@ -50,23 +51,27 @@ class Follower:
         def act() -> None:
             assert self._loaded is not None
             if isinstance(order, Render):
-                rendering.follow(self._loaded, order.prompts, self._await_call)
+                rendering.follow(self._loaded, order.prompts, self._await_call, self._end_call)
             else:
                 self._loaded = pipeline.place_again(self._loaded, order.placement)
 
         if error := _error_of(act):
-            self._link.send(Answer(error))
+            self._link.send(Failed(error, self._is_calling))
+        self._is_calling = False
         split.settle()  # what still waits for the others is no end
         if error or isinstance(order, Place):  # not earlier: the traceback held the tensors
             measure.empty_cache()
-        if not error:
-            self._link.send(Answer())
+        self._link.send(Answer(error))
 
     def _await_call(self) -> None:
         self._link.send(Ready())
         order = self._orders.get()
         if not (isinstance(order, Call) and order.goes_on):
             raise RenderCancelled
+        self._is_calling = True
+
+    def _end_call(self) -> None:
+        self._is_calling = False
 
     def _listen(self) -> None:
         """Take the orders; end the process if rank 0 has ended."""

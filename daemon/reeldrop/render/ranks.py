@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +30,7 @@ from reeldrop.base import scratch
 from reeldrop.base.errors import Mistake, RendererDied, Unavailable
 from reeldrop.base.job import Prompt
 from reeldrop.render import split
+from reeldrop.render.orders import Answer, Call, Failed, Order, Place, Render, Said, Seat
 from reeldrop.render.source import ModelSource
 
 COMMAND = (sys.executable, "-P", "-m", "reeldrop.render.rank")
@@ -40,65 +41,14 @@ ANSWER_SECONDS = 60.0
 
 ALONE_SECONDS = 5.0
 """How long after one that fails in a call of a denoiser others may fail in it, too: all begin it
-together. If they don't, they wait for that one for ever."""
+together. If they don't, they or their devices wait for that one for ever."""
 
 _CLOSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """What a process is started with: its rank, where all meet, and the model."""
-
-    rank: int
-    place: str
-    source: ModelSource
-
-
-@dataclass(frozen=True, slots=True)
-class Render:
-    """Call the pipeline for these prompts. Each call of a denoiser waits for a `Call`."""
-
-    prompts: tuple[Prompt, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Call a denoiser, as all do now that all are ready; or, if not `goes_on`, end the render."""
-
-    goes_on: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Move the pipeline to another placement."""
-
-    placement: str
-
-
-Order = Render | Call | Place
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The process has come to a call of a denoiser, and waits for a `Call`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The end of an order but `Call`, or of reading or placing the model; and why it failed.
-
-    A failure is told at once, before what the process has begun on its device has ended.
-    """
-
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Gone:
     words: str
-
-
-Said = Ready | Answer
 
 
 class Ranks:
@@ -114,6 +64,7 @@ class Ranks:
         self._is_rendering = False
         self._is_calling = False
         self._is_through: Callable[[], bool] = lambda: True
+        self._failures: dict[int, str] = {}
         self._answers: dict[int, str] = {}
         self._said: queue.SimpleQueue[tuple[int, Said | _Gone]] = queue.SimpleQueue()
         self._place = _folder() / secrets.token_hex(8)
@@ -163,6 +114,7 @@ class Ranks:
         """
         self._renders += 1
         self._is_rendering = True
+        self._failures = {}
         self._send(Render(prompts))
         try:
             with split.around_each_call(pipe, self._begin_call, self._end_call):
@@ -180,8 +132,10 @@ class Ranks:
         """Let all call a denoiser now that each has come to it; end the render if one has not."""
         for _ in self._links:
             self._hear(None)
-        for rank, error in self._answers.items():
-            raise RuntimeError(f"rank {rank}: {error or 'it calls the denoiser less often'}")
+            for rank, error in self._failures.items():
+                raise RuntimeError(f"rank {rank}: {error}")
+        for rank in self._answers:
+            raise RuntimeError(f"rank {rank}: it calls the denoiser less often")
         self._is_calling = True
         self._send(Call(goes_on=True))
 
@@ -240,11 +194,15 @@ class Ranks:
         Raises:
             RendererDied: one has ended, or does not answer.
         """
-        deadline = time.monotonic() + (seconds or 0)
-        while len(self._answers) < len(self._links):
-            self._hear(None if seconds is None else max(0, deadline - time.monotonic()))
+        self._hear_all(lambda: self._answers.keys(), seconds)
         answers, self._answers = self._answers, {}
         return [f"rank {rank}: {error}" for rank, error in answers.items() if error]
+
+    def _hear_all(self, heard: Callable[[], Set[int]], seconds: float | None) -> None:
+        """Hear until `heard` returns all other ranks; raises what `_all_answers` does."""
+        deadline = time.monotonic() + (seconds or 0)
+        while len(heard()) < len(self._links):
+            self._hear(None if seconds is None else max(0, deadline - time.monotonic()))
 
     def _hear(self, seconds: float | None) -> None:
         """Hear the next that one of the others says, and keep its answer.
@@ -260,19 +218,22 @@ class Ranks:
             raise self._over(said.words)
         if isinstance(said, Answer):
             self._answers[rank] = said.error
+        if isinstance(said, Failed):
+            self._failures[rank] = said.error
 
     def _end_render(self, when: str) -> list[str]:
         """Return what failed in the others, once they have ended the render, too."""
-        self._is_rendering = False
-        was_calling, self._is_calling = self._is_calling, False
         try:
-            if was_calling:  # first: the device may wait for another process for ever
-                return self._all_answers(ALONE_SECONDS)
+            if self._is_calling:  # first: the device may wait for another process for ever
+                self._hear_all(lambda: self._failures.keys() | self._answers.keys(), ALONE_SECONDS)
+                self._is_calling = False
             split.settle()
             return self._all_answers(ANSWER_SECONDS)
         except RendererDied as error:
             self._end = RendererDied(f"{error}, {when}")
             raise self._end from None
+        finally:
+            self._is_rendering = False
 
     def _over(self, words: str) -> RendererDied:
         self._end = self._end or RendererDied(words)
@@ -286,7 +247,7 @@ class Ranks:
             while True:
                 said = link.recv()
                 self._said.put((rank, said))
-                if isinstance(said, Answer) and said.error and self._is_rendering:
+                if isinstance(said, Failed) and said.in_call and self._is_rendering:
                     about = (self._renders, f"rank {rank} failed alone: {said.error}")
                     timer = threading.Timer(ALONE_SECONDS, self._lose_render, about)
                     timer.daemon = True
@@ -297,7 +258,9 @@ class Ranks:
             self._lose(words)
 
     def _lose_render(self, number: int, words: str) -> None:
-        """Lose the renderer if this process still waits in the call in which another failed."""
+        """Lose the renderer if this process or its device still waits in the call in which another
+        one failed.
+        """
         is_in_call = self._is_calling or not self._is_through()
         if self._is_rendering and self._renders == number and is_in_call:
             self._lose(words)

@@ -86,13 +86,16 @@ def with_sound(
 
 @torch.inference_mode()
 def follow(
-    loaded: LoadedPipeline, prompts: tuple[Prompt, ...], await_call: Callable[[], None]
+    loaded: LoadedPipeline,
+    prompts: tuple[Prompt, ...],
+    await_call: Callable[[], None],
+    end_call: Callable[[], None],
 ) -> None:
     """Call the pipeline as another process does, for which this one computes a part.
 
-    `await_call` is called before each call of a denoiser; an error that it raises ends the render.
+    They are called before and after each call of a denoiser; an error of the first ends the render.
     """
-    with split.around_each_call(loaded.pipe, await_call):
+    with split.around_each_call(loaded.pipe, await_call, end_call):
         _output(loaded, prompts, lambda _step: None, "latent")
 
 

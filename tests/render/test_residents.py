@@ -242,9 +242,11 @@ def test_a_device_that_breaks_while_a_model_leaves_is_told(
     assert isinstance(told.next(), RendererEnded)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("error", [NotImplementedError("new_empty"), KeyError("new_empty")])
 @pytest.mark.parametrize("order", ["release", "use"])
 def test_a_model_that_can_not_be_taken_apart_is_answered(
-    order: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    order: str, error: Exception, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its processes end all the same."""
     told.render(prompt("tiny"))
@@ -265,7 +267,7 @@ def test_a_model_that_can_not_be_taken_apart_is_answered(
     )
 
     def failing(_path: FastPath) -> None:
-        raise NotImplementedError("new_empty")
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(FastPath, "discard", failing)

@@ -116,9 +116,8 @@ class InProcessRenderer:
         self._tell = tell
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
-        self._has_ended = False
+        self._has_ended, self._told_download = False, 0.0
         self._residents = Residents(sources, self._on_download, self._end)
-        self._told_download = 0.0
         self._fits: dict[tuple[object, ...], Fit] = {}
         self._shortage = ""
         self._shortages: Counter[str] = Counter()
@@ -170,6 +169,9 @@ class InProcessRenderer:
                 self._tell(answer)
         except (RendererDied, RuntimeError) as error:  # torch raises RuntimeErrors
             self._end(error if isinstance(error, RendererDied) else RendererDied(repr(error)))
+        except BaseException as error:  # nobody else would tell it
+            self._end(RendererDied(f"a defect of the renderer: {error!r}"))
+            raise
 
     def _end(self, error: RendererDied) -> None:
         if not self._has_ended:
@@ -201,8 +203,7 @@ class InProcessRenderer:
             loaded = self._residents.make_ready(model)
             if isinstance(order, Batch):
                 answer = self._render(loaded, order)
-                is_warm_up = not order.members[0].job_id
-                if is_warm_up and isinstance(answer, BatchRendered):
+                if isinstance(answer, BatchRendered) and not order.members[0].job_id:  # warm-up
                     path = loaded.fast_path
                     waited = path.wait_for_what_is_on_disk(lambda: order in self._cancelled)
                     return dataclasses.replace(answer, waited=waited)
@@ -317,8 +318,7 @@ class InProcessRenderer:
     def _release_others(self, loaded: LoadedPipeline) -> bool:
         """Release the other models, and return whether there were any."""
         measure.empty_cache()  # not earlier: the traceback held the tensors
-        is_done = self._residents.release_others(loaded.source.name)
-        if is_done:
+        if is_done := self._residents.release_others(loaded.source.name):
             self._shortages["other models released"] += 1
             _log.warning("other_models_released", reason=self._shortage)
         return is_done

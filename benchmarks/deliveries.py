@@ -320,9 +320,10 @@ class World:
         for job, error in self.intake.refused(patient=True):
             self.refused.append(f"{job.source}: {error}")
             self.spool.fail(job, lambda _, error=error: str(error))
-        while (job := self.intake.take()) is not None:
-            self.taken.setdefault(str(job.source), []).append(job.prompt_file.read_bytes())
-            self.spool.finish(job, self.folder / "results" / job.source.parent)
+        while waiting := self.intake.first():
+            for job in filter(None, self.intake.take_all(waiting)):
+                self.taken.setdefault(str(job.source), []).append(job.prompt_file.read_bytes())
+                self.spool.finish(job, self.folder / "results" / job.source.parent)
 
     def run(self, ways: list[tuple[float, Delivery, Steps]], dice: random.Random) -> None:
         """Run all deliveries, each from its start time to its end, until their files settle."""

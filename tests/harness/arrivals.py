@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,14 @@ SETTLE = 2.0
 SCAN = 5.0
 CAPABILITIES = Capabilities({"num_frames": int}, {"num_frames": 8}, 8, 1)
 RULES: Mapping[str, ModelRules | None] = {"tiny": ModelRules("tiny", CAPABILITIES, {}, {})}
+
+
+def claimed(intake: Intake) -> Iterator[Job]:
+    """Claim one waiting file after the other, while that is possible."""
+    while files := intake.first():
+        [job] = intake.take_all(files[:1])
+        if job is not None:
+            yield job
 
 
 @dataclass
@@ -74,8 +82,7 @@ class Place:
             for job, error in self.intake.refused(patient=True):
                 self.refused[str(job.source)] = str(error)
                 self.spool.fail(job, says(str(error)))
-            while (job := self.intake.take()) is not None:
-                self.taken.append(job)
+            self.taken += claimed(self.intake)
             if self.now >= end:
                 break
             self.now = min(end, max(self.intake.due(), self.now + 0.01))

@@ -485,7 +485,7 @@ def test_a_file_of_such_a_folder_has_the_defaults_of_its_home(place: Place) -> N
     } == ranks
     frames = {}
     for view in place.intake.first():
-        job = place.intake.take(view)
+        [job] = place.intake.take_all([view])
         assert job is not None
         [prompt] = place.intake.reader.read_job(job).prompts
         frames[job.source.name] = prompt.argument("num_frames")

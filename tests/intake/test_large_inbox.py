@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from harness import watched_daemon
+from harness.arrivals import claimed
 from harness.large_inbox import fill_inbox, waiting_count
 from harness.processes import start
 from harness.rules import RULES
@@ -132,9 +133,9 @@ def test_claiming_a_file_does_not_cost_more_where_more_wait(
     """With ten times the files, the next one is found with the same number of calls."""
 
     def cost(intake: Intake) -> int:
-        claimed = intake.take()
-        assert claimed is not None
-        return calls(lambda: intake.take())
+        taken = claimed(intake)
+        next(taken)
+        return calls(lambda: next(taken))
 
     assert cost(look_through(MANY)) < 2 * cost(look_through(FEW))
 
@@ -144,9 +145,7 @@ def test_files_are_claimed_in_order_however_many_there_are(
 ) -> None:
     """None is skipped and none comes twice."""
     intake = look_through(FEW)
-    taken = []
-    while (job := intake.take()) is not None:
-        taken.append(job.source.name)
+    taken = [job.source.name for job in claimed(intake)]
     assert [f"{number:06}.txt" for number in range(FEW)] == taken
 
 

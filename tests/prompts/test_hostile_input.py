@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from harness.arrivals import claimed
 from harness.jobs import says
 from harness.rules import RULES
 from hypothesis import example, given, settings
@@ -194,7 +195,7 @@ class Place:
                 for job, error in intake.refused(patient=True):
                     report = reports.text(job.source, job.id, error, "Then.")
                     set_aside.append(self.spool.fail(job, says(report)))
-            while (job := intake.take()) is not None:
+            for job in claimed(intake):
                 intake.reader.read_job(job)
                 finished.append(self.spool.finish(job, self.results.folder_for(job.source)))
         return finished, set_aside

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.arrivals import claimed
 from harness.jobs import READY
 from harness.processes import await_that
 from harness.site import Daemon, Hold, Site, make_site
@@ -191,8 +192,10 @@ class Place:
             self.hand_over()
         self.batch = self.batch or [JobView("first", FIRST, (first,), 1)]
         decision = self.decide(most)
-        job = self.intake.take(decision.what) if isinstance(decision, Open) else None
-        if not isinstance(decision, Open) or job is None:
+        if not isinstance(decision, Open):
+            return ""
+        [job] = self.intake.take_all([decision.what])
+        if job is None:
             return ""
         count = decision.what.count
         self.batch.append(JobView(job.id, decision.what.rank, (first,) * count, count))
@@ -212,8 +215,7 @@ class Place:
 
     def next(self) -> str:
         """Claim the next file, and return its name."""
-        job = self.intake.take()
-        return job.source.stem if job else ""
+        return next((job.source.stem for job in claimed(self.intake)), "")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from harness.arrivals import claimed
 from harness.jobs import RETRY_SECONDS, Place, next_batch, open_jobs, prompts
 from harness.rules import RULES
 from harness.site import Site
@@ -438,8 +439,7 @@ def test_a_file_that_can_never_be_claimed_keeps_nobody_waiting(
     while now[0] < 140.0:
         intake.look(now[0])
         assert [] == list(intake.refused(patient=True))
-        while (job := intake.take()) is not None:
-            taken.append(job.source.name)
+        taken += [job.source.name for job in claimed(intake)]
         now[0] = max(now[0] + 0.5, intake.due())
     intake.close()
     assert ["b.txt", "c.txt"] == taken

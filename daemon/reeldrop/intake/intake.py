@@ -242,22 +242,11 @@ class Intake:
         """Return the next files, in order; none while nothing can be claimed."""
         return () if self.claims.are_held_up() else self.line.first()
 
-    def take(self, file: FileView | None = None) -> Job | None:
-        """Claim a file, the next one by default.
-
-        None if nothing waits, or the file has changed, is being written or can't be claimed.
-        """
-        while not self.claims.are_held_up():
-            taken = file or next(iter(self.first()), None)
-            order = self._order(taken) if taken is not None else None
-            if order is not None:
-                return self.claims.claim(order)
-            if file is not None or taken is None:
-                break
-        return None
-
     def take_all(self, files: Sequence[FileView]) -> list[Job | None]:
-        """Claim files, as `take` does: at once those that have no pictures."""
+        """Claim files: at once those that have no pictures.
+
+        None for each that has changed, is being written or can't be claimed.
+        """
         jobs: dict[str, Job | None] = {}
         orders: dict[str, Order] = {}
         for file in files:

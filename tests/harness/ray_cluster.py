@@ -64,8 +64,11 @@ class RayCluster:
         }
         return f"engine: ray\nray: {json.dumps(found)}\n"
 
-    def start(self, number: int, slots: int = 1, wait: bool = True) -> None:
-        """Start a node with this many slots for renderers, and wait until it is up."""
+    def start(self, number: int, slots: int = 1, wait: bool = True, threads: int = 1) -> None:
+        """Start a node with this many slots for renderers, and wait until it is up.
+
+        threads: of each renderer, which are a part of the name of its device
+        """
         how = ["--head", f"--port={self.port}"] if number == 0 else [f"--address={self.address}"]
         head = ["--include-dashboard=false", "--no-monitor"] if number == 0 else []
         self._slots[number] = slots
@@ -77,7 +80,8 @@ class RayCluster:
                  f"--resources={json.dumps({SLOTS: slots} if slots else {})}",
                  f"--object-store-memory={STORE_BYTES}", f"--temp-dir={self._folder}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self._environment(), start_new_session=True,
+                env={**self._environment(), "OMP_NUM_THREADS": str(threads)},
+                start_new_session=True,
             )  # fmt: skip
         if wait:
             self.await_node(number)
@@ -94,7 +98,7 @@ class RayCluster:
         found = dict(access.environment(self.address, self.token_file))
         if not self._has_tokens:
             found["RAY_AUTH_MODE"] = "disabled"
-        return {**found, "OMP_NUM_THREADS": "1", "RAY_enable_metrics_collection": "0"}
+        return {**found, "RAY_enable_metrics_collection": "0"}
 
     def kill(self, number: int) -> None:
         """Kill all of a node at once, as if its machine lost power."""
@@ -114,6 +118,18 @@ class RayCluster:
             if process.poll() is not None:
                 self._log(number).unlink(missing_ok=True)
                 self.start(number, self._slots[number], wait=False)
+
+    def await_all(self) -> None:
+        """Wait until all nodes are up, those too that have ended by themselves."""
+        deadline = time.monotonic() + START_SECONDS
+        while not all(self._is_up(number) for number in self._nodes):
+            assert time.monotonic() < deadline
+            self.restart_ended()
+            time.sleep(0.05)
+
+    def _is_up(self, number: int) -> bool:
+        is_running = self._nodes[number].poll() is None
+        return is_running and "Ray runtime started" in self._log(number).read_text()
 
     def actors(self, number: int) -> list[int]:
         """Return the processes of a node's renderers."""

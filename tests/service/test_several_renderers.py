@@ -543,6 +543,41 @@ def test_a_drain_expects_a_larger_card_for_a_short_time(
         assert ("it needs a GPU with 60 GB of memory" in report) == bool(needs)
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["none joins", "it is lost"])
+def test_a_drain_that_has_no_renderer_ends_after_a_while(
+    is_lost: bool,
+    fleet: Fleet,
+    least_pipeline: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the head of a cluster does not answer: it says why, and what waits stays there."""
+    run = Looped(tmp_path, least_pipeline, fleet.make, drains=True)
+    run.drop("one.txt", "one")
+    with run:
+        if is_lost:
+            run.events.put(fleet.lend("a"))
+            fleet["a"].hold("one")
+            assert fleet["a"].is_held.wait(60)
+            run.events.put(fleet.lose("a"))
+        run.events.put(FleetTrouble("no head of a cluster answers"))
+        run.until(lambda: run.stages.benches.trouble, "the trouble")
+        assert run.loop.drained_early is None
+        monkeypatch.setattr(benches, "JOIN_SECONDS", 0.0)
+        run.end()
+    early = run.loop.drained_early
+    assert early is not None
+    told = "no renderer: no head of a cluster answers; a drain waits 0 s at most for one"
+    assert told == early.problem
+    assert [] == run.videos()
+    assert [] == list(run.config.failed.rglob("*.error.txt"))
+    assert ["one.txt"] == [
+        path.name
+        for folder in (run.config.inbox, run.config.spool / "active")
+        for path in folder.rglob("one.txt")
+    ]
+
+
 def test_a_profile_goes_to_cards_that_have_the_memory_it_needs(
     fleet: Fleet, least_pipeline: Path, tmp_path: Path
 ) -> None:

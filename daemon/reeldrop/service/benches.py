@@ -22,7 +22,8 @@ AWAY_SECONDS = 600.0
 """For how long a lost kind of card is expected back: most are replaced within a minute."""
 
 JOIN_SECONDS = 120.0
-"""For how long after a start other renderers are expected to join, maybe with larger cards."""
+"""For how long after a start other renderers are expected to join, maybe with larger cards; and a
+drain without any waits for one."""
 
 DRAIN_SECONDS = 60.0
 """For how long a drain expects either: it has to end."""
@@ -46,6 +47,7 @@ class Benches:
         self.trouble = ""
         self.is_hopeless = False
         self.began = -math.inf
+        self._lost_at = -math.inf
         self._lost: dict[str, tuple[Device, float]] = {}
 
     def __iter__(self) -> Iterator[Workbench]:
@@ -80,6 +82,7 @@ class Benches:
     def lose(self, device: Device, now: float) -> None:
         """Record that a renderer was lost: one on such a device will probably replace it."""
         self._lost[device.kind] = device, now
+        self._lost_at = now
 
     def away(self, now: float) -> list[Device]:
         """Return the devices that were lost a short time ago, while none of their kind is there."""
@@ -98,6 +101,17 @@ class Benches:
     def are_expected(self, now: float) -> bool:
         """Return whether others will probably join, or come back."""
         return self.may_grow(now) or bool(self.away(now))
+
+    def why_none_comes(self, now: float) -> str:
+        """Return why a drain has to end: there is none, and none is waited for any more."""
+        if self._benches or not self.outlives:
+            return ""
+        if self.is_hopeless:
+            return f"no renderer: {self.trouble}"
+        if now - max(self.began, self._lost_at) < JOIN_SECONDS:
+            return ""
+        why = self.trouble or "none has joined"
+        return f"no renderer: {why}; a drain waits {JOIN_SECONDS:.0f} s at most for one"
 
     @property
     def patience(self) -> str:

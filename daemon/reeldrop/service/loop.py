@@ -93,7 +93,7 @@ class Loop:
             return False
         if stages.pause or stages.disk.shortage:  # what is in hand is done; the rest does not wait
             return True
-        if stages.benches.is_hopeless and not len(stages.benches):
+        if stages.benches.why_none_comes(time.monotonic()):
             return True
         busy = stages.benches.is_any_loading or stages.settings.are_changing
         return not busy and stages.intake.has_looked and not self._is_anything_left()
@@ -115,10 +115,9 @@ class Loop:
         if not self._phase.drains:
             return
         intake, benches = self._stages.intake, self._stages.benches
-        if benches.is_hopeless and not len(benches) and self._is_anything_left():
-            self.drained_early = Mistake(
-                f"no renderer: {benches.trouble}", "start again when that is repaired"
-            )
+        no_renderer = benches.why_none_comes(time.monotonic())
+        if no_renderer and self._is_anything_left():
+            self.drained_early = Mistake(no_renderer, "start again when that is repaired")
         elif self._stages.pause and self._is_anything_left():
             self.drained_early = Mistake(f"paused {self._stages.pause}", "start again then")
         elif self._stages.disk.shortage and self._is_anything_left():

@@ -15,7 +15,7 @@ import pytest
 from harness.jobs import RENDERED
 from harness.processes import DEADLINE_SECONDS
 from harness.videos import decoded
-from reeldrop.base.errors import RenderCancelled
+from reeldrop.base.errors import ConfigError, RenderCancelled
 from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
@@ -45,6 +45,7 @@ class Wire:
         }
         bundled = str(pipeline.bundled())
         setup = Setup(sources, bundled, "auto", results, MARKER, SECRET)
+        self.folder = tiny
         self.actor = RendererActor(pickle.dumps(setup))
         self.orders: list[Callable[[], Order]] = []
         self.proxy = ClusterRenderer(7, self.orders.append)
@@ -133,6 +134,18 @@ def test_a_batch_is_cancelled_while_another_order_is_carried_out(wire: Wire) -> 
     assert later is rendered.batch
     if not any(isinstance(event, ModelFailed) for event in wire.events):
         wire.await_event(ModelFailed)
+
+
+def test_what_can_not_be_tuned_is_told(wire: Wire) -> None:
+    """The model is missing, or the defaults can't be rendered."""
+    gone = ModelSource("gone", str(wire.folder / "gone"))
+    tiny = ModelSource("tiny", str(wire.folder))
+    for source, defaults in ((gone, {}), (tiny, {"num_frames": "many"})):
+        wire.proxy.tune(source, {"defaults": defaults, "limits": {}}, 1)
+        wire.deliver()
+        failed = wire.await_event(ModelFailed)
+        assert isinstance(failed, ModelFailed)
+        assert (source.name, True) == (failed.model, isinstance(failed.error, ConfigError))
 
 
 def test_one_that_has_left_says_and_heeds_nothing(wire: Wire) -> None:

@@ -11,6 +11,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,7 +31,9 @@ from reeldrop.base.job import Cause
 from reeldrop.cluster import fleet as cluster
 from reeldrop.cluster.wire import End, Facts, Joined, Left, Said, Start, Told
 from reeldrop.config import config as configuration
+from reeldrop.config import profiles
 from reeldrop.config.config import Config
+from reeldrop.tune import tuned
 from reeldrop.video import received
 
 FACTS = Facts("node", "cpu", "", 0, 0, False, "", 1)
@@ -69,6 +72,30 @@ def test_renderers_that_have_left_are_forgotten(config: Config) -> None:
     assert [None] * 5 == [renderer() for renderer in seen]
     assert 5 == len({event.id for event in told if isinstance(event, RendererJoined)})
     assert 3 == sum(isinstance(event, RendererLeft) for event in told)
+
+
+def test_how_many_fit_follows_from_what_was_found_for_the_card(
+    config: Config, tmp_path: Path
+) -> None:
+    """Also for a renderer of several GPUs, which renders most profiles on one of them."""
+    settings = tmp_path / "config.yaml"
+    settings.write_text(settings.read_text().replace("    max_batch_size: 2\n", ""))
+    config = configuration.load(settings)
+    config.spool.mkdir()
+    basis = profiles.basis(profiles.untuned("tiny", config), "a card")
+    tuned.note(config.spool, "tiny", "a card", tuned.Finding(basis, {"exact": True}, 8))
+    told: list[Event] = []
+    fleet = cluster.ClusterFleet(config, told.append)
+    for place, (name, gpus, most) in enumerate(
+        [("a card", 1, 8), ("a card", 2, 8), ("another", 1, 16)], start=1
+    ):
+        facts = replace(FACTS, device=name, gpus=gpus, total=1 << 36, gpu=str(place))
+        fleet._hear(Joined(place, facts, 0))
+        joined = told[-1]
+        assert isinstance(joined, RendererJoined)
+        shown = name if gpus == 1 else f"2 x {name}"
+        assert (shown, name) == (joined.device.name, joined.device.tuned_as)
+        assert most == joined.device.limits["tiny"].most
 
 
 def with_bridge(link: Connection[object, object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_a_cluster_of_this_machine_leaves_nothing_behind(short_folder: Path) -> 
     with process.bridge(environment) as link:
         link.send(Start("local", "", "", 0, b""))
         assert link.poll(DEADLINE_SECONDS)
-        assert Connected(1) == link.recv()
+        assert Connected(1, 0) == link.recv()
         (folder,) = short_folder.glob("reeldrop-ray-*")
         assert list(folder.glob("session_2*/logs/raylet.out"))
     assert [] == list(short_folder.iterdir())

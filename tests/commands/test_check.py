@@ -161,7 +161,7 @@ def test_the_gpus_that_render_a_video_together_are_counted(
     assert ("gpus of wan", is_ok) == (row.what, row.ok)
     assert ("render a video together" if is_ok else "this renderer has 1") in row.detail
     with pytest.raises(ConfigError, match="tune times one GPU, and 2 render"):
-        profiles.to_tune("wan", settings)
+        profiles.to_tune(profiles.untuned("wan", settings), settings.allowed("wan"))
 
 
 def test_the_section_of_a_cluster_is_checked_key_by_key(site: Site) -> None:

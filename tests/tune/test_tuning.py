@@ -29,6 +29,7 @@ from torch._dynamo.utils import counters
 WAYS = [name for name, _ in fast.worth_a_try("cpu") if name != "compile"]
 """What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
 
+HERE = pipeline.device_name()
 NOT_COMPILED = "speed: {compile: off}"
 WAN = """\
 model: wan
@@ -75,7 +76,13 @@ def change_profile(site: Site, *lines: str) -> None:
 def tuner(site: Site) -> Tuner:
     """A tuner for the tiny pipeline that times everything once."""
     change_profile(site, NOT_COMPILED)
-    return Tuner(*profiles.to_tune("tiny", config.load(site.folder / "config.yaml")), 1)
+    return tuner_of("tiny", site.folder / "config.yaml")
+
+
+def tuner_of(name: str, file: Path) -> Tuner:
+    """Return a tuner for a profile that times everything once."""
+    found = config.load(file)
+    return Tuner(*profiles.to_tune(profiles.untuned(name, found), found.allowed(name)), 1)
 
 
 def test_each_way_is_tried(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +128,7 @@ def test_both_ways_to_compile_are_tried(
     # A length that no other test has: what is compiled for one is compiled once in a process.
     write_config_of_wan(site, wan_pipeline, frames=13, steps=2)
     config_file = site.folder / "config.yaml"
-    tuner = Tuner(*profiles.to_tune("wan", config.load(config_file)), 1)
+    tuner = tuner_of("wan", config_file)
     trials = {trial.what: trial for trial in tuner.trials()}
     whole, blocks = trials["compile whole"], trials["compile blocks"]
     assert whole.seconds is not None, whole.why
@@ -190,8 +197,9 @@ def found(site: Site) -> Finding:
     settings = config.load(site.folder / "config.yaml")
     site.spool.mkdir()
     speed: dict[str, bool | str] = {"exact": False, "compile": "blocks"}
-    finding = Finding(profiles.basis(profiles.untuned("tiny", settings)), speed, 4)
-    tuned.note(site.spool, "tiny", finding)
+    basis = profiles.basis(profiles.untuned("tiny", settings), HERE)
+    finding = Finding(basis, speed, 4)
+    tuned.note(site.spool, "tiny", HERE, finding)
     return finding
 
 
@@ -200,7 +208,7 @@ def test_what_was_found_is_used(site: Site, found: Finding) -> None:
     change_profile(site, "speed: {exact: true, mixed_precision: auto}")
     settings = config.load(site.folder / "config.yaml")
     expected = {**found.speed, "exact": True}
-    assert expected == profiles.source("tiny", settings).speed
+    assert expected == profiles.source("tiny", settings).speed_on(HERE)
     expected_limit = BatchLimit(4, is_measured=True, in_few_sizes=True)
     assert expected_limit == profiles.batch_limit("tiny", settings)
     options = pipeline.load(profiles.source("tiny", settings)).fast_path.options
@@ -219,11 +227,25 @@ def test_what_was_found_of_something_else_is_not_used(
 ) -> None:
     """A finding for another card or other versions is not used."""
     settings = config.load(site.folder / "config.yaml")
-    for what, value in (("device_name", "another GPU"), ("versions", (("torch", "1.0"),))):
-        assert found.speed == profiles.source("tiny", settings).speed
-        with monkeypatch.context() as patch:
-            patch.setattr(pipeline, what, lambda value=value: value)
-            assert {} == profiles.source("tiny", settings).speed
+    assert found.speed == profiles.source("tiny", settings).speed_on(HERE)
+    assert {} == profiles.source("tiny", settings).speed_on("another GPU")
+    monkeypatch.setattr(pipeline, "versions", lambda: (("torch", "1.0"),))
+    assert {} == profiles.source("tiny", settings).tuned
+
+
+def test_each_card_has_its_own_finding(site: Site, found: Finding) -> None:
+    """Each renderer of a cluster uses the one for its card; one alone may lack one."""
+    settings = config.load(site.folder / "config.yaml")
+    basis = profiles.basis(profiles.untuned("tiny", settings), "a card")
+    other = Finding(basis, {"exact": True}, 8)
+    tuned.note(site.spool, "tiny", "a card", other)
+    source = profiles.source("tiny", settings)
+    assert {HERE: found.speed, "a card": other.speed} == source.tuned
+    change_profile(site)
+    settings = config.load(site.folder / "config.yaml")
+    for device, most in ((HERE, 4), ("", 4), ("a card", 8), ("another", 16)):
+        limit = profiles.batch_limit("tiny", settings, device=device, cuda=True)
+        assert (most, True) == (limit.most, limit.is_measured)
 
 
 def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
@@ -253,24 +275,26 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
         "gpus": 2,
     }
     known = {field.name for field in dataclasses.fields(ModelSource)}
-    assert known - {"name", "speed", "preview_steps", "pins"} == {*others}
+    assert known - {"name", "speed", "tuned", "preview_steps", "pins"} == {*others}
     plain = profiles.untuned("tiny", config.load(site.folder / "config.yaml"))
     shown = dataclasses.replace(plain, preview_steps=5)
-    assert profiles.basis(plain) == profiles.basis(shown)
+    assert profiles.basis(plain, HERE) == profiles.basis(shown, HERE)
     changed = {
-        name: profiles.basis(dataclasses.replace(plain, **{name: value}))
+        name: profiles.basis(dataclasses.replace(plain, **{name: value}), HERE)
         for name, value in others.items()
     }
-    assert len(others) + 1 == len({profiles.basis(plain), *changed.values()}), changed
+    assert len(others) + 1 == len({profiles.basis(plain, HERE), *changed.values()}), changed
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"tiny": {}}', "[]"])
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"tiny": {"cpu": {}}}', '{"tiny": {"basis": "", "speed": {}}}', "[]"]
+)
 @pytest.mark.usefixtures("found")
 def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None:
     """The defaults are used, and the next `reeldrop tune` replaces the file."""
     (site.spool / tuned.FILE_NAME).write_text(text)
     assert {} == tuned.read(site.spool)
-    assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).speed
+    assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).tuned
 
 
 @pytest.mark.parametrize(
@@ -289,10 +313,9 @@ def test_a_finding_that_is_impossible_is_not_used(
     change: dict[str, Any], site: Site, found: Finding
 ) -> None:
     """The file may be damaged, or of another version."""
-    tuned.note(site.spool, "tiny", dataclasses.replace(found, **change))
+    tuned.note(site.spool, "tiny", HERE, dataclasses.replace(found, **change))
     settings = config.load(site.folder / "config.yaml")
-    assert {} == profiles.source("tiny", settings).speed
-    assert {} == profiles.sources(settings)["tiny"].speed
+    assert {} == profiles.sources(settings)["tiny"].tuned
     assert BatchLimit(2) == profiles.batch_limit("tiny", settings)
 
 
@@ -302,14 +325,14 @@ def test_findings_that_are_no_file_are_none(site: Site, found: Finding) -> None:
     (site.spool / tuned.FILE_NAME).unlink()
     os.mkfifo(site.spool / tuned.FILE_NAME)
     assert {} == tuned.read(site.spool)
-    tuned.note(site.spool, "tiny", found)
-    assert {"tiny": found} == tuned.read(site.spool)
+    tuned.note(site.spool, "tiny", HERE, found)
+    assert {"tiny": {HERE: found}} == tuned.read(site.spool)
 
 
 def test_findings_of_other_profiles_stay(site: Site, found: Finding) -> None:
-    """Each profile has its own finding."""
-    tuned.note(site.spool, "other", found)
-    assert {"tiny": found, "other": found} == tuned.read(site.spool)
+    """Each profile has its own findings."""
+    tuned.note(site.spool, "other", HERE, found)
+    assert {"tiny": {HERE: found}, "other": {HERE: found}} == tuned.read(site.spool)
 
 
 # The command
@@ -322,12 +345,15 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     assert 0 == done.returncode, done.stderr
     answer = json.loads(done.stdout)
     assert ("tiny", str(site.spool / tuned.FILE_NAME)) == (answer["model"], answer["file"])
-    numbered = [int(number) for number in re.findall(r"^(\d+)/\d+, \d+ s: ", done.stderr, re.M)]
+    noted = re.findall(r"^(.+): (\d+)/(\d+), \d+ s: ", done.stderr, re.M)
+    [(device, most)] = {(device, int(most)) for device, _, most in noted}
+    numbered = [int(number) for _, number, _ in noted]
     assert [*range(1, len(answer["trials"]) + 1)] == numbered
-    (most,) = map(int, re.findall(r"^at most (\d+) trials; rounds of each: 1$", done.stderr, re.M))
     assert numbered[-1] <= most <= len(WAYS) + 6
-    assert re.search(rf"^1/{most}, \d+ s: plain: ", done.stderr, re.M)
-    finding = tuned.read(site.spool)["tiny"]
+    assert "rounds of each trial: 1\n" in done.stderr
+    assert re.search(rf"^{device}: 1/{most}, \d+ s: plain: ", done.stderr, re.M)
+    assert {device} == {trial["device"] for trial in answer["trials"]}
+    finding = tuned.read(site.spool)["tiny"][device]
     assert {"exact", "mixed_precision"} == finding.speed.keys()  # the profile decides the other
     site.drop("a.txt", "a horse\n")
     drained = site.drain()
@@ -350,7 +376,8 @@ def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
     assert "compile blocks: the model could not be compiled, as the log says" in done.stderr
     assert "not_compiled" in done.stderr
     assert "InvalidCxxCompiler" in done.stderr
-    assert {} == tuned.read(site.spool)["wan"].speed
+    [found] = tuned.read(site.spool)["wan"].values()
+    assert {} == found.speed
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:

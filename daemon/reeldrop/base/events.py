@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.fleet import Device, Encoded
 from reeldrop.base.job import Batch, Capabilities, Cause, Prompt, Rendered, Video
 from reeldrop.base.residents import Memory
+from reeldrop.base.trial import Tried, Tuned
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
@@ -146,6 +147,8 @@ RendererEvent = (
     | BatchFailed
     | SignOfLife
     | RendererEnded
+    | Tried
+    | Tuned
 )
 
 

@@ -43,6 +43,7 @@ class Device:
     limits: how many prompts of each profile may be rendered together; if empty, as on this machine
     place: a key of the GPU, or of the machine if it has none, also for the next renderer there;
         empty if every renderer has a place of its own
+    gpu: the name of each of its GPUs, if `name` is of several
     """
 
     name: str
@@ -50,6 +51,12 @@ class Device:
     memory_bytes: int = 0
     limits: Mapping[str, BatchLimit] = field(default_factory=dict)
     place: str = ""
+    gpu: str = ""
+
+    @property
+    def tuned_as(self) -> str:
+        """The device's name by which findings of `reeldrop tune` are kept."""
+        return self.gpu or self.name
 
     @property
     def kind(self) -> str:

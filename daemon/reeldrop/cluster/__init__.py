@@ -10,5 +10,5 @@ the same renderer as without a cluster, and the encoder; `outbox` keeps its even
 arrived. `joining` connects the bridge to the cluster; `lives` starts actors; `places` decides which
 GPUs get a renderer, and whether their memory is free. `wire` defines the messages between these
 processes; `access` provides the token, the network and the environment for Ray; `errors` reads
-Ray's error messages.
+Ray's error messages. `tuners` measures for `reeldrop tune`, once on each kind of card.
 """

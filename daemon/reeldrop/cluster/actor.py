@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base import scratch
-from reeldrop.base.errors import RendererDied, RenderError
+from reeldrop.base.errors import ReeldropError, RendererDied, RenderError
 from reeldrop.base.events import (
     BatchFailed,
     BatchRendered,
     Downloading,
+    ModelFailed,
     Previewed,
     RendererEnded,
     SignOfLife,
@@ -48,6 +49,7 @@ from reeldrop.cluster.wire import (
     Render,
     Said,
     Setup,
+    Tune,
     Use,
 )
 
@@ -107,10 +109,8 @@ class RendererActor:
         free, total = min(memories, default=(0, 0))
         version = importlib.metadata.version("reeldrop")
         sees = self._folder is not None
-        device = pipeline.device_name()
-        if len(memories) > 1:
-            device = f"{len(memories)} x {device}"
-        return Facts(node, device, gpu, total, free, sees, version, os.getpid())
+        device, gpus = pipeline.device_name(), max(1, len(memories))
+        return Facts(node, device, gpu, total, free, sees, version, os.getpid(), gpus)
 
     def obey(self, number: int, order: bytes) -> None:
         """Take an order. Orders are carried out in the order of their numbers, each once."""
@@ -159,6 +159,8 @@ class RendererActor:
             case Cancel(number):
                 if (known := self._batches.get(number)) is not None:
                     self._renderer.cancel(known)
+            case Tune():
+                threading.Thread(target=self._tune, args=(order,), name="tuner").start()
 
     def _here(self, sources: Mapping[str, ModelSource]) -> Mapping[str, ModelSource]:
         """Return the sources with paths on this machine."""
@@ -186,6 +188,20 @@ class RendererActor:
         return content == self._setup.secret and os.access(folder, os.W_OK | os.X_OK)
 
     # Threads
+
+    def _tune(self, order: Tune) -> None:
+        """Tell how a profile is rendered fastest here; the renderer has loaded nothing."""
+        from reeldrop.config import profiles
+        from reeldrop.tune.tuning import Tuner
+
+        [source] = self._here({order.source.name: order.source}).values()
+        try:
+            tuner = Tuner(*profiles.to_tune(source, order.allowed), order.rounds)
+            for told in tuner.tell():
+                self._tell(Said(0, told), "")
+        except (ReeldropError, RuntimeError) as error:  # torch raises RuntimeErrors
+            known = error if isinstance(error, ReeldropError) else RenderError(repr(error))
+            self._tell(Said(0, ModelFailed(source.name, known)), "")
 
     def _encode(self) -> None:
         """Tell events, after encoding the frames in them."""

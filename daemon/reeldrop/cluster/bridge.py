@@ -88,7 +88,8 @@ class Bridge:
     def work(self) -> NoReturn:
         """Work until the service ends, or Ray ends the process."""
         nodes = self._join()
-        self._say(Connected(len(nodes)))
+        wanted = places.wanted(nodes, self._start.most, self._start.groups)
+        self._say(Connected(len(nodes), len(wanted)))
         threading.Thread(target=self._listen, daemon=True).start()
         self._look()
         self._tidy()

@@ -62,6 +62,8 @@ _log = structlog.get_logger()
 class ClusterFleet:
     """The renderers of a Ray cluster; see `Fleet`.
 
+    expected: how many there will be, if no node joins or leaves; None before it is connected
+
     Raises:
         ConfigError: Ray is not installed, or what config.yaml says of the cluster can't be used.
     """
@@ -76,6 +78,7 @@ class ClusterFleet:
         self._there: dict[int, tuple[str, ClusterRenderer]] = {}
         self._new: dict[str, ClusterRenderer] = {}
         self._free: dict[str, int] = {}
+        self.expected: int | None = None
         self._last = 0
         self._reason = ""
         self._trouble = FleetTrouble("")
@@ -194,7 +197,8 @@ class ClusterFleet:
 
     def _hear(self, message: Message) -> None:
         match message:
-            case Connected(nodes):
+            case Connected(nodes, renderers):
+                self.expected = renderers
                 _log.info("cluster_joined", address=self._config.ray.address, nodes=nodes)
                 self._note(FleetTrouble(""))
             case Trouble(reason, is_final):
@@ -221,12 +225,15 @@ class ClusterFleet:
         self._new[renderer] = ClusterRenderer(message.place, self._orders.put)
         self._there[message.place] = renderer, self._new[renderer]
         limits = {
-            name: profiles.batch_limit(name, self._config, cuda=facts.total > 0)
+            name: profiles.batch_limit(
+                name, self._config, device=facts.device, cuda=facts.total > 0
+            )
             for name in self._config.models
         }
         received.remove_old(self._config.results, self._config.spool, LEFT_SECONDS)
         place = facts.gpu or facts.node
-        device = Device(facts.device, facts.node, facts.total, limits, place)
+        name = f"{facts.gpus} x {facts.device}" if facts.gpus > 1 else facts.device
+        device = Device(name, facts.node, facts.total, limits, place, facts.device)
         self._tell(RendererJoined(renderer, device))
 
     def _told(self, place: int, events: tuple[bytes, ...]) -> None:

@@ -11,7 +11,7 @@ import itertools
 import pickle
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reeldrop.base.events import BatchFailed, BatchRendered, Previewed, StepDone
 from reeldrop.cluster.wire import (
@@ -22,6 +22,7 @@ from reeldrop.cluster.wire import (
     Release,
     Render,
     Said,
+    Tune,
     Use,
 )
 
@@ -64,6 +65,10 @@ class ClusterRenderer:
         for number, known in list(self._batches.items()):
             if known is batch:
                 self._order(partial(Cancel, number))
+
+    def tune(self, source: ModelSource, allowed: Mapping[str, Any], rounds: int) -> None:
+        """Let it measure how a profile is rendered fastest, before it has loaded anything."""
+        self._order(lambda: Tune(source, allowed, rounds))
 
     def close(self) -> None:
         """Do nothing: the fleet ends all renderers together."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reeldrop.base.job import Batch, Cause
 
@@ -89,7 +89,20 @@ class Cancel:
     number: int
 
 
-Instruction = Load | Release | Use | Render | Cancel
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """Tell, by `Tuner.tell`, how a profile is rendered fastest; a ModelFailed, if it can't be.
+
+    allowed: what prompts may ask of it; see `Config.allowed`
+    rounds: how often each way is timed
+    """
+
+    source: ModelSource
+    allowed: Mapping[str, Any]
+    rounds: int
+
+
+Instruction = Load | Release | Use | Render | Cancel | Tune
 
 NO_BATCH = Batch(())
 
@@ -157,11 +170,12 @@ class End:
 class Facts:
     """What an actor finds out about its place.
 
-    device: the GPUs' number and name, or the name of the CPU
+    device: the name of its GPU, or of the CPU
     gpu: identifies the GPUs, also after a restart; empty without one
     total, free: bytes of the GPU that has the fewest free; 0 without one
     sees_results: whether it shares the service's results folder
     version: of reeldrop
+    gpus: how many of the device it renders on together
     """
 
     node: str
@@ -172,13 +186,18 @@ class Facts:
     sees_results: bool
     version: str
     pid: int
+    gpus: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The bridge has joined the cluster, which has this number of nodes."""
+    """The bridge has joined the cluster, which has this number of nodes.
+
+    renderers: how many there will be if no node joins or leaves
+    """
 
     nodes: int
+    renderers: int
 
 
 @dataclass(frozen=True, slots=True)

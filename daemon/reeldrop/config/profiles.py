@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -42,9 +43,9 @@ _log = structlog.get_logger()
 
 def source(name: str, config: Config) -> ModelSource:
     """Return where a profile's pipeline comes from and how to set it up, findings included."""
-    found = _finding(name, config)
-    plain = untuned(name, config)
-    return dataclasses.replace(plain, speed={**found.speed, **plain.speed}) if found else plain
+    found = _findings(name, config)
+    tuned = {device: finding.speed for device, finding in found.items()}
+    return dataclasses.replace(untuned(name, config), tuned=tuned)
 
 
 def signer(config: Config) -> Signer | None:
@@ -128,29 +129,38 @@ class Sizes:
 
 
 def sources(config: Config) -> dict[str, ModelSource]:
-    """Return the `source` of each profile; log a warning for findings that no longer apply."""
-    for name in tuned.read(config.spool).keys() & config.models.keys():
-        if _finding(name, config) is None:
-            _log.warning("tuned_for_another", model=name, remedy="run `reeldrop tune` again")
+    """Return the `source` of each profile."""
     return {name: source(name, config) for name in config.models}
 
 
-def batch_limit(name: str, config: Config, *, cuda: bool | None = None) -> BatchLimit:
+def warn_of_findings(config: Config, device: str) -> None:
+    """Log a warning for each profile that was tuned, but not as it is now on this device."""
+    for name in tuned.read(config.spool).keys() & config.models.keys():
+        if device not in _findings(name, config):
+            remedy = "run `reeldrop tune` again"
+            _log.warning("tuned_for_another", model=name, device=device, remedy=remedy)
+
+
+def batch_limit(
+    name: str, config: Config, *, device: str = "", cuda: bool | None = None
+) -> BatchLimit:
     """Return the maximum size of a batch of a profile.
 
+    device: its name; empty for this machine's
     cuda: whether it is rendered on a GPU; None for what this machine has
     """
-    profile, found = config.models[name], _finding(name, config)
-    plain = untuned(name, config)
+    profile, plain = config.models[name], source(name, config)
+    device = device or pipeline.device_name()
+    found = _findings(name, config).get(device)
     if plain.lossy.mixes_prompts:
         return BatchLimit(1)
     has_gpu = pipeline.cuda_is_available() if cuda is None else cuda
-    device = "cuda" if has_gpu and profile.placement != "cpu" else "cpu"
-    switches = {**found.speed, **plain.speed} if found else plain.speed
-    is_compiled = fast.resolve(switches, device).compile != "off" and not plain.lossy.wanted
+    kind = "cuda" if has_gpu and profile.placement != "cpu" else "cpu"
+    switches = fast.resolve(plain.speed_on(device), kind)
+    is_compiled = switches.compile != "off" and not plain.lossy.wanted
     if profile.max_batch_size is not None:
         return BatchLimit(profile.max_batch_size, in_few_sizes=is_compiled)
-    most = found.max_batch_size if found else MAX_TOGETHER[device]
+    most = found.max_batch_size if found else MAX_TOGETHER[kind]
     return BatchLimit(most, is_measured=True, in_few_sizes=is_compiled)
 
 
@@ -165,12 +175,14 @@ def too_large(config: Config, device: Device) -> dict[str, str]:
     }
 
 
-def _finding(name: str, config: Config) -> Finding | None:
-    """Return the findings for a profile; None without any for these settings and this machine."""
-    found = tuned.read(config.spool).get(name)
-    if found is None or not _is_possible(found):
-        return None
-    return found if found.basis == basis(untuned(name, config)) else None
+def _findings(name: str, config: Config) -> dict[str, Finding]:
+    """Return the findings for a profile with these settings, by the device's name."""
+    plain = untuned(name, config)
+    return {
+        device: found
+        for device, found in tuned.read(config.spool).get(name, {}).items()
+        if _is_possible(found) and found.basis == basis(plain, device)
+    }
 
 
 def _is_possible(found: Finding) -> bool:
@@ -178,10 +190,10 @@ def _is_possible(found: Finding) -> bool:
     return fast.are_possible(found.speed) and 1 <= found.max_batch_size <= MOST_TOGETHER
 
 
-def basis(plain: ModelSource) -> str:
-    """Return a digest of the conditions that findings about a pipeline depend on."""
+def basis(plain: ModelSource, device: str) -> str:
+    """Return a digest of the conditions that findings about a pipeline on a device depend on."""
     model = dataclasses.replace(plain, name="", speed={}, preview_steps=0, pins=None)
-    conditions = (pipeline.device_name(), pipeline.versions(), model)
+    conditions = (device, pipeline.versions(), model)
     return hashlib.sha256(repr(conditions).encode()).hexdigest()
 
 
@@ -192,7 +204,11 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
         ConfigError: the defaults or limits name settings that the pipeline doesn't have, or the
             defaults exceed the limits.
     """
-    found = ModelRules(name, capabilities, **config.allowed(name))
+    return _rules(name, capabilities, config.allowed(name))
+
+
+def _rules(name: str, capabilities: Capabilities, allowed: Mapping[str, Any]) -> ModelRules:
+    found = ModelRules(name, capabilities, **allowed)
     rules.check_profile(found)
     return found
 
@@ -228,24 +244,27 @@ def sample_pictures(capabilities: Capabilities) -> tuple[Picture, ...]:
     return tuple(Picture(key, path.name, path, digest) for key in needed)
 
 
-def to_tune(name: str, config: Config) -> tuple[ModelSource, LoadedPipeline, Prompt]:
+def to_tune(
+    plain: ModelSource, allowed: Mapping[str, Any]
+) -> tuple[ModelSource, LoadedPipeline, Prompt]:
     """Return a profile's untuned source, its plain pipeline, and the prompt to time.
+
+    allowed: what prompts may ask of it; see `Config.allowed`
 
     Raises:
         ConfigError: the pipeline can't be loaded, the defaults can't be rendered, or several GPUs
             render it.
     """
-    plain = untuned(name, config)
     if plain.gpus > 1:
         problem = f"tune times one GPU, and {plain.gpus} render this model's videos together"
         remedy = "there is nothing to tune: with several GPUs, nothing is compiled"
-        raise ConfigError(Mistake(problem, remedy, key=f"models.{name}.gpus"))
+        raise ConfigError(Mistake(problem, remedy, key=f"{plain.key}.gpus"))
     loaded = pipeline.load(dataclasses.replace(plain, speed=fast.PLAIN, lossy=NOTHING))
     try:
-        return plain, loaded, sample(model_rules(name, config, loaded.capabilities))
+        return plain, loaded, sample(_rules(plain.name, loaded.capabilities, allowed))
     except SettingsRefused as error:
         problem = "there is nothing to tune it with: the defaults can't be rendered"
-        raise ConfigError(Mistake(problem, str(error), key=f"models.{name}.defaults")) from None
+        raise ConfigError(Mistake(problem, str(error), key=f"{plain.key}.defaults")) from None
 
 
 def warm_up(found: ModelRules) -> Prompt:

@@ -160,7 +160,7 @@ def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fa
     unsuited = {"mixed_precision": False} if source.quantization else {}
     return fast.FastPath(
         pipe,
-        fast.resolve({**source.speed, **unsuited}, device),
+        fast.resolve({**source.speed_on(device_name()), **unsuited}, device),
         device,
         source.lossy,
         call=call,

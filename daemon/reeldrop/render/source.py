@@ -47,6 +47,7 @@ class ModelSource:
     placement: auto, cuda, model_offload, sequential_offload or cpu
     gpus: how many GPUs render each video together
     speed: the switches of the fast path that are not auto
+    tuned: the switches that were found fastest, by the name of the device; those of `speed` hold
     preview_steps: the number of steps after each of which there is a preview; 0 for none
     loras: the LoRAs of the profile
     window: the frames of the windows in which longer videos are rendered, or auto; None for none
@@ -74,6 +75,7 @@ class ModelSource:
     placement: str = "auto"
     gpus: int = 1
     speed: Mapping[str, bool | str] = field(default_factory=dict)
+    tuned: Mapping[str, Mapping[str, bool | str]] = field(default_factory=dict)
     lossy: Lossy = NOTHING
     preview_steps: int = 0
     loras: tuple[LoraSource, ...] = ()
@@ -82,6 +84,10 @@ class ModelSource:
     reads_chunks: bool = False
     reads_weights: bool = False
     pins: Path | None = None
+
+    def speed_on(self, device: str) -> Mapping[str, bool | str]:
+        """Return the switches of the fast path that are not auto on a device with this name."""
+        return {**self.tuned.get(device, {}), **self.speed}
 
     @property
     def changes(self) -> dict[str, object]:

@@ -177,6 +177,7 @@ class Stages:
         """
         model, stall_seconds = self.settings.model, self.settings.config.stall_seconds
         bench = self.benches.join(joined, self.fleet, stall_seconds)
+        profiles.warn_of_findings(self.settings.config, bench.device.tuned_as)
         excluded = self._join_models(bench, self.models)
         if model not in excluded:
             if not self.models.ends_renderers(model, time.monotonic()):
@@ -261,6 +262,7 @@ class Stages:
         sources = profiles.sources(config)
         for bench in self.benches:
             bench.use(sources, config.stall_seconds)
+            profiles.warn_of_findings(config, bench.device.tuned_as)
         self._use_settings()
 
     def _use_encoder(self) -> None:

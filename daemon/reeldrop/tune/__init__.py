@@ -1,4 +1,4 @@
-"""Measure which optimizations of `speed` pay on this machine, and keep the findings.
+"""Measure which optimizations of `speed` pay on a device, and keep the findings.
 
 Does not know the service: it renders by itself while no daemon runs.
 """

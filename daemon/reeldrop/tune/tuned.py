@@ -1,12 +1,10 @@
-"""The findings of `reeldrop tune` on this machine, by profile, in a file in the spool.
+"""The findings of `reeldrop tune`, by profile and device, in a file in the spool.
 
 The file may be deleted: then the defaults are used. Does not know how they were found.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,26 +28,26 @@ class Finding:
     max_batch_size: int
 
 
-_ADAPTER = pydantic.TypeAdapter(dict[str, Finding])
+_ADAPTER = pydantic.TypeAdapter(dict[str, dict[str, Finding]])
 
 
-def read(spool: Path) -> dict[str, Finding]:
-    """Return the findings by profile; none if the file can't be read."""
+def read(spool: Path) -> dict[str, dict[str, Finding]]:
+    """Return the findings by profile and the device's name; none if the file can't be read."""
     try:
         return _ADAPTER.validate_json(plain_files.content(spool / FILE_NAME, MAX_BYTES))
     except (OSError, pydantic.ValidationError):
         return {}
 
 
-def note(spool: Path, name: str, finding: Finding) -> Path:
-    """Add a finding, or replace the earlier one of the same profile, and return the file.
+def note(spool: Path, name: str, device: str, finding: Finding) -> Path:
+    """Add a finding, or replace the earlier one of the profile on that device; return the file.
 
     Raises:
         OSError: the file can't be written.
     """
     path = spool / FILE_NAME
     durable.make_way(path)
-    found: Mapping[str, Finding] = {**read(spool), name: finding}
-    records = {name: dataclasses.asdict(one) for name, one in found.items()}
-    durable.write(path, _ADAPTER.dump_json(_ADAPTER.validate_python(records), indent=1), "tune")
+    found = read(spool)
+    found.setdefault(name, {})[device] = finding
+    durable.write(path, _ADAPTER.dump_json(found, indent=1), "tune")
     return path

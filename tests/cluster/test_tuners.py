@@ -1,0 +1,147 @@
+"""`reeldrop tune` on a real Ray cluster, whose nodes differ in the number of threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.ray_cluster import RayCluster
+from harness.site import CONFIG, make_site
+from reeldrop.base.errors import RendererDied, RenderError, Unavailable
+from reeldrop.base.events import (
+    Event,
+    FleetBroken,
+    FleetTrouble,
+    FromRenderer,
+    ModelFailed,
+    RendererEnded,
+    RendererJoined,
+    RendererLeft,
+)
+from reeldrop.base.fleet import Device
+from reeldrop.base.job import Cause
+from reeldrop.base.trial import Tuned
+from reeldrop.cluster import tuners
+from reeldrop.config import config as configuration
+from reeldrop.config import profiles
+from reeldrop.config.config import Config
+from reeldrop.tune import tuned
+
+KINDS = ["cpu, 1 threads", "cpu, 2 threads"]
+
+
+def test_each_kind_of_card_is_measured_once(tmp_path: Path, least_pipeline: Path) -> None:
+    """By one of the renderers on it; what is found is kept for that kind."""
+    cluster = RayCluster(tmp_path)
+    site = make_site(tmp_path / "site", least_pipeline)
+    tiny = CONFIG.format(pipeline=least_pipeline) + "    speed: {compile: off}\n"
+    (site.folder / "config.yaml").write_text(cluster.settings + tiny)
+    try:
+        cluster.start(0, slots=2)
+        cluster.start(1, threads=2)
+        done = site.command("tune", "--rounds", "1", "--json")
+    finally:
+        cluster.close()
+    assert 0 == done.returncode, done.stderr
+    trials = json.loads(done.stdout)["trials"]
+    for kind in KINDS:
+        ways = [trial["what"] for trial in trials if trial["device"] == kind]
+        assert "plain" == ways[0]
+        assert len({*ways}) == len(ways) > 2
+        assert f"{kind}: 1/" in done.stderr
+    found = configuration.load(site.folder / "config.yaml")
+    assert KINDS == sorted(tuned.read(site.spool)["tiny"])
+    assert KINDS == sorted(profiles.source("tiny", found).tuned)  # they are valid
+
+
+class Fleet:
+    """Lends renderers that note what they are to do, and tells what a test says.
+
+    expected: as of a fleet of a cluster
+    """
+
+    def __init__(self, expected: int | None, *events: Event) -> None:
+        self.expected = expected
+        self.events = events
+        self.asked: list[str] = []
+        self.is_closed = False
+
+    def make(self, _config: Config, tell: Callable[[Event], None]) -> Fleet:
+        """Be the fleet of a cluster."""
+        for event in self.events:
+            tell(event)
+        return self
+
+    def begin(self) -> None: ...
+
+    def renderer(self, id: str) -> Fleet:
+        self._last = id
+        return self
+
+    def tune(self, *_order: object) -> None:
+        self.asked.append(self._last)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+DONE = Tuned({}, 2)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """The settings of a service on a cluster."""
+    file = tmp_path / "config.yaml"
+    file.write_text("engine: ray\n" + CONFIG.format(pipeline=tmp_path))
+    return configuration.load(file)
+
+
+def joined(id: str, name: str, gpu: str = "") -> RendererJoined:
+    """Return that a renderer is there."""
+    return RendererJoined(id, Device(name, gpu=gpu))
+
+
+@pytest.mark.parametrize(
+    ("expected", "events", "asked", "problem"),
+    [
+        (3, [joined("a", "one"), joined("b", "2 x one", "one"), joined("c", "two"),
+             FromRenderer("a", DONE), FromRenderer("c", DONE)], "ac", ""),
+        (1, [joined("a", "one"), RendererLeft("a", "killed", Cause.WORK), joined("b", "one")],
+         "a", "one: killed"),
+        (2, [joined("a", "one"), joined("b", "two"), FromRenderer("b", DONE),
+             FromRenderer("a", ModelFailed("tiny", RenderError("too small")))],
+         "ab", "one: too small"),
+        (1, [joined("a", "one"), FromRenderer("a", RendererEnded(RendererDied("a defect")))],
+         "a", "one: a defect"),
+        (2, [joined("a", "one"), FleetTrouble("b has another version"), FromRenderer("a", DONE)],
+         "a", "1 of 2 renderers have joined: b has another version"),
+        (None, [], "", "0 of all renderers have joined: some need too long"),
+        (None, [FleetTrouble("no token", is_final=True)], "", "no token"),
+        (None, [FleetBroken(RendererDied("a defect"))], "", "a defect"),
+    ],
+)  # fmt: skip
+def test_what_is_asked_of_which_renderer_and_what_is_told(
+    expected: int | None,
+    events: list[Event],
+    asked: str,
+    problem: str,
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one of each kind measures. What fails is told when the others have ended."""
+    fleet = Fleet(expected, *events)
+    monkeypatch.setattr(tuners, "ClusterFleet", fleet.make)
+    if "have joined" in problem:
+        monkeypatch.setattr(tuners, "JOIN_SECONDS", 0.5)
+    told: list[object] = []
+    with contextlib.ExitStack() as stack:
+        if problem:
+            found = (Unavailable, RendererDied)
+            stack.enter_context(pytest.raises(found, match=f"^{problem}$"))
+        told += tuners.tune(config, "tiny", 1)
+    assert list(asked) == fleet.asked
+    assert sum(isinstance(e, FromRenderer) and e.event is DONE for e in events) == len(told)
+    assert fleet.is_closed

@@ -291,3 +291,22 @@ def test_every_mistake_of_a_file_is_told_at_once() -> None:
     text = "prompts:\n- a #7\n- b #8\n- prompt: c\n  steps: 5\n- Night: d\nfps: 0\n"
     found = [(one.line, one.key) for one in mistakes(text)]
     assert [(2, "prompt"), (3, "prompt"), (5, "steps"), (6, "Night"), (7, "fps")] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("prompt: a\nseed: -1\nfps: 60\nformat: gif\n", ["seed", "fps"]),
+        ("prompt: 7\nfps: 60\nformat: [gif, mp4]\n", ["prompt", "fps"]),
+        ("prompt: <lora:x:1> a\nheight: x\n", ["prompt", "height"]),
+        (
+            "prompt: a\nseed: [1, 2]\nnum_videos_per_prompt: 2\nformat: no\n",
+            ["num_videos_per_prompt", "format"],
+        ),
+    ],
+)
+def test_mistakes_of_each_setting_and_of_several_are_told_at_once(
+    text: str, keys: list[str]
+) -> None:
+    """A wrong value hides nothing about the others."""
+    assert keys == [one.key for one in mistakes(text)]

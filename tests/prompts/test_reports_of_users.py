@@ -267,7 +267,7 @@ REFUSED = [
         remedy="write its prompts as YAML, in a.yaml",
     ),
     Refused(
-        "was-node-suite 586: JSON that is cut off",
+        "JSON that is cut off",
         '{"prompt": "a red ball", "seed": 1',
         "`key: value`",
         ({**BALL, "seed": 1},),

@@ -864,6 +864,15 @@ def test_a_report_says_what_to_do(place: Place) -> None:
     assert reports[0].startswith("reeldrop could not render a b.txt\n\nWhat is wrong:  a hiccup\n")
 
 
+def test_the_report_of_a_foreign_mp4_does_not_ask_for_a_corrected_one(place: Place) -> None:
+    """Nobody can correct a video."""
+    job = place.claim("film.mp4")
+    place.jobs.ends.fail(job, PromptError(Mistake("it is not ours", "write a prompt file")))
+    report = (place.root / "results/_failed/film.mp4.error.txt").read_text()
+    assert "corrected" not in report
+    assert "\nWrite a .txt or .yaml file in its place, and delete film.mp4" in report
+
+
 def test_what_the_author_should_know_is_in_the_log_of_the_job(place: Place) -> None:
     """Each note once, with the numbers of its prompts."""
     one, two, three = prompts(3)

@@ -105,6 +105,8 @@ class ModelRules:
             resolved = self._schema(**settings).model_dump()
         except pydantic.ValidationError as error:
             details = error.errors(include_url=False)[:MAX_FAULTS]
+            wrong = {str(detail["loc"][0]) for detail in details}
+            faults += self._faults_of_the_rest(settings, wrong)
             raise SettingsRefused([*self._faults(details, settings), *faults]) from None
         faults += self._faults_beyond_schema(resolved)
         if faults:
@@ -161,6 +163,18 @@ class ModelRules:
         finite = False if kind is float else None
         field = Field(ge=kind(low), le=kind(high), multiple_of=multiple, allow_inf_nan=finite)
         return Annotated[kind, field]
+
+    def _faults_of_the_rest(self, settings: Mapping[str, Any], wrong: set[str]) -> Iterator[Fault]:
+        """Yield what is wrong beside the settings that are `wrong` by themselves."""
+        instead = {"prompt": "-", **self._all_defaults}
+        lists = {key: [instead[key]] for key in _LISTS if key in instead}
+        rest = {key: value for key, value in settings.items() if key not in wrong}
+        try:
+            resolved = self._schema(**{**instead, **lists, **rest}).model_dump()
+        except pydantic.ValidationError:  # a setting without a default, for example
+            return
+        faults = self._faults_beyond_schema(resolved)
+        yield from (fault for fault in faults if fault.key not in wrong)
 
     def _faults_beyond_schema(self, settings: Mapping[str, Any]) -> Iterator[Fault]:
         if invisible.is_blank(settings["prompt"]):

@@ -84,6 +84,8 @@ def advice(
     anew += " into the inbox: when it is rendered, this report goes; under another name, it stays."
     if isinstance(error, RenderCancelled):
         steps = [f"To render it after all, {move}."]
+    elif isinstance(error, PromptError) and source.suffix.lower() == ".mp4":
+        steps = [f"Write a .txt or .yaml file in its place, and delete {here} and this report."]
     elif isinstance(error, PromptError) and all(mistake.file for mistake in error.mistakes):
         steps = [f"Mend what is named above, then {move}."]
     elif isinstance(error, PromptError) or (isinstance(error, Unrenderable) and error.remedy):

@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 import termios
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -204,6 +205,7 @@ class Top(App[int]):
             if files.highlighted_option is None or files.highlighted_option.disabled:
                 files.action_cursor_down()
             self._left = marked if marked and marked.key != self._acted_on else None
+            self._acted_on = ""
             self._slid_to = now.key if (now := self._marked()) is not None else None
         files.scroll_to(y=scrolled, animate=False)
         self._show_detail()
@@ -229,20 +231,25 @@ class Top(App[int]):
         row = self._marked_one_of(Kind.RENDERING, Kind.WAITING)
         if row is None:
             return
-        do = partial(self._hands.do, partial(top_state.cancel_file, self._config, row))
+        cancel = partial(self._act, top_state.cancel_file, row)
         if row.kind is Kind.WAITING:  # `retry` brings it back
-            do()
+            cancel()
             return
         question = f"{row.name} is being rendered. Cancel it? Its videos that are done stay."
-        self.push_screen(Question(question), lambda answer: do() if answer else None)
+        self.push_screen(Question(question), lambda answer: cancel() if answer else None)
 
     def action_raise_file(self) -> None:
         if (row := self._marked_one_of(Kind.WAITING)) is not None:
-            self._hands.do(partial(top_state.raise_file, self._config, row))
+            self._act(top_state.raise_file, row)
 
     def action_retry_file(self) -> None:
         if (row := self._marked_one_of(Kind.FAILED)) is not None:
-            self._hands.do(partial(top_state.retry_file, self._config, row))
+            self._act(top_state.retry_file, row)
+
+    def _act(self, deed: Callable[[Config, Row], str], row: Row) -> None:
+        """Do something with a file; if it leaves the list now, that is why."""
+        self._acted_on = row.key
+        self._hands.do(partial(deed, self._config, row))
 
     def _marked_one_of(self, *kinds: Kind) -> Row | None:
         """Return the marked file if it is in one of these lists; else say which it has to be.
@@ -257,7 +264,6 @@ class Top(App[int]):
             self.post_message(Said(text, is_problem=True))
             return None
         if row is not None and row.kind in kinds:
-            self._acted_on = row.key
             return row
         lists = " or ".join(kind.upper() for kind in kinds)
         self.post_message(Said(f"choose a file under {lists} first", is_problem=True))

@@ -14,9 +14,9 @@ from harness.videos import decoded
 from PIL import Image
 from reeldrop.base.errors import ReeldropError
 from reeldrop.base.events import Event
-from reeldrop.base.job import Prompt
+from reeldrop.base.job import Cause, Prompt
 from reeldrop.base.sweeps import Swept
-from reeldrop.store.sheets import MAX_TRIES, SheetsOf
+from reeldrop.store.sheets import SheetsOf
 from reeldrop.video import arrangement, encoder, synthetic
 from reeldrop.video.arrangement import Tile
 from reeldrop.video.assembling import Assembler, _Making
@@ -209,10 +209,20 @@ def test_a_killed_sheet_is_made_again_and_never_twice(tmp_path: Path) -> None:
         assert 4 == len(written)
         names = {"_sheet-2.jpg", "_sheet-2.mp4", "_sheet-3.jpg", "_sheet-3.mp4", "_sheet.yaml"}
         assert names == set(os.listdir(folder))
-        assert MAX_TRIES == 2
         assert not SheetsOf(job, place.results).begin()
         again.take_back()
         assert SheetsOf(job, place.results).begin()
+
+
+@pytest.mark.parametrize(("cause", "tries"), [("work", 2), ("unknown", 6), ("machine", 20)])
+def test_who_kills_a_service_twice_gets_the_sheets(tmp_path: Path, cause: str, tries: int) -> None:
+    """A kill may have any reason, and a power cut has none in them; a crash is theirs."""
+    with empty_place(tmp_path) as place:
+        job = place.claim("a.yaml")
+        for number in range(20):
+            assert SheetsOf(job, place.results).begin() == (number < tries)
+            for _ in range(2):  # the second process ends before it comes to them
+                place.spool.note_ending("killed", Cause(cause))
 
 
 def test_sheets_that_were_given_up_are_not_published_later(

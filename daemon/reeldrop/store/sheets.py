@@ -9,19 +9,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, plain_files, temporaries
-from reeldrop.base.job import Job
+from reeldrop.base.job import Cause, Job
 from reeldrop.base.names import SHEET_NAME
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import job_files
 from reeldrop.store.job_files import DAMAGE, SHEETS
 from reeldrop.store.results import Results, taken_stems
 
-MAX_TRIES = 2
-"""So often a process may end while sheets are made; then the job ends without them."""
+MAX_SIGNS = 2
+"""So often a process may crash while sheets are made; then the job ends without them.
+
+With a third, prompts would fail that were in hand beside them.
+"""
+
+_THIRDS = {Cause.WORK: 3, Cause.UNKNOWN: 1, Cause.MACHINE: 0}
+"""What an end of the process counts, in thirds of a sign, by its cause."""
 
 _LEFT = PurePosixPath("sheets-left")
 """A folder in the spool: the ids of jobs that ended while a thread hung with their sheets."""
@@ -36,19 +43,20 @@ class SheetsOf:
     def __init__(self, job: Job, results: Results) -> None:
         self._job = job
         self._results = results
-        self._tries, self._names = _read(job)
+        self._record = _read(job.folder)
 
     def begin(self) -> bool:
-        """Record a try; return False if there have been too many."""
-        if self._tries >= MAX_TRIES:
+        """Record a try; return False if too many have ended the process."""
+        if self._record.thirds >= MAX_SIGNS * _THIRDS[Cause.WORK]:
             return False
-        self._tries += 1
+        self._record.is_open = True
+        self._record.thirds += _THIRDS[Cause.WORK]
         self._write()
         return True
 
     def take_back(self) -> None:
         """Remove the record of this try: its end was requested."""
-        self._tries -= 1
+        self._record.end(Cause.MACHINE)
         self._write()
 
     def publish(self, number: int, writers: Mapping[str, Write], check: Callable[[], None]) -> str:
@@ -78,19 +86,47 @@ class SheetsOf:
 
     def _name(self, number: int, folder: Path) -> str:
         """Return the name of a sheet, which nothing else in the folder has."""
-        if number < len(self._names):
-            return self._names[number]
+        names = self._record.names
+        if number < len(names):
+            return names[number]
         taken = taken_stems(folder)
-        taken.update(self._names)
+        taken.update(names)
         name = next(name for name in durable.free_names(SHEET_NAME) if name not in taken)
-        self._names.append(name)
+        names.append(name)
         self._write()
         return name
 
     def _write(self) -> None:
-        record = {"tries": self._tries, "names": self._names}
-        durable.make_way(self._job.folder / SHEETS)
-        durable.write(self._job.folder / SHEETS, json.dumps(record).encode(), self._job.id)
+        _write(self._job.folder, self._record)
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is recorded of the sheets of a job.
+
+    thirds: what the ends of processes count; an open try counts as a crash
+    is_open: whether there is a try whose end is not known
+    names: of the sheets, without suffix
+    """
+
+    thirds: int = 0
+    is_open: bool = False
+    names: list[str] = field(default_factory=list)
+
+    def end(self, cause: Cause) -> None:
+        """Let the open try count what its end does."""
+        self.is_open = False
+        self.thirds += _THIRDS[cause] - _THIRDS[Cause.WORK]
+
+
+def note_ending(folders: Iterable[Path], cause: Cause) -> None:
+    """Record in the folders of jobs why the last process ended, where it made sheets."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # then it counts as a crash
+            record = _read(folder)
+            if record.is_open:
+                record.end(cause)
+                _write(folder, record)
 
 
 def note_left_sheets(spool: Root, job: Job) -> None:
@@ -117,10 +153,15 @@ def _remove_temporaries(results: Results, source: PurePosixPath, job_id: str) ->
         temporaries.remove(folder, f"{job_id}-sheet")
 
 
-def _read(job: Job) -> tuple[int, list[str]]:
-    """Return how often sheets were begun, and their names; as if never if the record is damaged."""
+def _read(folder: Path) -> _Record:
+    """Return what is recorded in the folder of a job; nothing if it is damaged."""
     with contextlib.suppress(FileNotFoundError, *DAMAGE):
-        found = job_files.read(job.folder / SHEETS)
+        found = job_files.read(folder / SHEETS)
         names = [name for name in found["names"] if Path(name).name == name]
-        return int(found["tries"]), names
-    return 0, []
+        return _Record(int(found["thirds"]), bool(found["is_open"]), names)
+    return _Record()
+
+
+def _write(folder: Path, record: _Record) -> None:
+    durable.make_way(folder / SHEETS)
+    durable.write(folder / SHEETS, json.dumps(asdict(record)).encode(), folder.name)

@@ -23,7 +23,7 @@ from reeldrop.base.names import portable
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.plain_files import have_same_bytes
 from reeldrop.base.roots import Root
-from reeldrop.store import job_files, pictures
+from reeldrop.store import job_files, pictures, sheets
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.failed import Failed, Report
 from reeldrop.store.lock import Lock
@@ -215,6 +215,8 @@ class Spool:
     def note_ending(self, how: str, cause: Cause = Cause.WORK) -> None:
         """Record how the last process ended; see `Attempts.note_ending`."""
         self.attempts.note_ending(self._folders(), how, cause)
+        if how:
+            sheets.note_ending(self._folders(), cause)
 
     @contextlib.contextmanager
     def _ending(self, job: Job) -> Iterator[None]:

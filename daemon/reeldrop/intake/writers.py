@@ -36,10 +36,12 @@ def name_of_writer(path: Path) -> str:
     with contextlib.suppress(OSError):
         status = path.lstat()
         identity = status.st_dev, status.st_ino
-        for process in Path("/proc").glob("[0-9]*"):
+        for process in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                if any(_writes(process, number, identity) for number in os.listdir(process / "fd")):
-                    return (process / "comm").read_bytes().decode(errors="replace").strip()
+                numbers = os.listdir(f"/proc/{process}/fd")
+                if any(_writes(process, number, identity) for number in numbers):
+                    comm = Path(f"/proc/{process}/comm")
+                    return comm.read_bytes().decode(errors="replace").strip()
     return SOMEBODY
 
 
@@ -54,11 +56,13 @@ def _is_written(fd: int) -> bool:
     return False
 
 
-def _writes(process: Path, number: str, identity: tuple[int, int]) -> bool:
-    with contextlib.suppress(OSError):
-        found = os.stat(process / "fd" / number)
-        if (found.st_dev, found.st_ino) == identity:
-            described = (process / "fdinfo" / number).read_text()
-            flags = int(described.partition("flags:")[2].split()[0], 8)
-            return bool(flags & _WRITES)
-    return False
+def _writes(process: str, number: str, identity: tuple[int, int]) -> bool:
+    # On a busy machine, this is called for tens of thousands of open files.
+    try:
+        found = os.stat(f"/proc/{process}/fd/{number}")
+        if (found.st_dev, found.st_ino) != identity:
+            return False
+        described = Path(f"/proc/{process}/fdinfo/{number}").read_text()
+    except OSError:
+        return False
+    return bool(int(described.partition("flags:")[2].split()[0], 8) & _WRITES)

@@ -104,8 +104,8 @@ def test_bad_settings_are_refused_by_the_daemon_itself(live: Live) -> None:
     live.daemon.process.send_signal(signal.SIGHUP)
     event = live.daemon.wait_for("reload_refused", count + 1)
     assert "line 2" in event["reason"]
-    status = json.loads((live.site.spool / "status.json").read_text())
-    assert event["reason"] == status["refused"]
+    status = live.site.spool / "status.json"  # written after the log
+    await_that(lambda: event["reason"] == json.loads(status.read_text())["refused"], "the status")
     live.write("", "")
     assert "config.yaml was refused" in live.site.command("status").stdout
     assert 6 == live.frames("unmoved")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from reeldrop.base import durable
 
+from harness.zygote import use_huge_pages
+
 CALLS = ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir", "utime")
 
 
@@ -38,6 +40,8 @@ def interposed(at: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> I
 
 def is_killed(at: int, command: Callable[[], None], patch: pytest.MonkeyPatch) -> bool:
     """Run a command in a process, killed before its `at`-th call; return whether it got there."""
+    if at == 1:  # many are to follow
+        use_huge_pages()
     pid = os.fork()
     if not pid:
         try:

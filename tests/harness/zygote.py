@@ -73,11 +73,13 @@ _SLOW_IMPORTS = (
     "reeldrop.commands.status", "reeldrop.commands.submit", "reeldrop.commands.tune",
     "reeldrop.render.pipeline", "reeldrop.render.renderer",
     "reeldrop.service.service", "reeldrop.store.history", "reeldrop.tune.tuning",
-    "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "hypothesis", "PIL.GifImagePlugin",
-    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "torch._inductor.compile_fx",
-    "watchdog.observers",
+    "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "harness.models", "hypothesis",
+    "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin",
+    "torch._inductor.compile_fx", "watchdog.observers",
 )  # fmt: skip
-"""Modules that commands import, or that libraries import when they load a pipeline."""
+"""Modules that commands and tests import, or that libraries import when they load a pipeline."""
+
+_TESTS = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -309,8 +311,10 @@ _MOST_STREAMS = 16
 def _serve(first: socket.socket, listener: socket.socket | None) -> list[str]:
     """Fork on each request; in the fork, return the command that it has to run."""
     with _silence():
+        sys.path.append(_TESTS)
         for module in _SLOW_IMPORTS:
             importlib.import_module(module)
+        sys.path.remove(_TESTS)
         _warm_up()
     from preloaded import Preloaded  # beside this program
 
@@ -362,10 +366,17 @@ _HUGE_PAGE = 1 << 21
 def make_forks_cheap() -> None:
     """Let forks of this process copy little memory: else, each takes 50 ms once torch is imported.
 
-    A fork copies an entry for each page: of huge ones there are fewer. The collector would write
-    to all of them.
+    What exists now is no longer searched by the collector, which would write to all pages.
     """
     gc.freeze()
+    use_huge_pages()
+
+
+def use_huge_pages() -> None:
+    """Let this process's memory be in few huge pages, as a fork copies an entry for each.
+
+    It takes a second where much has been allocated since the last call.
+    """
     collapse = ctypes.CDLL(None).madvise
     collapse.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for mapping in Path("/proc/self/maps").read_text().splitlines():

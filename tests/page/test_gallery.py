@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from harness.zygote import use_huge_pages
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.roots import Root
 from reeldrop.page import gallery, scripts, site
@@ -233,6 +234,7 @@ def test_kills_leave_nothing_torn_and_nothing_stale(
     mends it.
     """
     monkeypatch.setattr(os, "fsync", lambda _fd: None)  # kills lose no write, only time
+    use_huge_pages()
     dice = random.Random(7)
     killed = 0
     for number in range(200):

@@ -260,13 +260,13 @@ def _begin(view: View, renderer: int, line: list[Waiting]) -> Decision:
 
 
 class _Pick(NamedTuple):
-    """Prompts of a job for a batch.
+    """How many prompts of a job a batch takes.
 
     before: the jobs and files that had other prompts waiting ahead of it
     """
 
     job_id: str
-    count: int
+    prompts: int
     before: tuple[str, ...]
 
 
@@ -305,7 +305,7 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
         passed.append(waiting.id)
     if first.in_few_sizes:
         picks = _in_few_sizes(picks, size)
-    return Render(renderer, tuple((pick.job_id, pick.count) for pick in picks), picks[-1].before)
+    return Render(renderer, tuple((pick.job_id, pick.prompts) for pick in picks), picks[-1].before)
 
 
 def _in_few_sizes(picks: list[_Pick], full: int) -> list[_Pick]:
@@ -314,11 +314,11 @@ def _in_few_sizes(picks: list[_Pick], full: int) -> list[_Pick]:
     If 16 prompts fit, there are five sizes in place of 16, each of which takes the compiler
     minutes. Rejected: filling a batch up with videos that nobody asked for.
     """
-    count = sum(pick.count for pick in picks)
+    count = sum(pick.prompts for pick in picks)
     left = count if count == full else 1 << count.bit_length() - 1
     found = []
     for pick in picks:
         if left:
-            found.append(pick._replace(count=min(pick.count, left)))
-        left = max(0, left - pick.count)
+            found.append(pick._replace(prompts=min(pick.prompts, left)))
+        left = max(0, left - pick.prompts)
     return found

@@ -190,8 +190,8 @@ def test_packages_know_only_what_is_below_them(package: str) -> None:
 
 
 def test_what_opens_folders_knows_only_how_to_make_them() -> None:
-    """`roots` imports only `durable`."""
-    assert {"base.durable"} == imported_modules("base.roots")
+    """`roots` imports only `durable`, and what reads the kernel's list of mounts."""
+    assert {"base.durable", "base.proc"} == imported_modules("base.roots")
 
 
 def test_records_import_no_library() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from reeldrop.base import durable
+from reeldrop.base import durable, proc
 
 NOTHING_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
 """Errors of opening a folder in which nothing of ours can be."""
@@ -62,13 +62,11 @@ class _Mount:
         described = Path(f"/proc/self/fdinfo/{fd}").read_text()
         number = described.partition("mnt_id:")[2].split()[0]
         file_system = os.statvfs(fd).f_fsid
-        for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="replace").splitlines():
-            place, _, described = line.partition(" - ")
-            found, _, _, folder, point = place.split(" ")[:5]
-            if found == number:
-                kind, source = described.split(" ")[:2]
-                origin = (kind,) if source.startswith("/dev/") else (kind, source)
-                return cls(folder, point, origin, file_system)
+        for found in proc.mounts():
+            if found.number == number:
+                is_disk = found.source.startswith("/dev/")
+                origin = (found.kind,) if is_disk else (found.kind, found.source)
+                return cls(found.folder, found.point, origin, file_system)
         device = f"{os.fstat(fd).st_dev}"
         return cls(number, device, (), file_system)  # the mount of a chroot's root is not listed
 

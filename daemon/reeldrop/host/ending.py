@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from reeldrop.base import durable, plain_files
+from reeldrop.base import durable, plain_files, proc
 from reeldrop.base.errors import FileError
 from reeldrop.base.job import Cause
 
@@ -55,7 +55,7 @@ def mebibytes_moved() -> int:
 
 
 def _bytes_moved(task: Path) -> int:
-    counts = dict(line.split(": ") for line in (task / "io").read_text().splitlines())
+    counts = dict(line.split(": ") for line in proc.lines(task / "io"))
     return sum(int(counts[key]) for key in ("rchar", "wchar", "read_bytes"))
 
 
@@ -131,7 +131,7 @@ class Kernel:
 
     def _of_cgroups(self) -> Iterator[Path]:
         try:
-            lines = (self.proc / "self/cgroup").read_text().splitlines()
+            lines = proc.lines(self.proc / "self/cgroup")
         except OSError:
             return
         for line in lines:

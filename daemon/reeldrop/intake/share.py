@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reeldrop.base import temporaries
+from reeldrop.base import proc, temporaries
 from reeldrop.intake.watch import Watch
 
 EVENT_SECONDS = 2.0
@@ -38,7 +37,6 @@ volume that is mounted into the container has a file system of its own.
 _LEASED_BY_SERVERS = frozenset({"nfs", "nfs4", "cifs", "smb3"})
 """File systems whose server grants or refuses leases for reasons of its own."""
 
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
 _TIME_NS = 1_600_000_003_123_456_789
 _STEPS = ((1, "nanoseconds"), (100, "100 ns"), (1000, "microseconds"), (10**6, "milliseconds"),
           (10**9, "whole seconds"), (2 * 10**9, "two seconds"))  # fmt: skip
@@ -55,18 +53,14 @@ class Trait:
 
 def file_system(folder: Path) -> str:
     """Return the type of the file system that a folder is on; empty if it is unknown."""
-    path, longest, found = os.fsencode(folder.resolve()), 0, b""
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        before, _, after = line.partition(b" - ")
-        point = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), before.split()[4])
-        is_above = path == point or path.startswith(point.rstrip(b"/") + b"/")
-        if is_above and len(point) >= longest:  # of two mounts on one point, the last is on top
-            longest, found = len(point), after.split()[0]
-    return os.fsdecode(found)
+    path, longest, kind = str(folder.resolve()), 0, ""
+    with contextlib.suppress(OSError):
+        for found in proc.mounts():
+            point = found.point
+            is_above = path == point or path.startswith(point.rstrip("/") + "/")
+            if is_above and len(point) >= longest:
+                longest, kind = len(point), found.kind
+    return kind
 
 
 _MARKS = (

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from reeldrop.base import proc
+
 _NEXT_PLACEMENT = {"cuda": "model_offload", "model_offload": "sequential_offload"}
 
 _KEPT_FREE = 0.1
@@ -59,8 +61,7 @@ def available_bytes() -> int:
     That is MemAvailable (proc_meminfo(5)), within the limits of the process's cgroups, such as
     `MemoryMax=` in a unit (systemd.resource-control(5)).
     """
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    found = dict(line.split(":") for line in lines)
+    found = dict(line.split(":") for line in proc.lines(Path("/proc/meminfo")))
     left = [int(found["MemAvailable"].removesuffix("kB")) << 10]
     with contextlib.suppress(OSError):  # a kernel without cgroups
         left += _left_in_cgroups()
@@ -69,7 +70,7 @@ def available_bytes() -> int:
 
 def _left_in_cgroups() -> Iterator[int]:
     """Yield how many bytes each cgroup of this process may still take, in cgroup v1 and v2."""
-    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+    for line in proc.lines(Path("/proc/self/cgroup")):
         number, controllers, path = line.split(":", 2)
         mounts: tuple[str, ...]
         if number == "0":
@@ -89,6 +90,5 @@ def _left_in_cgroups() -> Iterator[int]:
 
 def _reclaimable(cgroup: Path) -> int:
     """Return how many bytes of a cgroup are page cache that the kernel can drop."""
-    lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
-    found = dict(line.split() for line in lines)
+    found = dict(line.split() for line in proc.lines(cgroup / "memory.stat"))
     return int(found.get("total_inactive_file", found.get("inactive_file", "0")))

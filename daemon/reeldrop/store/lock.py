@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from reeldrop.base import durable
+from reeldrop.base import durable, proc
 from reeldrop.base.errors import SpoolLocked
 from reeldrop.store.job_files import DAMAGE
 
@@ -173,7 +173,7 @@ class Lock:
         """Return whether /proc/locks lists the lock; for users who may not open the file."""
         with contextlib.suppress(OSError):
             number = str(self._file.stat().st_ino)
-            for line in Path("/proc/locks").read_text().splitlines():
+            for line in proc.lines(Path("/proc/locks")):
                 kind, place = line.split()[1], line.split()[5]
                 if kind == "OFDLCK" and place.rpartition(":")[2] == number:
                     return True

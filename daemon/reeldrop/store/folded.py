@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 from reeldrop.base.names import folded, marked_name
 
 _MOST_FOLDERS = 100
-"""Upper bound on the remembered answers of `_folded_names`."""
+"""Upper bound on the folders whose names are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Names:
         if os.path.lexists(folder / place.name):
             return False
         with contextlib.suppress(OSError):  # it is missing; or else nothing can be put there
-            return folded(place.name) in _folded_names(folder, folder.stat().st_mtime_ns)
+            return folded(place.name) in _folded_names(folder)
         return False
 
     def apart(self, place: PurePath) -> PurePath:
@@ -43,7 +45,43 @@ class Names:
         return PurePosixPath(folders) / place.name
 
 
+def _folded_names(folder: Path) -> frozenset[str]:
+    """Return the folded names in a folder.
+
+    What was read is kept until the folder's times change, but only if it was read when any change
+    would have changed them.
+    """
+    found = folder.stat()
+    state = _State(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+    is_sure = time.monotonic() - _first_seen(state) > state.unsure_seconds
+    return _kept(folder, state) if is_sure else _read(folder)
+
+
+class _State(NamedTuple):
+    """What a folder is, and when it was changed, in ns by the clock of its file system."""
+
+    device: int
+    inode: int
+    mtime: int
+    ctime: int
+
+    @property
+    def unsure_seconds(self) -> float:
+        """How long the folder may change again without other times: FAT counts two seconds each."""
+        is_coarse = self.mtime % 10**9 == 0 or self.ctime % 10**9 == 0
+        return 2.5 if is_coarse else 0.1
+
+
 @functools.lru_cache(_MOST_FOLDERS)
-def _folded_names(folder: Path, _changed: int) -> frozenset[str]:
-    """Return the folded names in a folder; it is read again when its mtime has changed."""
+def _first_seen(_state: _State) -> float:
+    """Return when a folder was first seen in a state, by our clock: others' may be wrong."""
+    return time.monotonic()
+
+
+@functools.lru_cache(_MOST_FOLDERS)
+def _kept(folder: Path, _state: _State) -> frozenset[str]:
+    return _read(folder)
+
+
+def _read(folder: Path) -> frozenset[str]:
     return frozenset(map(folded, os.listdir(folder)))

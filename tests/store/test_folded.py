@@ -1,0 +1,62 @@
+"""Names that differ only in case are kept apart, also where a folder's time changes rarely."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from harness.processes import await_that
+from reeldrop.store.folded import Names
+from reeldrop.store.results import Results
+
+
+@pytest.fixture
+def coarse_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that counts whole seconds, as ext4 does with the inodes of old or small disks."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-I", "128", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.usefixtures("root")
+def test_files_of_one_moment_get_folders_that_differ(coarse_disk: Path) -> None:
+    """Folders made within the second of the last look are known."""
+    for number in range(10):
+        folder = coarse_disk / f"{number}"
+        folder.mkdir()
+        for name in ("x.yaml", "Poems.yaml", "poems.yaml"):
+            with Results(folder).opened(PurePosixPath(name), make=True):
+                pass
+        assert 3 == len({name.casefold() for name in os.listdir(folder)})
+
+
+def test_a_folder_that_rests_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a change would show, names are remembered until there is one."""
+    listdir, read, names = os.listdir, list[Path](), Names(tmp_path)
+
+    def noting(folder: Path) -> list[str]:
+        read.append(folder)
+        return listdir(folder)
+
+    def is_remembered() -> bool:
+        read.clear()
+        assert names.clashes(Path("Poems")) == (tmp_path / "poems").exists()
+        return not read
+
+    monkeypatch.setattr(os, "listdir", noting)
+    await_that(is_remembered, "the names to be remembered")
+    (tmp_path / "poems").mkdir()
+    assert not is_remembered()
+    await_that(is_remembered, "the new name to be remembered")

@@ -17,7 +17,7 @@ import pytest
 from harness.jobs import says
 from harness.kills import interposed, is_killed
 from reeldrop.base import durable, temporaries
-from reeldrop.base.errors import NoSuchPromptFile, RenderError
+from reeldrop.base.errors import NoSuchPromptFile, RenderError, Unavailable
 from reeldrop.base.inbox_folders import AGAIN, NIGHT, NOW
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
 from reeldrop.commands import cli, folders, submit
@@ -25,7 +25,7 @@ from reeldrop.commands.cancel import cancel_files
 from reeldrop.commands.retry import put_back
 from reeldrop.config import config
 from reeldrop.intake.repeats import Repeats
-from reeldrop.store import job_files
+from reeldrop.store import aside, job_files
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -215,10 +215,11 @@ def begin_another(place: World, pids: list[int]) -> None:
 
             def waits(fd: int, how: int) -> None:
                 try:
-                    flock(fd, how | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.write(writing, b"waits")
                     flock(fd, how)
+                except BlockingIOError:
+                    with contextlib.suppress(BrokenPipeError):  # it is known already
+                        os.write(writing, b"waits")
+                    raise
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(fcntl, "flock", waits)
@@ -230,6 +231,23 @@ def begin_another(place: World, pids: list[int]) -> None:
     os.read(reading, 1)
     os.close(reading)
     pids.append(pid)
+
+
+def test_no_retry_waits_for_ever(
+    world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may have been stopped, and anybody can lock a folder that he can read."""
+    place = failed_before(world())
+    monkeypatch.setattr(aside, "LOCK_SECONDS", 0.2)
+    folder = os.open(place.failed / NAME.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    before = place.places()
+    with pytest.raises(Unavailable, match=f"another retry is at work in {place.failed}/poems,"):
+        place.put_back()
+    assert before == place.places()
+    os.close(folder)
+    place.put_back()
+    assert ["inbox/poems/a.txt"] == place.places()
 
 
 @pytest.mark.parametrize("length", [230, 231, 246])

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, temporaries
+from reeldrop.base.errors import Mistake, Unavailable
 from reeldrop.base.names import (
     ERROR_SUFFIX,
     LOG_SUFFIX,
@@ -39,6 +40,10 @@ from reeldrop.store.folded import Names
 _TAKEN_OUT = re.compile("[0-9a-f]{8}(?P<inode>[0-9a-f]{1,16})?-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
 
+LOCK_SECONDS = 5.0
+"""How long a retry waits for another one in its folder."""
+
+_LOOK_SECONDS = 0.05
 _LONGEST_BESIDE = 64 << 20
 """Size limit of a note, log or report that is moved: it is kept in memory during the move."""
 
@@ -48,11 +53,15 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
 
     Its pictures go first. A copy of one that is there already goes last, for the daemon may take
     that one with another prompt file meanwhile.
+
+    Raises:
+        Unavailable: another retry is at work in its folder.
+        OSError: it can't be moved.
     """
     parent, original = _origin(name)
     with (
         failed.opened(parent) as there,
-        _alone(there),
+        _alone(there, failed.path / parent),
         inbox.opened(parent, make=True) as into,
     ):
         place = there / name.relative_to(parent)
@@ -75,17 +84,33 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, known_as: Path) -> Iterator[None]:
     """Let other retries in a folder wait: they would take a move that goes on for a killed one's.
 
     On a network share, the kernel lets those of this host wait only.
+
+    Raises:
+        Unavailable: another one has not ended for too long.
     """
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):  # it can't be read, or not be locked there
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             held.callback(os.close, fd)
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _lock(fd, known_as)
         yield
+
+
+def _lock(fd: int, known_as: Path) -> None:
+    """Lock a folder; whoever can read it can lock it, and a retry may have been stopped."""
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        if time.monotonic() >= end:
+            problem = f"another retry is at work in {known_as}, or a program holds a lock on it"
+            raise Unavailable(Mistake(problem, "try again when it has ended; `lslocks` lists them"))
+        time.sleep(_LOOK_SECONDS)
 
 
 def _put_pictures_back(failed: Root, place: PurePosixPath, into: Path) -> list[str]:

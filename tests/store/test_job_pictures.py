@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,12 +19,14 @@ from reeldrop.base.errors import RenderError
 from reeldrop.base.job import Job, Picture, Prompt
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
 from reeldrop.base.roots import Root
+from reeldrop.intake.pictures import problem_of, resolved
 from reeldrop.store import aside, job_files, pictures
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from structlog.testing import capture_logs
 
+SERVICE, ANN = 65534, 65533
 PAIR = PictureFiles(("boat.png",), (), "boat.png")
 
 
@@ -136,6 +139,46 @@ def test_a_picture_that_may_not_be_moved_is_copied(
     job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
     assert {"boat.png": "the boat"} == taken(folders, job)
     assert ["boat.png"] == os.listdir(folders.inbox / "poems")
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_picture_that_is_private_is_named_as_the_cause(is_shared: bool) -> None:
+    """Another user's may neither be moved, in a folder with the sticky bit, nor be read there."""
+    with tempfile.TemporaryDirectory() as top:
+        folders = Folders(Path(top), Path(top) / "results")
+        pair = PictureFiles(("boat.png",), ("boat.png",) if is_shared else ())
+        (folders.inbox / "poems").mkdir(parents=True)
+        folders.spool().prepare()
+        folders.drop(boat_png="the boat")
+        (folders.inbox / "poems" / "boat.png").chmod(0o600)
+        (folders.inbox / "poems" / "boat.txt").write_text("a boat")
+        for path in Path(top).rglob("*"):
+            os.chown(path, SERVICE, SERVICE)
+        for path in (folders.inbox / "poems", folders.inbox / "poems" / "boat.png"):
+            os.chown(path, ANN, ANN)
+        (folders.inbox / "poems").chmod(0o777 if is_shared else 0o1777)
+        os.chown(top, SERVICE, SERVICE)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            try:
+                os.setresuid(SERVICE, SERVICE, SERVICE)
+                spool = folders.spool()
+                job = spool.claim(PurePosixPath("poems/boat.txt"), (), beside=pair)
+                assert job is not None
+                spool.take_pictures(job)
+                picture = Picture("image", "boat.png", Path(), "")
+                prompt = Prompt(1, "a boat", "m", (), 1, 8.0, ("mp4",), pictures=(picture,))
+                [found] = resolved(job, [prompt])
+                os.write(writing, str(problem_of(found)).encode())
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(writing)
+        with open(reading, "rb") as told:
+            assert told.read().startswith(b"the picture boat.png was there when the prompt file")
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_a_picture_that_another_job_has_not_taken_yet_is_copied(

@@ -37,7 +37,8 @@ def missing(job: Job) -> list[str]:
 def take(job: Job, inbox: Root, shared: Container[str]) -> None:
     """Move the pictures of a job that are in the inbox into its folder; copy those in `shared`.
 
-    What is no plain file, or too large, stays, as does a name that is taken in the job's folder.
+    What is no plain file, too large, or not to be read stays, as does a name that is taken in the
+    job's folder.
 
     Raises:
         OSError: the disk is in trouble, or a picture can't be moved.
@@ -57,15 +58,25 @@ def _take(job: Job, source: Path, name: str, *, is_shared: bool) -> None:
     target = place(job, name)
     durable.make_folder(target.parent)
     if is_shared:
-        durable.copy(source, target, job.id)
+        _copy(source, target, job.id)
         return
     durable.fsync_untrusted(source)  # its author may not have done so
     try:
         durable.rename_new(source, target)
     except PermissionError:  # it is another user's, and the folder has the sticky bit
-        durable.copy(source, target, job.id)
+        _copy(source, target, job.id)
+        return
     if not _may_be_taken(target):  # somebody has exchanged it meanwhile
         durable.rename_new(target, source)
+
+
+def _copy(source: Path, target: Path, owner: str) -> None:
+    """Copy a picture, unless it can't be read, or has become something else meanwhile."""
+    try:
+        durable.copy(source, target, owner)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
 
 
 def _may_be_taken(path: Path) -> bool:

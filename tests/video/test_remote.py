@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -89,6 +90,28 @@ def test_what_is_completed_equals_what_is_encoded_at_once(
             assert at_once.read_bytes() == completed.read_bytes()
     assert told.encode() == mp4_index.embedded_settings(tmp_path / "completed.mp4")
     assert synthetic.claim(tmp_path / "completed.mp4").is_synthetic
+
+
+def test_what_has_lost_its_end_is_not_completed(tmp_path: Path) -> None:
+    """A file on a share may be shorter than its renderer has written it."""
+    [found] = remote.encoded(rendered(("mp4", "webm", "gif")), "libx264", tmp_path).frames
+    for kind, path in found.files.items():
+        assert path == found.file(kind)
+        os.truncate(path, path.stat().st_size - 1)
+        with pytest.raises(OSError, match="its end is missing") as caught:
+            found.file(kind)
+        assert errno.EIO == caught.value.errno
+
+
+def test_no_mp4_without_its_end_is_completed(tmp_path: Path) -> None:
+    """Wherever it is cut off."""
+    [found] = remote.encoded(rendered(("mp4",)), "libx264").frames
+    whole = found.files["mp4"]
+    encoder.complete(whole, tmp_path / "a.mp4", "mp4", "a horse", "")
+    begin = whole.index(b"mdat") - 4
+    for size in (*range(begin + 9), *range(begin, len(whole), 97), len(whole) - 1):
+        with pytest.raises((OSError, ValueError)):
+            encoder.complete(whole[:size], tmp_path / "a.mp4", "mp4", "a horse", "")
 
 
 def _said(path: Path) -> tuple[object, ...]:

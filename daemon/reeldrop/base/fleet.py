@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,22 @@ class Encoded:
     """A video that its renderer has encoded, to be completed by what is known when it is published.
 
     files: by format, a poster as "jpg"; a path is that of a file to be removed then
+    sizes: those of the files that are paths, in bytes
     """
 
     files: Mapping[str, bytes | Path]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def file(self, format: str) -> bytes | Path:
+        """Return the file of a format.
+
+        Raises:
+            OSError: it can't be looked up; EIO if it has lost its end on the way, as on a share.
+        """
+        found = self.files[format]
+        if isinstance(found, Path) and found.stat().st_size != self.sizes[format]:
+            raise OSError(errno.EIO, "its end is missing", str(found))
+        return found
 
     @property
     def nbytes(self) -> int:

@@ -132,6 +132,7 @@ def complete(
     Raises:
         OSError, ValueError: it can't be read or written.
     """
+    _require_whole(source)
     kind = source.read(_size_of_next(source, b"ftyp"))
     index = source.read(_size_of_next(source, b"moov"))
     with path.open("wb") as file:
@@ -140,6 +141,22 @@ def complete(
             file.write(piece)
             on_piece()
         file.write(end)
+
+
+def _require_whole(source: BinaryIO) -> None:
+    """Raise ValueError unless a file ends with its pictures, where their box does."""
+    kind, at, end = b"", 0, source.seek(0, os.SEEK_END)
+    while at < end:
+        source.seek(at)
+        size, kind = struct.unpack(">I4s", source.read(8).ljust(8, b"\0"))
+        if size == 1:
+            size = int.from_bytes(source.read(8), "big")
+        if size < 8:
+            raise ValueError("it is damaged")
+        at += size
+    if at > end or kind != b"mdat":
+        raise ValueError("its end is missing")
+    source.seek(0)
 
 
 def _size_of_next(source: BinaryIO, expected: bytes) -> int:

@@ -92,7 +92,7 @@ class Publisher:
 
         def encode(path: Path, format: str, settings: str) -> None:
             if isinstance(frames, Encoded):
-                encoder.complete(frames.files[format], path, format, settings, mark, note_life)
+                encoder.complete(frames.file(format), path, format, settings, mark, note_life)
             else:
                 encoder.encode(
                     frames,

@@ -56,7 +56,7 @@ def encoded(
     try:
         for prompt, frames, rendered in made:
             assert not isinstance(frames, Encoded)
-            files: dict[str, bytes | Path] = {}
+            files, sizes = dict[str, bytes | Path](), dict[str, int]()
             for kind in (*prompt.formats, POSTER):
                 film = _Film(frames, prompt.fps, kind, rendered.sound, h264, on_frame)
                 if folder is None:
@@ -65,7 +65,8 @@ def encoded(
                     files[kind] = path = folder / f"{secrets.token_hex(16)}.{kind}"
                     written.append(path)
                     film.write(path)
-            videos.append(Encoded(files))
+                    sizes[kind] = path.stat().st_size
+            videos.append(Encoded(files, sizes))
     except BaseException:  # such as a full disk
         for path in written:
             with contextlib.suppress(OSError):

@@ -127,6 +127,21 @@ def test_what_other_threads_read_is_a_sign_of_life(tmp_path: Path) -> None:
     reader.join()
 
 
+MOVED = """
+import resource
+from reeldrop.host import ending
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+print(ending.mebibytes_moved())
+"""
+
+
+def test_without_a_free_descriptor_nothing_is_seen() -> None:
+    """The thread that looks is the main one: an error would end the process."""
+    command = [sys.executable, "-c", MOVED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ("0\n", "") == (done.stdout, done.stderr)
+
+
 def test_what_their_children_read_is_a_sign_of_life(tmp_path: Path) -> None:
     """Such as processes that render with this one, which load the model, too."""
     large = tmp_path / "weights"

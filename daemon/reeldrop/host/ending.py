@@ -45,12 +45,13 @@ def mebibytes_moved() -> int:
     all the time.
     """
     own, moved = str(threading.get_native_id()), 0
-    for thread in Path("/proc/self/task").iterdir():
-        if thread.name != own:
-            with contextlib.suppress(OSError):  # one has ended
-                moved += _bytes_moved(thread)
-                for child in (thread / "children").read_text().split():
-                    moved += _bytes_moved(Path("/proc", child))
+    with contextlib.suppress(OSError):  # too many files are open
+        for thread in Path("/proc/self/task").iterdir():
+            if thread.name != own:
+                with contextlib.suppress(OSError):  # one has ended
+                    moved += _bytes_moved(thread)
+                    for child in (thread / "children").read_text().split():
+                        moved += _bytes_moved(Path("/proc", child))
     return moved >> 20
 
 

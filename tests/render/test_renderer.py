@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import queue
 import threading
@@ -10,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from reeldrop.base.events import (
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
+    RendererEnded,
     StepDone,
 )
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
@@ -378,6 +381,39 @@ def test_an_unexpected_error_of_the_pipeline_is_an_answer(answers: Answers) -> N
     failed = answers.render(prompt(no_such_argument=1, num_frames="many"))
     assert isinstance(failed, BatchFailed)
     assert isinstance(answers.render(prompt()), BatchRendered)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("cuda"), "RuntimeError('cuda')"),
+        (OSError(errno.EMFILE, "Too many open files"), "a defect of the renderer: OSError(24"),
+    ],
+)
+@pytest.mark.parametrize("asks", [False, True])
+def test_an_error_between_two_orders_ends_the_renderer_with_its_reason(
+    asks: bool,
+    error: Exception,
+    told: str,
+    sources: dict[str, ModelSource],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was rendered is answered first; nobody waits for a thread that has ended."""
+    answers = Answers(sources)
+
+    def fail(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(answers.renderer._residents, "use" if asks else "memory", fail)
+    if asks:
+        answers.renderer.use(sources)
+    else:
+        assert isinstance(answers.render(prompt()), BatchRendered)
+    ended = answers.next()
+    assert isinstance(ended, RendererEnded)
+    assert str(ended.error).startswith(told)
+    answers.renderer.close()
 
 
 def test_rendering_with_another_model_loads_it(answers: Answers) -> None:

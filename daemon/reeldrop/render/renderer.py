@@ -163,10 +163,12 @@ class InProcessRenderer:
         try:
             while (order := self._orders.get()) is not None:
                 answer = self._use(order) if isinstance(order, Mapping) else self._answer(order)
-                found = tuple(sorted(self._shortages.items()))
-                memory = dataclasses.replace(self._residents.memory(), shortages=found)
-                self._tell(MemoryChanged(memory))
-                self._tell(answer)
+                try:
+                    found = tuple(sorted(self._shortages.items()))
+                    memory = dataclasses.replace(self._residents.memory(), shortages=found)
+                    self._tell(MemoryChanged(memory))
+                finally:
+                    self._tell(answer)
         except (RendererDied, RuntimeError) as error:  # torch raises RuntimeErrors
             self._end(error if isinstance(error, RendererDied) else RendererDied(repr(error)))
         except BaseException as error:  # nobody else would tell it
@@ -258,8 +260,7 @@ class InProcessRenderer:
         """
         key = batch.prompts[0].memory_key
         most = 1 if loaded.renders_alone(batch.prompts[0]) else len(batch.prompts)
-        fit = self._fits.get(key) or Fit(most, loaded.placement)
-        fit = dataclasses.replace(fit, placement=loaded.placement)
+        fit = dataclasses.replace(self._fits.get(key) or Fit(most, ""), placement=loaded.placement)
         self._go_on(batch, 0)
         is_alone = True
         while left := batch.prompts[len(frames) :]:
@@ -268,10 +269,9 @@ class InProcessRenderer:
             part = rendering.alike(loaded, left[: fit.batch_size])
             is_alone &= not is_compiling()
             done = self._try(loaded, batch, len(frames), part, fit)
-            if done is None and self._release_others(loaded):
-                continue
             if done is None:
-                fit = self._fits[key] = self._more_frugal(fit)
+                if not self._release_others(loaded):
+                    fit = self._fits[key] = self._more_frugal(fit)
                 continue
             made, seconds = done
             frames += made.frames

@@ -16,6 +16,7 @@ from reeldrop.base.errors import ReeldropError
 from reeldrop.base.events import Event
 from reeldrop.base.job import Cause, Prompt
 from reeldrop.base.sweeps import Swept
+from reeldrop.store import job_files
 from reeldrop.store.sheets import SheetsOf
 from reeldrop.video import arrangement, encoder, synthetic
 from reeldrop.video.arrangement import Tile
@@ -223,6 +224,28 @@ def test_who_kills_a_service_twice_gets_the_sheets(tmp_path: Path, cause: str, t
             assert SheetsOf(job, place.results).begin() == (number < tries)
             for _ in range(2):  # the second process ends before it comes to them
                 place.spool.note_ending("killed", Cause(cause))
+
+
+def test_the_record_of_sheets_is_written_beside_other_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the thread that draws them writes it, others write theirs into the same folder."""
+    with empty_place(tmp_path) as place:
+        job, fsync = place.claim("a.yaml"), os.fsync
+
+        def beside(fd: int) -> None:
+            monkeypatch.setattr(os, "fsync", fsync)
+            job_files.write_record(dataclasses.replace(job, priority=7), is_cancelled=False)
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", beside)
+        assert SheetsOf(job, place.results).begin()
+        assert fsync is os.fsync
+        found = place.spool.find(job.id)
+        assert found is not None
+        assert 7 == found.priority
+        assert SheetsOf(job, place.results).begin()
+        assert not SheetsOf(job, place.results).begin()
 
 
 def test_sheets_that_were_given_up_are_not_published_later(

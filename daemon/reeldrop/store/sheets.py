@@ -163,5 +163,6 @@ def _read(folder: Path) -> _Record:
 
 
 def _write(folder: Path, record: _Record) -> None:
+    data, owner = json.dumps(asdict(record)).encode(), f"{folder.name}-sheets"
     durable.make_way(folder / SHEETS)
-    durable.write(folder / SHEETS, json.dumps(asdict(record)).encode(), folder.name)
+    durable.write(folder / SHEETS, data, owner)  # other threads write beside it

@@ -21,6 +21,7 @@ from harness.processes import DEADLINE_SECONDS
 from reeldrop.base.errors import (
     ConfigError,
     RenderCancelled,
+    RendererDied,
     RenderError,
     TooLarge,
     Unrenderable,
@@ -37,6 +38,7 @@ from reeldrop.base.events import (
 )
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.render import ahead, pipeline, renderer, rendering, sound, unread
+from reeldrop.render.fleet import OWN, OwnRenderer
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from torch import nn
@@ -381,6 +383,18 @@ def test_an_unexpected_error_of_the_pipeline_is_an_answer(answers: Answers) -> N
     failed = answers.render(prompt(no_such_argument=1, num_frames="many"))
     assert isinstance(failed, BatchFailed)
     assert isinstance(answers.render(prompt()), BatchRendered)
+
+
+def test_a_closed_fleet_tells_nothing(sources: dict[str, ModelSource]) -> None:
+    """A process or a thread of it may end late, when the next renderer has the same id."""
+    told: list[Event] = []
+    fleet = OwnRenderer(sources, told.append)
+    renderer = fleet.renderer(OWN)
+    assert isinstance(renderer, InProcessRenderer)
+    renderer.close()
+    fleet.close()
+    renderer._residents._lost(RendererDied("a process of it has ended"))
+    assert [] == told
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -5,6 +5,7 @@ Does not know what renderers are told to do.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ from reeldrop.render import pipeline
 from reeldrop.render.renderer import InProcessRenderer
 
 if TYPE_CHECKING:
-    from reeldrop.base.events import Event
+    from reeldrop.base.events import Event, RendererEvent
     from reeldrop.render.renderer import Renderer
     from reeldrop.render.source import ModelSource
 
@@ -58,7 +59,14 @@ class OwnRenderer:
     can_lose = False
 
     def __init__(self, sources: Mapping[str, ModelSource], tell: Callable[[Event], None]) -> None:
-        self._renderer = InProcessRenderer(sources, lambda event: tell(FromRenderer(OWN, event)))
+        self._tell = tell
+        self._telling, self._is_closed = threading.Lock(), False
+        self._renderer = InProcessRenderer(sources, self._told)
+
+    def _told(self, event: RendererEvent) -> None:
+        with self._telling:
+            if not self._is_closed:  # else a thread had hung, and the next renderer has this id
+                self._tell(FromRenderer(OWN, event))
 
     def begin(self) -> Sequence[RendererJoined]:
         device = Device(pipeline.device_name(), memory_bytes=pipeline.device_bytes() or 0)
@@ -70,4 +78,6 @@ class OwnRenderer:
     def end(self, id: str, reason: str, _pause: float = 0.0) -> None:
         raise RendererDied(f"{id}: {reason}")
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        with self._telling:
+            self._is_closed = True

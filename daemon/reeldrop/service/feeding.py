@@ -1,7 +1,7 @@
 """Carries out what `schedule` decides: opens jobs, loads models, hands over batches.
 
 Keeps only how long something has been passed over or left: the spool, the inbox and the open jobs
-tell what is next. Does not wait for anything.
+tell what is next. Waits for nothing but the disk.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The daemon's loop: reads one queue of events, and supplies the renderer with work.
 
-The main thread reads that queue and never waits for anything else. Nothing here holds state that is
-not in the files, except whose turn it is. `schedule` decides which job of the spool or file of the
-inbox is next; to start, to go on and to restart are that same decision.
+The main thread reads that queue, and never waits for a render or an encoding; it does for a disk.
+Nothing here holds state that is not in the files, except whose turn it is. `schedule` decides which
+job of the spool or file of the inbox is next; to start, to go on and to restart are that same
+decision.
 """
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ class Loop:
     # What is due
 
     def _advance(self, now: float) -> None:
-        """Do everything that can be done now without waiting."""
+        """Do everything that can be done now."""
         stages = self._stages
         self._keep_the_spool()
         self._look_for_hangs(now)

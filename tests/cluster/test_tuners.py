@@ -33,14 +33,15 @@ from reeldrop.tune import tuned
 KINDS = ["cpu, 1 threads", "cpu, 2 threads"]
 
 
-def test_each_kind_of_card_is_measured_once(tmp_path: Path, least_pipeline: Path) -> None:
-    """By one of the renderers on it; what is found is kept for that kind."""
+def test_each_kind_of_card_is_measured(tmp_path: Path, least_pipeline: Path) -> None:
+    """What is found is kept for that kind. Of the optimizations one is tried, and batches."""
     cluster = RayCluster(tmp_path)
     site = make_site(tmp_path / "site", least_pipeline)
-    tiny = CONFIG.format(pipeline=least_pipeline) + "    speed: {compile: off}\n"
+    speed = "    speed: {compile: off, mixed_precision: false}\n"
+    tiny = CONFIG.format(pipeline=least_pipeline).replace("e_steps: 3", "e_steps: 1") + speed
     (site.folder / "config.yaml").write_text(cluster.settings + tiny)
     try:
-        cluster.start(0, slots=2)
+        cluster.start(0)
         cluster.start(1, threads=2)
         done = site.command("tune", "--rounds", "1", "--json")
     finally:
@@ -50,7 +51,7 @@ def test_each_kind_of_card_is_measured_once(tmp_path: Path, least_pipeline: Path
     for kind in KINDS:
         ways = [trial["what"] for trial in trials if trial["device"] == kind]
         assert "plain" == ways[0]
-        assert len({*ways}) == len(ways) > 2
+        assert len({*ways}) == len(ways) > 1
         assert f"{kind}: 1/" in done.stderr
     found = configuration.load(site.folder / "config.yaml")
     assert KINDS == sorted(tuned.read(site.spool)["tiny"])

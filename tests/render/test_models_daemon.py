@@ -21,7 +21,6 @@ from harness.site import Site
 from harness.videos import decoded
 from PIL import Image
 
-
 pytestmark = pytest.mark.filterwarnings("default")  # diffusers' own, while models are saved
 
 

@@ -295,6 +295,44 @@ def test_what_has_no_counterpart_is_named() -> None:
     assert "steps" not in found.remedy
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: 7\na red ball", {**BALL, "seed": 7}),
+        ("seed=7\na red ball", {**BALL, "seed": 7}),
+        ("--seed 7\na red ball", {**BALL, "seed": 7}),
+        ('{"seed": 7}\na red ball', {**BALL, "seed": 7}),
+        (
+            "steps: 20\ncfg: 7\na red ball",
+            {**BALL, "num_inference_steps": 20, "guidance_scale": 7},
+        ),
+        ("seed: 7\na red ball\nseed: 8", {**BALL, "seed": 8}),
+        (
+            "seed: 7\nnum_frames: 12\na red ball\na blue boat",
+            {"prompts": BALL_AND_BOAT, "num_frames": 12, "seed": 7},
+        ),
+        (
+            "seed: 7\na red ball\na blue boat\nseed: 8",
+            {"prompts": [BALL, {"prompt": "a blue boat", "seed": 8}], "seed": 7},
+        ),
+        (
+            "seed: 7\na red ball\nseed: 8\na blue boat",
+            {"prompts": [{**BALL, "seed": 7}, {"prompt": "a blue boat", "seed": 8}]},
+        ),
+        ("Negative prompt: dark\na red ball", {**BALL, "negative_prompt": "dark"}),
+    ],
+)
+def test_settings_above_the_prompts_are_kept(text: str, expected: dict[str, object]) -> None:
+    """Settings at the top are those of all prompts, or of the next if each has its own."""
+    (example,) = (found.example for found in mistakes(text, "a.txt") if found.example)
+    assert expected == strict_yaml.plain(strict_yaml.load_all(example)[0])
+
+
+def test_settings_above_the_prompts_without_a_counterpart_are_named() -> None:
+    """What the YAML leaves out is said, wherever it stood."""
+    assert "without clip_skip," in mistake("clip_skip: 2\na red ball", "a.txt").remedy
+
+
 def test_only_so_much_of_a_file_is_looked_at() -> None:
     """Lines and options above the limits cost no time."""
     assert "options" in mistake("a\n" * 999 + "a --steps 5", "a.txt").problem

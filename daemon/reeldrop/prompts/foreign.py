@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
@@ -192,7 +193,7 @@ def _with_one_example(mistakes: Iterable[Mistake]) -> list[Mistake]:
 
 def _example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, list[str]]:
     """Return the YAML that says the same as lines, and the names for which reeldrop has no key."""
-    says: list[dict[str, str]] = []
+    says: list[Said] = []
     is_strange = False
     is_among_settings = False
     for _, line, what in found:
@@ -201,24 +202,55 @@ def _example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, 
         is_among_settings = what is not None and what.belongs_above
         if what is None:
             says.append({"prompt": line})
-        elif what.says and what.belongs_above and says:
-            says[-1].update(what.says)
         elif what.says:
-            says.append(dict(what.says))
-        is_strange |= what is not None and bool(what.says)
-    return _yaml(says) if is_strange else ("", [])
+            says.append(what.says)
+            is_strange = True
+    return _yaml(*_with_settings(says)) if is_strange else ("", [])
 
 
-def _yaml(says: Sequence[Said]) -> tuple[str, list[str]]:
-    """Return prompts of another tool as YAML, and the names for which reeldrop has no key."""
+def _with_settings(says: Iterable[Said]) -> tuple[list[Said], Said]:
+    """Return prompts with the settings around them, and the settings of all.
+
+    A setting belongs to the prompt above it, and at the top to all; but if some stand above each
+    prompt, and none below the last, to the one below.
+    """
+    rows = [(bool(_ours(one, []).get("prompt")), one) for one in says]
+    given = [key for is_prompt, one in rows if not is_prompt for key in one]
+    if rows and not rows[0][0] and rows[-1][0] and len(set(given)) < len(given):
+        rows.reverse()
+        prompts = _with_settings_below(rows)[0]
+        return prompts[::-1], {}
+    return _with_settings_below(rows)
+
+
+def _with_settings_below(rows: Iterable[tuple[bool, Said]]) -> tuple[list[Said], Said]:
+    """Return the prompts, each with the settings in the rows that follow, and those before all."""
+    for_all: Said = {}
+    prompts: list[Said] = []
+    for is_prompt, one in rows:
+        if is_prompt:
+            prompts.append(one)
+        elif prompts:
+            prompts[-1] = {**prompts[-1], **one}
+        else:
+            for_all = {**for_all, **one}
+    return prompts, for_all
+
+
+def _yaml(says: Sequence[Said], for_all: Said = MappingProxyType({})) -> tuple[str, list[str]]:
+    """Return prompts of another tool as YAML, and the names for which reeldrop has no key.
+
+    for_all: settings that stand beside the prompts
+    """
     left_out: list[str] = []
     prompts = [_ours(one, left_out) for one in says[:_MOST]]
     prompts = [one for one in prompts if one.get("prompt")]
     if not prompts:
         return "", left_out
-    whole = prompts[0] if len(prompts) == 1 else {"prompts": prompts}
+    beside = _ours(for_all, left_out)
+    whole = {"prompt": "", **beside, **prompts[0]} if len(prompts) == 1 else None
     more = "# and so on\n" if len(says) > _MOST else ""
-    return yaml_text.dump(whole) + more, left_out
+    return yaml_text.dump(whole or {"prompts": prompts, **beside}) + more, left_out
 
 
 def _ours(says: Said, left_out: list[str]) -> dict[str, object]:

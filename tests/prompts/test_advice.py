@@ -164,6 +164,10 @@ FILES: list[Case] = [
     ('{"prompt": "a" "seed": 3}', 1, "or a comma is missing", "close it"),
     ("prompts:\n  - prompt: a\n    seed: 3\n   fps: 8", 4, "below none of those", "exactly below"),
     ("prompts:\n  - a\n - b", 3, "below none of those", "exactly below"),
+    ("prompts:\n  - prompt: 'it's a cat'\n", 2, "after its closing quote", "the whole text"),
+    ('prompts:\n  - "a cat" and a dog\n', 2, "after its closing quote", "the whole text"),
+    ('- prompt: a\n\n  seed: "x" y\n', 3, "after its closing quote", "the whole text"),
+    (f"- {{prompt: '{'a' * 600}', seed: [1, 2\n", 2, "the bracket in line 1", "close it"),
 ]
 
 

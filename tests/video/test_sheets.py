@@ -223,7 +223,8 @@ def test_who_kills_a_service_twice_gets_the_sheets(tmp_path: Path, cause: str, t
         for number in range(20):
             assert SheetsOf(job, place.results).begin() == (number < tries)
             for _ in range(2):  # the second process ends before it comes to them
-                place.spool.note_ending("killed", Cause(cause))
+                how = "" if cause == "machine" else "killed"  # as the service says it
+                place.spool.note_ending(how, Cause(cause))
 
 
 def test_the_record_of_sheets_is_written_beside_other_records(

@@ -199,19 +199,19 @@ def _at_place(
         what = "there is a second colon in this line"
         remedy = _between_quotes(line)
     elif "flow" in context and (opened := _opened(lines, began, place)) is not None:
-        mark = lines[opened[0] - 1][opened[1] - 1]
+        mark = lines[opened[0] - 1][opened[1] - 1 : opened[1]] or "bracket"  # lines are cut off
         what = f"the {mark} in line {opened[0]} is not closed before here, or a comma is missing"
         remedy = f"close it, or put a text that begins with {mark} between quotes"
     elif "key" in problem and _CUT.search(above) and not _INDENTED.match(line):
         what = "the text above ends at its #, and continues here"
         remedy = "put the whole text between quotes"
-    elif "block" in context and value and _indent(line) != _indent(above):
-        what = "this line begins below none of those above it"
-        remedy = "begin it exactly below the first letter, or the `-`, of a line that it goes with"
     elif start in ("'", '"') and column > len(value["start"]) + 1 if value else False:
         other = "write '' for a ' in it" if start == "'" else 'write \\" for a " in it'
         what = "the text continues after its closing quote"
         remedy = f"put the whole text between quotes, and {other}"
+    elif "block" in context and value and column == _indent(line) + 1:
+        what = "this line begins below none of those above it"
+        remedy = "begin it exactly below the first letter, or the `-`, of a line that it goes with"
     elif start and start in "@`%*&[{>|!?-,":
         what = f"a text can't begin with {start}"
         remedy = _between_quotes(line)

@@ -201,11 +201,7 @@ class Bridge:
         self._ask_facts(life)
 
     def _call(
-        self,
-        life: Life,
-        method: str,
-        *arguments: object,
-        then: Callable[[Any], None],
+        self, life: Life, method: str, *arguments: object, then: Callable[[Any], None]
     ) -> None:
         """Call a method of an actor; call `then` with its answer. It is repeated while it fails."""
         call, sent_at = object(), 0.0
@@ -241,15 +237,19 @@ class Bridge:
             if lives.is_dead(error):
                 self._lost(life, str(error))
             elif lives.is_defect(error):  # no room for pictures is the machine's fault
-                words, is_blamed = last_line(error), not isinstance(error, OSError)
-                self._broken(life, f"a defect of the renderer: {words}", is_blamed=is_blamed)
-            elif now >= fails_since + REPEAT_SECONDS:  # an order may be too large: it is to blame
+                is_blamed = not isinstance(error, OSError)
+                what = "a defect of the renderer" if is_blamed else "its machine fails"
+                self._broken(life, f"{what}: {last_line(error)}", is_blamed=is_blamed)
+            elif (
+                now >= fails_since + REPEAT_SECONDS and method != "live"
+            ):  # an order may be too large: it is to blame
                 words = f"calls of {method} failed for {REPEAT_SECONDS:.0f} s: {first_line(error)}"
                 is_blamed = method == "obey" and not lives.is_full(error)
                 self._broken(life, words, is_blamed=is_blamed)
             else:  # the object store is full, or an answer was lost: the actor still has it
                 reason = f"calls of {method} are repeated: {first_line(error)}"
-                self._note_repeating(life, call, reason)
+                if method != "live":  # it is answered at the end only: others say if all is well
+                    self._note_repeating(life, call, reason)
                 self._after(AGAIN_SECONDS, send)
 
         send()

@@ -73,7 +73,9 @@ class _Tuning:
                 continue
             self._hear(event)
             if isinstance(event, FromRenderer) and isinstance(event.event, Tried | Tuned):
-                yield self._at[event.id], event.event
+                if (device := self._at.get(event.id)) is None:  # it has ended meanwhile
+                    continue
+                yield device, event.event
                 if isinstance(event.event, Tuned):
                     del self._at[event.id]
         if self._missing:
@@ -84,7 +86,8 @@ class _Tuning:
 
     @property
     def _missing(self) -> bool:
-        return self._fleet.expected is None or self._joined < self._fleet.expected
+        expected = self._fleet.expected
+        return not self._kinds or expected is None or self._joined < expected
 
     def _hear(self, event: Event) -> None:
         match event:
@@ -96,7 +99,7 @@ class _Tuning:
                     self._at[id] = device.tuned_as
                     renderer.tune(*self._order)
             case RendererLeft(id):
-                self._joined -= 1
+                self._joined -= id in self._at  # another one may join for it
                 self._failed(id, Mistake(event.reason))
             case FromRenderer(id, ModelFailed(_, error)):
                 known = error.mistakes if isinstance(error, FileError) else (Mistake(str(error)),)

@@ -157,7 +157,8 @@ def batch_limit(
     has_gpu = pipeline.cuda_is_available() if cuda is None else cuda
     kind = "cuda" if has_gpu and profile.placement != "cpu" else "cpu"
     switches = fast.resolve(plain.speed_on(device), kind)
-    is_compiled = switches.compile != "off" and not plain.lossy.wanted
+    stays = profile.placement in ("auto", "cuda", "cpu") and plain.gpus == 1
+    is_compiled = switches.compile != "off" and stays and not plain.lossy.wanted
     if profile.max_batch_size is not None:
         return BatchLimit(profile.max_batch_size, in_few_sizes=is_compiled)
     most = found.max_batch_size if found else MAX_TOGETHER[kind]

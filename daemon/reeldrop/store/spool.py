@@ -215,7 +215,7 @@ class Spool:
     def note_ending(self, how: str, cause: Cause = Cause.WORK) -> None:
         """Record how the last process ended; see `Attempts.note_ending`."""
         self.attempts.note_ending(self._folders(), how, cause)
-        if how:
+        if how or cause is Cause.MACHINE:
             sheets.note_ending(self._folders(), cause)
 
     @contextlib.contextmanager

@@ -84,6 +84,7 @@ def test_without_a_daemon_it_shows_and_changes_the_folders(site: Site) -> None:
     site.drop("a [red]b[/red].txt", "a ball\n")
     site.drop("poems/c.txt", "a boat\n")
     site.drop("poems/with.yaml", "prompt: a\nimage: boat.png\n")
+    site.drop("AGAIN/c.yaml", "prompt: a boat\nseed: 7\n")
     site.drop("[link=x].json", "{}")
     site.failed.mkdir(parents=True)
     (site.failed / "bad.txt").write_text("a cat\n")
@@ -91,7 +92,7 @@ def test_without_a_daemon_it_shows_and_changes_the_folders(site: Site) -> None:
 
     async def deed(screen: Screen) -> None:
         await screen.shows(
-            "not running", "a [red]b[/red].txt", "WAITING: 3", "NOT TAKEN: 1", "[link=x].json",
+            "not running", "a [red]b[/red].txt", "WAITING: 4", "NOT TAKEN: 1", "[link=x].json",
             "FAILED: 1", "[bold]no[/bold] such model", "GB free, no model loaded", "q Quit",
         )  # fmt: skip
         await screen.press("p")
@@ -104,6 +105,10 @@ def test_without_a_daemon_it_shows_and_changes_the_folders(site: Site) -> None:
         await screen.mark("poems/with.yaml")
         await screen.press("n")
         await screen.shows("has pictures")
+        await screen.mark("AGAIN/c.yaml")
+        await screen.press("n")
+        await screen.shows("would lose its new")
+        assert "prompt: a boat\nseed: 7\n" == (site.inbox / "AGAIN/c.yaml").read_text()
         await screen.mark("poems/c.txt")
         await screen.press("n")
         await screen.shows("NOW/poems/c.txt  ")
@@ -116,13 +121,13 @@ def test_without_a_daemon_it_shows_and_changes_the_folders(site: Site) -> None:
         await screen.shows("choose a file under FAILED first")
         await screen.mark("bad.txt")
         await screen.press("r")
-        await screen.shows("FAILED: 1", "WAITING: 3")
+        await screen.shows("FAILED: 1", "WAITING: 4")
         assert "a cat\n" == (site.inbox / "bad.txt").read_text()
 
         await screen.press("slash", *"poEms")
         await screen.shows("WAITING with poEms: 2", gone="bad.txt  ")
         await screen.press("enter", "escape")
-        await screen.shows("WAITING: 3", "bad.txt  ")
+        await screen.shows("WAITING: 4", "bad.txt  ")
         await screen.resize(30, 10)
         assert all(len(line) <= 30 for line in screen.lines())
         await screen.press("q")

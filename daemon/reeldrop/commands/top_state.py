@@ -262,7 +262,7 @@ def retry_file(config: Config, row: Row) -> str:
 def raise_file(config: Config, row: Row) -> str:
     """Let a waiting prompt file go first: by one rename, it moves into `NOW/`.
 
-    Not if it has pictures, which would stay behind.
+    Not if it has pictures, which would stay behind, or is one for new seeds, which `NOW/` has not.
     """
     inbox = folders.scanned_inbox(config)
     candidates = {str(candidate.path): candidate for candidate in inbox.settled(0.0)}
@@ -272,6 +272,8 @@ def raise_file(config: Config, row: Row) -> str:
     path = PurePosixPath(source)
     if inbox_folders.wish(path) == inbox_folders.NOW:
         return f"{row.name} goes first already"
+    if inbox_folders.wish(path) == inbox_folders.AGAIN:
+        return f"{row.name} would lose its new seed: only in {inbox_folders.AGAIN}/ it gets one"
     if _has_pictures(config, inbox, candidates[source]):
         return f"{row.name} has pictures, which would stay behind: move them together"
     root, target = Root(config.inbox), inbox_folders.NOW / inbox_folders.home(path)

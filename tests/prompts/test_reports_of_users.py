@@ -89,7 +89,11 @@ REFUSED = [
         "sd-webui-animatediff 219: numbers of frames below a text",
         "dreamy fantasy art\n0: sitting in the office\n30: flying in the sky",
         "is a keyframe",
-        ({"prompt": "sitting in the office"}, {"prompt": "flying in the sky"}),
+        (
+            {"prompt": "dreamy fantasy art"},
+            {"prompt": "sitting in the office"},
+            {"prompt": "flying in the sky"},
+        ),
     ),
     Refused(
         "AnimateDiff-Evolved 172: keyframes with seeds",
@@ -311,6 +315,12 @@ REFUSED = [
             ("0s: a red ball", "5s: a blue boat"),
             ("Frame 0: a red ball", "Frame 24: a blue boat"),
             ("0|a red ball", "24|a blue boat"),
+            ("Shots:\n0:00 -> a red ball", "1:30 -> a blue boat"),
+            ("0:00 - a red ball", "1:30 - a blue boat"),
+            ("0:00-1:30 a red ball", "1:30-2:00 a blue boat"),
+            ("00:00:00 a red ball", "00:01:30 a blue boat"),
+            ("[0-1s] a red ball", "[1-2s] a blue boat"),
+            ("Frame 0: a red ball", "Frame 1: a blue boat"),
         )
     ),
     Refused(
@@ -351,6 +361,33 @@ FILMED = [
     Filmed("web pages: escapes", "a ball &amp; a boat", "&amp; was"),
     Filmed("ComfyUI: remarks", "a ball /* red */ rolls", "no remarks"),
     Filmed("chats: letters", "a) a ball\nb) a boat", "the letter", ("a ball", "a boat")),
+    Filmed(
+        "a list whose first prompt ends in a colon",
+        "1. A man speaks:\n2. A fox runs\n3. A bear",
+        "the number",
+        ("A man speaks:", "A fox runs", "A bear"),
+    ),
+    Filmed(
+        "a list of prompts that all end in colons",
+        "- Fox:\n- Wolf:\n- Bear:",
+        "'-'",
+        ("Fox:", "Wolf:", "Bear:"),
+    ),
+    Filmed(
+        "times of day in some prompts",
+        "A fox\n0:00 midnight, a clock\nA wolf\n12:00 noon, a clock\nA bear",
+    ),
+    Filmed("times in two of four prompts", "A fox\n0s: a start\nA wolf\n5s: an end"),
+    Filmed("a text between two numbers", "0: a fox\nA wolf\n24: a bear"),
+    Filmed("times of day in all prompts", "00:00 a city at midnight\n06:00 at dawn\n18:30 dusk"),
+    Filmed(
+        "numbers in parentheses, from 0",
+        "(0) a fox\n(1) a wolf\n(2) a bear",
+        "the number",
+        ("a fox", "a wolf", "a bear"),
+    ),
+    Filmed("numbers in brackets, from 0", "[0] a fox\n[1] a wolf"),
+    Filmed("numbers and colons, from 0", "0: a fox\n1: a wolf"),
     Filmed("Notepad: UTF-16", "a café".encode("utf-16"), prompts=("a café",)),
 ]
 

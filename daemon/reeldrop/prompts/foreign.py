@@ -32,15 +32,19 @@ _ENOUGH = 100
 _OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
 
-_TIME = r"(?P<at>\d{1,6}(?::\d\d){0,2})(?:\s*[-–—]\s*\d[\d:]*)?\s?(?:s|sec|seconds)?"
+_UNTIL = r"(?P<until>\s*[-–—]\s*\d[\d:]*)?"
+_TIME = rf"(?P<frame>frame )?(?P<at>\d{{1,6}}(?::\d\d){{0,2}}){_UNTIL}\s?(?P<unit>s|sec|seconds)?"
 _FRAMES = (
-    re.compile(rf"(?:frame )?{_TIME}\s*(?::\s+|\|)(?P<text>\S.*)", re.I),
-    re.compile(rf"[\[(](?:frame )?{_TIME}[\])]\s*[:|-]?\s*(?P<text>\S.*)", re.I),
-    re.compile(r"(?P<at>\d{1,2}(?::\d\d){1,2})(?:\s*[-–—]\s*\d[\d:]*)?\s+(?P<text>\S.*)"),
+    re.compile(rf"{_TIME}\s*(?P<mark>:\s+|\|)(?P<text>\S.*)", re.I),
+    re.compile(rf"(?P<mark>[\[(]){_TIME}[\])]\s*[:|-]?\s*(?P<text>\S.*)", re.I),
+    re.compile(
+        rf"(?P<at>\d{{1,2}}(?::\d\d){{1,2}}){_UNTIL}(?P<mark>\s*(?:[-=]>|[-–—→|])|)\s+(?P<text>\S.*)"
+    ),
 )
 """How a text that begins at a frame, or a time, is written."""
 
 _LIST_MARK = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s+\S")
+_COLONS = (":", "：")
 _METADATA = re.compile(r"[A-Z][\w ()-]{2,40}: \S{1,60}")
 """A setting among others, such as `Use Face Correction: GFPGANv1.3`."""
 
@@ -103,22 +107,40 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
 
 
 def _check_keyframes(stem: str, lines: Lines) -> None:
-    """Refuse texts with frames or times before them: from 0, and each higher than before."""
+    """Refuse texts that all begin with a frame or time: from 0, and each higher than before.
+
+    A line above them may be a heading or a text for all of them.
+    """
     for pattern in _FRAMES:
-        frames = [(number, pattern.match(line)) for number, line in lines]
-        marks = [(number, mark) for number, mark in frames if mark]
-        at = [list(map(int, mark["at"].split(":"))) for _, mark in marks]
-        if len(at) > 1 and not any(at[0]) and all(a < b for a, b in itertools.pairwise(at)):
-            number, first = marks[0]
-            problem = f"'{short(first[0])}' is a keyframe: a text that begins at a frame or time"
-            _refuse(stem, problem, number, [{"prompt": mark["text"]} for _, mark in marks])
+        head, *others = [pattern.match(line) for _, line in lines]
+        texts = [head, *others] if head else others
+        marks = [mark for mark in texts if mark]
+        if len(marks) < max(2, len(texts)) or not _are_times(marks):
+            continue
+        above = [] if head or lines[0][1].endswith(_COLONS) else [{"prompt": lines[0][1]}]
+        number, first = lines[0 if head else 1]
+        problem = f"'{short(first)}' is a keyframe: a text that begins at a frame or time"
+        _refuse(stem, problem, number, [*above, *({"prompt": mark["text"]} for mark in marks)])
+
+
+def _are_times(marks: Sequence[re.Match[str]]) -> bool:
+    """Return whether what stands before texts is frames or times, not numbers or times of day."""
+    at = [tuple(map(int, mark["at"].split(":"))) for mark in marks]
+    if any(at[0]) or not all(a < b for a, b in itertools.pairwise(at)):
+        return False
+    named = [mark.groupdict() for mark in marks]
+    if any(mark["until"] or mark.get("frame") or mark.get("unit") for mark in named):
+        return True
+    if all(mark["mark"] for mark in named):
+        return at != [(number,) for number in range(len(at))]
+    return all(len(one) == 3 or one[0] == 0 for one in at)
 
 
 def _check_heading(lines: Lines) -> None:
     """Refuse what introduces a list, such as `Here are five prompts:`."""
     (number, line), *others = lines
     is_list = len(others) > 1 and all(_LIST_MARK.match(other) for _, other in others)
-    if is_list and line.endswith((":", "：")):
+    if is_list and line.endswith(_COLONS) and not _LIST_MARK.match(line):
         problem = f"'{short(line)}' is what stands above a list, not a prompt"
         raise PromptError(Mistake(problem, "remove the line, or put `# ` before it", number))
 

@@ -283,6 +283,39 @@ REFUSED = [
         ({**BALL, "num_inference_steps": 12},),
     ),
     Refused(
+        "JSON that is cut off, with a name for which there is nothing here",
+        '{"prompt": "a red ball", "mood": "calm", "tiling": true, "size": 128x64, "seed": null',
+        "`key: value`",
+        ({**BALL, "height": 64, "width": 128},),
+        remedy="without mood, tiling",
+    ),
+    *(
+        Refused(
+            f"a label before a text: {text}", f"Prompt: {text}", "`key: value`", ({"prompt": text},)
+        )
+        for text in (
+            '"Hello", says the fox to the wolf, in deep snow',
+            '"a fox", seed: 5, and at the end a wolf howls',
+            '"a fox", wolf: "howls"',
+            '"a fox", caption: "a wolf"',
+            "a shop with the sign 'OPEN'",
+            "a film strip. Negative: a photo negative in a tray. The camera moves on",
+        )
+    ),
+    *(
+        Refused(
+            f"both texts in a line, with{mark!r}",
+            f"Prompt: a red ball{mark}Negative: blurry, dark.",
+            "`key: value`",
+            ({**BALL, "negative_prompt": "blurry, dark."},),
+        )
+        for mark in (", ", ". ")
+    ),
+    *(
+        Refused(f"quotes around it all: {line}", line, "`key: value`", (BALL,))
+        for line in ('"Prompt: a red ball"', "Prompt: 'a red ball'", 'Prompt: **"a red ball"**')
+    ),
+    Refused(
         "answers of chats: a table",
         "| # | Prompt |\n|---|---|\n| 1 | a red ball |\n| 2 | a blue boat |",
         "a table (Markdown)",

@@ -41,8 +41,7 @@ _MOST_OPTIONS = 30
 
 _OPTION_NAMES = {
     "w": "width", "h": "height", "d": "seed", "l": "cfg_scale", "s": "steps", "f": "num_frames",
-    "n": "negative_prompt", "g": "guidance_scale", "p": "prompt",
-    "gs": "guidance_scale",
+    "n": "negative_prompt", "g": "guidance_scale", "p": "prompt", "gs": "guidance_scale",
 }  # fmt: skip
 _INVOKE_NAMES = {
     "s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg_scale", "n": "n_iter",
@@ -77,9 +76,12 @@ _PROMPT = re.compile(
 )
 _QUOTED = re.compile(r"[\"“](?P<text>[^\"“”]*)[\"”](?P<rest>\s*[,}].*)?$")
 _SETTING = re.compile(
-    r"\b(?P<key>[A-Za-z]\w{1,30})[\"'”]?\s?[:=]\s?(?P<value>-?[\d.]+|[\"“][^\"“”]*[\"”])"
+    r"(?P<quote>[\"“]?)\b(?P<key>[A-Za-z]\w{1,30})[\"”]?\s?[:=]\s?"
+    r"(?P<value>-?[\d.][\w.]*|true|false|null|\[[^\[\]]*\]|[\"“][^\"“”]*[\"”])"
 )
 _UNWANTED = re.compile(r"(?<![\s,.;])[\s,.;]+negative(?:[ _]prompt)?\s*[:：=]\s*", re.I)
+_SENTENCES = re.compile(r"[.!?]\s+\S")
+_INNER_QUOTE = re.compile(r"[\"“”]|(?<!\w)'|'(?!\w)")
 _OURS = re.compile(
     r"^(?:- )?[\"']?(?P<key>prompts|negative_prompt|num_frames|num_inference_steps|guidance_scale"
     r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
@@ -293,13 +295,28 @@ def _key_value(line: str) -> Recognised | None:
 def _after_prompt(value: str) -> dict[str, str]:
     """Return what stands behind `prompt:`: a text, and sometimes other settings."""
     quoted = _QUOTED.match(value)
-    if quoted is not None:
-        pairs = ((m["key"], m["value"]) for m in _SETTING.finditer(quoted["rest"] or ""))
-        others = {key: value.strip('"“”') for key, value in pairs if other_names.is_known(key)}
+    rest = (quoted["rest"] or "") if quoted else ""
+    no_settings = _SETTING.sub(lambda m: "" if _is_beside_a_prompt(m) else m[0], rest)
+    if quoted is not None and not no_settings.strip(", \t}]"):
+        pairs = ((m["key"], m["value"]) for m in _SETTING.finditer(rest))
+        others = {key: value.strip('"“”') for key, value in pairs if value != "null"}
         return {**others, "prompt": quoted["text"]}
-    prompt, *unwanted = _UNWANTED.split(value, maxsplit=1)
-    says = {"prompt": prompt.strip(" \"'*_”")}
-    return {**says, "negative_prompt": unwanted[0]} if unwanted else says
+    mark = _UNWANTED.search(value)
+    if mark is None or ("," not in mark[0] and _SENTENCES.search(value, mark.end())):
+        return {"prompt": _unquoted(value)}
+    return {"prompt": _unquoted(value[: mark.start()]), "negative_prompt": value[mark.end() :]}
+
+
+def _is_beside_a_prompt(found: re.Match[str]) -> bool:
+    key = found["key"]
+    is_text = other_names.ours(key, ("prompt",)) == "prompt"
+    return bool(found["quote"]) or (other_names.is_known(key) and not is_text)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without the markup and quotes around it, unless it has others within."""
+    inner = text.strip(" *_\"'“”")
+    return text.strip(" *_") if _INNER_QUOTE.search(inner) else inner
 
 
 def _is_setting(key: str) -> bool:

@@ -634,3 +634,41 @@ def test_a_key_is_not_there_twice_because_one_has_a_space_more() -> None:
     """Keys that differ only in spaces are duplicates."""
     found = mistake("prompt: a\nseed: 3\nseed\xa0: 4")
     assert (3, "it is also in line 2; remove one of them") == (found.line, found.remedy)
+
+
+def test_the_yaml_for_a_choice_has_every_prompt_of_the_file() -> None:
+    """Only prompts whose braces are a choice are written anew; the braces of others are text."""
+    text = "a red ball\na {red|blue} ball\n{x | x > 0}\na {1|2} <lora:toy:1>\n<lora:toy:1>, a boat"
+    found = mistakes(text, "a.txt")
+    (example,) = (one.example for one in found if one.example)
+    (document,) = strict_yaml.load_all(example)
+    assert strict_yaml.plain(document) == {
+        "prompts": [
+            "a red ball",
+            {"prompt": "a {red|blue} ball", "wildcards": "all"},
+            "{x | x > 0}",
+            "a {1|2}",
+            "a boat",
+        ]
+    }
+    assert [2, 4, 5, 2] == [one.line for one in found]
+    assert "in the YAML shown, {1|2} is a choice" in found[-1].problem
+
+
+def test_a_choice_in_a_long_file_is_shown_with_those_above() -> None:
+    """The YAML is of many prompts, and says if there are more."""
+    found = mistake("\n".join(["a ball"] * 40 + ["a {red|blue} ball"]), "a.txt")
+    assert 40 == found.example.count("- a ball\n")
+    assert len(parse(found.example).prompts) == 42
+    assert mistake("a {b|c}\n" + "a ball\n" * 60, "a.txt").example.endswith("# and so on\n")
+
+
+def test_what_is_wrong_with_the_yaml_that_is_shown_is_told_with_it() -> None:
+    """An A1111 text asks for sizes and LoRAs that are not there: all is told at once."""
+    text = "a red ball, <lora:toy:0.8>\nNegative prompt: dark\nSteps: 20, Seed: 7, Size: 500x512"
+    found = mistakes(text, "a.txt")
+    told = [one.problem for one in found if "in the YAML shown, " in one.problem]
+    assert 3 == len(told)
+    assert all(name in "".join(told) for name in ("height", "width", "<lora:toy:0.8>"))
+    assert all(one.remedy for one in found)
+    assert 1 == sum(bool(one.example) for one in found)

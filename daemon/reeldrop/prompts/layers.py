@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
+from reeldrop.prompts.faults import Fault
 
 MAX_VIDEOS = 1000
 
@@ -38,6 +40,15 @@ Layer = dict[str, Setting]
 def merge(*layers: Layer) -> Layer:
     """Merge layers key by key; later ones win."""
     return {key: setting for layer in layers for key, setting in layer.items()}
+
+
+def placed(fault: Fault, layer: Layer) -> Mistake:
+    """Return a fault with its place: that of the setting, or of the prompt if it is not given."""
+    if fault.key in layer:
+        mistake = layer[fault.key].mistake(fault.problem, fault.remedy, fault.key, fault.item)
+        return dataclasses.replace(mistake, example=fault.example)
+    own = (setting.node.line for setting in layer.values() if not setting.file)
+    return Mistake(fault.problem, fault.remedy, min(own, default=None), key=fault.key)
 
 
 def check_count(count: int) -> None:

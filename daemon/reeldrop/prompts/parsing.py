@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from reeldrop.base import strict_yaml
@@ -17,7 +17,16 @@ from reeldrop.base.errors import Mistake, NeedsPicture, PromptError, ReeldropErr
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile, Picture, Prompt
 from reeldrop.base.sweeps import Swept, with_seed
-from reeldrop.prompts import documents, lines, pictures, sweeps, tags, translations
+from reeldrop.prompts import (
+    documents,
+    examples,
+    layers,
+    lines,
+    noting,
+    pictures,
+    sweeps,
+    translations,
+)
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import Layer, check_count, merge
@@ -97,10 +106,29 @@ def parse(
         PromptError: the file can't be rendered; it has every mistake that was found.
         NotDescribed: the file asks for a profile whose rules are None.
     """
+    others = (tuple(defaults), rules, model, draw_seed, pair, keeps_seeds)
+    try:
+        return _parsed(name, data, *others)
+    except PromptError as error:
+        if not _is_text(name):
+            raise
+        raise examples.completed(error, lambda yaml: _parsed("a.yaml", yaml, *others)) from None
+
+
+def _parsed(
+    name: str,
+    data: bytes,
+    defaults: Iterable[DefaultsFile],
+    rules: Mapping[str, ModelRules | None],
+    model: str,
+    draw_seed: Callable[[int], int],
+    pair: str,
+    keeps_seeds: bool,
+) -> PromptFile:
     allowance = strict_yaml.Allowance()
-    layers = [documents.defaults(file, allowance) for file in defaults]
+    above = [documents.defaults(file, allowance) for file in defaults]
     items, priority = _items(name, data, allowance)
-    base = merge(*layers)
+    base = merge(*above)
     if "priority" in base:
         inherited = documents.priority(base.pop("priority"))
         priority = inherited if priority is None else priority
@@ -113,7 +141,10 @@ def parse(
     reader = _Reader(rules, model, priority, pair if may_pair else "", named)
     videos = _videos(items, base, reader)
     if reader.mistakes:
-        raise reader.refusal(may_come=may_pair and not pair)
+        error = reader.refusal(may_come=may_pair and not pair)
+        if _is_text(name):
+            error.mistakes = examples.of_all(error.mistakes, [item.layer for item in items])
+        raise error
     if not keeps_seeds:
         videos = [
             dataclasses.replace(v, seed=None, swept=tuple(p for p in v.swept if p[0] != "seed"))
@@ -129,7 +160,7 @@ def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]
     given = 0
     for item in items:
         layer = merge(base, item.layer)
-        given += _videos_given(layer)
+        given += pictures.videos_given(layer)
         check_count(max(1, given))  # before the next prompts are validated
         videos += reader.videos(dataclasses.replace(item, layer=layer))
         check_count(max(1, len(videos)))
@@ -146,10 +177,9 @@ def _items(
         problem = f"this file has more than {MAX_BYTES:,} bytes"
         raise PromptError(Mistake(problem, "split it into several files"))
     text = decode(data)
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in TEXT_SUFFIXES:
+    if _is_text(name):
         return list(map(Item, lines.items(name, text))), None
-    if suffix == VIDEO_SUFFIX:
+    if PurePosixPath(name).suffix.lower() == VIDEO_SUFFIX:
         return documents.embedded(text, allowance), None
     items: list[Item] = []
     priorities = []
@@ -158,6 +188,10 @@ def _items(
         items += found
         check_count(max(1, len(items)))
     return items, max(priorities, default=None)
+
+
+def _is_text(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,19 +297,19 @@ class _Reader:
         try:
             settings = rules.resolve(given)
         except SettingsRefused as error:
-            self._mistakes.update((_placed(fault, layer), None) for fault in error.faults)
+            self._mistakes.update((layers.placed(fault, layer), None) for fault in error.faults)
             return []
         lack = pictures.needed(rules.capabilities.pictures, settings)
         if lack is not None:
             problem = f"{model} makes no video without a picture, and there is no {lack}"
-            mistake = _placed(Fault(lack, problem, pictures.remedy_of_lack(lack)), layer)
+            mistake = layers.placed(Fault(lack, problem, pictures.remedy_of_lack(lack)), layer)
             self._mistakes[mistake] = None
             self._without_picture.update([mistake] if lack == pictures.PAIRED else [])
             return []
-        notes, of = notes + _notes(layer, settings, rules), item.translation_of
+        notes, of = notes + noting.notes(layer, settings, rules), item.translation_of
         return [
             _Video(settings, rules, seed, notes, shown, with_seed(item.swept, seed), of)
-            for shown in _pictures(settings, rules, item.recorded or {})
+            for shown in pictures.each(settings, rules.capabilities, item.recorded or {})
             for seed in _seeds(settings)
         ]
 
@@ -303,43 +337,6 @@ class _Reader:
         remedy += "; without `model:`, it is " + self._model
         self._mistakes[layer["model"].mistake(problem, remedy, "model")] = None
         return None
-
-
-def _placed(fault: Fault, layer: Layer) -> Mistake:
-    """Return a fault with its place: that of the setting, or of the prompt if it is not given."""
-    if fault.key in layer:
-        mistake = layer[fault.key].mistake(fault.problem, fault.remedy, fault.key, fault.item)
-        return dataclasses.replace(mistake, example=fault.example)
-    own = (setting.node.line for setting in layer.values() if not setting.file)
-    return Mistake(fault.problem, fault.remedy, min(own, default=None), key=fault.key)
-
-
-def _notes(layer: Layer, settings: Mapping[str, Any], rules: ModelRules) -> tuple[str, ...]:
-    """Return what the author should know about a prompt that is rendered."""
-    notes = [note for key in documents.TEXT_KEYS if key in layer for note in layer[key].notes]
-    notes += tags.notes(settings["prompt"], reads_weights=rules.reads_weights)
-    notes += translations.notes(settings, rules)
-    guidance = settings.get("true_cfg_scale", settings.get("guidance_scale"))
-    is_given = "negative_prompt" in layer and settings["negative_prompt"]
-    if is_given and isinstance(guidance, int | float) and guidance <= 1:
-        notes.append("the negative prompt has no effect: it needs a guidance_scale above 1")
-    return tuple(notes)
-
-
-def _pictures(
-    settings: Mapping[str, Any], rules: ModelRules, recorded: Mapping[str, str]
-) -> Iterator[tuple[Picture, ...]]:
-    """Yield the pictures of each video that a prompt asks for, but for its seeds."""
-    for chosen in pictures.of_videos({key: settings[key] for key in rules.capabilities.pictures}):
-        yield tuple(
-            Picture(key, name, Path(), recorded.get(name, "")) for key, name in chosen.items()
-        )
-
-
-def _videos_given(layer: Layer) -> int:
-    """Return how many videos a prompt's seeds and pictures ask for, valid or not."""
-    seeds = layer["seed"].node.value if "seed" in layer else None
-    return pictures.count(layer) * (len(seeds) if isinstance(seeds, list) else 1)
 
 
 def _seeds(settings: Mapping[str, Any]) -> list[int | None]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from reeldrop.base.errors import PromptError
 from reeldrop.base.escaping import short, shown
+from reeldrop.base.job import Capabilities, Picture
 from reeldrop.base.names import LONGEST_NAME, PICTURE_SUFFIXES
 from reeldrop.prompts.layers import Layer, Setting
 
@@ -145,3 +146,22 @@ def recorded(rendered: Any) -> dict[str, str]:
     if not isinstance(found, dict):
         return {}
     return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def each(
+    settings: Mapping[str, Any], capabilities: Capabilities, recorded: Mapping[str, str]
+) -> Iterator[tuple[Picture, ...]]:
+    """Yield the pictures of each video that a prompt asks for, but for its seeds.
+
+    recorded: the hashes of pictures by their names
+    """
+    for chosen in of_videos({key: settings[key] for key in capabilities.pictures}):
+        yield tuple(
+            Picture(key, name, Path(), recorded.get(name, "")) for key, name in chosen.items()
+        )
+
+
+def videos_given(layer: Layer) -> int:
+    """Return how many videos a prompt's seeds and pictures ask for, valid or not."""
+    seeds = layer["seed"].node.value if "seed" in layer else None
+    return count(layer) * (len(seeds) if isinstance(seeds, list) else 1)

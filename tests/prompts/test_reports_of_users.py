@@ -356,6 +356,16 @@ REFUSED = [
             ("Frame 0: a red ball", "Frame 1: a blue boat"),
         )
     ),
+    *(
+        Refused(f"answers of chats: {text}", text, problem, remedy="remove the line")
+        for text, problem in (
+            ("<think>Okay, the user wants a ball.\na red ball", "a mark of a chat's model"),
+            ("</think>a red ball", "a mark of a chat's model"),
+            ("</s>", "a mark of a chat's model"),
+            ("A ball rolls\n| a | b |\n| c | d |", "a row of a table in Markdown"),
+            ("| Text |\n|---|\na red ball", "a row of a table in Markdown"),
+        )
+    ),
     Refused(
         "Wan2GP's own examples: macros",
         '! {Subject}="cat","dog" : {Place}="forest"\nA {Subject} in a {Place}.',
@@ -389,7 +399,8 @@ FILMED = [
     Filmed("sdwebui-nai-api 42: line breaks", "a beach\\nChar: a girl", "\\n was"),
     Filmed("sd-dynamic-prompts 142: brackets", "(grape)\napple\n[orange]"),
     Filmed("ComfyUI: embeddings", "embedding:EasyNegative, a ball", "no embeddings"),
-    Filmed("A1111: texts that are added up", "a ball AND a boat", "no texts that are added up"),
+    Filmed("A1111: added texts", "a ball :1.2 AND a boat :0.8", "no texts that are added up"),
+    Filmed("a word in capitals", "a shop that is open AND closed, at 10:30 AND later"),
     Filmed("answers of chats: bold letters", "**A red ball**\nA boat", "the ** around"),
     Filmed("web pages: escapes", "a ball &amp; a boat", "&amp; was"),
     Filmed("ComfyUI: remarks", "a ball /* red */ rolls", "no remarks"),
@@ -421,6 +432,15 @@ FILMED = [
     ),
     Filmed("numbers in brackets, from 0", "[0] a fox\n[1] a wolf"),
     Filmed("numbers and colons, from 0", "0: a fox\n1: a wolf"),
+    *(
+        Filmed(f"words in angle brackets: {text}", text)
+        for text in (
+            "<s>a fox</s> on a slide about HTML",
+            "<output> printed on a label",
+            "<think> a bubble above a fox",
+            "| a | b |",
+        )
+    ),
     Filmed("Notepad: UTF-16", "a café".encode("utf-16"), prompts=("a café",)),
 ]
 
@@ -453,6 +473,22 @@ def test_what_may_be_meant_is_filmed(case: Filmed) -> None:
     notes = [note for prompt in found for note in prompt.notes]
     assert bool(case.note) == bool(notes)
     assert case.note in "".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("Shot 1:\n  a ball rolls\n  ---\n  Shot 2\n  a boat\n  motion score: 30.", ""),
+        ("Shot 1:\n  a ball rolls\n  steps: 20", "'steps: 20' is `key: value`"),
+        ("a ball\n  ```", "'```' is markup of Markdown"),
+        ("Shot 1:", "'Shot 1:' is a heading"),
+    ],
+)
+def test_a_prompt_of_several_lines_may_have_headings(text: str, note: str) -> None:
+    """What a model reads well is no mistake; what another tool reads is noted."""
+    (prompt,) = parse(f"prompt: |\n  {text}\n", "a.yaml").prompts
+    assert bool(note) == bool(prompt.notes)
+    assert note in "".join(prompt.notes)
 
 
 def test_a_file_that_merges_settings_hears_of_both_mistakes() -> None:

@@ -48,6 +48,7 @@ _COLONS = (":", "：")
 _METADATA = re.compile(r"[A-Z][\w ()-]{2,40}: \S{1,60}")
 """A setting among others, such as `Use Face Correction: GFPGANv1.3`."""
 
+_ROW = re.compile(r"\|.*\|")
 _RULE = re.compile(r"[|:\s-]{3,}")
 """The line below the head of a table in Markdown."""
 
@@ -69,8 +70,11 @@ def refuse(name: str, text: str, lines: Lines) -> None:
     _check_heading(lines)
     found = []
     strange = []
+    rows = {number for number, line in lines if _ROW.fullmatch(line)}
     for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
         what = dialects.of_line(line)
+        if what is None and number in rows and len(rows) > 1:
+            what = Recognised("is a row of a table in Markdown")
         found.append((number, line, what))
         if what is not None and not what.is_doubtful:
             strange.append((number, line, what))

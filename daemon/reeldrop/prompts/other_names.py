@@ -74,7 +74,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "embedded_guidance audio_guidance_scale alt_guidance_scale switch_threshold model_mode "
     "video_prompt_type image_prompt_type audio_prompt_type prompt_enhancer multi_prompts_gen_type "
     "keep_frames_video_source tea_cache_setting skip_steps_cache_type teacache slg_switch "
-    "cfg_star_switch cfg_zero_step apg_switch perturbation_switch riflex_setting motion_score "
+    "cfg_star_switch cfg_zero_step apg_switch perturbation_switch riflex_setting "
     "sliding_window_size settings_version temporal_upsampling spatial_upsampling mmaudio_setting "
     "film_grain_intensity latent_image control_after_generate add_noise start_at_step end_at_step "
     "weight_dtype vae_name clip_name clip_name1 clip_name2 crf pix_fmt pingpong save_output "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from reeldrop.base import invisible, yaml_text
 from reeldrop.base.escaping import short
 from reeldrop.base.loras import LoraLimits
-from reeldrop.prompts import dialects, loras, wildcards
+from reeldrop.prompts import dialects, loras, wildcards, worthless
 from reeldrop.prompts.wildcards import BadTemplate
 
 _ADDITION = re.compile(
@@ -47,7 +47,9 @@ _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
 _NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
 _ESCAPE = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,5});|\\u[0-9a-fA-F]{4}")
 _EMBEDDING = re.compile(r"(?<![\w:])embedding:[\w.-]+")
-_AND = re.compile(r"(?<=[a-z0-9,.)\]] )AND(?= [a-z0-9(\[])")
+_AND = re.compile(r"(?<!\d):-?\d(?:\.\d{1,3})? AND(?= \S)")
+"""Texts that are added up have weights; without them, it may be a word in capitals."""
+
 _REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
 _HIDDEN = re.compile("[\xad\u200b\u2060\u202d\u202e\ufeff]")
@@ -153,9 +155,11 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
 
 def _of_other_tools(prompt: str) -> list[str]:
     """Return a note on the first line of a prompt that a text file could not have as a prompt."""
-    for line in map(str.strip, prompt.split("\n", _MOST)[:_MOST]):
+    lines = prompt.strip().split("\n", _MOST)[:_MOST]
+    for line in map(str.strip, lines):
         what = dialects.of_line(line[:_LONGEST])
-        if what is not None and not what.is_doubtful:
+        is_layout = what is not None and len(lines) > 1 and what.what in worthless.LAYOUT
+        if what is not None and not what.is_doubtful and not is_layout:
             return [f"'{short(line)}' {what.what}; it was rendered as text"]
     return []
 

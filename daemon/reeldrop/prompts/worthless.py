@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 
+_HEADING = "is a heading, not a prompt"
+_SEPARATOR = "is a separator, not a prompt"
+LAYOUT = frozenset((_HEADING, _SEPARATOR))
+"""What is no prompt, but may stand within one that has several lines."""
+
 _LINES = (
     (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a comment of another language"),
-    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), "is a separator, not a prompt"),
+    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), _SEPARATOR),
     (re.compile(r"^(```|~~~)\w*$"), "is markup of Markdown"),
     (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
     (re.compile(r"^\[\[[\w.]+\]\]$"), "is a heading of TOML"),
     (
         re.compile(r"^(scene|shot|clip|take|video|prompt)\s*#?\d{1,4}\s*[.:：]?$", re.I),
-        "is a heading, not a prompt",
+        _HEADING,
     ),
     (re.compile(r"^(BREAK|AND|ADD(COMM|BASE|ROW|COL))$"), "is a mark of A1111 between texts"),
     (re.compile(r"^\(\s*\".*\"\s*\)\.(blend|and)\("), "mixes texts as InvokeAI does"),
@@ -28,10 +33,14 @@ _LINES = (
     (re.compile(r"^WEBVTT\b"), "is the head of subtitles"),
     (re.compile(r"^! *\{\w+\} *="), "is a macro of Wan2GP"),
     (
-        re.compile(r"^</?(think|thinking|reasoning|answer|output|response|s)>", re.I),
+        re.compile(
+            r"^(<(think|thinking|reasoning|answer|output|response|s)>$"
+            r"|</(think|thinking|reasoning|answer|output|response|s)>"
+            r"|<think(ing)?>\s*(ok(ay)?|alright|hmm|(we|i) need to|let me|let's|the user)\b)",
+            re.I,
+        ),
         "has a mark of a chat's model",
     ),
-    (re.compile(r"^\|.*\|$"), "is a row of a table in Markdown"),
     (re.compile(r"^#(EXTM3U|EXTINF)"), "is a line of a playlist"),
 )
 

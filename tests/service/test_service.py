@@ -349,6 +349,17 @@ def test_what_is_no_file_is_refused_unopened(name: str, drained: Drained) -> Non
     assert (name == "link.txt") is os.path.lexists(at)
     if name != "link.txt":
         assert f"It is in {kept(drained.site, name).parent}." in report
+    assert f"\nWhen a file bad/{name} is rendered, this report goes.\n" in report
+    assert "retry" not in report
+    assert "from here" not in report
+
+
+@pytest.mark.parametrize("name", ["_ours.txt", "below/_ours/a.txt"])
+def test_a_reserved_name_is_not_to_be_put_back(name: str, drained: Drained) -> None:
+    """It would be refused again at its place, and the report on it would never go by itself."""
+    report = (drained.site.failed / f"bad/{name}.error.txt").read_text()
+    assert "\nMove it to a place in the inbox where no name begins with an underscore" in report
+    assert "retry" not in report
 
 
 def test_nobody_has_opened_the_pipes(drained: Drained) -> None:

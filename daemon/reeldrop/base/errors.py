@@ -110,6 +110,10 @@ class PromptError(FileError):
     is_paired: bool = False
 
 
+class NeverPromptFile(PromptError):
+    """What has the name of a prompt file can't be one, whatever is in it."""
+
+
 class DefaultsRefused(PromptError):
     """A `_defaults.yaml` above a prompt file can't be read; so its settings are not known."""
 

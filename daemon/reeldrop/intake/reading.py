@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from reeldrop.base import inbox_folders, plain_files
-from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, PromptError
+from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, NeverPromptFile, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.base.roots import Root
 from reeldrop.intake import pictures
@@ -155,11 +155,11 @@ def refusal(path: PurePosixPath, mode: int, mtime_ns: int = -1) -> PromptError |
     for is_kind, kind in kinds:
         if is_kind(mode):
             problem = f"this is {kind}, not a file; it has not been opened"
-            return PromptError(Mistake(problem, "put the file itself into the inbox"))
+            return NeverPromptFile(Mistake(problem, "put the file itself into the inbox"))
     for part in path.parts:
         if part.startswith("_"):
             problem = f"'{part}' begins with an underscore; such names are reserved for reeldrop"
-            return PromptError(Mistake(problem, "give it another name"))
+            return NeverPromptFile(Mistake(problem, "give it another name"))
     if is_interrupted(mtime_ns):
         problem = "its modification time is 0, as rsync leaves a file that it has sent only in part"
         return PromptError(Mistake(problem, "send it again, or `touch` it if it is complete"))

@@ -14,7 +14,7 @@ from reeldrop.page import scripts
 from reeldrop.page.gallery import write as write_file
 from reeldrop.page.status_text import MAX_LISTED, OUTDATED_SECONDS, cut
 from reeldrop.store import reports
-from reeldrop.store.history import Failure
+from reeldrop.store.history import Failure, is_plain
 from reeldrop.store.status import Rendering, Status, Waiting
 
 MAX_RETRY_BYTES = 8_000
@@ -81,8 +81,10 @@ def _failure(failure: Failure, failed: Path) -> dict[str, object]:
         text = plain_files.content(failed / failure.name, MAX_RETRY_BYTES).decode()
     has_pictures = (failed / f"{failure.name}{PICTURES_SUFFIX}").is_dir()
     into = failure.name if has_pictures else _goes_back_to(failed / failure.name, failure.name)
+    goes_back = is_plain(failed / failure.name) and not reports.is_reserved(PurePosixPath(into))
     found = {"name": cut(failure.name), "into": cut(into), "reason": cut(failure.reason)}
-    return {**found, "failed": failure.failed, "text": text, "has_pictures": has_pictures}
+    found |= {"failed": failure.failed}
+    return {**found, "text": text, "has_pictures": has_pictures, "goes_back": goes_back}
 
 
 def _goes_back_to(place: Path, name: str) -> str:

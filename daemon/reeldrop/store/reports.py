@@ -16,7 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable
-from reeldrop.base.errors import FileError, Mistake, PromptError, RenderCancelled, Unrenderable
+from reeldrop.base.errors import (
+    FileError,
+    Mistake,
+    NeverPromptFile,
+    PromptError,
+    RenderCancelled,
+    Unrenderable,
+)
 from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX
 from reeldrop.base.names import SIDECAR_SUFFIX as YAML_SUFFIX
@@ -75,6 +82,8 @@ def advice(
     name: its path in `_failed/`
     pictures: those that are set aside with it
     """
+    if isinstance(error, NeverPromptFile):  # put back as it is, it would be refused again
+        return _advice_on_another(source)
     here, folder = shown(name.name), shown(source.parent)
     into = f"into {folder}/ in the inbox" if source.parent.parts else "into the inbox"
     beside = f", with the pictures in {here}{PICTURES_SUFFIX}" if pictures else ""
@@ -96,6 +105,18 @@ def advice(
         steps.append(_leaves_for(shown(yaml)))
     steps.append(f"In a shell, `reeldrop retry {shlex.quote(shown(name))}` moves it.")
     return "\n".join(steps)
+
+
+def _advice_on_another(source: PurePosixPath) -> str:
+    if is_reserved(source):
+        place = "a place in the inbox where no name begins with an underscore"
+        return f"Move it to {place}, and delete this report, which would stay."
+    return f"When a file {shown(source)} is rendered, this report goes."
+
+
+def is_reserved(source: PurePosixPath) -> bool:
+    """Return whether a path in the inbox has a name that only reeldrop may give."""
+    return any(part.startswith("_") for part in source.parts)
 
 
 def _yaml_for(source: PurePosixPath, error: BaseException) -> PurePosixPath | None:

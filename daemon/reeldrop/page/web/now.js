@@ -52,7 +52,7 @@
     element("strong", { dir: "auto" }, found.name), " ",
     found.failed && element("time", { class: "meta" }, reeldrop.time(found.failed)),
     element("p", { class: "reason", dir: "auto" }, found.reason), report(found.name), " ",
-    found.text != null && reeldrop.isWhole(found.name)
+    !found.goes_back ? "" : found.text != null && reeldrop.isWhole(found.name)
       ? button("Retry", found.name, () => reeldrop.saveRetry(found, aside))
       : element("span", {}, `To retry it, move it from ${aside} into the inbox.`));
 

@@ -316,9 +316,23 @@ def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
         plain_files.have_same_bytes(tmp_path / "one", tmp_path / "link")
 
 
-def test_an_error_whose_path_is_fixed_stays_that_error(tmp_path: Path) -> None:
+def test_an_error_whose_path_is_fixed_tells_the_ordinary_path(tmp_path: Path) -> None:
     """PyAV's errors have a read-only path; the errno of a full disk must still arrive."""
     full = av.error.OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.mp4"))
-    with pytest.raises(av.error.OSError) as found, roots._named(tmp_path, Path("inbox")):
+    with pytest.raises(OSError, match="left on") as found, roots._named(tmp_path, Path("inbox")):
         raise full
-    assert (errno.ENOSPC, full) == (found.value.errno, found.value)
+    assert (errno.ENOSPC, "inbox/a.mp4") == (found.value.errno, found.value.filename)
+    assert "[Errno 28] No space left on device: 'inbox/a.mp4'" == str(found.value)
+
+
+def test_an_error_of_writing_names_the_file(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells no path when a disk is full; people must know which disk."""
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (durable.write, durable.write_new):
+        with pytest.raises(OSError, match="No space") as found, root.opened() as folder:
+            write(folder / "a.txt", b"a", "me")
+        assert str(root.path / "a.txt") == found.value.filename

@@ -31,7 +31,6 @@ _NOT_HERE = {errno.EINVAL, errno.ENOSYS}
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
-
 _sure: set[tuple[int, int]] = set()
 """Device and inode of folders whose names are known to be on the disk."""
 _MOST_SURE = 4096
@@ -118,8 +117,10 @@ def _write_out(
             file.flush()
             os.fsync(file.fileno())
         into_place(unfinished, path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+            error.filename = str(path)
         raise
 
 

@@ -214,13 +214,19 @@ def _open_in(fd: int, name: str) -> int:
 
 @contextlib.contextmanager
 def _named(path: Path, known_as: Path) -> Iterator[None]:
-    """Replace the prefix `path` by `known_as` in the file names of errors."""
+    """Replace the prefix `path` by `known_as` in the file names of errors.
+
+    PyAV's errors, whose names are read-only, are replaced.
+    """
     try:
         yield
     except OSError as error:
         for attribute in ("filename", "filename2"):
             name = getattr(error, attribute, None)
             if isinstance(name, str | Path) and Path(name).is_relative_to(path):
-                with contextlib.suppress(AttributeError):  # read-only in PyAV's errors
-                    setattr(error, attribute, str(known_as / Path(name).relative_to(path)))
+                known = str(known_as / Path(name).relative_to(path))
+                try:
+                    setattr(error, attribute, known)
+                except AttributeError:
+                    raise OSError(error.errno, error.strerror, known) from error
         raise

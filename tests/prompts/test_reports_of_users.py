@@ -354,6 +354,7 @@ REFUSED = [
             ("00:00:00 a red ball", "00:01:30 a blue boat"),
             ("[0-1s] a red ball", "[1-2s] a blue boat"),
             ("Frame 0: a red ball", "Frame 1: a blue boat"),
+            ("0: a red ball", "1: a blue boat"),
         )
     ),
     *(
@@ -431,7 +432,7 @@ FILMED = [
         ("a fox", "a wolf", "a bear"),
     ),
     Filmed("numbers in brackets, from 0", "[0] a fox\n[1] a wolf"),
-    Filmed("numbers and colons, from 0", "0: a fox\n1: a wolf"),
+    Filmed("numbers and pipes, from 0", "0|a fox\n1|a wolf"),
     *(
         Filmed(f"words in angle brackets: {text}", text)
         for text in (

@@ -136,7 +136,8 @@ def _are_times(marks: Sequence[re.Match[str]]) -> bool:
     if any(mark["until"] or mark.get("frame") or mark.get("unit") for mark in named):
         return True
     if all(mark["mark"] for mark in named):
-        return at != [(number,) for number in range(len(at))]
+        is_counted = at == [(number,) for number in range(len(at))]
+        return ":" in marks[0]["mark"] or not is_counted
     return all(len(one) == 3 or one[0] == 0 for one in at)
 
 

@@ -72,7 +72,7 @@ def test_what_has_no_effect_is_said_at_once(known: Site) -> None:
     ended = known.command("submit", "a horse --steps 12", *options)
     assert 0 == ended.returncode
     assert "the negative prompt has no effect" in ended.stderr
-    assert "has options of a command line; it was rendered as text" in ended.stderr
+    assert "has options of a command line; it is text here" in ended.stderr
     (written,) = known.inbox.iterdir()
     written.unlink()
 

@@ -403,7 +403,7 @@ def test_marks_of_a_pasted_list(text: str, expected: list[str], mark: str) -> No
     """Marks that all prompts of a file have are left out, and each sidecar says so."""
     file = parse(text, "a.txt")
     assert expected == [prompt.prompt for prompt in file.prompts]
-    assert f"{mark} at the beginning was left out" in file.prompts[0].notes[0]
+    assert f"{mark} at the beginning is left out" in file.prompts[0].notes[0]
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_what_only_some_lines_begin_with_is_filmed(text: str) -> None:
     """A mark on some lines only is rendered, and the sidecar says so."""
     file = parse(text, "a.txt")
     assert text.split("\n") == [prompt.prompt for prompt in file.prompts]
-    assert "was rendered as part of the prompt" in file.prompts[-1].notes[0]
+    assert "is rendered as part of the prompt" in file.prompts[-1].notes[0]
 
 
 def test_a_remark_needs_a_space() -> None:
@@ -457,12 +457,12 @@ def test_tags_of_other_tools(
 @pytest.mark.parametrize(
     ("prompt", "note"),
     [
-        ("a (red:1.4) ball", "(red:1.4) was rendered as text: reeldrop has no weights"),
+        ("a (red:1.4) ball", "(red:1.4) is text here: reeldrop has no weights"),
         (
             "math on a board {x | x > 0}",
-            "{x | x > 0} was rendered as text: reeldrop has no choices",
+            "{x | x > 0} is text here: in a YAML file, `wildcards:` makes it a choice",
         ),
-        ("a __colour__ ball", "__colour__ was rendered as text: reeldrop has no wildcards"),
+        ("a __colour__ ball", "__colour__ is text here: reeldrop has no files of wildcards"),
         ("a caf\ufffd", "another program has lost a character"),
         ("a\tball", "a tab in the prompt"),
         ("A blue\u200b boat", "a zero-width space (U+200B) in the prompt"),

@@ -48,7 +48,7 @@ def test_a_translation_of_another_prompt() -> None:
     assert () == prompts(sidecar.format("大鹏"))[0].notes
     [found] = prompts(sidecar.format("黄鹂"))
     assert ("黄鹂", "A bird") == (found.prompt, found.texts[0])
-    assert "translated_prompt is of another prompt, '大鹏', and was rendered" in found.notes[0]
+    assert "translated_prompt is of another prompt, '大鹏', and is rendered" in found.notes[0]
     rendered = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
     job = Job("id", PurePosixPath("a.yaml"), Path("nowhere"), ())
     for _ in range(2):  # its own sidecar says so, too, however often it is rendered

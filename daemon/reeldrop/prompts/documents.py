@@ -89,7 +89,7 @@ def _translation_of(layer: Layer, rendered: Setting | None) -> str:
     record = None if rendered is None else strict_yaml.child(rendered.node, TRANSLATED_FROM)
     if found is None or prompt is None or record is None or record.value == prompt.node.value:
         return ""
-    note = f"{KEYS['prompt']} is of another prompt, '{short(str(record.value))}', and was rendered"
+    note = f"{KEYS['prompt']} is of another prompt, '{short(str(record.value))}', and is rendered"
     note += "; without it, the prompt would be translated anew (if it is right, delete "
     note += f"{TRANSLATED_FROM})"
     layer[KEYS["prompt"]] = dataclasses.replace(found, notes=(*found.notes, note))
@@ -298,7 +298,7 @@ def _setting(key: str, node: strict_yaml.Node, file: str = "") -> Setting:
         return Setting(node, file)
     if not comment:
         is_quoted = isinstance(node.value, str) and _CURLY.fullmatch(node.value)
-        told = (f"the quotes around the {key} were rendered: YAML has only plain ones",)
+        told = (f"the quotes around the {key} are rendered: YAML has only plain ones",)
         return Setting(node, file, told if is_quoted else ())
     is_cut = len(comment) > 1 and not comment[1].isspace() and comment[1] != "#"
     if is_cut or node.value is None:
@@ -306,5 +306,5 @@ def _setting(key: str, node: strict_yaml.Node, file: str = "") -> Setting:
         remedy = "put the text between quotes, or a space after the # if it is a comment"
         mistake = Mistake(problem, remedy, node.line, node.column, key, file)
         return Setting(node, file, mistakes=(mistake,))
-    note = f"'{short(comment)}' after the {key} is a comment in YAML, and was left out"
+    note = f"'{short(comment)}' after the {key} is a comment in YAML, and is left out"
     return Setting(node, file, (note,))

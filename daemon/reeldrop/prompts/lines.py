@@ -103,13 +103,13 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
         text, column = text[mark.end() :], column + mark.end()
         counted = "the number" if mark["number"] else "the letter"
         told = f"'{mark[0].strip()}'" if mark["sign"] else counted
-        notes = (f"{told} at the beginning was left out, as the mark of a list",)
+        notes = (f"{told} at the beginning is left out, as the mark of a list",)
     elif mark is not None:
-        notes = (f"'{mark[0].strip()}' at the beginning was rendered as part of the prompt",)
+        notes = (f"'{mark[0].strip()}' at the beginning is rendered as part of the prompt",)
     elif _QUOTED.fullmatch(text):
-        notes = ("the quotes around the prompt were rendered: in a text file it needs none",)
+        notes = ("the quotes around the prompt are rendered: in a text file it needs none",)
     elif _BOLD.fullmatch(text):
-        notes = ("the ** around the prompt were rendered: a text file has no markup",)
+        notes = ("the ** around the prompt are rendered: a text file has no markup",)
     elif text.startswith("#"):
-        notes = ("the # at the beginning was rendered: a comment begins with # and a space",)
+        notes = ("the # at the beginning is rendered: a comment begins with # and a space",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

@@ -93,7 +93,7 @@ def _addition(prompt: str, found: re.Match[str], known: Mapping[str, LoraLimits]
     allowed = {n: w for n, w in asked.items() if not any(loras.faults({n: w}, known, ""))}
     chosen: dict[str, object] = {loras.KEY: allowed} if allowed else {}
     example = yaml_text.dump({"prompt": rest, **chosen}) if rest else ""
-    remedy = "take it out: reeldrop has no wildcards or segments"
+    remedy = "take it out: reeldrop has no such tags"
     if _LORA.fullmatch(found[0]):
         names = loras.to_choose(known)
         remedy = "take it out: there are no LoRAs to choose from here"
@@ -128,8 +128,7 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
     found = []
     for pattern, what in (
         (_OTHER_WEIGHT if reads_weights else _WEIGHT, "weights"),
-        (_WILDCARD, "wildcards"),
-        (_SPACED, "choices"),
+        (_WILDCARD, "files of wildcards"),
         (_SERIES, "lists within a prompt"),
         (_CHANGE, "changes within a render"),
         (_BREAK, "breaks between texts"),
@@ -141,7 +140,9 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
     ):
         match = pattern.search(prompt)
         if match is not None:
-            found.append(f"{match[0]} was rendered as text: reeldrop has no {what}")
+            found.append(f"{match[0]} is text here: reeldrop has no {what}")
+    if (choice := _SPACED.search(prompt)) is not None:
+        found.append(f"{choice[0]} is text here: in a YAML file, `wildcards:` makes it a choice")
     found += _of_other_tools(prompt)
     hidden = _hidden(prompt)
     if hidden:
@@ -160,7 +161,7 @@ def _of_other_tools(prompt: str) -> list[str]:
         what = dialects.of_line(line[:_LONGEST])
         is_layout = what is not None and len(lines) > 1 and what.what in worthless.LAYOUT
         if what is not None and not what.is_doubtful and not is_layout:
-            return [f"'{short(line)}' {what.what}; it was rendered as text"]
+            return [f"'{short(line)}' {what.what}; it is text here"]
     return []
 
 

@@ -128,7 +128,7 @@ def test_child_of_what_is_not_there(part: str | int) -> None:
     [
         ("a: [1\n", 2, 1, "not YAML", "between quotes"),
         ("prompt: a: b", 1, 10, "not YAML", "between quotes"),
-        ("a: 1\n\tb: 2\n", 2, 1, "a tab is at the beginning", "indent with spaces"),
+        ("a: 1\n\tb: 2\n", 2, 1, "a tab is at the beginning", "take it out, or put spaces"),
         ("ok: 1\na: 'x", 2, 4, "the quote that opens here is not closed", "end the text with '"),
         ('a: "x\nb: 1\nc: 2\n', 1, 4, "the quote that opens here is not closed", 'with "'),
         ("a: 1\nb: é\x01", 2, 5, "control character, U+0001", "remove it"),

@@ -220,3 +220,19 @@ def test_the_work_of_a_file_is_bounded(text: str) -> None:
     with contextlib.suppress(PromptError):
         parse(text)
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("axis", "remedy"),
+    [
+        ("guidance: [1, 3]", "it is called guidance_scale here"),
+        ("stpes: [1, 3]", "did you mean 'steps'? it is called num_inference_steps here"),
+        ("size: [32x32, 64x64]", "give width and height, in pixels"),
+        ("seconds: [1, 2]", "a video's length is given in frames: num_frames"),
+    ],
+)
+def test_a_key_of_another_tool_in_a_matrix_is_not_answered_with_one_value(
+    axis: str, remedy: str
+) -> None:
+    """In a matrix a key has a list: `guidance_scale: 1` would be refused there."""
+    assert remedy == mistake(f"prompt: a\nmatrix: {{{axis}}}").remedy

@@ -102,7 +102,7 @@ def _wide_indent(line: str) -> _Found:
     name = invisible.named(found[1])
     return (
         f"{name} is at the beginning of this line",
-        "indent with plain spaces",
+        "take it out, or put plain spaces in its place if the line belongs below the one above",
         found.start(1) + 1,
     )
 
@@ -111,7 +111,8 @@ def _tab_indent(line: str) -> _Found:
     found = re.match(r" *\t[ \t]*(?=\S)", line)
     if found is None:
         return None
-    return "a tab is at the beginning of this line", "indent with spaces", line.index("\t") + 1
+    remedy = "take it out, or put spaces in its place if the line belongs below the one above"
+    return "a tab is at the beginning of this line", remedy, line.index("\t") + 1
 
 
 def _wide_colon(line: str) -> _Found:
@@ -215,6 +216,13 @@ def _at_place(
     elif start and start in "@`%*&[{>|!?-,":
         what = f"a text can't begin with {start}"
         remedy = _between_quotes(line)
+    elif "expected ':'" in problem and began is not None:
+        number, column = began
+        line, above = lines[number - 1], lines[number - 2] if number >= 2 else ""
+        is_in_list = above.lstrip().startswith("- ")
+        what = "this line is no `key: value`" + (", nor begins with `- `" if is_in_list else "")
+        kept = f"write `- {short(line.strip())}`" if is_in_list else "give it a key and a colon"
+        remedy = f"{kept}, or begin it with more spaces if it goes on with the text above"
     return Mistake(f"this is not YAML: {what}", remedy, number, column)
 
 

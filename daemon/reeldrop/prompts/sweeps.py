@@ -87,7 +87,7 @@ def expanded(
     """Return the prompts of a file with each of its combinations as a prompt of its own.
 
     base: the defaults above the file
-    known: the keys that any profile allows; another one is tried with its first value only
+    known: the keys that any profile allows; another one is refused with its list
     draw_seed: as for `parsing.parse`
 
     Raises:
@@ -168,7 +168,7 @@ class _Planner:
                 self.note(Setting(place), f"{MATRIX}.{short(key)}", problem, remedy)
                 continue
             assert isinstance(node.value, list)
-            values = node.value if key in self._known else node.value[:1]
+            values = node.value if key in self._known else [node]
             yield key, [Setting(value) for value in values]
 
     def _number_drawn(self, wanted: Setting) -> int | None:

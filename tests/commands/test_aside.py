@@ -19,19 +19,20 @@ from harness.kills import interposed, is_killed
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError, Unavailable
 from reeldrop.base.inbox_folders import AGAIN, NIGHT, NOW
-from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER
+from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
 from reeldrop.commands import cli, folders, submit
 from reeldrop.commands.cancel import cancel_files
 from reeldrop.commands.retry import put_back
 from reeldrop.config import config
 from reeldrop.intake.repeats import Repeats
-from reeldrop.store import aside, job_files
+from reeldrop.store import aside, job_files, reports
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from reeldrop.store.status import Status
 
 NAME = PurePosixPath("poems/a.txt")
+LONG = PurePosixPath("a" * 251 + ".txt")
 CONFIG = """\
 results: {results}
 model: tiny
@@ -432,6 +433,29 @@ def test_a_report_names_the_file_as_it_lies(tmp_path: Path) -> None:
     Filing(place.spool, Results(tmp_path / "results")).set_aside(job, RenderError("no"))
     report = (place.failed / "poems" / "a-3.txt.error.txt").read_text()
     assert "`reeldrop retry poems/a-3.txt`" in report
+
+
+@pytest.mark.parametrize(
+    ("told", "at", "name"),
+    [
+        ("poems/nul.txt", "nul_.txt", "nul.txt"),
+        ("poems/a:b.txt", "nul_.txt", "nul_.txt"),
+        ("poems/nul.yaml", "nul_.txt", "nul_.txt"),
+        ("..", "nul_.txt", "nul_.txt"),
+        (f"poems/{LONG}", portable(LONG).name, portable(LONG).name),
+    ],
+)
+def test_a_file_is_put_back_under_the_name_that_its_report_tells(
+    told: str, at: str, name: str, tmp_path: Path
+) -> None:
+    """It got a portable name in `_failed/`; a report on another file tells nothing."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    file = place.failed / "poems" / at
+    file.write_text("a horse")
+    reports.beside(file).write_text(f"reeldrop could not render {told}\n")
+    (moved,) = put_back(place.config, [f"poems/{at}"])
+    assert place.inbox / "poems" / name == moved.file
+    assert "a horse" == (place.inbox / "poems" / name).read_text()
 
 
 def test_an_init_that_is_killed_at_any_call_can_be_done_again(

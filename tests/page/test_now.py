@@ -33,3 +33,13 @@ def test_only_what_may_be_rendered_is_to_be_put_back(tmp_path: Path) -> None:
     reports.beside(tmp_path / "_failed/folder.txt").write_text("reeldrop could not render it\n")
     found = told(tmp_path, ["a.txt", "_ours/b.txt", "poems/_c.txt", "link.txt", "folder.txt"])
     assert ["a.txt"] == [name for name, failure in found.items() if failure["goes_back"]]
+
+
+def test_what_got_a_portable_name_goes_back_under_its_own(tmp_path: Path) -> None:
+    """`nul.txt` is `nul_.txt` in `_failed/`; rendered as that, its results would be elsewhere."""
+    file = tmp_path / "_failed/poems/nul_.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("a ball\n")
+    reports.beside(file).write_text("reeldrop could not render poems/nul.txt\n")
+    found = told(tmp_path, ["poems/nul_.txt"])
+    assert "poems/nul.txt" == found["poems/nul_.txt"]["into"]

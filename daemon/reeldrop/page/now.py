@@ -88,12 +88,14 @@ def _failure(failure: Failure, failed: Path) -> dict[str, object]:
 
 
 def _goes_back_to(place: Path, name: str) -> str:
-    """Return the path in the inbox of what failed: without a number that it got in `_failed/`.
+    """Return the path in the inbox of what failed: with the name that it had there.
 
     Rendered under its own name, it is cleared.
     """
-    was = PurePosixPath(reports.about(reports.beside(place)))
     path = PurePosixPath(name)
+    if before := reports.name_before(place):
+        return str(path.with_name(before))
+    was = PurePosixPath(reports.about(reports.beside(place)))
     if was.stem and re.fullmatch(re.escape(was.stem) + "-[0-9]+", path.stem):
         return str(path.with_name(was.stem + path.suffix))
     return name

@@ -66,10 +66,12 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
     ):
         place = there / name.relative_to(parent)
         try:
+            has_pictures = os.path.lexists(place.with_name(place.name + PICTURES_SUFFIX))
+            was = "" if has_pictures else reports.name_before(place)  # pairs are named alike
             copies: list[str] = []
             if os.path.lexists(place):
                 copies = _put_pictures_back(failed, parent / original, into)
-            named = _name_with_pair(place, into) or original
+            named = _name_with_pair(place, into) or was or original
             at = _put_back(place, there / RETRIED_FOLDER, into, named)
             _put_copies_back(failed, parent / original, into, copies)
         except FileNotFoundError:

@@ -25,7 +25,7 @@ from reeldrop.base.errors import (
     Unrenderable,
 )
 from reeldrop.base.escaping import shown, shown_lines
-from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX
+from reeldrop.base.names import ERROR_SUFFIX, MAX_NAME_BYTES, PICTURES_SUFFIX, portable
 from reeldrop.base.names import SIDECAR_SUFFIX as YAML_SUFFIX
 from reeldrop.base.plain_files import content, open_plain
 
@@ -185,6 +185,18 @@ def about(report: Path) -> str:
         found = _HEADLINE.fullmatch(file.readline(_LONGEST).decode(errors="replace"))
         return found["source"] if found is not None else ""
     return ""
+
+
+def name_before(place: Path) -> str:
+    """Return the name that a file in `_failed/` had in the inbox; empty if it is the same.
+
+    Told by its report, which strangers may write: only a name that becomes this one here counts.
+    """
+    name = PurePosixPath(about(beside(place))).name
+    is_its_own = name != place.name and portable(PurePosixPath(name)).name == place.name
+    is_short = len(os.fsencode(name)) <= MAX_NAME_BYTES  # with what a retry puts before it
+    is_whole = "\\" not in name  # escaped, it is not known
+    return name if is_its_own and is_short and is_whole else ""
 
 
 def job_of(report: Path) -> str:

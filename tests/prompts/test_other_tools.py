@@ -171,7 +171,7 @@ CASES = [
         "keyframes of Deforum and of AnimateDiff's prompt travel in JSON",
         '{"steps": 12, "prompt_map": {"0": "a red ball", "32": "a blue boat"}}',
         "is JSON",
-        BALL_AND_BOAT,
+        [{**one, "num_inference_steps": 12} for one in BALL_AND_BOAT],
     ),
     Case("keyframes with pipes", "0: a red ball | 32: a blue boat", "a schedule of keyframes"),
     Case("keyframes of Python", "{0: 'a red ball', 32: 'a blue boat'}", "a schedule of keyframes"),
@@ -227,7 +227,7 @@ CASES = [
     Case(
         "a list in code",
         "prompts = [\n  'a red ball',\n  'a blue boat',\n]",
-        KEYS,
+        "a list in code",
         BALL_AND_BOAT,
     ),
     Case("a setting alone", "Size: 512x512", KEYS),
@@ -326,6 +326,25 @@ def test_settings_above_the_prompts_are_kept(text: str, expected: dict[str, obje
     """Settings at the top are those of all prompts, or of the next if each has its own."""
     (example,) = (found.example for found in mistakes(text, "a.txt") if found.example)
     assert expected == strict_yaml.plain(strict_yaml.load_all(example)[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('[prompt]\ntext = "a red ball"\nseed = 7', [{**BALL, "seed": 7}]),
+        ('seed = 7\n[[shots]]\nprompt = "a red ball"', [{**BALL, "seed": 7}]),
+        ('prompts = [\n  "a red ball",\n  "a blue boat",\n]\n', BALL_AND_BOAT),
+        ('[video]\nseed = 7\n[prompt]\ntext = "a red ball"', [{**BALL, "seed": 7}]),
+        ('{"seed": 7, "prompts": ["a red ball"]}', [{**BALL, "seed": 7}]),
+    ],
+)
+def test_a_whole_file_of_another_kind_keeps_its_settings(text: str, shown: Shown) -> None:
+    """TOML is read as such, not line by line; settings beside the prompts are kept."""
+    found = mistake(text, "a.txt")
+    assert "this file is TOML" in found.problem or text.startswith("{")
+    values = strict_yaml.plain(strict_yaml.load_all(found.example)[0])
+    assert isinstance(values, dict)
+    assert shown == values.get("prompts", [values])
 
 
 def test_settings_above_the_prompts_without_a_counterpart_are_named() -> None:

@@ -134,7 +134,7 @@ def _json(line: str) -> Recognised | None:
 def of_json(text: str) -> list[Said] | None:
     """Return the settings of each prompt in JSON; None if it is neither an object nor a list."""
     try:
-        found = json.loads(text)
+        found, for_all = json.loads(text), dict[str, str]()
     except (ValueError, RecursionError):
         return None
     if isinstance(found, dict):
@@ -144,11 +144,11 @@ def of_json(text: str) -> list[Said] | None:
             inner = list(inner.values())
         if graph or not isinstance(inner, list):
             return [graph or _scalars(found)]
-        found = inner
+        found, for_all = inner, {k: v for k, v in _scalars(found).items() if not k.isdigit()}
     if not isinstance(found, list):
         return None
-    items = [_text(item) if isinstance(item, str) else item for item in found[:100]]
-    return [_scalars(item) for item in items if isinstance(item, dict)]
+    items = (_text(item) if isinstance(item, str) else item for item in found[:100])
+    return [{**for_all, **_scalars(item)} for item in items if isinstance(item, dict)]
 
 
 def _are_keyframes(values: Mapping[str, Any]) -> bool:

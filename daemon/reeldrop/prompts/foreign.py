@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 import math
 import re
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -28,6 +30,9 @@ _MOST = 10
 
 _ENOUGH = 100
 """After this many lines of another tool, the rest is not examined."""
+
+_LONGEST_TOML = 20_000
+"""Upper bound on the characters of a text that is tried as TOML."""
 
 _OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
@@ -104,10 +109,27 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
         says = dialects.of_json(text)
         if says is not None:
             _refuse(stem, "this file is JSON, not lines of prompts", number, says)
+    tables = _of_toml(text)
+    if tables:
+        _refuse(stem, "this file is TOML or a list in code, not lines of prompts", number, tables)
     rows = _rows(lines)
     if rows is not None:
         kind = "Markdown" if line.startswith("|") else "CSV"
         _refuse(stem, f"this file is a table ({kind}), not lines of prompts", number, rows)
+
+
+def _of_toml(text: str) -> list[Said]:
+    """Return the settings of each prompt of a TOML file; empty if it is none, or has no prompt."""
+    try:
+        found = tomllib.loads(text if len(text) <= _LONGEST_TOML else "")
+    except (ValueError, RecursionError):
+        return []
+    tables: list[object] = [{k: v for k, v in found.items() if not isinstance(v, dict | list)}]
+    for value in found.values():
+        tables += value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+    says = dialects.of_json(json.dumps(tables, default=str)) or []
+    prompts, for_all = _with_settings(says)
+    return [{**for_all, **prompt} for prompt in prompts]
 
 
 def _check_keyframes(stem: str, lines: Lines) -> None:

@@ -350,6 +350,8 @@ def test_a_whole_file_of_another_kind_keeps_its_settings(text: str, shown: Shown
 def test_settings_above_the_prompts_without_a_counterpart_are_named() -> None:
     """What the YAML leaves out is said, wherever it stood."""
     assert "without clip_skip," in mistake("clip_skip: 2\na red ball", "a.txt").remedy
+    keyframes = mistake('{"0": "a red ball", "32": "a blue boat"}', "a.txt")
+    assert "without" not in keyframes.remedy
 
 
 def test_only_so_much_of_a_file_is_looked_at() -> None:

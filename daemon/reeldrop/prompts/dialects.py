@@ -138,13 +138,13 @@ def of_json(text: str) -> list[Said] | None:
     except (ValueError, RecursionError):
         return None
     if isinstance(found, dict):
-        graph = _of_graph(found)
+        graph, for_all = _of_graph(found), _scalars(found)
         inner = found.get("prompts", found.get("prompt_map", found))
         if isinstance(inner, dict) and _are_keyframes(inner):
             inner = list(inner.values())
         if graph or not isinstance(inner, list):
             return [graph or _scalars(found)]
-        found, for_all = inner, {k: v for k, v in _scalars(found).items() if not k.isdigit()}
+        found = inner
     if not isinstance(found, list):
         return None
     items = (_text(item) if isinstance(item, str) else item for item in found[:100])

@@ -311,7 +311,8 @@ def _ours(says: Said, left_out: list[str]) -> dict[str, object]:
         if size is not None:
             settings["width"], settings["height"] = size
         elif key is None:
-            left_out += [name] if name != "prompts" else []
+            is_setting = name != "prompts" and not name.isdigit()  # a number is a frame's
+            left_out += [name] if is_setting else []
         elif key in _TEXTS:
             settings[key] = value
         elif (number := _number(value)) is not None and (key != "seed" or number >= 0):

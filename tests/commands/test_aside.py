@@ -453,9 +453,20 @@ def test_a_file_is_put_back_under_the_name_that_its_report_tells(
     file = place.failed / "poems" / at
     file.write_text("a horse")
     reports.beside(file).write_text(f"reeldrop could not render {told}\n")
-    (moved,) = put_back(place.config, [f"poems/{at}"])
+    (moved,) = put_back(place.config, [str(file)])
     assert place.inbox / "poems" / name == moved.file
     assert "a horse" == (place.inbox / "poems" / name).read_text()
+
+
+def test_full_paths_name_files_too(tmp_path: Path) -> None:
+    """As `submit` and `cancel` print them."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    file = place.inbox / NAME
+    file.write_text("a horse")
+    (cancelled,) = cancel_files(place.config, [str(file)])
+    assert (str(NAME), place.failed / NAME) == (cancelled.name, cancelled.file)
+    (back,) = put_back(place.config, [str(file)])
+    assert (str(NAME), file) == (back.name, back.file)
 
 
 def test_an_init_that_is_killed_at_any_call_can_be_done_again(

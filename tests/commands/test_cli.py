@@ -346,7 +346,7 @@ def test_status_without_a_daemon(site: Site) -> None:
 def test_status_says_that_there_is_no_inbox(site: Site) -> None:
     """A missing inbox is reported, not an empty one."""
     site.inbox.rmdir()
-    missing = f"there is no folder {site.inbox}; is the share mounted?"
+    missing = f"there is no folder {site.inbox}; is the share mounted? If it is on none, make it"
     assert f"not running: {missing}" == site.command("status").stdout.splitlines()[0]
     assert missing == json.loads(site.command("status", "--json").stdout)["reason"]
 

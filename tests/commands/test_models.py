@@ -219,14 +219,16 @@ def test_a_lora_that_its_repository_does_not_have(tmp_path: Path, hub: Hub) -> N
         assert remedy in mistake.remedy
 
 
-def test_what_can_not_be_pulled(tmp_path: Path) -> None:
+def test_what_can_not_be_pulled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong name gets the nearest one; a model that is here needs no download."""
     found = settings(tmp_path, "models: {mine: {path: mine}}")
     with pytest.raises(WrongUsage, match=r"no profile 'wan2.1-13b': did you mean 'wan2.1-1.3b'"):
         pull.pull_model(found, "wan2.1-13b", newest=False)
     for name in ("mine", "bundled"):
-        with pytest.raises(WrongUsage, match="is on this machine already"):
-            pull.pull_model(found, name, newest=False)
+        pull.pull_model(found, name, newest=False)
+        assert f"{name} is on this machine already" in capsys.readouterr().err
+    with pytest.raises(WrongUsage, match=r"`translate: \{zh: .+\}`"):
+        pull.pull_model(found, "translate.zh", newest=False)
 
 
 def test_check_warns_before_a_start(

@@ -11,6 +11,7 @@ import av
 import pytest
 from harness import certificates
 from harness.site import Site, make_site
+from reeldrop.commands import verify
 
 MODEL = "tiny"
 """The name of the folder of the tests' model."""
@@ -101,3 +102,15 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(site: Site) -> None:
     assert 78 == done.returncode
     assert "none.pem" in done.stderr
     assert dropped.exists()
+
+
+def test_a_file_that_is_missing_keeps_no_other_from_its_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is noted, and the command ends with 1."""
+    there, missing = tmp_path / "a.txt", tmp_path / "missing.mp4"
+    there.write_text("a horse")
+    assert 1 == verify.verify_files(None, [missing, there], as_json=True)
+    told = capsys.readouterr()
+    assert [str(there)] == [verdict["file"] for verdict in json.loads(told.out)]
+    assert f"reeldrop: {missing}: No such file or directory\n" == told.err

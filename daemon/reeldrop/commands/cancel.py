@@ -12,7 +12,7 @@ from reeldrop.base import inbox_folders
 from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile, RenderCancelled, SpoolLocked
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
-from reeldrop.commands.moved import Moved, meant
+from reeldrop.commands.moved import Moved, below, meant
 from reeldrop.store import aside, job_files, reports
 from reeldrop.store.lock import COMMAND
 
@@ -28,7 +28,7 @@ def cancel_files(config: Config, names: Iterable[str]) -> list[Moved]:
         NoSuchPromptFile: a name doesn't exist; no file is cancelled then.
     """
     in_hand, waiting = in_hand_and_waiting(config)
-    chosen = [_chosen(name, in_hand, waiting) for name in names]
+    chosen = [_chosen(below(config.inbox, name), in_hand, waiting) for name in names]
     return [
         cancel_file(config, PurePosixPath(name), waits=name not in in_hand)
         for name in dict.fromkeys(chosen)

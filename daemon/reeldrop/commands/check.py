@@ -282,7 +282,8 @@ def _exercise_own(folder: Path) -> str:
 def _exercise(folder: Path) -> str:
     """Create, rename and delete a file."""
     if not folder.is_dir():
-        raise NotADirectoryError(0, "there is no such folder; is the share mounted?", str(folder))
+        problem = "there is no such folder; is the share mounted? If it is on none, make it"
+        raise NotADirectoryError(0, problem, str(folder))
     canary, renamed = _canary(folder), _canary(folder)
     _touch(canary)
     temporaries.remove_left(folder, canary)

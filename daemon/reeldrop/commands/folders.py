@@ -78,7 +78,7 @@ def problem_of_inbox(config: Config) -> str:
 
 
 def _missing(config: Config) -> str:
-    return f"there is no folder {config.inbox}; is the share mounted?"
+    return f"there is no folder {config.inbox}; is the share mounted? If it is on none, make it"
 
 
 def scanned_inbox(config: Config) -> Inbox:

@@ -39,6 +39,12 @@ def report(moved: Sequence[Moved], *, as_json: bool) -> int:
     return exit_codes.FAILED if any(one.is_failure for one in moved) else 0
 
 
+def below(folder: Path, name: str) -> str:
+    """Return a NAME that is a full path below a folder, such as `submit` prints, from there on."""
+    path = Path(name)
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else name
+
+
 def meant(name: str, known: list[str], where: str) -> str:
     """Return the path in `known` that `name` means: a path, or a file name or stem of only one.
 

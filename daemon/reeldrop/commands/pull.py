@@ -34,7 +34,7 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     newest: take the commit of today instead of the one of the first download
 
     Raises:
-        WrongUsage: there is no such model, or it needs no download.
+        WrongUsage: there is no such model.
         ConfigError, Unavailable: it can't be downloaded.
     """
     if name in {one.name for one in translators.sources(config).values()}:
@@ -43,7 +43,8 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     profile = _profile(config, name)
     model, loras = models.repository(name, profile, config), models.loras(name, profile, config)
     if model is None and not loras:
-        raise WrongUsage(f"{name} is on this machine already: there is nothing to download")
+        output.note(f"{name} is on this machine already: there is nothing to download")
+        return
     _make_spool(config.spool)
     wanted = [one for one in (model, *(lora for lora, _ in loras)) if one is not None]
     free = {one.location: one for one in wanted if one.revision is None}
@@ -73,6 +74,10 @@ def _make_spool(spool: Path) -> None:
 
 def _profile(config: Config, name: str) -> Profile:
     known = list(dict.fromkeys([*config.models, *builtin.profiles()]))
+    language = name.removeprefix("translate.")
+    if name not in known and language != name:
+        example = f"`translate: {{{language}: Helsinki-NLP/opus-mt-{language}-en}}`"
+        raise WrongUsage(f"no translator from {language} is named in config.yaml, as {example}")
     if name not in known:
         raise WrongUsage(f"there is no profile '{name}': {did_you_mean(name, known)}")
     return config.models.get(name) or builtin.profile(name)

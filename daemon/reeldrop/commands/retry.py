@@ -11,7 +11,7 @@ from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile
 from reeldrop.base.names import ERROR_SUFFIX
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
-from reeldrop.commands.moved import Moved, meant
+from reeldrop.commands.moved import Moved, below, meant
 from reeldrop.store import aside
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
     there = [name for name in known if os.path.lexists(config.failed / name)]
     if names is None:
         return [put_file_back(config, PurePosixPath(name)) for name in there]
-    chosen = dict.fromkeys([meant(name, known, f"in {config.failed}") for name in names])
+    paths = [below(config.inbox, below(config.failed, name)) for name in names]
+    chosen = dict.fromkeys([meant(path, known, f"in {config.failed}") for path in paths])
     for name in chosen:
         if name not in there:
             problem = f"{name} is not in {config.failed} any more; only the report on it is"

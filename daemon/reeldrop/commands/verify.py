@@ -52,17 +52,25 @@ class Verdict:
 
 
 def verify_files(config: Config | None, files: Sequence[Path], *, as_json: bool) -> int:
-    """Print a verdict on each file, and return the exit code: 1 if a signature is broken.
+    """Print a verdict on each file, and return the exit code.
+
+    It is 1 if a signature is broken, or a file can't be read: that is noted, and the others follow.
 
     config: where the results are; None if there is no config.yaml here
     """
-    verdicts = [_verdict(file, config) for file in files]
+    verdicts = []
+    for file in files:
+        try:
+            verdicts.append(_verdict(file, config))
+        except OSError as error:
+            output.note(f"reeldrop: {file}: {error.strerror}")
     if as_json:
         output.print_json([dataclasses.asdict(verdict) for verdict in verdicts])
     else:
         rows = [(v.file, v.claim, _signed(v), v.published or "none of ours") for v in verdicts]
         output.print_rows(rows, ("file", "claims to be", "signature", "same pictures as"))
-    return exit_codes.FAILED if any(v.signature == "broken" for v in verdicts) else 0
+    is_bad = len(verdicts) < len(files) or any(v.signature == "broken" for v in verdicts)
+    return exit_codes.FAILED if is_bad else 0
 
 
 def _verdict(file: Path, config: Config | None) -> Verdict:

@@ -65,6 +65,7 @@ def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """What the model is made for, overridden by the profile, for all or one part."""
     monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
     monkeypatch.setattr(pipeline, "device_memory", lambda: None)
+    monkeypatch.setattr(pipeline, "device_name", lambda: "a GPU")
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, "bfloat16, vae float32"),
         ({"native_dtype": {"default": "float16"}}, "float16"),

@@ -23,7 +23,8 @@ def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
 
     Raises:
         NoSuchPromptFile: a name doesn't exist; no file is moved then.
-        Unavailable: there is no inbox.
+        Unavailable: there is no inbox, or another retry is at work in a folder of `_failed/`. Files
+            that come before those of that folder have been moved then.
     """
     folders.require_inbox(config)
     known = [failure.name for failure in folders.failures(config.failed, config)]

@@ -484,6 +484,7 @@ def test_every_view_can_be_used_by_everybody(
     require_usable(seen, width)
     if uses_keys:
         require_reached(seen)
+    require_message_on_top(seen)
     seen.click(".said button")
     for box in seen.driver.find_elements("css selector", ".card .pick input")[:4]:
         box.click()
@@ -530,6 +531,28 @@ def require_columns(seen: Browser, width: int) -> None:
     widths, ends = zip(*found, strict=True)
     assert max(widths) - min(widths) < 1
     assert max(ends) <= width
+
+
+def require_message_on_top(seen: Browser) -> None:
+    """Wherever the page is scrolled to, nothing lies over what it says and its button.
+
+    Room above lets all of the page pass under the message, as a long list of failed files does.
+    """
+    covered = """(() => {
+      const found = new Set();
+      document.body.style.paddingTop = '100vh';
+      for (let y = 0; y < document.body.scrollHeight; y += 20) {
+        scrollTo(0, y);
+        for (const part of document.querySelectorAll('.said, .said button')) {
+          const { left, right, top, bottom } = part.getBoundingClientRect();
+          const over = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+          if (!part.closest('.said').contains(over)) found.add(over?.outerHTML.slice(0, 80));
+        }
+      }
+      document.body.style.paddingTop = '';
+      return [...found];
+    })()"""
+    assert [] == seen.ask(covered)
 
 
 def require_reached(seen: Browser, view: str = "body") -> None:

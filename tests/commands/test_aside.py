@@ -7,6 +7,7 @@ import errno
 import fcntl
 import functools
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError, Unavailable
 from reeldrop.base.inbox_folders import AGAIN, NIGHT, NOW
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
-from reeldrop.commands import cli, folders, submit
+from reeldrop.commands import cli, folders, moved, submit
 from reeldrop.commands.cancel import cancel_files
 from reeldrop.commands.retry import put_back
 from reeldrop.config import config
@@ -76,12 +77,12 @@ class World:
 
     def put_back(self) -> None:
         """Retry the file that `history --failed` shows."""
-        put_back(self.config, None)
+        list(put_back(self.config, None))
 
     def cancel(self) -> None:
         """Cancel the file that waits, if it still does."""
         with contextlib.suppress(NoSuchPromptFile):
-            cancel_files(self.config, [str(NAME)])
+            list(cancel_files(self.config, [str(NAME)]))
 
     def places(self) -> list[str]:
         """Return the paths of prompt files, without reports, records and temporary files."""
@@ -224,7 +225,7 @@ def begin_another(place: World, pids: list[int]) -> None:
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(fcntl, "flock", waits)
-                put_back(place.config, None)
+                place.put_back()
             os._exit(0)
         finally:
             os._exit(1)
@@ -249,6 +250,79 @@ def test_no_retry_waits_for_ever(
     os.close(folder)
     place.put_back()
     assert ["inbox/poems/a.txt"] == place.places()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_folder_that_is_held_keeps_no_other_from_a_retry(
+    as_json: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is waited for once; what was moved is said, then what was not, and by whose fault."""
+    place = failed_before(World(tmp_path / "site", tmp_path / "results" / "_failed"))
+    (place.failed / "poems/b.txt").write_text("a cow")
+    for name in ("a.txt", "songs/c.txt", "z.txt"):
+        (place.failed / name).parent.mkdir(exist_ok=True)
+        (place.failed / name).write_text("a boat")
+    waits: list[Path] = []
+    lock = aside._lock
+
+    def locked(fd: int, known_as: Path) -> None:
+        waits.append(known_as)
+        lock(fd, known_as)
+
+    monkeypatch.setattr(aside, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(aside, "_lock", locked)
+    folder = os.open(place.failed / NAME.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    names = ["poems/a.txt", "poems/b.txt", "a.txt", "songs/c.txt", "z.txt"]
+    with pytest.raises(Unavailable, match=f"at work in {place.failed}/poems, or .*try again"):
+        moved.report(put_back(place.config, names), as_json=as_json)
+    os.close(folder)
+    assert 1 == waits.count(place.failed / "poems")
+    back = ["a.txt", "songs/c.txt", "z.txt"]
+    assert [f"inbox/{name}" for name in back] == [p for p in place.places() if "inbox" in p]
+    said = capsys.readouterr().out
+    if as_json:
+        found = json.loads(said)
+        assert [*back, *names[:2]] == [one["name"] for one in found]
+        assert [False] * 3 + [True] * 2 == [one["is_failure"] for one in found]
+    else:
+        assert [*back, *names[:2]] == [line.partition(":")[0] for line in said.splitlines()]
+        assert f"b.txt: can't be put back now: another retry is at work in {place.failed}" in said
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_what_was_moved_is_said_when_the_disk_fails_then(
+    command: str,
+    as_json: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Those that come next were not tried, as its trouble is that of all."""
+    place = World(tmp_path / "site", tmp_path / "results" / "_failed")
+    top = place.failed if command == "retry" else place.inbox
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (top / name).write_text("a boat")
+    rename, done = durable.rename_new, list[Path]()
+
+    def broken(source: Path, target: Path) -> None:
+        if target.name == "b.txt":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
+        done.append(target)
+        rename(source, target)
+
+    monkeypatch.setattr(durable, "rename_new", broken)
+    act = put_back if command == "retry" else cancel_files
+    with pytest.raises(OSError, match=r"b\.txt"):
+        moved.report(act(place.config, ["a.txt", "b.txt", "c.txt"]), as_json=as_json)
+    said = capsys.readouterr().out
+    names = [one["name"] for one in json.loads(said)] if as_json else [said.partition(":")[0]]
+    assert ["a.txt"] == names
+    assert "c.txt" not in [path.name for path in done]
 
 
 @pytest.mark.parametrize("length", [230, 231, 246])
@@ -453,8 +527,8 @@ def test_a_file_is_put_back_under_the_name_that_its_report_tells(
     file = place.failed / "poems" / at
     file.write_text("a horse")
     reports.beside(file).write_text(f"reeldrop could not render {told}\n")
-    (moved,) = put_back(place.config, [str(file)])
-    assert place.inbox / "poems" / name == moved.file
+    (back,) = put_back(place.config, [str(file)])
+    assert place.inbox / "poems" / name == back.file
     assert "a horse" == (place.inbox / "poems" / name).read_text()
 
 
@@ -527,7 +601,7 @@ def test_a_retry_copies_nothing_that_a_link_points_to(
 
     monkeypatch.setattr(durable, "free_names", full)
     with pytest.raises(OSError, match="no space"):
-        put_back(made.config, None)
+        made.put_back()
     assert (made.failed / NAME).exists()
     assert report.is_symlink()
 

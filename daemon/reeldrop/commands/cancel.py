@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from reeldrop.store.spool import Spool
 
 
-def cancel_files(config: Config, names: Iterable[str]) -> list[Moved]:
+def cancel_files(config: Config, names: Iterable[str]) -> Iterator[Moved]:
     """Cancel prompt files that wait or are being rendered, by their path in the inbox.
+
+    Yields what was done with each one, when it is done.
 
     Raises:
         NoSuchPromptFile: a name doesn't exist; no file is cancelled then.
     """
     in_hand, waiting = in_hand_and_waiting(config)
     chosen = [_chosen(below(config.inbox, name), in_hand, waiting) for name in names]
-    return [
+    return (
         cancel_file(config, PurePosixPath(name), waits=name not in in_hand)
         for name in dict.fromkeys(chosen)
-    ]
+    )
 
 
 def _chosen(name: str, in_hand: list[str], waiting: list[str]) -> str:

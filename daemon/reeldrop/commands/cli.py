@@ -290,9 +290,7 @@ def retry(
     if bool(names) == all_:
         raise WrongUsage("name prompt files as `reeldrop history --failed` does, or --all")
     done = put_back(settings, names or None)
-    if not done and not as_json:
-        print("there is nothing to retry")
-    _end(moved.report(done, as_json=as_json))
+    _end(moved.report(done, as_json=as_json, if_none="there is nothing to retry"))
 
 
 @app.command()

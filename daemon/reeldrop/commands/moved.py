@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,15 +28,26 @@ class Moved:
     is_failure: bool = False
 
 
-def report(moved: Sequence[Moved], *, as_json: bool) -> int:
-    """Print what was done with each prompt file, and return the exit code."""
-    if as_json:
-        output.print_json([dataclasses.asdict(one) for one in moved])
-    else:
+def report(moved: Iterable[Moved], *, as_json: bool, if_none: str = "") -> int:
+    """Print what was done with each prompt file, and return the exit code.
+
+    Also what was done until `moved` raised an error. if_none: what to say if there was nothing
+    """
+    done: list[Moved] = []
+    is_all = False
+    try:
         for one in moved:
-            where = f", as {one.file}" if one.file else ""
-            print(output.printable(f"{one.name}: {one.what}{where}"))
-    return exit_codes.FAILED if any(one.is_failure for one in moved) else 0
+            done.append(one)
+            if not as_json:
+                where = f", as {one.file}" if one.file else ""
+                print(output.printable(f"{one.name}: {one.what}{where}"))
+        is_all = True
+    finally:
+        if as_json and (done or is_all):
+            output.print_json([dataclasses.asdict(one) for one in done])
+    if if_none and not as_json and not done:
+        print(if_none)
+    return exit_codes.FAILED if any(one.is_failure for one in done) else 0
 
 
 def below(folder: Path, name: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile
+from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile, Unavailable
 from reeldrop.base.names import ERROR_SUFFIX
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
@@ -18,30 +18,56 @@ if TYPE_CHECKING:
     from reeldrop.config.config import Config
 
 
-def put_back(config: Config, names: Iterable[str] | None) -> list[Moved]:
+def put_back(config: Config, names: Iterable[str] | None) -> Iterator[Moved]:
     """Move prompt files from `_failed/` back into the inbox; all of them if `names` is None.
+
+    Yields what was done with each one, when it is done. Those of a folder in which another retry is
+    at work stay, and come last; then the iterator raises `Unavailable`.
 
     Raises:
         NoSuchPromptFile: a name doesn't exist; no file is moved then.
-        Unavailable: there is no inbox, or another retry is at work in a folder of `_failed/`. Files
-            that come before those of that folder have been moved then.
+        Unavailable: there is no inbox.
     """
     folders.require_inbox(config)
     known = [failure.name for failure in folders.failures(config.failed, config)]
     there = [name for name in known if os.path.lexists(config.failed / name)]
     if names is None:
-        return [put_file_back(config, PurePosixPath(name)) for name in there]
+        return _each_put_back(config, there)
     paths = [below(config.inbox, below(config.failed, name)) for name in names]
     chosen = dict.fromkeys([meant(path, known, f"in {config.failed}") for path in paths])
     for name in chosen:
         if name not in there:
             problem = f"{name} is not in {config.failed} any more; only the report on it is"
             raise NoSuchPromptFile(f"{problem}: {config.failed / name}{ERROR_SUFFIX}")
-    return [put_file_back(config, PurePosixPath(name)) for name in chosen]
+    return _each_put_back(config, chosen)
+
+
+def _each_put_back(config: Config, names: Iterable[str]) -> Iterator[Moved]:
+    held: dict[PurePosixPath, Unavailable] = {}
+    left: list[str] = []
+    for name in names:
+        folder = PurePosixPath(name).parent
+        if folder not in held:  # each is waited for once, for seconds
+            try:
+                yield put_file_back(config, PurePosixPath(name))
+                continue
+            except Unavailable as error:
+                held[folder] = error
+        left.append(name)
+    for name in left:
+        reason = held[PurePosixPath(name).parent].mistakes[0].problem
+        problem = f"can't be put back now: {reason}"
+        yield Moved(name, problem, config.failed / name, is_failure=True)
+    if held:
+        raise Unavailable(*(mistake for error in held.values() for mistake in error.mistakes))
 
 
 def put_file_back(config: Config, name: PurePosixPath) -> Moved:
-    """Move one prompt file from `_failed/` back into the inbox."""
+    """Move one prompt file from `_failed/` back into the inbox.
+
+    Raises:
+        Unavailable: another retry is at work in its folder.
+    """
     try:
         at = aside.put_back(Root(config.failed), Root(config.inbox), name)
     except OSError as error:  # of this file's place; the others still go back

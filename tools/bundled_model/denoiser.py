@@ -221,7 +221,7 @@ def train_denoiser(worker: training.Worker, work_dir: Path, steps: int, seed: in
     """Train the denoiser on drawn clips; write `unet.safetensors` at each checkpoint."""
     torch.manual_seed(seed)
     codec, book = autoencoder.Codec.load(work_dir / "codec.safetensors"), text.Codebook()
-    trainee = Trainee(build_denoiser().eval()).to(worker.device, torch.bfloat16)
+    trainee = Trainee(build_denoiser().eval()).to(worker.device, worker.dtype)
     speed_up(trainee.unet)
     optimiser = training.Optimiser(trainee.parameters(), ema_decay=0.998, weight_decay=0.01)
     checkpoint = work_dir / "unet.checkpoint"

@@ -212,7 +212,7 @@ def train_decoder(
     torch.manual_seed(seed)
     codec = Codec.load(work_dir / "codec.safetensors")
     model = build_autoencoder(codec).to(worker.device)
-    decoder = model.decoder.to(torch.bfloat16)
+    decoder = model.decoder.to(worker.dtype)
     training.use_channels_last(decoder)
     optimiser = training.Optimiser(decoder.parameters(), ema_decay=0.995, weight_decay=1e-4)
     stage = budget.Stage(worker, work_dir, "decoder", seconds, optimiser)
@@ -244,8 +244,7 @@ def decoder_batch(codec: Codec, rng: np.random.Generator, size: int) -> tuple[Te
 def decoder_loss(decoder: nn.Module, images: Tensor, latents: Tensor) -> tuple[Tensor, float]:
     """Return the loss to descend and the signal-to-noise ratio of the decoded images in dB."""
     dtype = next(decoder.parameters()).dtype
-    latents = latents.to(dtype, memory_format=torch.channels_last)
-    error = decoder(latents).float() - images
+    error = decoder(latents.to(dtype)).float() - images
     mse = error.pow(2).mean()
     return error.abs().mean() + mse, float(10 * torch.log10(4 / mse.detach()))
 

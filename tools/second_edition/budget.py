@@ -1,8 +1,10 @@
 """A stage of the training within a given time: its clock, its checkpoints, its log.
 
 The learning rate and the plan follow the share of the time that is spent, so that a stage ends in
-time on any machine, and is resumed after a kill with at most `CHECKPOINT_SECONDS` lost. What is
-drawn at a step follows from the seed and the step alone.
+time on any machine, and is resumed after a kill with at most `CHECKPOINT_SECONDS` lost. Its time is
+the processor time of the leading process: on idle cores the time of a clock; a machine that has
+other work takes longer, and the model gets as good. What is drawn at a step follows from the seed
+and the step alone.
 """
 
 from __future__ import annotations
@@ -51,13 +53,13 @@ class Stage:
 
         All processes see the same share, that of the leading one.
         """
-        begun = saved = logged = time.monotonic()
-        before = self.spent
+        saved = logged = time.monotonic()
+        before = self.spent - time.process_time()
         while (step := Step(self.number, self._agree(self.spent / self.seconds))).share < 1:
             yield step
             self.number += 1
             now = time.monotonic()
-            self.spent = before + now - begun
+            self.spent = before + time.process_time()
             if now - saved >= CHECKPOINT_SECONDS:
                 self._save(step, on_checkpoint)
                 saved = time.monotonic()

@@ -235,7 +235,7 @@ def train_denoiser(
     """
     torch.manual_seed(seed)
     codec, book = autoencoder.Codec.load(work_dir / "codec.safetensors"), text.Codebook()
-    trainee = Trainee(build_denoiser().eval()).to(worker.device, torch.bfloat16)
+    trainee = Trainee(build_denoiser().eval()).to(worker.device, worker.dtype)
     speed_up(trainee.unet)
     optimiser = training.Optimiser(trainee.parameters(), ema_decay=0.998, weight_decay=0.01)
     stage = budget.Stage(worker, work_dir, "denoiser", seconds, optimiser)

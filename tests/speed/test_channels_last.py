@@ -96,3 +96,14 @@ def test_nothing_is_moved_from_one_layout_to_another(monkeypatch: pytest.MonkeyP
     assert step.copies < 8 < 50 < before.copies
     assert decoding.copies < 3
     assert step.moved < 0.85 * before.moved
+
+
+def test_a_batch_of_true_shape_makes_few_copies() -> None:
+    """A batch of eight copies only the call's arguments, and the latents of each chunk decoded."""
+    with memory_traffic.as_on_cuda():
+        pipe = memory_traffic.fast_path()
+        step, decoding = memory_traffic.step(pipe, 8), memory_traffic.decoding(pipe, 8)
+    assert step.found.copies < 8
+    assert step.found.copied < 0.1
+    assert decoding.found.copies <= 8
+    assert step.found.moved + decoding.found.moved < 485

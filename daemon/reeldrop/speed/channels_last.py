@@ -23,7 +23,7 @@ from torch import nn
 
 from reeldrop.speed.unet3d import SelfAttention, plain_attentions
 
-LARGE = 2**24
+LARGE = 2**22
 """Number of elements from which a norm by channels should be faster on a GPU. It takes a dozen
 kernels, three of which read or write all elements; torch's own takes three, and two copies."""
 
@@ -68,18 +68,19 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
         places = input.flatten(2)  # (batch, channels, places)
         mean = places.mean(2, dtype=torch.float32)
         norm = torch.linalg.vector_norm(places, dim=2, dtype=torch.float32)
-        square = norm.square() / places.shape[2]
+        squares = torch.addcmul(norm.square(), mean, mean, value=-places.shape[2])
         if shift is not None:
-            square = square + shift * (2 * mean + shift)
             mean = mean + shift
+        # Of each group: the variance of its channels' means, and the mean of their variances.
         groups = (self.num_groups, -1)
-        mean, square = (m.unflatten(1, groups).mean(2, keepdim=True) for m in (mean, square))
-        deviation = (square - mean.square()).clamp(min=0) + self.eps
-        scale = self.weight.unflatten(0, groups) * deviation.rsqrt()
-        offset = self.bias.unflatten(0, groups) - mean * scale
-        scale, offset = (m.flatten(1).unsqueeze(2) for m in (scale, offset))
+        between, center = torch.var_mean(mean.unflatten(1, groups), 2, correction=0, keepdim=True)
+        within = squares.unflatten(1, groups).mean(2, keepdim=True)
+        variance = torch.add(between, within, alpha=1 / places.shape[2]).clamp_(min=0)
+        scale = self.weight.unflatten(0, groups) * variance.add_(self.eps).rsqrt_()
         if shift is not None:
-            offset = offset + scale * shift.unsqueeze(-1)
+            center = center - shift.expand(mean.shape).unflatten(1, groups)
+        offset = torch.addcmul(self.bias.unflatten(0, groups), center, scale, value=-1)
+        scale, offset = (m.flatten(1).unsqueeze(2) for m in (scale, offset))
         output = torch.addcmul(offset, places, scale, out=torch.empty_like(places))
         return output.view(input.shape)
 

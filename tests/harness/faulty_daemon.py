@@ -46,6 +46,7 @@ from reeldrop.base.residents import Memory
 from reeldrop.commands import cli
 from reeldrop.page.page import Page
 from reeldrop.render import fleet
+from reeldrop.render.fitting import Fitting
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
@@ -128,13 +129,13 @@ def _limit_memory(limit: int) -> None:
 def _hang_encoding() -> None:
     encoder.encode = lambda *_: threading.Event().wait()
     schedule.MAX_OPEN_JOBS = 2
-    step_done = InProcessRenderer._step_done
+    step_done = Fitting._step_done
 
-    def slow(renderer: InProcessRenderer, batch: Batch, *counts: int) -> None:
+    def slow(fitting: Fitting, batch: Batch, *counts: int) -> None:
         time.sleep(0.1)  # rendering goes on, and takes little of the processor
-        step_done(renderer, batch, *counts)
+        step_done(fitting, batch, *counts)
 
-    InProcessRenderer._step_done = slow  # type: ignore[method-assign]
+    Fitting._step_done = slow  # type: ignore[method-assign]
 
 
 def _hang_compiling(sign: Path) -> None:
@@ -171,7 +172,7 @@ def _hang_once(sign: Path) -> None:
 
 
 def _hold(sign: Path) -> None:
-    step_done = InProcessRenderer._step_done
+    step_done = Fitting._step_done
 
     def is_held(batch: Batch) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -179,15 +180,15 @@ def _hold(sign: Path) -> None:
             return any(text in m.prompt.prompt for m in batch.members if m.job_id)
         return False
 
-    def holding(renderer: InProcessRenderer, batch: Batch, *counts: int) -> None:
+    def holding(fitting: Fitting, batch: Batch, *counts: int) -> None:
         if is_held(batch):
             time.sleep(1.0)  # a quick render would be given the next batch as its neighbour now
-        step_done(renderer, batch, *counts)
+        step_done(fitting, batch, *counts)
         while is_held(batch):
             time.sleep(0.01)
-            renderer._go_on(batch, counts[-1])
+            fitting._go_on(batch, counts[-1])
 
-    InProcessRenderer._step_done = holding  # type: ignore[method-assign]
+    Fitting._step_done = holding  # type: ignore[method-assign]
 
 
 class _Two:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import itertools
 import queue
+import resource
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from reeldrop.base.errors import (
     RendererDied,
     RenderError,
     TooLarge,
+    Unavailable,
     Unrenderable,
 )
 from reeldrop.base.events import (
@@ -33,11 +36,12 @@ from reeldrop.base.events import (
     MemoryChanged,
     ModelFailed,
     ModelLoaded,
+    ModelsReleased,
     RendererEnded,
     StepDone,
 )
-from reeldrop.base.job import Batch, Member, Prompt, Scalar
-from reeldrop.render import ahead, pipeline, renderer, rendering, sound, unread
+from reeldrop.base.job import Batch, Cause, Member, Prompt, Scalar
+from reeldrop.render import ahead, fitting, pipeline, renderer, rendering, sound, unread
 from reeldrop.render.fleet import OWN, OwnRenderer
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
@@ -250,9 +254,11 @@ class Answers:
         self.renderer = InProcessRenderer(sources, self._take)
         self.steps: list[int] = []
         self.cancel_at = 0
+        self.at_step: Callable[[StepDone], object] = lambda _event: None
 
     def _take(self, event: Event) -> None:
         if isinstance(event, StepDone):
+            self.at_step(event)
             self.steps.append(event.step)
             if event.step == self.cancel_at:
                 self.renderer.cancel(self.batch)
@@ -402,7 +408,7 @@ def test_a_closed_fleet_tells_nothing(sources: dict[str, ModelSource]) -> None:
     ("error", "told"),
     [
         (RuntimeError("cuda"), "RuntimeError('cuda')"),
-        (OSError(errno.EMFILE, "Too many open files"), "a defect of the renderer: OSError(24"),
+        (KeyError("tiny"), "a defect of the renderer: KeyError('tiny')"),
     ],
 )
 @pytest.mark.parametrize("asks", [False, True])
@@ -427,7 +433,61 @@ def test_an_error_between_two_orders_ends_the_renderer_with_its_reason(
     ended = answers.next()
     assert isinstance(ended, RendererEnded)
     assert str(ended.error).startswith(told)
+    assert Cause.WORK is ended.cause
     answers.renderer.close()
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open no more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_without_descriptors_the_machine_is_to_blame(
+    is_loaded: bool, sources: dict[str, ModelSource]
+) -> None:
+    """Neither the renderer nor the model is said to be wrong, and it is said what to do."""
+    answers = Answers(sources)
+    answers.renderer.load("tiny")
+    assert isinstance(answers.next(), ModelLoaded)
+    if not is_loaded:
+        answers.renderer.release("tiny", keeps=False)
+        assert isinstance(answers.next(), ModelsReleased)
+    with no_descriptors():
+        answers.renderer.load("tiny")
+        answer, ended = answers.next(), answers.next()
+    if not is_loaded:
+        assert isinstance(answer, ModelFailed)
+        assert Unavailable is type(answer.error)
+        assert "can't be loaded: Too many open files: /" in str(answer.error)
+        assert "LimitNOFILE" in str(answer.error)
+    assert isinstance(ended, RendererEnded)
+    assert (Unavailable, Cause.MACHINE) == (type(ended.error), ended.cause)
+    assert str(ended.error).startswith("Too many open files: /proc/meminfo (this process may open")
+    answers.renderer.close()
+
+
+def test_an_error_of_the_machine_in_a_render_blames_no_prompt(answers: Answers) -> None:
+    """It is told as it is, with its file; the next render goes on."""
+
+    def opens(_event: object) -> None:
+        with no_descriptors(), open("/etc/hostname"):
+            pass
+
+    answers.at_step = opens
+    failed = answers.render(prompt())
+    assert isinstance(failed, BatchFailed)
+    assert isinstance(failed.error, OSError)
+    assert (errno.EMFILE, "/etc/hostname") == (failed.error.errno, failed.error.filename)
+    assert failed.error.__traceback__ is None
+    answers.at_step = lambda _event: None
+    assert isinstance(answers.render(prompt()), BatchRendered)
 
 
 def test_rendering_with_another_model_loads_it(answers: Answers) -> None:
@@ -607,8 +667,8 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
         device.samples = 4
         next(itertools.islice(now, 300, None))
 
-    monkeypatch.setattr(renderer, "is_compiling", lambda: bool(compiling))
-    monkeypatch.setattr(renderer, "wait_for_compiler", wait)
+    monkeypatch.setattr(fitting, "is_compiling", lambda: bool(compiling))
+    monkeypatch.setattr(fitting, "wait_for_compiler", wait)
     for _ in range(2):
         end = answers.render(*FOUR)
         assert isinstance(end, BatchRendered)
@@ -626,8 +686,8 @@ def test_a_compiler_that_ends_as_memory_runs_out_is_to_blame_all_the_same(
     def wait(_seconds: float, _is_over: Callable[[], bool]) -> None:
         device.samples = 4
 
-    monkeypatch.setattr(renderer, "is_compiling", lambda: not device.asked)
-    monkeypatch.setattr(renderer, "wait_for_compiler", wait)
+    monkeypatch.setattr(fitting, "is_compiling", lambda: not device.asked)
+    monkeypatch.setattr(fitting, "wait_for_compiler", wait)
     end = answers.render(*FOUR)
     assert isinstance(end, BatchRendered)
     assert [4] * 4 == [rendered.batch_size for rendered in end.rendered]

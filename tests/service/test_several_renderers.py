@@ -5,9 +5,11 @@ They are those of a process, each with a pipeline of its own; only their fleet i
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import json
+import os
 import queue
 import signal
 import threading
@@ -42,6 +44,8 @@ from reeldrop.base.job import Batch, Cause, Member
 from reeldrop.config import config as configuration
 from reeldrop.config import profiles
 from reeldrop.host.ending import StallWatch
+from reeldrop.render import fitting
+from reeldrop.render.fleet import OwnRenderer
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.service import benches
 from reeldrop.store import job_files, status
@@ -69,6 +73,7 @@ class Own:
         self.cancelled: list[Batch] = []
         self.given: list[Batch] = []
         self.too_large = ""
+        self.needs_a_file = ""
         self.shortages = 0
         self.is_held = threading.Event()
         self._held_text = ""
@@ -88,6 +93,8 @@ class Own:
     def _take(self, event: RendererEvent) -> None:
         if isinstance(event, StepDone) and event.batch.members[0].job_id:
             texts = [prompt.prompt for prompt in event.batch.prompts]
+            if any(self.needs_a_file and self.needs_a_file in text for text in texts):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/etc/hostname")
             if self.too_large and any(self.too_large in text for text in texts):
                 self.shortages += 1
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -147,7 +154,7 @@ class Fleet:
         own.cancelled.clear()
         own.given.clear()
         own.encodes = ""
-        own.too_large, own.shortages = "", 0
+        own.too_large, own.needs_a_file, own.shortages = "", "", 0
 
         def told(event: RendererEvent) -> None:
             if isinstance(event, ModelLoaded) and id in self.hanging:
@@ -354,6 +361,54 @@ def test_only_the_prompt_that_ends_renderers_fails(
     [report] = run.config.failed.rglob("*.error.txt")
     assert "a renderer ended in the middle of it 2 times" in report.read_text()
     assert ["three/fine", "three/good"] == run.videos()
+
+
+def test_a_machine_without_descriptors_costs_no_prompt_an_attempt(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Its renderer is replaced, however often, and others render what it had in hand."""
+    fleet.at_once = ["1"]
+    run = Looped(tmp_path, least_pipeline, fleet.make, more=ONE_ATTEMPT)
+    with run:
+        fleet["1"].needs_a_file = "good"
+        run.drop("two.txt", "good\nfine\n")
+        run.until(lambda: len(fleet.ended) == 1, "its end")
+        joined = fleet.lend("2")
+        fleet["2"].needs_a_file = "good"
+        run.events.put(joined)
+        run.until(lambda: len(fleet.ended) == 2, "the end of the next")
+        run.events.put(fleet.lend("3"))
+        run.until(lambda: len(run.videos()) == 2, "both")
+    reason = "its machine fails: Too many open files: /etc/hostname (this process may open no more"
+    assert [True] * 2 == [told.startswith(reason) for _id, told in fleet.ended]
+    assert ["two/fine", "two/good"] == run.videos()
+    assert [] == list(run.config.failed.rglob("*.error.txt"))
+
+
+def test_a_file_that_the_own_renderer_lacks_costs_no_prompt_an_attempt(
+    least_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is tried again, as when a disk is full."""
+    step_done, fails = fitting.Fitting._step_done, [True] * 3
+
+    def failing(one: fitting.Fitting, batch: Batch, *counts: int) -> None:
+        if batch.members[0].job_id and fails:
+            fails.pop()
+            raise OSError(errno.EIO, os.strerror(errno.EIO), "/etc/hostname")
+        step_done(one, batch, *counts)
+
+    monkeypatch.setattr(fitting.Fitting, "_step_done", failing)
+    run = Looped(
+        tmp_path,
+        least_pipeline,
+        lambda found, tell: OwnRenderer(profiles.sources(found), tell),
+        more="max_attempts: 1\nretry_seconds: 0.1\n",
+    )
+    run.drop("two.txt", "good\nfine\n")
+    with run:
+        run.until(lambda: len(run.videos()) == 2, "both")
+    assert [] == fails
+    assert [] == list(run.config.failed.rglob("*.error.txt"))
 
 
 def test_a_job_that_is_cancelled_ends_on_all(

@@ -13,10 +13,10 @@ DISK_ERRORS = frozenset(
     {
         errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV,
         errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EMFILE,
-        errno.ENFILE,
+        errno.ENFILE, errno.ENOMEM,
     }
 )  # fmt: skip
-"""Errors of a disk or a share, which affect every job; others concern one file or folder."""
+"""Errors of a disk, a share or the machine, which affect every job; others concern one file."""
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 

@@ -181,7 +181,7 @@ class Cause(enum.StrEnum):
     """A kill by an unknown process or person."""
 
     MACHINE = "machine"
-    """A power cut or a reboot; no prompt is to blame."""
+    """A power cut, a reboot, or trouble such as a full disk; no prompt is to blame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.render import downloads
 
@@ -44,6 +45,10 @@ def failure(source: ModelSource, error: Exception) -> FileError:
     """Return the error to raise when a model can't be loaded, with the reason and a remedy."""
     if isinstance(error, ImportError):
         return ConfigError(_missing_package(source, error))
+    if (of_machine := trouble.of(error)) is not None and Path(source.location).is_absolute():
+        found = trouble.mistake(of_machine)
+        problem = f"the model {source.name} can't be loaded: {found.problem}"
+        return Unavailable(Mistake(problem, found.remedy, key=source.name))
     problem, remedy = _load_problem(source, error), _load_remedy(source)
     return _kind_of_failure(source)(Mistake(problem, remedy, key=source.name))
 

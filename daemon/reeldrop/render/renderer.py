@@ -7,13 +7,11 @@ frames are used for.
 from __future__ import annotations
 
 import dataclasses
-import math
 import queue
 import threading
 import time
 import traceback
 import weakref
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import torch
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import (
     FileError,
     Mistake,
@@ -28,9 +27,7 @@ from reeldrop.base.errors import (
     RenderCancelled,
     RendererDied,
     RenderError,
-    TooLarge,
     Unavailable,
-    is_shortage,
 )
 from reeldrop.base.events import (
     BatchFailed,
@@ -43,27 +40,21 @@ from reeldrop.base.events import (
     Previewed,
     RendererEnded,
     RendererEvent,
-    StepDone,
 )
-from reeldrop.base.job import Batch, Prompt, Rendered
-from reeldrop.render import ahead, measure, recording, rendering
-from reeldrop.render.memory import Fit
+from reeldrop.base.job import Batch, Cause, Rendered
+from reeldrop.render import ahead, measure
+from reeldrop.render.fitting import Fitting
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.previews import Previews
 from reeldrop.render.residents import Residents
-from reeldrop.speed.compiled import is_compiling, wait_for_compiler
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
-    from reeldrop.render.rendering import Footage
 
 _log = structlog.get_logger()
 
 CLOSE_SECONDS = 10.0
 """How long `close` waits for each thread beside the renderer's own; they hold nothing."""
-
-COMPILER_SECONDS = 300.0
-"""How long a render that ran out of memory waits at most for a running compiler."""
 
 
 class Renderer(Protocol):
@@ -118,10 +109,8 @@ class InProcessRenderer:
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._has_ended, self._told_download = False, 0.0
         self._residents = Residents(sources, self._on_download, self._end)
-        self._fits: dict[tuple[object, ...], Fit] = {}
-        self._shortage = ""
-        self._shortages: Counter[str] = Counter()
         self._previews = Previews(lambda batch, picture: tell(Previewed(batch, picture)))
+        self._fitting = Fitting(self._residents, self._previews, self._cancelled, tell)
         self._coming: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         # Daemon threads: a render that hangs must not keep the process from ending.
         self._threads = [
@@ -164,25 +153,27 @@ class InProcessRenderer:
             while (order := self._orders.get()) is not None:
                 answer = self._use(order) if isinstance(order, Mapping) else self._answer(order)
                 try:
-                    found = tuple(sorted(self._shortages.items()))
+                    found = tuple(sorted(self._fitting.shortages.items()))
                     memory = dataclasses.replace(self._residents.memory(), shortages=found)
                     self._tell(MemoryChanged(memory))
                 finally:
                     self._tell(answer)
         except (RendererDied, RuntimeError) as error:  # torch raises RuntimeErrors
             self._end(error if isinstance(error, RendererDied) else RendererDied(repr(error)))
+        except OSError as error:  # none of what is in hand opens files here
+            self._end(Unavailable(trouble.mistake(error)), Cause.MACHINE)
         except BaseException as error:  # nobody else would tell it
             self._end(RendererDied(f"a defect of the renderer: {error!r}"))
             raise
 
-    def _end(self, error: RendererDied) -> None:
+    def _end(self, error: ReeldropError, cause: Cause = Cause.WORK) -> None:
         if not self._has_ended:
             self._has_ended = True
-            self._tell(RendererEnded(error))
+            self._tell(RendererEnded(error, cause))
 
     def _use(self, sources: Mapping[str, ModelSource]) -> ModelsReleased:
         released = self._residents.use(sources)
-        self._fits = {key: fit for key, fit in self._fits.items() if key[0] not in released}
+        self._fitting.forget(released)
         return ModelsReleased(released)
 
     def _read_ahead(self) -> None:
@@ -215,18 +206,20 @@ class InProcessRenderer:
             raise
         except (FileError, RenderError) as error:
             # Without the traceback, which would keep the tensors of the failed render alive.
-            failure: ReeldropError = error.with_traceback(None)
+            failure: Exception = error.with_traceback(None)
             failure.__cause__ = failure.__context__ = None
         except Exception as error:
             text = "".join(traceback.format_exception_only(error)).strip()
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None
             failure = RenderError(text)
+            if (of_machine := trouble.of(error)) is not None:  # no prompt is to blame
+                failure = OSError(*of_machine.args[:2], of_machine.filename)
         if isinstance(order, _Release):  # host memory had too little room
             self._residents.release(model, keeps=False)
             return ModelsReleased((model,))
         if loaded is None and not isinstance(failure, FileError):  # usually too little free memory
-            failure = Unavailable(Mistake(f"the model can't be loaded: {failure}", key=model))
+            failure = _not_loaded(model, failure)
         measure.empty_cache()
         if isinstance(order, Batch):
             return BatchFailed(order, failure)
@@ -243,7 +236,7 @@ class InProcessRenderer:
         frames: list[Frames] = []
         rendered: list[Rendered] = []
         try:
-            fits = self._render_parts(loaded, batch, frames, rendered)
+            fits = self._fitting.render(loaded, batch, frames, rendered)
         except RenderCancelled as error:
             failure = RenderCancelled(str(error))  # without the traceback, which holds tensors
         else:
@@ -251,100 +244,8 @@ class InProcessRenderer:
         measure.empty_cache()
         return BatchFailed(batch, failure, tuple(frames), tuple(rendered))
 
-    def _render_parts(
-        self, loaded: LoadedPipeline, batch: Batch, frames: list[Frames], rendered: list[Rendered]
-    ) -> int:
-        """Render a batch, in parts if the device has too little memory for all of it.
 
-        Appends to `frames` and `rendered`. Returns how many such prompts fit at once.
-        """
-        key = batch.prompts[0].memory_key
-        most = 1 if loaded.renders_alone(batch.prompts[0]) else len(batch.prompts)
-        fit = dataclasses.replace(self._fits.get(key) or Fit(most, ""), placement=loaded.placement)
-        self._go_on(batch, 0)
-        is_alone = True
-        while left := batch.prompts[len(frames) :]:
-            if fit.placement != loaded.placement:
-                loaded = self._residents.place_again(loaded, fit.placement)
-            part = rendering.alike(loaded, left[: fit.batch_size])
-            is_alone &= not is_compiling()
-            done = self._try(loaded, batch, len(frames), part, fit)
-            if done is None:
-                if not self._release_others(loaded):
-                    fit = self._fits[key] = self._more_frugal(fit)
-                continue
-            made, seconds = done
-            frames += made.frames
-            rendered += recording.records(loaded, part, made, seconds)
-        learned = self._fits.get(key)
-        measured = measure.how_many_fit(loaded, part) if is_alone else len(part)
-        return learned.batch_size if learned else measured
-
-    def _try(
-        self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
-    ) -> tuple[Footage, float] | None:
-        """Return the footage of a part of a batch, and the seconds that it took.
-
-        `before` is how many prompts of the batch precede the part. None if memory ran out even
-        without the compiler.
-        """
-        was_compiling = is_compiling()  # asked first: the shortage may end the compiler, too
-        done = self._try_once(loaded, batch, before, part, fit)
-        if done is None and was_compiling:
-            measure.empty_cache()
-            wait_for_compiler(COMPILER_SECONDS, lambda: batch in self._cancelled)
-            done = self._try_once(loaded, batch, before, part, fit)
-        return done
-
-    def _try_once(
-        self, loaded: LoadedPipeline, batch: Batch, before: int, part: tuple[Prompt, ...], fit: Fit
-    ) -> tuple[Footage, float] | None:
-        began = time.monotonic()
-        try:
-            footage = rendering.with_sound(
-                loaded,
-                part,
-                lambda step: self._step_done(batch, before, len(part), step),
-                decodes_in_parts=fit.decodes_in_parts,
-                preview=None if before else self._previews.of(loaded, batch),
-            )
-        except RuntimeError as error:
-            if not is_shortage(error):
-                raise
-            self._shortage = " ".join(str(error).split())
-            return None
-        return footage, time.monotonic() - began
-
-    def _release_others(self, loaded: LoadedPipeline) -> bool:
-        """Release the other models, and return whether there were any."""
-        measure.empty_cache()  # not earlier: the traceback held the tensors
-        if is_done := self._residents.release_others(loaded.source.name):
-            self._shortages["other models released"] += 1
-            _log.warning("other_models_released", reason=self._shortage)
-        return is_done
-
-    def _more_frugal(self, fit: Fit) -> Fit:
-        """Return the settings to try next after memory ran out.
-
-        Raises:
-            TooLarge: there are none.
-        """
-        measure.empty_cache()  # not earlier: the traceback held the tensors
-        frugal = fit.more_frugal()
-        _log.warning(
-            "out_of_memory", tried=str(fit), next=str(frugal or "none"), reason=self._shortage
-        )
-        self._shortages[fit.step_to(frugal)] += 1
-        if frugal is None:
-            raise TooLarge(f"the memory does not suffice even for {fit}: {self._shortage}")
-        return frugal
-
-    def _step_done(self, batch: Batch, before: int, together: int, step: int) -> None:
-        """Report a step of a part as the step of its whole batch, of which `before` are done."""
-        self._go_on(batch, step)
-        through = before * batch.steps + together * step
-        self._tell(StepDone(batch, math.ceil(through / len(batch.prompts))))
-
-    def _go_on(self, batch: Batch, step: int) -> None:
-        if batch in self._cancelled:
-            raise RenderCancelled(f"it was cancelled on request, in step {step}")
+def _not_loaded(model: str, error: Exception) -> Unavailable:
+    found = trouble.mistake(error) if isinstance(error, OSError) else Mistake(str(error))
+    problem = f"the model can't be loaded: {found.problem}"
+    return Unavailable(Mistake(problem, found.remedy, key=model))

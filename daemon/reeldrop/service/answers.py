@@ -307,6 +307,8 @@ class Answers:
         self._stages.forecast.encode(member, time.monotonic())
 
     def _batch_failed(self, event: BatchFailed, bench: Workbench) -> None:
+        if self.losses.is_machine_to_blame(bench, event.error):
+            return
         bench.batch_done(time.monotonic())
         self._publish(event, bench)
         if self._phase.is_stopping:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import RenderCancelled, Unrenderable
 from reeldrop.base.events import RendererLeft
 from reeldrop.base.job import Attempt, Cause
@@ -109,6 +110,14 @@ class Losses:
                 stages.change_renderers()
             else:
                 self._be_ready()
+
+    def is_machine_to_blame(self, bench: Workbench, error: Exception) -> bool:
+        """Return whether the machine of another process fails; that renderer is ended then."""
+        of_machine = None if bench.is_own else trouble.of(error)
+        if of_machine is not None:
+            reason = f"its machine fails: {trouble.in_words(of_machine)}"
+            self.end(bench.id, reason, time.monotonic(), Cause.MACHINE)
+        return of_machine is not None
 
     # Places that fail what others render
 

@@ -280,6 +280,18 @@ def test_pauses_grow_up_to_a_bound() -> None:
     assert 3600.0 == found.resting()["slow"]
 
 
+def test_a_disk_that_works_for_others_is_not_to_blame() -> None:
+    """Another job's video makes a disk error a job's own; its own video does not."""
+    found, broken = retries.Retries(), OSError(errno.EIO, "broken")
+    for name in ("a", "b"):
+        found.put(name, broken, 100.0, RETRY_SECONDS)
+    found.note_success("a")
+    assert "" == found.trouble()
+    for name in ("a", "b"):
+        found.put(name, broken, 100.0, RETRY_SECONDS)
+    assert [0, 1] == [found.tries(name) for name in ("a", "b")]
+
+
 @pytest.mark.parametrize("end", ["finished", "failed", "partly failed"])
 def test_filing_away_again_leaves_no_more_logs(
     end: str, place: Place, monkeypatch: pytest.MonkeyPatch

@@ -119,6 +119,11 @@ def test_some_are_drawn() -> None:
     assert not set(drawn[0]) & set(drawn[3])
     few = texts("prompts: ['{a|b} {c|d}', 'plain']\nwildcards: 9\n", "a.yaml")
     assert ["a c", "a d", "b c", "b d", "plain"] == sorted(few)
+    firsts = [
+        texts(f"prompt: '{{a|b|c|d|e|f}}'\nwildcards: 2\nseed: {seed}\n", "a.yaml")[0]
+        for seed in range(60)
+    ]
+    assert {*"abcdef"} == {*firsts}
 
 
 @pytest.mark.parametrize(

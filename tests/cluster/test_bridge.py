@@ -15,7 +15,7 @@ from reeldrop.base.job import Cause
 from reeldrop.cluster import bridge, lives
 from reeldrop.cluster.bridge import Bridge
 from reeldrop.cluster.lives import Life
-from reeldrop.cluster.places import Place
+from reeldrop.cluster.places import Node, Place
 from reeldrop.cluster.wire import End, Facts, Joined, Left, Message, Start, Trouble
 
 FULL = ray.exceptions.ObjectStoreFullError("there is no room")
@@ -86,23 +86,23 @@ def said(link: Connection[object, Message]) -> list[Message]:
 class TwoNodes:
     """A bridge with a place on each of two nodes, n and m, and a clock of its own."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> None:
         self.now = 1000.0
         self.killed: list[object] = []
         self._ours, theirs = multiprocessing.Pipe()
-        self.bridge = Bridge(theirs, Start("local", "", "", None, b"", groups=(1,)))
+        self.bridge = Bridge(theirs, Start("local", "", "", most, b"", groups=(1,)))
         monkeypatch.setattr(bridge, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(lives, "begin", self._begin)
         monkeypatch.setattr(ray, "kill", self.killed.append)
         monkeypatch.setattr(ray, "nodes", lambda: [self._node("n"), self._node("m")])
 
-    def _begin(self, number: int, place: Place, _needs: object, _setup: bytes) -> Life:
-        return Life(number, place, Actor(), self.now)
+    def _begin(self, number: int, place: Place, node: Node, _start: Start) -> Life:
+        return Life(number, place, Actor(), self.now, node.name, node.address)
 
     @staticmethod
     def _node(name: str) -> dict[str, object]:
         resources = {"GPU": 1.0}
-        address = {"NodeManagerHostname": name, "NodeManagerAddress": "10.0.0.1"}
+        address = {"NodeManagerHostname": name, "NodeManagerAddress": f"10.0.0.{ord(name)}"}
         return {"Alive": True, "NodeID": name, **address, "Resources": resources}
 
     def look(self, seconds: float = 0.0) -> list[str]:
@@ -114,9 +114,9 @@ class TwoNodes:
     def life(self, node: str) -> Life:
         return self.bridge._at[Place(node, 0)]
 
-    def admit(self, node: str, version: str = FACTS.version) -> int:
+    def admit(self, node: str, **facts: object) -> int:
         """Let the actor of a node say what it is; return its number."""
-        self.bridge._admit(self.life(node), replace(FACTS, node=node, version=version))
+        self.bridge._admit(self.life(node), replace(FACTS, node=node, **facts))  # type: ignore[arg-type]
         return self.life(node).number
 
     def said(self) -> list[Message]:
@@ -156,12 +156,72 @@ def test_a_place_is_not_left_out_while_no_renderer_has_joined(
     nodes = TwoNodes(monkeypatch)
     nodes.look()
     first = nodes.admit("n")
-    nodes.admit("m", "99.0")
+    nodes.admit("m", version="99.0")
     nodes.bridge._end_life(End(first, "it is broken", 600.0))
     nodes.bridge._lost(nodes.life("n"), "killed")
     assert ["m", "n"] == nodes.look(2)
     nodes.admit("n")
     assert 2 == sum(isinstance(message, Joined) for message in nodes.said())
+
+
+def test_no_more_renderers_than_asked_for_when_a_machine_joins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray tells the machines in no order, and another one after each that joins."""
+    nodes = TwoNodes(monkeypatch, most=1)
+    monkeypatch.setattr(ray, "nodes", lambda: [nodes._node("m")])
+    assert ["m"] == nodes.look()
+    monkeypatch.setattr(ray, "nodes", lambda: [nodes._node("a"), nodes._node("m")])
+    assert ["m"] == nodes.look(2)
+
+
+def test_renderers_on_one_gpu_do_not_wait_for_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with more slots than GPUs: what another one uses is not left by one that ended.
+
+    If nobody else is there, or only one that is being ended, its memory has to be free again.
+    """
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    shared = {"gpu": "one/", "total": 80 * 10**9, "free": 79 * 10**9}
+    monkeypatch.setattr(nodes.life("m"), "address", nodes.life("n").address)
+    nodes.admit("n", **shared)
+    nodes.admit("m", **{**shared, "free": 40 * 10**9})
+    assert 2 == sum(isinstance(message, Joined) for message in nodes.said())
+    nodes.bridge._lost(nodes.life("m"), "killed")
+    nodes.bridge._end_life(End(nodes.life("n").number, "it hangs"))
+    nodes.look(2)
+    monkeypatch.setattr(nodes.life("m"), "address", nodes.life("n").address)
+    nodes.said()
+    nodes.admit("m", **{**shared, "free": 40 * 10**9})
+    assert "are still taken" in str(nodes.said())
+
+
+def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as copies of one image. The memory of one says nothing about the other."""
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    for node, size in (("n", 80), ("m", 24)):
+        card = {"node": "host", "gpu": "host/0", "total": size * 10**9, "free": size * 10**9}
+        nodes.bridge._admit(nodes.life(node), replace(FACTS, **card))  # type: ignore[arg-type]
+    first, second = (message for message in nodes.said() if isinstance(message, Joined))
+    assert first.key != second.key
+    assert (80, 24) == (first.free // 10**9, second.free // 10**9)
+
+
+def test_a_renderer_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray waits for ever, and says nothing, if others on its cluster have the GPU."""
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    nodes.admit("n")
+    nodes.look(59)
+    assert not any(isinstance(message, Trouble) for message in nodes.said())
+    nodes.look(2)
+    nodes.look(2)
+    (told,) = nodes.said()
+    assert isinstance(told, Trouble)
+    assert told.reason.startswith("m (10.0.0.109): a renderer has not started for 60 s")
+    nodes.admit("m")
+    assert Trouble("") in nodes.said()
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -248,9 +308,13 @@ def test_a_call_that_fails_after_hours_is_repeated(
 def test_a_machine_that_has_no_room_is_no_fault_of_a_prompt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pictures are written there, for example; other errors in a method are defects."""
+    """Pictures are written there, or Ray has lost them; other errors in a method are defects."""
     monkeypatch.setattr(ray, "kill", lambda _: None)
-    for cause, error in ((Cause.MACHINE, OSError(28, "No space left")), (Cause.WORK, KeyError(1))):
+    for cause, error in (
+        (Cause.MACHINE, OSError(28, "No space left")),
+        (Cause.MACHINE, ray.exceptions.RaySystemError("an object of the arguments is lost")),
+        (Cause.WORK, KeyError(1)),
+    ):
         raised = ray.exceptions.RayTaskError("obey", f"Traceback:\n{error}", error)
         bridged = Bridged(Actor(raised.as_instanceof_cause()))
         bridged.call("obey")
@@ -265,13 +329,14 @@ def test_a_machine_that_has_no_room_is_no_fault_of_a_prompt(
         ("obey", TOO_LARGE, Cause.WORK),
         ("obey", FULL, Cause.MACHINE),
         ("obey", ray.exceptions.OutOfDiskError("there is no room"), Cause.MACHINE),
+        ("obey", BROKEN, Cause.MACHINE),
         ("ask", TOO_LARGE, Cause.MACHINE),
     ],
 )
 def test_an_actor_whose_calls_fail_for_long_is_replaced(
     method: str, error: Exception, cause: Cause, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An order may be too large for any; that there is no room is the fault of no prompt."""
+    """An order may be too large for any; a full disk or a broken network is no prompt's fault."""
     killed = []
     monkeypatch.setattr(bridge, "REPEAT_SECONDS", 0.0)
     monkeypatch.setattr(ray, "kill", killed.append)

@@ -44,6 +44,8 @@ def test_renderers_are_spread_over_the_nodes() -> None:
     everywhere = places.wanted([HEAD, TWO, ONE, SAID, CPUS], None, [1])
     assert [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("a", 1), ("d", 1)] == everywhere
     assert everywhere[:3] == places.wanted([HEAD, TWO, ONE, SAID, CPUS], 3, [1])
+    having = everywhere[:3]  # when a machine joins, Ray may tell all in another order
+    assert having == places.wanted([CPUS, TWO, ONE, SAID, HEAD], 3, [1], having)
     assert [{"GPU": 1.0}, {"reeldrop": 1.0, "GPU": 1.0}, {"reeldrop": 1.0}] == [
         dict(node.needs([1])) for node in (TWO, SAID, CPUS)
     ]

@@ -54,7 +54,7 @@ def test_renderers_that_have_left_are_forgotten(config: Config) -> None:
     fleet = cluster.ClusterFleet(config, told.append)
     seen = []
     for place in range(1, 6):
-        fleet._hear(Joined(place, FACTS, 0))
+        fleet._hear(Joined(place, FACTS, "n", 0))
         joined = told[-1]
         assert isinstance(joined, RendererJoined)
         seen.append(weakref.ref(fleet.renderer(joined.id)))
@@ -89,8 +89,8 @@ def test_how_many_fit_follows_from_what_was_found_for_the_card(
     for place, (name, gpus, most) in enumerate(
         [("a card", 1, 8), ("a card", 2, 8), ("another", 1, 16)], start=1
     ):
-        facts = replace(FACTS, device=name, gpus=gpus, total=1 << 36, gpu=str(place))
-        fleet._hear(Joined(place, facts, 0))
+        facts = replace(FACTS, device=name, gpus=gpus, total=1 << 36, gpu="node/0")
+        fleet._hear(Joined(place, facts, str(place), 0))
         joined = told[-1]
         assert isinstance(joined, RendererJoined)
         shown = name if gpus == 1 else f"2 x {name}"
@@ -187,7 +187,7 @@ def test_who_tells_what_can_not_be_read_is_replaced(
     fleet.begin()
     assert isinstance(theirs.recv(), Start)
     for place in (1, 2):
-        theirs.send(Joined(place, FACTS, 0))
+        theirs.send(Joined(place, FACTS, "n", 0))
     read = pickle.dumps(Said(0, SignOfLife(7)))
     theirs.send(Told(1, (event, read)))
     theirs.send(Told(2, (read,)))

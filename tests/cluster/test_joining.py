@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
+import ray.exceptions
 from harness.processes import DEADLINE_SECONDS
 from harness.ray_cluster import RayCluster
+from ray._private import utils
 from reeldrop.cluster import access, joining, process
 from reeldrop.cluster.wire import Connected, Start, Trouble
 
@@ -71,6 +74,37 @@ def refusal(cluster: RayCluster) -> Trouble:
         told = link.recv()
     assert isinstance(told, Trouble)
     return told
+
+
+def test_a_cluster_of_another_version_is_named_with_both_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray tells them below the first line of its error, which names neither."""
+    versions = {"ray_version": "2.59.0", "python_version": "3.11.2"}
+
+    def init(*_: object, **__: object) -> None:
+        utils.check_version_info(versions, "10.0.0.2")
+
+    monkeypatch.setattr(joining, "require_tokens", lambda _: None)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(joining.NotJoined) as refused:
+        joining.Membership(Start("10.0.0.1:6379", "", "", 0, b""))
+    assert "the cluster at 10.0.0.1:6379: Version mismatch" in refused.value.reason
+    assert "Ray: 2.59.0" in refused.value.reason
+    assert f"Ray: {ray.__version__}" in refused.value.reason
+    assert not refused.value.is_final
+
+
+def test_what_ray_raises_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the bridge would end without one."""
+
+    def init(*_: object, **__: object) -> None:
+        raise ray.exceptions.RaySystemError("no port is free")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(joining, "require_tokens", lambda _: None)
+    with pytest.raises(joining.NotJoined, match="no port is free"):
+        joining.Membership(Start("10.0.0.1:6379", "", "", 0, b""))
 
 
 def test_a_cluster_without_tokens_is_refused(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ class Bridge:
         outside = [places.outside(node, self._start.network) for node in found]
         nodes = [node for node, reason in zip(found, outside, strict=True) if not reason]
         by_id = {node.id: node for node in nodes}
-        wanted = places.wanted(nodes, self._start.most, self._start.groups)
+        wanted = places.wanted(nodes, self._start.most, self._start.groups, self._at)
         self._pauses.forget(wanted)
         for gone in self._troubles.keys() - {None, *wanted}:
             del self._troubles[gone]
@@ -169,7 +169,10 @@ class Bridge:
             del self._last[gone]
         for place in wanted:
             is_last = not any(life.has_joined for life in self._at.values())
-            if place not in self._at and self._pauses.are_over(place, now, is_last=is_last):
+            if place in self._at:
+                if reason := lives.late(self._at[place], now):
+                    self._troubles[place] = reason
+            elif self._pauses.are_over(place, now, is_last=is_last):
                 self._begin(place, by_id[place.node])
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
         too_small = places.too_small(nodes, self._start.groups)
@@ -194,8 +197,7 @@ class Bridge:
     # The actors
 
     def _begin(self, place: Place, node: Node) -> None:
-        needs = node.needs(self._start.groups)
-        life = lives.begin(next(self._numbers), place, needs, self._start.setup)
+        life = lives.begin(next(self._numbers), place, node, self._start)
         self._lives[life.number] = self._at[place] = life
         self._call(life, "live", then=lambda _: None)
         self._ask_facts(life)
@@ -233,18 +235,18 @@ class Bridge:
             if fails_since is None or now >= sent_at + REPEAT_SECONDS:  # it went well until now
                 fails_since = now
             if life.is_over:
-                return
-            if lives.is_dead(error):
+                pass
+            elif lives.is_dead(error):
                 self._lost(life, str(error))
             elif lives.is_defect(error):  # no room for pictures is the machine's fault
-                is_blamed = not isinstance(error, OSError)
+                is_blamed = not lives.is_of_machine(error)
                 what = "a defect of the renderer" if is_blamed else "its machine fails"
                 self._broken(life, f"{what}: {last_line(error)}", is_blamed=is_blamed)
             elif (
                 now >= fails_since + REPEAT_SECONDS and method != "live"
             ):  # an order may be too large: it is to blame
                 words = f"calls of {method} failed for {REPEAT_SECONDS:.0f} s: {first_line(error)}"
-                is_blamed = method == "obey" and not lives.is_full(error)
+                is_blamed = method == "obey" and not lives.is_of_machine(error)
                 self._broken(life, words, is_blamed=is_blamed)
             else:  # the object store is full, or an answer was lost: the actor still has it
                 reason = f"calls of {method} are repeated: {first_line(error)}"
@@ -274,16 +276,17 @@ class Bridge:
         life.facts = facts
         if life.is_ended:
             return
-        before = self._free.get(facts.gpu, 0) if facts.gpu else 0
+        key, is_shared = life.key, lives.shares_gpu(life, self._lives.values())
+        before = 0 if is_shared else self._free.get(key, 0)
         reason = places.taken(facts, before) or places.other_version(facts)
         self._note_trouble(life.place, reason)
         if reason:
             self._after(FREE_SECONDS, partial(self._ask_facts, life))
             return
-        self._free[facts.gpu] = max(before, facts.free)
+        self._free[key] = max(self._free.get(key, 0), facts.free)
         life.has_joined = True
         self._last[life.place] = life.number
-        self._say(Joined(life.number, facts, self._free[facts.gpu]))
+        self._say(Joined(life.number, facts, key, self._free[key]))
         self._ask(life)
 
     def _ask(self, life: Life) -> None:

@@ -219,8 +219,7 @@ class ClusterFleet:
     def _joined(self, message: Joined) -> None:
         facts = message.facts
         self._last = max(self._last, message.place)
-        if facts.gpu:
-            self._free[facts.gpu] = message.free
+        self._free[message.key] = message.free
         renderer = f"{facts.node}/{message.place}"  # that no renderer had before
         self._new[renderer] = ClusterRenderer(message.place, self._orders.put)
         self._there[message.place] = renderer, self._new[renderer]
@@ -231,9 +230,8 @@ class ClusterFleet:
             for name in self._config.models
         }
         received.remove_old(self._config.results, self._config.spool, LEFT_SECONDS)
-        place = facts.gpu or facts.node
         name = f"{facts.gpus} x {facts.device}" if facts.gpus > 1 else facts.device
-        device = Device(name, facts.node, facts.total, limits, place, facts.device)
+        device = Device(name, facts.node, facts.total, limits, message.key, facts.device)
         self._tell(RendererJoined(renderer, device))
 
     def _told(self, place: int, events: tuple[bytes, ...]) -> None:

@@ -23,7 +23,7 @@ from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[att
 from reeldrop.base import scratch
 from reeldrop.cluster import places
 from reeldrop.cluster.access import HEAD_SECONDS, LOCAL, host_and_port
-from reeldrop.cluster.errors import first_line
+from reeldrop.cluster.errors import first_line, reason_of
 from reeldrop.cluster.wire import Start
 
 _OWN_IP = "127.0.0.2"
@@ -74,8 +74,9 @@ class Membership:
         except ray.exceptions.AuthenticationError as error:
             problem = f"the cluster refuses the token: {first_line(error)}"
             raise NotJoined(problem, is_final=True) from None
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise NotJoined(first_line(error)) from None
+        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            where = "" if start.address == LOCAL else f"the cluster at {start.address}: "
+            raise NotJoined(where + reason_of(str(error) or repr(error))) from None
 
     def leave(self) -> None:
         """Leave the cluster; end that of this machine alone, and remove its files."""

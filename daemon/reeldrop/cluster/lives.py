@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from reeldrop.cluster import actor
 
 if TYPE_CHECKING:
-    from reeldrop.cluster.places import Place
-    from reeldrop.cluster.wire import Facts
+    from reeldrop.cluster.places import Node, Place
+    from reeldrop.cluster.wire import Facts, Start
 
 _THREADS = 8
 """Threads of an actor; one of them waits in `ask`."""
+
+LATE_SECONDS = 60.0
+"""After so long it is told that an actor has not begun; most need a tenth of that."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +29,8 @@ class Life:
     """One actor, from its start to its end.
 
     number: by which the service knows it
+    node: its machine, for people
+    address: of its machine, which no other one has
     arrived: the number of its last event that has arrived
     repeating: its calls that fail, and are repeated
     has_joined, is_ended: the service knows it; the service has ended it
@@ -35,6 +40,8 @@ class Life:
     place: Place
     handle: Any
     began: float
+    node: str = ""
+    address: str = ""
     facts: Facts | None = None
     arrived: int = 0
     has_joined: bool = False
@@ -42,10 +49,15 @@ class Life:
     is_ended: bool = False
     is_over: bool = False
 
+    @property
+    def key(self) -> str:
+        """Identifies its GPUs, or its machine if it has none, also after a restart."""
+        return f"{self.address} {(self.facts and self.facts.gpu) or self.node}"
 
-def begin(number: int, place: Place, needs: Mapping[str, float], setup: bytes) -> Life:
-    """Start an actor at a place, with what it needs there and a pickled `Setup`."""
-    others = dict(needs)
+
+def begin(number: int, place: Place, node: Node, start: Start) -> Life:
+    """Start an actor at a place of a node, with what the service has said first."""
+    others = dict(node.needs(start.groups))
     options = {
         "num_cpus": 0,
         "num_gpus": others.pop("GPU", 0),
@@ -55,8 +67,31 @@ def begin(number: int, place: Place, needs: Mapping[str, float], setup: bytes) -
         "max_concurrency": _THREADS,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node, soft=False),
     }
-    handle = ray.remote(actor.RendererActor).options(**options).remote(setup)
-    return Life(number, place, handle, time.monotonic())
+    handle = ray.remote(actor.RendererActor).options(**options).remote(start.setup)
+    return Life(number, place, handle, time.monotonic(), node.name, node.address)
+
+
+def shares_gpu(life: Life, others: Iterable[Life]) -> bool:
+    """Return whether another actor works on the same GPU: what that uses is no orphan's.
+
+    So it is where a machine has more renderers than GPUs.
+    """
+    there = (o for o in others if o is not life and o.has_joined and not o.is_ended)
+    return any(other.key == life.key for other in there)
+
+
+def late(life: Life, now: float) -> str:
+    """Return that an actor has not begun for long, and why; empty if it has, or may.
+
+    Ray waits for ever, and says nothing, if others on its cluster have the GPU.
+    """
+    if life.facts is not None or life.is_ended or life.repeating or now < life.began + LATE_SECONDS:
+        return ""
+    return (
+        f"{life.node} ({life.address}): a renderer has not started for {LATE_SECONDS:.0f} s: "
+        "another service or program on this cluster has its GPU, or its start hangs (see Ray's "
+        "logs on that machine)"
+    )
 
 
 def is_dead(error: BaseException) -> bool:
@@ -73,6 +108,13 @@ def is_full(error: BaseException) -> bool:
 def is_defect(error: BaseException) -> bool:
     """Return whether a method of the actor has raised an error: it would do so again."""
     return isinstance(error, ray.exceptions.RayTaskError) and not is_full(error)
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Return whether a disk, the network or Ray has failed, whatever the call asked for."""
+    if isinstance(error, ray.exceptions.RayTaskError):  # Ray's own: its arguments were lost
+        return isinstance(error.cause, OSError | ray.exceptions.RayError)
+    return is_full(error) or isinstance(error, ray.exceptions.ActorUnavailableError)
 
 
 def end_process(life: Life) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import ipaddress
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,10 +65,15 @@ class Place(NamedTuple):
     slot: int
 
 
-def wanted(nodes: Iterable[Node], most: int | None, groups: Sequence[int]) -> list[Place]:
-    """Return the places that get a renderer, spread over the nodes; at most `most`."""
+def wanted(
+    nodes: Iterable[Node], most: int | None, groups: Sequence[int], having: Container[Place] = ()
+) -> list[Place]:
+    """Return the places that get a renderer, spread over the nodes; at most `most`.
+
+    having: those that have one keep it; Ray tells nodes in another order when one joins
+    """
     places = [Place(node.id, slot) for node in nodes for slot in range(node.slots(groups))]
-    return sorted(places, key=lambda place: place.slot)[:most]
+    return sorted(places, key=lambda place: (place not in having, place.slot))[:most]
 
 
 def too_small(nodes: Iterable[Node], groups: Sequence[int]) -> str:

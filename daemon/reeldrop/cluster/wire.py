@@ -128,7 +128,7 @@ class Start:
     most: how many renderers at most; None for all GPUs
     setup: a pickled `Setup` for the actors
     groups: the numbers of GPUs that profiles ask for
-    free: the most bytes that were ever free on each GPU, by its key
+    free: the most bytes that were ever free on each GPU, by the key of `Joined`
     first: the number of the first actor: an order for one of an earlier bridge must not find it
     """
 
@@ -171,7 +171,7 @@ class Facts:
     """What an actor finds out about its place.
 
     device: the name of its GPU, or of the CPU
-    gpu: identifies the GPUs, also after a restart; empty without one
+    gpu: its machine and the numbers of its GPUs there; empty without one
     total, free: bytes of the GPU that has the fewest free; 0 without one
     sees_results: whether it shares the service's results folder
     version: of reeldrop
@@ -202,10 +202,15 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A renderer takes orders at a place. `free`: the most bytes that were ever free on its GPU."""
+    """A renderer takes orders at a place.
+
+    key: identifies its GPUs, or its machine if it has none, also after a restart
+    free: the most bytes that were ever free there; 0 without a GPU
+    """
 
     place: int
     facts: Facts
+    key: str
     free: int
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -206,6 +209,20 @@ def test_one_that_waits_for_its_memory_lives_on(wire: Wire) -> None:
     assert wire.actor._asked > time.monotonic() - DEADLINE_SECONDS
     wire.actor._living.acquire()
     wire.actor.live()  # repeated, it returns: else it took one thread after the other
+
+
+@pytest.mark.parametrize(("own", "share_of", "threads"), [("", 1, 0), ("", 10**6, 1), ("3", 1, 3)])
+def test_a_renderer_uses_its_share_of_the_cores(own: str, share_of: int, threads: int) -> None:
+    """Ray sets one thread where the machine's environment sets none; 0 stands for all cores."""
+    begun = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    begun |= {"OMP_NUM_THREADS": own} if own else {}
+    does = (
+        "import os; from reeldrop.cluster import actor; "
+        "os.environ.setdefault('OMP_NUM_THREADS', '1'); "
+        f"actor.use_cores({share_of}); print(os.environ['OMP_NUM_THREADS'])"
+    )
+    found = subprocess.run([sys.executable, "-c", does], env=begun, check=True, capture_output=True)
+    assert (threads or len(os.sched_getaffinity(0))) == int(found.stdout)
 
 
 def test_pictures_travel_with_their_batch(tmp_path: Path) -> None:

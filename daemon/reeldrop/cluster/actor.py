@@ -72,11 +72,14 @@ class RendererActor:
     """A renderer that takes numbered orders, and that is asked for its events.
 
     setup: a pickled `Setup`
+    share_of: how many renderers share the cores of its machine; 0 leaves the threads as they are
     """
 
-    def __init__(self, setup: bytes) -> None:
+    def __init__(self, setup: bytes, share_of: int = 0) -> None:
         from reeldrop.host import log, process
 
+        if share_of:
+            use_cores(share_of)
         with process.importing():
             from reeldrop.render.renderer import InProcessRenderer
             from reeldrop.video import encoder
@@ -281,6 +284,18 @@ def placed(batch: Batch, pictures: Mapping[Path, bytes], folder: Path) -> Batch:
         return Member(one.job_id, dataclasses.replace(one.prompt, pictures=tuple(moved)))
 
     return Batch(tuple(map(member, batch.members)))
+
+
+def use_cores(share_of: int) -> None:
+    """Let torch, once it is imported, use a share of this machine's cores.
+
+    Ray sets one thread for an actor that asks for no CPU. What the machine's own environment says
+    stays.
+    """
+    told = Path("/proc/self/environ").read_bytes().split(b"\0")  # as the process began
+    if not any(variable.startswith(b"OMP_NUM_THREADS=") for variable in told):
+        cores = len(os.sched_getaffinity(0))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // share_of))
 
 
 def end_process(pid: int) -> None:

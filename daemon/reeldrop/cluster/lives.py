@@ -67,7 +67,8 @@ def begin(number: int, place: Place, node: Node, start: Start) -> Life:
         "max_concurrency": _THREADS,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(place.node, soft=False),
     }
-    handle = ray.remote(actor.RendererActor).options(**options).remote(start.setup)
+    made = ray.remote(actor.RendererActor).options(**options)
+    handle = made.remote(start.setup, node.slots(start.groups))
     return Life(number, place, handle, time.monotonic(), node.name, node.address)
 
 

@@ -69,9 +69,16 @@ def test_a_token_that_others_can_read_or_guess_is_refused(tmp_path: Path) -> Non
 
 
 def test_the_network_of_a_cluster_is_that_of_an_interface() -> None:
-    """It is named, or stands for one of this machine's addresses."""
+    """It is named, stands for one of this machine's addresses, or is given itself.
+
+    So it has to be where an interface has the address of one machine alone (/32): as often in
+    WireGuard, and in pods.
+    """
     assert ("127.0.0.1", "127.0.0.0/8") == access.place_in_network("lo")
     assert ("127.0.0.9", "127.0.0.0/8") == access.place_in_network("127.0.0.9")
+    assert ("127.0.0.1", "127.0.0.0/30") == access.place_in_network("127.0.0.0/30")
+    with pytest.raises(ConfigError, match=r"has no address in 198\.51\.100\.0/24 \(it has lo"):
+        access.place_in_network("198.51.100.0/24")
     with pytest.raises(ConfigError, match="no interface 'wg7'"):
         access.place_in_network("wg7")
     with pytest.raises(ConfigError, match=r"does not have the address 198\.51\.100\.1"):
@@ -115,6 +122,17 @@ def test_the_unit_of_a_machine_sets_what_a_cluster_of_one_machine_gets() -> None
     ours = {f"{name}={value}" for name, value in of_one.items() if name.startswith("RAY_")}
     assert token in told
     assert ours - {"RAY_COLOR_PREFIX=0"} == told
+
+
+def test_units_that_are_kept_to_an_interface_follow_it() -> None:
+    """systemd looks it up at their start only: one that is made anew would be closed to them."""
+    page = (UNIT.parents[1] / "docs/cluster.md").read_text()
+    (printed,) = (line for line in page.splitlines() if "[Service]" in line and "wg0" in line)
+    drop_in = printed.partition("printf '")[2].partition("'")[0].replace("\\n", "\n")
+    for text in (drop_in, UNIT.with_name("cluster.conf").read_text()):
+        assert "\nRestrictNetworkInterfaces=lo wg0\n" in text
+        lines = [line.split("=") for line in text.splitlines() if "wg-quick@wg0.service" in line]
+        assert ["After", "PartOf"] == [key for key, _ in lines]
 
 
 def test_a_machine_keeps_the_files_of_its_last_starts_only(tmp_path: Path) -> None:

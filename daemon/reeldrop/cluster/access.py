@@ -72,25 +72,42 @@ def require_token(file: Path) -> None:
 def place_in_network(interface: str) -> tuple[str, str]:
     """Return this machine's address on an interface, and its network, such as 10.0.0.0/24.
 
-    interface: its name, such as wg0, or one of its addresses
+    interface: its name, such as wg0, or one of its addresses; or the network in which it has one,
+        where its own netmask tells less, as /32 does
 
     Raises:
         ConfigError: there is no such interface or address.
     """
+    network = _network(interface)
     for _, name in socket.if_nameindex():
         found = _address(name)
         if found is not None and interface in (name, str(found.ip)):
             return str(found.ip), str(found.network)
+        if found is not None and network is not None and found.ip in network:
+            return str(found.ip), str(network)
     try:
         address = ipaddress.ip_address(interface)
     except ValueError:
-        problem = f"this machine has no interface '{interface}' with an IPv4 address"
+        what = (
+            f"address in {interface}"
+            if network
+            else f"interface '{interface}' with an IPv4 address"
+        )
+        problem = f"this machine has no {what}"
     else:
         if address.is_loopback:
             return interface, "127.0.0.0/8"
         problem = f"this machine does not have the address {interface}"
     names = ", ".join(name for _, name in socket.if_nameindex())
     raise _refused("interface", problem, f"it has {names}; or start WireGuard first")
+
+
+def _network(given: str) -> ipaddress.IPv4Network | None:
+    """Return a network that is given as such; None for a name, an address, or another kind."""
+    try:
+        return ipaddress.IPv4Network(given, strict=False) if "/" in given else None
+    except ValueError:
+        return None
 
 
 def _address(name: str) -> ipaddress.IPv4Interface | None:

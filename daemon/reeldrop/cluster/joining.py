@@ -148,8 +148,12 @@ def _takes_token(address: str) -> bool:
 
 
 def _own_resources() -> dict[str, Any]:
-    """Return what a cluster of this machine alone offers: its GPUs, or one place without any."""
+    """Return what a cluster of this machine alone offers: its GPUs, or one place without any.
+
+    No CPU: Ray would start a Python for each at once, and renderers ask for none.
+    """
     from ray._private.accelerators import NvidiaGPUAcceleratorManager as Nvidia
 
     count = Nvidia.get_current_node_num_accelerators()
-    return {"num_gpus": count} if count else {"resources": {places.SLOTS: 1}}
+    own = {"num_gpus": count} if count else {"resources": {places.SLOTS: 1}}
+    return {"num_cpus": 0, **own}

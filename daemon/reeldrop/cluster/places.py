@@ -96,7 +96,10 @@ def outside(node: Node, network: str) -> str:
     if not network or ipaddress.ip_address(node.address) in ipaddress.ip_network(network):
         return ""
     problem = f"the node {node.name} has the address {node.address}, outside of {network}"
-    return f"{problem}: start it with --node-ip-address"
+    return (
+        f"{problem}: start it with --node-ip-address, or name the network of all machines in "
+        "ray.interface, such as 10.0.0.0/24"
+    )
 
 
 class Pauses:

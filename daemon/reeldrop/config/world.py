@@ -71,7 +71,7 @@ class Cluster(BaseModel):
     """Where the Ray cluster is that renders, and how it is reached.
 
     address: `local` for one of this machine alone, `auto` for the one that runs here, or host:port
-    interface: the network interface of the cluster, or this machine's address on it
+    interface: the network interface of the cluster, this machine's address on it, or its network
     token_file: a file with the token that all machines of the cluster share
     """
 

@@ -11,10 +11,11 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from harness.processes import DEADLINE_SECONDS, NEW_PROCESS, await_that
+from harness.processes import DEADLINE_SECONDS, NEW_PROCESS, await_that, start
 from harness.site import Daemon, Site
 from harness.zygote import REELDROP
 from reeldrop.base.errors import Unavailable
@@ -127,12 +128,39 @@ def test_signals_that_ask_for_no_end_do_not_end_a_daemon(site: Site) -> None:
         daemon.process.wait()
 
 
+UNDER_NOHUP = """\
+import runpy, signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+runpy.run_module("reeldrop", run_name="__main__", alter_sys=True)
+"""
+
+OF_A_SHELL = """\
+import os, runpy, sys
+terminal, said = sys.argv[1:3]
+del sys.argv[1:3]
+os.setsid()
+os.dup2(os.open(terminal, os.O_RDWR), 0)  # it controls the session from now on
+if pid := os.fork():
+    with open(said + ".pid", "w") as file:
+        file.write(str(pid))
+    os.waitpid(pid, 0)
+else:
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 1)
+    runpy.run_module("reeldrop", run_name="__main__", alter_sys=True)
+"""
+"""Does what a shell on a terminal does: it leads a session, and waits for the daemon."""
+
+
 def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site) -> None:
     """Under nohup, SIGHUP only reloads config.yaml; output to the closed terminal is lost."""
     ours, theirs = pty.openpty()
-    line = ["bash", "-c", f"trap '' HUP; exec {shlex.join(REELDROP)} run --config $0"]
-    daemon = subprocess.Popen(
-        [*line, str(site.folder / "config.yaml")], stdin=theirs, stdout=theirs, stderr=theirs
+    script, config_file = site.folder / "under_nohup.py", site.folder / "config.yaml"
+    script.write_text(UNDER_NOHUP)
+    daemon = start(
+        [sys.executable, str(script), "run", "--config", str(config_file)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     try:
@@ -152,10 +180,10 @@ def test_a_daemon_outlives_its_terminal_and_hears_reload_under_nohup(site: Site)
 def test_a_daemon_ends_with_its_shell(site: Site) -> None:
     """If the shell is killed before the terminal closes, SIGHUP still ends the daemon."""
     ours, theirs = pty.openpty()
-    said, terminal = site.folder / "said", os.ttyname(theirs)
-    daemon = f"{shlex.join(REELDROP)} run --config {site.folder / 'config.yaml'}"
-    line = f"exec <{terminal}; {daemon} <{terminal} >{said} & echo $! >{said}.pid; wait"
-    shell = subprocess.Popen(["bash", "-c", line], start_new_session=True)
+    said, script = site.folder / "said", site.folder / "shell.py"
+    script.write_text(OF_A_SHELL)
+    daemon = ["run", "--config", str(site.folder / "config.yaml")]
+    shell = start([sys.executable, str(script), os.ttyname(theirs), str(said), *daemon])
     try:
         await_that(lambda: said.exists() and '"ready"' in said.read_text(), "the daemon")
         process = os.pidfd_open(int(Path(f"{said}.pid").read_text()))

@@ -10,8 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,6 +18,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from harness.hub_server import Hub, served
+from harness.processes import run, start
+from harness.zygote import REELDROP
 from huggingface_hub import _tree_cache, constants
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render import downloads, pins, pipeline
@@ -325,14 +325,15 @@ def test_a_kill_in_the_middle(place: Place, tmp_path: Path) -> None:
     place.hub.holds_after = 12 << 20
     config = tmp_path / "config.yaml"
     config.write_text(f"spool: {place.spool}\nmodels: {{m: {{repository: {NAME}}}}}\n")
-    command = [sys.executable, "-m", "reeldrop", "pull", "m", "--config", str(config)]
+    command = [*REELDROP, "pull", "m", "--config", str(config)]
     environment = {
         **os.environ,
         "HF_ENDPOINT": place.hub.url,
         "HF_HUB_CACHE": str(place.cache),
         "HF_HUB_OFFLINE": "0",
     }
-    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    with open(os.devnull, "w") as nothing:
+        killed = start(command, stdout=nothing, env=environment)
     try:
         deadline = time.monotonic() + 60
         while not any(path.stat().st_size >= 10 << 20 for path in place.partial()):
@@ -343,7 +344,7 @@ def test_a_kill_in_the_middle(place: Place, tmp_path: Path) -> None:
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     place.hub.holds_after = None
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = run(command, env=environment)
     assert (0, "") == (ended.returncode, ended.stderr)
     assert f"bytes={10 << 20}-" in place.hub.ranges
     folder = Path(ended.stdout.strip())

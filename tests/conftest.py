@@ -36,7 +36,6 @@ from harness.zygote import (
     REELDROP,
     Zygote,
     let_multiprocessing_fork,
-    make_forks_cheap,
 )
 
 sys.dont_write_bytecode = False
@@ -85,13 +84,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Know the zygote of the run before a test changes the environment.
 
     From here on, the garbage collector passes over what was imported: each full collection, as at
-    the end of a renderer, would take half a second. Many tests fork this process, to kill the fork.
+    the end of a renderer, would take half a second.
     """
     if hasattr(session.config, "workerinput"):
         fork_server()
     let_multiprocessing_fork(fork_server)
     _draw_once()
-    make_forks_cheap()
+    gc.freeze()
 
 
 @hypothesis.settings(

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from harness.jobs import says
 from harness.kills import interposed, is_killed
+from harness.zygote import use_huge_pages
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError, Unavailable
 from reeldrop.base.inbox_folders import AGAIN, NIGHT, NOW
@@ -189,6 +190,7 @@ def test_a_retry_waits_for_another_one(
     world: Callable[[], World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one takes nothing that is on its way for left by a kill."""
+    use_huge_pages()
     for at in itertools.count(1):
         place = failed_before(world())
         others = list[int]()

@@ -5,6 +5,7 @@ A pytest plugin. `pytest --note-durations` writes the seconds into `tests/durati
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -47,5 +48,6 @@ def read(text: str) -> dict[str, float]:
     return {name: float(value) for value, name in pairs}
 
 
+@functools.cache
 def _name(path: Path) -> str:
     return path.relative_to(FILE.parent).as_posix() if FILE.parent in path.parents else str(path)

@@ -75,6 +75,7 @@ _SLOW_IMPORTS = (
     "reeldrop.service.service", "reeldrop.store.history", "reeldrop.tune.tuning",
     "diffusers.guiders", "diffusers.schedulers.scheduling_ddpm", "harness.models", "hypothesis",
     "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin",
+    "reeldrop.commands.top_screen", "selenium.webdriver.chrome.webdriver",
     "torch._inductor.compile_fx", "watchdog.observers",
 )  # fmt: skip
 """Modules that commands and tests import, or that libraries import when they load a pipeline."""

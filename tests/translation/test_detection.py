@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -78,5 +79,46 @@ def test_scripts_of_mixed_texts() -> None:
         "café, 4k": "Latin",
         "🙂 12": "Latin",
         "": "Latin",
+        "a wooden board that says नमस्ते over a street": "Latin",
+        "a cat holds a board that says สวัสดี in the rain": "Latin",
+        "neon sign مَرْحَبًا above a small shop in the night": "Latin",
+        "قِطَّةٌ حَمْرَاءُ": "Arabic",
+        "नीली नाव, cinematic, 4k, masterpiece": "Devanagari",
+        "ㄅㄆㄇ": "Chinese",
+        "a sine of π, 5 Ω": "Latin",
+        "η γάτα": "Greek",
+        "ନାଲି ବଲ": "Oriya",
+        "ރަތް ބޯޅަ": "Thaana",
     }.items():
-        assert name == scripts.script(text), text
+        for form in ("NFC", "NFD"):  # as some programs on a Mac write it
+            assert name == scripts.script(unicodedata.normalize(form, text)), text
+
+
+def test_accents_may_be_letters_of_their_own() -> None:
+    """The words are the same, and so is the language."""
+    for text, own in {"một con chim lớn": "vi", "deux garçons à la fenêtre": "fr"}.items():
+        for form in ("NFC", "NFD"):
+            written = unicodedata.normalize(form, text)
+            assert own == detection.language(written, (own,), ("en",)), form
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("tt", "кызыл туп"),
+        ("ba", "ҡыҙыл туп"),
+        ("arz", "كورة حمرا"),
+        ("ary", "كورة حمرا"),
+        ("sdh", "تووپی سۊر"),
+        ("uzs", "قیزیل توپ"),
+        ("hbo", "כדור אדום"),
+        ("grc", "σφαῖρα ἐρυθρά"),
+        ("gom", "तांबडो बॉल"),
+        ("wuu", "红颜色个球"),
+        ("or", "ନାଲି ବଲ"),
+    ],
+)
+def test_a_language_with_a_translator_is_found(language: str, text: str) -> None:
+    """It was accepted in config.yaml: a prompt in its letters needs no other proof."""
+    detection.require_detector([language])
+    assert language == detection.language(text, (language,), ("en",))

@@ -15,18 +15,19 @@ ANY = "any"
 LATIN = "Latin"
 
 LANGUAGES: dict[str, tuple[str, ...]] = {
-    "Chinese": ("zh", "yue", "ja"),
+    "Chinese": ("zh", "yue", "wuu", "ja"),
     "Japanese": ("ja",),
     "Korean": ("ko",),
-    "Cyrillic": ("ru", "uk", "bg", "sr", "be", "mk", "kk", "ky", "mn", "tg"),
-    "Arabic": ("ar", "fa", "ur", "ps", "ug", "ckb"),
-    "Hebrew": ("he", "yi"),
-    "Greek": ("el",),
+    "Cyrillic": ("ru", "uk", "bg", "sr", "be", "mk", "kk", "ky", "mn", "tg", "tt", "ba"),
+    "Arabic": ("ar", "fa", "ur", "ps", "ug", "ckb", "arz", "ary", "sdh", "uzs"),
+    "Hebrew": ("he", "yi", "hbo"),
+    "Greek": ("el", "grc"),
     "Thai": ("th",),
-    "Devanagari": ("hi", "mr", "ne", "sa"),
+    "Devanagari": ("hi", "mr", "ne", "sa", "gom"),
     "Bengali": ("bn", "as"),
     "Gujarati": ("gu",),
     "Gurmukhi": ("pa",),
+    "Oriya": ("or",),
     "Tamil": ("ta",),
     "Telugu": ("te",),
     "Kannada": ("kn",),
@@ -39,12 +40,18 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
     "Myanmar": ("my",),
     "Ethiopic": ("am", "ti"),
     "Tibetan": ("bo", "dz"),
+    "Thaana": ("dv",),
+    "Syriac": (),
+    "Mongolian": (),
+    "Tifinagh": (),
+    "Cherokee": (),
 }
 """The languages of each script but Latin, whose are all others; the most probable one first."""
 
 _NAMES = {
-    "CJK": "Chinese", "IDEOGRAPHIC": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese",
-    "HANGUL": "Korean", **{name.upper(): name for name in (*LANGUAGES, LATIN)},
+    "CJK": "Chinese", "IDEOGRAPHIC": "Chinese", "BOPOMOFO": "Chinese", "HIRAGANA": "Japanese",
+    "KATAKANA": "Japanese", "HANGUL": "Korean",
+    **{name.upper(): name for name in (*LANGUAGES, LATIN)},
 }  # fmt: skip
 _WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
 _LETTERS_OF_A_WORD = {"Chinese": 2, "Japanese": 3, "Thai": 4, "Khmer": 4, "Lao": 4, "Myanmar": 4}
@@ -66,13 +73,34 @@ def script(text: str) -> str:
     if text.isascii():
         return LATIN
     words: Counter[str] = Counter()
-    for name, letters in itertools.chain(*map(_runs, _WORD.findall(text))):
+    for name, letters in itertools.chain(*map(_runs, _WORD.findall(_without_marks(text)))):
+        if name == "Greek" and letters == 1:
+            continue  # as in formulas: π, Ω
         words[name] += max(1, round(letters / _LETTERS_OF_A_WORD.get(name, letters)))
     others = [(count, name) for name, count in words.items() if name != LATIN]
     if sum(count for count, _ in others) < _SHARE * max(1, words.total()):
         return LATIN
     most = max(others)[1]
     return "Japanese" if most == "Chinese" and words["Japanese"] else most
+
+
+def unread(text: str, languages: Collection[str]) -> str:
+    """Return the first word in a script that a text encoder certainly can't read; empty if none.
+
+    Single letters, as in formulas, are none.
+    """
+    for word in () if text.isascii() else text.split():
+        for name, letters in itertools.chain(*map(_runs, _WORD.findall(_without_marks(word)))):
+            is_word = letters > 1 or name in _LETTERS_OF_A_WORD
+            if is_word and not is_read(name, languages):
+                return word
+    return ""
+
+
+def _without_marks(text: str) -> str:
+    """Return a text without vowel signs and accents, as `_WORD` would take them for gaps."""
+    composed = unicodedata.normalize("NFC", text)  # of Hangul, letters are what decides
+    return "".join(one for one in composed if not unicodedata.category(one).startswith("M"))
 
 
 def _runs(word: str) -> list[tuple[str, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def _has_detector() -> bool:
 
 def _of_words(text: str, others: tuple[str, ...], reads: tuple[str, ...]) -> str | None:
     others = tuple(one for one in others if one != ENGLISH and one not in reads)
-    words = _WORD.findall(text)
+    words = _WORD.findall(unicodedata.normalize("NFC", text))
     if not others or not words or not _ENGLISH_WORDS.isdisjoint(word.lower() for word in words):
         return None
     detector = _detector((*others, *reads))

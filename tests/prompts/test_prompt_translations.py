@@ -57,6 +57,24 @@ def test_a_translation_of_another_prompt() -> None:
         found = again
 
 
+def test_a_translation_of_another_negative_prompt() -> None:
+    """It gets a note of its own; so does one that was taken out by an empty text."""
+    text = "prompt: a bird\nnegative_prompt: {}\ntranslated_negative_prompt: water\n"
+    [found] = prompts(text.format("水"))
+    rendered = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
+    job = Job("id", PurePosixPath("a.yaml"), Path("nowhere"), ())
+    sidecar = sidecars.text(job, found, rendered)
+    assert (found,) == prompts(sidecar)
+    assert () == prompts(sidecar)[0].notes
+    for changed in ("火", "''"):
+        [other] = prompts(sidecar.replace("negative_prompt: 水", f"negative_prompt: {changed}", 1))
+        assert "water" == other.texts[1]
+        note = "translated_negative_prompt is of another negative prompt, '水', and is rendered"
+        assert note in other.notes[0]
+        [again] = prompts(sidecars.text(job, other, rendered))
+        assert (other.notes, other.translated) == (again.notes, again.translated)
+
+
 def test_the_nearest_layer_turns_it_off_and_on() -> None:
     """A folder's defaults may turn it off; they can't give the translation of every prompt."""
     both = "prompts: [a, {prompt: b, translate: true}]"
@@ -84,4 +102,22 @@ def test_notes_on_what_nobody_reads() -> None:
     for model in ("chinese", "most", "unknown"):
         assert () == prompts(f"prompt: {BIRD}", model=model)[0].notes
     assert () == prompts(f"prompt: {BIRD}\ntranslated_prompt: A bird\ntranslate: false")[0].notes
-    assert () == prompts("prompt: déjà vu")[0].notes
+    [odia] = prompts("prompt: ନାଲି ବଲ")
+    assert "english can't read the Oriya letters of the prompt" in odia.notes[0]
+    for text in ("déjà vu", "a sine of π, 5 Ω", "🙂"):
+        assert () == prompts(f"prompt: {text}")[0].notes
+
+
+def test_notes_on_words_that_nobody_reads() -> None:
+    """A text counts as English that has few of them: they may be what matters most in it."""
+    tags = "masterpiece, best quality, ultra detailed, cinematic lighting"
+    for word, text in {
+        "大鹏,": f"大鹏, {tags}",
+        "नमस्ते": "a board that says नमस्ते over a long street",
+        "ନାଲି": f"{tags}, ନାଲି",
+    }.items():
+        [found] = prompts(f"prompt: '{text}'")
+        problem = f"english can't read '{word}' in the prompt, which counts as English"
+        assert (f"{problem}: if it matters, write `translated_prompt: ...`",) == found.notes
+        assert () == prompts(f"prompt: '{text}'", model="most")[0].notes
+        assert () == prompts(f"prompt: '{text}'\ntranslated_prompt: A bird")[0].notes

@@ -11,8 +11,8 @@ KEYS = {"prompt": "translated_prompt", "negative_prompt": "translated_negative_p
 """The keys of a prompt file that give a translation, by what they translate."""
 
 
-TRANSLATED_FROM = "translated_from"
-"""What a sidecar's record calls the prompt whose translation it has."""
+TRANSLATED_FROM = {"prompt": "translated_from", "negative_prompt": "negative_translated_from"}
+"""What a sidecar's record calls the texts whose translations it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class Translated:
     is_wanted: whether texts may be translated that have no translation
     by: who translated, by the language of the text; nothing of what the prompt file gave
     of: the prompt of which `prompt` is the translation, if that is another one than its own
+    negative_of: the same of `negative_prompt`
     """
 
     prompt: str = ""
@@ -29,6 +30,7 @@ class Translated:
     is_wanted: bool = True
     by: tuple[tuple[str, str], ...] = ()
     of: str = ""
+    negative_of: str = ""
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings of a prompt file that say the same."""

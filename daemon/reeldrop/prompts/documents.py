@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reeldrop.base import invisible, strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
@@ -51,13 +51,13 @@ class Item:
 
     recorded: the hashes that a sidecar has of its pictures; None if this is no sidecar
     swept: as in a Prompt
-    translation_of: the prompt of which a sidecar's translation is, if that is another one by now
+    translations_of: the texts of which a sidecar's translations are, if they are others by now
     """
 
     layer: Layer
     recorded: Mapping[str, str] | None = None
     swept: Swept = ()
-    translation_of: str = ""
+    translations_of: Mapping[str, str] = field(default_factory=dict)
 
 
 def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[Item], int | None]]:
@@ -70,9 +70,9 @@ def items(text: str, allowance: strict_yaml.Allowance) -> Iterator[tuple[list[It
         layer = _layer(document)
         rendered = layer.pop("rendered", None)
         recorded = _recorded(rendered)
-        other = _translation_of(layer, rendered)
+        others = _translations_of(layer, rendered)
         given = layer.pop("priority", None)
-        found = [Item(p, recorded, translation_of=other) for p in _prompts(layer)]
+        found = [Item(p, recorded, translations_of=others) for p in _prompts(layer)]
         yield found, priority(given) if given is not None else None
 
 
@@ -80,20 +80,26 @@ def _recorded(rendered: Setting | None) -> dict[str, str] | None:
     return None if rendered is None else pictures.recorded(strict_yaml.plain(rendered.node))
 
 
-def _translation_of(layer: Layer, rendered: Setting | None) -> str:
-    """Return the prompt of which a sidecar's translation is, if that is another one by now.
+def _translations_of(layer: Layer, rendered: Setting | None) -> dict[str, str]:
+    """Return the texts of which a sidecar's translations are, where they are others by now.
 
-    The translation gets a note then. Empty if it is of this prompt.
+    Those translations get a note.
     """
-    found, prompt = layer.get(KEYS["prompt"]), layer.get("prompt")
-    record = None if rendered is None else strict_yaml.child(rendered.node, TRANSLATED_FROM)
-    if found is None or prompt is None or record is None or record.value == prompt.node.value:
-        return ""
-    note = f"{KEYS['prompt']} is of another prompt, '{short(str(record.value))}', and is rendered"
-    note += "; without it, the prompt would be translated anew (if it is right, delete "
-    note += f"{TRANSLATED_FROM})"
-    layer[KEYS["prompt"]] = dataclasses.replace(found, notes=(*found.notes, note))
-    return str(record.value)
+    others: dict[str, str] = {}
+    for text, key in KEYS.items():
+        found, own = layer.get(key), layer.get(text)
+        record = None
+        if rendered is not None:
+            record = strict_yaml.child(rendered.node, TRANSLATED_FROM[text])
+        if found is None or own is None or record is None or record.value == own.node.value:
+            continue
+        what = text.replace("_", " ")
+        note = f"{key} is of another {what}, '{short(str(record.value))}', and is rendered"
+        note += f"; without it, the {what} would be translated anew (if it is right, delete "
+        note += f"{TRANSLATED_FROM[text]})"
+        layer[key] = dataclasses.replace(found, notes=(*found.notes, note))
+        others[text] = str(record.value)
+    return others
 
 
 def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
@@ -110,8 +116,8 @@ def embedded(text: str, allowance: strict_yaml.Allowance) -> list[Item]:
     rendered = layer.pop("rendered", None)
     if rendered is None or not isinstance(rendered.node.value, dict) or "prompt" not in layer:
         raise PromptError(Mistake("the comment in this mp4 is not reeldrop's", _NOT_OURS))
-    other = _translation_of(layer, rendered)
-    return [Item(layer, _recorded(rendered), translation_of=other)]
+    others = _translations_of(layer, rendered)
+    return [Item(layer, _recorded(rendered), translations_of=others)]
 
 
 def defaults(file: DefaultsFile, allowance: strict_yaml.Allowance) -> Layer:

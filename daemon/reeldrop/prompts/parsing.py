@@ -204,7 +204,7 @@ class _Video:
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
     swept: Swept
-    translation_of: str
+    translations_of: Mapping[str, str]
 
 
 def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iterator[Prompt]:
@@ -224,7 +224,7 @@ def _numbered(videos: Iterable[_Video], draw_seed: Callable[[int], int]) -> Iter
             loras=settings["loras"],
             swept=video.swept,
             windows=video.rules.capabilities.windows,
-            translated=translations.given(settings, video.translation_of),
+            translated=translations.given(settings, video.translations_of),
         )
 
 
@@ -306,7 +306,7 @@ class _Reader:
             self._mistakes[mistake] = None
             self._without_picture.update([mistake] if lack == pictures.PAIRED else [])
             return []
-        notes, of = notes + noting.notes(layer, settings, rules), item.translation_of
+        notes, of = notes + noting.notes(layer, settings, rules), item.translations_of
         return [
             _Video(settings, rules, seed, notes, shown, with_seed(item.swept, seed), of)
             for shown in pictures.each(settings, rules.capabilities, item.recorded or {})

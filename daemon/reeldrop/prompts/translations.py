@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from reeldrop.base.escaping import short
 from reeldrop.base.translated import KEYS, TRANSLATE, Translated
 from reeldrop.prompts import scripts
 
@@ -12,10 +13,19 @@ if TYPE_CHECKING:
     from reeldrop.prompts.rules import ModelRules
 
 
-def given(settings: Mapping[str, Any], of: str) -> Translated:
-    """Return the translations that a prompt's settings give; `of` as in `Translated`."""
+def given(settings: Mapping[str, Any], of: Mapping[str, str]) -> Translated:
+    """Return the translations that a prompt's settings give.
+
+    of: the texts of which they are, where those are others than the prompt's own
+    """
     prompt, unwanted = ((settings.get(key) or "").strip() for key in KEYS.values())
-    return Translated(prompt, unwanted, is_wanted=settings[TRANSLATE], of=of if prompt else "")
+    return Translated(
+        prompt,
+        unwanted,
+        is_wanted=settings[TRANSLATE],
+        of=of.get("prompt", "") if prompt else "",
+        negative_of=of.get("negative_prompt", "") if unwanted else "",
+    )
 
 
 def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
@@ -24,8 +34,11 @@ def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
         written = settings.get(text) or ""
         if written.isascii() or settings.get(key) or not rules.languages:
             continue
-        script = scripts.script(written)
+        script, said = scripts.script(written), text.replace("_", " ")
         if scripts.is_read(script, rules.languages):
+            if word := scripts.unread(written, rules.languages):
+                problem = f"{rules.name} can't read '{short(word)}' in the {said}"
+                yield f"{problem}, which counts as English: if it matters, write `{key}: ...`"
             continue
         if not settings[TRANSLATE]:
             why = f"`{TRANSLATE}: false` forbids to translate it"
@@ -33,5 +46,4 @@ def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
             why = f"config.yaml names no translator for it (`{TRANSLATE}:`)"
         else:
             continue
-        said = text.replace("_", " ")
         yield f"{rules.name} can't read the {script} letters of the {said}: {why}"

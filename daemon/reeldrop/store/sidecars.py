@@ -53,8 +53,12 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
             block[key] = found
     if prompt.translated.by:
         block["translated"] = dict(prompt.translated.by)
-    if prompt.translated.prompt:
-        block[TRANSLATED_FROM] = prompt.translated.of or prompt.prompt
+    made = prompt.translated
+    if made.prompt:
+        block[TRANSLATED_FROM["prompt"]] = made.of or prompt.prompt
+    unwanted = made.negative_of or prompt.argument("negative_prompt")
+    if made.negative_prompt and unwanted:
+        block[TRANSLATED_FROM["negative_prompt"]] = unwanted
     if prompt.swept:
         block["swept"] = dict(prompt.swept)
     if prompt.pictures:

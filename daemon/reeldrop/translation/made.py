@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from reeldrop.base import invisible
@@ -13,6 +14,11 @@ from reeldrop.base.translated import Translated
 from reeldrop.prompts import scripts
 from reeldrop.prompts.rules import LONGEST_TEXT
 from reeldrop.translation.process import TranslationFailed
+
+_LOOP = re.compile(r"\b(\w.{0,60}?)(?:\W+\1\b){3,}", re.IGNORECASE)
+"""The same words four times running, as translators make them of what they do not understand."""
+
+_REPEATED = re.compile(r"(\w.{0,30}?)(?:\W*\1){2,}", re.IGNORECASE)
 
 
 class Made(NamedTuple):
@@ -37,6 +43,23 @@ def checked(made: str) -> str:
         raise TranslationFailed(problem)
     if (script := scripts.script(made)) != scripts.LATIN:
         raise TranslationFailed(f"the translation still has {script} letters: {short(made)}")
+    return made
+
+
+def of_part(part: str, text: str, translate: Callable[[str], str]) -> str:
+    """Return the translation of a sentence of a text; the same if it is English among others.
+
+    Raises:
+        TranslationFailed: the translation has no words, or only repeats some. Among those of other
+            sentences, nobody would notice.
+    """
+    if scripts.script(part) == scripts.LATIN != scripts.script(text):
+        return part
+    made = translate(part)
+    if not any(map(str.isalnum, made)):
+        raise TranslationFailed(f"the translation is empty: {short(part)}")
+    if (loop := _LOOP.search(made)) and not _REPEATED.search(part):
+        raise TranslationFailed(f"the translation repeats itself: {short(loop[0])}")
     return made
 
 
@@ -66,5 +89,6 @@ def with_translations(prompt: Prompt, found: Mapping[str, Made]) -> Prompt:
             made.get("negative_prompt", Made(before.negative_prompt)).text,
             by=by,
             of="" if "prompt" in made else before.of,
+            negative_of="" if "negative_prompt" in made else before.negative_of,
         ),
     )

@@ -60,3 +60,38 @@ def test_a_reload_renders_no_prompts_of_the_old_settings(
     batch = next_batch(place.jobs, time.monotonic())
     assert batch is not None
     assert [8, 8] == [prompt.argument("num_frames") for prompt in batch.prompts]
+
+
+@pytest.mark.parametrize("is_rendered", [True, False])
+def test_what_could_be_translated_is_rendered(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, is_rendered: bool
+) -> None:
+    """A negative prompt that can't be translated is no reason to render the prompt as it stands.
+
+    If that fails, what is dropped again has no translation but those that its author gave.
+    """
+    answers = """while read -r line; do
+      case "$line" in *6c34*) echo '{"error": "no"}';; *) echo '{"text": "word"}';; esac
+    done"""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    told: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
+    translator = Translator(SOURCES, READS, told.put)
+    translations = Translations(translator, place.jobs, renders_untranslated=is_rendered)
+    opened = place.jobs.opened
+    opened.translate, opened.stop_translating = translations.begin, translator.forget
+    job = place.claim("a.txt")
+    first, second = chinese(num_frames=4)
+    unwanted = replace(second, arguments=(*second.arguments, ("negative_prompt", "水")))
+    opened.open(job, (first, unwanted))
+    for _ in range(1 + (opened.usually_together(first) == 1)):
+        translations.done(told.get(timeout=60))
+    translator.close()
+    batch = next_batch(place.jobs, time.monotonic())
+    assert batch is not None
+    found = {one.number: one for one in batch.prompts}
+    assert ("word", None) == (found[1].texts[0], found.get(3))
+    if is_rendered:
+        assert ("word", "水") == found[2].texts
+        assert "its negative prompt can't be translated: no" in found[2].notes[0]
+    else:
+        assert unwanted == opened[job.id].failures[2][0]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import queue
+import shutil
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,10 @@ from huggingface_hub import constants
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.translation import process, sentences, translator
+from reeldrop.translation.orders import Order
 from reeldrop.translation.source import TranslatorSource
 from reeldrop.translation.translator import Translator
-from reeldrop.translation.worker import Model
+from reeldrop.translation.worker import Endless, Model, serve
 
 ZH_EN = Path(__file__).parent / "zh_en"
 BIRD = "大鹏一日同风起"
@@ -59,6 +64,44 @@ def test_long_texts(model: Model) -> None:
     assert all(model.translated(part) for part in parts)
     assert ["a b", "c"] == sentences.parts("a b\nc", lambda _: True)
     assert ["ab", "cd", "e"] == sentences.parts("ab cd e", lambda text: len(text) < 3)
+
+
+def test_sentences_of_other_scripts() -> None:
+    """Each has words: of points or a number alone, translators make up a sentence."""
+    for text, found in {
+        "大鹏！！！": ["大鹏！！！"],
+        "真的吗？！太好了。😀": ["真的吗？！", "太好了。😀"],
+        "1. 大鹏\n12. 黄鹂": ["1. 大鹏", "12. 黄鹂"],
+        "大鹏\n\n---\n黄鹂": ["大鹏\n\n---", "黄鹂"],
+        "他说：“好。”然后走了。": ["他说：“好。”", "然后走了。"],
+        "एक लाल गेंद। एक नीली नाव।": ["एक लाल गेंद।", "एक नीली नाव।"],
+        "كرة حمراء؟ طائر": ["كرة حمراء؟", "طائر"],
+        "猫｡犬": ["猫｡", "犬"],
+        "z. B. ein Ball. Ein Boot.": ["z. B. ein Ball.", "Ein Boot."],
+        "Б. Л. Пастернак идёт. Кот.": ["Б. Л. Пастернак идёт.", "Кот."],
+        "3.5 метра": ["3.5 метра"],
+        unicodedata.normalize("NFD", "ein Bär. ein Ball"): ["ein Bär.", "ein Ball"],
+    }.items():
+        assert found == sentences.parts(text, lambda _: True), text
+
+
+def test_a_translation_without_an_end(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cut off is no translation."""
+    monkeypatch.setattr(model, "_longest", 5)
+    with pytest.raises(Endless, match="the translation is cut off after 5 tokens"):
+        model.translated(BIRD)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    """It is said that it is they that are to blame, and not the text; others are translated."""
+    shutil.copytree(ZH_EN, damaged := tmp_path / "opus")
+    os.truncate(damaged / "model.safetensors", 100)
+    orders = [{"folder": str(folder), "text": BIRD} for folder in (damaged, ZH_EN)]
+    answers = io.StringIO()
+    serve(io.StringIO("\n".join(map(json.dumps, orders))), answers)
+    first, *_others, last = map(json.loads, answers.getvalue().splitlines())
+    assert "the translator can't be loaded: SafetensorError: " in first["error"]
+    assert {"text": "A great bird rises with the wind"} == last
 
 
 def prompt(number: int, text: str, unwanted: str = "") -> Prompt:
@@ -134,6 +177,9 @@ def test_a_translator_that_never_works(
         ("A\x1b[31m red\x00\n ball", "A [31m red ball"),
         ("", "the translation is empty"),
         ("\x00\u200b ", "the translation is empty"),
+        ("♪ ...", "the translation is empty"),
+        ("a bird, the sky, the sky, The Sky - the sky", "repeats itself: the sky, the sky, The"),
+        ("very very very big", "very very very big"),
         ("a" * 10_001, "the translation has 10,001 characters, more than 10,000"),
         ("一" * 99, f"still has Chinese letters: {'一' * 39}\N{HORIZONTAL ELLIPSIS} (write"),
     ],
@@ -149,6 +195,33 @@ def test_what_no_prompt_may_be(
     asked.translator.close()
     assert read in str(failure or found.texts[0])
     assert (failure is None) == (found.texts[0] == read)
+
+
+def test_no_more_is_foreseen_than_allowed(asked: Asked) -> None:
+    """One that let others pass may have come back behind the last that was allowed."""
+    order = Order((prompt(1, BIRD),), {"m": ("en",)})
+    asked.translator._foreseen.extend([order] * (translator.MOST_FORESEEN + 1))
+    asked.translator.foresee([prompt(number, f"{BIRD}{number}") for number in range(5)])
+    assert translator.MOST_FORESEEN + 1 == len(asked.translator._foreseen)
+
+
+def test_what_the_author_repeats(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is repeated in the translation, too."""
+    answers = """while read -r line; do echo '{"text": "ha ha ha ha"}'; done"""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    found = asked.answer(prompt(1, "哈哈哈哈"), prompt(2, BIRD))
+    asked.translator.close()
+    assert "ha ha ha ha" == found[0][0].texts[0]
+    assert "the translation repeats itself: ha ha ha ha" in str(found[1][1])
+
+
+def test_english_sentences_stay(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A translator from another language would spoil them."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
+    ((found, failure),) = asked.answer(prompt(1, "大鹏一日同风起。(Cinematic:1.2), 8k.\n黄鹂"))
+    asked.translator.close()
+    assert failure is None
+    assert "word (Cinematic:1.2), 8k. word" == found.texts[0]
 
 
 def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:

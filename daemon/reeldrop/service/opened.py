@@ -233,12 +233,11 @@ class OpenJob:
         """Let all prompts be due that rest until a time; not those that are being translated."""
         self.resting = [(min(at, 0.0) if at < math.inf else at, p) for at, p in self.resting]
 
-    def end_rest(self, number: int) -> bool:
-        """Take a prompt out of those that rest; return whether it was there."""
-        left = [(at, prompt) for at, prompt in self.resting if prompt.number != number]
-        was_there = len(left) < len(self.resting)
-        self.resting = left
-        return was_there
+    def end_rest(self, number: int) -> Prompt | None:
+        """Take a prompt out of those that rest, and return it; None if it was not there."""
+        found = [prompt for _, prompt in self.resting if prompt.number == number]
+        self.resting = [(at, prompt) for at, prompt in self.resting if prompt.number != number]
+        return next(iter(found), None)
 
     @property
     def is_translated(self) -> bool:

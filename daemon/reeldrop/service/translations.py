@@ -53,10 +53,10 @@ class Translations:
             return
         opened = self._jobs.opened[event.job_id]
         for prompt, error in event.results:
-            if not opened.end_rest(prompt.number):
+            if (untranslated := opened.end_rest(prompt.number)) is None:
                 continue  # it was cancelled meanwhile
             if error is not None and not self.renders_untranslated:
-                self._jobs.batches.fail(opened, [prompt], error)
+                self._jobs.batches.fail(opened, [untranslated], error)
                 continue
             if error is not None:
                 prompt = dataclasses.replace(prompt, notes=(*prompt.notes, str(error)))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
-_ENDS = re.compile(r"(?<=[。！？!?；;\n])\s*|(?<=\.)\s+")
-_PAUSES = re.compile(r"(?<=[，、,：:])\s*")
+_CLOSING = r"[\"'”’»」』\N{FULLWIDTH RIGHT PARENTHESIS})]*"
+_POINT = rf"(?<!\b[^\W_])(?<!\b\d\d)\.(?={_CLOSING}\s)"
+_ENDS = re.compile(rf"((?:[。｡！？!?；;।॥؟\N{{ARABIC FULL STOP}}።\n]|{_POINT})+{_CLOSING}\s*)")
+"""A point after a single letter or a short number ends none: `z. B.`, `1. Ball`."""
+
+_PAUSES = re.compile(r"(?<=[，、,：:،])\s*")
 _SPACES = re.compile(r"(?<=\s)")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def parts(text: str, fits: Callable[[str], bool]) -> list[str]:
@@ -16,8 +22,20 @@ def parts(text: str, fits: Callable[[str], bool]) -> list[str]:
     Translators are trained on single sentences, and leave out the rest of a longer text. A sentence
     that does not fit (`fits`) is cut at commas and colons, else at spaces, else in the middle.
     """
-    found = (part for sentence in _ENDS.split(text) for part in _cut(sentence.strip(), fits))
+    found = (part for sentence in _sentences(text) for part in _cut(sentence.strip(), fits))
     return [part for part in found if part]
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """Yield the sentences of a text, each with letters: of others, translators make some up."""
+    pieces = iter(_ENDS.split(unicodedata.normalize("NFC", text)))
+    sentence = ""
+    for piece in pieces:
+        if _LETTER.search(piece) and _LETTER.search(sentence):
+            yield sentence
+            sentence = ""
+        sentence += piece + next(pieces, "")
+    yield sentence
 
 
 def _cut(

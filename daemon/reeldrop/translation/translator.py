@@ -7,6 +7,7 @@ without a text it is ended, which frees its memory.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.base.translated import KEYS, TRANSLATE
 from reeldrop.translation import detection, sentences, source
-from reeldrop.translation.made import Made, checked, texts, with_translations
+from reeldrop.translation.made import Made, checked, of_part, texts, with_translations
 from reeldrop.translation.orders import Order, Orders, Parts, Reads, Result
 from reeldrop.translation.process import Process, TranslatorEnded
 from reeldrop.translation.source import TranslatorSource
@@ -164,7 +165,7 @@ class Translator:
         """Translate prompts that may soon be needed, when there is nothing else to do."""
         if not self._sources:
             return
-        for prompt in prompts[: MOST_FORESEEN - len(self._foreseen)]:
+        for prompt in prompts[: max(0, MOST_FORESEEN - len(self._foreseen))]:
             if self.known(prompt) is None:
                 with self._lock:
                     self._foreseen.append(Order((prompt,), self._reads))
@@ -252,7 +253,7 @@ class Translator:
             self._process = None
 
     def _result(self, prompt: Prompt, order: Order) -> Result:
-        found = {}
+        found, failure = {}, None
         for key, text in texts(prompt).items():
             try:
                 found[key] = self._made_of(text, order.reads.get(prompt.model), order.parts)
@@ -265,8 +266,9 @@ class Translator:
                     f"its {key.replace('_', ' ')} can't be translated: {str(error) or repr(error)}"
                 )
                 remedy = f"write `{KEYS[key]}: ...` beside it, or `{TRANSLATE}: false`"
-                return prompt, Unrenderable(problem, f"{remedy}, which renders it as it stands")
-        return with_translations(prompt, found), None
+                remedy += ", which renders it as it stands"
+                failure = failure or Unrenderable(problem, remedy)
+        return with_translations(prompt, found), failure
 
     def _made_of(self, text: str, reads: Reads, done: Parts) -> Made:
         if (made := self._made.get((text, reads))) is not None:
@@ -341,6 +343,7 @@ def _by_sentences(process: Process, folder: Path, text: str, done: Parts) -> str
         if (folder, part) not in done:
             if new == TURN:
                 raise _Delayed
-            done[folder, part] = process.translated(folder, part)
+            translate = functools.partial(process.translated, folder)
+            done[folder, part] = of_part(part, text, translate)
             new += 1
     return " ".join(filter(None, (done[folder, part] for part in parts)))

@@ -32,6 +32,10 @@ LONGEST = 512
 """Upper bound on the tokens of a part, for models that do not give one."""
 
 
+class Endless(ValueError):
+    """A translation came to no end, as of texts that a model does not understand."""
+
+
 class Model:
     """A MarianMT model with its tokenizer."""
 
@@ -59,7 +63,11 @@ class Model:
         return parts(text, self._fits)
 
     def translated(self, text: str) -> str:
-        """Return the translation of one part."""
+        """Return the translation of one part.
+
+        Raises:
+            Endless: it is cut off where the model can write no more.
+        """
         import torch
 
         given = self._tokenizer([text], return_tensors="pt")
@@ -71,6 +79,8 @@ class Model:
                 max_length=self._longest,
                 max_new_tokens=None,
             )
+        if len(made[0]) >= self._longest:  # its last token may be an end that was forced
+            raise Endless(f"the translation is cut off after {self._longest} tokens")
         found: str = self._tokenizer.decode(made[0], skip_special_tokens=True)
         return " ".join(found.split())
 
@@ -84,16 +94,19 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
 
     for line in orders:
         order = json.loads(line)
+        folder, made = order["folder"], list[str]()
         try:
-            folder, made = order["folder"], list[str]()
             if folder not in models:
                 models[folder] = Model(Path(folder))
             for part in models[folder].parts(order["text"]):
                 made.append(models[folder].translated(part))
                 say({"done": len(made)})
             say({"text": " ".join(filter(None, made))})
+        except Endless as error:
+            say({"error": str(error)})
         except Exception as error:  # the files may be wrong in any way
-            say({"error": f"{type(error).__name__}: {error}"})
+            where = "" if folder in models else "the translator can't be loaded: "
+            say({"error": f"{where}{type(error).__name__}: {error}"})
 
 
 def main() -> None:

@@ -336,6 +336,11 @@ def test_profiles(tmp_path: Path) -> None:
     } == first.limits
 
 
+def test_translation_is_turned_off_as_in_prompt_files(tmp_path: Path) -> None:
+    """By `false`: it stands in place of the translators."""
+    assert {} == load(tmp_path, f"translate: false\n{MODELS}").translate
+
+
 def test_switches_of_the_fast_path(tmp_path: Path) -> None:
     """The loader gets only switches that are not auto. Earlier ones, which `init` wrote into every
     config.yaml, may be auto still."""

@@ -167,5 +167,8 @@ def _told_apart(value: dict[str, Translator]) -> dict[str, Translator]:
 
 
 Translators = Annotated[
-    dict[Language, Translator], Field(max_length=100), pydantic.AfterValidator(_told_apart)
+    dict[Language, Translator],
+    Field(max_length=100),
+    pydantic.BeforeValidator(lambda value: {} if value is False else value),  # as in prompt files
+    pydantic.AfterValidator(_told_apart),
 ]

@@ -199,12 +199,15 @@ def test_renderers_on_one_gpu_do_not_wait_for_its_memory(monkeypatch: pytest.Mon
 def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as copies of one image. The memory of one says nothing about the other."""
     nodes = TwoNodes(monkeypatch)
+    same = [{**nodes._node(name), "NodeManagerHostname": "host"} for name in "nm"]
+    monkeypatch.setattr(ray, "nodes", lambda: same)
     nodes.look()
     for node, size in (("n", 80), ("m", 24)):
         card = {"node": "host", "gpu": "host/0", "total": size * 10**9, "free": size * 10**9}
         nodes.bridge._admit(nodes.life(node), replace(FACTS, **card))  # type: ignore[arg-type]
     first, second = (message for message in nodes.said() if isinstance(message, Joined))
     assert first.key != second.key
+    assert ["host (10.0.0.110)", "host (10.0.0.109)"] == [first.facts.node, second.facts.node]
     assert (80, 24) == (first.free // 10**9, second.free // 10**9)
 
 
@@ -219,7 +222,7 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch)
     nodes.look(2)
     (told,) = nodes.said()
     assert isinstance(told, Trouble)
-    assert told.reason.startswith("m (10.0.0.109): a renderer has not started for 60 s")
+    assert told.reason.startswith("m: a renderer has not started for 60 s")
     nodes.admit("m")
     assert Trouble("") in nodes.said()
 

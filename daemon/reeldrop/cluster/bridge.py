@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -149,11 +149,7 @@ class Bridge:
         os._exit(1)
 
     def _nodes(self) -> list[Node]:
-        found = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        return [
-            Node(n["NodeID"], n["NodeManagerHostname"], n["NodeManagerAddress"], n["Resources"])
-            for n in found
-        ]
+        return places.nodes(ray.nodes())  # type: ignore[no-untyped-call]
 
     def _look(self) -> None:
         """Start actors where some are missing."""
@@ -273,7 +269,7 @@ class Bridge:
 
     def _admit(self, life: Life, facts: Facts) -> None:
         """Let an actor take orders, once the memory of its GPU is free."""
-        life.facts = facts
+        life.facts = facts = replace(facts, node=life.node)
         if life.is_ended:
             return
         key, is_shared = life.key, lives.shares_gpu(life, self._lives.values())

@@ -52,7 +52,7 @@ class Life:
     @property
     def key(self) -> str:
         """Identifies its GPUs, or its machine if it has none, also after a restart."""
-        return f"{self.address} {(self.facts and self.facts.gpu) or self.node}"
+        return f"{self.address} {self.facts.gpu if self.facts is not None else ''}".strip()
 
 
 def begin(number: int, place: Place, node: Node, start: Start) -> Life:
@@ -89,7 +89,7 @@ def late(life: Life, now: float) -> str:
     if life.facts is not None or life.is_ended or life.repeating or now < life.began + LATE_SECONDS:
         return ""
     return (
-        f"{life.node} ({life.address}): a renderer has not started for {LATE_SECONDS:.0f} s: "
+        f"{life.node}: a renderer has not started for {LATE_SECONDS:.0f} s: "
         "another service or program on this cluster has its GPU, or its start hangs (see Ray's "
         "logs on that machine)"
     )

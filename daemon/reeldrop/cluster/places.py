@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib.metadata
 import ipaddress
 import math
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reeldrop.cluster.wire import Facts
 
@@ -56,6 +57,21 @@ class Node:
         slot = {SLOTS: 1.0} if SLOTS in self.resources else {}
         has_gpus = self.gpus >= slots * share > 0
         return {**slot, **({"GPU": float(share)} if has_gpus else {})}
+
+
+def nodes(told: Iterable[Mapping[str, Any]]) -> list[Node]:
+    """Return the nodes that are alive, by what Ray tells.
+
+    Each has a name of its own: that of its host, with its address where others have the same one.
+    """
+    alive = [node for node in told if node["Alive"]]
+    hosts = Counter(node["NodeManagerHostname"] for node in alive)
+    found = []
+    for node in alive:
+        name, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
+        name = name if hosts[name] == 1 else f"{name} ({address})"
+        found.append(Node(node["NodeID"], name, address, node["Resources"]))
+    return found
 
 
 class Place(NamedTuple):

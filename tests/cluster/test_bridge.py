@@ -16,7 +16,7 @@ from reeldrop.cluster import bridge, lives
 from reeldrop.cluster.bridge import Bridge
 from reeldrop.cluster.lives import Life
 from reeldrop.cluster.places import Node, Place
-from reeldrop.cluster.wire import End, Facts, Joined, Left, Message, Start, Trouble
+from reeldrop.cluster.wire import Alive, End, Facts, Joined, Left, Message, Start, Trouble
 
 FULL = ray.exceptions.ObjectStoreFullError("there is no room")
 BROKEN = ray.exceptions.ActorUnavailableError("the connection was reset", b"\0" * 16)
@@ -76,11 +76,11 @@ class Bridged:
 
 
 def said(link: Connection[object, Message]) -> list[Message]:
-    """Return what has come over a connection."""
+    """Return what has come over a connection, but not how often it looked for nodes."""
     found = []
     while link.poll(0):
         found.append(link.recv())
-    return found
+    return [message for message in found if message != Alive()]
 
 
 class TwoNodes:
@@ -209,6 +209,15 @@ def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
     assert first.key != second.key
     assert ["host (10.0.0.110)", "host (10.0.0.109)"] == [first.facts.node, second.facts.node]
     assert (80, 24) == (first.free // 10**9, second.free // 10**9)
+
+
+def test_a_look_that_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time, and only then: Ray's call waits as long as the head of the cluster hangs."""
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    nodes.look(2)
+    told = [nodes._ours.recv() for _ in range(2) if nodes._ours.poll(0)]
+    assert [Alive(), Alive()] == told
 
 
 def test_a_renderer_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,27 @@ def test_a_bridge_hears_of_its_work_first(config: Config, monkeypatch: pytest.Mo
     fleet.close()
 
 
+def test_a_bridge_that_falls_silent_is_replaced(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head hangs, or the network to it swallows all: no prompt is to blame."""
+    monkeypatch.setattr(cluster, "SILENT_SECONDS", 0.0)
+    ours, theirs = multiprocessing.Pipe()
+    with_bridge(ours, monkeypatch)
+    told = queue.SimpleQueue[Event]()
+    fleet = cluster.ClusterFleet(config, told.put)
+    fleet.begin()
+    assert isinstance(theirs.recv(), Start)
+    theirs.send(Joined(1, FACTS, "n", 0))
+    joined, left, trouble = [told.get(timeout=DEADLINE_SECONDS) for _ in range(3)]
+    assert isinstance(joined, RendererJoined)
+    assert isinstance(left, RendererLeft)
+    assert (joined.id, Cause.MACHINE) == (left.id, left.cause)
+    assert isinstance(trouble, FleetTrouble)
+    assert "the cluster (local) has not answered for 0 s" in trouble.reason
+    fleet.close()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_of_a_thread_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would hear the renderers any more, and the service would wait for ever."""

@@ -32,6 +32,7 @@ from reeldrop.cluster.joining import LOG_SECONDS, Membership, NotJoined
 from reeldrop.cluster.lives import Life
 from reeldrop.cluster.places import Node, Pauses, Place
 from reeldrop.cluster.wire import (
+    Alive,
     Connected,
     End,
     Facts,
@@ -153,6 +154,7 @@ class Bridge:
 
     def _look(self) -> None:
         """Start actors where some are missing."""
+        self._say(Alive())
         found, now = self._nodes(), time.monotonic()
         outside = [places.outside(node, self._start.network) for node in found]
         nodes = [node for node, reason in zip(found, outside, strict=True) if not reason]

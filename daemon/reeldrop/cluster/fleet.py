@@ -10,6 +10,7 @@ import pickle
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -52,6 +53,13 @@ if TYPE_CHECKING:
 
 AGAIN_SECONDS = 5.0
 """How long after the end of a bridge the next one is started."""
+
+JOIN_SECONDS = 120.0
+"""How long a bridge may take to join a cluster, or to start one."""
+
+SILENT_SECONDS = 60.0
+"""How long a bridge may say nothing then. It waits for a head that hangs, or that is cut off, as
+long as that does; prompts in hand would be blamed for it after `stall_seconds`."""
 
 LEFT_SECONDS = 2 * 86400.0
 """Files of lost renderers are removed at this age: no renderer that still works is so slow."""
@@ -125,7 +133,7 @@ class ClusterFleet:
     def _keep_a_bridge(self) -> None:
         environment = access.environment(self._config.ray.address, self._config.ray.token_file)
         while not self._closing.is_set():
-            self._reason = "the connection to the cluster is lost"
+            self._reason = f"the connection to the cluster ({self._config.ray.address}) is lost"
             try:
                 with bridge(environment) as link:
                     self._listen(link)
@@ -148,11 +156,17 @@ class ClusterFleet:
         try:
             link.send(first)
             self._link = link  # not earlier, or an order may be what it hears first
+            heard, most = time.monotonic(), JOIN_SECONDS
             while not self._closing.is_set():
                 if link.poll(0.5):
                     message = link.recv()
                     assert isinstance(message, Message)
+                    heard, most = time.monotonic(), SILENT_SECONDS
                     self._hear(message)
+                elif time.monotonic() >= heard + most:  # Ray would wait for some minutes
+                    where = self._config.ray.address
+                    self._reason = f"the cluster ({where}) has not answered for {most:.0f} s"
+                    return
         except (EOFError, OSError):
             return
         finally:

@@ -201,6 +201,11 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The head of the cluster answers, and the bridge goes on; said every few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """A renderer takes orders at a place.
 
@@ -242,5 +247,5 @@ class Trouble:
     is_final: bool = False
 
 
-Message = Connected | Joined | Left | Told | Trouble
+Message = Connected | Alive | Joined | Left | Told | Trouble
 """What the bridge sends to the service."""

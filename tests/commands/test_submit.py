@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 from harness.processes import run
+from harness.rules import RULES
 from harness.site import Site, make_site
 from harness.zygote import REELDROP
-from reeldrop.base import strict_yaml
+from reeldrop.base import strict_yaml, yaml_text
+from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.picture_files import MOST_BYTES
-from reeldrop.commands import cli, submit
+from reeldrop.commands import cli, submit, typed
 from reeldrop.commands.check_file import check_file
 from reeldrop.config import config
 from reeldrop.config.config import Config
+from reeldrop.prompts import parsing
 from reeldrop.store.spool import Spool
 from typer.testing import CliRunner
 
@@ -63,7 +66,46 @@ def test_what_is_right_is_shown_where_it_is_announced(
     told = capsys.readouterr().err
     assert "(write it as YAML, in pasted.yaml)\n    prompt: a red ball\n    negative_pr" in told
     refused = known.command("submit", "a <lora:x:0.8> horse")
-    assert (2, True) == (refused.returncode, "\n    prompt: a horse\n" in refused.stderr)
+    assert (2, True) == (refused.returncode, "\n    reeldrop submit 'a horse'\n" in refused.stderr)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem", "command"),
+    [
+        (
+            {"prompt": "a {red|green} fox"},
+            "(for each of them, write `--set wildcards=all` beside it; or put spaces",
+            "reeldrop submit --set wildcards=all 'a {red|green} fox'",
+        ),
+        ({"prompt": "a <lora:x:1> fox"}, "(take it out", "reeldrop submit 'a fox'"),
+        ({"prompt": "a fox", "num_frames": "many"}, "such as `--set num_frames=9`)", ""),
+        ({"prompt": "a fox", "seed": -1}, "(leave it out for a new seed each time", ""),
+        ({"prompt": "a fox", "model": "x"}, "without `--set model=...`, it is tiny)", ""),
+    ],
+)
+def test_who_has_typed_a_text_is_told_what_to_type(
+    settings: dict[str, object], problem: str, command: str
+) -> None:
+    """Not what to write into a file; and the command that is shown is accepted."""
+
+    def mistakes(found: dict[str, object]) -> list[Mistake]:
+        text = yaml_text.dump(found).encode()
+        try:
+            parsing.parse("submitted.yaml", text, (), RULES, "tiny", lambda number: number)
+        except PromptError as error:
+            return [*error.mistakes]
+        return []
+
+    [mistake] = mistakes(settings)
+    [told, *shown] = typed.lines(mistake)
+    assert problem in told
+    assert "YAML" not in told
+    assert "line" not in told
+    assert [f"    {command}"] * bool(command) == shown
+    for one in shown:
+        _, _, *words = shlex.split(one)
+        assigned = [word for word in words[:-1] if word != "--set"]
+        assert [] == mistakes({"prompt": words[-1], **submit.parsed(assigned)})
 
 
 def test_what_has_no_effect_is_said_at_once(known: Site) -> None:

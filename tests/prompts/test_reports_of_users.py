@@ -501,3 +501,62 @@ def test_a_file_that_merges_settings_hears_of_both_mistakes() -> None:
     for found in (merge, *mistakes("prompts:\n  - &a {prompt: a}\n  - <<: *a\n")):
         assert "merge keys (<<) are not part of YAML 1.2" == found.problem
         assert "write the settings out, or put them beside `prompts:`" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ("seed: [1, 2]", {"seed": [1, 2]}),
+        ("format: [mp4, gif]", {"format": ["mp4", "gif"]}),
+        ("matrix: {guidance_scale: [6, 9]}", {"matrix": {"guidance_scale": [6, 9]}}),
+        ("translate: false", {"translate": False}),
+        ("priority: -5", {"priority": -5}),
+        ("model: other", {"model": "other"}),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_setting_of_yaml_in_a_text_file_is_shown_in_yaml(
+    setting: str, shown: dict[str, object], is_first: bool
+) -> None:
+    """For all prompts if it is at the top, as far as that differs; nothing of it is left out."""
+    lines = ["a red ball", "a blue boat"]
+    lines.insert(0 if is_first else 1, setting)
+    (found,) = mistakes("\n".join(lines), "a.txt")
+    assert (1 if is_first else 2) == found.line
+    assert f"'{setting}' is `key: value`" in found.problem
+    assert "write it as YAML, in a.yaml:" == found.remedy
+    values = strict_yaml.plain(strict_yaml.load_all(found.example)[0])
+    first = {} if is_first or "priority" in shown else shown
+    of_all = {} if first else shown
+    assert {"prompts": [{**BALL, **first}, BOAT], **of_all} == values
+    videos = parse(found.example, "a.yaml").prompts
+    assert {"a red ball", "a blue boat"} == {prompt.prompt for prompt in videos}
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("seed: 1, 2", "write a number, or several as `seed: [1, 2]`"),
+        ("seed: random", "write a number, or several as `seed: [1, 2]`"),
+        ("width: 512px", "write a number"),
+        ("fps: NaN", "write a number"),
+    ],
+)
+def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(
+    setting: str, remedy: str
+) -> None:
+    """Beside the YAML, which is right without it."""
+    _, found = mistakes(f"a red ball\n{setting}\n", "a.txt")
+    assert (2, f"'{setting}' is not used: its value is no number") == (found.line, found.problem)
+    assert remedy == found.remedy
+    assert [BALL] == outcome(f"a red ball\n{setting}\n", "a.txt")
+
+
+@pytest.mark.parametrize(
+    "line", ["model: a woman in red", "model: hello", "format: a square", "image: of a boat"]
+)
+def test_what_only_begins_like_a_setting_is_filmed(line: str) -> None:
+    """As a text."""
+    assert [line, "a boat"] == [
+        prompt.prompt for prompt in parse(f"{line}\na boat", "a.txt").prompts
+    ]

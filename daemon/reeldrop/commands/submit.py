@@ -7,17 +7,17 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reeldrop.base import durable, strict_yaml, temporaries, yaml_text
-from reeldrop.base.errors import Mistake, PromptError, WrongUsage, YamlError
+from reeldrop.base.errors import PromptError, WrongUsage, YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX, folder_name, portable, video_name
 from reeldrop.base.sweeps import SWEEPS
-from reeldrop.commands import exit_codes, folders, output, progress, submitted_pictures
+from reeldrop.commands import exit_codes, folders, output, progress, submitted_pictures, typed
 from reeldrop.commands.status import current
 from reeldrop.commands.submitted_pictures import Pictures
 from reeldrop.store import described, history, reports
@@ -78,7 +78,7 @@ def submit_prompt(
         found = _checked(config, prompt, {**settings, **named})
         count = None if found is None else len(found)
         for note in dict.fromkeys(note for one in found or () for note in one.notes):
-            output.note(note)
+            output.note(typed.in_words(note))
     order = write_order(config, prompt, settings, pictures)
     is_sweep = not settings.keys().isdisjoint(SWEEPS)  # what its first video shows may be drawn
     place = order.video.parent if is_sweep else order.video
@@ -146,7 +146,7 @@ def _checked(
         data = text.encode()
         return parsing.parse(name.name, data, defaults, rules, model, lambda number: number).prompts
     except PromptError as error:
-        lines = (line for m in error.mistakes for line in (_without_place(m), *m.example_lines))
+        lines = (line for mistake in error.mistakes for line in typed.lines(mistake))
         raise WrongUsage("\n".join(lines)) from None
     except (NotDescribed, OSError):
         return None
@@ -169,11 +169,6 @@ def model_of_daemon(config: Config) -> str:
     report = status_file.read(config.spool / status_file.FILE_NAME)
     is_known = report is not None and report.model in config.models
     return report.model if config.model == "auto" and report and is_known else config.model
-
-
-def _without_place(mistake: Mistake) -> str:
-    """Return a mistake in words, with its place only in a file that somebody has written."""
-    return str(mistake if mistake.file else replace(mistake, line=None, column=None, key=""))
 
 
 def parsed(assignments: Iterable[str]) -> dict[str, object]:

@@ -9,29 +9,10 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from reeldrop.prompts import other_names, worthless
-
-Said = Mapping[str, str]
-"""Settings by the names of another tool."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """What a line is, if it is not a prompt.
-
-    says: what it says, by the names of that tool; empty if none of it belongs into a prompt file
-    belongs_above: its settings are those of the prompt above it
-    is_doubtful: it is a prompt, unless the file has other lines of another tool
-    """
-
-    what: str
-    says: Said = field(default_factory=dict)
-    belongs_above: bool = False
-    is_doubtful: bool = False
-
+from reeldrop.prompts import key_value, other_names, worthless
+from reeldrop.prompts.key_value import AMBIGUOUS, PROMPT, Recognised, Said, is_setting
 
 _LONGEST = 20_000
 """Upper bound on the characters of a line that are examined."""
@@ -52,9 +33,6 @@ _OTHER_OPTIONS = {
     "quality", "version", "profile", "raw", "fps", "task", "ckpt_dir", "offload_model",
     "sample_shift", "sample_guide_scale", "save_file", "n_iter", "motion",
 }  # fmt: skip
-_AMBIGUOUS = frozenset(
-    ["text", "image", "scale", "length", "step", "name", "title", "time", "note", "frame"]
-)
 _OPTION = re.compile(r'"[^"]*"|“[^“”]*”|(?<!\S)(?P<dash>--|—|–)(?P<name>[A-Za-z][\w-]*)')
 _COMMAND = re.compile(r"^(?:\S*/)?(?:python\d?(?:\.exe)?|accelerate|torchrun|bash|\./\S+)(?:\s|$)")
 _NUMBER_BEHIND = re.compile(r"[ =]-?\d")
@@ -69,39 +47,6 @@ _NEGATIVE = re.compile(
 _EQUAL = re.compile(r"(?<!\S)(?P<name>[A-Za-z_]{2,30})=(?P<value>-?\d+(?:\.\d+)?)(?!\S)")
 _STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)
 _PAIR = re.compile(r"([A-Za-z][\w /-]{0,40}):\s*(\"[^\"]*\"|[^,]*)(?:,|$)")
-_PROMPT = re.compile(
-    r"^[-*_#>\s\"'“„{]*(?:/\w+ )?(?:(?:positive )?prompt\s*+(?:#?\d+)?|(?-i:positive))"
-    r"[*_\"'”“]*(?:\s*[:：=]|(?<=\d)\s+[-–—](?=\s))\s*[*_]*\s*(?P<value>.*)$",
-    re.I,
-)
-_QUOTED = re.compile(r"[\"“](?P<text>[^\"“”]*)[\"”](?P<rest>\s*[,}].*)?$")
-_SETTING = re.compile(
-    r"(?P<quote>[\"“]?)\b(?P<key>[A-Za-z]\w{1,30})[\"”]?\s?[:=]\s?"
-    r"(?P<value>-?[\d.][\w.]*|true|false|null|\[[^\[\]]*\]|[\"“][^\"“”]*[\"”])"
-)
-_UNWANTED = re.compile(r"(?<![\s,.;])[\s,.;]+negative(?:[ _]prompt)?\s*[:：=]\s*", re.I)
-_SENTENCES = re.compile(r"[.!?]\s+\S")
-_INNER_QUOTE = re.compile(r"[\"“”]|(?<!\w)'|'(?!\w)")
-_OURS = re.compile(
-    r"^(?:- )?[\"']?(?P<key>prompts|negative_prompt|num_frames|num_inference_steps|guidance_scale"
-    r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
-)
-_NUMBER = re.compile(
-    r"^(?:- )?[\"']?(?P<key>[A-Za-z][\w -]{0,30}?)[\"']?\s*[:：=]\s*"
-    r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
-)
-_WORD = re.compile(
-    r"^(?:- )?(?:(?:sampler(?:[ _]name)?|scheduler)\s*[:：=]\s*[\"']?(?:"
-    r"(?:k_)?(?:euler|heun|dpm|ddim|ddpm|plms|lms|lcm|uni_?pc|deis|i?pndm|er_sde|sa_solver|res_)"
-    r"[\w+-]*(?: (?:a|ancestral|karras|exponential|sde|fast|adaptive|heun|turbo|\+|\d\w*)){0,4}"
-    r"|\w+Scheduler|karras|normal|simple|exponential|beta|sgm_uniform|ddim_uniform)[\"']?"
-    r"|format\s*[:：=]\s*(?:mp4|gif|webm|mov|avi)"
-    r"|(?:model|checkpoint|ckpt)\s*[:：=]\s*\S.{0,200}\.(?:safetensors|ckpt|pth?|gguf|sft|bin))$",
-    re.I,
-)
-_MODEL = re.compile(
-    r"^(?:- )?(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*$", re.I
-)
 _KEYFRAME = re.compile(
     r"^[\"']?(?P<key>\d{1,6})[\"']?\s*:\s*(?P<q>[\"'])(?P<value>.*)(?P=q)(?:,\s*\d+)?,?$"
 )
@@ -200,7 +145,7 @@ def _options(line: str) -> Recognised | None:
     if "ar" in says or "v" in says:  # Midjourney's --s means something else
         says.pop("steps", None)
     head = line[: marks[0].start()].strip(" \"'“”,")
-    label = _PROMPT.match(head)
+    label = PROMPT.match(head)
     if not _COMMAND.match(head):
         says.setdefault("prompt", label["value"] if label else head)
     return Recognised("has options of a command line", says)
@@ -214,7 +159,7 @@ def _is_option(mark: re.Match[str], line: str) -> bool:
     if _NUMBER_BEHIND.match(line, mark.end()) is None:
         return False
     is_known = other_names.is_known(name) or name in _OPTION_NAMES or name in _OTHER_OPTIONS
-    return is_known and (mark["dash"] == "--" or name not in _AMBIGUOUS)
+    return is_known and (mark["dash"] == "--" or name not in AMBIGUOUS)
 
 
 def _invoke(line: str) -> Recognised | None:
@@ -226,14 +171,14 @@ def _invoke(line: str) -> Recognised | None:
         return None
     says = {names.get(m["name"], m["name"]): m["value"].strip() for m in marks}
     says["prompt"] = line[: marks[0].start()].strip(" \"'“”")
-    label = _PROMPT.match(says["prompt"])
+    label = PROMPT.match(says["prompt"])
     says["prompt"] = label["value"] if label else says["prompt"]
     return Recognised("has options of a command line", says)
 
 
 def _equals(line: str) -> Recognised | None:
     """Recognise settings of chat robots behind a prompt, such as `steps=20 seed=5 np=blurry`."""
-    named = [m for m in _EQUAL.finditer(line) if _is_setting(m["name"])]
+    named = [m for m in _EQUAL.finditer(line) if is_setting(m["name"])]
     if len(named) < 2 or not line[: named[0].start()].strip():
         return None
     says = {m["name"]: m["value"] for m in named}
@@ -267,7 +212,7 @@ def _a1111(line: str) -> Recognised | None:
     if is_inside and "negative prompt" not in rest.lower():
         return None  # such as "a film negative: white horses"
     pairs = _PAIR.findall(steps[0]) if steps else []
-    if negative is None and not any(_is_setting(key) for key, _ in pairs[1:]):
+    if negative is None and not any(is_setting(key) for key, _ in pairs[1:]):
         return None  # such as "a tower of steps: 20, all of stone"
     says = {k.strip(): v.strip(' "') for k, v in pairs}
     if negative is not None:
@@ -276,53 +221,6 @@ def _a1111(line: str) -> Recognised | None:
     if prompt:
         says["prompt"] = prompt
     return Recognised("is of A1111 or a similar tool", says, belongs_above=not prompt)
-
-
-def _key_value(line: str) -> Recognised | None:
-    found = _PROMPT.match(line)
-    if found is not None:
-        return Recognised("is `key: value`, as in YAML", _after_prompt(found["value"]))
-    found = _OURS.match(line) or _WORD.match(line) or _MODEL.match(line) or _NUMBER.match(line)
-    if found is None or (found.re is _NUMBER and not _is_setting(found["key"])):
-        return None
-    key, value = re.split(r"\s*[:：=]\s*", line.removeprefix("- "), maxsplit=1)
-    says = {key.strip("\"'"): value.strip(" \"',")}
-    is_doubtful = found.re is _MODEL
-    what = "is `key: value`, as in YAML"
-    return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
-
-
-def _after_prompt(value: str) -> dict[str, str]:
-    """Return what stands behind `prompt:`: a text, and sometimes other settings."""
-    quoted = _QUOTED.match(value)
-    rest = (quoted["rest"] or "") if quoted else ""
-    no_settings = _SETTING.sub(lambda m: "" if _is_beside_a_prompt(m) else m[0], rest)
-    if quoted is not None and not no_settings.strip(", \t}]"):
-        pairs = ((m["key"], m["value"]) for m in _SETTING.finditer(rest))
-        others = {key: value.strip('"“”') for key, value in pairs if value != "null"}
-        return {**others, "prompt": quoted["text"]}
-    mark = _UNWANTED.search(value)
-    if mark is None or ("," not in mark[0] and _SENTENCES.search(value, mark.end())):
-        return {"prompt": _unquoted(value)}
-    return {"prompt": _unquoted(value[: mark.start()]), "negative_prompt": value[mark.end() :]}
-
-
-def _is_beside_a_prompt(found: re.Match[str]) -> bool:
-    key = found["key"]
-    is_text = other_names.ours(key, ("prompt",)) == "prompt"
-    return bool(found["quote"]) or (other_names.is_known(key) and not is_text)
-
-
-def _unquoted(text: str) -> str:
-    """Return a text without the markup and quotes around it, unless it has others within."""
-    inner = text.strip(" *_\"'“”")
-    return text.strip(" *_") if _INNER_QUOTE.search(inner) else inner
-
-
-def _is_setting(key: str) -> bool:
-    name = other_names.normal(key)
-    is_known = other_names.is_known(name) and name not in _AMBIGUOUS
-    return is_known or name in ("seed", "width", "height", "fps", "priority")
 
 
 def _code(line: str) -> Recognised | None:
@@ -345,6 +243,6 @@ _LOOKS: tuple[Callable[[str], Recognised | None], ...] = (
     _equals,
     _behind_a_mark,
     _a1111,
-    _key_value,
+    key_value.of_line,
     _code,
 )

@@ -9,15 +9,15 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
-from reeldrop.prompts import dialects, other_names
-from reeldrop.prompts.dialects import Recognised, Said
+from reeldrop.prompts import dialects, key_value, other_names
+from reeldrop.prompts.key_value import Own, Recognised, Said
 from reeldrop.prompts.layers import MAX_VIDEOS
 
 _KEYS = (
@@ -30,7 +30,6 @@ _MOST = 10
 
 _ENOUGH = 100
 """After this many lines of another tool, the rest is not examined."""
-
 _LONGEST_TOML = 20_000
 """Upper bound on the characters of a text that is tried as TOML."""
 
@@ -61,8 +60,10 @@ Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor comments, with their numbers."""
 
 
-def refuse(name: str, text: str, lines: Lines) -> None:
-    """Refuse a text file that has lines for another tool.
+def refuse(name: str, text: str, lines: Lines, models: Collection[str] = ()) -> None:
+    """Refuse a text file that has lines for another tool, or settings.
+
+    models: the names of the profiles
 
     Raises:
         PromptError: it has some.
@@ -77,7 +78,7 @@ def refuse(name: str, text: str, lines: Lines) -> None:
     strange = []
     rows = {number for number, line in lines if _ROW.fullmatch(line)}
     for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
-        what = dialects.of_line(line)
+        what = key_value.naming(line, models) or dialects.of_line(line)
         if what is None and number in rows and len(rows) > 1:
             what = Recognised("is a row of a table in Markdown")
         found.append((number, line, what))
@@ -94,7 +95,19 @@ def refuse(name: str, text: str, lines: Lines) -> None:
         remedy = _remedy(stem, what, example, left_out)
         first.setdefault(what.what, Mistake(problem, remedy, number, example=example))
     mistakes = sorted(first.values(), key=lambda mistake: mistake.line or 0)
-    raise PromptError(*_with_one_example(mistakes))
+    raise PromptError(*_with_one_example(mistakes), *_unusable(strange))
+
+
+def _unusable(strange: Iterable[tuple[int, str, Recognised]]) -> Iterator[Mistake]:
+    """Yield what is wrong with settings that are not in the YAML shown because of their value."""
+    said = ((number, *one) for number, _, what in strange for one in what.says.items())
+    for number, name, value in said:
+        key = name if name in _KEYS else other_names.ours(name, _KEYS)
+        is_text = key is None or key in _TEXTS or isinstance(value, Own) or not value
+        if not is_text and not other_names.is_size(name) and _number(value) is None:
+            more = ", or several as `seed: [1, 2]`" if key == "seed" else ""
+            problem = f"'{short(name)}: {short(value)}' is not used: its value is no number"
+            yield Mistake(problem, f"write a number{more}", number)
 
 
 def _check_whole(stem: str, text: str, lines: Lines) -> None:
@@ -297,6 +310,8 @@ def _yaml(says: Sequence[Said], for_all: Said = MappingProxyType({})) -> tuple[s
     if not prompts:
         return "", left_out
     beside = _ours(for_all, left_out)
+    for one in prompts:  # it is that of the whole file
+        beside |= {key: one.pop(key) for key in ("priority",) if key in one}
     whole = {"prompt": "", **beside, **prompts[0]} if len(prompts) == 1 else None
     more = "# and so on\n" if len(says) > _MOST else ""
     return yaml_text.dump(whole or {"prompts": prompts, **beside}) + more, left_out
@@ -305,7 +320,12 @@ def _yaml(says: Sequence[Said], for_all: Said = MappingProxyType({})) -> tuple[s
 def _ours(says: Said, left_out: list[str]) -> dict[str, object]:
     """Return settings of another tool by our keys; add the names without one to `left_out`."""
     settings: dict[str, object] = {}
+    own: dict[str, object] = {}
     for name, value in says.items():
+        if isinstance(value, Own):
+            (document,) = strict_yaml.load_all(f"{name}: {value}")
+            own |= strict_yaml.plain(document)
+            continue
         size = other_names.size(value) if other_names.is_size(name) else None
         key = name if name in _KEYS else other_names.ours(name, _KEYS)
         if size is not None:
@@ -317,7 +337,7 @@ def _ours(says: Said, left_out: list[str]) -> dict[str, object]:
             settings[key] = value
         elif (number := _number(value)) is not None and (key != "seed" or number >= 0):
             settings[key] = number
-    return {key: settings[key] for key in _KEYS if settings.get(key, "") != ""}
+    return {key: settings[key] for key in _KEYS if settings.get(key, "") != ""} | own
 
 
 def _number(text: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -34,8 +34,8 @@ class PromptLine:
     text: str
 
 
-def items(name: str, text: str) -> list[Layer]:
-    """Return the settings of each prompt of a text file.
+def items(name: str, text: str, models: Collection[str] = ()) -> list[Layer]:
+    """Return the settings of each prompt of a text file; `models` are the profiles' names.
 
     Raises:
         PromptError: it was written for another tool, or is too long.
@@ -50,7 +50,7 @@ def items(name: str, text: str) -> list[Layer]:
         for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := invisible.strip(line)) and not _COMMENT.match(prompt)
     ]
-    foreign.refuse(name, text, [(line.number, line.text) for line in lines])
+    foreign.refuse(name, text, [(line.number, line.text) for line in lines], models)
     check_count(max(1, len(lines)))  # before settings are made of them
     _check_controls(lines)
     is_list = _is_list(lines)

@@ -7,7 +7,7 @@ mistakes is refused. Words the mistakes in a file's form, and adds the places to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -127,7 +127,7 @@ def _parsed(
 ) -> PromptFile:
     allowance = strict_yaml.Allowance()
     above = [documents.defaults(file, allowance) for file in defaults]
-    items, priority = _items(name, data, allowance)
+    items, priority = _items(name, data, allowance, rules)
     base = merge(*above)
     if "priority" in base:
         inherited = documents.priority(base.pop("priority"))
@@ -170,7 +170,7 @@ def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]
 
 
 def _items(
-    name: str, data: bytes, allowance: strict_yaml.Allowance
+    name: str, data: bytes, allowance: strict_yaml.Allowance, models: Collection[str]
 ) -> tuple[list[Item], int | None]:
     """Return the settings of each prompt of a file, and the file's priority; None if not given."""
     if len(data) > MAX_BYTES:
@@ -178,7 +178,7 @@ def _items(
         raise PromptError(Mistake(problem, "split it into several files"))
     text = decode(data)
     if _is_text(name):
-        return list(map(Item, lines.items(name, text))), None
+        return list(map(Item, lines.items(name, text, models))), None
     if PurePosixPath(name).suffix.lower() == VIDEO_SUFFIX:
         return documents.embedded(text, allowance), None
     items: list[Item] = []

@@ -1,0 +1,179 @@
+"""Recognise `key: value` in a line of a text file, as in YAML, and return names and values.
+
+Recognises only what surely is not a prompt; what may be a prompt is rendered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from reeldrop.base import strict_yaml
+from reeldrop.base.errors import YamlError
+from reeldrop.prompts import other_names
+
+Said = Mapping[str, str]
+"""Settings by the names of another tool."""
+
+
+class Own(str):
+    """A value of a setting of reeldrop, as it stands in YAML."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What a line is, if it is not a prompt.
+
+    says: what it says, by the names of that tool; empty if none of it belongs into a prompt file
+    belongs_above: its settings are those of the prompt above it
+    is_doubtful: it is a prompt, unless the file has other lines of another tool
+    """
+
+    what: str
+    says: Said = field(default_factory=dict)
+    belongs_above: bool = False
+    is_doubtful: bool = False
+
+
+AMBIGUOUS = frozenset(
+    ["text", "image", "scale", "length", "step", "name", "title", "time", "note", "frame"]
+)
+"""Words that are settings of other tools, but also begin texts."""
+
+_OWN_KEYS = frozenset(
+    [
+        "seed",
+        "format",
+        "loras",
+        "matrix",
+        "image",
+        "last_image",
+        "wildcards",
+        "image_fit",
+        "translate",
+        "priority",
+    ]
+)
+PROMPT = re.compile(
+    r"^[-*_#>\s\"'“„{]*(?:/\w+ )?(?:(?:positive )?prompt\s*+(?:#?\d+)?|(?-i:positive))"
+    r"[*_\"'”“]*(?:\s*[:：=]|(?<=\d)\s+[-–—](?=\s))\s*[*_]*\s*(?P<value>.*)$",
+    re.I,
+)
+"""How a text is marked as the prompt."""
+
+_QUOTED = re.compile(r"[\"“](?P<text>[^\"“”]*)[\"”](?P<rest>\s*[,}].*)?$")
+_SETTING = re.compile(
+    r"(?P<quote>[\"“]?)\b(?P<key>[A-Za-z]\w{1,30})[\"”]?\s?[:=]\s?"
+    r"(?P<value>-?[\d.][\w.]*|true|false|null|\[[^\[\]]*\]|[\"“][^\"“”]*[\"”])"
+)
+_UNWANTED = re.compile(r"(?<![\s,.;])[\s,.;]+negative(?:[ _]prompt)?\s*[:：=]\s*", re.I)
+_SENTENCES = re.compile(r"[.!?]\s+\S")
+_INNER_QUOTE = re.compile(r"[\"“”]|(?<!\w)'|'(?!\w)")
+_OURS = re.compile(
+    r"^(?:- )?[\"']?(?P<key>prompts|negative_prompt|num_frames|num_inference_steps|guidance_scale"
+    r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
+)
+_NUMBER = re.compile(
+    r"^(?:- )?[\"']?(?P<key>[A-Za-z][\w -]{0,30}?)[\"']?\s*[:：=]\s*"
+    r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
+)
+_WORD = re.compile(
+    r"^(?:- )?(?:(?:sampler(?:[ _]name)?|scheduler)\s*[:：=]\s*[\"']?(?:"
+    r"(?:k_)?(?:euler|heun|dpm|ddim|ddpm|plms|lms|lcm|uni_?pc|deis|i?pndm|er_sde|sa_solver|res_)"
+    r"[\w+-]*(?: (?:a|ancestral|karras|exponential|sde|fast|adaptive|heun|turbo|\+|\d\w*)){0,4}"
+    r"|\w+Scheduler|karras|normal|simple|exponential|beta|sgm_uniform|ddim_uniform)[\"']?"
+    r"|format\s*[:：=]\s*(?:mp4|gif|webm|mov|avi)"
+    r"|(?:model|checkpoint|ckpt)\s*[:：=]\s*\S.{0,200}\.(?:safetensors|ckpt|pth?|gguf|sft|bin))$",
+    re.I,
+)
+_MODEL = re.compile(
+    r"^(?:- )?(?:model|checkpoint|ckpt)\s*[:：=]\s*[\w+-]*[\d._/\\][\w.+/\\-]*$", re.I
+)
+_OWN = re.compile(
+    r"^(?:- )?(?:(?P<key>seed|format|loras|matrix|image|last_image|wildcards|image_fit|translate"
+    r"|priority|[a-z]{2,30}(?:_[a-z0-9]{1,30}){1,5})\s*[:：]\s*(?P<value>\[.+\]|\{.+\}"
+    r"|(?<=wildcards: )(?:all|\d+)|(?<=image_fit: )(?:crop|pad)|(?<=translate: )(?:true|false)"
+    r"|(?<=image: )\S{1,200}\.(?:png|jpe?g|webp)|(?<=priority: )-?\d+"
+    r"|(?<=_\d: )-?\d+(?:\.\d+)?))$"
+)
+"""A setting of reeldrop whose value no text would have."""
+
+_NO_NUMBER = re.compile(
+    r"^(?:- )?(?:seed|width|height|fps)\s*[:：=]\s*(?:[-+.]?\d\S*|nan|none|null|random|auto)$", re.I
+)
+_NAMED_MODEL = re.compile(r"^(?:- )?model\s*[:：]\s*[\"']?(?P<value>[^\s\"']+)[\"']?$")
+
+
+def of_line(line: str) -> Recognised | None:
+    """Recognise a line that sets something, or begins with `prompt:`."""
+    found = PROMPT.match(line)
+    if found is not None:
+        return Recognised("is `key: value`, as in YAML", _after_prompt(found["value"]))
+    found = _OWN.match(line)
+    if found is not None and _is_in_yaml(found["key"], found["value"]):
+        says = {found["key"]: Own(found["value"])}
+        return Recognised("is `key: value`, as in YAML", says, belongs_above=True)
+    looks = (_OURS, _WORD, _MODEL, _NUMBER, _NO_NUMBER)
+    found = next((match for look in looks if (match := look.match(line))), None)
+    if found is None or (found.re is _NUMBER and not is_setting(found["key"])):
+        return None
+    key, value = re.split(r"\s*[:：=]\s*", line.removeprefix("- "), maxsplit=1)
+    says = {key.strip("\"'"): value.strip(" \"',")}
+    is_doubtful = found.re is _MODEL
+    what = "is `key: value`, as in YAML"
+    return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
+
+
+def _is_in_yaml(key: str, value: str) -> bool:
+    """Return whether a value can stand in YAML, and nobody else has such a setting."""
+    try:
+        strict_yaml.load_all(f"{key}: {value}")
+    except YamlError:
+        return False
+    return key in _OWN_KEYS or not other_names.is_known(key)
+
+
+def naming(line: str, models: Collection[str]) -> Recognised | None:
+    """Recognise a line that names a profile of config.yaml, such as `model: wan2.1-1.3b`."""
+    found = _NAMED_MODEL.match(line[:300])
+    if found is None or found["value"] not in models:
+        return None
+    says = {"model": Own(found["value"])}
+    return Recognised("is `key: value`, as in YAML", says, belongs_above=True)
+
+
+def _after_prompt(value: str) -> dict[str, str]:
+    """Return what stands behind `prompt:`: a text, and sometimes other settings."""
+    quoted = _QUOTED.match(value)
+    rest = (quoted["rest"] or "") if quoted else ""
+    no_settings = _SETTING.sub(lambda m: "" if _is_beside_a_prompt(m) else m[0], rest)
+    if quoted is not None and not no_settings.strip(", \t}]"):
+        pairs = ((m["key"], m["value"]) for m in _SETTING.finditer(rest))
+        others = {key: value.strip('"“”') for key, value in pairs if value != "null"}
+        return {**others, "prompt": quoted["text"]}
+    mark = _UNWANTED.search(value)
+    if mark is None or ("," not in mark[0] and _SENTENCES.search(value, mark.end())):
+        return {"prompt": _unquoted(value)}
+    return {"prompt": _unquoted(value[: mark.start()]), "negative_prompt": value[mark.end() :]}
+
+
+def _is_beside_a_prompt(found: re.Match[str]) -> bool:
+    key = found["key"]
+    is_text = other_names.ours(key, ("prompt",)) == "prompt"
+    return bool(found["quote"]) or (other_names.is_known(key) and not is_text)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without the markup and quotes around it, unless it has others within."""
+    inner = text.strip(" *_\"'“”")
+    return text.strip(" *_") if _INNER_QUOTE.search(inner) else inner
+
+
+def is_setting(key: str) -> bool:
+    """Return whether a name in front of a number is that of a setting, not a word of a text."""
+    name = other_names.normal(key)
+    is_known = other_names.is_known(name) and name not in AMBIGUOUS
+    return is_known or name in ("seed", "width", "height", "fps", "priority")

@@ -244,7 +244,8 @@ def test_what_does_not_cancel(place: Place) -> None:
 def test_a_kill_before_the_control_file_is_removed(
     killed_in: tuple[type, str], found: list[str], place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next process finds the same job again; a prompt file that came later is not touched."""
+    """The next process finds the same job again; a prompt file that came later is not touched, and
+    it is said if the control file has acted."""
     settled(place, "a.txt")
     path = place.drop("a.txt.cancel", b"")
     with monkeypatch.context() as killed:
@@ -257,13 +258,16 @@ def test_a_kill_before_the_control_file_is_removed(
     place.intake.close()
     place.intake = place.make_intake()
     assert found == heed(place)
-    assert ["a.txt"] == [path.name for path in place.inbox.iterdir()]
+    stays = {"a.txt.cancel"} if not found else set()
+    assert {"a.txt", *stays} == {path.name for path in place.inbox.iterdir()}
+    assert stays == {name for name, why in place.waiting().items() if "was here before" in why}
     [job] = place.spool.unfinished()
     assert job_files.is_cancelled(job)
 
 
 def test_a_control_file_that_comes_back_does_nothing(place: Place) -> None:
-    """Also in the next process; it is named for a while, then removed. A new one acts."""
+    """Also in the next process; it stays and is answered while such a file waits or is in hand,
+    and for a while, then it is removed. A new one acts."""
     settled(place, "hête.txt")
     path = place.drop("hête.txt.cancel", b"")
     mtime = path.stat().st_mtime_ns
@@ -271,17 +275,23 @@ def test_a_control_file_that_comes_back_does_nothing(place: Place) -> None:
     assert not path.exists()
     place.drop("hête.txt", "another horse\n")
     for _ in range(2):
+        path.unlink(missing_ok=True)
         place.intake.close()
         place.intake = place.make_intake()
         place.settle()
         path = place.drop(unicodedata.normalize("NFD", "hête.txt.cancel"), b"")
         os.utime(path, ns=(mtime, mtime // 10**9 * 10**9))
-        assert [] == heed(place)
-        assert "a copy keeps the time" in place.waiting()[path.name]
         with capture_logs() as logs:
-            assert [] == heed(place, CANCEL_SECONDS)
+            assert [] == heed(place)
+            assert "a copy keeps the time" in place.waiting()[path.name]
+            assert [] == heed(place, 10 * CANCEL_SECONDS)
         assert ["cancel_came_back"] == [log["event"] for log in logs]
-        assert not path.exists()
+        assert "a copy keeps the time" in place.waiting()[path.name]
+    waiting = (place.inbox / "hête.txt").rename(place.folder / "kept.txt")
+    heed(place, 2 * CANCEL_SECONDS)
+    assert [] == list(place.inbox.iterdir())
+    waiting.rename(place.inbox / "hête.txt")
+    place.settle()
     place.drop("hête.txt.cancel", b"")
     assert {"hête.txt"} == {*heed(place)}
     assert [] == list(place.inbox.iterdir())
@@ -324,7 +334,8 @@ def test_a_record_that_cannot_be_read_for_a_moment_is_not_lost(
             assert [] == heed(place, 2 * CANCEL_SECONDS)
         assert ["cancel_failed"] == [log["event"] for log in logs]
     assert [] == heed(place, 2 * CANCEL_SECONDS)
-    assert ["a.txt"] == [found.name for found in place.inbox.iterdir()]
+    assert {"a.txt", "a.txt.cancel"} == {found.name for found in place.inbox.iterdir()}
+    assert "a copy keeps the time" in place.waiting()["a.txt.cancel"]
 
 
 def test_what_a_full_disk_could_not_record_is_recorded_later(

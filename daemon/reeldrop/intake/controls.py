@@ -38,8 +38,8 @@ _UNUSED = (
 )
 _CAME_BACK = (
     "was here before with the same modification time, and so cancels nothing, as a sync tool may "
-    "have brought it back; it is removed soon. To cancel another prompt file of this name, `touch` "
-    "it, or make a new empty file (a copy keeps the time)"
+    "have brought it back; it stays while a prompt file of this name waits or is in hand. To "
+    "cancel that, `touch` this file, or make a new empty one (a copy keeps the time)"
 )
 
 _log = structlog.get_logger()
@@ -128,11 +128,13 @@ class Controls:
             self._remove(path, has_acted=True)
             return []
         control = self._inbox.controls[path]
-        has_acted = self._has_acted(path, control)
-        names = _named(path) if not has_acted else []
-        waiting = self._named_file(path) if not has_acted else None
+        names, waiting = _named(path), self._named_file(path)
         named = [job for name in names for job in in_hand.get(name, ())]
         has_waited = self._clock() >= control.since + CANCEL_SECONDS
+        if self._has_acted(path, control):
+            is_missed = waiting is not None or not all(map(job_files.is_cancelled, named))
+            self._answer(path, control, stays=is_missed or not has_waited)
+            return []
         if has_waited and not named and waiting is None:  # one in hand may have been taken for it
             alike = dict.fromkeys(str(other) for name in names for other in _alike(name))
             jobs = (job for other in alike for job in in_hand.get(other, ()))
@@ -152,10 +154,19 @@ class Controls:
             self._look_by(control.since + CANCEL_SECONDS)
             return []
         else:
-            event = "cancel_came_back" if has_acted else "nothing_to_cancel"
-            _log.warning(event, control_file=shown(path))
-        self._remove(path, has_acted=bool(found) or has_acted)
+            _log.warning("nothing_to_cancel", control_file=shown(path))
+        self._remove(path, has_acted=bool(found))
         return found
+
+    def _answer(self, path: str, control: Awaited, *, stays: bool) -> None:
+        """Say of a control file that it has acted before; remove it when nobody asks any more."""
+        if path not in self._unused:
+            _log.warning("cancel_came_back", control_file=shown(path))
+        if stays:
+            self._unused[path] = control
+            self._look_by(max(self._clock(), control.since) + CANCEL_SECONDS)
+        else:
+            self._remove(path, has_acted=True)
 
     def _named_file(self, path: str) -> Candidate | None:
         """Return the waiting prompt file that a control file names; None if there is none."""

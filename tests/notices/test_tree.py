@@ -7,6 +7,7 @@ import shutil
 import time
 from pathlib import Path, PurePosixPath
 
+import pytest
 from harness.notices import Place
 from reeldrop.notices.tree import Tree
 
@@ -104,12 +105,16 @@ def test_what_strangers_put_there_is_nothing(tmp_path: Path) -> None:
     assert [] == tree.look(0.0)
 
 
-def test_a_change_without_another_time_is_found(tmp_path: Path) -> None:
-    """A folder that has just changed is read again, even if its modification time is the same."""
+@pytest.mark.parametrize("behind", [0, 3600])
+def test_a_change_without_another_time_is_found(behind: int, tmp_path: Path) -> None:
+    """A folder that has just changed is read again, even if its modification time is the same.
+
+    Also on a share whose clock is behind this machine's.
+    """
     place = Place(tmp_path)
     folder = place.publish("a.txt", "one").parent
     tree = Tree(place.results, place.failed)
-    now = time.time_ns()
+    now = time.time_ns() - behind * 10**9
     os.utime(folder, ns=(now, now))
     assert 1 == len(tree.look(0.0))
     place.publish("a.txt", "two", number=2)

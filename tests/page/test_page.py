@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from harness.processes import await_that
 from harness.site import Daemon, Site
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.roots import Root
-from reeldrop.page import gallery
+from reeldrop.page import failures, gallery
 from reeldrop.page import page as pages
 from reeldrop.page.failures import Failures
 from reeldrop.page.gallery import Gallery
@@ -211,13 +212,18 @@ def test_what_failed_is_read_again_only_if_a_folder_has_changed(
 
     monkeypatch.setattr(history, "failures", counted)
     known = Failures(lambda name: name.endswith(".txt"), 30)
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     def listed() -> list[str]:
         return sorted(failure.name for failure in known.of(failed))
 
-    def age() -> None:
+    def set_times() -> None:
         for folder, _, _ in os.walk(failed):
-            os.utime(folder, (len(reads), len(reads)))
+            os.utime(folder, (5, 5))
+
+    def age() -> None:
+        clock.now += failures.UNSURE_SECONDS
 
     assert [] == listed()
     (failed / "a/b").mkdir(parents=True)
@@ -227,7 +233,10 @@ def test_what_failed_is_read_again_only_if_a_folder_has_changed(
     age()
     assert ["a/b/c.txt"] == listed() == listed() == listed()
     assert 4 == len(reads)
+    set_times()
+    assert ["a/b/c.txt"] == listed()
     (failed / "a/b/d.txt").touch()
+    set_times()  # as on a share that counts whole seconds, and whose clock is behind
     assert ["a/b/c.txt", "a/b/d.txt"] == listed()
     age()
     listed()

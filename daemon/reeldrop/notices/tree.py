@@ -23,7 +23,8 @@ from reeldrop.notices.happenings import FAILED, JOB, VIDEO, Happening
 from reeldrop.store import history, reports
 
 _UNSURE_SECONDS = 3.0
-"""A folder that has just changed may change again with the same modification time."""
+"""How long a folder that has changed may change again with the same modification time: FAT keeps
+two seconds. By our own clock, since the time was first seen: that of a share may be wrong."""
 
 _COPIED_SECONDS = 3600.0
 """A sidecar or log is a copy, not news, if it is younger by more than this than the time in it."""
@@ -41,11 +42,14 @@ class _Folder:
     """A folder as it was read last.
 
     changed_ns: its modification time then; -1 to read it again
+    seen_ns, seen: its modification time, and when it was first seen, by the monotonic clock
     below: its subfolders by name
     told: the modification times of files that gave events, by name
     """
 
     changed_ns: int = -1
+    seen_ns: int = -1
+    seen: float = 0.0
     below: dict[str, _Folder] = field(default_factory=dict)
     told: dict[str, int] = field(default_factory=dict)
 
@@ -96,7 +100,10 @@ class Tree:
         self, path: str, folder: _Folder, seen: os.stat_result, found: list[Happening]
     ) -> None:
         """Read a folder: its new events and its subfolders."""
-        is_sure = time.time() - seen.st_mtime > _UNSURE_SECONDS
+        now = time.monotonic()
+        if folder.seen_ns != seen.st_mtime_ns:
+            folder.seen_ns, folder.seen = seen.st_mtime_ns, now
+        is_sure = now - folder.seen > _UNSURE_SECONDS
         told, below = dict[str, int](), dict[str, _Folder]()
         is_failed = f"{path}/".startswith(f"{self._failed}/")
         with os.scandir(path) as entries:

@@ -15,9 +15,9 @@ from reeldrop.base.names import CLEARED_FOLDER
 from reeldrop.store import history
 from reeldrop.store.history import Failure
 
-UNSURE_NS = 3 * 10**9
-"""A folder that changed so shortly before it was read may have changed since without a new time:
-FAT keeps two seconds."""
+UNSURE_SECONDS = 3.0
+"""How long a folder that has changed may change again without a new time: FAT keeps two seconds. By
+our own clock, since the time was first seen: that of a share may be wrong."""
 
 KEPT_SECONDS = 300.0
 """How long a list counts in which no folder has changed: somebody may write into a report."""
@@ -35,8 +35,8 @@ class Failures:
         self._limit = limit
         self._found: list[Failure] = []
         self._folders: Mapping[str, int] = {}
+        self._first_seen = self._read = 0.0
         self._is_sure = False
-        self._read = 0.0
 
     def of(self, failed: Path) -> list[Failure]:
         """Return what failed, newest first.
@@ -45,10 +45,10 @@ class Failures:
         """
         is_old = time.monotonic() - self._read >= KEPT_SECONDS
         if is_old or not self._is_sure or not self._are_same(failed):
-            self._read, now = time.monotonic(), time.time_ns()
-            self._folders = _folders(failed)
-            newest = max(self._folders.values(), default=now)
-            self._is_sure = now - newest >= UNSURE_NS
+            self._read = time.monotonic()
+            if (found := _folders(failed)) != self._folders:
+                self._folders, self._first_seen = found, self._read
+            self._is_sure = bool(found) and self._read - self._first_seen >= UNSURE_SECONDS
             self._found = history.failures(failed, self._is_prompt_file, self._limit)
         return self._found
 

@@ -638,15 +638,15 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
         Open(file("a")),
     ),
     "in the morning, they go back": (
-        view(job("a", is_of_night=True, may_go_back=True), job("b")),
-        PutBack("a"),
+        view(job("a", is_of_night=True, may_leave=True), job("b")),
+        PutBack("a", is_over=True),
     ),
     "in the morning, unless something would be lost": (
         view(job("a", is_of_night=True), job("b")),
         render(("b", 1)),
     ),
     "at night, they stay": (
-        view(job("a", is_of_night=True, may_go_back=True), conditions=NIGHT),
+        view(job("a", is_of_night=True, may_leave=True, may_go_back=True), conditions=NIGHT),
         render(("a", 1)),
     ),
     "a file that goes first": (
@@ -982,6 +982,16 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     ),
     "not one that would lose something": (
         view(*FULL[2:], job("x", may_go_back=True), job("y"), file("a")),
+        PutBack("x"),
+    ),
+    "many, and one that has failed before is of the night": (
+        view(
+            *FULL[2:],
+            job("x", may_leave=True, may_go_back=True),
+            job("y", is_of_night=True, may_leave=True),
+            file("a"),
+            conditions=NIGHT,
+        ),
         PutBack("x"),
     ),
     "none can go back": (view(*FULL[1:], job("x"), file("a")), render(("x", 1))),

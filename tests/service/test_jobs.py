@@ -973,6 +973,27 @@ def test_a_job_that_has_failed_tries_does_not_go_back(place: Place) -> None:
     assert (2, False) == (view.count, view.may_go_back)
 
 
+def test_a_job_of_the_night_goes_back_with_failed_tries_only_when_the_night_is_over(
+    place: Place,
+) -> None:
+    """By night it would be tried again at once, without its pause; without any, it goes on."""
+    (place.root / "inbox/NIGHT").mkdir()
+    jobs = [place.claim(f"NIGHT/{name}.txt") for name in "ab"]
+    for job in jobs:
+        place.jobs.opened.open(job, prompts(2))
+    opened = place.jobs.opened[jobs[0].id]
+    [prompt] = opened.begin(1, device_worked=True)
+    place.jobs.batches.failed(jobs[0].id, prompt, RenderError("broken"))
+    first, second = place.jobs.opened.views(NOW)
+    assert [(jobs[0].id, True, False), (jobs[1].id, True, True)] == [
+        (found.id, found.may_leave, found.may_go_back) for found in (first, second)
+    ]
+    place.jobs.opened.put_back(jobs[1].id)
+    assert place.jobs.are_begun
+    place.jobs.opened.put_back(jobs[0].id, is_over=True)
+    assert [False, True] == [found.was_begun for found in place.spooled.views(NOW)]
+
+
 def test_a_job_that_went_back_and_was_removed_by_hand_is_not_begun(place: Place) -> None:
     """New settings would wait for its end for ever. Until then, its group keeps its turn."""
     (place.root / "inbox/ann").mkdir()

@@ -52,9 +52,13 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """Put an open job back into the spool until its turn comes, to make room for another."""
+    """Put an open job back into the spool until its turn comes, to make room for another.
+
+    is_over: until the next night instead
+    """
 
     job_id: str
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def decide(view: View) -> Decision:
     if not able or view.conditions.is_paused or is_guarded:
         return Wait()
     if (over := _over_with_the_night(view)) is not None:
-        return PutBack(over.id)
+        return PutBack(over.id, is_over=True)
     line = _line(view)
     if line:
         able = placing.in_order(view.renderers, able, line[0].model)
@@ -138,7 +142,7 @@ def _over_with_the_night(view: View) -> JobView | None:
     """
     if view.conditions.is_night:
         return None
-    return next((job for job in view.jobs if job.is_of_night and job.may_go_back), None)
+    return next((job for job in view.jobs if job.is_of_night and job.may_leave), None)
 
 
 def _line(view: View) -> list[Waiting]:

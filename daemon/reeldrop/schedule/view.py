@@ -88,6 +88,7 @@ class JobView:
     was_passed_over: whether a batch has passed it over
     may_go_back: whether it can go back into the spool without a loss
     is_of_night: whether it waits for the night
+    may_leave: whether nothing is done for it now, so that it can wait for the next night
     sizes: what `size` is on each kind of device, where that differs; 0 if not one fits
     failed_at: the places where the first of its prompts has failed
     seconds: how long each video like the first takes on the kinds of device where that is known;
@@ -110,6 +111,7 @@ class JobView:
     seconds: Mapping[str, float] = field(default_factory=dict)
     failed_at: frozenset[str] = frozenset()
     in_few_sizes: bool = False
+    may_leave: bool = False
 
     def size_on(self, renderer: RendererView) -> int:
         """Return how many prompts like the first a renderer renders together."""

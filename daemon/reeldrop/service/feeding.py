@@ -141,8 +141,8 @@ class Feeder:
         match decision:
             case Open(what, also):
                 self._open_next(what, also, now)
-            case PutBack(job_id):
-                self.jobs.opened.put_back(job_id)
+            case PutBack(job_id, is_over):
+                self.jobs.opened.put_back(job_id, is_over=is_over)
             case Release(renderer, model, keeps):
                 seen.benches[renderer].release(model, keeps=keeps)
             case Load(renderer, what):

@@ -13,7 +13,7 @@ import structlog
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import BatchLimit, Job, Prompt
 from reeldrop.host import log
-from reeldrop.schedule import schedule, turns
+from reeldrop.schedule import schedule
 from reeldrop.schedule.turns import Rank, Turns
 from reeldrop.schedule.view import JobView
 from reeldrop.service import opening
@@ -179,14 +179,14 @@ class OpenJobs:
 
     # Jobs are closed
 
-    def put_back(self, job_id: str) -> None:
+    def put_back(self, job_id: str, *, is_over: bool = False) -> None:
         """Put a job with nothing in hand back into the spool until its turn comes.
 
-        By the next night other settings may be in force: for them, it was not begun. Until then
-        it is known what failed of it.
+        is_over: that is in the next night. By then other settings may be in force: for them, it was
+            not begun. Until then it is known what failed of it.
         """
         opened = self._open[job_id]
-        if turns.is_of_night(opened.job.source):
+        if is_over:
             self._leave(opened)
         else:
             self._close(opened)

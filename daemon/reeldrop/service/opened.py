@@ -101,12 +101,14 @@ class OpenJob:
         return turns.group(self.job.source, self.job.owner)
 
     @property
+    def may_leave(self) -> bool:
+        """Whether nothing is done for the job now."""
+        return not (self.in_hand or self.makes_sheets or self.trouble)
+
+    @property
     def may_go_back(self) -> bool:
-        """Whether the job can go back into the spool without a loss: see `OpenJobs.put_back`."""
-        if self.in_hand or self.makes_sheets or self.trouble:
-            return False
-        has_history = self.resting or self.failures or self.tries or self.alone
-        return turns.is_of_night(self.job.source) or not has_history
+        """Whether the job can go back into the spool at any time without a loss."""
+        return self.may_leave and not (self.resting or self.failures or self.tries or self.alone)
 
     @property
     def is_all_in_hand(self) -> bool:
@@ -151,6 +153,7 @@ class OpenJob:
             turns.is_of_night(self.job.source),
             sizes if len(sizes) > 1 or 0 in sizes.values() else {},
             failed_at=self.failed_at(prompts[0].number) if prompts else frozenset(),
+            may_leave=self.may_leave,
         )
 
     def hurry(self, job: Job) -> None:

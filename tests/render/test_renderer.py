@@ -660,7 +660,7 @@ def test_a_render_beside_the_compiler_waits_for_it_before_it_is_made_smaller(
     device = on_device(2)
     compiling = [True]
     now = itertools.count()
-    monkeypatch.setattr(renderer, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
     def wait(_seconds: float, _is_over: Callable[[], bool]) -> None:
         compiling.clear()

@@ -11,7 +11,7 @@ from reeldrop.base import yaml_text
 from reeldrop.base.errors import PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
 from reeldrop.base.translated import Translated
-from reeldrop.prompts import parsing
+from reeldrop.prompts import parsing, scripts
 from reeldrop.store import sidecars
 
 BIRD = "大鹏一日同风起"
@@ -120,4 +120,7 @@ def test_notes_on_words_that_nobody_reads() -> None:
         problem = f"english can't read '{word}' in the prompt, which counts as English"
         assert (f"{problem}: if it matters, write `translated_prompt: ...`",) == found.notes
         assert () == prompts(f"prompt: '{text}'", model="most")[0].notes
+        looked_at = scripts.unread.cache_info().misses
+        assert found.notes == prompts(f"prompt: '{text}'\nseed: [1, 2]")[1].notes
+        assert looked_at == scripts.unread.cache_info().misses  # a sweep asks a thousand times
         assert () == prompts(f"prompt: '{text}'\ntranslated_prompt: A bird")[0].notes

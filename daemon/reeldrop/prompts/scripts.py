@@ -84,7 +84,8 @@ def script(text: str) -> str:
     return "Japanese" if most == "Chinese" and words["Japanese"] else most
 
 
-def unread(text: str, languages: Collection[str]) -> str:
+@functools.lru_cache(256)  # as above
+def unread(text: str, languages: tuple[str, ...]) -> str:
     """Return the first word in a script that a text encoder certainly can't read; empty if none.
 
     Single letters, as in formulas, are none.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -275,6 +278,41 @@ def test_the_log_is_that_of_the_job_of_the_video(seen: Browser, tmp_path: Path) 
         seen.click(".card .poster")
         seen.wait_for(f"document.querySelector('#view .links a[href=\"./a/{log}\"]')")
         seen.press("\ue00c")
+
+
+def test_how_to_save_a_file_is_said_where_a_link_cannot_do_it(seen: Browser, gallery: Path) -> None:
+    """Each file on a disk is another origin, whose files a browser shows instead of saving them. A
+    page from a server saves them."""
+    said = "document.querySelector('#view .links').textContent.includes('Save link as')"
+    before = {*seen.saved.iterdir()}
+    seen.open(gallery)
+    seen.click(".card .poster")
+    seen.wait_for(said)
+    seen.click("#view .links a[download]")
+    await_that(lambda: len(seen.driver.window_handles) == 2, "the file in a tab")
+    page, tab = seen.driver.window_handles
+    seen.driver.switch_to.window(tab)
+    seen.driver.close()
+    seen.driver.switch_to.window(page)
+    assert before == {*seen.saved.iterdir()}
+    serve = functools.partial(SimpleHTTPRequestHandler, directory=str(gallery.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            seen.driver.get(f"http://127.0.0.1:{server.server_port}/{gallery.name}")
+            seen.wait_for("document.querySelector('.card .poster')")
+            seen.click(".card .poster")
+            seen.wait_for("document.querySelector('#view .links a[download]')")
+            assert not seen.ask(said)
+            seen.click("#view .links a[download]")
+            await_that(
+                lambda: any(p.suffix == ".mp4" for p in {*seen.saved.iterdir()} - before),
+                "the saved video",
+            )
+        finally:
+            server.shutdown()
+    seen.complaints()  # of the icon that the server lacks
+    seen.requests()
 
 
 def wait_for_value(seen: Browser, setting: str, value: str) -> None:

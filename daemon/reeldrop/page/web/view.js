@@ -49,12 +49,15 @@
   // A page on a disk can't save what it leads to: the file is shown, and this page stays open.
   const link = (address, text, attributes = { download: true }) =>
     element("a", { href: address, target: "_blank", ...attributes }, text);
+  const HOW_TO_SAVE = "Files open in a tab of their own. To save one, choose “Save link as” in the "
+    + "menu of its link: a right click, or a long press.";
   const button = (text, click) => element("button", { type: "button", click }, text);
 
   const files = (video) => element("p", { class: "links" },
     ...video.formats.map((format) => link(reeldrop.file(video, format), `${format} file`)),
     link(reeldrop.file(video, "yaml"), "Settings as a prompt file"),
-    link(reeldrop.log(video), "Log of its job", {}));
+    link(reeldrop.log(video), "Log of its job", {}),
+    location.protocol === "file:" && element("span", { class: "meta" }, HOW_TO_SAVE));
 
   const takes = (video, others) => {
     if (others.length < 2) return [];

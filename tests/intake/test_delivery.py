@@ -175,7 +175,7 @@ def test_a_disk_in_trouble_is_told_of_though_another_file_was_claimed_at_the_sam
 
     def fail_first(spool: Spool, source: PurePosixPath, *rest: Any, **more: Any) -> Job | None:
         if source.name == "a.txt":
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device", str(spool.folder))
         return claim(spool, source, *rest, **more)
 
     monkeypatch.setattr(Spool, "claim", fail_first)
@@ -184,7 +184,9 @@ def test_a_disk_in_trouble_is_told_of_though_another_file_was_claimed_at_the_sam
     place.settle()
     failed, claimed = place.intake.take_all(place.intake.first())
     assert (None, True) == (failed, claimed is not None)
-    assert "can't be taken: No space left on device" == place.intake.claims.trouble()
+    told = place.intake.claims.trouble()
+    assert told.startswith(f"can't be taken: No space left on device: {place.spool.folder} (")
+    assert told.endswith(" MiB are left there) (make room there)")
     place.now += 1.1
     assert "" == place.intake.claims.trouble()
 
@@ -201,7 +203,8 @@ def test_a_disk_in_trouble_keeps_all_files_where_they_are(
         broken.setattr(Spool, "claim", lambda *_, **__: (_ for _ in ()).throw(failure))
         assert [] == [*claimed(place.intake)]
     place.now += 0.9
-    assert "can't be taken: Input/output error" == place.intake.claims.trouble()
+    told = place.intake.claims.trouble()
+    assert told.startswith("can't be taken: Input/output error (look at the disk or the share")
     assert () == place.intake.first()
     place.now += 0.2
     assert ("", ["b.txt"]) == (place.intake.claims.trouble(), [f.id for f in place.intake.first()])

@@ -901,7 +901,7 @@ def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
     """A job that waits in the spool is listed in the status."""
     job = place.claim("a.txt")
     place.jobs.ends.postpone(job, OSError(errno.ENOSPC, "No space left on device"))
-    expected = [("a.txt", "begun; [Errno 28] No space left on device")]
+    expected = [("a.txt", "begun; No space left on device (make room there)")]
     assert expected == [(w.prompt_file, w.reason) for w in place.jobs.waiting()]
     assert "No space left" in place.jobs.trouble()
 

@@ -181,7 +181,7 @@ def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
     with mounted(place.results.folder, "ro"):
         place.jobs.opened.open(claim(place, "a.txt"), prompts(1))
         assert (1, True) == (place.spooled.postponed(), bool(place.jobs.trouble()))
-        assert f"Read-only file system: '{place.results.folder}'" in place.jobs.trouble()
+        assert f"Read-only file system: {place.results.folder} (mount it so" in place.jobs.trouble()
         again = ["mount", "-o", "remount,rw", str(place.results.folder)]
         subprocess.run(again, check=True)
         go_on(place)

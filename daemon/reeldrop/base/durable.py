@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from reeldrop.base import temporaries
-from reeldrop.base.plain_files import OPEN_FLAGS, open_plain
+from reeldrop.base.plain_files import OPEN_FLAGS, pour
+from reeldrop.base.trouble import naming
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NOT_HERE = {errno.EINVAL, errno.ENOSYS}
@@ -112,15 +113,13 @@ def _write_out(
 ) -> None:
     unfinished = temporaries.fresh(path, f"{owner}-write")
     try:
-        with open(unfinished, "xb") as file:
+        with naming(path), open(unfinished, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         into_place(unfinished, path)
-    except BaseException as error:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
-            error.filename = str(path)
         raise
 
 
@@ -140,7 +139,8 @@ def write_unsynced(path: Path, data: bytes, rights: int | None = None) -> None:
     unfinished = path.with_suffix(".tmp")
     make_way(path)
     make_way(unfinished)
-    unfinished.write_bytes(data)
+    with naming(path):
+        unfinished.write_bytes(data)
     if rights is not None:
         unfinished.chmod(rights)
     os.replace(unfinished, path)
@@ -293,8 +293,8 @@ def copied(source: Path, target: Path, owner: str) -> Iterator[Path]:
     """
     unfinished = temporaries.fresh(target, f"{owner}-copy")
     try:
-        with open(open_plain(source), "rb") as ours, open(unfinished, "xb") as copy:
-            shutil.copyfileobj(ours, copy)
+        with naming(target), open(unfinished, "xb") as copy:
+            pour(source, copy)
             copy.flush()
             shutil.copystat(source, unfinished, follow_symlinks=False)
             os.fsync(copy.fileno())

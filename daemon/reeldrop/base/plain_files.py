@@ -9,11 +9,14 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
+
+from reeldrop.base.trouble import naming
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Follows no link, and waits for no writer of a pipe."""
 
-_PIECE = 1 << 16
+_PIECE = 1 << 18
 
 
 def open_plain(path: Path) -> int:
@@ -52,13 +55,28 @@ def have_same_bytes(one: Path, other: Path) -> bool:
         return not theirs.read(1)
 
 
+def pour(path: Path, into: BinaryIO) -> None:
+    """Write the content of a plain file, opened by `open_plain`, into an open file.
+
+    Raises:
+        OSError: it can't be read, and is named; or the other can't be written.
+    """
+    with open(open_plain(path), "rb") as file:
+        while True:
+            with naming(path):
+                piece = file.read(_PIECE)
+            if not piece:
+                return
+            into.write(piece)
+
+
 def content(path: Path, most: int) -> bytes:
     """Return the content of a plain file, opened by `open_plain`.
 
     Raises:
         OSError: it can't be read; EFBIG if it has more than `most` bytes.
     """
-    with open(open_plain(path), "rb") as file:
+    with naming(path), open(open_plain(path), "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"this file has more than {most:,} bytes", str(path))

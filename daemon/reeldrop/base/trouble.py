@@ -5,9 +5,12 @@ Says which file it is about, what is used up, and what an operator can do.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.temporaries import is_temporary
@@ -32,6 +35,9 @@ _REMEDIES = {
     errno.ENOMEM: "the machine's memory is used up: end other programs, or raise MemoryMax= of "
     "the unit",
 }
+
+
+_ROOM = re.compile(r"\d+\.\d MiB")
 
 
 def of(error: BaseException | None) -> OSError | None:
@@ -60,9 +66,9 @@ def mistake(error: OSError) -> Mistake:
 
     Of a temporary file, its folder is named.
     """
-    if error.errno is None or not error.strerror:
-        return Mistake(str(error))
     place = _place(error)
+    if error.errno is None or not error.strerror:
+        return Mistake(f"{error}: {place}" if place else str(error))
     problem = f"{error.strerror}: {place}" if place else error.strerror
     if error.strerror != os.strerror(error.errno):
         return Mistake(problem)
@@ -74,6 +80,28 @@ def mistake(error: OSError) -> Mistake:
 def in_words(error: OSError) -> str:
     """Return the problem and the remedy on one line."""
     return str(mistake(error))
+
+
+def is_same(one: str, other: str) -> bool:
+    """Return whether two texts of `in_words` tell the same, but for how much room is left."""
+    return _ROOM.sub("", one) == _ROOM.sub("", other)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in errors that name none, as a write to a full disk raises them.
+
+    PyAV's errors, whose names are read-only, are replaced.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            try:
+                error.filename = str(path)
+            except AttributeError:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def _place(error: OSError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import (
     DISK_ERRORS,
     FileError,
@@ -14,7 +15,7 @@ from reeldrop.base.errors import (
     WrongUsage,
 )
 from reeldrop.commands import exit_codes
-from reeldrop.commands.output import note, place_of
+from reeldrop.commands.output import note
 from reeldrop.host import ending, process
 
 
@@ -54,8 +55,7 @@ def _run(command: Callable[[], object]) -> None:
             note(line if line.startswith(" ") else f"reeldrop: {line}")  # an example is indented
         sys.exit(exit_codes.USAGE)
     except OSError as error:
-        problem = f"{place_of(error)}: {error.strerror}" if error.filename else str(error)
-        note(f"reeldrop: {problem}")
+        note(f"reeldrop: {trouble.in_words(error)}")
         sys.exit(exit_codes.NOT_NOW if error.errno in DISK_ERRORS else exit_codes.FAILED)
     except RendererDied as error:
         note(f"reeldrop: {error}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from reeldrop.base.escaping import shown, shown_lines
-from reeldrop.base.temporaries import is_temporary
 
 LONGEST_UNBROKEN = 20
 """Columns with longer cells are wrapped if the terminal is too narrow for the table."""
@@ -97,12 +95,6 @@ def path(file: Path) -> str:
         if sys.stdout.isatty() and file.is_relative_to(Path.cwd()):
             return str(file.relative_to(Path.cwd()))
     return str(file)
-
-
-def place_of(error: OSError) -> str:
-    """Return the file of an error; for a temporary file, its folder."""
-    file = str(error.filename)
-    return os.path.dirname(file) if is_temporary(os.path.basename(file)) else file
 
 
 def local_time(iso: str) -> str:

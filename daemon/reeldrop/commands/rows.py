@@ -6,8 +6,8 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import ConfigError
-from reeldrop.commands import output
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +40,4 @@ def row_of(what: str, attempt: Callable[[], str]) -> Row:
         return Row(what, False, str(error))
     except OSError as error:
         may_pass = error.errno != errno.EXDEV
-        return Row(what, False, f"{error.strerror}: {output.place_of(error)}", may_pass)
+        return Row(what, False, trouble.in_words(error), may_pass)

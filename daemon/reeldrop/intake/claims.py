@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from reeldrop.base import at_once
+from reeldrop.base import at_once, trouble
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import DefaultsFile, Job
@@ -104,20 +104,21 @@ class Claims:
         if is_of_disk:
             self.held_until = again
             again += self._retry_seconds  # it may be the cause: try others first
-        self.block(candidate, f"can't be taken: {error.strerror}", error, again)
+        self.block(candidate, f"can't be taken: {_reason(error)}", error, again)
 
     def unreadable(self, candidate: Candidate, error: OSError) -> None:
         """Block a file for now that can't be read."""
         again = self._clock() + self._retry_seconds
-        self.block(candidate, f"can't be read: {error.strerror}", error, again)
+        self.block(candidate, f"can't be read: {_reason(error)}", error, again)
 
     def block(self, candidate: Candidate, reason: str, error: OSError, until: float) -> None:
         """Block a file for now, and log the reason unless it is the last one logged."""
-        is_logged = reason in (self._inbox.pauses.blocked(candidate), self._disk_trouble)
+        earlier = (self._inbox.pauses.blocked(candidate), self._disk_trouble)
+        is_logged = any(trouble.is_same(reason, one) for one in earlier)
         if error.errno in DISK_ERRORS:
             self._disk_trouble = reason
         if not is_logged:
-            _log.error("claim_failed", prompt_file=shown(candidate.path), reason=str(error))
+            _log.error("claim_failed", prompt_file=shown(candidate.path), reason=reason)
         self._inbox.pauses.block(candidate, reason, until)
         self._look_by(until)
 
@@ -128,3 +129,9 @@ class Claims:
     def are_held_up(self) -> bool:
         """Return whether nothing can be claimed for now, because a disk is in trouble."""
         return self._clock() < self.held_until
+
+
+def _reason(error: OSError) -> str:
+    """Return why a file can't be taken or read: of trouble of a disk, where and what to do."""
+    is_of_disk = error.errno in DISK_ERRORS
+    return trouble.in_words(error) if is_of_disk else error.strerror or str(error)

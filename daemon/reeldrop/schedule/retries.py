@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job
 
@@ -65,17 +66,28 @@ class Retries:
         return iter(tuple(self._troubles))
 
     def put(
-        self, name: str, error: OSError, now: float, pause: float, end: End | None = None
+        self,
+        name: str,
+        error: OSError,
+        now: float,
+        pause: float,
+        end: End | None = None,
+        *,
+        reason: str = "",
     ) -> bool:
-        """Record a trouble, and return whether it is news. The pause doubles with the `tries`."""
+        """Record a trouble, and return whether it is news. The pause doubles with the `tries`.
+
+        reason: what to tell of it; empty for the error's own words
+        """
+        reason = reason or str(error)
         before = self._troubles.get(name)
         is_of_disk = error.errno in DISK_ERRORS
         is_its_own = not is_of_disk or (before is not None and before.went_on)
         tries = self.tries(name) + is_its_own
         growing = pause * 2 ** min(max(tries - 1, 0), 30)
         due = now + min(growing, max(pause, MAX_PAUSE_SECONDS))
-        self._troubles[name] = _Trouble(str(error), tries, due, is_of_disk, end)
-        return before is None or before.reason != str(error)
+        self._troubles[name] = _Trouble(reason, tries, due, is_of_disk, end)
+        return before is None or not trouble.is_same(before.reason, reason)
 
     def forget(self, name: str) -> None:
         """Drop a trouble: it is over, or the job is gone."""
@@ -83,9 +95,9 @@ class Retries:
 
     def note_success(self, name: str) -> None:
         """Record that the disk works, at least for the job of this name."""
-        for other, trouble in self._troubles.items():
-            trouble.is_of_disk = False
-            trouble.went_on |= other != name
+        for other, found in self._troubles.items():
+            found.is_of_disk = False
+            found.went_on |= other != name
 
     def tries(self, name: str) -> int:
         """Return how often something failed that the disk is not to blame for."""
@@ -104,8 +116,8 @@ class Retries:
 
     def look(self, now: float) -> None:
         """Mark what is due by now."""
-        for trouble in self._troubles.values():
-            trouble.is_due |= trouble.due <= now
+        for found in self._troubles.values():
+            found.is_due |= found.due <= now
 
     def resting(self) -> dict[str, float]:
         """Return the due times of what can't be opened: not due yet, or only to be filed away."""

@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from reeldrop.base import at_once
+from reeldrop.base import at_once, trouble
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import folded
@@ -151,7 +151,7 @@ class Ends:
         self, what: str, error: OSError, event: str, end: End | None = None, **details: str
     ) -> None:
         """Leave something for now, and log the event if the error is news."""
-        pause = self.limits.retry_seconds
+        pause, reason = self.limits.retry_seconds, trouble.in_words(error)
         # Log only news: a line for each try would fill the log, and maybe the disk.
-        if self._retries.put(what, error, time.monotonic(), pause, end):
-            _log.error(event, **details, reason=str(error), seconds=pause)
+        if self._retries.put(what, error, time.monotonic(), pause, end, reason=reason):
+            _log.error(event, **details, reason=reason, seconds=pause)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePosixPath
 
+from reeldrop.base import trouble
 from reeldrop.base.job import Job
 from reeldrop.schedule import turns
 from reeldrop.schedule.retries import Retries
@@ -101,7 +102,7 @@ class SpooledJobs:
         try:
             job = self._spool.find(job_id)
         except OSError as error:  # of this job's record alone, or the next one fails, too
-            unreadable = OSError(f"its record can't be read: {error.strerror}")
+            unreadable = OSError(f"its record can't be read: {trouble.in_words(error)}")
             self.ends.try_later(job_id, unreadable, "job_postponed", job_id=job_id)
             return None
         if job is None:

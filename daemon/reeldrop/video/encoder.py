@@ -20,6 +20,7 @@ import numpy as np
 import structlog
 from PIL import Image
 
+from reeldrop.base import trouble
 from reeldrop.video import mp4_index, synthetic
 from reeldrop.video.sound import Track
 
@@ -76,26 +77,41 @@ def encode(
         OSError: the file can't be written.
     """
     film = _Film(frames, fps, settings, on_frame, sound, mark)
-    match format:
-        case "mp4":
-            _write_mp4(film, path, h264)
-            if mark:
-                synthetic.append_to_mp4(path, mark)
-        case "webm":
-            _write_video(film, path, "webm", "libvpx-vp9", _VP9)
-        case "gif":
-            images = [Image.fromarray(frame) for frame in frames]
-            delays = gif_delays(len(images), fps)
-            images[0].save(
-                path, "GIF", save_all=True, append_images=images[1:], duration=delays, loop=0
-            )
-            if mark:
-                synthetic.append_to_gif(path, mark)
-        case "jpg":
-            poster = Image.fromarray(frames[len(frames) // 2])
-            poster.save(path, "JPEG", quality=90, xmp=mark.encode())
-        case _:
-            raise ValueError(f"unknown format {format}")
+    with trouble.naming(path):
+        match format:
+            case "mp4":
+                _write_mp4(film, path, h264)
+                if mark:
+                    synthetic.append_to_mp4(path, mark)
+            case "webm":
+                _write_video(film, path, "webm", "libvpx-vp9", _VP9)
+            case "gif":
+                images = [Image.fromarray(frame) for frame in frames]
+                delays = gif_delays(len(images), fps)
+                images[0].save(
+                    path, "GIF", save_all=True, append_images=images[1:], duration=delays, loop=0
+                )
+                if mark:
+                    synthetic.append_to_gif(path, mark)
+            case "jpg":
+                poster = Image.fromarray(frames[len(frames) // 2])
+                write_jpeg(poster, path, mark)
+            case _:
+                raise ValueError(f"unknown format {format}")
+
+
+def write_jpeg(picture: Image.Image, path: Path, mark: str) -> None:
+    """Write a picture as a JPEG, with an XMP packet; empty for none.
+
+    By Python: Pillow takes no notice of a disk that has room for a part of its last write.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    made = io.BytesIO()
+    picture.save(made, "JPEG", quality=90, xmp=mark.encode())
+    with trouble.naming(path):
+        path.write_bytes(made.getvalue())
 
 
 def gif_delays(count: int, fps: float) -> list[int]:

@@ -23,7 +23,7 @@ from PIL import Image
 from reeldrop.base import plain_files
 from reeldrop.video import synthetic
 from reeldrop.video.arrangement import Sheet
-from reeldrop.video.encoder import tag_colours
+from reeldrop.video.encoder import tag_colours, write_jpeg
 from reeldrop.video.identity import DEMUXERS
 from reeldrop.video.labels import Labels
 
@@ -102,7 +102,7 @@ class Drawing:
                 x, y = self._corner(row, column, width, height)
                 picture = _fitted(np.asarray(posters[tile.number]), width, height)
                 _paste(canvas, picture, x, y, width, height)
-        Image.fromarray(canvas).save(path, "JPEG", quality=90, xmp=self._mark.encode())
+        write_jpeg(Image.fromarray(canvas), path, self._mark)
         return True
 
     def write_video(self, path: Path) -> bool:

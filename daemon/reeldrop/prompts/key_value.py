@@ -114,8 +114,8 @@ def of_line(line: str) -> Recognised | None:
         return Recognised("is `key: value`, as in YAML", _after_prompt(found["value"]))
     found = _OWN.match(line)
     if found is not None and _is_in_yaml(found["key"], found["value"]):
-        says = {found["key"]: Own(found["value"])}
-        return Recognised("is `key: value`, as in YAML", says, belongs_above=True)
+        own: Said = {found["key"]: Own(found["value"])}
+        return Recognised("is `key: value`, as in YAML", own, belongs_above=True)
     looks = (_OURS, _WORD, _MODEL, _NUMBER, _NO_NUMBER)
     found = next((match for look in looks if (match := look.match(line))), None)
     if found is None or (found.re is _NUMBER and not is_setting(found["key"])):

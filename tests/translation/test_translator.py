@@ -216,12 +216,14 @@ def test_what_the_author_repeats(asked: Asked, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_english_sentences_stay(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A translator from another language would spoil them."""
+    """A translator from another language would spoil them, unless a word in them needs it."""
     monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
-    ((found, failure),) = asked.answer(prompt(1, "大鹏一日同风起。(Cinematic:1.2), 8k.\n黄鹂"))
+    mixed = "A wide cinematic shot of 黄鹂 in a tree."
+    text = f"大鹏一日同风起。(Cinematic:1.2), 8k.\n黄鹂\n{mixed}"
+    ((found, failure),) = asked.answer(prompt(1, text))
     asked.translator.close()
     assert failure is None
-    assert "word (Cinematic:1.2), 8k. word" == found.texts[0]
+    assert "word (Cinematic:1.2), 8k. word word" == found.texts[0]
 
 
 def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,13 +47,14 @@ def checked(made: str) -> str:
 
 
 def of_part(part: str, text: str, translate: Callable[[str], str]) -> str:
-    """Return the translation of a sentence of a text; the same if it is English among others.
+    """Return the translation of a sentence of a text; the same if it is English alone among others.
 
     Raises:
         TranslationFailed: the translation has no words, or only repeats some. Among those of other
             sentences, nobody would notice.
     """
-    if scripts.script(part) == scripts.LATIN != scripts.script(text):
+    is_english = scripts.script(part) == scripts.LATIN != scripts.script(text)
+    if is_english and not scripts.unread(part, ()):
         return part
     made = translate(part)
     if not any(map(str.isalnum, made)):

@@ -169,24 +169,28 @@ SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
     "no more than fit": (view(job("a", prompts(9))), render(("a", SIZE))),
     "as many as are left": (view(job("a", prompts(3))), render(("a", 3))),
     "a few sizes, as each is compiled: a power of two": (
-        view(job("a", prompts(3), in_few_sizes=True)),
+        view(job("a", prompts(3), in_few_sizes=frozenset({""}))),
         render(("a", 2)),
     ),
     "a few sizes: or a full batch": (
-        view(job("a", prompts(4), size=3, in_few_sizes=True)),
+        view(job("a", prompts(4), size=3, in_few_sizes=frozenset({""}))),
         render(("a", 3)),
     ),
     "a few sizes, of prompts of several jobs": (
-        view(*(job(name, prompts(3), size=8, in_few_sizes=True) for name in "abc")),
+        view(*(job(name, prompts(3), size=8, in_few_sizes=frozenset({""})) for name in "abc")),
         render(("a", 3), ("b", 3), ("c", 2)),
     ),
     "a few sizes, the last job waits": (
-        view(*(job(name, prompts(2), size=8, in_few_sizes=True) for name in "abc")),
+        view(*(job(name, prompts(2), size=8, in_few_sizes=frozenset({""})) for name in "abc")),
         render(("a", 2), ("b", 2)),
+    ),
+    "a few sizes, only where it is compiled": (
+        view(job("a", prompts(3), in_few_sizes=frozenset({"cuda"}))),
+        render(("a", 3)),
     ),
     "a few sizes: what only the rest would have passed over is not": (
         view(
-            job("a", prompts(4), size=8, in_few_sizes=True),
+            job("a", prompts(4), size=8, in_few_sizes=frozenset({""})),
             job("b", prompts(1, 8)),
             job("c", prompts(2)),
         ),

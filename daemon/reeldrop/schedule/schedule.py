@@ -307,7 +307,7 @@ def _batch(view: View, renderer: int, first: JobView, line: list[Waiting]) -> De
         if waiting is not first and waiting.was_passed_over:
             break
         passed.append(waiting.id)
-    if first.in_few_sizes:
+    if view.renderers[renderer].kind in first.in_few_sizes:
         picks = _in_few_sizes(picks, size)
     return Render(renderer, tuple((pick.job_id, pick.prompts) for pick in picks), picks[-1].before)
 

@@ -93,7 +93,7 @@ class JobView:
     failed_at: the places where the first of its prompts has failed
     seconds: how long each video like the first takes on the kinds of device where that is known;
         empty if all are alike
-    in_few_sizes: whether batches that are not full are powers of two
+    in_few_sizes: the kinds of device on which batches that are not full are powers of two
     """
 
     id: str
@@ -110,7 +110,7 @@ class JobView:
     sizes: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     failed_at: frozenset[str] = frozenset()
-    in_few_sizes: bool = False
+    in_few_sizes: frozenset[str] = frozenset()
     may_leave: bool = False
 
     def size_on(self, renderer: RendererView) -> int:

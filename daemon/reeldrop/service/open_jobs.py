@@ -95,8 +95,9 @@ class OpenJobs:
             # Those it fits have left for good: the next try says what is missing.
             sizes = dict.fromkeys(sizes, 1)
         found = opened.view(self.turns.of(opened.group), sizes, most)
-        if not first.loras and any(self._limit(first, kind).in_few_sizes for kind in sizes):
-            found = replace(found, in_few_sizes=True)  # with LoRAs nothing is compiled
+        if not first.loras:  # with LoRAs nothing is compiled
+            few = frozenset(kind for kind in sizes if self._limit(first, kind).in_few_sizes)
+            found = replace(found, in_few_sizes=few)
         if len(sizes) > 1:
             takes = ((kind, self.seconds_each(first, n, kind)) for kind, n in sizes.items() if n)
             known = {kind: seconds for kind, seconds in takes if seconds is not None}

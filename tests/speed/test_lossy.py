@@ -90,7 +90,7 @@ def test_what_is_reused_at_once_is_exact(prompts: list[Prompt], tiny_pipeline: P
     forward = unet.forward
 
     def twice(*arguments: object, **named: object) -> object:
-        unet.deep_cache.steps = 0
+        unet.steps = 0
         forward(*arguments, **named)
         return forward(*arguments, **named)
 

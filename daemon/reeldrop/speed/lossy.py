@@ -61,9 +61,8 @@ def _deep_cache(_pipe: Any, part: Any, lossy: Lossy) -> bool:
         return False
     unet: Any = part
     unet.__class__ = DeepCacheUNet3D
-    unet.deep_cache = DeepCache(lossy.deep_cache)
-    last = unet.up_blocks[-1].resnets[-1]
-    last.register_forward_pre_hook(_Keep(unet.deep_cache, unet.config.block_out_channels[0]))
+    unet.interval = lossy.deep_cache
+    unet.up_blocks[-1].resnets[-1].register_forward_pre_hook(unet.keep)
     return True
 
 
@@ -78,38 +77,18 @@ def _first_block_cache(pipe: Any, part: Any, lossy: Lossy) -> bool:
     return True
 
 
-@dataclass(slots=True)
-class DeepCache:
-    """Every `interval`-th step is complete, and keeps a tensor for the others.
-
-    kept: the last layer's input from the layer before, (batch * frames, channels, height, width)
-    """
-
-    interval: int
-    steps: int = 0
-    kept: torch.Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Keep:
-    """Keeps the input of the last layer, without the channels from the first layer."""
-
-    cache: DeepCache
-    channels_of_first: int
-
-    def __call__(self, _layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-        if self.cache.kept is None:
-            self.cache.kept = arguments[0][:, : -self.channels_of_first].clone()
-
-
 class DeepCacheUNet3D(UNet3DConditionModel):
     """Runs all layers at every n-th step, and only the first and the last layer at the others.
 
     DeepCache (Ma, Fang, Wang: "DeepCache: Accelerating Diffusion Models for Free", CVPR 2024) with
     its shallowest branch: deeper features change little from step to step.
+
+    kept: the last layer's input from the layer before, (batch * frames, channels, height, width)
     """
 
-    deep_cache: DeepCache
+    interval = 1
+    steps = 0
+    kept: torch.Tensor | None = None
 
     def forward(
         self,
@@ -120,16 +99,21 @@ class DeepCacheUNet3D(UNet3DConditionModel):
         return_dict: bool = True,
         **others: Any,
     ) -> UNet3DConditionOutput | tuple[torch.Tensor]:
-        cache = self.deep_cache
-        if cache.steps % cache.interval == 0:
-            cache.kept = None
-        cache.steps += 1
-        if cache.kept is None:
+        if self.steps % self.interval == 0:
+            self.kept = None
+        self.steps += 1
+        if self.kept is None:
             whole: Any = super().forward  # type: ignore[misc]
             predicted = whole(sample, timestep, encoder_hidden_states, **others).sample
         else:
-            predicted = self._outermost(sample, timestep, encoder_hidden_states, cache.kept)
+            predicted = self._outermost(sample, timestep, encoder_hidden_states, self.kept)
         return UNet3DConditionOutput(sample=predicted) if return_dict else (predicted,)
+
+    def keep(self, _layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        """Keep the input of the last layer, without the channels from the first layer."""
+        if self.kept is None:
+            of_first: int = self.conv_in.out_channels
+            self.kept = arguments[0][:, :-of_first].clone()
 
     def _outermost(
         self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, kept: torch.Tensor
@@ -155,5 +139,4 @@ class DeepCacheUNet3D(UNet3DConditionModel):
 
     def _reset_stateful_cache(self) -> None:
         """Reset; diffusers' pipelines call this method of a cache at the end of a render."""
-        self.deep_cache.steps = 0
-        self.deep_cache.kept = None
+        self.steps, self.kept = 0, None

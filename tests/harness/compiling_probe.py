@@ -21,9 +21,8 @@ class Denoiser(nn.Module):
 
 
 if __name__ == "__main__":
-    _denoiser, _call = Denoiser(), Call()
-    _compiler = compiled.Compiled(_denoiser, _call)
-    _forms = Forms(_denoiser, _call, _compiler, heeds_call=False)
+    _denoiser = Denoiser()
+    _forms = Forms(_denoiser, Call())
     with torch.inference_mode():
         _denoiser(sample=torch.rand(2, 3))
         _forms.end()

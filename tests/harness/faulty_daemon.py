@@ -52,7 +52,7 @@ from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
 from reeldrop.speed import fast
-from reeldrop.speed.compiled import Compiled
+from reeldrop.speed.forms import Forms
 from reeldrop.store import attempts, job_files, reports, sidecars
 from reeldrop.video import encoder
 from reeldrop.video.assembling import Assembler
@@ -139,12 +139,12 @@ def _hang_encoding() -> None:
 
 
 def _hang_compiling(sign: Path) -> None:
-    def hanging(_: Compiled, _shape: Any, _needed: int) -> None:
+    def hanging(*_: Any) -> None:
         sign.touch()
         threading.Event().wait()
 
-    Compiled._make_ready = hanging  # type: ignore[method-assign]
-    Compiled._mark = lambda _, _shape: sign.parent  # type: ignore[method-assign]
+    Forms._make_ready = hanging  # type: ignore[method-assign]
+    Forms._mark = lambda _, _shape: sign.parent  # type: ignore[method-assign]
     fast.READY_SECONDS = 3600.0
 
 

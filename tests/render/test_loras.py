@@ -368,6 +368,6 @@ def test_what_the_compiler_reads_has_no_loras_in_use(wan: Case) -> None:
     [forms] = loaded.fast_path._forms
     call = loaded.pipe.transformer.blocks[0].attn1.to_q.call
     call.loras = A
-    copy: Any = forms.compiled._copy(Call())
+    copy: Any = forms._copy(Call())
     assert () == copy.blocks[0].attn1.to_q.call.loras
     loaded.fast_path.discard()

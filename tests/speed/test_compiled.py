@@ -26,10 +26,9 @@ from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.render import measure, pipeline, renderer, rendering, residents
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
-from reeldrop.speed import compiled, fast
+from reeldrop.speed import compiled, fast, forms
 from reeldrop.speed.fast import FastPath, Options
-from reeldrop.speed.forms import Forms
-from reeldrop.speed.shapes import Shape
+from reeldrop.speed.forms import Forms, Shape
 from reeldrop.speed.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
@@ -96,12 +95,12 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 @pytest.fixture
 def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile one block of each kind of a UNet3D, and leave the others as they are."""
-    blocks = compiled.blocks
+    blocks = forms.blocks
 
     def chosen(denoiser: nn.Module) -> list[nn.Module]:
         return [*{type(block): block for block in blocks(denoiser)}.values()]
 
-    monkeypatch.setattr(compiled, "blocks", chosen)
+    monkeypatch.setattr(forms, "blocks", chosen)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +159,13 @@ def test_blocks_are_alike_and_none_is_inside_another(
         load(tiny_pipeline, "off").pipe.unet,
         load(wan_pipeline, "off").pipe.transformer,
     )
-    kinds = Counter(type(block).__name__ for block in compiled.blocks(unet))
+    kinds = Counter(type(block).__name__ for block in forms.blocks(unet))
     convolutions = "ChannelsLastResnetBlock2D", "ChannelsLastTemporalConvLayer"
     assert [8, 8] == [kinds[name] for name in convolutions]
     assert 4 == kinds["ChannelsLastTransformer2D"] == kinds["ChannelsLastTransformerTemporal"] - 1
     assert kinds.total() == 25
-    assert [*transformer.blocks] == compiled.blocks(transformer)
-    assert [] == compiled.blocks(Denoiser())
+    assert [*transformer.blocks] == forms.blocks(transformer)
+    assert [] == forms.blocks(Denoiser())
 
 
 @pytest.mark.usefixtures("without_code")
@@ -218,14 +217,14 @@ def test_nothing_holds_a_pipeline_that_is_no_longer_wanted(wan_pipeline: Path) -
 def slow_compiler(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Let compilations wait; return what tells that one has begun, and what lets it go on."""
     began, goes_on = threading.Event(), threading.Event()
-    compiling = compiled.Compiled._compile
+    compiling = Forms._compile
 
-    def slow(self: compiled.Compiled, shape: compiled.Shape) -> object:
+    def slow(self: Forms, shape: Shape, arguments: dict[str, Any]) -> object:
         began.set()
         assert goes_on.wait(60)
-        return compiling(self, shape)
+        return compiling(self, shape, arguments)
 
-    monkeypatch.setattr(compiled.Compiled, "_compile", slow)
+    monkeypatch.setattr(Forms, "_compile", slow)
     return began, goes_on
 
 
@@ -233,9 +232,9 @@ def test_garbage_is_collected_after_a_compilation_and_not_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Torch has crashed where that was done, asked or not. The next compilation waits for it."""
-    monkeypatch.setattr(compiled.Compiled, "_compile", lambda _self, _shape: torch.abs)
+    monkeypatch.setattr(Forms, "_compile", lambda *_: torch.abs)
     began, goes_on = slow_compiler(monkeypatch)
-    denoiser, forms = stand_before_a_denoiser()
+    denoiser, front = stand_before_a_denoiser()
 
     def garbage() -> weakref.ref[nn.Module]:
         """Return a reference to a module that only itself refers to."""
@@ -247,7 +246,7 @@ def test_garbage_is_collected_after_a_compilation_and_not_meanwhile(
     measure.empty_cache()
     assert before() is None
     denoiser(torch.rand(2, 3), num_frames=1)
-    forms.end()
+    front.end()
     assert began.wait(60)
     meanwhile = garbage()
     measure.empty_cache()
@@ -266,24 +265,24 @@ def test_torch_itself_collects_no_garbage_in_a_compilation(
 ) -> None:
     """By default it does after each frame, of which a denoiser in blocks has many."""
     collected: list[str] = []
-    compiling = compiled.Compiled._compile
+    compiling = Forms._compile
 
-    def watched(self: compiled.Compiled, shape: compiled.Shape) -> object:
+    def watched(self: Forms, shape: Shape, arguments: dict[str, Any]) -> object:
         def note(phase: str, _found: object) -> None:
             collected.append(phase)
 
         gc.callbacks.append(note)
         try:
-            return compiling(self, shape)
+            return compiling(self, shape, arguments)
         finally:
             gc.callbacks.remove(note)
 
-    monkeypatch.setattr(compiled.Compiled, "_compile", watched)
-    denoiser, forms = stand_before_a_denoiser()
+    monkeypatch.setattr(Forms, "_compile", watched)
+    denoiser, front = stand_before_a_denoiser()
     denoiser(torch.rand(2, 3), num_frames=1)
-    forms.end()
+    front.end()
     compiled.wait_for_compiler()
-    assert forms.compiled.seconds
+    assert front.seconds
     assert [] == collected
 
 
@@ -339,14 +338,14 @@ transformers.logging.set_verbosity_error()  # it misses torchvision, and says so
 import test_compiled as t
 from reeldrop.speed import compiled
 from reeldrop.host import log
-from reeldrop.speed.compiled import Compiled
+from reeldrop.speed.forms import Forms
 log.configure(sys.stdout, for_people=False)
-loaded, copy = t.load(Path(sys.argv[1])), Compiled._copy
+loaded, copy = t.load(Path(sys.argv[1])), Forms._copy
 def copy_and_discard(self, call):
     made = copy(self, call)
     loaded.fast_path.discard()
     return made
-Compiled._copy = copy_and_discard
+Forms._copy = copy_and_discard
 t.render(loaded, t.prompt())
 compiled.wait_for_compiler()
 logging.getLogger("torch._dynamo").warning("news of the compiler")
@@ -386,13 +385,10 @@ class Denoiser(nn.Module):
         return (sample * cos + sample * sin) * self.weight * factor
 
 
-def stand_before_a_denoiser(
-    call: Call | None = None, *, heeds_call: bool = False
-) -> tuple[Denoiser, Forms]:
+def stand_before_a_denoiser(call: Call | None = None) -> tuple[Denoiser, Forms]:
     """Return a denoiser, and the Forms that compile it."""
-    denoiser, call = Denoiser(), call or Call()
-    compiler = compiled.Compiled(denoiser, call)
-    return denoiser, Forms(denoiser, call, compiler, heeds_call=heeds_call)
+    denoiser = Denoiser()
+    return denoiser, Forms(denoiser, call or Call())
 
 
 @pytest.mark.usefixtures("without_code")
@@ -400,7 +396,7 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
     """Several pipelines use them; other numbers are another shape. With LoRAs, nothing compiled is
     used."""
     call = Call()
-    denoiser, forms = stand_before_a_denoiser(call)
+    denoiser, front = stand_before_a_denoiser(call)
     sample, rotary = torch.rand(2, 3), (torch.rand(3), torch.rand(3))
     calls: list[dict[str, object]] = [
         {"num_frames": 2},
@@ -409,24 +405,24 @@ def test_arguments_may_be_numbers_and_tuples_of_tensors() -> None:
     ]
     with torch.inference_mode():
         expected = [denoiser(sample, **arguments) for arguments in calls]
-        assert not forms.was_used
-        forms.end()
+        assert not front.was_used
+        front.end()
         compiled.wait_for_compiler()
         for call.loras in ((), (("style", 1.0),)):
             for arguments, plain in zip(calls, expected, strict=True):
-                forms.begin()
+                front.begin()
                 assert torch.allclose(plain, denoiser(sample, **arguments))
-                assert forms.was_used == (not call.loras)
+                assert front.was_used == (not call.loras)
         call.loras = ()
-        forms.begin()
+        front.begin()
         denoiser(sample, num_frames=4)
-    assert not forms.was_used
+    assert not front.was_used
 
 
 @pytest.mark.parametrize(
     ("calls", "reason"),
     [
-        ([{"num_frames": n} for n in range(5)], "it was called with 5 different shapes"),
+        ([{"num_frames": n} for n in range(5)], "it was called with more than 4 shapes"),
         ([{"num_frames": 1, "others": {"x": object()}}] * 2, "an argument of its call is a object"),
     ],
 )
@@ -434,12 +430,12 @@ def test_what_is_never_the_same_again_is_not_compiled(
     calls: list[dict[str, Any]], reason: str
 ) -> None:
     """It would be useless; the log says so, once."""
-    denoiser, forms = stand_before_a_denoiser()
+    denoiser, front = stand_before_a_denoiser()
     with capture_logs() as events:
         for _ in range(2):
             for arguments in calls:
                 denoiser(torch.rand(2, 3), **arguments)
-            forms.end()
+            front.end()
     assert not compiled.is_compiling()
     (event,) = events
     assert "denoiser_left_as_it_is" == event["event"]
@@ -449,10 +445,10 @@ def test_what_is_never_the_same_again_is_not_compiled(
 def test_a_cache_that_cannot_be_made_fails_no_render(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a user without a home: only the compiler fails."""
     monkeypatch.setenv(compiled.CACHE, "/dev/null/cache")
-    denoiser, forms = stand_before_a_denoiser()
+    denoiser, front = stand_before_a_denoiser()
     with capture_logs() as events, torch.inference_mode():
         denoiser(torch.rand(2, 3), num_frames=1)
-        forms.end()
+        front.end()
         compiled.wait_for_compiler()
     assert ["compiling", "not_compiled"] == [event["event"] for event in events]
 
@@ -460,15 +456,15 @@ def test_a_cache_that_cannot_be_made_fails_no_render(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("without_code")
 def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently rendered shape is dropped, and compiled again when it returns."""
-    monkeypatch.setattr(compiled, "MOST", 2)
-    denoiser, forms = stand_before_a_denoiser()
+    monkeypatch.setattr(forms, "MOST", 2)
+    denoiser, front = stand_before_a_denoiser()
     used = []
     with torch.inference_mode():
         for frames in (1, 2, 1, 3, 1, 3, 2, 2):
-            forms.begin()
+            front.begin()
             denoiser(torch.rand(2, 3), num_frames=frames)
-            used.append(forms.was_used)
-            forms.end()
+            used.append(front.was_used)
+            front.end()
             compiled.wait_for_compiler()
     assert [False, False, True, False, True, True, False, True] == used
 
@@ -476,21 +472,19 @@ def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("without_code")
 def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shape that was dropped while it waited for the compiler is skipped."""
-    monkeypatch.setattr(compiled, "MOST", 2)
-    denoiser, forms = stand_before_a_denoiser()
+    monkeypatch.setattr(forms, "MOST", 2)
+    denoiser, front = stand_before_a_denoiser()
     with capture_logs() as events, torch.inference_mode():
         with compiled._one_at_a_time:
             for frames in range(5):
                 denoiser(torch.rand(2, 3), num_frames=frames)
-                forms.end()
+                front.end()
         compiled.wait_for_compiler()
-        ready = [
-            frames
-            for frames in range(5)
-            if forms.compiled.get(
-                Shape.of({"sample": torch.rand(2, 3), "num_frames": frames}, None)
-            )
-        ]
+        ready = []
+        for frames in range(5):
+            front.begin()
+            denoiser(torch.rand(2, 3), num_frames=frames)
+            ready += [frames] * front.was_used
     assert [3, 4] == ready
     assert 2 == [event["event"] for event in events].count("compiled")
 
@@ -511,26 +505,29 @@ def test_the_compiler_needs_room_beside_a_render(
         "mem_get_info": (free * GIB, 16 * GIB),
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    monkeypatch.setattr(compiled.Compiled, "_compile", lambda _self, _shape: torch.abs)
-    denoiser, forms = stand_before_a_denoiser()
+    monkeypatch.setattr(Forms, "_compile", lambda *_: torch.abs)
+    denoiser, front = stand_before_a_denoiser()
     denoiser(torch.rand(2, 3), num_frames=1)
     with capture_logs() as events:
-        forms.end()
+        front.end()
         compiled.wait_for_compiler()
     told = [event["event"] for event in events]
     assert (["compiling", "compiled"] if is_compiled else ["not_compiled"]) == told
 
 
-def test_guidance_counts_only_where_the_parts_heed_it() -> None:
+def test_guidance_counts_only_where_the_parts_heed_it(
+    tiny_pipeline: Path, wan_pipeline: Path
+) -> None:
     """Otherwise the same code would be compiled twice."""
-    for heeds_call, threads in ((True, 2), (False, 1)):
-        call = Call()
-        denoiser, forms = stand_before_a_denoiser(call, heeds_call=heeds_call)
-        for call.is_guided in (True, False):
-            denoiser(torch.rand(2, 3), num_frames=1)
-        forms.stop()
-        forms.end()
-        assert threads == len(forms.compiled._begun)
+    for folder, shapes in ((tiny_pipeline, 2), (wan_pipeline, 1)):
+        loaded = load(folder)
+        [front] = loaded.fast_path._forms
+        found = set()
+        for guidance in (1.0, 5.0):
+            loaded.fast_path.begin({"guidance_scale": guidance})
+            found.add(front._shape({"num_frames": 1}))
+        assert shapes == len(found)
+        loaded.fast_path.discard()
 
 
 def test_who_gives_another_place_for_what_is_compiled_is_obeyed(

@@ -52,7 +52,6 @@ OWNERS = {
         "speed.decoding",
         "speed.denoisers",
         "speed.texts",
-        "speed.shapes",
         "speed.compiled",
         "speed.forms",
         "speed.mixed_precision",

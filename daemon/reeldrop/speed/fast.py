@@ -18,9 +18,9 @@ from torch import nn
 
 from reeldrop.base.loras import Loras
 from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
-from reeldrop.speed.compiled import Compiled, blocks, is_compiling, wait_for_compiler
+from reeldrop.speed.compiled import is_compiling, wait_for_compiler
 from reeldrop.speed.denoisers import denoisers, made_of, parts
-from reeldrop.speed.forms import Forms
+from reeldrop.speed.forms import Forms, blocks
 from reeldrop.speed.lossy import Lossy
 
 Compile = Literal["off", "whole", "blocks"]
@@ -120,7 +120,7 @@ class FastPath:
         is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after classes are replaced
         self._pipe = pipe
         self._how: Compile = wanted.compile if compiles and not self.lossy else "off"
-        self._heeds_call = wanted.exact and _unet3d(pipe) is not None
+        self._heeds_guidance = wanted.exact and type(pipe) is TextToVideoSDPipeline
         self._forms = self._make_forms()
         self.options = Options(
             exact=is_exact or keeps_texts,
@@ -155,7 +155,7 @@ class FastPath:
             forms.begin()
         self.call.loras = loras
         # As TextToVideoSDPipeline decides: then the denoiser gets the batch twice, with two texts.
-        self.call.is_guided = arguments.get("guidance_scale", 0) > 1
+        self.call.is_guided = self._heeds_guidance and arguments.get("guidance_scale", 0) > 1
 
     def end(self) -> None:
         """End a render: start to compile its shapes for the next one."""
@@ -167,7 +167,7 @@ class FastPath:
 
         `READY_SECONDS` at most, and until `is_enough`.
         """
-        if not any(forms.compiled.is_on_disk for forms in self._forms):
+        if not any(forms.is_on_disk for forms in self._forms):
             return 0.0
         began = time.monotonic()
         wait_for_compiler(READY_SECONDS, is_enough)
@@ -181,7 +181,7 @@ class FastPath:
     @property
     def compiler_seconds(self) -> float:
         """The total time of this pipeline's compilations."""
-        return sum((forms.compiled.seconds for forms in self._forms), 0.0)
+        return sum((forms.seconds for forms in self._forms), 0.0)
 
     def let_go_of_forms(self) -> None:
         """Drop compiled forms and stop compiling, before the weights are moved."""
@@ -213,15 +213,7 @@ class FastPath:
         found, by_blocks = denoisers(self._pipe), self._how == "blocks"
         if self._how == "off" or (by_blocks and not all(map(blocks, found))):
             return []
-        return [
-            Forms(
-                part,
-                self.call,
-                Compiled(part, self.call, by_blocks=by_blocks),
-                heeds_call=self._heeds_call,
-            )
-            for part in found
-        ]
+        return [Forms(part, self.call, by_blocks=by_blocks) for part in found]
 
 
 def _empty(weight: torch.Tensor) -> None:

@@ -1,83 +1,250 @@
-"""Pass the calls of a denoiser to its compiled form, if there is one for their shape.
+"""Compiled forms of a denoiser: one for each shape of its calls, made after that was rendered once.
 
-A form is compiled for one shape of the arguments, after that shape has been rendered once.
+No render waits for the compiler: until a shape is compiled, or if that fails, the denoiser runs
+uncompiled.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
+import hashlib
 import inspect
-from typing import Any
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import structlog
+import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
-from reeldrop.speed.compiled import Compiled
-from reeldrop.speed.shapes import Shape
+from reeldrop.speed import compiled
 from reeldrop.speed.unet3d import Call
+
+MOST = 16
+"""Upper bound on the compiled shapes of a denoiser; the least recently rendered one is dropped."""
 
 MOST_OF_A_RENDER = 4
 """Upper bound on the shapes of a render. With more, those of the next render probably differ."""
 
+_REPEATED_BLOCKS = (
+    "ResnetBlock2D",
+    "TemporalConvLayer",
+    "Transformer2DModel",
+    "TransformerTemporalModel",
+)
+"""Class names of the repeated blocks of UNet3DConditionModel."""
+
 _log = structlog.get_logger()
 
 
-class Forms:
-    """Receives the calls of a denoiser.
+class Shape(NamedTuple):
+    """The arguments of a call, without the values of tensors.
 
-    was_used: whether a compiled form was called since the render began
+    call: the fields of the `Call` that the denoiser's parts read
+    leaves, tree: the flattened arguments, for tensors their size, dtype and device; their structure
     """
 
-    def __init__(
-        self, denoiser: nn.Module, call: Call, compiled: Compiled, *, heeds_call: bool
-    ) -> None:
-        """Replace `denoiser.forward`. With `heeds_call`, the denoiser's parts read `call`.
+    call: tuple[int, bool]
+    leaves: tuple[object, ...]
+    tree: pytree.TreeSpec
 
-        Calls with LoRAs are never compiled.
+
+class Forms:
+    """Receives the calls of a denoiser, and passes each to the compiled form of its shape, if any.
+
+    The compiler works on a copy of the denoiser, with the same weights but another `Call`, so that
+    it does not interfere with renders.
+
+    was_used: whether a compiled form was called since the render began
+    is_on_disk: whether the code for the newest shape is in the cache, so that it takes seconds
+    seconds: the total time of all compilations
+    """
+
+    def __init__(self, denoiser: nn.Module, call: Call, *, by_blocks: bool = False) -> None:
+        """Replace `denoiser.forward`. Calls with LoRAs, as `call` tells, are never compiled.
+
+        by_blocks: each repeated block is compiled (see `blocks`), not the denoiser as a whole
         """
-        self.was_used = False
-        self.compiled = compiled
+        self.was_used = self.is_on_disk = False
+        self.seconds = 0.0
         self._denoiser = denoiser
         self._call = call
-        self._heeds_call = heeds_call
+        self._by_blocks = by_blocks
         self._eager = denoiser.forward
         self._names = tuple(inspect.signature(self._eager).parameters)
-        self._seen: set[Shape] = set()
+        dtypes = sorted({str(weight.dtype) for weight in denoiser.parameters()})
+        self._made_of = f"{torch.__version__} {by_blocks} {dtypes} {denoiser}"
+        self._seen: dict[Shape, dict[str, Any]] = {}  # with the arguments of the last such call
+        self._ready: OrderedDict[Shape, Callable[..., Any] | None] = OrderedDict()
         self._told: set[str] = set()
         denoiser.forward = self._forward
+        compiled.use_permanent_folder()
 
     def begin(self) -> None:
         """Begin a render. Shapes of a render that failed are forgotten."""
         self.was_used = False
-        self._seen.clear()
+        self._seen = {}
 
     def end(self) -> None:
-        """End a render: compile its shapes for the next one."""
-        seen, self._seen = self._seen, set()
+        """End a render: compile its new shapes in the background, for the next one."""
+        seen, self._seen = self._seen, {}
         if len(seen) > MOST_OF_A_RENDER:
-            self._tell_once(f"it was called with {len(seen)} different shapes in one render")
+            reason = f"it was called with more than {MOST_OF_A_RENDER} shapes in one render"
+            self._warn_once("denoiser_left_as_it_is", reason)
             return
-        self.compiled.begin(seen)
+        for shape, arguments in seen.items():
+            if shape in self._ready:
+                self._ready.move_to_end(shape)
+                continue
+            self._ready[shape] = None
+            self.is_on_disk = os.path.exists(self._mark(shape))
+            needed = compiled.bytes_of_last_render()
+            compiled.compile_beside(functools.partial(self._make_ready, shape, arguments, needed))
+        while len(self._ready) > MOST:
+            self._ready.popitem(last=False)
 
     def stop(self) -> None:
-        """Restore the denoiser, and discard its compiled forms and running compilations."""
+        """Restore the denoiser; drop all forms, and the results of running compilations."""
         self._denoiser.forward = self._eager
-        self.compiled.stop()
+        self._ready.clear()
 
     def _forward(self, *arguments: Any, **named: Any) -> Any:
         named = {**dict(zip(self._names, arguments, strict=False)), **named}
         if self._call.loras:
             return self._eager(**named)
         try:
-            shape = Shape.of(named, self._call if self._heeds_call else None)
+            shape = self._shape(named)
         except TypeError as error:
-            self._tell_once(str(error))
+            self._warn_once("denoiser_left_as_it_is", str(error))
             return self._eager(**named)
-        self._seen.add(shape)
-        form = self.compiled.get(shape)
+        if len(self._seen) <= MOST_OF_A_RENDER:
+            self._seen[shape] = named
+        form = self._ready.get(shape)
         self.was_used |= form is not None
         return (form or self._eager)(**named)
 
-    def _tell_once(self, reason: str) -> None:
+    def _shape(self, arguments: Mapping[str, Any]) -> Shape:
+        """Return the shape of a call.
+
+        Raises:
+            TypeError: an argument has a type that can't be compared between calls.
+        """
+        leaves, tree = pytree.tree_flatten(arguments)
+        for one in leaves:
+            if not (one is None or isinstance(one, torch.Tensor | bool | int | float | str)):
+                raise TypeError(f"an argument of its call is a {type(one).__name__}")
+        return Shape(
+            (self._call.num_frames, self._call.is_guided),
+            tuple(
+                (one.shape, one.dtype, one.device) if isinstance(one, torch.Tensor) else one
+                for one in leaves
+            ),
+            tree,
+        )
+
+    def _make_ready(self, shape: Shape, arguments: dict[str, Any], needed: int) -> None:
+        """Compile a shape, unless it was dropped meanwhile.
+
+        needed: the bytes that its render took
+        """
+        if shape not in self._ready:
+            return
+        sizes = {
+            name: [*one.shape]
+            for name, one in arguments.items()
+            if isinstance(one, torch.Tensor) and one.dim()
+        }
+        if not compiled.has_room_for(needed):  # may recur after every render
+            reason = "the device has too little memory to compile beside a render"
+            self._warn_once("not_compiled", reason, **sizes)
+            self._ready.pop(shape, None)  # to try again after a later render
+            return
+        began = time.monotonic()
+        _log.info("compiling", **sizes)
+        try:
+            form = self._compile(shape, arguments)
+            self._mark(shape).parent.mkdir(parents=True, exist_ok=True)
+            self._mark(shape).touch()
+        except Exception as error:  # a compiler raises errors of many types
+            if shape in self._ready:
+                reason = " ".join(str(error).split())[:500]
+                _log.warning("not_compiled", reason=reason, **sizes)
+            return
+        if shape in self._ready:
+            self._ready[shape] = form
+            seconds = time.monotonic() - began
+            self.seconds += seconds
+            _log.info("compiled", seconds=round(seconds, 1), **sizes)
+
+    def _mark(self, shape: Shape) -> Path:
+        """Return the file whose existence shows that the code for a shape is in the cache."""
+        digest = hashlib.sha256(f"{self._made_of} {shape}".encode()).hexdigest()
+        return compiled.folder() / "reeldrop-ready" / digest
+
+    @torch.inference_mode()
+    def _compile(self, shape: Shape, arguments: dict[str, Any]) -> Callable[..., Any]:
+        # The compiler keeps a version of the denoiser's code for each shape and pipeline, or of a
+        # block's code for each width and resolution as well.
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = (
+            100 * MOST
+        )
+        torch._dynamo.config.run_gc_after_compile = False  # after each frame, in the middle of all
+        made = self._copy(Call(*shape.call))
+        parts = blocks(made) if self._by_blocks else [made]
+        plain = [part.forward for part in parts]
+        for part, forward in zip(parts, plain, strict=True):
+            part.forward = torch.compile(forward, dynamic=False)
+        # Without the hooks, which write to the other `Call`.
+        made.forward(**_in_one_layout(arguments))
+        for part, forward in zip(parts, plain, strict=True):
+            part.forward = torch._dynamo.run(forward)  # only runs what is compiled
+        only_what_is_compiled = made.forward
+
+        def call(**arguments: Any) -> Any:
+            return only_what_is_compiled(**_in_one_layout(arguments))
+
+        return call
+
+    def _copy(self, call: Call) -> nn.Module:
+        """Return a copy of the denoiser with the same weights, whose parts read `call`."""
+        front = vars(self._denoiser)["forward"]
+        shared = (front, *self._denoiser.parameters(), *self._denoiser.buffers())
+        known: dict[int, Any] = {id(one): one for one in shared}
+        made = copy.deepcopy(self._denoiser, {**known, id(self._call): call})
+        del made.forward
+        return made
+
+    def _warn_once(self, event: str, reason: str, **sizes: list[int]) -> None:
         if reason not in self._told:
             self._told.add(reason)
-            _log.warning("denoiser_left_as_it_is", reason=reason)
+            _log.warning(event, reason=reason, **sizes)
+
+
+def blocks(denoiser: nn.Module) -> list[nn.Module]:
+    """Return the repeated blocks of a denoiser, without those inside another one.
+
+    Equal blocks are compiled once. diffusers' models name their repeated blocks
+    (`_repeated_blocks`); UNet3DConditionModel does not.
+    """
+    names = getattr(denoiser, "_repeated_blocks", None) or _REPEATED_BLOCKS
+    found: list[nn.Module] = []
+    waiting = [*denoiser.children()]
+    while waiting:
+        part = waiting.pop()
+        if any(kind.__name__ in names for kind in type(part).__mro__):
+            found.append(part)
+        else:
+            waiting += part.children()
+    return found
+
+
+def _in_one_layout(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments whose tensors are contiguous: the compiled code is for that layout."""
+    copied = functools.partial(torch.clone, memory_format=torch.contiguous_format)
+    made: dict[str, Any] = pytree.tree_map_only(torch.Tensor, copied, arguments)
+    return made
